@@ -1,0 +1,38 @@
+"""Multi-task training for Keras: models, methods to combine task gradients, and fair comparisons.
+
+The parts are imported when they are first used (PEP 562), because TensorFlow takes seconds.
+"""
+
+import importlib
+from typing import Any
+
+_MODULES = (
+    "callbacks",
+    "combiners",
+    "config",
+    "data",
+    "distribution",
+    "experiment",
+    "gradients",
+    "metrics",
+    "models",
+    "schedules",
+    "tasks",
+    "trainer",
+    "workloads",
+)
+_CLASSES = {"MultiTaskModel": "trainer", "Task": "tasks"}
+
+__all__ = [*_MODULES, *_CLASSES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return getattr(importlib.import_module(f"mtk.{_CLASSES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"mtk.{name}")
+    raise AttributeError(f"module 'mtk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
