@@ -1,0 +1,7 @@
+"""Examples, their order, and the batches made of them."""
+
+from mtk.data.batches import ordered_batches, train_batches
+from mtk.data.order import index_batches
+from mtk.data.sources import Source, in_memory
+
+__all__ = ["Source", "in_memory", "index_batches", "ordered_batches", "train_batches"]

@@ -1,0 +1,100 @@
+"""The order of the data: a function of the seed and the step, and of nothing else."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def derive_seed(seed: int, *path: int) -> int:
+    """Returns a seed of its own for each purpose.
+
+    Args:
+        seed: The run's seed, not negative.
+        path: Numbers that name the purpose, for example the index of a task.
+
+    Returns:
+        An integer of 63 bits; different for different arguments.
+    """
+    if seed < 0:
+        raise ValueError(f"A seed is a whole number, 0 or more. Received: {seed}")
+    return int(np.random.SeedSequence((seed, *path)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def permutation(num_examples: int, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:
+    """Returns the order of one epoch: int64 `(num_examples,)`.
+
+    Not `index_shuffle`, which would need no memory: it keeps about 8 bits of a word of the seed,
+    so that epochs repeat.
+    """
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_shuffle(tf.range(num_examples, dtype=tf.int64), key)
+
+
+def index_batches(
+    num_examples: int,
+    starts: Sequence[int] | np.ndarray,
+    seed: int,
+    first_step: int = 0,
+    stream: int = 0,
+) -> tf.data.Dataset:
+    """Yields, step by step, the indices of the examples to read.
+
+    The examples form an endless stream: one permutation of all of them after the other. Step t
+    takes the positions `starts[t]` to `starts[t + 1]` of it, across the border of two epochs where
+    it falls inside a batch, so that every example is read exactly once an epoch. A data set from
+    `first_step` on is the tail of the whole one, and begins at once.
+
+    Args:
+        num_examples: How many examples there are.
+        starts: `(steps + 1,)` positions in the stream, not decreasing; for batches of one size
+            `batch_size * np.arange(steps + 1)`.
+        seed: The run's seed.
+        first_step: The step to begin with.
+        stream: Which of the run's streams this is: each task has an order of its own.
+
+    Returns:
+        A data set of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
+    """
+    starts = np.asarray(starts, np.int64)
+    sizes = np.diff(starts)
+    if num_examples < 1:
+        raise ValueError(f"There must be at least one example to read. Received: {num_examples}")
+    if starts.ndim != 1 or not starts.size or starts[0] < 0 or (sizes < 0).any():
+        raise ValueError("`starts` must be a vector of positions that never decrease.")
+    if not 0 <= first_step <= sizes.size:
+        raise ValueError(
+            f"`first_step` must lie in 0 ... {sizes.size}, the number of steps. "
+            f"Received: {first_step}"
+        )
+    spans = tf.data.Dataset.from_tensor_slices((starts[first_step:-1], starts[first_step + 1 :]))
+    nothing_read = (tf.constant(-1, tf.int64), tf.zeros((num_examples,), tf.int64))
+    indices = spans.scan(nothing_read, _reader(num_examples, derive_seed(seed, stream)))
+    if (sizes == sizes[:1]).all():  # a static shape, for XLA and for the layers
+        size = int(sizes[0]) if sizes.size else None
+        indices = indices.map(lambda batch: tf.ensure_shape(batch, (size,)))
+    return indices.apply(tf.data.experimental.assert_cardinality(sizes.size - first_step))
+
+
+def _reader(num_examples: int, seed: int):  # type: ignore[no-untyped-def]
+    """Returns the body of the scan: it keeps the last epoch's permutation."""
+
+    def read(state, span):  # type: ignore[no-untyped-def]
+        epoch, order = state
+        position, stop = span
+        batch = tf.zeros((0,), tf.int64)
+        # Autograph makes a graph loop of this; it turns once, or twice where two epochs meet.
+        while position < stop:
+            tf.autograph.experimental.set_loop_options(
+                shape_invariants=[(batch, tf.TensorShape([None]))]
+            )
+            if position // num_examples != epoch:
+                epoch = position // num_examples
+                order = permutation(num_examples, seed, epoch)
+            offset = position % num_examples
+            part = order[offset : offset + stop - position]
+            batch = tf.concat([batch, part], 0)
+            position += tf.size(part, tf.int64)
+        return (epoch, order), batch
+
+    return read

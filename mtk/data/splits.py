@@ -1,0 +1,25 @@
+"""Splitting a data set at random."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def split(num_examples: int, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Draws disjoint subsets.
+
+    Args:
+        num_examples: How many examples there are.
+        sizes: How many each subset takes; together at most `num_examples`.
+        seed: Of the drawing.
+
+    Returns:
+        One int64 vector of indices per subset.
+    """
+    if min(sizes) < 1 or sum(sizes) > num_examples:
+        raise ValueError(
+            f"Cannot split {num_examples} examples into subsets of {list(sizes)}: each needs one "
+            "example or more, and together no more than there are."
+        )
+    order = np.random.default_rng(seed).permutation(num_examples)
+    return np.split(order, np.cumsum(sizes))[: len(sizes)]

@@ -1,0 +1,66 @@
+"""What a workload is: tasks, data and a network."""
+
+import abc
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from mtk.tasks import Task
+
+
+class Workload(abc.ABC):
+    """Everything that a run trains on: tasks, their data, and a network for them.
+
+    The data set's splits, and what is drawn at random to build them, are fixed by the constructor
+    of a workload, not by the seed of a run: all runs of a study see the same examples.
+
+    Attributes:
+        name: For logs and reports.
+        tasks: The K tasks.
+        num_train: Examples in the training split.
+    """
+
+    name: str
+    tasks: Sequence[Task]
+    num_train: int
+
+    @abc.abstractmethod
+    def network(self, seed: int | None = None) -> keras.Model:
+        """Builds a new network, whose output is a dict with one entry per task.
+
+        Args:
+            seed: Makes initial weights and dropout reproducible.
+        """
+
+    @abc.abstractmethod
+    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        """Returns the batches of a run from `first_step` on, `steps - first_step` of them.
+
+        Args:
+            batch_size: Examples a step.
+            steps: Steps of the whole run.
+            seed: Of the order of the examples.
+            first_step: The step to begin with.
+        """
+
+    @abc.abstractmethod
+    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the training split once, in order and unchanged."""
+
+    @abc.abstractmethod
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the validation split once, in order."""
+
+    @abc.abstractmethod
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the test split once, in order."""
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the full batches in the training split."""
+        if not 0 < batch_size <= self.num_train:
+            raise ValueError(
+                f"The batch size must lie in 1 ... {self.num_train}, the size of {self.name}'s "
+                f"training split. Received: {batch_size}"
+            )
+        return self.num_train // batch_size

@@ -1,0 +1,60 @@
+"""Two digits in one image, a task each: what Multi-MNIST and Multi-digits share."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.batches import ordered_batches, train_batches
+from mtk.data.labels import require_labels
+from mtk.data.overlay import Pairs
+from mtk.data.sources import Source, Structure, in_memory
+from mtk.tasks import Task
+from mtk.workloads.base import Workload
+
+
+class DigitPairs(Workload):
+    """Classification of the left and of the right digit of an image.
+
+    Batches are `(images (B, height, width, 1) float32, {"left": labels, "right": labels})` with
+    int32 labels `(B,)`.
+
+    Args:
+        train: The training split.
+        validation: The validation split.
+        test: The test split.
+        mean: Subtracted from the pixels, in their own unit.
+        deviation: Then divides them.
+    """
+
+    def __init__(self, train: Pairs, validation: Pairs, test: Pairs, mean: float, deviation: float):
+        self.tasks = [_classification("left"), _classification("right")]
+        self.num_train = len(train.images)
+        self.mean = mean
+        self.deviation = deviation
+        require_labels({"left": train.left, "right": train.right})
+        self._train, self._validation, self._test = map(self._source, (train, validation, test))
+
+    def _source(self, pairs: Pairs) -> Source:
+        labels = {"left": pairs.left, "right": pairs.right}
+        return in_memory((pairs.images[..., np.newaxis], labels), self._normalize)
+
+    def _normalize(self, batch: Structure) -> Structure:
+        images, labels = batch
+        return (tf.cast(images, tf.float32) - self.mean) / self.deviation, labels
+
+    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        return train_batches(self._train, batch_size, steps, seed, first_step)
+
+    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._train, batch_size)
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._validation, batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._test, batch_size)
+
+
+def _classification(name: str) -> Task:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return Task(name, loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
