@@ -21,23 +21,29 @@ class Pairs(NamedTuple):
     right: np.ndarray
 
 
-def overlay(left: np.ndarray, right: np.ndarray, offset: int) -> np.ndarray:
+def overlay(left: np.ndarray, right: np.ndarray, offset: int, canvas: int) -> np.ndarray:
     """Lays pairs of images over each other; where they meet the brighter pixel wins.
 
     Args:
         left: `(N, height, width)`, put at the top left.
         right: `(N, height, width)`, put `offset` pixels further down and to the right.
-        offset: In pixels. The canvas is as much larger than one image.
+        offset: In pixels.
+        canvas: Height and width of the result.
 
     Returns:
-        `(N, height + offset, width + offset)`.
+        `(N, canvas, canvas)`, zero where neither image is.
     """
     number, height, width = left.shape
-    canvas = np.zeros((number, height + offset, width + offset), left.dtype)
-    canvas[:, :height, :width] = left
-    bottom_right = canvas[:, offset:, offset:]
+    if offset < 0 or canvas < max(height, width) + offset:
+        raise ValueError(
+            f"Two images of {height}x{width} pixels, {offset} pixels apart, do not fit on a canvas "
+            f"of {canvas}x{canvas}. Take a larger canvas or a smaller offset, 0 or more."
+        )
+    both = np.zeros((number, canvas, canvas), left.dtype)
+    both[:, :height, :width] = left
+    bottom_right = both[:, offset : offset + height, offset : offset + width]
     np.maximum(bottom_right, right, out=bottom_right)
-    return canvas
+    return both
 
 
 def resize_nearest(images: np.ndarray, size: int) -> np.ndarray:
@@ -51,23 +57,26 @@ def resize_nearest(images: np.ndarray, size: int) -> np.ndarray:
     return images[:, rows[:, None], columns[None, :]]
 
 
-def make_pairs(digits: Digits, offset: int, size: int, partners: int, seed: int) -> Pairs:
+def make_pairs(
+    digits: Digits, offset: int, canvas: int, size: int, seed: int, partners: int = 1
+) -> Pairs:
     """Pairs every digit with others of the same set.
 
     Args:
         digits: The N digits.
-        offset: See `overlay`.
-        size: Height and width of the result.
-        partners: How many pairs a digit opens; the result holds `N * partners` pairs.
+        offset: From the left digit to the right one; see `overlay`.
+        canvas: Height and width of the image that they are laid on.
+        size: Height and width to which it is then resized.
         seed: Of the drawing of partners. They are drawn by permutations, so that each digit stands
             equally often on either side.
+        partners: How many pairs a digit opens; the result holds `N * partners` pairs.
 
     Returns:
         The pairs.
     """
     generator = np.random.default_rng(seed)
     number = len(digits.labels)
-    first = digits.take(np.tile(np.arange(number), partners))
-    second = digits.take(np.concatenate([generator.permutation(number) for _ in range(partners)]))
-    images = resize_nearest(overlay(first.images, second.images, offset), size)
-    return Pairs(images, first.labels, second.labels)
+    left = digits.take(np.tile(np.arange(number), partners))
+    right = digits.take(np.concatenate([generator.permutation(number) for _ in range(partners)]))
+    images = resize_nearest(overlay(left.images, right.images, offset, canvas), size)
+    return Pairs(images, left.labels, right.labels)

@@ -2,5 +2,6 @@
 
 from mtk.workloads.base import Workload
 from mtk.workloads.multi_digits import MultiDigits
+from mtk.workloads.multi_mnist import MultiMNIST
 
-__all__ = ["MultiDigits", "Workload"]
+__all__ = ["MultiDigits", "MultiMNIST", "Workload"]

@@ -50,7 +50,7 @@ class MultiDigits(DigitPairs):
         held_out = number // 5
         sizes = (number - 2 * held_out, held_out, held_out)
         train, validation, test = (
-            make_pairs(digits.take(indices), offset, self.size, partners, data_seed)
+            make_pairs(digits.take(indices), offset, self.size, self.size, data_seed, partners)
             for indices in split(number, sizes, data_seed)
         )
         # Half of the range as mean and deviation brings the pixels to -1 ... 1.
