@@ -1,0 +1,101 @@
+"""What the callbacks share: the optimizer step, and logs told apart by task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+_VALIDATION = "val_"
+
+
+class Entry(NamedTuple):
+    """One number of the logs.
+
+    Attributes:
+        split: "train", "validation" or "test".
+        task: Name of the task, or empty for what concerns all.
+        name: Name of the metric: "loss", "weight", "accuracy", ….
+        value: The number.
+    """
+
+    split: str
+    task: str
+    name: str
+    value: float
+
+
+def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: str) -> list[Entry]:
+    """Splits the keys of Keras' logs.
+
+    Args:
+        logs: As callbacks get them, such as `{"loss": 1.2, "val_left_loss": 0.9}`.
+        task_names: Names of the tasks.
+        split: The split of keys without "val_".
+    """
+    found = []
+    for key, value in (logs or {}).items():
+        validation = key.startswith(_VALIDATION)
+        name = key.removeprefix(_VALIDATION) if validation else key
+        # The longest name wins where one task's name begins another's.
+        owners = [task for task in task_names if name.startswith(f"{task}_")]
+        task = max(owners, key=len, default="")
+        name = name[len(task) + 1 :] if task else name
+        found.append(Entry("validation" if validation else split, task, name, float(value)))
+    return found
+
+
+class StepCallback(keras.callbacks.Callback):
+    """A callback that knows the optimizer step.
+
+    Subclasses fill in `begin`, `stepped`, `evaluated` and `end`.
+
+    Attributes:
+        step: Optimizer steps made so far.
+        previous_step: The step when `stepped` was last called.
+    """
+
+    step: int = 0
+    previous_step: int = 0
+    _epoch_start: int = 0
+
+    @property
+    def task_names(self) -> list[str]:
+        return list(getattr(self.model, "task_names", []))
+
+    def passed(self, every: int) -> bool:
+        """Whether a multiple of `every` lies in the steps just made."""
+        return self.step // every > self.previous_step // every
+
+    def begin(self) -> None:
+        """Called before the first step."""
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        """Called after each step, or after `steps_per_execution` of them."""
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        """Called at the end of each of Keras' epochs, after its validation."""
+
+    def end(self) -> None:
+        """Called after the last step."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        del logs
+        self.step = int(self.model.optimizer.iterations)
+        self.begin()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        del epoch, logs
+        self._epoch_start = self.step
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # `batch` counts from 0 in each epoch, and is the last one of an execution.
+        self.previous_step, self.step = self.step, self._epoch_start + batch + 1
+        self.stepped(logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        del epoch
+        self.evaluated(logs or {})
+
+    def on_train_end(self, logs: Any = None) -> None:
+        del logs
+        self.end()

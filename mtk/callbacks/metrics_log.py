@@ -1,0 +1,49 @@
+"""A record of the metrics, a line for each number."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtk.callbacks.base import StepCallback, entries
+
+
+class MetricsLog(StepCallback):
+    """Appends the metrics of each evaluation to a JSON-lines file.
+
+    A line is `{"step", "split", "task", "name", "value"}`: no times, so that equal runs write equal
+    files. Values of the split "train" are means over the steps since the last evaluation. A value
+    that is infinite or NaN is written as null, since JSON has no other word for it.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        self.write("train", logs)
+
+    def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
+        """Writes a line for each number.
+
+        Args:
+            split: The split of the logs without "val_" in their name.
+            logs: As Keras makes them.
+            step: The step they belong to; the last one, by default.
+        """
+        lines = [
+            json.dumps(
+                {
+                    "step": self.step if step is None else step,
+                    **entry._asdict(),
+                    "value": entry.value if math.isfinite(entry.value) else None,
+                }
+            )
+            for entry in entries(logs, self.task_names, split)
+        ]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n".join([*lines, ""]))

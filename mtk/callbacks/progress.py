@@ -1,0 +1,84 @@
+"""Tells how far the training is."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from mtk.callbacks.base import StepCallback, entries
+
+_BAR = 24
+
+
+class Progress(StepCallback):
+    """Shows steps, losses and the time left, and a line for each validation.
+
+    On a terminal a bar that is drawn again and again; elsewhere a line every few seconds.
+
+    Args:
+        steps: Steps of the whole training.
+        every: Seconds between two lines where there is no terminal.
+        stream: Where to write; the standard error stream by default.
+    """
+
+    def __init__(self, steps: int, every: float = 10.0, stream: TextIO | None = None):
+        super().__init__()
+        self.steps = steps
+        self.stream = stream or sys.stderr
+        self.on_terminal = self.stream.isatty()
+        self.every = 0.2 if self.on_terminal else every
+        self._shown_at = 0.0
+
+    def begin(self) -> None:
+        self._first = self.step
+        self._started = self._shown_at = time.monotonic()
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if self.previous_step == self._first:
+            # The first step is traced; its time says nothing about the others.
+            self._first, self._started = self.step, now
+        if now - self._shown_at >= self.every:
+            self._shown_at = now
+            self._write(self._line(now, logs), stays=not self.on_terminal)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        del logs
+        if self.on_terminal:
+            self._write(f"step {self.step}: validating …", stays=False)
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        validation = {key: value for key, value in logs.items() if key.startswith("val_")}
+        shown = self._numbers(validation, names=None) or self._numbers(logs, names=("loss",))
+        self._write(f"step {self.step}/{self.steps} · {shown}", stays=True)
+
+    def _line(self, now: float, logs: Mapping[str, Any]) -> str:
+        done = self.step / self.steps
+        speed = (self.step - self._first) / max(now - self._started, 1e-9)
+        left = _duration((self.steps - self.step) / speed) if speed else "?"
+        bar = f"[{'█' * int(done * _BAR):<{_BAR}}] " if self.on_terminal else ""
+        losses = self._numbers(logs, names=("loss",))
+        return f"{bar}step {self.step}/{self.steps} · {speed:.1f}/s · {left} left · {losses}"
+
+    def _numbers(self, logs: Mapping[str, Any], names: tuple[str, ...] | None) -> str:
+        """Returns the metrics of each task as `split: task loss 0.1234 accuracy …`."""
+        by_task: dict[str, list[str]] = {}
+        split = ""
+        for entry in entries(logs, self.task_names, "train"):
+            if (entry.task or not self.task_names) and (names is None or entry.name in names):
+                split = entry.split
+                by_task.setdefault(entry.task, []).append(f"{entry.name} {entry.value:.4g}")
+        parts = [" ".join([task, *numbers]).strip() for task, numbers in by_task.items()]
+        return f"{split}: {', '.join(parts)}" if parts else ""
+
+    def _write(self, text: str, stays: bool) -> None:
+        # "Erase to the end of the line" after the text removes what a longer line left behind.
+        start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
+        self.stream.write(f"{start}{text}{end}" + "\n" * stays)
+        self.stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,87 @@
+"""Keeps the weights that validation likes best, and stops when nothing better comes."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mtk.callbacks.base import StepCallback
+
+
+class Selection(StepCallback):
+    """Keeps the weights of the evaluation with the smallest mean validation loss.
+
+    Args:
+        path: File for the weights, ending in `.weights.h5`.
+        patience: Evaluations without a better one after which `fit` stops; None never stops it.
+        monitor: What is compared: a key of the logs, smaller is better.
+        restore: Whether the model gets the selected weights at the end of `fit`.
+
+    Attributes:
+        selected_step: The step of the best evaluation, or None.
+        selected_logs: Its logs.
+
+    Raises:
+        ValueError: If the path has another ending, `patience` is not positive, or the logs lack
+            what is compared.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        patience: int | None = None,
+        monitor: str = "val_loss",
+        restore: bool = True,
+    ):
+        super().__init__()
+        self.path = Path(path)
+        if not self.path.name.endswith(".weights.h5"):
+            raise ValueError(f"The selected weights go to a file *.weights.h5. Received: {path}")
+        if patience is not None and patience < 1:
+            raise ValueError(
+                f"`patience` is a number of evaluations, 1 or more, or None. Received: {patience}"
+            )
+        self.patience = patience
+        self.monitor = monitor
+        self.restore_at_end = restore
+        self.selected_step: int | None = None
+        self.selected_logs: dict[str, float] = {}
+        self.best = math.inf
+        self._worse_in_a_row = 0
+
+    @property
+    def network(self) -> keras.Model:
+        return getattr(self.model, "network", self.model)
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        if self.monitor not in logs:
+            raise ValueError(
+                f"Selection compares {self.monitor!r}, but the logs have {sorted(logs)}. Give "
+                "`fit` the argument `validation_data`, or Selection another `monitor`."
+            )
+        if float(logs[self.monitor]) < self.best:
+            self._keep(logs)
+            return
+        self._worse_in_a_row += 1
+        if self.patience is not None and self._worse_in_a_row >= self.patience:
+            self.model.stop_training = True
+
+    def _keep(self, logs: Mapping[str, Any]) -> None:
+        self.best, self._worse_in_a_row = float(logs[self.monitor]), 0
+        self.selected_step = self.step
+        self.selected_logs = {name: float(value) for name, value in logs.items()}
+        # Written aside and moved: a crash leaves the last good file.
+        unfinished = self.path.with_name(f"unfinished.{self.path.name}")
+        self.network.save_weights(unfinished)
+        unfinished.replace(self.path)
+
+    def end(self) -> None:
+        if self.restore_at_end:
+            self.restore()
+
+    def restore(self) -> None:
+        """Gives the network the selected weights, if any evaluation was selected."""
+        if self.selected_step is not None:
+            self.network.load_weights(self.path)

@@ -1,0 +1,147 @@
+"""Curves of every task for TensorBoard."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtk.callbacks import drawing
+from mtk.callbacks.base import StepCallback, entries
+
+# Share of the run's time that the diagnostics of gradients may take.
+_SHARE = 0.03
+# Above this number of tasks, one picture says more than K (K - 1) / 2 curves.
+_MOST_CURVES = 8
+
+
+class TaskBoard(StepCallback):
+    """Writes, for each task, its loss, weight, gradient norm and metrics, and how gradients agree.
+
+    The runs `train`, `validation` and `test` hold the tags `loss/<task>`, `<metric>/<task>`,
+    `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
+    `learning_rate` and `steps_per_second`. The tab "Custom scalars" shows all losses in one chart,
+    all weights in another. Train values are means over the steps since the last evaluation.
+
+    Norms and cosines need the gradient of each task, which costs a model that does not take them
+    anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
+    run, they are measured at multiples of `every` steps that are rare enough for K tasks.
+
+    Args:
+        log_dir: Folder of the event files.
+        every: Steps between two points of a curve.
+        measure_every: Steps between two measurements of gradients; 0 for none. By default, the
+            first multiple of `every` that costs less than 3 % of the run.
+
+    Raises:
+        ValueError: If `every` is not positive or `measure_every` is negative.
+    """
+
+    def __init__(self, log_dir: str | Path, every: int = 100, measure_every: int | None = None):
+        super().__init__()
+        if every < 1 or (measure_every or 0) < 0:
+            raise ValueError(
+                "`every` is a number of steps, 1 or more, and `measure_every` 0 or more. "
+                f"Received: every={every}, measure_every={measure_every}"
+            )
+        self.log_dir = Path(log_dir)
+        self.every = every
+        self.measure_every = measure_every
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        chosen = self.measure_every
+        if chosen is None:
+            chosen = rare_enough(len(self.task_names), self.every)
+        model.measure_every = chosen or None
+
+    def begin(self) -> None:
+        self._measured = -1
+        with self._writer("train").as_default(step=0):
+            tf.summary.experimental.write_raw_pb(drawing.layout(), step=0)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        # The time of a validation is no step's time.
+        self._clock, self._clock_step = time.monotonic(), self.step
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        if self.passed(self.every):
+            self.write("train", logs)
+            self._write_optimizer()
+            self._write_gradients()
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        self.write("train", logs)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
+        """Writes a point for each number.
+
+        Args:
+            split: The split of the logs without "val_" in their name.
+            logs: As Keras makes them.
+            step: The step they belong to; the last one, by default.
+        """
+        for entry in entries(logs, self.task_names, split):
+            with self._writer(entry.split).as_default(step=self.step if step is None else step):
+                # TensorBoard draws no point for NaN; a curve that ends says as much.
+                if math.isfinite(entry.value):
+                    tf.summary.scalar(f"{entry.name}/{entry.task or 'mean'}", entry.value)
+
+    def end(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _writer(self, split: str) -> tf.summary.SummaryWriter:
+        if split not in self._writers:
+            self._writers[split] = tf.summary.create_file_writer(str(self.log_dir / split))
+        return self._writers[split]
+
+    def _write_optimizer(self) -> None:
+        seconds = time.monotonic() - self._clock
+        speed = (self.step - self._clock_step) / max(seconds, 1e-9)
+        self._clock, self._clock_step = time.monotonic(), self.step
+        with self._writer("train").as_default(step=self.step):
+            tf.summary.scalar("learning_rate", self.model.optimizer.learning_rate)
+            tf.summary.scalar("steps_per_second", speed)
+
+    def _write_gradients(self) -> None:
+        measured = int(getattr(self.model, "last_measured", -1))
+        if measured <= self._measured:
+            return
+        self._measured = measured
+        norms, cosines = norms_and_cosines(np.asarray(self.model.last_gramian))
+        names = self.task_names
+        with self._writer("train").as_default(step=measured):
+            for name, norm in zip(names, norms, strict=True):
+                tf.summary.scalar(f"gradient_norm/{name}", norm)
+            if len(names) > _MOST_CURVES:
+                tf.summary.image("cosines", drawing.heat_map(cosines)[None])
+                return
+            for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
+                if math.isfinite(cosines[i, j]):
+                    tf.summary.scalar(f"cosine/{names[i]}~{names[j]}", cosines[i, j])
+
+
+def rare_enough(num_tasks: int, every: int) -> int:
+    """Returns the multiple of `every` steps at which measurements stay below 3 % of the run.
+
+    A measured step costs (1 + 2K)/3 ordinary ones, which is (2K - 2)/3 more than it would.
+    """
+    extra = (2 * num_tasks - 2) / 3
+    return every * max(1, math.ceil(extra / _SHARE / every))
+
+
+def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the norms `(K,)` and the cosines `(K, K)`, NaN where a gradient is zero."""
+    gramian = gramian.astype(np.float64)
+    norms = np.sqrt(np.diag(gramian))
+    products = np.outer(norms, norms)
+    undefined = np.full_like(products, np.nan)
+    return norms, np.divide(gramian, products, out=undefined, where=products > 0)

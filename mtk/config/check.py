@@ -1,0 +1,165 @@
+"""Checks a configuration before gin applies it: names, parameters, macros and types.
+
+Gin finds some of these faults only when a function is called, some not at all, and names the place
+for few.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+from mtk.config import types
+from mtk.config.source import ConfigError, Line, did_you_mean
+
+REQUIRED = "gin.REQUIRED"
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A use of a macro, `%name`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A reference as written, `@name` or `@name()`."""
+
+    name: str
+    evaluated: bool
+
+
+class Bound(NamedTuple):
+    """A value that was given to a parameter, `target.parameter = value`, or to a macro."""
+
+    value: Any
+    line: Line
+    target: Any = None
+    parameter: str = ""
+
+
+class Checker:
+    """Follows a configuration statement by statement, as gin will.
+
+    Attributes:
+        bindings: The last value of each (scope, selector, parameter).
+        macros: The last value of each macro.
+    """
+
+    def __init__(self) -> None:
+        self.bindings: dict[tuple[str, str, str], Bound] = {}
+        self.macros: dict[str, Bound] = {}
+        self._symbols: dict[str, Any] = {}
+        self._uses: dict[str, Line] = {}
+
+    def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
+        """Follows `import module` (`whole`) or `from package import module`."""
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and module.startswith(error.name):
+                _fail(line, f"There is no module {error.name!r}.{_similar_module(error.name)}")
+            _fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
+        root = importlib.import_module(module.split(".")[0]) if whole else imported
+        self._symbols[bound_name] = root
+
+    def add_target(self, selector: str, line: Line) -> Any:
+        """Returns the function or class that `selector` names."""
+        first, *rest = selector.split(".")
+        if first not in self._symbols:
+            similar = did_you_mean(first, self._symbols)
+            _fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
+        found = self._symbols[first]
+        for attribute in rest:
+            if not hasattr(found, attribute):
+                owner = getattr(found, "__name__", first)
+                public = [name for name in dir(found) if not name.startswith("_")]
+                _fail(line, f"{owner!r} has no {attribute!r}.{did_you_mean(attribute, public)}")
+            found = getattr(found, attribute)
+        if isinstance(found, ModuleType) or not callable(found):
+            _fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
+        return found
+
+    def add_binding(self, scope: str, selector: str, name: str, value: Any, line: Line) -> None:
+        """Follows `scope/selector.name = value`; without `name` it defines a macro."""
+        value = self._resolve(value, line)
+        if not name:
+            macro = f"{scope}/{selector}" if scope else selector
+            self.macros[macro] = Bound(value, line)
+            return
+        target = self.add_target(selector, line)
+        _check_parameter(target, selector, name, line)
+        self.bindings[scope, selector, name] = Bound(value, line, target, name)
+
+    def finish(self) -> None:
+        """Checks what can only be known at the end: macros, required values and types.
+
+        Raises:
+            ConfigError: With the place, what is wrong there and a suggestion.
+        """
+        for name, line in self._uses.items():
+            if name not in self.macros and name != REQUIRED:
+                _fail(line, f"The macro %{name} is not defined.{did_you_mean(name, self.macros)}")
+        for name, bound in self.macros.items():
+            if name not in self._uses:
+                similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
+                _fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
+        for name, bound in (*self.macros.items(), *self._names()):
+            if bound.value == Macro(REQUIRED):
+                _fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
+        for bound in self.bindings.values():
+            self._check_type(bound)
+
+    def _names(self) -> Iterator[tuple[str, Bound]]:
+        for (_, selector, name), bound in self.bindings.items():
+            yield f"{selector}.{name}", bound
+
+    def _resolve(self, value: Any, line: Line) -> Any:
+        """Replaces what is written by what it stands for, and remembers the macros used."""
+        if isinstance(value, Unresolved):
+            target = self.add_target(value.name.split("/")[-1], line)
+            return types.Reference(value.name, target, value.evaluated)
+        if isinstance(value, Macro):
+            self._uses.setdefault(value.name, line)
+        elif isinstance(value, dict):
+            return {key: self._resolve(item, line) for key, item in value.items()}
+        elif isinstance(value, list | tuple):
+            return type(value)([self._resolve(item, line) for item in value])
+        return value
+
+    def _expand(self, value: Any, depth: int = 0) -> Any:
+        while isinstance(value, Macro) and depth <= len(self.macros):
+            value, depth = self.macros[value.name].value, depth + 1
+        if isinstance(value, dict):
+            return {key: self._expand(item, depth) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)([self._expand(item, depth) for item in value])
+        return value
+
+    def _check_type(self, bound: Bound) -> None:
+        value = self._expand(bound.value)
+        hint = types.hints(bound.target).get(bound.parameter, Any)
+        if hint is not Any and not types.accepts(hint, value):
+            _fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
+
+
+def _fail(line: Line, problem: str) -> NoReturn:
+    raise ConfigError(f"{problem}\n  {line.where}")
+
+
+def _check_parameter(target: Any, selector: str, name: str, line: Line) -> None:
+    parameters = inspect.signature(target).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if name not in parameters and not takes_any:
+        similar = did_you_mean(name, parameters) or f" It has: {', '.join(parameters)}."
+        _fail(line, f"{selector!r} has no parameter {name!r}.{similar}")
+
+
+def _similar_module(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    path = importlib.import_module(parent).__path__ if parent else None
+    return did_you_mean(last, (module.name for module in pkgutil.iter_modules(path)))

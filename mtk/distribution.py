@@ -1,0 +1,48 @@
+"""On which devices a model trains."""
+
+import tensorflow as tf
+
+
+def single() -> tf.distribute.Strategy:
+    """Returns the strategy of one device: TensorFlow's default."""
+    return tf.distribute.get_strategy()
+
+
+def mirrored(replicas: int | None = None) -> tf.distribute.Strategy:
+    """Returns a strategy that splits each batch over the devices of this machine.
+
+    Args:
+        replicas: Number of devices: the first GPUs, or, without a GPU, that many logical devices
+            on the CPU. By default all GPUs, or one device without any.
+
+    Raises:
+        ValueError: If there are fewer GPUs, or if TensorFlow has started with too few logical
+            CPU devices: their number is fixed by then.
+    """
+    if replicas is not None and replicas < 1:
+        raise ValueError(f"`replicas` is a number of devices, 1 or more. Received: {replicas}")
+    gpus = tf.config.list_physical_devices("GPU")
+    if replicas is None:
+        replicas = max(1, len(gpus))
+    if gpus and len(gpus) < replicas:
+        raise ValueError(f"{replicas} replicas need as many GPUs; this machine has {len(gpus)}.")
+    if not gpus:
+        _split_cpu(replicas)
+    kind = "GPU" if gpus else "CPU"
+    return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(replicas)])
+
+
+def _split_cpu(replicas: int) -> None:
+    """Makes that many logical devices of the CPU, unless they exist."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    configured = tf.config.get_logical_device_configuration(cpu) or []
+    if max(1, len(configured)) >= replicas:
+        return
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+    try:
+        tf.config.set_logical_device_configuration(cpu, parts)
+    except RuntimeError as error:
+        raise ValueError(
+            f"TensorFlow has started with {max(1, len(configured))} logical CPU device(s), too few "
+            f"for {replicas} replicas. Call `mirrored` before anything else uses TensorFlow."
+        ) from error
