@@ -1,8 +1,106 @@
 """Per-task gradients: ways to compute them, and what is computed from them."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import tensorflow as tf
+
+Way = Literal["auto", "unrolled", "loop", "vectorized", "share"]
+
+# Up to this many tasks the unrolled way wins on CPUs; beyond it, its graph takes too long to trace.
+# Measured by tools/benchmark.py.
+_UNROLLED_AT_MOST = 12
+
+
+def choose(way: Way, num_tasks: int, shared_input: bool) -> Way:
+    """Returns the way to compute per-task gradients, with `"auto"` resolved.
+
+    * `"unrolled"`: one backward pass per task, side by side in the graph.
+    * `"loop"`: `GradientTape.jacobian` in a `tf.while_loop`: a graph of constant size.
+    * `"vectorized"`: `GradientTape.jacobian` by `pfor`: all tasks at once; for accelerators.
+    * `"share"`: one backward pass per task over the task's own share of the batch.
+    * `"auto"`: by measurement on CPUs (see `tools/benchmark.py`): `"share"` where each task has
+      an input of its own, otherwise `"unrolled"` for few tasks and `"loop"` for many.
+
+    Args:
+        way: What the user asked for.
+        num_tasks: K.
+        shared_input: Whether one forward pass serves all tasks.
+
+    Raises:
+        ValueError: If the way is unknown or does not fit the batch.
+    """
+    if way not in get_args(Way):
+        raise ValueError(
+            f"Unknown way to compute per-task gradients: {way!r}. Known: {get_args(Way)}"
+        )
+    if way == "auto":
+        if not shared_input:
+            return "share"
+        return "unrolled" if num_tasks <= _UNROLLED_AT_MOST else "loop"
+    if way == "share" and shared_input:
+        raise ValueError(
+            "`gradients='share'` needs a batch with a share for each task, `{task: (x, y)}`. "
+            "This batch has one input for all tasks: use 'unrolled', 'loop' or 'auto'."
+        )
+    return way
+
+
+def per_task(
+    tape: tf.GradientTape,
+    losses: Sequence[tf.Tensor],
+    stacked: tf.Tensor,
+    shared: Sequence[tf.Tensor],
+    heads: Sequence[Sequence[tf.Tensor]],
+    way: Way,
+) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
+    """Computes the gradient of each task.
+
+    Args:
+        tape: A persistent tape that has recorded the losses.
+        losses: K scalars.
+        stacked: The same as one tensor `(K,)`, recorded on the tape too.
+        shared: What to differentiate by for every task: variables or tensors.
+        heads: For each task, what to differentiate by for this task alone.
+        way: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
+
+    Returns:
+        A list with one tensor `(K, *shape)` for each of `shared`, zero where a task does not reach
+        it, and for each task the list of its heads' gradients.
+    """
+    if way in ("unrolled", "share"):
+        return _unrolled(tape, losses, shared, heads)
+    rows = tape.jacobian(
+        stacked,
+        list(shared),
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        parallel_iterations=1,
+        experimental_use_pfor=way == "vectorized",
+    )
+    flat = [source for head in heads for source in head]
+    # A head is reached by its own task only, so the gradient of the sum is the gradient of each.
+    found = iter(tape.gradient(stacked, flat) if flat else [])
+    return [tf.convert_to_tensor(row) for row in rows], [[next(found) for _ in h] for h in heads]
+
+
+def _unrolled(
+    tape: tf.GradientTape,
+    losses: Sequence[tf.Tensor],
+    shared: Sequence[tf.Tensor],
+    heads: Sequence[Sequence[tf.Tensor]],
+) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
+    shared_rows, head_rows = [], []
+    for loss, head in zip(losses, heads, strict=True):
+        found = tape.gradient(loss, [*shared, *head])
+        shared_rows.append([_dense(g, v) for g, v in zip(found, shared, strict=False)])
+        head_rows.append(found[len(shared) :])
+    return [tf.stack(rows) for rows in zip(*shared_rows, strict=True)], head_rows
+
+
+def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> tf.Tensor:
+    if gradient is None:
+        return tf.zeros_like(source)
+    return tf.convert_to_tensor(gradient)
 
 
 def gramian(task_gradients: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -12,9 +12,9 @@ Metric = str | keras.metrics.Metric
 
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
-    "SparseCategoricalCrossentropy": "sparse_categorical_accuracy",
-    "CategoricalCrossentropy": "categorical_accuracy",
-    "BinaryCrossentropy": "binary_accuracy",
+    "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
+    "CategoricalCrossentropy": keras.metrics.CategoricalAccuracy,
+    "BinaryCrossentropy": keras.metrics.BinaryAccuracy,
 }
 
 
@@ -51,10 +51,9 @@ class Task:
         ValueError: If the name is empty or contains `/`, or the loss or a metric is unknown.
 
     Example:
-
     >>> task = Task("left", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     >>> [metric.name for metric in task.metrics]
-    ['sparse_categorical_accuracy']
+    ['accuracy']
     """
 
     def __init__(
@@ -84,8 +83,8 @@ class Task:
             )
         from_logits = getattr(self.loss, "get_config", dict)().get("from_logits", False)
         if title == "BinaryCrossentropy" and from_logits:
-            return keras.metrics.BinaryAccuracy(threshold=0.0)
-        return _get(keras.metrics, _ACCURACIES[title], "metric")
+            return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+        return _ACCURACIES[title](name="accuracy")
 
     def elements(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None
@@ -102,7 +101,7 @@ class Task:
         labelled = self._labelled(y_true, mask)
         if labelled is not None:
             # The loss of a missing label may be NaN, and NaN times zero is NaN: mend the label.
-            y_true = tf.where(_match(labelled > 0, y_true), y_true, tf.zeros_like(y_true))
+            y_true = tf.where(_match(labelled, y_true) > 0, y_true, tf.zeros_like(y_true))
         loss = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         values = tf.cast(loss(y_true, _in_full_precision(y_pred)), tf.float32)
         if values.shape.rank == 0:

@@ -7,11 +7,19 @@ import tensorflow as tf
 
 
 class Label(NamedTuple):
-    """The labels of one task: its index, labels `(B, ...)` and mask (or None)."""
+    """The labels of one task.
+
+    Attributes:
+        task: The task's index.
+        y_true: Labels `(B, ...)`.
+        mask: Zero where a label is missing, or None if none is.
+        member: `(B,)`, one where an example of a mixed batch is the task's, or None if all are.
+    """
 
     task: int
     y_true: tf.Tensor
-    mask: tf.Tensor | None
+    mask: tf.Tensor | None = None
+    member: tf.Tensor | None = None
 
 
 class Share(NamedTuple):
@@ -38,6 +46,7 @@ def parse(data: Any, task_names: Sequence[str]) -> list[Share]:
     Raises:
         ValueError: If the batch has another form, lacks a task or names an unknown one.
     """
+    data = without_nones(data)
     if isinstance(data, Mapping):
         _check_names(data, task_names, "A batch of tasks with inputs of their own")
         return [_own_share(data[name], index, name) for index, name in enumerate(task_names)]
@@ -54,6 +63,25 @@ def parse(data: Any, task_names: Sequence[str]) -> list[Share]:
         "A batch is `(x, {task: y})`, `(x, {task: y}, {task: mask})`, `{task: (x, y)}`, or "
         f"`(x, y, task_ids)`. Received: {_describe(data)}"
     )
+
+
+def without_nones(data: Any) -> Any:
+    """Drops the parts that Keras fills up with None."""
+    if isinstance(data, (tuple, list)):
+        return tuple(part for part in data if part is not None)
+    return data
+
+
+def inputs_of(data: Any) -> Any:
+    """Returns what the network reads of a batch, or of a batch's spec."""
+    if isinstance(data, Mapping):
+        data = next(iter(data.values()))
+    return data[0]
+
+
+def of_one_replica(spec: Any) -> Any:
+    """Returns the spec of one replica's part of a distributed batch."""
+    return spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
 
 
 def is_shared_input(shares: Sequence[Share]) -> bool:
@@ -88,14 +116,9 @@ def _own_share(part: Any, index: int, name: str) -> Share:
 def _mixed(
     inputs: Any, y_true: tf.Tensor, task_ids: tf.Tensor, rest: Sequence, num_tasks: int
 ) -> Share:
-    labels = []
-    for index in range(num_tasks):
-        mask = tf.cast(tf.equal(task_ids, index), tf.float32)
-        if rest:
-            given = tf.cast(rest[0], tf.float32)
-            mask = given * tf.reshape(mask, [-1] + [1] * (given.shape.rank - 1))
-        labels.append(Label(index, y_true, mask))
-    return Share(inputs, labels)
+    mask = rest[0] if rest else None
+    members = [tf.cast(tf.equal(task_ids, index), tf.float32) for index in range(num_tasks)]
+    return Share(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])
 
 
 def _check_names(found: Mapping, names: Sequence[str], what: str) -> None:

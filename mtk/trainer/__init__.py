@@ -1,0 +1,5 @@
+"""The trainer: a Keras model whose step takes per-task gradients."""
+
+from mtk.trainer.model import MultiTaskModel
+
+__all__ = ["MultiTaskModel"]

@@ -1,0 +1,322 @@
+"""The Keras model that trains several tasks at once."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import Combiner, StaticWeights
+from mtk.gradients import Way, choose
+from mtk.tasks import Task, check_tasks
+from mtk.trainer import batches, forward
+from mtk.trainer import step as steps
+from mtk.trainer import structure as structures
+from mtk.trainer.loop import Logs, Loop
+from mtk.trainer.task_metrics import TaskMetrics
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MultiTaskModel(keras.Model):
+    """Trains one network on several tasks, with a combiner that merges their gradients.
+
+    Compile, fit, evaluate, predict, save and load it as any Keras model. Batches come in one of
+    the forms of `mtk.trainer.batches.parse`. The logs name a task's loss and metrics after the
+    task; `loss` is the mean of the task losses, whatever the combiner minimizes.
+
+    Args:
+        network: A Keras model whose output is `{task name: prediction}`. If every example belongs
+            to one task, it may be one tensor for all tasks.
+        tasks: The K tasks.
+        combiner: How to merge the task gradients. Equal static weights by default.
+        gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
+        shared: Layers, names of layers or variables that the tasks share. Found automatically,
+            except where inner functions, conditionals or loops hide the structure.
+        heads: For each task, layers, names of layers or variables of its head; as `shared`.
+        representation: Name of the layer (or the layer) whose output the heads read. Found
+            automatically; read only by combiners with `at="representation"`.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If there are no tasks or two of one name, or an argument is unknown.
+
+    Example:
+    ```python
+    model = mtk.MultiTaskModel(
+        network,
+        tasks=[
+            mtk.Task("left", "sparse_categorical_crossentropy", ["accuracy"]),
+            mtk.Task("right", "sparse_categorical_crossentropy", ["accuracy"]),
+        ],
+        combiner=mtk.combiners.PCGrad(),
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.8))
+    model.fit(train, validation_data=validation, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        tasks: Sequence[Task],
+        combiner: Combiner | None = None,
+        gradients: Way = "auto",
+        shared: Sequence[Any] | None = None,
+        heads: Mapping[str, Sequence[Any]] | None = None,
+        representation: str | keras.Layer | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        choose(gradients, 1, shared_input=False)
+        self.network = network
+        self.tasks = check_tasks(tasks)
+        self.task_names = [task.name for task in self.tasks]
+        self.combiner = combiner if combiner is not None else StaticWeights()
+        self.gradients = gradients
+        self.shared_by_user, self.heads_by_user = shared, heads
+        self.representation = representation
+        self.measure_every: int | None = None
+        self.task_metrics = TaskMetrics(self.tasks)
+        number = len(self.tasks)
+        self.last_weights = self._state("last_weights", (number,))
+        self.last_gramian = self._state("last_gramian", (number, number))
+        self.last_measured = self._state("last_measured", (), -1, "int64")
+        self._structure: structures.Structure | None = None
+        self._spec: Any = None
+        if network.built:
+            self._build_combiner()
+
+    def _state(
+        self, name: str, shape: tuple[int, ...], value: float = 0.0, dtype: str = "float32"
+    ) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            dtype=dtype,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def _build_combiner(self) -> None:
+        """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
+        self.combiner.bind(self.task_names, [v.path for v in self.network.trainable_variables])
+        if not self.combiner.built:
+            self.combiner.build(len(self.tasks))
+        self.built = True
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "sgd",
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool = False,
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configures the training.
+
+        Args:
+            optimizer: As in Keras.
+            weight_decay: Coupled L2: the gradient of each variable grows by `weight_decay` times
+                the variable, before clipping. (Keras optimizers' own is decoupled.)
+            clip_norm: Largest global norm of the combined gradient, or None.
+            run_eagerly: As in Keras.
+            steps_per_execution: As in Keras.
+            jit_compile: Whether to compile with XLA. Works on one device.
+            auto_scale_loss: As in Keras.
+
+        Raises:
+            ValueError: If a number is out of range, or the optimizer clips by itself and there
+                are several replicas: it would clip each replica's part.
+        """
+        if not weight_decay >= 0 or (clip_norm is not None and not clip_norm > 0):
+            raise ValueError(
+                "`weight_decay` is zero or more, and `clip_norm` is positive or None. Received: "
+                f"weight_decay={weight_decay}, clip_norm={clip_norm}"
+            )
+        super().compile(
+            optimizer=optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        clips = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, n, None)]
+        if clips and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
+                "Use `compile(clip_norm=...)`, which clips the whole."
+            )
+        self.weight_decay, self.clip_norm = weight_decay, clip_norm
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config.update(weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        config = keras.saving.deserialize_keras_object(config)
+        names = ("optimizer", "weight_decay", "clip_norm", "run_eagerly")
+        names = (*names, "steps_per_execution", "jit_compile")
+        self.compile(**{name: config[name] for name in names})
+        self._build_optimizer()
+
+    def _build_optimizer(self) -> None:
+        with self.distribute_strategy.scope():
+            if not self.optimizer.built:
+                self.optimizer.build(self.network.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return self.task_metrics.of_training()
+
+    def get_metrics_result(self) -> Logs:
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.network(inputs, training=training)
+
+    @property
+    def structure(self) -> structures.Structure:
+        """Which variables are shared, and which belong to heads.
+
+        Raises:
+            ValueError: If the model has not seen a batch yet.
+        """
+        if self._structure is None:
+            if self._spec is None:
+                raise ValueError(
+                    "Which variables are shared is read off a forward pass, and the model has not "
+                    "seen a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
+                )
+            self._structure = self._find_structure()
+        return self._structure
+
+    def inspect(self, data: Any) -> structures.Structure:
+        """Reads the network's structure off a batch, or off the batches of a dataset.
+
+        `fit` does so by itself; call it before a training loop of your own.
+        """
+        self._maybe_symbolic_build(data_batch=data)
+        return self.structure
+
+    def _find_structure(self) -> structures.Structure:
+        layers = structures.all_layers(self.network)
+
+        def trace(data: Any) -> list[tf.Tensor]:
+            shares = batches.parse(data, self.task_names)
+            state = forward.State(self.network)
+            return forward.run(self.network, self.tasks, shares, state).sums
+
+        function = tf.function(trace, autograph=False)
+        with tf.init_scope(), structures.recorded(layers) as calls:
+            graph = function.get_concrete_function(self._spec).graph
+        variables, losses = self.network.trainable_variables, graph.structured_outputs
+        found = structures.find(variables, self.task_names, graph, losses, calls)
+        found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
+        if found.unreached:
+            paths = [v.path for v in found.unreached]
+            warnings.warn(
+                f"No task reaches these variables, they stay as is: {paths}", stacklevel=3
+            )
+        return found
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Learns the form of the batches and builds what is not built; Keras calls it."""
+        data = data_batch if iterator is None else iterator._distributed_dataset
+        spec = getattr(data, "element_spec", None)
+        if spec is None:
+            spec = tf.nest.map_structure(tf.type_spec_from_value, batches.without_nones(data))
+        self._spec = tf.nest.map_structure(batches.of_one_replica, spec)
+        if not self.network.built:
+            inputs = tf.nest.map_structure(
+                lambda s: keras.KerasTensor(s.shape, s.dtype.name), batches.inputs_of(self._spec)
+            )
+            with self.distribute_strategy.scope():
+                self.network(inputs)
+                self._build_combiner()
+
+    def train_step(self, data: Any) -> Logs:
+        """Takes one step on a batch; in a replica, on its part of the global batch."""
+        self._measured_step(data) if self.combiner.reads != "losses" else self._plain_step(data)
+        return self.get_metrics_result()
+
+    def _plain_step(self, data: Any) -> None:
+        steps.training_step(self, data, measured=False)
+
+    def _measured_step(self, data: Any) -> None:
+        steps.training_step(self, data, measured=True)
+
+    def test_step(self, data: Any) -> Logs:
+        """Evaluates one batch; in a replica, its part of the global batch."""
+        shares = batches.parse(data, self.task_names)
+        self.task_metrics.update(forward.run(self.network, self.tasks, shares, state=None))
+        return self._read_evaluation()
+
+    def predict_step(self, data: Any) -> Any:
+        return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
+
+    def _is_measured(self, step: int) -> bool:
+        """Whether the gradient of each task is taken at a step, counted from zero."""
+        if self.combiner.reads == "losses":
+            return bool(self.measure_every) and (step + 1) % self.measure_every == 0
+        return step % self.combiner.update_every == 0
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the function that `fit` calls; Keras calls this."""
+        self._build_optimizer()
+        if self.train_function is not None and not force:
+            return
+        loop = self._loop(self.get_metrics_result)
+
+        def train_function(iterator: Any) -> Logs:
+            first = int(self.optimizer.iterations.numpy())
+            measured = [self._is_measured(first + i) for i in range(self.steps_per_execution)]
+            return loop.run(
+                iterator, tuple(self._measured_step if m else self._plain_step for m in measured)
+            )
+
+        self.train_function = train_function
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes the function that `evaluate` calls; Keras calls this."""
+        if self.test_function is not None and not force:
+            return
+        loop = self._loop(self._read_evaluation)
+        self.test_function = lambda iterator: loop.run(
+            iterator, (self.test_step,) * self.steps_per_execution
+        )
+
+    def _loop(self, read_logs: Callable[[], Logs]) -> Loop:
+        return Loop(self.distribute_strategy, read_logs, self.jit_compile, self.run_eagerly)
+
+    def _read_evaluation(self) -> Logs:
+        return {m.name: m.result() for m in self.task_metrics.of_evaluation()}
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "network": serialize(self.network),
+            "tasks": [serialize(task) for task in self.tasks],
+            "combiner": serialize(self.combiner),
+            "gradients": self.gradients,
+            "shared": structures.names(self.shared_by_user),
+            "heads": structures.names(self.heads_by_user),
+            "representation": getattr(self.representation, "name", self.representation),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
+        def restore(part: Any) -> Any:
+            return keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
+
+        tasks = [restore(task) for task in config["tasks"]]
+        parts = {name: restore(config[name]) for name in ("network", "combiner")}
+        return cls(**{**config, "tasks": tasks, **parts})

@@ -1,0 +1,135 @@
+"""One training step, as a replica takes it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mtk.gradients import choose
+from mtk.trainer import batches, forward
+from mtk.trainer import structure as structures
+from mtk.trainer.update import Gradient, Recorded, Update, all_reduce
+
+if TYPE_CHECKING:
+    from mtk.trainer.model import MultiTaskModel
+
+
+def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
+    """Takes one step: forward, gradient, combine, L2, clip, apply, note.
+
+    A combiner is not linear, so it must see the whole global batch: the task losses and gradients
+    are summed over the replicas before it. From there on every replica does the same.
+
+    Args:
+        model: The model.
+        data: This replica's part of the global batch.
+        measured: Whether to take the gradient of each task.
+    """
+    shares = batches.parse(data, model.task_names)
+    context = tf.distribute.get_replica_context()
+    state = forward.State(model.network, context.replica_id_in_sync_group)
+    recorded, passed = _record(model, shares, state)
+    outcome = _update(model, shares)(recorded, measured)
+    _apply(model, outcome.gradients, recorded.scale)
+    state.write(passed.state, context.num_replicas_in_sync)
+    if model.combiner.watches_step:
+        again = forward.run(model.network, model.tasks, shares, state)
+        after = all_reduce(tf.math.divide_no_nan(tf.stack(again.sums), recorded.counts))
+        model.combiner.after_step(recorded.task_losses, after, recorded.counts > 0)
+    model.last_weights.assign(outcome.task_weights)
+    if outcome.gramian is not None:
+        model.last_gramian.assign(outcome.gramian)
+        model.last_measured.assign(model.optimizer.iterations)
+    model.task_metrics.update(passed)
+    model.task_metrics.update_weights(outcome.task_weights)
+
+
+def _record(
+    model: "MultiTaskModel", shares: Sequence[batches.Share], state: forward.State
+) -> tuple[Recorded, forward.Losses]:
+    """Runs forward under a tape and brings each task loss to the scale of the global batch."""
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    scale = _loss_scale(model)
+    watched = _watched(model, shares)
+    layers = list({id(layer): layer for layer, _ in watched}.values())
+    with tf.GradientTape(persistent=True) as tape:
+        with structures.recorded(layers) as calls:
+            passed = forward.run(model.network, model.tasks, shares, state)
+        with tape.stop_recording():
+            counts = all_reduce(passed.counts)
+        parts = [tf.math.divide_no_nan(total, counts[k]) for k, total in enumerate(passed.sums)]
+        penalty = passed.regularization
+        penalty = None if penalty is None else penalty / replicas
+        if scale is not None:
+            parts = [part * scale for part in parts]
+            penalty = None if penalty is None else penalty * scale
+        stacked = tf.stack(parts)
+    task_losses = all_reduce(tf.math.divide_no_nan(tf.stack(passed.sums), counts))
+    outputs = {(id(call.layer), call.index): call.outputs[0] for call in calls}
+    features = [outputs[id(layer), index] for layer, index in watched]
+    return Recorded(tape, parts, stacked, penalty, scale, task_losses, counts, features), passed
+
+
+def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
+    shared_input = batches.is_shared_input(shares)
+    return Update(
+        model.combiner,
+        model.network.trainable_variables,
+        model.task_names,
+        lambda: model.structure,
+        choose(model.gradients, len(model.tasks), shared_input),
+    )
+
+
+def _watched(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[tuple[Any, int]]:
+    """Returns the layers, and which of their calls, whose outputs the combiner asks for."""
+    if model.combiner.at != "representation" or len(model.tasks) == 1:
+        return []
+    if not batches.is_shared_input(shares):
+        raise ValueError(
+            "`at='representation'` needs tasks that share their input; here each task has its "
+            "own. Use `at='parameters'`."
+        )
+    if model.representation is not None:
+        layer = model.representation
+        named = structures.layer_named(model.network, layer) if isinstance(layer, str) else layer
+        return [(named, 0)]
+    if not model.structure.representation:
+        raise ValueError(
+            "The features that the heads read are not the output of any layer. Make them one, "
+            "and name it: `MultiTaskModel(..., representation='<layer name>')`."
+        )
+    return model.structure.representation
+
+
+def _loss_scale(model: "MultiTaskModel") -> tf.Tensor | None:
+    """Returns the factor that keeps float16 gradients from vanishing, or None."""
+    optimizer = model.optimizer
+    if hasattr(optimizer, "inner_optimizer") or getattr(optimizer, "loss_scale_factor", None):
+        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
+    return None
+
+
+def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Tensor | None) -> None:
+    """Adds L2, clips, and hands the optimizer this replica's share of the sum it will take."""
+    pairs = zip(gradients, model.network.trainable_variables, strict=True)
+    pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+    found = [gradient for gradient, _ in pairs]
+    if model.weight_decay:
+        found = [
+            tf.convert_to_tensor(gradient) + model.weight_decay * tf.convert_to_tensor(v.value)
+            for gradient, v in pairs
+        ]
+    if model.clip_norm is not None:
+        found, _ = tf.clip_by_global_norm(found, model.clip_norm)
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    if scale is not None or replicas > 1:
+        factor = (1.0 if scale is None else scale) / replicas
+        found = [_scaled(gradient, factor) for gradient in found]
+    model.optimizer.apply(found, [variable for _, variable in pairs])
+
+
+def _scaled(gradient: Gradient, factor: tf.Tensor | float) -> Gradient:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor

@@ -1,0 +1,272 @@
+"""Which variables are shared, which belong to a head, and where the trunk ends."""
+
+import contextlib
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+# Operations through which no gradient flows.
+_BARRIERS = frozenset({"StopGradient", "PreventGradient"})
+
+
+class Structure(NamedTuple):
+    """How the trainable variables of a network belong to its tasks.
+
+    Attributes:
+        shared: Variables that at least two tasks reach (with one task: all that it reaches).
+        heads: For each task's name, the variables that only it reaches.
+        unowned: Variables named as part of some head without saying whose.
+        unreached: Variables that no task reaches: they are not trained.
+        common: Those of `shared` that every task reaches.
+        representation: Layers (and which of their calls) whose outputs the heads read; empty if
+            they were not found.
+    """
+
+    shared: list[keras.Variable]
+    heads: dict[str, list[keras.Variable]]
+    unowned: list[keras.Variable]
+    unreached: list[keras.Variable]
+    common: list[keras.Variable]
+    representation: list[tuple[keras.Layer, int]]
+
+    def last_layer(self) -> list[keras.Variable]:
+        """Returns the variables of the last layer with a kernel that every task reaches."""
+        kernels = [v for v in self.common if len(v.shape) >= 2]
+        if not kernels:
+            raise ValueError(
+                "No layer with a kernel is shared by all tasks, so there is no last shared layer. "
+                "Name the layer: `at='<layer name>'`."
+            )
+        owner = _owner(kernels[-1])
+        return [v for v in self.common if _owner(v) == owner]
+
+
+class Call(NamedTuple):
+    """One recorded call of a layer: the layer, how often it was called before, its outputs."""
+
+    layer: keras.Layer
+    index: int
+    outputs: list[tf.Tensor]
+
+
+@contextlib.contextmanager
+def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
+    """Records the outputs of every call of `layers` inside the context."""
+    calls: list[Call] = []
+
+    def recording(layer: keras.Layer) -> Callable[..., Any]:
+        original = layer.call
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            index = sum(earlier.layer is layer for earlier in calls)
+            tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
+            calls.append(Call(layer, index, tensors))
+            return outputs
+
+        return call
+
+    # Past Keras' own __setattr__, which would track the function.
+    for layer in layers:
+        layer.__dict__["call"] = recording(layer)
+    try:
+        yield calls
+    finally:
+        for layer in layers:
+            del layer.__dict__["call"]
+
+
+def all_layers(network: keras.Model) -> list[keras.Layer]:
+    """Returns every layer below `network`, however deeply nested."""
+    return list(network._flatten_layers(include_self=False))
+
+
+def find(
+    variables: Sequence[keras.Variable],
+    task_names: Sequence[str],
+    graph: tf.Graph,
+    losses: Sequence[tf.Tensor],
+    calls: Sequence[Call],
+) -> Structure:
+    """Reads the structure off the graph of one forward pass.
+
+    A task reaches a variable if a path of differentiable operations leads from the variable to
+    the task's loss. Inner functions, conditionals and loops are taken to let everything through:
+    where that is wrong, name `shared=` or `heads=`.
+
+    Args:
+        variables: The trainable variables of the network.
+        task_names: The K names.
+        graph: A function graph that holds a forward pass.
+        losses: The K task losses in it.
+        calls: The layers' calls in it, to tell where the trunk ends.
+    """
+    sources = _reached_variables(graph, variables)
+    reached = [sources.get(loss.op.name, 0) for loss in losses]
+    by = [[k for k, mask in enumerate(reached) if mask >> i & 1] for i in range(len(variables))]
+    is_shared = [len(ks) >= min(2, len(task_names)) for ks in by]
+    shared = [v for v, yes in zip(variables, is_shared, strict=True) if yes]
+    heads: dict[str, list[keras.Variable]] = {name: [] for name in task_names}
+    for variable, ks, yes in zip(variables, by, is_shared, strict=True):
+        if ks and not yes:
+            heads[task_names[ks[0]]].append(variable)
+    common = [v for v, ks in zip(variables, by, strict=True) if len(ks) == len(task_names)]
+    unreached = [v for v, ks in zip(variables, by, strict=True) if not ks]
+    return Structure(shared, heads, [], unreached, common, _frontier(graph, losses, sources, calls))
+
+
+def override(
+    structure: Structure,
+    network: keras.Model,
+    shared: Sequence[Any] | None,
+    heads: Mapping[str, Sequence[Any]] | None,
+) -> Structure:
+    """Corrects a structure by what the user says of it.
+
+    Args:
+        structure: What `find` found.
+        network: The network.
+        shared: Layers, names of layers or variables that are shared; all others are heads.
+        heads: For each task, layers, names of layers or variables of its head; all others are
+            shared, unless `shared` is given too.
+
+    Raises:
+        ValueError: If a task or layer is unknown, or a variable is given two places.
+    """
+    if shared is None and heads is None:
+        return structure
+    unknown = sorted(set(heads or {}) - set(structure.heads))
+    if unknown:
+        raise ValueError(f"`heads` names unknown tasks {unknown}; known: {list(structure.heads)}")
+    named = {name: _variables(network, parts) for name, parts in (heads or {}).items()}
+    ids = [id(v) for vs in named.values() for v in vs]
+    chosen = {id(v) for v in _variables(network, shared or [])}
+    if len(ids) != len(set(ids)) or chosen & set(ids):
+        raise ValueError("`shared` and `heads` give a variable to more than one place.")
+    found = {name: list(vs) for name, vs in structure.heads.items()}
+    reached = [v for v in network.trainable_variables if not _is_in(v, structure.unreached)]
+    if shared is None:
+        # A head that was found stays a head; what the user did not name is shared otherwise.
+        kept = {n: [v for v in vs if id(v) not in ids] for n, vs in found.items()}
+        owned = {n: named.get(n, []) + kept[n] for n in found}
+        taken = {id(v) for vs in owned.values() for v in vs}
+        common = [v for v in reached if id(v) not in taken]
+        return structure._replace(shared=common, heads=owned, common=common)
+    kept = {n: [v for v in vs if id(v) not in chosen | set(ids)] for n, vs in found.items()}
+    owned = {n: named.get(n, []) + kept[n] for n in found}
+    taken = {id(v) for vs in owned.values() for v in vs} | chosen
+    common = [v for v in reached if id(v) in chosen]
+    unowned = [v for v in reached if id(v) not in taken]
+    return structure._replace(shared=common, heads=owned, unowned=unowned, common=common)
+
+
+def layer_named(network: keras.Model, name: str) -> keras.Layer:
+    """Returns the layer of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    names = {layer.name: layer for layer in all_layers(network)}
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ValueError(f"The network has no layer named '{name}'.{hint}")
+    return names[name]
+
+
+def names(parts: Any) -> Any:
+    """Returns what a user said of a structure, with layers and variables by name."""
+    if isinstance(parts, Mapping):
+        return {task: names(of_task) for task, of_task in parts.items()}
+    if isinstance(parts, keras.Layer):
+        return parts.name
+    if isinstance(parts, keras.Variable):
+        return parts.path
+    return [names(part) for part in parts] if isinstance(parts, (list, tuple)) else parts
+
+
+def _variables(network: keras.Model, parts: Sequence[Any]) -> list[keras.Variable]:
+    if isinstance(parts, str):
+        raise ValueError(f"Give a list of layers, names or variables. Received: {parts!r}")
+    found: list[keras.Variable] = []
+    for part in parts:
+        if isinstance(part, str):
+            part = _by_path(network, part) or layer_named(network, part)
+        found += part.trainable_variables if isinstance(part, keras.Layer) else [part]
+    return list({id(v): v for v in found}.values())
+
+
+def _by_path(network: keras.Model, path: str) -> keras.Variable | None:
+    return next((v for v in network.trainable_variables if v.path == path), None)
+
+
+def _is_in(variable: keras.Variable, variables: Sequence[keras.Variable]) -> bool:
+    return any(variable is other for other in variables)
+
+
+def _owner(variable: keras.Variable) -> str:
+    return variable.path.rpartition("/")[0]
+
+
+def _carries_gradient(tensor: tf.Tensor) -> bool:
+    dtype = tensor.dtype
+    return dtype.is_floating or dtype.is_complex or dtype in (tf.resource, tf.variant)
+
+
+def _reached_variables(graph: tf.Graph, variables: Sequence[keras.Variable]) -> dict[str, int]:
+    """Returns for each operation the set of variables before it, as the bits of an integer."""
+    handles = {id(v.value.handle): i for i, v in enumerate(variables)}
+    masks = {
+        inner.op.name: 1 << handles[id(outer)]
+        for outer, inner in graph.captures
+        if id(outer) in handles
+    }
+    # A function graph lists its operations in the order in which they were made.
+    for op in graph.get_operations():
+        if op.name in masks or op.type in _BARRIERS:
+            continue
+        mask = 0
+        for tensor in op.inputs:
+            if _carries_gradient(tensor):
+                mask |= masks.get(tensor.op.name, 0)
+        masks[op.name] = mask
+    return masks
+
+
+def _frontier(
+    graph: tf.Graph,
+    losses: Sequence[tf.Tensor],
+    sources: dict[str, int],
+    calls: Sequence[Call],
+) -> list[tuple[keras.Layer, int]]:
+    """Finds the layers' outputs that all tasks depend on and that operations of heads read."""
+    everyone = (1 << len(losses)) - 1
+    tasks: dict[str, int] = {}
+    for k, loss in enumerate(losses):
+        tasks[loss.op.name] = tasks.get(loss.op.name, 0) | 1 << k
+    ends = set()
+    for op in reversed(graph.get_operations()):
+        mine = tasks.get(op.name, 0)
+        if not mine or op.type in _BARRIERS:
+            continue
+        for tensor in op.inputs:
+            if _carries_gradient(tensor):
+                tasks[tensor.op.name] = tasks.get(tensor.op.name, 0) | mine
+    for op in graph.get_operations():
+        if 0 < tasks.get(op.name, 0) < everyone and op.type not in _BARRIERS:
+            for tensor in op.inputs:
+                whole = tasks.get(tensor.op.name, 0) == everyone and tensor.dtype.is_floating
+                if whole and sources.get(tensor.op.name, 0):
+                    ends.add(tensor.name)
+    places = {}
+    for call in calls:
+        for tensor in call.outputs:
+            places.setdefault(tensor.name, (call.layer, call.index))
+    found = [places[name] for name in places if name in ends]
+    # An end that is no layer's output cannot be watched: then nothing is said to be found.
+    return found if len({name for name in places if name in ends}) == len(ends) else []
