@@ -1,5 +1,7 @@
 """Networks: one family a file."""
 
 from mtk.models.lenet import lenet
+from mtk.models.resnet import resnet18
+from mtk.models.transformer import Transformer
 
-__all__ = ["lenet"]
+__all__ = ["Transformer", "lenet", "resnet18"]

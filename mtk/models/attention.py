@@ -1,0 +1,96 @@
+"""Multi-head attention, its masks, and the positions that it cannot see by itself."""
+
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+# Added to the logits of positions that must not be seen. Finite, so that a row with nothing to see
+# gives a mean and not NaN; float16 has no larger number.
+_UNSEEN = -6e4
+
+
+class Attention(layers.Layer):
+    """Multi-head scaled dot-product attention, with biases in all four projections.
+
+    Written out, because `keras.layers.MultiHeadAttention` takes longer for a training step on a
+    CPU.
+
+    Args:
+        width: Of the inputs, of the projections of all heads together, and of the output.
+        num_heads: Divides `width`.
+        seeds: Of the initializers.
+
+    Reference:
+        Vaswani et al., *Attention is all you need* (2017), section 3.2.
+    """
+
+    def __init__(
+        self, width: int, num_heads: int, seeds: Iterator[int | None], name: str | None = None
+    ):
+        super().__init__(name=name)
+        self.width = width
+        self.num_heads = num_heads
+        self.query, self.key, self.value, self.output_projection = (
+            layers.Dense(width, kernel_initializer=_glorot(next(seeds)), name=part)
+            for part in ("query", "key", "value", "output")
+        )
+
+    def build(self, *_: object) -> None:
+        for dense in (self.query, self.key, self.value, self.output_projection):
+            dense.build((None, None, self.width))
+
+    def call(self, queries: tf.Tensor, memory: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """Attends.
+
+        Args:
+            queries: `(B, T, width)`.
+            memory: `(B, S, width)`, from which keys and values are made.
+            bias: Added to the logits; broadcasts to `(B, num_heads, T, S)`.
+
+        Returns:
+            `(B, T, width)`.
+        """
+        # Scaled before the product: T x width numbers instead of heads x T x S.
+        scale = (self.width // self.num_heads) ** -0.5
+        query = self._split(self.query(queries) * scale)
+        key, value = self._split(self.key(memory)), self._split(self.value(memory))
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+        joined = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
+        return self.output_projection(tf.reshape(joined, tf.shape(queries)))
+
+    def _split(self, x: tf.Tensor) -> tf.Tensor:
+        """`(B, T, width)` to `(B, num_heads, T, width / num_heads)`."""
+        shape = tf.shape(x)
+        x = tf.reshape(x, (shape[0], shape[1], self.num_heads, self.width // self.num_heads))
+        return tf.transpose(x, (0, 2, 1, 3))
+
+
+def padding_bias(tokens: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns the bias `(B, 1, 1, S)` that hides padding, id 0, in tokens `(B, S)`."""
+    return tf.cast(tokens == 0, dtype)[:, None, None, :] * _UNSEEN
+
+
+def causal_bias(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns the bias `(1, 1, length, length)` that hides what comes later."""
+    past = tf.linalg.band_part(tf.ones((length, length), dtype), -1, 0)
+    return (1 - past)[None, None] * _UNSEEN
+
+
+def sinusoids(length: tf.Tensor, width: int) -> tf.Tensor:
+    """Returns the encoding of the first positions, float32 `(length, width)`.
+
+    `sin(p / 10000^(2i / width))` in the first half of the channels, the cosines in the second. The
+    paper has them alternate: a permutation of channels, which nothing after it can tell apart.
+
+    Reference:
+        Vaswani et al., *Attention is all you need* (2017), section 3.5.
+    """
+    position = tf.cast(tf.range(length), tf.float32)[:, None]
+    frequency = 10_000.0 ** (-tf.range(0, width, 2, dtype=tf.float32) / width)
+    return tf.concat([tf.sin(position * frequency), tf.cos(position * frequency)], axis=1)
+
+
+def _glorot(seed: int | None) -> keras.Initializer:
+    return keras.initializers.GlorotUniform(seed=seed)
