@@ -1,0 +1,119 @@
+"""One run, from tasks to result: what a configuration configures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import config, distribution
+from mtk.combiners import Combiner, StaticWeights
+from mtk.experiment import rehearsal, training
+from mtk.experiment.plan import Plan, make_plan
+from mtk.experiment.run_folder import RunFolder
+from mtk.gradients import Way
+from mtk.trainer import MultiTaskModel
+from mtk.workloads import Workload
+
+__all__ = ["Plan", "RunFolder", "launch", "run"]
+
+
+def run(
+    workload: Callable[[], Workload],
+    run_dir: str | Path | None = None,
+    combiner: Callable[[], Combiner] = StaticWeights,
+    gradients: Way = "auto",
+    representation: str | None = None,
+    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.SGD,
+    learning_rate: float = 0.1,
+    schedule: Callable[..., keras.optimizers.schedules.LearningRateSchedule] | None = None,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    batch_size: int = 256,
+    epochs: int | None = None,
+    steps: int | None = None,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    log_every: int = 100,
+    measure_every: int | None = None,
+    strategy: Callable[[], tf.distribute.Strategy] = distribution.single,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Trains a workload once, and writes the run folder.
+
+    Validation picks the step; test is measured there, once. What is given as a factory is built
+    inside the strategy's scope.
+
+    Args:
+        workload: Factory of the tasks, their data and the network.
+        run_dir: Folder to write; new or empty.
+        combiner: Factory of the combiner.
+        gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
+        representation: Name of the layer whose output the heads read, where it cannot be found.
+        optimizer: Factory of the optimizer, called with `learning_rate=`.
+        learning_rate: At the start, or whatever `schedule` makes of it.
+        schedule: Factory of a schedule, called with `learning_rate=` and `steps_per_epoch=`; None
+            keeps the learning rate.
+        weight_decay: Coupled L2.
+        clip_norm: Largest global norm of the combined gradient.
+        batch_size: Examples a step, over all replicas.
+        epochs: Length of the run in epochs of the training split; this or `steps`.
+        steps: Length of the run in steps.
+        evaluate_every: Steps between two evaluations; an epoch, by default.
+        patience: Evaluations without a better one after which the run stops; None never stops it.
+        log_every: Steps between two points of a training curve.
+        measure_every: Steps between two measurements of per-task gradients; 0 for none. By default
+            so rare that they cost less than 3 % of the run.
+        strategy: Factory of the distribution strategy.
+        seed: Of the initial weights, dropout and the order of the data.
+        dry_run: Describe the run and time a step instead, and write nothing.
+
+    Returns:
+        What `result.json` holds; for a dry run the description, under "description".
+
+    Raises:
+        ValueError: If the run folder is used already, or an argument is out of range.
+    """
+    keras.utils.set_random_seed(seed)
+    folder = None if dry_run else RunFolder.unused(run_dir)
+    with strategy().scope():
+        data = workload()
+        plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
+        rate: Any = learning_rate
+        if schedule is not None:
+            rate = schedule(learning_rate=learning_rate, steps_per_epoch=plan.steps_per_epoch)
+        model = MultiTaskModel(
+            data.network(seed),
+            data.tasks,
+            combiner(),
+            gradients=gradients,
+            representation=representation,
+        )
+        model.compile(optimizer(learning_rate=rate), weight_decay=weight_decay, clip_norm=clip_norm)
+    if folder is None:
+        return {"description": rehearsal.describe(model, data, plan)}
+    folder.open(seed, config.asked(), config.operative())
+    return training.train(model, data, plan, folder, log_every, measure_every)
+
+
+def launch(
+    files: list[str], bindings: list[str], run_dir: str | None, dry_run: bool
+) -> dict[str, Any]:
+    """Runs what a configuration describes, and prints how it ended.
+
+    Args:
+        files: Gin files, the later overlaying the earlier.
+        bindings: Gin statements that overlay the files.
+        run_dir: Folder to write.
+        dry_run: As in `run`.
+
+    Returns:
+        As `run`.
+    """
+    config.parse(files, bindings)
+    configured = config.bound(run, given=("run_dir", "dry_run"))
+    result = configured(run_dir=run_dir, dry_run=dry_run)
+    print(result["description"] if dry_run else training.summary(result, str(run_dir)))
+    return result

@@ -1,0 +1,62 @@
+"""How long a run is and when it evaluates."""
+
+import math
+from dataclasses import dataclass
+
+from mtk.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run.
+
+    Attributes:
+        steps: Steps of the run.
+        steps_per_epoch: Steps in an epoch of the training split.
+        evaluate_every: Steps between two evaluations.
+        patience: Evaluations without a better one after which the run stops, or None.
+        batch_size: Examples a step.
+        seed: Of the order of the data.
+    """
+
+    steps: int
+    steps_per_epoch: int
+    evaluate_every: int
+    patience: int | None
+    batch_size: int
+    seed: int
+
+    @property
+    def evaluations(self) -> int:
+        return math.ceil(self.steps / self.evaluate_every)
+
+
+def make_plan(
+    data: Workload,
+    batch_size: int,
+    epochs: int | None,
+    steps: int | None,
+    evaluate_every: int | None,
+    patience: int | None,
+    seed: int,
+) -> Plan:
+    """Returns the plan of a run.
+
+    Raises:
+        ValueError: If not exactly one of `epochs` and `steps` is given, or a number is not
+            positive.
+    """
+    if (epochs is None) == (steps is None):
+        raise ValueError(
+            "The length of a run is given by `epochs` or by `steps`, one of them. "
+            f"Received: epochs={epochs}, steps={steps}. Set the other to None."
+        )
+    per_epoch = data.steps_per_epoch(batch_size)
+    total = steps if steps is not None else (epochs or 0) * per_epoch
+    every = per_epoch if evaluate_every is None else evaluate_every
+    if total < 1 or every < 1:
+        raise ValueError(
+            "A run has at least one step, and at least one between two evaluations. "
+            f"Received: epochs={epochs}, steps={steps}, evaluate_every={evaluate_every}"
+        )
+    return Plan(total, per_epoch, min(every, total), patience, batch_size, seed)

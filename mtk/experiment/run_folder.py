@@ -1,0 +1,121 @@
+"""The folder that a run leaves behind."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import mtk
+
+_PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
+
+
+class RunFolder:
+    """Paths of a run folder, and the files that describe the run.
+
+    `config.gin`, `operative_config.gin` and `manifest.json` are written before the first step;
+    `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/` and
+    `result.json` end it. A folder with a `result.json` is complete.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.metrics = self.path / "metrics.jsonl"
+        self.tensorboard = self.path / "tensorboard"
+        self.selected = self.path / "checkpoints" / "selected.weights.h5"
+        self.saved_model = self.path / "saved_model"
+        self.result = self.path / "result.json"
+
+    @classmethod
+    def unused(cls, path: str | Path | None) -> "RunFolder":
+        """Returns the folder at `path`, which must be new or empty.
+
+        Raises:
+            ValueError: If there is no path or something is in the folder.
+        """
+        if path is None:
+            raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+        folder = cls(path)
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            state = "holds a finished run" if folder.result.exists() else "is not empty"
+            raise ValueError(
+                f"The run folder {str(path)!r} {state}. Nothing was changed. Name a new folder, or "
+                "remove this one first."
+            )
+        return folder
+
+    def open(self, seed: int, asked: str, operative: str) -> None:
+        """Makes the folder and writes what is known before the first step.
+
+        Args:
+            seed: Of the run.
+            asked: The configuration as given.
+            operative: The configuration in force.
+        """
+        self.selected.parent.mkdir(parents=True, exist_ok=True)
+        (self.path / "config.gin").write_text(asked, encoding="utf-8")
+        (self.path / "operative_config.gin").write_text(operative, encoding="utf-8")
+        _write_json(self.path / "manifest.json", manifest(seed))
+
+    def close(self, result: dict[str, Any]) -> None:
+        """Writes the result, whole or not at all."""
+        unfinished = self.path / "unfinished.result.json"
+        _write_json(unfinished, result)
+        unfinished.replace(self.result)
+
+
+def manifest(seed: int) -> dict[str, Any]:
+    """Returns what one must know to repeat a run: versions, commit, seed, host and command."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "commit": _commit(),
+        "seed": seed,
+        "host": {
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+        },
+        "command": sys.orig_argv,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Returns the commit of the package's sources, if they stand in a git checkout of their own."""
+    root = Path(mtk.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return None
+    return (head.stdout.strip() or "unknown") + ("+changes" if changes.stdout.strip() else "")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    # Infinite numbers and NaN are no JSON, and other languages refuse them.
+    text = json.dumps(content, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,142 @@
+"""The course of a run: fit, select, test, export, result."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mtk import callbacks
+from mtk.callbacks.base import entries
+from mtk.experiment.plan import Plan
+from mtk.experiment.run_folder import RunFolder
+from mtk.export import export
+from mtk.trainer import MultiTaskModel
+from mtk.workloads import Workload
+
+
+class Watchers(NamedTuple):
+    """The callbacks whose findings outlive `fit`."""
+
+    board: callbacks.TaskBoard
+    log: callbacks.MetricsLog
+    selection: callbacks.Selection
+    divergence: callbacks.Divergence
+
+
+def train(
+    model: MultiTaskModel,
+    data: Workload,
+    plan: Plan,
+    folder: RunFolder,
+    log_every: int,
+    measure_every: int | None,
+) -> dict[str, Any]:
+    """Trains a compiled model and completes the run folder.
+
+    Args:
+        model: The model.
+        data: The workload.
+        plan: Steps and evaluations.
+        folder: The opened run folder.
+        log_every: Steps between two points of a curve.
+        measure_every: Steps between two measurements of gradients; see `TaskBoard`.
+
+    Returns:
+        What `result.json` holds.
+    """
+    watchers = Watchers(
+        callbacks.TaskBoard(folder.tensorboard, log_every, measure_every),
+        callbacks.MetricsLog(folder.metrics),
+        callbacks.Selection(folder.selected, plan.patience, restore=False),
+        callbacks.Divergence(),
+    )
+    others = [callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps)]
+    model.fit(
+        data.train(plan.batch_size, plan.steps, plan.seed),
+        validation_data=data.validation(plan.batch_size),
+        # One of Keras' epochs is the time between two evaluations; StepLimit ends the last one.
+        epochs=plan.evaluations,
+        steps_per_epoch=plan.evaluate_every,
+        callbacks=[*watchers, *others],
+        shuffle=False,  # The data set has its order; Keras warns if it is not told.
+        verbose=0,
+    )
+    if watchers.divergence.found_at is None:
+        result = _finish(model, data, plan, watchers)
+        export(model.network, folder.saved_model, _inputs(data.validation(plan.batch_size)))
+    else:
+        result = _diverged(model, watchers)
+    folder.close(result)
+    return result
+
+
+def _finish(
+    model: MultiTaskModel, data: Workload, plan: Plan, watchers: Watchers
+) -> dict[str, Any]:
+    """Measures train at the final step, then test at the selected one, and leaves its weights."""
+    selection, last = watchers.selection, watchers.selection.step
+    train_logs = model.evaluate(data.train_evaluation(plan.batch_size), verbose=0, return_dict=True)
+    selection.restore()
+    selected = selection.selected_step or last
+    test_logs = model.evaluate(data.test(plan.batch_size), verbose=0, return_dict=True)
+    watchers.log.write("train_final", train_logs, last)
+    watchers.log.write("test", test_logs, selected)
+    watchers.board.write("test", test_logs, selected)
+    watchers.board.end()
+    names = model.task_names
+    return {
+        "status": "finished",
+        "steps": last,
+        "selected_step": selected,
+        "test": _by_task(test_logs, names, "test"),
+        "validation": _by_task(selection.selected_logs, names, "validation"),
+        "train": _by_task(train_logs, names, "train"),
+    }
+
+
+def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
+    selection, divergence = watchers.selection, watchers.divergence
+    return {
+        "status": "diverged",
+        "steps": divergence.found_at,
+        "task": divergence.task or None,
+        "selected_step": selection.selected_step,
+        "validation": _by_task(selection.selected_logs, model.task_names, "validation"),
+    }
+
+
+def _by_task(logs: Mapping[str, Any], names: list[str], split: str) -> dict[str, Any]:
+    """Returns the metrics of one split as `{"loss": mean, "tasks": {task: {metric: value}}}`."""
+    start = "val_" if split == "validation" else ""
+    own = {key.removeprefix(start): v for key, v in logs.items() if key.startswith(start)}
+    tasks: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    found: dict[str, Any] = {}
+    for entry in entries(own, names, split):
+        value = entry.value if math.isfinite(entry.value) else None
+        (tasks[entry.task] if entry.task else found)[entry.name] = value
+    return {**found, "tasks": tasks}
+
+
+def _inputs(batches: Any) -> Any:
+    """Returns what the network reads, from the form of the batches."""
+    spec = batches.element_spec
+    if isinstance(spec, dict):  # A share for each task, all of one form.
+        spec = next(iter(spec.values()))
+    return spec[0]
+
+
+def summary(result: Mapping[str, Any], run_dir: str) -> str:
+    """Returns the end of a run in words."""
+    if result["status"] == "diverged":
+        task = f" of task {result['task']!r}" if result["task"] else ""
+        return (
+            f"Diverged: the loss{task} is no number at step {result['steps']}. Record: {run_dir}\n"
+            "Lower the learning rate, or clip the gradient (clip_norm)."
+        )
+    lines = [
+        f"Test at step {result['selected_step']} of {result['steps']}, which validation chose:"
+    ]
+    for task, metrics in result["test"]["tasks"].items():
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        lines.append(f"  {task:<12} {numbers}")
+    lines.append(f"Curves: tensorboard --logdir {run_dir}")
+    return "\n".join(lines)

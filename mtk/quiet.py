@@ -1,0 +1,36 @@
+"""Starts TensorFlow without its talk."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow and keeps its C++ messages off the terminal.
+
+    Whoever sets `TF_CPP_MIN_LOG_LEVEL` himself sees everything that it lets through.
+    """
+    if _LEVEL in os.environ:
+        return
+    # Errors too: without a GPU, TensorFlow reports the missing one as an error. What goes wrong in
+    # an operation is raised in Python anyway.
+    os.environ[_LEVEL] = "3"
+    # What is logged while the libraries load knows no level, hence the detour of the whole stream.
+    with _no_error_stream():
+        importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def _no_error_stream() -> Iterator[None]:
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
