@@ -122,6 +122,18 @@ class Combiner(keras.layers.Layer):
     ) -> Combined:
         raise NotImplementedError
 
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns what each task's own head is scaled by, `(K,)`: see `weighs_heads`.
+
+        Args:
+            task_weights: Tensor `(K,)`, this step's weights.
+            present: Boolean tensor `(K,)`.
+        """
+        if self.weighs_heads:
+            return task_weights
+        mask = tf.cast(present, tf.float32)
+        return tf.math.divide_no_nan(mask, tf.reduce_sum(mask))
+
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
         """Sees the task losses `(K,)` of one batch before and after the update.
 
@@ -207,13 +219,30 @@ class GramianCombiner(Combiner):
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """As `task_weights`, and remembers them for the steps until the next update."""
-        mask = tf.cast(present, gramian.dtype)
-        gramian = tf.where(mask[:, None] * mask[None, :] > 0, gramian, 0.0)
+        """As `task_weights`, and remembers them for the steps until the next update.
+
+        A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
+        """
+        number = tf.reduce_sum(tf.cast(present, tf.float32))
+        gramian, finite = self.problem(gramian, present)
         weights = self.task_weights(gramian, task_losses, present)
-        number = tf.reduce_sum(mask)
+        weights = tf.where(finite, weights, float("nan"))
         self.last_weights.assign(tf.where(present, weights * number, 1.0))
         return weights
+
+    @staticmethod
+    def problem(gramian: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the Gramian without absent tasks, and whether it was finite.
+
+        If not, all of it is zero: a factorization of NaN would stop the program.
+
+        Args:
+            gramian: Tensor `(..., K, K)`.
+            present: Boolean tensor `(K,)`.
+        """
+        gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)
+        finite = tf.reduce_all(tf.math.is_finite(gramian))
+        return tf.where(finite, gramian, 0.0), finite
 
     def kept_weights(self, present: tf.Tensor) -> tf.Tensor:
         """Returns the weights of the last update for the tasks that are present now, `(K,)`."""

@@ -1,0 +1,121 @@
+"""CAGrad: the best worst improvement within a ball around the mean gradient."""
+
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.solvers.interior_point import minimize
+from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
+from mtk.combiners.solvers.scaling import Scaled, scale
+
+Rescale = Literal["1+c", "1+c^2", "none"]
+
+# |g_w| relative to sum(w_i |g_i|), below which its direction is the rounding of a float32 Gramian.
+SHORTEST = 1e-3
+
+
+@keras.saving.register_keras_serializable("mtk")
+class CAGrad(GramianCombiner):
+    """Maximizes `min_i g_i . d` over the `d` with `|d - g_0| <= c |g_0|`, `g_0` the mean gradient.
+
+    With `w` from the simplex that minimizes `g_w . g_0 + c |g_0| |g_w|`, `g_w = sum_i w_i g_i`, the
+    solution is `d = g_0 + c |g_0| g_w / |g_w|`, divided by `1 + c` for the mean scale.
+
+    Where `g_w` vanishes (the gradients are Pareto stationary and the best worst improvement is
+    zero) the formula is 0 / 0, and many `d` are solutions. The one nearest to `g_0` is taken: the
+    projection of `g_0` on the directions that conflict with no gradient. (The authors' code adds a
+    small number to `|g_w|`, which returns `g_0`, conflicts and all.) A gradient of zero is no party
+    to the minimum; it stays in the mean.
+
+    Args:
+        c: Radius of the ball relative to `|g_0|`; zero gives the mean gradient.
+        rescale: What the direction is divided by: `"1+c"`, `"1+c^2"` or `"none"`; the three
+            that the authors' code offers. Only the first one has the mean scale.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Raises:
+        ValueError: If `c` is negative or `rescale` none of the three.
+
+    Reference:
+        Liu et al., *Conflict-Averse Gradient Descent for Multi-task Learning* (2021), equations 3
+        and 4, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        c: float = 0.5,
+        rescale: Rescale = "1+c",
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        if not 0 <= c < float("inf"):
+            raise ValueError(f"`c` is a radius, a finite number of at least 0. Received: {c}")
+        if rescale not in get_args(Rescale):
+            raise ValueError(f"`rescale` is one of {get_args(Rescale)}. Received: {rescale!r}")
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.c = c
+        self.rescale = rescale
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        scaled = scale(gramian, present)
+        everyone = tf.cast(present, scaled.lengths.dtype)
+        mean_weights = tf.math.divide_no_nan(everyone, tf.reduce_sum(everyone))
+        # From here on a vector is its coefficients of the unit gradients.
+        mean = mean_weights * scaled.lengths
+        unit_mean = tf.math.divide_no_nan(mean, _norm(scaled, mean))
+        direction = unit_mean
+        if self.c > 0.0:
+            direction = self._direction(scaled, unit_mean)
+        added = (direction - unit_mean) * _norm(scaled, mean)
+        weights = mean_weights + tf.math.divide_no_nan(added, scaled.lengths)
+        divisor = {"1+c": 1.0 + self.c, "1+c^2": 1.0 + self.c**2, "none": 1.0}[self.rescale]
+        return tf.cast(weights / divisor, tf.float32)
+
+    def _direction(self, scaled: Scaled, unit_mean: tf.Tensor) -> tf.Tensor:
+        worst = _worst_mixture(scaled, unit_mean, self.c)
+        length = _norm(scaled, worst)
+        return tf.cond(
+            length > SHORTEST * tf.reduce_sum(worst),
+            lambda: unit_mean + self.c * tf.math.divide_no_nan(worst, length),
+            lambda: dual_cone_projection(scaled, unit_mean[None, :])[0],
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "c": self.c, "rescale": self.rescale}
+
+
+def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:
+    square = tf.reduce_sum(vector * tf.linalg.matvec(scaled.cosines, vector))
+    return tf.sqrt(tf.maximum(square, 0.0))
+
+
+def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tf.Tensor:
+    """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
+
+    The root is no smooth function. As `|g| = min over t > 0 of (|g|^2 / t + t) / 2`, the length `t`
+    becomes one more non-negative unknown of a smooth convex problem.
+    """
+    outside = tf.cast(~scaled.directed, unit_mean.dtype)
+    along_mean = tf.linalg.matvec(scaled.cosines, unit_mean) + outside
+
+    def objective(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mixture, length = x[:-1] / x[-1], x[-1]
+        slope = tf.linalg.matvec(scaled.cosines, mixture)
+        square = tf.reduce_sum(mixture * slope)
+        gradient = tf.concat([along_mean + c * slope, [c * (1.0 - square) / 2.0]], 0)
+        rows = tf.concat([scaled.cosines, -slope[None, :]], 0)
+        last = tf.concat([-slope, [square]], 0)
+        return gradient, tf.concat([rows, last[:, None]], 1) * (c / length)
+
+    normal = simplex_normal(scaled)
+    start = tf.ones_like(normal) / tf.maximum(tf.reduce_sum(normal), 1.0)
+    length = tf.maximum(_norm(scaled, start), 0.1 * tf.reduce_mean(start))
+    solution = minimize(objective, tf.concat([start, [length]], 0), tf.concat([normal, [0.0]], 0))
+    return solution[:-1] * (1.0 - outside)

@@ -1,0 +1,45 @@
+"""Random numbers that are a function of (seed, step)."""
+
+import tensorflow as tf
+
+from mtk.combiners.base import Combiner
+
+
+class Draws:
+    """Counts a combiner's steps and gives each its own random numbers.
+
+    The counter is the only state: a run that resumes from a checkpoint draws what it would have
+    drawn, and all replicas draw the same.
+
+    Args:
+        combiner: The owner of the counter; call this in its `build`.
+        seed: Integer; runs with the same seed draw the same.
+    """
+
+    def __init__(self, combiner: Combiner, seed: int):
+        self.seed = seed
+        self.step = combiner.add_state("step", (), dtype="int64")
+
+    def next_key(self) -> tf.Tensor:
+        """Returns the key `(2,)` of this step's random numbers, and advances the counter."""
+        key = tf.stack([tf.constant(self.seed, tf.int64), tf.convert_to_tensor(self.step)])
+        self.step.assign_add(1)
+        return key
+
+
+def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
+    """Returns numbers from [0, 1).
+
+    The generator is named, because the default one depends on the device and on XLA.
+    """
+    return tf.random.stateless_uniform(shape, key, alg="philox")
+
+
+def normal(key: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Returns standard normal numbers."""
+    return tf.random.stateless_normal(shape, key, alg="philox")
+
+
+def orders(key: tf.Tensor, num_tasks: int) -> tf.Tensor:
+    """Returns an independent random order of the tasks in each row, `(K, K)`."""
+    return tf.argsort(uniform(key, (num_tasks, num_tasks)), axis=-1)

@@ -1,0 +1,83 @@
+"""DWA: tasks whose loss falls slowly get more weight."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+
+
+@keras.saving.register_keras_serializable("mtk")
+class DWA(LossCombiner):
+    """Dynamic weight averaging: weights from the rate at which losses fell over the last epochs.
+
+    `w = softmax(r / T)` with `r_i` the mean loss of task i in the last epoch divided by that of the
+    epoch before. The first two epochs have equal weights. The paper's weights sum to K, these
+    to one. A task without labels in a whole epoch keeps its last means.
+
+    Args:
+        steps_per_epoch: Length of an epoch, in steps. Weights change at its end.
+        temperature: T; larger means closer to equal weights.
+
+    Raises:
+        ValueError: If one of them is not positive.
+
+    Reference:
+        Liu et al., *End-to-End Multi-Task Learning with Attention* (2019), equation 7.
+    """
+
+    def __init__(self, steps_per_epoch: int, temperature: float = 2.0, name: str | None = None):
+        if steps_per_epoch < 1:
+            raise ValueError(
+                f"`steps_per_epoch` is a number of steps, 1 or more. Received: {steps_per_epoch}"
+            )
+        if not temperature > 0:
+            raise ValueError(f"`temperature` is a positive number. Received: {temperature}")
+        super().__init__(name=name)
+        self.steps_per_epoch = steps_per_epoch
+        self.temperature = temperature
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        shape = (num_tasks,)
+        self.step = self.add_state("step", (), dtype="int64")
+        self.loss_sum = self.add_state("loss_sum", shape)
+        self.loss_count = self.add_state("loss_count", shape)
+        # One in both: the ratio is neutral until two epochs are over.
+        self.last_mean = self.add_state("last_mean", shape, initial=1.0)
+        self.older_mean = self.add_state("older_mean", shape, initial=1.0)
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        self._turn_epoch()
+        mask = tf.cast(present, tf.float32)
+        self.loss_sum.assign_add(task_losses * mask)
+        self.loss_count.assign_add(mask)
+        epoch = self.step // self.steps_per_epoch
+        self.step.assign_add(1)
+        rates = tf.math.divide_no_nan(self.last_mean, self.older_mean)
+        rates = tf.where(epoch < 2, tf.ones_like(rates), rates)
+        weights = tf.exp((rates - tf.reduce_max(rates)) / self.temperature) * mask
+        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+
+    def _turn_epoch(self) -> None:
+        """At the first step of an epoch, files the means of the one that ended."""
+        turns = (self.step > 0) & (self.step % self.steps_per_epoch == 0)
+        ended = turns & (self.loss_count > 0.0)
+        mean = tf.math.divide_no_nan(
+            tf.convert_to_tensor(self.loss_sum), tf.convert_to_tensor(self.loss_count)
+        )
+        self.older_mean.assign(tf.where(ended, self.last_mean, self.older_mean))
+        self.last_mean.assign(tf.where(ended, mean, self.last_mean))
+        self.loss_sum.assign(tf.where(turns, 0.0, self.loss_sum))
+        self.loss_count.assign(tf.where(turns, 0.0, self.loss_count))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "steps_per_epoch": self.steps_per_epoch,
+            "temperature": self.temperature,
+        }

@@ -1,0 +1,153 @@
+"""GradDrop: each element of the gradient takes one sign, at random."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import draws
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.per_task import PerTask, in_task_order
+
+Place = Literal["parameters", "representation"]
+
+
+@keras.saving.register_keras_serializable("mtk")
+class GradDrop(Combiner):
+    """Gradient sign dropout: of positive and negative parts, one is kept in each element.
+
+    An element has the purity `P = (1 + sum_i g_i / sum_i |g_i|) / 2`. With a uniform number U,
+    drawn for each element and step, positive parts stay where `P > U` and negative ones where
+    `P < U`. The paper adds what is left of the tasks; this is the mean.
+
+    Among features, the sign that counts is that of `z * g`: the gradient times the sign of the
+    feature, summed over the batch. Examples share purities and random numbers, and a task's
+    gradient is kept or dropped for all of them.
+
+    As task weight is reported the share of each gradient that was kept, in absolute values, divided
+    by the number of tasks.
+
+    Args:
+        leak: Part of each task's gradient that is kept in any case: 0 drops, 1 never does. One for
+            all, a sequence, or a dict by task name.
+        seed: Integer; runs with the same seed draw the same numbers.
+        at: `"parameters"` or `"representation"`, the features that the heads read: the
+            paper's.
+
+    Raises:
+        ValueError: If a leak is not from 0 to 1, leaks do not match the tasks, or the place is none
+            of the two.
+
+    Reference:
+        Chen et al., *Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout*
+        (2020), equation 1, algorithm 1.
+    """
+
+    reads = "gradients"
+
+    def __init__(
+        self,
+        leak: PerTask = 0.0,
+        seed: int = 0,
+        at: Place = "parameters",
+        name: str | None = None,
+    ):
+        if at not in get_args(Place):
+            raise ValueError(f"`at` is one of {get_args(Place)}. Received: {at!r}")
+        super().__init__(name=name)
+        self.leak = leak
+        self.seed = seed
+        self.at = at
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        leaks = in_task_order("leak", self.leak, self.task_names, num_tasks)
+        if not all(0 <= leak <= 1 for leak in leaks):
+            raise ValueError(f"`leak` is a share, from 0 to 1. Received: {self.leak}")
+        self.leaks = tuple(leaks)
+        self.draws = draws.Draws(self, self.seed)
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        del task_losses, counts
+        task_gradients = [_of_present(stacked, present) for stacked in task_gradients]
+        return _combine(task_gradients, self._shares(task_gradients), present, tf.identity)
+
+    def combine_features(
+        self,
+        features: Sequence[tf.Tensor],
+        feature_gradients: Sequence[tf.Tensor],
+        present: tf.Tensor,
+        all_reduce: Callable[[tf.Tensor], tf.Tensor],
+    ) -> Combined:
+        """Combines the gradients of features.
+
+        Args:
+            features: List of tensors `(B, ...)`, of the examples on this replica.
+            feature_gradients: List of tensors `(K, B, ...)`.
+            present: Boolean tensor `(K,)`.
+            all_reduce: Sums a tensor over the replicas.
+
+        Returns:
+            A `Combined`, with a tensor `(B, ...)` for each feature.
+        """
+        parts = [_of_present(tf.cast(g, tf.float32), present) for g in feature_gradients]
+        votes = [
+            all_reduce(tf.reduce_sum(tf.sign(tf.cast(z, tf.float32)) * part, axis=1))
+            for z, part in zip(features, parts, strict=True)
+        ]
+        shares = [share[:, None] for share in self._shares(votes)]
+        return _combine(parts, shares, present, all_reduce)
+
+    def _shares(self, stacked: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the share of each element that is kept: tensors like `stacked`, from 0 to 1."""
+        key = self.draws.next_key()
+        shares = []
+        for index, votes in enumerate(stacked):
+            # The step owns the key's second number: the first one tells the variables apart.
+            own_key = key + tf.stack([tf.constant(index << 32, tf.int64), tf.zeros((), tf.int64)])
+            uniform = draws.uniform(own_key, tf.shape(votes)[1:])
+            total = tf.reduce_sum(tf.abs(votes), 0)
+            purity = 0.5 * (1.0 + tf.math.divide_no_nan(tf.reduce_sum(votes, 0), total))
+            positive = purity > uniform
+            # Where nobody votes nothing conflicts, and all is kept.
+            keeps = ((votes > 0.0) & positive) | ((votes < 0.0) & ~positive) | (total == 0.0)
+            leaks = tf.reshape(tf.constant(self.leaks), (-1, *[1] * (len(votes.shape) - 1)))
+            shares.append(leaks + (1.0 - leaks) * tf.cast(keeps, tf.float32))
+        return shares
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "leak": self.leak, "seed": self.seed, "at": self.at}
+
+
+def _combine(
+    stacked: Sequence[tf.Tensor],
+    shares: Sequence[tf.Tensor],
+    present: tf.Tensor,
+    all_reduce: Callable[[tf.Tensor], tf.Tensor],
+) -> Combined:
+    """Returns the mean of what is kept, and each task's share of it."""
+    number = tf.reduce_sum(tf.cast(present, tf.float32))
+    kept = [share * part for share, part in zip(shares, stacked, strict=True)]
+    combined = [tf.math.divide_no_nan(tf.reduce_sum(part, 0), number) for part in kept]
+    sizes = all_reduce(tf.stack([_sizes(kept), _sizes(stacked)]))
+    # A gradient of zero has lost nothing.
+    weights = tf.where(sizes[1] > 0.0, tf.math.divide_no_nan(sizes[0], sizes[1]), 1.0)
+    weights = tf.where(present, tf.math.divide_no_nan(weights, number), 0.0)
+    return Combined(combined, weights)
+
+
+def _of_present(stacked: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.reshape(present, (-1, *[1] * (len(stacked.shape) - 1))), stacked, 0.0)
+
+
+def _sizes(stacked: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the sums of absolute values, `(K,)`."""
+    rows = [tf.reduce_sum(tf.abs(part), list(range(1, len(part.shape)))) for part in stacked]
+    return tf.add_n(rows)

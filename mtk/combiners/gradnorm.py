@@ -1,0 +1,115 @@
+"""GradNorm: tasks train at the same rate."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.per_task import PerTask, in_task_order
+
+# Least weight of a task, where 1 is the mean.
+LEAST = 1e-3
+
+
+@keras.saving.register_keras_serializable("mtk")
+class GradNorm(GramianCombiner):
+    """Learns weights that give all tasks the same training rate.
+
+    With `n_i` the norm of task i's gradient, `r_i` its loss relative to the start, `L_i / L_i(0)`,
+    divided by the mean of these, the weights descend `sum_i |w_i n_i - t_i|`, where the targets
+    `t_i = mean(w n) r_i^alpha` are constants. Then they are normalized. A step uses the
+    weights from before its own update, as in the paper.
+
+    The paper's weights sum to K, and so do those that are learned here; those that are returned sum
+    to one. A weight never falls below a thousandth of the mean: a step could make it negative. Only
+    the weights learn from the norms; the network never sees that loss.
+
+    Args:
+        alpha: How strongly slow tasks are pulled forward; zero balances the norms alone.
+        learning_rate: Length of the steps (of Adam) of the weights, whose mean is one.
+        initial_losses: `L_i(0)`: one number for all, a sequence, or a dict by task name. By default
+            the first loss seen of each task, which is that of one batch and noisy: `log(classes)`
+            is better for a cross-entropy.
+        at: Where the gradients are taken; the paper takes them at the last shared layer.
+        update_every: Steps between two measurements.
+
+    Raises:
+        ValueError: If a number is out of range or the initial losses do not match the tasks.
+
+    Reference:
+        Chen et al., *GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
+        Networks* (2018), equations 1 and 2, algorithm 1.
+    """
+
+    weighs_heads = True
+
+    def __init__(
+        self,
+        alpha: float = 1.5,
+        learning_rate: float = 0.025,
+        initial_losses: PerTask | None = None,
+        at: str = "last_layer",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        check_learning_rate(learning_rate)
+        if not 0 <= alpha < float("inf"):
+            raise ValueError(f"`alpha` is a finite number, 0 or more. Received: {alpha}")
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.alpha = alpha
+        self.learning_rate = learning_rate
+        self.initial_losses = initial_losses
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        given = self.initial_losses
+        if given is not None:
+            given = in_task_order("initial_losses", given, self.task_names, num_tasks)
+            if not all(loss > 0 for loss in given):
+                raise ValueError(f"`initial_losses` are positive numbers. Received: {given}")
+        self.learned_weights = self.add_state("learned_weights", (num_tasks,), initial=1.0)
+        # Zero: not seen yet.
+        self.first_losses = self.add_state("first_losses", (num_tasks,))
+        self.given_losses = given
+        self.adam = TaskAdam(self, self.learning_rate)
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        mask = tf.cast(present, tf.float32)
+        number = tf.reduce_sum(mask)
+        total = tf.reduce_sum(self.learned_weights * mask)
+        norms = tf.sqrt(tf.linalg.diag_part(gramian)) * mask
+        # Over the tasks present the mean weight is one.
+        weights = self.learned_weights * mask * tf.math.divide_no_nan(number, total)
+        rates = self._rates(task_losses, present)
+        weighted = weights * norms
+        targets = tf.math.divide_no_nan(tf.reduce_sum(weighted), number) * rates**self.alpha
+        changed = weights + self.adam.change(norms * tf.sign(weighted - targets), present)
+        changed = tf.maximum(changed, LEAST) * mask
+        changed *= tf.math.divide_no_nan(total, tf.reduce_sum(changed))
+        self.learned_weights.assign(tf.where(present, changed, self.learned_weights))
+        return tf.math.divide_no_nan(weights, number)
+
+    def _rates(self, task_losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns the inverse training rates relative to their mean, `(K,)`."""
+        if self.given_losses is None:
+            unseen = present & (self.first_losses == 0.0)
+            self.first_losses.assign(tf.where(unseen, task_losses, self.first_losses))
+            first = tf.convert_to_tensor(self.first_losses)
+        else:
+            first = tf.constant(self.given_losses)
+        mask = tf.cast(present, tf.float32)
+        ratios = tf.math.divide_no_nan(task_losses, first) * mask
+        mean = tf.math.divide_no_nan(tf.reduce_sum(ratios), tf.reduce_sum(mask))
+        return tf.math.divide_no_nan(ratios, mean)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "learning_rate": self.learning_rate,
+            "initial_losses": self.initial_losses,
+        }

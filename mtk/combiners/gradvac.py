@@ -1,0 +1,143 @@
+"""GradVac: pairs of gradients drawn to the similarity that they usually have."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners import draws
+from mtk.combiners.base import Combined, GramianCombiner
+from mtk.combiners.solvers.scaling import solver_dtype
+from mtk.combiners.solvers.sequential import alter
+
+Groups = Literal["model", "layer"]
+
+# Largest target. At a cosine of one no finite amount of one gradient turns another into it.
+CLOSEST = 0.999
+
+
+@keras.saving.register_keras_serializable("mtk")
+class GradVac(GramianCombiner):
+    """Gradient vaccine: as PCGrad, with a target for each pair's cosine in the place of zero.
+
+    Where the cosine of gradient i (as altered so far) with gradient j is below their target,
+    gradient j is added until it equals the target. Each target is a moving average of the pair's
+    cosines, updated at every step, in conflict or not. Targets start at zero: the first step equals
+    PCGrad.
+
+    The paper adds the altered gradients; this is their mean. The order of the others is drawn anew
+    for each gradient and step. Targets count as at most 0.999 in size, beyond which the rule has
+    no bound. A gradient of zero has no cosines: its targets rest.
+
+    Args:
+        beta: Share of the newest cosine in the moving average.
+        groups: `"model"`: the shared variables are one vector. `"layer"`: each layer has its own
+            cosines, targets and weights; the task weights reported are the mean over the layers.
+        seed: Integer; runs with the same seed draw the same orders.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Raises:
+        ValueError: If an argument is out of range, or if `groups="layer"` is to be used at a layer,
+            or in steps without per-task gradients.
+
+    Reference:
+        Wang et al., *Gradient Vaccine: Investigating and Improving Multi-task Optimization in
+        Massively Multilingual Models* (2021), equations 2 and 3, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.01,
+        groups: Groups = "model",
+        seed: int = 0,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`beta` is a share, from 0 to 1. Received: {beta}")
+        if groups not in get_args(Groups):
+            raise ValueError(f"`groups` is one of {get_args(Groups)}. Received: {groups!r}")
+        if groups == "layer" and (at != "parameters" or update_every != 1):
+            raise ValueError(
+                "`groups='layer'` gives each layer its own weights, for which the per-task "
+                "gradients of all parameters are needed at every step: leave `at` and "
+                "`update_every` alone. "
+                f"Received: at={at!r}, update_every={update_every}"
+            )
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.beta = beta
+        self.groups = groups
+        self.seed = seed
+        self.layers: tuple[str, ...] = ()
+
+    def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
+        super().bind(task_names, variable_paths)
+        self.layers = tuple(path.rpartition("/")[0] for path in variable_paths)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        if self.groups == "layer" and not self.layers:
+            raise ValueError(
+                "`groups='layer'` needs the paths of the variables, but the combiner was built "
+                "without them. Call `bind(task_names, variable_paths)` first."
+            )
+        number = 1 if self.groups == "model" else len(set(self.layers))
+        self.draws = draws.Draws(self, self.seed)
+        self.targets = self.add_state("targets", (number, num_tasks, num_tasks))
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        return self._group_weights(gramian[None], present)[0]
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        if self.groups == "model":
+            return super().call(task_gradients, task_losses, present, counts)
+        # Dictionaries keep the order of insertion: the order of the targets.
+        members: dict[str, list[int]] = {}
+        for index, layer in enumerate(self.layers):
+            members.setdefault(layer, []).append(index)
+        parts = [[task_gradients[index] for index in indices] for indices in members.values()]
+        gramians, finite = self.problem(
+            tf.stack([gradients.gramian(part) for part in parts]), present
+        )
+        weights = tf.where(finite, self._group_weights(gramians, present), float("nan"))
+        combined = list(task_gradients)
+        for indices, part, own in zip(members.values(), parts, tf.unstack(weights), strict=True):
+            for index, direction in zip(indices, gradients.weighted_sum(part, own), strict=True):
+                combined[index] = direction
+        return Combined(combined, tf.reduce_mean(weights, axis=0))
+
+    def _group_weights(self, gramians: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns the weights `(groups, K)` for Gramians `(groups, K, K)`."""
+        gramians = tf.cast(gramians, solver_dtype())
+        targets = tf.clip_by_value(tf.cast(self.targets, gramians.dtype), -CLOSEST, CLOSEST)
+        orders = draws.orders(self.draws.next_key(), self.num_tasks)
+        rows, cosines, met = alter(gramians, orders, targets)
+        self._learn(tf.cast(cosines, tf.float32), met)
+        everyone = tf.cast(present, rows.dtype)
+        total = tf.einsum("gij,i->gj", rows, everyone)
+        return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)
+
+    def _learn(self, cosines: tf.Tensor, met: tf.Tensor) -> None:
+        mean = (1.0 - self.beta) * self.targets + self.beta * cosines
+        self.targets.assign(tf.where(met, mean, self.targets))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "groups": self.groups,
+            "seed": self.seed,
+        }

@@ -1,0 +1,62 @@
+"""IMTL: impartial about losses and gradients."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.adam import check_learning_rate
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.imtl_g import impartial_weights
+from mtk.combiners.imtl_l import LearnedScales
+
+
+@keras.saving.register_keras_serializable("mtk")
+class IMTL(GramianCombiner):
+    """IMTL-L and IMTL-G together: losses are scaled, then gradients weighed.
+
+    The losses become `exp(s_i) L_i` by IMTL-L; the shared variables follow the IMTL-G direction of
+    the scaled losses' gradients, and a head follows its own scaled loss, divided by the number of
+    tasks. The mean scale holds at the start, s = 0.
+
+    Args:
+        learning_rate: Length of the steps of s.
+        at: Where the gradients are taken; the paper takes them at the `"representation"`.
+        update_every: Steps between two computations of the weights.
+
+    Reference:
+        Liu et al., *Towards Impartial Multi-task Learning* (2021), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.025,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        check_learning_rate(learning_rate)
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.learning_rate = learning_rate
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.scales = LearnedScales(self, self.learning_rate)
+        # The scales that the last weights were made with: heads use the same ones.
+        self.last_scales = self.add_state("last_scales", (num_tasks,), initial=1.0)
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        scales = self.scales()
+        self.last_scales.assign(scales)
+        scaled = gramian * scales[:, None] * scales[None, :]
+        weights = tf.cast(impartial_weights(scaled, present), tf.float32) * scales
+        self.scales.learn(task_losses, present)
+        return weights
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        return super().head_weights(task_weights, present) * self.last_scales
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "learning_rate": self.learning_rate}

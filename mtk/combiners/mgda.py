@@ -1,0 +1,103 @@
+"""MGDA: the shortest vector in the convex hull of the gradients."""
+
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.solvers.quadratic import nearest_to_zero
+from mtk.combiners.solvers.scaling import Scaled, scale
+
+Normalization = Literal["none", "l2", "loss", "loss+"]
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MGDA(GramianCombiner):
+    """Multiple gradient descent: `w = argmin |sum_i w_i g_i|^2` over `w >= 0, sum(w) = 1`.
+
+    The minimum is found to rounding, in closed form for two tasks and by an interior-point method
+    for more; the public code stops after a fixed number of Frank-Wolfe steps, short of it when
+    gradients differ in size.
+
+    A gradient of zero is the shortest vector: it takes all the weight, the shared part stands
+    still (it is Pareto stationary). Under a normalization such a gradient has no
+    normalized form and is left out.
+
+    Args:
+        normalization: What each gradient is divided by *for finding the weights*, while the update
+            takes the gradients as they are: nothing, its norm (`"l2"`), its loss (`"loss"`), or
+            both (`"loss+"`). A task whose divisor is not positive is left out.
+        at: Where the gradients are taken; `"representation"` is the authors' MGDA-UB.
+        weighs_heads: Whether a head is scaled by its task's weight, as in the authors' code.
+        update_every: Steps between two computations of the weights.
+
+    Raises:
+        ValueError: If the normalization is none of the four.
+
+    Reference:
+        Désidéri, *Multiple-gradient descent algorithm* (2012); Sener & Koltun, *Multi-Task Learning
+        as Multi-Objective Optimization* (2018), equation 3, and equation 4 for two tasks.
+    """
+
+    def __init__(
+        self,
+        normalization: Normalization = "none",
+        at: str = "parameters",
+        weighs_heads: bool = True,
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        if normalization not in get_args(Normalization):
+            raise ValueError(
+                f"`normalization` is one of {get_args(Normalization)}. Received: {normalization!r}"
+            )
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.normalization = normalization
+        self.weighs_heads = weighs_heads
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        cosines, lengths, directed = scale(gramian, present)
+        divisors = self._divisors(lengths, tf.cast(task_losses, lengths.dtype))
+        takes_part = present & (divisors > 0.0)
+        lengths = tf.where(takes_part, tf.math.divide_no_nan(lengths, divisors), 0.0)
+        zero = tf.cast(takes_part & ~directed, lengths.dtype)
+        normalized = Scaled(cosines, lengths, directed & takes_part)
+        shortest = _pair(normalized) if self.num_tasks == 2 else nearest_to_zero(normalized)
+        weights = tf.where(tf.reduce_any(zero > 0.0), zero, shortest)
+        # If no gradient takes part, none is preferred.
+        everyone = tf.cast(present, lengths.dtype)
+        weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, everyone)
+        return tf.cast(tf.math.divide_no_nan(weights, tf.reduce_sum(weights)), tf.float32)
+
+    def _divisors(self, lengths: tf.Tensor, task_losses: tf.Tensor) -> tf.Tensor:
+        match self.normalization:
+            case "l2":
+                return lengths
+            case "loss":
+                return task_losses
+            case "loss+":
+                return task_losses * lengths
+        return tf.ones_like(lengths)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "normalization": self.normalization,
+            "weighs_heads": self.weighs_heads,
+        }
+
+
+def _pair(scaled: Scaled) -> tf.Tensor:
+    """Solves for two tasks: `w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2, 0, 1)`."""
+    cosines, lengths, directed = scaled
+    # The unit is the longer gradient, so that no square leaves the range of numbers.
+    first, second = tf.unstack(tf.math.divide_no_nan(lengths, tf.reduce_max(lengths)))
+    product = first * second * cosines[0, 1]
+    distance = first**2 + second**2 - 2.0 * product
+    share = tf.where(distance > 0.0, tf.math.divide_no_nan(second**2 - product, distance), 0.5)
+    share = tf.clip_by_value(share, 0.0, 1.0)
+    both = tf.stack([share, 1.0 - share])
+    return tf.where(tf.reduce_all(directed), both, tf.cast(directed, lengths.dtype))

@@ -1,0 +1,67 @@
+"""Nash-MTL: the gradients bargain about the direction."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.solvers.interior_point import minimize
+from mtk.combiners.solvers.scaling import scale
+
+# The largest beta that counts as an agreement. The cosine of the direction with gradient i is
+# 1 / (beta_i sqrt(K)); below about 1e-3 it is made of the rounding of a float32 Gramian.
+WEAKEST_AGREEMENT = 1e3
+
+
+@keras.saving.register_keras_serializable("mtk")
+class NashMTL(GramianCombiner):
+    """Takes the Nash bargaining solution: `w > 0` with `G w = 1 / w`.
+
+    With `beta_i = w_i |g_i|` and the cosines C this is `C beta = 1 / beta`, the minimum of
+    `beta' C beta / 2 - sum(log(beta))`: one point of a central path, which Newton's method finds to
+    rounding. The authors solve a sequence of convex programs to a loose tolerance instead.
+
+    The direction has its own length, `|sum_i w_i g_i|^2 = K`, whatever the length of the gradients:
+    K equal gradients g give `sqrt(K) g / |g|`. `rescale=True` divides by the sum of the weights.
+
+    Where the gradients are Pareto stationary there is no solution. Then the parties stay where
+    they are, at the disagreement point of the game: all weights are zero. (The authors keep
+    the last weights.) A gradient of zero bargains about nothing: its weight is zero, and K
+    counts the others.
+
+    Args:
+        rescale: Whether the weights are divided by their sum, which gives the mean scale.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Reference:
+        Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1.
+    """
+
+    def __init__(
+        self,
+        rescale: bool = False,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.rescale = rescale
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        cosines, lengths, directed = scale(gramian, present)
+        start = tf.ones_like(lengths) * self.num_tasks**-0.5
+        beta = minimize(lambda x: (tf.linalg.matvec(cosines, x), cosines), start, barrier=1.0)
+        error = tf.abs(beta * tf.linalg.matvec(cosines, beta) - 1.0)
+        agreed = (tf.reduce_max(error) < 1e-5) & (tf.reduce_max(beta) < WEAKEST_AGREEMENT)
+        weights = tf.math.divide_no_nan(tf.where(directed & agreed, beta, 0.0), lengths)
+        if self.rescale:
+            weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+        return tf.cast(weights, tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rescale": self.rescale}

@@ -1,0 +1,61 @@
+"""PCGrad: conflicts between pairs of gradients are projected away."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import draws
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.solvers.scaling import solver_dtype
+from mtk.combiners.solvers.sequential import alter
+
+
+@keras.saving.register_keras_serializable("mtk")
+class PCGrad(GramianCombiner):
+    """Projecting conflicting gradients, then their mean.
+
+    A gradient meets the others in a random order, drawn anew for each gradient and step. Where
+    its inner product with another one's *original* is negative, it loses its part along that one.
+    The paper adds the K altered gradients; this is their mean. A gradient of zero
+    conflicts with none.
+
+    All of it happens to coefficients: an altered gradient is a row of K numbers, and the Gramian
+    gives all inner products.
+
+    Args:
+        seed: Integer; runs with the same seed draw the same orders.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Reference:
+        Yu et al., *Gradient Surgery for Multi-Task Learning* (2020), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.seed = seed
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.draws = draws.Draws(self, self.seed)
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        gramian = tf.cast(gramian, solver_dtype())
+        orders = draws.orders(self.draws.next_key(), self.num_tasks)
+        rows = alter(gramian, orders, tf.zeros_like(gramian)).rows
+        everyone = tf.cast(present, rows.dtype)
+        total = tf.linalg.matvec(rows, everyone, transpose_a=True)
+        return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}

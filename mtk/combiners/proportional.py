@@ -1,0 +1,27 @@
+"""Proportional sampling: the batch is the weighting."""
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+
+
+@keras.saving.register_keras_serializable("mtk")
+class ProportionalSampling(LossCombiner):
+    """Weighs each task by its share of the labels in the batch.
+
+    With `n_i` labels of task i in the global batch, `L = sum_i n_i L_i / sum_i n_i` is the mean
+    loss of all labels. In batches that mix the tasks in given proportions these proportions are the
+    static weights, at the price of one loss.
+
+    Reference:
+        Xin et al., *Do Current Multi-Task Optimization Methods in Deep Learning Even Help?* (2022),
+        section 2.
+    """
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        counts = tf.where(present, counts, 0.0)
+        return tf.math.divide_no_nan(counts, tf.reduce_sum(counts))

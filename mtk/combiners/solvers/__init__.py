@@ -1,0 +1,1 @@
+"""The small optimization problems behind the weights, solved inside the graph."""

@@ -1,0 +1,60 @@
+"""The Gramian as the solvers want it: without the sizes of the gradients."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Scaled(NamedTuple):
+    """A Gramian split into directions and sizes: `gramian = lengths_i lengths_j cosines_ij`.
+
+    Attributes:
+        cosines: Tensor `(K, K)`, positive semidefinite with a unit diagonal. A task without a
+            direction (absent, or with a zero gradient) is orthogonal to all others.
+        lengths: Tensor `(K,)`, norms of the gradients; zero for a task without a direction.
+        directed: Boolean tensor `(K,)`: which tasks have a direction.
+    """
+
+    cosines: tf.Tensor
+    lengths: tf.Tensor
+    directed: tf.Tensor
+
+
+def solver_dtype() -> tf.DType:
+    """Returns the precision of the solvers: float64, or float32 where there is a TPU."""
+    return tf.float32 if tf.config.list_logical_devices("TPU") else tf.float64
+
+
+def ridge(dtype: tf.DType) -> float:
+    """Returns what is added to a unit diagonal so that factorizations succeed.
+
+    1.5e-10 in float64, far below the rounding of a Gramian that was measured in float32.
+    """
+    return 0.01 * float(tf.experimental.numpy.finfo(dtype.as_numpy_dtype).eps) ** 0.5
+
+
+def scale(gramian: tf.Tensor, present: tf.Tensor) -> Scaled:
+    """Splits a Gramian into cosines and lengths.
+
+    Gradients that differ in size by 1e4 make a Gramian whose entries differ by 1e8; on the cosines
+    a solver does not notice. Rounding in the Gramian can give the cosines negative eigenvalues of
+    about -1e-7, along which a quadratic program has no minimum: these are set to zero.
+
+    Args:
+        gramian: Tensor `(K, K)`.
+        present: Boolean tensor `(K,)`.
+    """
+    gramian = tf.cast(gramian, solver_dtype())
+    lengths = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+    directed = present & (lengths > 0.0)
+    lengths = tf.where(directed, lengths, 0.0)
+    inverse = tf.math.reciprocal_no_nan(lengths)
+    cosines = gramian * inverse[:, None] * inverse[None, :]
+    cosines = tf.linalg.set_diag(cosines, tf.ones_like(lengths))
+    return Scaled(_positive(cosines), lengths, directed)
+
+
+def _positive(symmetric: tf.Tensor) -> tf.Tensor:
+    values, vectors = tf.linalg.eigh(symmetric)
+    positive = tf.matmul(vectors * tf.maximum(values, 0.0), vectors, transpose_b=True)
+    return tf.where(values[0] < 0.0, positive, symmetric)

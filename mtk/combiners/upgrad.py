@@ -1,0 +1,41 @@
+"""UPGrad: each gradient projected so that it conflicts with none, then the mean."""
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import GramianCombiner
+from mtk.combiners.solvers.quadratic import dual_cone_projection
+from mtk.combiners.solvers.scaling import scale
+
+
+@keras.saving.register_keras_serializable("mtk")
+class UPGrad(GramianCombiner):
+    """Averages the projections of the gradients on the dual cone of all gradients.
+
+    The dual cone holds the directions `d` with `d . g_j >= 0` for every j. The projection of `g_i`
+    is `sum_j v_j g_j` for the `v` that minimizes `v' G v` with `v >= e_i`.
+
+    A gradient of zero constrains nothing and adds nothing; its weight is one share of the mean.
+
+    Args:
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Reference:
+        Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization* (2024), equation 4 and
+        proposition 1.
+    """
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        scaled = scale(gramian, present)
+        units = tf.eye(self.num_tasks, dtype=scaled.lengths.dtype)
+        projections = dual_cone_projection(scaled, units)
+        # Row i projects the unit gradient i; the size of its gradient comes back here.
+        total = tf.linalg.matvec(projections, scaled.lengths, transpose_a=True)
+        weights = tf.math.divide_no_nan(total, scaled.lengths)
+        weights = tf.where(present & ~scaled.directed, tf.ones_like(weights), weights)
+        number = tf.reduce_sum(tf.cast(present, weights.dtype))
+        return tf.cast(tf.math.divide_no_nan(weights, number), tf.float32)
