@@ -18,7 +18,8 @@ def derive_seed(seed: int, *path: int) -> int:
     """
     if seed < 0:
         raise ValueError(f"A seed is a whole number, 0 or more. Received: {seed}")
-    return int(np.random.SeedSequence((seed, *path)).generate_state(1, np.uint64)[0] >> 1)
+    sequence = np.random.SeedSequence(seed, spawn_key=path)
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 def permutation(num_examples: int, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:

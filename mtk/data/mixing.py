@@ -1,0 +1,140 @@
+"""Tasks with inputs of their own: batches that mix them in proportion, or in equal shares."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.order import derive_seed, index_batches
+from mtk.data.sources import Source
+
+# Numbers below are whole multiples of 2^-32: additions are exact, and so are the shares.
+_ONE = 1 << 32
+# The golden ratio's fractional part. Its multiples, modulo one, are spread as evenly as a sequence
+# can be at any length; as an odd number it comes by every multiple of 2^-32 once in 2^32 steps.
+_GOLDEN = 2_654_435_769
+_OFFSET = 2  # tells the seed of the offsets from those of order and augmentation
+
+
+def task_counts(weights: Sequence[float], batch_size: int, steps: int, seed: int) -> np.ndarray:
+    """Returns how many examples of each task a batch holds, for every step.
+
+    Systematic sampling: the batch is a line of length `batch_size`, cut into pieces of length
+    `batch_size * weights[k]`; a task gets as many examples as whole numbers, shifted by an offset,
+    fall into its piece. So a count is never a whole example away from its share. The offset goes
+    round by the golden ratio from step to step, so that the mean count is the share.
+
+    Args:
+        weights: The K shares, not negative; normalized to a sum of one.
+        batch_size: Examples a batch.
+        steps: Steps of the whole run.
+        seed: Of the first offset.
+
+    Returns:
+        int64 `(steps, K)`; each row sums to `batch_size`.
+
+    Reference:
+        Madow, *On the theory of systematic sampling, II* (1949), for the sampling with unequal
+        shares.
+    """
+    shares = np.asarray(weights, np.float64)
+    if shares.ndim != 1 or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
+        raise ValueError(
+            "Shares are finite numbers, none negative and not all zero, one for each task. "
+            f"Received: {list(weights)}"
+        )
+    if not 0 < batch_size < 1 << 30:
+        raise ValueError(f"A batch holds one example or more. Received: {batch_size}")
+    cuts = np.cumsum(shares / shares.sum()) * batch_size
+    cuts[np.flatnonzero(shares)[-1] :] = batch_size
+    ends = np.round(cuts * _ONE).astype(np.int64)
+    first = derive_seed(seed, 0, _OFFSET) % _ONE
+    # Modulo 2^64 is also modulo 2^32: the product may overflow.
+    turns = np.arange(steps, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(first)
+    offsets = (turns % np.uint64(_ONE)).astype(np.int64)
+    below = (ends[np.newaxis, :] + offsets[:, np.newaxis]) // _ONE
+    return np.diff(below, axis=1, prepend=0)
+
+
+def mixed_batches(
+    sources: Mapping[str, Source],
+    weights: Mapping[str, float],
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Yields batches that hold the tasks in proportion to their weights: proportional sampling.
+
+    Args:
+        sources: Of each task: batches `(x, y)` or `(x, y, mask)`, alike in structure, and in shape
+            but for the number of examples.
+        weights: Of each task; see `task_counts`.
+        batch_size: Examples a step, of all tasks together.
+        steps: Steps of the whole run.
+        seed: Of the order and of the shares.
+        first_step: The step to begin with.
+
+    Returns:
+        A data set of `(x, y, task_ids)` or `(x, y, task_ids, mask)`, task by task; `task_ids` is
+        int32 `(batch_size,)`, in the order of `sources`.
+    """
+    if set(weights) != set(sources):
+        raise ValueError(
+            f"Weights are given for {sorted(weights)}, but the tasks are {sorted(sources)}. "
+            "Give one weight to each task."
+        )
+    counts = task_counts([weights[task] for task in sources], batch_size, steps, seed)
+    starts = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
+    streams = tuple(
+        index_batches(source.num_examples, starts[:, stream], seed, first_step, stream)
+        for stream, source in enumerate(sources.values())
+    )
+
+    def read(*indices: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parts = [
+            source.read(batch) for source, batch in zip(sources.values(), indices, strict=True)
+        ]
+        x, y, *mask = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
+        ids = tf.repeat(tf.range(len(indices)), [tf.size(batch) for batch in indices])
+        return tf.nest.map_structure(fix_size, (x, y, ids, *mask))
+
+    def fix_size(tensor: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tensor, (batch_size, *tensor.shape[1:]))
+
+    batches = tf.data.Dataset.zip(streams).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def shared_batches(
+    sources: Mapping[str, Source], batch_size: int, steps: int, seed: int, first_step: int = 0
+) -> tf.data.Dataset:
+    """Yields batches in which each task has an equal share of its own.
+
+    Args:
+        sources: Of each task: batches `(x, y)` or `(x, y, mask)`.
+        batch_size: Examples a step, of all tasks together: a multiple of their number.
+        steps: Steps of the whole run.
+        seed: Of the order.
+        first_step: The step to begin with.
+
+    Returns:
+        A data set of `{task: (x, y)}` or `{task: (x, y, mask)}`.
+    """
+    share, rest = divmod(batch_size, len(sources))
+    if rest or not share:
+        raise ValueError(
+            f"Equal shares need a batch size that is a multiple of the {len(sources)} tasks. "
+            f"Received: {batch_size}"
+        )
+    starts = share * np.arange(steps + 1, dtype=np.int64)
+    streams = {
+        task: index_batches(source.num_examples, starts, seed, first_step, stream)
+        for stream, (task, source) in enumerate(sources.items())
+    }
+
+    def read(indices: dict[str, tf.Tensor]) -> dict[str, tuple[tf.Tensor, ...]]:
+        return {task: sources[task].read(batch) for task, batch in indices.items()}
+
+    batches = tf.data.Dataset.zip(streams).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk.data.mixing import mixed_batches, shared_batches, task_counts
+from mtk.data.sources import in_memory
+
+WEIGHTS = [
+    *([w / 10, 1 - w / 10] for w in range(1, 10)),
+    *np.random.default_rng(0).dirichlet(np.ones(3), 3).tolist(),
+    *np.random.default_rng(1).dirichlet(np.ones(4), 3).tolist(),
+    *np.random.default_rng(2).dirichlet(np.full(5, 0.3), 3).tolist(),
+    *np.random.default_rng(3).dirichlet(np.ones(6), 3).tolist(),
+    [1, 0],
+    [0, 3, 1],
+    [2, 1, 0],
+    [1, 1, 1],
+    [1e-6, 1 - 1e-6],
+    [1],
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+@pytest.mark.parametrize("weights", WEIGHTS, ids=lambda w: ",".join(f"{x:.3g}" for x in w))
+def test_shares(weights, batch_size):
+    steps = 100_000
+    counts = task_counts(weights, batch_size, steps, seed=1)
+    share = batch_size * np.array(weights) / np.sum(weights)
+    assert (counts.sum(axis=1) == batch_size).all()
+    # In a batch: the share, rounded down or up.
+    assert (counts >= np.floor(share + 1e-9)).all()
+    assert (counts <= np.ceil(share - 1e-9)).all()
+    # At any time: a few examples from the share, where random draws would be hundreds away.
+    due = share * np.arange(1, steps + 1)[:, np.newaxis]
+    assert np.abs(np.cumsum(counts, axis=0) - due).max() < 5
+
+
+def test_counts_worked_out_by_hand():
+    """At whole shares there is nothing to round; at halves they take turns."""
+    assert task_counts([0.25, 0.75], 8, 3, seed=0).tolist() == [[2, 6]] * 3
+    halves = task_counts([1, 1], 5, 1000, seed=0)
+    assert set(map(tuple, halves.tolist())) == {(2, 3), (3, 2)}
+    assert abs(halves[:, 0].sum() - 2500) <= 2
+
+
+def test_counts_depend_on_the_seed_and_on_nothing_else():
+    one, same, other = (task_counts([0.3, 0.7], 8, 50, seed) for seed in (1, 1, 2))
+    assert one.tolist() == same.tolist() != other.tolist()
+    assert task_counts([0.3, 0.7], 8, 20, 1).tolist() == one[:20].tolist()
+    assert task_counts([3, 7], 8, 50, 1).tolist() == one.tolist()
+
+
+@pytest.mark.parametrize("weights", [[-0.1, 1.1], [0, 0], [], [[1, 2]], [float("nan"), 1]])
+def test_bad_weights(weights):
+    with pytest.raises(ValueError, match="Shares are finite numbers"):
+        task_counts(weights, 8, 10, 0)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_bad_batch_size(batch_size):
+    with pytest.raises(ValueError, match="one example or more"):
+        task_counts([1, 1], batch_size, 10, 0)
+
+
+@pytest.fixture
+def sources():
+    """Task a holds 0 to 9, task b 100 to 106; labels are the negatives."""
+    values = {"b": np.arange(100, 107), "a": np.arange(10)}
+    return {task: in_memory((x[:, None], -x, x % 2)) for task, x in values.items()}
+
+
+def as_numpy(batches: tf.data.Dataset) -> list:
+    return [tf.nest.map_structure(lambda tensor: tensor.numpy(), batch) for batch in batches]
+
+
+def test_mixed_batches(sources):
+    batches = as_numpy(mixed_batches(sources, {"a": 0.7, "b": 0.3}, 6, 35, seed=4))
+    counts = task_counts([0.3, 0.7], 6, 35, 4)
+    read = {0: [], 1: []}
+    for (x, y, ids, mask), count in zip(batches, counts, strict=True):
+        np.testing.assert_array_equal(ids, np.repeat([0, 1], count))
+        np.testing.assert_array_equal(x[:, 0] >= 100, ids == 0)
+        np.testing.assert_array_equal(y, -x[:, 0])
+        np.testing.assert_array_equal(mask, x[:, 0] % 2)
+        for task in read:
+            read[task] += x[ids == task, 0].tolist()
+    for task, size in ((0, 7), (1, 10)):
+        for start in range(0, len(read[task]) - size + 1, size):
+            assert len(set(read[task][start : start + size])) == size
+
+
+def test_mixed_batches_without_a_mask():
+    sources = {task: in_memory((np.zeros((4, 2)), np.zeros(4))) for task in "ab"}
+    batches = mixed_batches(sources, {"a": 1, "b": 1}, 6, 3, seed=0)
+    assert [spec.shape for spec in batches.element_spec] == [(6, 2), (6,), (6,)]
+    assert batches.element_spec[2].dtype == tf.int32
+    assert int(batches.cardinality()) == 3
+
+
+def test_a_task_of_weight_zero_is_never_read(sources):
+    batches = as_numpy(mixed_batches(sources, {"a": 0, "b": 1}, 4, 10, seed=0))
+    assert all((ids == 0).all() for _, _, ids, _ in batches)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 7, 19, 20])
+def test_both_kinds_resume_with_the_tail(sources, first_step):
+    def mixed(step):
+        return as_numpy(mixed_batches(sources, {"a": 0.7, "b": 0.3}, 6, 20, 4, step))
+
+    def shared(step):
+        return as_numpy(shared_batches(sources, 6, 20, 4, step))
+
+    for build in (mixed, shared):
+        tail, whole = build(first_step), build(0)[first_step:]
+        tf.nest.map_structure(np.testing.assert_array_equal, tail, whole)
+
+
+def test_equal_shares(sources):
+    batches = as_numpy(shared_batches(sources, 6, 20, seed=4))
+    assert len(batches) == 20
+    for batch in batches:
+        assert set(batch) == {"a", "b"}
+        for task, (x, y, _) in batch.items():
+            assert x.shape == (3, 1)
+            assert (x < 100).all() == (task == "a")
+            np.testing.assert_array_equal(y, -x[:, 0])
+    first_epoch = np.concatenate([batch["a"][0][:, 0] for batch in batches])[:10]
+    assert sorted(first_epoch) == list(range(10))
+
+
+def test_tasks_of_one_size_are_read_in_different_orders():
+    sources = {task: in_memory((np.arange(20), np.arange(20))) for task in "ab"}
+    (batch,) = as_numpy(shared_batches(sources, 40, 1, seed=0))
+    assert batch["a"][0].tolist() != batch["b"][0].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [7, 1, 0])
+def test_shares_that_cannot_be_equal(sources, batch_size):
+    with pytest.raises(ValueError, match="multiple of the 2 tasks"):
+        shared_batches(sources, batch_size, 5, 0)
+
+
+def test_weights_for_other_tasks(sources):
+    with pytest.raises(ValueError, match=r"\['a', 'c'\].*\['a', 'b'\]"):
+        mixed_batches(sources, {"a": 1, "c": 1}, 4, 5, 0)
