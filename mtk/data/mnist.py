@@ -1,5 +1,6 @@
 """MNIST from IDX files, from an `.npz` file, or from TensorFlow Datasets."""
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_TFDS_BATCH = 10_000  # images are read in batches: one by one takes long
 
 
 class Mnist(NamedTuple):
@@ -68,7 +70,8 @@ def _from_npz(path: Path) -> Mnist:
     try:
         with np.load(path) as arrays:
             found = dict(arrays)
-    except (OSError, EOFError, ValueError) as error:
+    # A TypeError, if the file holds one bare array.
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     missing = {"x_train", "y_train", "x_test", "y_test"} - set(found)
     if missing:
@@ -91,8 +94,10 @@ def _from_tfds() -> Mnist:
         ) from error
     splits = []
     for name in ("train", "test"):
-        batch = tfds.as_numpy(tfds.load("mnist", split=name, batch_size=-1))
-        splits.append(_checked(batch["image"][..., 0], batch["label"], f"TFDS mnist ({name})"))
+        parts = list(tfds.as_numpy(tfds.load("mnist", split=name, batch_size=_TFDS_BATCH)))
+        images = np.concatenate([part["image"][..., 0] for part in parts])
+        labels = np.concatenate([part["label"] for part in parts])
+        splits.append(_checked(images, labels, f"TFDS mnist ({name})"))
     return Mnist(*splits)
 
 
