@@ -23,10 +23,11 @@ class _Point(NamedTuple):
 
 
 class _Problem(NamedTuple):
+    """Minimize `objective` where `x >= 0` and `normal . x = level`."""
+
     objective: Objective
     normal: tf.Tensor
     level: float
-    barrier: float
 
 
 class _Newton(NamedTuple):
@@ -42,11 +43,10 @@ def minimize(
     objective: Objective,
     start: tf.Tensor,
     normal: tf.Tensor | None = None,
-    barrier: float = 0.0,
 ) -> tf.Tensor:
     """Minimizes a convex function over non-negative vectors.
 
-    `min f(x) - barrier * sum(log(x))` for `x >= 0` and, if there is a `normal`, `normal . x = 1`.
+    `min f(x)` for `x >= 0` and, if there is a `normal`, `normal . x = 1`.
     A primal-dual method with Mehrotra's predictor and corrector, usually 6 to 15 Newton steps. If
     there are many solutions it goes to their center: equal tasks get equal weights.
 
@@ -55,7 +55,6 @@ def minimize(
             to be of order one near the solution.
         start: Tensor `(..., n)`, positive. Leading dimensions are independent problems.
         normal: Tensor `(n,)`, or None for no equation.
-        barrier: Weight of the logarithms; zero for the minimum itself.
 
     Returns:
         Tensor `(..., n)`.
@@ -66,9 +65,9 @@ def minimize(
     """
     tolerance = 10.0 * ridge(start.dtype)
     problem = (
-        _Problem(objective, tf.zeros_like(start), 0.0, barrier)
+        _Problem(objective, tf.zeros_like(start), 0.0)
         if normal is None
-        else _Problem(objective, normal, 1.0, barrier)
+        else _Problem(objective, normal, 1.0)
     )
 
     def unfinished(step: tf.Tensor, error: tf.Tensor, point: _Point) -> tf.Tensor:
@@ -96,13 +95,12 @@ def _improve(problem: _Problem, point: _Point) -> tuple[_Point, tf.Tensor]:
     gap = _mean(point.x * point.z)
     error = tf.maximum(
         tf.reduce_max(tf.abs(newton.dual_residual), -1, keepdims=True),
-        tf.reduce_max(tf.abs(point.x * point.z - problem.barrier), -1, keepdims=True),
+        tf.reduce_max(point.x * point.z, -1, keepdims=True),
     )
     error = tf.maximum(error, tf.abs(newton.primal_residual))
-    predicted = _direction(newton, problem, point, problem.barrier - point.x * point.z)
+    predicted = _direction(newton, problem, point, -point.x * point.z)
     ahead = _move(point, predicted, 1.0)
     target = gap * tf.clip_by_value(_mean(ahead.x * ahead.z) / gap, 0.0, 1.0) ** 3
-    target = tf.maximum(target, problem.barrier)
     products = target - point.x * point.z - predicted.x * predicted.z
     return _move(point, _direction(newton, problem, point, products), CAUTION), error
 
