@@ -36,11 +36,21 @@ def lenet(
     Returns:
         A model from images `(B, *input_shape)` to `{task: logits (B, num_classes)}`.
 
+    Raises:
+        ValueError: If nothing would be left of the image behind the second pooling.
+
     Reference:
         LeCun et al., *Gradient-based learning applied to document recognition* (1998); with the
         layers that Sener & Koltun, *Multi-task learning as multi-objective optimization* (2018)
         give it in their public code.
     """
+    height, width, _ = input_shape
+    smallest = 3 * kernel + 1
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"An image of {height}x{width} pixels is too small for two convolutions of "
+            f"{kernel}x{kernel}: it needs at least {smallest}x{smallest}."
+        )
     seeds = layer_seeds(seed)
 
     def dense(size: int, activation: str | None, name: str) -> layers.Layer:

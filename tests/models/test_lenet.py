@@ -61,3 +61,12 @@ def test_dropout_drops_whole_channels_before_the_representation():
     by_channel = dropped.mean(axis=(1, 2))
     assert set(np.unique(by_channel)) == {0.0, 1.0}
     assert 0.4 < by_channel.mean() < 0.6
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(10, 3), (16, 5), (13, 4)])
+def test_the_smallest_image(size, kernel):
+    smallest = lenet((size, size, 1), ["a"], kernel=kernel)
+    assert smallest.get_layer("flatten").output.shape == (None, 20)
+    for shape in ((size - 1, size, 1), (size, size - 1, 1)):
+        with pytest.raises(ValueError, match=f"too small.*at least {size}x{size}"):
+            lenet(shape, ["a"], kernel=kernel)
