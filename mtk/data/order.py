@@ -1,9 +1,12 @@
 """The order of the data: a function of the seed and the step, and of nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+_State = tuple[tf.Tensor, tf.Tensor]  # the epoch, and its permutation
+_Span = tuple[tf.Tensor, tf.Tensor]  # the batch's first position, and the one behind its last
 
 
 def derive_seed(seed: int, *path: int) -> int:
@@ -59,28 +62,31 @@ def index_batches(
     """
     starts = np.asarray(starts, np.int64)
     sizes = np.diff(starts)
-    if num_examples < 1:
-        raise ValueError(f"There must be at least one example to read. Received: {num_examples}")
-    if starts.ndim != 1 or not starts.size or starts[0] < 0 or (sizes < 0).any():
-        raise ValueError("`starts` must be a vector of positions that never decrease.")
-    if not 0 <= first_step <= sizes.size:
-        raise ValueError(
-            f"`first_step` must lie in 0 ... {sizes.size}, the number of steps. "
-            f"Received: {first_step}"
-        )
+    _check(num_examples, starts, first_step)
     spans = tf.data.Dataset.from_tensor_slices((starts[first_step:-1], starts[first_step + 1 :]))
     nothing_read = (tf.constant(-1, tf.int64), tf.zeros((num_examples,), tf.int64))
     indices = spans.scan(nothing_read, _reader(num_examples, derive_seed(seed, stream)))
-    if (sizes == sizes[:1]).all():  # a static shape, for XLA and for the layers
-        size = int(sizes[0]) if sizes.size else None
-        indices = indices.map(lambda batch: tf.ensure_shape(batch, (size,)))
+    if sizes.size and (sizes == sizes[0]).all():  # a static shape, for XLA and for the layers
+        indices = indices.map(lambda batch: tf.ensure_shape(batch, (int(sizes[0]),)))
     return indices.apply(tf.data.experimental.assert_cardinality(sizes.size - first_step))
 
 
-def _reader(num_examples: int, seed: int):  # type: ignore[no-untyped-def]
-    """Returns the body of the scan: it keeps the last epoch's permutation."""
+def _check(num_examples: int, starts: np.ndarray, first_step: int) -> None:
+    if num_examples < 1:
+        raise ValueError(f"There must be at least one example to read. Received: {num_examples}")
+    if starts.ndim != 1 or not starts.size or starts[0] < 0 or (np.diff(starts) < 0).any():
+        raise ValueError("`starts` must be a vector of positions, 0 or more, that never decrease.")
+    if not 0 <= first_step < starts.size:
+        raise ValueError(
+            f"`first_step` must lie in 0 ... {starts.size - 1}, the number of steps. "
+            f"Received: {first_step}"
+        )
 
-    def read(state, span):  # type: ignore[no-untyped-def]
+
+def _reader(num_examples: int, seed: int) -> Callable[[_State, _Span], tuple[_State, tf.Tensor]]:
+    """Returns the body of the scan, which keeps the permutation of the epoch that it is in."""
+
+    def read(state: _State, span: _Span) -> tuple[_State, tf.Tensor]:
         epoch, order = state
         position, stop = span
         batch = tf.zeros((0,), tf.int64)

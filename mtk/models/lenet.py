@@ -44,13 +44,7 @@ def lenet(
         layers that Sener & Koltun, *Multi-task learning as multi-objective optimization* (2018)
         give it in their public code.
     """
-    height, width, _ = input_shape
-    smallest = 3 * kernel + 1
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"An image of {height}x{width} pixels is too small for two convolutions of "
-            f"{kernel}x{kernel}: it needs at least {smallest}x{smallest}."
-        )
+    _check_size(input_shape, kernel)
     seeds = layer_seeds(seed)
 
     def dense(size: int, activation: str | None, name: str) -> layers.Layer:
@@ -74,3 +68,13 @@ def lenet(
         x = layers.Dropout(dropout, seed=next(seeds), name=f"{task}_dropout")(x)
         outputs[task] = dense(num_classes, None, f"{task}_logits")(x)
     return keras.Model(inputs, outputs, name="lenet")
+
+
+def _check_size(input_shape: tuple[int, int, int], kernel: int) -> None:
+    height, width, _ = input_shape
+    smallest = 3 * kernel + 1
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"An image of {height}x{width} pixels is too small for two convolutions of "
+            f"{kernel}x{kernel}: it needs at least {smallest}x{smallest}."
+        )

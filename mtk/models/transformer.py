@@ -60,7 +60,7 @@ class Transformer(keras.Model):
                 f"Received: width={width}, num_heads={num_heads}"
             )
         super().__init__(name=name)
-        self.sizes = {
+        self.hyperparameters = {
             "vocabulary_size": vocabulary_size,
             "num_layers": num_layers,
             "width": width,
@@ -126,7 +126,7 @@ class Transformer(keras.Model):
         return x + tf.cast(sinusoids(tf.shape(tokens)[1], self.width), x.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**self.sizes, "name": self.name}
+        return {**self.hyperparameters, "name": self.name}
 
 
 class _Block(layers.Layer):

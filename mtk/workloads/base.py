@@ -1,7 +1,6 @@
 """What a workload is: tasks, data and a network."""
 
 import abc
-from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -22,7 +21,7 @@ class Workload(abc.ABC):
     """
 
     name: str
-    tasks: Sequence[Task]
+    tasks: list[Task]
     num_train: int
 
     @abc.abstractmethod

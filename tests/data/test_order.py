@@ -51,8 +51,8 @@ def test_resumes_with_the_tail(first_step):
 def test_seed_stream_and_epoch_each_change_the_order():
     orders = [
         tuple(read_stream(50, [0, 50], seed=seed, stream=stream))
-        for seed in range(6)
-        for stream in range(5)
+        for seed in (0, 1, 256)
+        for stream in range(3)
     ]
     stream = read_stream(50, even(50, 5))
     orders += [tuple(stream[start : start + 50]) for start in range(50, 250, 50)]
