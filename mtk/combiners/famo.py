@@ -78,7 +78,7 @@ class FAMO(LossCombiner):
         self.logits.assign_add(self.adam.change(slope, present))
 
     def _preferences(self, present: tf.Tensor) -> tf.Tensor:
-        logits = tf.where(present, self.logits, self.logits.dtype.min)
+        logits = tf.where(present, self.logits, tf.float32.min)
         return tf.where(present, tf.nn.softmax(logits), 0.0)
 
     def _distances(self, task_losses: tf.Tensor) -> tf.Tensor:

@@ -79,6 +79,8 @@ class MultiTaskModel(keras.Model):
         self.measure_every: int | None = None
         self.task_metrics = TaskMetrics(self.tasks)
         number = len(self.tasks)
+        self.train_function: Callable[[Any], Logs] | None = None
+        self.test_function: Callable[[Any], Logs] | None = None
         self.last_weights = self._state("last_weights", (number,))
         self.last_gramian = self._state("last_gramian", (number, number))
         self.last_measured = self._state("last_measured", (), -1, "int64")
@@ -162,9 +164,8 @@ class MultiTaskModel(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         config = keras.saving.deserialize_keras_object(config)
-        names = ("optimizer", "weight_decay", "clip_norm", "run_eagerly")
-        names = (*names, "steps_per_execution", "jit_compile")
-        self.compile(**{name: config[name] for name in names})
+        del config["loss"], config["loss_weights"], config["metrics"], config["weighted_metrics"]
+        self.compile(**config)
         self._build_optimizer()
 
     def _build_optimizer(self) -> None:
@@ -220,6 +221,7 @@ class MultiTaskModel(keras.Model):
         variables, losses = self.network.trainable_variables, graph.structured_outputs
         found = structures.find(variables, self.task_names, graph, losses, calls)
         found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
+        self.combiner.bind(self.task_names, [v.path for v in found.shared])
         if found.unreached:
             paths = [v.path for v in found.unreached]
             warnings.warn(
@@ -265,7 +267,7 @@ class MultiTaskModel(keras.Model):
     def _is_measured(self, step: int) -> bool:
         """Whether the gradient of each task is taken at a step, counted from zero."""
         if self.combiner.reads == "losses":
-            return bool(self.measure_every) and (step + 1) % self.measure_every == 0
+            return self.measure_every is not None and (step + 1) % self.measure_every == 0
         return step % self.combiner.update_every == 0
 
     def make_train_function(self, force: bool = False) -> None:
@@ -278,6 +280,9 @@ class MultiTaskModel(keras.Model):
         def train_function(iterator: Any) -> Logs:
             first = int(self.optimizer.iterations.numpy())
             measured = [self._is_measured(first + i) for i in range(self.steps_per_execution)]
+            if self.combiner.reads != "losses" or any(measured):
+                # Here and not in the step: a replica cannot trace another function.
+                _ = self.structure
             return loop.run(
                 iterator, tuple(self._measured_step if m else self._plain_step for m in measured)
             )

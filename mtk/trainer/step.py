@@ -65,8 +65,8 @@ def _record(
             penalty = None if penalty is None else penalty * scale
         stacked = tf.stack(parts)
     task_losses = all_reduce(tf.math.divide_no_nan(tf.stack(passed.sums), counts))
-    outputs = {(id(call.layer), call.index): call.outputs[0] for call in calls}
-    features = [outputs[id(layer), index] for layer, index in watched]
+    outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
+    features = [outputs[id(layer), number] for layer, number in watched]
     return Recorded(tape, parts, stacked, penalty, scale, task_losses, counts, features), passed
 
 
@@ -112,8 +112,8 @@ def _loss_scale(model: "MultiTaskModel") -> tf.Tensor | None:
 
 def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Tensor | None) -> None:
     """Adds L2, clips, and hands the optimizer this replica's share of the sum it will take."""
-    pairs = zip(gradients, model.network.trainable_variables, strict=True)
-    pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+    variables = model.network.trainable_variables
+    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     found = [gradient for gradient, _ in pairs]
     if model.weight_decay:
         found = [
@@ -129,7 +129,9 @@ def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Ten
     model.optimizer.apply(found, [variable for _, variable in pairs])
 
 
-def _scaled(gradient: Gradient, factor: tf.Tensor | float) -> Gradient:
+def _scaled(
+    gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor | float
+) -> tf.Tensor | tf.IndexedSlices:
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
     return gradient * factor

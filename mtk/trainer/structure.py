@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,36 +50,51 @@ class Call(NamedTuple):
     """One recorded call of a layer: the layer, how often it was called before, its outputs."""
 
     layer: keras.Layer
-    index: int
+    number: int
     outputs: list[tf.Tensor]
+
+
+# Listeners by layer. Replicas are threads that trace the same layers side by side, so each
+# context hears only its own thread, and the last to leave restores the layer.
+_listeners: dict[int, list[tuple[int, list[Call]]]] = {}
+_lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
-    """Records the outputs of every call of `layers` inside the context."""
+    """Records the outputs of every call of `layers` by this thread inside the context."""
     calls: list[Call] = []
-
-    def recording(layer: keras.Layer) -> Callable[..., Any]:
-        original = layer.call
-
-        @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            outputs = original(*args, **kwargs)
-            index = sum(earlier.layer is layer for earlier in calls)
-            tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
-            calls.append(Call(layer, index, tensors))
-            return outputs
-
-        return call
-
-    # Past Keras' own __setattr__, which would track the function.
-    for layer in layers:
-        layer.__dict__["call"] = recording(layer)
+    mine = (threading.get_ident(), calls)
+    with _lock:
+        for layer in layers:
+            _listeners.setdefault(id(layer), []).append(mine)
+            if "call" not in layer.__dict__:
+                # Past Keras' own __setattr__, which would track the function.
+                layer.__dict__["call"] = _recording(layer)
     try:
         yield calls
     finally:
-        for layer in layers:
-            del layer.__dict__["call"]
+        with _lock:
+            for layer in layers:
+                _listeners[id(layer)].remove(mine)
+                if not _listeners[id(layer)]:
+                    del layer.__dict__["call"], _listeners[id(layer)]
+
+
+def _recording(layer: keras.Layer) -> Callable[..., Any]:
+    original = layer.call
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = original(*args, **kwargs)
+        tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
+        for thread, calls in _listeners.get(id(layer), []):
+            if thread == threading.get_ident():
+                number = sum(earlier.layer is layer for earlier in calls)
+                calls.append(Call(layer, number, tensors))
+        return outputs
+
+    return call
 
 
 def all_layers(network: keras.Model) -> list[keras.Layer]:
@@ -263,10 +279,10 @@ def _frontier(
                 whole = tasks.get(tensor.op.name, 0) == everyone and tensor.dtype.is_floating
                 if whole and sources.get(tensor.op.name, 0):
                     ends.add(tensor.name)
-    places = {}
+    places: dict[str, tuple[keras.Layer, int]] = {}
     for call in calls:
         for tensor in call.outputs:
-            places.setdefault(tensor.name, (call.layer, call.index))
+            places.setdefault(tensor.name, (call.layer, call.number))
     found = [places[name] for name in places if name in ends]
     # An end that is no layer's output cannot be watched: then nothing is said to be found.
     return found if len({name for name in places if name in ends}) == len(ends) else []

@@ -1,7 +1,7 @@
 """One step's gradient: from the recorded losses of a replica to what the optimizer applies."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ from mtk.combiners import Combiner, GramianCombiner, LossCombiner
 from mtk.trainer.structure import Structure
 
 Tensors = TypeVar("Tensors")
-Gradient = tf.Tensor | tf.IndexedSlices | None
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
 
 
 class Recorded(NamedTuple):
@@ -117,12 +117,6 @@ class Update:
         assert isinstance(self.combiner, GramianCombiner)
         return self.combiner.kept_weights(step.counts > 0)
 
-    def _head_weights(self, task_weights: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        if self.combiner.weighs_heads:
-            return task_weights
-        present = tf.cast(counts > 0, tf.float32)
-        return tf.math.divide_no_nan(present, tf.reduce_sum(present))
-
     def _from_weights(self, step: Recorded, weights: tf.Tensor, gramian: tf.Tensor | None) -> Step:
         """One backward pass through everything."""
         if self.combiner.weighs_heads:
@@ -132,7 +126,7 @@ class Update:
             shared = {id(v) for v in structure.shared}
             others = [v for v in self.variables if id(v) not in shared]
             by_variable = self._backward(step, weights, structure.shared)
-            heads = self._head_weights(weights, step.counts)
+            heads = self.combiner.head_weights(weights, step.counts > 0)
             by_variable.update(self._backward(step, heads, others))
         return Step(self._reduced(by_variable), weights, gramian)
 
@@ -156,7 +150,7 @@ class Update:
         combined = self.combiner(
             task_gradients[:number], step.task_losses, step.counts > 0, step.counts
         )
-        heads = self._head_weights(combined.task_weights, step.counts)
+        heads = self.combiner.head_weights(combined.task_weights, step.counts > 0)
         unowned = gradients.weighted_sum(task_gradients[number:], heads)
         done = dict(zip(map(id, sources), [*combined.gradients, *unowned], strict=True))
         local = self._weighted_heads(structure, head_gradients, heads)
@@ -181,7 +175,7 @@ class Update:
         head_gradients: Sequence[Sequence[Gradient]],
         weights: tf.Tensor,
     ) -> dict[int, tf.Tensor]:
-        found = {}
+        found: dict[int, tf.Tensor] = {}
         for k, name in enumerate(self.task_names):
             for variable, gradient in zip(structure.heads[name], head_gradients[k], strict=True):
                 if gradient is not None:
@@ -224,7 +218,7 @@ class Update:
         combined = self.combiner.combine_features(
             step.features, feature_gradients, present, all_reduce
         )
-        heads = self._head_weights(combined.task_weights, step.counts)
+        heads = self.combiner.head_weights(combined.task_weights, step.counts > 0)
         trunk = step.tape.gradient(
             step.features, [v.value for v in structure.shared], output_gradients=combined.gradients
         )
