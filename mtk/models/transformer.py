@@ -72,16 +72,18 @@ class Transformer(keras.Model):
         self.width = width
         seeds = layer_seeds(seed)
 
-        def stack(decoder: bool) -> list[_Block]:
+        def stack(name: str, decoder: bool) -> list[_Block]:
             return [
-                _Block(width, feed_forward_width, num_heads, dropout, decoder, seeds)
-                for _ in range(num_layers)
+                _Block(
+                    width, feed_forward_width, num_heads, dropout, decoder, seeds, f"{name}_{i + 1}"
+                )
+                for i in range(num_layers)
             ]
 
         self.source_embedding = _embedding(vocabulary_size, width, seeds, "source_embedding")
         self.target_embedding = _embedding(vocabulary_size, width, seeds, "target_embedding")
-        self.encoder = stack(decoder=False)
-        self.decoder = stack(decoder=True)
+        self.encoder = stack("encoder", decoder=False)
+        self.decoder = stack("decoder", decoder=True)
         self.encoder_norm = _norm("encoder_norm")
         self.decoder_norm = _norm("decoder_norm")
         self.output_projection = _dense(vocabulary_size, seeds, "output_projection", bias=False)
@@ -140,8 +142,9 @@ class _Block(layers.Layer):
         dropout: float,
         decoder: bool,
         seeds: Iterator[int | None],
+        name: str,
     ):
-        super().__init__()
+        super().__init__(name=name)
         self.attention_norm = _norm("attention_norm")
         self.attention = Attention(width, num_heads, seeds, name="attention")
         if decoder:

@@ -66,6 +66,15 @@ def test_builds_itself_at_the_first_call():
     assert network.count_params() == _count(1, VOCABULARY, 8, 16)
 
 
+def test_builds_itself_at_a_symbolic_call():
+    network = Transformer(VOCABULARY, 2, 8, 16, 2)
+    tokens = {name: keras.Input((5,), dtype="int32") for name in ("source", "target_in")}
+    assert network(tokens).shape == (None, 5, VOCABULARY)
+    paths = [variable.path for variable in network.variables]
+    assert len(set(paths)) == len(paths)
+    assert any(path.endswith("/decoder_2/memory_attention/query/kernel") for path in paths)
+
+
 def test_a_position_sees_no_later_one_and_every_earlier_one():
     network, source, target = _small(), _tokens(0, (1, 5)), _tokens(1, (1, 6))
     before = network({"source": source, "target_in": target}).numpy()
