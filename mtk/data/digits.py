@@ -24,6 +24,9 @@ class Digits(NamedTuple):
 def load_digits() -> Digits:
     """Loads the digits, with pixels from 0 to 16.
 
+    Raises:
+        ImportError: If scikit-learn is not installed.
+
     Reference:
         Alpaydin & Kaynak, *Optical Recognition of Handwritten Digits*, UCI repository (1998).
     """

@@ -33,6 +33,9 @@ def task_counts(weights: Sequence[float], batch_size: int, steps: int, seed: int
     Returns:
         int64 `(steps, K)`; each row sums to `batch_size`.
 
+    Raises:
+        ValueError: If a share is negative or not finite, all are zero, or the batch is empty.
+
     Reference:
         Madow, *On the theory of systematic sampling, II* (1949), for the sampling with unequal
         shares.
@@ -78,6 +81,9 @@ def mixed_batches(
     Returns:
         A data set of `(x, y, task_ids)` or `(x, y, task_ids, mask)`, task by task; `task_ids` is
         int32 `(batch_size,)`, in the order of `sources`.
+
+    Raises:
+        ValueError: If the weights are not one for each task, or no shares; see `task_counts`.
     """
     if set(weights) != set(sources):
         raise ValueError(
@@ -120,6 +126,9 @@ def shared_batches(
 
     Returns:
         A data set of `{task: (x, y)}` or `{task: (x, y, mask)}`.
+
+    Raises:
+        ValueError: If the batch cannot be shared equally.
     """
     share, rest = divmod(batch_size, len(sources))
     if rest or not share:

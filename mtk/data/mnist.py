@@ -33,6 +33,7 @@ def load_mnist(data_dir: str | None = None) -> Mnist:
 
     Raises:
         ValueError: If a file is missing or damaged, or does not hold MNIST.
+        ImportError: If no `data_dir` is given and TensorFlow Datasets is not installed.
 
     Reference:
         LeCun et al., *Gradient-based learning applied to document recognition* (1998).

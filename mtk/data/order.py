@@ -18,6 +18,9 @@ def derive_seed(seed: int, *path: int) -> int:
 
     Returns:
         An integer of 63 bits; different for different arguments.
+
+    Raises:
+        ValueError: If the seed is negative.
     """
     if seed < 0:
         raise ValueError(f"A seed is a whole number, 0 or more. Received: {seed}")
@@ -59,6 +62,10 @@ def index_batches(
 
     Returns:
         A data set of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
+
+    Raises:
+        ValueError: If there is no example, `starts` decreases, `first_step` is no step of the run,
+            or the seed is negative.
     """
     starts = np.asarray(starts, np.int64)
     sizes = np.diff(starts)

@@ -32,6 +32,9 @@ def overlay(left: np.ndarray, right: np.ndarray, offset: int, canvas: int) -> np
 
     Returns:
         `(N, canvas, canvas)`, zero where neither image is.
+
+    Raises:
+        ValueError: If the images do not fit on the canvas.
     """
     number, height, width = left.shape
     if offset < 0 or canvas < max(height, width) + offset:

@@ -33,6 +33,9 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
 
     Returns:
         The source.
+
+    Raises:
+        ValueError: If the arrays differ in their number of examples.
     """
     # Tensors once, on the host: a pipeline gets them by reference, and no accelerator holds them.
     with tf.device("CPU"):

@@ -15,6 +15,9 @@ def split(num_examples: int, sizes: Sequence[int], seed: int) -> list[np.ndarray
 
     Returns:
         One int64 vector of indices per subset.
+
+    Raises:
+        ValueError: If a subset is empty, or all together are larger than the data set.
     """
     if min(sizes) < 1 or sum(sizes) > num_examples:
         raise ValueError(

@@ -37,6 +37,9 @@ class Transformer(keras.Model):
     Returns:
         Logits of the next token, float32 `(B, T, vocabulary_size)`.
 
+    Raises:
+        ValueError: If `width` is odd or no multiple of `num_heads`.
+
     Reference:
         Vaswani et al., *Attention is all you need* (2017); Xiong et al., *On layer normalization in
         the Transformer architecture* (2020), figure 1b. The defaults are those of table 4 of Xin et

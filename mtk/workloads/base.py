@@ -56,7 +56,11 @@ class Workload(abc.ABC):
         """Returns the test split once, in order."""
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Returns the full batches in the training split."""
+        """Returns how many full batches the training split holds.
+
+        Raises:
+            ValueError: If it holds none, or the batch size is not positive.
+        """
         if not 0 < batch_size <= self.num_train:
             raise ValueError(
                 f"The batch size must lie in 1 ... {self.num_train}, the size of {self.name}'s "
