@@ -62,13 +62,14 @@ class Progress(StepCallback):
 
     def _numbers(self, logs: Mapping[str, Any], names: tuple[str, ...] | None) -> str:
         """Returns the metrics of each task as `split: task loss 0.1234 accuracy …`."""
-        by_task: dict[str, list[str]] = {}
+        # Keras sorts its logs; tasks come in their own order, what concerns all tasks last.
+        by_task: dict[str, list[str]] = {name: [] for name in [*self.task_names, ""]}
         split = ""
         for entry in entries(logs, self.task_names, "train"):
             if (entry.task or not self.task_names) and (names is None or entry.name in names):
                 split = entry.split
-                by_task.setdefault(entry.task, []).append(f"{entry.name} {entry.value:.4g}")
-        parts = [" ".join([task, *numbers]).strip() for task, numbers in by_task.items()]
+                by_task[entry.task].append(f"{entry.name} {entry.value:.4g}")
+        parts = [" ".join([name, *numbers]).strip() for name, numbers in by_task.items() if numbers]
         return f"{split}: {', '.join(parts)}" if parts else ""
 
     def _write(self, text: str, stays: bool) -> None:

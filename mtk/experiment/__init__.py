@@ -94,8 +94,11 @@ def run(
         model.compile(optimizer(learning_rate=rate), weight_decay=weight_decay, clip_norm=clip_norm)
     if folder is None:
         return {"description": rehearsal.describe(model, data, plan)}
+    # What can fail should fail now, while there is nothing in the folder.
+    watchers = training.watch(plan, folder, log_every, measure_every)
+    model.inspect(data.train(batch_size, plan.steps, seed))
     folder.open(seed, config.asked(), config.operative())
-    return training.train(model, data, plan, folder, log_every, measure_every)
+    return training.train(model, data, plan, folder, watchers)
 
 
 def launch(

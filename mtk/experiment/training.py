@@ -22,13 +22,25 @@ class Watchers(NamedTuple):
     divergence: callbacks.Divergence
 
 
+def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | None) -> Watchers:
+    """Makes the callbacks of a run; nothing is written yet.
+
+    Args:
+        plan: Steps and evaluations.
+        folder: The run folder.
+        log_every: Steps between two points of a curve.
+        measure_every: Steps between two measurements of gradients; see `TaskBoard`.
+    """
+    return Watchers(
+        callbacks.TaskBoard(folder.tensorboard, log_every, measure_every),
+        callbacks.MetricsLog(folder.metrics),
+        callbacks.Selection(folder.selected, plan.patience, restore=False),
+        callbacks.Divergence(),
+    )
+
+
 def train(
-    model: MultiTaskModel,
-    data: Workload,
-    plan: Plan,
-    folder: RunFolder,
-    log_every: int,
-    measure_every: int | None,
+    model: MultiTaskModel, data: Workload, plan: Plan, folder: RunFolder, watchers: Watchers
 ) -> dict[str, Any]:
     """Trains a compiled model and completes the run folder.
 
@@ -37,18 +49,11 @@ def train(
         data: The workload.
         plan: Steps and evaluations.
         folder: The opened run folder.
-        log_every: Steps between two points of a curve.
-        measure_every: Steps between two measurements of gradients; see `TaskBoard`.
+        watchers: The callbacks.
 
     Returns:
         What `result.json` holds.
     """
-    watchers = Watchers(
-        callbacks.TaskBoard(folder.tensorboard, log_every, measure_every),
-        callbacks.MetricsLog(folder.metrics),
-        callbacks.Selection(folder.selected, plan.patience, restore=False),
-        callbacks.Divergence(),
-    )
     others = [callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps)]
     model.fit(
         data.train(plan.batch_size, plan.steps, plan.seed),

@@ -1,0 +1,29 @@
+"""Something to configure, for the tests of the configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import keras
+
+
+class Engine:
+    def __init__(self, power: float = 1.0, fuel: Literal["gas", "coal"] = "gas"):
+        if power > 100:
+            raise ValueError("An engine has at most 100 of power.")
+        self.power, self.fuel = power, fuel
+
+
+def drive(
+    engine: Callable[[], Engine],
+    road: str,
+    stops: int | None = None,
+    names: Sequence[str] = (),
+    loads: Mapping[str, float] | None = None,
+    fast: bool = False,
+    size: tuple[int, int] = (1, 1),
+) -> dict:
+    return {"engine": engine(), "road": road, "stops": stops, "names": names, "fast": fast}
+
+
+def learn(optimizer: Callable[..., keras.optimizers.Optimizer]) -> keras.optimizers.Optimizer:
+    return optimizer(learning_rate=0.25)

@@ -1,0 +1,57 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk.workloads.multi_digits import MultiDigits
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A factory of the smallest Multi-digits: 1,079 training pairs and a few hundred weights."""
+    return lambda: MultiDigits(partners=1, channels=(4, 4), units=8)
+
+
+@pytest.fixture
+def batches():
+    """Real digits in batches of 20 for a model that reads parity and size of a digit."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = images[:200].astype("float32") / 16
+    tasks = {"odd": labels[:200] % 2, "large": labels[:200] // 5}
+    return tf.data.Dataset.from_tensor_slices((images, tasks)).batch(20)
+
+
+@pytest.fixture
+def model():
+    """A compiled two-task model for `batches`."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64,))
+    shared = keras.layers.Dense(8, "tanh")(inputs)
+    outputs = {name: keras.layers.Dense(2)(shared) for name in ("odd", "large")}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tasks = [mtk.Task(name, loss, ["accuracy"]) for name in outputs]
+    made = mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
+    made.compile(keras.optimizers.SGD(0.1))
+    return made
+
+
+@pytest.fixture
+def read_events():
+    """A function that reads a folder of event files: `{tag: [(step, value)]}`."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    def read(folder):
+        found = {}
+        for path in sorted(folder.glob("events.*")):
+            for event in EventFileLoader(str(path)).Load():
+                for value in event.summary.value:
+                    plugin = value.metadata.plugin_data.plugin_name
+                    array = tf.make_ndarray(value.tensor)
+                    content = float(array) if plugin == "scalars" else np.ravel(array)
+                    found.setdefault(value.tag, []).append((event.step, content))
+        return found
+
+    return read

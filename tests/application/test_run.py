@@ -1,0 +1,260 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners, experiment, schedules
+
+TASKS = ("left", "right")
+
+
+def start(workload, run_dir, **arguments):
+    settings = {
+        "combiner": combiners.PCGrad,
+        "learning_rate": 0.1,
+        "batch_size": 64,
+        "steps": 10,
+        "evaluate_every": 4,
+        "log_every": 2,
+    }
+    return experiment.run(workload, run_dir, **{**settings, **arguments})
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    return folder, start(tiny, folder)
+
+
+def test_run_folder_is_complete(finished):
+    folder, _ = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "config.gin",
+        "operative_config.gin",
+        "manifest.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "saved_model",
+        "result.json",
+    }
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["selected.weights.h5"]
+
+
+def test_result_is_what_was_returned(finished):
+    folder, result = finished
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["status"] == "finished"
+    assert result["steps"] == 10
+    assert result["selected_step"] in (4, 8, 10)
+    for split in ("train", "validation", "test"):
+        losses = [result[split]["tasks"][task]["loss"] for task in TASKS]
+        assert result[split]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+        assert all(0 <= result[split]["tasks"][task]["accuracy"] <= 1 for task in TASKS)
+
+
+def test_metrics_at_each_evaluation_and_test_once(finished):
+    folder, result = finished
+    lines = read_metrics(folder)
+    steps = {}
+    for line in lines:
+        steps.setdefault(line["split"], set()).add(line["step"])
+    assert steps == {
+        "train": {4, 8, 10},
+        "validation": {4, 8, 10},
+        "train_final": {10},
+        "test": {result["selected_step"]},
+    }
+    weights = [x for x in lines if x["name"] == "weight" and x["task"] == "left"]
+    assert [(x["step"], x["split"]) for x in weights] == [(s, "train") for s in (4, 8, 10)]
+
+
+def test_selection_is_the_smallest_validation_loss(finished):
+    folder, result = finished
+    losses = {
+        line["step"]: line["value"]
+        for line in read_metrics(folder)
+        if (line["split"], line["task"], line["name"]) == ("validation", "", "loss")
+    }
+    assert result["selected_step"] == min(losses, key=losses.get)
+    assert result["validation"]["loss"] == min(losses.values())
+
+
+def test_saved_model_gives_the_reported_test_metrics(finished, tiny):
+    folder, result = finished
+    serve = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
+    data = tiny()
+    ((name, _),) = serve.structured_input_signature[1].items()
+    right = {task: [] for task in TASKS}
+    for images, labels, *_ in data.test(100):
+        outputs = serve(**{name: images})
+        assert set(outputs) == set(TASKS)
+        for task in TASKS:
+            found = np.argmax(outputs[task], -1) == labels[task].numpy()
+            right[task].extend(found)
+    for task in TASKS:
+        assert np.mean(right[task]) == pytest.approx(result["test"]["tasks"][task]["accuracy"])
+
+
+def test_selected_weights_are_the_exported_ones(finished, tiny):
+    folder, _ = finished
+    network = tiny().network(0)
+    network.load_weights(folder / "checkpoints" / "selected.weights.h5")
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    images = next(iter(tiny().test(10)))[0]
+    ((name, _),) = loaded.signatures["serving_default"].structured_input_signature[1].items()
+    exported = loaded.signatures["serving_default"](**{name: images})
+    for task, logits in network(images, training=False).items():
+        np.testing.assert_allclose(exported[task], logits, rtol=1e-5, atol=1e-6)
+
+
+def test_manifest_tells_how_to_repeat_the_run(finished):
+    manifest = json.loads((finished[0] / "manifest.json").read_text())
+    assert manifest["versions"]["tensorflow"] == tf.__version__
+    assert manifest["versions"]["keras"] == keras.__version__
+    assert manifest["seed"] == 0
+    assert manifest["host"]["cores"] >= 1
+    assert manifest["host"]["memory_bytes"] > 1e8
+    assert manifest["command"]
+
+
+def test_curves_for_every_split(finished, read_events):
+    folder, result = finished
+    boards = {path.name: read_events(path) for path in (folder / "tensorboard").iterdir()}
+    assert set(boards) == {"train", "validation", "test"}
+    for task in TASKS:
+        assert {f"loss/{task}", f"accuracy/{task}"} <= set.intersection(*map(set, boards.values()))
+        assert {f"weight/{task}", f"gradient_norm/{task}"} <= set(boards["train"])
+        expected = (result["selected_step"], result["test"]["tasks"][task]["loss"])
+        assert boards["test"][f"loss/{task}"] == [pytest.approx(expected)]
+    assert "cosine/left~right" in boards["train"]
+    # PCGrad takes per-task gradients anyway, so each point of the curve has its norm.
+    assert [step for step, _ in boards["train"]["gradient_norm/left"]] == [2, 4, 6, 8, 10]
+
+
+def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_path):
+    expected = (finished[0] / "metrics.jsonl").read_bytes()
+    start(tiny, tmp_path / "again")
+    assert (tmp_path / "again" / "metrics.jsonl").read_bytes() == expected
+    start(tiny, tmp_path / "other", seed=1)
+    assert (tmp_path / "other" / "metrics.jsonl").read_bytes() != expected
+
+
+def test_divergence_ends_the_run_with_its_record(tiny, tmp_path):
+    result = start(tiny, tmp_path / "run", learning_rate=1e30)
+    assert result["status"] == "diverged"
+    assert result["task"] in TASKS
+    assert 2 <= result["steps"] <= 10
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert {"manifest.json", "metrics.jsonl"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    assert not (tmp_path / "run" / "saved_model").exists()
+    assert any(line["value"] is None for line in read_metrics(tmp_path / "run"))
+
+
+def test_divergence_after_a_good_evaluation_keeps_the_selection(tiny, tmp_path):
+    def late_jump(learning_rate, steps_per_epoch):
+        return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e30])
+
+    result = start(tiny, tmp_path / "run", schedule=late_jump)
+    assert result["status"] == "diverged"
+    assert result["steps"] > 6
+    assert result["selected_step"] == 4
+    assert result["validation"]["tasks"]["left"]["loss"] > 0
+
+
+def test_early_stopping(tiny, tmp_path):
+    result = start(tiny, tmp_path / "run", learning_rate=0.0, patience=2, steps=40)
+    assert (result["steps"], result["selected_step"]) == (12, 4)
+
+
+def test_schedule_reaches_the_optimizer(tiny, tmp_path, read_events):
+    def halved_at_once(learning_rate, steps_per_epoch):
+        assert steps_per_epoch == 1079 // 64
+        return schedules.StepDecay(learning_rate, 1, factor=0.5, every=4)
+
+    start(tiny, tmp_path / "run", schedule=halved_at_once)
+    rates = read_events(tmp_path / "run" / "tensorboard" / "train")["learning_rate"]
+    # At a step is written what the next one takes.
+    expected = [(2, 0.1), (4, 0.05), (6, 0.05), (8, 0.025), (10, 0.025)]
+    assert rates == [(step, pytest.approx(rate)) for step, rate in expected]
+
+
+def test_epochs_set_the_length(tiny, tmp_path):
+    result = start(
+        tiny, tmp_path / "run", steps=None, epochs=2, batch_size=512, evaluate_every=None
+    )
+    assert result["steps"] == 4
+    assert {x["step"] for x in read_metrics(tmp_path / "run")} == {2, 4}
+
+
+def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
+    (tmp_path / "notes.txt").write_text("precious")
+
+    def workload():
+        raise AssertionError("The data must not be loaded.")
+
+    with pytest.raises(ValueError, match="is not empty"):
+        start(workload, tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a finished run"):
+        start(workload, tmp_path)
+    with pytest.raises(ValueError, match="is not empty"):
+        start(workload, tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_run_without_folder_is_refused(tiny):
+    with pytest.raises(ValueError, match="--run_dir"):
+        start(tiny, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": None}, "one of them"),
+        ({"epochs": 3}, "one of them"),
+        ({"steps": 0}, "at least one step"),
+        ({"evaluate_every": 0}, "at least one"),
+        ({"patience": 0}, "patience"),
+        ({"log_every": 0}, "every"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"batch_size": 10_000}, "batch size"),
+        ({"gradients": "fast"}, "'fast'"),
+    ],
+)
+def test_arguments_are_checked(tiny, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        start(tiny, tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_network_that_does_not_fit_its_tasks_leaves_no_folder(tiny, tmp_path):
+    def workload():
+        data = tiny()
+        network = data.network(0)
+        outputs = {"left": network.outputs[0], "wrong": network.outputs[1]}
+        data.network = lambda seed: keras.Model(network.inputs, outputs)
+        return data
+
+    with pytest.raises(ValueError, match=r"(?s)outputs.*left.*right"):
+        start(workload, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
+    text = start(tiny, tmp_path / "run", dry_run=True, steps=34)["description"]
+    assert not (tmp_path / "run").exists()
+    network = tiny().network(0)
+    assert f"{network.count_params():,}" in text
+    assert "34 (2.125 epochs of 16), 64 examples each" in text
+    assert "unrolled, at parameters" in text
+    assert "tasks               left, right" in text
+    assert "ms (the first, traced:" in text
+    head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
+    assert f"head left         {head:,} in 4 variables" in text

@@ -1,0 +1,85 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from mtk import config, experiment
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
+SMALL = [
+    "multi_digits.MultiDigits.partners = 1",
+    "multi_digits.MultiDigits.channels = (4, 4)",
+    "experiment.run.batch_size = 64",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_combiner_builds_and_steps(overlay):
+    config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
+    text = config.bound(experiment.run)(dry_run=True)["description"]
+    combiner = re.search(r"experiment\.run\.combiner = @combiners\.(\w+)", overlay.read_text())[1]
+    assert f"combiner            {combiner}\n" in text
+    assert "one step" in text
+    # Nothing that the overlay sets is lost.
+    for name in re.findall(r"^    (\w+) = ", overlay.read_text(), flags=re.MULTILINE):
+        assert re.search(rf"combiners\.{combiner}\.{name} = ", text)
+
+
+def test_multi_digits_alone():
+    config.parse([CONFIGS / "multi_digits.gin"], SMALL)
+    assert "StaticWeights" in config.bound(experiment.run)(dry_run=True)["description"]
+
+
+@pytest.fixture
+def mnist_file(tmp_path):
+    """A small file in MNIST's form, of real digits on a larger canvas."""
+    digits = load_digits()
+    images = np.zeros((len(digits.images), 28, 28), "uint8")
+    images[:, 2:26, 2:26] = np.repeat(np.repeat(digits.images * 15, 3, axis=1), 3, axis=2)
+    x, y = images, digits.target.astype("uint8")
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=x[:1400], y_train=y[:1400], x_test=x[1400:], y_test=y[1400:])
+    return path
+
+
+def test_multi_mnist_has_the_papers_settings(mnist_file):
+    small = ["multi_mnist.MultiMNIST.num_validation = 400"]
+    config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(mnist_file)!r}", *small])
+    text = config.bound(experiment.run)(dry_run=True)["description"]
+    for setting in (
+        "keras.optimizers.SGD.momentum = 0.8",
+        "schedules.StepDecay.factor = 0.85",
+        "schedules.StepDecay.every = 30",
+        "experiment.run.batch_size = 256",
+        "experiment.run.epochs = 100",
+    ):
+        assert setting in text
+
+
+def test_multi_mnist_asks_for_its_data():
+    with pytest.raises(config.ConfigError, match=r"--gin\.data_dir=VALUE"):
+        config.parse([CONFIGS / "multi_mnist.gin"])
+
+
+def test_missing_data_folder_is_named(tmp_path):
+    config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(tmp_path / 'none')!r}"])
+    with pytest.raises(ValueError, match="No MNIST at") as caught:
+        config.bound(experiment.run)(dry_run=True)
+    assert "MultiMNIST" in config.explain(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
+def test_config_opens_with_its_command_and_what_to_expect(path):
+    head = path.read_text().split("\n\n")[0]
+    assert f"--gin_file={path.relative_to(CONFIGS.parent)}" in head
+    assert re.search(r"\d+ (s|min)\b", head)
+    assert "accuracy" in head

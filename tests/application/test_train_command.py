@@ -1,0 +1,127 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mtk import config, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = [
+    f"--gin_file={CONFIGS / 'multi_digits.gin'}",
+    f"--gin_file={CONFIGS / 'combiners' / 'pcgrad.gin'}",
+    "--gin.multi_digits.MultiDigits.partners=1",
+    "--gin.multi_digits.MultiDigits.channels=(4, 4)",
+    "--gin.experiment.run.epochs=None",
+    "--gin_bindings=experiment.run.steps = 4",
+    "--gin.evaluate_every=2",
+]
+
+
+def command(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "mtk.train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+def test_help_is_quick_and_complete():
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = command("--help")
+        seconds.append(time.monotonic() - start)
+    assert done.returncode == 0
+    assert min(seconds) < 1.5  # 0.1 s where nothing else runs; TensorFlow alone takes 5.
+    for flag in ("--gin_file", "--gin_bindings", "--gin.NAME", "--run_dir", "--dry_run"):
+        assert flag in done.stdout
+
+
+def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
+    done = command(*TINY, f"--run_dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert "Test at step" in done.stdout
+    assert str(tmp_path / "run") in done.stdout
+    assert [line[:8] for line in done.stderr.splitlines()] == ["step 2/4", "step 4/4"]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "finished"
+    # The run folder's own configuration repeats the run.
+    operative = tmp_path / "run" / "operative_config.gin"
+    again = [f"--gin_file={operative}", f"--run_dir={tmp_path / 'again'}"]
+    assert train.main(again) == 0
+    one, other = (tmp_path / name / "metrics.jsonl" for name in ("run", "again"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_asked_configuration_repeats_the_run_too(tmp_path, capsys):
+    assert train.main([*TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
+    asked = tmp_path / "run" / "config.gin"
+    assert train.main([f"--gin_file={asked}", f"--run_dir={tmp_path / 'again'}"]) == 0
+    one, other = (tmp_path / name / "operative_config.gin" for name in ("run", "again"))
+    assert one.read_text() == other.read_text()
+    assert "epochs = None" in one.read_text()
+    assert "steps = 4" in one.read_text()
+    assert "PCGrad" in one.read_text()
+
+
+def test_divergence_has_its_own_exit_code(tmp_path, capsys):
+    code = train.main([*TINY, "--gin.experiment.run.learning_rate=1e30", f"--run_dir={tmp_path}"])
+    assert code == 3
+    assert "Diverged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--gin.experiment.run.learning_rat=1"], "Did you mean 'learning_rate'"),
+        (["--gin.experiment.run.learning_rate='fast'"], "must be float"),
+        (["--gin.sed=1"], "Did you mean 'seed'"),
+        (["--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
+        (["--gin.multi_digits.MultiDigits.partners=0", "--dry_run"], "MultiDigits.partners = 0"),
+        (["--gin.experiment.run.batch_size=100000", "--dry_run"], "batch size"),
+        ([], "--run_dir"),
+    ],
+)
+def test_bad_input_is_one_message_without_traceback(flags, message, capsys):
+    assert train.main([*TINY, *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert "In call to" not in error
+
+
+def test_traceback_on_demand():
+    with pytest.raises(config.ConfigError):
+        train.main(["--gin_file=nothing.gin", "--traceback"])
+
+
+def test_unknown_flag_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--gin_fil=x"])
+    assert caught.value.code == 2
+    assert "--gin_fil" in capsys.readouterr().err
+
+
+def test_no_config_at_all_is_explained(capsys):
+    assert train.main([]) == 2
+    assert "no 'workload'" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_configuration_in_force(tmp_path, capsys):
+    assert train.main([*TINY, "--dry_run", f"--run_dir={tmp_path / 'run'}"]) == 0
+    text = capsys.readouterr().out
+    assert "experiment.run.steps = 4" in text
+    assert "combiner            PCGrad" in text
+    assert not (tmp_path / "run").exists()
