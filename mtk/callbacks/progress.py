@@ -30,14 +30,15 @@ class Progress(StepCallback):
         self._shown_at = 0.0
 
     def begin(self) -> None:
+        self._traced = False
         self._first = self.step
         self._started = self._shown_at = time.monotonic()
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
         now = time.monotonic()
-        if self.previous_step == self._first:
+        if not self._traced:
             # The first step is traced; its time says nothing about the others.
-            self._first, self._started = self.step, now
+            self._traced, self._first, self._started = True, self.step, now
         if now - self._shown_at >= self.every:
             self._shown_at = now
             self._write(self._line(now, logs), stays=not self.on_terminal)

@@ -2,6 +2,7 @@ import io
 import itertools
 import json
 import math
+import re
 
 import keras
 import numpy as np
@@ -159,8 +160,25 @@ def test_progress_writes_lines_where_there_is_no_terminal(model, batches):
     assert "step 3/20" in lines[2]
     assert "left" in lines[2]
     assert "odd loss" in lines[2]
+    assert "? left" in lines[0]
+    speeds = [float(re.search(r"([\d.]+)/s", line)[1]) for line in lines if "/s" in line]
+    assert all(speed > 1 for speed in speeds[1:])
     assert lines[-1].startswith("step 20/20 · validation: odd accuracy")
     assert "\r" not in stream.getvalue()
+
+
+def test_progress_estimates_the_time_left(model, batches, monkeypatch):
+    """With a clock that takes 60 s for the first step and 2 s for each other."""
+    progress = callbacks.Progress(1000, every=0.0, stream=io.StringIO())
+    progress.set_model(model)
+    clock = iter([0.0, 60.0, 62.0, 64.0])
+    monkeypatch.setattr("mtk.callbacks.progress.time.monotonic", lambda: next(clock))
+    progress.begin()
+    for step in (1, 2, 3):
+        progress.previous_step, progress.step = step - 1, step
+        progress.stepped({})
+    last = progress.stream.getvalue().splitlines()[-1]
+    assert "step 3/1000 · 0.5/s · 33:14 left" in last
 
 
 def test_progress_draws_a_bar_on_a_terminal(model, batches):
