@@ -89,7 +89,10 @@ def test_arrays_of_different_lengths():
 
 
 def test_speed():
-    """A LeNet step takes about 15 ms; a batch here 0.3 ms, allowed are 1.5."""
+    """A LeNet step takes about 15 ms, a batch here 0.3 ms; allowed is a tenth of the step.
+
+    In seconds of the processor, all threads together: a busy machine does not fail the test.
+    """
     images = np.zeros((48_000, 28, 28), np.uint8)
     source = in_memory((images, {"a": np.zeros(48_000, np.int32)}), normalize)
 
@@ -97,9 +100,9 @@ def test_speed():
         batches = iter(train_batches(source, 256, 310, 0))
         for _ in range(10):
             next(batches)
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(300):
             next(batches)
-        return (time.perf_counter() - start) / 300
+        return (time.process_time() - start) / 300
 
     assert min(seconds_a_batch() for _ in range(3)) < 1.5e-3
