@@ -80,7 +80,8 @@ class StepCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         del logs
-        self.step = int(self.model.optimizer.iterations)
+        # Not `int(...)`: over several replicas, a variable is many.
+        self.step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         self.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

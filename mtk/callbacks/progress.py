@@ -1,5 +1,6 @@
 """Tells how far the training is."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -74,6 +75,8 @@ class Progress(StepCallback):
         return f"{split}: {', '.join(parts)}" if parts else ""
 
     def _write(self, text: str, stays: bool) -> None:
+        if not stays:
+            text = text[: shutil.get_terminal_size().columns - 1]  # A second line would remain.
         # "Erase to the end of the line" after the text removes what a longer line left behind.
         start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
         self.stream.write(f"{start}{text}{end}" + "\n" * stays)

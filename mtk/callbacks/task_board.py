@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -108,15 +109,15 @@ class TaskBoard(StepCallback):
         speed = (self.step - self._clock_step) / max(seconds, 1e-9)
         self._clock, self._clock_step = time.monotonic(), self.step
         with self._writer("train").as_default(step=self.step):
-            tf.summary.scalar("learning_rate", self.model.optimizer.learning_rate)
+            tf.summary.scalar("learning_rate", _number(self.model.optimizer.learning_rate))
             tf.summary.scalar("steps_per_second", speed)
 
     def _write_gradients(self) -> None:
-        measured = int(getattr(self.model, "last_measured", -1))
+        measured = int(_number(getattr(self.model, "last_measured", -1)))
         if measured <= self._measured:
             return
         self._measured = measured
-        norms, cosines = norms_and_cosines(np.asarray(self.model.last_gramian))
+        norms, cosines = norms_and_cosines(_number(self.model.last_gramian))
         names = self.task_names
         with self._writer("train").as_default(step=measured):
             for name, norm in zip(names, norms, strict=True):
@@ -145,3 +146,8 @@ def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     products = np.outer(norms, norms)
     undefined = np.full_like(products, np.nan)
     return norms, np.divide(gramian, products, out=undefined, where=products > 0)
+
+
+def _number(variable: Any) -> np.ndarray:
+    # Over several replicas a variable is many; this takes the first.
+    return keras.ops.convert_to_numpy(variable)
