@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.base import GramianCombiner
-from mtk.combiners.solvers.interior_point import minimize
+from mtk.combiners.solvers.max_min import Ball, worst_mixture
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale
 
@@ -79,13 +79,16 @@ class CAGrad(GramianCombiner):
         return tf.cast(weights / divisor, tf.float32)
 
     def _direction(self, scaled: Scaled, unit_mean: tf.Tensor) -> tf.Tensor:
+        """Returns the solution for a mean gradient of length one."""
         worst = _worst_mixture(scaled, unit_mean, self.c)
         length = _norm(scaled, worst)
-        return tf.cond(
-            length > SHORTEST * tf.reduce_sum(worst),
-            lambda: unit_mean + self.c * tf.math.divide_no_nan(worst, length),
-            lambda: dual_cone_projection(scaled, unit_mean[None, :])[0],
-        )
+        regular = unit_mean + self.c * tf.math.divide_no_nan(worst, length)
+
+        def vanishing() -> tf.Tensor:
+            nearest = dual_cone_projection(scaled, unit_mean[None, :])[0]
+            return tf.where(_norm(scaled, nearest - unit_mean) <= self.c, nearest, regular)
+
+        return tf.cond(length > SHORTEST * tf.reduce_sum(worst), lambda: regular, vanishing)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "c": self.c, "rescale": self.rescale}
@@ -99,23 +102,12 @@ def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:
 def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tf.Tensor:
     """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
 
-    The root is no smooth function. As `|g| = min over t > 0 of (|g|^2 / t + t) / 2`, the length `t`
-    becomes one more non-negative unknown of a smooth convex problem.
+    Works in the coordinates of the eigenvectors, in which row i is the unit gradient i.
     """
-    outside = tf.cast(~scaled.directed, unit_mean.dtype)
-    along_mean = tf.linalg.matvec(scaled.cosines, unit_mean) + outside
-
-    def objective(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mixture, length = x[:-1] / x[-1], x[-1]
-        slope = tf.linalg.matvec(scaled.cosines, mixture)
-        square = tf.reduce_sum(mixture * slope)
-        gradient = tf.concat([along_mean + c * slope, [c * (1.0 - square) / 2.0]], 0)
-        rows = tf.concat([scaled.cosines, -slope[None, :]], 0)
-        last = tf.concat([-slope, [square]], 0)
-        return gradient, tf.concat([rows, last[:, None]], 1) * (c / length)
-
-    normal = simplex_normal(scaled)
-    start = tf.ones_like(normal) / tf.maximum(tf.reduce_sum(normal), 1.0)
-    length = tf.maximum(_norm(scaled, start), 0.1 * tf.reduce_mean(start))
-    solution = minimize(objective, tf.concat([start, [length]], 0), tf.concat([normal, [0.0]], 0))
-    return solution[:-1] * (1.0 - outside)
+    values, vectors = tf.linalg.eigh(scaled.cosines)
+    rows = vectors * tf.sqrt(tf.maximum(values, 0.0))
+    center = tf.linalg.matvec(rows, unit_mean, transpose_a=True)
+    # A large ball is shrunk to order one, center and all.
+    unit = max(c, 1.0)
+    mixture = worst_mixture(Ball(rows, center / unit, simplex_normal(scaled), c / unit))
+    return tf.where(scaled.directed, mixture, tf.zeros_like(mixture))

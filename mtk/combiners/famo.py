@@ -65,7 +65,8 @@ class FAMO(LossCombiner):
         # In units of the smallest distance no quotient leaves the range of numbers.
         distances = self._distances(task_losses)
         unit = tf.reduce_min(tf.where(present, distances, distances.dtype.max))
-        weights = self._preferences(present) * (unit / distances)
+        quotients = tf.where(present, unit / distances, 0.0)
+        weights = self._preferences(present) * quotients
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:

@@ -1,0 +1,117 @@
+"""Every combiner, with what it promises: an algorithm is tested when it is in this list."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mtk import combiners
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combiner and its properties.
+
+    Attributes:
+        make: Returns a fresh one.
+        mean_scale: K equal gradients g give g.
+        fixed: Nothing in it is drawn at random.
+        homogeneous: Scaling all gradients scales the result.
+        peaceful: The result conflicts with no gradient.
+    """
+
+    name: str
+    make: Callable[[], combiners.Combiner]
+    mean_scale: bool = True
+    fixed: bool = True
+    homogeneous: bool = True
+    peaceful: bool = False
+
+
+CASES = [
+    Case("static", lambda: combiners.StaticWeights()),
+    Case("proportional", lambda: combiners.ProportionalSampling()),
+    Case("rlw", lambda: combiners.RLW(seed=3), fixed=False),
+    Case("rlw dirichlet", lambda: combiners.RLW("dirichlet"), fixed=False),
+    Case("uncertainty", lambda: combiners.UncertaintyWeights()),
+    Case("dwa", lambda: combiners.DWA(steps_per_epoch=2)),
+    Case("famo", lambda: combiners.FAMO()),
+    Case("imtl_l", lambda: combiners.IMTLL()),
+    Case("imtl_g", lambda: combiners.IMTLG()),
+    Case("imtl", lambda: combiners.IMTL()),
+    Case("gradnorm", lambda: combiners.GradNorm(at="parameters")),
+    Case("mgda", lambda: combiners.MGDA(), peaceful=True),
+    Case("mgda l2", lambda: combiners.MGDA("l2")),
+    Case("mgda loss", lambda: combiners.MGDA("loss")),
+    Case("mgda loss+", lambda: combiners.MGDA("loss+")),
+    Case("pcgrad", lambda: combiners.PCGrad(seed=1), fixed=False),
+    Case("gradvac", lambda: combiners.GradVac(beta=0.5), fixed=False),
+    Case("gradvac layer", lambda: combiners.GradVac(groups="layer"), fixed=False),
+    Case("graddrop", lambda: combiners.GradDrop(), fixed=False),
+    Case("graddrop leak", lambda: combiners.GradDrop(leak=0.3, seed=2), fixed=False),
+    Case("cagrad", lambda: combiners.CAGrad()),
+    Case("cagrad wide", lambda: combiners.CAGrad(c=1.5), peaceful=True),
+    Case("nash", lambda: combiners.NashMTL(), False, homogeneous=False, peaceful=True),
+    Case("nash rescaled", lambda: combiners.NashMTL(rescale=True), peaceful=True),
+    Case("aligned", lambda: combiners.AlignedMTL()),
+    Case("upgrad", lambda: combiners.UPGrad(), peaceful=True),
+]
+BY_NAME = {case.name: case for case in CASES}
+
+
+class Outcome(NamedTuple):
+    direction: np.ndarray
+    weights: np.ndarray
+
+
+class Runner:
+    """A combiner for K tasks, compiled once; each run starts from its initial state.
+
+    The P numbers of a jacobian's row are the gradients of two variables, of which one is a matrix.
+    """
+
+    def __init__(self, case: Case, num_tasks: int, jit: bool = False, eager: bool = False):
+        self.combiner = case.make()
+        self.combiner.bind([f"task{k}" for k in range(num_tasks)], ["one/kernel", "two/kernel"])
+        self.combiner.build(num_tasks)
+        self.initial = [variable.numpy() for variable in self.combiner.variables]
+        step = lambda *inputs: self.combiner(*inputs)  # noqa: E731
+        self.step = step if eager else tf.function(step, jit_compile=jit)
+
+    def __call__(
+        self,
+        jacobian: np.ndarray,
+        losses: np.ndarray | None = None,
+        present: np.ndarray | None = None,
+        steps: int = 1,
+    ) -> Outcome:
+        for variable, value in zip(self.combiner.variables, self.initial, strict=True):
+            variable.assign(value)
+        return [self.again(jacobian, losses, present) for _ in range(steps)][-1]
+
+    def again(
+        self,
+        jacobian: np.ndarray,
+        losses: np.ndarray | None = None,
+        present: np.ndarray | None = None,
+    ) -> Outcome:
+        """One more step, from the state that the last one left."""
+        number = len(jacobian)
+        losses = np.ones(number, np.float32) if losses is None else losses
+        present = np.ones(number, bool) if present is None else present
+        rows = tf.constant(jacobian, tf.float32)
+        split = [tf.reshape(rows[:, :6], (number, 2, 3)), rows[:, 6:]]
+        gradients, weights = self.step(
+            split, tf.constant(losses), tf.constant(present), tf.cast(present, tf.float32)
+        )
+        flat = [tf.reshape(gradient, (-1,)) for gradient in gradients]
+        return Outcome(tf.concat(flat, 0).numpy(), weights.numpy())
+
+
+@functools.cache
+def runner(name: str, num_tasks: int) -> Runner:
+    """Returns the compiled runner of a case; compiled once per session."""
+    return Runner(BY_NAME[name], num_tasks)

@@ -1,0 +1,170 @@
+"""What must hold for every combiner, on gradients of every kind."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners import properties, samples
+from tests.combiners.cases import BY_NAME, CASES, Runner, runner
+
+NAMES = [case.name for case in CASES]
+# Those that keep their sums of gradients variable by variable.
+WEIGHTED = [name for name in NAMES if not name.startswith(("graddrop", "gradvac layer"))]
+
+
+def having(**flags: bool) -> list[str]:
+    return [c.name for c in CASES if all(getattr(c, key) == flag for key, flag in flags.items())]
+
+
+def test_every_combiner_is_in_the_list():
+    exported = {getattr(combiners, name) for name in combiners.__all__}
+    abstract = {combiners.Combined, combiners.Combiner}
+    abstract |= {combiners.LossCombiner, combiners.GramianCombiner}
+    assert exported - abstract == {type(case.make()) for case in CASES}
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_on_every_kind_and_scale(name, kind):
+    for num_tasks in (2, 5):
+        for scale in (1e-10, 1.0, 1e10):
+            jacobian = samples.jacobian(kind, num_tasks, scale=scale)
+            outcome = runner(name, num_tasks)(jacobian, samples.losses(num_tasks), steps=2)
+            properties.assert_finite(outcome, jacobian)
+            if name in WEIGHTED:
+                properties.assert_weighted_sum(outcome, jacobian)
+
+
+@pytest.mark.parametrize("name", having(mean_scale=True))
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 5])
+def test_mean_scale(name, num_tasks):
+    row = samples.jacobian("conflicting", 2, seed=num_tasks)[0]
+    properties.assert_mean_scale(runner(name, num_tasks), row, num_tasks)
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("name", having(fixed=True))
+def test_permutation(name, kind):
+    for num_tasks in (2, 5):
+        jacobian = samples.jacobian(kind, num_tasks, seed=4)
+        properties.assert_permutes(runner(name, num_tasks), jacobian, samples.losses(num_tasks))
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("name", having(homogeneous=True))
+def test_homogeneity(name, kind):
+    jacobian, losses = samples.jacobian(kind, 5, seed=5), samples.losses(5)
+    # Powers of two change no digit.
+    for by in (2.0**-33, 2.0**33):
+        properties.assert_homogeneous(runner(name, 5), jacobian, losses, by)
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("name", having(peaceful=True))
+def test_no_conflict(name, kind):
+    for num_tasks in (2, 5, 8):
+        for seed in range(5):
+            jacobian = samples.jacobian(kind, num_tasks, seed)
+            outcome = runner(name, num_tasks)(jacobian)
+            properties.assert_peaceful(outcome, jacobian)
+
+
+@pytest.mark.parametrize("kind", ["aligned", "conflicting", "spread", "zero row"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("rlw")])
+def test_absent_task_is_not_in_the_problem(name, kind):
+    """With two tasks left nothing depends on their order: random methods are compared, too."""
+    jacobian, losses = samples.jacobian(kind, 3, seed=6), samples.losses(3)
+    properties.assert_without_absent(runner(name, 3), runner(name, 2), jacobian, losses)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_of_absent_tasks_rests(name):
+    run = runner(name, 3)
+    jacobian, losses = samples.jacobian("conflicting", 3), samples.losses(3)
+    run(jacobian, losses, steps=3)
+    before = {v.path: v.numpy() for v in run.combiner.variables if 3 in v.shape}
+    present = np.array([True, True, False])
+    run.again(jacobian, losses, present)
+    for variable in run.combiner.variables:
+        # The remembered weights start anew; DWA files its means at the end of an epoch.
+        if variable.path in before and not variable.name.startswith(("last_", "loss_", "older")):
+            np.testing.assert_array_equal(variable.numpy()[..., 2], before[variable.path][..., 2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_present(name):
+    outcome = runner(name, 3)(np.zeros((3, 12)), np.zeros(3, np.float32), np.zeros(3, bool))
+    np.testing.assert_array_equal(outcome.weights, 0)
+    np.testing.assert_array_equal(outcome.direction, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eager_graph_and_xla_agree(name):
+    jacobian, losses = samples.jacobian("conflicting", 3, seed=8), samples.losses(3)
+    graph = runner(name, 3)(jacobian, losses, steps=2)
+    for other in (Runner(BY_NAME[name], 3, eager=True), Runner(BY_NAME[name], 3, jit=True)):
+        outcome = other(jacobian, losses, steps=2)
+        np.testing.assert_allclose(outcome.direction, graph.direction, atol=1e-5)
+        np.testing.assert_allclose(outcome.weights, graph.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_serialization_round_trip(name):
+    original = BY_NAME[name].make()
+    config = keras.saving.serialize_keras_object(original)
+    restored = keras.saving.deserialize_keras_object(config)
+    assert type(restored) is type(original)
+    assert restored.get_config() == original.get_config()
+    assert restored.at == original.at
+    assert restored.update_every == original.update_every
+    assert restored.weighs_heads == original.weighs_heads
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_survives_a_checkpoint(name):
+    """A combiner restored after three steps takes the fourth as the original does."""
+    jacobian, losses = samples.jacobian("conflicting", 3, seed=9), samples.losses(3)
+    run, copy = runner(name, 3), Runner(BY_NAME[name], 3)
+    run(jacobian, losses, steps=3)
+    store: dict = {}
+    run.combiner.save_own_variables(store)
+    store = {key: np.array(value) for key, value in store.items()}
+    expected = run.again(jacobian, 2 * losses)
+    copy.combiner.load_own_variables(store)
+    outcome = copy.again(jacobian, 2 * losses)
+    np.testing.assert_array_equal(outcome.weights, expected.weights)
+    np.testing.assert_array_equal(outcome.direction, expected.direction)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heads_are_never_pushed_backward(name):
+    run = runner(name, 5)
+    present = tf.constant([True, True, False, True, True])
+    for kind in ("opposed", "conflicting", "spread"):
+        weights = run(samples.jacobian(kind, 5), samples.losses(5), present.numpy()).weights
+        heads = run.combiner.head_weights(tf.constant(weights), present).numpy()
+        assert (heads >= 0).all()
+        assert heads[2] == 0
+        if not run.combiner.weighs_heads and name != "imtl":
+            np.testing.assert_allclose(heads, [0.25, 0.25, 0, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("name", [c.name for c in CASES if c.make().reads == "gramian"])
+def test_gradients_that_are_not_finite_show(name):
+    """A diverged run ends with NaN weights, not with an exception from a factorization."""
+    jacobian = samples.jacobian("conflicting", 3)
+    jacobian[1, 2] = np.nan
+    assert np.isnan(runner(name, 3)(jacobian).direction).any()
+
+
+@pytest.mark.parametrize("name", [c.name for c in CASES if c.make().reads == "gramian"])
+def test_half_precision_gradients_are_combined_in_float32(name):
+    combiner = BY_NAME[name].make()
+    combiner.bind(["a", "b"], ["one/kernel"])
+    rows = tf.constant(samples.jacobian("conflicting", 2) * 1e-4, tf.bfloat16)
+    result = combiner([rows], tf.ones(2, tf.bfloat16))
+    assert result.task_weights.dtype == result.gradients[0].dtype == tf.float32
+    expected = tf.tensordot(result.task_weights, tf.cast(rows, tf.float32), 1)
+    np.testing.assert_allclose(result.gradients[0], expected, rtol=1e-5, atol=1e-12)
