@@ -98,8 +98,9 @@ def explain(error: Exception) -> str:
         return message
     # The root is configured by nearly every line; only what it calls tells where to look.
     places = [
-        b.line.where
-        for (_, selector, _), b in _checker.bindings.items()
+        line.where
+        for (_, selector, _), binding in _checker.bindings.items()
+        for line in _checker.origin(binding)
         if len(calls) > 1 and selector.rpartition(".")[2] == names[0][1]
     ]
     return "\n  ".join([message, *places])

@@ -114,6 +114,14 @@ class Checker:
         for bound in self.bindings.values():
             self._check_type(bound)
 
+    def origin(self, bound: Bound) -> list[Line]:
+        """Returns the line of a binding and, if its value is a macro, the macro's line."""
+        lines = [bound.line]
+        while isinstance(bound.value, Macro) and len(lines) <= len(self.macros):
+            bound = self.macros[bound.value.name]
+            lines.append(bound.line)
+        return lines
+
     def _names(self) -> Iterator[tuple[str, Bound]]:
         for (_, selector, name), bound in self.bindings.items():
             yield f"{selector}.{name}", bound
@@ -153,10 +161,12 @@ def _fail(line: Line, problem: str) -> NoReturn:
 
 def _check_parameter(target: Any, selector: str, name: str, line: Line) -> None:
     parameters = inspect.signature(target).parameters
+    similar = did_you_mean(name, parameters)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if name not in parameters and not takes_any:
-        similar = did_you_mean(name, parameters) or f" It has: {', '.join(parameters)}."
-        _fail(line, f"{selector!r} has no parameter {name!r}.{similar}")
+    # Keras' classes take any name and reject it later: one that looks like a slip is one.
+    if name not in parameters and (similar or not takes_any):
+        remedy = similar or f" It has: {', '.join(parameters)}."
+        _fail(line, f"{selector!r} has no parameter {name!r}.{remedy}")
 
 
 def _similar_module(name: str) -> str:

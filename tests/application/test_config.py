@@ -154,6 +154,12 @@ def test_bad_indentation_of_a_block(write):
         config.parse([path])
 
 
+def test_slip_in_the_name_of_a_keras_parameter(write):
+    path = write(f"{BASE}import keras\nkeras.optimizers.SGD.momentun = 0.9\n")
+    with pytest.raises(config.ConfigError, match=r"Did you mean 'momentum'(.|\n)*line 6"):
+        config.parse([path])
+
+
 def test_similar_macro_is_suggested(write):
     path = write(f"{BASE}stops = 1\nprobe.drive.stops = %stops\n")
     with pytest.raises(config.ConfigError, match=r"'stop' is set(.|\n)*Did you mean 'stops'"):
@@ -188,12 +194,13 @@ def test_missing_argument_of_the_root(write):
 
 
 def test_error_of_a_configured_class_names_its_lines(write):
-    path = write(BASE + "probe.Engine.power = 200\nprobe.drive.stops = 1\n")
+    path = write(BASE + "p = 200\nprobe.Engine.power = %p\nprobe.drive.stops = 1\n")
     config.parse([path])
     with pytest.raises(ValueError, match="at most 100") as caught:
         drive()
     text = config.explain(caught.value)
-    assert "line 5: probe.Engine.power = 200" in text
+    assert "line 6: probe.Engine.power = %p" in text
+    assert "line 5: p = 200" in text
     assert "In call to" not in text
     assert "stops" not in text
 
