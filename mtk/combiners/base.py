@@ -143,6 +143,9 @@ class Combiner(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
 
+    def get_build_config(self) -> None:
+        """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
+
 
 class LossCombiner(Combiner):
     """A combiner that weighs tasks by their losses, or by nothing: one backward pass."""

@@ -1,5 +1,7 @@
 """Random numbers that are a function of (seed, step)."""
 
+import math
+
 import tensorflow as tf
 
 from mtk.combiners.base import Combiner
@@ -28,16 +30,23 @@ class Draws:
 
 
 def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
-    """Returns numbers from [0, 1).
+    """Returns numbers from [0, 1), the same on every device, with XLA and without.
 
-    The generator is named, because the default one depends on the device and on XLA.
+    The bits of a named generator are, and TensorFlow's way from bits to floats is not. The upper 24
+    bits are what a float32 holds.
     """
-    return tf.random.stateless_uniform(shape, key, alg="philox")
+    bits = tf.random.stateless_uniform(
+        shape, key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    )
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
 
-def normal(key: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Returns standard normal numbers."""
-    return tf.random.stateless_normal(shape, key, alg="philox")
+def normal(key: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns `size` standard normal numbers, by the method of Box and Muller."""
+    first, second = tf.unstack(uniform(key, (2, size)))
+    # 1 - u is never zero.
+    radius = tf.sqrt(-2.0 * tf.math.log(1.0 - first))
+    return radius * tf.cos(2.0 * math.pi * second)
 
 
 def orders(key: tf.Tensor, num_tasks: int) -> tf.Tensor:

@@ -85,7 +85,9 @@ class GradVac(GramianCombiner):
                 "`groups='layer'` needs the paths of the variables, but the combiner was built "
                 "without them. Call `bind(task_names, variable_paths)` first."
             )
-        number = 1 if self.groups == "model" else len(set(self.layers))
+        # Bound again to fewer variables, the combiner still has the targets of all these layers.
+        self.known_layers = tuple(dict.fromkeys(self.layers))
+        number = 1 if self.groups == "model" else len(self.known_layers)
         self.draws = draws.Draws(self, self.seed)
         self.targets = self.add_state("targets", (number, num_tasks, num_tasks))
 
@@ -104,20 +106,21 @@ class GradVac(GramianCombiner):
     ) -> Combined:
         if self.groups == "model":
             return super().call(task_gradients, task_losses, present, counts)
-        # Dictionaries keep the order of insertion: the order of the targets.
-        members: dict[str, list[int]] = {}
-        for index, layer in enumerate(self.layers):
-            members.setdefault(layer, []).append(index)
-        parts = [[task_gradients[index] for index in indices] for indices in members.values()]
+        members = [
+            [i for i, of in enumerate(self.layers) if of == layer] for layer in self.known_layers
+        ]
+        parts = [[task_gradients[index] for index in indices] for indices in members]
+        nothing = tf.zeros((self.num_tasks, self.num_tasks))
         gramians, finite = self.problem(
-            tf.stack([gradients.gramian(part) for part in parts]), present
+            tf.stack([gradients.gramian(part) if part else nothing for part in parts]), present
         )
         weights = tf.where(finite, self._group_weights(gramians, present), float("nan"))
         combined = list(task_gradients)
-        for indices, part, own in zip(members.values(), parts, tf.unstack(weights), strict=True):
+        for indices, part, own in zip(members, parts, tf.unstack(weights), strict=True):
             for index, direction in zip(indices, gradients.weighted_sum(part, own), strict=True):
                 combined[index] = direction
-        return Combined(combined, tf.reduce_mean(weights, axis=0))
+        used = [row for row, part in zip(tf.unstack(weights), parts, strict=True) if part]
+        return Combined(combined, tf.add_n(used) / len(used))
 
     def _group_weights(self, gramians: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns the weights `(groups, K)` for Gramians `(groups, K, K)`."""

@@ -49,7 +49,7 @@ class RLW(LossCombiner):
         del task_losses, counts
         key = self.draws.next_key()
         if self.distribution == "normal":
-            weights = tf.exp(draws.normal(key, (self.num_tasks,)))
+            weights = tf.exp(draws.normal(key, self.num_tasks))
         else:
             # Exponential variates, normalized, are uniform on the simplex. 1 - u is never zero.
             weights = -tf.math.log(1.0 - draws.uniform(key, (self.num_tasks,)))

@@ -87,7 +87,9 @@ def _improve(
     products = point.x * point.z
     newton = _factorize(objective, normal, point)
     residual = newton.slope - point.z
-    error = tf.maximum(_max(tf.abs(residual)), tf.maximum(_max(products), tf.abs(newton.missing)))
+    # Where a bound is met without force, x and z are both the root of their product.
+    error = tf.maximum(_max(tf.abs(residual)), 100.0 * _max(products))
+    error = tf.maximum(error, tf.abs(newton.missing))
     # Predictor: all products to zero. How far that leads tells how far to aim.
     r, _ = _solve(newton, -newton.slope, point.x)
     s = -1.0 - r

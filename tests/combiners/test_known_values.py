@@ -1,0 +1,105 @@
+"""Weights worked out by hand, one row each."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+
+ORTHOGONAL = [[1, 0], [0, 4]]
+CONFLICT = [[1, -1], [-1, 2]]
+THREE = [[1, 0, 0], [0, 4, 0], [0, 0, 16]]
+PAIR_AND_ONE = [[1, -1, 0], [-1, 2, 0], [0, 0, 9]]
+
+GRAMIANS = [
+    # (method, Gramian, losses or None, weights)
+    (combiners.MGDA(), ORTHOGONAL, None, [4 / 5, 1 / 5]),
+    (combiners.MGDA(), [[4, 2], [2, 1]], None, [0, 1]),
+    (combiners.MGDA(), [[1e6, 100], [100, 1]], None, [0, 1]),
+    (combiners.MGDA(), CONFLICT, None, [3 / 5, 2 / 5]),
+    (combiners.MGDA(), THREE, None, [16 / 21, 4 / 21, 1 / 21]),
+    (combiners.MGDA(), [[2, 0, 0], [0, 0, 0], [0, 0, 0]], None, [0, 1 / 2, 1 / 2]),
+    (combiners.MGDA("l2"), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+    (combiners.MGDA("l2"), [[2, 0], [0, 0]], None, [1, 0]),
+    (combiners.MGDA("loss"), ORTHOGONAL, [1, 2], [1 / 2, 1 / 2]),
+    (combiners.MGDA("loss+"), ORTHOGONAL, [1, 2], [1 / 5, 4 / 5]),
+    (combiners.MGDA("loss+"), THREE, [1, 2, 4], [1 / 21, 4 / 21, 16 / 21]),
+    (combiners.PCGrad(), CONFLICT, None, [1, 3 / 4]),
+    (combiners.PCGrad(), [[1, 1], [1, 2]], None, [1 / 2, 1 / 2]),
+    (combiners.PCGrad(), PAIR_AND_ONE, None, [2 / 3, 1 / 2, 1 / 3]),
+    (combiners.GradVac(), CONFLICT, None, [1, 3 / 4]),
+    (combiners.UPGrad(), CONFLICT, None, [1, 3 / 4]),
+    (combiners.UPGrad(), PAIR_AND_ONE, None, [2 / 3, 1 / 2, 1 / 3]),
+    (combiners.UPGrad(), [[1, 0, 0], [0, 0, 0], [0, 0, 1]], None, [1 / 3, 1 / 3, 1 / 3]),
+    (combiners.IMTLG(), ORTHOGONAL, None, [2 / 3, 1 / 3]),
+    (combiners.IMTLG(), THREE, None, [4 / 7, 2 / 7, 1 / 7]),
+    (combiners.IMTLG(), [[1, 2], [2, 4]], None, [2 / 3, 1 / 3]),
+    (combiners.IMTLG(), [[1, -2], [-2, 4]], None, [2 / 3, 1 / 3]),
+    (combiners.IMTLG(), [[1, 0], [0, 0]], None, [1, 0]),
+    (combiners.IMTL(), ORTHOGONAL, None, [2 / 3, 1 / 3]),
+    (combiners.NashMTL(), ORTHOGONAL, None, [1, 1 / 2]),
+    (combiners.NashMTL(), [[1, -1], [-1, 4]], None, [math.sqrt(2), math.sqrt(1 / 2)]),
+    (combiners.NashMTL(), THREE, None, [1, 1 / 2, 1 / 4]),
+    (combiners.NashMTL(rescale=True), [[1, -1], [-1, 4]], None, [2 / 3, 1 / 3]),
+    (combiners.AlignedMTL(), ORTHOGONAL, None, [1 / 2, 1 / 4]),
+    (combiners.AlignedMTL(), [[2, -1], [-1, 2]], None, [1 / 2, 1 / 2]),
+    (combiners.AlignedMTL(), [[1, 2], [2, 4]], None, [0.3, 0.6]),
+    (combiners.AlignedMTL(), [[1e-8, 0], [0, 1e8]], None, [1 / 2, 5e-9]),
+    (combiners.AlignedMTL(), [[1, 0], [0, 0]], None, [1 / 2, 0]),
+    # g_w is g_1 here: d = g_0 + c |g_0| g_1, |g_0| = sqrt(5) / 2.
+    (combiners.CAGrad(0.5), ORTHOGONAL, None, [(2 + math.sqrt(5)) / 6, 1 / 3]),
+    (combiners.CAGrad(0.5, "1+c^2"), ORTHOGONAL, None, [(2 + math.sqrt(5)) / 5, 2 / 5]),
+    (combiners.CAGrad(0.5, "none"), ORTHOGONAL, None, [(2 + math.sqrt(5)) / 4, 1 / 2]),
+    (combiners.CAGrad(0.0), CONFLICT, None, [1 / 2, 1 / 2]),
+    # |g_2| = 2 |g_1|, opposed: g_w vanishes, and so does what conflicts with neither.
+    (combiners.CAGrad(2.0, "none"), [[1, -2], [-2, 4]], None, [1.7, 0.85]),
+    (combiners.GradNorm(), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+]
+
+
+@pytest.mark.parametrize(
+    ("combiner", "gramian", "losses", "weights"),
+    GRAMIANS,
+    ids=lambda value: value.name if isinstance(value, combiners.Combiner) else "",
+)
+def test_weights_from_the_gramian(combiner, gramian, losses, weights):
+    number = len(gramian)
+    combiner.build(number)
+    found = combiner.new_weights(
+        tf.constant(gramian, tf.float32),
+        tf.ones(number) if losses is None else tf.constant(losses, tf.float32),
+        tf.ones(number, tf.bool),
+    ).numpy()
+    gramian = np.array(gramian, float)
+    np.testing.assert_allclose(gramian @ found, gramian @ weights, atol=1e-5 * gramian.max())
+    if np.linalg.matrix_rank(gramian) == number:
+        np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-7)
+
+
+LOSSES = [
+    # (method, losses, counts, weights)
+    (combiners.StaticWeights([3, 1]), [5, 6], [1, 1], [3 / 4, 1 / 4]),
+    (combiners.StaticWeights([3, 1]), [5, 0], [1, 0], [1, 0]),
+    (combiners.ProportionalSampling(), [5, 6], [30, 10], [3 / 4, 1 / 4]),
+    (combiners.UncertaintyWeights(["a"]), [5, 6], [1, 1], [1 / 4, 1 / 2]),
+    (combiners.UncertaintyWeights(["a"]), [5, 0], [1, 0], [1 / 2, 0]),
+    (combiners.DWA(2), [5, 6], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.FAMO(), [1, 3], [1, 1], [3 / 4, 1 / 4]),
+    (combiners.FAMO(bounds=[-1, 1]), [1, 3], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.IMTLL(), [5, 6], [1, 1], [1 / 2, 1 / 2]),
+]
+
+
+@pytest.mark.parametrize(
+    ("combiner", "losses", "counts", "weights"),
+    LOSSES,
+    ids=lambda value: value.name if isinstance(value, combiners.Combiner) else "",
+)
+def test_weights_from_the_losses(combiner, losses, counts, weights):
+    combiner.bind(["a", "b"], [])
+    combiner.build(2)
+    counts = tf.constant(counts, tf.float32)
+    found = combiner.task_weights(tf.constant(losses, tf.float32), counts > 0, counts)
+    np.testing.assert_allclose(found, weights, rtol=1e-6)

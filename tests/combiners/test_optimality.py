@@ -1,0 +1,146 @@
+"""The solvers against SciPy, and the methods against their own definitions."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from mtk import combiners
+from tests.combiners import properties, samples
+from tests.combiners.cases import Case, Runner, runner
+
+REGULAR = ["aligned", "conflicting", "opposed", "orthogonal", "spread"]
+
+
+def inputs(kind: str, num_tasks: int) -> list[np.ndarray]:
+    seeds = range(2) if num_tasks == 40 else range(6)
+    return [samples.jacobian(kind, num_tasks, seed).astype(np.float64) for seed in seeds]
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+def test_mgda_is_the_shortest(kind, num_tasks):
+    """The simplex constraint as one more row of a non-negative least-squares problem."""
+    for rows in inputs(kind, num_tasks):
+        unit = properties.lengths(rows).min() or 1.0
+        system = np.vstack([rows.T / unit, np.ones(num_tasks)])
+        solution = optimize.nnls(system, np.eye(len(system))[-1])[0]
+        shortest = solution / solution.sum() @ rows
+        found = runner("mgda", num_tasks)(rows).weights @ rows
+        atol = 1e-5 * (np.linalg.norm(shortest) + unit)
+        np.testing.assert_allclose(np.linalg.norm(found), np.linalg.norm(shortest), atol=atol)
+        # The minimum: no gradient has a smaller product with it than itself.
+        products = rows @ found - found @ found
+        assert (products >= -1e-5 * np.linalg.norm(found) * properties.lengths(rows) - atol).all()
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+def test_upgrad_projects_on_the_dual_cone(kind, num_tasks):
+    for rows in inputs(kind, num_tasks):
+        lengths = properties.lengths(rows)
+        units = rows / np.maximum(lengths, 1e-30)[:, None]
+        added = [optimize.nnls(units.T, -unit)[0] for unit in units]
+        projections = (units + np.array(added) @ units) * lengths[:, None]
+        found = runner("upgrad", num_tasks)(rows)
+        scale = lengths.mean() + np.abs(found.weights) @ lengths
+        expected = projections.mean(0)
+        np.testing.assert_allclose(found.weights @ rows, expected, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+def test_nash_solves_its_equation(kind, num_tasks):
+    for rows in inputs(kind, num_tasks):
+        weights = runner("nash", num_tasks)(rows).weights.astype(np.float64)
+        assert (weights > 0).all()
+        np.testing.assert_allclose(weights * (rows @ rows.T @ weights), 1.0, atol=1e-4)
+        lengths = properties.lengths(rows)
+        cosines = rows @ rows.T / np.outer(lengths, lengths)
+        independent = optimize.minimize(
+            lambda s, c=cosines: 0.5 * np.exp(s) @ c @ np.exp(s) - s.sum(),
+            np.zeros(num_tasks),
+            method="BFGS",
+            options={"gtol": 1e-9},
+        )
+        np.testing.assert_allclose(weights * lengths, np.exp(independent.x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("num_tasks", [2, 3, 5])
+@pytest.mark.parametrize("c", [0.2, 0.5, 1.0, 4.0])
+def test_cagrad_has_no_duality_gap(kind, num_tasks, c):
+    """Any point of the simplex bounds the worst improvement; SciPy finds one that meets it."""
+    run = Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
+    for rows in inputs(kind, num_tasks):
+        direction = run(rows).weights.astype(np.float64) @ rows
+        mean = rows.mean(0)
+        size = np.linalg.norm(mean)
+        assert np.linalg.norm(direction - mean) <= c * size * (1 + 1e-5)
+
+        def bound(w, rows=rows, mean=mean, size=size):
+            return w @ rows @ mean + c * size * np.linalg.norm(w @ rows)
+
+        starts = [np.full(num_tasks, 1 / num_tasks), *(0.9 * np.eye(num_tasks) + 0.1 / num_tasks)]
+        scale = size * properties.lengths(rows).max()
+        found = [
+            optimize.minimize(
+                lambda w, bound=bound, scale=scale: bound(w) / scale,
+                start,
+                method="SLSQP",
+                bounds=[(0, 1)] * num_tasks,
+                constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+                options={"ftol": 1e-15, "maxiter": 500},
+            )
+            for start in starts
+        ]
+        least = min(bound(np.maximum(r.x, 0) / np.maximum(r.x, 0).sum()) for r in found)
+        assert (rows @ direction).min() >= least - 1e-5 * scale
+
+
+@pytest.mark.parametrize("name", ["imtl_g", "imtl"])
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+@pytest.mark.parametrize("kind", ["aligned", "orthogonal", "opposed"])
+def test_imtl_g_projects_equally(name, kind, num_tasks):
+    for rows in inputs(kind, num_tasks):
+        weights = runner(name, num_tasks)(rows).weights.astype(np.float64)
+        lengths = properties.lengths(rows)
+        projections = rows @ (weights @ rows) / lengths
+        np.testing.assert_allclose(weights.sum(), 1.0, atol=1e-4 * np.abs(weights).sum())
+        spread = 1e-4 * np.abs(weights) @ lengths
+        np.testing.assert_allclose(projections, projections[0], atol=spread)
+        # The closed form, for independent gradients.
+        closed = np.linalg.solve(rows @ rows.T, lengths)
+        np.testing.assert_allclose(weights, closed / closed.sum(), rtol=2e-3)
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+@pytest.mark.parametrize("kind", REGULAR)
+def test_aligned_mtl_makes_the_gradients_orthogonal(kind, num_tasks):
+    """By the singular values of the gradients themselves, in the place of the Gramian."""
+    for rows in inputs(kind, num_tasks):
+        left, values, right = np.linalg.svd(rows, full_matrices=False)
+        expected = values.min() * (left @ right).mean(0)
+        direction = runner("aligned", num_tasks)(rows).weights @ rows
+        np.testing.assert_allclose(direction, expected, atol=1e-3 * values.min())
+
+
+@pytest.mark.parametrize("kind", ["aligned", "conflicting", "orthogonal", "opposed"])
+def test_two_tasks(kind):
+    """What is known at K = 2."""
+    for rows in inputs(kind, 2):
+        units = rows / properties.lengths(rows)[:, None]
+        bisector = units.sum(0) / np.linalg.norm(units.sum(0))
+        for name in ("imtl_g", "nash", "nash rescaled"):
+            direction = runner(name, 2)(rows).direction
+            np.testing.assert_allclose(direction / np.linalg.norm(direction), bisector, atol=1e-4)
+        half = runner("mgda l2", 2)(rows).direction
+        np.testing.assert_allclose(half, rows.mean(0), atol=1e-5)
+        pcgrad, upgrad = runner("pcgrad", 2)(rows), runner("upgrad", 2)(rows)
+        np.testing.assert_allclose(pcgrad.direction, upgrad.direction, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+def test_nash_has_length_root_k(num_tasks):
+    for rows in inputs("conflicting", num_tasks):
+        direction = runner("nash", num_tasks)(rows).direction
+        np.testing.assert_allclose(np.linalg.norm(direction), num_tasks**0.5, rtol=1e-4)

@@ -1,0 +1,127 @@
+"""PCGrad and GradVac on the gradients themselves, against the form on the Gramian."""
+
+import numpy as np
+import pytest
+
+from mtk import combiners
+from mtk.combiners import draws
+from tests.combiners import samples
+from tests.combiners.cases import Case, Runner
+
+
+def orders(seed: int, step: int, num_tasks: int) -> np.ndarray:
+    return draws.orders(np.array([seed, step], np.int64), num_tasks).numpy()
+
+
+def pcgrad(rows: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    total = np.zeros_like(rows[0])
+    for i, order in enumerate(orders):
+        altered = rows[i].copy()
+        for j in order:
+            product = altered @ rows[j]
+            if j != i and product < 0:
+                altered -= product / (rows[j] @ rows[j]) * rows[j]
+        total += altered
+    return total / len(rows)
+
+
+def gradvac(
+    rows: np.ndarray, orders: np.ndarray, targets: np.ndarray, beta: float
+) -> tuple[np.ndarray, np.ndarray]:
+    total, targets = np.zeros_like(rows[0]), targets.copy()
+    for i, order in enumerate(orders):
+        altered = rows[i].copy()
+        for j in order:
+            if j == i:
+                continue
+            own, other = np.linalg.norm(altered), np.linalg.norm(rows[j])
+            cosine, target = altered @ rows[j] / (own * other), targets[i, j]
+            if cosine < target:
+                up = own * (target * np.sqrt(1 - cosine**2) - cosine * np.sqrt(1 - target**2))
+                altered += up / (other * np.sqrt(1 - target**2)) * rows[j]
+            targets[i, j] = (1 - beta) * target + beta * cosine
+        total += altered
+    return total / len(rows), targets
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+@pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed", "spread"])
+def test_pcgrad(kind, num_tasks):
+    run = Runner(Case("", lambda: combiners.PCGrad(seed=11)), num_tasks)
+    for step in range(4):
+        rows = samples.jacobian(kind, num_tasks, seed=step).astype(np.float64)
+        expected = pcgrad(rows, orders(11, step, num_tasks))
+        found = run.again(rows).direction
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(rows).max())
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+@pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed"])
+def test_gradvac(kind, num_tasks):
+    run = Runner(Case("", lambda: combiners.GradVac(beta=0.3, seed=11)), num_tasks)
+    targets = np.zeros((num_tasks, num_tasks))
+    for step in range(4):
+        rows = samples.jacobian(kind, num_tasks, seed=step).astype(np.float64)
+        expected, targets = gradvac(rows, orders(11, step, num_tasks), targets, 0.3)
+        found = run.again(rows).direction
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(rows).max())
+        np.testing.assert_allclose(run.combiner.targets[0], targets, atol=1e-5)
+
+
+def test_gradvac_by_layer_treats_each_layer_alone():
+    num_tasks = 3
+    run = Runner(Case("", lambda: combiners.GradVac(0.3, groups="layer", seed=11)), num_tasks)
+    targets = np.zeros((2, num_tasks, num_tasks))
+    for step in range(3):
+        rows = samples.jacobian("conflicting", num_tasks, seed=step).astype(np.float64)
+        found = run.again(rows).direction
+        for layer, part in enumerate((slice(0, 6), slice(6, 12))):
+            expected, targets[layer] = gradvac(
+                rows[:, part], orders(11, step, num_tasks), targets[layer], 0.3
+            )
+            np.testing.assert_allclose(found[part], expected, atol=1e-4)
+
+
+def test_gradvac_learns_targets_without_conflict():
+    """Trap: targets that are updated only where gradients conflict."""
+    rows = np.array([[1.0, 0.0] * 6, [1.0, 1.0] * 6])
+    run = Runner(Case("", lambda: combiners.GradVac(beta=0.5)), 2)
+    run.again(rows)
+    np.testing.assert_allclose(run.combiner.targets[0, 0, 1], 0.5 * np.sqrt(0.5), rtol=1e-5)
+
+
+def test_first_step_of_gradvac_equals_pcgrad():
+    rows = samples.jacobian("conflicting", 5)
+    first = Runner(Case("", lambda: combiners.GradVac(seed=5)), 5)(rows)
+    same = Runner(Case("", lambda: combiners.PCGrad(seed=5)), 5)(rows)
+    np.testing.assert_allclose(first.weights, same.weights, rtol=1e-5)
+
+
+def test_gradvac_stays_bounded_when_targets_reach_one():
+    rows = np.tile(samples.jacobian("aligned", 2)[:1], (2, 1))
+    run = Runner(Case("", lambda: combiners.GradVac(beta=1.0)), 2)
+    run.again(rows)
+    conflict = np.stack([rows[0], -rows[0] + 0.1])
+    assert np.abs(run.again(conflict).weights).max() < 100
+
+
+def test_orders_are_random_for_each_gradient_and_step():
+    """Traps: orders never shuffled, or one order for all gradients."""
+    drawn = np.stack([orders(0, step, 4) for step in range(2000)])
+    np.testing.assert_array_equal(np.sort(drawn, -1), np.broadcast_to(np.arange(4), drawn.shape))
+    assert (drawn[:, 0] != drawn[:, 1]).any(-1).mean() > 0.9
+    assert (drawn[1:] != drawn[:-1]).any(-1).mean() > 0.9
+    # Each task is first in a quarter of the orders: 4 standard deviations are 0.04.
+    for row in range(4):
+        shares = np.bincount(drawn[:, row, 0], minlength=4) / 2000
+        np.testing.assert_allclose(shares, 0.25, atol=0.04)
+
+
+def test_permuting_the_tasks_permutes_pcgrad_in_distribution():
+    rows = samples.jacobian("opposed", 3).astype(np.float64)
+    run = Runner(Case("", lambda: combiners.PCGrad()), 3)
+    permuted = Runner(Case("", lambda: combiners.PCGrad(seed=9)), 3)
+    plain = np.array([run.again(rows).weights for _ in range(400)])
+    other = np.array([permuted.again(rows[[2, 0, 1]]).weights for _ in range(400)])
+    error = 4 * (plain.std(0).max() + 1e-6) * (2 / 400) ** 0.5
+    np.testing.assert_allclose(other.mean(0), plain.mean(0)[[2, 0, 1]], atol=error)
