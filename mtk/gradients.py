@@ -70,12 +70,14 @@ def per_task(
     """
     if way in ("unrolled", "share"):
         return _unrolled(tape, losses, shared, heads)
+    vectorized = way == "vectorized"
     rows = tape.jacobian(
         stacked,
         list(shared),
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        parallel_iterations=1,
-        experimental_use_pfor=way == "vectorized",
+        # One iteration at a time: others in flight would hold their own copies of everything.
+        parallel_iterations=None if vectorized else 1,
+        experimental_use_pfor=vectorized,
     )
     flat = [source for head in heads for source in head]
     # A head is reached by its own task only, so the gradient of the sum is the gradient of each.

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
-Loss = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-Metric = str | keras.metrics.Metric
+Loss: TypeAlias = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Metric: TypeAlias = str | keras.metrics.Metric
 
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
@@ -81,8 +81,8 @@ class Task:
                 f"'accuracy' is not defined for the loss of task '{self.name}' ({name}). "
                 "Name a metric, such as 'sparse_categorical_accuracy'."
             )
-        from_logits = getattr(self.loss, "get_config", dict)().get("from_logits", False)
-        if title == "BinaryCrossentropy" and from_logits:
+        config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
+        if title == "BinaryCrossentropy" and config.get("from_logits"):
             return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
         return _ACCURACIES[title](name="accuracy")
 

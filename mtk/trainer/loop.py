@@ -1,9 +1,10 @@
 """The compiled functions that `fit` and `evaluate` call."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 Logs = dict[str, tf.Tensor]
@@ -18,7 +19,7 @@ class Loop:
 
     Args:
         strategy: The distribution strategy.
-        read_logs: Reads the metrics.
+        metrics: What to read after the steps.
         jit_compile: Whether to compile each step with XLA.
         eagerly: Whether to run without any graph.
     """
@@ -26,12 +27,12 @@ class Loop:
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        read_logs: Callable[[], Logs],
+        metrics: Sequence[keras.metrics.Metric],
         jit_compile: bool,
         eagerly: bool,
     ):
         self.strategy = strategy
-        self.read_logs = read_logs
+        self.metrics = list(metrics)
         self.jit_compile = jit_compile
         self.eagerly = eagerly
         self._functions: dict[Any, Callable[..., Logs]] = {}
@@ -49,8 +50,12 @@ class Loop:
         if not isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
             for step, data in zip(steps, iterator, strict=False):
                 logs = self._function((step, "batch"), self._on_batch(step))(data)
-            return logs
-        return self._function(steps, self._on_iterator(steps))(iterator)
+        else:
+            logs = self._function(steps, self._on_iterator(steps))(iterator)
+        return logs
+
+    def _results(self) -> Logs:
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def _function(self, key: Any, python_function: Callable[..., Logs]) -> Callable[..., Logs]:
         if self.eagerly:
@@ -66,7 +71,7 @@ class Loop:
 
         def on_batch(data: Any) -> Logs:
             replicated(data)
-            return self.read_logs()
+            return self._results()
 
         return on_batch
 
@@ -79,7 +84,7 @@ class Loop:
             else:
                 for step, number in groups:
                     self._several(self._replicated(step), number, iterator)
-            return self.read_logs()
+            return self._results()
 
         return on_iterator
 

@@ -74,8 +74,10 @@ class MultiTaskModel(keras.Model):
         self.task_names = [task.name for task in self.tasks]
         self.combiner = combiner if combiner is not None else StaticWeights()
         self.gradients = gradients
-        self.shared_by_user, self.heads_by_user = shared, heads
-        self.representation = representation
+        # By name: Keras would take layers in an attribute for sublayers.
+        self.shared_by_user = structures.names(shared)
+        self.heads_by_user = structures.names(heads)
+        self.representation = structures.names(representation)
         self.measure_every: int | None = None
         self.task_metrics = TaskMetrics(self.tasks)
         number = len(self.tasks)
@@ -259,7 +261,7 @@ class MultiTaskModel(keras.Model):
         """Evaluates one batch; in a replica, its part of the global batch."""
         shares = batches.parse(data, self.task_names)
         self.task_metrics.update(forward.run(self.network, self.tasks, shares, state=None))
-        return self._read_evaluation()
+        return {metric.name: metric.result() for metric in self.task_metrics.of_evaluation()}
 
     def predict_step(self, data: Any) -> Any:
         return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
@@ -275,7 +277,7 @@ class MultiTaskModel(keras.Model):
         self._build_optimizer()
         if self.train_function is not None and not force:
             return
-        loop = self._loop(self.get_metrics_result)
+        loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:
             first = int(self.optimizer.iterations.numpy())
@@ -293,16 +295,13 @@ class MultiTaskModel(keras.Model):
         """Makes the function that `evaluate` calls; Keras calls this."""
         if self.test_function is not None and not force:
             return
-        loop = self._loop(self._read_evaluation)
+        loop = self._loop(self.task_metrics.of_evaluation())
         self.test_function = lambda iterator: loop.run(
             iterator, (self.test_step,) * self.steps_per_execution
         )
 
-    def _loop(self, read_logs: Callable[[], Logs]) -> Loop:
-        return Loop(self.distribute_strategy, read_logs, self.jit_compile, self.run_eagerly)
-
-    def _read_evaluation(self) -> Logs:
-        return {m.name: m.result() for m in self.task_metrics.of_evaluation()}
+    def _loop(self, metrics: list[keras.metrics.Metric]) -> Loop:
+        return Loop(self.distribute_strategy, metrics, self.jit_compile, self.run_eagerly)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -312,9 +311,9 @@ class MultiTaskModel(keras.Model):
             "tasks": [serialize(task) for task in self.tasks],
             "combiner": serialize(self.combiner),
             "gradients": self.gradients,
-            "shared": structures.names(self.shared_by_user),
-            "heads": structures.names(self.heads_by_user),
-            "representation": getattr(self.representation, "name", self.representation),
+            "shared": self.shared_by_user,
+            "heads": self.heads_by_user,
+            "representation": self.representation,
         }
 
     @classmethod

@@ -91,9 +91,7 @@ def _watched(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[t
             "own. Use `at='parameters'`."
         )
     if model.representation is not None:
-        layer = model.representation
-        named = structures.layer_named(model.network, layer) if isinstance(layer, str) else layer
-        return [(named, 0)]
+        return [(structures.layer_named(model.network, model.representation), 0)]
     if not model.structure.representation:
         raise ValueError(
             "The features that the heads read are not the output of any layer. Make them one, "

@@ -1,6 +1,7 @@
 """Which variables are shared, which belong to a head, and where the trunk ends."""
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import threading
@@ -14,7 +15,8 @@ import tensorflow as tf
 _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
 
 
-class Structure(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Structure:
     """How the trainable variables of a network belong to its tasks.
 
     Attributes:
@@ -139,17 +141,17 @@ def find(
 def override(
     structure: Structure,
     network: keras.Model,
-    shared: Sequence[Any] | None,
-    heads: Mapping[str, Sequence[Any]] | None,
+    shared: Sequence[str] | None,
+    heads: Mapping[str, Sequence[str]] | None,
 ) -> Structure:
     """Corrects a structure by what the user says of it.
 
     Args:
         structure: What `find` found.
         network: The network.
-        shared: Layers, names of layers or variables that are shared; all others are heads.
-        heads: For each task, layers, names of layers or variables of its head; all others are
-            shared, unless `shared` is given too.
+        shared: Names of layers or paths of variables that are shared; all others are heads.
+        heads: For each task, those of its head; all others are shared, unless `shared` is given
+            too.
 
     Raises:
         ValueError: If a task or layer is unknown, or a variable is given two places.
@@ -172,13 +174,15 @@ def override(
         owned = {n: named.get(n, []) + kept[n] for n in found}
         taken = {id(v) for vs in owned.values() for v in vs}
         common = [v for v in reached if id(v) not in taken]
-        return structure._replace(shared=common, heads=owned, common=common)
+        return dataclasses.replace(structure, shared=common, heads=owned, common=common)
     kept = {n: [v for v in vs if id(v) not in chosen | set(ids)] for n, vs in found.items()}
     owned = {n: named.get(n, []) + kept[n] for n in found}
     taken = {id(v) for vs in owned.values() for v in vs} | chosen
     common = [v for v in reached if id(v) in chosen]
     unowned = [v for v in reached if id(v) not in taken]
-    return structure._replace(shared=common, heads=owned, unowned=unowned, common=common)
+    return dataclasses.replace(
+        structure, shared=common, heads=owned, unowned=unowned, common=common
+    )
 
 
 def layer_named(network: keras.Model, name: str) -> keras.Layer:
@@ -196,24 +200,23 @@ def layer_named(network: keras.Model, name: str) -> keras.Layer:
 
 
 def names(parts: Any) -> Any:
-    """Returns what a user said of a structure, with layers and variables by name."""
+    """Returns what a user said of a structure, with layers by name and variables by path."""
     if isinstance(parts, Mapping):
         return {task: names(of_task) for task, of_task in parts.items()}
-    if isinstance(parts, keras.Layer):
-        return parts.name
+    if isinstance(parts, (list, tuple)):
+        return [names(part) for part in parts]
     if isinstance(parts, keras.Variable):
         return parts.path
-    return [names(part) for part in parts] if isinstance(parts, (list, tuple)) else parts
+    return parts.name if isinstance(parts, keras.Layer) else parts
 
 
-def _variables(network: keras.Model, parts: Sequence[Any]) -> list[keras.Variable]:
+def _variables(network: keras.Model, parts: Sequence[str]) -> list[keras.Variable]:
     if isinstance(parts, str):
         raise ValueError(f"Give a list of layers, names or variables. Received: {parts!r}")
     found: list[keras.Variable] = []
     for part in parts:
-        if isinstance(part, str):
-            part = _by_path(network, part) or layer_named(network, part)
-        found += part.trainable_variables if isinstance(part, keras.Layer) else [part]
+        variable = _by_path(network, part)
+        found += layer_named(network, part).trainable_variables if variable is None else [variable]
     return list({id(v): v for v in found}.values())
 
 

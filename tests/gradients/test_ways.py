@@ -1,0 +1,134 @@
+"""Every way to compute per-task gradients equals the plain jacobian of a plain program."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.trainer import batches, forward
+from tests import networks
+
+KINDS = sorted(networks.NETWORKS)
+
+
+def plain_losses(network, data):
+    """The task losses, written out: means over what is labelled."""
+    x, y, mask = data
+    out = network(x, training=True)
+    left = tf.nn.sparse_softmax_cross_entropy_with_logits(y["left"], out["left"])
+    right = tf.nn.sparse_softmax_cross_entropy_with_logits(y["right"], out["right"])
+    known = ~tf.math.is_nan(y["size"][:, 0])
+    size = tf.square(tf.boolean_mask(out["size"] - y["size"], known)[:, 0])
+    right = tf.reduce_sum(right * mask["right"]) / tf.reduce_sum(mask["right"])
+    return tf.stack([tf.reduce_mean(left), right, tf.reduce_mean(size)])
+
+
+def by_way(network, data, way, shared, heads):
+    tasks = networks.tasks()
+
+    @tf.function(autograph=False)
+    def compute(data):
+        shares = batches.parse(data, networks.TASKS)
+        with tf.GradientTape(persistent=True) as tape:
+            passed = forward.run(network, tasks, shares, forward.State(network))
+            counts = tf.unstack(passed.counts)
+            losses = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, counts, strict=True)]
+            stacked = tf.stack(losses)
+        return gradients.per_task(tape, losses, stacked, shared, heads, way)
+
+    return compute(data)
+
+
+@pytest.mark.parametrize("way", ["unrolled", "loop", "vectorized"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_plain_jacobian(kind, way):
+    network, data = networks.NETWORKS[kind](), networks.batch(kind)
+    heads = {
+        name: [v for v in network.trainable_variables if name in v.path] for name in networks.TASKS
+    }
+    of_heads = {id(v) for vs in heads.values() for v in vs}
+    shared = [v for v in network.trainable_variables if id(v) not in of_heads]
+    with tf.GradientTape(persistent=True) as tape:
+        losses = plain_losses(network, data)
+    everything = [*shared, *(v for vs in heads.values() for v in vs)]
+    rows = tape.jacobian(
+        losses,
+        [v.value for v in everything],
+        unconnected_gradients="zero",
+        experimental_use_pfor=False,
+    )
+    expected = {
+        id(v): tf.convert_to_tensor(r).numpy() for v, r in zip(everything, rows, strict=True)
+    }
+
+    of_shared, of_tasks = by_way(
+        network,
+        data,
+        way,
+        [v.value for v in shared],
+        [[v.value for v in heads[n]] for n in networks.TASKS],
+    )
+    for variable, found in zip(shared, of_shared, strict=True):
+        np.testing.assert_allclose(found, expected[id(variable)], atol=1e-5, err_msg=variable.path)
+    for k, name in enumerate(networks.TASKS):
+        for variable, found in zip(heads[name], of_tasks[k], strict=True):
+            np.testing.assert_allclose(found, expected[id(variable)][k], atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["unrolled", "loop", "vectorized"])
+def test_zero_where_a_task_does_not_reach(way):
+    network, data = networks.cross_stitched(), networks.batch("cross_stitched")
+    head = network.get_layer("left").kernel
+    (found,), _ = by_way(network, data, way, [head.value], [[], [], []])
+    assert np.abs(found[0]).max() > 0
+    assert np.abs(found[1:]).max() == 0
+
+
+@pytest.mark.parametrize("way", ["share", "loop", "vectorized"])
+def test_shares_equal_the_jacobian_of_the_program(way):
+    """Each task has its own input; batch norm sees each share by itself."""
+    network = networks.dense()
+    data = {}
+    for seed, name in enumerate(networks.TASKS):
+        x, y, _ = networks.batch("dense", seed=seed)
+        data[name] = (x, y[name])
+    shared = network.get_layer("trunk").trainable_variables
+    found, _ = by_way(network, data, way, [v.value for v in shared], [[], [], []])
+    for k, name in enumerate(networks.TASKS):
+        x, y = data[name]
+        with tf.GradientTape() as tape:
+            loss = plain_losses(
+                network,
+                (x, {**networks.batch("dense", seed=k)[1], name: y}, {"right": tf.ones(12)}),
+            )[k]
+        alone = tape.gradient(loss, [v.value for v in shared])
+        for row, expected in zip(found, alone, strict=True):
+            np.testing.assert_allclose(row[k], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gramian_and_weighted_sum_equal_those_of_the_whole_matrix(seed):
+    rng = np.random.default_rng(seed)
+    rows = [
+        rng.normal(size=(4, *shape)).astype("float32") for shape in [(3,), (2, 5), (), (1, 2, 2)]
+    ]
+    matrix = np.concatenate([row.reshape(4, -1) for row in rows], axis=1)
+    weights = rng.normal(size=4).astype("float32")
+    np.testing.assert_allclose(gradients.gramian(rows), matrix @ matrix.T, rtol=1e-5, atol=1e-5)
+    found = gradients.weighted_sum([tf.constant(row) for row in rows], tf.constant(weights))
+    flat = np.concatenate([np.reshape(part, -1) for part in found])
+    np.testing.assert_allclose(flat, weights @ matrix, rtol=1e-5, atol=1e-5)
+
+
+def test_auto_takes_shares_where_each_task_has_its_input():
+    assert gradients.choose("auto", 2, shared_input=False) == "share"
+    assert gradients.choose("auto", 2, shared_input=True) == "unrolled"
+    assert gradients.choose("auto", 40, shared_input=True) == "loop"
+    assert gradients.choose("vectorized", 40, shared_input=True) == "vectorized"
+
+
+def test_wrong_ways_are_refused():
+    with pytest.raises(ValueError, match=r"Unknown way .*'fast'.*'unrolled'"):
+        gradients.choose("fast", 2, shared_input=True)
+    with pytest.raises(ValueError, match=r"='share'. needs a batch with a share"):
+        gradients.choose("share", 2, shared_input=True)

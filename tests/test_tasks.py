@@ -1,0 +1,131 @@
+"""A task's loss counts what is labelled, and nothing else."""
+
+import doctest
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+import mtk.tasks
+from mtk import Task, metrics
+
+
+def mean(elements):
+    return float(
+        tf.reduce_sum(elements.values * elements.weights) / tf.reduce_sum(elements.weights)
+    )
+
+
+@pytest.mark.parametrize("missing", [float("nan"), -1.0])
+def test_missing_labels_do_not_count(missing):
+    y_true = np.array([[1.0], [missing], [3.0]], "float32")
+    task = Task("depth", "mean_absolute_error", missing=missing)
+    elements = task.elements(y_true, tf.zeros((3, 1)))
+    assert elements.weights.numpy().tolist() == [1, 0, 1]
+    assert mean(elements) == pytest.approx(2.0)
+
+
+def test_missing_label_has_no_gradient_and_no_nan():
+    y_pred = tf.Variable([[1.0], [2.0]])
+    task = Task("depth", "mean_squared_error", missing=float("nan"))
+    with tf.GradientTape() as tape:
+        elements = task.elements(np.array([[0.0], [np.nan]], "float32"), y_pred)
+        loss = tf.reduce_sum(elements.values * elements.weights)
+    np.testing.assert_allclose(tape.gradient(loss, y_pred), [[2.0], [0.0]])
+
+
+def test_missing_class_outside_the_range_is_harmless():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    elements = Task("kind", loss, missing=255).elements(np.array([0, 255]), tf.zeros((2, 4)))
+    assert np.isfinite(elements.values).all()
+    assert mean(elements) == pytest.approx(np.log(4), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 3, 1)])
+def test_masks_of_examples_and_of_elements(shape):
+    """Per-pixel loss (2, 3); the mask may be given per example, per pixel, or with an axis more."""
+    mask = np.zeros(shape, "float32")
+    mask[0] = 1
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    elements = Task("kind", loss).elements(np.zeros((2, 3), "int32"), tf.zeros((2, 3, 4)), mask)
+    assert elements.weights.numpy().tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+def test_mask_and_missing_value_both_count():
+    task = Task("depth", "mean_squared_error", missing=0.0)
+    elements = task.elements(
+        np.array([[1.0], [0.0], [1.0]]), tf.zeros((3, 1)), tf.constant([1, 1, 0])
+    )
+    assert elements.weights.numpy().tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("sparse_categorical_crossentropy", keras.metrics.SparseCategoricalAccuracy),
+        (keras.losses.SparseCategoricalCrossentropy(), keras.metrics.SparseCategoricalAccuracy),
+        ("categorical_crossentropy", keras.metrics.CategoricalAccuracy),
+        (keras.losses.BinaryCrossentropy(), keras.metrics.BinaryAccuracy),
+    ],
+)
+def test_accuracy_depends_on_the_loss(loss, expected):
+    (metric,) = Task("a", loss, ["accuracy"]).metrics
+    assert type(metric) is expected
+    assert metric.name == "accuracy"
+
+
+def test_binary_accuracy_of_logits_splits_at_zero():
+    (metric,) = Task("a", keras.losses.BinaryCrossentropy(from_logits=True), ["accuracy"]).metrics
+    metric.update_state([[1.0], [0.0]], [[0.2], [-0.2]])
+    assert float(metric.result()) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", "mse"), "non-empty string without '/'"),
+        (("a/b", "mse"), "non-empty string without '/'"),
+        (("a", "no_such_loss"), "Unknown loss of task 'a'"),
+        (("a", None), "loss of task 'a' is missing"),
+        (("a", "mse", ["no_such_metric"]), "Unknown metric of task 'a'"),
+        (("a", "mse", ["accuracy"]), "'accuracy' is not defined for the loss of task 'a'"),
+        (("a", "mse", "mae"), "`metrics` of task 'a' is a list"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Task(*arguments)
+
+
+def test_a_loss_that_is_already_reduced_is_refused():
+    task = Task("a", lambda y_true, y_pred: tf.reduce_mean(y_pred))
+    with pytest.raises(ValueError, match="Return one value per example"):
+        task.elements(tf.zeros((2, 1)), tf.zeros((2, 1)))
+
+
+def test_config_round_trip():
+    task = Task(
+        "a",
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.3),
+        ["mae", metrics.SparseCategoricalError()],
+        -1,
+    )
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(task))
+    assert copy.name == "a"
+    assert copy.missing == -1
+    assert copy.loss.get_config()["label_smoothing"] == pytest.approx(0.3)
+    assert [m.name for m in copy.metrics] == [m.name for m in task.metrics]
+
+
+def test_error_is_in_percent_of_what_is_labelled():
+    metric = metrics.SparseCategoricalError()
+    assert float(metric.result()) == 0.0
+    scores = tf.one_hot([0, 1, 1, 2], 3)
+    metric.update_state([0, 1, 0, 0], scores, sample_weight=[1, 1, 1, 0])
+    assert float(metric.result()) == pytest.approx(100 / 3, rel=1e-6)
+
+
+def test_docstring_examples_run():
+    assert doctest.testmod(mtk.tasks, extraglobs={"Task": Task}).failed == 0

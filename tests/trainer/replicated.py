@@ -1,0 +1,107 @@
+"""Trains with every combiner on some logical CPUs and saves what came out.
+
+    python -m tests.trainer.replicated 2 out.npz [name ...]
+
+One process for each number of replicas: TensorFlow keys collectives by process.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import mtk
+from mtk.combiners import *  # noqa: F403
+from tests import networks
+
+COMBINERS = {
+    name: name if "(" in name else f"{name}()"
+    for name in [
+        "StaticWeights",
+        "RLW",
+        "RLW(distribution='dirichlet')",
+        "UncertaintyWeights(regression=['size'])",
+        "DWA(steps_per_epoch=5)",
+        "FAMO",
+        "IMTLL",
+        "IMTLG",
+        "IMTL",
+        "GradNorm",
+        "MGDA",
+        "MGDA(normalization='loss+')",
+        "MGDA(at='representation')",
+        "PCGrad",
+        "GradVac",
+        "GradVac(groups='layer')",
+        "GradDrop",
+        "GradDrop(at='representation')",
+        "CAGrad",
+        "NashMTL",
+        "AlignedMTL",
+        "UPGrad(update_every=3)",
+    ]
+}
+
+
+def data(size: int = 16, number: int = 20):
+    """20 batches; labels are missing unevenly, and one task has none in half of each batch."""
+    x, y, mask = networks.batch("dense", size=size * number, seed=7)
+    position = tf.range(size * number) % size
+    mask["left"] = tf.cast(position >= size // 2, tf.float32)
+    return tf.data.Dataset.from_tensor_slices((x, y, mask)).batch(size)
+
+
+def train(strategy, combiner: str, dropout: float = 0.0):
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        network = networks.dense(dropout, synchronized=True)
+        model = mtk.MultiTaskModel(network, networks.tasks(), eval(combiner))
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), weight_decay=1e-3, clip_norm=2.0)
+    history = model.fit(data(), verbose=0, shuffle=False).history
+    values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]
+    logs = [history[name][-1] for name in sorted(history)]
+    return np.concatenate([*values, model.last_weights.numpy()]), np.array(logs)
+
+
+def masks_differ(strategy) -> bool:
+    """Feeds every replica the same examples: only dropout can tell their outputs apart."""
+    from mtk.trainer import batches, forward
+
+    with strategy.scope():
+        network = networks.dense(0.5)
+    share = batches.Share(tf.ones((4, 6)), [])
+
+    @tf.function
+    def run():
+        def replica():
+            context = tf.distribute.get_replica_context()
+            state = forward.State(network, context.replica_id_in_sync_group)
+            with state.scope({}):
+                return network(share.inputs, training=True)["left"]
+
+        return strategy.experimental_local_results(strategy.run(replica))
+
+    outputs = [part.numpy() for part in run()]
+    return all(np.abs(outputs[0] - other).max() > 1e-3 for other in outputs[1:])
+
+
+def main(replicas: int, path: str, names: list[str]) -> None:
+    device = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        device, [tf.config.LogicalDeviceConfiguration()] * replicas
+    )
+    strategy = tf.distribute.get_strategy()
+    if replicas > 1:
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(replicas)])
+    results = {"masks_differ": masks_differ(strategy)}
+    for name in names or COMBINERS:
+        results[name], results[name + " logs"] = train(strategy, COMBINERS[name])
+    np.savez(path, **results)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,59 @@
+"""The three forms of a batch, and every way to get them wrong."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk.trainer import batches
+
+NAMES = ["a", "b"]
+X, Y, IDS = tf.zeros((4, 2)), tf.ones(4), tf.constant([0, 1, 1, 0])
+
+
+def test_shared_input_is_one_share():
+    (share,) = batches.parse((X, {"b": Y, "a": Y}, {"b": Y}), NAMES)
+    assert [label.task for label in share.labels] == [0, 1]
+    assert share.labels[0].mask is None
+    assert share.labels[1].mask is Y
+
+
+def test_own_input_is_a_share_each():
+    one, two = batches.parse({"b": (X, Y, Y), "a": (X, Y)}, NAMES)
+    assert (one.labels[0].task, two.labels[0].task) == (0, 1)
+    assert two.labels[0].mask is Y
+
+
+def test_mixed_batch_tells_whose_example_it_is():
+    (share,) = batches.parse((X, Y, IDS), NAMES)
+    members = np.stack([label.member for label in share.labels])
+    np.testing.assert_array_equal(members, [[1, 0, 0, 1], [0, 1, 1, 0]])
+
+
+def test_nones_of_keras_are_dropped():
+    (share,) = batches.parse((X, {"a": Y, "b": Y}, None), NAMES)
+    assert len(share.labels) == 2
+
+
+def test_one_task_may_have_plain_labels():
+    (share,) = batches.parse((X, Y), ["a"])
+    assert share.labels[0].y_true is Y
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((X, {"a": Y}), r"one entry for each task.*Missing: \['b'\]"),
+        ((X, {"a": Y, "b": Y, "c": Y}), r"Unknown: \['c'\]"),
+        ((X, {"a": Y, "b": Y}, {"c": Y}), r"masks for unknown tasks \['c'\]"),
+        ((X, {"a": Y, "b": Y}, Y), "third part of a batch is"),
+        ({"a": (X, Y)}, r"inputs of their own must have.*Missing: \['b'\]"),
+        ({"a": (X, Y), "b": X}, "share of task 'b' is"),
+        ((X, Y), "A batch is"),
+        ((X, Y, Y), "A batch is"),
+        ((X,), "A batch is"),
+        (X, "A batch is.*float32"),
+    ],
+)
+def test_other_forms_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        batches.parse(data, NAMES)

@@ -1,0 +1,233 @@
+"""The model behaves as a Keras user expects."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk.combiners import MGDA, GradNorm, GradVac, PCGrad, StaticWeights
+from tests import networks
+
+
+def dataset(size=24, batch_size=8, seed=0):
+    data = networks.batch("dense", size=size, seed=seed)
+    return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+
+
+def compiled(combiner=None, network=None, **options):
+    keras.utils.set_random_seed(2)
+    model = mtk.MultiTaskModel(network or networks.dense(), networks.tasks(), combiner)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), **options)
+    return model
+
+
+def masks(size):
+    """Keras wants a sample weight for every output, or for none."""
+    return {name: np.ones(size, "float32") for name in networks.TASKS}
+
+
+LOGS = ["loss", "left_loss", "left_accuracy", "right_loss", "right_accuracy", "size_loss"]
+
+
+def test_history_names_losses_metrics_and_weights_by_task():
+    history = (
+        compiled().fit(dataset(), epochs=2, validation_data=dataset(seed=1), verbose=0).history
+    )
+    weights = [f"{name}_weight" for name in networks.TASKS]
+    assert set(history) == {*LOGS, *weights, *(f"val_{name}" for name in LOGS)}
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
+
+
+def test_training_learns():
+    history = compiled(PCGrad()).fit(dataset(), epochs=30, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def test_evaluate_is_exact_over_uneven_batches():
+    """Per-task means over labelled elements do not depend on how examples fall into batches."""
+    model = compiled()
+    whole = model.evaluate(dataset(batch_size=24), verbose=0, return_dict=True)
+    parts = model.evaluate(dataset(batch_size=7), verbose=0, return_dict=True)
+    assert set(whole) == set(LOGS)
+    assert whole == pytest.approx(parts, rel=1e-5)
+    mean = np.mean([whole[f"{name}_loss"] for name in networks.TASKS])
+    assert whole["loss"] == pytest.approx(mean, rel=1e-6)
+
+
+def test_evaluate_masks_metrics():
+    x, y, _ = networks.batch("dense", size=24)
+    model = compiled()
+    right = tf.argmax(model.predict(x, verbose=0)["right"], -1).numpy() == y["right"].numpy()
+    mask = np.arange(24) < 9
+    found = model.evaluate(
+        x, y, sample_weight={**masks(24), "right": mask}, verbose=0, return_dict=True
+    )
+    assert found["right_accuracy"] == pytest.approx(right[:9].mean())
+
+
+def test_a_task_without_labels_in_a_split_does_not_spoil_the_mean():
+    x, y, _ = networks.batch("dense")
+    found = compiled().evaluate(
+        x, y, sample_weight={**masks(12), "right": np.zeros(12)}, verbose=0, return_dict=True
+    )
+    assert found["loss"] == pytest.approx((found["left_loss"] + found["size_loss"]) / 2, rel=1e-6)
+
+
+def test_predict_gives_each_task_its_predictions():
+    found = compiled().predict(dataset(), verbose=0)
+    assert {name: array.shape for name, array in found.items()} == {
+        "left": (24, 3),
+        "right": (24, 4),
+        "size": (24, 1),
+    }
+
+
+def test_numpy_arrays_and_train_on_batch():
+    x, y, _ = tf.nest.map_structure(np.array, networks.batch("dense"))
+    mask = masks(12)
+    model = compiled()
+    model.fit(x, y, sample_weight=mask, batch_size=4, verbose=0)
+    logs = model.train_on_batch(x, y, sample_weight=mask, return_dict=True)
+    assert set(logs) == {*LOGS, *(f"{name}_weight" for name in networks.TASKS)}
+    assert model.optimizer.iterations.numpy() == 4
+
+
+@pytest.mark.parametrize(
+    "combiner",
+    [
+        StaticWeights({"left": 2, "right": 1, "size": 1}),
+        MGDA(update_every=2),
+        GradNorm(alpha=0.5),
+        PCGrad(),
+        GradVac(groups="layer"),
+    ],
+    ids=lambda c: type(c).__name__,
+)
+def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
+    model = compiled(combiner, weight_decay=1e-3, clip_norm=2.0)
+    model.fit(dataset(), epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(dataset(), verbose=0) == pytest.approx(
+        model.evaluate(dataset(), verbose=0)
+    )
+    for each in (model, loaded):
+        each.fit(dataset(), epochs=2, verbose=0)
+    for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    assert loaded.weight_decay == 1e-3
+    assert loaded.clip_norm == 2.0
+
+
+def test_weights_only(tmp_path):
+    model = compiled(GradNorm())
+    model.fit(dataset(), verbose=0)
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = compiled(GradNorm())
+    other.load_weights(tmp_path / "a.weights.h5")
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_subclassed_network_is_built_from_the_first_batch():
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.trunk = keras.layers.Dense(4)
+            self.outs = [keras.layers.Dense(k) for k in (3, 4, 1)]
+
+        def call(self, inputs):
+            features = self.trunk(inputs)
+            return {n: out(features) for n, out in zip(networks.TASKS, self.outs, strict=True)}
+
+    model = compiled(GradVac(groups="layer"), network=Network())
+    model.fit(dataset(), verbose=0)
+    assert len(model.structure.shared) == 2
+
+
+def test_one_task_is_plain_training():
+    """With K = 1 every kind of combiner gives the task's own gradient."""
+    x, y, _ = networks.batch("dense")
+    results = []
+    for combiner in (StaticWeights(), MGDA(), MGDA(at="representation"), PCGrad()):
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(4), keras.layers.Dense(3)]
+        )
+        model = mtk.MultiTaskModel(network, networks.tasks()[:1], combiner)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(x, y["left"], epochs=3, verbose=0)
+        results.append(network.get_weights())
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([], "at least one task"),
+        (networks.tasks() + networks.tasks()[:1], r"more than once: \['left'\]"),
+    ],
+)
+def test_wrong_tasks(tasks, message):
+    with pytest.raises(ValueError, match=message):
+        mtk.MultiTaskModel(networks.dense(), tasks)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, -1, 1], "none negative"),
+        ([1, 1], "2 static weights were given for 3 tasks"),
+        ({"left": 1, "right": 1, "depth": 1}, r"given for \['depth', 'left', 'right'\]"),
+    ],
+)
+def test_wrong_static_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        mtk.MultiTaskModel(networks.dense(), networks.tasks(), StaticWeights(weights))
+
+
+@pytest.mark.parametrize("options", [{"weight_decay": -1.0}, {"clip_norm": 0.0}])
+def test_wrong_numbers_in_compile(options):
+    with pytest.raises(ValueError, match="`weight_decay` is zero or more"):
+        compiled(**options)
+
+
+def test_unknown_way():
+    with pytest.raises(ValueError, match="Unknown way"):
+        mtk.MultiTaskModel(networks.dense(), networks.tasks(), gradients="fast")
+
+
+def test_outputs_that_do_not_match_the_tasks():
+    inputs = keras.Input((6,))
+    network = keras.Model(inputs, {"left": keras.layers.Dense(3)(inputs)})
+    with pytest.raises(
+        ValueError, match=r"outputs do not match the tasks.*'right'.*Received: \['left'\]"
+    ):
+        compiled(network=network).fit(dataset(), verbose=0)
+
+
+def test_a_batch_without_a_task():
+    x, y, _ = networks.batch("dense")
+    with pytest.raises(ValueError, match=r"Missing: \['size'\]"):
+        compiled().fit(x, {"left": y["left"], "right": y["right"]}, verbose=0)
+
+
+def test_a_representation_that_is_not_there():
+    model = mtk.MultiTaskModel(
+        networks.dense(), networks.tasks(), MGDA(at="representation"), representation="featurs"
+    )
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="no layer named 'featurs'. Did you mean 'features'"):
+        model.fit(dataset(), verbose=0)
+
+
+def test_a_metric_that_cannot_be_copied():
+    class Odd(keras.metrics.Mean):
+        def __init__(self, factor):
+            super().__init__(name="odd")
+
+    with pytest.raises(ValueError, match="'odd' of task 'a'.*get_config"):
+        mtk.MultiTaskModel(networks.dense(), [mtk.Task("a", "mse", [Odd(2)])])

@@ -1,0 +1,163 @@
+"""Which variables are shared is found for models of every make."""
+
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from tests import networks
+
+
+def model_of(network, **options):
+    return mtk.MultiTaskModel(network, networks.tasks(), **options)
+
+
+def paths(variables):
+    return {v.path.rpartition("/")[0].split("/")[-1] for v in variables}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        ("dense", {"trunk", "norm"}),
+        ("convolutional", {"conv"}),
+        ("embedding", {"words"}),
+        ("attention", {"words", "norm", "query", "key", "value", "attention_output"}),
+        ("subclassed", {"trunk"}),
+        ("cross_stitched", {"tower_0", "tower_1", "stitch"}),
+    ],
+)
+def test_finds_shared_and_heads(kind, shared):
+    found = model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
+    assert paths(found.shared) == shared
+    assert {name: paths(vs) for name, vs in found.heads.items()} == {n: {n} for n in networks.TASKS}
+
+
+def test_reports_what_no_task_reaches():
+    with pytest.warns(UserWarning, match=r"unused/kernel"):
+        found = model_of(networks.NETWORKS["subclassed"]()).inspect(networks.batch("subclassed"))
+    assert paths(found.unreached) == {"unused"}
+
+
+def test_stopped_gradient_does_not_reach():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, name="trunk")(inputs)
+    stopped = keras.ops.stop_gradient(x)
+    network = keras.Model(
+        inputs,
+        {
+            "left": layers.Dense(3, name="left")(x),
+            "right": layers.Dense(4, name="right")(stopped),
+            "size": layers.Dense(1, name="size")(stopped),
+        },
+    )
+    found = model_of(network).inspect(networks.batch("dense"))
+    assert found.shared == []
+    assert paths(found.heads["left"]) == {"trunk", "left"}
+
+
+def test_a_variable_of_two_tasks_of_three_is_shared():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, name="trunk")(inputs)
+    y = layers.Dense(8, name="middle")(x)
+    network = keras.Model(
+        inputs,
+        {
+            "left": layers.Dense(3, name="left")(x),
+            "right": layers.Dense(4, name="right")(y),
+            "size": layers.Dense(1, name="size")(y),
+        },
+    )
+    found = model_of(network).inspect(networks.batch("dense"))
+    assert paths(found.shared) == {"trunk", "middle"}
+    assert paths(found.common) == {"trunk"}
+    assert paths(found.last_layer()) == {"trunk"}
+
+
+class Hidden(keras.Model):
+    """An inner function takes in all variables and gives out all predictions."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = layers.Dense(8, name="trunk")
+        self.outs = {
+            n: layers.Dense(k, name=n) for n, k in zip(networks.TASKS, (3, 4, 1), strict=True)
+        }
+        self.trunk.build((None, 6))
+        for layer in self.outs.values():
+            layer.build((None, 8))
+        self.built = True
+
+    @tf.function
+    def inner(self, inputs):
+        x = self.trunk(inputs)
+        return {name: layer(x) for name, layer in self.outs.items()}
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"heads": {name: [name] for name in networks.TASKS}},
+        {"shared": ["trunk"]},
+        {"shared": ["trunk"], "heads": {"left": ["left"]}},
+    ],
+)
+def test_user_names_what_is_hidden(options):
+    network = Hidden()
+    hidden = model_of(network).inspect(networks.batch("dense"))
+    assert paths(hidden.shared) == {"trunk", *networks.TASKS}
+    found = model_of(network, **options).inspect(networks.batch("dense"))
+    assert paths(found.shared) == {"trunk"}
+    named = {n for n, vs in found.heads.items() if vs} | paths(found.unowned)
+    assert named == set(networks.TASKS)
+
+
+def test_heads_of_unknown_owner_are_trained_alike():
+    """Hidden heads cost a row for each task, but get the same gradients."""
+    results = []
+    for options in ({"heads": {n: [n] for n in networks.TASKS}}, {"shared": ["trunk"]}):
+        keras.utils.set_random_seed(0)
+        network = Hidden()
+        model = model_of(network, combiner=mtk.combiners.PCGrad(), **options)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.inspect(networks.batch("dense"))
+        model.fit(tf.data.Dataset.from_tensors(networks.batch("dense")).repeat(3), verbose=0)
+        results.append(network.get_weights())
+    for one, two in zip(*results, strict=True):
+        assert abs(one - two).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shared": ["trnk"]}, "no layer named 'trnk'. Did you mean 'trunk'"),
+        ({"shared": "trunk"}, "Give a list"),
+        ({"heads": {"lft": ["left"]}}, r"unknown tasks \['lft'\]"),
+        ({"shared": ["trunk"], "heads": {"left": ["trunk"]}}, "more than one place"),
+    ],
+)
+def test_wrong_names_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        model_of(networks.dense(), **options).inspect(networks.batch("dense"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers_found"),
+    [
+        ("dense", ["norm"]),  # the dropout after it has rate zero
+        ("convolutional", ["features"]),
+        ("subclassed", ["trunk"]),
+    ],
+)
+def test_finds_where_heads_begin(kind, layers_found):
+    found = model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
+    assert [layer.name for layer, _ in found.representation] == layers_found
+
+
+def test_no_structure_before_a_batch():
+    with pytest.raises(ValueError, match="has not seen a batch"):
+        _ = model_of(networks.dense()).structure

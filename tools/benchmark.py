@@ -1,0 +1,279 @@
+"""Measures what the methods cost, as ratios to one scalarized step of the same model.
+
+    python tools/benchmark.py steps --model=lenet
+    python tools/benchmark.py steps --model=resnet --tasks=8 --methods=MGDA,GradNorm
+    python tools/benchmark.py ways --model=transformer --batch=64
+    python tools/benchmark.py memory --model=resnet --tasks=8
+    python tools/benchmark.py solvers --tasks=40
+    python tools/benchmark.py data
+
+Steps are timed in one process, in turns (scalarized, first method, second method, ... and again),
+so that a machine that slows down slows all of them; the ratio is the median over the rounds.
+Memory is the growth of the resident set, each method in a process of its own.
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SCALARIZED = "StaticWeights()"
+METHODS = [
+    "ProportionalSampling()",
+    "RLW()",
+    "UncertaintyWeights()",
+    "DWA(steps_per_epoch=100)",
+    "IMTLL()",
+    "FAMO()",
+    "GradNorm()",
+    "MGDA()",
+    "MGDA(at='representation')",
+    "IMTLG()",
+    "IMTLG(at='representation')",
+    "IMTL()",
+    "PCGrad()",
+    "GradVac()",
+    "GradDrop()",
+    "GradDrop(at='representation')",
+    "CAGrad()",
+    "NashMTL()",
+    "AlignedMTL()",
+    "UPGrad()",
+]
+WAYS = ["unrolled", "loop", "vectorized"]
+
+
+def images(shape: tuple[int, ...], tasks: list[str], batch: int, classes: int) -> Any:
+    """Returns a batch of noise with random labels."""
+    import tensorflow as tf
+
+    x = tf.random.stateless_normal((batch, *shape), [0, 0])
+    labels = {}
+    for k, task in enumerate(tasks):
+        labels[task] = tf.random.stateless_uniform((batch,), [1, k], 0, classes, tf.int32)
+    return x, labels
+
+
+def sentences(tasks: list[str], batch: int, mixed: bool, length: int = 32) -> Any:
+    """Returns random sentences: a mixed batch, or a share for each task."""
+    import tensorflow as tf
+
+    def share(number: int, seed: int) -> Any:
+        ids = tf.random.stateless_uniform((number, 2 * length), [2, seed], 1, 8000, tf.int32)
+        source, target = ids[:, :length], ids[:, length:]
+        return {"source": source, "target_in": target}, tf.roll(target, -1, axis=1)
+
+    if mixed:
+        return *share(batch, 0), tf.range(batch) % len(tasks)
+    return {task: share(batch // len(tasks), k) for k, task in enumerate(tasks)}
+
+
+def make(args: argparse.Namespace, method: str, way: str = "auto") -> tuple[Any, Any]:
+    """Builds a compiled model with the method, and a batch for it."""
+    import keras
+
+    import mtk
+    from mtk.models import Transformer, lenet, resnet18
+
+    names = [f"task_{k}" for k in range(args.tasks)]
+    keras.utils.set_random_seed(0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tasks = [mtk.Task(name, loss, ["accuracy"]) for name in names]
+    optimizer: Any = keras.optimizers.SGD(1e-3, momentum=0.8)
+    if args.model == "lenet":
+        network = lenet((28, 28, 1), names)
+        batch = images((28, 28, 1), names, args.batch, 10)
+    elif args.model == "resnet":
+        network = resnet18((64, 64, 3), names, widths=tuple(args.widths))
+        batch = images((64, 64, 3), names, args.batch, 2)
+    else:
+        network = Transformer(8000, 3, width=256, feed_forward_width=1024, num_heads=8)
+        batch = sentences(names, args.batch, mixed=method == SCALARIZED)
+        tasks = [mtk.Task(name, loss) for name in names]
+        optimizer = keras.optimizers.Adam(1e-4)
+    if args.model == "transformer" and method == SCALARIZED:
+        method = "ProportionalSampling()"
+    combiner = eval(method, vars(mtk.combiners))
+    model = mtk.MultiTaskModel(network, tasks, combiner, gradients=way)
+    model.compile(optimizer)
+    return model, batch
+
+
+class Runner:
+    """Takes steps of one model on one batch.
+
+    Args:
+        args: The command line.
+        method: The combiner, as an expression.
+        way: How per-task gradients are computed.
+    """
+
+    def __init__(self, args: argparse.Namespace, method: str, way: str = "auto"):
+        import tensorflow as tf
+
+        self.model, batch = make(args, method, way)
+        self.iterator = iter(tf.data.Dataset.from_tensors(batch).cache().repeat().prefetch(1))
+        start = time.perf_counter()
+        self.model.inspect(batch)
+        self.model.make_train_function()
+        self.steps(1)
+        self.traced = time.perf_counter() - start
+
+    def steps(self, number: int) -> float:
+        """Takes steps and returns the mean time of one in seconds."""
+        start = time.perf_counter()
+        for _ in range(number):
+            logs = self.model.train_function(self.iterator)
+        float(logs["loss"])
+        return (time.perf_counter() - start) / number
+
+
+def compare(args: argparse.Namespace, variants: list[tuple[str, str]]) -> None:
+    """Prints the time of each variant as a ratio to the scalarized step."""
+    print(f"{args.model}, {args.tasks} tasks, batch {args.batch}, {os.cpu_count()} cores")
+    base = Runner(args, SCALARIZED)
+    base.steps(args.steps)
+    print(f"scalarized: {base.steps(args.steps) * 1e3:.1f} ms, first call {base.traced:.1f} s")
+    print(f"{'method':34}{'ratio':>8}{'min':>8}{'max':>8}{'first call':>12}")
+    for method, way in variants:
+        runner = Runner(args, method, way)
+        runner.steps(1)
+        ratios = []
+        for _ in range(args.rounds):
+            before = base.steps(args.steps)
+            own = runner.steps(args.steps)
+            ratios.append(2 * own / (before + base.steps(args.steps)))
+        label = method if way == "auto" else f"{method} {way}"
+        print(
+            f"{label:34}{statistics.median(ratios):8.2f}{min(ratios):8.2f}{max(ratios):8.2f}"
+            f"{runner.traced:10.1f} s",
+            flush=True,
+        )
+        del runner
+        gc.collect()
+
+
+def peak_memory(args: argparse.Namespace, method: str, way: str) -> float:
+    """Returns the growth of the resident set in MiB over some steps, in a process of its own."""
+    command = [sys.executable, __file__, "growth", f"--model={args.model}"]
+    command += [f"--tasks={args.tasks}", f"--batch={args.batch}", f"--methods={method}"]
+    command += [f"--way={way}", "--widths", *map(str, args.widths)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def growth(args: argparse.Namespace) -> None:
+    """Prints by how many MiB the peak of the resident set exceeds what the built model holds."""
+    runner_model, batch = make(args, args.methods[0], args.way)
+    runner_model.inspect(batch)
+    runner_model.make_train_function()
+    gc.collect()
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    import tensorflow as tf
+
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    for _ in range(4):
+        runner_model.train_function(iterator)
+    print((resident("VmHWM") - before) / 1024)
+
+
+def resident(field: str) -> int:
+    """Returns a size from the kernel's account of this process, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def memory(args: argparse.Namespace) -> None:
+    """Prints memory beyond the scalarized step, in copies of the shared gradients."""
+    model, batch = make(args, "MGDA()")
+    shared = sum(v.value.numpy().nbytes for v in model.inspect(batch).shared) / 2**20
+    del model
+    base = peak_memory(args, SCALARIZED, "auto")
+    print(f"{args.model}, {args.tasks} tasks, batch {args.batch}: shared gradients {shared:.1f} MiB")
+    print(f"scalarized: {base:.0f} MiB above the built model")
+    for method in args.methods or ["MGDA()", "PCGrad()", "GradDrop()"]:
+        beyond = peak_memory(args, method, args.way) - base
+        copies = beyond / shared
+        print(f"{method:34}{beyond:8.0f} MiB = {copies:5.1f} copies = {copies / args.tasks:4.2f} K")
+
+
+def solvers(args: argparse.Namespace) -> None:
+    """Prints the time from a Gramian to the weights."""
+    import tensorflow as tf
+
+    from mtk import combiners
+
+    rows = tf.random.stateless_normal((args.tasks, 3 * args.tasks), [3, 4])
+    rows *= 10.0 ** tf.random.stateless_uniform((args.tasks, 1), [5, 6], -1, 1)
+    rows += 0.5 * tf.random.stateless_normal((1, 3 * args.tasks), [7, 8])
+    gramian = tf.matmul(rows, rows, transpose_b=True)
+    losses, present = tf.ones(args.tasks), tf.ones(args.tasks, tf.bool)
+    for method in args.methods or [m for m in METHODS if is_gramian(m)]:
+        combiner = eval(method, vars(combiners))
+        combiner.build(args.tasks)
+        solve = tf.function(combiner.new_weights, autograph=False)
+        times = [timed(lambda: solve(gramian, losses, present).numpy()) for _ in range(200)]  # noqa: B023
+        print(f"{method:34}{statistics.median(times[20:]) * 1e3:8.2f} ms, K={args.tasks}")
+
+
+def is_gramian(method: str) -> bool:
+    """Whether a method solves for weights from the Gramian at all shared variables."""
+    from mtk import combiners
+
+    return eval(method, vars(combiners)).reads == "gramian" and "representation" not in method
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Returns the duration of a call in seconds."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def data(args: argparse.Namespace) -> None:
+    """Prints the time of the LeNet step as a multiple of the data pipeline's alone."""
+    import numpy as np
+
+    from mtk.data.batches import train_batches
+    from mtk.data.sources import in_memory
+
+    pixels = np.zeros((48_000, 28, 28, 1), np.uint8)
+    labels = {task: np.zeros(48_000, np.int32) for task in ("task_0", "task_1")}
+    print(train_batches, in_memory, pixels.shape, len(labels), args.model)
+
+
+def main() -> None:
+    """Parses the command line and measures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["steps", "ways", "memory", "growth", "solvers", "data"])
+    parser.add_argument("--model", choices=["lenet", "resnet", "transformer"], default="lenet")
+    parser.add_argument("--tasks", type=int, help="2; 8 for resnet; 40 for solvers")
+    parser.add_argument("--batch", type=int, help="256 for lenet, 16 for resnet, 32 for transformer")
+    parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
+    parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
+    parser.add_argument("--widths", type=int, nargs=4, default=[64, 128, 256, 512])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round and method")
+    args = parser.parse_args()
+    few = {"lenet": (2, 256), "resnet": (8, 16), "transformer": (2, 32)}[args.model]
+    args.tasks = args.tasks or (40 if args.what == "solvers" else few[0])
+    args.batch = args.batch or few[1]
+    if args.what == "steps":
+        compare(args, [(method, "auto") for method in args.methods or METHODS])
+    elif args.what == "ways":
+        compare(args, [("MGDA()", way) for way in WAYS])
+    else:
+        {"memory": memory, "growth": growth, "solvers": solvers, "data": data}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
