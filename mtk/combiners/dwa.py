@@ -14,7 +14,7 @@ class DWA(LossCombiner):
 
     `w = softmax(r / T)` with `r_i` the mean loss of task i in the last epoch divided by that of the
     epoch before. The first two epochs have equal weights. The paper's weights sum to K, these
-    to one. A task without labels in a whole epoch keeps its last means.
+    to one. A task without labels in a whole epoch keeps its last means; r is one until there are two.
 
     Args:
         steps_per_epoch: Length of an epoch, in steps. Weights change at its end.
@@ -44,9 +44,9 @@ class DWA(LossCombiner):
         self.step = self.add_state("step", (), dtype="int64")
         self.loss_sum = self.add_state("loss_sum", shape)
         self.loss_count = self.add_state("loss_count", shape)
-        # One in both: the ratio is neutral until two epochs are over.
-        self.last_mean = self.add_state("last_mean", shape, initial=1.0)
-        self.older_mean = self.add_state("older_mean", shape, initial=1.0)
+        # Zero: not known yet.
+        self.last_mean = self.add_state("last_mean", shape)
+        self.older_mean = self.add_state("older_mean", shape)
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
@@ -56,10 +56,10 @@ class DWA(LossCombiner):
         mask = tf.cast(present, tf.float32)
         self.loss_sum.assign_add(task_losses * mask)
         self.loss_count.assign_add(mask)
-        epoch = self.step // self.steps_per_epoch
         self.step.assign_add(1)
-        rates = tf.math.divide_no_nan(self.last_mean, self.older_mean)
-        rates = tf.where(epoch < 2, tf.ones_like(rates), rates)
+        older = tf.convert_to_tensor(self.older_mean)
+        rates = tf.math.divide_no_nan(tf.convert_to_tensor(self.last_mean), older)
+        rates = tf.where(older == 0.0, 1.0, rates)
         weights = tf.exp((rates - tf.reduce_max(rates)) / self.temperature) * mask
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 

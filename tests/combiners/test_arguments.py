@@ -1,0 +1,61 @@
+"""Bad arguments: refused where they are given, with what was expected."""
+
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+
+BAD = [
+    (lambda: combiners.StaticWeights([1, -1]), "none negative"),
+    (lambda: combiners.StaticWeights([0, 0]), "not all zero"),
+    (lambda: combiners.RLW("gauss"), "one of .*normal.*'gauss'"),
+    (lambda: combiners.UncertaintyWeights(learning_rate=-1), "`learning_rate` is a finite"),
+    (lambda: combiners.IMTLL(float("nan")), "`learning_rate`"),
+    (lambda: combiners.IMTL(-0.1), "`learning_rate`"),
+    (lambda: combiners.DWA(0), "`steps_per_epoch` is a number of steps, 1 or more"),
+    (lambda: combiners.DWA(5, temperature=0), "`temperature` is a positive number"),
+    (lambda: combiners.FAMO(learning_rate=-1), "`learning_rate`"),
+    (lambda: combiners.FAMO(decay=-1), "`decay` is a number of at least 0"),
+    (lambda: combiners.GradNorm(alpha=-1), "`alpha` is a finite number, 0 or more"),
+    (lambda: combiners.GradNorm(learning_rate=-1), "`learning_rate`"),
+    (lambda: combiners.MGDA("l1"), "`normalization` is one of"),
+    (lambda: combiners.MGDA(update_every=0), "`update_every` is a number of steps"),
+    (lambda: combiners.CAGrad(-0.1), "`c` is a radius"),
+    (lambda: combiners.CAGrad(0.4, rescale="2"), "`rescale` is one of"),
+    (lambda: combiners.GradVac(beta=1.5), "`beta` is a share"),
+    (lambda: combiners.GradVac(groups="task"), "`groups` is one of"),
+    (lambda: combiners.GradVac(groups="layer", update_every=2), "leave `at` and `update_every`"),
+    (lambda: combiners.GradVac(groups="layer", at="last_layer"), "leave `at` and `update_every`"),
+    (lambda: combiners.GradDrop(at="last_layer"), "`at` is one of"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_refused_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+MISMATCHED = [
+    (combiners.StaticWeights([1, 1, 1]), "3 static weights were given for 2 tasks"),
+    (combiners.StaticWeights({"a": 1, "c": 1}), "Give one weight to each task"),
+    (combiners.UncertaintyWeights(["c"]), "`regression` names .*'c'.*, but the tasks are"),
+    (combiners.FAMO(bounds=[0, 0, 0]), "`bounds` has 3 numbers for 2 tasks"),
+    (combiners.FAMO(bounds={"a": 0}), "`bounds` is given for"),
+    (combiners.GradNorm(initial_losses=[1, 0]), "`initial_losses` are positive"),
+    (combiners.GradNorm(initial_losses={"a": 1, "c": 1}), "`initial_losses` is given for"),
+    (combiners.GradDrop(leak=2.0), "`leak` is a share, from 0 to 1"),
+    (combiners.GradDrop(leak=[0.5]), "`leak` has 1 numbers for 2 tasks"),
+]
+
+
+@pytest.mark.parametrize(("combiner", "message"), MISMATCHED)
+def test_refused_when_the_tasks_are_known(combiner, message):
+    combiner.bind(["a", "b"], ["shared/kernel"])
+    with pytest.raises(ValueError, match=message):
+        combiner.build(2)
+
+
+def test_layers_must_be_known():
+    with pytest.raises(ValueError, match="Call `bind"):
+        combiners.GradVac(groups="layer")([tf.ones((2, 3))], tf.ones(2))

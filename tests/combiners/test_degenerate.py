@@ -1,0 +1,121 @@
+"""Where a method has no answer, or an unusual one: each says what it does."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners import properties, samples
+from tests.combiners.cases import Case, Runner, runner
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+def test_nash_without_solution_stands_still(num_tasks):
+    """Trap: a solver's failure that silently becomes equal weights."""
+    rows = samples.jacobian("conflicting", num_tasks)
+    rows[-1] = -rows[:-1].sum(0)
+    for name in ("nash", "nash rescaled"):
+        np.testing.assert_array_equal(runner(name, num_tasks)(rows).weights, 0)
+
+
+def test_mgda_is_exact_for_gradients_of_different_size():
+    """Trap: the public solver ends at 0.999 and 0.001, or does not start with large gradients."""
+    rows = np.zeros((2, 12))
+    rows[0, :2], rows[1, 0] = [1e4, 1e4], 1.0
+    np.testing.assert_array_equal(runner("mgda", 2)(rows).weights, [0, 1])
+    rows = np.zeros((3, 12))
+    rows[0, 0], rows[1, 1], rows[2, 2] = 1e4, 1e2, 1.0
+    expected = 1 / np.array([1e8, 1e4, 1])
+    weights = runner("mgda", 3)(rows).weights
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3])
+def test_mgda_stands_still_at_a_zero_gradient(num_tasks):
+    rows = samples.jacobian("zero row", num_tasks)
+    np.testing.assert_array_equal(runner("mgda", num_tasks)(rows).direction, 0)
+    # With a normalization a zero gradient has no normalized form: the others go on.
+    for name in ("mgda l2", "mgda loss+"):
+        outcome = runner(name, num_tasks)(rows)
+        assert outcome.weights[0] == 0
+        assert np.linalg.norm(outcome.direction) > 0.1
+
+
+def test_mgda_normalization_stays_in_the_solver():
+    """Trap: normalized gradients in the update. Norms 1 and 100: the mean of the raw ones."""
+    rows = np.zeros((2, 12))
+    rows[0, 0], rows[1, 1] = 1.0, 100.0
+    direction = runner("mgda l2", 2)(rows).direction
+    np.testing.assert_allclose(direction[:2], [0.5, 50.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("c", [1.0, 1.5, 5.0])
+@pytest.mark.parametrize("num_tasks", [2, 3, 8])
+def test_cagrad_when_the_mixture_vanishes(num_tasks, c):
+    """Trap: division by |g_w| = 0. No conflict is left, and `d` stays within the ball."""
+    run = Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
+    for seed in range(6):
+        rows = samples.jacobian("conflicting", num_tasks, seed).astype(np.float64)
+        # The last gradient opposes the sum of the others: the hull contains zero.
+        rows[-1] = -1.7 * rows[:-1].sum(0)
+        outcome = run(rows)
+        properties.assert_finite(outcome, rows)
+        direction, mean = outcome.weights.astype(np.float64) @ rows, rows.mean(0)
+        lengths = properties.lengths(rows)
+        assert (rows @ direction >= -1e-3 * np.linalg.norm(mean) * lengths).all()
+        assert np.linalg.norm(direction - mean) <= c * np.linalg.norm(mean) * 1.001
+
+
+def test_imtl_g_weights_can_be_negative_from_three_tasks_on():
+    """The closed form; that is no error, and it is not hidden."""
+    cosines = np.array([[1, 0.9, 0], [0.9, 1, 0.4], [0, 0.4, 1]])
+    rows = np.zeros((3, 12))
+    rows[:, :3] = np.linalg.cholesky(cosines)
+    expected = np.linalg.solve(cosines, np.ones(3))
+    weights = runner("imtl_g", 3)(rows).weights
+    assert weights.min() < 0
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-3)
+
+
+def test_imtl_g_with_parallel_gradients():
+    """Trap: a singular system. Parallel gradients have equal projections once they are equal."""
+    row = samples.jacobian("aligned", 2)[0]
+    direction = runner("imtl_g", 3)(np.stack([row, 2 * row, 4 * row])).direction
+    assert np.isfinite(direction).all()
+    cosine = direction @ row / np.linalg.norm(direction) / np.linalg.norm(row)
+    np.testing.assert_allclose(cosine, 1.0, rtol=1e-5)
+
+
+def test_aligned_mtl_takes_no_small_gradient_for_a_missing_one():
+    """Trap: a rank tolerance relative to the largest gradient."""
+    rows = np.zeros((3, 12))
+    rows[0, 0], rows[1, 1], rows[2, 2] = 1e-4, 1.0, 1e4
+    direction = runner("aligned", 3)(rows).direction
+    np.testing.assert_allclose(direction[:3], 1e-4 / 3, rtol=1e-4)
+
+
+def test_aligned_mtl_with_dependent_gradients_uses_their_span():
+    rows = samples.jacobian("orthogonal", 3).astype(np.float64)
+    rows[2] = rows[0]
+    # Singular values sqrt(2) and 1.
+    expected = (2 / 2**0.5 * rows[0] + rows[1]) / 3
+    np.testing.assert_allclose(runner("aligned", 3)(rows).direction, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mgda", "pcgrad", "cagrad", "nash rescaled", "imtl_g", "upgrad"])
+def test_steps_in_between_keep_the_weights(name):
+    run = runner(name, 3)
+    weights = run(samples.jacobian("conflicting", 3), samples.losses(3)).weights
+    everyone = tf.constant([True, True, True])
+    np.testing.assert_allclose(run.combiner.kept_weights(everyone), weights, rtol=1e-6)
+    # Without a task the others keep their proportion and the mean scale.
+    two = run.combiner.kept_weights(tf.constant([True, False, True])).numpy()
+    np.testing.assert_allclose(two[[0, 2]], weights[[0, 2]] * 1.5, rtol=1e-6)
+    assert two[1] == 0
+
+
+def test_forty_tasks_of_forty_sizes():
+    rows = samples.jacobian("spread", 40)
+    names = ("mgda", "cagrad", "nash", "upgrad", "aligned", "imtl_g", "pcgrad", "gradvac")
+    for name in names:
+        properties.assert_finite(runner(name, 40)(rows), rows)

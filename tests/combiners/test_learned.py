@@ -1,0 +1,171 @@
+"""The combiners that learn from step to step: where they go, and the traps on the way."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners.cases import BY_NAME
+
+ALL = tf.constant([True, True])
+
+
+def built(combiner: combiners.Combiner, names: tuple[str, ...] = ("a", "b")) -> combiners.Combiner:
+    combiner.bind(names, ["shared/kernel"])
+    combiner.build(len(names))
+    return combiner
+
+
+def weights_after(combiner: combiners.LossCombiner, losses: list[float], steps: int) -> np.ndarray:
+    step = tf.function(lambda: combiner.task_weights(tf.constant(losses), ALL, tf.ones(2)))
+    return np.array([step().numpy() for _ in range(steps)])
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_no_state_is_trainable(name):
+    """Trap: weight decay or clipping of the network that reaches what a method learns."""
+    assert not built(BY_NAME[name].make()).trainable_variables
+
+
+def test_uncertainty_weights_balance_losses():
+    """At the optimum `c exp(-s) L = 1/2`: the weights are `1 / (2 L)`, divided by K."""
+    combiner = built(combiners.UncertaintyWeights(["a"], learning_rate=0.05))
+    found = weights_after(combiner, [4.0, 0.25], 600)[-1]
+    np.testing.assert_allclose(found, [1 / 16, 1.0], rtol=0.02)
+
+
+def test_imtl_l_balances_losses():
+    """At the optimum `exp(s) L = 1`."""
+    found = weights_after(built(combiners.IMTLL(learning_rate=0.05)), [4.0, 0.25], 600)[-1]
+    np.testing.assert_allclose(found, [1 / 8, 2.0], rtol=0.02)
+
+
+def test_imtl_heads_follow_their_scaled_losses():
+    combiner = built(combiners.IMTL(learning_rate=0.05))
+    gramian = tf.constant([[1.0, -0.9], [-0.9, 1.0]])
+    step = tf.function(lambda: combiner.new_weights(gramian, tf.constant([4.0, 0.25]), ALL))
+    for _ in range(600):
+        weights = step()
+    np.testing.assert_allclose(combiner.head_weights(weights, ALL), [1 / 8, 2.0], rtol=0.02)
+    # The scaled gradients, 1/4 and 4 long, have the same projections: 16 to 1 in their weights.
+    np.testing.assert_allclose(weights / [0.25, 4.0], [16 / 17, 1 / 17], rtol=0.05)
+
+
+def test_rate_of_zero_learns_nothing():
+    found = weights_after(built(combiners.UncertaintyWeights(learning_rate=0.0)), [4.0, 9.0], 3)
+    np.testing.assert_array_equal(found, 0.5)
+
+
+def test_dwa_compares_epochs():
+    """Trap: the first two epochs have equal weights; then means of whole epochs count."""
+    combiner = built(combiners.DWA(steps_per_epoch=2, temperature=2.0))
+    # Means of the epochs: (2, 1), then (1, 1), then (1, 0.5).
+    course = [[3, 1], [1, 1], [1, 2], [1, 0], [1, 0.5], [1, 0.5], [7, 7]]
+    found = [combiner.task_weights(tf.constant(row, tf.float32), ALL, tf.ones(2)) for row in course]
+    np.testing.assert_allclose(found[:4], 0.5)
+    third, fourth = np.exp([0.25, 0.5]), np.exp([0.5, 0.25])
+    np.testing.assert_allclose(found[4], third / third.sum(), rtol=1e-6)
+    np.testing.assert_allclose(found[5], third / third.sum(), rtol=1e-6)
+    np.testing.assert_allclose(found[6], fourth / fourth.sum(), rtol=1e-6)
+
+
+def test_dwa_passes_over_an_epoch_without_labels():
+    combiner = built(combiners.DWA(steps_per_epoch=1))
+    for losses, present in (([2, 2], [True, True]), ([1, 0], [True, False]), ([1, 1], [True] * 2)):
+        weights = combiner.task_weights(
+            tf.constant(losses, tf.float32), tf.constant(present), tf.ones(2)
+        )
+    # The second task has one mean so far, hence the neutral rate of one.
+    expected = np.exp([0.25, 0.5])
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-6)
+
+
+def test_famo_lifts_the_task_that_falls_least():
+    combiner = built(combiners.FAMO(learning_rate=0.1))
+    before, after = tf.constant([1.0, 1.0]), tf.constant([0.5, 0.99])
+    for _ in range(5):
+        combiner.after_step(before, after, ALL)
+    weights = combiner.task_weights(before, ALL, tf.ones(2)).numpy()
+    assert weights[1] > 0.6
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)
+
+
+def test_famo_step_by_hand():
+    """`softmax' = (p_i (fall_i - p . fall))`; the first step of Adam is its sign."""
+    combiner = built(combiners.FAMO(learning_rate=0.1, decay=0.0))
+    combiner.after_step(tf.constant([2.0, 2.0]), tf.constant([1.0, 3.0]), ALL)
+    np.testing.assert_allclose(combiner.logits, [-0.1, 0.1], rtol=1e-4)
+
+
+def test_famo_bears_losses_at_their_bound():
+    combiner = built(combiners.FAMO(bounds={"b": 0.5, "a": 0.0}))
+    losses = tf.constant([0.0, 0.4])
+    combiner.after_step(losses, losses, ALL)
+    weights = combiner.task_weights(losses, ALL, tf.ones(2)).numpy()
+    assert np.isfinite(weights).all()
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)
+
+
+def gradnorm(steps: int, losses: tuple[float, float] = (1.0, 1.0), **options: object) -> np.ndarray:
+    combiner = built(combiners.GradNorm(**options))
+    gramian = tf.constant([[1.0, 0.0], [0.0, 9.0]])
+    step = tf.function(lambda: combiner.new_weights(gramian, tf.constant(losses), ALL))
+    return np.array([step().numpy() for _ in range(steps)])
+
+
+def test_gradnorm_balances_norms():
+    """With equal rates the weighted norms become equal: norms 1 and 3, weights 3/4 and 1/4."""
+    found = gradnorm(200, learning_rate=0.01)
+    np.testing.assert_allclose(found[0], 0.5)
+    np.testing.assert_allclose(found[-1], [0.75, 0.25], atol=0.02)
+    # Trap: the weights are normalized, to a sum of one here.
+    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
+
+
+def test_gradnorm_pulls_slow_tasks_by_given_initial_losses():
+    """Trap: L(0) of one noisy batch. With L(0) = (2, 1) and alpha = 1 the rates are 2/3 and 4/3."""
+    found = gradnorm(400, learning_rate=0.005, alpha=1.0, initial_losses={"b": 1.0, "a": 2.0})
+    # w_1 : 3 w_2 = 1 : 2, hence 3 : 2.
+    np.testing.assert_allclose(found[-1], [0.6, 0.4], atol=0.02)
+
+
+def test_gradnorm_weights_stay_positive():
+    """Trap: a weight below zero."""
+    found = gradnorm(300, learning_rate=0.5)
+    assert (found > 0).all()
+
+
+def test_rlw_distributions_are_two():
+    """Trap: one passes for the other. At K = 2 Dirichlet(1) is uniform: variance 1/12."""
+    draws = {}
+    for distribution in ("normal", "dirichlet"):
+        combiner = built(combiners.RLW(distribution))
+        draws[distribution] = weights_after(combiner, [1.0, 1.0], 3000)
+        np.testing.assert_allclose(draws[distribution].mean(0), 0.5, atol=0.025)
+    np.testing.assert_allclose(draws["dirichlet"].var(0), 1 / 12, rtol=0.06)
+    # softmax of two normal numbers: the logistic function of N(0, 2), by quadrature.
+    points, mass = np.polynomial.hermite_e.hermegauss(60)
+    logistic = 1 / (1 + np.exp(-np.sqrt(2) * points))
+    variance = mass @ (logistic - 0.5) ** 2 / mass.sum()
+    np.testing.assert_allclose(draws["normal"].var(0), variance, rtol=0.06)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
+def test_rlw_without_a_task_is_rlw_of_the_others(distribution):
+    combiner = built(combiners.RLW(distribution, seed=5), ("a", "b", "c"))
+    present = tf.constant([True, False, True])
+    step = tf.function(lambda: combiner.task_weights(tf.ones(3), present, tf.ones(3)))
+    found = np.array([step().numpy() for _ in range(3000)])
+    pair = weights_after(built(combiners.RLW(distribution)), [1.0, 1.0], 3000)
+    np.testing.assert_array_equal(found[:, 1], 0)
+    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0].var(), pair[:, 0].var(), rtol=0.1)
+
+
+def test_same_seed_same_draws():
+    """Trap: replicas that draw different weights. State and seed are all that counts."""
+    first, second = (weights_after(built(combiners.RLW(seed=4)), [1.0, 1.0], 5) for _ in range(2))
+    other = weights_after(built(combiners.RLW(seed=5)), [1.0, 1.0], 5)
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(first, other)
+    assert len(np.unique(first[:, 0])) == 5
