@@ -81,7 +81,8 @@ def _finish(
     selection, last = watchers.selection, watchers.selection.step
     train_logs = model.evaluate(data.train_evaluation(plan.batch_size), verbose=0, return_dict=True)
     selection.restore()
-    selected = selection.selected_step or last
+    selected = selection.selected_step
+    assert selected is not None  # Otherwise no validation loss was a number: diverged.
     test_logs = model.evaluate(data.test(plan.batch_size), verbose=0, return_dict=True)
     watchers.log.write("train_final", train_logs, last)
     watchers.log.write("test", test_logs, selected)
