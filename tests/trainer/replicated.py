@@ -69,11 +69,11 @@ def train(strategy, combiner: str, dropout: float = 0.0):
 
 def masks_differ(strategy) -> bool:
     """Feeds every replica the same examples: only dropout can tell their outputs apart."""
-    from mtk.trainer import batches, forward
+    from mtk.trainer import forward
 
     with strategy.scope():
         network = networks.dense(0.5)
-    share = batches.Share(tf.ones((4, 6)), [])
+    inputs = networks.batch("dense")[0]
 
     @tf.function
     def run():
@@ -81,7 +81,7 @@ def masks_differ(strategy) -> bool:
             context = tf.distribute.get_replica_context()
             state = forward.State(network, context.replica_id_in_sync_group)
             with state.scope({}):
-                return network(share.inputs, training=True)["left"]
+                return network(inputs, training=True)["left"]
 
         return strategy.experimental_local_results(strategy.run(replica))
 
