@@ -18,12 +18,12 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
         network: A network whose output is a dict by task, or one tensor, then called "output".
         path: Folder to write.
         inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
-            A functional or sequential network knows it.
+            Read only where the network is neither functional nor sequential: those know it.
 
     Raises:
         ValueError: If the network does not know its inputs and none are given.
     """
-    inputs = _known_inputs(network) if inputs is None else inputs
+    inputs = _inputs(network, inputs)
     flat = tf.nest.flatten(inputs)
     names = [spec.name or f"input_{index}" for index, spec in enumerate(flat)]
     if isinstance(inputs, dict):
@@ -44,12 +44,14 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
     archive.write_out(str(path), verbose=False)
 
 
-def _known_inputs(network: keras.Model) -> Any:
+def _inputs(network: keras.Model, given: Any) -> Any:
     if isinstance(network, keras.Sequential) and network.built:
         return network.inputs[0]
     try:
         return network.input
     except (AttributeError, ValueError) as error:
+        if given is not None:
+            return given
         raise ValueError(
             f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
             "not known. Give `inputs`, such as a dataset's `element_spec[0]`."

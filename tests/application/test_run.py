@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
+import mtk
 from mtk import combiners, experiment, schedules
+from mtk.workloads import Workload
 
 TASKS = ("left", "right")
 
@@ -258,3 +261,51 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert "ms (the first, traced:" in text
     head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
     assert f"head left         {head:,} in 4 variables" in text
+
+
+class Halves(Workload):
+    """Parity of a digit, asked of the upper halves by one task and of the lower by another."""
+
+    name = "halves"
+    num_train = 300
+
+    def __init__(self):
+        images, labels = load_digits(return_X_y=True)
+        self.images, self.labels = images.astype("float32") / 16, labels % 2
+        self.tasks = [
+            mtk.Task(name, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            for name in ("upper", "lower")
+        ]
+
+    def network(self, seed=None):
+        inputs = keras.Input((32,), name="half")
+        return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(4, "tanh")(inputs)))
+
+    def shares(self, examples, batch_size):
+        images, labels = self.images[examples], self.labels[examples]
+        upper, lower = (images[:, :32], labels), (images[:, 32:], labels)
+        return tf.data.Dataset.from_tensor_slices({"upper": upper, "lower": lower}).batch(
+            batch_size
+        )
+
+    def train(self, batch_size, steps, seed, first_step=0):
+        return self.shares(slice(0, 300), batch_size).repeat().take(steps)
+
+    def train_evaluation(self, batch_size):
+        return self.shares(slice(0, 300), batch_size)
+
+    def validation(self, batch_size):
+        return self.shares(slice(300, 400), batch_size)
+
+    def test(self, batch_size):
+        return self.shares(slice(400, 500), batch_size)
+
+
+def test_tasks_with_inputs_of_their_own(tmp_path):
+    text = start(Halves, None, dry_run=True)["description"]
+    assert "per-task gradients  share, at parameters" in text
+    result = start(Halves, tmp_path / "run")
+    assert set(result["test"]["tasks"]) == {"upper", "lower"}
+    serve = tf.saved_model.load(str(tmp_path / "run" / "saved_model")).signatures["serving_default"]
+    found = serve(half=Halves().images[:3, :32])
+    assert found["output"].shape == (3, 2)
