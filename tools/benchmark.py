@@ -198,7 +198,9 @@ def memory(args: argparse.Namespace) -> None:
     shared = sum(v.value.numpy().nbytes for v in model.inspect(batch).shared) / 2**20
     del model
     base = peak_memory(args, SCALARIZED, "auto")
-    print(f"{args.model}, {args.tasks} tasks, batch {args.batch}: shared gradients {shared:.1f} MiB")
+    print(
+        f"{args.model}, {args.tasks} tasks, batch {args.batch}: shared gradients {shared:.1f} MiB"
+    )
     print(f"scalarized: {base:.0f} MiB above the built model")
     for method in args.methods or ["MGDA()", "PCGrad()", "GradDrop()"]:
         beyond = peak_memory(args, method, args.way) - base
@@ -257,7 +259,9 @@ def main() -> None:
     parser.add_argument("what", choices=["steps", "ways", "memory", "growth", "solvers", "data"])
     parser.add_argument("--model", choices=["lenet", "resnet", "transformer"], default="lenet")
     parser.add_argument("--tasks", type=int, help="2; 8 for resnet; 40 for solvers")
-    parser.add_argument("--batch", type=int, help="256 for lenet, 16 for resnet, 32 for transformer")
+    parser.add_argument(
+        "--batch", type=int, help="256 for lenet, 16 for resnet, 32 for transformer"
+    )
     parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
     parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
     parser.add_argument("--widths", type=int, nargs=4, default=[64, 128, 256, 512])

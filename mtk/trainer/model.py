@@ -210,18 +210,7 @@ class MultiTaskModel(keras.Model):
         return self.structure
 
     def _find_structure(self) -> structures.Structure:
-        layers = structures.all_layers(self.network)
-
-        def trace(data: Any) -> list[tf.Tensor]:
-            shares = batches.parse(data, self.task_names)
-            state = forward.State(self.network)
-            return forward.run(self.network, self.tasks, shares, state).sums
-
-        function = tf.function(trace, autograph=False)
-        with tf.init_scope(), structures.recorded(layers) as calls:
-            graph = function.get_concrete_function(self._spec).graph
-        variables, losses = self.network.trainable_variables, graph.structured_outputs
-        found = structures.find(variables, self.task_names, graph, losses, calls)
+        found = structures.trace(self.network, self.tasks, self._spec)
         found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
         if found.unreached:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk.gradients import choose
 from mtk.trainer import batches, forward
 from mtk.trainer import structure as structures
+from mtk.trainer.recording import recorded
 from mtk.trainer.update import Gradient, Recorded, Update, all_reduce
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _record(
     watched = _watched(model, shares)
     layers = list({id(layer): layer for layer, _ in watched}.values())
     with tf.GradientTape(persistent=True) as tape:
-        with structures.recorded(layers) as calls:
+        with recorded(layers) as calls:
             passed = forward.run(model.network, model.tasks, shares, state)
         with tape.stop_recording():
             counts = all_reduce(passed.counts)

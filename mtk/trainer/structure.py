@@ -1,15 +1,16 @@
 """Which variables are shared, which belong to a head, and where the trunk ends."""
 
-import contextlib
 import dataclasses
 import difflib
-import functools
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from mtk.tasks import Task
+from mtk.trainer import batches, forward
+from mtk.trainer.recording import Call, all_layers, recorded
 
 # Operations through which no gradient flows.
 _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
@@ -48,60 +49,24 @@ class Structure:
         return [v for v in self.common if _owner(v) == owner]
 
 
-class Call(NamedTuple):
-    """One recorded call of a layer: the layer, how often it was called before, its outputs."""
+def trace(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Structure:
+    """Finds the structure of a network in the graph of one forward pass.
 
-    layer: keras.Layer
-    number: int
-    outputs: list[tf.Tensor]
+    Args:
+        network: A built network.
+        tasks: The K tasks.
+        spec: The form of a batch: `tf.TypeSpec`s in the place of tensors.
+    """
 
+    def losses_of(data: Any) -> list[tf.Tensor]:
+        shares = batches.parse(data, [task.name for task in tasks])
+        return forward.run(network, tasks, shares, forward.State(network)).sums
 
-# Listeners by layer. Replicas are threads that trace the same layers side by side, so each
-# context hears only its own thread, and the last to leave restores the layer.
-_listeners: dict[int, list[tuple[int, list[Call]]]] = {}
-_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
-    """Records the outputs of every call of `layers` by this thread inside the context."""
-    calls: list[Call] = []
-    mine = (threading.get_ident(), calls)
-    with _lock:
-        for layer in layers:
-            _listeners.setdefault(id(layer), []).append(mine)
-            if "call" not in layer.__dict__:
-                # Past Keras' own __setattr__, which would track the function.
-                layer.__dict__["call"] = _recording(layer)
-    try:
-        yield calls
-    finally:
-        with _lock:
-            for layer in layers:
-                _listeners[id(layer)].remove(mine)
-                if not _listeners[id(layer)]:
-                    del layer.__dict__["call"], _listeners[id(layer)]
-
-
-def _recording(layer: keras.Layer) -> Callable[..., Any]:
-    original = layer.call
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        outputs = original(*args, **kwargs)
-        tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
-        for thread, calls in _listeners.get(id(layer), []):
-            if thread == threading.get_ident():
-                number = sum(earlier.layer is layer for earlier in calls)
-                calls.append(Call(layer, number, tensors))
-        return outputs
-
-    return call
-
-
-def all_layers(network: keras.Model) -> list[keras.Layer]:
-    """Returns every layer below `network`, however deeply nested."""
-    return list(network._flatten_layers(include_self=False))
+    function = tf.function(losses_of, autograph=False)
+    with tf.init_scope(), recorded(all_layers(network)) as calls:
+        graph = function.get_concrete_function(spec).graph
+    names = [task.name for task in tasks]
+    return find(network.trainable_variables, names, graph, graph.structured_outputs, calls)
 
 
 def find(

@@ -1,0 +1,66 @@
+"""Records what the layers of a network put out."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Call(NamedTuple):
+    """One recorded call of a layer: the layer, how often it was called before, its outputs."""
+
+    layer: keras.Layer
+    number: int
+    outputs: list[tf.Tensor]
+
+
+# Listeners by layer. Replicas are threads that trace the same layers side by side, so each
+# context hears only its own thread, and the last to leave restores the layer.
+_listeners: dict[int, list[tuple[int, list[Call]]]] = {}
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
+    """Records the outputs of every call of `layers` by this thread inside the context."""
+    calls: list[Call] = []
+    mine = (threading.get_ident(), calls)
+    with _lock:
+        for layer in layers:
+            _listeners.setdefault(id(layer), []).append(mine)
+            if "call" not in layer.__dict__:
+                # Past Keras' own __setattr__, which would track the function.
+                layer.__dict__["call"] = _recording(layer)
+    try:
+        yield calls
+    finally:
+        with _lock:
+            for layer in layers:
+                _listeners[id(layer)].remove(mine)
+                if not _listeners[id(layer)]:
+                    del layer.__dict__["call"], _listeners[id(layer)]
+
+
+def _recording(layer: keras.Layer) -> Callable[..., Any]:
+    original = layer.call
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = original(*args, **kwargs)
+        tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
+        for thread, calls in _listeners.get(id(layer), []):
+            if thread == threading.get_ident():
+                number = sum(earlier.layer is layer for earlier in calls)
+                calls.append(Call(layer, number, tensors))
+        return outputs
+
+    return call
+
+
+def all_layers(network: keras.Model) -> list[keras.Layer]:
+    """Returns every layer below `network`, however deeply nested."""
+    return list(network._flatten_layers(include_self=False))
