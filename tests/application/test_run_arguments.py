@@ -1,0 +1,123 @@
+import keras
+import pytest
+import tensorflow as tf
+from application_runs import start
+from sklearn.datasets import load_digits
+
+import mtk
+from mtk.workloads import Workload
+
+
+def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
+    (tmp_path / "notes.txt").write_text("precious")
+
+    def workload():
+        raise AssertionError("The data must not be loaded.")
+
+    with pytest.raises(ValueError, match="is not empty"):
+        start(workload, tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a finished run"):
+        start(workload, tmp_path)
+    with pytest.raises(ValueError, match="is not empty"):
+        start(workload, tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_run_without_folder_is_refused(tiny):
+    with pytest.raises(ValueError, match="--run_dir"):
+        start(tiny, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": None}, "one of them"),
+        ({"epochs": 3}, "one of them"),
+        ({"steps": 0}, "at least one step"),
+        ({"evaluate_every": 0}, "at least one"),
+        ({"patience": 0}, "patience"),
+        ({"log_every": 0}, "every"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"batch_size": 10_000}, "batch size"),
+        ({"gradients": "fast"}, "'fast'"),
+    ],
+)
+def test_arguments_are_checked(tiny, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        start(tiny, tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_network_that_does_not_fit_its_tasks_leaves_no_folder(tiny, tmp_path):
+    def workload():
+        data = tiny()
+        network = data.network(0)
+        outputs = {"left": network.outputs[0], "wrong": network.outputs[1]}
+        data.network = lambda seed: keras.Model(network.inputs, outputs)
+        return data
+
+    with pytest.raises(ValueError, match=r"(?s)outputs.*left.*right"):
+        start(workload, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
+    text = start(tiny, tmp_path / "run", dry_run=True, steps=34)["description"]
+    assert not (tmp_path / "run").exists()
+    network = tiny().network(0)
+    assert f"{network.count_params():,}" in text
+    assert "34 (2.125 epochs of 16), 64 examples each" in text
+    assert "unrolled, at parameters" in text
+    assert "tasks               left, right" in text
+    assert "ms (the first, traced:" in text
+    head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
+    assert f"head left         {head:,} in 4 variables" in text
+
+
+class Halves(Workload):
+    """Parity of a digit, asked of the upper halves by one task and of the lower by another."""
+
+    name = "halves"
+    num_train = 300
+
+    def __init__(self):
+        images, labels = load_digits(return_X_y=True)
+        self.images, self.labels = images.astype("float32") / 16, labels % 2
+        self.tasks = [
+            mtk.Task(name, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            for name in ("upper", "lower")
+        ]
+
+    def network(self, seed=None):
+        inputs = keras.Input((32,), name="half")
+        return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(4, "tanh")(inputs)))
+
+    def shares(self, examples, batch_size):
+        images, labels = self.images[examples], self.labels[examples]
+        upper, lower = (images[:, :32], labels), (images[:, 32:], labels)
+        return tf.data.Dataset.from_tensor_slices({"upper": upper, "lower": lower}).batch(
+            batch_size
+        )
+
+    def train(self, batch_size, steps, seed, first_step=0):
+        return self.shares(slice(0, 300), batch_size).repeat().take(steps)
+
+    def train_evaluation(self, batch_size):
+        return self.shares(slice(0, 300), batch_size)
+
+    def validation(self, batch_size):
+        return self.shares(slice(300, 400), batch_size)
+
+    def test(self, batch_size):
+        return self.shares(slice(400, 500), batch_size)
+
+
+def test_tasks_with_inputs_of_their_own(tmp_path):
+    text = start(Halves, None, dry_run=True)["description"]
+    assert "per-task gradients  share, at parameters" in text
+    result = start(Halves, tmp_path / "run")
+    assert set(result["test"]["tasks"]) == {"upper", "lower"}
+    serve = tf.saved_model.load(str(tmp_path / "run" / "saved_model")).signatures["serving_default"]
+    found = serve(half=Halves().images[:3, :32])
+    assert found["output"].shape == (3, 2)

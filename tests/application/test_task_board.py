@@ -1,0 +1,132 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from application_runs import fit
+
+from mtk import callbacks, combiners
+from mtk.callbacks import drawing
+from mtk.callbacks.task_board import norms_and_cosines, rare_enough
+
+
+def test_board_writes_every_tag(model, batches, tmp_path, read_events):
+    model.combiner = combiners.PCGrad()
+    model.combiner.bind(model.task_names, [])
+    model.combiner.build(2)
+    history = fit(model, batches, callbacks.TaskBoard(tmp_path, every=5)).history
+    train, validation = read_events(tmp_path / "train"), read_events(tmp_path / "validation")
+    both = {f"{name}/{task}" for name in ("loss", "accuracy") for task in ("odd", "large")}
+    assert set(validation) == both | {"loss/mean"}
+    own = {f"{name}/{task}" for name in ("weight", "gradient_norm") for task in ("odd", "large")}
+    others = {"cosine/odd~large", "learning_rate", "steps_per_second"}
+    assert set(train) == both | own | others | {"loss/mean", "custom_scalars__config__"}
+    assert [step for step, _ in train["gradient_norm/odd"]] == [5, 10, 15, 20]
+    assert validation["loss/odd"][1] == (20, pytest.approx(history["val_odd_loss"][1]))
+    assert train["learning_rate"][0][1] == pytest.approx(0.1)
+
+
+def test_board_writes_the_norms_and_cosine_of_the_jacobian(model, batches, tmp_path, read_events):
+    x, labels = next(iter(batches))
+    start = [v.numpy() for v in model.network.weights]
+    shared = [v.value for v in model.network.layers[1].trainable_variables]
+    with tf.GradientTape() as tape:
+        outputs = model.network(x, training=True)
+        losses = tf.stack([t.loss(labels[t.name], outputs[t.name]) for t in model.tasks])
+    rows = [tf.reshape(j, (2, -1)).numpy() for j in tape.jacobian(losses, shared)]
+    gradients = np.concatenate(rows, axis=1)
+    norms = np.linalg.norm(gradients, axis=1)
+    fit(model, batches.take(1), callbacks.TaskBoard(tmp_path, 1, measure_every=1), epochs=1)
+    events = read_events(tmp_path / "train")
+    assert not np.array_equal(start[0], model.network.weights[0].numpy())
+    assert events["gradient_norm/odd"] == [(1, pytest.approx(norms[0], rel=1e-5))]
+    assert events["gradient_norm/large"] == [(1, pytest.approx(norms[1], rel=1e-5))]
+    cosine = gradients[0] @ gradients[1] / norms.prod()
+    assert events["cosine/odd~large"] == [(1, pytest.approx(cosine, rel=1e-4))]
+
+
+def test_board_without_measurements(model, batches, tmp_path, read_events):
+    fit(model, batches, callbacks.TaskBoard(tmp_path, 5, measure_every=0))
+    assert model.measure_every is None
+    assert not [tag for tag in read_events(tmp_path / "train") if "gradient" in tag]
+
+
+def test_board_does_not_change_the_training(model, batches, tmp_path):
+    start = model.network.get_weights()
+    fit(model, batches, callbacks.TaskBoard(tmp_path, 5, measure_every=5))
+    first = [v.numpy() for v in model.network.weights]
+    model.network.set_weights(start)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.measure_every = None
+    fit(model, batches)
+    for one, other in zip(first, model.network.weights, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(
+        batches.map(lambda x, y: (x, y["odd"])),
+        callbacks=[callbacks.TaskBoard(tmp_path, every=5)],
+        verbose=0,
+    )
+    assert [step for step, _ in read_events(tmp_path / "train")["loss/mean"]] == [5, 10, 10]
+
+
+def test_layout_has_one_chart_for_weights_and_one_for_losses():
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    value = Summary.FromString(drawing.layout()).value[0]
+    layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
+    charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
+    assert charts["Weights"] == ["^weight/"]
+    assert charts["Losses"] == ["^loss/"]
+    assert value.metadata.plugin_data.plugin_name == "custom_scalars"
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 8, 40, 100])
+@pytest.mark.parametrize("every", [1, 10, 100])
+def test_measurements_cost_less_than_three_percent_but_not_much_less(num_tasks, every):
+    steps = rare_enough(num_tasks, every)
+    extra = (1 + 2 * num_tasks) / 3 - 1
+    assert steps % every == 0
+    assert extra / steps <= 0.03
+    assert steps == every or extra / (steps - every) > 0.03
+
+
+def test_norms_and_cosines_of_known_gradients():
+    gradients = np.array([[3.0, 4.0], [0.0, 0.0], [-4.0, 3.0], [-6.0, -8.0]])
+    norms, cosines = norms_and_cosines(gradients @ gradients.T)
+    np.testing.assert_allclose(norms, [5, 0, 5, 10])
+    np.testing.assert_allclose(cosines[0], [1, np.nan, 0, -1])
+
+
+def test_heat_map_colours():
+    picture = drawing.heat_map(np.array([[1.0, -1.0], [0.0, np.nan]]))
+    half = len(picture) // 2
+    corners = picture[[0, 0, half, half], [0, half, 0, half]]
+    assert corners.tolist() == [[0, 0, 255], [255, 0, 0], [255, 255, 255], [128, 128, 128]]
+
+
+def test_many_tasks_share_one_picture(tmp_path, read_events):
+    class Many:
+        task_names = [f"t{k}" for k in range(9)]
+        last_measured, last_gramian = 4, np.eye(9)
+
+    board = callbacks.TaskBoard(tmp_path, every=100)
+    board.set_model(Many())
+    assert board.model.measure_every == 200
+    board._measured = -1
+    board._write_gradients()
+    board.end()
+    tags = read_events(tmp_path / "train")
+    assert "cosines" in tags
+    assert not [tag for tag in tags if tag.startswith("cosine/")]
+    assert tags["gradient_norm/t8"] == [(4, 1.0)]
+
+
+@pytest.mark.parametrize("arguments", [{"every": 0}, {"measure_every": -1}])
+def test_board_checks_its_arguments(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        callbacks.TaskBoard("logs", **arguments)
