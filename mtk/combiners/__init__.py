@@ -1,13 +1,14 @@
 """The methods: one file each. Start with `base.py`."""
 
 from mtk.combiners.aligned_mtl import AlignedMTL
-from mtk.combiners.base import Combined, Combiner, GramianCombiner, LossCombiner
+from mtk.combiners.base import Combined, Combiner, LossCombiner
 from mtk.combiners.cagrad import CAGrad
 from mtk.combiners.dwa import DWA
 from mtk.combiners.famo import FAMO
 from mtk.combiners.graddrop import GradDrop
 from mtk.combiners.gradnorm import GradNorm
 from mtk.combiners.gradvac import GradVac
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.imtl import IMTL
 from mtk.combiners.imtl_g import IMTLG
 from mtk.combiners.imtl_l import IMTLL

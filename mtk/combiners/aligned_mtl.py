@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import scale
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.

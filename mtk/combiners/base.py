@@ -1,4 +1,4 @@
-"""What every combiner shares: the three kinds, their state and their contract with the trainer."""
+"""What every combiner shares: state and contract with the trainer; those that read losses."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -120,6 +120,7 @@ class Combiner(keras.layers.Layer):
         present: tf.Tensor,
         counts: tf.Tensor,
     ) -> Combined:
+        """As `__call__`, with every argument a tensor in float32."""
         raise NotImplementedError
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -177,91 +178,3 @@ class LossCombiner(Combiner):
     ) -> Combined:
         weights = self.task_weights(task_losses, present, counts)
         return Combined(gradients.weighted_sum(task_gradients, weights), weights)
-
-
-class GramianCombiner(Combiner):
-    """A combiner that needs only the inner products of the task gradients.
-
-    Args:
-        at: Where the gradients are taken; see `Combiner`.
-        update_every: Compute new weights every this many steps. In between, the last ones serve
-            and the step costs one backward pass.
-    """
-
-    reads = "gramian"
-
-    def __init__(self, at: str = "parameters", update_every: int = 1, name: str | None = None):
-        if update_every < 1:
-            raise ValueError(
-                f"`update_every` is a number of steps, 1 or more. Received: {update_every}"
-            )
-        super().__init__(name=name)
-        self.at = at
-        self.update_every = update_every
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        # K times the last weights, so that 1 is neutral for a task that was absent then.
-        self.last_weights = self.add_state("last_weights", (num_tasks,), initial=1.0)
-
-    def task_weights(
-        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns the weights of the task gradients in the combined one.
-
-        Args:
-            gramian: Tensor `(K, K)` of inner products, float32; rows of absent tasks are zero.
-            task_losses: Tensor `(K,)`; zero for an absent task.
-            present: Boolean tensor `(K,)`.
-
-        Returns:
-            Tensor `(K,)`, float32, zero for an absent task.
-        """
-        raise NotImplementedError
-
-    def new_weights(
-        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
-    ) -> tf.Tensor:
-        """As `task_weights`, and remembers them for the steps until the next update.
-
-        A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
-        """
-        number = tf.reduce_sum(tf.cast(present, tf.float32))
-        gramian, finite = self.problem(gramian, present)
-        weights = self.task_weights(gramian, task_losses, present)
-        weights = tf.where(finite, weights, float("nan"))
-        self.last_weights.assign(tf.where(present, weights * number, 1.0))
-        return weights
-
-    @staticmethod
-    def problem(gramian: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the Gramian without absent tasks, and whether it was finite.
-
-        If not, all of it is zero: a factorization of NaN would stop the program.
-
-        Args:
-            gramian: Tensor `(..., K, K)`.
-            present: Boolean tensor `(K,)`.
-        """
-        gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)
-        finite = tf.reduce_all(tf.math.is_finite(gramian))
-        return tf.where(finite, gramian, 0.0), finite
-
-    def kept_weights(self, present: tf.Tensor) -> tf.Tensor:
-        """Returns the weights of the last update for the tasks that are present now, `(K,)`."""
-        mask = tf.cast(present, tf.float32)
-        return tf.math.divide_no_nan(self.last_weights * mask, tf.reduce_sum(mask))
-
-    def call(
-        self,
-        task_gradients: list[tf.Tensor],
-        task_losses: tf.Tensor,
-        present: tf.Tensor,
-        counts: tf.Tensor,
-    ) -> Combined:
-        del counts
-        weights = self.new_weights(gradients.gramian(task_gradients), task_losses, present)
-        return Combined(gradients.weighted_sum(task_gradients, weights), weights)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "at": self.at, "update_every": self.update_every}

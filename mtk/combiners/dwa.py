@@ -14,7 +14,8 @@ class DWA(LossCombiner):
 
     `w = softmax(r / T)` with `r_i` the mean loss of task i in the last epoch divided by that of the
     epoch before. The first two epochs have equal weights. The paper's weights sum to K, these
-    to one. A task without labels in a whole epoch keeps its last means; r is one until there are two.
+    to one. A task without labels in a whole epoch keeps its last means; until there are two of them
+    its r is one.
 
     Args:
         steps_per_epoch: Length of an epoch, in steps. Weights change at its end.

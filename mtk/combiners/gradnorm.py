@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask, in_task_order
 
 # Least weight of a task, where 1 is the mean.

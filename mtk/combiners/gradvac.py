@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners import draws
-from mtk.combiners.base import Combined, GramianCombiner
+from mtk.combiners.base import Combined
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.combiners.solvers.sequential import alter
 

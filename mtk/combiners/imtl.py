@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.adam import check_learning_rate
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.imtl_g import impartial_weights
 from mtk.combiners.imtl_l import LearnedScales
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.quadratic import nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import scale
 
 # The largest beta that counts as an agreement. The cosine of the direction with gradient i is

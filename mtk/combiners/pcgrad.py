@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import draws
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.combiners.solvers.sequential import alter
 

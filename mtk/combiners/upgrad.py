@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import GramianCombiner
+from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.quadratic import dual_cone_projection
 from mtk.combiners.solvers.scaling import scale
 

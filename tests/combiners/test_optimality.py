@@ -66,12 +66,12 @@ def test_nash_solves_its_equation(kind, num_tasks):
 
 
 @pytest.mark.parametrize("kind", REGULAR)
-@pytest.mark.parametrize("num_tasks", [2, 3, 5])
-@pytest.mark.parametrize("c", [0.2, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("num_tasks", [2, 5])
+@pytest.mark.parametrize("c", [0.4, 1.0, 4.0])
 def test_cagrad_has_no_duality_gap(kind, num_tasks, c):
     """Any point of the simplex bounds the worst improvement; SciPy finds one that meets it."""
     run = Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
-    for rows in inputs(kind, num_tasks):
+    for rows in inputs(kind, num_tasks)[:4]:
         direction = run(rows).weights.astype(np.float64) @ rows
         mean = rows.mean(0)
         size = np.linalg.norm(mean)

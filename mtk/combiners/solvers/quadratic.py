@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mtk.combiners.solvers.active_set import guess
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
 
@@ -48,7 +49,13 @@ def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tf.Tensor:
         Tensor `(n, K)`, the projections as coefficients of the unit gradients.
     """
     outside = tf.cast(~scaled.directed, vectors.dtype)
-    hessian = tf.broadcast_to(scaled.cosines, (*vectors.shape, vectors.shape[-1]))
-    start = tf.ones_like(vectors) * vectors.shape[-1] ** -0.5
-    added = minimize(lambda x: (tf.matmul(vectors + x, scaled.cosines) + outside, hessian), start)
+    linear = tf.matmul(vectors, scaled.cosines) + outside
+    guessed, right = guess(scaled.cosines, linear)
+    added = tf.cond(right, lambda: guessed, lambda: _nonnegative(scaled.cosines, linear))
     return vectors + added * (1.0 - outside)
+
+
+def _nonnegative(matrix: tf.Tensor, linear: tf.Tensor) -> tf.Tensor:
+    hessian = tf.broadcast_to(matrix, (*linear.shape, linear.shape[-1]))
+    start = tf.ones_like(linear) * linear.shape[-1] ** -0.5
+    return minimize(lambda x: (tf.matmul(x, matrix) + linear, hessian), start)
