@@ -13,6 +13,7 @@ _MODULES = (
     "data",
     "distribution",
     "experiment",
+    "export",
     "gradients",
     "metrics",
     "models",

@@ -118,7 +118,7 @@ def gramian(task_gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """
     products = []
     for stacked in task_gradients:
-        rows = tf.reshape(stacked, (stacked.shape[0], -1))
+        rows = tf.cast(tf.reshape(stacked, (stacked.shape[0], -1)), tf.float32)
         products.append(tf.matmul(rows, rows, transpose_b=True))
     return tf.add_n(products)
 

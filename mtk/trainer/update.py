@@ -43,7 +43,15 @@ class Recorded(NamedTuple):
         if self.scale is None:
             return list(found)
         factor = 1.0 / self.scale
-        return [None if g is None else tf.convert_to_tensor(g) * factor for g in found]
+        # In float32: a float16 gradient without its scale may vanish.
+        dense = [None if g is None else tf.cast(tf.convert_to_tensor(g), tf.float32) for g in found]
+        return [None if g is None else g * factor for g in dense]
+
+    def scaled(self, of_features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Brings gradients of the features back to their scale and type, to go on from there."""
+        factor = 1.0 if self.scale is None else self.scale
+        pairs = zip(of_features, self.features, strict=True)
+        return [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
 
 
 class Step(NamedTuple):
@@ -220,9 +228,11 @@ class Update:
         )
         heads = self.combiner.head_weights(combined.task_weights, step.counts > 0)
         trunk = step.tape.gradient(
-            step.features, [v.value for v in structure.shared], output_gradients=combined.gradients
+            step.features,
+            [v.value for v in structure.shared],
+            output_gradients=step.scaled(combined.gradients),
         )
-        local = dict(zip(map(id, structure.shared), trunk, strict=True))
+        local = dict(zip(map(id, structure.shared), step.unscaled(trunk), strict=True))
         local.update(self._weighted_heads(structure, head_gradients, heads))
         self._add_penalty(step, local)
         behind = [v for v in structure.shared if local.get(id(v)) is None] + structure.unowned
