@@ -157,6 +157,8 @@ class MultiTaskModel(keras.Model):
                 "Use `compile(clip_norm=...)`, which clips the whole."
             )
         self.weight_decay, self.clip_norm = weight_decay, clip_norm
+        # What is trainable may have changed since the model was last compiled.
+        self._structure = None
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()

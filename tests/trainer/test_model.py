@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mtk
-from mtk.combiners import MGDA, GradNorm, GradVac, PCGrad, StaticWeights
+from mtk.combiners import MGDA, GradDrop, GradNorm, GradVac, PCGrad, StaticWeights
 from tests import networks
 
 
@@ -231,3 +231,44 @@ def test_a_metric_that_cannot_be_copied():
 
     with pytest.raises(ValueError, match="'odd' of task 'a'.*get_config"):
         mtk.MultiTaskModel(networks.dense(), [mtk.Task("a", "mse", [Odd(2)])])
+
+
+@pytest.mark.parametrize("combiner", [StaticWeights, PCGrad])
+def test_a_frozen_layer_stays_after_compiling_again(combiner):
+    model = compiled(combiner())
+    model.fit(dataset(), verbose=0)
+    trunk = model.network.get_layer("trunk")
+    trunk.trainable = False
+    model.compile(keras.optimizers.SGD(0.05))
+    kernel, head = trunk.kernel.numpy(), model.network.get_layer("left").kernel.numpy()
+    model.fit(dataset(), verbose=0)
+    np.testing.assert_array_equal(trunk.kernel.numpy(), kernel)
+    assert np.abs(model.network.get_layer("left").kernel.numpy() - head).max() > 0
+    assert [v.path.split("/")[-2] for v in model.structure.shared] == ["norm", "norm"]
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "combiner",
+    [StaticWeights(), PCGrad(), MGDA(at="representation"), GradDrop(at="representation")],
+    ids=lambda c: f"{type(c).__name__}-{c.at}",
+)
+def test_mixed_precision_comes_close_to_single(combiner, policy):
+    found = {}
+    for name in ("float32", policy):
+        keras.mixed_precision.set_global_policy(name)
+        try:
+            keras.utils.set_random_seed(4)
+            network = networks.dense()
+            copy = type(combiner).from_config(combiner.get_config())
+            model = compiled(copy, network=network)
+            if policy == "mixed_float16":
+                # Keras' first scale, 32768, overflows and skips steps until it has come down.
+                inner = keras.optimizers.SGD(0.05, momentum=0.9)
+                model.compile(keras.optimizers.LossScaleOptimizer(inner, initial_scale=256.0))
+            history = model.fit(dataset(), epochs=3, verbose=0).history
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        found[name] = history["loss"][-1]
+        assert network.get_layer("trunk").kernel.dtype == "float32"
+    assert found[policy] == pytest.approx(found["float32"], rel=0.05)
