@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import optimize
 
 from mtk import combiners
+from mtk.combiners.solvers import scaling
 from tests.combiners import properties, samples
 from tests.combiners.cases import Case, Runner, runner
 
@@ -144,3 +146,17 @@ def test_nash_has_length_root_k(num_tasks):
     for rows in inputs("conflicting", num_tasks):
         direction = runner("nash", num_tasks)(rows).direction
         np.testing.assert_allclose(np.linalg.norm(direction), num_tasks**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed", "rank one", "zero row"])
+@pytest.mark.parametrize(
+    "make", [combiners.MGDA, combiners.CAGrad, combiners.NashMTL, combiners.UPGrad, combiners.IMTLG]
+)
+def test_solvers_bear_float32(make, kind, monkeypatch):
+    """The precision that is left where there is a TPU."""
+    rows = samples.jacobian(kind, 3)
+    expected = Runner(Case("", make), 3)(rows).direction
+    monkeypatch.setattr(scaling, "solver_dtype", lambda: tf.float32)
+    found = Runner(Case("", make), 3)(rows).direction
+    size = np.abs(expected).max() + 1e-3 * np.abs(rows).max()
+    np.testing.assert_allclose(found, expected, atol=5e-3 * size)

@@ -55,6 +55,17 @@ def test_pcgrad(kind, num_tasks):
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(rows).max())
 
 
+def test_pcgrad_leaves_a_gradient_its_own_direction():
+    """Trap: j = i included. At these angles the altered first gradient opposes its original."""
+    angles = np.deg2rad([0, 100, 185])
+    rows = np.zeros((3, 12))
+    rows[:, :2] = np.stack([np.cos(angles), np.sin(angles)], 1)
+    run = Runner(Case("", lambda: combiners.PCGrad(seed=2)), 3)
+    for step in range(30):
+        expected = pcgrad(rows, orders(2, step, 3))
+        np.testing.assert_allclose(run.again(rows).direction, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("num_tasks", [2, 3, 8])
 @pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed"])
 def test_gradvac(kind, num_tasks):

@@ -90,7 +90,7 @@ def _improve(ball: Ball, point: _Point) -> tuple[_Point, tf.Tensor]:
     error = tf.reduce_max(tf.abs(tf.concat(residuals, 0)))
     # Beyond this the equations are singular to rounding, and a step does harm.
     gap = tf.reduce_mean(products)
-    error = tf.where(gap > 1e-3 * ridge(gap.dtype), error, tf.zeros_like(error))
+    error = tf.where(gap > 0.1 * ridge(gap.dtype), error, tf.zeros_like(error))
     # How far a step to products of zero would get tells how far to aim. Mehrotra's correction of
     # the second order is left out: with the curved ball it leads astray where the mixture vanishes.
     ahead = _move(point, _direction(newton, point, -products), 1.0, ball.radius)
