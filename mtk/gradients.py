@@ -92,8 +92,14 @@ def _unrolled(
     heads: Sequence[Sequence[tf.Tensor]],
 ) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
     shared_rows, head_rows = [], []
+    before: list[tf.Tensor] = []
     for loss, head in zip(losses, heads, strict=True):
-        found = tape.gradient(loss, [*shared, *head])
+        # One pass after the other: side by side, each would hold memory of its own, and when the
+        # last pass reaches a variable, the rows of it are stacked and freed at once.
+        with tf.control_dependencies(before):
+            start = tf.ones_like(loss)
+        found = tape.gradient(loss, [*shared, *head], output_gradients=start)
+        before = [g for g in found if g is not None]
         shared_rows.append([_dense(g, v) for g, v in zip(found, shared, strict=False)])
         head_rows.append(found[len(shared) :])
     return [tf.stack(rows) for rows in zip(*shared_rows, strict=True)], head_rows

@@ -18,14 +18,14 @@ class Losses(NamedTuple):
 
     Attributes:
         sums: K scalars: each task's loss, summed over its labelled elements on this replica.
-        counts: Tensor `(K,)`: their number (the sum of their weights) on this replica.
+        counts: K scalars: their number (the sum of their weights) on this replica.
         regularization: Scalar: weight regularizers and `add_loss`, the mean over shares.
         outputs: Per task `(y_true, y_pred, weights)`, for the metrics.
         state: The network's state after the pass, by index of its variable.
     """
 
     sums: list[tf.Tensor]
-    counts: tf.Tensor
+    counts: list[tf.Tensor]
     regularization: tf.Tensor | None
     outputs: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
     state: dict[int, tf.Tensor]
@@ -133,7 +133,7 @@ def run(
     penalties = [penalty / len(shares) for penalty in penalties]
     penalties += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
     penalty = tf.add_n(penalties) if penalties else None
-    return Losses(sums, tf.stack(counts), penalty, outputs, _mean_of(all_changes))
+    return Losses(sums, counts, penalty, outputs, _mean_of(all_changes))
 
 
 def _elements(

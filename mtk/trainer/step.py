@@ -57,8 +57,10 @@ def _record(
         with recorded(layers) as calls:
             passed = forward.run(model.network, model.tasks, shares, state)
         with tape.stop_recording():
-            counts = all_reduce(passed.counts)
-        parts = [tf.math.divide_no_nan(total, counts[k]) for k, total in enumerate(passed.sums)]
+            counts = all_reduce(tf.stack(passed.counts))
+        # On one device no task waits for another's forward pass.
+        each = passed.counts if replicas == 1 else tf.unstack(counts)
+        parts = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, each, strict=True)]
         penalty = passed.regularization
         penalty = None if penalty is None else penalty / replicas
         if scale is not None:

@@ -31,8 +31,8 @@ def by_way(network, data, way, shared, heads):
         shares = batches.parse(data, networks.TASKS)
         with tf.GradientTape(persistent=True) as tape:
             passed = forward.run(network, tasks, shares, forward.State(network))
-            counts = tf.unstack(passed.counts)
-            losses = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, counts, strict=True)]
+            pairs = zip(passed.sums, passed.counts, strict=True)
+            losses = [tf.math.divide_no_nan(total, count) for total, count in pairs]
             stacked = tf.stack(losses)
         return gradients.per_task(tape, losses, stacked, shared, heads, way)
 
