@@ -10,6 +10,8 @@ Way = Literal["auto", "unrolled", "loop", "vectorized", "share"]
 # Up to this many tasks the unrolled way wins on CPUs; beyond it, its graph takes too long to trace.
 # Measured by tools/benchmark.py.
 _UNROLLED_AT_MOST = 12
+# Elements of all per-task gradients together up to which memory does not matter: 64 MiB.
+_SMALL = 2**24
 
 
 def choose(way: Way, num_tasks: int, shared_input: bool) -> Way:
@@ -92,17 +94,22 @@ def _unrolled(
     heads: Sequence[Sequence[tf.Tensor]],
 ) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
     shared_rows, head_rows = [], []
+    # Passes side by side use two cores better, but each holds memory of its own: where gradients
+    # are large, one waits for the other.
+    in_turn = len(losses) * sum(v.shape.num_elements() or 0 for v in shared) > _SMALL
     before: list[tf.Tensor] = []
     for loss, head in zip(losses, heads, strict=True):
-        # One pass after the other: side by side, each would hold memory of its own, and when the
-        # last pass reaches a variable, the rows of it are stacked and freed at once.
         with tf.control_dependencies(before):
             start = tf.ones_like(loss)
         found = tape.gradient(loss, [*shared, *head], output_gradients=start)
-        before = [g for g in found if g is not None]
+        if in_turn:
+            before = [g for g in found if g is not None]
         shared_rows.append([_dense(g, v) for g, v in zip(found, shared, strict=False)])
         head_rows.append(found[len(shared) :])
-    return [tf.stack(rows) for rows in zip(*shared_rows, strict=True)], head_rows
+    # Stacked when the last pass is over and has freed what it held. (The rows of a variable are
+    # freed as soon as they are stacked.)
+    with tf.control_dependencies(before):
+        return [tf.stack(rows) for rows in zip(*shared_rows, strict=True)], head_rows
 
 
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> tf.Tensor:
