@@ -6,6 +6,7 @@
     python tools/benchmark.py memory --model=resnet --tasks=8
     python tools/benchmark.py solvers --tasks=40
     python tools/benchmark.py data
+    python tools/benchmark.py board
 
 Steps are timed in one process, in turns (scalarized, first method, second method, ... and again),
 so that a machine that slows down slows all of them; the ratio is the median over the rounds.
@@ -18,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -266,10 +268,35 @@ def data(args: argparse.Namespace) -> None:
     print(f"pipeline alone {alone * 1e3:.2f} ms, LeNet step {step * 1e3:.1f} ms: {ratio:.0f} times")
 
 
+def board(args: argparse.Namespace) -> None:
+    """Prints the time of training with TensorBoard's curves as a ratio to training without."""
+    import tensorflow as tf
+
+    from mtk.callbacks import TaskBoard
+
+    model, batch = make(args, args.methods[0] if args.methods else SCALARIZED)
+    batches = tf.data.Dataset.from_tensors(batch).cache().repeat()
+
+    def fit(callbacks: list) -> float:
+        model.measure_every = None
+        options = {"steps_per_epoch": 600, "verbose": 0, "shuffle": False}
+        return timed(lambda: model.fit(batches, callbacks=callbacks, **options))
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit([TaskBoard(folder)])
+        rounds = range(args.rounds)
+        ratios = [fit([TaskBoard(folder)]) / fit([]) for _ in rounds]
+    print(
+        f"with TaskBoard: {statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f})"
+    )
+
+
 def main() -> None:
     """Parses the command line and measures."""
+    commands = {"memory": memory, "growth": growth, "solvers": solvers, "data": data}
+    commands["board"] = board
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["steps", "ways", "memory", "growth", "solvers", "data"])
+    parser.add_argument("what", choices=[*commands, "steps", "ways"])
     parser.add_argument("--model", choices=["lenet", "resnet", "transformer"], default="lenet")
     parser.add_argument("--tasks", type=int, help="2; 8 for resnet; 40 for solvers")
     parser.add_argument(
@@ -289,7 +316,7 @@ def main() -> None:
     elif args.what == "ways":
         compare(args, [("MGDA()", way) for way in WAYS])
     else:
-        {"memory": memory, "growth": growth, "solvers": solvers, "data": data}[args.what](args)
+        commands[args.what](args)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,18 @@ import pytest
 import tensorflow as tf
 
 import mtk
-from mtk.combiners import FAMO, MGDA, CAGrad, GradDrop, PCGrad, StaticWeights
+from mtk.combiners import (
+    FAMO,
+    IMTLL,
+    MGDA,
+    RLW,
+    CAGrad,
+    GradDrop,
+    GradNorm,
+    PCGrad,
+    StaticWeights,
+    UncertaintyWeights,
+)
 from tests import networks
 from tests.gradients.test_ways import plain_losses
 
@@ -242,3 +253,45 @@ def test_mixed_batch_is_one_loss_over_all_examples():
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=2e-6)
     np.testing.assert_allclose(model.last_weights.numpy(), [3 / 8, 5 / 8])
+
+
+@pytest.mark.parametrize(
+    "combiner",
+    [RLW(), UncertaintyWeights(), GradNorm(), MGDA(), MGDA(at="representation"), FAMO(), IMTLL()],
+    ids=lambda c: f"{type(c).__name__}-{c.at}",
+)
+def test_the_network_descends_the_weighted_losses_and_nothing_else(combiner):
+    """Neither GradNorm's own loss nor the learning of weights adds to the network's gradient."""
+    network, data = networks.dense(), networks.batch("dense")
+    with tf.GradientTape(persistent=True) as tape:
+        losses = plain_losses(network, data)
+    variables = [v.value for v in network.trainable_variables]
+    model = model_of(network, combiner)
+    found = change(network, lambda: steps(model, data))
+    weights = tf.constant(model.last_weights.numpy())
+    assert weights.numpy().min() >= 0
+    expected = tape.gradient(losses, variables, output_gradients=weights)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=5e-6)
+
+
+@pytest.mark.parametrize("combiner", [UncertaintyWeights, IMTLL, GradNorm, FAMO])
+def test_learned_weights_are_free_of_weight_decay(combiner):
+    """At a learning rate of zero only the decay could tell two runs apart."""
+    learned = []
+    for weight_decay in (0.0, 100.0):
+        keras.utils.set_random_seed(6)
+        model = mtk.MultiTaskModel(networks.dense(), networks.tasks(), combiner())
+        model.compile(keras.optimizers.SGD(0.0), weight_decay=weight_decay)
+        steps(model, networks.batch("dense"), 4)
+        learned.append([v.numpy() for v in model.combiner.variables])
+    for one, two in zip(*learned, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("combiner", [PCGrad(), MGDA(at="representation")], ids=lambda c: c.at)
+def test_all_tasks_see_one_dropout_mask(combiner):
+    network = networks.dense(dropout=0.5)
+    before = seeds(network)[0]
+    steps(model_of(network, combiner), networks.batch("dense"))
+    np.testing.assert_array_equal(seeds(network)[0] - before, [0, 1])
