@@ -1,3 +1,4 @@
+import inspect
 import re
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_missing_data_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="No MNIST at") as caught:
         config.bound(experiment.run)(dry_run=True)
     assert "command line, line 1: data_dir = " in config.explain(caught.value)
+
+
+@pytest.mark.parametrize("name", ["multi_digits", "multi_mnist"])
+def test_base_config_shows_every_argument_of_the_root(name):
+    text = (CONFIGS / f"{name}.gin").read_text()
+    (block,) = re.findall(r"^experiment\.run:\n((?:    .*\n)+)", text, flags=re.MULTILINE)
+    shown = set(re.findall(r"^    (\w+) = ", block, flags=re.MULTILINE))
+    # The other two are flags of the command.
+    assert shown == set(inspect.signature(experiment.run).parameters) - {"run_dir", "dry_run"}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
