@@ -53,14 +53,34 @@ class Combiner(keras.layers.Layer):
         self.task_names: tuple[str, ...] | None = None
 
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
-        """Tells the combiner whom it serves; the trainer calls it once, before `build`.
+        """Tells the combiner whom it serves.
+
+        The trainer calls it before `build`, with all variables of the network, and again whenever
+        it has found which of them are shared.
 
         Args:
             task_names: The K names, in the order of every `(K,)` vector.
             variable_paths: Path of each shared variable, in the order of `task_gradients`.
+
+        Raises:
+            ValueError: If the combiner was built for another number of tasks.
         """
         del variable_paths
+        self.check_number(len(task_names))
         self.task_names = tuple(task_names)
+
+    def check_number(self, num_tasks: int) -> None:
+        """Checks that the state is that of so many tasks, if there is a state.
+
+        Raises:
+            ValueError: If the combiner was built for another number of tasks.
+        """
+        if self.built and num_tasks != self.num_tasks:
+            raise ValueError(
+                f"This {type(self).__name__} was built for {self.num_tasks} tasks and has their "
+                "state. Make a new combiner for each model. "
+                f"Received: {num_tasks} tasks"
+            )
 
     def build(self, num_tasks: int) -> None:
         """Creates the state for `num_tasks` tasks."""
@@ -97,8 +117,12 @@ class Combiner(keras.layers.Layer):
 
         Returns:
             A `Combined`.
+
+        Raises:
+            ValueError: If the combiner was built for another number of tasks.
         """
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
+        self.check_number(int(task_losses.shape[0]))
         if not self.built:
             self.build(int(task_losses.shape[0]))
         if counts is None:

@@ -42,7 +42,8 @@ class GradVac(GramianCombiner):
 
     Raises:
         ValueError: If an argument is out of range, or if `groups="layer"` is to be used at a layer,
-            or in steps without per-task gradients.
+            in steps without per-task gradients, or for a layer that was unknown when the targets
+            were made.
 
     Reference:
         Wang et al., *Gradient Vaccine: Investigating and Improving Multi-task Optimization in
@@ -74,10 +75,19 @@ class GradVac(GramianCombiner):
         self.groups = groups
         self.seed = seed
         self.layers: tuple[str, ...] = ()
+        self.known_layers: tuple[str, ...] = ()
 
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
         super().bind(task_names, variable_paths)
-        self.layers = tuple(path.rpartition("/")[0] for path in variable_paths)
+        layers = tuple(path.rpartition("/")[0] for path in variable_paths)
+        strangers = set(layers) - set(self.known_layers)
+        if self.built and self.groups == "layer" and strangers:
+            raise ValueError(
+                f"The layers {sorted(strangers)} have no targets: `groups='layer'` was built for "
+                f"{sorted(self.known_layers)}. Call `bind` with the paths of all variables of the "
+                "network before `build`, and make a new combiner for each model."
+            )
+        self.layers = layers
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
@@ -86,7 +96,7 @@ class GradVac(GramianCombiner):
                 "`groups='layer'` needs the paths of the variables, but the combiner was built "
                 "without them. Call `bind(task_names, variable_paths)` first."
             )
-        # Bound again to fewer variables, the combiner still has the targets of all these layers.
+        # Bound again to other variables, as frozen ones thaw, the combiner has targets for these.
         self.known_layers = tuple(dict.fromkeys(self.layers))
         number = 1 if self.groups == "model" else len(self.known_layers)
         self.draws = draws.Draws(self, self.seed)
@@ -96,7 +106,7 @@ class GradVac(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        return self._group_weights(gramian[None], present)[0]
+        return self._group_weights(gramian[None], present, [0])[0]
 
     def call(
         self,
@@ -107,36 +117,38 @@ class GradVac(GramianCombiner):
     ) -> Combined:
         if self.groups == "model":
             return super().call(task_gradients, task_losses, present, counts)
-        members = [
-            [i for i, of in enumerate(self.layers) if of == layer] for layer in self.known_layers
-        ]
-        parts = [[task_gradients[index] for index in indices] for indices in members]
-        nothing = tf.zeros((self.num_tasks, self.num_tasks))
+        members: dict[str, list[tf.Tensor]] = {}
+        for layer, stacked in zip(self.layers, task_gradients, strict=True):
+            members.setdefault(layer, []).append(stacked)
         gramians, finite = self.problem(
-            tf.stack([gradients.gramian(part) if part else nothing for part in parts]), present
+            tf.stack([gradients.gramian(part) for part in members.values()]), present
         )
-        weights = tf.where(finite, self._group_weights(gramians, present), float("nan"))
-        combined = list(task_gradients)
-        for indices, part, own in zip(members, parts, tf.unstack(weights), strict=True):
-            for index, direction in zip(indices, gradients.weighted_sum(part, own), strict=True):
-                combined[index] = direction
-        used = [row for row, part in zip(tf.unstack(weights), parts, strict=True) if part]
-        return Combined(combined, tf.add_n(used) / len(used))
+        groups = [self.known_layers.index(layer) for layer in members]
+        weights = self._group_weights(gramians, present, groups)
+        weights = tf.where(finite, weights, float("nan"))
+        own = dict(zip(members, tf.unstack(weights), strict=True))
+        combined = [
+            gradients.weighted_sum([stacked], own[layer])[0]
+            for layer, stacked in zip(self.layers, task_gradients, strict=True)
+        ]
+        return Combined(combined, tf.reduce_mean(weights, 0))
 
-    def _group_weights(self, gramians: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Returns the weights `(groups, K)` for Gramians `(groups, K, K)`."""
+    def _group_weights(
+        self, gramians: tf.Tensor, present: tf.Tensor, groups: Sequence[int]
+    ) -> tf.Tensor:
+        """Returns the weights `(n, K)` for Gramians `(n, K, K)` of n of the groups."""
         gramians = tf.cast(gramians, solver_dtype())
-        targets = tf.clip_by_value(tf.cast(self.targets, gramians.dtype), -CLOSEST, CLOSEST)
+        targets = tf.gather(self.targets, groups)
+        bounded = tf.clip_by_value(tf.cast(targets, gramians.dtype), -CLOSEST, CLOSEST)
         orders = draws.orders(self.draws.next_key(), self.num_tasks)
-        rows, cosines, met = alter(gramians, orders, targets)
-        self._learn(tf.cast(cosines, tf.float32), met)
+        rows, cosines, met = alter(gramians, orders, bounded)
+        mean = (1.0 - self.beta) * targets + self.beta * tf.cast(cosines, tf.float32)
+        learned = tf.where(met, mean, targets)
+        places = [[group] for group in groups]
+        self.targets.assign(tf.tensor_scatter_nd_update(self.targets, places, learned))
         everyone = tf.cast(present, rows.dtype)
         total = tf.einsum("gij,i->gj", rows, everyone)
         return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)
-
-    def _learn(self, cosines: tf.Tensor, met: tf.Tensor) -> None:
-        mean = (1.0 - self.beta) * self.targets + self.beta * cosines
-        self.targets.assign(tf.where(met, mean, self.targets))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from mtk import combiners
+from tests.combiners.cases import BY_NAME
 
 BAD = [
     (lambda: combiners.StaticWeights([1, -1]), "none negative"),
@@ -59,3 +60,17 @@ def test_refused_when_the_tasks_are_known(combiner, message):
 def test_layers_must_be_known():
     with pytest.raises(ValueError, match="Call `bind"):
         combiners.GradVac(groups="layer")([tf.ones((2, 3))], tf.ones(2))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_one_combiner_serves_one_number_of_tasks(name):
+    combiner = BY_NAME[name].make()
+    combiner.bind(["a", "b"], ["shared/kernel"])
+    combiner.build(2)
+    message = "was built for 2 tasks.*new combiner for each model.*Received: 3 tasks"
+    with pytest.raises(ValueError, match=message):
+        combiner.bind(["a", "b", "c"], ["shared/kernel"])
+    with pytest.raises(ValueError, match=message):
+        combiner([tf.ones((3, 4))], tf.ones(3))
+    combiner.bind(["a", "b"], ["shared/kernel"])
+    assert combiner([tf.ones((2, 4))], tf.ones(2)).task_weights.shape == (2,)

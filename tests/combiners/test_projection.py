@@ -93,6 +93,43 @@ def test_gradvac_by_layer_treats_each_layer_alone():
             np.testing.assert_allclose(found[part], expected, atol=1e-4)
 
 
+LAYERS = ["one/kernel", "two/kernel", "three/kernel", "three/bias"]
+
+
+def test_gradvac_by_layer_when_layers_freeze_and_thaw():
+    """Targets wait while their layer is frozen; each part is what a run of its own would give."""
+    combiner = combiners.GradVac(0.3, groups="layer", seed=11)
+    combiner.bind("abc", LAYERS)
+    combiner.build(3)
+    targets = {"one": np.zeros((3, 3)), "two": np.zeros((3, 3))}
+    rows = {
+        layer: samples.jacobian("conflicting", 3, seed).astype(np.float64)
+        for seed, layer in enumerate(targets)
+    }
+    for step, shared in enumerate((["two"], ["two", "one"], ["one"], ["one", "two"])):
+        combiner.bind("abc", [f"{layer}/kernel" for layer in shared])
+        combined, _ = combiner([rows[layer] for layer in shared], np.ones(3))
+        for layer, found in zip(shared, combined, strict=True):
+            order = orders(11, step, 3)
+            expected, targets[layer] = gradvac(rows[layer], order, targets[layer], 0.3)
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+        known = np.stack([*targets.values(), np.zeros((3, 3))])
+        np.testing.assert_allclose(combiner.targets, known, atol=1e-5)
+
+
+def test_gradvac_by_layer_refuses_a_layer_without_targets():
+    combiner = combiners.GradVac(groups="layer")
+    combiner.bind("ab", ["two/kernel"])
+    combiner.build(2)
+    with pytest.raises(ValueError, match=r"layers \['one'\] have no targets.*for \['two'\]"):
+        combiner.bind("ab", ["one/kernel", "two/kernel"])
+    # The whole model is one vector, whatever its layers.
+    whole = combiners.GradVac()
+    whole.bind("ab", ["two/kernel"])
+    whole.build(2)
+    whole.bind("ab", ["one/kernel", "two/kernel"])
+
+
 def test_gradvac_learns_targets_without_conflict():
     """Trap: targets that are updated only where gradients conflict."""
     rows = np.array([[1.0, 0.0] * 6, [1.0, 1.0] * 6])
