@@ -29,7 +29,8 @@ class TaskBoard(StepCallback):
 
     Norms and cosines need the gradient of each task, which costs a model that does not take them
     anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
-    run, they are measured at multiples of `every` steps that are rare enough for K tasks.
+    run, they are measured at multiples of `every` steps that are rare enough for K tasks. Tasks that
+    share no variable are not measured.
 
     Args:
         log_dir: Folder of the event files.
@@ -53,14 +54,10 @@ class TaskBoard(StepCallback):
         self.measure_every = measure_every
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
-    def set_model(self, model: Any) -> None:
-        super().set_model(model)
-        chosen = self.measure_every
-        if chosen is None:
-            chosen = rare_enough(len(self.task_names), self.every)
-        model.measure_every = chosen or None
-
     def begin(self) -> None:
+        if self.task_names:
+            self._before = self.model.measure_every
+            self.model.measure_every = self._interval()
         self._measured = -1
         with self._writer("train").as_default(step=0):
             tf.summary.experimental.write_raw_pb(drawing.layout(), step=0)
@@ -78,8 +75,7 @@ class TaskBoard(StepCallback):
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         self.write("train", logs)
-        for writer in self._writers.values():
-            writer.flush()
+        self.flush()
 
     def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
         """Writes a point for each number.
@@ -96,8 +92,22 @@ class TaskBoard(StepCallback):
                     tf.summary.scalar(f"{entry.name}/{entry.task or 'mean'}", entry.value)
 
     def end(self) -> None:
+        if self.task_names:
+            self.model.measure_every = self._before  # Later fits without a board pay nothing.
+        self.flush()
+
+    def flush(self) -> None:
+        """Brings everything written to the disk."""
         for writer in self._writers.values():
             writer.flush()
+
+    def _interval(self) -> int | None:
+        """Returns the steps between two measurements, or None for none."""
+        chosen = self.measure_every
+        if chosen is None:
+            chosen = rare_enough(len(self.task_names), self.every)
+        # Tasks that share nothing have no gradients to compare.
+        return chosen if chosen and self.model.structure.shared else None
 
     def _writer(self, split: str) -> tf.summary.SummaryWriter:
         if split not in self._writers:
@@ -114,7 +124,7 @@ class TaskBoard(StepCallback):
 
     def _write_gradients(self) -> None:
         measured = int(_number(getattr(self.model, "last_measured", -1)))
-        if measured <= self._measured:
+        if measured <= self._measured or not self.model.structure.shared:
             return
         self._measured = measured
         norms, cosines = norms_and_cosines(_number(self.model.last_gramian))

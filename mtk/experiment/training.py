@@ -87,7 +87,7 @@ def _finish(
     watchers.log.write("train_final", train_logs, last)
     watchers.log.write("test", test_logs, selected)
     watchers.board.write("test", test_logs, selected)
-    watchers.board.end()
+    watchers.board.flush()
     names = model.task_names
     return {
         "status": "finished",

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from application_runs import fit
 
+import mtk
 from mtk import callbacks, combiners
 from mtk.callbacks import drawing
 from mtk.callbacks.task_board import norms_and_cosines, rare_enough
@@ -44,9 +47,17 @@ def test_board_writes_the_norms_and_cosine_of_the_jacobian(model, batches, tmp_p
     assert events["cosine/odd~large"] == [(1, pytest.approx(cosine, rel=1e-4))]
 
 
+class Interval(keras.callbacks.Callback):
+    """Reads during the training what a board has asked the model to do."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.found = self.model.measure_every
+
+
 def test_board_without_measurements(model, batches, tmp_path, read_events):
-    fit(model, batches, callbacks.TaskBoard(tmp_path, 5, measure_every=0))
-    assert model.measure_every is None
+    interval = Interval()
+    fit(model, batches, callbacks.TaskBoard(tmp_path, 5, measure_every=0), interval)
+    assert interval.found is None
     assert not [tag for tag in read_events(tmp_path / "train") if "gradient" in tag]
 
 
@@ -60,6 +71,34 @@ def test_board_does_not_change_the_training(model, batches, tmp_path):
     fit(model, batches)
     for one, other in zip(first, model.network.weights, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("before", [None, 7])
+def test_board_measures_only_in_its_own_fit(model, batches, tmp_path, before):
+    model.measure_every = before
+    interval = Interval()
+    fit(model, batches, callbacks.TaskBoard(tmp_path, 5), interval)
+    assert interval.found == 25
+    assert model.measure_every == before
+    measured = int(model.last_measured)
+    fit(model, batches, interval, epochs=3)
+    assert interval.found == before
+    assert (int(model.last_measured) == measured) == (before is None)
+
+
+def test_board_measures_nothing_where_nothing_is_shared(batches, tmp_path, read_events):
+    inputs = keras.Input((64,))
+    outputs = {name: keras.layers.Dense(2, name=name)(inputs) for name in ("odd", "large")}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tasks = [mtk.Task(name, loss) for name in outputs]
+    model = mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
+    model.compile("sgd")
+    interval = Interval()
+    fit(model, batches, callbacks.TaskBoard(tmp_path, 5, measure_every=5), interval)
+    assert interval.found is None
+    tags = set(read_events(tmp_path / "train"))
+    assert "weight/odd" in tags
+    assert not [tag for tag in tags if tag.startswith(("gradient_norm", "cosine"))]
 
 
 def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
@@ -109,15 +148,32 @@ def test_heat_map_colours():
     assert corners.tolist() == [[0, 0, 255], [255, 0, 0], [255, 255, 255], [128, 128, 128]]
 
 
-def test_many_tasks_share_one_picture(tmp_path, read_events):
-    class Many:
-        task_names = [f"t{k}" for k in range(9)]
-        last_measured, last_gramian = 4, np.eye(9)
+def measured_model(num_tasks, shared):
+    return SimpleNamespace(
+        task_names=[f"t{k}" for k in range(num_tasks)],
+        last_measured=4,
+        last_gramian=np.eye(num_tasks),
+        structure=SimpleNamespace(shared=shared),
+        measure_every=None,
+        optimizer=SimpleNamespace(iterations=0),
+    )
 
+
+def test_board_writes_no_norms_where_nothing_is_shared(tmp_path, read_events):
+    board = callbacks.TaskBoard(tmp_path)
+    board.set_model(measured_model(2, shared=[]))
+    board.on_train_begin()
+    assert board.model.measure_every is None
+    board._write_gradients()
+    board.on_train_end()
+    assert set(read_events(tmp_path / "train")) == {"custom_scalars__config__"}
+
+
+def test_many_tasks_share_one_picture(tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path, every=100)
-    board.set_model(Many())
+    board.set_model(measured_model(9, shared=["kernel"]))
+    board.begin()
     assert board.model.measure_every == 200
-    board._measured = -1
     board._write_gradients()
     board.end()
     tags = read_events(tmp_path / "train")
