@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.base import LossCombiner
-from mtk.combiners.per_task import PerTask, in_task_order
+from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 # Where a loss is at or below its bound, its distance from it counts as this.
 CLOSEST = 1e-8
@@ -50,7 +50,7 @@ class FAMO(LossCombiner):
         super().__init__(name=name)
         self.learning_rate = learning_rate
         self.decay = decay
-        self.bounds = bounds
+        self.bounds = plain("bounds", bounds)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtk.combiners import draws
 from mtk.combiners.base import Combined, Combiner
-from mtk.combiners.per_task import PerTask, in_task_order
+from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 Place = Literal["parameters", "representation"]
 
@@ -56,7 +56,7 @@ class GradDrop(Combiner):
         if at not in get_args(Place):
             raise ValueError(f"`at` is one of {get_args(Place)}. Received: {at!r}")
         super().__init__(name=name)
-        self.leak = leak
+        self.leak = plain("leak", leak)
         self.seed = seed
         self.at = at
 

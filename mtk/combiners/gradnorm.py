@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask, in_task_order
+from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 # Least weight of a task, where 1 is the mean.
 LEAST = 1e-3
@@ -60,7 +60,9 @@ class GradNorm(GramianCombiner):
         super().__init__(at=at, update_every=update_every, name=name)
         self.alpha = alpha
         self.learning_rate = learning_rate
-        self.initial_losses = initial_losses
+        self.initial_losses = None
+        if initial_losses is not None:
+            self.initial_losses = plain("initial_losses", initial_losses)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)

@@ -2,7 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 
-PerTask = float | Mapping[str, float] | Sequence[float]
+import numpy as np
+
+PerTask = float | Mapping[str, float] | Sequence[float] | np.ndarray
+
+
+def plain(what: str, values: PerTask) -> float | dict[str, float] | list[float]:
+    """Returns the same numbers as Python's own, which a config can hold.
+
+    Args:
+        what: Name of the argument, for messages.
+        values: A number, an array or other sequence of numbers, or a dict by task name.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    try:
+        if isinstance(values, Mapping):
+            return {name: float(value) for name, value in values.items()}
+        array = np.asarray(values, float)
+        if array.ndim > 1:
+            raise ValueError(f"It has {array.ndim} dimensions.")
+        return array.tolist()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{what}` is a number, a sequence with one number for each task, or a dict by task "
+            f"name. Received: {values!r}"
+        ) from error
 
 
 def in_task_order(
@@ -12,26 +38,27 @@ def in_task_order(
 
     Args:
         what: Name of the argument, for messages.
-        values: One number for all tasks, a sequence of K, or a dict by task name.
+        values: One number for all tasks, an array or other sequence of K, or a dict by task name.
         task_names: Names of the tasks, if they are known.
         num_tasks: K.
 
     Raises:
         ValueError: If the numbers do not match the tasks.
     """
-    if isinstance(values, Mapping):
+    numbers = plain(what, values)
+    if isinstance(numbers, float):
+        return [numbers] * num_tasks
+    if isinstance(numbers, dict):
         names = task_names or ()
-        if set(names) != set(values):
+        if set(names) != set(numbers):
             raise ValueError(
-                f"`{what}` is given for {sorted(values)}, but the tasks are {sorted(names)}. "
+                f"`{what}` is given for {sorted(numbers)}, but the tasks are {sorted(names)}. "
                 "Give one number to each task."
             )
-        return [float(values[name]) for name in names]
-    if not isinstance(values, Sequence):
-        return [float(values)] * num_tasks
-    if len(values) != num_tasks:
+        return [numbers[name] for name in names]
+    if len(numbers) != num_tasks:
         raise ValueError(
-            f"`{what}` has {len(values)} numbers for {num_tasks} tasks. "
+            f"`{what}` has {len(numbers)} numbers for {num_tasks} tasks. "
             "Give one number to each task, or a single one for all."
         )
-    return [float(value) for value in values]
+    return numbers

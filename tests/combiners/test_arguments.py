@@ -1,5 +1,9 @@
 """Bad arguments: refused where they are given, with what was expected."""
 
+import json
+
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -9,6 +13,12 @@ from tests.combiners.cases import BY_NAME
 BAD = [
     (lambda: combiners.StaticWeights([1, -1]), "none negative"),
     (lambda: combiners.StaticWeights([0, 0]), "not all zero"),
+    (lambda: combiners.StaticWeights([]), "not all zero"),
+    (lambda: combiners.StaticWeights(np.array([0.5, -0.5])), "none negative"),
+    (lambda: combiners.StaticWeights([[1, 2], [3, 4]]), "`weights` is a number, a sequence"),
+    (lambda: combiners.FAMO(bounds="low"), "`bounds` is a number, a sequence.*'low'"),
+    (lambda: combiners.GradDrop(leak=["much"]), "`leak` is a number, a sequence"),
+    (lambda: combiners.GradNorm(initial_losses={"a": [1, 2]}), "`initial_losses` is a number"),
     (lambda: combiners.RLW("gauss"), "one of .*normal.*'gauss'"),
     (lambda: combiners.UncertaintyWeights(learning_rate=-1), "`learning_rate` is a finite"),
     (lambda: combiners.IMTLL(float("nan")), "`learning_rate`"),
@@ -38,8 +48,8 @@ def test_refused_at_once(make, message):
 
 
 MISMATCHED = [
-    (combiners.StaticWeights([1, 1, 1]), "3 static weights were given for 2 tasks"),
-    (combiners.StaticWeights({"a": 1, "c": 1}), "Give one weight to each task"),
+    (combiners.StaticWeights([1, 1, 1]), "`weights` has 3 numbers for 2 tasks"),
+    (combiners.StaticWeights({"a": 1, "c": 1}), r"`weights` is given for \['a', 'c'\]"),
     (combiners.UncertaintyWeights(["c"]), "`regression` names .*'c'.*, but the tasks are"),
     (combiners.FAMO(bounds=[0, 0, 0]), "`bounds` has 3 numbers for 2 tasks"),
     (combiners.FAMO(bounds={"a": 0}), "`bounds` is given for"),
@@ -74,3 +84,28 @@ def test_one_combiner_serves_one_number_of_tasks(name):
         combiner([tf.ones((3, 4))], tf.ones(3))
     combiner.bind(["a", "b"], ["shared/kernel"])
     assert combiner([tf.ones((2, 4))], tf.ones(2)).task_weights.shape == (2,)
+
+
+GIVEN = [[0.25, 0.75], (0.25, 0.75), np.array([0.25, 0.75]), tf.constant([0.25, 0.75])]
+GIVEN += [{"b": np.float32(0.75), "a": 0.25}]
+TAKERS = [
+    # (maker, the numbers as the combiner has them)
+    (combiners.StaticWeights, lambda combiner: combiner.normalized),
+    (lambda leak: combiners.GradDrop(leak=leak), lambda combiner: combiner.leaks),
+    (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.lowest),
+    (
+        lambda losses: combiners.GradNorm(initial_losses=losses),
+        lambda combiner: combiner.given_losses,
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "read"), TAKERS)
+@pytest.mark.parametrize("given", GIVEN, ids=lambda given: type(given).__name__)
+def test_one_number_for_each_task_in_any_form(make, read, given):
+    """Lists, tuples, arrays, tensors and dicts: the same numbers, and a config that can be kept."""
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(make(given))))
+    restored = keras.saving.deserialize_keras_object(config)
+    restored.bind(["a", "b"], ["shared/kernel"])
+    restored.build(2)
+    assert list(read(restored)) == [0.25, 0.75]

@@ -180,7 +180,7 @@ def test_wrong_tasks(tasks, message):
     ("weights", "message"),
     [
         ([1, -1, 1], "none negative"),
-        ([1, 1], "2 static weights were given for 3 tasks"),
+        ([1, 1], "`weights` has 2 numbers for 3 tasks"),
         ({"left": 1, "right": 1, "depth": 1}, r"given for \['depth', 'left', 'right'\]"),
     ],
 )
