@@ -29,8 +29,8 @@ class TaskBoard(StepCallback):
 
     Norms and cosines need the gradient of each task, which costs a model that does not take them
     anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
-    run, they are measured at multiples of `every` steps that are rare enough for K tasks. Tasks that
-    share no variable are not measured.
+    run, they are measured at multiples of `every` steps that are rare enough for K tasks. Where
+    tasks share no variable, nothing is measured.
 
     Args:
         log_dir: Folder of the event files.

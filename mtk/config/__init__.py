@@ -16,7 +16,7 @@ from typing import Any
 import gin
 from gin import config_parser
 
-from mtk.config import check, source
+from mtk.config import check, relevance, source
 from mtk.config.source import ConfigError
 
 __all__ = ["ConfigError", "asked", "bound", "explain", "operative", "parse"]
@@ -86,23 +86,30 @@ def operative() -> str:
 
 
 def explain(error: Exception) -> str:
-    """Returns an error's message, with the lines that configured what raised it.
+    """Returns an error's message, with the lines that configured what it speaks of.
 
     Args:
-        error: An error raised inside a configured function; gin has added the name of the function
-            to its message.
+        error: An error raised inside a configured function; gin has added the names of the
+            functions to its message, the innermost first.
     """
     message, *calls = str(error).split("\n  In call to configurable ")
-    names = [re.match(r"'(.+?)'", call) for call in calls]
-    if not names or not names[0]:
-        return message
-    # The root is configured by nearly every line; only what it calls tells where to look.
+    names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
+    # The root meets the faults of everything it was given: there only what is surely meant counts.
+    innermost, needed = (names[0], 1) if len(names) > 1 else ("", relevance.SURE)
+    scores = {
+        key: relevance.score(key[2], _checker.value(binding), message)
+        for key, binding in _checker.bindings.items()
+        if names and (not innermost or key[1].rpartition(".")[2] == innermost)
+    }
+    most = max([needed, *scores.values()])
     places = [
         line.where
-        for (_, selector, _), binding in _checker.bindings.items()
-        for line in _checker.origin(binding)
-        if len(calls) > 1 and selector.rpartition(".")[2] == names[0][1]
+        for key, found in scores.items()
+        for line in _checker.origin(_checker.bindings[key])
+        if found == most
     ]
+    if innermost and not places:
+        places = [f"in {innermost}"]
     return "\n  ".join([message, *places])
 
 

@@ -122,6 +122,10 @@ class Checker:
             lines.append(bound.line)
         return lines
 
+    def value(self, bound: Bound) -> Any:
+        """Returns the value of a binding, with macros replaced by what they stand for."""
+        return self._expand(bound.value)
+
     def _names(self) -> Iterator[tuple[str, Bound]]:
         for (_, selector, name), bound in self.bindings.items():
             yield f"{selector}.{name}", bound
@@ -149,7 +153,7 @@ class Checker:
         return value
 
     def _check_type(self, bound: Bound) -> None:
-        value = self._expand(bound.value)
+        value = self.value(bound)
         hint = types.hints(bound.target).get(bound.parameter, Any)
         if hint is not Any and not types.accepts(hint, value):
             _fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")

@@ -7,9 +7,11 @@ import keras
 
 
 class Engine:
-    def __init__(self, power: float = 1.0, fuel: Literal["gas", "coal"] = "gas"):
+    def __init__(self, power: float = 1.0, fuel: Literal["gas", "coal"] = "gas", horses: int = 2):
         if power > 100:
             raise ValueError("An engine has at most 100 of power.")
+        if horses == 0:
+            raise ValueError("Nothing to ride on.")
         self.power, self.fuel = power, fuel
 
 
@@ -22,7 +24,12 @@ def drive(
     fast: bool = False,
     size: tuple[int, int] = (1, 1),
 ) -> dict:
-    return {"engine": engine(), "road": road, "stops": stops, "names": names, "fast": fast}
+    if stops is not None and stops < 0:
+        raise ValueError(f"A drive has no stops or more. Received: stops={stops}")
+    made = engine()
+    if made.fuel in names:
+        raise ValueError(f"No {made.fuel!r} on this road.")
+    return {"engine": made, "road": road, "stops": stops, "names": names, "fast": fast}
 
 
 def learn(optimizer: Callable[..., keras.optimizers.Optimizer]) -> keras.optimizers.Optimizer:

@@ -90,7 +90,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
         (["--gin.experiment.run.learning_rate='fast'"], "must be float"),
         (["--gin.sed=1"], "Did you mean 'seed'"),
         (["--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
-        (["--gin.multi_digits.MultiDigits.partners=0", "--dry_run"], "MultiDigits.partners = 0"),
+        (["--gin.multi_digits.MultiDigits.offset=-1", "--dry_run"], "MultiDigits.offset = -1"),
         (["--gin.experiment.run.batch_size=100000", "--dry_run"], "batch size"),
         ([], "--run_dir"),
     ],
