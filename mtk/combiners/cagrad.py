@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.max_min import Ball, worst_mixture
+from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale
 
@@ -21,7 +22,8 @@ class CAGrad(GramianCombiner):
     """Maximizes `min_i g_i . d` over the `d` with `|d - g_0| <= c |g_0|`, `g_0` the mean gradient.
 
     With `w` from the simplex that minimizes `g_w . g_0 + c |g_0| |g_w|`, `g_w = sum_i w_i g_i`, the
-    solution is `d = g_0 + c |g_0| g_w / |g_w|`, divided by `1 + c` for the mean scale.
+    solution is `d = g_0 + c |g_0| g_w / |g_w|`, divided by `1 + c` for the mean scale. For two
+    tasks `w` has a closed form; for more an interior-point method finds it to rounding.
 
     Where `g_w` vanishes (the gradients are Pareto stationary and the best worst improvement is
     zero) the formula is 0 / 0, and many `d` are solutions. The one nearest to `g_0` is taken: the
@@ -80,7 +82,8 @@ class CAGrad(GramianCombiner):
 
     def _direction(self, scaled: Scaled, unit_mean: tf.Tensor) -> tf.Tensor:
         """Returns the solution for a mean gradient of length one."""
-        worst = _worst_mixture(scaled, unit_mean, self.c)
+        solve = worst_mixture_of_two if self.num_tasks == 2 else _worst_mixture
+        worst = solve(scaled, unit_mean, self.c)
         length = _norm(scaled, worst)
         regular = unit_mean + self.c * tf.math.divide_no_nan(worst, length)
 
