@@ -62,6 +62,17 @@ class StepCallback(keras.callbacks.Callback):
     def task_names(self) -> list[str]:
         return list(getattr(self.model, "task_names", []))
 
+    @property
+    def nonfinite_step(self) -> int | None:
+        """The first step with a gradient or a task loss that is no finite number, or None.
+
+        Reading it waits for the last step. Models of plain Keras keep no such note.
+        """
+        if not self.task_names:
+            return None
+        noted = int(keras.ops.convert_to_numpy(self.model.nonfinite_step))
+        return None if noted < 0 else noted
+
     def passed(self, every: int) -> bool:
         """Whether a multiple of `every` lies in the steps just made."""
         return self.step // every > self.previous_step // every

@@ -1,37 +1,52 @@
-"""Ends a training whose loss is no number any more."""
+"""Ends a training that computes with what is no number any more."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from mtk.callbacks.base import StepCallback
+from mtk.callbacks.base import StepCallback, entries
+
+# Steps between two looks at the model's own note: a look waits for the step to be done.
+_LOOK_EVERY = 10
 
 
 class Divergence(StepCallback):
-    """Stops `fit` at the first step, or validation, with a loss that is infinite or NaN.
+    """Stops `fit` when a loss, a task weight or the combined gradient is infinite or NaN.
+
+    The losses are looked at after each step and each validation. They may stay finite although the
+    gradient does not: a maximum, as in pooling, hides NaN on a CPU. A `MultiTaskModel` notes
+    the step at which that happened; the note is read every 10 steps and at each evaluation.
 
     Attributes:
         found_at: The step, or None.
-        task: Name of a task whose loss it was; empty if only the mean of the losses overflowed.
+        task: Name of a task whose loss or weight it was; empty if it was the mean of the losses,
+            or a gradient, only.
     """
 
     found_at: int | None = None
     task: str = ""
 
+    def begin(self) -> None:
+        self.found_at, self.task = None, ""
+
     def stepped(self, logs: Mapping[str, Any]) -> None:
         # Logs are running means, and a running mean stays NaN: looking at one number is enough.
-        self._look(logs, prefix="")
+        if self.passed(_LOOK_EVERY) or not math.isfinite(float(logs.get("loss", 0.0))):
+            self._look(logs)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        self._look(logs, prefix="val_")
+        self._look(logs)
 
-    def _look(self, logs: Mapping[str, Any], prefix: str) -> None:
-        if self.found_at is not None or _is_finite(logs, f"{prefix}loss"):
+    def _look(self, logs: Mapping[str, Any]) -> None:
+        if self.found_at is not None:
             return
-        bad = [name for name in self.task_names if not _is_finite(logs, f"{prefix}{name}_loss")]
-        self.found_at, self.task = self.step, next(iter(bad), "")
-        self.model.stop_training = True
-
-
-def _is_finite(logs: Mapping[str, Any], key: str) -> bool:
-    return math.isfinite(float(logs.get(key, 0.0)))
+        bad = {
+            entry.task
+            for entry in entries(logs, self.task_names, "train")
+            if entry.name in ("loss", "weight") and not math.isfinite(entry.value)
+        }
+        noted = self.nonfinite_step
+        if bad or noted is not None:
+            self.found_at = self.step if noted is None else noted
+            self.task = next((name for name in self.task_names if name in bad), "")
+            self.model.stop_training = True

@@ -13,6 +13,9 @@ from mtk.callbacks.base import StepCallback
 class Selection(StepCallback):
     """Keeps the weights of the evaluation with the smallest mean validation loss.
 
+    Weights that a gradient which was no finite number has touched are never kept: a network can
+    hide NaN, and its validation loss then says nothing.
+
     Args:
         path: File for the weights, ending in `.weights.h5`.
         patience: Evaluations without a better one after which `fit` stops; None never stops it.
@@ -61,7 +64,7 @@ class Selection(StepCallback):
                 f"Selection compares {self.monitor!r}, but the logs have {sorted(logs)}. Give "
                 "`fit` the argument `validation_data`, or Selection another `monitor`."
             )
-        if float(logs[self.monitor]) < self.best:
+        if float(logs[self.monitor]) < self.best and self.nonfinite_step is None:
             self._keep(logs)
             return
         self._worse_in_a_row += 1

@@ -1,5 +1,6 @@
 """One run, from tasks to result: what a configuration configures."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ def run(
     Raises:
         ValueError: If the run folder is used already, or an argument is out of range.
     """
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(
+            "The learning rate is a positive number, or the loss does not fall. "
+            f"Received: learning_rate={learning_rate}"
+        )
     keras.utils.set_random_seed(seed)
     folder = None if dry_run else RunFolder.unused(run_dir)
     with strategy().scope():
@@ -96,7 +102,7 @@ def run(
         return {"description": rehearsal.describe(model, data, plan)}
     # What can fail should fail now, while there is nothing in the folder.
     watchers = training.watch(plan, folder, log_every, measure_every)
-    model.inspect(data.train(batch_size, plan.steps, seed))
+    model.check(data.train(batch_size, plan.steps, seed))
     folder.open(seed, config.asked(), config.operative())
     return training.train(model, data, plan, folder, watchers)
 

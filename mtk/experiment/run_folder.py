@@ -40,7 +40,7 @@ class RunFolder:
         """Returns the folder at `path`, which must be new or empty.
 
         Raises:
-            ValueError: If there is no path or something is in the folder.
+            ValueError: If there is no path, something is in the folder, or it cannot be made.
         """
         if path is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
@@ -50,6 +50,12 @@ class RunFolder:
             raise ValueError(
                 f"The run folder {str(path)!r} {state}. Nothing was changed. Name a new folder, or "
                 "remove this one first."
+            )
+        above = next(parent for parent in folder.path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise ValueError(
+                f"The run folder {str(path)!r} cannot be made: {str(above)!r} is not a folder that "
+                "can be written. Name another one."
             )
         return folder
 

@@ -133,9 +133,11 @@ def _inputs(batches: Any) -> Any:
 def summary(result: Mapping[str, Any], run_dir: str) -> str:
     """Returns the end of a run in words."""
     if result["status"] == "diverged":
-        task = f" of task {result['task']!r}" if result["task"] else ""
+        what = (
+            f"the loss or weight of task {result['task']!r}" if result["task"] else "the gradient"
+        )
         return (
-            f"Diverged: the loss{task} is no number at step {result['steps']}. Record: {run_dir}\n"
+            f"Diverged: {what} is no number at step {result['steps']}. Record: {run_dir}\n"
             "Lower the learning rate, or clip the gradient (clip_norm)."
         )
     lines = [

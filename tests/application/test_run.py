@@ -154,7 +154,7 @@ def test_divergence_after_a_good_evaluation_keeps_the_selection(tiny, tmp_path):
 
 
 def test_early_stopping(tiny, tmp_path):
-    result = start(tiny, tmp_path / "run", learning_rate=0.0, patience=2, steps=40)
+    result = start(tiny, tmp_path / "run", learning_rate=1e-30, patience=2, steps=40)
     assert (result["steps"], result["selected_step"]) == (12, 4)
 
 

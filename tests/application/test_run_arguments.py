@@ -5,6 +5,7 @@ from application_runs import start
 from sklearn.datasets import load_digits
 
 import mtk
+from mtk import combiners
 from mtk.workloads import Workload
 
 
@@ -24,6 +25,26 @@ def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("below", ["run", "deep/run"])
+def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
+    (tmp_path / "notes.txt").write_text("precious")
+    with pytest.raises(ValueError, match=r"cannot be made: '.*notes\.txt' is not a folder"):
+        start(tiny, tmp_path / "notes.txt" / below)
+
+
+def test_run_folder_is_made_with_those_above_it(tiny, tmp_path):
+    start(tiny, tmp_path / "deep" / "run", steps=1)
+    assert (tmp_path / "deep" / "run" / "result.json").is_file()
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_corrected_command_works_after_a_refused_one(tiny, tmp_path, static):
+    combiner = combiners.StaticWeights if static else combiners.PCGrad
+    with pytest.raises(ValueError, match="share"):
+        start(tiny, tmp_path / "run", combiner=combiner, gradients="share", measure_every=1)
+    start(tiny, tmp_path / "run", combiner=combiner, measure_every=1, steps=1)
+
+
 def test_run_without_folder_is_refused(tiny):
     with pytest.raises(ValueError, match="--run_dir"):
         start(tiny, None)
@@ -41,6 +62,20 @@ def test_run_without_folder_is_refused(tiny):
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"batch_size": 10_000}, "batch size"),
         ({"gradients": "fast"}, "'fast'"),
+        ({"gradients": "share"}, "share"),
+        ({"combiner": lambda: combiners.PCGrad(at="nolayer")}, "'nolayer'"),
+        ({"combiner": lambda: combiners.NashMTL(at="nolayer")}, "'nolayer'"),
+        (
+            {
+                "combiner": lambda: combiners.MGDA(at="representation"),
+                "representation": "nolayer",
+            },
+            "'nolayer'",
+        ),
+        ({"combiner": lambda: combiners.StaticWeights({"left": 1, "up": 1})}, "'up'"),
+        ({"learning_rate": -0.1}, r"learning_rate=-0\.1"),
+        ({"learning_rate": 0.0}, "positive"),
+        ({"learning_rate": float("nan")}, "positive"),
     ],
 )
 def test_arguments_are_checked(tiny, tmp_path, arguments, message):
