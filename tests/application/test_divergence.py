@@ -1,0 +1,103 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk import callbacks
+
+_MARK = 99.0  # In a pixel it makes a batch one with a NaN gradient.
+
+
+class Hiding(keras.layers.Dense):
+    """Gives NaN as gradient of marked batches, and hides NaN going forward, as max-pooling does."""
+
+    def call(self, x):
+        @tf.custom_gradient
+        def through(y):
+            marked = tf.reduce_max(x) >= _MARK
+            return tf.identity(y), lambda upstream: tf.where(marked, math.nan, upstream)
+
+        outputs = through(super().call(x))
+        return tf.where(outputs > 0, outputs, 0.0)
+
+
+@pytest.fixture(params=[1, 5], ids=["step by step", "five steps at once"])
+def hiding(request):
+    """A compiled model for `batches` that hides what becomes of its shared weights."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64,))
+    shared = Hiding(8)(inputs)
+    outputs = {name: keras.layers.Dense(2)(shared) for name in ("odd", "large")}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = mtk.MultiTaskModel(
+        keras.Model(inputs, outputs), [mtk.Task(name, loss) for name in outputs]
+    )
+    model.compile(keras.optimizers.SGD(0.1), steps_per_execution=request.param)
+    return model
+
+
+def marked(batches, step):
+    """Marks the batch of a step, counted from 1."""
+    return batches.enumerate(1).map(
+        lambda i, data: (tf.where(i == step, data[0] + _MARK, data[0]), data[1])
+    )
+
+
+@pytest.mark.parametrize("step", [1, 4, 13, 20])
+def test_hidden_nan_is_found(hiding, batches, step):
+    divergence = callbacks.Divergence()
+    train = marked(batches.repeat(4), step)
+    history = hiding.fit(
+        train, validation_data=batches, steps_per_epoch=10, callbacks=[divergence], epochs=4
+    )
+    assert np.isfinite(history.history["val_loss"]).all()  # Nothing shows in the losses.
+    assert np.isfinite(history.history["loss"]).all()
+    assert np.isnan(hiding.network.layers[1].kernel.numpy()).any()
+    assert (divergence.found_at, divergence.task) == (step, "")
+    assert int(hiding.optimizer.iterations) == math.ceil(step / 10) * 10
+
+
+def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path):
+    class Finite(keras.callbacks.Callback):
+        found = {}
+
+        def on_epoch_end(self, epoch, logs=None):
+            weights = [v.numpy() for v in self.model.network.weights]
+            self.found[epoch] = all(np.isfinite(w).all() for w in weights)
+
+    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    finite = Finite()
+    # Without Divergence, so that the training goes on.
+    hiding.fit(
+        marked(batches.repeat(4), 15),
+        validation_data=batches,
+        steps_per_epoch=10,
+        epochs=4,
+        callbacks=[selection, finite],
+    )
+    assert list(finite.found.values()) == [True, False, False, False]
+    assert selection.selected_step == 10
+    assert all(np.isfinite(v.numpy()).all() for v in hiding.network.weights)
+
+
+def test_weight_that_is_no_number_names_its_task(model, batches):
+    divergence = callbacks.Divergence()
+    divergence.set_model(model)
+    divergence.on_train_begin()
+    divergence.step = 10
+    divergence.evaluated({"loss": 1.0, "odd_weight": 0.5, "large_weight": math.nan})
+    assert (divergence.found_at, divergence.task) == (10, "large")
+
+
+def test_divergence_serves_a_model_of_plain_keras(batches):
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    divergence = callbacks.Divergence()
+    broken = batches.enumerate(1).map(
+        lambda i, data: (data[0], tf.fill((20, 2), tf.where(i == 4, math.inf, 0.0)))
+    )
+    model.fit(broken, callbacks=[divergence], verbose=0)
+    assert (divergence.found_at, divergence.task) == (4, "")
