@@ -48,7 +48,8 @@ class Task:
         missing: Label value that says "no label here"; may be `float("nan")`.
 
     Raises:
-        ValueError: If the name is empty or contains `/`, or the loss or a metric is unknown.
+        ValueError: If the name is empty, contains `/` or starts with `val_`, or the loss or a
+            metric is unknown.
 
     Example:
     >>> task = Task("left", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -59,8 +60,11 @@ class Task:
     def __init__(
         self, name: str, loss: Loss, metrics: Sequence[Metric] = (), missing: float | None = None
     ):
-        if not name or "/" in name:
-            raise ValueError(f"A task's name is a non-empty string without '/'. Received: {name!r}")
+        if not name or "/" in name or name.startswith("val_"):
+            raise ValueError(
+                "A task's name is a non-empty string without '/' that does not start with 'val_', "
+                f"Keras' mark of validation. Received: {name!r}"
+            )
         if isinstance(metrics, str):
             raise ValueError(f"`metrics` of task '{name}' is a list. Received: {metrics!r}")
         self.name = name
@@ -102,8 +106,7 @@ class Task:
         if labelled is not None:
             # The loss of a missing label may be NaN, and NaN times zero is NaN: mend the label.
             y_true = tf.where(_match(labelled, y_true) > 0, y_true, tf.zeros_like(y_true))
-        loss = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        values = tf.cast(loss(y_true, _in_full_precision(y_pred)), tf.float32)
+        values = self._values(y_true, y_pred)
         if values.shape.rank == 0:
             raise ValueError(
                 f"The loss of task '{self.name}' returned a single number. Return one value per "
@@ -114,12 +117,22 @@ class Task:
         weights = tf.broadcast_to(_match(labelled, values), tf.shape(values))
         return Elements(values, tf.cast(weights, tf.float32), y_true)
 
+    def _values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Calls the loss as Keras does: on floats, and for functions on equal ranks."""
+        y_pred = _in_full_precision(y_pred)
+        y_true = y_true if y_true.dtype.is_floating else tf.cast(y_true, tf.float32)
+        if isinstance(self.loss, keras.losses.Loss):
+            return tf.cast(self.loss.call(y_true, y_pred), tf.float32)
+        return tf.cast(self.loss(*_same_rank(y_true, y_pred)), tf.float32)
+
     def _labelled(self, y_true: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor | None:
         """Returns weights of y's leading shape, or None if every label counts."""
         weights = None if mask is None else tf.cast(mask, tf.float32)
         if self.missing is None:
             return weights
         if math.isnan(self.missing):
+            if not y_true.dtype.is_floating:
+                return weights
             found = tf.cast(~tf.math.is_nan(y_true), tf.float32)
         else:
             found = tf.cast(tf.not_equal(y_true, tf.cast(self.missing, y_true.dtype)), tf.float32)
@@ -171,6 +184,15 @@ def _match(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     while mask.shape.rank < target.shape.rank:
         mask = mask[..., None]
     return mask
+
+
+def _same_rank(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Adds or drops a last axis of size one, so that `(B,)` and `(B, 1)` do not broadcast."""
+    if y_true.shape.rank == y_pred.shape.rank - 1 and y_pred.shape[-1] == 1:
+        return y_true[..., None], y_pred
+    if y_pred.shape.rank == y_true.shape.rank - 1 and y_true.shape[-1] == 1:
+        return y_true, y_pred[..., None]
+    return y_true, y_pred
 
 
 def _in_full_precision(y_pred: tf.Tensor) -> tf.Tensor:

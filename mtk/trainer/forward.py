@@ -123,7 +123,7 @@ def run(
         known: dict[tuple[Any, ...], Elements] = {}
         for label in share.labels:
             task = tasks[label.task]
-            y_pred = _prediction(predictions, task, tasks)
+            y_pred = _prediction(predictions, task, tasks, share)
             elements = _elements(task, label, y_pred, known)
             sums[label.task] = tf.reduce_sum(
                 tf.where(elements.weights > 0, elements.values * elements.weights, 0.0)
@@ -142,7 +142,7 @@ def _elements(
     """Computes a loss that several tasks of a mixed batch share once, then picks a task's part."""
     key = (id(task.loss), task.missing, id(label.y_true), id(y_pred), id(label.mask))
     if key not in known:
-        known[key] = task.elements(label.y_true, y_pred, label.mask)
+        known[key] = _masked(task.elements(label.y_true, y_pred, label.mask), y_pred)
     if label.member is None:
         return known[key]
     values = known[key].values
@@ -150,15 +150,27 @@ def _elements(
     return known[key]._replace(weights=known[key].weights * member)
 
 
-def _prediction(predictions: Any, task: Task, tasks: Sequence[Task]) -> tf.Tensor:
-    if tf.is_tensor(predictions):
+def _masked(elements: Elements, y_pred: tf.Tensor) -> Elements:
+    """Leaves out what a Keras layer has masked, such as padding."""
+    mask = getattr(y_pred, "_keras_mask", None)
+    if mask is None or mask.shape.rank > elements.weights.shape.rank:
+        return elements
+    missing_axes = elements.weights.shape.rank - mask.shape.rank
+    mask = tf.reshape(mask, tf.concat([tf.shape(mask), [1] * missing_axes], 0))
+    return elements._replace(weights=elements.weights * tf.cast(mask, tf.float32))
+
+
+def _prediction(predictions: Any, task: Task, tasks: Sequence[Task], share: Share) -> tf.Tensor:
+    one_for_all = len(share.labels) == 1 or share.labels[0].member is not None
+    if tf.is_tensor(predictions) and one_for_all:
         return predictions
     if isinstance(predictions, dict) and task.name in predictions:
         return predictions[task.name]
     found = list(predictions) if isinstance(predictions, dict) else type(predictions).__name__
     raise ValueError(
         f"The network's outputs do not match the tasks. Its output must be a dict with the keys "
-        f"{[t.name for t in tasks]}, or one tensor for all tasks. Received: {found}"
+        f"{[t.name for t in tasks]}; only where each example belongs to one task it may be one "
+        f"tensor. Received: {found}"
     )
 
 

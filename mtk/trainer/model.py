@@ -1,6 +1,5 @@
 """The Keras model that trains several tasks at once."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,7 +71,11 @@ class MultiTaskModel(keras.Model):
         self.network = network
         self.tasks = check_tasks(tasks)
         self.task_names = [task.name for task in self.tasks]
-        self.combiner = combiner if combiner is not None else StaticWeights()
+        self.combiner = StaticWeights() if combiner is None else combiner
+        if not isinstance(self.combiner, Combiner):
+            raise ValueError(
+                f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
+            )
         self.gradients = gradients
         # By name: Keras would take layers in an attribute for sublayers.
         self.shared_by_user = structures.names(shared)
@@ -86,6 +89,7 @@ class MultiTaskModel(keras.Model):
         self.last_weights = self._state("last_weights", (number,))
         self.last_gramian = self._state("last_gramian", (number, number))
         self.last_measured = self._state("last_measured", (), -1, "int64")
+        self.nonfinite_step = self._state("nonfinite_step", (), -1, "int64")
         self._structure: structures.Structure | None = None
         self._spec: Any = None
         if network.built:
@@ -106,7 +110,8 @@ class MultiTaskModel(keras.Model):
 
     def _build_combiner(self) -> None:
         """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
-        self.combiner.bind(self.task_names, [v.path for v in self.network.trainable_variables])
+        # State that goes by layers is sized by all of them, whatever is trained later.
+        self.combiner.bind(self.task_names, [v.path for v in self.network.variables])
         if not self.combiner.built:
             self.combiner.build(len(self.tasks))
         self.built = True
@@ -212,15 +217,25 @@ class MultiTaskModel(keras.Model):
         return self.structure
 
     def _find_structure(self) -> structures.Structure:
-        found = structures.trace(self.network, self.tasks, self._spec)
+        found = structures.trace(self.network, self.tasks, self._spec, self.representation)
         found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
-        if found.unreached:
-            paths = [v.path for v in found.unreached]
-            warnings.warn(
-                f"No task reaches these variables, they stay as is: {paths}", stacklevel=3
-            )
         return found
+
+    def check(self, data: Any) -> None:
+        """Raises what the first step on such batches would raise, before anything is trained.
+
+        Args:
+            data: A batch, or a dataset of batches.
+
+        Raises:
+            ValueError: If batches, outputs, or the place or way of gradients do not fit.
+        """
+        found = self.inspect(data)
+        choose(self.gradients, len(self.tasks), found.shared_input)
+        steps.watched(self, found.shared_input)
+        if self.combiner.at not in ("parameters", "representation") and len(self.tasks) > 1:
+            found.layer_variables(self.combiner.at)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Learns the form of the batches and builds what is not built; Keras calls it."""
@@ -255,12 +270,18 @@ class MultiTaskModel(keras.Model):
         return {metric.name: metric.result() for metric in self.task_metrics.of_evaluation()}
 
     def predict_step(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and any(isinstance(part, tuple) for part in data.values()):
+            raise ValueError(
+                "`predict` reads inputs alone. Received a share for each task, {task: (x, y)}: "
+                "pass the x of one task."
+            )
         return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
 
     def _is_measured(self, step: int) -> bool:
         """Whether the gradient of each task is taken at a step, counted from zero."""
         if self.combiner.reads == "losses":
-            return self.measure_every is not None and (step + 1) % self.measure_every == 0
+            due = self.measure_every is not None and (step + 1) % self.measure_every == 0
+            return due and bool(self.structure.shared)
         return step % self.combiner.update_every == 0
 
     def make_train_function(self, force: bool = False) -> None:

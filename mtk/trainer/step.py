@@ -1,5 +1,6 @@
 """One training step, as a replica takes it."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,6 @@ import tensorflow as tf
 
 from mtk.gradients import choose
 from mtk.trainer import batches, forward
-from mtk.trainer import structure as structures
 from mtk.trainer.recording import recorded
 from mtk.trainer.update import Gradient, Recorded, Update, all_reduce
 
@@ -37,6 +37,7 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
         again = forward.run(model.network, model.tasks, shares, state)
         after = all_reduce(tf.math.divide_no_nan(tf.stack(again.sums), recorded.counts))
         model.combiner.after_step(recorded.task_losses, after, recorded.counts > 0)
+    _watch_finiteness(model, recorded, outcome.gradients)
     model.last_weights.assign(outcome.task_weights)
     if outcome.gramian is not None:
         model.last_gramian.assign(outcome.gramian)
@@ -51,8 +52,8 @@ def _record(
     """Runs forward under a tape and brings each task loss to the scale of the global batch."""
     replicas = tf.distribute.get_replica_context().num_replicas_in_sync
     scale = _loss_scale(model)
-    watched = _watched(model, shares)
-    layers = list({id(layer): layer for layer, _ in watched}.values())
+    places = watched(model, batches.is_shared_input(shares))
+    layers = list({id(layer): layer for layer, _ in places}.values())
     with tf.GradientTape(persistent=True) as tape:
         with recorded(layers) as calls:
             passed = forward.run(model.network, model.tasks, shares, state)
@@ -69,7 +70,7 @@ def _record(
         stacked = tf.stack(parts)
     task_losses = all_reduce(tf.math.divide_no_nan(tf.stack(passed.sums), counts))
     outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
-    features = [outputs[id(layer), number] for layer, number in watched]
+    features = [outputs[id(layer), number] for layer, number in places]
     return Recorded(tape, parts, stacked, penalty, scale, task_losses, counts, features), passed
 
 
@@ -84,17 +85,15 @@ def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
     )
 
 
-def _watched(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[tuple[Any, int]]:
+def watched(model: "MultiTaskModel", shared_input: bool) -> list[tuple[Any, int]]:
     """Returns the layers, and which of their calls, whose outputs the combiner asks for."""
     if model.combiner.at != "representation" or len(model.tasks) == 1:
         return []
-    if not batches.is_shared_input(shares):
+    if not shared_input:
         raise ValueError(
             "`at='representation'` needs tasks that share their input; here each task has its "
             "own. Use `at='parameters'`."
         )
-    if model.representation is not None:
-        return [(structures.layer_named(model.network, model.representation), 0)]
     if not model.structure.representation:
         raise ValueError(
             "The features that the heads read are not the output of any layer. Make them one, "
@@ -115,6 +114,14 @@ def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Ten
     """Adds L2, clips, and hands the optimizer this replica's share of the sum it will take."""
     variables = model.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    if not pairs:
+        raise ValueError(
+            "No task's loss has a gradient by any trainable variable of the network. Is something "
+            "trainable, and was the network built before its layers ran inside a `tf.function`?"
+        )
+    if len(pairs) < len(variables):
+        paths = [v.path for g, v in zip(gradients, variables, strict=True) if g is None]
+        warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
     found = [gradient for gradient, _ in pairs]
     if model.weight_decay:
         found = [
@@ -128,6 +135,24 @@ def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Ten
         factor = (1.0 if scale is None else scale) / replicas
         found = [_scaled(gradient, factor) for gradient in found]
     model.optimizer.apply(found, [variable for _, variable in pairs])
+
+
+def _watch_finiteness(
+    model: "MultiTaskModel", recorded: Recorded, gradients: Sequence[Gradient]
+) -> None:
+    """Notes the first step at which a loss or the gradient was not finite.
+
+    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
+    """
+    sums = [recorded.task_losses]
+    if recorded.scale is None:
+        # With loss scaling the optimizer skips such steps by itself.
+        values = [getattr(g, "values", g) for g in gradients if g is not None]
+        sums += [tf.reduce_sum(value)[None] for value in values]
+    finite = tf.reduce_all(tf.math.is_finite(tf.concat(sums, 0)))
+    steps = tf.cast(model.optimizer.iterations, tf.int64)
+    known = tf.convert_to_tensor(model.nonfinite_step.value)
+    model.nonfinite_step.assign(tf.where(finite | (known >= 0), known, steps))
 
 
 def _scaled(

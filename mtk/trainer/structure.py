@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -28,6 +28,8 @@ class Structure:
         common: Those of `shared` that every task reaches.
         representation: Layers (and which of their calls) whose outputs the heads read; empty if
             they were not found.
+        around: Those of `shared` that reach a loss past the representation.
+        shared_input: Whether one forward pass serves all tasks.
     """
 
     shared: list[keras.Variable]
@@ -36,6 +38,24 @@ class Structure:
     unreached: list[keras.Variable]
     common: list[keras.Variable]
     representation: list[tuple[keras.Layer, int]]
+    around: list[keras.Variable]
+    shared_input: bool = True
+
+    def layer_variables(self, at: str) -> list[keras.Variable]:
+        """Returns the shared variables of `"last_layer"` or of a layer by name.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if at == "last_layer":
+            return self.last_layer()
+        found = [v for v in self.shared if at in v.path.split("/")[:-1]]
+        if not found:
+            raise ValueError(
+                f"No shared variable belongs to a layer named '{at}'. Shared: "
+                f"{[v.path for v in self.shared]}"
+            )
+        return found
 
     def last_layer(self) -> list[keras.Variable]:
         """Returns the variables of the last layer with a kernel that every task reaches."""
@@ -49,24 +69,31 @@ class Structure:
         return [v for v in self.common if _owner(v) == owner]
 
 
-def trace(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Structure:
+def trace(
+    network: keras.Model, tasks: Sequence[Task], spec: Any, representation: str | None = None
+) -> Structure:
     """Finds the structure of a network in the graph of one forward pass.
 
     Args:
         network: A built network.
         tasks: The K tasks.
         spec: The form of a batch: `tf.TypeSpec`s in the place of tensors.
+        representation: Name of the layer whose output the heads read, or None to look for it.
     """
+    passes: list[batches.Share] = []
 
     def losses_of(data: Any) -> list[tf.Tensor]:
         shares = batches.parse(data, [task.name for task in tasks])
+        passes.extend(shares)
         return forward.run(network, tasks, shares, forward.State(network)).sums
 
     function = tf.function(losses_of, autograph=False)
     with tf.init_scope(), recorded(all_layers(network)) as calls:
         graph = function.get_concrete_function(spec).graph
     names = [task.name for task in tasks]
-    return find(network.trainable_variables, names, graph, graph.structured_outputs, calls)
+    places = None if representation is None else [(layer_named(network, representation), 0)]
+    found = find(network.trainable_variables, names, graph, graph.structured_outputs, calls, places)
+    return dataclasses.replace(found, shared_input=batches.is_shared_input(passes))
 
 
 def find(
@@ -75,6 +102,7 @@ def find(
     graph: tf.Graph,
     losses: Sequence[tf.Tensor],
     calls: Sequence[Call],
+    places: list[tuple[keras.Layer, int]] | None = None,
 ) -> Structure:
     """Reads the structure off the graph of one forward pass.
 
@@ -88,6 +116,8 @@ def find(
         graph: A function graph that holds a forward pass.
         losses: The K task losses in it.
         calls: The layers' calls in it, to tell where the trunk ends.
+        places: Layers, and which of their calls, that put out the representation; None looks for
+            them.
     """
     sources = _reached_variables(graph, variables)
     reached = [sources.get(loss.op.name, 0) for loss in losses]
@@ -100,7 +130,14 @@ def find(
             heads[task_names[ks[0]]].append(variable)
     common = [v for v, ks in zip(variables, by, strict=True) if len(ks) == len(task_names)]
     unreached = [v for v, ks in zip(variables, by, strict=True) if not ks]
-    return Structure(shared, heads, [], unreached, common, _frontier(graph, losses, sources, calls))
+    if places is None:
+        places = _frontier(graph, losses, sources, calls)
+    chosen = [(id(layer), number) for layer, number in places]
+    ends = {c.outputs[0].op.name for c in calls if (id(c.layer), c.number) in chosen}
+    past = _reached_variables(graph, variables, ends)
+    masks = [past.get(loss.op.name, 0) for loss in losses]
+    around = [v for i, v in enumerate(variables) if is_shared[i] and any(m >> i & 1 for m in masks)]
+    return Structure(shared, heads, [], unreached, common, places, around)
 
 
 def override(
@@ -202,8 +239,13 @@ def _carries_gradient(tensor: tf.Tensor) -> bool:
     return dtype.is_floating or dtype.is_complex or dtype in (tf.resource, tf.variant)
 
 
-def _reached_variables(graph: tf.Graph, variables: Sequence[keras.Variable]) -> dict[str, int]:
-    """Returns for each operation the set of variables before it, as the bits of an integer."""
+def _reached_variables(
+    graph: tf.Graph, variables: Sequence[keras.Variable], walls: Collection[str] = ()
+) -> dict[str, int]:
+    """Returns for each operation the set of variables before it, as the bits of an integer.
+
+    Nothing passes the operations named in `walls`.
+    """
     handles = {id(v.value.handle): i for i, v in enumerate(variables)}
     masks = {
         inner.op.name: 1 << handles[id(outer)]
@@ -212,7 +254,7 @@ def _reached_variables(graph: tf.Graph, variables: Sequence[keras.Variable]) -> 
     }
     # A function graph lists its operations in the order in which they were made.
     for op in graph.get_operations():
-        if op.name in masks or op.type in _BARRIERS:
+        if op.name in masks or op.name in walls or op.type in _BARRIERS:
             continue
         mask = 0
         for tensor in op.inputs:

@@ -39,6 +39,9 @@ class TaskMetrics:
 
     Args:
         tasks: The K tasks.
+
+    Raises:
+        ValueError: If two metrics have the same name, or one cannot be copied.
     """
 
     def __init__(self, tasks: Sequence[Task]):
@@ -46,6 +49,12 @@ class TaskMetrics:
         self.by_task = [[_copy(metric, task.name) for metric in task.metrics] for task in tasks]
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses)
+        names = [metric.name for metric in self.of_training()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"Two metrics would be logged under one name: {twice}. Rename a task or a metric."
+            )
 
     def of_evaluation(self) -> list[keras.metrics.Metric]:
         """Returns the metrics that training and evaluation have in common."""

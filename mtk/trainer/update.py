@@ -111,6 +111,12 @@ class Update:
                 the losses, or are the ones of the last measured step.
         """
         combiner = self.combiner
+        if combiner.reads != "losses" and not self.structure().shared:
+            raise ValueError(
+                f"{type(combiner).__name__} combines the gradients of shared variables, but no "
+                "trainable variable is reached by two tasks. Unfreeze some, name `shared=`, build "
+                "the network before the model, or use StaticWeights."
+            )
         if combiner.at != "parameters" and len(self.task_names) > 1:
             if isinstance(combiner, GramianCombiner):
                 return self._from_elsewhere(step, measured)
@@ -196,7 +202,9 @@ class Update:
         present = step.counts > 0
         if not measured:
             return self._from_weights(step, self.combiner.kept_weights(present), None)
-        sources = step.features or [v.value for v in self._layer_variables()]
+        sources = step.features or [
+            v.value for v in self.structure().layer_variables(self.combiner.at)
+        ]
         task_gradients, _ = self._per_task(step, sources, None)
         if step.features:
             # Examples are split over the replicas: inner products over all of them add up.
@@ -205,18 +213,6 @@ class Update:
             gramian = gradients.gramian(all_reduce(task_gradients))
         weights = self.combiner.new_weights(gramian, step.task_losses, present)
         return self._from_weights(step, weights, gramian)
-
-    def _layer_variables(self) -> list[keras.Variable]:
-        structure = self.structure()
-        if self.combiner.at == "last_layer":
-            return structure.last_layer()
-        found = [v for v in structure.shared if self.combiner.at in v.path.split("/")[:-1]]
-        if not found:
-            raise ValueError(
-                f"No shared variable belongs to a layer named '{self.combiner.at}'. Shared: "
-                f"{[v.path for v in structure.shared]}"
-            )
-        return found
 
     def _from_features(self, step: Recorded) -> Step:
         """The combiner merges the gradients of the features; one pass goes on through the trunk."""
@@ -233,12 +229,22 @@ class Update:
             output_gradients=step.scaled(combined.gradients),
         )
         local = dict(zip(map(id, structure.shared), step.unscaled(trunk), strict=True))
+        self._check_sides(structure, local)
         local.update(self._weighted_heads(structure, head_gradients, heads))
+        behind = [v for v in structure.shared if local[id(v)] is None] + structure.unowned
+        local.update(self._backward(step._replace(penalty=None), heads, behind))
         self._add_penalty(step, local)
-        behind = [v for v in structure.shared if local.get(id(v)) is None] + structure.unowned
-        local.update(self._backward(step, heads, behind))
         gramian = all_reduce(gradients.gramian(feature_gradients))
         return Step(self._reduced(local), combined.task_weights, gramian)
+
+    @staticmethod
+    def _check_sides(structure: Structure, through: dict[int, Gradient]) -> None:
+        both = [v.path for v in structure.around if through.get(id(v)) is not None]
+        if both:
+            raise ValueError(
+                f"These variables act both before and behind the representation: {both}. Combine "
+                "at='parameters', or name a representation that separates trunk and heads."
+            )
 
     def _add_penalty(self, step: Recorded, local: dict[int, Gradient]) -> None:
         if step.penalty is None:
