@@ -101,7 +101,7 @@ class Task:
             mask: One (or a weight) where there is a label, zero where there is none: `(B,)`, or
                 one value per element. All labelled, by default.
         """
-        y_true = tf.convert_to_tensor(y_true)
+        y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         labelled = self._labelled(y_true, mask)
         if labelled is not None:
             # The loss of a missing label may be NaN, and NaN times zero is NaN: mend the label.

@@ -87,6 +87,7 @@ def test_binary_accuracy_of_logits_splits_at_zero():
     [
         (("", "mse"), "non-empty string without '/'"),
         (("a/b", "mse"), "non-empty string without '/'"),
+        (("val_a", "mse"), "does not start with 'val_'"),
         (("a", "no_such_loss"), "Unknown loss of task 'a'"),
         (("a", None), "loss of task 'a' is missing"),
         (("a", "mse", ["no_such_metric"]), "Unknown metric of task 'a'"),
@@ -97,6 +98,55 @@ def test_binary_accuracy_of_logits_splits_at_zero():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Task(*arguments)
+
+
+FUNCTIONS = [
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_squared_logarithmic_error",
+    "huber",
+    "log_cosh",
+    "hinge",
+    "squared_hinge",
+    "poisson",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    lambda y_true, y_pred: tf.reduce_mean(tf.square(y_true - y_pred), -1),
+]
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize("loss", FUNCTIONS, ids=str)
+def test_losses_are_those_of_keras(loss, dtype, rank):
+    """Keras aligns (B,) labels with (B, 1) predictions and computes on floats."""
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 2, (9,) if rank == 1 else (9, 1)).astype(dtype)
+    y_pred = rng.uniform(0.1, 0.9, (9, 1)).astype("float32")
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model.compile(loss=loss)
+    expected = model.evaluate(y_pred, y_true, verbose=0)
+    assert mean(Task("a", loss).elements(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", ["categorical_crossentropy", "categorical_hinge", "kl_divergence", "cosine_similarity"]
+)
+def test_losses_of_vectors_are_those_of_keras(loss):
+    rng = np.random.default_rng(1)
+    y_true, y_pred = (rng.dirichlet(np.ones(4), 9).astype("float32") for _ in range(2))
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model.compile(loss=loss)
+    expected = model.evaluate(y_pred, y_true, verbose=0)
+    assert mean(Task("a", loss).elements(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_integers_have_no_nan_to_be_missing():
+    task = Task("a", "sparse_categorical_crossentropy", missing=float("nan"))
+    elements = task.elements(np.array([0, 1]), tf.constant([[0.5, 0.5], [0.5, 0.5]]))
+    assert elements.weights.numpy().tolist() == [1, 1]
 
 
 def test_a_loss_that_is_already_reduced_is_refused():

@@ -315,6 +315,16 @@ class MultiTaskModel(keras.Model):
     def _loop(self, metrics: list[keras.metrics.Metric]) -> Loop:
         return Loop(self.distribute_strategy, metrics, self.jit_compile, self.run_eagerly)
 
+    def export(
+        self,
+        filepath: str,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+    ) -> None:
+        """Exports the network for inference, as Keras exports a model."""
+        self.network.export(filepath, format, verbose, input_signature)
+
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {

@@ -87,6 +87,12 @@ def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
 
 def watched(model: "MultiTaskModel", shared_input: bool) -> list[tuple[Any, int]]:
     """Returns the layers, and which of their calls, whose outputs the combiner asks for."""
+    if model.combiner.reads != "losses" and not model.structure.shared:
+        raise ValueError(
+            f"{type(model.combiner).__name__} combines the gradients of shared variables, but no "
+            "trainable variable is reached by two tasks. Unfreeze some, name `shared=`, build the "
+            "network before the model, or use StaticWeights."
+        )
     if model.combiner.at != "representation" or len(model.tasks) == 1:
         return []
     if not shared_input:

@@ -111,12 +111,6 @@ class Update:
                 the losses, or are the ones of the last measured step.
         """
         combiner = self.combiner
-        if combiner.reads != "losses" and not self.structure().shared:
-            raise ValueError(
-                f"{type(combiner).__name__} combines the gradients of shared variables, but no "
-                "trainable variable is reached by two tasks. Unfreeze some, name `shared=`, build "
-                "the network before the model, or use StaticWeights."
-            )
         if combiner.at != "parameters" and len(self.task_names) > 1:
             if isinstance(combiner, GramianCombiner):
                 return self._from_elsewhere(step, measured)

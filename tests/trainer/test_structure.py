@@ -34,10 +34,14 @@ def test_finds_shared_and_heads(kind, shared):
     assert {name: paths(vs) for name, vs in found.heads.items()} == {n: {n} for n in networks.TASKS}
 
 
-def test_reports_what_no_task_reaches():
+@pytest.mark.parametrize("combiner", [mtk.combiners.StaticWeights, mtk.combiners.PCGrad])
+def test_reports_what_no_task_reaches(combiner):
+    data = networks.batch("subclassed")
+    model = model_of(networks.NETWORKS["subclassed"](), combiner=combiner())
+    assert paths(model.inspect(data).unreached) == {"unused"}
+    model.compile("sgd")
     with pytest.warns(UserWarning, match=r"unused/kernel"):
-        found = model_of(networks.NETWORKS["subclassed"]()).inspect(networks.batch("subclassed"))
-    assert paths(found.unreached) == {"unused"}
+        model.fit(tf.data.Dataset.from_tensors(data), verbose=0)
 
 
 def test_stopped_gradient_does_not_reach():

@@ -1,0 +1,164 @@
+"""Odd models and ordinary slips: each works, or says what is wrong."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from mtk.combiners import MGDA, GradDrop, PCGrad, StaticWeights
+from tests import networks
+from tests.trainer.test_model import compiled, dataset
+
+
+def branched(regularizer=None):
+    """`left` and `right` share a layer behind the features that `size` reads."""
+    inputs = keras.Input((6,))
+    trunk = layers.Dense(8, activation="tanh", name="trunk")(inputs)
+    both = layers.Dense(8, name="both", kernel_regularizer=regularizer)(trunk)
+    outputs = {
+        "left": layers.Dense(3, name="left")(both),
+        "right": layers.Dense(4, name="right")(both),
+        "size": layers.Dense(1, name="size")(trunk),
+    }
+    return keras.Model(inputs, outputs)
+
+
+def test_shared_variables_behind_the_features_are_trained():
+    """A regularizer of factor zero changes nothing."""
+    kernels = []
+    for regularizer in (None, keras.regularizers.L2(0.0)):
+        keras.utils.set_random_seed(0)
+        network = branched(regularizer)
+        before = network.get_layer("both").kernel.numpy()
+        combiner = GradDrop(at="representation")
+        compiled(combiner, network=network).fit(dataset(), verbose=0)
+        kernels.append(network.get_layer("both").kernel.numpy())
+        assert np.abs(kernels[-1] - before).max() > 1e-3
+    np.testing.assert_allclose(*kernels, atol=1e-6)
+
+
+def test_a_variable_on_both_sides_of_the_features_is_refused():
+    inputs = keras.Input((6,))
+    tied = layers.Dense(6, name="tied")
+    features = layers.Activation("tanh", name="features")(tied(inputs))
+    outputs = {
+        "left": layers.Dense(3, name="left")(tied(features)),
+        "right": layers.Dense(4, name="right")(tied(features)),
+        "size": layers.Dense(1, name="size")(features),
+    }
+    model = mtk.MultiTaskModel(
+        keras.Model(inputs, outputs),
+        networks.tasks(),
+        GradDrop(at="representation"),
+        representation="features",
+    )
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"both before and behind the representation.*tied/kernel"):
+        model.fit(dataset(), verbose=0)
+
+
+@pytest.mark.parametrize("combiner", [PCGrad(), MGDA(at="representation"), GradDrop()])
+def test_nothing_shared_is_said_at_once(combiner):
+    network = networks.dense()
+    for name in ("trunk", "norm"):
+        network.get_layer(name).trainable = False
+    with pytest.raises(ValueError, match="no trainable variable is reached by two tasks"):
+        compiled(combiner, network=network).fit(dataset(), verbose=0)
+
+
+def test_static_weights_train_heads_on_a_frozen_trunk(tmp_path):
+    network = networks.dense()
+    network.get_layer("trunk").trainable = network.get_layer("norm").trainable = False
+    head = network.get_layer("left").kernel.numpy()
+    board = mtk.callbacks.TaskBoard(tmp_path, every=1, measure_every=1)
+    compiled(StaticWeights(), network=network).fit(dataset(), verbose=0, callbacks=[board])
+    assert np.abs(network.get_layer("left").kernel.numpy() - head).max() > 0
+
+
+def test_no_gradient_at_all_is_an_error():
+    network = networks.dense()
+    network.trainable = False
+    with pytest.raises(ValueError, match="has a gradient by any trainable variable"):
+        compiled(StaticWeights(), network=network).fit(dataset(), verbose=0)
+
+
+def test_one_tensor_for_tasks_that_share_their_input_is_refused():
+    inputs = keras.Input((6,))
+    network = keras.Model(inputs, layers.Dense(4)(inputs))
+    with pytest.raises(ValueError, match="outputs do not match the tasks.*may be one tensor"):
+        compiled(network=network).fit(dataset(), verbose=0)
+
+
+def test_what_keras_masks_does_not_count():
+    """Padding of an embedding with `mask_zero`, per-token loss: the mean over real tokens."""
+    inputs = keras.Input((5,), dtype="int32")
+    scores = layers.Dense(3)(layers.Embedding(7, 4, mask_zero=True)(inputs))
+    network = keras.Model(inputs, {"tag": scores})
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    x = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]])
+    y = {"tag": np.arange(10).reshape(2, 5) % 3}
+    stock = keras.Model(inputs, scores)
+    stock.compile(loss=loss)
+    model = mtk.MultiTaskModel(network, [mtk.Task("tag", loss)])
+    model.compile("sgd")
+    found = model.evaluate(x, y, verbose=0, return_dict=True)["tag_loss"]
+    values = tf.nn.sparse_softmax_cross_entropy_with_logits(y["tag"], network(x)["tag"]).numpy()
+    assert found == pytest.approx(values[x > 0].mean(), rel=1e-5)
+
+
+def test_colliding_log_names_are_refused():
+    tasks = [mtk.Task("a_b", "mse"), mtk.Task("a", "mse", [keras.metrics.Mean(name="b_loss")])]
+    with pytest.raises(ValueError, match=r"under one name: \['a_b_loss'\]"):
+        mtk.MultiTaskModel(networks.dense(), tasks)
+
+
+@pytest.mark.parametrize("combiner", [PCGrad, "pcgrad"])
+def test_a_combiner_is_an_object(combiner):
+    with pytest.raises(ValueError, match="`combiner` is an object, such as"):
+        mtk.MultiTaskModel(networks.dense(), networks.tasks(), combiner)
+
+
+def test_predict_reads_inputs_alone():
+    x, y, _ = networks.batch("dense")
+    data = tf.data.Dataset.from_tensors({name: (x, y[name]) for name in networks.TASKS})
+    with pytest.raises(ValueError, match="`predict` reads inputs alone"):
+        compiled().predict(data, verbose=0)
+
+
+def test_exports_after_fit(tmp_path):
+    model = compiled(PCGrad())
+    model.fit(dataset(), verbose=0)
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    served = loaded.serve(networks.batch("dense")[0])
+    expected = model.predict(networks.batch("dense")[0], verbose=0)
+    np.testing.assert_allclose(served["left"], expected["left"], atol=1e-5)
+
+
+@pytest.mark.parametrize("combiner", [StaticWeights, PCGrad])
+def test_notes_the_first_step_that_was_not_finite(combiner):
+    model = compiled(combiner())
+    model.fit(dataset(), verbose=0)
+    assert model.nonfinite_step.numpy() == -1
+    x, y, mask = networks.batch("dense", size=8)
+    model.fit(tf.data.Dataset.from_tensors((x * np.inf, y, mask)).repeat(2), verbose=0)
+    assert model.nonfinite_step.numpy() == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradients": "share"}, "needs a batch with a share"),
+        ({"combiner": MGDA(at="trnk")}, "No shared variable belongs to a layer named 'trnk'"),
+        (
+            {"combiner": MGDA(at="representation"), "representation": "featurs"},
+            "no layer named 'featurs'",
+        ),
+    ],
+)
+def test_check_finds_what_the_first_step_would(options, message):
+    model = mtk.MultiTaskModel(networks.dense(), networks.tasks(), **options)
+    with pytest.raises(ValueError, match=message):
+        model.check(dataset())
