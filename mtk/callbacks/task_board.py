@@ -131,7 +131,8 @@ class TaskBoard(StepCallback):
         names = self.task_names
         with self._writer("train").as_default(step=measured):
             for name, norm in zip(names, norms, strict=True):
-                tf.summary.scalar(f"gradient_norm/{name}", norm)
+                if math.isfinite(norm):
+                    tf.summary.scalar(f"gradient_norm/{name}", norm)
             if len(names) > _MOST_CURVES:
                 tf.summary.image("cosines", drawing.heat_map(cosines)[None])
                 return
@@ -150,12 +151,14 @@ def rare_enough(num_tasks: int, every: int) -> int:
 
 
 def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the norms `(K,)` and the cosines `(K, K)`, NaN where a gradient is zero."""
+    """Returns the norms `(K,)` and the cosines `(K, K)`, NaN where a norm is zero or infinite."""
     gramian = gramian.astype(np.float64)
     norms = np.sqrt(np.diag(gramian))
     products = np.outer(norms, norms)
     undefined = np.full_like(products, np.nan)
-    return norms, np.divide(gramian, products, out=undefined, where=products > 0)
+    return norms, np.divide(
+        gramian, products, out=undefined, where=(products > 0) & np.isfinite(products)
+    )
 
 
 def _number(variable: Any) -> np.ndarray:

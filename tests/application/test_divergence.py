@@ -1,9 +1,11 @@
+import json
 import math
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from application_runs import read_metrics, start
 
 import mtk
 from mtk import callbacks
@@ -101,3 +103,45 @@ def test_divergence_serves_a_model_of_plain_keras(batches):
     )
     model.fit(broken, callbacks=[divergence], verbose=0)
     assert (divergence.found_at, divergence.task) == (4, "")
+
+
+def hidden(workload, run_dir, **arguments):
+    """Starts a run that diverges while all its losses stay finite."""
+
+    def momentum(learning_rate):
+        return keras.optimizers.SGD(learning_rate, momentum=0.8)
+
+    return start(workload, run_dir, optimizer=momentum, batch_size=256, steps=20, **arguments)
+
+
+def losses(run_dir, step):
+    lines = [line for line in read_metrics(run_dir) if line["step"] == step]
+    return [line["value"] for line in lines if line["name"] == "loss"]
+
+
+def test_run_whose_losses_hide_its_divergence_ends_as_diverged(tiny, tmp_path):
+    result = hidden(tiny, tmp_path / "run", learning_rate=1e8, evaluate_every=20)
+    assert len(losses(tmp_path / "run", 10)) == 6  # Found there: train and validation, and means.
+    assert None not in losses(tmp_path / "run", 10)
+    assert result["status"] == "diverged"
+    assert result["steps"] < 10
+    assert result["task"] == "left"  # Whose weight it is; that of `right` is none either.
+    assert result["selected_step"] is None
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert not (tmp_path / "run" / "saved_model").exists()
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    last = [x for x in read_metrics(tmp_path / "run") if x["name"] == "weight"][-1]
+    assert last["value"] is None
+
+
+def test_late_hidden_divergence_keeps_the_earlier_selection(tiny, tmp_path):
+    def late_jump(learning_rate, steps_per_epoch):
+        return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e8])
+
+    result = hidden(tiny, tmp_path / "run", schedule=late_jump, evaluate_every=4)
+    assert result["status"] == "diverged"
+    assert 6 < result["steps"] <= 12
+    last = max(line["step"] for line in read_metrics(tmp_path / "run"))
+    assert result["steps"] <= last <= 12
+    assert None not in losses(tmp_path / "run", last)
+    assert result["selected_step"] == 4

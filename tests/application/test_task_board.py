@@ -141,6 +141,14 @@ def test_norms_and_cosines_of_known_gradients():
     np.testing.assert_allclose(cosines[0], [1, np.nan, 0, -1])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_cosines_of_gradients_that_are_no_numbers(bad):
+    with np.errstate(all="raise"):
+        norms, cosines = norms_and_cosines(np.array([[bad, bad], [bad, 4.0]]))
+    np.testing.assert_array_equal(norms, [bad, 2])
+    np.testing.assert_array_equal(cosines, [[np.nan, np.nan], [np.nan, 1]])
+
+
 def test_heat_map_colours():
     picture = drawing.heat_map(np.array([[1.0, -1.0], [0.0, np.nan]]))
     half = len(picture) // 2
