@@ -31,6 +31,7 @@ class Case:
     peaceful: bool = False
 
 
+FEATURES = "representation"
 CASES = [
     Case("static", lambda: combiners.StaticWeights()),
     Case("proportional", lambda: combiners.ProportionalSampling()),
@@ -58,6 +59,9 @@ CASES = [
     Case("nash rescaled", lambda: combiners.NashMTL(rescale=True), peaceful=True),
     Case("aligned", lambda: combiners.AlignedMTL()),
     Case("upgrad", lambda: combiners.UPGrad(), peaceful=True),
+    Case("mgda-ub", lambda: combiners.MGDA(at=FEATURES), peaceful=True),
+    Case("imtl_g features", lambda: combiners.IMTLG(at=FEATURES, update_every=3)),
+    Case("graddrop features", lambda: combiners.GradDrop(at=FEATURES), fixed=False),
 ]
 BY_NAME = {case.name: case for case in CASES}
 
@@ -88,9 +92,13 @@ class Runner:
         present: np.ndarray | None = None,
         steps: int = 1,
     ) -> Outcome:
+        self.restart()
+        return [self.again(jacobian, losses, present) for _ in range(steps)][-1]
+
+    def restart(self) -> None:
+        """Goes back to the initial state."""
         for variable, value in zip(self.combiner.variables, self.initial, strict=True):
             variable.assign(value)
-        return [self.again(jacobian, losses, present) for _ in range(steps)][-1]
 
     def again(
         self,

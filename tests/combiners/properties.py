@@ -37,6 +37,31 @@ def assert_permutes(run: Runner, jacobian: np.ndarray, losses: np.ndarray) -> No
     np.testing.assert_allclose(permuted.weights, plain.weights[order], atol=2e-3 * largest)
 
 
+def assert_permutes_in_distribution(run: Runner, jacobians: list[np.ndarray]) -> None:
+    """Permuting the tasks permutes means and squares, by the scatter of blocks of 30 steps.
+
+    The steps go round the jacobians: of one alone, GradVac's targets learn to ask for nothing.
+    """
+    order = np.roll(np.arange(len(jacobians[0])), 1)
+    plain = _moments(run, jacobians, 0, np.arange(len(order)))
+    permuted = _moments(run, [rows[order] for rows in jacobians], 10_000, np.argsort(order))
+    error = np.sqrt((plain.var(0) + permuted.var(0)) / (len(plain) - 1))
+    size = np.abs(plain).max()
+    assert (np.abs(permuted.mean(0) - plain.mean(0)) <= 5 * error + 1e-5 * size).all()
+
+
+def _moments(run: Runner, jacobians: list[np.ndarray], first: int, order: np.ndarray) -> np.ndarray:
+    """Returns the means of weights (in `order`) and direction and of their squares: a row a block.
+
+    From the initial state, with the random numbers of step `first` on.
+    """
+    run.restart()
+    run.combiner.draws.step.assign(first)
+    outcomes = [run.again(jacobians[step % len(jacobians)]) for step in range(600)]
+    values = np.array([[*outcome.weights[order], *outcome.direction] for outcome in outcomes])
+    return np.concatenate([values, values**2], 1).reshape(20, 30, -1).mean(1)
+
+
 def assert_homogeneous(run: Runner, jacobian: np.ndarray, losses: np.ndarray, by: float) -> None:
     """Scaling all gradients scales the result."""
     plain, scaled = run(jacobian, losses), run((jacobian * by).astype(np.float32), losses)

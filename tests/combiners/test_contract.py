@@ -52,6 +52,13 @@ def test_permutation(name, kind):
         properties.assert_permutes(runner(name, num_tasks), jacobian, samples.losses(num_tasks))
 
 
+@pytest.mark.parametrize("kind", ["conflicting", "opposed"])
+@pytest.mark.parametrize("name", having(fixed=False))
+def test_permutation_in_distribution(name, kind):
+    jacobians = [samples.jacobian(kind, 3, seed) for seed in range(3)]
+    properties.assert_permutes_in_distribution(runner(name, 3), jacobians)
+
+
 @pytest.mark.parametrize("kind", samples.KINDS)
 @pytest.mark.parametrize("name", having(homogeneous=True))
 def test_homogeneity(name, kind):
@@ -136,6 +143,13 @@ def test_state_survives_a_checkpoint(name):
     outcome = copy.again(jacobian, 2 * losses)
     np.testing.assert_array_equal(outcome.weights, expected.weights)
     np.testing.assert_array_equal(outcome.direction, expected.direction)
+
+
+def test_who_weighs_heads():
+    """Those that weigh losses, and of the others GradNorm and MGDA; no conflict reaches a head."""
+    weighing = {type(case.make()) for case in CASES if case.make().weighs_heads}
+    of_losses = {type(case.make()) for case in CASES if case.make().reads == "losses"}
+    assert weighing == of_losses | {combiners.GradNorm, combiners.MGDA}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,7 @@
 """The solvers against SciPy, and the methods against their own definitions."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +18,11 @@ REGULAR = ["aligned", "conflicting", "opposed", "orthogonal", "spread"]
 def inputs(kind: str, num_tasks: int) -> list[np.ndarray]:
     seeds = range(2) if num_tasks == 40 else range(6)
     return [samples.jacobian(kind, num_tasks, seed).astype(np.float64) for seed in seeds]
+
+
+@functools.cache
+def cagrad(c: float, num_tasks: int) -> Runner:
+    return Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
 
 
 @pytest.mark.parametrize("kind", samples.KINDS)
@@ -68,11 +75,35 @@ def test_nash_solves_its_equation(kind, num_tasks):
 
 
 @pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("num_tasks", [2, 8, 40])
+@pytest.mark.parametrize("c", [0.4, 1.0, 4.0])
+def test_cagrad_certifies_itself(kind, num_tasks, c):
+    """A direction within the ball and a mixture that bounds all such directions: no gap between.
+
+    For any `d` in the ball and any `w` on the simplex `min_i g_i . d <= g_w . g_0 + c |g_0| |g_w|`.
+    Here `w` is what the direction leans toward beyond the mean, `d - g_0 = c |g_0| g_w / |g_w|`.
+    """
+    run = cagrad(c, num_tasks)
+    for rows in inputs(kind, num_tasks):
+        weights = run(rows).weights.astype(np.float64)
+        direction, mean = weights @ rows, rows.mean(0)
+        radius = c * np.linalg.norm(mean)
+        assert np.linalg.norm(direction - mean) <= radius * (1 + 1e-5)
+        beyond = np.maximum(weights - 1 / num_tasks, 0.0)
+        mixture = beyond / beyond.sum() @ rows
+        bound = mixture @ mean + radius * np.linalg.norm(mixture)
+        worst = (rows @ direction).min()
+        scale = np.linalg.norm(direction) * properties.lengths(rows).max()
+        assert worst <= bound + 1e-5 * scale
+        assert worst >= bound - 1e-5 * scale
+
+
+@pytest.mark.parametrize("kind", REGULAR)
 @pytest.mark.parametrize("num_tasks", [2, 5])
 @pytest.mark.parametrize("c", [0.4, 1.0, 4.0])
 def test_cagrad_has_no_duality_gap(kind, num_tasks, c):
     """Any point of the simplex bounds the worst improvement; SciPy finds one that meets it."""
-    run = Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
+    run = cagrad(c, num_tasks)
     for rows in inputs(kind, num_tasks)[:4]:
         direction = run(rows).weights.astype(np.float64) @ rows
         mean = rows.mean(0)
@@ -152,11 +183,12 @@ def test_nash_has_length_root_k(num_tasks):
 @pytest.mark.parametrize(
     "make", [combiners.MGDA, combiners.CAGrad, combiners.NashMTL, combiners.UPGrad, combiners.IMTLG]
 )
-def test_solvers_bear_float32(make, kind, monkeypatch):
+@pytest.mark.parametrize("num_tasks", [2, 3])
+def test_solvers_bear_float32(make, num_tasks, kind, monkeypatch):
     """The precision that is left where there is a TPU."""
-    rows = samples.jacobian(kind, 3)
-    expected = Runner(Case("", make), 3)(rows).direction
+    rows = samples.jacobian(kind, num_tasks)
+    expected = Runner(Case("", make), num_tasks)(rows).direction
     monkeypatch.setattr(scaling, "solver_dtype", lambda: tf.float32)
-    found = Runner(Case("", make), 3)(rows).direction
+    found = Runner(Case("", make), num_tasks)(rows).direction
     size = np.abs(expected).max() + 1e-3 * np.abs(rows).max()
     np.testing.assert_allclose(found, expected, atol=5e-3 * size)
