@@ -16,8 +16,10 @@ import tensorflow as tf
 
 import mtk
 from mtk.combiners import *  # noqa: F403
+from mtk.combiners import PCGrad, ProportionalSampling
 from tests import networks
 
+FORMS = ["own", "mixed"]
 COMBINERS = {
     name: name if "(" in name else f"{name}()"
     for name in [
@@ -53,6 +55,42 @@ def data(size: int = 16, number: int = 20):
     position = tf.range(size * number) % size
     mask["left"] = tf.cast(position >= size // 2, tf.float32)
     return tf.data.Dataset.from_tensor_slices((x, y, mask)).batch(size)
+
+
+def own(number: int = 20):
+    """Batches of a share for each task, with inputs of its own."""
+    parts = {}
+    for seed, name in enumerate(networks.TASKS):
+        x, y, _ = networks.batch("dense", size=8 * number, seed=seed)
+        parts[name] = (x, y[name])
+    return tf.data.Dataset.from_tensor_slices(parts).batch(8)
+
+
+def mixed(number: int = 20):
+    """Batches in which each example belongs to one of two tasks, unevenly over the replicas."""
+    x, y, _ = networks.batch("dense", size=16 * number, seed=9)
+    task_ids = tf.cast(tf.range(16 * number) % 16 > 9, tf.int32)
+    return tf.data.Dataset.from_tensor_slices((x, y["left"], task_ids)).batch(16)
+
+
+def train_form(strategy, form: str):
+    """As `train`, on batches of the two other forms."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        if form == "own":
+            network, tasks, combiner = networks.dense(0.0, True), networks.tasks(), PCGrad()
+        else:
+            inputs = keras.Input((6,))
+            network = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            tasks = [mtk.Task(name, loss, ["accuracy"]) for name in ("fr", "de")]
+            combiner = ProportionalSampling()
+        model = mtk.MultiTaskModel(network, tasks, combiner)
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+    batches = own() if form == "own" else mixed()
+    history = model.fit(batches, verbose=0, shuffle=False).history
+    values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]
+    return np.concatenate(values), np.array([history[name][-1] for name in sorted(history)])
 
 
 def train(strategy, combiner: str, dropout: float = 0.0):
@@ -100,6 +138,8 @@ def main(replicas: int, path: str, names: list[str]) -> None:
     results = {"masks_differ": masks_differ(strategy)}
     for name in names or COMBINERS:
         results[name], results[name + " logs"] = train(strategy, COMBINERS[name])
+    for form in FORMS:
+        results[form], results[form + " logs"] = train_form(strategy, form)
     np.savez(path, **results)
 
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.trainer.replicated import COMBINERS
+from tests.trainer.replicated import COMBINERS, FORMS
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
-@pytest.mark.parametrize("name", COMBINERS)
+@pytest.mark.parametrize("name", [*COMBINERS, *FORMS])
 def test_same_weights_after_20_steps(results, name, replicas):
     alone, together = results[1][name], results[replicas][name]
     assert np.isfinite(alone).all()
