@@ -5,6 +5,9 @@ from typing import Literal
 
 import keras
 
+HEAD = "from __gin__ import dynamic_registration\nimport application_probe as probe\n"
+BASE = f"{HEAD}probe.drive.engine = @probe.Engine\nprobe.drive.road = 'A1'\n"
+
 
 class Engine:
     def __init__(self, power: float = 1.0, fuel: Literal["gas", "coal"] = "gas", horses: int = 2):

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import mtk
+from mtk import config
 from mtk.workloads.multi_digits import MultiDigits
 
 
@@ -36,6 +37,20 @@ def model():
     made = mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
     made.compile(keras.optimizers.SGD(0.1))
     return made
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a config file; what was parsed is forgotten afterwards."""
+
+    def write_file(text, name="base.gin"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    yield write_file
+    config.parse()
 
 
 @pytest.fixture

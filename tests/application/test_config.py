@@ -3,24 +3,10 @@ import re
 import application_probe as probe
 import keras
 import pytest
+from application_probe import BASE, HEAD
 
 from mtk import config
-from mtk.config import relevance, source, types
-
-HEAD = "from __gin__ import dynamic_registration\nimport application_probe as probe\n"
-BASE = f"{HEAD}probe.drive.engine = @probe.Engine\nprobe.drive.road = 'A1'\n"
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(text, name="base.gin"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    yield write_file
-    config.parse()
+from mtk.config import source, types
 
 
 def drive():
@@ -191,73 +177,6 @@ def test_missing_argument_of_the_root(write):
     with pytest.raises(config.ConfigError, match="no 'road'"):
         config.bound(probe.drive)
     assert config.bound(probe.drive, given=["road"])(road="B2")["road"] == "B2"
-
-
-def test_error_of_a_configured_class_names_its_lines(write):
-    path = write(BASE + "p = 200\nprobe.Engine.power = %p\nprobe.drive.stops = 1\n")
-    config.parse([path])
-    with pytest.raises(ValueError, match="at most 100") as caught:
-        drive()
-    text = config.explain(caught.value)
-    assert "line 6: probe.Engine.power = %p" in text
-    assert "line 5: p = 200" in text
-    assert "In call to" not in text
-    assert "stops" not in text
-
-
-def explained(write, lines, function=drive):
-    path = write(BASE + lines)
-    config.parse([path])
-    with pytest.raises(ValueError, match=r".") as caught:
-        function()
-    return config.explain(caught.value)
-
-
-def test_error_of_a_configured_class_names_no_other_of_its_lines(write):
-    text = explained(write, "probe.Engine.power = 200\nprobe.Engine.fuel = 'coal'\n")
-    assert "line 5: probe.Engine.power = 200" in text
-    assert "fuel" not in text
-
-
-def test_error_that_mentions_no_binding_names_the_class_only(write):
-    text = explained(write, "probe.Engine.fuel = 'coal'\nprobe.Engine.horses = 0\n")
-    assert text == "Nothing to ride on.\n  in Engine"
-
-
-def test_error_of_the_root_names_the_lines_it_speaks_of(write):
-    lines = "probe.drive.stops = -1\nprobe.drive.size = (1, -1)\nprobe.Engine.fuel = 'coal'\n"
-    text = explained(write, lines)
-    assert text.startswith("A drive has no stops or more. Received: stops=-1\n")
-    assert "line 5: probe.drive.stops = -1" in text
-    assert text.count("line ") == 1
-
-
-def test_error_of_the_root_names_the_text_it_quotes(write):
-    text = explained(write, "probe.Engine.fuel = 'coal'\nprobe.drive.names = ['coal']\n")
-    assert text.startswith("No 'coal' on this road.\n")
-    assert "line 5: probe.Engine.fuel = 'coal'" in text
-    assert text.count("line ") == 1
-
-
-@pytest.mark.parametrize(
-    ("parameter", "value", "message", "expected"),
-    [
-        ("power", 200, "Too much power.", 1),
-        ("power", 200, "At most 100. Received: 200.", 1),
-        ("power", 200, "power must be at most 100. Received: 200", 2),
-        ("power", 20, "Received: 200, 1.20, 20.5 or power_20", 0),
-        ("power", 0.1, "10.1 and 0.15", 0),
-        ("path", "/data/none", "No file at /data/none: expected one.", 1),
-        ("path", "/data/none", "No file at '/data/none'.", 2),
-        ("name", "", "No name.", 1),
-        ("steps", None, "None is not enough.", 0),
-        ("steps", None, "Received: steps=None", 2),
-        ("size", (1, 2), "Received: (1, 2)", 1),
-        ("dropout", 0.1, "No MNIST at /data/none.", 0),
-    ],
-)
-def test_what_a_message_says_of_a_binding(parameter, value, message, expected):
-    assert relevance.score(parameter, value, message) == expected
 
 
 @pytest.mark.parametrize(
