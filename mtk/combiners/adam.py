@@ -32,7 +32,15 @@ class TaskAdam:
         self.steps = combiner.add_state("adam_steps", shape)
 
     def change(self, gradient: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Takes a gradient `(K,)`; returns what to add to the numbers, zero for absent tasks."""
+        """Takes one step; returns what to add to the numbers.
+
+        Args:
+            gradient: Tensor `(K,)`, of what is minimized by the numbers.
+            present: Boolean tensor `(K,)`.
+
+        Returns:
+            Tensor `(K,)`, zero for absent tasks.
+        """
         gradient = tf.where(present, gradient, 0.0)
         steps = self.steps + tf.cast(present, tf.float32)
         mean = MEAN_DECAY * self.mean + (1.0 - MEAN_DECAY) * gradient
@@ -48,7 +56,14 @@ class TaskAdam:
 
 
 def check_learning_rate(learning_rate: float) -> None:
-    """Raises a ValueError unless the learning rate is a finite number of at least zero."""
+    """Checks the learning rate of what a combiner learns.
+
+    Args:
+        learning_rate: Length of a step; zero learns nothing.
+
+    Raises:
+        ValueError: If it is negative or not finite.
+    """
     if not 0 <= learning_rate < float("inf"):
         raise ValueError(
             "`learning_rate` is a finite number, 0 or more; 0 learns nothing. "

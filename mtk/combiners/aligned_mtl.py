@@ -25,6 +25,9 @@ class AlignedMTL(GramianCombiner):
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If `update_every` is less than one.
+
     Reference:
         Senushkin et al., *Independent Component Alignment for Multi-Task Learning* (2023),
         algorithm 1.

@@ -72,6 +72,9 @@ class Combiner(keras.layers.Layer):
     def check_number(self, num_tasks: int) -> None:
         """Checks that the state is that of so many tasks, if there is a state.
 
+        Args:
+            num_tasks: K of the model or of the step.
+
         Raises:
             ValueError: If the combiner was built for another number of tasks.
         """
@@ -83,13 +86,27 @@ class Combiner(keras.layers.Layer):
             )
 
     def build(self, num_tasks: int) -> None:
-        """Creates the state for `num_tasks` tasks."""
+        """Creates the state for `num_tasks` tasks.
+
+        Args:
+            num_tasks: K.
+
+        Raises:
+            ValueError: If an argument of the combiner does not match the tasks.
+        """
         self.num_tasks = num_tasks
 
     def add_state(
         self, name: str, shape: tuple[int, ...], initial: float = 0.0, dtype: str = "float32"
     ) -> keras.Variable:
-        """Adds a variable that is saved with the model and equal on all replicas."""
+        """Adds a variable that is saved with the model and equal on all replicas.
+
+        Args:
+            name: Its name, once in a combiner.
+            shape: Its shape.
+            initial: Value of all its elements at the start.
+            dtype: Its type, whatever the dtype policy.
+        """
         return self.add_weight(
             name=name,
             shape=shape,
@@ -163,6 +180,11 @@ class Combiner(keras.layers.Layer):
         """Sees the task losses `(K,)` of one batch before and after the update.
 
         Called only where `watches_step` is set.
+
+        Args:
+            before: Tensor `(K,)`; zero for an absent task.
+            after: Tensor `(K,)`, of the same batch.
+            present: Boolean tensor `(K,)`.
         """
 
     def get_config(self) -> dict[str, Any]:

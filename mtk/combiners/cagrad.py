@@ -39,7 +39,8 @@ class CAGrad(GramianCombiner):
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If `c` is negative or `rescale` none of the three.
+        ValueError: If `c` is negative or not finite, `rescale` none of the three, or `update_every`
+            less than one.
 
     Reference:
         Liu et al., *Conflict-Averse Gradient Descent for Multi-task Learning* (2021), equations 3

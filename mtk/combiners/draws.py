@@ -34,6 +34,13 @@ def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
 
     The bits of a named generator are, and TensorFlow's way from bits to floats is not. The upper 24
     bits are what a float32 holds.
+
+    Args:
+        key: Integer tensor `(2,)`; the same key gives the same numbers.
+        shape: Shape of the result.
+
+    Returns:
+        Tensor of the shape, float32.
     """
     bits = tf.random.stateless_uniform(
         shape, key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
@@ -42,7 +49,15 @@ def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
 
 
 def normal(key: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns `size` standard normal numbers, by the method of Box and Muller."""
+    """Returns standard normal numbers, by the method of Box and Muller.
+
+    Args:
+        key: Integer tensor `(2,)`; the same key gives the same numbers.
+        size: How many.
+
+    Returns:
+        Tensor `(size,)`, float32.
+    """
     first, second = tf.unstack(uniform(key, (2, size)))
     # 1 - u is never zero.
     radius = tf.sqrt(-2.0 * tf.math.log(1.0 - first))
@@ -50,5 +65,13 @@ def normal(key: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def orders(key: tf.Tensor, num_tasks: int) -> tf.Tensor:
-    """Returns an independent random order of the tasks in each row, `(K, K)`."""
+    """Returns an independent random order of the tasks in each row.
+
+    Args:
+        key: Integer tensor `(2,)`; the same key gives the same orders.
+        num_tasks: K.
+
+    Returns:
+        Integer tensor `(K, K)`; each row holds the numbers 0 to K - 1.
+    """
     return tf.argsort(uniform(key, (num_tasks, num_tasks)), axis=-1)

@@ -29,7 +29,8 @@ class FAMO(LossCombiner):
             or a dict by task name. A loss that reaches its bound counts as 1e-8 above it.
 
     Raises:
-        ValueError: If the decay is negative or the bounds do not match the tasks.
+        ValueError: If the learning rate is negative or not finite, the decay negative, or, when the
+            tasks are known, if the bounds do not match them.
 
     Reference:
         Liu et al., *FAMO: Fast Adaptive Multitask Optimization* (2023), algorithm 1.

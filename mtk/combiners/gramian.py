@@ -15,6 +15,9 @@ class GramianCombiner(Combiner):
         at: Where the gradients are taken; see `Combiner`.
         update_every: Compute new weights every this many steps. In between, the last ones serve
             and the step costs one backward pass.
+
+    Raises:
+        ValueError: If `update_every` is less than one.
     """
 
     reads = "gramian"
@@ -54,6 +57,14 @@ class GramianCombiner(Combiner):
         """As `task_weights`, and remembers them for the steps until the next update.
 
         A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
+
+        Args:
+            gramian: Tensor `(K, K)` of inner products; rows of absent tasks may hold anything.
+            task_losses: Tensor `(K,)`; zero for an absent task.
+            present: Boolean tensor `(K,)`.
+
+        Returns:
+            Tensor `(K,)`, float32, zero for an absent task.
         """
         number = tf.reduce_sum(tf.cast(present, tf.float32))
         gramian, finite = self.problem(gramian, present)
@@ -77,7 +88,11 @@ class GramianCombiner(Combiner):
         return tf.where(finite, gramian, 0.0), finite
 
     def kept_weights(self, present: tf.Tensor) -> tf.Tensor:
-        """Returns the weights of the last update for the tasks that are present now, `(K,)`."""
+        """Returns the weights of the last update for the tasks that are present now, `(K,)`.
+
+        Args:
+            present: Boolean tensor `(K,)`. A task that was absent then gets the mean weight.
+        """
         mask = tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(self.last_weights * mask, tf.reduce_sum(mask))
 

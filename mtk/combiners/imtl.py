@@ -24,6 +24,9 @@ class IMTL(GramianCombiner):
         at: Where the gradients are taken; the paper takes them at the `"representation"`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If the learning rate is negative or not finite, or `update_every` less than one.
+
     Reference:
         Liu et al., *Towards Impartial Multi-task Learning* (2021), algorithm 1.
     """

@@ -30,6 +30,9 @@ class IMTLG(GramianCombiner):
         at: Where the gradients are taken; the paper takes them at the `"representation"`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If `update_every` is less than one.
+
     Reference:
         Liu et al., *Towards Impartial Multi-task Learning* (2021), equations 2 to 5.
     """
@@ -42,7 +45,12 @@ class IMTLG(GramianCombiner):
 
 
 def impartial_weights(gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Returns the weights `(K,)` of equal projections, in the precision of the solvers."""
+    """Returns the weights `(K,)` of equal projections, in the precision of the solvers.
+
+    Args:
+        gramian: Tensor `(K, K)` of inner products of the gradients.
+        present: Boolean tensor `(K,)`.
+    """
     cosines, lengths, directed = scale(gramian, present)
     ones = tf.cast(directed, lengths.dtype)
     values, vectors = tf.linalg.eigh(cosines)

@@ -26,7 +26,12 @@ class LearnedScales:
         return tf.exp(tf.convert_to_tensor(self.log_scales))
 
     def learn(self, task_losses: tf.Tensor, present: tf.Tensor) -> None:
-        """Takes one step on the losses `(K,)`."""
+        """Takes one step on the losses.
+
+        Args:
+            task_losses: Tensor `(K,)`, not scaled.
+            present: Boolean tensor `(K,)`; the scales of the others stay.
+        """
         self.log_scales.assign_add(self.adam.change(self() * task_losses - 1.0, present))
 
 
@@ -41,6 +46,9 @@ class IMTLL(LossCombiner):
 
     Args:
         learning_rate: Length of the steps of s.
+
+    Raises:
+        ValueError: If the learning rate is negative or not finite.
 
     Reference:
         Liu et al., *Towards Impartial Multi-task Learning* (2021), equation 6.

@@ -33,7 +33,7 @@ class MGDA(GramianCombiner):
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If the normalization is none of the four.
+        ValueError: If the normalization is none of the four or `update_every` less than one.
 
     Reference:
         Désidéri, *Multiple-gradient descent algorithm* (2012); Sener & Koltun, *Multi-Task Learning

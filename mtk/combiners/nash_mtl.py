@@ -34,6 +34,9 @@ class NashMTL(GramianCombiner):
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If `update_every` is less than one.
+
     Reference:
         Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1.
     """

@@ -28,6 +28,9 @@ class PCGrad(GramianCombiner):
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If `update_every` is less than one.
+
     Reference:
         Yu et al., *Gradient Surgery for Multi-Task Learning* (2020), algorithm 1.
     """

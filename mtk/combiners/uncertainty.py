@@ -26,7 +26,8 @@ class UncertaintyWeights(LossCombiner):
         learning_rate: Length of the steps of s.
 
     Raises:
-        ValueError: If a name in `regression` is no task's.
+        ValueError: If the learning rate is negative or not finite, or, when the tasks are known, if
+            a name in `regression` is no task's.
 
     Reference:
         Kendall et al., *Multi-Task Learning Using Uncertainty to Weigh Losses* (2018), equations 7

@@ -21,6 +21,9 @@ class UPGrad(GramianCombiner):
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
+    Raises:
+        ValueError: If `update_every` is less than one.
+
     Reference:
         Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization* (2024), equation 4 and
         proposition 1.

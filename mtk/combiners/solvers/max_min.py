@@ -54,6 +54,9 @@ def worst_mixture(ball: Ball) -> tf.Tensor:
     in the multipliers alone, contains a norm and has a kink where the mixture is
     zero. This primal-dual method keeps `u`, for which everything is quadratic.
 
+    Args:
+        ball: The problem, scaled to be of order one.
+
     Reference:
         Nocedal & Wright, *Numerical Optimization* (2006), algorithm 19.1.
     """

@@ -29,6 +29,9 @@ def simplex_normal(scaled: Scaled) -> tf.Tensor:
 
     There `x` are the weights in units of the smallest gradient, `x = w * lengths / smallest`, which
     are of order one however different the gradients are.
+
+    Args:
+        scaled: Gradients; the normal is zero for those without a direction.
     """
     _, lengths, directed = scaled
     smallest = tf.reduce_min(tf.where(directed, lengths, lengths.dtype.max))

@@ -29,6 +29,9 @@ def ridge(dtype: tf.DType) -> float:
     """Returns what is added to a unit diagonal so that factorizations succeed.
 
     1.5e-10 in float64, far below the rounding of a Gramian that was measured in float32.
+
+    Args:
+        dtype: A floating type: the precision of the factorization.
     """
     return 0.01 * float(tf.experimental.numpy.finfo(dtype.as_numpy_dtype).eps) ** 0.5
 
