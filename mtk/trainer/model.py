@@ -9,15 +9,16 @@ import tensorflow as tf
 from mtk.combiners import Combiner, StaticWeights
 from mtk.gradients import Way, choose
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batches, forward
+from mtk.trainer import batches, discovery, forward
 from mtk.trainer import step as steps
 from mtk.trainer import structure as structures
+from mtk.trainer.compiled import CompiledModel
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.task_metrics import TaskMetrics
 
 
 @keras.saving.register_keras_serializable("mtk")
-class MultiTaskModel(keras.Model):
+class MultiTaskModel(CompiledModel):
     """Trains one network on several tasks, with a combiner that merges their gradients.
 
     Compile, fit, evaluate, predict, save and load it as any Keras model. Batches come in one of
@@ -116,72 +117,6 @@ class MultiTaskModel(keras.Model):
             self.combiner.build(len(self.tasks))
         self.built = True
 
-    def compile(
-        self,
-        optimizer: str | keras.optimizers.Optimizer = "sgd",
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool = False,
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Configures the training.
-
-        Args:
-            optimizer: As in Keras.
-            weight_decay: Coupled L2: the gradient of each variable grows by `weight_decay` times
-                the variable, before clipping. (Keras optimizers' own is decoupled.)
-            clip_norm: Largest global norm of the combined gradient, or None.
-            run_eagerly: As in Keras.
-            steps_per_execution: As in Keras.
-            jit_compile: Whether to compile with XLA. Works on one device.
-            auto_scale_loss: As in Keras.
-
-        Raises:
-            ValueError: If a number is out of range, or the optimizer clips by itself and there
-                are several replicas: it would clip each replica's part.
-        """
-        if not weight_decay >= 0 or (clip_norm is not None and not clip_norm > 0):
-            raise ValueError(
-                "`weight_decay` is zero or more, and `clip_norm` is positive or None. Received: "
-                f"weight_decay={weight_decay}, clip_norm={clip_norm}"
-            )
-        super().compile(
-            optimizer=optimizer,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            auto_scale_loss=auto_scale_loss,
-        )
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        clips = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, n, None)]
-        if clips and self.distribute_strategy.num_replicas_in_sync > 1:
-            raise ValueError(
-                f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
-                "Use `compile(clip_norm=...)`, which clips the whole."
-            )
-        self.weight_decay, self.clip_norm = weight_decay, clip_norm
-        # What is trainable may have changed since the model was last compiled.
-        self._structure = None
-
-    def get_compile_config(self) -> dict[str, Any]:
-        config = super().get_compile_config()
-        if config:
-            config.update(weight_decay=self.weight_decay, clip_norm=self.clip_norm)
-        return config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        config = keras.saving.deserialize_keras_object(config)
-        del config["loss"], config["loss_weights"], config["metrics"], config["weighted_metrics"]
-        self.compile(**config)
-        self._build_optimizer()
-
-    def _build_optimizer(self) -> None:
-        with self.distribute_strategy.scope():
-            if not self.optimizer.built:
-                self.optimizer.build(self.network.trainable_variables)
-
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.task_metrics.of_training()
@@ -217,7 +152,7 @@ class MultiTaskModel(keras.Model):
         return self.structure
 
     def _find_structure(self) -> structures.Structure:
-        found = structures.trace(self.network, self.tasks, self._spec, self.representation)
+        found = discovery.trace(self.network, self.tasks, self._spec, self.representation)
         found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
         return found
@@ -289,6 +224,9 @@ class MultiTaskModel(keras.Model):
         self._build_optimizer()
         if self.train_function is not None and not force:
             return
+        if self._structure is not None and not self._structure.covers(self.network):
+            # What is trainable has changed since the model was last compiled.
+            self._structure = None
         loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:
