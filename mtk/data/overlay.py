@@ -76,7 +76,12 @@ def make_pairs(
 
     Returns:
         The pairs.
+
+    Raises:
+        ValueError: If `partners` is less than one.
     """
+    if partners < 1:
+        raise ValueError(f"A digit is paired with 1 partner or more. Received: partners={partners}")
     generator = np.random.default_rng(seed)
     number = len(digits.labels)
     left = digits.take(np.tile(np.arange(number), partners))

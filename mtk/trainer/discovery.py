@@ -1,6 +1,8 @@
 """Reads the structure of a network off the graph of a forward pass."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -82,9 +84,10 @@ def find(
     chosen = [(id(layer), number) for layer, number in places]
     ends = {c.outputs[0].op.name for c in calls if (id(c.layer), c.number) in chosen}
     past = _reached_variables(graph, variables, ends)
-    masks = [past.get(loss.op.name, 0) for loss in losses]
-    around = [v for i, v in enumerate(variables) if is_shared[i] and any(m >> i & 1 for m in masks)]
-    return Structure(shared, heads, [], unreached, common, places, around)
+    behind = functools.reduce(operator.or_, (past.get(loss.op.name, 0) for loss in losses))
+    before = functools.reduce(operator.or_, (sources.get(end, 0) for end in ends), 0)
+    both = [v for i, v in enumerate(variables) if is_shared[i] and behind & before & 1 << i]
+    return Structure(shared, heads, [], unreached, common, places, both)
 
 
 def _carries_gradient(tensor: tf.Tensor) -> bool:

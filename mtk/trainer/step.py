@@ -100,6 +100,12 @@ def watched(model: "MultiTaskModel", shared_input: bool) -> list[tuple[Any, int]
             "`at='representation'` needs tasks that share their input; here each task has its "
             "own. Use `at='parameters'`."
         )
+    if model.combiner.reads == "gradients" and model.structure.both_sides:
+        raise ValueError(
+            "These variables act both before and behind the representation: "
+            f"{[v.path for v in model.structure.both_sides]}. Combine at='parameters', or name a "
+            "representation that separates trunk and heads."
+        )
     if not model.structure.representation:
         raise ValueError(
             "The features that the heads read are not the output of any layer. Make them one, "

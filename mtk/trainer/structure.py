@@ -22,7 +22,8 @@ class Structure:
         common: Those of `shared` that every task reaches.
         representation: Layers (and which of their calls) whose outputs the heads read; empty if
             they were not found.
-        around: Those of `shared` that reach a loss past the representation.
+        both_sides: Those of `shared` that the representation depends on, and that reach a loss past
+            it too.
         shared_input: Whether one forward pass serves all tasks.
     """
 
@@ -32,7 +33,7 @@ class Structure:
     unreached: list[keras.Variable]
     common: list[keras.Variable]
     representation: list[tuple[keras.Layer, int]]
-    around: list[keras.Variable]
+    both_sides: list[keras.Variable]
     shared_input: bool = True
 
     def covers(self, network: keras.Model) -> bool:

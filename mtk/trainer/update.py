@@ -223,22 +223,12 @@ class Update:
             output_gradients=step.scaled(combined.gradients),
         )
         local = dict(zip(map(id, structure.shared), step.unscaled(trunk), strict=True))
-        self._check_sides(structure, local)
         local.update(self._weighted_heads(structure, head_gradients, heads))
         behind = [v for v in structure.shared if local[id(v)] is None] + structure.unowned
         local.update(self._backward(step._replace(penalty=None), heads, behind))
         self._add_penalty(step, local)
         gramian = all_reduce(gradients.gramian(feature_gradients))
         return Step(self._reduced(local), combined.task_weights, gramian)
-
-    @staticmethod
-    def _check_sides(structure: Structure, through: dict[int, Gradient]) -> None:
-        both = [v.path for v in structure.around if through.get(id(v)) is not None]
-        if both:
-            raise ValueError(
-                f"These variables act both before and behind the representation: {both}. Combine "
-                "at='parameters', or name a representation that separates trunk and heads."
-            )
 
     def _add_penalty(self, step: Recorded, local: dict[int, Gradient]) -> None:
         if step.penalty is None:

@@ -74,3 +74,9 @@ def test_the_seed_draws_the_partners(digits):
     np.testing.assert_array_equal(one.right, same.right)
     np.testing.assert_array_equal(one.left, other.left)
     assert (one.right != other.right).any()
+
+
+def test_no_partners_are_refused():
+    digits = Digits(np.zeros((3, 8, 8), np.uint8), np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match="1 partner or more"):
+        make_pairs(digits, offset=2, canvas=10, size=10, seed=0, partners=0)
