@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# For few tasks a loop costs more time than what it does.
+_UNROLLED_AT_MOST = 4
+
 
 class Altered(NamedTuple):
     """Result of `alter`.
@@ -56,6 +59,12 @@ def alter(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
 
     rows = tf.broadcast_to(tf.eye(num_tasks, dtype=gramian.dtype), gramian.shape)
     start = (tf.constant(0), rows, tf.zeros_like(gramian))
-    _, rows, cosines = tf.while_loop(lambda turn, *_: turn < num_tasks, meet, start)
+    if num_tasks <= _UNROLLED_AT_MOST:
+        state = start
+        for _ in range(num_tasks):
+            state = meet(*state)
+    else:
+        state = tf.while_loop(lambda turn, *_: turn < num_tasks, meet, start)
+    _, rows, cosines = state
     met = others & (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
     return Altered(rows, cosines, met)
