@@ -237,7 +237,8 @@ class Update:
         for variable, gradient in zip(self.variables, step.unscaled(found), strict=True):
             if gradient is not None:
                 before = local.get(id(variable))
-                local[id(variable)] = gradient if before is None else before + gradient
+                total = gradient if before is None else tf.convert_to_tensor(before) + gradient
+                local[id(variable)] = total
 
     def _reduced(self, local: dict[int, Gradient]) -> list[Gradient]:
         known = {key: gradient for key, gradient in local.items() if gradient is not None}
