@@ -7,8 +7,8 @@ import tensorflow as tf
 
 Way = Literal["auto", "unrolled", "loop", "vectorized", "share"]
 
-# At 8 tasks both ways take the same time on CPUs, at 2 the unrolled one may run side by side, and at
-# 40 its graph takes too long to trace (`tools/benchmark.py ways`). The bound between is a choice.
+# At 8 tasks both ways take the same time on CPUs, at 2 the unrolled one may run side by side, and
+# at 40 its graph takes too long to trace (`tools/benchmark.py ways`). The bound is a choice.
 _UNROLLED_AT_MOST = 12
 # Elements of all per-task gradients together up to which memory does not matter: 64 MiB.
 _SMALL = 2**24
