@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mtk import config, distribution
 from mtk.combiners import Combiner, StaticWeights
-from mtk.experiment import rehearsal, training
+from mtk.experiment import rehearsal, results, training
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
 from mtk.gradients import Way
@@ -124,5 +124,5 @@ def launch(
     config.parse(files, bindings)
     configured = config.bound(run, given=("run_dir", "dry_run"))
     result = configured(run_dir=run_dir, dry_run=dry_run)
-    print(result["description"] if dry_run else training.summary(result, str(run_dir)))
+    print(result["description"] if dry_run else results.summary(result, str(run_dir)))
     return result

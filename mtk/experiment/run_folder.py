@@ -1,19 +1,11 @@
 """The folder that a run leaves behind."""
 
-import json
 import os
-import platform
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
-import mtk
-
-_PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
+from mtk import atomic
+from mtk.experiment import manifest
 
 
 class RunFolder:
@@ -29,6 +21,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.manifest = self.path / "manifest.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.selected = self.path / "checkpoints" / "selected.weights.h5"
@@ -70,58 +63,8 @@ class RunFolder:
         self.selected.parent.mkdir(parents=True, exist_ok=True)
         (self.path / "config.gin").write_text(asked, encoding="utf-8")
         (self.path / "operative_config.gin").write_text(operative, encoding="utf-8")
-        _write_json(self.path / "manifest.json", manifest(seed))
+        manifest.begin(self.manifest, seed)
 
     def close(self, result: dict[str, Any]) -> None:
         """Writes the result, whole or not at all."""
-        unfinished = self.path / "unfinished.result.json"
-        _write_json(unfinished, result)
-        unfinished.replace(self.result)
-
-
-def manifest(seed: int) -> dict[str, Any]:
-    """Returns what one must know to repeat a run: versions, commit, seed, host and command."""
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-        },
-        "commit": _commit(),
-        "seed": seed,
-        "host": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            "devices": [device.name for device in tf.config.list_logical_devices()],
-        },
-        "command": sys.orig_argv,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Returns the commit of the package's sources, if they stand in a git checkout of their own."""
-    root = Path(mtk.__file__).parent.parent
-    if not (root / ".git").exists():
-        return None
-    git = ["git", "-C", str(root)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        return None
-    return (head.stdout.strip() or "unknown") + ("+changes" if changes.stdout.strip() else "")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    # Infinite numbers and NaN are no JSON, and other languages refuse them.
-    text = json.dumps(content, indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+        atomic.write_json(self.result, result)

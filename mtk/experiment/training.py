@@ -1,12 +1,10 @@
 """The course of a run: fit, select, test, export, result."""
 
-import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mtk import callbacks
-from mtk.callbacks.base import entries
 from mtk.experiment.plan import Plan
+from mtk.experiment.results import by_task
 from mtk.experiment.run_folder import RunFolder
 from mtk.export import export
 from mtk.trainer import MultiTaskModel
@@ -93,9 +91,9 @@ def _finish(
         "status": "finished",
         "steps": last,
         "selected_step": selected,
-        "test": _by_task(test_logs, names, "test"),
-        "validation": _by_task(selection.selected_logs, names, "validation"),
-        "train": _by_task(train_logs, names, "train"),
+        "test": by_task(test_logs, names, "test"),
+        "validation": by_task(selection.selected_logs, names, "validation"),
+        "train": by_task(train_logs, names, "train"),
     }
 
 
@@ -106,20 +104,8 @@ def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
         "steps": divergence.found_at,
         "task": divergence.task or None,
         "selected_step": selection.selected_step,
-        "validation": _by_task(selection.selected_logs, model.task_names, "validation"),
+        "validation": by_task(selection.selected_logs, model.task_names, "validation"),
     }
-
-
-def _by_task(logs: Mapping[str, Any], names: list[str], split: str) -> dict[str, Any]:
-    """Returns the metrics of one split as `{"loss": mean, "tasks": {task: {metric: value}}}`."""
-    start = "val_" if split == "validation" else ""
-    own = {key.removeprefix(start): v for key, v in logs.items() if key.startswith(start)}
-    tasks: dict[str, dict[str, float | None]] = {name: {} for name in names}
-    found: dict[str, Any] = {}
-    for entry in entries(own, names, split):
-        value = entry.value if math.isfinite(entry.value) else None
-        (tasks[entry.task] if entry.task else found)[entry.name] = value
-    return {**found, "tasks": tasks}
 
 
 def _inputs(batches: Any) -> Any:
@@ -128,23 +114,3 @@ def _inputs(batches: Any) -> Any:
     if isinstance(spec, dict):  # A share for each task, all of one form.
         spec = next(iter(spec.values()))
     return spec[0]
-
-
-def summary(result: Mapping[str, Any], run_dir: str) -> str:
-    """Returns the end of a run in words."""
-    if result["status"] == "diverged":
-        what = (
-            f"the loss or weight of task {result['task']!r}" if result["task"] else "the gradient"
-        )
-        return (
-            f"Diverged: {what} is no number at step {result['steps']}. Record: {run_dir}\n"
-            "Lower the learning rate, or clip the gradient (clip_norm)."
-        )
-    lines = [
-        f"Test at step {result['selected_step']} of {result['steps']}, which validation chose:"
-    ]
-    for task, metrics in result["test"]["tasks"].items():
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        lines.append(f"  {task:<12} {numbers}")
-    lines.append(f"Curves: tensorboard --logdir {run_dir}")
-    return "\n".join(lines)

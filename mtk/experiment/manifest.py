@@ -1,0 +1,124 @@
+"""What one must know to repeat a run: versions, commit, seed, host and command."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import mtk
+from mtk import atomic
+
+_PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
+
+
+def begin(path: Path, seed: int, first_step: int = 0) -> None:
+    """Writes the manifest, or adds a session to the one that is there.
+
+    A session is the time of one process. The first one's facts stand at the top; a later session
+    names those that have changed.
+
+    Args:
+        path: The file.
+        seed: Of the run.
+        first_step: The optimizer step that the session starts from.
+    """
+    facts = _facts()
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    session: dict[str, Any] = {"first_step": first_step, "started": now, "command": sys.orig_argv}
+    content = {"seed": seed, **facts, "command": sys.orig_argv, "sessions": [session]}
+    if path.exists():
+        content = _read(path)
+        changed = {name: fact for name, fact in facts.items() if content.get(name) != fact}
+        content.setdefault("sessions", []).append({**session, **changed})
+    atomic.write_json(path, content)
+
+
+def end(path: Path, throughput: dict[str, Any]) -> None:
+    """Adds the throughput of the session that ends.
+
+    Args:
+        path: The file.
+        throughput: Its numbers.
+    """
+    content = _read(path)
+    content["sessions"][-1]["throughput"] = throughput
+    atomic.write_json(path, content)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"The manifest {str(path)!r} is damaged: {error}. Only the record of how the run was "
+            "started stands there; remove it to go on."
+        ) from error
+    return content
+
+
+def _facts() -> dict[str, Any]:
+    commit, dirty = _commit()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "commit": commit,
+        "uncommitted_changes": dirty,
+        "host": {
+            "name": platform.node(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "gpus": [_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Returns the processor's name, where the system tells it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _name(gpu: Any) -> str:
+    details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
+    return str(details.get("device_name", gpu.name))
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Returns the commit of the package's sources, and whether they differ from it.
+
+    Both are None unless the sources stand in a git checkout of their own.
+    """
+    root = Path(mtk.__file__).parent.parent
+    head = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
+    if not head:
+        return None, None
+    return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(root: Path, *command: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

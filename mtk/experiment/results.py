@@ -1,0 +1,69 @@
+"""Figures of a run, by split, task and metric, as records and in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtk.callbacks.base import entries
+
+
+def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[str, Any]:
+    """Returns the metrics of one split as `{"loss": mean, "tasks": {task: {metric: value}}}`.
+
+    A value that is infinite or NaN becomes None, since JSON has no other word for it.
+
+    Args:
+        logs: As Keras makes them.
+        names: Names of the tasks.
+        split: "validation" reads the keys with "val_", any other split those without.
+    """
+    start = "val_" if split == "validation" else ""
+    own = {key.removeprefix(start): v for key, v in logs.items() if key.startswith(start)}
+    tasks: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    found: dict[str, Any] = {}
+    for entry in entries(own, names, split):
+        value = entry.value if math.isfinite(entry.value) else None
+        (tasks[entry.task] if entry.task else found)[entry.name] = value
+    return {**found, "tasks": tasks}
+
+
+def table(figures: Mapping[str, Any]) -> list[str]:
+    """Returns the lines of a table: a row for each task, a column for each metric.
+
+    Args:
+        figures: As `by_task` makes them.
+    """
+    rows: dict[str, Mapping[str, float | None]] = dict(figures["tasks"])
+    columns = list(dict.fromkeys(metric for metrics in rows.values() for metric in metrics))
+    width = max(12, *(len(name) for name in rows))
+    lines = [f"  {'':{width}}" + "".join(f"{name:>{_wide(name)}}" for name in columns)]
+    for task, metrics in rows.items():
+        cells = (f"{_number(metrics, name):>{_wide(name)}}" for name in columns)
+        lines.append(f"  {task:{width}}" + "".join(cells))
+    return [line.rstrip() for line in lines]
+
+
+def _wide(name: str) -> int:
+    return max(10, len(name) + 2)
+
+
+def _number(metrics: Mapping[str, float | None], name: str) -> str:
+    if name not in metrics:
+        return "-"
+    value = metrics[name]
+    return "no number" if value is None else f"{value:.4f}"
+
+
+def summary(result: Mapping[str, Any], run_dir: str) -> str:
+    """Returns the end of a run in words."""
+    if result["status"] == "diverged":
+        what = (
+            f"the loss or weight of task {result['task']!r}" if result["task"] else "the gradient"
+        )
+        return (
+            f"Diverged: {what} is no number at step {result['steps']}. Record: {run_dir}\n"
+            "Lower the learning rate, or clip the gradient (clip_norm)."
+        )
+    chosen = f"Test at step {result['selected_step']} of {result['steps']}, which validation chose:"
+    curves = f"Curves: tensorboard --logdir {run_dir}"
+    return "\n".join([chosen, *table(result["test"]), curves])
