@@ -1,6 +1,6 @@
 """GradDrop: each element of the gradient takes one sign, at random."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import keras
@@ -77,33 +77,71 @@ class GradDrop(Combiner):
     ) -> Combined:
         del task_losses, counts
         task_gradients = [_of_present(stacked, present) for stacked in task_gradients]
-        return _combine(task_gradients, self._shares(task_gradients), present, tf.identity)
+        kept, sizes = _keep(task_gradients, self._shares(task_gradients), present)
+        return Combined(kept, self.kept_weights(sizes, present))
 
-    def combine_features(
+    def votes(
         self,
         features: Sequence[tf.Tensor],
         feature_gradients: Sequence[tf.Tensor],
         present: tf.Tensor,
-        all_reduce: Callable[[tf.Tensor], tf.Tensor],
-    ) -> Combined:
-        """Combines the gradients of features.
+    ) -> list[tf.Tensor]:
+        """Returns what some examples of a batch say of each feature; it adds up over the batch.
 
         Args:
-            features: List of tensors `(B, ...)`, of the examples on this replica.
+            features: List of tensors `(B, ...)`.
             feature_gradients: List of tensors `(K, B, ...)`.
             present: Boolean tensor `(K,)`.
-            all_reduce: Sums a tensor over the replicas.
 
         Returns:
-            A `Combined`, with a tensor `(B, ...)` for each feature.
+            List of tensors `(K, ...)`.
         """
-        parts = [_of_present(tf.cast(g, tf.float32), present) for g in feature_gradients]
-        votes = [
-            all_reduce(tf.reduce_sum(tf.sign(tf.cast(z, tf.float32)) * part, axis=1))
-            for z, part in zip(features, parts, strict=True)
+        return [
+            tf.reduce_sum(tf.sign(tf.cast(z, tf.float32)) * _of_present(g, present), axis=1)
+            for z, g in zip(features, feature_gradients, strict=True)
         ]
-        shares = [share[:, None] for share in self._shares(votes)]
-        return _combine(parts, shares, present, all_reduce)
+
+    def feature_shares(self, votes: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Draws, once a step, what is kept of each feature's gradients.
+
+        Args:
+            votes: List of tensors `(K, ...)`, those of the whole batch.
+
+        Returns:
+            List of tensors `(K, 1, ...)`, from 0 to 1.
+        """
+        return [share[:, None] for share in self._shares(votes)]
+
+    def kept_features(
+        self,
+        feature_gradients: Sequence[tf.Tensor],
+        shares: Sequence[tf.Tensor],
+        present: tf.Tensor,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Combines the gradients of the features of some examples.
+
+        Args:
+            feature_gradients: List of tensors `(K, B, ...)`.
+            shares: From `feature_shares`.
+            present: Boolean tensor `(K,)`.
+
+        Returns:
+            A tensor `(B, ...)` for each feature, and sizes `(2, K)`, which add up over the batch:
+            see `kept_weights`.
+        """
+        return _keep([_of_present(g, present) for g in feature_gradients], shares, present)
+
+    def kept_weights(self, sizes: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns the task weights to report, `(K,)`.
+
+        Args:
+            sizes: Tensor `(2, K)`: sums of absolute values of what is kept and of what was there.
+            present: Boolean tensor `(K,)`.
+        """
+        # A gradient of zero has lost nothing.
+        shares = tf.where(sizes[1] > 0.0, tf.math.divide_no_nan(sizes[0], sizes[1]), 1.0)
+        number = tf.reduce_sum(tf.cast(present, tf.float32))
+        return tf.where(present, tf.math.divide_no_nan(shares, number), 0.0)
 
     def _shares(self, stacked: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the share of each element that is kept: tensors like `stacked`, from 0 to 1."""
@@ -126,25 +164,19 @@ class GradDrop(Combiner):
         return {**super().get_config(), "leak": self.leak, "seed": self.seed, "at": self.at}
 
 
-def _combine(
-    stacked: Sequence[tf.Tensor],
-    shares: Sequence[tf.Tensor],
-    present: tf.Tensor,
-    all_reduce: Callable[[tf.Tensor], tf.Tensor],
-) -> Combined:
-    """Returns the mean of what is kept, and each task's share of it."""
+def _keep(
+    stacked: Sequence[tf.Tensor], shares: Sequence[tf.Tensor], present: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Returns the mean of what is kept, and the sizes of that and of everything, `(2, K)`."""
     number = tf.reduce_sum(tf.cast(present, tf.float32))
     kept = [share * part for share, part in zip(shares, stacked, strict=True)]
     combined = [tf.math.divide_no_nan(tf.reduce_sum(part, 0), number) for part in kept]
-    sizes = all_reduce(tf.stack([_sizes(kept), _sizes(stacked)]))
-    # A gradient of zero has lost nothing.
-    weights = tf.where(sizes[1] > 0.0, tf.math.divide_no_nan(sizes[0], sizes[1]), 1.0)
-    weights = tf.where(present, tf.math.divide_no_nan(weights, number), 0.0)
-    return Combined(combined, weights)
+    return combined, tf.stack([_sizes(kept), _sizes(stacked)])
 
 
 def _of_present(stacked: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.reshape(present, (-1, *[1] * (len(stacked.shape) - 1))), stacked, 0.0)
+    mask = tf.reshape(present, (-1, *[1] * (len(stacked.shape) - 1)))
+    return tf.where(mask, tf.cast(stacked, tf.float32), 0.0)
 
 
 def _sizes(stacked: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from mtk.gradients import choose
 from mtk.trainer import batches, forward
-from mtk.trainer.recording import recorded
-from mtk.trainer.update import Gradient, Recorded, Update, all_reduce
+from mtk.trainer.passes import AtOnce, Gradient, Place
+from mtk.trainer.update import Update
 
 if TYPE_CHECKING:
     from mtk.trainer.model import MultiTaskModel
@@ -29,49 +29,20 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
     shares = batches.parse(data, model.task_names)
     context = tf.distribute.get_replica_context()
     state = forward.State(model.network, context.replica_id_in_sync_group)
-    recorded, passed = _record(model, shares, state)
-    outcome = _update(model, shares)(recorded, measured)
-    _apply(model, outcome.gradients, recorded.scale)
-    state.write(passed.state, context.num_replicas_in_sync)
+    scale = _loss_scale(model)
+    places = watched(model, batches.is_shared_input(shares))
+    passes = AtOnce(model, shares, state, places, scale)
+    outcome = _update(model, shares)(passes, measured)
+    _apply(model, outcome.gradients, scale)
+    state.write(passes.changes(), context.num_replicas_in_sync)
     if model.combiner.watches_step:
-        again = forward.run(model.network, model.tasks, shares, state)
-        after = all_reduce(tf.math.divide_no_nan(tf.stack(again.sums), recorded.counts))
-        model.combiner.after_step(recorded.task_losses, after, recorded.counts > 0)
-    _watch_finiteness(model, recorded, outcome.gradients)
+        model.combiner.after_step(passes.task_losses, passes.losses_now(), passes.present)
+    _watch_finiteness(model, passes.task_losses, outcome.gradients, scale)
     model.last_weights.assign(outcome.task_weights)
     if outcome.gramian is not None:
         model.last_gramian.assign(outcome.gramian)
         model.last_measured.assign(model.optimizer.iterations)
-    model.task_metrics.update(passed)
     model.task_metrics.update_weights(outcome.task_weights)
-
-
-def _record(
-    model: "MultiTaskModel", shares: Sequence[batches.Share], state: forward.State
-) -> tuple[Recorded, forward.Losses]:
-    """Runs forward under a tape and brings each task loss to the scale of the global batch."""
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    scale = _loss_scale(model)
-    places = watched(model, batches.is_shared_input(shares))
-    layers = list({id(layer): layer for layer, _ in places}.values())
-    with tf.GradientTape(persistent=True) as tape:
-        with recorded(layers) as calls:
-            passed = forward.run(model.network, model.tasks, shares, state)
-        with tape.stop_recording():
-            counts = all_reduce(tf.stack(passed.counts))
-        # On one device no task waits for another's forward pass.
-        each = passed.counts if replicas == 1 else tf.unstack(counts)
-        parts = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, each, strict=True)]
-        penalty = passed.regularization
-        penalty = None if penalty is None else penalty / replicas
-        if scale is not None:
-            parts = [part * scale for part in parts]
-            penalty = None if penalty is None else penalty * scale
-        stacked = tf.stack(parts)
-    task_losses = all_reduce(tf.math.divide_no_nan(tf.stack(passed.sums), counts))
-    outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
-    features = [outputs[id(layer), number] for layer, number in places]
-    return Recorded(tape, parts, stacked, penalty, scale, task_losses, counts, features), passed
 
 
 def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
@@ -85,7 +56,7 @@ def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
     )
 
 
-def watched(model: "MultiTaskModel", shared_input: bool) -> list[tuple[Any, int]]:
+def watched(model: "MultiTaskModel", shared_input: bool) -> list[Place]:
     """Returns the layers, and which of their calls, whose outputs the combiner asks for."""
     if model.combiner.reads != "losses" and not model.structure.shared:
         raise ValueError(
@@ -150,14 +121,17 @@ def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Ten
 
 
 def _watch_finiteness(
-    model: "MultiTaskModel", recorded: Recorded, gradients: Sequence[Gradient]
+    model: "MultiTaskModel",
+    task_losses: tf.Tensor,
+    gradients: Sequence[Gradient],
+    scale: tf.Tensor | None,
 ) -> None:
     """Notes the first step at which a loss or the gradient was not finite.
 
     Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
     """
-    sums = [recorded.task_losses]
-    if recorded.scale is None:
+    sums = [task_losses]
+    if scale is None:
         # With loss scaling the optimizer skips such steps by itself.
         values = [getattr(g, "values", g) for g in gradients if g is not None]
         sums += [tf.reduce_sum(value)[None] for value in values]

@@ -1,57 +1,16 @@
 """One step's gradient: from the recorded losses of a replica to what the optimizer applies."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners import Combiner, GramianCombiner, LossCombiner
+from mtk.trainer.passes import Gradient, Passes, Recorded, all_reduce
 from mtk.trainer.structure import Structure
-
-Tensors = TypeVar("Tensors")
-Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
-
-
-class Recorded(NamedTuple):
-    """What one replica knows of a step after its forward pass.
-
-    Attributes:
-        tape: The persistent tape that recorded it.
-        parts: K scalars: this replica's part of each task loss. Their sum over replicas is the
-            loss; gradients are taken of the parts and summed over replicas.
-        stacked: The parts as one tensor `(K,)`, on the tape too.
-        penalty: This replica's part of the regularization loss, or None.
-        scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
-        task_losses: Tensor `(K,)`: the task losses of the global batch.
-        counts: Tensor `(K,)`: labelled elements of each task in the global batch.
-        features: Outputs of the layers where the heads begin, if the combiner asks for them.
-    """
-
-    tape: tf.GradientTape
-    parts: list[tf.Tensor]
-    stacked: tf.Tensor
-    penalty: tf.Tensor | None
-    scale: tf.Tensor | None
-    task_losses: tf.Tensor
-    counts: tf.Tensor
-    features: list[tf.Tensor]
-
-    def unscaled(self, found: Sequence[Gradient]) -> list[Gradient]:
-        """Removes the scale from gradients: a Gramian of scaled ones would overflow."""
-        if self.scale is None:
-            return list(found)
-        factor = 1.0 / self.scale
-        # In float32: a float16 gradient without its scale may vanish.
-        dense = [None if g is None else tf.cast(tf.convert_to_tensor(g), tf.float32) for g in found]
-        return [None if g is None else g * factor for g in dense]
-
-    def scaled(self, of_features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Brings gradients of the features back to their scale and type, to go on from there."""
-        factor = 1.0 if self.scale is None else self.scale
-        pairs = zip(of_features, self.features, strict=True)
-        return [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
 
 
 class Step(NamedTuple):
@@ -67,14 +26,6 @@ class Step(NamedTuple):
     gradients: list[Gradient]
     task_weights: tf.Tensor
     gramian: tf.Tensor | None
-
-
-def all_reduce(values: Tensors) -> Tensors:
-    """Sums a structure of tensors over the replicas, from within a replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1 or not tf.nest.flatten(values):
-        return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 class Update:
@@ -102,11 +53,11 @@ class Update:
         self.structure = structure
         self.way = way
 
-    def __call__(self, step: Recorded, measured: bool) -> Step:
+    def __call__(self, step: Passes, measured: bool) -> Step:
         """Returns the step's outcome.
 
         Args:
-            step: The recorded forward pass.
+            step: The passes over the batch.
             measured: Whether to take the gradient of each task. Otherwise the weights come from
                 the losses, or are the ones of the last measured step.
         """
@@ -119,128 +70,165 @@ class Update:
             return self._from_task_gradients(step)
         return self._from_weights(step, self._known_weights(step), None)
 
-    def _known_weights(self, step: Recorded) -> tf.Tensor:
+    def _known_weights(self, step: Passes) -> tf.Tensor:
         if isinstance(self.combiner, LossCombiner):
-            return self.combiner.task_weights(step.task_losses, step.counts > 0, step.counts)
+            return self.combiner.task_weights(step.task_losses, step.present, step.counts)
         assert isinstance(self.combiner, GramianCombiner)
-        return self.combiner.kept_weights(step.counts > 0)
+        return self.combiner.kept_weights(step.present)
 
-    def _from_weights(self, step: Recorded, weights: tf.Tensor, gramian: tf.Tensor | None) -> Step:
+    def _from_weights(self, step: Passes, weights: tf.Tensor, gramian: tf.Tensor | None) -> Step:
         """One backward pass through everything."""
         if self.combiner.weighs_heads:
-            by_variable = self._backward(step, weights, self.variables)
+            groups = [(weights, self.variables)]
         else:
             structure = self.structure()
             shared = {id(v) for v in structure.shared}
             others = [v for v in self.variables if id(v) not in shared]
-            by_variable = self._backward(step, weights, structure.shared)
-            heads = self.combiner.head_weights(weights, step.counts > 0)
-            by_variable.update(self._backward(step, heads, others))
-        return Step(self._reduced(by_variable), weights, gramian)
+            heads = self.combiner.head_weights(weights, step.present)
+            groups = [(weights, structure.shared), (heads, others)]
+
+        def gradients_of(part: Recorded) -> dict[int, Gradient]:
+            pairs = [self._backward(part, w, variables, part.penalty) for w, variables in groups]
+            return {key: gradient for found in pairs for key, gradient in found.items()}
+
+        return Step(self._reduced(step.add_up(gradients_of)), weights, gramian)
 
     def _backward(
-        self, step: Recorded, weights: tf.Tensor, variables: Sequence[keras.Variable]
+        self,
+        part: Recorded,
+        weights: tf.Tensor,
+        variables: Sequence[keras.Variable],
+        penalty: tf.Tensor | None = None,
     ) -> dict[int, Gradient]:
-        targets, factors = [step.stacked], [weights]
-        if step.penalty is not None:
-            targets, factors = [*targets, step.penalty], [*factors, tf.ones_like(step.penalty)]
-        found = step.tape.gradient(targets, [v.value for v in variables], output_gradients=factors)
-        return dict(zip(map(id, variables), step.unscaled(found), strict=True))
+        targets, factors = [part.stacked], [weights]
+        if penalty is not None:
+            targets, factors = [*targets, penalty], [*factors, tf.ones_like(penalty)]
+        found = part.tape.gradient(targets, [v.value for v in variables], output_gradients=factors)
+        return dict(zip(map(id, variables), part.unscaled(found), strict=True))
 
-    def _from_task_gradients(self, step: Recorded) -> Step:
+    def _from_task_gradients(self, step: Passes) -> Step:
         """A backward pass for each task, then the combiner."""
         structure = self.structure()
         sources = [*structure.shared, *structure.unowned]
-        task_gradients, head_gradients = self._per_task(step, [v.value for v in sources], structure)
+
+        def gradients_of(part: Recorded) -> tuple[list, list, dict[int, Gradient]]:
+            rows, heads = self._per_task(part, [v.value for v in sources], structure)
+            return rows, heads, self._penalty(part)
+
+        task_gradients, head_gradients, penalties = step.add_up(gradients_of)
         task_gradients = all_reduce(task_gradients)
         number = len(structure.shared)
         gramian = gradients.gramian(task_gradients[:number])
         combined = self.combiner(
-            task_gradients[:number], step.task_losses, step.counts > 0, step.counts
+            task_gradients[:number], step.task_losses, step.present, step.counts
         )
-        heads = self.combiner.head_weights(combined.task_weights, step.counts > 0)
+        heads = self.combiner.head_weights(combined.task_weights, step.present)
         unowned = gradients.weighted_sum(task_gradients[number:], heads)
         done = dict(zip(map(id, sources), [*combined.gradients, *unowned], strict=True))
-        local = self._weighted_heads(structure, head_gradients, heads)
-        self._add_penalty(step, local)
+        local = _sum(self._weighted_heads(structure, head_gradients, heads), penalties)
         local_sums = dict(zip(local, all_reduce(list(local.values())), strict=True))
-        for key, gradient in local_sums.items():
-            done[key] = done[key] + gradient if key in done else gradient
+        done = _sum(done, local_sums)
         return Step([done.get(id(v)) for v in self.variables], combined.task_weights, gramian)
 
     def _per_task(
-        self, step: Recorded, shared: Sequence[tf.Tensor], structure: Structure | None
+        self, part: Recorded, shared: Sequence[tf.Tensor], structure: Structure | None
     ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
         """Computes per-task gradients of `shared`, and of the heads if a structure is given."""
         of_task = structure.heads if structure else {}
         heads = [[v.value for v in of_task.get(name, [])] for name in self.task_names]
-        rows, own = gradients.per_task(step.tape, step.parts, step.stacked, shared, heads, self.way)
-        return step.unscaled(rows), [step.unscaled(found) for found in own]
+        rows, own = gradients.per_task(part.tape, part.parts, part.stacked, shared, heads, self.way)
+        return part.unscaled(rows), [part.unscaled(found) for found in own]
 
     def _weighted_heads(
         self,
         structure: Structure,
         head_gradients: Sequence[Sequence[Gradient]],
         weights: tf.Tensor,
-    ) -> dict[int, tf.Tensor]:
-        found: dict[int, tf.Tensor] = {}
+    ) -> dict[int, Gradient]:
+        found: dict[int, Gradient] = {}
         for k, name in enumerate(self.task_names):
             for variable, gradient in zip(structure.heads[name], head_gradients[k], strict=True):
                 if gradient is not None:
                     found[id(variable)] = weights[k] * tf.convert_to_tensor(gradient)
         return found
 
-    def _from_elsewhere(self, step: Recorded, measured: bool) -> Step:
+    def _from_elsewhere(self, step: Passes, measured: bool) -> Step:
         """Weights from the Gramian at the features or one layer, then one backward pass."""
         assert isinstance(self.combiner, GramianCombiner)
-        present = step.counts > 0
         if not measured:
-            return self._from_weights(step, self.combiner.kept_weights(present), None)
-        sources = step.features or [
-            v.value for v in self.structure().layer_variables(self.combiner.at)
-        ]
-        task_gradients, _ = self._per_task(step, sources, None)
-        if step.features:
-            # Examples are split over the replicas: inner products over all of them add up.
-            gramian = all_reduce(gradients.gramian(task_gradients))
-        else:
-            gramian = gradients.gramian(all_reduce(task_gradients))
-        weights = self.combiner.new_weights(gramian, step.task_losses, present)
+            return self._from_weights(step, self.combiner.kept_weights(step.present), None)
+        at_features = self.combiner.at == "representation"
+        layer = [] if at_features else self.structure().layer_variables(self.combiner.at)
+
+        def gradients_of(part: Recorded) -> list[tf.Tensor]:
+            sources = part.features if at_features else [v.value for v in layer]
+            rows, _ = self._per_task(part, sources, None)
+            # Inner products over the examples of all parts add up; those of sums do not.
+            return [gradients.gramian(rows)] if at_features else rows
+
+        found = all_reduce(step.add_up(gradients_of))
+        gramian = found[0] if at_features else gradients.gramian(found)
+        weights = self.combiner.new_weights(gramian, step.task_losses, step.present)
         return self._from_weights(step, weights, gramian)
 
-    def _from_features(self, step: Recorded) -> Step:
+    def _from_features(self, step: Passes) -> Step:
         """The combiner merges the gradients of the features; one pass goes on through the trunk."""
-        structure = self.structure()
-        feature_gradients, head_gradients = self._per_task(step, step.features, structure)
-        present = step.counts > 0
-        combined = self.combiner.combine_features(
-            step.features, feature_gradients, present, all_reduce
-        )
-        heads = self.combiner.head_weights(combined.task_weights, step.counts > 0)
-        trunk = step.tape.gradient(
-            step.features,
-            [v.value for v in structure.shared],
-            output_gradients=step.scaled(combined.gradients),
-        )
-        local = dict(zip(map(id, structure.shared), step.unscaled(trunk), strict=True))
-        local.update(self._weighted_heads(structure, head_gradients, heads))
-        behind = [v for v in structure.shared if local[id(v)] is None] + structure.unowned
-        local.update(self._backward(step._replace(penalty=None), heads, behind))
-        self._add_penalty(step, local)
-        gramian = all_reduce(gradients.gramian(feature_gradients))
-        return Step(self._reduced(local), combined.task_weights, gramian)
+        structure, combiner = self.structure(), self.combiner
+        # A part that serves twice, as it does in a whole batch, is differentiated once.
+        rows_of = functools.cache(lambda part: self._per_task(part, part.features, structure))
 
-    def _add_penalty(self, step: Recorded, local: dict[int, Gradient]) -> None:
-        if step.penalty is None:
-            return
-        found = step.tape.gradient(step.penalty, [v.value for v in self.variables])
-        for variable, gradient in zip(self.variables, step.unscaled(found), strict=True):
-            if gradient is not None:
-                before = local.get(id(variable))
-                total = gradient if before is None else tf.convert_to_tensor(before) + gradient
-                local[id(variable)] = total
+        def look(part: Recorded) -> tuple[list, tf.Tensor, list]:
+            rows, heads = rows_of(part)
+            votes = combiner.votes(part.features, rows, step.present)
+            return votes, gradients.gramian(rows), heads
+
+        votes, gramian, head_gradients = step.add_up(look)
+        votes, gramian = all_reduce((votes, gramian))
+        shares = combiner.feature_shares(votes)
+        # Such a combiner weighs no heads: all of them count the same.
+        heads = combiner.head_weights(tf.ones_like(step.counts), step.present)
+
+        def descend(part: Recorded) -> tuple[dict[int, Gradient], tf.Tensor]:
+            kept, sizes = combiner.kept_features(rows_of(part)[0], shares, step.present)
+            return _sum(self._through_trunk(part, kept, heads), self._penalty(part)), sizes
+
+        local, sizes = step.add_up(descend)
+        local = _sum(local, self._weighted_heads(structure, head_gradients, heads))
+        weights = combiner.kept_weights(all_reduce(sizes), step.present)
+        return Step(self._reduced(local), weights, gramian)
+
+    def _through_trunk(
+        self, part: Recorded, of_features: Sequence[tf.Tensor], heads: tf.Tensor
+    ) -> dict[int, Gradient]:
+        """Goes on from gradients of the features; shared variables behind these go with heads."""
+        structure = self.structure()
+        found = part.tape.gradient(
+            part.features,
+            [v.value for v in structure.shared],
+            output_gradients=part.scaled(of_features),
+        )
+        local = dict(zip(map(id, structure.shared), part.unscaled(found), strict=True))
+        behind = [v for v in structure.shared if local[id(v)] is None] + structure.unowned
+        return {**local, **self._backward(part, heads, behind)}
+
+    def _penalty(self, part: Recorded) -> dict[int, Gradient]:
+        """Returns the gradients of the regularization loss."""
+        if part.penalty is None:
+            return {}
+        found = part.tape.gradient(part.penalty, [v.value for v in self.variables])
+        return dict(zip(map(id, self.variables), part.unscaled(found), strict=True))
 
     def _reduced(self, local: dict[int, Gradient]) -> list[Gradient]:
         known = {key: gradient for key, gradient in local.items() if gradient is not None}
         sums = dict(zip(known, all_reduce(list(known.values())), strict=True))
         return [sums.get(id(v)) for v in self.variables]
+
+
+def _sum(one: dict[int, Gradient], two: dict[int, Gradient]) -> dict[int, Gradient]:
+    """Adds the gradients of the same variables; None is zero."""
+    total = {key: gradient for key, gradient in one.items() if gradient is not None}
+    for key, gradient in two.items():
+        if gradient is not None:
+            known = key in total
+            total[key] = tf.convert_to_tensor(total[key]) + gradient if known else gradient
+    return total

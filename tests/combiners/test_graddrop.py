@@ -86,7 +86,8 @@ def test_features_vote_over_the_whole_batch(jit):
 
     @tf.function(jit_compile=jit)
     def combine() -> tf.Tensor:
-        return combiner.combine_features([features], [gradients], ALL, tf.identity).gradients[0]
+        shares = combiner.feature_shares(combiner.votes([features], [gradients], ALL))
+        return combiner.kept_features([gradients], shares, ALL)[0][0]
 
     seen = set()
     for _ in range(40):
@@ -96,18 +97,20 @@ def test_features_vote_over_the_whole_batch(jit):
     assert seen == {(0.5, 0.5, 2.0), (-0.5, -0.5, -2.0)}
 
 
-def test_features_on_replicas_vote_together():
-    """Trap: each replica deciding by its own part of the batch."""
+def test_features_of_parts_of_a_batch_vote_together():
+    """Trap: each replica or micro-batch deciding by its own part of the batch."""
     features = tf.constant(np.random.default_rng(0).normal(size=(6, 5)), tf.float32)
     gradients = tf.constant(np.random.default_rng(1).normal(size=(2, 6, 5)), tf.float32)
-    whole = built().combine_features([features], [gradients], ALL, tf.identity)
-    votes = tf.reduce_sum(tf.sign(features) * gradients, 1)
-
-    def all_reduce(part: tf.Tensor) -> tf.Tensor:
-        return votes if part.shape == votes.shape else part
-
-    parts = [
-        built().combine_features([features[s]], [gradients[:, s]], ALL, all_reduce).gradients[0]
-        for s in (slice(0, 2), slice(2, 6))
-    ]
-    np.testing.assert_allclose(tf.concat(parts, 0), whole.gradients[0], rtol=1e-5)
+    parts = [(features[s], gradients[:, s]) for s in (slice(0, 2), slice(2, 6))]
+    combiner = built()
+    votes = combiner.votes([features], [gradients], ALL)[0]
+    each = [combiner.votes([z], [g], ALL)[0] for z, g in parts]
+    np.testing.assert_allclose(each[0] + each[1], votes, rtol=1e-5)
+    shares = combiner.feature_shares([votes])
+    (whole,), sizes = combiner.kept_features([gradients], shares, ALL)
+    kept = [combiner.kept_features([g], shares, ALL) for _, g in parts]
+    np.testing.assert_allclose(tf.concat([k[0][0] for k in kept], 0), whole, rtol=1e-5)
+    np.testing.assert_allclose(kept[0][1] + kept[1][1], sizes, rtol=1e-5)
+    weights = combiner.kept_weights(sizes, ALL).numpy()
+    assert (weights > 0).all()
+    assert (weights <= 0.5).all()

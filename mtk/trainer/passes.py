@@ -1,0 +1,167 @@
+"""Forward and backward passes over a replica's part of a batch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+import keras
+import tensorflow as tf
+
+from mtk.trainer import forward
+from mtk.trainer.batches import Share
+from mtk.trainer.recording import recorded
+
+if TYPE_CHECKING:
+    from mtk.trainer.model import MultiTaskModel
+
+Tensors = TypeVar("Tensors")
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
+Place: TypeAlias = tuple[keras.Layer, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A recorded forward pass over some examples of a batch.
+
+    Attributes:
+        tape: The persistent tape that recorded it.
+        parts: K scalars: what these examples add to each task loss. Their sum over all passes and
+            replicas is the loss; gradients are taken of the parts and summed likewise.
+        stacked: The parts as one tensor `(K,)`, on the tape too.
+        penalty: Its part of the regularization loss, or None.
+        scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
+        features: Outputs of the layers where the heads begin, if the combiner asks for them.
+    """
+
+    tape: tf.GradientTape
+    parts: list[tf.Tensor]
+    stacked: tf.Tensor
+    penalty: tf.Tensor | None
+    scale: tf.Tensor | None
+    features: list[tf.Tensor]
+
+    def unscaled(self, found: Sequence[Gradient]) -> list[Gradient]:
+        """Removes the scale from gradients: a Gramian of scaled ones would overflow."""
+        if self.scale is None:
+            return list(found)
+        factor = 1.0 / self.scale
+        # In float32: a float16 gradient without its scale may vanish.
+        dense = [None if g is None else tf.cast(tf.convert_to_tensor(g), tf.float32) for g in found]
+        return [None if g is None else g * factor for g in dense]
+
+    def scaled(self, of_features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Brings gradients of the features back to their scale and type, to go on from there."""
+        factor = 1.0 if self.scale is None else self.scale
+        pairs = zip(of_features, self.features, strict=True)
+        return [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
+
+
+class Passes(Protocol):
+    """What a step knows of its batch, and how it computes what adds up over the examples.
+
+    Attributes:
+        counts: Tensor `(K,)`: labelled elements of each task in the global batch.
+        present: Boolean tensor `(K,)`: which tasks have any.
+        task_losses: Tensor `(K,)`: the task losses of the global batch.
+    """
+
+    counts: tf.Tensor
+    present: tf.Tensor
+
+    @property
+    def task_losses(self) -> tf.Tensor: ...
+
+    def add_up(self, part: Callable[[Recorded], Tensors]) -> Tensors:
+        """Returns `part(pass)`, a structure of tensors and None, summed over this replica's passes.
+
+        Args:
+            part: Computes what some examples add to a sum over the batch.
+        """
+        ...
+
+
+class AtOnce:
+    """One pass over all examples of a replica.
+
+    Args:
+        model: The model.
+        shares: The replica's part of the batch.
+        state: State to train from.
+        places: Layers, and which of their calls, whose outputs the combiner asks for.
+        scale: Loss scale, or None.
+    """
+
+    def __init__(
+        self,
+        model: "MultiTaskModel",
+        shares: Sequence[Share],
+        state: forward.State,
+        places: Sequence[Place],
+        scale: tf.Tensor | None,
+    ):
+        self.model, self.shares, self.state = model, shares, state
+        self.recorded, self.passed, self.counts = record(model, shares, state, places, scale)
+        self.present = self.counts > 0
+        sums = tf.math.divide_no_nan(tf.stack(self.passed.sums), self.counts)
+        self.task_losses = all_reduce(sums)
+
+    def add_up(self, part: Callable[[Recorded], Tensors]) -> Tensors:
+        return part(self.recorded)
+
+    def changes(self) -> dict[int, tf.Tensor]:
+        """Returns the network's state after the step, and tells the metrics what was seen."""
+        self.model.task_metrics.update(self.passed)
+        return self.passed.state
+
+    def losses_now(self) -> tf.Tensor:
+        """Returns the task losses `(K,)` of the global batch with the weights of now."""
+        again = forward.run(self.model.network, self.model.tasks, self.shares, self.state)
+        return all_reduce(tf.math.divide_no_nan(tf.stack(again.sums), self.counts))
+
+
+def record(
+    model: "MultiTaskModel",
+    shares: Sequence[Share],
+    state: forward.State,
+    places: Sequence[Place],
+    scale: tf.Tensor | None,
+) -> tuple[Recorded, forward.Losses, tf.Tensor]:
+    """Runs forward under a tape and brings each task loss to the scale of the global batch.
+
+    Args:
+        model: The model.
+        shares: Some examples of the batch.
+        state: State to train from.
+        places: Layers, and which of their calls, whose outputs the combiner asks for.
+        scale: Loss scale, or None.
+
+    Returns:
+        The recorded pass, its losses, and the counts `(K,)` of the global batch.
+    """
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    layers = list({id(layer): layer for layer, _ in places}.values())
+    with tf.GradientTape(persistent=True) as tape:
+        with recorded(layers) as calls:
+            passed = forward.run(model.network, model.tasks, shares, state)
+        with tape.stop_recording():
+            counts = all_reduce(tf.stack(passed.counts))
+        # On one device no task waits for another's forward pass.
+        each = passed.counts if replicas == 1 else tf.unstack(counts)
+        parts = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, each, strict=True)]
+        penalty = passed.regularization
+        penalty = None if penalty is None else penalty / replicas
+        if scale is not None:
+            parts = [part * scale for part in parts]
+            penalty = None if penalty is None else penalty * scale
+        stacked = tf.stack(parts)
+    outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
+    features = [outputs[id(layer), number] for layer, number in places]
+    return Recorded(tape, parts, stacked, penalty, scale, features), passed, counts
+
+
+def all_reduce(values: Tensors) -> Tensors:
+    """Sums a structure of tensors over the replicas, from within a replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1 or not tf.nest.flatten(values):
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
