@@ -19,7 +19,7 @@ from gin import config_parser
 from mtk.config import check, relevance, source
 from mtk.config.source import ConfigError
 
-__all__ = ["ConfigError", "asked", "bound", "explain", "operative", "parse"]
+__all__ = ["ConfigError", "asked", "bound", "explain", "operative", "parse", "values"]
 
 _asked = ""
 _checker = check.Checker()
@@ -73,6 +73,16 @@ def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[.
                 f"{home}.{function.__name__}.{name}."
             )
     return gin.get_configurable(function) if values else function
+
+
+def values(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns what the configuration binds to a function's parameters, with references resolved.
+
+    Args:
+        function: A function or class.
+    """
+    names = [key for key, b in _checker.bindings.items() if b.target is function]
+    return gin.get_bindings(gin.get_configurable(function)) if names else {}
 
 
 def asked() -> str:

@@ -34,13 +34,17 @@ def table(figures: Mapping[str, Any]) -> list[str]:
         figures: As `by_task` makes them.
     """
     rows: dict[str, Mapping[str, float | None]] = dict(figures["tasks"])
-    columns = list(dict.fromkeys(metric for metrics in rows.values() for metric in metrics))
+    columns = sorted({m for metrics in rows.values() for m in metrics}, key=_loss_first)
     width = max(12, *(len(name) for name in rows))
     lines = [f"  {'':{width}}" + "".join(f"{name:>{_wide(name)}}" for name in columns)]
     for task, metrics in rows.items():
         cells = (f"{_number(metrics, name):>{_wide(name)}}" for name in columns)
         lines.append(f"  {task:{width}}" + "".join(cells))
     return [line.rstrip() for line in lines]
+
+
+def _loss_first(metric: str) -> tuple[bool, str]:
+    return metric != "loss", metric
 
 
 def _wide(name: str) -> int:

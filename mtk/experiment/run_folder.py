@@ -12,8 +12,8 @@ class RunFolder:
     """Paths of a run folder, and the files that describe the run.
 
     `config.gin`, `operative_config.gin` and `manifest.json` are written before the first step;
-    `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/` and
-    `result.json` end it. A folder with a `result.json` is complete.
+    `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
+    `model.keras` and `result.json` end it. A folder with a `result.json` is complete.
 
     Args:
         path: The folder.
@@ -21,11 +21,13 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.config = self.path / "config.gin"
         self.manifest = self.path / "manifest.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.selected = self.path / "checkpoints" / "selected.weights.h5"
         self.saved_model = self.path / "saved_model"
+        self.keras_file = self.path / "model.keras"
         self.result = self.path / "result.json"
 
     @classmethod
@@ -61,7 +63,7 @@ class RunFolder:
             operative: The configuration in force.
         """
         self.selected.parent.mkdir(parents=True, exist_ok=True)
-        (self.path / "config.gin").write_text(asked, encoding="utf-8")
+        self.config.write_text(asked, encoding="utf-8")
         (self.path / "operative_config.gin").write_text(operative, encoding="utf-8")
         manifest.begin(self.manifest, seed)
 

@@ -6,8 +6,8 @@ from mtk import callbacks
 from mtk.experiment.plan import Plan
 from mtk.experiment.results import by_task
 from mtk.experiment.run_folder import RunFolder
-from mtk.export import export
-from mtk.trainer import MultiTaskModel
+from mtk.export import export, save_keras
+from mtk.trainer import MultiTaskModel, batches
 from mtk.workloads import Workload
 
 
@@ -52,10 +52,11 @@ def train(
     Returns:
         What `result.json` holds.
     """
+    validation = data.validation(plan.batch_size)
     others = [callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps)]
     model.fit(
         data.train(plan.batch_size, plan.steps, plan.seed),
-        validation_data=data.validation(plan.batch_size),
+        validation_data=validation,
         # One of Keras' epochs is the time between two evaluations; StepLimit ends the last one.
         epochs=plan.evaluations,
         steps_per_epoch=plan.evaluate_every,
@@ -65,7 +66,8 @@ def train(
     )
     if watchers.divergence.found_at is None:
         result = _finish(model, data, plan, watchers)
-        export(model.network, folder.saved_model, _inputs(data.validation(plan.batch_size)))
+        export(model.network, folder.saved_model, batches.inputs_of(validation.element_spec))
+        save_keras(model.network, folder.keras_file)
     else:
         result = _diverged(model, watchers)
     folder.close(result)
@@ -106,11 +108,3 @@ def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
         "selected_step": selection.selected_step,
         "validation": by_task(selection.selected_logs, model.task_names, "validation"),
     }
-
-
-def _inputs(batches: Any) -> Any:
-    """Returns what the network reads, from the form of the batches."""
-    spec = batches.element_spec
-    if isinstance(spec, dict):  # A share for each task, all of one form.
-        spec = next(iter(spec.values()))
-    return spec[0]

@@ -27,6 +27,7 @@ def test_run_folder_is_complete(finished):
         "tensorboard",
         "checkpoints",
         "saved_model",
+        "model.keras",
         "result.json",
     }
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["selected.weights.h5"]

@@ -1,0 +1,7 @@
+"""Networks that other programs can load: written, and read again for evaluation."""
+
+from mtk.export.keras_file import save_keras
+from mtk.export.loading import ExportedNetwork, check_inputs, load
+from mtk.export.saved_model import export
+
+__all__ = ["ExportedNetwork", "check_inputs", "export", "load", "save_keras"]

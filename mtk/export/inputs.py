@@ -1,0 +1,109 @@
+"""What a network reads, by name."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+# Beside a SavedModel's own files; TensorFlow leaves this folder to others.
+_ORDER = Path("assets.extra") / "mtk.json"
+
+
+class Inputs(NamedTuple):
+    """The inputs of a network.
+
+    Attributes:
+        structure: What the network is called with, of specs.
+        names: Of its parts, in the order of `tf.nest.flatten`.
+        specs: By name, with any batch size.
+    """
+
+    structure: Any
+    names: list[str]
+    specs: dict[str, tf.TensorSpec]
+
+    def packed(self, named: Mapping[str, tf.Tensor]) -> Any:
+        """Returns named tensors in the form that the network reads."""
+        return tf.nest.pack_sequence_as(self.structure, [named[name] for name in self.names])
+
+
+def inputs_of(network: keras.Model, given: Any = None) -> Inputs:
+    """Returns what a network reads.
+
+    Args:
+        network: The network.
+        given: Specs for a network that does not know.
+
+    Raises:
+        ValueError: If neither tells, or two inputs have one name.
+    """
+    structure = _structure(network, given)
+    flat = tf.nest.flatten(structure)
+    names = [spec.name or f"input_{index}" for index, spec in enumerate(flat)]
+    if isinstance(structure, dict):
+        names = sorted(structure)  # The order of `flatten`.
+    if len(set(names)) < len(flat):
+        raise ValueError(
+            f"The inputs of the network {network.name!r} need different names, which become those "
+            f"of the signature. Received: {names}"
+        )
+    specs = {
+        name: tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, name)
+        for name, spec in zip(names, flat, strict=True)
+    }
+    return Inputs(structure, names, specs)
+
+
+def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the parts of what a network is called with, such as tensors or specs, by name.
+
+    Args:
+        values: A dict by name, or any structure with the parts in the order of `names`.
+        names: Of the inputs.
+
+    Raises:
+        ValueError: If the names or their number differ.
+    """
+    if isinstance(values, Mapping) and set(values) == set(names):
+        return dict(values)
+    flat = tf.nest.flatten(values)
+    if len(flat) != len(names) or isinstance(values, Mapping):
+        received = sorted(values) if isinstance(values, Mapping) else f"{len(flat)} inputs"
+        raise ValueError(
+            f"The network reads {sorted(names)}, but the data give other inputs. "
+            f"Received: {received}"
+        )
+    return dict(zip(names, flat, strict=True))
+
+
+def write_order(saved_model: Path, names: Sequence[str]) -> None:
+    """Notes the order of the inputs: signatures know only their names."""
+    path = saved_model / _ORDER
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"inputs": list(names)}) + "\n", encoding="utf-8")
+
+
+def read_order(saved_model: Path) -> list[str] | None:
+    """Returns the names of the inputs in order, or None for a SavedModel made elsewhere."""
+    path = saved_model / _ORDER
+    if not path.is_file():
+        return None
+    names: list[str] = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+    return names
+
+
+def _structure(network: keras.Model, given: Any) -> Any:
+    if isinstance(network, keras.Sequential) and network.built:
+        return network.inputs[0]
+    try:
+        return network.input
+    except (AttributeError, ValueError) as error:
+        if given is not None:
+            return given
+        raise ValueError(
+            f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
+            "not known. Give `inputs`, such as a dataset's `element_spec[0]`."
+        ) from error

@@ -1,0 +1,57 @@
+"""Writes a network as a `.keras` file that holds no Python code."""
+
+import json
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+
+from mtk import atomic
+
+
+def save_keras(network: keras.Model, path: str | Path) -> bool:
+    """Writes `network` to the file `path`, whole or not at all.
+
+    The file loads with `keras.saving.load_model(path)` in safe mode, that is, without running
+    code that is stored in it. A network that cannot be stored so gives a warning and no file: one
+    with a `Lambda` layer of a Python function, which Keras stores as byte code, or with a layer
+    of its own that has no `get_config`. (A SavedModel stores what any network computes.)
+
+    Args:
+        network: The network.
+        path: A file ending in `.keras`. What is there already is replaced.
+
+    Returns:
+        Whether the file was written.
+    """
+    reason = ""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with atomic.replacing(path) as unfinished:
+            network.save(unfinished)
+            if _holds_code(unfinished):
+                raise NotImplementedError("A Lambda layer holds a Python function.")
+    except NotImplementedError as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())
+    if reason:
+        warnings.warn(
+            f"{path} was not written: the network cannot be stored without Python code. {reason} "
+            "Make that layer a subclass of keras.Layer with a `get_config`.",
+            stacklevel=2,
+        )
+    return not reason
+
+
+def _holds_code(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("config.json").decode("utf-8")
+    found = False
+
+    def look(part: dict) -> dict:
+        nonlocal found
+        found = found or part.get("class_name") == "__lambda__"
+        return part
+
+    json.loads(text, object_hook=look)
+    return found

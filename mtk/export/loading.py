@@ -1,0 +1,125 @@
+"""Reads an exported network again, to be called or evaluated like any other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.export.inputs import by_name, inputs_of, read_order
+
+
+class ExportedNetwork(keras.Model):
+    """What a SavedModel computes, as a Keras model for inference.
+
+    Args:
+        path: The SavedModel's folder.
+
+    Call arguments:
+        inputs: A dict by name, a tensor, or the structure that the exported network read.
+
+    Returns:
+        `{task: output}`, or the tensor of a network with one output for all tasks.
+
+    Raises:
+        ValueError: If there is no SavedModel, or none with the signature `serving_default`.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__(name="exported", dtype="float32", autocast=False)
+        path = Path(path)
+        if not (path / "saved_model.pb").is_file():
+            raise ValueError(
+                f"There is no SavedModel in {str(path)!r}: a folder with a file 'saved_model.pb'. "
+                "A run writes it when it finishes, as 'saved_model' in its folder."
+            )
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+        except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"The SavedModel in {str(path)!r} is damaged: {_first_line(error)}. Export the "
+                "network again."
+            ) from error
+        if "serving_default" not in self._loaded.signatures:
+            raise ValueError(
+                f"The SavedModel in {str(path)!r} has no signature 'serving_default'. "
+                f"Received: {sorted(self._loaded.signatures)}"
+            )
+        self._serve = self._loaded.signatures["serving_default"]
+        self._masks = self._loaded.signatures.get("masks")
+        self.input_specs: dict[str, tf.TensorSpec] = self._serve.structured_input_signature[1]
+        self.input_names_in_order = read_order(path) or sorted(self.input_specs)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        del training  # Inference is all there is.
+        named = by_name(inputs, self.input_names_in_order)
+        named = {name: tf.cast(x, self.input_specs[name].dtype) for name, x in named.items()}
+        outputs = self._serve(**named)
+        for name, mask in (self._masks(**named) if self._masks else {}).items():
+            outputs[name]._keras_mask = mask
+        return outputs["output"] if set(outputs) == {"output"} else outputs
+
+
+def load(path: str | Path) -> keras.Model:
+    """Loads a network for inference; nothing that is stored is executed as Python code.
+
+    Args:
+        path: The folder of a SavedModel, or a `.keras` file of a network or of a whole
+            `MultiTaskModel`.
+
+    Raises:
+        ValueError: If there is none, or it cannot be loaded.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        return ExportedNetwork(path)
+    if not path.is_file():
+        raise ValueError(f"There is no file {str(path)!r}.")
+    try:
+        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} cannot be loaded: {_first_line(error)}") from error
+    return getattr(loaded, "network", loaded)
+
+
+def check_inputs(network: keras.Model, given: Any) -> None:
+    """Raises an error where data do not fit what a network reads.
+
+    Args:
+        network: The network; one that does not know what it reads is not checked.
+        given: The specs of what it shall be called with.
+
+    Raises:
+        ValueError: If names, shapes or types differ.
+    """
+    if isinstance(network, ExportedNetwork):
+        names, specs = network.input_names_in_order, network.input_specs
+    else:
+        known = inputs_of(network, given)
+        names, specs = known.names, known.specs
+    named = by_name(given, names)
+    wrong = [name for name in names if not _fits(named[name], specs[name])]
+    if wrong:
+        raise ValueError(
+            f"The network reads {_described(specs, wrong)}, but the data give "
+            f"{_described(named, wrong)}. Give the configuration that the network was made with."
+        )
+
+
+def _fits(given: tf.TensorSpec, wanted: tf.TensorSpec) -> bool:
+    """Tells whether shapes agree, and types do or are widened as Keras widens them."""
+    number = given.dtype.is_floating or given.dtype.is_integer
+    same_kind = given.dtype.is_integer and wanted.dtype.is_integer
+    fits = given.dtype == wanted.dtype or same_kind or (number and wanted.dtype.is_floating)
+    return bool(fits and given.shape.is_compatible_with(wanted.shape))
+
+
+def _described(specs: Mapping[str, tf.TensorSpec], names: list[str]) -> str:
+    parts = [f"{name}: {specs[name].dtype.name} {specs[name].shape}" for name in names]
+    return "{" + ", ".join(parts) + "}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

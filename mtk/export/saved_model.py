@@ -1,0 +1,79 @@
+"""Writes a network as a SavedModel that needs neither Keras nor this package."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import atomic
+from mtk.export.inputs import Inputs, inputs_of, write_order
+
+
+def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
+    """Writes `network` to the folder `path`, whole or not at all.
+
+    The SavedModel has the signature `serving_default`: from the named inputs, with any batch
+    size, to `{task: output}`. `tf.saved_model.load(path).signatures["serving_default"]` reads it,
+    and so does TensorFlow Serving. Outputs of less than 32 bits are widened to float32.
+
+    Where layers mask parts of an output, such as padding, a signature `masks` gives
+    `{task: mask}`: the loss does not count what is masked.
+
+    Args:
+        network: A network whose output is a dict by task, or one tensor, then called "output".
+        path: Folder to write. What is there already is replaced.
+        inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
+            Read only where the network is neither functional nor sequential: those know it.
+
+    Raises:
+        ValueError: If the network does not know its inputs and none are given, or two inputs
+            have one name.
+    """
+    known = inputs_of(network, inputs)
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    served = _Served(network, known)
+    endpoint = archive.add_endpoint("serving_default", served.serve, [known.specs])
+    endpoint.get_concrete_function()  # Traced now, so that it is known whether there are masks.
+    if served.masked:
+        archive.add_endpoint("masks", served.masks, [known.specs])
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path) as unfinished:
+        archive.write_out(str(unfinished), verbose=False)
+        write_order(unfinished, known.names)
+
+
+class _Served:
+    """The functions behind the signatures.
+
+    Args:
+        network: The network.
+        inputs: What it reads.
+    """
+
+    def __init__(self, network: keras.Model, inputs: Inputs):
+        self.network = network
+        self.inputs = inputs
+        self.masked = False
+
+    def serve(self, named: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        outputs = self._outputs(named)
+        self.masked = any(_mask(value) is not None for value in outputs.values())
+        return {name: _widened(value) for name, value in outputs.items()}
+
+    def masks(self, named: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        masks = {name: _mask(value) for name, value in self._outputs(named).items()}
+        return {name: mask for name, mask in masks.items() if mask is not None}
+
+    def _outputs(self, named: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        outputs = self.network(self.inputs.packed(named), training=False)
+        return outputs if isinstance(outputs, dict) else {"output": outputs}
+
+
+def _mask(output: tf.Tensor) -> tf.Tensor | None:
+    return getattr(output, "_keras_mask", None)
+
+
+def _widened(output: tf.Tensor) -> tf.Tensor:
+    return tf.cast(output, tf.float32) if output.dtype in (tf.bfloat16, tf.float16) else output

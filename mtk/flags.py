@@ -1,0 +1,37 @@
+"""The flags of commands that a configuration drives."""
+
+import argparse
+from collections.abc import Sequence
+
+
+def parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """Returns a parser of the flags that name a configuration; the command adds its own.
+
+    Args:
+        command: Name of the command's module.
+        description: What the command does.
+        epilog: Examples and exit codes, shown as they are.
+    """
+    style = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        f"python -m {command}", None, description, epilog, [], style, allow_abbrev=False
+    )
+    for flag, metavar, text in (
+        ("--gin_file", "FILE", "config; a later file overlays the earlier"),
+        ("--gin_bindings", "'NAME = VALUE'", "binding that overlays the files"),
+    ):
+        made.add_argument(flag, metavar=metavar, action="append", default=[], help=text)
+    again = "the same: --gin.experiment.run.epochs=3"
+    made.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=again)
+    shown = "show where in the code an error arose"
+    made.add_argument("--traceback", action="store_true", help=shown)
+    return made
+
+
+def parse(
+    parser: argparse.ArgumentParser, given: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the flags, and all bindings: those of `--gin.NAME=VALUE` come last."""
+    bound = [flag for flag in given if flag.startswith("--gin.") and "=" in flag]
+    flags = parser.parse_args([flag for flag in given if flag not in bound])
+    return flags, flags.gin_bindings + [flag[6:].replace("=", " = ", 1) for flag in bound]

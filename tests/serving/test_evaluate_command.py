@@ -1,0 +1,135 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtk import config, evaluate, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+DIGITS = [
+    f"--gin_file={CONFIGS / 'multi_digits.gin'}",
+    "--gin.multi_digits.MultiDigits.partners=1",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    short = ["epochs=None", "steps=6", "evaluate_every=3", "batch_size=100"]
+    few = ["--gin.multi_digits.MultiDigits.channels=(4, 4)"]
+    assert (
+        train.main(
+            [*DIGITS, *few, *(f"--gin.experiment.run.{x}" for x in short), f"--run_dir={folder}"]
+        )
+        == 0
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+def evaluated(capsys, *flags):
+    assert evaluate.main([str(flag) for flag in (*flags, "--json=-")]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("what", ["", "saved_model", "model.keras"])
+def test_figures_are_those_that_the_run_recorded(run, capsys, split, what):
+    # A run folder brings its configuration; elsewhere it has to be named.
+    flags = DIGITS if what else []
+    found = evaluated(capsys, f"--saved_model={run / what}", f"--split={split}", *flags)
+    recorded = json.loads((run / "result.json").read_text())[split]
+    assert found["loss"] == pytest.approx(recorded["loss"], abs=1e-6)
+    assert set(found["tasks"]) == {"left", "right"}
+    for task, metrics in recorded["tasks"].items():
+        names = found["tasks"][task]
+        assert names == pytest.approx({name: metrics[name] for name in names}, abs=1e-6)
+    assert found["split"] == split
+
+
+def test_training_split_is_read_once_and_unchanged(run, capsys):
+    by_batches = [
+        evaluated(
+            capsys,
+            f"--saved_model={run}",
+            "--split=train",
+            f"--gin.experiment.run.batch_size={size}",
+        )
+        for size in (100, 1079)
+    ]
+    one, other = (found["tasks"]["left"] for found in by_batches)
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_table_and_file(run, capsys, tmp_path):
+    path = tmp_path / "new" / "figures.json"
+    assert evaluate.main([f"--saved_model={run}", f"--json={path}"]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads(path.read_text())
+    heads, left, right = (line.split() for line in printed.splitlines()[1:4])
+    assert heads == ["loss", "accuracy"]
+    for row in (left, right):
+        of_task = figures["tasks"][row[0]]
+        assert row[1:] == [f"{of_task[name]:.4f}" for name in heads]
+
+
+def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
+    shutil.copytree(run, tmp_path / "else where")
+    found = evaluated(capsys, f"--saved_model={tmp_path / 'else where'}")
+    expected = evaluated(capsys, f"--saved_model={run}")
+    assert {**found, "saved_model": ""} == {**expected, "saved_model": ""}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--saved_model=nowhere", *DIGITS], "no SavedModel in 'nowhere'"),
+        (["--saved_model=no.keras", *DIGITS], "no file 'no.keras'"),
+        (["--saved_model={run}/saved_model"], "no 'workload'"),
+        (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
+        (["--saved_model={run}", "--gin.experiment.run.batch_size='many'"], "must be int"),
+        (["--saved_model={run}", "--gin.experiment.run.batch_size=0"], "batch_size=0"),
+        (["--saved_model={run}", "--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
+        (["--saved_model={run}", "--json=/proc/figures.json"], "/proc"),
+    ],
+)
+def test_bad_input_is_one_message_without_traceback(run, flags, message, capsys):
+    assert evaluate.main([flag.replace("{run}", str(run)) for flag in flags]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_unfinished_run_is_explained(run, capsys, tmp_path):
+    shutil.copy(run / "config.gin", tmp_path)
+    assert evaluate.main([f"--saved_model={tmp_path}"]) == 2
+    assert "when it finishes" in capsys.readouterr().err
+
+
+def test_unknown_split_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(["--saved_model=x", "--split=dev"])
+    assert caught.value.code == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_help_needs_no_tensorflow():
+    program = (
+        "import sys, mtk.evaluate\n"
+        "try:\n    mtk.evaluate.main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "assert not {'tensorflow', 'keras', 'gin'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for flag in ("--gin_file", "--gin_bindings", "--gin.NAME", "--saved_model", "--split"):
+        assert flag in done.stdout

@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk.export import check_inputs, export, load
+
+
+@pytest.fixture
+def made(tmp_path):
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), dtype="int32", name="b")
+    b_too = keras.layers.Embedding(5, 3)(b)[:, 0]
+    export(keras.Model({"a": a, "b": b}, {"y": keras.layers.Dense(2)(a + b_too)}), tmp_path / "sm")
+    return tmp_path / "sm"
+
+
+def specs(shape=(None, 3), dtype=tf.float32, name="a"):
+    return {name: tf.TensorSpec(shape, dtype), "b": tf.TensorSpec((None, 2), tf.int32)}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (specs(shape=(None, 4)), r"reads \{a: float32 \(None, 3\)\}.*a: float32 \(None, 4\)"),
+        (specs(shape=(None, 3, 1)), r"float32 \(None, 3, 1\)"),
+        (specs(dtype=tf.string), "a: string"),
+        ({**specs(), "b": tf.TensorSpec((None, 2), tf.float32)}, "b: float32"),
+        (specs(name="c"), r"reads \['a', 'b'\].*Received: \['b', 'c'\]"),
+        (tf.TensorSpec((None, 3)), "Received: 1 inputs"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(made, given, message):
+    with pytest.raises(ValueError, match=message):
+        check_inputs(load(made), given)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.uint8, tf.int64])
+def test_numbers_are_widened_as_keras_does(made, dtype):
+    network = load(made)
+    check_inputs(network, specs(dtype=dtype))
+    a = np.arange(6).reshape(2, 3)
+    b = tf.ones((2, 2), tf.int32)
+    found = network({"a": tf.constant(a, dtype), "b": b})["y"]
+    expected = network({"a": tf.constant(a, tf.float32), "b": b})["y"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_functional_network_is_checked_too():
+    inputs = keras.Input((3,), name="a")
+    network = keras.Model(inputs, {"y": keras.layers.Dense(2)(inputs)})
+    check_inputs(network, tf.TensorSpec((None, 3)))
+    with pytest.raises(ValueError, match=r"float32 \(None, 4\)"):
+        check_inputs(network, tf.TensorSpec((None, 4)))
+
+
+def test_folder_without_a_saved_model(tmp_path):
+    with pytest.raises(ValueError, match=r"no SavedModel.*saved_model\.pb"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["saved_model.pb", "variables/variables.index"])
+def test_damaged_saved_model(made, part):
+    (made / part).write_bytes(b"no proto at all")
+    with pytest.raises(ValueError, match="damaged"):
+        load(made)
+
+
+def test_saved_model_without_the_signature(tmp_path):
+    module = tf.Module()
+    module.double = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, 3), name="x")])
+    tf.saved_model.save(module, str(tmp_path), signatures={"double": module.double})
+    with pytest.raises(ValueError, match=r"serving_default.*Received: \['double'\]"):
+        load(tmp_path)
+
+
+def test_saved_model_made_elsewhere(tmp_path):
+    module = tf.Module()
+    module.double = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, 3), name="x")])
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.double})
+    network = load(tmp_path)
+    np.testing.assert_array_equal(network(np.ones((2, 3), "float32"))["y"], np.full((2, 3), 2.0))
