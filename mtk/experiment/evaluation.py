@@ -32,7 +32,8 @@ def evaluate(
         The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`.
 
     Raises:
-        ValueError: If an argument is out of range, or the network cannot be loaded or does not fit the workload.
+        ValueError: If an argument is out of range, or the network cannot be loaded or does not
+            fit the workload.
     """
     if batch_size < 1:
         raise ValueError(f"A batch has at least one example. Received: batch_size={batch_size}")
