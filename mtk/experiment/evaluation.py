@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from mtk import config, export
 from mtk.experiment import results, run
-from mtk.experiment.run_folder import RunFolder
 from mtk.trainer import MultiTaskModel, batches
 from mtk.workloads import Workload
 
@@ -60,10 +59,10 @@ def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str)
     Returns:
         As `evaluate`.
     """
-    folder = RunFolder(path)
-    if folder.config.is_file():
-        files = files or [str(folder.config)]
-        path = str(folder.saved_model)
+    asked = Path(path) / "config.gin"
+    if asked.is_file():  # A run folder.
+        files = files or [str(asked)]
+        path = str(Path(path) / "saved_model")
     config.parse(files, bindings)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)

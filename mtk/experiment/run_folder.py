@@ -21,7 +21,6 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.config = self.path / "config.gin"
         self.manifest = self.path / "manifest.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
@@ -63,7 +62,7 @@ class RunFolder:
             operative: The configuration in force.
         """
         self.selected.parent.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(asked, encoding="utf-8")
+        (self.path / "config.gin").write_text(asked, encoding="utf-8")
         (self.path / "operative_config.gin").write_text(operative, encoding="utf-8")
         manifest.begin(self.manifest, seed)
 
