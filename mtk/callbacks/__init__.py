@@ -1,10 +1,21 @@
-"""Callbacks for `fit`: curves, records, selection, progress and divergence."""
+"""Callbacks for `fit`: curves, records, selection, progress, divergence and speed."""
 
 from mtk.callbacks.divergence import Divergence
 from mtk.callbacks.metrics_log import MetricsLog
+from mtk.callbacks.profile import Profile
 from mtk.callbacks.progress import Progress
 from mtk.callbacks.selection import Selection
 from mtk.callbacks.step_limit import StepLimit
 from mtk.callbacks.task_board import TaskBoard
+from mtk.callbacks.throughput import Throughput
 
-__all__ = ["Divergence", "MetricsLog", "Progress", "Selection", "StepLimit", "TaskBoard"]
+__all__ = [
+    "Divergence",
+    "MetricsLog",
+    "Profile",
+    "Progress",
+    "Selection",
+    "StepLimit",
+    "TaskBoard",
+    "Throughput",
+]

@@ -35,7 +35,7 @@ class Loop:
         self.metrics = list(metrics)
         self.jit_compile = jit_compile
         self.eagerly = eagerly
-        self._functions: dict[Any, Callable[..., Logs]] = {}
+        self._functions: dict[Any, Any] = {}
 
     def run(self, iterator: Any, steps: tuple[StepFunction, ...]) -> Logs:
         """Takes the `steps`, each on the next batch, and returns the logs.
@@ -53,6 +53,11 @@ class Loop:
         else:
             logs = self._function(steps, self._on_iterator(steps))(iterator)
         return logs
+
+    @property
+    def tracings(self) -> int:
+        """How often steps were traced so far; zero where they run without a graph."""
+        return sum(traced.experimental_get_tracing_count() for traced in self._functions.values())
 
     def _results(self) -> Logs:
         return {metric.name: metric.result() for metric in self.metrics}

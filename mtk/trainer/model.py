@@ -86,6 +86,7 @@ class MultiTaskModel(CompiledModel):
         self.task_metrics = TaskMetrics(self.tasks)
         number = len(self.tasks)
         self.train_function: Callable[[Any], Logs] | None = None
+        self._train_loop: Loop | None = None
         self.test_function: Callable[[Any], Logs] | None = None
         self.last_weights = self._state("last_weights", (number,))
         self.last_gramian = self._state("last_gramian", (number, number))
@@ -228,7 +229,7 @@ class MultiTaskModel(CompiledModel):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
         self.nonfinite_step.assign(-1)
-        loop = self._loop(self.task_metrics.of_training())
+        loop = self._train_loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:
             first = int(self.optimizer.iterations.numpy())
@@ -241,6 +242,11 @@ class MultiTaskModel(CompiledModel):
             )
 
         self.train_function = train_function
+
+    @property
+    def tracings(self) -> int:
+        """How often a training step was traced so far."""
+        return 0 if self._train_loop is None else self._train_loop.tracings
 
     def make_test_function(self, force: bool = False) -> None:
         """Makes the function that `evaluate` calls; Keras calls this."""

@@ -1,0 +1,65 @@
+"""A profiler's record of a few steps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from mtk.callbacks.base import StepCallback
+
+
+class Profile(StepCallback):
+    """Records steps with TensorFlow's profiler, for TensorBoard's profile plugin.
+
+    Steps before and after run without the profiler. A training that goes on inside the window
+    records the rest of it; one that ends there, the part before.
+
+    Args:
+        log_dir: Folder of the event files; the record goes to `plugins/profile` there.
+        first: The first step to record, counted from 1.
+        last: The last one.
+
+    Raises:
+        ValueError: If the steps are not in order.
+    """
+
+    def __init__(self, log_dir: str | Path, first: int, last: int):
+        super().__init__()
+        if not 1 <= first <= last:
+            raise ValueError(
+                "The steps to profile are counted from 1, and the first is not behind the last. "
+                f"Received: {first}:{last}"
+            )
+        self.log_dir = Path(log_dir)
+        self.first = first
+        self.last = last
+        self.running = False
+        self._step_mark: Any = None
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        coming = self.step + 1
+        if not self.running and self.first <= coming <= self.last:
+            tf.profiler.experimental.start(str(self.log_dir))
+            self.running = True
+        if self.running:
+            # Tells the profiler where a step begins and ends; `_r=1` makes it a root of its events.
+            self._step_mark = tf.profiler.experimental.Trace("train", step_num=coming, _r=1)
+            self._step_mark.__enter__()
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        del logs  # Keras has read them, so the step is done on the device too.
+        if self._step_mark is not None:
+            self._step_mark.__exit__(None, None, None)
+            self._step_mark = None
+        if self.running and self.step >= self.last:
+            self._stop()
+
+    def end(self) -> None:
+        if self.running:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.running = False
+        tf.profiler.experimental.stop()

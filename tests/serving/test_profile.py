@@ -1,0 +1,81 @@
+import keras
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk.callbacks import Profile
+from tests.networks import NETWORKS, batch, tasks
+
+BATCHES = tf.data.Dataset.from_tensors(batch("dense")).repeat()
+
+
+@pytest.fixture
+def model():
+    made = mtk.MultiTaskModel(NETWORKS["dense"](), tasks())
+    made.compile(keras.optimizers.SGD(0.01))
+    return made
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """What the profiler is told, in order, without a profiler."""
+    found = []
+
+    class Trace:
+        def __init__(self, name, step_num, _r):
+            self.step = step_num
+
+        def __enter__(self):
+            found.append(self.step)
+
+        def __exit__(self, *_):
+            found.append(-self.step)
+
+    profiler = tf.profiler.experimental
+    monkeypatch.setattr(profiler, "start", lambda folder: found.append("start"))
+    monkeypatch.setattr(profiler, "stop", lambda: found.append("stop"))
+    monkeypatch.setattr(profiler, "Trace", Trace)
+    return found
+
+
+def fit(model, callback, epochs=2, **options):
+    settings = {"steps_per_epoch": 3, "epochs": epochs, "verbose": 0, **options}
+    model.fit(BATCHES, validation_data=BATCHES.take(1), callbacks=[callback], **settings)
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (2, 3), (3, 4), (1, 6), (6, 6)])
+def test_exactly_these_steps(model, recorded, tmp_path, first, last):
+    fit(model, Profile(tmp_path, first, last))
+    marks = [mark for step in range(first, last + 1) for mark in (step, -step)]
+    assert recorded == ["start", *marks, "stop"]
+
+
+def test_training_that_ends_inside_the_window_closes_the_record(model, recorded, tmp_path):
+    fit(model, Profile(tmp_path, 5, 100))
+    assert recorded == ["start", 5, -5, 6, -6, "stop"]
+
+
+def test_training_that_goes_on_inside_the_window_records_the_rest(model, recorded, tmp_path):
+    fit(model, Profile(tmp_path, 1, 1))
+    recorded.clear()
+    fit(model, Profile(tmp_path, 2, 8), epochs=1)
+    assert recorded == ["start", 7, -7, 8, -8, "stop"]
+
+
+def test_window_outside_of_the_training_records_nothing(model, recorded, tmp_path):
+    fit(model, Profile(tmp_path, 7, 9))
+    assert recorded == []
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (4, 3), (-1, -1)])
+def test_steps_out_of_order_are_refused(tmp_path, first, last):
+    with pytest.raises(ValueError, match=f"{first}:{last}"):
+        Profile(tmp_path, first, last)
+
+
+def test_record_is_what_the_plugin_reads(model, tmp_path):
+    fit(model, Profile(tmp_path, 2, 3), epochs=1)
+    (record,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
+    content = record.read_bytes()
+    assert content.count(b"step_num") >= 1
+    assert b"train" in content
