@@ -8,6 +8,7 @@ from typing import Any
 
 _MODULES = (
     "callbacks",
+    "checkpoints",
     "combiners",
     "config",
     "data",

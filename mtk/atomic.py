@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     _remove(unfinished)
     try:
         yield unfinished
-        _flush(unfinished)
+        flush(unfinished)
         if path.is_dir():
             shutil.rmtree(path)
         unfinished.replace(path)
@@ -47,7 +47,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Brings a file, or a folder with all that is in it, to the disk."""
     for inner in path.rglob("*"):
         _flush_one(inner)

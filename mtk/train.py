@@ -13,7 +13,9 @@ examples:
       --gin.experiment.run.learning_rate=0.2 --gin_bindings="experiment.run.epochs = 3"
 
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
-Exit code: 0 finished, 2 bad input, 3 the training diverged (its record is kept).
+A run that was killed goes on when the same command is given again; a finished one is shown.
+Exit code: 0 finished, 2 bad input or a folder that cannot be written, 3 the training diverged (its
+record is kept), 75 stopped by SIGTERM or SIGINT after a checkpoint (the same command goes on).
 """
 
 
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, runs, and returns the exit code."""
     parser = flags.parser("mtk.train", __doc__, _EPILOG)
     add = parser.add_argument
-    add("--run_dir", metavar="PATH", help="new folder for metrics, curves, weights, result")
+    add("--run_dir", metavar="PATH", help="folder for metrics, curves, weights, result")
     dry = "show config, model and time of a step; write nothing"
     add("--dry_run", action="store_true", help=dry)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
-    return 3 if result.get("status") == "diverged" else 0
+    return {"diverged": 3, "interrupted": 75}.get(result.get("status", ""), 0)
 
 
 if __name__ == "__main__":

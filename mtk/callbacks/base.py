@@ -47,15 +47,19 @@ def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: st
 class StepCallback(keras.callbacks.Callback):
     """A callback that knows the optimizer step.
 
-    Subclasses fill in `begin`, `stepped`, `evaluated` and `end`.
+    Subclasses fill in `begin`, `stepped`, `evaluated` and `end`; those that keep something from
+    step to step, also `get_state` and `set_state`.
 
     Attributes:
         step: Optimizer steps made so far.
         previous_step: The step when `stepped` was last called.
+        start: The step at which `fit` begins, where that is not the optimizer's count: an optimizer
+            that scales losses does not count the steps that it skips.
     """
 
     step: int = 0
     previous_step: int = 0
+    start: int | None = None
     _epoch_start: int = 0
 
     @property
@@ -89,10 +93,20 @@ class StepCallback(keras.callbacks.Callback):
     def end(self) -> None:
         """Called after the last step."""
 
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a resumed training must know, as JSON can hold it."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes up what `get_state` returned."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def on_train_begin(self, logs: Any = None) -> None:
         del logs
         # Not `int(...)`: over several replicas, a variable is many.
-        self.step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        counted = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        self.step = counted if self.start is None else self.start
         self.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -29,6 +29,9 @@ class Divergence(StepCallback):
     def begin(self) -> None:
         self.found_at, self.task = None, ""
 
+    def get_state(self) -> dict[str, Any]:
+        return {"found_at": self.found_at, "task": self.task}
+
     def stepped(self, logs: Mapping[str, Any]) -> None:
         # Logs are running means, and a running mean stays NaN: looking at one number is enough.
         if self.passed(_LOOK_EVERY) or not math.isfinite(float(logs.get("loss", 0.0))):

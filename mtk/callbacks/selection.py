@@ -25,6 +25,8 @@ class Selection(StepCallback):
     Attributes:
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
+        best: What it had of `monitor`.
+        worse_in_a_row: Evaluations since.
 
     Raises:
         ValueError: If the path has another ending, `patience` is not positive, or the logs lack
@@ -52,11 +54,15 @@ class Selection(StepCallback):
         self.selected_step: int | None = None
         self.selected_logs: dict[str, float] = {}
         self.best = math.inf
-        self._worse_in_a_row = 0
+        self.worse_in_a_row = 0
 
     @property
     def network(self) -> keras.Model:
         return getattr(self.model, "network", self.model)
+
+    def get_state(self) -> dict[str, Any]:
+        names = ("selected_step", "selected_logs", "best", "worse_in_a_row")
+        return {name: getattr(self, name) for name in names}
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         if self.monitor not in logs:
@@ -67,12 +73,12 @@ class Selection(StepCallback):
         if float(logs[self.monitor]) < self.best and self.nonfinite_step is None:
             self._keep(logs)
             return
-        self._worse_in_a_row += 1
-        if self.patience is not None and self._worse_in_a_row >= self.patience:
+        self.worse_in_a_row += 1
+        if self.patience is not None and self.worse_in_a_row >= self.patience:
             self.model.stop_training = True
 
     def _keep(self, logs: Mapping[str, Any]) -> None:
-        self.best, self._worse_in_a_row = float(logs[self.monitor]), 0
+        self.best, self.worse_in_a_row = float(logs[self.monitor]), 0
         self.selected_step = self.step
         self.selected_logs = {name: float(value) for name, value in logs.items()}
         # Written aside and moved: a crash leaves the last good file.

@@ -38,6 +38,9 @@ class TaskBoard(StepCallback):
         measure_every: Steps between two measurements of gradients; 0 for none. By default, the
             first multiple of `every` that costs less than 3 % of the run.
 
+    Attributes:
+        measured: The step of the last measurement that was written, or -1.
+
     Raises:
         ValueError: If `every` is not positive or `measure_every` is negative.
     """
@@ -52,15 +55,19 @@ class TaskBoard(StepCallback):
         self.log_dir = Path(log_dir)
         self.every = every
         self.measure_every = measure_every
+        self.measured = -1
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def begin(self) -> None:
         if self.task_names:
             self._before = self.model.measure_every
             self.model.measure_every = self._interval()
-        self._measured = -1
-        with self._writer("train").as_default(step=0):
-            tf.summary.experimental.write_raw_pb(drawing.layout(), step=0)
+        if not self._writers:
+            with self._writer("train").as_default(step=0):
+                tf.summary.experimental.write_raw_pb(drawing.layout(), step=0)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"measured": self.measured}
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -124,9 +131,9 @@ class TaskBoard(StepCallback):
 
     def _write_gradients(self) -> None:
         measured = int(_number(getattr(self.model, "last_measured", -1)))
-        if measured <= self._measured or not self.model.structure.shared:
+        if measured <= self.measured or not self.model.structure.shared:
             return
-        self._measured = measured
+        self.measured = measured
         norms, cosines = norms_and_cosines(_number(self.model.last_gramian))
         names = self.task_names
         with self._writer("train").as_default(step=measured):

@@ -19,7 +19,16 @@ from gin import config_parser
 from mtk.config import check, relevance, source
 from mtk.config.source import ConfigError
 
-__all__ = ["ConfigError", "asked", "bound", "explain", "operative", "parse", "values"]
+__all__ = [
+    "ConfigError",
+    "asked",
+    "bindings",
+    "bound",
+    "explain",
+    "operative",
+    "parse",
+    "values",
+]
 
 _asked = ""
 _checker = check.Checker()
@@ -88,6 +97,14 @@ def values(function: Callable[..., Any]) -> dict[str, Any]:
 def asked() -> str:
     """Returns the text of the configuration in force, empty if there is none."""
     return _asked
+
+
+def bindings() -> dict[str, str]:
+    """Returns every binding in force, by the name of what it binds; macros have their values.
+
+    Equal for two configurations that say the same in other words, from other files.
+    """
+    return {_checker.name(key): repr(_checker.value(b)) for key, b in _checker.bindings.items()}
 
 
 def operative() -> str:

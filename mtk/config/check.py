@@ -122,6 +122,13 @@ class Checker:
             lines.append(bound.line)
         return lines
 
+    def name(self, key: tuple[str, str, str]) -> str:
+        """Returns a name for a key of `bindings`, the same however things are imported."""
+        scope, _, parameter = key
+        target = self.bindings[key].target
+        module = target.__module__.rpartition(".")[2]
+        return f"{scope}{'/' * bool(scope)}{module}.{target.__qualname__}.{parameter}"
+
     def value(self, bound: Bound) -> Any:
         """Returns the value of a binding, with macros replaced by what they stand for."""
         return self._expand(bound.value)

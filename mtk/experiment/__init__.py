@@ -1,5 +1,6 @@
 """One run, from tasks to result: what a configuration configures."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ import tensorflow as tf
 
 from mtk import config, distribution
 from mtk.combiners import Combiner, StaticWeights
-from mtk.experiment import rehearsal, results, training
+from mtk.experiment import identity, rehearsal, results, training
+from mtk.experiment.checkpointing import Checkpointing
+from mtk.experiment.interruption import Interruption
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
 from mtk.gradients import Way
@@ -39,17 +42,24 @@ def run(
     log_every: int = 100,
     measure_every: int | None = None,
     strategy: Callable[[], tf.distribute.Strategy] = distribution.single,
+    checkpoint_every: float = 60.0,
+    keep_checkpoints: int = 2,
     seed: int = 0,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
+
+    Called again with the same folder and the same arguments it goes on from the last checkpoint,
+    wherever and however the last call ended, to the result that one call would have reached. A
+    finished run is not touched: its result is returned. SIGTERM and SIGINT end the call after the
+    step that is being taken, with a checkpoint; a second signal ends the process at once.
 
     Validation picks the step; test is measured there, once. What is given as a factory is built
     inside the strategy's scope.
 
     Args:
         workload: Factory of the tasks, their data and the network.
-        run_dir: Folder to write; new or empty.
+        run_dir: Folder to write: new, empty, or the one of this run.
         combiner: Factory of the combiner.
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
         representation: Name of the layer whose output the heads read, where it cannot be found.
@@ -68,43 +78,58 @@ def run(
         measure_every: Steps between two measurements of per-task gradients; 0 for none. By default
             so rare that they cost less than 3 % of the run.
         strategy: Factory of the distribution strategy.
+        checkpoint_every: Seconds between two checkpoints; there is also one at each evaluation.
+        keep_checkpoints: How many of them to keep.
         seed: Of the initial weights, dropout and the order of the data.
         dry_run: Describe the run and time a step instead, and write nothing.
 
     Returns:
-        What `result.json` holds; for a dry run the description, under "description".
+        What `result.json` holds; for a dry run the description, under "description"; if a signal
+        has ended the call, the status "interrupted" and the steps done.
 
     Raises:
-        ValueError: If the run folder is used already, or an argument is out of range.
+        ValueError: If the run folder holds something else or is in use, or an argument is out of
+            range.
+        OSError: If the run folder cannot be written.
     """
+    settings = identity.settings(locals())
     if not 0 < learning_rate < math.inf:
         raise ValueError(
             "The learning rate is a positive number, or the loss does not fall. "
             f"Received: learning_rate={learning_rate}"
         )
     keras.utils.set_random_seed(seed)
-    folder = None if dry_run else RunFolder.unused(run_dir)
-    with strategy().scope():
-        data = workload()
-        plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
-        rate: Any = learning_rate
-        if schedule is not None:
-            rate = schedule(learning_rate=learning_rate, steps_per_epoch=plan.steps_per_epoch)
-        model = MultiTaskModel(
-            data.network(seed),
-            data.tasks,
-            combiner(),
-            gradients=gradients,
-            representation=representation,
+    with contextlib.ExitStack() as stack:
+        folder = None if dry_run else stack.enter_context(RunFolder.claim(run_dir, settings))
+        if folder is not None and folder.finished:
+            return folder.read_result()
+        interruption = Interruption() if dry_run else stack.enter_context(Interruption())
+        with strategy().scope():
+            data = workload()
+            plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
+            rate: Any = learning_rate
+            if schedule is not None:
+                rate = schedule(learning_rate=learning_rate, steps_per_epoch=plan.steps_per_epoch)
+            model = MultiTaskModel(
+                data.network(seed),
+                data.tasks,
+                combiner(),
+                gradients=gradients,
+                representation=representation,
+            )
+            model.compile(
+                optimizer(learning_rate=rate), weight_decay=weight_decay, clip_norm=clip_norm
+            )
+        if folder is None:
+            return {"description": rehearsal.describe(model, data, plan)}
+        # What can fail should fail now, while there is nothing in the folder.
+        watchers = training.watch(plan, folder, log_every, measure_every)
+        checkpointing = Checkpointing(
+            folder, watchers, interruption, checkpoint_every, keep_checkpoints
         )
-        model.compile(optimizer(learning_rate=rate), weight_decay=weight_decay, clip_norm=clip_norm)
-    if folder is None:
-        return {"description": rehearsal.describe(model, data, plan)}
-    # What can fail should fail now, while there is nothing in the folder.
-    watchers = training.watch(plan, folder, log_every, measure_every)
-    model.check(data.train(batch_size, plan.steps, seed))
-    folder.open(seed, config.asked(), config.operative())
-    return training.train(model, data, plan, folder, watchers)
+        model.check(data.train(batch_size, plan.steps, seed))
+        folder.open(config.asked(), config.operative())
+        return training.train(model, data, plan, watchers, checkpointing)
 
 
 def launch(

@@ -1,11 +1,19 @@
 """The folder that a run leaves behind."""
 
+import json
 import os
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from mtk import atomic
-from mtk.experiment import manifest
+from mtk.experiment import identity
+from mtk.experiment.folder_lock import FolderLock
+
+_FORMAT = 1  # of the run folder and its checkpoints
+_VERSION = metadata.version("mtk")
 
 
 class RunFolder:
@@ -15,57 +23,130 @@ class RunFolder:
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
     `model.keras` and `result.json` end it. A folder with a `result.json` is complete.
 
+    As a context it keeps other processes out.
+
     Args:
         path: The folder.
+        settings: What makes a run this one; see `mtk.experiment.identity`.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, settings: Mapping[str, str]):
         self.path = Path(path)
+        self.settings = dict(settings)
         self.manifest = self.path / "manifest.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
-        self.selected = self.path / "checkpoints" / "selected.weights.h5"
+        self.checkpoints = self.path / "checkpoints"
+        self.selected = self.checkpoints / "selected.weights.h5"
         self.saved_model = self.path / "saved_model"
         self.keras_file = self.path / "model.keras"
         self.result = self.path / "result.json"
+        # Says that the files before the first step are complete, and whose they are.
+        self.begun = self.checkpoints / "run.json"
+        self.lock = FolderLock(self.checkpoints / "lock")
 
     @classmethod
-    def unused(cls, path: str | Path | None) -> "RunFolder":
-        """Returns the folder at `path`, which must be new or empty.
+    def claim(cls, path: str | Path | None, settings: Mapping[str, str]) -> "RunFolder":
+        """Returns the folder at `path`: a new or empty one, or one of the same run.
 
         Raises:
-            ValueError: If there is no path, something is in the folder, or it cannot be made.
+            ValueError: If there is no path, it cannot be made, something else is in the folder, the
+                run in it has other settings, or another process uses it.
         """
         if path is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
-        folder = cls(path)
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            state = "holds a finished run" if folder.result.exists() else "is not empty"
+        folder = cls(path, settings)
+        if folder.lock.path.exists():
+            folder.lock.acquire()
+            try:
+                folder._check_same_run()
+            except ValueError:
+                folder.lock.release()
+                raise
+        else:
+            folder._check_unused()
+        return folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.lock.release()
+
+    @property
+    def finished(self) -> bool:
+        return self.result.exists()
+
+    def open(self, asked: str, operative: str) -> None:
+        """Makes the folder and writes what is known before the first step, if that is not done.
+
+        Args:
+            asked: The configuration as given.
+            operative: The configuration in force.
+
+        Raises:
+            ValueError: If another process has been quicker.
+            OSError: If the folder cannot be written.
+        """
+        if not self.lock.held:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()
+            self._check_same_run()
+        if self.begun.exists():
+            return
+        for name, text in (("config.gin", asked), ("operative_config.gin", operative)):
+            with atomic.replacing(self.path / name) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
+        about = {"format": _FORMAT, "mtk": _VERSION, "settings": self.settings}
+        atomic.write_json(self.begun, about)
+
+    def close(self, result: dict[str, Any]) -> None:
+        """Writes the result, whole or not at all."""
+        atomic.write_json(self.result, result)
+
+    def read_result(self) -> dict[str, Any]:
+        """Returns the result of a finished run."""
+        return json.loads(self.result.read_text(encoding="utf-8"))
+
+    def _check_same_run(self) -> None:
+        if not self.begun.exists():
+            return  # Killed before there was anything to go on with.
+        about = json.loads(self.begun.read_text(encoding="utf-8"))
+        made = (about["format"], about["mtk"])
+        if made != (_FORMAT, _VERSION) and not self.finished:
             raise ValueError(
-                f"The run folder {str(path)!r} {state}. Nothing was changed. Name a new folder, or "
-                "remove this one first."
+                f"The run in {str(self.path)!r} was begun by mtk {made[1]} (format {made[0]}), and "
+                f"this is mtk {_VERSION} (format {_FORMAT}). Nothing was changed. Go on with that "
+                "version, or name a new folder."
             )
-        above = next(parent for parent in folder.path.absolute().parents if parent.exists())
+        differences = identity.difference(about["settings"], self.settings)
+        if differences:
+            raise ValueError(
+                f"The run folder {str(self.path)!r} holds a run of another configuration. Nothing "
+                f"was changed. Name a new folder, or undo these differences:\n{differences}"
+            )
+
+    def _check_unused(self) -> None:
+        path = self.path
+        if path.exists() and (not path.is_dir() or _holds_files(path)):
+            state = "holds a finished run" if self.finished else "is not empty"
+            raise ValueError(
+                f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
+                "was changed. Name a new folder, or remove this one first."
+            )
+        above = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise ValueError(
                 f"The run folder {str(path)!r} cannot be made: {str(above)!r} is not a folder that "
                 "can be written. Name another one."
             )
-        return folder
 
-    def open(self, seed: int, asked: str, operative: str) -> None:
-        """Makes the folder and writes what is known before the first step.
 
-        Args:
-            seed: Of the run.
-            asked: The configuration as given.
-            operative: The configuration in force.
-        """
-        self.selected.parent.mkdir(parents=True, exist_ok=True)
-        (self.path / "config.gin").write_text(asked, encoding="utf-8")
-        (self.path / "operative_config.gin").write_text(operative, encoding="utf-8")
-        manifest.begin(self.manifest, seed)
-
-    def close(self, result: dict[str, Any]) -> None:
-        """Writes the result, whole or not at all."""
-        atomic.write_json(self.result, result)
+def _holds_files(folder: Path) -> bool:
+    # A start that was killed at its first breath leaves an empty folder in a folder.
+    return any(not entry.is_dir() or any(entry.iterdir()) for entry in folder.iterdir())

@@ -3,6 +3,10 @@
 from typing import Any, NamedTuple
 
 from mtk import callbacks
+from mtk.experiment import manifest
+from mtk.experiment.checkpointing import Checkpointing
+from mtk.experiment.fitting import Fitting
+from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
 from mtk.experiment.plan import Plan
 from mtk.experiment.results import by_task
 from mtk.experiment.run_folder import RunFolder
@@ -38,52 +42,64 @@ def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | No
 
 
 def train(
-    model: MultiTaskModel, data: Workload, plan: Plan, folder: RunFolder, watchers: Watchers
+    model: MultiTaskModel,
+    data: Workload,
+    plan: Plan,
+    watchers: Watchers,
+    checkpointing: Checkpointing,
 ) -> dict[str, Any]:
-    """Trains a compiled model and completes the run folder.
+    """Trains a compiled model, from the newest checkpoint on, and completes the run folder.
 
     Args:
         model: The model.
         data: The workload.
         plan: Steps and evaluations.
-        folder: The opened run folder.
         watchers: The callbacks.
+        checkpointing: What saves the run to its opened folder.
 
     Returns:
-        What `result.json` holds.
+        What `result.json` holds; or the status "interrupted" if a signal has ended this process.
     """
-    validation = data.validation(plan.batch_size)
-    others = [callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps)]
-    model.fit(
-        data.train(plan.batch_size, plan.steps, plan.seed),
-        validation_data=validation,
-        # One of Keras' epochs is the time between two evaluations; StepLimit ends the last one.
-        epochs=plan.evaluations,
-        steps_per_epoch=plan.evaluate_every,
-        callbacks=[*watchers, *others],
-        shuffle=False,  # The data set has its order; Keras warns if it is not told.
-        verbose=0,
-    )
-    if watchers.divergence.found_at is None:
-        result = _finish(model, data, plan, watchers)
-        export(model.network, folder.saved_model, batches.inputs_of(validation.element_spec))
-        save_keras(model.network, folder.keras_file)
-    else:
-        result = _diverged(model, watchers)
-    folder.close(result)
+    folder, interruption = checkpointing.folder, checkpointing.interruption
+    position = checkpointing.restore(model)
+    manifest.begin(folder.manifest, plan.seed, position.step)
+    try:
+        Fitting(model, data, plan, watchers, checkpointing).go_on(position)
+        checkpointing.complete()
+        if watchers.divergence.found_at is None:
+            result = _finish(model, data, plan, watchers, interruption)
+            spec = data.validation(plan.batch_size).element_spec
+            export(model.network, folder.saved_model, batches.inputs_of(spec))
+            save_keras(model.network, folder.keras_file)
+        else:
+            result = _diverged(model, watchers)
+        folder.close(result)
+    except InterruptedRunError:
+        return {"status": "interrupted", "steps": checkpointing.step}
+    finally:
+        checkpointing.close()
     return result
 
 
 def _finish(
-    model: MultiTaskModel, data: Workload, plan: Plan, watchers: Watchers
+    model: MultiTaskModel,
+    data: Workload,
+    plan: Plan,
+    watchers: Watchers,
+    interruption: Interruption,
 ) -> dict[str, Any]:
     """Measures train at the final step, then test at the selected one, and leaves its weights."""
     selection, last = watchers.selection, watchers.selection.step
-    train_logs = model.evaluate(data.train_evaluation(plan.batch_size), verbose=0, return_dict=True)
+    stop = [StopEvaluation(interruption)]
+
+    def evaluate(batches: Any) -> dict[str, float]:
+        return model.evaluate(batches, callbacks=stop, verbose=0, return_dict=True)
+
+    train_logs = evaluate(data.train_evaluation(plan.batch_size))
     selection.restore()
     selected = selection.selected_step
     assert selected is not None  # Otherwise no validation loss was a number: diverged.
-    test_logs = model.evaluate(data.test(plan.batch_size), verbose=0, return_dict=True)
+    test_logs = evaluate(data.test(plan.batch_size))
     watchers.log.write("train_final", train_logs, last)
     watchers.log.write("test", test_logs, selected)
     watchers.board.write("test", test_logs, selected)

@@ -30,7 +30,13 @@ def test_run_folder_is_complete(finished):
         "model.keras",
         "result.json",
     }
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["selected.weights.h5"]
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        "lock",
+        "run.json",
+        "selected.weights.h5",
+        "000002-step-8",
+        "000003-step-10",
+    }
 
 
 def test_result_is_what_was_returned(finished):

@@ -1,0 +1,64 @@
+"""Files that a run only ever appends to, and the way back to a length that they had."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from mtk import atomic
+from mtk.checkpoints.snapshot import DamagedError
+
+
+class GrowingFiles:
+    """The record and the curves of a run.
+
+    Cut back to the lengths that they had at a checkpoint, they hold what belongs to it: nothing
+    twice, nothing missing. Appended bytes must have left the process before `lengths` is asked.
+
+    Args:
+        root: The run folder.
+        record: File without which a run cannot go on.
+        curves: Folder of files that it can do without; the user may remove them.
+    """
+
+    def __init__(self, root: Path, record: Path, curves: Path):
+        self.root = root
+        self.record = record
+        self.curves = curves
+
+    def lengths(self) -> dict[str, int]:
+        """Returns the bytes of each file, by its path in the run folder."""
+        return {str(path.relative_to(self.root)): path.stat().st_size for path in self._files()}
+
+    def flush(self, lengths: Mapping[str, int]) -> None:
+        """Waits until the files are on the disk."""
+        for name in lengths:
+            if (self.root / name).exists():
+                atomic.flush(self.root / name)
+
+    def check(self, lengths: Mapping[str, int]) -> None:
+        """Raises if the record is shorter than it was.
+
+        Raises:
+            DamagedError: Lines of the record are missing.
+        """
+        noted = lengths.get(str(self.record.relative_to(self.root)), 0)
+        there = self.record.stat().st_size if self.record.exists() else 0
+        if there < noted:
+            raise DamagedError(f"{self.record.name} has {there} bytes and had {noted}")
+
+    def cut(self, lengths: Mapping[str, int]) -> None:
+        """Takes away what was written after the lengths were taken."""
+        for path in self._files():
+            noted = lengths.get(str(path.relative_to(self.root)))
+            if noted is None:
+                path.unlink()
+            elif path.stat().st_size > noted:
+                os.truncate(path, noted)
+        gone = [name for name in lengths if not (self.root / name).exists()]
+        if gone:
+            warnings.warn(f"Curves before this point are missing: {gone}", stacklevel=2)
+
+    def _files(self) -> list[Path]:
+        record = [self.record] if self.record.exists() else []
+        return record + sorted(path for path in self.curves.rglob("*") if path.is_file())

@@ -1,0 +1,92 @@
+"""The state of a run at one step, in memory and as a folder with checksums."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_VARIABLES, _STATE, _SUMS = "variables.npz", "state.json", "SHA256SUMS"
+
+
+class DamagedError(Exception):
+    """What is on the disk is not what was written."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run between two steps.
+
+    Attributes:
+        step: The steps done.
+        variables: Values of the model's variables; see `mtk.checkpoints.values`.
+        state: What JSON can hold of everything else.
+        lengths: Bytes of the growing files, by their path in the run folder.
+        files: Finished files that belong to the state, by their name in the checkpoint.
+    """
+
+    step: int
+    variables: Mapping[str, np.ndarray]
+    state: Mapping[str, Any]
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Writes the snapshot to an empty folder.
+
+        Files are linked, not copied: nobody may change one, only put another in its place.
+        """
+        arrays: dict[str, Any] = dict(self.variables)
+        np.savez(folder / _VARIABLES, **arrays)
+        content = {"step": self.step, "state": self.state, "lengths": self.lengths}
+        (folder / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        for name, path in self.files.items():
+            link(path, folder / name)
+        names = sorted(path.name for path in folder.iterdir())
+        # The form that `sha256sum -c SHA256SUMS` reads.
+        sums = [f"{_digest(folder / name)}  {name}\n" for name in names]
+        (folder / _SUMS).write_text("".join(sums), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Snapshot":
+        """Reads a snapshot and checks that every byte is as it was written.
+
+        Raises:
+            DamagedError: If it is not, with the reason.
+        """
+        try:
+            _verify(folder)
+            content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            with np.load(folder / _VARIABLES, allow_pickle=False) as arrays:
+                variables = {name: arrays[name] for name in arrays.files}
+            known = (_VARIABLES, _STATE, _SUMS)
+            files = {path.name: path for path in folder.iterdir() if path.name not in known}
+            return cls(content["step"], variables, content["state"], content["lengths"], files)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DamagedError(str(error)) from error
+
+
+def link(source: Path, target: Path) -> None:
+    """Gives a file a second name, which outlives the first; a copy where links are unknown."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _verify(folder: Path) -> None:
+    for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if _digest(folder / name) != digest:
+            raise DamagedError(f"the checksum of {name} is wrong")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

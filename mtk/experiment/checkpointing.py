@@ -1,0 +1,195 @@
+"""Saves a run while it goes on, and takes it up where it was saved."""
+
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mtk import atomic, checkpoints
+from mtk.callbacks import TaskBoard
+from mtk.callbacks.base import StepCallback
+from mtk.checkpoints import BackgroundWriter, GrowingFiles, Snapshot, Store
+from mtk.experiment.interruption import Interruption
+from mtk.experiment.run_folder import RunFolder
+from mtk.trainer import MultiTaskModel
+
+
+class Position(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        step: The steps done.
+        evaluated: Whether the evaluation at this step, if one is due, is done.
+        stopped: Whether a callback has ended the training.
+    """
+
+    step: int = 0
+    evaluated: bool = True
+    stopped: bool = False
+
+
+class Checkpointing(StepCallback):
+    """Writes a checkpoint every so many seconds, and at each evaluation.
+
+    It must be the last callback: what the others do at a step belongs to its state. When a signal
+    has come, it writes a last one and raises `InterruptedRunError`. Values are copied to the host
+    between two steps, and written in the background.
+
+    Args:
+        folder: The opened run folder.
+        others: The callbacks with a state.
+        interruption: What notes the signals.
+        every: Seconds between two checkpoints.
+        keep: How many to keep.
+
+    Attributes:
+        held_up: Seconds that the training waited for checkpoints.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        others: Sequence[StepCallback],
+        interruption: Interruption,
+        every: float,
+        keep: int,
+    ):
+        super().__init__()
+        if not every >= 0:
+            raise ValueError(f"`checkpoint_every` is in seconds, 0 or more. Received: {every}")
+        self.folder = folder
+        self.others = list(others)
+        self.interruption = interruption
+        self.every = every
+        self.growing = GrowingFiles(folder.path, folder.metrics, folder.tensorboard)
+        self.writer = BackgroundWriter(Store(folder.checkpoints, self.growing, keep))
+        self.last: Snapshot | None = None
+        self.held_up = 0.0
+        self._refill = False
+        self._saved_at = time.monotonic()
+
+    def restore(self, model: MultiTaskModel) -> Position:
+        """Brings the model, the callbacks and the files to the newest checkpoint.
+
+        Args:
+            model: The compiled model, as it was when the run began.
+
+        Returns:
+            Where the run stands.
+        """
+        snapshot = self.writer.store.newest()
+        self.growing.cut({} if snapshot is None else snapshot.lengths)
+        self.folder.selected.unlink(missing_ok=True)
+        if snapshot is None:
+            return Position()
+        model.make_train_function()  # It makes what is not made yet, and sets notes to nothing.
+        checkpoints.assign(model, snapshot.variables)
+        for path in snapshot.files.values():
+            with atomic.replacing(self.folder.selected) as unfinished:
+                checkpoints.link(path, unfinished)
+        self.last, self.step = snapshot, snapshot.step
+        self._set_states()
+        return Position(*snapshot.state["position"])
+
+    def reassign(self) -> None:
+        """Gives the model's variables the values that they had at the last checkpoint."""
+        assert self.last is not None
+        checkpoints.assign(self.model, self.last.variables)
+
+    def refill_metrics(self) -> None:
+        """Has the next of Keras' epochs begin with the metrics of the last checkpoint."""
+        self._refill = True
+
+    def begin(self) -> None:
+        self.interruption.check()
+        self._set_states()  # The other callbacks may have begun anew.
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        if self._refill:  # Keras has just emptied the metrics.
+            self.reassign()
+            self._refill = False
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        del logs
+        if self.interruption.asked:
+            self._stop(self._snapshot(evaluated=False))
+        self._watch_writer()
+        if time.monotonic() - self._saved_at >= self.every:
+            self._save(self._snapshot(evaluated=False))
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        del logs
+        # Keras' evaluation uses up the metrics of the training.
+        self._before_evaluation = self._snapshot(evaluated=False)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        if self.interruption.asked:
+            self._stop(self._before_evaluation)
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        del logs
+        snapshot = self._snapshot(evaluated=True)
+        if self.interruption.asked:
+            self._stop(snapshot)
+        self._save(snapshot)
+
+    def complete(self) -> None:
+        """Waits until the last checkpoint is written."""
+        self._watch_writer(wait=True)
+
+    def close(self) -> None:
+        """Ends what runs in the background."""
+        self.writer.close()
+
+    def _set_states(self) -> None:
+        if self.last is not None:
+            for other, state in zip(self.others, self.last.state["callbacks"], strict=True):
+                other.step = self.last.step
+                other.set_state(state)
+
+    def _snapshot(self, evaluated: bool) -> Snapshot:
+        started = time.monotonic()
+        for board in self.others:
+            if isinstance(board, TaskBoard):
+                board.flush()
+        position = Position(self.step, evaluated, self.model.stop_training)
+        state = {"position": position, "callbacks": [each.get_state() for each in self.others]}
+        selected = self.folder.selected
+        files = {selected.name: selected} if selected.exists() else {}
+        values = checkpoints.values(self.model)
+        self.held_up += time.monotonic() - started
+        return Snapshot(self.step, values, state, self.growing.lengths(), files)
+
+    def _save(self, snapshot: Snapshot) -> None:
+        started = time.monotonic()
+        self._watch_writer(wait=True)
+        self._saved_at = time.monotonic()
+        self.held_up += self._saved_at - started
+        self.last = snapshot
+        self.writer.submit(snapshot)
+
+    def _stop(self, snapshot: Snapshot) -> None:
+        self._save(snapshot)
+        self.writer.wait()
+        self.interruption.check()
+
+    def _watch_writer(self, wait: bool = False) -> None:
+        """Goes on without a checkpoint that could not be written, if there is an older one."""
+        try:
+            self.writer.wait() if wait else self.writer.poll()
+        except OSError as error:
+            free = shutil.disk_usage(self.folder.path).free
+            problem = f"The checkpoint could not be written: {error}; {free / 1e6:.1f} MB are free."
+            if not self.writer.store:
+                raise OSError(f"{problem} There is no earlier one, so the run ends.") from error
+            warnings.warn(
+                f"{problem} The training goes on, and tries again in {self.every:g} s or at the "
+                "next evaluation. Until then a crash leads back to the one before.",
+                stacklevel=2,
+            )

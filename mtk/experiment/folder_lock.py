@@ -1,0 +1,61 @@
+"""Keeps two processes out of one run folder."""
+
+import errno
+import fcntl
+import os
+import warnings
+from pathlib import Path
+
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class FolderLock:
+    """A lock that the system takes away when the process ends, however it ends.
+
+    Args:
+        path: File to lock; made where it is missing, and never removed.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Takes the lock.
+
+        Raises:
+            ValueError: If another process, or another run of this one, holds it.
+            OSError: If the file cannot be written.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 20, 0).decode().strip()
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(descriptor)
+                raise ValueError(
+                    f"The run folder {str(self.path.parent.parent)!r} is in use by process "
+                    f"{owner or '?'}. Wait until it ends, or name another folder."
+                ) from error
+            if error.errno not in _UNSUPPORTED:
+                os.close(descriptor)
+                raise
+            warnings.warn(
+                f"The file system of {self.path} knows no locks: see to it yourself that no second "
+                "process uses this run folder.",
+                stacklevel=2,
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Gives the lock back, if it is held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
