@@ -28,6 +28,20 @@ def parser(command: str, description: str | None, epilog: str) -> argparse.Argum
     return made
 
 
+def window(text: str) -> tuple[int, int]:
+    """Reads a window of steps, such as `10:20`, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no window.
+    """
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) <= int(last):
+        raise argparse.ArgumentTypeError(
+            f"give the first and the last step, counted from 1, such as 10:20. Received: {text!r}"
+        )
+    return int(first), int(last)
+
+
 def parse(
     parser: argparse.ArgumentParser, given: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:

@@ -26,12 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--run_dir", metavar="PATH", help="folder for metrics, curves, weights, result")
     dry = "show config, model and time of a step; write nothing"
     add("--dry_run", action="store_true", help=dry)
+    window = "record these steps for TensorBoard's profiler, such as 10:20"
+    add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
     from mtk import config, experiment
 
     try:
-        result = experiment.launch(given.gin_file, bindings, given.run_dir, given.dry_run)
+        result = experiment.launch(
+            given.gin_file, bindings, given.run_dir, given.dry_run, given.profile_steps
+        )
     except (ValueError, OSError) as error:
         if given.traceback:
             raise

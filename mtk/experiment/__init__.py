@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mtk import config, distribution
 from mtk.combiners import Combiner, StaticWeights
-from mtk.experiment import identity, rehearsal, results, training
+from mtk.experiment import identity, manifest, rehearsal, results, training
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.interruption import Interruption
 from mtk.experiment.plan import Plan, make_plan
@@ -46,6 +46,7 @@ def run(
     keep_checkpoints: int = 2,
     seed: int = 0,
     dry_run: bool = False,
+    profile_steps: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
 
@@ -82,6 +83,7 @@ def run(
         keep_checkpoints: How many of them to keep.
         seed: Of the initial weights, dropout and the order of the data.
         dry_run: Describe the run and time a step instead, and write nothing.
+        profile_steps: First and last step to record for TensorBoard's profiler, counted from 1.
 
     Returns:
         What `result.json` holds; for a dry run the description, under "description"; if a signal
@@ -124,16 +126,21 @@ def run(
             return {"description": rehearsal.describe(model, data, plan)}
         # What can fail should fail now, while there is nothing in the folder.
         watchers = training.watch(plan, folder, log_every, measure_every)
+        profile = training.profile(plan, folder, profile_steps)
         checkpointing = Checkpointing(
             folder, watchers, interruption, checkpoint_every, keep_checkpoints
         )
         model.check(data.train(batch_size, plan.steps, seed))
         folder.open(config.asked(), config.operative())
-        return training.train(model, data, plan, watchers, checkpointing)
+        return training.train(model, data, plan, watchers, checkpointing, profile)
 
 
 def launch(
-    files: list[str], bindings: list[str], run_dir: str | None, dry_run: bool
+    files: list[str],
+    bindings: list[str],
+    run_dir: str | None,
+    dry_run: bool,
+    profile_steps: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Runs what a configuration describes, and prints how it ended.
 
@@ -142,12 +149,16 @@ def launch(
         bindings: Gin statements that overlay the files.
         run_dir: Folder to write.
         dry_run: As in `run`.
+        profile_steps: As in `run`.
 
     Returns:
         As `run`.
     """
     config.parse(files, bindings)
-    configured = config.bound(run, given=("run_dir", "dry_run"))
-    result = configured(run_dir=run_dir, dry_run=dry_run)
+    configured = config.bound(run, given=("run_dir", "dry_run", "profile_steps"))
+    result = configured(run_dir=run_dir, dry_run=dry_run, profile_steps=profile_steps)
     print(result["description"] if dry_run else results.summary(result, str(run_dir)))
+    speed = None if run_dir is None else manifest.speed(Path(run_dir) / "manifest.json")
+    if speed and not dry_run:
+        print(speed)
     return result

@@ -24,6 +24,10 @@ class Fitting:
         plan: Steps and evaluations.
         watchers: The callbacks that watch the run.
         checkpointing: What saves it.
+        profile: What records steps for the profiler, if anything does.
+
+    Attributes:
+        throughput: What measures the speed.
     """
 
     def __init__(
@@ -33,13 +37,17 @@ class Fitting:
         plan: Plan,
         watchers: Sequence[StepCallback],
         checkpointing: Checkpointing,
+        profile: callbacks.Profile | None = None,
     ):
         self.model = model
         self.data = data
         self.plan = plan
         self.checkpointing = checkpointing
         ends = (callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps))
-        self.callbacks = [*watchers, *ends, checkpointing]
+        # Behind the checkpoints, so that it does not take their time for an evaluation's.
+        self.throughput = callbacks.Throughput(plan.batch_size)
+        first = [] if profile is None else [profile]
+        self.callbacks = [*first, *watchers, *ends, checkpointing, self.throughput]
         for callback in self.callbacks:
             callback.set_model(model)  # A run that only lacks its end takes no step that would.
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import mtk
 from mtk import atomic
+from mtk.callbacks.throughput import in_words
 
 _PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
@@ -50,6 +51,17 @@ def end(path: Path, throughput: dict[str, Any]) -> None:
     content = _read(path)
     content["sessions"][-1]["throughput"] = throughput
     atomic.write_json(path, content)
+
+
+def speed(path: Path) -> str:
+    """Returns the throughput of the last session in words; empty if it is not known.
+
+    Args:
+        path: The file.
+    """
+    sessions = _read(path)["sessions"] if path.exists() else []
+    measured = sessions[-1].get("throughput") if sessions else None
+    return in_words(measured) if measured else ""
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -41,12 +41,36 @@ def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | No
     )
 
 
+def profile(
+    plan: Plan, folder: RunFolder, window: tuple[int, int] | None
+) -> callbacks.Profile | None:
+    """Makes the callback that records steps for the profiler, if any are asked for.
+
+    Args:
+        plan: Steps and evaluations.
+        folder: The run folder.
+        window: The first and the last step.
+
+    Raises:
+        ValueError: If the steps are not in order, or the run has fewer.
+    """
+    if window is None:
+        return None
+    if window[1] > plan.steps:
+        raise ValueError(
+            f"The steps to profile, {window[0]}:{window[1]}, reach beyond the run's {plan.steps}. "
+            "Choose earlier ones: --profile_steps=FIRST:LAST."
+        )
+    return callbacks.Profile(folder.tensorboard, *window)
+
+
 def train(
     model: MultiTaskModel,
     data: Workload,
     plan: Plan,
     watchers: Watchers,
     checkpointing: Checkpointing,
+    profile: callbacks.Profile | None = None,
 ) -> dict[str, Any]:
     """Trains a compiled model, from the newest checkpoint on, and completes the run folder.
 
@@ -56,6 +80,7 @@ def train(
         plan: Steps and evaluations.
         watchers: The callbacks.
         checkpointing: What saves the run to its opened folder.
+        profile: What records steps for the profiler, if anything does.
 
     Returns:
         What `result.json` holds; or the status "interrupted" if a signal has ended this process.
@@ -63,9 +88,11 @@ def train(
     folder, interruption = checkpointing.folder, checkpointing.interruption
     position = checkpointing.restore(model)
     manifest.begin(folder.manifest, plan.seed, position.step)
+    fitting = Fitting(model, data, plan, watchers, checkpointing, profile)
     try:
-        Fitting(model, data, plan, watchers, checkpointing).go_on(position)
+        fitting.go_on(position)
         checkpointing.complete()
+        manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         if watchers.divergence.found_at is None:
             result = _finish(model, data, plan, watchers, interruption)
             spec = data.validation(plan.batch_size).element_spec
@@ -75,6 +102,7 @@ def train(
             result = _diverged(model, watchers)
         folder.close(result)
     except InterruptedRunError:
+        manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         return {"status": "interrupted", "steps": checkpointing.step}
     finally:
         checkpointing.close()
