@@ -164,6 +164,14 @@ class Combiner(keras.layers.Layer):
         """As `__call__`, with every argument a tensor in float32."""
         raise NotImplementedError
 
+    @property
+    def changes_gradients(self) -> bool:
+        """Whether `call` does more with the task gradients than to weigh and sum them.
+
+        If not, the trainer may ask for the weights alone, and never make some task gradients.
+        """
+        return True
+
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns what each task's own head is scaled by, `(K,)`: see `weighs_heads`.
 
@@ -199,6 +207,10 @@ class LossCombiner(Combiner):
 
     reads = "losses"
     weighs_heads = True
+
+    @property
+    def changes_gradients(self) -> bool:
+        return type(self).call is not LossCombiner.call
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor

@@ -77,6 +77,10 @@ class GradVac(GramianCombiner):
         self.layers: tuple[str, ...] = ()
         self.known_layers: tuple[str, ...] = ()
 
+    @property
+    def changes_gradients(self) -> bool:
+        return self.groups == "layer"
+
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
         super().bind(task_names, variable_paths)
         layers = tuple(path.rpartition("/")[0] for path in variable_paths)

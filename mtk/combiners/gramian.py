@@ -31,6 +31,10 @@ class GramianCombiner(Combiner):
         self.at = at
         self.update_every = update_every
 
+    @property
+    def changes_gradients(self) -> bool:
+        return type(self).call is not GramianCombiner.call
+
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         # K times the last weights, so that 1 is neutral for a task that was absent then.

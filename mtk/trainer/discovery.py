@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from mtk.tasks import Task
-from mtk.trainer import batches, forward
+from mtk.trainer import batches, forward, products
 from mtk.trainer.recording import Call, all_layers, recorded
 from mtk.trainer.structure import Structure, layer_named
 
@@ -87,7 +87,8 @@ def find(
     behind = functools.reduce(operator.or_, (past.get(loss.op.name, 0) for loss in losses))
     before = functools.reduce(operator.or_, (sources.get(end, 0) for end in ends), 0)
     both = [v for i, v in enumerate(variables) if is_shared[i] and behind & before & 1 << i]
-    return Structure(shared, heads, [], unreached, common, places, both)
+    linear = products.find(graph, shared, calls)
+    return Structure(shared, heads, [], unreached, common, places, both, linear=linear)
 
 
 def _carries_gradient(tensor: tf.Tensor) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 import keras
 import tensorflow as tf
 
-from mtk.trainer import forward
+from mtk.trainer import forward, products
 from mtk.trainer.batches import Share
+from mtk.trainer.products import Linear, Product
 from mtk.trainer.recording import recorded
 
 if TYPE_CHECKING:
@@ -62,11 +63,13 @@ class Passes(Protocol):
     Attributes:
         counts: Tensor `(K,)`: labelled elements of each task in the global batch.
         present: Boolean tensor `(K,)`: which tasks have any.
+        products: Layers whose kernels' task gradients need not be made.
         task_losses: Tensor `(K,)`: the task losses of the global batch.
     """
 
     counts: tf.Tensor
     present: tf.Tensor
+    products: list[Product]
 
     @property
     def task_losses(self) -> tf.Tensor: ...
@@ -89,6 +92,7 @@ class AtOnce:
         state: State to train from.
         places: Layers, and which of their calls, whose outputs the combiner asks for.
         scale: Loss scale, or None.
+        linear: Layers whose kernels' Gramian may follow from two factors.
     """
 
     def __init__(
@@ -98,9 +102,11 @@ class AtOnce:
         state: forward.State,
         places: Sequence[Place],
         scale: tf.Tensor | None,
+        linear: Sequence[Linear] = (),
     ):
         self.model, self.shares, self.state = model, shares, state
-        self.recorded, self.passed, self.counts = record(model, shares, state, places, scale)
+        found = record(model, shares, state, places, scale, linear)
+        self.recorded, self.passed, self.counts, self.products = found
         self.present = self.counts > 0
         sums = tf.math.divide_no_nan(tf.stack(self.passed.sums), self.counts)
         self.task_losses = all_reduce(sums)
@@ -125,7 +131,8 @@ def record(
     state: forward.State,
     places: Sequence[Place],
     scale: tf.Tensor | None,
-) -> tuple[Recorded, forward.Losses, tf.Tensor]:
+    linear: Sequence[Linear] = (),
+) -> tuple[Recorded, forward.Losses, tf.Tensor, list[Product]]:
     """Runs forward under a tape and brings each task loss to the scale of the global batch.
 
     Args:
@@ -134,14 +141,16 @@ def record(
         state: State to train from.
         places: Layers, and which of their calls, whose outputs the combiner asks for.
         scale: Loss scale, or None.
+        linear: Layers whose kernels' Gramian may follow from two factors.
 
     Returns:
-        The recorded pass, its losses, and the counts `(K,)` of the global batch.
+        The recorded pass, its losses, the counts `(K,)` of the global batch, and the products of
+        `linear` that are worth it.
     """
     replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    layers = list({id(layer): layer for layer, _ in places}.values())
+    layers = {id(layer): layer for layer in [*(p[0] for p in places), *(p.layer for p in linear)]}
     with tf.GradientTape(persistent=True) as tape:
-        with recorded(layers) as calls:
+        with recorded(list(layers.values())) as calls:
             passed = forward.run(model.network, model.tasks, shares, state)
         with tape.stop_recording():
             counts = all_reduce(tf.stack(passed.counts))
@@ -156,7 +165,8 @@ def record(
         stacked = tf.stack(parts)
     outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
     features = [outputs[id(layer), number] for layer, number in places]
-    return Recorded(tape, parts, stacked, penalty, scale, features), passed, counts
+    factors = products.of_calls(linear, calls, len(model.tasks), tape)
+    return Recorded(tape, parts, stacked, penalty, scale, features), passed, counts, factors
 
 
 def all_reduce(values: Tensors) -> Tensors:

@@ -1,4 +1,4 @@
-"""Records what the layers of a network put out."""
+"""Records what the layers of a network read and put out."""
 
 import contextlib
 import functools
@@ -11,10 +11,18 @@ import tensorflow as tf
 
 
 class Call(NamedTuple):
-    """One recorded call of a layer: the layer, how often it was called before, its outputs."""
+    """One recorded call of a layer.
+
+    Attributes:
+        layer: The layer.
+        number: How often it was called before.
+        inputs: The tensors that it read.
+        outputs: The tensors that it put out.
+    """
 
     layer: keras.Layer
     number: int
+    inputs: list[tf.Tensor]
     outputs: list[tf.Tensor]
 
 
@@ -26,7 +34,7 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
-    """Records the outputs of every call of `layers` by this thread inside the context."""
+    """Records every call of `layers` by this thread inside the context."""
     calls: list[Call] = []
     mine = (threading.get_ident(), calls)
     with _lock:
@@ -51,14 +59,18 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
-        tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
+        read, made = _tensors((args, kwargs)), _tensors(outputs)
         for thread, calls in _listeners.get(id(layer), []):
             if thread == threading.get_ident():
                 number = sum(earlier.layer is layer for earlier in calls)
-                calls.append(Call(layer, number, tensors))
+                calls.append(Call(layer, number, read, made))
         return outputs
 
     return call
+
+
+def _tensors(structure: Any) -> list[tf.Tensor]:
+    return [t for t in tf.nest.flatten(structure) if tf.is_tensor(t)]
 
 
 def all_layers(network: keras.Model) -> list[keras.Layer]:

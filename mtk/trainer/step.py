@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mtk.gradients import choose
-from mtk.trainer import batches, forward
+from mtk.trainer import batches, forward, products
 from mtk.trainer.passes import AtOnce, Gradient, Place
 from mtk.trainer.update import Update
 
@@ -31,7 +31,8 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
     state = forward.State(model.network, context.replica_id_in_sync_group)
     scale = _loss_scale(model)
     places = watched(model, batches.is_shared_input(shares))
-    passes = AtOnce(model, shares, state, places, scale)
+    linear = _linear(model, shares) if measured and scale is None else []
+    passes = AtOnce(model, shares, state, places, scale, linear)
     outcome = _update(model, shares)(passes, measured)
     _apply(model, outcome.gradients, scale)
     state.write(passes.changes(), context.num_replicas_in_sync)
@@ -43,6 +44,19 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
         model.last_gramian.assign(outcome.gramian)
         model.last_measured.assign(model.optimizer.iterations)
     model.task_metrics.update_weights(outcome.task_weights)
+
+
+def _linear(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[products.Linear]:
+    """Returns the layers whose kernels' Gramian can do without their task gradients.
+
+    On several replicas it cannot: the factors of a product lie on all of them.
+    """
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    combiner, one_input = model.combiner, batches.is_shared_input(shares)
+    if replicas > 1 or not one_input or combiner.at != "parameters" or combiner.changes_gradients:
+        return []
+    shared = {id(v) for v in model.structure.shared}
+    return [each for each in model.structure.linear if id(each.kernel) in shared]
 
 
 def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from mtk.trainer.products import Linear
 from mtk.trainer.recording import all_layers
 
 
@@ -25,6 +26,7 @@ class Structure:
         both_sides: Those of `shared` that the representation depends on, and that reach a loss past
             it too.
         shared_input: Whether one forward pass serves all tasks.
+        linear: Layers that multiply by one of `shared` which nothing else reads.
     """
 
     shared: list[keras.Variable]
@@ -35,6 +37,7 @@ class Structure:
     representation: list[tuple[keras.Layer, int]]
     both_sides: list[keras.Variable]
     shared_input: bool = True
+    linear: list[Linear] = dataclasses.field(default_factory=list)
 
     def covers(self, network: keras.Model) -> bool:
         """Whether it speaks of the variables that are trainable now."""

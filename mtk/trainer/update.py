@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import Combiner, GramianCombiner, LossCombiner
+from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner
 from mtk.trainer.passes import Gradient, Passes, Recorded, all_reduce
 from mtk.trainer.structure import Structure
 
@@ -109,26 +109,43 @@ class Update:
     def _from_task_gradients(self, step: Passes) -> Step:
         """A backward pass for each task, then the combiner."""
         structure = self.structure()
-        sources = [*structure.shared, *structure.unowned]
+        factored = {id(product.linear.kernel) for product in step.products}
+        shared = [v for v in structure.shared if id(v) not in factored]
+        variables, number = [*shared, *structure.unowned], len(shared)
+        sources = [*(v.value for v in variables), *(product.outputs for product in step.products)]
 
         def gradients_of(part: Recorded) -> tuple[list, list, dict[int, Gradient]]:
-            rows, heads = self._per_task(part, [v.value for v in sources], structure)
+            rows, heads = self._per_task(part, sources, structure)
             return rows, heads, self._penalty(part)
 
-        task_gradients, head_gradients, penalties = step.add_up(gradients_of)
-        task_gradients = all_reduce(task_gradients)
-        number = len(structure.shared)
-        gramian = gradients.gramian(task_gradients[:number])
-        combined = self.combiner(
-            task_gradients[:number], step.task_losses, step.present, step.counts
-        )
-        heads = self.combiner.head_weights(combined.task_weights, step.present)
-        unowned = gradients.weighted_sum(task_gradients[number:], heads)
-        done = dict(zip(map(id, sources), [*combined.gradients, *unowned], strict=True))
+        rows, head_gradients, penalties = step.add_up(gradients_of)
+        rows, of_outputs = all_reduce(rows[: len(variables)]), rows[len(variables) :]
+        gramian = gradients.gramian(rows[:number])
+        pairs = list(zip(step.products, of_outputs, strict=True))
+        gramian += sum(product.gramian(of_output) for product, of_output in pairs)
+        combined = self._combined(step, rows[:number], gramian)
+        weights = combined.task_weights
+        heads = self.combiner.head_weights(weights, step.present)
+        unowned = gradients.weighted_sum(rows[number:], heads)
+        done = dict(zip(map(id, variables), [*combined.gradients, *unowned], strict=True))
+        for product, of_output in pairs:
+            done[id(product.linear.kernel)] = product.combined(of_output, weights)
         local = _sum(self._weighted_heads(structure, head_gradients, heads), penalties)
         local_sums = dict(zip(local, all_reduce(list(local.values())), strict=True))
         done = _sum(done, local_sums)
-        return Step([done.get(id(v)) for v in self.variables], combined.task_weights, gramian)
+        return Step([done.get(id(v)) for v in self.variables], weights, gramian)
+
+    def _combined(
+        self, step: Passes, task_gradients: list[tf.Tensor], gramian: tf.Tensor
+    ) -> Combined:
+        combiner = self.combiner
+        if combiner.changes_gradients:
+            return combiner(task_gradients, step.task_losses, step.present, step.counts)
+        if isinstance(combiner, GramianCombiner):
+            weights = combiner.new_weights(gramian, step.task_losses, step.present)
+        else:
+            weights = self._known_weights(step)
+        return Combined(gradients.weighted_sum(task_gradients, weights), weights)
 
     def _per_task(
         self, part: Recorded, shared: Sequence[tf.Tensor], structure: Structure | None
