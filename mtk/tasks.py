@@ -112,9 +112,10 @@ class Task:
                 f"The loss of task '{self.name}' returned a single number. Return one value per "
                 "example (no reduction), so that missing labels can be left out."
             )
+        shape = _shape(values, y_true)
         if labelled is None:
-            return Elements(values, tf.ones_like(values), y_true)
-        weights = tf.broadcast_to(_match(labelled, values), tf.shape(values))
+            return Elements(values, tf.ones(shape), y_true)
+        weights = tf.broadcast_to(_match(labelled, values), shape)
         return Elements(values, tf.cast(weights, tf.float32), y_true)
 
     def _values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -173,6 +174,23 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
     if found is None:
         raise ValueError(f"The {what} is missing. Name one, such as 'mean_squared_error'.")
     return found
+
+
+def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
+    """Returns the shape of the loss, of which it is known where it can be without a prediction.
+
+    So what is labelled in a batch can be counted before the network has run.
+    """
+    of_labels, of_values = tf.shape(y_true), tf.shape(values)
+    unknown = [size is None for size in y_true.shape.as_list()]
+    return [
+        size
+        if size is not None
+        else of_labels[d]
+        if d < len(unknown) and unknown[d]
+        else of_values[d]
+        for d, size in enumerate(values.shape.as_list())
+    ]
 
 
 def _match(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -51,7 +51,7 @@ class StepCallback(keras.callbacks.Callback):
     step to step, also `get_state` and `set_state`.
 
     Attributes:
-        step: Optimizer steps made so far.
+        step: Steps made so far, with those that were skipped.
         previous_step: The step when `stepped` was last called.
         start: The step at which `fit` begins, where that is not the optimizer's count: an optimizer
             that scales losses does not count the steps that it skips.
@@ -76,6 +76,14 @@ class StepCallback(keras.callbacks.Callback):
             return None
         noted = int(keras.ops.convert_to_numpy(self.model.nonfinite_step))
         return None if noted < 0 else noted
+
+    @property
+    def nonfinite_tasks(self) -> list[str]:
+        """Names of the tasks whose loss or gradient was not finite at that step."""
+        if not self.task_names:
+            return []
+        noted = keras.ops.convert_to_numpy(self.model.nonfinite_tasks)
+        return [name for name, bad in zip(self.task_names, noted, strict=True) if bad]
 
     def passed(self, every: int) -> bool:
         """Whether a multiple of `every` lies in the steps just made."""
@@ -106,6 +114,9 @@ class StepCallback(keras.callbacks.Callback):
         del logs
         # Not `int(...)`: over several replicas, a variable is many.
         counted = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        if self.task_names:
+            # The optimizer does not count a step that was skipped; the order of the data does.
+            counted += int(keras.ops.convert_to_numpy(self.model.skipped_steps))
         self.step = counted if self.start is None else self.start
         self.begin()
 

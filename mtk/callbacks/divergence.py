@@ -15,12 +15,13 @@ class Divergence(StepCallback):
 
     The losses are looked at after each step and each validation. They may stay finite although the
     gradient does not: a maximum, as in pooling, hides NaN on a CPU. A `MultiTaskModel` notes
-    the step at which that happened; the note is read every 10 steps and at each evaluation.
+    the step and its tasks when that happens; the note is read every 10 steps and at each
+    evaluation. Steps that a model skips end nothing, until 100 of them came in a row.
 
     Attributes:
         found_at: The step, or None.
-        task: Name of a task whose loss or weight it was; empty if it was the mean of the losses,
-            or a gradient, only.
+        task: Name of a task whose loss, gradient or weight it was; empty if it was the mean of the
+            losses, or the combined gradient, only.
     """
 
     found_at: int | None = None
@@ -51,5 +52,7 @@ class Divergence(StepCallback):
         noted = self.nonfinite_step
         if bad or noted is not None:
             self.found_at = self.step if noted is None else noted
-            self.task = next((name for name in self.task_names if name in bad), "")
+            # The step's own tasks come first: by the time of a look all may be bad.
+            own = self.nonfinite_tasks if noted is not None else []
+            self.task = next((name for name in self.task_names if name in (own or bad)), "")
             self.model.stop_training = True

@@ -24,8 +24,9 @@ class TaskBoard(StepCallback):
 
     The runs `train`, `validation` and `test` hold the tags `loss/<task>`, `<metric>/<task>`,
     `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
-    `learning_rate` and `steps_per_second`. The tab "Custom scalars" shows all losses in one chart,
-    all weights in another. Train values are means over the steps since the last evaluation.
+    `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
+    "Custom scalars" shows all losses in one chart, all weights in another. Train values are means
+    over the steps since the last evaluation.
 
     Norms and cosines need the gradient of each task, which costs a model that does not take them
     anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
@@ -128,6 +129,8 @@ class TaskBoard(StepCallback):
         with self._writer("train").as_default(step=self.step):
             tf.summary.scalar("learning_rate", _number(self.model.optimizer.learning_rate))
             tf.summary.scalar("steps_per_second", speed)
+            if self.task_names and self.model.skips_steps:
+                tf.summary.scalar("skipped_steps", _number(self.model.skipped_steps))
 
     def _write_gradients(self) -> None:
         measured = int(_number(getattr(self.model, "last_measured", -1)))

@@ -203,10 +203,16 @@ class Combiner(keras.layers.Layer):
 
 
 class LossCombiner(Combiner):
-    """A combiner that weighs tasks by their losses, or by nothing: one backward pass."""
+    """A combiner that weighs tasks by their losses, or by nothing: one backward pass.
+
+    Attributes:
+        known_ahead: Whether the weights do not depend on the losses of the batch, nor learn from
+            them: then a batch in parts needs no forward pass before the one that trains.
+    """
 
     reads = "losses"
     weighs_heads = True
+    known_ahead: ClassVar[bool] = False
 
     @property
     def changes_gradients(self) -> bool:
@@ -218,7 +224,8 @@ class LossCombiner(Combiner):
         """Returns this step's weights.
 
         Args:
-            task_losses: Tensor `(K,)`; zero for an absent task.
+            task_losses: Tensor `(K,)`; zero for an absent task, and NaN where `known_ahead`
+                says that they are not read.
             present: Boolean tensor `(K,)`.
             counts: Tensor `(K,)`, labels of each task in the global batch.
 

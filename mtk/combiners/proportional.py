@@ -19,6 +19,8 @@ class ProportionalSampling(LossCombiner):
         section 2.
     """
 
+    known_ahead = True
+
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:

@@ -28,6 +28,8 @@ class RLW(LossCombiner):
         Learning* (2021), section 3.
     """
 
+    known_ahead = True
+
     def __init__(
         self, distribution: Distribution = "normal", seed: int = 0, name: str | None = None
     ):

@@ -29,6 +29,8 @@ class StaticWeights(LossCombiner):
         Boyd & Vandenberghe, *Convex Optimization* (2004), section 4.7.4.
     """
 
+    known_ahead = True
+
     def __init__(self, weights: PerTask | None = None, name: str | None = None):
         super().__init__(name=name)
         given = 1.0 if weights is None else plain("weights", weights)

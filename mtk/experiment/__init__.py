@@ -11,13 +11,14 @@ import tensorflow as tf
 
 from mtk import config, distribution
 from mtk.combiners import Combiner, StaticWeights
-from mtk.experiment import identity, manifest, rehearsal, results, training
+from mtk.experiment import identity, manifest, numerics, rehearsal, results, training
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.interruption import Interruption
+from mtk.experiment.numerics import Precision
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
 from mtk.gradients import Way
-from mtk.trainer import MultiTaskModel
+from mtk.trainer import MultiTaskModel, OnNonfinite
 from mtk.workloads import Workload
 
 __all__ = ["Plan", "RunFolder", "launch", "run"]
@@ -34,6 +35,11 @@ def run(
     schedule: Callable[..., keras.optimizers.schedules.LearningRateSchedule] | None = None,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
+    precision: Precision = "float32",
+    on_nonfinite: OnNonfinite = "stop",
+    micro_batches: int = 1,
+    jit_compile: bool = False,
+    deterministic: bool = False,
     batch_size: int = 256,
     epochs: int | None = None,
     steps: int | None = None,
@@ -70,6 +76,13 @@ def run(
             keeps the learning rate.
         weight_decay: Coupled L2.
         clip_norm: Largest global norm of the combined gradient.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`: in what the network
+            computes. Its variables, losses and combiner stay in float32.
+        on_nonfinite: `"stop"` ends the run at a step whose losses or gradient are infinite or
+            NaN; `"skip"` leaves the step out and counts it.
+        micro_batches: Passes into which a replica's part of a batch is divided to save memory.
+        jit_compile: Whether to compile the step with XLA, on one device.
+        deterministic: Whether to use only operations that give the same bits in every run.
         batch_size: Examples a step, over all replicas.
         epochs: Length of the run in epochs of the training split; this or `steps`.
         steps: Length of the run in steps.
@@ -100,13 +113,13 @@ def run(
             "The learning rate is a positive number, or the loss does not fall. "
             f"Received: learning_rate={learning_rate}"
         )
-    keras.utils.set_random_seed(seed)
+    numerics.set_up(seed, deterministic)
     with contextlib.ExitStack() as stack:
         folder = None if dry_run else stack.enter_context(RunFolder.claim(run_dir, settings))
         if folder is not None and folder.finished:
             return folder.read_result()
         interruption = Interruption() if dry_run else stack.enter_context(Interruption())
-        with strategy().scope():
+        with strategy().scope(), numerics.computing_in(precision):
             data = workload()
             plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
             rate: Any = learning_rate
@@ -120,7 +133,12 @@ def run(
                 representation=representation,
             )
             model.compile(
-                optimizer(learning_rate=rate), weight_decay=weight_decay, clip_norm=clip_norm
+                optimizer(learning_rate=rate),
+                weight_decay=weight_decay,
+                clip_norm=clip_norm,
+                jit_compile=jit_compile,
+                micro_batches=micro_batches,
+                on_nonfinite=on_nonfinite,
             )
         if folder is None:
             return {"description": rehearsal.describe(model, data, plan)}

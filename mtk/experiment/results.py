@@ -64,7 +64,9 @@ def summary(result: Mapping[str, Any], run_dir: str) -> str:
         return f"Interrupted at step {result['steps']}. The same command goes on: {run_dir}"
     if result["status"] == "diverged":
         what = (
-            f"the loss or weight of task {result['task']!r}" if result["task"] else "the gradient"
+            f"the loss, gradient or weight of task {result['task']!r}"
+            if result["task"]
+            else "the gradient"
         )
         return (
             f"Diverged: {what} is no number at step {result['steps']}. Record: {run_dir}\n"

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import keras
+
 from mtk import callbacks
 from mtk.experiment import manifest
 from mtk.experiment.checkpointing import Checkpointing
@@ -136,6 +138,7 @@ def _finish(
     return {
         "status": "finished",
         "steps": last,
+        "skipped_steps": _skipped(model),
         "selected_step": selected,
         "test": by_task(test_logs, names, "test"),
         "validation": by_task(selection.selected_logs, names, "validation"),
@@ -148,7 +151,13 @@ def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
     return {
         "status": "diverged",
         "steps": divergence.found_at,
+        "skipped_steps": _skipped(model),
         "task": divergence.task or None,
         "selected_step": selection.selected_step,
         "validation": by_task(selection.selected_logs, model.task_names, "validation"),
     }
+
+
+def _skipped(model: MultiTaskModel) -> int:
+    # Over several replicas a variable is many; this takes the first.
+    return int(keras.ops.convert_to_numpy(model.skipped_steps))

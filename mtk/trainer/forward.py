@@ -72,12 +72,24 @@ class State:
                 found[index] = new
         return found
 
+    def seeds(self) -> dict[int, tf.Tensor]:
+        """Returns the seeds as a replica sees them, by index of the variable."""
+        return self.seeds_in(dict(enumerate(self.seen)))
+
     def seeds_in(self, changes: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
-        """Returns those of `changes` that are seeds, for the next share to go on from."""
+        """Returns those of `changes` that are seeds, for the next pass to go on from."""
         return {i: value for i, value in changes.items() if _is_seed(self.variables[i])}
 
-    def write(self, changes: dict[int, tf.Tensor], replicas: int) -> None:
-        """Assigns the changed values: seeds without the replica's number, statistics averaged."""
+    def write(
+        self, changes: dict[int, tf.Tensor], replicas: int, accepted: tf.Tensor | None = None
+    ) -> None:
+        """Assigns the changed values: seeds without the replica's number, statistics averaged.
+
+        Args:
+            changes: From `changes`.
+            replicas: Number of replicas.
+            accepted: Boolean scalar: whether the step counts. Otherwise all stays as it was.
+        """
         for index, value in changes.items():
             variable = self.variables[index]
             if _is_seed(variable):
@@ -85,6 +97,8 @@ class State:
             elif replicas > 1 and value.dtype.is_floating:
                 context = tf.distribute.get_replica_context()
                 value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+            if accepted is not None:
+                value = tf.where(accepted, value, self.stored[index])
             variable.assign(value)
 
 
@@ -93,6 +107,7 @@ def run(
     tasks: Sequence[Task],
     shares: Sequence[Share],
     state: State | None,
+    seeds: dict[int, tf.Tensor] | None = None,
 ) -> Losses:
     """Runs the network over the shares of a batch.
 
@@ -101,6 +116,7 @@ def run(
         tasks: The K tasks.
         shares: The batch, from `batches.parse`.
         state: State to train from; None runs the network for inference.
+        seeds: Seeds to go on from, by index of their variable; the state's, by default.
 
     Raises:
         ValueError: If the network's outputs do not match the tasks.
@@ -110,7 +126,7 @@ def run(
     outputs: list[Any] = [None] * len(tasks)
     penalties: list[tf.Tensor] = []
     all_changes: list[dict[int, tf.Tensor]] = []
-    seeds: dict[int, tf.Tensor] = {}
+    seeds = dict(seeds or {})
     for share in shares:
         if state is None:
             predictions = network(share.inputs, training=False)

@@ -14,6 +14,7 @@ from mtk.trainer import step as steps
 from mtk.trainer import structure as structures
 from mtk.trainer.compiled import CompiledModel
 from mtk.trainer.loop import Logs, Loop
+from mtk.trainer.micro_batches import check_divisible
 from mtk.trainer.task_metrics import TaskMetrics
 
 
@@ -92,6 +93,9 @@ class MultiTaskModel(CompiledModel):
         self.last_gramian = self._state("last_gramian", (number, number))
         self.last_measured = self._state("last_measured", (), -1, "int64")
         self.nonfinite_step = self._state("nonfinite_step", (), -1, "int64")
+        self.nonfinite_tasks = self._state("nonfinite_tasks", (number,))
+        self.skipped_steps = self._state("skipped_steps", (), dtype="int64")
+        self.skipped_in_a_row = self._state("skipped_in_a_row", (), dtype="int64")
         self._structure: structures.Structure | None = None
         self._spec: Any = None
         if network.built:
@@ -168,6 +172,9 @@ class MultiTaskModel(CompiledModel):
             ValueError: If batches, outputs, or the place or way of gradients do not fit.
         """
         found = self.inspect(data)
+        parts = self.micro_batches * self.distribute_strategy.num_replicas_in_sync
+        for spec in tf.nest.flatten(self._spec) if self.micro_batches > 1 else ():
+            check_divisible(spec.shape[0], parts)
         choose(self.gradients, len(self.tasks), found.shared_input)
         steps.watched(self, found.shared_input)
         if self.combiner.at not in ("parameters", "representation") and len(self.tasks) > 1:
@@ -228,7 +235,8 @@ class MultiTaskModel(CompiledModel):
         if self._structure is not None and not self._structure.covers(self.network):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
-        self.nonfinite_step.assign(-1)
+        for variable, value in ((self.nonfinite_step, -1), (self.skipped_in_a_row, 0)):
+            variable.assign(value)
         loop = self._train_loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:

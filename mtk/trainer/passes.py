@@ -32,6 +32,7 @@ class Recorded:
         penalty: Its part of the regularization loss, or None.
         scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
         features: Outputs of the layers where the heads begin, if the combiner asks for them.
+        products: The passes through linear layers whose kernels' task gradients need not be made.
     """
 
     tape: tf.GradientTape
@@ -40,6 +41,7 @@ class Recorded:
     penalty: tf.Tensor | None
     scale: tf.Tensor | None
     features: list[tf.Tensor]
+    products: list[Product]
 
     def unscaled(self, found: Sequence[Gradient]) -> list[Gradient]:
         """Removes the scale from gradients: a Gramian of scaled ones would overflow."""
@@ -83,82 +85,95 @@ class Passes(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all passes of a step have in common.
+
+    Attributes:
+        model: The model.
+        state: State to train from.
+        places: Layers, and which of their calls, whose outputs the combiner asks for.
+        scale: Loss scale, or None.
+        micro_batches: Passes into which the examples of a replica are divided.
+        linear: Layers whose kernels' Gramian may follow from two factors.
+    """
+
+    model: "MultiTaskModel"
+    state: forward.State
+    places: Sequence[Place]
+    scale: tf.Tensor | None
+    micro_batches: int = 1
+    linear: Sequence[Linear] = ()
+
+
 class AtOnce:
     """One pass over all examples of a replica.
 
     Args:
-        model: The model.
+        setting: What passes have in common.
         shares: The replica's part of the batch.
-        state: State to train from.
-        places: Layers, and which of their calls, whose outputs the combiner asks for.
-        scale: Loss scale, or None.
-        linear: Layers whose kernels' Gramian may follow from two factors.
     """
 
-    def __init__(
-        self,
-        model: "MultiTaskModel",
-        shares: Sequence[Share],
-        state: forward.State,
-        places: Sequence[Place],
-        scale: tf.Tensor | None,
-        linear: Sequence[Linear] = (),
-    ):
-        self.model, self.shares, self.state = model, shares, state
-        found = record(model, shares, state, places, scale, linear)
-        self.recorded, self.passed, self.counts, self.products = found
+    def __init__(self, setting: Setting, shares: Sequence[Share]):
+        self.setting, self.shares = setting, shares
+        self.recorded, self.passed, self.counts = record(setting, shares)
+        self.products = self.recorded.products
         self.present = self.counts > 0
-        sums = tf.math.divide_no_nan(tf.stack(self.passed.sums), self.counts)
-        self.task_losses = all_reduce(sums)
+        self.task_losses = self._global(self.passed)
 
     def add_up(self, part: Callable[[Recorded], Tensors]) -> Tensors:
         return part(self.recorded)
 
     def changes(self) -> dict[int, tf.Tensor]:
         """Returns the network's state after the step, and tells the metrics what was seen."""
-        self.model.task_metrics.update(self.passed)
+        self.setting.model.task_metrics.update(self.passed)
         return self.passed.state
 
     def losses_now(self) -> tf.Tensor:
         """Returns the task losses `(K,)` of the global batch with the weights of now."""
-        again = forward.run(self.model.network, self.model.tasks, self.shares, self.state)
-        return all_reduce(tf.math.divide_no_nan(tf.stack(again.sums), self.counts))
+        model = self.setting.model
+        return self._global(
+            forward.run(model.network, model.tasks, self.shares, self.setting.state)
+        )
+
+    def _global(self, passed: forward.Losses) -> tf.Tensor:
+        return all_reduce(tf.math.divide_no_nan(tf.stack(passed.sums), self.counts))
 
 
 def record(
-    model: "MultiTaskModel",
+    setting: Setting,
     shares: Sequence[Share],
-    state: forward.State,
-    places: Sequence[Place],
-    scale: tf.Tensor | None,
-    linear: Sequence[Linear] = (),
-) -> tuple[Recorded, forward.Losses, tf.Tensor, list[Product]]:
+    counts: tf.Tensor | None = None,
+    seeds: dict[int, tf.Tensor] | None = None,
+) -> tuple[Recorded, forward.Losses, tf.Tensor]:
     """Runs forward under a tape and brings each task loss to the scale of the global batch.
 
     Args:
-        model: The model.
+        setting: What passes have in common.
         shares: Some examples of the batch.
-        state: State to train from.
-        places: Layers, and which of their calls, whose outputs the combiner asks for.
-        scale: Loss scale, or None.
-        linear: Layers whose kernels' Gramian may follow from two factors.
+        counts: Labelled elements of each task in the global batch, `(K,)`, if they are known.
+        seeds: Seeds to go on from, by index of their variable; the state's, by default.
 
     Returns:
-        The recorded pass, its losses, the counts `(K,)` of the global batch, and the products of
-        `linear` that are worth it.
+        The recorded pass, its losses, and the counts.
     """
+    model, scale = setting.model, setting.scale
     replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    places, linear = setting.places, setting.linear
     layers = {id(layer): layer for layer in [*(p[0] for p in places), *(p.layer for p in linear)]}
     with tf.GradientTape(persistent=True) as tape:
         with recorded(list(layers.values())) as calls:
-            passed = forward.run(model.network, model.tasks, shares, state)
-        with tape.stop_recording():
-            counts = all_reduce(tf.stack(passed.counts))
+            passed = forward.run(model.network, model.tasks, shares, setting.state, seeds)
         # On one device no task waits for another's forward pass.
-        each = passed.counts if replicas == 1 else tf.unstack(counts)
+        each = passed.counts
+        if counts is None:
+            with tape.stop_recording():
+                counts = all_reduce(tf.stack(passed.counts))
+        if replicas > 1 or setting.micro_batches > 1:
+            each = tf.unstack(counts)
         parts = [tf.math.divide_no_nan(s, n) for s, n in zip(passed.sums, each, strict=True)]
         penalty = passed.regularization
-        penalty = None if penalty is None else penalty / replicas
+        penalty = None if penalty is None else penalty / (replicas * setting.micro_batches)
         if scale is not None:
             parts = [part * scale for part in parts]
             penalty = None if penalty is None else penalty * scale
@@ -166,7 +181,7 @@ def record(
     outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
     features = [outputs[id(layer), number] for layer, number in places]
     factors = products.of_calls(linear, calls, len(model.tasks), tape)
-    return Recorded(tape, parts, stacked, penalty, scale, features), passed, counts, factors
+    return Recorded(tape, parts, stacked, penalty, scale, features, factors), passed, counts
 
 
 def all_reduce(values: Tensors) -> Tensors:

@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from mtk.gradients import choose
-from mtk.trainer import batches, forward, products
-from mtk.trainer.passes import AtOnce, Gradient, Place
+from mtk.trainer import batches, finiteness, forward, products
+from mtk.trainer.micro_batches import MicroBatches
+from mtk.trainer.passes import AtOnce, Gradient, Place, Setting
 from mtk.trainer.update import Update
 
 if TYPE_CHECKING:
@@ -29,31 +31,40 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
     shares = batches.parse(data, model.task_names)
     context = tf.distribute.get_replica_context()
     state = forward.State(model.network, context.replica_id_in_sync_group)
-    scale = _loss_scale(model)
     places = watched(model, batches.is_shared_input(shares))
-    linear = _linear(model, shares) if measured and scale is None else []
-    passes = AtOnce(model, shares, state, places, scale, linear)
+    linear = _linear(model, shares) if measured else []
+    setting = Setting(model, state, places, _loss_scale(model), model.micro_batches, linear)
+    before = finiteness.Before(model) if model.skips_steps else None
+    passes = (AtOnce if model.micro_batches == 1 else MicroBatches)(setting, shares)
     outcome = _update(model, shares)(passes, measured)
-    _apply(model, outcome.gradients, scale)
-    state.write(passes.changes(), context.num_replicas_in_sync)
+    descent = _descent(model, outcome.gradients, setting.scale)
+    finite = finiteness.all_finite([passes.task_losses, *(g for g, _ in descent)])
+    finiteness.apply(model, descent, finite)
+    accepted = finite if model.skips_steps else None
+    state.write(passes.changes(), context.num_replicas_in_sync, accepted)
     if model.combiner.watches_step:
-        model.combiner.after_step(passes.task_losses, passes.losses_now(), passes.present)
-    _watch_finiteness(model, passes.task_losses, outcome.gradients, scale)
+        after = passes.losses_now()
+        model.combiner.after_step(passes.task_losses, after, passes.present)
+        accepted = None if accepted is None else accepted & finiteness.all_finite([after])
     model.last_weights.assign(outcome.task_weights)
     if outcome.gramian is not None:
         model.last_gramian.assign(outcome.gramian)
-        model.last_measured.assign(model.optimizer.iterations)
     model.task_metrics.update_weights(outcome.task_weights)
+    if before is not None:
+        before.restore_unless(finite, accepted)
+    finiteness.note(model, passes.task_losses, outcome.gramian, finite)
 
 
 def _linear(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[products.Linear]:
     """Returns the layers whose kernels' Gramian can do without their task gradients.
 
-    On several replicas it cannot: the factors of a product lie on all of them.
+    On several replicas and in micro-batches it cannot: the factors of a product lie in all of them.
+    Nor with a loss scale, which they would have to be freed of.
     """
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    combiner, one_input = model.combiner, batches.is_shared_input(shares)
-    if replicas > 1 or not one_input or combiner.at != "parameters" or combiner.changes_gradients:
+    parts = tf.distribute.get_replica_context().num_replicas_in_sync * model.micro_batches
+    whole = parts == 1 and _loss_scale(model) is None and batches.is_shared_input(shares)
+    combiner = model.combiner
+    if not whole or combiner.at != "parameters" or combiner.changes_gradients:
         return []
     shared = {id(v) for v in model.structure.shared}
     return [each for each in model.structure.linear if id(each.kernel) in shared]
@@ -107,8 +118,10 @@ def _loss_scale(model: "MultiTaskModel") -> tf.Tensor | None:
     return None
 
 
-def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Tensor | None) -> None:
-    """Adds L2, clips, and hands the optimizer this replica's share of the sum it will take."""
+def _descent(
+    model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Tensor | None
+) -> list[tuple[Gradient, keras.Variable]]:
+    """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take."""
     variables = model.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     if not pairs:
@@ -131,28 +144,7 @@ def _apply(model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Ten
     if scale is not None or replicas > 1:
         factor = (1.0 if scale is None else scale) / replicas
         found = [_scaled(gradient, factor) for gradient in found]
-    model.optimizer.apply(found, [variable for _, variable in pairs])
-
-
-def _watch_finiteness(
-    model: "MultiTaskModel",
-    task_losses: tf.Tensor,
-    gradients: Sequence[Gradient],
-    scale: tf.Tensor | None,
-) -> None:
-    """Notes the first step at which a loss or the gradient was not finite.
-
-    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
-    """
-    sums = [task_losses]
-    if scale is None:
-        # With loss scaling the optimizer skips such steps by itself.
-        values = [getattr(g, "values", g) for g in gradients if g is not None]
-        sums += [tf.reduce_sum(value)[None] for value in values]
-    finite = tf.reduce_all(tf.math.is_finite(tf.concat(sums, 0)))
-    steps = tf.cast(model.optimizer.iterations, tf.int64)
-    known = tf.convert_to_tensor(model.nonfinite_step.value)
-    model.nonfinite_step.assign(tf.where(finite | (known >= 0), known, steps))
+    return list(zip(found, [variable for _, variable in pairs], strict=True))
 
 
 def _scaled(

@@ -72,7 +72,9 @@ class Update:
 
     def _known_weights(self, step: Passes) -> tf.Tensor:
         if isinstance(self.combiner, LossCombiner):
-            return self.combiner.task_weights(step.task_losses, step.present, step.counts)
+            unread = tf.fill(step.counts.shape, float("nan"))
+            losses = unread if self.combiner.known_ahead else step.task_losses
+            return self.combiner.task_weights(losses, step.present, step.counts)
         assert isinstance(self.combiner, GramianCombiner)
         return self.combiner.kept_weights(step.present)
 
