@@ -1,0 +1,195 @@
+"""Mixed precision: per-task gradients close to float32's, float16's scale as Keras handles it."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk import combiners
+from tests import networks
+
+# What rounding leaves of a Gramian: bfloat16 has 8 bits, float16 has 11.
+ERRORS = {"mixed_bfloat16": 0.05, "mixed_float16": 0.01}
+
+
+@contextlib.contextmanager
+def policy(name):
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def stepped(name, kind, combiner, way="auto", micro_batches=1):
+    """Takes one step; returns the Gramian and how the trainable variables changed."""
+    with policy(name):
+        keras.utils.set_random_seed(4)
+        network = networks.NETWORKS[kind]()
+        model = mtk.MultiTaskModel(network, networks.tasks(), combiner, gradients=way)
+        optimizer = keras.optimizers.SGD(1.0)
+        if name == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0)
+        model.compile(optimizer, micro_batches=micro_batches)
+    model.measure_every = 1
+    before = [v.numpy() for v in network.trainable_variables]
+    model.fit(tf.data.Dataset.from_tensors(networks.batch(kind, size=12)), verbose=0)
+    after = [v.numpy() for v in network.trainable_variables]
+    assert model.optimizer.iterations.numpy() == 1
+    assert model.last_gramian.dtype == "float32"
+    steps = [(b - a).ravel() for b, a in zip(before, after, strict=True)]
+    return model.last_gramian.numpy(), np.concatenate(steps)
+
+
+def distance(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize(
+    ("kind", "way", "micro_batches"),
+    [
+        ("dense", "unrolled", 1),
+        ("dense", "loop", 1),
+        ("dense", "vectorized", 1),
+        ("convolutional", "unrolled", 1),
+        ("embedding", "unrolled", 1),
+        ("attention", "loop", 3),
+    ],
+)
+def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, precision):
+    single = stepped("float32", kind, combiners.StaticWeights(), way)
+    mixed = stepped(precision, kind, combiners.StaticWeights(), way, micro_batches)
+    for found, expected in zip(mixed, single, strict=True):
+        assert 0 < distance(found, expected) < ERRORS[precision]
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        combiners.StaticWeights,
+        combiners.FAMO,
+        combiners.GradNorm,
+        combiners.CAGrad,
+        lambda: combiners.MGDA(at="representation"),
+        lambda: combiners.GradDrop(at="representation", leak=1.0),
+    ],
+    ids=["static", "famo", "gradnorm", "cagrad", "mgda-ub", "graddrop"],
+)
+def test_steps_of_every_kind_are_close_to_single(make, precision):
+    (gramian, step), (gramian_16, step_16) = (
+        stepped(name, "convolutional", make()) for name in ("float32", precision)
+    )
+    assert distance(step_16, step) < 2 * ERRORS[precision]
+    if gramian.any():
+        assert distance(gramian_16, gramian) < ERRORS[precision]
+
+
+def tiny(network):
+    """Tasks whose gradients are about 1e-9."""
+
+    def loss(y_true, y_pred):
+        return 1e-9 * tf.reduce_mean(tf.square(y_true - y_pred), -1)
+
+    return mtk.MultiTaskModel(
+        network, [mtk.Task(name, loss) for name in ("a", "b")], combiners.MGDA()
+    )
+
+
+@pytest.mark.parametrize("at", ["parameters", "representation"])
+@pytest.mark.parametrize("precision", ERRORS)
+def test_a_gradient_of_a_billionth_survives(precision, at):
+    found = {}
+    for name in ("float32", precision):
+        with policy(name):
+            keras.utils.set_random_seed(4)
+            inputs = keras.Input((6,))
+            hidden = keras.layers.Dense(8, "tanh", name="features")(inputs)
+            network = keras.Model(inputs, {n: keras.layers.Dense(1)(hidden) for n in "ab"})
+            model = tiny(network)
+            model.combiner.at = at
+            model.compile(keras.optimizers.SGD(0.1))
+        x = networks.batch("dense", size=1)[0]
+        y = {name: tf.ones((1, 1)) * 2 for name in "ab"}
+        model.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0)
+        found[name] = model.last_gramian.numpy()
+        weights = model.last_weights.numpy()
+        assert weights.sum() == pytest.approx(1.0)
+    assert 0 < found["float32"].max() < 1e-16
+    assert distance(found[precision], found["float32"]) < ERRORS[precision]
+
+
+def stock(x, y, optimizer):
+    """Keras' own training of the same network on one task."""
+    network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    network.compile(optimizer, "mse")
+    network.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    return network
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_steps_and_scale_are_those_of_keras(micro_batches):
+    """Overflows at the start, two planted later, and growth in between."""
+    x = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
+    x[24:28] *= 1e4
+    x[60] = np.inf
+    y = np.ones((80, 1), "float32")
+    found = []
+    for ours in (False, True):
+        with policy("mixed_float16"):
+            keras.utils.set_random_seed(0)
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.01, momentum=0.9),
+                initial_scale=2.0**18,
+                dynamic_growth_steps=3,
+            )
+            if not ours:
+                stock(x, y, optimizer)
+            else:
+                network = keras.Sequential(
+                    [keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)]
+                )
+                task = mtk.Task("y", "mean_squared_error")
+                model = mtk.MultiTaskModel(network, [task], combiners.MGDA())
+                model.compile(optimizer, micro_batches=micro_batches, on_nonfinite="skip")
+                model.fit(tf.data.Dataset.from_tensor_slices((x, {"y": y})).batch(4), verbose=0)
+        found.append((int(optimizer.iterations), float(optimizer.dynamic_scale)))
+    assert found[0] == found[1]
+    assert found[0][0] + int(model.skipped_steps) == 20
+    assert int(model.skipped_steps) >= 3
+
+
+def test_an_overflow_reaches_no_state_and_its_loss_still_ends_a_run():
+    with policy("mixed_float16"):
+        network = networks.dense()
+        model = mtk.MultiTaskModel(network, networks.tasks(), combiners.GradVac())
+        inner = keras.optimizers.SGD(0.1)
+        model.compile(keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**60))
+    variables = [*network.variables, *model.combiner.variables, model.last_weights]
+    before = [v.numpy() for v in variables]
+    batch = networks.batch("dense")
+    history = model.fit(tf.data.Dataset.from_tensors(batch).repeat(3), verbose=0).history
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert (int(model.skipped_steps), int(model.optimizer.iterations)) == (3, 0)
+    assert float(model.optimizer.dynamic_scale) == 2.0**57
+    assert history["left_weight"] == [0.0]
+    assert model.nonfinite_step.numpy() == -1
+    x, y, mask = batch
+    model.fit(tf.data.Dataset.from_tensors((x * np.inf, y, mask)), verbose=0)
+    assert model.nonfinite_step.numpy() == 4
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_float16_network_is_scaled_whatever_the_policy_of_the_model(fixed):
+    with policy("mixed_float16"):
+        network = networks.dense()
+    model = mtk.MultiTaskModel(network, networks.tasks())
+    model.compile(keras.optimizers.SGD(0.1, loss_scale_factor=64.0 if fixed else None))
+    wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert wrapped != fixed
+    assert model.skips_steps == wrapped
