@@ -1,0 +1,95 @@
+"""Figures 9 and 18: static weights, one mixture after the other."""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from mtk.analysis import objectives
+from mtk.analysis.figures.style import UnavailableError, figure
+from mtk.analysis.fronts import non_dominated
+from mtk.analysis.view import STATIC, View
+from mtk.analysis.weights import static_weights
+
+_COLORS = mpl.colormaps["viridis"]
+_SAYS = {"test": "test, selected by validation", "train": "training set, last step"}
+_RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+
+
+def mixtures(view: View) -> dict[float, pd.DataFrame]:
+    """Returns the comparable static configurations by the weight of the first task.
+
+    Raises:
+        UnavailableError: If there are not two tasks with at least two known mixtures.
+    """
+    if len(view.tasks) != 2 or "loss" not in view.spaces:
+        raise UnavailableError(f"drawn for two tasks; this study has {len(view.tasks)}")
+    own = view.of(STATIC)
+    own = own[own["comparable"]]
+    first = view.tasks[0]
+    weights = [static_weights(row) for row in own.to_dict("records")]
+    shares = [w.get(first, w.get("0", np.nan)) if w else np.nan for w in weights]
+    groups = {round(float(share), 6): rows for share, rows in own.groupby(np.array(shares, float))}
+    if len(groups) < 2:
+        raise UnavailableError(
+            "the static weights of the runs are not recorded, or there is one only"
+        )
+    return groups
+
+
+def _fronts(view: View, split: str) -> Iterator[tuple[float, pd.DataFrame]]:
+    """Yields the non-dominated configurations of each mixture."""
+    by = "train" if split == "train" else "validation"
+    for share, rows in mixtures(view).items():
+        values = objectives.points(rows, view.spaces["loss"], by)
+        rows = rows[np.isfinite(values).all(1)]
+        chosen = non_dominated(values[np.isfinite(values).all(1)])
+        yield share, rows[chosen]
+
+
+def draw(view: View) -> Figure:
+    """Draws the front of each mixture, in test and in training (Figure 9)."""
+    mixtures(view)  # Only if there are some.
+    first, second = view.spaces["loss"]
+    drawn = figure(10.2, 4.4)
+    axes = drawn.subplots(1, 2)
+    for axis, split in zip(axes, ("test", "train"), strict=True):
+        for share, rows in _fronts(view, split):
+            x, y = objectives.points(rows, view.spaces["loss"], split).T
+            axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
+
+        axis.set_xlabel(f"{first.task}: {first.metric} ({first.direction})")
+        axis.set_ylabel(f"{second.task}: {second.metric} ({second.direction})")
+        axis.set_title(_SAYS[split])
+    drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axes, label=f"static weight of {view.tasks[0]}")
+    drawn.suptitle(view.title)
+    return drawn
+
+
+def draw_region(view: View) -> Figure:
+    """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
+    found = list(_fronts(view, "validation"))
+    every = pd.concat(list(mixtures(view).values()))
+    for name in (_RATE, _DECAY):
+        if name not in every or every[name].nunique() < 2:
+            raise UnavailableError(f"the study does not vary {name}")
+    drawn = figure(6.4, 4.6)
+    axis = drawn.subplots()
+    smallest = every.loc[every[_DECAY] > 0, _DECAY].min()
+    axis.plot(every[_RATE], every[_DECAY], ".", color="#BBBBBB", ms=5)
+    generator = np.random.default_rng(0)
+    for share, rows in found:
+        # Equal settings of several mixtures would hide one another.
+        x = rows[_RATE] * 10 ** generator.uniform(-0.08, 0.08, len(rows))
+        y = (rows[_DECAY] + smallest * generator.uniform(0, 0.3, len(rows))).astype(float)
+        axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
+    axis.set_xscale("log")
+    axis.set_yscale("symlog", linthresh=smallest)
+    axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")
+    axis.set_title("large: on the front of its mixture (jittered); small: searched")
+    drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axis, label=f"static weight of {view.tasks[0]}")
+    drawn.suptitle(view.title)
+    return drawn

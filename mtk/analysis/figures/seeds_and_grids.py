@@ -1,0 +1,56 @@
+"""Figure 6, left: sparse grids of learning rates against seeds."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mtk.analysis import rate_grids
+from mtk.analysis.figures.style import COLORS, UnavailableError, figure
+from mtk.analysis.view import View
+
+
+def grids(view: View, space: str = "loss") -> list[rate_grids.SparseGrids]:
+    """Returns the sparse grids of every method that was tuned densely enough.
+
+    Raises:
+        UnavailableError: If none was, with the reasons.
+    """
+    found, reasons = [], []
+    for method in dict.fromkeys(view.found["method"]):
+        try:
+            found.append(rate_grids.sparse_grids(view.table, view.spaces[space], method))
+        except ValueError as reason:
+            reasons.append(str(reason))
+    if not found:
+        raise UnavailableError(" ".join(reasons[:3]))
+    return found
+
+
+def draw(view: View, space: str = "loss") -> Figure:
+    """Draws, for each method, the results of all sparse grids beside those of all seeds."""
+    found = grids(view, space)
+    drawn = figure(4.0 + 2.6 * len(found), 4.6)
+    axis = drawn.subplots()
+    names = []
+    sign = view.spaces[space][0].sign
+    for number, grid in enumerate(found):
+        for shift, values, color in ((0, grid.by_grid, COLORS[0]), (1, grid.by_seed, COLORS[1])):
+            place = 2.6 * number + shift
+            values = values * sign
+            jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(values))
+            axis.plot(place + jitter, values, "o", color=color, ms=5, alpha=0.8, mec="white")
+            bar: dict[str, Any] = {"fmt": "_", "color": color, "ms": 14}
+            axis.errorbar(place + 0.3, values.mean(), values.std(ddof=1), **bar)
+        names += [
+            (2.6 * number, f"{grid.method}\n{len(grid.starts)} sparse grids"),
+            (2.6 * number + 1, f"{grid.method}\n{len(grid.by_seed)} seeds at {grid.rate:g}"),
+        ]
+        axis.set_xticks([x for x, _ in names], [label for _, label in names])
+    direction = view.spaces[space][0].direction
+    axis.set_ylabel(f"mean {view.spaces[space][0].metric} over tasks, test ({direction})")
+    ratios = "\n".join(f"{grid.method}: {grid.ratio:.1f}" for grid in found)
+    axis.set_title(f"standard deviation over grids / over seeds\n{ratios}")
+    axis.grid(axis="x", visible=False)
+    drawn.suptitle(view.title)
+    return drawn

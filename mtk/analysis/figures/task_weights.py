@@ -1,0 +1,68 @@
+"""Figure 3: the task weights that methods choose during training."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mtk.analysis import objectives
+from mtk.analysis.figures.style import COLORS, MARKERS, UnavailableError, figure, legend_below
+from mtk.analysis.view import View
+from mtk.analysis.weights import weights_over_time
+
+_MOST_TASKS = 8
+
+
+def draw(view: View) -> Figure:
+    """Draws the weights of each method's run with the best mean loss in validation."""
+    if len(view.tasks) > _MOST_TASKS:
+        raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
+    found = {method: weights for method in view.methods if (weights := _weights(view, method))}
+    if not found:
+        raise UnavailableError("no method recorded task weights over time")
+    columns = min(len(found), 4)
+    rows = -(-len(found) // columns)
+    drawn = figure(3.4 * columns + 0.4, 2.7 * rows + 0.7)
+    axes = drawn.subplots(rows, columns, squeeze=False, sharey=True)
+    for axis, (method, (weights, label)) in zip(axes.flat, found.items(), strict=False):
+        _panel(axis, weights, view.tasks)
+        axis.set_title(f"{method}\n{label}" if label else method)
+    for axis in list(axes.flat)[len(found) :]:
+        axis.remove()
+    for axis in axes[:, 0]:
+        axis.set_ylabel("weight (share of the sum)")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    legend_below(drawn, handles, labels)
+    drawn.suptitle(f"{view.title}: task weights, means between two evaluations")
+    return drawn
+
+
+def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:
+    """Returns the weights of a method's best run, and its learning rate in words."""
+    runs = view.runs(method)[lambda t: t["status"] == "finished"]
+    order = objectives.points(runs, view.spaces["loss"], "validation").mean(1).argsort()
+    for row in runs.iloc[order].to_dict("records"):
+        try:
+            weights = weights_over_time(row["path"])
+        except OSError:
+            continue
+        if not weights.empty:
+            rate = row.get("experiment.run.learning_rate")
+            label = f"learning rate {rate:g}" if isinstance(rate, (int, float)) else ""
+            return weights, label
+    return None
+
+
+def _panel(axis: Axes, weights: pd.DataFrame, tasks: list[str]) -> None:
+    shares = weights.div(weights.sum(axis=1), axis=0)
+    for number, task in enumerate(name for name in tasks if name in shares):
+        every = max(1, len(shares) // 8)
+        style: dict[str, Any] = {
+            "color": COLORS[number],
+            "marker": MARKERS[number],
+            "markevery": every,
+        }
+        axis.plot(shares.index, shares[task], label=task, ms=5, **style)
+    axis.axhline(1 / max(len(shares.columns), 1), color="#888888", lw=0.8, ls=":")
+    axis.set_xlabel("training step")

@@ -1,0 +1,46 @@
+"""Figure 6, right: the ranking of methods as the evaluation's weights move."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtk.analysis import utility
+from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.view import STATIC, View
+
+_EVERY = 10  # Of the weightings, one in so many carries a marker.
+
+
+def compared(view: View, space: str = "loss") -> pd.DataFrame:
+    """Returns what each method reaches for every weighting of the tasks, in units of the metric.
+
+    Raises:
+        UnavailableError: If there are no two methods to compare.
+    """
+    if space not in view.spaces or len(view.spaces[space]) < 2:
+        raise UnavailableError("there are no two tasks with values of the same metric")
+    named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
+    if sum(len(models) > 0 for models in named.values()) < 2:
+        raise UnavailableError("fewer than two methods have comparable runs")
+    return utility.utilities(named, np.ones(len(view.spaces[space])))
+
+
+def draw(view: View, space: str = "loss") -> Figure:
+    """Draws how far each method is behind the best one, over the first task's weight."""
+    found = compared(view, space)
+    chosen = view.spaces[space]
+    if len(chosen) != 2:
+        raise UnavailableError("drawn for two tasks; the table of ranks holds any number")
+    gaps = found.sub(found.min(axis=1), axis=0)
+    drawn = figure(7.2, 4.6)
+    axis = drawn.subplots()
+    for number, method in enumerate(gaps):
+        style = look(method, view.methods)
+        offset = (number % _EVERY, _EVERY)
+        axis.plot(gaps.index, gaps[method], label=method, markevery=offset, ms=6, **style)
+    axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
+    axis.set_ylabel(f"weighted {chosen[0].metric}, test:\nbehind the best method (lower is better)")
+    handles, labels = axis.get_legend_handles_labels()
+    legend_below(drawn, handles, labels)
+    drawn.suptitle(f"{view.title}: configurations chosen by validation for each weighting")
+    return drawn

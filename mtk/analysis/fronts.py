@@ -1,0 +1,50 @@
+"""Which points no other point dominates."""
+
+import numpy as np
+
+
+def non_dominated(points: np.ndarray) -> np.ndarray:
+    """Marks the points of the front.
+
+    A point dominates another if it is at least as good everywhere and better somewhere. Equal
+    points do not dominate each other: on the front, all of them stand.
+
+    Args:
+        points: `(N, K)`; less is better. Infinite values are allowed.
+
+    Returns:
+        Booleans `(N,)`.
+
+    Raises:
+        ValueError: If the points are no matrix, or a value is NaN.
+
+    Example:
+    >>> non_dominated(np.array([[1, 4], [2, 2], [3, 3], [2, 2]])).tolist()
+    [True, True, False, True]
+    """
+    points = checked(points)
+    front = np.zeros(len(points), bool)
+    # In lexicographic order nothing later dominates what comes earlier.
+    left = np.lexsort(points.T[::-1])
+    while len(left):
+        best, rest = left[0], left[1:]
+        front[best] = True
+        behind = (points[best] <= points[rest]).all(1)
+        equal = (points[best] == points[rest]).all(1)
+        front[rest[equal]] = True
+        left = rest[~behind]
+    return front
+
+
+def checked(points: np.ndarray) -> np.ndarray:
+    """Returns the points as floats, or raises a ValueError if they are none."""
+    points = np.asarray(points, float)
+    if points.ndim != 2:
+        raise ValueError(f"Points are a matrix (N, K). Received an array of shape {points.shape}")
+    if np.isnan(points).any():
+        row = int(np.isnan(points).any(1).argmax())
+        raise ValueError(
+            f"A point with NaN can be compared with nothing: row {row} is {points[row]}. "
+            "Leave out the runs without values first."
+        )
+    return points

@@ -1,0 +1,110 @@
+"""What is compared: a metric of each task, and which way it is better."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis.run_record import SPLITS
+
+_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/(.+)/([^/]+)$")
+_HIGHER = {"accuracy", "acc", "bleu", "chrf", "iou", "miou", "auc", "precision", "recall", "f1"}
+_LOWER = {"loss", "error", "mae", "mse", "rmse", "perplexity", "crossentropy", "entropy"}
+
+
+def is_metric(column: object) -> bool:
+    """Tells columns of metrics, `<split>/<task>/<metric>`, from others."""
+    return _METRIC.match(str(column)) is not None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One task's metric.
+
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric.
+        sign: 1 where lower is better, -1 where higher is.
+    """
+
+    task: str
+    metric: str
+    sign: int
+
+    def column(self, split: str) -> str:
+        return f"{split}/{self.task}/{self.metric}"
+
+    @property
+    def direction(self) -> str:
+        return "lower is better" if self.sign > 0 else "higher is better"
+
+
+def direction(metric: str, higher: Iterable[str] = (), lower: Iterable[str] = ()) -> int | None:
+    """Returns 1 if less of a metric is better, -1 if more is, None if that is unknown.
+
+    Args:
+        metric: Its name; told by its parts, as in `absolute_error`.
+        higher: Names of further metrics of which more is better.
+        lower: Names of further metrics of which less is better.
+    """
+    parts = set(re.split(r"[_\W]+", metric.lower()))
+    if metric in higher or (parts & _HIGHER and metric not in lower):
+        return -1
+    return 1 if metric in lower or parts & _LOWER else None
+
+
+def tasks(table: pd.DataFrame) -> list[str]:
+    """Returns the names of the tasks, in the order of the first run."""
+    found = [m for column in table if (m := _METRIC.match(str(column)))]
+    return list(dict.fromkeys(m[2] for m in found if table[m[0]].notna().any()))
+
+
+def metrics(table: pd.DataFrame, task: str) -> list[str]:
+    """Returns the names of a task's metrics, the loss first."""
+    found = [m for column in table if (m := _METRIC.match(str(column))) and m[2] == task]
+    names = dict.fromkeys(m[3] for m in found if table[m[0]].notna().any())
+    return sorted(names, key=lambda name: name != "loss")
+
+
+def spaces(
+    table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
+) -> tuple[dict[str, list[Objective]], list[str]]:
+    """Returns the sets of objectives, one for each task, in which runs can be compared.
+
+    Metrics that all tasks share make one set each. Where the tasks have different
+    metrics, the first ones beside the loss make a set, then the second ones, and so on.
+
+    Args:
+        table: As `load` makes it.
+        higher: As in `direction`.
+        lower: As in `direction`.
+
+    Returns:
+        `{name: objectives}`, and the names of metrics whose direction is unknown.
+    """
+    by_task = {task: metrics(table, task) for task in tasks(table)}
+    every = dict.fromkeys(name for names in by_task.values() for name in names)
+    signs = {name: direction(name, higher, lower) for name in every}
+    unknown = [name for name, sign in signs.items() if sign is None]
+    shared = [name for name in every if all(name in names for names in by_task.values())]
+    chosen = {name: [name] * len(by_task) for name in shared}
+    own = [[name for name in names if name not in shared] for names in by_task.values()]
+    for names in zip(*own, strict=False):
+        chosen[" × ".join(names)] = list(names)
+    return {
+        title: [
+            Objective(task, name, signs[name] or 1)
+            for task, name in zip(by_task, names, strict=True)
+        ]
+        for title, names in chosen.items()
+        if by_task and not set(names) & set(unknown)
+    }, unknown
+
+
+def points(table: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:
+    """Returns `(N, K)` values in which less is better."""
+    columns = [objective.column(split) for objective in objectives]
+    signs = np.array([objective.sign for objective in objectives], float)
+    return table.reindex(columns=columns).to_numpy(float) * signs

@@ -1,0 +1,92 @@
+"""What a sparse grid of learning rates does to a result, against what the seed does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis.objectives import Objective, points
+
+LEARNING_RATE = "experiment.run.learning_rate"
+
+
+@dataclass(frozen=True)
+class SparseGrids:
+    """Results of equally good tuning protocols, and of equal runs.
+
+    Attributes:
+        method: The method that was tuned.
+        starts: `(G,)`, the k of each grid `{k 10^a, k 10^b, ...}`.
+        by_grid: `(G,)`, test of the model that validation selects from each grid.
+        by_seed: `(S,)`, test of the best configuration with each seed.
+        rate: Learning rate of that configuration.
+    """
+
+    method: str
+    starts: np.ndarray
+    by_grid: np.ndarray
+    by_seed: np.ndarray
+    rate: float
+
+    @property
+    def ratio(self) -> float:
+        """Standard deviation over grids, in units of that over seeds."""
+        return float(np.std(self.by_grid, ddof=1) / np.std(self.by_seed, ddof=1))
+
+
+def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: str) -> SparseGrids:
+    """Splits a dense grid of learning rates into the sparse ones that it contains.
+
+    The sparse grids are `{k 10^a}` over all powers of ten in the dense one, for each k. A grid's
+    result is the mean over tasks, in test, of the run that the mean in validation selects. Every
+    configuration counts with one run, that of its lowest seed; the configuration that is
+    best in validation among the repeated ones tells the spread over seeds.
+
+    Args:
+        table: As `load` makes it.
+        objectives: What is compared; the mean over tasks is taken.
+        method: Which method's runs.
+
+    Raises:
+        ValueError: If fewer than three grids are whole, or no configuration was run with at least
+            three seeds.
+    """
+    own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
+    own = own.assign(
+        validation=points(own, objectives, "validation").mean(1),
+        test=points(own, objectives, "test").mean(1),
+    )
+    grids = _grids(own.drop_duplicates("configuration"))
+    if len(grids) < 3:
+        raise ValueError(
+            f"{method} has {len(grids)} whole grids k·10^a of learning rates; three are needed."
+        )
+    number = own.groupby("configuration")["seed"].transform("nunique")
+    repeated = own[number >= 3]
+    if repeated.empty:
+        raise ValueError(f"{method} has no configuration with three seeds or more.")
+    means = repeated.groupby("configuration")["validation"].mean()
+    best = repeated[repeated["configuration"] == means.idxmin()]
+    chosen = [grid.loc[grid["validation"].idxmin(), "test"] for grid in grids.values()]
+    return SparseGrids(
+        method,
+        np.array(list(grids), float),
+        np.array(chosen, float),
+        best["test"].to_numpy(float),
+        float(best[LEARNING_RATE].iloc[0]),
+    )
+
+
+def _grids(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
+    """Returns the runs of each k, where every power of ten is there."""
+    if LEARNING_RATE not in runs or runs.empty:
+        return {}
+    rates = runs[LEARNING_RATE].to_numpy(float)
+    powers = np.floor(np.log10(rates) + 1e-9).astype(int)
+    starts = np.round(rates / 10.0**powers, 6)
+    every = set(powers)
+    if len(every) < 2:
+        return {}
+    found = {float(k): runs[starts == k] for k in np.unique(starts)}
+    return {k: grid for k, grid in found.items() if set(powers[starts == k]) == every}

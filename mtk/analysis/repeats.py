@@ -1,0 +1,100 @@
+"""Runs that differ in nothing but the seed, as one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis import objectives
+
+# What makes a run another experiment, not another setting of the same knobs: models of two sizes,
+# or of two lengths of training, are never compared as if they had cost the same.
+_SIZES = {"num_layers", "layers", "depth", "width", "channels", "units", "feed_forward_width"}
+_LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
+_WORKLOAD = "experiment.run.workload"
+_KEY = ["study", "setting", "method", "role", "configuration"]
+_FACTS = {"run", "path", "seed", "status", "reason", "steps", "selected_step", "combiner"}
+_FACTS |= {"steps_per_second", "parameters", "train_examples", "test_examples", *_KEY}
+
+
+def parameters(table: pd.DataFrame) -> list[str]:
+    """Returns the columns that hold the configuration."""
+    return [column for column in table if not objectives.is_metric(column) and column not in _FACTS]
+
+
+def varying(table: pd.DataFrame) -> list[str]:
+    """Returns the parameters with more than one value, those without a value left out."""
+    return [name for name in parameters(table) if table[name].nunique() > 1]
+
+
+def with_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the column `setting`: the sizes and lengths that vary in the table, as a text.
+
+    Args:
+        table: As `load` makes it. Only runs of one setting are fairly compared.
+    """
+    names = [
+        name
+        for name in varying(table)
+        if name in _LENGTHS | {_WORKLOAD} or name.rpartition(".")[2] in _SIZES
+    ]
+    texts = [
+        ", ".join(
+            f"{name.rpartition('.')[2]} {_plain(v)}" for name, v in row.items() if pd.notna(v)
+        )
+        for row in table[names].to_dict("records")
+    ]
+    return table.assign(setting=pd.Series(texts, table.index, dtype="object").fillna(""))
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def configurations(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row for each configuration: the mean of every metric over its seeds.
+
+    Args:
+        table: As `load` makes it.
+
+    Returns:
+        The parameters; `seeds` (finished runs), `diverged` and `unusable` (all others); means of
+        the metrics; and `comparable`: at least one run finished and none diverged. A configuration
+        that diverges with some seeds has no fair mean and is not selected.
+    """
+    table = with_setting(table)
+    metrics = [column for column in table if objectives.is_metric(column)]
+    finished = table["status"] == "finished"
+    counted = table.assign(
+        seeds=finished,
+        diverged=table["status"] == "diverged",
+        **{name: table[name].where(finished) for name in metrics},
+    )
+    counted["unusable"] = ~(counted["seeds"] | counted["diverged"])
+    groups = counted.groupby(_KEY, sort=False, dropna=False)
+    counts = groups[["seeds", "diverged", "unusable"]].sum()
+    facts = groups[[*parameters(table.drop(columns="setting")), "combiner"]].first()
+    speed = [name for name in ("steps_per_second", "parameters", "steps") if name in table]
+    found = pd.concat([facts, counts, groups[[*speed, *metrics]].mean()], axis=1).reset_index()
+    return found.assign(comparable=(found["seeds"] > 0) & (found["diverged"] == 0))
+
+
+def residuals(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Returns what seeds did to the values of configurations that were repeated.
+
+    Args:
+        table: As `load` makes it; only finished runs count.
+        columns: Metrics.
+
+    Returns:
+        `(R, len(columns))`, a row for each run of a repeated configuration: its distance from the
+        mean, enlarged by sqrt(n / (n - 1)) so that the variance is not too small. No rows if
+        no configuration was run with two seeds.
+    """
+    finished = with_setting(table)[lambda t: t["status"] == "finished"]
+    values = finished.reindex(columns=list(columns))
+    groups = values.groupby([finished[name] for name in _KEY], sort=False, dropna=False)
+    number = groups.transform("count")
+    away = values - groups.transform("mean")
+    repeated = (number > 1).all(axis=1)
+    return (away * np.sqrt(number / (number - 1)))[repeated].to_numpy(float)

@@ -1,0 +1,60 @@
+"""A study as a page: figures, tables, and the verdict."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mtk import atomic
+from mtk.analysis import loading
+from mtk.analysis.hparams import write_hparams
+from mtk.analysis.reporting import page
+from mtk.analysis.reporting.contents import collect
+from mtk.analysis.view import views
+
+
+def report(
+    study_dirs: Sequence[str | Path],
+    out: str | Path,
+    higher: Iterable[str] = (),
+    lower: Iterable[str] = (),
+    costs: Mapping[str, float] | None = None,
+) -> Path:
+    """Writes the report on studies: a page, figures as PNG and SVG, tables as CSV, HParams.
+
+    Nothing is there before everything is: the folder is written aside and then moved.
+
+    Args:
+        study_dirs: Study folders.
+        out: Folder to write: new, empty, or an earlier report, which is replaced.
+        higher: Names of metrics of which more is better, if their names do not tell.
+        lower: Names of metrics of which less is better, if their names do not tell.
+        costs: Relative cost of a step by method, in place of the measured one.
+
+    Returns:
+        The page, `<out>/index.html`: it needs no other file.
+
+    Raises:
+        StudyError: If a folder is no study, or has no runs.
+        ValueError: If something else is in the folder to write, or a cost is of no method.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not _is_report(out):
+        raise ValueError(
+            f"{str(out)!r} holds something that is no report; nothing was changed. Name a new "
+            "folder."
+        )
+    table = loading.load(study_dirs)
+    unknown = set(costs or {}) - set(table["method"])
+    if unknown:
+        methods = ", ".join(sorted(set(table["method"])))
+        raise ValueError(f"No run has the method {min(unknown)!r}. There are: {methods}")
+    with atomic.replacing(out) as aside:
+        aside.mkdir(parents=True)
+        made = collect(table, views(table, higher, lower, costs))
+        made.write(aside)
+        write_hparams(table, aside / "tensorboard")
+        (aside / "index.html").write_text(page.render(made), encoding="utf-8")
+    return out / "index.html"
+
+
+def _is_report(folder: Path) -> bool:
+    return (folder / "index.html").exists() and (folder / "tables").is_dir()

@@ -1,0 +1,160 @@
+"""What a report holds, in its order."""
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtk.analysis import judging, tables
+from mtk.analysis.figures import leads, toy
+from mtk.analysis.figures.style import UnavailableError, styled
+from mtk.analysis.judging import Question
+from mtk.analysis.reporting import catalogue
+from mtk.analysis.view import View
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure.
+
+    Attributes:
+        name: Of its files.
+        title: What it shows, and its number in the paper.
+        png: As bytes.
+        svg: As a text.
+    """
+
+    name: str
+    title: str
+    png: bytes
+    svg: str
+
+    @property
+    def source(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass
+class Part:
+    """A chapter of the report: a study, or what concerns all.
+
+    Attributes:
+        title: Its heading.
+        view: The study, or None.
+        questions: Its verdicts.
+        pictures: Its figures.
+        tables: Its tables by title.
+        absent: What could not be drawn or tabled, with the reason.
+    """
+
+    title: str
+    view: View | None = None
+    questions: list[Question] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def draw(self, name: str, title: str, make: Callable[[], Figure]) -> None:
+        """Adds a figure, or the reason why there is none."""
+        try:
+            with styled():
+                self.pictures.append(_picture(_file(f"{name} {self.title}"), title, make()))
+        except UnavailableError as reason:
+            self.absent[title] = str(reason)
+
+    def tabulate(self, title: str, make: Callable[[], pd.DataFrame]) -> None:
+        """Adds a table, or the reason why there is none."""
+        try:
+            self.tables[title] = make()
+        except UnavailableError as reason:
+            self.absent[title] = str(reason)
+
+
+@dataclass
+class Contents:
+    """The whole report.
+
+    Attributes:
+        table: All runs.
+        parts: Its chapters; the first one concerns all studies.
+    """
+
+    table: pd.DataFrame
+    parts: list[Part]
+
+    def write(self, folder: Path) -> None:
+        """Writes figures and tables as files."""
+        for name in ("figures", "tables"):
+            (folder / name).mkdir()
+        for part in self.parts:
+            for picture in part.pictures:
+                (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+                (folder / "figures" / f"{picture.name}.svg").write_text(picture.svg, "utf-8")
+            for title, table in part.tables.items():
+                name = _file(f"{title} {part.title}")
+                table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+        self.table.to_csv(folder / "tables" / "runs.csv", index=False)
+
+
+def collect(table: pd.DataFrame, views: list[View]) -> Contents:
+    """Makes everything that the studies allow.
+
+    Args:
+        table: As `load` makes it.
+        views: Its studies and settings.
+    """
+    everything = Part("All studies")
+    everything.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
+    everything.tabulate("Runs that are not compared", partial(tables.problems, table))
+    everything.tabulate("Table 1: data", partial(tables.sources, views))
+    everything.tabulate("Table 2: models and speed", partial(tables.models, views))
+    everything.draw("figure 01", "Figure 1: what two tasks can reach (a convex problem)", toy.draw)
+    for name, title, draw_all in catalogue.OVER_STUDIES:
+        everything.draw(name, title, partial(draw_all, views))
+    return Contents(table, [everything, *(_study(view) for view in views)])
+
+
+def _study(view: View) -> Part:
+    part = Part(view.title, view, judging.questions(view) if view.spaces else [])
+    for question in part.questions:
+        title = f"Verdict on the {question.title}"
+        part.tabulate(title, partial(judging.verdict_table, view, question))
+        draw = partial(leads.draw, view, question.verdicts, question.title)
+        part.draw(f"verdict {question.title}", title, draw)
+    for name, title, draw_one in catalogue.OF_A_STUDY:
+        part.draw(name, title, partial(draw_one, view))
+    for title, make in _tables(view):
+        part.tabulate(title, make)
+    return part
+
+
+def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    for space in view.spaces:
+        yield f"Selected by validation, {space}", partial(judging.selected, view, space)
+        yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
+        single = f"Against single-task models, {space}"
+        yield single, partial(tables.single_task_table, view, space)
+    yield "Figure 6, left: grids and seeds", partial(catalogue.grid_table, view)
+    yield "Figure 6, right: mean rank over all weightings", partial(catalogue.rank_table, view)
+    yield "Table 3: mean over tasks", partial(tables.averages_of, view)
+    yield "Table 4: what was fixed", partial(tables.settings, view)
+
+
+def _picture(name: str, title: str, drawn: Figure) -> Picture:
+    png, svg = io.BytesIO(), io.StringIO()
+    # The layout is found once, for both.
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
+    drawn.savefig(png, format="png", dpi=130)
+    drawn.savefig(svg, format="svg", metadata={"Date": None})
+    return Picture(name, title, png.getvalue(), svg.getvalue())
+
+
+def _file(title: str) -> str:
+    return re.sub(r"\W+", "_", title.replace("×", "and")).strip("_").lower()

@@ -1,0 +1,96 @@
+"""Task weights: those that are fixed, and those that a method chose during training."""
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+_ENDS = (".weights", ".rates", ".sampling_rates")
+
+
+def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
+    """Returns the fixed weights in a row's configuration, with a sum of one, or None.
+
+    Args:
+        row: Of a table as `load` makes it.
+
+    Returns:
+        `{task: weight}`, or `{number: weight}` where the tasks are not named.
+    """
+    for text in (row[name] for name in row if str(name).endswith(_ENDS)):
+        try:
+            value = ast.literal_eval(text) if isinstance(text, str) else None
+        except (ValueError, SyntaxError):
+            continue
+        if isinstance(value, (list, tuple)):
+            value = {str(number): weight for number, weight in enumerate(value)}
+        if isinstance(value, dict) and all(isinstance(v, (int, float)) for v in value.values()):
+            total = sum(value.values())
+            return {task: weight / total for task, weight in value.items()} if total > 0 else None
+    return None
+
+
+def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
+    """Returns the task weights of a run, a row for each evaluation and a column for each task.
+
+    Each value is the mean over the steps since the last evaluation. A line of the log that cannot
+    be read, such as the last one of a run that was killed, is left out.
+
+    Args:
+        run_dir: A run folder.
+
+    Returns:
+        The table, indexed by step; empty if the run recorded no weights.
+
+    Raises:
+        FileNotFoundError: If the run has no log.
+    """
+    found: dict[int, dict[str, float]] = {}
+    with (Path(run_dir) / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if '"weight"' in line and (entry := _entry(line)):
+                found.setdefault(entry["step"], {})[entry["task"]] = entry["value"]
+    table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
+    return table.rename_axis("step")
+
+
+def mean_weights(run_dir: str | Path) -> dict[str, float]:
+    """Returns the mean of each task's weight over all steps of a run.
+
+    With these as static weights the method can be replayed: what remains of its effect is what its
+    weights do by changing. Values that are no number are left out.
+
+    Args:
+        run_dir: A run folder.
+
+    Raises:
+        ValueError: If the run recorded no weights.
+        FileNotFoundError: If the run has no log.
+    """
+    table = weights_over_time(run_dir)
+    if table.empty:
+        raise ValueError(f"The run {str(run_dir)!r} recorded no task weights, so it has no mean.")
+    spans = np.diff(table.index.to_numpy(float), prepend=0.0)
+    means = {}
+    for task in table:
+        known = np.isfinite(table[task].to_numpy(float))
+        if not known.any():
+            raise ValueError(f"The run {str(run_dir)!r} has no weight of task {task!r}.")
+        means[str(task)] = float(np.average(table[task][known], weights=spans[known]))
+    return means
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    names = {"step", "split", "task", "name", "value"}
+    if not isinstance(entry, dict) or not names <= entry.keys():
+        return None
+    weight = entry["name"] == "weight" and entry["split"] == "train" and entry["task"]
+    return entry if weight else None

@@ -1,0 +1,54 @@
+"""Reads studies and writes figures, tables and a verdict on every method."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_EPILOG = """\
+example:
+  python -m mtk.report --study_dir=studies/digits --out=report
+
+Then open report/index.html, or: tensorboard --logdir report/tensorboard
+Exit code: 0 written, 2 bad input.
+"""
+
+
+def _cost(text: str) -> tuple[str, float]:
+    method, _, number = text.rpartition("=")
+    if not method or not float(number) > 0:
+        raise ValueError
+    return method, float(number)
+
+
+def _parse(given: Sequence[str]) -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m mtk.report", None, __doc__, _EPILOG, [], style)
+    parser.allow_abbrev = False
+    add = parser.add_argument
+    add("--study_dir", metavar="PATH", action="append", required=True, help="a study; repeatable")
+    add("--out", metavar="PATH", required=True, help="folder to write")
+    add("--higher", metavar="METRIC", action="append", default=[], help="more of it is better")
+    add("--lower", metavar="METRIC", action="append", default=[], help="less of it is better")
+    add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[],
+        help="a step of METHOD costs X steps of static weights; else it is measured")  # fmt: skip
+    return parser.parse_args(given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the flags, writes the report, and returns the exit code."""
+    flags = _parse(sys.argv[1:] if arguments is None else arguments)
+    from mtk import analysis  # Takes a second, hence not before the flags are read.
+
+    try:
+        page = analysis.report(
+            flags.study_dir, flags.out, flags.higher, flags.lower, dict(flags.cost)
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Report: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

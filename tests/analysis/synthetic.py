@@ -1,0 +1,154 @@
+"""Writes study folders of made-up runs: no training, plainly synthetic numbers."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+GIN = """from __gin__ import dynamic_registration
+from mtk import combiners
+
+# Macros:
+# ==============================================================================
+seed = {seed}
+
+# Parameters for experiment.run:
+# ==============================================================================
+experiment.run.batch_size = 256
+experiment.run.combiner = @combiners.{combiner}
+experiment.run.epochs = {epochs}
+experiment.run.learning_rate = {rate}
+experiment.run.seed = %seed
+experiment.run.weight_decay = {decay}
+experiment.run.workload = @synthetic.Synthetic
+synthetic.Synthetic.num_layers = {layers}
+
+# Parameters for the combiner:
+# ==============================================================================
+{own}
+"""
+
+
+@dataclass
+class Run:
+    """One synthetic run.
+
+    Attributes:
+        method: Its label.
+        combiner: Class of its combiner.
+        weight: Static weight of the first task that gives the same losses.
+        rate: Learning rate.
+        gain: How much smaller all losses are than those of static weights.
+    """
+
+    method: str = "static_weights"
+    combiner: str = "StaticWeights"
+    weight: float = 0.5
+    rate: float = 0.1
+    decay: float = 0.0
+    gain: float = 0.0
+    seed: int = 0
+    layers: int = 3
+    status: str = "finished"
+    tasks: tuple[str, ...] = ("left", "right")
+    extra: dict = field(default_factory=dict)
+
+    @property
+    def name(self):
+        return (
+            f"{self.method}-{self.weight:g}-{self.rate:g}-{self.decay:g}-{self.layers}-{self.seed}"
+        )
+
+
+def losses(run, generator, noise):
+    """A convex front, worse away from a learning rate of 0.1, better with more layers."""
+    penalty = 0.15 * np.log10(run.rate / 0.1) ** 2 + 50 * abs(run.decay - 1e-3)
+    shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
+    base = 0.3 + (1 - shares) ** 2 + penalty - run.gain + 0.9 / run.layers
+    return base + generator.normal(0, noise, len(run.tasks))
+
+
+def metrics(run, values):
+    tasks = {
+        task: {"accuracy": float(np.exp(-loss)), "loss": float(loss)}
+        for task, loss in zip(run.tasks, values, strict=True)
+    }
+    return {"loss": float(np.mean(values)), "tasks": tasks}
+
+
+def write_run(folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6):
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng([abs(hash_of(run.name)), run.seed])
+    own = f"combiners.{run.combiner}.weights = {{'left': {run.weight}, 'right': {1 - run.weight}}}"
+    if run.combiner != "StaticWeights":
+        own = f"combiners.{run.combiner}.name = None"
+    gin = GIN.format(
+        seed=run.seed, combiner=run.combiner, epochs=10, rate=run.rate, decay=run.decay,
+        layers=run.layers, own=own,
+    )  # fmt: skip
+    (folder / "operative_config.gin").write_text(gin)
+    (folder / "config.gin").write_text(gin)
+    (folder / "manifest.json").write_text(json.dumps({"seed": run.seed, "versions": {}}))
+    validation = losses(run, generator, noise)
+    result = {"status": run.status, "steps": 100 * evaluations, "selected_step": 500, **run.extra}
+    result["validation"] = metrics(run, validation)
+    if run.status == "finished":
+        result["test"] = metrics(run, validation + generator.normal(0, noise / 2, len(run.tasks)))
+        result["train"] = metrics(run, validation - 0.05)
+    (folder / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {"step": 100 * (n + 1), "split": "train", "task": t, "name": "weight", "value": w}
+            )
+            + "\n"
+            for n in range(evaluations)
+            for t, w in zip(run.tasks, drifting(run, n), strict=True)
+        )
+    )
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def drifting(run, number):
+    if run.combiner == "StaticWeights":
+        return np.full(len(run.tasks), 1 / len(run.tasks))
+    first = 0.5 + (run.weight - 0.5) * (1 - np.exp(-number / 2))
+    others = len(run.tasks) - 1
+    return [first] + [(1 - first) / max(others, 1)] * others
+
+
+def hash_of(text):
+    return int.from_bytes(text.encode()[-8:], "big")
+
+
+def write_study(folder: Path, runs: list[Run], noise: float = 0.01, name: str = "synthetic"):
+    listed = [
+        {"hash": run.name, "method": run.method, "seed": run.seed, "bindings": {}} for run in runs
+    ]
+    folder.mkdir(parents=True)
+    for run in runs:
+        write_run(folder / "runs" / run.name, run, noise)
+    (folder / "study.json").write_text(json.dumps({"name": name, "axes": {}, "runs": listed}))
+    return folder
+
+
+RATES = (0.01, 0.1, 1.0)
+WEIGHTS = tuple(np.round(np.linspace(0.1, 0.9, 9), 1).tolist())
+
+
+def grid(seeds=(0,), gain=0.0, weights=WEIGHTS, rates=RATES, decays=(0.0,), layers=(3,)):
+    """Nine static weights and three methods at each learning rate; `gain` is PCGrad's."""
+    static = [{"weight": weight} for weight in weights]
+    methods = [
+        {"method": "pcgrad", "combiner": "PCGrad", "weight": 0.45, "gain": gain},
+        {"method": "mgda", "combiner": "MGDA", "weight": 0.75, "gain": -0.02},
+        {"method": "gradnorm", "combiner": "GradNorm", "weight": 0.55},
+    ]
+    return [
+        Run(**kind, rate=rate, decay=decay, layers=size, seed=seed)
+        for kind in static + methods
+        for rate in rates
+        for decay in decays
+        for size in layers
+        for seed in seeds
+    ]

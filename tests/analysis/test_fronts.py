@@ -1,0 +1,86 @@
+"""Fronts and indicators against moocore, over generated sets."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mtk.analysis import additive_epsilon, hypervolume, multiplicative_epsilon, non_dominated, r2
+
+moocore = pytest.importorskip("moocore")
+
+
+def sets(num_tasks, number=250):
+    """Random sets of three kinds: of continuous values, with many ties, with exact duplicates."""
+    generator = np.random.default_rng(num_tasks)
+    for index in range(number):
+        size = int(generator.integers(1, 40 if num_tasks < 5 else 25))
+        if index % 3 == 0:
+            yield generator.uniform(0.1, 1, (size, num_tasks))
+        elif index % 3 == 1:
+            yield generator.integers(1, 6, (size, num_tasks)).astype(float)
+        else:
+            points = -np.log(generator.uniform(0.1, 1, (size, num_tasks))) + 0.1
+            yield np.concatenate([points, points[generator.integers(0, size, size // 2)]])
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 4, 5])
+def test_fronts_and_volumes_equal_those_of_moocore(num_tasks):
+    for points in sets(num_tasks):
+        expected = moocore.is_nondominated(points, keep_weakly=True)
+        np.testing.assert_array_equal(non_dominated(points), expected)
+        for reference in (points.max(0) + 0.1, np.median(points, axis=0) + 1e-3):
+            volume = moocore.hypervolume(points, ref=reference)
+            assert hypervolume(points, reference) == pytest.approx(volume, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 4, 5])
+def test_epsilons_equal_those_of_moocore(num_tasks):
+    made = list(sets(num_tasks))
+    for points, other in itertools.pairwise(made):
+        expected = moocore.epsilon_additive(points, ref=other)
+        assert additive_epsilon(points, other) == pytest.approx(expected, rel=1e-12)
+        expected = moocore.epsilon_mult(points, ref=other)
+        assert multiplicative_epsilon(points, other) == pytest.approx(expected, rel=1e-12)
+
+
+def test_r2_equals_the_exact_integral_of_two_tasks():
+    for points in sets(2, 100):
+        expected = moocore.r2_exact(points, ref=[0, 0])
+        assert r2(points, np.zeros(2)) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5])
+def test_r2_of_one_point_is_the_mean_over_random_weights(num_tasks):
+    point = np.linspace(0.5, 1.0, num_tasks)
+    weights = np.random.default_rng(0).dirichlet(np.ones(num_tasks), 200_000)
+    expected = (weights * point).max(1).mean()
+    assert r2(point[None], np.zeros(num_tasks)) == pytest.approx(expected, rel=0.02)
+
+
+def test_front_by_the_definition_in_many_tasks():
+    generator = np.random.default_rng(1)
+    for num_tasks in (1, 2, 7, 40):
+        points = generator.integers(0, 4, (60, num_tasks)).astype(float)
+        better = (points[:, None] <= points[None]).all(2) & (points[:, None] < points[None]).any(2)
+        np.testing.assert_array_equal(non_dominated(points), ~better.any(0))
+
+
+def test_front_of_infinite_points_and_of_none():
+    points = np.array([[np.inf, 0.0], [1.0, 1.0], [np.inf, np.inf]])
+    assert non_dominated(points).tolist() == [True, True, False]
+    assert non_dominated(np.empty((0, 3))).tolist() == []
+    assert hypervolume(np.empty((0, 3)), np.ones(3)) == 0.0
+
+
+def test_points_without_a_value_are_refused():
+    with pytest.raises(ValueError, match="row 1"):
+        non_dominated(np.array([[1.0, 2.0], [np.nan, 1.0]]))
+    with pytest.raises(ValueError, match="matrix"):
+        non_dominated(np.ones(3))
+    with pytest.raises(ValueError, match="reference point"):
+        hypervolume(np.ones((2, 3)), np.ones(2))
+    with pytest.raises(ValueError, match="positive"):
+        multiplicative_epsilon(np.zeros((1, 2)), np.ones((1, 2)))
+    with pytest.raises(ValueError, match="at least one point"):
+        additive_epsilon(np.ones((1, 2)), np.ones((0, 2)))

@@ -1,0 +1,63 @@
+"""The reader of operative configurations against gin itself."""
+
+import gin
+import pytest
+
+from mtk.analysis import gin_text
+
+
+def some_function(number=1, text="a", long=None, flag=False, other=None, seed=0, rate=0.5):
+    return number, text, long, flag, other, seed, rate
+
+
+@pytest.fixture
+def operative():
+    """What gin writes about a call with values of every kind, long ones among them."""
+    values = {
+        "number": 3,
+        "text": "it's = %here",
+        "long": {f"a long name of task {n}": [n * 0.1, (1, 2)] for n in range(6)},
+        "flag": True,
+        "other": None,
+        "rate": 1e-05,
+    }
+    with gin.unlock_config():
+        gin.clear_config(clear_constants=True)
+        configured = gin.external_configurable(some_function, module="somewhere")
+        for name, value in values.items():
+            gin.bind_parameter(f"somewhere.some_function.{name}", value)
+        gin.parse_config("seed = 7\nsome_function.seed = %seed")
+        configured()
+    yield values, gin.operative_config_str()
+    gin.clear_config(clear_constants=True)
+
+
+def test_values_of_every_kind_come_back(operative):
+    values, text = operative
+    assert "\\\n" in text  # A value on lines of its own.
+    found = {name.rpartition(".")[2]: value for name, value in gin_text.parse(text).items()}
+    for name in ("number", "text", "flag", "other", "rate"):
+        assert found[name] == values[name]
+        assert type(found[name]) is type(values[name])
+    assert eval(found["long"]) == values["long"]
+    assert "seed" not in found
+
+
+def test_macros_are_followed_and_references_named():
+    text = (
+        "batch = 32\nlayers = %batch\nf.size = %layers\nf.g = @module.Class\nf.h = @module.Class()"
+    )
+    found = gin_text.parse(text)
+    assert found["f.size"] == 32
+    assert found["f.g"] == found["f.h"] == "module.Class"
+
+
+def test_a_macro_of_itself_does_not_hang():
+    assert gin_text.parse("a = %b\nb = %a")["a"] in ("%a", "%b")
+
+
+def test_bindings_in_both_forms_are_equal():
+    given = {"f.rate": 0.1, "f.name": "x", "f.list": [1, 2], "experiment.run.seed": 3}
+    statements = [f"{name} = {value!r}" for name, value in given.items()]
+    assert gin_text.from_bindings(given) == gin_text.from_bindings(statements)
+    assert "experiment.run.seed" not in gin_text.from_bindings(given)

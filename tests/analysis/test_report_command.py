@@ -1,0 +1,249 @@
+"""The report: what is on the page, and that bad studies are said plainly."""
+
+import html.parser
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from mtk import analysis, report
+from mtk.analysis.reporting import contents as contents_module
+from tests.analysis.synthetic import Run, grid, write_run, write_study
+
+SPEED = {"static_weights": 12.0, "pcgrad": 5.0, "mgda": 4.0, "gradnorm": 8.0}
+
+
+class Page(html.parser.HTMLParser):
+    """The words, the images and the addresses of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.words, self.addresses, self.images = "", [], 0
+        self.feed(path.read_text(encoding="utf-8"))
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag, attributes):
+        self.images += tag == "img"
+        self.addresses += [v for k, v in attributes if k in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def small(seeds=(0,), **changes):
+    return grid(seeds=seeds, rates=(0.1, 1.0), **changes)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A report on a study that allows nearly all figures, and on two sizes of a model."""
+    folder = tmp_path_factory.mktemp("full")
+    runs = grid(seeds=(0, 1, 2), gain=0.2, decays=(0.0, 1e-3))
+    runs += [
+        Run(rate=float(f"{k}e{p}"), decay=1e-3) for k in range(1, 10) for p in (-2, -1, 0) if k > 1
+    ]
+    runs += [Run("single_left", weight=1.0), Run("single_right", weight=0.0)]
+    for run in runs:
+        run.extra = {"steps_per_second": SPEED.get(run.method, 12.0), "parameters": 1234}
+    first = write_study(folder / "first", runs, name="first")
+    second = write_study(folder / "second", small(layers=(6,)), name="second")
+    arguments = [f"--study_dir={first}", f"--study_dir={second}", f"--out={folder / 'report'}"]
+    assert report.main(arguments) == 0
+    return folder / "report", Page(folder / "report" / "index.html")
+
+
+def test_the_page_needs_nothing_else(full):
+    folder, page = full
+    assert page.images >= 15
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert (
+        "http"
+        not in (folder / "index.html").read_text().replace("https://", "http").split("<body>")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["01", "02_04_05", "03", "06_left", "06_right", "07", "08", "09", "10", "11", "12", "13", "16",
+     "17", "18"],
+)  # fmt: skip
+def test_every_figure_that_the_data_allow_is_drawn_in_both_forms(full, number):
+    folder, _ = full
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
+        (path,) = (
+            p for p in (folder / "figures").glob(f"figure_{number}_*.{kind}")
+            if p.stem.removeprefix(f"figure_{number}_") in ("first", "all_studies")
+        )  # fmt: skip
+        assert path.read_bytes().startswith(start)
+        assert path.stat().st_size > 3000
+
+
+def test_what_is_not_drawn_is_named_with_the_reason(full):
+    _, page = full
+    assert "Figure 14: fronts of BLEU: no run has the metric 'bleu' for every task" in page.words
+
+
+def test_tables_behind_the_figures_are_there(full):
+    folder, _ = full
+    tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
+    assert len(tables["runs"]) == 3 * 72 + 24 + 2 + 24
+    fast = tables["table_2_models_and_speed_all_studies"].set_index("method")
+    assert fast.loc["mgda", "steps per second"].iloc[0] == 4.0
+    assert fast.loc["mgda", "cost of a step"].iloc[0] == pytest.approx(3.0)
+    verdict = tables["verdict_on_the_front_of_loss_first"].set_index("method")
+    assert verdict.loc["pcgrad", "conclusion"] == "beyond"
+    assert verdict.loc["mgda", "conclusion"] != "beyond"
+    single = tables["against_single_task_models_loss_first"].set_index("method")
+    assert len(single) == 4
+    assert "indicators_of_accuracy_first" in tables
+
+
+def test_the_verdict_stands_on_the_page(full):
+    _, page = full
+    assert "pcgrad: Beyond: by" in page.words
+    assert "It exceeds the spread over seeds" in page.words
+    assert "No configuration was run with two seeds" in page.words  # The second study.
+
+
+def test_a_new_report_replaces_the_old_one_and_nothing_else(unrendered, tmp_path):
+    study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
+    out = tmp_path / "out"
+    assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
+    (out / "figures" / "old.png").write_text("old")
+    assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
+    assert not (out / "figures" / "old.png").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'other'}"]) == 2
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+
+
+def test_a_failure_leaves_the_old_report_and_nothing_half_written(
+    unrendered, tmp_path, monkeypatch
+):
+    study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
+    out = tmp_path / "out"
+    analysis.report([study], out)
+    before = (out / "index.html").read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(contents_module.Contents, "write", fail)
+    assert report.main([f"--study_dir={study}", f"--out={out}"]) == 2
+    assert (out / "index.html").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study"]
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are composed, but not turned into pixels: that takes most of the time."""
+
+    def picture(name, title, drawn):
+        assert drawn.axes
+        return contents_module.Picture(name, title, b"", "")
+
+    monkeypatch.setattr(contents_module, "_picture", picture)
+
+
+def page_of(tmp_path, runs, **options):
+    study = write_study(tmp_path / "study", runs)
+    return Page(analysis.report([study], tmp_path / "out", **options))
+
+
+def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
+    runs = small(weights=(0.3, 0.5, 0.7))
+    for run in runs:
+        run.status = "diverged" if run.method == "mgda" else run.status
+    page = page_of(tmp_path, runs)
+    assert "No run of mgda can be compared: 2 diverged." in page.words
+    assert "mgda: No run to judge." in page.words
+
+
+def test_all_runs_diverged(unrendered, tmp_path):
+    runs = small(weights=(0.3, 0.5, 0.7))
+    for run in runs:
+        run.status = "diverged"
+    page = page_of(tmp_path, runs)
+    assert "No run of static weights can be compared" in page.words
+
+
+def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
+    runs = small(weights=(0.3, 0.5, 0.7))
+    for run in runs[::2]:
+        run.tasks = ("left",)
+    page = page_of(tmp_path, runs)
+    assert f"{len(runs) // 2} of {len(runs)} runs lack values that others have" in page.words
+    assert "right" in page.words
+
+
+def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tmp_path):
+    runs = [run for run in small() if run.method != "static_weights"]
+    assert "no method can be judged" in page_of(tmp_path / "a", runs).words
+    runs = [run for run in small() if run.method == "static_weights"]
+    assert "no method beside the static weights" in page_of(tmp_path / "b", runs).words
+
+
+def test_damaged_and_unfinished_runs_are_listed(unrendered, tmp_path):
+    study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
+    first, second = sorted((study / "runs").iterdir())[:2]
+    (first / "result.json").write_text("{")
+    (second / "result.json").unlink()
+    page = Page(analysis.report([study], tmp_path / "out"))
+    assert "1 damaged" in page.words
+    assert "1 unfinished" in page.words
+    assert "result.json is no JSON" in page.words
+
+
+@pytest.mark.parametrize("tasks", [("only",), ("a", "b", "c"), tuple(f"t{n}" for n in range(9))])
+def test_any_number_of_tasks(unrendered, tmp_path, tasks):
+    page = page_of(tmp_path, with_tasks(small(weights=(0.3, 0.5, 0.7)), tasks))
+    assert "On the mean loss over tasks" in page.words
+    assert ("On the front of loss" in page.words) == (len(tasks) < 6)
+
+
+def with_tasks(runs, tasks):
+    for run in runs:
+        run.tasks = tasks
+    return runs
+
+
+def test_a_metric_of_unknown_direction_is_left_out_and_said(unrendered, tmp_path):
+    study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
+    for path in (study / "runs").glob("*/result.json"):
+        path.write_text(path.read_text().replace('"accuracy"', '"score"'))
+    page = Page(analysis.report([study], tmp_path / "out"))
+    assert "the metric 'score' is better is unknown" in page.words
+    page = Page(analysis.report([study], tmp_path / "out", higher=["score"]))
+    assert "On the front of score" in page.words
+
+
+def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
+    study = write_study(tmp_path / "study", [])
+    assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'out'}"]) == 2
+    assert "has no runs" in capsys.readouterr().err
+    assert report.main([f"--study_dir={tmp_path}", f"--out={tmp_path / 'out'}"]) == 2
+    assert "neither a study.json" in capsys.readouterr().err
+    write_run(study / "runs" / "one", Run())
+    command = [f"--study_dir={study}", f"--out={tmp_path / 'out'}", "--cost=magic=2"]
+    assert report.main(command) == 2
+    assert "No run has the method 'magic'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        report.main([*command[:2], "--cost=mgda=-1"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_neither_help_nor_analysis_needs_tensorflow():
+    code = (
+        "import sys, json, mtk.report\n"
+        "try: mtk.report.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "early = [m for m in ('pandas', 'matplotlib', 'numpy') if m in sys.modules]\n"
+        "import mtk.analysis\n"
+        "late = [m for m in ('tensorflow', 'keras', 'matplotlib.pyplot') if m in sys.modules]\n"
+        "print(json.dumps([early, late]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], []]

@@ -1,0 +1,164 @@
+"""Statistics over configurations: known values, and each computed in another way."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtk import analysis
+from mtk.analysis.objectives import Objective, direction
+from tests.analysis.synthetic import Run, grid, write_study
+from tests.analysis.test_verdict import models
+
+LOSSES = [Objective("left", "loss", 1), Objective("right", "loss", 1)]
+
+
+def test_directions_are_told_by_the_name_or_by_the_user():
+    for metric in ("accuracy", "pixel_accuracy", "bleu", "mIoU", "f1"):
+        assert direction(metric) == -1
+    for metric in ("loss", "error", "absolute_error", "RMSE"):
+        assert direction(metric) == 1
+    assert direction("score") is None
+    assert direction("score", higher=["score"]) == -1
+    assert direction("score", lower=["score"]) == 1
+
+
+def test_metrics_are_matched_over_tasks():
+    values = {
+        "test/segmentation/loss": [1.0], "test/segmentation/miou": [0.5],
+        "test/segmentation/pixel_accuracy": [0.7], "test/depth/loss": [1.0],
+        "test/depth/absolute_error": [0.1], "test/depth/relative_error": [9.0],
+    }  # fmt: skip
+    found, unknown = analysis.spaces(pd.DataFrame(values))
+    assert list(found) == ["loss", "miou × absolute_error", "pixel_accuracy × relative_error"]
+    assert [objective.sign for objective in found["miou × absolute_error"]] == [-1, 1]
+    assert unknown == []
+    found, unknown = analysis.spaces(pd.DataFrame({"test/a/score": [1.0], "test/a/loss": [1.0]}))
+    assert (list(found), unknown) == (["loss"], ["score"])
+
+
+def test_residuals_have_the_variance_of_the_seeds(tmp_path):
+    runs = [Run(weight=w, seed=s) for w in np.linspace(0.1, 0.9, 30) for s in range(3)]
+    table = analysis.load(write_study(tmp_path / "study", runs, noise=0.2))
+    noise = analysis.residuals(table, ["validation/left/loss"])
+    assert noise.shape == (90, 1)
+    within = table.groupby("configuration")["validation/left/loss"].var().mean()
+    assert (noise**2).mean() == pytest.approx(within)
+    single = table[table["seed"] == 0]
+    assert analysis.residuals(single, ["validation/left/loss"]).shape == (0, 1)
+
+
+def test_delta_m_worked_out_by_hand():
+    rows = [
+        ("single", "{'left': 1, 'right': 0}", 1.0, 9.0),
+        ("single", "{'left': 1, 'right': 0}", 2.0, 1.0),  # Worse in validation: not taken.
+        ("single", "{'left': 0, 'right': 1}", 9.0, 4.0),
+        ("method", None, 1.1, 3.0),
+    ]
+    found = pd.DataFrame(rows, columns=["role", "s.weights", "left", "right"])
+    found["comparable"] = True
+    for split in ("validation", "test"):
+        for task in ("left", "right"):
+            found[f"{split}/{task}/loss"] = found[task]
+    worse = analysis.delta_m(found, LOSSES)
+    # 10 % worse on the left, 25 % better on the right.
+    assert worse.iloc[3] == pytest.approx((10 - 25) / 2)
+    with pytest.raises(ValueError, match="'right' has no single-task run"):
+        analysis.delta_m(found.drop(index=2), LOSSES)
+
+
+def test_delta_m_of_a_metric_that_should_be_high():
+    found = pd.DataFrame({"role": ["single", "method"], "s.weights": ["{'left': 1.0}", None]})
+    found["comparable"] = True
+    for split in ("validation", "test"):
+        found[f"{split}/left/accuracy"] = [0.8, 0.6]
+    worse = analysis.delta_m(found, [Objective("left", "accuracy", -1)])
+    assert worse.iloc[1] == pytest.approx(25.0)
+
+
+def dense(seeds=9, rates=27, noise=0.01):
+    powers = (-2, -1, 0)[: rates // 9]
+    runs = [Run(rate=float(f"{k}e{p}")) for k in range(1, 10) for p in powers]
+    return runs + [Run(rate=0.1, seed=seed) for seed in range(1, seeds)], noise
+
+
+def test_sparse_grids_are_those_of_each_k(tmp_path):
+    runs, noise = dense()
+    table = analysis.load(write_study(tmp_path / "study", runs, noise))
+    found = analysis.sparse_grids(table, LOSSES, "static_weights")
+    assert found.starts.tolist() == list(range(1, 10))
+    assert found.rate == 0.1
+    assert len(found.by_seed) == 9
+    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    for k, value in zip(found.starts, found.by_grid, strict=True):
+        own = first.loc[[float(f"{k:g}e{p}") for p in (-2, -1, 0)]]
+        mean = own[["validation/left/loss", "validation/right/loss"]].mean(axis=1)
+        best = own.loc[mean.idxmin()]
+        assert value == pytest.approx((best["test/left/loss"] + best["test/right/loss"]) / 2)
+    assert found.ratio == pytest.approx(
+        np.std(found.by_grid, ddof=1) / np.std(found.by_seed, ddof=1)
+    )
+
+
+def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
+    table = analysis.load(write_study(tmp_path / "coarse", grid()))
+    with pytest.raises(ValueError, match="three are needed"):
+        analysis.sparse_grids(table, LOSSES, "static_weights")
+    table = analysis.load(write_study(tmp_path / "dense", dense(seeds=2)[0]))
+    with pytest.raises(ValueError, match="three seeds or more"):
+        analysis.sparse_grids(table, LOSSES, "static_weights")
+
+
+def test_utilities_are_selected_by_validation_for_each_weighting():
+    generator = np.random.default_rng(0)
+    own = {
+        name: models(generator.uniform(size=(9, 2)), generator.uniform(size=(9, 2)))
+        for name in ("a", "b")
+    }
+    found = analysis.utilities(own, np.ones(2))
+    for weight in (0.0, 0.3, 0.5, 1.0):
+        weights = np.array([weight, 1 - weight])
+        for name, pool in own.items():
+            best = min(range(9), key=lambda n: pool.validation[n] @ weights)
+            row = found.iloc[round(100 * weight)]
+            assert row[name] == pytest.approx(pool.test[best] @ weights)
+    ranks = analysis.ranks(found)
+    assert (ranks.sum(axis=1) == 3).all()
+
+
+def test_ranking_turns_as_the_weighting_moves():
+    own = {"left": models([[0.0, 1.0]]), "right": models([[1.0, 0.0]])}
+    ranks = analysis.ranks(analysis.utilities(own, np.ones(2)))
+    assert ranks.loc[1.0].to_dict() == {"left": 1, "right": 2}
+    assert ranks.loc[0.0].to_dict() == {"left": 2, "right": 1}
+
+
+def test_search_curve_is_the_mean_over_all_orders():
+    generator = np.random.default_rng(0)
+    pool = models(generator.uniform(size=(5, 1)), generator.uniform(size=(5, 1)))
+    found = analysis.search_curve(pool, cost=2.0)
+    reached = np.array(
+        [
+            [pool.test[min(order[:n], key=lambda i: pool.validation[i, 0]), 0] for n in range(1, 6)]
+            for order in itertools.permutations(range(5))
+        ]
+    )
+    assert found.cost.tolist() == [2, 4, 6, 8, 10]
+    np.testing.assert_allclose(found.mean, reached.mean(0), atol=0.05)
+    assert found.mean[-1] == pytest.approx(pool.test[pool.validation.argmin(), 0])
+
+
+def test_cost_is_measured_in_steps_of_static_weights():
+    table = pd.DataFrame(
+        {
+            "study": "s",
+            "method": ["static", "static", "mgda", "pcgrad"],
+            "role": ["baseline", "baseline", "method", "method"],
+            "steps": [100, 100, 100, 50],
+            "steps_per_second": [10.0, 12.0, 5.5, np.nan],
+        }
+    )
+    cost = analysis.with_cost(table, {"pcgrad": 3.0})["cost"]
+    assert cost.tolist() == pytest.approx([100, 100, 200, 150])
+    assert analysis.with_cost(table.drop(columns="steps_per_second"))["cost"].isna().all()

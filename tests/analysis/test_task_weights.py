@@ -1,0 +1,70 @@
+"""Task weights of a run: over time, their mean, and those that are fixed."""
+
+import json
+
+import pytest
+
+from mtk import analysis
+
+
+def write_log(folder, rows, end=""):
+    folder.mkdir(exist_ok=True)
+    entries = [
+        {"step": step, "split": split, "task": task, "name": name, "value": value}
+        for step, split, task, name, value in rows
+    ]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (folder / "metrics.jsonl").write_text(text + end)
+    return folder
+
+
+def test_means_count_the_steps_of_each_interval(tmp_path):
+    rows = [
+        (10, "train", "left", "weight", 0.2),
+        (10, "train", "right", "weight", 0.8),
+        (10, "train", "left", "loss", 9.0),
+        (10, "validation", "left", "weight", 9.0),
+        (40, "train", "left", "weight", 0.6),
+        (40, "train", "right", "weight", 0.4),
+    ]
+    run = write_log(tmp_path / "run", rows)
+    assert analysis.weights_over_time(run).to_dict() == {
+        "left": {10: 0.2, 40: 0.6},
+        "right": {10: 0.8, 40: 0.4},
+    }
+    # 10 steps at 0.2 and 30 at 0.6.
+    assert analysis.mean_weights(run) == {
+        "left": pytest.approx(0.5),
+        "right": pytest.approx(0.5),
+    }
+
+
+def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
+    rows = [(10, "train", "left", "weight", 0.2), (20, "train", "left", "weight", None)]
+    run = write_log(tmp_path / "run", rows, end='{"step": 30, "name": "weight", "spl')
+    assert analysis.mean_weights(run) == {"left": pytest.approx(0.2)}
+
+
+def test_a_run_without_weights_has_no_mean(tmp_path):
+    run = write_log(tmp_path / "run", [(10, "train", "left", "loss", 0.2)])
+    with pytest.raises(ValueError, match="recorded no task weights"):
+        analysis.mean_weights(run)
+    with pytest.raises(FileNotFoundError):
+        analysis.mean_weights(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("{'left': 1, 'right': 3}", {"left": 0.25, "right": 0.75}),
+        ("[2.0, 2.0]", {"0": 0.5, "1": 0.5}),
+        ("'imagenet'", None),
+        ("imagenet", None),
+        ("{'left': 'x'}", None),
+        (None, None),
+        (float("nan"), None),
+    ],
+)
+def test_fixed_weights_are_found_in_the_configuration(given, expected):
+    row = {"method": "x", "combiners.StaticWeights.weights": given}
+    assert analysis.static_weights(row) == expected
