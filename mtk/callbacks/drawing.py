@@ -1,5 +1,7 @@
 """What TensorBoard shows beyond curves: the layout of charts, and a matrix as a picture."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalars
@@ -13,14 +15,25 @@ _CHARTS = {
 }
 
 
-def layout() -> bytes:
-    """Returns the summary that gives the tab "Custom scalars" a chart for all tasks."""
+def layout(cosines: bool = True) -> bytes:
+    """Returns the summary that gives the tab "Custom scalars" a chart for all tasks.
+
+    Args:
+        cosines: Whether there are curves of cosines.
+    """
+    shown = {title: pattern for title, pattern in _CHARTS.items() if cosines or title != "Cosines"}
     charts = [
         layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
-        for title, pattern in _CHARTS.items()
+        for title, pattern in shown.items()
     ]
     category = layout_pb2.Category(title="All tasks", chart=charts)
     return custom_scalars.pb(layout_pb2.Layout(category=[category])).SerializeToString()
+
+
+def legend(names: Sequence[str]) -> str:
+    """Returns what a picture of `heat_map` shows, in Markdown."""
+    tasks = ", ".join(f"`{name}`" for name in names)
+    return f"Rows from above and columns from the left: {tasks}. Red: -1, white: 0, blue: 1."
 
 
 def heat_map(cosines: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class TaskBoard(StepCallback):
             self.model.measure_every = self._interval()
         if not self._writers:
             with self._writer("train").as_default(step=0):
-                tf.summary.experimental.write_raw_pb(drawing.layout(), step=0)
+                tf.summary.experimental.write_raw_pb(drawing.layout(not self._pictured), step=0)
 
     def get_state(self) -> dict[str, Any]:
         return {"measured": self.measured}
@@ -109,6 +109,11 @@ class TaskBoard(StepCallback):
         for writer in self._writers.values():
             writer.flush()
 
+    @property
+    def _pictured(self) -> bool:
+        """Whether cosines are shown as a picture."""
+        return len(self.task_names) > _MOST_CURVES
+
     def _interval(self) -> int | None:
         """Returns the steps between two measurements, or None for none."""
         chosen = self.measure_every
@@ -143,8 +148,9 @@ class TaskBoard(StepCallback):
             for name, norm in zip(names, norms, strict=True):
                 if math.isfinite(norm):
                     tf.summary.scalar(f"gradient_norm/{name}", norm)
-            if len(names) > _MOST_CURVES:
-                tf.summary.image("cosines", drawing.heat_map(cosines)[None])
+            if self._pictured:
+                picture = drawing.heat_map(cosines)[None]
+                tf.summary.image("cosines", picture, description=drawing.legend(names))
                 return
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
                 if math.isfinite(cosines[i, j]):

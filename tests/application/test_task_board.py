@@ -112,15 +112,17 @@ def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
     assert [step for step, _ in read_events(tmp_path / "train")["loss/mean"]] == [5, 10, 10]
 
 
-def test_layout_has_one_chart_for_weights_and_one_for_losses():
+@pytest.mark.parametrize("cosines", [True, False])
+def test_layout_has_one_chart_for_weights_and_one_for_losses(cosines):
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.custom_scalar import layout_pb2
 
-    value = Summary.FromString(drawing.layout()).value[0]
+    value = Summary.FromString(drawing.layout(cosines)).value[0]
     layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
     charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
     assert charts["Weights"] == ["^weight/"]
     assert charts["Losses"] == ["^loss/"]
+    assert ("Cosines" in charts) == cosines
     assert value.metadata.plugin_data.plugin_name == "custom_scalars"
 
 
@@ -188,6 +190,12 @@ def test_many_tasks_share_one_picture(tmp_path, read_events):
     assert "cosines" in tags
     assert not [tag for tag in tags if tag.startswith("cosine/")]
     assert tags["gradient_norm/t8"] == [(4, 1.0)]
+    ((_, layout),) = tags["custom_scalars__config__"]
+    assert b"Cosines" not in layout[0]  # A chart without curves says nothing.
+
+
+def test_legend_tells_the_order_of_the_tasks():
+    assert "`a`, `b`. Red: -1" in drawing.legend(["a", "b"])
 
 
 @pytest.mark.parametrize("arguments", [{"every": 0}, {"measure_every": -1}])
