@@ -1,5 +1,6 @@
 """Curves of every task for TensorBoard."""
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ class TaskBoard(StepCallback):
             self._before = self.model.measure_every
             self.model.measure_every = self._interval()
         if not self._writers:
-            with self._writer("train").as_default(step=0):
+            with self._at("train", 0):
                 tf.summary.experimental.write_raw_pb(drawing.layout(not self._pictured), step=0)
 
     def get_state(self) -> dict[str, Any]:
@@ -94,10 +95,10 @@ class TaskBoard(StepCallback):
             step: The step they belong to; the last one, by default.
         """
         for entry in entries(logs, self.task_names, split):
-            with self._writer(entry.split).as_default(step=self.step if step is None else step):
+            with self._at(entry.split, self.step if step is None else step):
                 # TensorBoard draws no point for NaN; a curve that ends says as much.
                 if math.isfinite(entry.value):
-                    tf.summary.scalar(f"{entry.name}/{entry.task or 'mean'}", entry.value)
+                    _scalar(f"{entry.name}/{entry.task or 'mean'}", entry.value)
 
     def end(self) -> None:
         if self.task_names:
@@ -122,6 +123,9 @@ class TaskBoard(StepCallback):
         # Tasks that share nothing have no gradients to compare.
         return chosen if chosen and self.model.structure.shared else None
 
+    def _at(self, split: str, step: int) -> contextlib.AbstractContextManager[Any]:
+        return self._writer(split).as_default(step=np.asarray(step, np.int64))
+
     def _writer(self, split: str) -> tf.summary.SummaryWriter:
         if split not in self._writers:
             self._writers[split] = tf.summary.create_file_writer(str(self.log_dir / split))
@@ -131,11 +135,11 @@ class TaskBoard(StepCallback):
         seconds = time.monotonic() - self._clock
         speed = (self.step - self._clock_step) / max(seconds, 1e-9)
         self._clock, self._clock_step = time.monotonic(), self.step
-        with self._writer("train").as_default(step=self.step):
-            tf.summary.scalar("learning_rate", _number(self.model.optimizer.learning_rate))
-            tf.summary.scalar("steps_per_second", speed)
+        with self._at("train", self.step):
+            _scalar("learning_rate", _number(self.model.optimizer.learning_rate))
+            _scalar("steps_per_second", speed)
             if self.task_names and self.model.skips_steps:
-                tf.summary.scalar("skipped_steps", _number(self.model.skipped_steps))
+                _scalar("skipped_steps", _number(self.model.skipped_steps))
 
     def _write_gradients(self) -> None:
         measured = int(_number(getattr(self.model, "last_measured", -1)))
@@ -144,17 +148,17 @@ class TaskBoard(StepCallback):
         self.measured = measured
         norms, cosines = norms_and_cosines(_number(self.model.last_gramian))
         names = self.task_names
-        with self._writer("train").as_default(step=measured):
+        with self._at("train", measured):
             for name, norm in zip(names, norms, strict=True):
                 if math.isfinite(norm):
-                    tf.summary.scalar(f"gradient_norm/{name}", norm)
+                    _scalar(f"gradient_norm/{name}", norm)
             if self._pictured:
                 picture = drawing.heat_map(cosines)[None]
                 tf.summary.image("cosines", picture, description=drawing.legend(names))
                 return
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
                 if math.isfinite(cosines[i, j]):
-                    tf.summary.scalar(f"cosine/{names[i]}~{names[j]}", cosines[i, j])
+                    _scalar(f"cosine/{names[i]}~{names[j]}", cosines[i, j])
 
 
 def rare_enough(num_tasks: int, every: int) -> int:
@@ -175,6 +179,11 @@ def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return norms, np.divide(
         gramian, products, out=undefined, where=(products > 0) & np.isfinite(products)
     )
+
+
+def _scalar(tag: str, value: float | np.ndarray) -> None:
+    # Arrays, here and for the step: TensorFlow keeps every Python number that it has met for ever.
+    tf.summary.scalar(tag, np.asarray(value, np.float32))
 
 
 def _number(variable: Any) -> np.ndarray:
