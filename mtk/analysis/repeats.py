@@ -38,13 +38,15 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
         for name in varying(table)
         if name in _LENGTHS | {_WORKLOAD} or name.rpartition(".")[2] in _SIZES
     ]
+    if not names:
+        return table.assign(setting="")
     texts = [
         ", ".join(
             f"{name.rpartition('.')[2]} {_plain(v)}" for name, v in row.items() if pd.notna(v)
         )
         for row in table[names].to_dict("records")
     ]
-    return table.assign(setting=pd.Series(texts, table.index, dtype="object").fillna(""))
+    return table.assign(setting=texts)
 
 
 def _plain(value: object) -> str:

@@ -137,6 +137,8 @@ def _finish(
     names = model.task_names
     return {
         "status": "finished",
+        "parameters": model.network.count_params(),
+        "train_examples": data.num_train,
         "steps": last,
         "skipped_steps": _skipped(model),
         "selected_step": selected,

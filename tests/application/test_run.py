@@ -39,12 +39,14 @@ def test_run_folder_is_complete(finished):
     }
 
 
-def test_result_is_what_was_returned(finished):
+def test_result_is_what_was_returned(finished, tiny):
     folder, result = finished
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["status"] == "finished"
     assert result["steps"] == 10
     assert result["selected_step"] in (4, 8, 10)
+    assert result["parameters"] == tiny().network(0).count_params()
+    assert result["train_examples"] == tiny().num_train
     for split in ("train", "validation", "test"):
         losses = [result[split]["tasks"][task]["loss"] for task in TASKS]
         assert result[split]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
