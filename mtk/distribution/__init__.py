@@ -1,0 +1,22 @@
+"""On which devices and in which processes a model trains."""
+
+from mtk.distribution.cluster import Cluster, read_cluster
+from mtk.distribution.local import mirrored, single
+from mtk.distribution.losses import PeerLostError, peers_watched
+from mtk.distribution.splitting import split_evaluation, split_training
+from mtk.distribution.tpus import tpu
+from mtk.distribution.workers import Workers, multi_worker
+
+__all__ = [
+    "Cluster",
+    "PeerLostError",
+    "Workers",
+    "mirrored",
+    "multi_worker",
+    "peers_watched",
+    "read_cluster",
+    "single",
+    "split_evaluation",
+    "split_training",
+    "tpu",
+]
