@@ -3,7 +3,6 @@
 from mtk.distribution.cluster import Cluster, read_cluster
 from mtk.distribution.local import mirrored, single
 from mtk.distribution.losses import PeerLostError, peers_watched
-from mtk.distribution.splitting import split_evaluation, split_training
 from mtk.distribution.tpus import tpu
 from mtk.distribution.workers import Workers, multi_worker
 
@@ -16,7 +15,5 @@ __all__ = [
     "peers_watched",
     "read_cluster",
     "single",
-    "split_evaluation",
-    "split_training",
     "tpu",
 ]

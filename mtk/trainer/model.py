@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.combiners import Combiner, StaticWeights
 from mtk.gradients import Way, choose
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batches, discovery, forward
+from mtk.trainer import batches, discovery, forward, splitting
 from mtk.trainer import step as steps
 from mtk.trainer import structure as structures
 from mtk.trainer.compiled import CompiledModel
@@ -169,9 +169,11 @@ class MultiTaskModel(CompiledModel):
             data: A batch, or a dataset of batches.
 
         Raises:
-            ValueError: If batches, outputs, or the place or way of gradients do not fit.
+            ValueError: If batches, outputs, the number of replicas, or the place or way of
+                gradients do not fit.
         """
         found = self.inspect(data)
+        splitting.check_even(self._spec, self.distribute_strategy.num_replicas_in_sync)
         parts = self.micro_batches * self.distribute_strategy.num_replicas_in_sync
         for spec in tf.nest.flatten(self._spec) if self.micro_batches > 1 else ():
             check_divisible(spec.shape[0], parts)
@@ -182,6 +184,8 @@ class MultiTaskModel(CompiledModel):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Learns the form of the batches and builds what is not built; Keras calls it."""
+        if iterator is not None:
+            splitting.split_iterator(iterator, self.distribute_strategy)
         data = data_batch if iterator is None else iterator._distributed_dataset
         spec = getattr(data, "element_spec", None)
         if spec is None:

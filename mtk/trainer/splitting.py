@@ -1,0 +1,86 @@
+"""Splits batches over replicas, so that the global batch does not depend on their number."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
+    """Splits each batch over the replicas of all workers, as evenly as it goes.
+
+    Replica r of n takes the r-th of n successive parts of every tensor of the batch; a part may be
+    empty. Each worker builds the whole pipeline and keeps its own parts.
+
+    TensorFlow's own splitting is not used: over several processes, where a batch does not divide
+    evenly, it hands out some examples twice and others never.
+
+    Args:
+        batches: Global batches.
+        strategy: The strategy.
+
+    Returns:
+        A distributed data set. With one replica, or if they are split already, `batches` itself.
+    """
+    if strategy.num_replicas_in_sync == 1 or not isinstance(batches, tf.data.Dataset):
+        return batches
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        number = context.num_replicas_in_sync
+        here = number // context.num_input_pipelines
+        first = context.input_pipeline_id * here
+
+        def parts(*batch: Any) -> tf.data.Dataset:
+            structure = batch if len(batch) > 1 else batch[0]
+            replicas = tf.data.Dataset.range(first, first + here)
+            return replicas.map(lambda replica: _part(structure, replica, number))
+
+        return batches.flat_map(parts).prefetch(2 * here)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def split_iterator(iterator: Any, strategy: tf.distribute.Strategy) -> None:
+    """Lets the iterator over an epoch, which Keras makes, read what `split` returns.
+
+    Args:
+        iterator: Keras' `TFEpochIterator`, before its first batch.
+        strategy: The strategy.
+    """
+    if strategy.num_replicas_in_sync > 1 and not hasattr(iterator, "split_batches"):
+        iterator.split_batches = split(iterator.data_adapter.get_tf_dataset(), strategy)
+        iterator._distributed_dataset = iterator.split_batches
+
+
+def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
+    def rows(tensor: tf.Tensor | None) -> tf.Tensor | None:
+        if tensor is None:
+            return None
+        size = tf.shape(tensor, tf.int64)[0]
+        part = tensor[size * replica // number : size * (replica + 1) // number]
+        known = tensor.shape[0]
+        even = known is not None and known % number == 0
+        return tf.ensure_shape(part, (known // number if even else None, *tensor.shape[1:]))
+
+    return tf.nest.map_structure(rows, batch)
+
+
+def check_even(spec: Any, replicas: int) -> None:
+    """Checks that batches to train on divide evenly by the number of replicas.
+
+    Args:
+        spec: Of the global batches.
+        replicas: Number of replicas.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    if replicas == 1:
+        return
+    sizes = {part.shape[0] for part in tf.nest.flatten(spec)}
+    uneven = sorted(size for size in sizes if size is not None and size % replicas)
+    if uneven:
+        raise ValueError(
+            f"A batch must divide evenly by the {replicas} replicas, each task's share of it too, "
+            f"but there are parts of {', '.join(map(str, uneven))} examples. Choose a batch size "
+            f"whose parts are multiples of {replicas}, or fewer replicas."
+        )
