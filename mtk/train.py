@@ -15,7 +15,8 @@ examples:
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
 Exit code: 0 finished, 2 bad input or a folder that cannot be written, 3 the training diverged (its
-record is kept), 75 stopped by SIGTERM or SIGINT after a checkpoint (the same command goes on).
+record is kept), 4 another worker was lost, 75 stopped by SIGTERM or SIGINT after a checkpoint (after
+these two, the same command goes on).
 """
 
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
-    from mtk import config, experiment
+    from mtk import config, distribution, experiment
 
     try:
         result = experiment.launch(
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
+    except distribution.PeerLostError as error:
+        print(f"error: {config.explain(error)}", file=sys.stderr)
+        return distribution.EXIT_STATUS
     return {"diverged": 3, "interrupted": 75}.get(result.get("status", ""), 0)
 
 

@@ -2,11 +2,12 @@
 
 from mtk.distribution.cluster import Cluster, read_cluster
 from mtk.distribution.local import mirrored, single
-from mtk.distribution.losses import PeerLostError, peers_watched
+from mtk.distribution.losses import EXIT_STATUS, PeerLostError, peers_watched
 from mtk.distribution.tpus import tpu
 from mtk.distribution.workers import Workers, multi_worker
 
 __all__ = [
+    "EXIT_STATUS",
     "Cluster",
     "PeerLostError",
     "Workers",

@@ -95,14 +95,15 @@ class Workers:
         """Whether this process writes and prints what the run leaves behind."""
         return self.index == 0
 
-    def any(self, flag: bool) -> bool:
-        """Returns whether the flag is set on any worker.
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Returns for each flag whether it is set on any worker.
 
         What depends on clocks, signals or files is decided by it, so that all do it at one step.
         """
         if self.number == 1:
-            return flag
-        return bool(self._sum(tf.constant([int(flag)])).numpy()[0])
+            return flags
+        found = self._sum(tf.constant([int(flag) for flag in flags]))
+        return tuple(bool(number) for number in found.numpy())
 
     def from_chief(self, data: bytes) -> bytes:
         """Returns the chief's `data`; what others give is not read."""

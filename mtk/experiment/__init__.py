@@ -17,6 +17,7 @@ from mtk.experiment.interruption import Interruption
 from mtk.experiment.numerics import Precision
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
+from mtk.experiment.sharing import claimed
 from mtk.gradients import Way
 from mtk.trainer import MultiTaskModel, OnNonfinite
 from mtk.workloads import Workload
@@ -61,6 +62,8 @@ def run(
     finished run is not touched: its result is returned. SIGTERM and SIGINT end the call after the
     step that is being taken, with a checkpoint; a second signal ends the process at once.
 
+    With a strategy of several workers, all of them call this alike; the chief writes the folder.
+
     Validation picks the step; test is measured there, once. What is given as a factory is built
     inside the strategy's scope.
 
@@ -100,12 +103,14 @@ def run(
 
     Returns:
         What `result.json` holds; for a dry run the description, under "description"; if a signal
-        has ended the call, the status "interrupted" and the steps done.
+        has ended the call, the status "interrupted" and the steps done. A worker that is not the
+        chief has its number in it, under "worker".
 
     Raises:
         ValueError: If the run folder holds something else or is in use, or an argument is out of
             range.
         OSError: If the run folder cannot be written.
+        PeerLostError: If another worker has ended or does not answer.
     """
     settings = identity.settings(locals())
     if not 0 < learning_rate < math.inf:
@@ -115,11 +120,18 @@ def run(
         )
     numerics.set_up(seed, deterministic)
     with contextlib.ExitStack() as stack:
-        folder = None if dry_run else stack.enter_context(RunFolder.claim(run_dir, settings))
+        # First of all: several workers must know of one another before TensorFlow does anything.
+        devices = strategy()
+        workers = distribution.Workers(devices)
+        who = {} if workers.is_chief else {"worker": workers.index}
+        stack.enter_context(distribution.peers_watched(devices))
+        folder = None if dry_run else stack.enter_context(claimed(run_dir, settings, workers))
         if folder is not None and folder.finished:
-            return folder.read_result()
-        interruption = Interruption() if dry_run else stack.enter_context(Interruption())
-        with strategy().scope(), numerics.computing_in(precision):
+            return {**folder.read_result(), **who}
+        interruption = Interruption(workers)
+        if not dry_run:
+            stack.enter_context(interruption)
+        with devices.scope(), numerics.computing_in(precision):
             data = workload()
             plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
             rate: Any = learning_rate
@@ -150,7 +162,9 @@ def run(
         )
         model.check(data.train(batch_size, plan.steps, seed))
         folder.open(config.asked(), config.operative())
-        return training.train(model, data, plan, watchers, checkpointing, profile)
+        result = training.train(model, data, plan, watchers, checkpointing, profile)
+        workers.wait()  # Whoever left early would look lost to the others.
+        return {**result, **who}
 
 
 def launch(

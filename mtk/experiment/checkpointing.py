@@ -116,10 +116,12 @@ class Checkpointing(StepCallback):
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
         del logs
-        if self.interruption.asked:
+        due = time.monotonic() - self._saved_at >= self.every
+        stop, save = self.interruption.agreed(due)
+        if stop:
             self._stop(self._snapshot(evaluated=False))
         self._watch_writer()
-        if time.monotonic() - self._saved_at >= self.every:
+        if save:
             self._save(self._snapshot(evaluated=False))
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -129,13 +131,13 @@ class Checkpointing(StepCallback):
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch, logs
-        if self.interruption.asked:
+        if self.interruption.agreed()[0]:
             self._stop(self._before_evaluation)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         del logs
         snapshot = self._snapshot(evaluated=True)
-        if self.interruption.asked:
+        if self.interruption.agreed()[0]:
             self._stop(snapshot)
         self._save(snapshot)
 

@@ -43,7 +43,9 @@ class Fitting:
         self.data = data
         self.plan = plan
         self.checkpointing = checkpointing
-        ends = (callbacks.StepLimit(plan.steps), callbacks.Progress(plan.steps))
+        is_chief = checkpointing.interruption.workers.is_chief
+        shown = [callbacks.Progress(plan.steps)] if is_chief else []
+        ends = [callbacks.StepLimit(plan.steps), *shown]
         # Behind the checkpoints, so that it does not take their time for an evaluation's.
         self.throughput = callbacks.Throughput(plan.batch_size)
         first = [] if profile is None else [profile]

@@ -8,6 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import keras
+import tensorflow as tf
+
+from mtk.distribution import Workers
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,11 +25,15 @@ class Interruption:
     A handler in Python runs between two operations only, and one operation of TensorFlow may take
     long. So a thread listens to the pipe into which Python's own handler writes at once.
 
+    Args:
+        workers: Who stops together. By default this process alone.
+
     Attributes:
-        asked: Name of the signal that came, or None.
+        asked: Name of the signal that came to this process, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: Workers | None = None) -> None:
+        self.workers = workers or Workers(tf.distribute.get_strategy())
         self.asked: str | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -55,9 +62,16 @@ class Interruption:
         os.close(self._sender)  # The listener reads the end of the pipe, and ends.
         self._listener.join()
 
+    def agreed(self, *others: bool) -> tuple[bool, ...]:
+        """Returns whether a signal has come to any worker, and whether any has set each flag.
+
+        All workers ask together.
+        """
+        return self.workers.any(self.asked is not None, *others)
+
     def check(self) -> None:
-        """Raises `InterruptedRunError` if a signal has come."""
-        if self.asked:
+        """Raises `InterruptedRunError` if a signal has come to any worker; all ask together."""
+        if self.agreed()[0]:
             raise InterruptedRunError(self.asked)
 
     def _listen(self, receiver: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from mtk import config, gradients
+from mtk.distribution import Workers
 from mtk.experiment.plan import Plan
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
@@ -44,6 +45,7 @@ def describe(model: MultiTaskModel, data: Workload, plan: Plan) -> str:
         and the time of a step.
     """
     batches = data.train(plan.batch_size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
+    model.check(batches)
     stopwatch = _Stopwatch()
     model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
     first, *others = stopwatch.seconds
@@ -53,6 +55,7 @@ def describe(model: MultiTaskModel, data: Workload, plan: Plan) -> str:
         "",
         f"# {data.name}: {data.num_train} training examples; nothing was written.",
         *_size(model),
+        *_devices(model, plan.batch_size),
         f"tasks               {', '.join(model.task_names)}",
         f"combiner            {type(model.combiner).__name__}",
         f"per-task gradients  {_way(model, isinstance(batches.element_spec, dict))}",
@@ -63,6 +66,18 @@ def describe(model: MultiTaskModel, data: Workload, plan: Plan) -> str:
         f"all steps           about {step * plan.steps / 60:.1f} min, without evaluations",
     ]
     return "\n".join(lines)
+
+
+def _devices(model: MultiTaskModel, batch_size: int) -> list[str]:
+    strategy = model.distribute_strategy
+    replicas = strategy.num_replicas_in_sync
+    workers = Workers(strategy)
+    own = [device.removeprefix("/job:localhost") for device in strategy.extended.worker_devices]
+    return [
+        f"strategy            {type(strategy).__name__}: {workers.number} worker(s), "
+        f"{replicas} replica(s), {batch_size // replicas} examples each",
+        f"  devices here      {', '.join(own)}",
+    ]
 
 
 def _size(model: MultiTaskModel) -> list[str]:

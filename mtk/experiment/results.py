@@ -60,6 +60,8 @@ def _number(metrics: Mapping[str, float | None], name: str) -> str:
 
 def summary(result: Mapping[str, Any], run_dir: str) -> str:
     """Returns the end of a run in words."""
+    if "worker" in result:
+        return f"Worker {result['worker']}: {result['status']}. Worker 0 tells the rest."
     if result["status"] == "interrupted":
         return f"Interrupted at step {result['steps']}. The same command goes on: {run_dir}"
     if result["status"] == "diverged":

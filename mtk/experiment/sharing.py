@@ -1,0 +1,79 @@
+"""The run folder as each of several workers sees it: only the chief's is the real one."""
+
+import contextlib
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mtk.distribution import Workers
+from mtk.experiment import identity
+from mtk.experiment.run_folder import RunFolder
+
+
+@contextlib.contextmanager
+def claimed(
+    path: str | Path | None, settings: Mapping[str, str], workers: Workers
+) -> Iterator[RunFolder]:
+    """Claims the run folder for the chief, and gives every other worker a copy.
+
+    A copy holds what a run is taken up from, sent by the chief: no file system need be shared. All
+    workers do the same from there on, so none has to be told what another one read. Copies are
+    removed at the end; a worker that is killed leaves its own among the temporary files.
+
+    Args:
+        path: The chief's folder.
+        settings: What makes a run this one; see `mtk.experiment.identity`.
+        workers: The workers; all call this together.
+
+    Raises:
+        ValueError: If the chief's folder cannot be claimed, or the workers' settings differ.
+    """
+    _check_alike(settings, workers)
+    with contextlib.ExitStack() as stack:
+        if workers.is_chief:
+            try:
+                folder = stack.enter_context(RunFolder.claim(path, settings))
+            except (ValueError, OSError):
+                workers.from_chief(b"")
+                raise
+            workers.from_chief(_packed(folder) if workers.number > 1 else b"")
+        else:
+            # Where the file system is slow to forget a file, that must not look like a failure.
+            copy = tempfile.TemporaryDirectory(prefix="mtk-worker-", ignore_cleanup_errors=True)
+            own = Path(stack.enter_context(copy))
+            _unpack(workers.from_chief(b""), own)
+            folder = stack.enter_context(RunFolder.claim(own, settings))
+        yield folder
+
+
+def _check_alike(settings: Mapping[str, str], workers: Workers) -> None:
+    """Finds workers that were started with another command, on every worker."""
+    chiefs = json.loads(workers.from_chief(json.dumps(dict(settings)).encode()))
+    differences = identity.difference(chiefs, settings)
+    (differ,) = workers.any(bool(differences))
+    if differ:
+        own = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")
+        raise ValueError(
+            "The workers do not have the same configuration. Start all of them with the same "
+            f"command; only TF_CONFIG differs.\n{own or '  Another worker says what differs.'}"
+        )
+
+
+def _packed(folder: RunFolder) -> bytes:
+    """Returns what a run is taken up from as the content of one file."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for path in (folder.checkpoints, folder.metrics, folder.tensorboard, folder.result):
+            if path.exists():
+                archive.add(path, path.name)
+    return content.getvalue()
+
+
+def _unpack(content: bytes, folder: Path) -> None:
+    if not content:
+        raise ValueError("Worker 0 cannot use its run folder; its own output says why.")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
