@@ -1,13 +1,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtk import distribution
+from tests.distribution.starting import CONFIGS, end_of, train
 
 SCRIPT = """
 import keras, tensorflow as tf
@@ -20,20 +20,14 @@ try:
     distribution.mirrored(3)
 except ValueError as error:
     print(error)
+try:
+    distribution.tpu()
+except ValueError as error:
+    print(error)
 """
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-# Dropout masks differ between replicas, so the runs are equal only without.
-SMALL = [
-    f"--gin_file={CONFIGS / 'multi_digits.gin'}",
-    f"--gin_file={CONFIGS / 'combiners' / 'cagrad.gin'}",
-    "--gin.multi_digits.MultiDigits.partners=1",
-    "--gin.multi_digits.MultiDigits.channels=(4, 4)",
-    "--gin.multi_digits.MultiDigits.dropout=0.0",
-    "--gin.experiment.run.epochs=None",
-    "--gin.experiment.run.steps=6",
-    "--gin.experiment.run.log_every=1",
-    "--gin.evaluate_every=3",
+TWO = [
+    f"--gin_file={CONFIGS / 'strategies' / 'mirrored.gin'}",
+    "--gin.distribution.mirrored.replicas=2",
 ]
 
 
@@ -41,10 +35,11 @@ def test_single_is_tensorflows_default():
     assert distribution.single() is tf.distribute.get_strategy()
 
 
-def test_mirrored_makes_logical_devices_before_tensorflow_starts():
+def test_devices_are_made_before_tensorflow_starts_or_asked_for_in_vain():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "TensorFlow has started with 2 logical CPU device(s)" in done.stdout
+    assert "No TPU 'local' can be used from here" in done.stdout
 
 
 def test_number_of_replicas_is_positive():
@@ -54,21 +49,32 @@ def test_number_of_replicas_is_positive():
 
 def test_run_on_two_replicas_equals_the_run_on_one(tmp_path):
     losses = []
-    for name, flags in {
-        "one": [],
-        "two": [
-            "--gin.experiment.run.strategy=@distribution.mirrored",
-            "--gin.distribution.mirrored.replicas=2",
-        ],
-    }.items():
-        command = [sys.executable, "-m", "mtk.train", *SMALL, *flags]
-        done = subprocess.run(
-            [*command, f"--run_dir={tmp_path / name}"], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+    for name, flags in {"one": [], "two": TWO}.items():
+        status, _, errors = end_of(train(*flags, f"--run_dir={tmp_path / name}"))
+        assert status == 0, errors
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         assert (tmp_path / name / "saved_model" / "saved_model.pb").exists()
         found = [json.loads(line) for line in lines]
         losses.append([line["value"] for line in found if line["name"] == "loss"])
     assert len(losses[0]) > 10
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
+    processes = [
+        train(*TWO, f"--gin.experiment.run.batch_size={size}", f"--run_dir={tmp_path / 'run'}")
+        for size in (63, 1)
+    ]
+    for size, (status, _, errors) in zip((63, 1), map(end_of, processes), strict=True):
+        assert status == 2
+        assert f"by the 2 replicas, each task's share of it too, but there are parts of {size}" in (
+            errors
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_describes_the_devices():
+    status, out, errors = end_of(train(*TWO, "--dry_run"))
+    assert status == 0, errors
+    assert "MirroredStrategy: 1 worker(s), 2 replica(s), 32 examples each" in out
+    assert "/replica:0/task:0/device:CPU:1" in out

@@ -1,4 +1,3 @@
-import contextlib
 import socket
 import threading
 import time
@@ -7,13 +6,7 @@ import pytest
 
 from mtk.distribution.cluster import Cluster
 from mtk.distribution.rendezvous import await_peers
-
-
-def free_addresses(number):
-    """Addresses of ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        open_ones = [stack.enter_context(socket.create_server(("", 0))) for _ in range(number)]
-        return tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in open_ones)
+from tests.distribution.starting import free_addresses
 
 
 def listening(address):

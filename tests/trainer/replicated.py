@@ -1,10 +1,12 @@
-"""Trains with every combiner on some logical CPUs and saves what came out.
+"""Trains with every combiner on some logical CPUs, or workers, and saves what came out.
 
-    python -m tests.trainer.replicated 2 out.npz [name ...]
+    python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz [name ...]
 
-One process for each number of replicas: TensorFlow keys collectives by process.
+One process for each number of replicas: TensorFlow keys collectives by process. With TF_CONFIG set
+the process is one of several workers.
 """
 
+import argparse
 import os
 import sys
 
@@ -16,7 +18,10 @@ import tensorflow as tf
 
 import mtk
 from mtk.combiners import *  # noqa: F403
+from mtk import distribution
 from mtk.combiners import PCGrad, ProportionalSampling
+from mtk.data.batches import train_batches
+from mtk.data.sources import in_memory
 from tests import networks
 
 FORMS = ["own", "mixed"]
@@ -49,12 +54,16 @@ COMBINERS = {
 }
 
 
-def data(size: int = 16, number: int = 20):
-    """20 batches; labels are missing unevenly, and one task has none in half of each batch."""
-    x, y, mask = networks.batch("dense", size=size * number, seed=7)
-    position = tf.range(size * number) % size
-    mask["left"] = tf.cast(position >= size // 2, tf.float32)
-    return tf.data.Dataset.from_tensor_slices((x, y, mask)).batch(size)
+def data(steps: int, size: int = 16):
+    """Augmented batches; labels are missing unevenly, and one task has none in half of each."""
+    x, y, mask = networks.batch("dense", size=20 * size, seed=7)
+
+    def change(batch, key):
+        x, y, mask = batch
+        mask = {**mask, "left": tf.cast(tf.range(size) >= size // 2, tf.float32)}
+        return x + 0.1 * tf.random.stateless_normal(tf.shape(x), key), y, mask
+
+    return train_batches(in_memory((x, y, mask)), size, steps, seed=5, augment=change)
 
 
 def own(number: int = 20):
@@ -93,13 +102,13 @@ def train_form(strategy, form: str):
     return np.concatenate(values), np.array([history[name][-1] for name in sorted(history)])
 
 
-def train(strategy, combiner: str, dropout: float = 0.0):
+def train(strategy, combiner: str, steps: int):
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        network = networks.dense(dropout, synchronized=True)
+        network = networks.dense(synchronized=True)
         model = mtk.MultiTaskModel(network, networks.tasks(), eval(combiner))
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), weight_decay=1e-3, clip_norm=2.0)
-    history = model.fit(data(), verbose=0, shuffle=False).history
+    history = model.fit(data(steps), verbose=0, shuffle=False).history
     values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]
     logs = [history[name][-1] for name in sorted(history)]
     return np.concatenate([*values, model.last_weights.numpy()]), np.array(logs)
@@ -127,21 +136,28 @@ def masks_differ(strategy) -> bool:
     return all(np.abs(outputs[0] - other).max() > 1e-3 for other in outputs[1:])
 
 
-def main(replicas: int, path: str, names: list[str]) -> None:
-    device = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        device, [tf.config.LogicalDeviceConfiguration()] * replicas
-    )
-    strategy = tf.distribute.get_strategy()
-    if replicas > 1:
-        strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(replicas)])
-    results = {"masks_differ": masks_differ(strategy)}
+def strategy_of(replicas: int):
+    if "TF_CONFIG" in os.environ:
+        return distribution.multi_worker(600.0)
+    return distribution.mirrored(replicas) if replicas > 1 else distribution.single()
+
+
+def main(replicas: int, steps: int, path: str, names: list[str]) -> None:
+    strategy = strategy_of(replicas)
+    results = {} if replicas == 1 else {"masks_differ": masks_differ(strategy)}
     for name in names or COMBINERS:
-        results[name], results[name + " logs"] = train(strategy, COMBINERS[name])
-    for form in FORMS:
+        results[name], results[name + " logs"] = train(strategy, COMBINERS[name], steps)
+    for form in [] if names else FORMS:
         results[form], results[form + " logs"] = train_form(strategy, form)
+    distribution.Workers(strategy).wait()
     np.savez(path, **results)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("path")
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    main(given.replicas, given.steps, given.path, given.names)

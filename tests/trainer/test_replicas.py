@@ -1,39 +1,82 @@
-"""1, 2 and 4 replicas give the same run: combiners are not linear, so this is not for free."""
+"""1, 2 and 4 replicas and 2 workers give the same run; combiners are not linear, so it takes care.
 
+The long form:
+
+    python -m pytest -m slow tests/trainer/test_replicas.py
+"""
+
+import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.distribution.starting import free_addresses
 from tests.trainer.replicated import COMBINERS, FORMS
 
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replicas")
-    processes = {}
-    for replicas in (1, 2, 4):
-        path = folder / f"{replicas}.npz"
-        command = [sys.executable, "-m", "tests.trainer.replicated", str(replicas), str(path)]
-        processes[path] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for process in processes.values():
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors[-3000:]
-    return {int(path.stem): np.load(path) for path in processes}
+NAMES = [*COMBINERS, *FORMS]
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-@pytest.mark.parametrize("name", [*COMBINERS, *FORMS])
-def test_same_weights_after_20_steps(results, name, replicas):
-    alone, together = results[1][name], results[replicas][name]
-    assert np.isfinite(alone).all()
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(
-        results[replicas][name + " logs"], results[1][name + " logs"], atol=1e-5
+def start(path, replicas, steps, tf_config=None):
+    flags = [f"--replicas={replicas}", f"--steps={steps}", str(path)]
+    environment = {**os.environ, **({"TF_CONFIG": json.dumps(tf_config)} if tf_config else {})}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.trainer.replicated", *flags],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_dropout_masks_differ_between_replicas(results, replicas):
-    assert results[replicas]["masks_differ"]
+def run_all(folder, steps, workers):
+    """Returns the results of 1, 2 and 4 replicas, and of the workers, by their names."""
+    started = {}
+    for replicas in (1, 2, 4):
+        path = folder / f"{replicas}.npz"
+        started[path] = start(path, replicas, steps)
+    addresses = free_addresses(workers)
+    for index in range(workers):
+        path = folder / f"worker {index}.npz"
+        task = {"type": "worker", "index": index}
+        cluster = {"cluster": {"worker": list(addresses)}, "task": task}
+        started[path] = start(path, workers, steps, cluster)
+    for process in started.values():
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-3000:]
+    return {path.stem: np.load(path) for path in started}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return run_all(tmp_path_factory.mktemp("replicas"), steps=20, workers=0)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    return run_all(tmp_path_factory.mktemp("replicas"), steps=50, workers=2)
+
+
+def assert_same(one, other, name):
+    assert np.isfinite(one[name]).all()
+    np.testing.assert_allclose(other[name], one[name], atol=1e-5)
+    np.testing.assert_allclose(other[name + " logs"], one[name + " logs"], atol=1e-5)
+
+
+@pytest.mark.parametrize("replicas", ["2", "4"])
+@pytest.mark.parametrize("name", NAMES)
+def test_same_weights_after_20_steps(short, name, replicas):
+    assert_same(short["1"], short[replicas], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", ["2", "4", "worker 0", "worker 1"])
+@pytest.mark.parametrize("name", NAMES)
+def test_same_weights_after_50_steps(long, name, devices):
+    assert_same(long["1"], long[devices], name)
+
+
+@pytest.mark.parametrize("replicas", ["2", "4"])
+def test_dropout_masks_differ_between_replicas(short, replicas):
+    assert short[replicas]["masks_differ"]

@@ -1,0 +1,164 @@
+"""Two worker processes train as one process does, and survive what happens to either."""
+
+import json
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.distribution.starting import end_of, free_addresses, train, train_two
+
+
+def started(folder, *flags):
+    return train_two(f"--run_dir={folder}", *flags)
+
+
+def wait_for(pattern, folder, processes):
+    """Waits until the run has written such a file."""
+    deadline = time.monotonic() + 600
+    while not list(folder.glob(pattern)):
+        assert all(process.poll() is None for process in processes), [
+            end_of(process) for process in processes if process.poll() is not None
+        ]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def copies():
+    return set(Path(tempfile.gettempdir()).glob("mtk-worker-*"))
+
+
+def record(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def state(folder):
+    """What the last checkpoint holds of the model."""
+    last = max(folder.glob("checkpoints/0*"))
+    with np.load(last / "variables.npz") as arrays:
+        return last.name, {name: arrays[name] for name in arrays.files}
+
+
+def assert_equal_runs(one, other):
+    ours, theirs = record(one), record(other)
+    assert len(ours) > 30
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine.pop("value") == pytest.approx(its.pop("value"), abs=1e-5)
+        assert mine == its
+    (name, mine), (its_name, its) = state(one), state(other)
+    assert name == its_name
+    assert mine.keys() == its.keys()
+    for key, values in mine.items():
+        np.testing.assert_allclose(its[key], values, rtol=1e-5, atol=1e-5, err_msg=key)
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
+    assert results[0]["selected_step"] == results[1]["selected_step"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    status, _, errors = end_of(train(f"--run_dir={folder}"))
+    assert status == 0, errors
+    return folder
+
+
+def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_path):
+    folder, before = tmp_path / "run", copies()
+    chief, other = processes = started(folder)
+    wait_for("checkpoints/0*-step-5", folder, processes)
+    killed_copies = copies() - before
+    other.kill()
+    status, _, errors = end_of(chief)
+    assert status == 4, errors
+    assert "Another worker has ended" in errors
+    assert end_of(other)[0] == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+
+    chief, other = started(folder)
+    status, out, errors = end_of(chief)
+    assert status == 0, errors
+    assert "Test at step" in out
+    assert "step 20/20" in errors
+    status, out, errors = end_of(other)
+    assert status == 0, errors
+    assert out == "Worker 1: finished. Worker 0 tells the rest.\n"
+    assert "step" not in errors
+    assert copies() - before == killed_copies
+    assert_equal_runs(alone, folder)
+    assert (folder / "saved_model" / "saved_model.pb").exists()
+
+    # A finished run is shown again, to every worker.
+    for status, out, _ in map(end_of, started(folder)):
+        assert status == 0
+        assert out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGSTOP", "SIGKILL"])
+def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, name):
+    folder = tmp_path / "run"
+    processes = started(folder)
+    wait_for("checkpoints/0*-step-7", folder, processes)
+    processes[victim].send_signal(getattr(signal, name))
+    status, _, errors = end_of(processes[1 - victim])
+    assert status == (75 if name == "SIGTERM" else 4), errors
+    if name == "SIGSTOP":
+        processes[victim].kill()
+    assert end_of(processes[victim])[0] == (75 if name == "SIGTERM" else -signal.SIGKILL)
+    for status, _, errors in map(end_of, started(folder)):
+        assert status == 0, errors
+    assert_equal_runs(alone, folder)
+
+
+@pytest.mark.slow
+def test_workers_started_differently_are_told_so(tmp_path):
+    addresses = free_addresses(2)
+    processes = [
+        train(
+            f"--run_dir={tmp_path / 'run'}",
+            f"--gin.experiment.run.learning_rate={rate}",
+            worker=worker,
+            addresses=addresses,
+        )
+        for worker, rate in enumerate([0.1, 0.2])
+    ]
+    (status, _, errors), (other_status, _, other_errors) = map(end_of, processes)
+    assert (status, other_status) == (2, 2)
+    assert "do not have the same configuration" in errors
+    assert "learning_rate: 0.1 at worker 0, 0.2 here" in other_errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_chief_cannot_use_ends_all(tmp_path):
+    (tmp_path / "something").write_text("here")
+    (status, _, errors), (other_status, _, other_errors) = map(end_of, started(tmp_path))
+    assert (status, other_status) == (2, 2)
+    assert "is not empty" in errors
+    assert "Worker 0 cannot use its run folder" in other_errors
+
+
+@pytest.mark.slow
+def test_dry_run_describes_the_workers(tmp_path):
+    (status, out, errors), (other_status, _, other_errors) = map(end_of, train_two("--dry_run"))
+    assert (status, other_status) == (0, 0), errors + other_errors
+    assert "MultiWorkerMirroredStrategy: 2 worker(s), 2 replica(s), 32 examples each" in out
+    assert "/job:worker/replica:0/task:0/device:CPU:0" in out
+
+
+def test_peers_that_never_come_are_named(tmp_path):
+    addresses = free_addresses(2)
+    process = train(
+        f"--run_dir={tmp_path / 'run'}",
+        "--gin.distribution.multi_worker.timeout=1.0",
+        worker=0,
+        addresses=addresses,
+    )
+    status, _, errors = end_of(process)
+    assert status == 2
+    assert f"no answer from worker 1 ({addresses[1]})" in errors
+    assert not (tmp_path / "run").exists()
