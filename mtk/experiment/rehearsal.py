@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from mtk import config, gradients
 from mtk.distribution import Workers
@@ -72,7 +73,10 @@ def _devices(model: MultiTaskModel, batch_size: int) -> list[str]:
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
     workers = Workers(strategy)
-    own = [device.removeprefix("/job:localhost") for device in strategy.extended.worker_devices]
+    if strategy is tf.distribute.get_strategy():  # The default one, which does not tell.
+        own = [tf.zeros(()).device]
+    else:
+        own = list(strategy.extended.worker_devices)
     return [
         f"strategy            {type(strategy).__name__}: {workers.number} worker(s), "
         f"{replicas} replica(s), {batch_size // replicas} examples each",

@@ -8,7 +8,6 @@ the process is one of several workers.
 
 import argparse
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 import mtk
-from mtk.combiners import *  # noqa: F403
 from mtk import distribution
+from mtk.combiners import *  # noqa: F403
 from mtk.combiners import PCGrad, ProportionalSampling
 from mtk.data.batches import train_batches
 from mtk.data.sources import in_memory
