@@ -191,6 +191,6 @@ def launch(
     result = configured(run_dir=run_dir, dry_run=dry_run, profile_steps=profile_steps)
     print(result["description"] if dry_run else results.summary(result, str(run_dir)))
     speed = None if run_dir is None else manifest.speed(Path(run_dir) / "manifest.json")
-    if speed and not dry_run:
+    if speed and not dry_run and "worker" not in result:
         print(speed)
     return result
