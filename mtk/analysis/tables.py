@@ -7,6 +7,7 @@ import pandas as pd
 
 from mtk.analysis import fronts, indicators, objectives, repeats
 from mtk.analysis.budget import MOST_TASKS, equal_budget, reference, volume
+from mtk.analysis.compute import search_curve
 from mtk.analysis.figures import averages
 from mtk.analysis.figures.style import UnavailableError
 from mtk.analysis.leading import scale_of
@@ -111,6 +112,31 @@ def indicator_table(view: View, space: str) -> pd.DataFrame:
             row |= {"equal budgets": equal.size, "hypervolume then": equal.method}
             row |= {"static hypervolume then": equal.static, "share won": equal.share}
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def equal_compute(view: View, space: str) -> pd.DataFrame:
+    """Returns what static weights reach for the compute that each method's search took.
+
+    A search tries configurations in random order and keeps the best mean over tasks in validation;
+    what it reaches is that model's mean in test, averaged over orders.
+    """
+    chosen, static = view.spaces[space], view.candidates(STATIC, space)
+    unit = view.runs(STATIC)["cost"].median()
+    if len({objective.metric for objective in chosen}) > 1 or not len(static) or not unit > 0:
+        raise UnavailableError("needs static weights, their throughput, and a shared metric")
+    ones, sign = np.ones(len(chosen)), chosen[0].sign
+    baseline = search_curve(static.average(ones), 1.0)
+    rows = []
+    for method in view.methods:
+        models, cost = view.candidates(method, space), view.runs(method)["cost"].median() / unit
+        if len(models) and cost > 0:
+            own = search_curve(models.average(ones), cost)
+            row = {"method": method, "cost of a run, in static runs": cost}
+            row["compute of the search, in static runs"] = own.cost[-1]
+            row[f"mean {space}, test"] = sign * own.mean[-1]
+            reached = np.interp(own.cost[-1], baseline.cost, baseline.mean)
+            rows.append({**row, "static weights, same compute": sign * reached})
     return pd.DataFrame(rows)
 
 

@@ -8,8 +8,9 @@ from mtk.analysis.candidate import Candidates
 from mtk.analysis.leading import Lead, lead, scale_of
 from mtk.analysis.spread import over_grids, over_seeds
 
-# Fewer static weightings inside the front show no spread.
+# Fewer static weightings inside the front, or fewer repeated runs, show no spread.
 _FEWEST = 4
+_FEWEST_RUNS = 6
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Verdict:
     Attributes:
         lead: How far it lies beyond the front at most; see `Lead`.
         configurations: How many configurations the method had, and static weights.
-        over_seeds: Interval of the lead over seeds, or None if no seeds were repeated.
+        over_seeds: Interval of the lead over seeds, or None if too few seeds were repeated.
         over_grids: Leads of static weightings over the front of the others.
         level: Confidence of the interval.
         average: Whether means over tasks were compared, not fronts.
@@ -94,7 +95,7 @@ class Verdict:
 
     def _seeds(self) -> str:
         if self.over_seeds is None:
-            return "No seeds were repeated: whether other seeds would say the same is unknown."
+            return "Too few seeds were repeated to tell whether others would say the same."
         low, high = self.over_seeds
         verb = "exceeds" if self.exceeds_seeds else "does not exceed"
         return (
@@ -142,7 +143,7 @@ def judge(
     scale = scale_of(static)
     found = lead(method, static, scale)
     seeds = None
-    if len(noise) and found.amount > 0:
+    if len(noise) >= _FEWEST_RUNS and found.amount > 0:
         seeds = over_seeds(method, static, scale, noise, level, draws)
     average = len(scale) == 1
     return Verdict(found, sizes, seeds, over_grids(static, scale, len(method)), level, average)

@@ -98,6 +98,9 @@ def test_tables_behind_the_figures_are_there(full):
     single = tables["against_single_task_models_loss_first"].set_index("method")
     assert len(single) == 4
     assert "indicators_of_accuracy_first" in tables
+    compute = tables["at_equal_compute_loss_first"].set_index("method")
+    assert compute.loc["mgda", "cost of a run, in static runs"] == pytest.approx(3.0)
+    assert compute.loc["mgda", "compute of the search, in static runs"] == pytest.approx(18.0)
 
 
 def test_the_verdict_stands_on_the_page(full):

@@ -148,9 +148,10 @@ def test_a_method_with_a_real_gain_is_called_beyond(noise):
 
 def test_without_repeated_seeds_nothing_is_concluded():
     method, static, _ = study(np.random.default_rng(0), 0.01, 0.3)
-    found = judge(method, static, np.empty((0, 4)))
-    assert found.conclusion == "beyond, but nothing can be concluded"
-    assert "No seeds were repeated" in found.words
+    for noise in (np.empty((0, 4)), np.zeros((4, 4))):
+        found = judge(method, static, noise)
+        assert found.conclusion == "beyond, but nothing can be concluded"
+        assert "Too few seeds were repeated" in found.words
 
 
 def test_a_front_of_few_weightings_has_no_spread_to_compare_with():

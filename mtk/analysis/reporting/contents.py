@@ -138,6 +138,7 @@ def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
     for space in view.spaces:
         yield f"Selected by validation, {space}", partial(judging.selected, view, space)
         yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
+        yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)
         single = f"Against single-task models, {space}"
         yield single, partial(tables.single_task_table, view, space)
     yield "Figure 6, left: grids and seeds", partial(catalogue.grid_table, view)
