@@ -101,6 +101,13 @@ class StepCallback(keras.callbacks.Callback):
     def end(self) -> None:
         """Called after the last step."""
 
+    def flush(self) -> None:
+        """Brings to the disk what is not there yet.
+
+        Raises:
+            OSError: If that cannot be done; nothing is lost, and another call tries again.
+        """
+
     def get_state(self) -> dict[str, Any]:
         """Returns what a resumed training must know, as JSON can hold it."""
         return {}

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,49 @@ class MetricsLog(StepCallback):
     files. Values of the split "train" are means over the steps since the last evaluation. A value
     that is infinite or NaN is written as null, since JSON has no other word for it.
 
+    Lines that cannot be written, as on a full disk, are kept and written with the next ones.
+
     Args:
         path: The file.
+
+    Attributes:
+        unwritten: Lines that are not in the file yet.
+
+    Raises:
+        OSError: At the end of `fit`, if there still are some.
     """
 
     def __init__(self, path: str | Path):
         super().__init__()
         self.path = Path(path)
+        self.unwritten = ""
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         self.write("train", logs)
+
+    def end(self) -> None:
+        self.flush()
+
+    def get_state(self) -> dict[str, Any]:
+        return {"unwritten": self.unwritten}
+
+    def flush(self) -> None:
+        """Writes the lines that are not in the file yet, all or none.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
+        if not self.unwritten:
+            return
+        length = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(self.unwritten)
+        except OSError:
+            if self.path.exists():
+                os.truncate(self.path, length)
+            raise
+        self.unwritten = ""
 
     def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
         """Writes a line for each number.
@@ -45,5 +80,8 @@ class MetricsLog(StepCallback):
             )
             for entry in entries(logs, self.task_names, split)
         ]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n".join([*lines, ""]))
+        self.unwritten += "\n".join([*lines, ""])
+        try:
+            self.flush()
+        except OSError as error:
+            warnings.warn(f"{self.path} waits for room on the disk: {error}", stacklevel=2)

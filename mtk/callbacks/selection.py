@@ -1,12 +1,15 @@
 """Keeps the weights that validation likes best, and stops when nothing better comes."""
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from mtk import atomic
 from mtk.callbacks.base import StepCallback
 
 
@@ -14,7 +17,8 @@ class Selection(StepCallback):
     """Keeps the weights of the evaluation with the smallest mean validation loss.
 
     Weights that a gradient which was no finite number has touched are never kept: a network can
-    hide NaN, and its validation loss then says nothing.
+    hide NaN, and its validation loss then says nothing. Weights that cannot be written, as on a
+    full disk, are kept in memory until `flush`, or until there are better ones.
 
     Args:
         path: File for the weights, ending in `.weights.h5`.
@@ -31,6 +35,7 @@ class Selection(StepCallback):
     Raises:
         ValueError: If the path has another ending, `patience` is not positive, or the logs lack
             what is compared.
+        OSError: At the end of `fit`, if the weights cannot be written.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Selection(StepCallback):
         self.selected_logs: dict[str, float] = {}
         self.best = math.inf
         self.worse_in_a_row = 0
+        self._unsaved: list[np.ndarray] | None = None
 
     @property
     def network(self) -> keras.Model:
@@ -81,12 +87,37 @@ class Selection(StepCallback):
         self.best, self.worse_in_a_row = float(logs[self.monitor]), 0
         self.selected_step = self.step
         self.selected_logs = {name: float(value) for name, value in logs.items()}
+        self._unsaved = None
+        try:
+            self._save()
+        except OSError as error:
+            warnings.warn(f"{self.path} waits for room on the disk: {error}", stacklevel=2)
+            self._unsaved = [variable.numpy() for variable in self.network.variables]
+
+    def _save(self) -> None:
         # Written aside and moved: a crash leaves the last good file.
-        unfinished = self.path.with_name(f"unfinished.{self.path.name}")
-        self.network.save_weights(unfinished)
-        unfinished.replace(self.path)
+        with atomic.replacing(self.path) as unfinished:
+            self.network.save_weights(unfinished)
+
+    def flush(self) -> None:
+        """Writes the selected weights if that has failed before.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
+        if self._unsaved is None:
+            return
+        variables = self.network.variables
+        now = [variable.numpy() for variable in variables]
+        try:
+            _assign(variables, self._unsaved)
+            self._save()
+        finally:
+            _assign(variables, now)
+        self._unsaved = None
 
     def end(self) -> None:
+        self.flush()
         if self.restore_at_end:
             self.restore()
 
@@ -94,3 +125,8 @@ class Selection(StepCallback):
         """Gives the network the selected weights, if any evaluation was selected."""
         if self.selected_step is not None:
             self.network.load_weights(self.path)
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

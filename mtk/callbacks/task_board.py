@@ -1,6 +1,5 @@
 """Curves of every task for TensorBoard."""
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from mtk.callbacks import drawing
 from mtk.callbacks.base import StepCallback, entries
+from mtk.callbacks.curves import Curves
 
 # Share of the run's time that the diagnostics of gradients may take.
 _SHARE = 0.03
@@ -58,15 +58,16 @@ class TaskBoard(StepCallback):
         self.every = every
         self.measure_every = measure_every
         self.measured = -1
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self.curves = Curves(self.log_dir)
 
     def begin(self) -> None:
         if self.task_names:
             self._before = self.model.measure_every
             self.model.measure_every = self._interval()
-        if not self._writers:
-            with self._at("train", 0):
-                tf.summary.experimental.write_raw_pb(drawing.layout(not self._pictured), step=0)
+        if not self.curves.begun:
+            layout = drawing.layout(not self._pictured)
+            write = tf.summary.experimental.write_raw_pb
+            self.curves.put("train", 0, lambda: write(layout, step=0))
 
     def get_state(self) -> dict[str, Any]:
         return {"measured": self.measured}
@@ -95,10 +96,8 @@ class TaskBoard(StepCallback):
             step: The step they belong to; the last one, by default.
         """
         for entry in entries(logs, self.task_names, split):
-            with self._at(entry.split, self.step if step is None else step):
-                # TensorBoard draws no point for NaN; a curve that ends says as much.
-                if math.isfinite(entry.value):
-                    _scalar(f"{entry.name}/{entry.task or 'mean'}", entry.value)
+            point = {f"{entry.name}/{entry.task or 'mean'}": entry.value}
+            self.curves.points(entry.split, self.step if step is None else step, point)
 
     def end(self) -> None:
         if self.task_names:
@@ -107,8 +106,7 @@ class TaskBoard(StepCallback):
 
     def flush(self) -> None:
         """Brings everything written to the disk."""
-        for writer in self._writers.values():
-            writer.flush()
+        self.curves.flush(self.step)
 
     @property
     def _pictured(self) -> bool:
@@ -123,23 +121,17 @@ class TaskBoard(StepCallback):
         # Tasks that share nothing have no gradients to compare.
         return chosen if chosen and self.model.structure.shared else None
 
-    def _at(self, split: str, step: int) -> contextlib.AbstractContextManager[Any]:
-        return self._writer(split).as_default(step=np.asarray(step, np.int64))
-
-    def _writer(self, split: str) -> tf.summary.SummaryWriter:
-        if split not in self._writers:
-            self._writers[split] = tf.summary.create_file_writer(str(self.log_dir / split))
-        return self._writers[split]
-
     def _write_optimizer(self) -> None:
         seconds = time.monotonic() - self._clock
         speed = (self.step - self._clock_step) / max(seconds, 1e-9)
         self._clock, self._clock_step = time.monotonic(), self.step
-        with self._at("train", self.step):
-            _scalar("learning_rate", _number(self.model.optimizer.learning_rate))
-            _scalar("steps_per_second", speed)
-            if self.task_names and self.model.skips_steps:
-                _scalar("skipped_steps", _number(self.model.skipped_steps))
+        points = {
+            "learning_rate": _number(self.model.optimizer.learning_rate),
+            "steps_per_second": speed,
+        }
+        if self.task_names and self.model.skips_steps:
+            points["skipped_steps"] = _number(self.model.skipped_steps)
+        self.curves.points("train", self.step, points)
 
     def _write_gradients(self) -> None:
         measured = int(_number(getattr(self.model, "last_measured", -1)))
@@ -148,17 +140,17 @@ class TaskBoard(StepCallback):
         self.measured = measured
         norms, cosines = norms_and_cosines(_number(self.model.last_gramian))
         names = self.task_names
-        with self._at("train", measured):
-            for name, norm in zip(names, norms, strict=True):
-                if math.isfinite(norm):
-                    _scalar(f"gradient_norm/{name}", norm)
-            if self._pictured:
-                picture = drawing.heat_map(cosines)[None]
-                tf.summary.image("cosines", picture, description=drawing.legend(names))
-                return
+        points = {f"gradient_norm/{name}": norm for name, norm in zip(names, norms, strict=True)}
+        if self._pictured:
+            picture, legend = drawing.heat_map(cosines)[None], drawing.legend(names)
+            draw = tf.summary.image
+            self.curves.put(
+                "train", measured, lambda: draw("cosines", picture, description=legend)
+            )
+        else:
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
-                if math.isfinite(cosines[i, j]):
-                    _scalar(f"cosine/{names[i]}~{names[j]}", cosines[i, j])
+                points[f"cosine/{names[i]}~{names[j]}"] = cosines[i, j]
+        self.curves.points("train", measured, points)
 
 
 def rare_enough(num_tasks: int, every: int) -> int:
@@ -179,11 +171,6 @@ def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return norms, np.divide(
         gramian, products, out=undefined, where=(products > 0) & np.isfinite(products)
     )
-
-
-def _scalar(tag: str, value: float | np.ndarray) -> None:
-    # Arrays, here and for the step: TensorFlow keeps every Python number that it has met for ever.
-    tf.summary.scalar(tag, np.asarray(value, np.float32))
 
 
 def _number(variable: Any) -> np.ndarray:

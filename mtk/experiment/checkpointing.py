@@ -1,13 +1,15 @@
 """Saves a run while it goes on, and takes it up where it was saved."""
 
+import contextlib
+import dataclasses
 import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtk import atomic, checkpoints
-from mtk.callbacks import TaskBoard
 from mtk.callbacks.base import StepCallback
 from mtk.checkpoints import BackgroundWriter, GrowingFiles, Snapshot, Store
 from mtk.experiment.interruption import Interruption
@@ -71,6 +73,7 @@ class Checkpointing(StepCallback):
         self.held_up = 0.0
         self._refill = False
         self._saved_at = time.monotonic()
+        self._pinned = folder.checkpoints / "unfinished.pinned.weights.h5"
 
     def restore(self, model: MultiTaskModel) -> Position:
         """Brings the model, the callbacks and the files to the newest checkpoint.
@@ -148,6 +151,7 @@ class Checkpointing(StepCallback):
     def close(self) -> None:
         """Ends what runs in the background."""
         self.writer.close()
+        self._pinned.unlink(missing_ok=True)
 
     def _set_states(self) -> None:
         if self.last is not None:
@@ -157,41 +161,57 @@ class Checkpointing(StepCallback):
 
     def _snapshot(self, evaluated: bool) -> Snapshot:
         started = time.monotonic()
-        for board in self.others:
-            if isinstance(board, TaskBoard):
-                board.flush()
+        with contextlib.suppress(OSError):  # It comes again when the checkpoint is written.
+            self._flush()
         position = Position(self.step, evaluated, self.model.stop_training)
         state = {"position": position, "callbacks": [each.get_state() for each in self.others]}
-        selected = self.folder.selected
-        files = {selected.name: selected} if selected.exists() else {}
         values = checkpoints.values(self.model)
         self.held_up += time.monotonic() - started
-        return Snapshot(self.step, values, state, self.growing.lengths(), files)
+        return Snapshot(self.step, values, state, self.growing.lengths())
 
     def _save(self, snapshot: Snapshot) -> None:
         started = time.monotonic()
+        self.last = snapshot
         self._watch_writer(wait=True)
+        try:
+            self._flush()
+            self.writer.submit(dataclasses.replace(snapshot, files=self._pin_files()))
+        except OSError as error:
+            self._report(error)
         self._saved_at = time.monotonic()
         self.held_up += self._saved_at - started
-        self.last = snapshot
-        self.writer.submit(snapshot)
 
     def _stop(self, snapshot: Snapshot) -> None:
         self._save(snapshot)
-        self.writer.wait()
+        self._watch_writer(wait=True)
         self.interruption.check()
 
+    def _flush(self) -> None:
+        for other in self.others:
+            other.flush()
+
+    def _pin_files(self) -> dict[str, Path]:
+        """Holds on to the selected weights of now: others may come while they are written."""
+        self._pinned.unlink(missing_ok=True)
+        if not self.folder.selected.exists():
+            return {}
+        checkpoints.link(self.folder.selected, self._pinned)
+        return {self.folder.selected.name: self._pinned}
+
     def _watch_writer(self, wait: bool = False) -> None:
-        """Goes on without a checkpoint that could not be written, if there is an older one."""
         try:
             self.writer.wait() if wait else self.writer.poll()
         except OSError as error:
-            free = shutil.disk_usage(self.folder.path).free
-            problem = f"The checkpoint could not be written: {error}; {free / 1e6:.1f} MB are free."
-            if not self.writer.store:
-                raise OSError(f"{problem} There is no earlier one, so the run ends.") from error
-            warnings.warn(
-                f"{problem} The training goes on, and tries again in {self.every:g} s or at the "
-                "next evaluation. Until then a crash leads back to the one before.",
-                stacklevel=2,
-            )
+            self._report(error)
+
+    def _report(self, error: OSError) -> None:
+        """Goes on without a checkpoint that could not be written, if there is an older one."""
+        free = shutil.disk_usage(self.folder.path).free
+        problem = f"The checkpoint could not be written: {error}; {free / 1e6:.1f} MB are free."
+        if not self.writer.store:
+            raise OSError(f"{problem} There is no earlier one, so the run ends.") from error
+        warnings.warn(
+            f"{problem} The training goes on, and tries again in {self.every:g} s or at the next "
+            "evaluation. Until then a crash leads back to the checkpoint before.",
+            stacklevel=2,
+        )

@@ -1,5 +1,6 @@
 """The course of a run: fit, select, test, export, result."""
 
+import shutil
 from typing import Any, NamedTuple
 
 import keras
@@ -106,6 +107,12 @@ def train(
     except InterruptedRunError:
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         return {"status": "interrupted", "steps": checkpointing.step}
+    except OSError as error:
+        free = shutil.disk_usage(folder.path).free
+        raise OSError(
+            f"The run in {str(folder.path)!r} has stopped: {error}. {free / 1e6:.1f} MB are free. "
+            "What was written before is sound: give the same command again when there is room."
+        ) from error
     finally:
         checkpointing.close()
     return result
@@ -132,6 +139,7 @@ def _finish(
     test_logs = evaluate(data.test(plan.batch_size))
     watchers.log.write("train_final", train_logs, last)
     watchers.log.write("test", test_logs, selected)
+    watchers.log.flush()
     watchers.board.write("test", test_logs, selected)
     watchers.board.flush()
     names = model.task_names
