@@ -1,0 +1,23 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtk import config
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "application")]
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A factory of the smallest Multi-digits, with dropout and augmentation."""
+    from crashes import AugmentedDigits
+
+    return lambda: AugmentedDigits(partners=1, channels=(4, 4), units=8)
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()

@@ -1,0 +1,92 @@
+"""Every combiner, with dropout, augmentation and momentum, taken up in the middle of an epoch."""
+
+import keras
+import numpy as np
+import pytest
+from crashes import CrashError, crash
+
+from mtk import MultiTaskModel, callbacks, checkpoints, combiners
+from mtk.experiment.checkpointing import Checkpointing
+from mtk.experiment.fitting import Fitting
+from mtk.experiment.interruption import Interruption
+from mtk.experiment.plan import make_plan
+from mtk.experiment.run_folder import RunFolder
+
+FEATURES = "representation"
+STATEFUL = {
+    "uncertainty": lambda: combiners.UncertaintyWeights(),
+    "rlw": lambda: combiners.RLW(seed=3),
+    "dwa": lambda: combiners.DWA(steps_per_epoch=3),
+    "famo": lambda: combiners.FAMO(),
+    "imtl": lambda: combiners.IMTL(update_every=4),
+    "gradnorm": lambda: combiners.GradNorm(),
+    "gradvac": lambda: combiners.GradVac(beta=0.5),
+    "pcgrad": lambda: combiners.PCGrad(seed=1, update_every=4),
+    "graddrop": lambda: combiners.GradDrop(at=FEATURES),
+    "mgda": lambda: combiners.MGDA(at=FEATURES, update_every=4),
+}
+OTHERS = {
+    "static": lambda: combiners.StaticWeights({"left": 0.3, "right": 0.7}),
+    "proportional": lambda: combiners.ProportionalSampling(),
+    "imtl_l": lambda: combiners.IMTLL(),
+    "imtl_g": lambda: combiners.IMTLG(update_every=4),
+    "cagrad": lambda: combiners.CAGrad(update_every=4),
+    "nash": lambda: combiners.NashMTL(update_every=4),
+    "aligned": lambda: combiners.AlignedMTL(update_every=4),
+    "upgrad": lambda: combiners.UPGrad(update_every=4),
+}
+CASES = [*STATEFUL, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+
+
+class Session:
+    """Trains one model, traced once, again and again from its first state."""
+
+    def __init__(self, data, combiner):
+        keras.utils.set_random_seed(0)
+        self.data = data
+        self.plan = make_plan(data, 64, None, 11, 4, None, 0)
+        self.model = MultiTaskModel(data.network(0), data.tasks, combiner)
+        self.model.compile(keras.optimizers.Adam(0.01), weight_decay=1e-4, clip_norm=1.0)
+        self.model.check(data.train(64, 11, 0))
+        self.model.make_train_function()
+        self.first = checkpoints.values(self.model)
+
+    def restart(self):
+        """Forgets everything, and fills the variables with what is not the run's."""
+        strange = {name: np.ones_like(array) for name, array in self.first.items()}
+        checkpoints.assign(self.model, strange)
+
+    def go_on(self, path):
+        folder = RunFolder.claim(path, {})
+        with folder:
+            folder.open("", "")
+            watchers = [
+                callbacks.MetricsLog(folder.metrics),
+                callbacks.Selection(folder.selected, restore=False),
+            ]
+            saving = Checkpointing(folder, watchers, Interruption(), every=0.0, keep=2)
+            try:
+                position = saving.restore(self.model)
+                if position.step == 0:
+                    checkpoints.assign(self.model, self.first)
+                Fitting(self.model, self.data, self.plan, watchers, saving).go_on(position)
+            finally:
+                saving.close()
+        return checkpoints.values(self.model), folder.metrics.read_bytes(), watchers[1].get_state()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_resumed_equals_undisturbed(tiny, tmp_path, monkeypatch, name):
+    session = Session(tiny(), {**STATEFUL, **OTHERS}[name]())
+    values, record, selection = session.go_on(tmp_path / "undisturbed")
+    for step in (6, 10):
+        crash(monkeypatch, step)
+        with pytest.raises(CrashError):
+            session.go_on(tmp_path / "run")
+        session.restart()
+    resumed, resumed_record, resumed_selection = session.go_on(tmp_path / "run")
+    assert resumed_record == record
+    assert resumed_selection == selection
+    assert list(resumed) == list(values)
+    for path, value in values.items():
+        np.testing.assert_array_equal(resumed[path], value, err_msg=path)
