@@ -165,6 +165,8 @@ def measured_model(num_tasks, shared):
         last_gramian=np.eye(num_tasks),
         structure=SimpleNamespace(shared=shared),
         measure_every=None,
+        skipped_steps=0,
+        skips_steps=False,
         optimizer=SimpleNamespace(iterations=0),
     )
 

@@ -1,0 +1,45 @@
+"""Processes that are killed for good, by the tool that does so by hand too."""
+
+import json
+import random
+import signal
+import subprocess
+
+import chaos
+import likeness
+import pytest
+
+STEPS = 16
+
+
+def train(run_dir, steps=STEPS):
+    subprocess.run(chaos.command(run_dir, steps), check=True, capture_output=True)
+
+
+def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    train(undisturbed)
+    killed = chaos.Victim(run, STEPS)
+    killed.wait_for("unfinished.0", 4)
+    assert killed.end()[0] == -signal.SIGKILL
+    preempted = chaos.Victim(run, STEPS)
+    preempted.wait_for("0", 2)
+    assert preempted.end(signal.SIGTERM)[0] == 75
+    train(run)
+    sessions = json.loads((run / "manifest.json").read_text())["sessions"]
+    first_steps = [session["first_step"] for session in sessions]
+    assert first_steps == sorted(first_steps)
+    assert 0 < first_steps[1] < first_steps[2] < STEPS
+    assert likeness.differences(run, undisturbed) == []
+
+
+def test_aims_are_half_at_writes_and_somewhere_else_too():
+    aims = chaos.moments(30, random.Random(0))
+    assert aims.count("write") == 15
+    assert {"start", "end", "step"} < set(aims)
+
+
+@pytest.mark.slow
+def test_thirty_kills(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["chaos.py", "--kills=30"])
+    assert chaos.main() == 0

@@ -1,0 +1,111 @@
+import os
+import signal
+import threading
+import time
+
+import likeness
+import pytest
+from application_runs import start
+from crashes import names
+
+from mtk.experiment import interruption, results, training
+from mtk.experiment.checkpointing import Checkpointing
+from mtk.experiment.folder_lock import FolderLock
+from mtk.experiment.interruption import InterruptedRunError, Interruption
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny, folder)
+    return folder
+
+
+def send(number=signal.SIGTERM):
+    """Sends this process a signal, and waits until it has been heard."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.3)
+
+
+def send_at(monkeypatch, owner, name, step):
+    original = getattr(owner, name)
+
+    def sending(self, *arguments, **others):
+        if self.step == step:
+            monkeypatch.setattr(owner, name, original)
+            send()
+        return original(self, *arguments, **others)
+
+    monkeypatch.setattr(owner, name, sending)
+
+
+def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypatch):
+    """In an interval, in a validation, and in the last evaluations."""
+    run = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGTERM)
+    for name, step in (("stepped", 6), ("on_test_batch_end", 8)):
+        send_at(monkeypatch, Checkpointing, name, step)
+        result = start(tiny, run)
+        assert result == {"status": "interrupted", "steps": step}
+        assert names(run)[-1].endswith(f"-step-{step}")
+        assert not (run / "result.json").exists()
+        assert signal.getsignal(signal.SIGTERM) is handler
+    restore = training.callbacks.Selection.restore
+    with monkeypatch.context() as patch:
+        patch.setattr(training.callbacks.Selection, "restore", lambda self: (restore(self), send()))
+        assert start(tiny, run)["status"] == "interrupted"
+    assert start(tiny, run)["status"] == "finished"
+    assert likeness.differences(run, undisturbed) == []
+
+
+def test_summary_tells_how_to_go_on():
+    text = results.summary({"status": "interrupted", "steps": 6}, "runs/a")
+    assert "step 6" in text
+    assert "same command" in text
+
+
+def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(interruption.os, "_exit", codes.append)
+    with Interruption() as asked:
+        send(signal.SIGINT)
+        assert asked.asked == "SIGINT"
+        with pytest.raises(InterruptedRunError):
+            asked.check()
+        assert codes == []
+        send(signal.SIGTERM)
+    assert codes == [128 + signal.SIGTERM]
+    assert "SIGINT: stopping after this step" in capsys.readouterr().err
+
+
+def test_other_signals_and_threads_are_left_alone():
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with Interruption() as asked:
+            send(signal.SIGUSR1)
+            assert heard == [signal.SIGUSR1]
+            assert asked.asked is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    handlers = []
+
+    def elsewhere():
+        with Interruption():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_folder_in_use_is_refused(tiny, undisturbed):
+    lock = FolderLock(undisturbed / "checkpoints" / "lock")
+    lock.acquire()
+    try:
+        with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"):
+            start(tiny, undisturbed)
+    finally:
+        lock.release()
+    assert start(tiny, undisturbed)["status"] == "finished"

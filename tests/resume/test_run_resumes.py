@@ -1,0 +1,196 @@
+"""A run that ended anywhere goes on to the same end; what is not that run is refused."""
+
+import json
+import shutil
+
+import keras
+import likeness
+import pytest
+from application_runs import read_metrics, start
+from crashes import CrashError, crash, names
+
+from mtk import callbacks
+from mtk.experiment import training
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny, folder, checkpoint_every=0.0)
+    return folder
+
+
+def go_on(tiny, folder, **arguments):
+    return start(tiny, folder, checkpoint_every=0.0, **arguments)
+
+
+def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
+    """One run that ends eight times: in an interval, around evaluations and in its last phase."""
+
+    def fail(*arguments):
+        raise CrashError
+
+    run = tmp_path / "run"
+    for step, moment in (
+        (3, "stepped"),
+        (4, "stepped"),
+        (4, "on_test_begin"),
+        (4, "evaluated"),
+        (9, "stepped"),
+        (10, "evaluated"),
+    ):
+        crash(monkeypatch, step, moment)
+        with pytest.raises(CrashError):
+            go_on(tiny, run)
+    for owner, name in ((callbacks.Selection, "restore"), (training, "export")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(CrashError):
+                go_on(tiny, run)
+    go_on(tiny, run)
+    assert likeness.differences(run, undisturbed) == []
+    sessions = json.loads((run / "manifest.json").read_text())["sessions"]
+    assert [x["first_step"] for x in sessions] == [0, 2, 3, 4, 4, 8, 10, 10, 10]
+
+
+def test_likeness_sees_a_difference(tiny, undisturbed, tmp_path):
+    go_on(tiny, tmp_path / "run", seed=1)
+    found = " ".join(likeness.differences(tmp_path / "run", undisturbed))
+    for part in ("metrics.jsonl", "checkpoint", "selected weights", "exported network", "curve"):
+        assert part in found
+
+
+def test_finished_run_is_returned_and_not_touched(tiny, undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.json*")}
+    result = go_on(tiny, undisturbed)
+    assert result == json.loads((undisturbed / "result.json").read_text())
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.json*")}
+    with pytest.raises(ValueError, match="another configuration"):
+        go_on(tiny, undisturbed, seed=1)
+
+
+def test_early_stopping_is_counted_over_a_crash(tiny, tmp_path, monkeypatch):
+    stops = {"learning_rate": 1e-30, "patience": 2, "steps": 40}
+    for step, moment in ((10, "stepped"), (12, "evaluated")):
+        crash(monkeypatch, step, moment)
+        with pytest.raises(CrashError):
+            go_on(tiny, tmp_path / "run", **stops)
+    result = go_on(tiny, tmp_path / "run", **stops)
+    assert (result["steps"], result["selected_step"]) == (12, 4)
+
+
+def test_divergence_is_the_same_over_a_crash(tiny, tmp_path, monkeypatch):
+    expected = go_on(tiny, tmp_path / "undisturbed", learning_rate=1e30)
+    assert expected["status"] == "diverged"
+    crash(monkeypatch, expected["steps"], "on_test_begin")
+    with pytest.raises(CrashError):
+        go_on(tiny, tmp_path / "run", learning_rate=1e30)
+    assert go_on(tiny, tmp_path / "run", learning_rate=1e30) == expected
+    one, other = (tmp_path / name / "metrics.jsonl" for name in ("run", "undisturbed"))
+    assert one.read_text() == other.read_text()
+
+
+def averaging(learning_rate):
+    return keras.optimizers.SGD(learning_rate, use_ema=True, ema_momentum=0.5)
+
+
+def test_averaged_weights_are_put_in_place_once(tiny, tmp_path, monkeypatch):
+    """Keras puts the averages in place at the end of a `fit`, and a resumed run has several."""
+    go_on(tiny, tmp_path / "undisturbed", optimizer=averaging)
+    for step, moment in ((6, "stepped"), (10, "evaluated")):
+        crash(monkeypatch, step, moment)
+        with pytest.raises(CrashError):
+            go_on(tiny, tmp_path / "run", optimizer=averaging)
+    go_on(tiny, tmp_path / "run", optimizer=averaging)
+    assert likeness.differences(tmp_path / "run", tmp_path / "undisturbed") == []
+
+
+def interrupted(tiny, folder, monkeypatch, step=7):
+    crash(monkeypatch, step)
+    with pytest.raises(CrashError):
+        go_on(tiny, folder)
+    return folder
+
+
+def damage_variables(checkpoint):
+    path = checkpoint / "variables.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(checkpoint):
+    path = checkpoint / "variables.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def lose(checkpoint):
+    (checkpoint / "state.json").unlink()
+
+
+def spoil_selection(checkpoint):
+    path = checkpoint / "selected.weights.h5"
+    path.unlink()
+    path.write_bytes(b"nothing")
+
+
+@pytest.mark.parametrize("damage", [damage_variables, truncate, lose, spoil_selection])
+def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch, damage):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    before, newest = names(run)
+    damage(run / "checkpoints" / newest)
+    with pytest.warns(UserWarning, match=f"{newest} is damaged"):
+        go_on(tiny, run)
+    assert before < newest
+    assert likeness.differences(run, undisturbed) == []
+
+
+def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, tmp_path, monkeypatch):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    (run / "metrics.jsonl").write_text("")  # The checkpoints speak of lines that are gone.
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl has 0 bytes"):
+        go_on(tiny, run)
+    assert likeness.differences(run, undisturbed) == []
+
+
+def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeypatch):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    shutil.rmtree(run / "tensorboard")
+    with pytest.warns(UserWarning, match="Curves before this point are missing"):
+        assert go_on(tiny, run)["status"] == "finished"
+
+
+def test_leftovers_of_a_write_are_removed(tiny, tmp_path, monkeypatch):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
+    go_on(tiny, run)
+    assert not list((run / "checkpoints").glob("unfinished*"))
+
+
+def test_another_configuration_is_refused_with_the_differences(tiny, tmp_path, monkeypatch):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    before = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="another configuration") as caught:
+        go_on(tiny, run, learning_rate=0.2, epochs=3, steps=None)
+    for line in (
+        "experiment.run.learning_rate: 0.1 in the folder, 0.2 now",
+        "experiment.run.epochs: None in the folder, 3 now",
+        "experiment.run.steps: 10 in the folder, None now",
+    ):
+        assert line in str(caught.value)
+    assert "seed" not in str(caught.value)
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_version_is_refused(tiny, tmp_path, monkeypatch):
+    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    about = json.loads((run / "checkpoints" / "run.json").read_text())
+    (run / "checkpoints" / "run.json").write_text(json.dumps({**about, "mtk": "9.9"}))
+    with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 1\)"):
+        go_on(tiny, run)
+
+
+def test_records_are_neither_doubled_nor_lost(tiny, undisturbed):
+    lines = read_metrics(undisturbed)
+    keys = [(x["step"], x["split"], x["task"], x["name"]) for x in lines]
+    assert len(keys) == len(set(keys))

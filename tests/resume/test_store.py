@@ -1,0 +1,167 @@
+import errno
+import json
+import os
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+from mtk import checkpoints
+from mtk.checkpoints import BackgroundWriter, DamagedError, GrowingFiles, Snapshot, Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    growing = GrowingFiles(tmp_path, tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+    return Store(tmp_path / "checkpoints", growing, keep=2)
+
+
+def snapshot(step, **others):
+    return Snapshot(step, {"0000 a/b": np.full((2, 3), step, np.float32)}, {"at": step}, **others)
+
+
+def all_names(store):
+    return sorted(path.name for path in store.folder.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint32", "uint8", "bool"])
+def test_snapshot_round_trip(tmp_path, dtype):
+    draw = np.random.default_rng(0)
+    arrays = {f"{i:04} v": draw.integers(0, 200, (i, 3)).astype(dtype) for i in range(3)}
+    state = {"inf": float("inf"), "third": 1 / 3, "none": None, "names": ["ä", ""]}
+    Snapshot(7, arrays, state, {"metrics.jsonl": 5}).save(tmp_path)
+    found = Snapshot.load(tmp_path)
+    assert (found.step, found.state, found.lengths) == (7, state, {"metrics.jsonl": 5})
+    assert list(found.variables) == list(arrays)
+    for name, array in arrays.items():
+        assert found.variables[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.variables[name], array)
+
+
+def test_variables_round_trip_in_every_type(tmp_path):
+    def model():
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((3,))
+        hidden = keras.layers.Dense(2, dtype="bfloat16", name=None)(inputs)
+        made = keras.Model(inputs, keras.layers.Dropout(0.5)(hidden))
+        made.compile(keras.optimizers.Adam(), "mse", metrics=["mae"])
+        made.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+        return made
+
+    one, other = model(), model()
+    one.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    values = checkpoints.values(one)
+    assert any(array.dtype == ml_dtypes.bfloat16 for array in values.values())
+    Snapshot(1, values, {}).save(tmp_path)
+    # The names of the other's layers have other numbers.
+    checkpoints.assign(other, Snapshot.load(tmp_path).variables)
+    for (name, value), found in zip(
+        values.items(), checkpoints.values(other).values(), strict=True
+    ):
+        np.testing.assert_array_equal(value, found, err_msg=name)
+
+
+def test_variables_of_another_model_are_refused_whole():
+    def model(units):
+        made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name="d")])
+        made.compile("sgd", "mse")
+        return made
+
+    one = model(2)
+    before = checkpoints.values(one)
+    with pytest.raises(ValueError, match=r"Only the model has: .*d/kernel \(3, 2\)"):
+        checkpoints.assign(one, checkpoints.values(model(4)))
+    for name, value in checkpoints.values(one).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_the_last_ones_are_kept(store):
+    for step in range(5):
+        store.write(snapshot(step))
+    assert all_names(store) == ["000004-step-3", "000005-step-4"]
+    assert store.newest().step == 4
+
+
+def test_numbers_go_on_beyond_their_digits(store):
+    (store.folder / "999999-step-1").mkdir()
+    store.write(snapshot(2))
+    assert all_names(store) == ["1000000-step-2", "999999-step-1"]
+    assert store.newest().step == 2
+
+
+def test_linked_file_is_that_of_its_time(store, tmp_path):
+    weights = tmp_path / "weights"
+    for step, text in enumerate(["one", "two"]):
+        aside = tmp_path / "aside"
+        aside.write_text(text)
+        aside.replace(weights)
+        store.write(snapshot(step, files={"weights": weights}))
+    texts = [p.read_text() for p in sorted(store.folder.glob("*/weights"))]
+    assert texts == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["variables.npz", "state.json", "SHA256SUMS"])
+def test_every_byte_counts(tmp_path, name):
+    snapshot(3).save(tmp_path)
+    path = tmp_path / name
+    content = path.read_bytes()
+    for place in range(0, len(content), max(1, len(content) // 40)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(DamagedError):
+            Snapshot.load(tmp_path)
+    path.write_bytes(content)
+    assert Snapshot.load(tmp_path).step == 3
+
+
+def test_failed_write_leaves_what_was_there(store, monkeypatch):
+    store.write(snapshot(1))
+
+    def full(*arguments, **others):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write(snapshot(2))
+    assert all_names(store) == ["000001-step-1"]
+    assert store.newest().step == 1
+
+
+def test_background_writer_tells_of_a_failure_once(store, monkeypatch):
+    writer = BackgroundWriter(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", lambda snapshot: (_ for _ in ()).throw(OSError("full")))
+        writer.submit(snapshot(1))
+        with pytest.raises(OSError, match="full"):
+            writer.wait()
+    writer.wait()
+    writer.submit(snapshot(2))
+    writer.close()
+    assert store.newest().step == 2
+
+
+def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
+    record, curves = tmp_path / "metrics.jsonl", tmp_path / "tensorboard" / "train"
+    curves.mkdir(parents=True)
+    record.write_text("one\n")
+    (curves / "events.1").write_text("12")
+    lengths = json.loads(json.dumps(store.growing.lengths()))
+    record.write_text("one\ntwo\nthr")
+    (curves / "events.1").write_text("1234")
+    (curves / "events.2").write_text("5")
+    store.growing.check(lengths)
+    store.growing.cut(lengths)
+    assert record.read_text() == "one\n"
+    assert {p.name: p.read_text() for p in curves.iterdir()} == {"events.1": "12"}
+    record.write_text("one")
+    with pytest.raises(DamagedError, match="3 bytes and had 4"):
+        store.growing.check(lengths)
+    store.growing.cut({})
+    assert not record.exists()
+
+
+def test_keep_is_checked(tmp_path):
+    with pytest.raises(ValueError, match="keep_checkpoints"):
+        Store(tmp_path, GrowingFiles(tmp_path, tmp_path / "a", tmp_path / "b"), keep=0)
