@@ -125,7 +125,7 @@ class TaskBoard(StepCallback):
         seconds = time.monotonic() - self._clock
         speed = (self.step - self._clock_step) / max(seconds, 1e-9)
         self._clock, self._clock_step = time.monotonic(), self.step
-        points = {
+        points: dict[str, float | np.ndarray] = {
             "learning_rate": _number(self.model.optimizer.learning_rate),
             "steps_per_second": speed,
         }
@@ -144,9 +144,7 @@ class TaskBoard(StepCallback):
         if self._pictured:
             picture, legend = drawing.heat_map(cosines)[None], drawing.legend(names)
             draw = tf.summary.image
-            self.curves.put(
-                "train", measured, lambda: draw("cosines", picture, description=legend)
-            )
+            self.curves.put("train", measured, lambda: draw("cosines", picture, description=legend))
         else:
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
                 points[f"cosine/{names[i]}~{names[j]}"] = cosines[i, j]
