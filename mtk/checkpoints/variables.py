@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 # Keras counts the objects of one kind in a process: "dense_7" here may be "dense" in another.
-_COUNTER = re.compile(r"_\d+(?=/|$)")
+_COUNTER = re.compile(r"_\d+(?=_|/|$)")
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
