@@ -6,11 +6,14 @@ import tensorflow as tf
 def tpu(name: str = "local") -> tf.distribute.Strategy:
     """Returns a strategy that splits each batch over the cores of a TPU.
 
-    Written to TensorFlow's documented rules and not run: no TPU was at hand. `--dry_run` on a
-    machine with one is the first check. What these rules ask for holds as follows: batches to
-    train on have one static shape, since data sets of this package drop no and pad no batch;
-    nothing inside a step runs on the host; steps are compiled by XLA, hence a combiner's solver
-    is a bounded loop, in float32.
+    Written to TensorFlow's documented rules and never run: no TPU was at hand. On a machine with
+    one, `--dry_run` is the first check. How the rules are kept:
+
+    * Batches to train on have one static shape, each replica's part too. Only the last batch of an
+      evaluation is smaller; `TPUStrategy` pads such a batch by itself.
+    * A step is compiled by XLA as a whole, and nothing in it runs on the host. Batches are made,
+      and metrics read, outside of it.
+    * Solvers are bounded loops, and compute in float32 where TensorFlow sees a TPU.
 
     Args:
         name: Name, zone-local or full, or address of the TPU; "local" for the one of a TPU VM.

@@ -4,13 +4,13 @@ import contextlib
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mtk.distribution import Workers
 from mtk.experiment import identity
 from mtk.experiment.run_folder import RunFolder
+from mtk.experiment.scratch import temporary_folder
 
 
 @contextlib.contextmanager
@@ -20,8 +20,9 @@ def claimed(
     """Claims the run folder for the chief, and gives every other worker a copy.
 
     A copy holds what a run is taken up from, sent by the chief: no file system need be shared. All
-    workers do the same from there on, so none has to be told what another one read. Copies are
-    removed at the end; a worker that is killed leaves its own among the temporary files.
+    workers do the same from there on, so none has to be told what another one read. Copies lie
+    among the temporary files. They are removed at the end; that of a killed worker, at the next
+    start.
 
     Args:
         path: The chief's folder.
@@ -41,11 +42,9 @@ def claimed(
                 raise
             workers.from_chief(_packed(folder) if workers.number > 1 else b"")
         else:
-            # Where the file system is slow to forget a file, that must not look like a failure.
-            copy = tempfile.TemporaryDirectory(prefix="mtk-worker-", ignore_cleanup_errors=True)
-            own = Path(stack.enter_context(copy))
-            _unpack(workers.from_chief(b""), own)
-            folder = stack.enter_context(RunFolder.claim(own, settings))
+            copy = stack.enter_context(temporary_folder("mtk-worker-")) / "run"
+            _unpack(workers.from_chief(b""), copy)
+            folder = stack.enter_context(RunFolder.claim(copy, settings))
         yield folder
 
 
@@ -75,5 +74,6 @@ def _packed(folder: RunFolder) -> bytes:
 def _unpack(content: bytes, folder: Path) -> None:
     if not content:
         raise ValueError("Worker 0 cannot use its run folder; its own output says why.")
+    folder.mkdir()
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(folder, filter="data")

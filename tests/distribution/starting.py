@@ -34,17 +34,22 @@ def free_addresses(number: int) -> tuple[str, ...]:
         return tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in listening)
 
 
-def train(*flags: str, worker: int | None = None, addresses: tuple[str, ...] = ()):
-    """Starts one process; as the worker of that number among those at `addresses`, if given."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    strategy = []
+def environment(worker: int | None, addresses: tuple[str, ...]) -> dict[str, str]:
+    """Returns the environment of a process; with TF_CONFIG, if it is a worker."""
+    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if worker is not None:
         task = {"type": "worker", "index": worker}
-        text = json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
-        environment["TF_CONFIG"], strategy = text, SEVERAL
+        cluster = {"worker": list(addresses)}
+        variables["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    return variables
+
+
+def train(*flags: str, worker: int | None = None, addresses: tuple[str, ...] = ()):
+    """Starts one process; as the worker of that number among those at `addresses`, if given."""
+    strategy = [] if worker is None else SEVERAL
     return subprocess.Popen(
         [sys.executable, "-m", "mtk.train", *SMALL, *strategy, *flags],
-        env=environment,
+        env=environment(worker, addresses),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.distribution.starting import end_of, free_addresses, train, train_two
+from mtk import distribution
+from tests.distribution.starting import end_of, environment, free_addresses, train, train_two
 
 
 def started(folder, *flags):
@@ -69,7 +72,6 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
     folder, before = tmp_path / "run", copies()
     chief, other = processes = started(folder)
     wait_for("checkpoints/0*-step-5", folder, processes)
-    killed_copies = copies() - before
     other.kill()
     status, _, errors = end_of(chief)
     assert status == 4, errors
@@ -86,14 +88,9 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
     assert status == 0, errors
     assert out == "Worker 1: finished. Worker 0 tells the rest.\n"
     assert "step" not in errors
-    assert copies() - before == killed_copies
+    assert copies() <= before
     assert_equal_runs(alone, folder)
     assert (folder / "saved_model" / "saved_model.pb").exists()
-
-    # A finished run is shown again, to every worker.
-    for status, out, _ in map(end_of, started(folder)):
-        assert status == 0
-        assert out
 
 
 @pytest.mark.slow
@@ -112,6 +109,11 @@ def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, n
     for status, _, errors in map(end_of, started(folder)):
         assert status == 0, errors
     assert_equal_runs(alone, folder)
+    # A finished run is shown again.
+    (status, out, _), (other_status, other_out, _) = map(end_of, started(folder))
+    assert (status, other_status) == (0, 0)
+    assert "Test at step" in out
+    assert other_out == "Worker 1: finished. Worker 0 tells the rest.\n"
 
 
 @pytest.mark.slow
@@ -162,3 +164,39 @@ def test_peers_that_never_come_are_named(tmp_path):
     assert status == 2
     assert f"no answer from worker 1 ({addresses[1]})" in errors
     assert not (tmp_path / "run").exists()
+
+
+JOINT = """
+import sys
+from mtk import distribution
+
+strategy = distribution.multi_worker(600.0)
+workers = distribution.Workers(strategy)
+own = workers.index == 1
+assert workers.number == 2 and workers.is_chief == (workers.index == 0)
+assert workers.any(False, own, True) == (False, True, True)
+for size in (0, 1, 3, 4, 5, 100_003):
+    sent = bytes(i % 251 for i in range(size))
+    assert workers.from_chief(sent if workers.is_chief else b"not read") == sent
+workers.wait()
+"""
+
+
+@pytest.mark.slow
+def test_joint_operations():
+    addresses = free_addresses(2)
+    commands = [sys.executable, "-c", JOINT]
+    processes = [
+        subprocess.Popen(commands, env=environment(worker, addresses), stderr=subprocess.PIPE)
+        for worker in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-2000:]
+
+
+def test_one_worker_decides_alone():
+    workers = distribution.Workers(distribution.single())
+    assert (workers.number, workers.index, workers.is_chief) == (1, 0, True)
+    assert workers.any(True, False) == (True, False)
+    assert workers.from_chief(b"data") == b"data"

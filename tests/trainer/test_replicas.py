@@ -5,26 +5,23 @@ The long form:
     python -m pytest -m slow tests/trainer/test_replicas.py
 """
 
-import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.distribution.starting import free_addresses
+from tests.distribution.starting import environment, free_addresses
 from tests.trainer.replicated import COMBINERS, FORMS
 
 NAMES = [*COMBINERS, *FORMS]
 
 
-def start(path, replicas, steps, tf_config=None):
+def start(path, replicas, steps, worker=None, addresses=()):
     flags = [f"--replicas={replicas}", f"--steps={steps}", str(path)]
-    environment = {**os.environ, **({"TF_CONFIG": json.dumps(tf_config)} if tf_config else {})}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.trainer.replicated", *flags],
-        env=environment,
+        env=environment(worker, addresses),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -37,11 +34,9 @@ def run_all(folder, steps, workers):
         path = folder / f"{replicas}.npz"
         started[path] = start(path, replicas, steps)
     addresses = free_addresses(workers)
-    for index in range(workers):
-        path = folder / f"worker {index}.npz"
-        task = {"type": "worker", "index": index}
-        cluster = {"cluster": {"worker": list(addresses)}, "task": task}
-        started[path] = start(path, workers, steps, cluster)
+    for worker in range(workers):
+        path = folder / f"worker {worker}.npz"
+        started[path] = start(path, workers, steps, worker, addresses)
     for process in started.values():
         _, errors = process.communicate()
         assert process.returncode == 0, errors[-3000:]
