@@ -1,6 +1,7 @@
 """Writes study folders of made-up runs: no training, plainly synthetic numbers."""
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def metrics(run, values):
 
 def write_run(folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6):
     folder.mkdir(parents=True)
-    generator = np.random.default_rng([abs(hash_of(run.name)), run.seed])
+    generator = np.random.default_rng(zlib.crc32(run.name.encode()))
     own = f"combiners.{run.combiner}.weights = {{'left': {run.weight}, 'right': {1 - run.weight}}}"
     if run.combiner != "StaticWeights":
         own = f"combiners.{run.combiner}.name = None"
@@ -115,10 +116,6 @@ def drifting(run, number):
     first = 0.5 + (run.weight - 0.5) * (1 - np.exp(-number / 2))
     others = len(run.tasks) - 1
     return [first] + [(1 - first) / max(others, 1)] * others
-
-
-def hash_of(text):
-    return int.from_bytes(text.encode()[-8:], "big")
 
 
 def write_study(folder: Path, runs: list[Run], noise: float = 0.01, name: str = "synthetic"):

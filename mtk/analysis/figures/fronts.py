@@ -92,14 +92,15 @@ def _panel(
         axis.plot(x[rest], y[rest], ".", color=style["color"], ms=3, alpha=0.5)
         if not len(chosen):
             continue
-        near.append(np.stack([x[chosen], y[chosen]], 1))
+        place = np.stack([x[chosen], y[chosen]], axis=1)
         error = _spread(view, own.iloc[chosen], pair, split)
         axis.errorbar(
-            x[chosen], y[chosen], xerr=error[0], yerr=error[1], label=method, ls="none",
+            x[chosen], y[chosen], xerr=error[:, 0], yerr=error[:, 1], label=method, ls="none",
             ms=6 if method == STATIC else 8, mec="white", mew=0.6, elinewidth=0.9, **style
         )  # fmt: skip
         if method == STATIC and len(view.spaces[space]) == 2:
-            _staircase(axis, near[-1], pair)
+            _staircase(axis, place, pair)
+        near += [place - np.nan_to_num(error), place + np.nan_to_num(error)]
     axis.set_xlabel(f"{pair[0].task}: {pair[0].metric} ({pair[0].direction})")
     axis.set_ylabel(f"{pair[1].task}: {pair[1].metric} ({pair[1].direction})")
     axis.set_title(_SAYS[split])
@@ -119,15 +120,13 @@ def _chosen(own: pd.DataFrame, chosen: list[Objective], split: str) -> np.ndarra
 
 def _spread(
     view: View, own: pd.DataFrame, pair: tuple[Objective, Objective], split: str
-) -> list[np.ndarray | None]:
-    """Returns one standard deviation over seeds in both directions, None without repeats."""
-    if (own["seeds"] < 2).all():
-        return [None, None]
+) -> np.ndarray:
+    """Returns one standard deviation over seeds `(N, 2)`, NaN without repeats."""
     columns = [objective.column(split) for objective in pair]
     runs = repeats.with_setting(view.table)[lambda t: t["status"] == "finished"]
     keys = ["method", "configuration"]
     deviations = runs.groupby(keys)[columns].std()
-    return list(deviations.reindex(pd.MultiIndex.from_frame(own[keys])).fillna(0).to_numpy().T)
+    return deviations.reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy(float)
 
 
 def _staircase(axis: Axes, points: np.ndarray, pair: tuple[Objective, Objective]) -> None:

@@ -24,7 +24,9 @@ def draw(view: View, space: str = "loss") -> Figure:
             continue
         curve = search_curve(models.average(scale), cost / unit)
         style = look(name, view.methods)
-        axis.plot(curve.cost, curve.mean, label=name, ms=5, markevery=0.15, **style)
+        axis.plot(
+            curve.cost, curve.mean, label=name, ms=5, markevery=max(1, len(models) // 8), **style
+        )
         axis.fill_between(curve.cost, curve.low, curve.high, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
     axis.set_xlabel("compute spent, in runs of static weights")

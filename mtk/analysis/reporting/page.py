@@ -170,7 +170,9 @@ def _column(value: object) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, (float, np.floating)):
-        return "" if np.isnan(value) else f"{value:.4g}"
+        if np.isnan(value):
+            return ""
+        return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
     return str(value)
 
 
