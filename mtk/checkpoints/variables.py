@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # Keras counts the objects of one kind in a process: "dense_7" here may be "dense" in another.
 _COUNTER = re.compile(r"_\d+(?=_|/|$)")
@@ -21,7 +22,7 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
         The values by number and path, such as "0004 conv/kernel"; in the order of the model.
     """
     return {
-        f"{number:04} {variable.path}": np.array(keras.ops.convert_to_numpy(variable))
+        f"{number:04} {variable.path}": np.array(tf.convert_to_tensor(variable.value).numpy())
         for number, variable in enumerate(_variables(model))
     }
 
@@ -47,17 +48,13 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray]) -> None:
     for variable, array in zip(own, arrays, strict=True):
         # NumPy's files know no bfloat16: it comes back as two bytes without a meaning.
         known = array.dtype.kind != "V"
-        variable.assign(array if known else array.view(_numpy_type(variable.dtype)))
+        variable.assign(array if known else array.view(tf.as_dtype(variable.dtype).as_numpy_dtype))
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     each = [*model.variables, *model.optimizer.variables, *metrics]
     return list({id(variable): variable for variable in each}.values())
-
-
-def _numpy_type(dtype: str) -> np.dtype:
-    return keras.ops.convert_to_numpy(keras.ops.zeros((), dtype)).dtype
 
 
 def _difference(expected: list, found: list) -> str:
