@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,22 @@ def start_tensorflow() -> None:
     # What is logged while the libraries load knows no level, hence the detour of the whole stream.
     with _no_error_stream():
         importlib.import_module("tensorflow")
+
+
+def shorten_warnings() -> None:
+    """Shows a warning as its text, without the place in the code that gives it."""
+
+    def shown(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        del category, filename, lineno, line
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = shown
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     window = "record these steps for TensorBoard's profiler, such as 10:20"
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
+    quiet.shorten_warnings()
     quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
     from mtk import config, distribution, experiment
 

@@ -1,13 +1,17 @@
 """Run folders that cannot be written, for a time or at all."""
 
 import contextlib
+import json
 import os
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import likeness
 import pytest
 from application_runs import start
 
+from mtk import callbacks
 from mtk.experiment.checkpointing import Checkpointing
 
 
@@ -52,7 +56,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     with pytest.warns(UserWarning, match=r"No space left.*0\.0 MB are free.*goes on") as found:
         start(tiny, place / "run", steps=18, checkpoint_every=0.0)
     texts = " ".join(str(warning.message) for warning in found)
-    for part in ("metrics.jsonl waits", "selected.weights.h5 waits", "Curves lose points"):
+    for part in ("selected.weights.h5 waits", "Curves lose points"):
         assert part in texts
     differences = likeness.differences(place / "run", tmp_path / "undisturbed")
     # The curves have a gap. Nothing else is missing.
@@ -70,6 +74,44 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     start(tiny, place / "again", steps=18, checkpoint_every=0.0)
     differences = likeness.differences(place / "again", tmp_path / "undisturbed")
     assert [text for text in differences if not text.startswith("curve")] == []
+
+
+def test_lines_wait_for_room_and_are_written_in_order(tmp_path):
+    log = callbacks.MetricsLog(tmp_path / "missing" / "metrics.jsonl")
+    log.set_model(SimpleNamespace(task_names=[]))
+    for step in (1, 2):
+        with pytest.warns(UserWarning, match="waits for room"):
+            log.write("train", {"loss": 0.5}, step)
+    with pytest.raises(OSError, match="missing"):
+        log.flush()
+    # The state of a checkpoint has them too.
+    other = callbacks.MetricsLog(log.path)
+    other.set_state(log.get_state())
+    log.path.parent.mkdir()
+    other.flush()
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert other.unwritten == ""
+
+
+def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
+    log = callbacks.MetricsLog(tmp_path / "metrics.jsonl")
+    log.path.write_text("before\n")
+    log.unwritten = "a new line\n"
+    original = Path.open
+
+    def half(self, *arguments, **others):
+        with original(self, *arguments, **others) as file:
+            file.write("a n")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", half)
+        with pytest.raises(OSError, match="No space left"):
+            log.flush()
+    assert log.path.read_text() == "before\n"
+    log.flush()
+    assert log.path.read_text() == "before\na new line\n"
 
 
 def test_full_disk_before_the_first_checkpoint_ends_the_run(tiny, monkeypatch, mounted):
