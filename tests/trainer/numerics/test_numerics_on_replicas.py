@@ -1,0 +1,50 @@
+"""Micro-batches, skipped steps and loss scaling on two replicas give what one device gives."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.trainer.numerics.numerics_on_replicas import OPTIONS
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("numerics") / "out.npz"
+    command = [sys.executable, "-m", "tests.trainer.numerics.numerics_on_replicas", str(path)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return np.load(path)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_two_replicas_are_one(results, name):
+    tolerance = 2e-3 if "float16" in name else 1e-5
+    assert np.isfinite(results[f"1 {name} values"]).all()
+    for part in ("values", "logs"):
+        one, two = results[f"1 {name} {part}"], results[f"2 {name} {part}"]
+        np.testing.assert_allclose(two, one, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(results[f"1 {name} counts"], results[f"2 {name} counts"])
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if "skipping" in name])
+def test_the_bad_step_was_skipped(results, name):
+    np.testing.assert_array_equal(results[f"2 {name} counts"], [1, 5, -1])
+
+
+def test_float16_skipped_steps_until_the_scale_had_come_down(results):
+    skipped, iterations, nonfinite, scale = results["2 mgda float16 counts"]
+    assert 1 <= skipped < 6
+    assert (skipped + iterations, nonfinite, scale) == (6, -1, 2.0 ** (24 - skipped))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("jit_compile", "XLA cannot compile a step for several logical CPUs"),
+        ("micro_batches", "['norm'] normalize over all replicas"),
+    ],
+)
+def test_what_replicas_cannot_do_is_refused(results, option, message):
+    assert message in str(results[option])

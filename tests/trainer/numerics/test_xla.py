@@ -1,0 +1,34 @@
+"""A step compiled by XLA is the step, for every combiner."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from tests import networks
+from tests.combiners.cases import BY_NAME, CASES
+
+# One of each way through a step runs always; test_step.py compiles three more.
+QUICK = {"famo", "gradvac", "graddrop features"}
+
+
+def parameters():
+    for case in CASES:
+        marks = () if case.name in QUICK else (pytest.mark.slow,)
+        yield pytest.param(case.name, marks=marks, id=case.name)
+
+
+@pytest.mark.parametrize("name", parameters())
+def test_every_combiner_compiles_to_the_same_steps(name):
+    found = []
+    for compiled in (False, True):
+        keras.utils.set_random_seed(5)
+        network = networks.dense()
+        model = mtk.MultiTaskModel(network, networks.tasks(), BY_NAME[name].make())
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=compiled, on_nonfinite="skip")
+        data = tf.data.Dataset.from_tensors(networks.batch("dense")).repeat(3)
+        model.fit(data, verbose=0, shuffle=False)
+        found.append([v.numpy() for v in (*network.variables, *model.combiner.variables)])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
