@@ -84,6 +84,7 @@ def peak_memory(args: argparse.Namespace, method: str, way: str) -> float:
     command = [sys.executable, __file__, "growth", f"--model={args.model}"]
     command += [f"--tasks={args.tasks}", f"--batch={args.batch}", f"--methods={method}"]
     command += [f"--way={way}", "--widths", *map(str, args.widths)]
+    command += [f"--micro_batches={args.micro_batches}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.splitlines()[-1])
 
@@ -220,6 +221,7 @@ def main() -> None:
     )
     parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
     parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
+    parser.add_argument("--micro_batches", type=int, default=1, help="parts of each batch")
     parser.add_argument("--widths", type=int, nargs=4, default=[64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="steps a round and method")

@@ -59,7 +59,7 @@ def make(args: argparse.Namespace, method: str, way: str = "auto") -> tuple[Any,
         method = "ProportionalSampling()"
     combiner = eval(method, vars(mtk.combiners))
     model = mtk.MultiTaskModel(network, tasks, combiner, gradients=way)
-    model.compile(optimizer)
+    model.compile(optimizer, micro_batches=args.micro_batches)
     return model, batch
 
 

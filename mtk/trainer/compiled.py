@@ -44,7 +44,8 @@ class CompiledModel(keras.Model):
             clip_norm: Largest global norm of the combined gradient, or None.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
-            jit_compile: Whether to compile with XLA. Works on one device.
+            jit_compile: Whether to compile with XLA. Works on one device; dropout draws other masks
+                than without.
             auto_scale_loss: Whether a network that computes in float16 gets a
                 `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN and
                 lowers the scale.

@@ -239,8 +239,7 @@ class MultiTaskModel(CompiledModel):
         if self._structure is not None and not self._structure.covers(self.network):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
-        for variable, value in ((self.nonfinite_step, -1), (self.skipped_in_a_row, 0)):
-            variable.assign(value)
+        self.nonfinite_step.assign(-1)
         loop = self._train_loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:

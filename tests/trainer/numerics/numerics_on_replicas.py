@@ -48,7 +48,7 @@ def train(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarray]:
         model = mtk.MultiTaskModel(networks.convolutional(), networks.tasks(), make())
         optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
         if half:
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**24)
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**18)
         model.compile(optimizer, clip_norm=2.0, **options)
     keras.config.set_dtype_policy("float32")
     logs = model.fit(data("skipping" in name), verbose=0, shuffle=False).history
