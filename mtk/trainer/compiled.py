@@ -60,7 +60,7 @@ class CompiledModel(keras.Model):
         Raises:
             ValueError: If a number is out of range; if there are several replicas and the
                 optimizer clips by itself (it would clip each replica's part), XLA is to compile
-                for logical CPUs, or synchronized batch norm is to work on micro-batches.
+                for CPU devices, or synchronized batch norm is to work on micro-batches.
         """
         if not weight_decay >= 0 or (clip_norm is not None and not clip_norm > 0):
             raise ValueError(
@@ -113,8 +113,8 @@ class CompiledModel(keras.Model):
         devices = self.distribute_strategy.extended.worker_devices
         if self.jit_compile and any("CPU" in device.upper() for device in devices):
             raise ValueError(
-                "XLA cannot compile a step for several logical CPUs: its sums over replicas have "
-                "no kernel there. Use `jit_compile=False`, or one device."
+                "XLA cannot compile a step for several CPU devices: its sums over replicas have no "
+                "kernel there. Use `jit_compile=False`, or one device."
             )
         synchronized = [
             layer.name

@@ -17,8 +17,6 @@ from mtk import combiners
 from tests import networks
 
 OPTIONS = {
-    "static": (combiners.StaticWeights, {"micro_batches": 2}),
-    "famo": (combiners.FAMO, {"micro_batches": 2}),
     "mgda": (combiners.MGDA, {"micro_batches": 2}),
     "mgda-ub": (lambda: combiners.MGDA(at="representation"), {"micro_batches": 2}),
     "graddrop features": (

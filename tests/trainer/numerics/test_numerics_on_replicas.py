@@ -42,7 +42,7 @@ def test_float16_skipped_steps_until_the_scale_had_come_down(results):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("jit_compile", "XLA cannot compile a step for several logical CPUs"),
+        ("jit_compile", "XLA cannot compile a step for several CPU devices"),
         ("micro_batches", "['norm'] normalize over all replicas"),
     ],
 )

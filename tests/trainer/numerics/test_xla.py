@@ -10,7 +10,7 @@ from tests import networks
 from tests.combiners.cases import BY_NAME, CASES
 
 # One of each way through a step runs always; test_step.py compiles three more.
-QUICK = {"famo", "gradvac", "graddrop features"}
+QUICK = {"famo", "graddrop features"}
 
 
 def parameters():
