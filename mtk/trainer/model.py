@@ -4,22 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from mtk.combiners import Combiner, StaticWeights
 from mtk.gradients import Way, choose
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batches, discovery, forward, splitting
+from mtk.trainer import batches, forward
 from mtk.trainer import step as steps
 from mtk.trainer import structure as structures
-from mtk.trainer.compiled import CompiledModel
+from mtk.trainer.inspected import InspectedModel
 from mtk.trainer.loop import Logs, Loop
-from mtk.trainer.micro_batches import check_divisible
 from mtk.trainer.task_metrics import TaskMetrics
 
 
 @keras.saving.register_keras_serializable("mtk")
-class MultiTaskModel(CompiledModel):
+class MultiTaskModel(InspectedModel):
     """Trains one network on several tasks, with a combiner that merges their gradients.
 
     Compile, fit, evaluate, predict, save and load it as any Keras model. Batches come in one of
@@ -96,8 +94,6 @@ class MultiTaskModel(CompiledModel):
         self.nonfinite_tasks = self._state("nonfinite_tasks", (number,))
         self.skipped_steps = self._state("skipped_steps", (), dtype="int64")
         self.skipped_in_a_row = self._state("skipped_in_a_row", (), dtype="int64")
-        self._structure: structures.Structure | None = None
-        self._spec: Any = None
         if network.built:
             self._build_combiner()
 
@@ -114,14 +110,6 @@ class MultiTaskModel(CompiledModel):
             aggregation="only_first_replica",
         )
 
-    def _build_combiner(self) -> None:
-        """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
-        # State that goes by layers is sized by all of them, whatever is trained later.
-        self.combiner.bind(self.task_names, [v.path for v in self.network.variables])
-        if not self.combiner.built:
-            self.combiner.build(len(self.tasks))
-        self.built = True
-
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.task_metrics.of_training()
@@ -131,73 +119,6 @@ class MultiTaskModel(CompiledModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.network(inputs, training=training)
-
-    @property
-    def structure(self) -> structures.Structure:
-        """Which variables are shared, and which belong to heads.
-
-        Raises:
-            ValueError: If the model has not seen a batch yet.
-        """
-        if self._structure is None:
-            if self._spec is None:
-                raise ValueError(
-                    "Which variables are shared is read off a forward pass, and the model has not "
-                    "seen a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
-                )
-            self._structure = self._find_structure()
-        return self._structure
-
-    def inspect(self, data: Any) -> structures.Structure:
-        """Reads the network's structure off a batch, or off the batches of a dataset.
-
-        `fit` does so by itself; call it before a training loop of your own.
-        """
-        self._maybe_symbolic_build(data_batch=data)
-        return self.structure
-
-    def _find_structure(self) -> structures.Structure:
-        found = discovery.trace(self.network, self.tasks, self._spec, self.representation)
-        found = structures.override(found, self.network, self.shared_by_user, self.heads_by_user)
-        self.combiner.bind(self.task_names, [v.path for v in found.shared])
-        return found
-
-    def check(self, data: Any) -> None:
-        """Raises what the first step on such batches would raise, before anything is trained.
-
-        Args:
-            data: A batch, or a dataset of batches.
-
-        Raises:
-            ValueError: If batches, outputs, the number of replicas, or the place or way of
-                gradients do not fit.
-        """
-        found = self.inspect(data)
-        splitting.check_even(self._spec, self.distribute_strategy.num_replicas_in_sync)
-        parts = self.micro_batches * self.distribute_strategy.num_replicas_in_sync
-        for spec in tf.nest.flatten(self._spec) if self.micro_batches > 1 else ():
-            check_divisible(spec.shape[0], parts)
-        choose(self.gradients, len(self.tasks), found.shared_input)
-        steps.watched(self, found.shared_input)
-        if self.combiner.at not in ("parameters", "representation") and len(self.tasks) > 1:
-            found.layer_variables(self.combiner.at)
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Learns the form of the batches and builds what is not built; Keras calls it."""
-        if iterator is not None:
-            splitting.split_iterator(iterator, self.distribute_strategy)
-        data = data_batch if iterator is None else iterator._distributed_dataset
-        spec = getattr(data, "element_spec", None)
-        if spec is None:
-            spec = tf.nest.map_structure(tf.type_spec_from_value, batches.without_nones(data))
-        self._spec = tf.nest.map_structure(batches.of_one_replica, spec)
-        if not self.network.built:
-            inputs = tf.nest.map_structure(
-                lambda s: keras.KerasTensor(s.shape, s.dtype.name), batches.inputs_of(self._spec)
-            )
-            with self.distribute_strategy.scope():
-                self.network(inputs)
-                self._build_combiner()
 
     def train_step(self, data: Any) -> Logs:
         """Takes one step on a batch; in a replica, on its part of the global batch."""
