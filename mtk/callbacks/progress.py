@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from mtk import duration
 from mtk.callbacks.base import StepCallback, entries
 
 _BAR = 24
@@ -57,7 +58,7 @@ class Progress(StepCallback):
     def _line(self, now: float, logs: Mapping[str, Any]) -> str:
         done = self.step / self.steps
         speed = (self.step - self._first) / max(now - self._started, 1e-9)
-        left = _duration((self.steps - self.step) / speed) if speed else "?"
+        left = duration.in_words((self.steps - self.step) / speed) if speed else "?"
         bar = f"[{'█' * int(done * _BAR):<{_BAR}}] " if self.on_terminal else ""
         losses = self._numbers(logs, names=("loss",))
         return f"{bar}step {self.step}/{self.steps} · {speed:.1f}/s · {left} left · {losses}"
@@ -81,9 +82,3 @@ class Progress(StepCallback):
         start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
         self.stream.write(f"{start}{text}{end}" + "\n" * stays)
         self.stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -6,21 +6,20 @@ no decorators and works without any configuration.
 
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
-import io
 import re
-import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
-from gin import config_parser
 
-from mtk.config import check, relevance, source
+from mtk.config import relevance
+from mtk.config.draft import Draft
 from mtk.config.source import ConfigError
 
 __all__ = [
     "ConfigError",
+    "Draft",
     "asked",
     "bindings",
     "bound",
@@ -30,8 +29,7 @@ __all__ = [
     "values",
 ]
 
-_asked = ""
-_checker = check.Checker()
+_draft = Draft()
 
 
 def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str:
@@ -48,18 +46,14 @@ def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str
     Raises:
         ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
     """
-    global _asked, _checker
-    lines = source.read(files, bindings)
-    checker = check.Checker()
-    for chunk in source.chunks(lines):
-        for statement, line in _statements(chunk):
-            _follow(checker, statement, line)
-    checker.finish()
+    global _draft
+    draft = Draft.read(files).overlaid(bindings)
+    draft.finish()
     gin.clear_config()
-    gin.parse_config("\n".join(line.text for line in lines))
+    gin.parse_config("\n".join(line.text for line in draft.lines))
     gin.finalize()
-    _asked, _checker = source.as_text(lines), checker
-    return _asked
+    _draft = draft
+    return asked()
 
 
 def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[..., Any]:
@@ -72,7 +66,7 @@ def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[.
     Raises:
         ConfigError: If a parameter without a default is neither given nor bound.
     """
-    values = [b for b in _checker.bindings.values() if b.target is function]
+    values = [b for b in _draft.checker.bindings.values() if b.target is function]
     names = {value.parameter for value in values}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and name not in {*names, *given}:
@@ -90,13 +84,13 @@ def values(function: Callable[..., Any]) -> dict[str, Any]:
     Args:
         function: A function or class.
     """
-    names = [key for key, b in _checker.bindings.items() if b.target is function]
+    names = [key for key, b in _draft.checker.bindings.items() if b.target is function]
     return gin.get_bindings(gin.get_configurable(function)) if names else {}
 
 
 def asked() -> str:
     """Returns the text of the configuration in force, empty if there is none."""
-    return _asked
+    return _draft.text if _draft.lines else ""
 
 
 def bindings() -> dict[str, str]:
@@ -104,12 +98,12 @@ def bindings() -> dict[str, str]:
 
     Equal for two configurations that say the same in other words, from other files.
     """
-    return {_checker.name(key): repr(_checker.value(b)) for key, b in _checker.bindings.items()}
+    return _draft.bindings()
 
 
 def operative() -> str:
     """Returns the parameters that were used so far, defaults included, as a gin text."""
-    return gin.operative_config_str() if _asked else ""
+    return gin.operative_config_str() if _draft.lines else ""
 
 
 def explain(error: Exception) -> str:
@@ -123,78 +117,19 @@ def explain(error: Exception) -> str:
     names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
     # The root meets the faults of everything it was given: there only what is surely meant counts.
     innermost, needed = (names[0], 1) if len(names) > 1 else ("", relevance.SURE)
+    checker = _draft.checker
     scores = {
-        key: relevance.score(key[2], _checker.value(binding), message)
-        for key, binding in _checker.bindings.items()
+        key: relevance.score(key[2], checker.value(binding), message)
+        for key, binding in checker.bindings.items()
         if names and (not innermost or key[1].rpartition(".")[2] == innermost)
     }
     most = max([needed, *scores.values()])
     places = [
         line.where
         for key, found in scores.items()
-        for line in _checker.origin(_checker.bindings[key])
+        for line in checker.origin(checker.bindings[key])
         if found == most
     ]
     if innermost and not places:
         places = [f"in {innermost}"]
     return "\n  ".join([message, *places])
-
-
-class _Delegate(config_parser.ParserDelegate):
-    """Keeps references and macros as they are written."""
-
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
-        return check.Unresolved(scoped_configurable_name, evaluate)
-
-    def macro(self, macro_name: str) -> Any:
-        return check.Macro(macro_name)
-
-
-def _statements(chunk: list[source.Line]) -> Iterator[tuple[Any, source.Line]]:
-    """Yields the statements of a part of the text, each with its line."""
-    start = 1
-    try:
-        text = io.StringIO("\n".join(line.text for line in chunk) + "\n")
-        parser = config_parser.ConfigParser(text, _Delegate())
-        while statement := parser.parse_statement():
-            yield statement, chunk[statement.location.line_num - 1]
-            start = parser.current_token.start[0]
-    except (SyntaxError, tokenize.TokenError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        problem, number = _syntax(error, _skip_empty(chunk, start))
-        line = chunk[min(number, len(chunk)) - 1]
-        raise ConfigError(f"{problem}\n  {line.where}") from None
-
-
-def _syntax(error: Exception, start: int) -> tuple[str, int]:
-    """Returns what is wrong, and in which line of the chunk."""
-    location = error.args[1] if len(error.args) > 1 else None
-    if isinstance(location, config_parser.Location):
-        if "parse value" in error.args[0] or "parse token" in error.args[0]:
-            return "The value is not understood. A text needs quotes.", location.line_num
-        return error.args[0], location.line_num
-    if isinstance(error, IndentationError):
-        return "The indentation does not fit the lines above.", error.lineno or start
-    if isinstance(error, ValueError):
-        return str(error), start
-    return "A bracket or a quote that is opened here is never closed.", start
-
-
-def _skip_empty(chunk: list[source.Line], number: int) -> int:
-    while number < len(chunk) and not chunk[number - 1].text.split("#")[0].strip():
-        number += 1
-    return number
-
-
-def _follow(checker: check.Checker, statement: Any, line: source.Line) -> None:
-    if isinstance(statement, config_parser.ImportStatement):
-        if not statement.module.startswith("__gin__"):
-            whole = not statement.is_from and not statement.alias
-            checker.add_import(statement.module, statement.bound_name(), whole, line)
-    elif isinstance(statement, config_parser.BlockDeclaration):
-        checker.add_target(statement.selector, line)
-    else:
-        checker.add_binding(
-            statement.scope, statement.selector, statement.arg_name, statement.value, line
-        )

@@ -56,6 +56,13 @@ class Checker:
         self._symbols: dict[str, Any] = {}
         self._uses: dict[str, Line] = {}
 
+    def copy(self) -> "Checker":
+        """Returns one that can follow other statements from here on."""
+        other = Checker()
+        other.bindings, other.macros = dict(self.bindings), dict(self.macros)
+        other._symbols, other._uses = dict(self._symbols), dict(self._uses)
+        return other
+
     def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
         """Follows `import module` (`whole`) or `from package import module`."""
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 DYNAMIC = "from __gin__ import dynamic_registration"
+COMMAND_LINE = "command line"
 _INCLUDE = re.compile(r"""include\s+(["'])(?P<path>.+)\1\s*(#.*)?$""")
 
 
@@ -19,7 +20,7 @@ class Line(NamedTuple):
 
     Attributes:
         text: The line, without its end.
-        origin: The file, or the words "command line".
+        origin: The file, or in words what else it is.
         number: Number of the line in the file, from 1.
     """
 
@@ -32,8 +33,8 @@ class Line(NamedTuple):
         return f"{self.origin}, line {self.number}: {self.text.strip()}"
 
 
-def read(files: Sequence[str | Path], bindings: Sequence[str]) -> list[Line]:
-    """Reads files and bindings into one text, the later overlaying the earlier.
+def read(files: Sequence[str | Path]) -> list[Line]:
+    """Reads files into one text, the later overlaying the earlier.
 
     Includes are replaced by what they include, so that the text stands alone. Gin wants dynamic
     registration to be enabled once, before every import, hence it becomes the first line.
@@ -41,7 +42,6 @@ def read(files: Sequence[str | Path], bindings: Sequence[str]) -> list[Line]:
     Args:
         files: Paths of gin files; an `include` is relative to the file that has it, or else to the
             working directory.
-        bindings: Statements such as `experiment.run.epochs = 3`.
 
     Returns:
         The lines of the whole text.
@@ -52,12 +52,21 @@ def read(files: Sequence[str | Path], bindings: Sequence[str]) -> list[Line]:
     lines = [Line(DYNAMIC, "(always)", 1)]
     for file in files:
         lines += _read_file(Path(file), asked_by="", parents=())
-    for binding in bindings:
-        lines += [
-            Line(text, "command line", number)
-            for number, text in enumerate(binding.splitlines(), start=1)
-        ]
     return lines
+
+
+def statements(bindings: Sequence[str], origin: str = COMMAND_LINE) -> list[Line]:
+    """Returns the lines of statements that stand in no file.
+
+    Args:
+        bindings: Statements such as `experiment.run.epochs = 3`.
+        origin: Where they come from.
+    """
+    return [
+        Line(text, origin, number)
+        for binding in bindings
+        for number, text in enumerate(binding.splitlines(), start=1)
+    ]
 
 
 def as_text(lines: Iterable[Line]) -> str:

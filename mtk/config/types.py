@@ -43,6 +43,8 @@ def accepts(hint: Any, value: Any) -> bool:
         value: A literal, possibly holding `Reference`s.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
     if origin in (typing.Union, types.UnionType):
         return any(accepts(arg, value) for arg in args)
     if isinstance(value, Reference):

@@ -1,0 +1,142 @@
+"""A configuration that is read and checked, but not in force."""
+
+import io
+import tokenize
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gin import config_parser
+
+from mtk.config import check, source
+from mtk.config.source import ConfigError
+
+
+class Draft:
+    """A configuration as a text, with what it binds.
+
+    Attributes:
+        lines: The text.
+        checker: What the statements are followed by.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[source.Line] = []
+        self.checker = check.Checker()
+
+    @classmethod
+    def read(cls, files: Sequence[str | Path]) -> "Draft":
+        """Reads files, the later overlaying the earlier.
+
+        Args:
+            files: Paths of gin files.
+
+        Raises:
+            ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
+        """
+        draft = cls()
+        draft._add(source.read(files))
+        return draft
+
+    def overlaid(self, bindings: Sequence[str], origin: str = source.COMMAND_LINE) -> "Draft":
+        """Returns another draft in which statements overlay this one.
+
+        Args:
+            bindings: Statements such as `experiment.run.epochs = 3`. What the files import is known
+                to them.
+            origin: Where they come from, for error messages.
+
+        Raises:
+            ConfigError: If a statement is wrong.
+        """
+        other = Draft()
+        other.lines, other.checker = list(self.lines), self.checker.copy()
+        other._add(source.statements(bindings, origin))
+        return other
+
+    def finish(self) -> None:
+        """Checks what can only be known when nothing follows.
+
+        Raises:
+            ConfigError: As `read`, for macros, missing values and types.
+        """
+        self.checker.finish()
+
+    @property
+    def text(self) -> str:
+        """The configuration as one text that can be parsed alone."""
+        return source.as_text(self.lines)
+
+    def bindings(self) -> dict[str, str]:
+        """Returns every binding, by the name of what it binds; macros have their values.
+
+        Equal for two configurations that say the same in other words, from other files.
+        """
+        checker = self.checker
+        return {checker.name(key): repr(checker.value(b)) for key, b in checker.bindings.items()}
+
+    def _add(self, lines: list[source.Line]) -> None:
+        self.lines += lines
+        for chunk in source.chunks(lines):
+            for statement, line in _statements(chunk):
+                _follow(self.checker, statement, line)
+
+
+class _Delegate(config_parser.ParserDelegate):
+    """Keeps references and macros as they are written."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
+        return check.Unresolved(scoped_configurable_name, evaluate)
+
+    def macro(self, macro_name: str) -> Any:
+        return check.Macro(macro_name)
+
+
+def _statements(chunk: list[source.Line]) -> Iterator[tuple[Any, source.Line]]:
+    """Yields the statements of a part of the text, each with its line."""
+    start = 1
+    try:
+        text = io.StringIO("\n".join(line.text for line in chunk) + "\n")
+        parser = config_parser.ConfigParser(text, _Delegate())
+        while statement := parser.parse_statement():
+            yield statement, chunk[statement.location.line_num - 1]
+            start = parser.current_token.start[0]
+    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        problem, number = _syntax(error, _skip_empty(chunk, start))
+        line = chunk[min(number, len(chunk)) - 1]
+        raise ConfigError(f"{problem}\n  {line.where}") from None
+
+
+def _syntax(error: Exception, start: int) -> tuple[str, int]:
+    """Returns what is wrong, and in which line of the chunk."""
+    location = error.args[1] if len(error.args) > 1 else None
+    if isinstance(location, config_parser.Location):
+        if "parse value" in error.args[0] or "parse token" in error.args[0]:
+            return "The value is not understood. A text needs quotes.", location.line_num
+        return error.args[0], location.line_num
+    if isinstance(error, IndentationError):
+        return "The indentation does not fit the lines above.", error.lineno or start
+    if isinstance(error, ValueError):
+        return str(error), start
+    return "A bracket or a quote that is opened here is never closed.", start
+
+
+def _skip_empty(chunk: list[source.Line], number: int) -> int:
+    while number < len(chunk) and not chunk[number - 1].text.split("#")[0].strip():
+        number += 1
+    return number
+
+
+def _follow(checker: check.Checker, statement: Any, line: source.Line) -> None:
+    if isinstance(statement, config_parser.ImportStatement):
+        if not statement.module.startswith("__gin__"):
+            whole = not statement.is_from and not statement.alias
+            checker.add_import(statement.module, statement.bound_name(), whole, line)
+    elif isinstance(statement, config_parser.BlockDeclaration):
+        checker.add_target(statement.selector, line)
+    else:
+        checker.add_binding(
+            statement.scope, statement.selector, statement.arg_name, statement.value, line
+        )

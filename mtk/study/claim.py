@@ -1,0 +1,103 @@
+"""Keeps two processes, on one host or on several, from doing the same run."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import threading
+from pathlib import Path
+
+_BEAT = 15.0  # seconds
+_DEAD = 8 * _BEAT
+_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class Claim:
+    """The right to do a run, lost when the process ends, however it ends.
+
+    On one host a lock of the system decides. Several hosts that share a file system may not see
+    one another's locks, and some file systems know none: so the owner names itself in the file and
+    touches it every 15 s, and such a file counts as taken until two minutes after the last touch,
+    by the file system's own clock.
+
+    Args:
+        path: The file; made where it is missing, and never removed.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor: int | None = None
+        self._released = threading.Event()
+
+    def acquire(self) -> bool:
+        """Takes the claim, if nobody has it; tells whether it did."""
+        descriptor = _open_if_free(self.path, fcntl.LOCK_EX)
+        if descriptor is None:
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+        self._descriptor = descriptor
+        self._beats = threading.Thread(target=self._beat, args=(descriptor,), daemon=True)
+        self._beats.start()
+        return True
+
+    def release(self) -> None:
+        """Gives the claim back, if it was taken."""
+        if self._descriptor is not None:
+            self._released.set()
+            self._beats.join()
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _beat(self, descriptor: int) -> None:
+        while not self._released.wait(_BEAT):
+            with contextlib.suppress(OSError):  # The file system may be away for a while.
+                os.utime(descriptor)
+
+
+def is_taken(path: Path) -> bool:
+    """Tells whether some process has the claim at `path`."""
+    if not path.exists():
+        return False
+    descriptor = _open_if_free(path, fcntl.LOCK_SH)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
+
+
+def _open_if_free(path: Path, kind: int) -> int | None:
+    """Returns a descriptor of the file, locked where that is possible, or None if it is taken."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    locks = True
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (*_TAKEN, *_UNSUPPORTED):
+            os.close(descriptor)
+            raise
+        if error.errno in _TAKEN:
+            os.close(descriptor)
+            return None
+        locks = False
+    if _owner_lives(path, descriptor, locks):
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _owner_lives(path: Path, descriptor: int, locks: bool) -> bool:
+    """Tells what the file itself says: of another host, or where the system knows no locks."""
+    owner = os.pread(descriptor, 300, 0).decode(errors="replace").split()
+    if len(owner) != 2 or (locks and owner[0] == socket.gethostname()):
+        return False
+    return _now(path) - os.fstat(descriptor).st_mtime < _DEAD
+
+
+def _now(path: Path) -> float:
+    """Returns the time by the clock of the file system that holds `path`."""
+    probe = path.with_name(f"clock.{socket.gethostname()}")
+    probe.touch()
+    return probe.stat().st_mtime

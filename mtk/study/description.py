@@ -1,0 +1,95 @@
+"""What a study consists of: configurations, methods, grids and seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Axis = str | tuple[str, ...]
+Grid = Mapping[Axis, Sequence[Any]]
+
+
+class StudyError(ValueError):
+    """A study that cannot be run as it is described."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of runs.
+
+    Every method is run at every point of `grid`, times its own grid, times the seeds. A value is
+    written as in a configuration; a reference or a macro as a text, `"@keras.optimizers.Adam"`.
+    Several names as one axis change together: `("a", "b"): [(1, 2), (3, 4)]` are two points.
+
+    Attributes:
+        name: Of the study.
+        configs: Gin files of every run, the later overlaying the earlier. Files are looked for
+            beside the study's file, then in the working directory.
+        methods: By label, the gin file (or files) that overlays them.
+        settings: Bindings of every run, by name.
+        grid: Values by the name of a parameter or macro, for all methods.
+        method_grids: Grids that belong to one method, by its label.
+        seeds: Values of the macro `seed`.
+        best_seeds: Further seeds for one configuration a method: the one with the smallest mean
+            validation loss, run when the others are done.
+        baseline: Label of the method that the others are compared with: static weights.
+        weights: Parameter of the baseline that takes `{task: weight}`, for replays.
+        run_minutes: How long one run takes, until that has been measured.
+    """
+
+    name: str
+    configs: Sequence[str]
+    methods: Mapping[str, str | Sequence[str]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    grid: Grid = field(default_factory=dict)
+    method_grids: Mapping[str, Grid] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    best_seeds: Sequence[int] = ()
+    baseline: str | None = None
+    weights: str = "combiners.StaticWeights.weights"
+    run_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without the configurations.
+
+        Raises:
+            StudyError: If an axis or the study is empty, or a label is unknown.
+        """
+        for what, given in (("methods", self.methods), ("seeds", self.seeds)):
+            if not given:
+                raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
+        for label in (*self.method_grids, *([self.baseline] if self.baseline else [])):
+            if label not in self.methods:
+                raise StudyError(
+                    f"{label!r} is not among the methods of the study: {', '.join(self.methods)}."
+                )
+        for grid in (self.grid, *self.method_grids.values()):
+            for axis, values in grid.items():
+                _check_axis(axis, values)
+        repeated = sorted({*self.seeds} & {*self.best_seeds})
+        if repeated:
+            raise StudyError(
+                f"`best_seeds` are seeds beside `seeds`. These stand in both: {repeated}"
+            )
+
+    def grids(self, method: str) -> list[tuple[Axis, Sequence[Any]]]:
+        """Returns all axes of a method: its own, then those of all methods."""
+        own = self.method_grids.get(method, {})
+        shared = {axis: values for axis, values in self.grid.items() if axis not in own}
+        return [*own.items(), *shared.items()]
+
+    def files(self, method: str) -> list[str]:
+        """Returns the gin files of a method's runs."""
+        overlay = self.methods[method]
+        return [*self.configs, *([overlay] if isinstance(overlay, str) else overlay)]
+
+
+def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
+    if isinstance(values, str) or not values:
+        raise StudyError(f"The axis {axis!r} needs a list of values. Received: {values!r}")
+    if isinstance(axis, str):
+        return
+    wrong = [v for v in values if not isinstance(v, (list, tuple)) or len(v) != len(axis)]
+    if wrong:
+        raise StudyError(
+            f"Each value of the axis {axis!r} is a tuple of {len(axis)}. Received: {wrong[0]!r}"
+        )

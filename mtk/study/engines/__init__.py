@@ -1,0 +1,8 @@
+"""What starts the runs of a study, and where."""
+
+from mtk.study.engines.base import Engine
+from mtk.study.engines.local import Local
+from mtk.study.engines.ray import Ray
+from mtk.study.engines.slurm import Slurm
+
+__all__ = ["Engine", "Local", "Ray", "Slurm"]

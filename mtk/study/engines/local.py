@@ -1,0 +1,137 @@
+"""Runs on this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from mtk.study import worker
+from mtk.study.engines.base import Engine
+from mtk.study.folder import StudyFolder
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Local(Engine):
+    """A pool of processes.
+
+    On a CPU a run is forked off the sweep, which has imported TensorFlow but computed nothing with
+    it: so the seconds of the import are spent once. Each process has its share of the cores, or a
+    GPU of its own.
+
+    Args:
+        workers: Runs at a time; by default one for each GPU, or without one for each core.
+        gpus: GPUs to hand out; by default all that are visible.
+        share_import: Whether runs are forked. By default they are on Linux, as long as there is no
+            GPU and TensorFlow has not begun to compute in this process.
+
+    Raises:
+        ValueError: If a number is not positive, or there are fewer GPUs than asked for.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        gpus: int | None = None,
+        share_import: bool | None = None,
+    ):
+        visible = _visible_gpus()
+        self.gpus = visible if gpus is None else visible[:gpus]
+        if gpus is not None and len(self.gpus) < gpus:
+            raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
+        self.workers = workers or len(self.gpus) or _cores()
+        if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
+            raise ValueError(
+                "There is at least one worker, and no more than GPUs, since a run takes a whole "
+                f"one. Received: workers={workers} with {len(self.gpus)} GPUs."
+            )
+        self.share_import = share_import
+        self._free = list(range(self.workers))
+        self._at_work: dict[str, tuple[BaseProcess, int]] = {}
+
+    @property
+    def slots(self) -> int:
+        return self.workers
+
+    def start(self, folder: Path, run: str) -> None:
+        slot = self._free.pop(0)
+        context = multiprocessing.get_context("fork" if self._may_fork() else "spawn")
+        arguments = (folder, run, self._environment(slot), os.getpid())
+        process = context.Process(target=_begin, args=arguments)  # type: ignore[attr-defined]
+        # A signal that comes before the new process has its own handlers must not be lost.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self._at_work[run] = (process, slot)
+
+    def wait(self, seconds: float) -> list[str]:
+        sentinels = [process.sentinel for process, _ in self._at_work.values()]
+        connection.wait(sentinels, seconds)
+        stopped = [run for run, (p, _) in self._at_work.items() if p.exitcode is not None]
+        for run in stopped:
+            process, slot = self._at_work.pop(run)
+            process.close()
+            self._free.append(slot)
+        return stopped
+
+    def stop(self) -> None:
+        for process, _ in self._at_work.values():
+            process.terminate()
+
+    def kill(self) -> None:
+        for process, _ in self._at_work.values():
+            process.kill()
+            process.join()
+
+    def _may_fork(self) -> bool:
+        if self.share_import is not None:
+            return self.share_import
+        return sys.platform == "linux" and not self.gpus and not _tensorflow_runs()
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        environment = {}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
+        if self.workers > 1:
+            threads = str(max(1, _cores() // self.workers))
+            environment |= {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        return environment
+
+
+def _begin(folder: Path, run: str, environment: dict[str, str], parent: int) -> None:
+    os.environ.update(environment)
+    log = StudyFolder(folder).log(run)
+    sys.exit(worker.apart(lambda: worker.work(folder, run), log, parent))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _visible_gpus() -> list[str]:
+    """Returns the names by which CUDA knows the GPUs that this process may use."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    query = shutil.which("nvidia-smi")
+    if query is None:
+        return []
+    asked = [query, "--query-gpu=index", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.split()
+
+
+def _tensorflow_runs() -> bool:
+    """Whether TensorFlow has started its threads in this process: they do not survive a fork."""
+    if "tensorflow" not in sys.modules:
+        return False
+    from tensorflow.python.eager import context
+
+    current = context.context_safe()
+    return current is not None and current._context_handle is not None

@@ -1,0 +1,91 @@
+"""Runs on a Ray cluster."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mtk.study.engines.base import Engine
+
+
+class Ray(Engine):
+    """Runs as tasks of Ray; all hosts see the study folder by the same path.
+
+    Args:
+        address: Of the cluster, `"auto"` for the one that this host belongs to; None starts one on
+            this machine and ends it with the sweep.
+        cores: Cores of one run.
+        gpus: GPUs of one run.
+        slots: Runs given to Ray at a time; by default as many as fit on the cluster.
+
+    Raises:
+        ImportError: If Ray is not installed.
+        ConnectionError: If there is no cluster at the address.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cores: int = 1,
+        gpus: int = 0,
+        slots: int | None = None,
+    ):
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError("Ray is not installed: pip install 'mtk[ray]'") from error
+        self._ray = ray
+        ray.init(address=address, include_dashboard=False, log_to_driver=False)
+        resources = ray.cluster_resources()
+        fit = [int(resources.get("CPU", 0) // cores)]
+        if gpus:
+            fit.append(int(resources.get("GPU", 0) // gpus))
+        self._slots = slots or min(fit)
+        if self._slots < 1:
+            self._ray.shutdown()
+            raise ValueError(
+                f"No run fits on the cluster: it has {resources.get('CPU', 0):g} cores and "
+                f"{resources.get('GPU', 0):g} GPUs. Received: cores={cores}, gpus={gpus}"
+            )
+        # The sweep itself looks after runs that were lost.
+        remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)
+        self._task = remote(_do)
+        self._cores = cores
+        self._at_work: dict[Any, str] = {}
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def start(self, folder: Path, run: str) -> None:
+        reference = self._task.remote(str(folder.absolute()), run, self._cores)
+        self._at_work[reference] = run
+
+    def wait(self, seconds: float) -> list[str]:
+        if not self._at_work:
+            return []
+        ready, _ = self._ray.wait(list(self._at_work), timeout=seconds)
+        return [self._at_work.pop(reference) for reference in ready]
+
+    def stop(self) -> None:
+        for reference in self._at_work:
+            self._ray.cancel(reference)
+
+    def kill(self) -> None:
+        for reference in self._at_work:
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+
+def _do(folder: str, run: str, cores: int) -> int:
+    """Does a run in a process of its own: TensorFlow never gives back the memory of a GPU."""
+    import os
+
+    threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
+    command = [sys.executable, "-m", "mtk.study.worker", f"--study_dir={folder}", f"--run={run}"]
+    process = subprocess.Popen(command, env={**os.environ, **threads})
+    try:
+        return process.wait()
+    except BaseException:  # Ray cancels a task by an interrupt.
+        process.terminate()
+        return process.wait()

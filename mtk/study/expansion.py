@@ -1,0 +1,134 @@
+"""From a study to its runs."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtk import config
+from mtk.study.description import Axis, Study, StudyError
+from mtk.study.statements import statements
+
+_DIGITS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        hash: Of its configuration; equal for two that say the same in other words.
+        method: Its label.
+        seed: Its seed.
+        point: Its point of the grid: values by name.
+        settings: What the study binds for every run.
+        text: Its configuration, which can be parsed alone.
+        role: What it is for, where its method does not tell: "replay".
+    """
+
+    hash: str
+    method: str
+    seed: int
+    point: dict[str, Any]
+    settings: Mapping[str, Any]
+    text: str
+    role: str | None = None
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the study's list of runs says of it."""
+        about = {"hash": self.hash, "method": self.method, "seed": self.seed}
+        role = {"role": self.role} if self.role else {}
+        return {**about, **role, "bindings": {**self.settings, **self.point}}
+
+
+class Expansion:
+    """Makes the runs of a study; every binding is checked on the way.
+
+    Args:
+        study: The study.
+        folders: Where to look for its files, in this order, before the working directory.
+    """
+
+    def __init__(self, study: Study, folders: Sequence[str | Path] = ()):
+        self.study = study
+        self.folders = [Path(folder) for folder in folders]
+        self._drafts: dict[str, config.Draft] = {}
+
+    def runs(self) -> list[Run]:
+        """Returns all runs but those that depend on the results of others.
+
+        Two runs may be equal; see `distinct`.
+
+        Raises:
+            StudyError: If a file is missing, or a binding names what does not exist or has a wrong
+                value.
+        """
+        return [
+            self.run(method, point, seed)
+            for method in self.study.methods
+            for point in points(self.study.grids(method))
+            for seed in self.study.seeds
+        ]
+
+    def run(
+        self,
+        method: str,
+        point: dict[str, Any],
+        seed: int,
+        label: str | None = None,
+        role: str | None = None,
+    ) -> Run:
+        """Returns one run.
+
+        Args:
+            method: Whose configuration it has.
+            point: Its point of the grid.
+            seed: Its seed.
+            label: What it is called; by default its method.
+            role: See `Run`.
+
+        Raises:
+            StudyError: As `runs`.
+        """
+        try:
+            own = statements({**point, "seed": seed})
+            draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
+            draft.finish()
+        except config.ConfigError as error:
+            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
+        known = json.dumps(sorted(draft.bindings().items()))
+        digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
+        return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
+
+    def _draft(self, method: str) -> config.Draft:
+        """Returns the configuration of a method, read once."""
+        if method not in self._drafts:
+            files = [self._find(file) for file in self.study.files(method)]
+            fixed = statements(self.study.settings)
+            draft = config.Draft.read(files).overlaid(fixed, origin="settings of the study")
+            self._drafts[method] = draft
+        return self._drafts[method]
+
+    def _find(self, file: str) -> Path:
+        places = [folder / file for folder in self.folders]
+        return next((place for place in places if place.is_file()), Path(file))
+
+
+def points(axes: Sequence[tuple[Axis, Sequence[Any]]]) -> Iterator[dict[str, Any]]:
+    """Yields the points of a grid: the product of its axes, the last one changing fastest."""
+    for values in itertools.product(*(values for _, values in axes)):
+        point: dict[str, Any] = {}
+        for (axis, _), value in zip(axes, values, strict=True):
+            point.update({axis: value} if isinstance(axis, str) else zip(axis, value, strict=True))
+        yield point
+
+
+def distinct(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
+    """Returns the first of each set of equal runs, and the others, each beside its first."""
+    first: dict[str, Run] = {}
+    again = [(run, first[run.hash]) for run in runs if first.setdefault(run.hash, run) is not run]
+    return list(first.values()), again

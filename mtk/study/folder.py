@@ -1,0 +1,162 @@
+"""The folder of a study: the only place where its state is kept."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mtk import atomic
+from mtk.study.claim import Claim, is_taken
+from mtk.study.description import Study, StudyError
+from mtk.study.expansion import Run
+from mtk.study.journal import Journal
+
+
+class State(Enum):
+    """What has become of a run."""
+
+    PENDING = "to do"
+    ELSEWHERE = "in work"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    DAMAGED = "damaged"
+
+
+class StudyFolder:
+    """Paths of a study folder, and what they say of each run.
+
+    `study.json` lists the runs; for each there is, by its hash, `configs/<hash>.gin` (what it is
+    asked to do), `runs/<hash>/` (its run folder), `logs/<hash>.log` (what it said) and
+    `claims/<hash>` (who is doing it). `journal.jsonl` has a line for each time that a run stopped.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.list = self.path / "study.json"
+        self.journal = Journal(self.path / "journal.jsonl")
+
+    def config(self, run: str) -> Path:
+        return self.path / "configs" / f"{run}.gin"
+
+    def run_dir(self, run: str) -> Path:
+        return self.path / "runs" / run
+
+    def log(self, run: str) -> Path:
+        return self.path / "logs" / f"{run}.log"
+
+    def claim(self, run: str) -> Claim:
+        return Claim(self._claim(run))
+
+    def state(self, run: str) -> State:
+        """Returns what has become of a run."""
+        folder = self.run_dir(run)
+        if (folder / "result.json").exists():
+            status = self.result(run).get("status")
+            known = {"finished": State.FINISHED, "diverged": State.DIVERGED}
+            return known.get(str(status), State.DAMAGED)
+        if (folder / "failed.json").exists():
+            return State.FAILED
+        return State.ELSEWHERE if is_taken(self._claim(run)) else State.PENDING
+
+    def result(self, run: str) -> dict[str, Any]:
+        """Returns the result of a run; empty if it cannot be read."""
+        return _read(self.run_dir(run) / "result.json")
+
+    def reason(self, run: str) -> str:
+        """Returns why a run has failed, or what is wrong with its folder."""
+        if self.state(run) is State.DAMAGED:
+            return "result.json is damaged; remove the run folder to have the run done again"
+        return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
+
+    def add(self, study: Study, runs: Sequence[Run]) -> None:
+        """Writes what is needed to do runs, and lists them beside those that are listed already.
+
+        Raises:
+            StudyError: If the folder belongs to another study, or is damaged.
+        """
+        for folder in ("configs", "runs", "logs", "claims"):
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        for run in runs:
+            self._write_config(run)
+        with self._alone():
+            entries = {entry["hash"]: entry for entry in self.listed(study)}
+            entries |= {run.hash: run.entry for run in runs}
+            axes = {" + ".join([a] if isinstance(a, str) else a): v for a, v in study.grid.items()}
+            about = {"name": study.name, "baseline": study.baseline, "axes": axes}
+            atomic.write_json(self.list, {**about, "runs": list(entries.values())})
+
+    def listed(self, study: Study) -> list[dict[str, Any]]:
+        """Returns the runs that the folder lists.
+
+        Raises:
+            StudyError: If the folder belongs to another study, or is damaged.
+        """
+        if not self.list.exists():
+            return []
+        content = _read(self.list)
+        entries = content.get("runs")
+        if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
+            raise StudyError(
+                f"{str(self.list)!r} is damaged. Remove it: the sweep writes it anew, and finished "
+                "runs are not repeated."
+            )
+        if content.get("name") != study.name:
+            raise StudyError(
+                f"{str(self.path)!r} holds the study {content.get('name')!r}, not {study.name!r}. "
+                "Name another folder."
+            )
+        return entries
+
+    def fail(self, run: str, reason: str) -> None:
+        """Notes that a run has failed, and why; it is tried again only on demand."""
+        self.run_dir(run).mkdir(parents=True, exist_ok=True)
+        content = {"reason": reason, "log": str(self.log(run).relative_to(self.path))}
+        atomic.write_json(self.run_dir(run) / "failed.json", content)
+
+    def forgive(self, run: str) -> None:
+        """Has a failed run tried again."""
+        (self.run_dir(run) / "failed.json").unlink(missing_ok=True)
+
+    def progress(self, run: str) -> str:
+        """Returns the name of a run's newest checkpoint; empty if there is none."""
+        return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
+
+    def _claim(self, run: str) -> Path:
+        return self.path / "claims" / run
+
+    def _write_config(self, run: Run) -> None:
+        path = self.config(run.hash)
+        if path.exists() and path.read_text(encoding="utf-8") == run.text:
+            return
+        unfinished = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
+        unfinished.write_text(run.text, encoding="utf-8")
+        unfinished.replace(path)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other sweeps from writing at the same time, where the file system knows locks."""
+        with (self.path / "claims" / "study").open("w") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("hash"), str)

@@ -1,0 +1,80 @@
+"""Runs that depend on the results of others: more seeds of the best, and replays."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtk.study.description import StudyError
+from mtk.study.expansion import Expansion, Run
+from mtk.study.folder import StudyFolder
+
+
+def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+    """Returns the runs that repeat each method's best configuration with the further seeds.
+
+    The best has the smallest mean validation loss over all tasks, with the first seed.
+
+    Args:
+        expansion: Of the study.
+        runs: All others, completed as far as they can be.
+        folder: Where their results are.
+    """
+    study = expansion.study
+    found = []
+    for method in study.methods if study.best_seeds else ():
+        own = [run for run in runs if run.method == method and run.seed == study.seeds[0]]
+        means = {run.hash: np.mean(_losses(folder, run) or np.inf) for run in own}
+        chosen = min(own, key=lambda run: means[run.hash])
+        if np.isfinite(means[chosen.hash]):
+            found += [expansion.run(method, chosen.point, seed) for seed in study.best_seeds]
+    return found
+
+
+def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+    """Returns runs with the mean weights of a method's runs as static weights.
+
+    What a method reaches beyond its replay is what its weights do by changing. The finished
+    runs that no other of the method dominates in validation are replayed, each with its seed and
+    its point of the grid that all methods share.
+
+    Args:
+        expansion: Of the study; it must name its baseline.
+        runs: The runs, completed as far as they can be.
+        folder: Where their results are.
+
+    Raises:
+        StudyError: If the study has no baseline, or what reads results is not installed.
+        ValueError: If a method's run recorded no weights.
+    """
+    try:
+        from mtk import analysis  # Takes a second, and is not needed for anything else.
+    except ImportError as error:
+        raise StudyError(f"A replay needs {error.name}: pip install 'mtk[analysis]'") from error
+    study = expansion.study
+    if study.baseline is None:
+        raise StudyError("A replay needs static weights: set the study's `baseline`.")
+    shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
+    found = []
+    for method in study.methods:
+        own = [run for run in runs if run.method == method != study.baseline]
+        losses = {run: tasks for run in own if (tasks := _losses(folder, run))}
+        if not losses:
+            continue
+        chosen = analysis.non_dominated(np.array(list(losses.values())))
+        for run in itertools.compress(losses, chosen):
+            means = analysis.mean_weights(folder.run_dir(run.hash))
+            point = {name: value for name, value in run.point.items() if name in shared}
+            point[study.weights] = {task: float(f"{mean:.6g}") for task, mean in means.items()}
+            label = f"{method} (replayed)"
+            found.append(expansion.run(study.baseline, point, run.seed, label, "replay"))
+    return found
+
+
+def _losses(folder: StudyFolder, run: Run) -> list[float]:
+    """Returns each task's validation loss; nothing if the run did not finish with numbers."""
+    result = folder.result(run.hash)
+    if result.get("status") != "finished":
+        return []
+    losses = [metrics["loss"] for metrics in result["validation"]["tasks"].values()]
+    return losses if None not in losses else []

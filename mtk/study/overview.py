@@ -1,0 +1,77 @@
+"""The runs of a study as a table, before they are done."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtk import duration
+from mtk.study.description import Study
+from mtk.study.estimate import Estimate
+from mtk.study.expansion import Run
+from mtk.study.folder import State
+
+_DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
+
+
+def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
+    """Returns the lines of a table, a row for each run: what differs, and what has become of it."""
+    names = _varying(runs)
+    rows = [["run", "method", "seed", *(name.rpartition(".")[2] for name in names), "state"]]
+    for run in runs:
+        values = [_short(run.point.get(name, "")) for name in names]
+        rows.append([run.hash, run.method, str(run.seed), *values, states[run.hash].value])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+
+
+def numbers(study: Study, runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
+    """Returns how many runs there are, by method and in all, and what has become of them."""
+    by_method = Counter(run.method for run in runs)
+    each = len(study.best_seeds)
+    lines = [f"  {label}: {number}" for label, number in by_method.items()]
+    if each:
+        lines.append(f"  best of each method, {each} further seeds: {each * len(study.methods)}")
+    counts = Counter(states.values())
+    known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+    total = len(runs) + each * len(study.methods)
+    return [f"{study.name}: {total} runs ({known})", *lines]
+
+
+def time_left(
+    study: Study, runs: Sequence[Run], states: Mapping[str, State], estimate: Estimate, slots: int
+) -> str:
+    """Returns the estimated time in words, and where it comes from."""
+    todo = [run for run in runs if states[run.hash] not in _DONE]
+    further = [run for run in runs[:1] for _ in study.best_seeds for _ in study.methods]
+    total = estimate.total([*todo, *further], slots)
+    if total is None:
+        return (
+            "estimated time: unknown until runs are finished. Give study.Study.run_minutes to "
+            "reckon with so many minutes for each."
+        )
+    source = "what finished runs took" if estimate.measured else "the study's `run_minutes`"
+    return f"estimated time: {duration.in_words(total)}, {slots} at a time, by {source}"
+
+
+def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
+    """Returns what is said of runs that are equal to others."""
+    if not again:
+        return []
+    lines = [f"  {run.method} {run.point} is {first.method} {first.point}" for run, first in again]
+    shown = [*lines[:5], f"  and {len(lines) - 5} more"] if len(lines) > 6 else lines
+    return [f"{len(again)} runs are equal to others and are done once:", *shown]
+
+
+def _varying(runs: Sequence[Run]) -> list[str]:
+    names = dict.fromkeys(name for run in runs for name in run.point)
+    return [name for name in names if len({repr(run.point.get(name)) for run in runs}) > 1]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        text = " ".join(f"{key} {_short(item)}" for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        text = " ".join(map(_short, value))
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

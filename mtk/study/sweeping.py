@@ -1,0 +1,153 @@
+"""Does the runs of a study that are not done yet."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mtk.study import follow_ups, overview
+from mtk.study.board import Board
+from mtk.study.description import Study, StudyError
+from mtk.study.engines import Engine, Local
+from mtk.study.estimate import Estimate
+from mtk.study.expansion import Expansion, Run, distinct
+from mtk.study.folder import State, StudyFolder
+from mtk.study.scheduler import Scheduler
+from mtk.study.stopping import Stopping
+
+
+class Sweep:
+    """A study in its folder.
+
+    Everything that can be checked without doing a run is checked when it is made.
+
+    Args:
+        study: What to run.
+        study_dir: Folder to write; new, or the one of this study.
+        folders: Where to look for the study's files, before the working directory.
+        retry_failed: Whether to do again what has failed.
+
+    Raises:
+        StudyError: If the study cannot be run, or the folder holds another one.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        study_dir: str | Path,
+        folders: Sequence[str | Path] = (),
+        retry_failed: bool = False,
+    ):
+        self.study = study
+        self.folder = StudyFolder(study_dir)
+        self.expansion = Expansion(study, folders)
+        self.runs, self.again = distinct(self.expansion.runs())
+        self.folder.listed(study)
+        self.retry_failed = retry_failed
+
+    def describe(self, slots: int) -> str:
+        """Returns the table of runs, their number and the estimated time; nothing is written.
+
+        Args:
+            slots: Runs at a time.
+        """
+        states = {run.hash: self.folder.state(run.hash) for run in self.runs}
+        return "\n".join(
+            [
+                *overview.table(self.runs, states),
+                "",
+                *overview.repeated(self.again),
+                *overview.numbers(self.study, self.runs, states),
+                overview.time_left(self.study, self.runs, states, self._estimate(), slots),
+            ]
+        )
+
+    def go(self, engine: Engine, replay: bool = False, board: Board | None = None) -> int:
+        """Does what is left to do.
+
+        Args:
+            engine: What does the runs.
+            replay: Whether to do the replays too; see `mtk.study.follow_ups.replays`.
+            board: Where progress is shown.
+
+        Returns:
+            0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal has
+            stopped the sweep: then the same call goes on.
+        """
+        board = board or Board()
+        for line in overview.repeated(self.again):
+            board.say(line)
+        with engine, Stopping() as stopping:
+            scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
+            if not self._do(scheduler, self.runs):
+                return self._stopped(board)
+            more = follow_ups.best(self.expansion, self.runs, self.folder)
+            if replay:
+                more += follow_ups.replays(self.expansion, [*self.runs, *more], self.folder)
+            if not self._do(scheduler, distinct(more)[0]):
+                return self._stopped(board)
+        return self._report(scheduler, board)
+
+    def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
+        self.folder.add(self.study, runs)
+        for run in runs if self.retry_failed else ():
+            self.folder.forgive(run.hash)
+        return scheduler.do(runs)
+
+    def _estimate(self) -> Estimate:
+        minutes = self.study.run_minutes
+        expected = None if minutes is None else 60 * minutes
+        return Estimate(self.folder.journal.seconds(), self.runs, expected)
+
+    def _stopped(self, board: Board) -> int:
+        board.say("Stopped. The same command goes on.")
+        return 75
+
+    def _report(self, scheduler: Scheduler, board: Board) -> int:
+        bad = [h for h, s in scheduler.states.items() if s in (State.FAILED, State.DAMAGED)]
+        for run in bad:
+            board.say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}")
+        diverged = sum(state is State.DIVERGED for state in scheduler.states.values())
+        finished = len(scheduler.states) - len(bad) - diverged
+        board.say(f"{finished} runs finished, {diverged} diverged, {len(bad)} failed.")
+        if bad:
+            board.say("What has failed is done again with --retry_failed.")
+            return 1
+        board.say(f"Report: python -m mtk.report --study_dir={self.folder.path} --out=report")
+        return 0
+
+
+def sweep(
+    study: Study,
+    study_dir: str | Path | None,
+    engine: Callable[[], Engine] = Local,
+    folders: Sequence[str | Path] = (),
+    retry_failed: bool = False,
+    replay: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Does the runs of a study that are not done yet.
+
+    Args:
+        study: What to run.
+        study_dir: Folder to write; new, or the one of this study.
+        engine: Factory of what does the runs.
+        folders: Where to look for the study's files, before the working directory.
+        retry_failed: Whether to do again what has failed.
+        replay: Whether to do the replays too.
+        dry_run: Print the runs instead, and write nothing.
+
+    Returns:
+        The exit code; see `Sweep.go`.
+
+    Raises:
+        StudyError: If the study cannot be run, or the folder holds another one.
+        ValueError: If the engine has a wrong argument.
+    """
+    if study_dir is None and not dry_run:
+        raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
+    made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
+    started = engine()
+    if dry_run:
+        with started:
+            print(made.describe(started.slots))
+        return 0
+    return made.go(started, replay)

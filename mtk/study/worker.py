@@ -1,0 +1,109 @@
+"""Does one run of a study in this process."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from mtk import quiet
+from mtk.study.folder import State, StudyFolder
+
+FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED, TAKEN = 0, 1, 2, 3, 75, 76
+_WATCH = 0.5  # seconds
+
+
+def work(folder: str | Path, run: str) -> int:
+    """Does a run, or what is left of it, unless another process is doing it.
+
+    Args:
+        folder: The study folder.
+        run: Hash of the run.
+
+    Returns:
+        0 finished, 1 or 2 failed, 3 diverged, 75 interrupted, 76 in the hands of another process.
+    """
+    study = StudyFolder(folder)
+    claim = study.claim(run)
+    if not claim.acquire():
+        return TAKEN
+    try:
+        if study.state(run) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED):
+            return TAKEN  # Another process was quicker.
+        started = time.monotonic()
+        code = _launch(study, run)
+        event = {FINISHED: "finished", DIVERGED: "diverged", INTERRUPTED: "interrupted"}
+        study.journal.note(run, event.get(code, "failed"), time.monotonic() - started)
+        return code
+    finally:
+        claim.release()
+
+
+def _launch(study: StudyFolder, run: str) -> int:
+    quiet.start_tensorflow()
+    from mtk import config, experiment
+
+    file, run_dir = str(study.config(run)), str(study.run_dir(run))
+    # The manifest tells how to do this run alone.
+    command = [f"--gin_file={file}", f"--run_dir={run_dir}"]
+    sys.orig_argv = [sys.executable, "-m", "mtk.train", *command]
+    try:
+        result = experiment.launch([file], [], run_dir, dry_run=False)
+    except Exception as error:
+        traceback.print_exc()
+        expected = isinstance(error, (ValueError, OSError))
+        reason = config.explain(error) if expected else f"{type(error).__name__}: {error}"
+        study.fail(run, reason)
+        return BAD_INPUT if expected else FAILED
+    return {"diverged": DIVERGED, "interrupted": INTERRUPTED}.get(result["status"], FINISHED)
+
+
+def apart(job: Callable[[], int], log: Path, parent: int) -> int:
+    """Does a job in a process that has just been started for it.
+
+    The process gets a session of its own, so that Ctrl-C at the terminal reaches only the sweep,
+    which tells each run once. It ends, with a checkpoint, when the sweep is gone.
+
+    Args:
+        job: What to do; returns the exit code.
+        log: File that takes what the job says, behind what is there.
+        parent: Process id of the sweep.
+    """
+    # Before the handlers are known to be the usual ones, signals wait.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(PermissionError):  # It leads one already.
+        os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    with log.open("a", encoding="utf-8") as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    return job()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> int:
+    """Does the run that the command line names; for engines that start commands."""
+    parser = argparse.ArgumentParser("python -m mtk.study.worker", description=__doc__)
+    parser.add_argument("--study_dir", required=True)
+    parser.add_argument("--run", required=True)
+    given = parser.parse_args()
+    log = StudyFolder(given.study_dir).log(given.run)
+    return apart(lambda: work(given.study_dir, given.run), log, os.getppid())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
