@@ -80,7 +80,11 @@ class Scheduler:
         for run in self._open():
             if len(self._started) >= self.engine.slots:
                 return
-            if self.states[run.hash] is State.PENDING and run.hash not in self._started:
+            if self.states[run.hash] is not State.PENDING or run.hash in self._started:
+                continue
+            # Another sweep may have been quicker since.
+            self.states[run.hash] = self.folder.state(run.hash)
+            if self.states[run.hash] is State.PENDING:
                 self._started[run.hash] = time.monotonic()
                 self.engine.start(self.folder.path, run.hash)
 
@@ -93,13 +97,18 @@ class Scheduler:
             state = self.states[run.hash]
         if state in (State.FINISHED, State.DIVERGED):
             self.estimate.add(run, seconds)
-        what = {
-            State.PENDING: "interrupted, will go on",
-            State.ELSEWHERE: "another sweep is doing it",
-            State.FAILED: f"FAILED: {_first_line(self.folder.reason(run.hash))} "
-            f"({self.folder.log(run.hash)})",
-        }.get(state, f"{state.value} after {seconds:.0f} s")
+        what = self._words(run.hash, state, seconds)
         self.board.event(run, what, self._counts(), len(self._started), self._left())
+
+    def _words(self, run: str, state: State, seconds: float) -> str:
+        if state is State.FAILED:
+            reason = self.folder.reason(run).splitlines() or [""]
+            return f"FAILED: {reason[0]} ({self.folder.log(run)})"
+        if state is State.PENDING:
+            return "interrupted, will go on"
+        if state is State.ELSEWHERE:
+            return "another sweep is doing it"
+        return f"{state.value} after {seconds:.0f} s"
 
     def _count_death(self, run: Run) -> None:
         progress = self.folder.progress(run.hash)
@@ -145,7 +154,3 @@ class Scheduler:
         now = time.monotonic()
         spent = sum(now - started for started in self._started.values())
         return left_in_words(max(0.0, total - spent / self.engine.slots))
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else ""

@@ -1,11 +1,15 @@
 """Runs on a Ray cluster."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from mtk.study.engines.base import Engine
+
+_POLL = 0.1  # seconds
 
 
 class Ray(Engine):
@@ -79,13 +83,13 @@ class Ray(Engine):
 
 def _do(folder: str, run: str, cores: int) -> int:
     """Does a run in a process of its own: TensorFlow never gives back the memory of a GPU."""
-    import os
-
     threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
     command = [sys.executable, "-m", "mtk.study.worker", f"--study_dir={folder}", f"--run={run}"]
     process = subprocess.Popen(command, env={**os.environ, **threads})
     try:
-        return process.wait()
-    except BaseException:  # Ray cancels a task by an interrupt.
+        while process.poll() is None:
+            time.sleep(_POLL)  # Ray's interrupt wakes no one: it is raised between two calls.
+        return process.returncode
+    except BaseException:
         process.terminate()
         return process.wait()

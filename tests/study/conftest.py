@@ -1,0 +1,47 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtk import config
+from mtk.study import Study, Sweep
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+@pytest.fixture
+def make_study():
+    """A factory of a small study: two methods at two learning rates."""
+
+    def make(**changes):
+        given = {
+            "name": "small",
+            "configs": ["multi_digits.gin"],
+            "methods": {
+                "static_weights": "combiners/static_weights.gin",
+                "gradnorm": "combiners/gradnorm.gin",
+            },
+            "grid": {"experiment.run.learning_rate": [0.1, 0.3]},
+            "baseline": "static_weights",
+        }
+        return Study(**{**given, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_sweep(make_study, tmp_path):
+    """A factory of a sweep of that study; its folder is `tmp_path / "study"`."""
+
+    def make(retry_failed=False, **changes):
+        folders = [ROOT / "configs"]
+        return Sweep(make_study(**changes), tmp_path / "study", folders, retry_failed)
+
+    return make

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+from fake_engine import FakeEngine, finish
+
+from mtk.study import StudyError
+
+RATE = "experiment.run.learning_rate"
+RATES = [0.03, 0.1, 0.3]
+
+
+def losses_by_rate(sweep, table):
+    """An engine that gives each run the losses of its learning rate."""
+    rates = {run.hash: run.point[RATE] for run in sweep.runs}
+
+    def outcome(folder, run, number):
+        status, losses = table[rates.get(run, 0.1)]
+        finish(folder, run, status, losses)
+        weights = {"left": 0.5 + rates.get(run, 0), "right": 0.5 - rates.get(run, 0)}
+        lines = [
+            {"step": step, "split": "train", "task": task, "name": "weight", "value": weight}
+            for step in (2, 4)
+            for task, weight in weights.items()
+        ]
+        log = sweep.folder.run_dir(run) / "metrics.jsonl"
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    return FakeEngine(outcome)
+
+
+def listed(sweep):
+    return json.loads(sweep.folder.list.read_text())["runs"]
+
+
+def test_best_configuration_of_each_method_is_repeated(make_sweep):
+    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1, 2, 3], seeds=[0, 9])
+    table = {
+        0.03: ("finished", (0.2, 0.9)),
+        0.1: ("finished", (0.5, 0.5)),
+        0.3: ("diverged", (0, 0)),
+    }
+    engine = losses_by_rate(sweep, table)
+    assert sweep.go(engine) == 0
+    assert len(engine.started) == 2 * 3 * 2 + 2 * 3
+    more = [entry for entry in listed(sweep) if entry["seed"] in (1, 2, 3)]
+    assert [(e["method"], e["seed"]) for e in more] == [
+        (method, seed) for method in ("static_weights", "gradnorm") for seed in (1, 2, 3)
+    ]
+    assert all(entry["bindings"][RATE] == 0.1 for entry in more)
+    idle = FakeEngine()
+    assert make_sweep(grid={RATE: RATES}, best_seeds=[1, 2, 3], seeds=[0, 9]).go(idle) == 0
+    assert idle.started == []
+
+
+def test_method_without_a_finished_run_has_no_best(make_sweep):
+    sweep = make_sweep(best_seeds=[1])
+    table = {0.1: ("diverged", (0.1, 0.1)), 0.3: ("finished", (None, 1.0))}
+    assert sweep.go(losses_by_rate(sweep, table)) == 0
+    assert all(entry["seed"] == 0 for entry in listed(sweep))
+
+
+def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
+    own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
+    sweep = make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4])
+    table = {
+        0.03: ("finished", (0.2, 0.9)),
+        0.1: ("finished", (0.5, 0.5)),
+        0.3: ("finished", (0.6, 0.9)),
+    }
+    assert sweep.go(losses_by_rate(sweep, table), replay=True) == 0
+    replays = [entry for entry in listed(sweep) if entry.get("role") == "replay"]
+    assert [entry["method"] for entry in replays] == ["gradnorm (replayed)"] * 2
+    assert [entry["seed"] for entry in replays] == [4, 4]
+    for entry, rate in zip(replays, (0.03, 0.1), strict=True):
+        weights = {"left": pytest.approx(0.5 + rate), "right": pytest.approx(0.5 - rate)}
+        assert entry["bindings"] == {RATE: rate, "combiners.StaticWeights.weights": weights}
+        text = sweep.folder.config(entry["hash"]).read_text()
+        assert "combiner = @combiners.StaticWeights" in text
+    # Without the flag they stay in the list.
+    assert make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4]).go(FakeEngine()) == 0
+    assert [entry for entry in listed(sweep) if entry.get("role") == "replay"] == replays
+
+
+def test_replay_needs_a_baseline(make_sweep):
+    sweep = make_sweep(baseline=None)
+    with pytest.raises(StudyError, match="set the study's `baseline`"):
+        sweep.go(FakeEngine(), replay=True)
+
+
+def test_replay_of_a_run_without_weights_is_said(make_sweep):
+    def outcome(folder, run, number):
+        finish(folder, run)
+        (sweep.folder.run_dir(run) / "metrics.jsonl").write_text("")
+
+    sweep = make_sweep()
+    with pytest.raises(ValueError, match="recorded no task weights"):
+        sweep.go(FakeEngine(outcome), replay=True)

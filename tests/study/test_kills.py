@@ -1,0 +1,73 @@
+"""Sweeps that are killed for good, by the tool that does so by hand too."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import kills
+import likeness
+import pytest
+
+from mtk.study import StudyFolder
+
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return kills.write(tmp_path_factory.mktemp("study") / "study.gin", STEPS, (0.1,))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(
+        kills.command(study, folder), cwd=kills.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2/2 done" in done.stderr
+    return folder
+
+
+def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
+    """A run that shares the import of TensorFlow with others computes the same bits."""
+    run = json.loads((undisturbed / "study.json").read_text())["runs"][1]["hash"]
+    folder = StudyFolder(undisturbed)
+    # As the manifest tells, with the threads that two runs at a time have each.
+    command = json.loads((folder.run_dir(run) / "manifest.json").read_text())["command"]
+    assert command[1:3] == ["-m", "mtk.train"]
+    threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    environment = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    subprocess.run(
+        [sys.executable, *command[1:-1], f"--run_dir={tmp_path / 'alone'}"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, **environment},
+        cwd=kills.ROOT,
+    )
+    assert likeness.differences(tmp_path / "alone", folder.run_dir(run)) == []
+
+
+def test_killed_study_ends_as_an_undisturbed_one(study, undisturbed, tmp_path):
+    draw, folder = random.Random(0), tmp_path / "study"
+    victim = kills.Victim(study, folder)
+    assert victim.wait_for_run()
+    assert victim.disturb("run", draw)
+    assert victim.wait_for_run()
+    assert victim.disturb("sweep", draw)
+    # Its runs notice that it is gone, and the next sweep waits for them or takes over.
+    stopped = kills.Victim(study, folder)
+    assert stopped.wait_for_run()
+    assert stopped.end(signal.SIGTERM) in (75, 0)
+    two = [kills.Victim(study, folder) for _ in range(2)]
+    assert [sweep.finish() for sweep in two] == [0, 0]
+    assert kills.differences(folder, undisturbed) == []
+
+
+@pytest.mark.slow
+def test_forty_kills(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kills.py", "--kills=40"])
+    assert kills.main() == 0

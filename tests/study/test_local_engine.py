@@ -1,0 +1,172 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from fake_engine import finish
+
+from mtk.study import StudyFolder, worker
+from mtk.study.engines import Local, local
+
+SHOW = ("CUDA_VISIBLE_DEVICES", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = StudyFolder(tmp_path)
+    for name in ("logs", "claims", "runs"):
+        (tmp_path / name).mkdir()
+    return made
+
+
+@pytest.fixture
+def environments(monkeypatch, folder):
+    """Has runs write down their environment instead of training."""
+
+    def work(path, run):
+        os.write(1, b"at work")
+        seen = {name: os.environ.get(name) for name in SHOW}
+        (StudyFolder(path).run_dir(run)).write_text(json.dumps(seen))
+        return 0
+
+    monkeypatch.setattr(worker, "work", work)
+    return lambda run: json.loads(folder.run_dir(run).read_text())
+
+
+def do(engine, folder, runs):
+    """Does runs as a sweep would: as many at a time as fit."""
+    left, at_work, done = list(runs), 0, []
+    with engine:
+        while len(done) < len(runs):
+            while left and at_work < engine.slots:
+                engine.start(folder.path, left.pop(0))
+                at_work += 1
+            ended = engine.wait(20)
+            at_work -= len(ended)
+            done += ended
+    return done
+
+
+def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    engine = Local(share_import=True)
+    assert engine.slots == 2
+    with engine:
+        for run in ("a", "b"):
+            engine.start(folder.path, run)
+        done = engine.wait(20)
+        while len(done) < 2:
+            done += engine.wait(20)
+        assert {environments(run)["CUDA_VISIBLE_DEVICES"] for run in "ab"} == {"3", "5"}
+        freed = environments(done[0])["CUDA_VISIBLE_DEVICES"]
+        engine.start(folder.path, "c")
+        assert engine.wait(20) == ["c"]
+        assert environments("c")["CUDA_VISIBLE_DEVICES"] == freed
+    assert folder.log("a").read_text() == "at work"
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])
+def test_runs_share_the_cores(monkeypatch, folder, environments, cores, workers, threads):
+    monkeypatch.setattr(local, "_cores", lambda: cores)
+    monkeypatch.setattr(local, "_visible_gpus", lambda: [])
+    do(Local(workers, share_import=True), folder, ["a"])
+    seen = environments("a")
+    assert (seen["TF_NUM_INTRAOP_THREADS"], seen["OMP_NUM_THREADS"]) == (threads, threads)
+    assert Local().slots == cores
+
+
+def test_one_run_at_a_time_has_all_cores(monkeypatch, folder, environments):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    do(Local(1, share_import=True), folder, ["a"])
+    assert environments("a")["TF_NUM_INTRAOP_THREADS"] is None
+
+
+def test_all_runs_are_done_and_reported_once(folder, environments):
+    runs = [f"run{i}" for i in range(9)]
+    assert sorted(do(Local(3, share_import=True), folder, runs)) == runs
+
+
+@pytest.mark.parametrize(
+    ("given", "visible", "message"),
+    [
+        ({"gpus": 2}, "1", "2 GPUs are asked for, but 1 are visible"),
+        ({"workers": 3}, "0,1", "no more than GPUs"),
+        ({"workers": -1}, "", "at least one worker"),
+    ],
+)
+def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(ValueError, match=message):
+        Local(**given)
+
+
+def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asks = "from mtk.study.engines import Local; import tensorflow as tf; e = Local(2)"
+    asks += "; print(e._may_fork()); tf.constant(1); print(e._may_fork())"
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
+    assert done.stdout.split() == [str(sys.platform == "linux"), "False"], done.stderr
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert not Local()._may_fork()
+
+
+WAIT = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from mtk.study import worker
+def job():
+    print("begun", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: (print("asked to stop", flush=True), os._exit(75)))
+    time.sleep(100)
+if os.fork() == 0:
+    worker.apart(job, Path(sys.argv[1]), os.getppid())
+time.sleep(100)
+"""
+
+
+def wait_for(log, text):
+    deadline = time.monotonic() + 60
+    while not log.exists() or text not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_runs_stop_when_the_sweep_is_gone(tmp_path):
+    log = tmp_path / "log"
+    sweep = subprocess.Popen([sys.executable, "-c", WAIT, str(log)])
+    wait_for(log, "begun")
+    sweep.kill()
+    sweep.wait()
+    wait_for(log, "asked to stop")
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_runs(tmp_path):
+    log = tmp_path / "log"
+    sweep = subprocess.Popen([sys.executable, "-c", WAIT, str(log)], start_new_session=True)
+    wait_for(log, "begun")
+    os.killpg(sweep.pid, signal.SIGINT)  # As a terminal does.
+    sweep.wait()
+    wait_for(log, "asked to stop")  # Because the sweep is gone.
+    assert "KeyboardInterrupt" not in log.read_text()
+
+
+def test_worker_leaves_a_claimed_or_completed_run_alone(folder):
+    claim = folder.claim("a")
+    assert claim.acquire()
+    assert worker.work(folder.path, "a") == worker.TAKEN
+    claim.release()
+    finish(folder.path, "a")
+    assert worker.work(folder.path, "a") == worker.TAKEN
+    assert not folder.journal.path.exists()
+
+
+def test_worker_says_why_a_run_failed(folder):
+    folder.config("a").parent.mkdir()
+    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    assert worker.work(folder.path, "a") == worker.BAD_INPUT
+    assert "Did you mean 'epochs'" in folder.reason("a")
+    assert [entry["event"] for entry in folder.journal.entries()] == ["failed"]
+    assert folder.journal.seconds() == {}

@@ -1,0 +1,60 @@
+"""Engines for clusters, as far as one machine goes."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import kills
+import pytest
+
+from mtk.study import StudyFolder
+from mtk.study.engines import Ray, Slurm
+
+CASES = {
+    "ray": ["--gin.engines.Ray.slots=2"],
+    "slurm": ["--gin.engines.Slurm.cluster='local'", "--gin.engines.Slurm.slots=2"],
+}
+
+
+def command(engine, study, folder):
+    return [
+        *(sys.executable, "-m", "mtk.sweep", f"--gin_file={study}"),
+        *(f"--gin_file={kills.ROOT / 'configs' / 'engines' / engine}.gin", *CASES[engine]),
+        f"--study_dir={folder}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "module", "extra"), [(Ray, "ray", "mtk[ray]"), (Slurm, "submitit", "mtk[slurm]")]
+)
+def test_missing_package_is_named(monkeypatch, engine, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match="pip install") as caught:
+        engine()
+    assert extra in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])
+def test_engine_stops_goes_on_and_does_every_run_once(engine, module, tmp_path):
+    pytest.importorskip(module)
+    study, folder = kills.write(tmp_path / "s.gin", 40, (0.1,)), tmp_path / "study"
+    asked = command(engine, study, folder)
+    sweep = subprocess.Popen(asked, cwd=kills.ROOT, stderr=subprocess.PIPE, text=True)
+    made = StudyFolder(folder)
+    while sweep.poll() is None and not list(folder.glob("runs/*/checkpoints/0*")):
+        pass
+    sweep.send_signal(signal.SIGTERM)
+    _, said = sweep.communicate()
+    assert sweep.returncode == 75, said
+    assert "Stopped" in said
+    done = subprocess.run(asked, cwd=kills.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    runs = [entry["hash"] for entry in json.loads(made.list.read_text())["runs"]]
+    events = [entry for entry in made.journal.entries() if entry["event"] == "finished"]
+    assert sorted(entry["run"] for entry in events) == sorted(runs)
+    manifests = [json.loads((made.run_dir(run) / "manifest.json").read_text()) for run in runs]
+    later = [session for manifest in manifests for session in manifest["sessions"][1:]]
+    assert any(session["first_step"] > 0 for session in later)
+    assert all((made.run_dir(run) / "saved_model").exists() for run in runs)

@@ -1,0 +1,76 @@
+"""The numbers of runs that the paper tells, and what is varied in them."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtk import config, sweep
+from mtk.study import Study, Sweep, engines
+
+STUDIES = Path(__file__).parents[2] / "configs" / "studies"
+ENGINES = STUDIES.parent / "engines"
+NUMBERS = {
+    "multi_digits": 9 * 3 + 8 * 3,
+    "multi_digits_rates": 27 + 8,
+    "multi_mnist": 720,
+    "multi_mnist_rates": 27 + 8,
+    "multi_mnist_short": 54,
+}
+
+
+def expand(name, tmp_path):
+    config.parse([STUDIES / f"{name}.gin"])
+    return Sweep(config.bound(Study)(), tmp_path, [STUDIES])
+
+
+def test_every_shipped_study_has_its_number():
+    assert {path.stem for path in STUDIES.glob("*.gin")} == NUMBERS.keys()
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS.items())
+def test_dry_run_prints_the_number(name, number, capsys):
+    assert sweep.main([f"--gin_file={STUDIES / name}.gin", "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    assert f"\n{name}: {number} runs (" in text
+    table = text.split("\n\n")[0].splitlines()
+    assert len(table) - 1 == number - (8 if "rates" in name else 0)
+    assert "are equal to others" not in text
+
+
+def test_multi_mnist_is_the_papers_grid(tmp_path):
+    runs = expand("multi_mnist", tmp_path).runs
+    assert len({run.hash for run in runs}) == 720
+    rates = {run.point["experiment.run.learning_rate"] for run in runs}
+    assert rates == {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5}
+    dropouts = {run.point["multi_mnist.MultiMNIST.dropout"] for run in runs}
+    assert dropouts == {0.1, 0.2, 0.3, 0.4, 0.5}
+    weights = [run.point.get("combiners.StaticWeights.weights") for run in runs]
+    left = [w["left"] for w in weights if w]
+    assert np.allclose(np.unique(left, return_counts=True), [np.arange(1, 10) / 10, [40] * 9])
+    assert np.allclose([w["left"] + w["right"] for w in weights if w], 1)
+    alphas = [run.point.get("combiners.GradNorm.alpha") for run in runs]
+    assert {a: alphas.count(a) for a in {*alphas} - {None}} == {0.5: 40, 1.0: 40, 1.5: 40, 2.0: 40}
+    assert all("epochs = 100" in run.text for run in runs)
+
+
+@pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])
+def test_rates_are_nine_whole_sparse_grids(name, tmp_path):
+    made = expand(name, tmp_path)
+    rates = [run.point["experiment.run.learning_rate"] for run in made.runs]
+    wanted = np.outer([0.001, 0.01, 0.1], np.arange(1, 10)).ravel()
+    assert np.allclose(rates, wanted, rtol=1e-12)
+    assert len({*made.study.seeds, *made.study.best_seeds}) == 9
+
+
+@pytest.mark.parametrize("path", sorted(ENGINES.glob("*.gin")), ids=lambda path: path.stem)
+def test_engine_config_shows_every_option(path):
+    config.parse([STUDIES / "multi_digits.gin", path])
+    engine = {"local": engines.Local, "ray": engines.Ray, "slurm": engines.Slurm}[path.stem]
+    bindings = config.bindings()
+    assert bindings["sweeping.sweep.engine"] == f"@engines.{engine.__name__}"
+    own = f"{path.stem}.{engine.__name__}."
+    shown = {key.removeprefix(own): v for key, v in bindings.items() if key.startswith(own)}
+    parameters = inspect.signature(engine).parameters
+    assert shown == {name: repr(parameter.default) for name, parameter in parameters.items()}

@@ -1,0 +1,163 @@
+import io
+import os
+import random
+import signal
+
+import pytest
+from fake_engine import FakeEngine, finish, save
+
+from mtk.study import State, scheduler
+from mtk.study.board import Board
+
+
+def test_every_run_is_done_once_and_no_more_at_a_time_than_fit(make_sweep):
+    for slots in (1, 2, 3, 10):
+        engine = FakeEngine(slots=slots)
+        sweep = make_sweep(seeds=range(slots))
+        assert sweep.go(engine) == 0
+        known = {run.hash for run in sweep.runs}
+        assert set(engine.started) <= known
+        assert len(engine.started) == len(set(engine.started))
+        assert engine.most <= slots
+        assert all(sweep.folder.state(run) is State.FINISHED for run in known)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_every_run_comes_to_its_end(make_sweep, seed):
+    """Runs finish, diverge, fail or are killed at random; the sweep itself starts over and over."""
+    draw = random.Random(seed)
+    ends = {}
+
+    def outcome(folder, run, number):
+        event = draw.choice(["finish", "diverge", "fail", "save", "save", "nothing"])
+        if event in ("finish", "diverge"):
+            assert run not in ends
+            ends[run] = event
+            finish(folder, run, "finished" if event == "finish" else "diverged")
+        elif event == "fail":
+            sweep.folder.fail(run, "bad luck")
+        elif event == "save":
+            save(folder, run)
+
+    sweep = make_sweep(seeds=range(3))
+    for _ in range(100):
+        sweep = make_sweep(retry_failed=True, seeds=range(3))
+        engine = FakeEngine(outcome, slots=draw.randint(1, 4))
+        if sweep.go(engine, board=Board(io.StringIO())) == 0:
+            break
+    assert ends.keys() == {run.hash for run in sweep.runs}
+    wanted = {"finish": State.FINISHED, "diverge": State.DIVERGED}
+    assert all(sweep.folder.state(run) is wanted[end] for run, end in ends.items())
+
+
+def test_failed_runs_are_done_again_on_demand_only(make_sweep, capsys):
+    sweep = make_sweep()
+    bad = sweep.runs[2].hash
+
+    def outcome(folder, run, number):
+        sweep.folder.fail(run, "No data at 'x'.\nmore") if run == bad else finish(folder, run)
+
+    assert sweep.go(FakeEngine(outcome)) == 1
+    said = capsys.readouterr().err
+    assert f"{bad}: No data at 'x'." in said
+    assert str(sweep.folder.log(bad)) in said
+    assert "3 runs finished, 0 diverged, 1 failed" in said
+    idle = FakeEngine()
+    assert make_sweep().go(idle) == 1
+    assert idle.started == []
+    again = FakeEngine()
+    assert make_sweep(retry_failed=True).go(again) == 0
+    assert again.started == [bad]
+
+
+def test_run_that_dies_again_and_again_is_given_up(make_sweep):
+    sweep = make_sweep()
+    bad, slow = sweep.runs[0].hash, sweep.runs[1].hash
+
+    def outcome(folder, run, number):
+        if run == slow and number < 30:
+            save(folder, run)  # It comes on each time.
+        elif run != bad:
+            finish(folder, run)
+
+    engine = FakeEngine(outcome)
+    assert sweep.go(engine) == 1
+    assert engine.started.count(bad) == 5
+    assert engine.started.count(slow) == 30
+    assert sweep.folder.state(bad) is State.FAILED
+    assert "Memory may be short" in sweep.folder.reason(bad)
+
+
+def test_signal_asks_runs_to_stop_once(make_sweep, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def outcome(folder, run, number):
+        os.kill(os.getpid(), signal.SIGTERM) if len(engine.started) == 2 else None
+        save(folder, run)
+
+    engine = FakeEngine(outcome)
+    sweep = make_sweep()
+    assert sweep.go(engine) == 75
+    assert engine.stops == 1
+    assert engine.kills == 1  # That is the end of the context, when nothing is at work.
+    assert len(engine.started) == 2
+    assert "The same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert make_sweep().go(FakeEngine()) == 0
+
+
+def test_second_signal_ends_runs_at_once(make_sweep):
+    class Stubborn(FakeEngine):
+        def wait(self, seconds):
+            os.kill(os.getpid(), signal.SIGINT)
+            return [] if self.kills == 0 else super().wait(seconds)
+
+        def kill(self):
+            self.kills += 1
+
+    engine = Stubborn(lambda folder, run, number: None)
+    assert make_sweep().go(engine) == 75
+    assert engine.stops == 1
+    assert engine.kills >= 1
+    assert not engine.at_work
+
+
+def test_runs_of_another_sweep_are_waited_for(make_sweep, monkeypatch, capsys):
+    monkeypatch.setattr(scheduler, "_LOOK_ELSEWHERE", 0.0)
+    sweep = make_sweep()
+    sweep.folder.add(sweep.study, sweep.runs)
+    done, left = sweep.runs[0].hash, sweep.runs[1].hash
+    claims = {run: sweep.folder.claim(run) for run in (done, left)}
+    assert all(claim.acquire() for claim in claims.values())
+    looks = []
+
+    class Watching(FakeEngine):
+        def wait(self, seconds):
+            looks.append(sorted(self.at_work))
+            if len(looks) == 10:
+                finish(sweep.folder.path, done)
+                claims[done].release()
+                claims[left].release()
+            return super().wait(seconds)
+
+    engine = Watching()
+    assert sweep.go(engine) == 0
+    assert done not in engine.started
+    assert engine.started[-1] == left
+    assert "2 in work" in capsys.readouterr().err
+
+
+def test_two_sweeps_on_one_folder_share_the_runs(make_sweep):
+    """Each is asked in turn, in one process: what one does in between the other must see."""
+    first, second = make_sweep(seeds=range(5)), make_sweep(seeds=range(5))
+    inner = FakeEngine()
+
+    def outcome(folder, run, number):
+        finish(folder, run)
+        if len(outer.started) == 5:
+            assert second.go(inner) == 0
+
+    outer = FakeEngine(outcome, slots=1)
+    assert first.go(outer) == 0
+    assert set(outer.started) & set(inner.started) == set()
+    assert {*outer.started, *inner.started} == {run.hash for run in first.runs}

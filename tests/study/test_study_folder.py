@@ -1,0 +1,112 @@
+import json
+import math
+
+import pytest
+from fake_engine import FakeEngine, finish, save
+
+from mtk.study import State, StudyError, StudyFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return StudyFolder(tmp_path / "study")
+
+
+def test_states_of_a_run(folder):
+    assert folder.state("a") is State.PENDING
+    folder.claim("a").path.parent.mkdir(parents=True)
+    claim = folder.claim("a")
+    # A lock of this very process counts too: each opens the file anew.
+    assert claim.acquire()
+    assert folder.state("a") is State.ELSEWHERE
+    claim.release()
+    assert folder.state("a") is State.PENDING
+    folder.fail("a", "no data\nat all")
+    assert folder.state("a") is State.FAILED
+    assert folder.reason("a") == "no data\nat all"
+    folder.forgive("a")
+    assert folder.state("a") is State.PENDING
+    for status, state in (
+        ("finished", State.FINISHED),
+        ("diverged", State.DIVERGED),
+        ("mad", State.DAMAGED),
+    ):
+        finish(folder.path, "a", status)
+        assert folder.state("a") is state
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"status": 3}', "\x00\x01"])
+def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, capsys):
+    sweep = make_sweep()
+    bad = sweep.runs[1].hash
+    folder.run_dir(bad).mkdir(parents=True)
+    (folder.run_dir(bad) / "result.json").write_text(content)
+    engine = FakeEngine()
+    assert sweep.go(engine) == 1
+    assert sorted(engine.started) == sorted(r.hash for r in sweep.runs if r.hash != bad)
+    said = capsys.readouterr().err
+    assert f"{bad}: result.json is damaged; remove the run folder" in said
+    assert (folder.run_dir(bad) / "result.json").read_text() == content
+
+
+def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
+    make_sweep().go(FakeEngine())
+    before = {e["hash"]: e for e in json.loads(folder.list.read_text())["runs"]}
+    make_sweep(grid={"experiment.run.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
+    content = json.loads(folder.list.read_text())
+    after = {entry["hash"]: entry for entry in content["runs"]}
+    assert len(content["runs"]) == len(after) == 6
+    assert all(after[run] == before[run] for run in before)
+    assert content["baseline"] == "static_weights"
+    new = [after[run] for run in after if run not in before]
+    assert [(e["method"], e["seed"]) for e in new] == [("static_weights", 1), ("gradnorm", 1)]
+    assert all(e["bindings"] == {"experiment.run.learning_rate": 0.5} for e in new)
+
+
+def test_folder_of_another_study_is_refused(make_sweep):
+    make_sweep().go(FakeEngine())
+    with pytest.raises(StudyError, match="holds the study 'small', not 'other'"):
+        make_sweep(name="other")
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"runs": 3}', '{"runs": [{}]}'])
+def test_damaged_list_is_said(make_sweep, folder, content):
+    make_sweep().go(FakeEngine())
+    folder.list.write_text(content)
+    with pytest.raises(StudyError, match="is damaged. Remove it"):
+        make_sweep()
+    folder.list.unlink()
+    engine = FakeEngine()
+    assert make_sweep().go(engine) == 0
+    assert engine.started == []
+
+
+def test_configs_are_written_for_every_run(make_sweep, folder):
+    sweep = make_sweep()
+    sweep.go(FakeEngine())
+    assert sorted(p.name for p in (folder.path / "configs").iterdir()) == sorted(
+        f"{run.hash}.gin" for run in sweep.runs
+    )
+    for run in sweep.runs:
+        assert folder.config(run.hash).read_text() == run.text
+
+
+def test_journal_adds_up_the_sessions_of_completed_runs(folder):
+    folder.path.mkdir()
+    notes = [("a", "interrupted", 2.0), ("a", "finished", 3.0), ("b", "interrupted", 9.0)]
+    for note in [*notes, ("c", "diverged", 1.0), ("d", "failed", 7.0)]:
+        folder.journal.note(*note)
+    with folder.journal.path.open("a") as file:
+        file.write('not a line\n{"run": "e"}\n{"run": "f", "event": "finished", "sec')
+    found = folder.journal.seconds()
+    assert found.keys() == {"a", "c"}
+    assert math.isclose(found["a"], 5.0)
+    assert math.isclose(found["c"], 1.0)
+
+
+def test_progress_is_the_newest_checkpoint(folder):
+    assert folder.progress("a") == ""
+    save(folder.path, "a")
+    first = folder.progress("a")
+    save(folder.path, "a")
+    assert folder.progress("a") > first > ""

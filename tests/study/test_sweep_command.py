@@ -1,0 +1,86 @@
+import json
+import subprocess
+import sys
+
+import kills
+import pytest
+
+from mtk import sweep
+
+STUDY = "--gin_file=configs/studies/multi_digits.gin"
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch):
+    monkeypatch.chdir(kills.ROOT)
+
+
+def test_help_needs_no_tensorflow():
+    code = "import sys; from mtk import sweep; sweep.main(['--help'])"
+    shown = (
+        f"import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); {code}"
+    )
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.endswith("False\n")
+    for flag in ("--study_dir", "--dry_run", "--retry_failed", "--replay", "--gin_file"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([STUDY], "--study_dir=PATH"),
+        ([], "no 'name'"),
+        (["--gin_file=configs/studies/multi_digit.gin"], "multi_digits.gin"),
+        ([STUDY, "--gin.study.Study.seed=(1,)", "--dry_run"], "Did you mean 'seeds'"),
+        ([STUDY, "--gin.study.Study.seeds=3", "--dry_run"], "must be"),
+        ([STUDY, "--gin.study.Study.seeds=()", "--dry_run"], "no seeds"),
+        ([STUDY, "--gin.study.Study.grid={'evaluate_ever': (1,)}", "--dry_run"], "evaluate_every"),
+        (
+            [STUDY, "--gin_file=configs/engines/local.gin", "--gin.engines.Local.workers=-1"],
+            "--study_dir=PATH",
+        ),
+    ],
+)
+def test_bad_input_is_one_message_without_traceback(flags, message, capsys):
+    assert sweep.main(flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
+    folder = tmp_path / "study"
+    assert sweep.main([STUDY, f"--study_dir={folder}", "--dry_run"]) == 0
+    bad = "--gin.study.Study.grid={'experiment.run.learning_rat': (1.0,)}"
+    assert sweep.main([STUDY, f"--study_dir={folder}", bad]) == 2
+    assert "Did you mean 'learning_rate'" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_failing_and_diverging_runs_are_told_apart(tmp_path):
+    """One that cannot start, one that diverges, one that finishes; then a retry."""
+    study = kills.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))
+    text = study.read_text().replace("static_weights", "uncertainty_weights")
+    weights = "'uncertainty_weights': {'combiners.UncertaintyWeights.regression': (('up',),)}"
+    text += f"    method_grids = {{{weights}}}\n    best_seeds = ()\n"
+    study.write_text(text)
+    folder = tmp_path / "study"
+    command = [argument for argument in kills.command(study, folder) if "retry" not in argument]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "1 runs finished, 1 diverged, 2 failed" in done.stderr
+    runs = json.loads((folder / "study.json").read_text())["runs"]
+    bad = [run["hash"] for run in runs if run["method"] == "uncertainty_weights"]
+    for run in bad:
+        failed = json.loads((folder / "runs" / run / "failed.json").read_text())
+        assert "'up'" in failed["reason"]
+        assert "Traceback" in (folder / failed["log"]).read_text()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "done," not in again.stderr  # Nothing was started.
+    retried = subprocess.run([*command, "--retry_failed"], capture_output=True, text=True)
+    assert retried.returncode == 1
+    assert retried.stderr.count("FAILED") == 2

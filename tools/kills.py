@@ -1,0 +1,171 @@
+"""Kills a sweep and its runs again and again, and compares the study with an undisturbed one.
+
+  python tools/kills.py --kills 40
+
+A third of the kills each: a run, the sweep, and the sweep by a signal that lets it stop; each at a
+random moment. Exit code: 0 if every run was finished once, as in the undisturbed study.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import likeness
+
+from mtk import quiet
+from mtk.study import State, StudyFolder
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("run", "sweep", "stop")
+STUDY = """
+from __gin__ import dynamic_registration
+from mtk import study
+
+study.Study:
+    name = 'kills'
+    configs = ('configs/multi_digits.gin',)
+    settings = {{
+        'multi_digits.MultiDigits.partners': 1,
+        'multi_digits.MultiDigits.channels': (4, 4),
+        'experiment.run.epochs': None,
+        'experiment.run.steps': {steps},
+        'experiment.run.batch_size': 64,
+        'experiment.run.checkpoint_every': 0.0,
+        'evaluate_every': 7,
+    }}
+    methods = {{
+        'static_weights': 'configs/combiners/static_weights.gin',
+        'pcgrad': 'configs/combiners/pcgrad.gin',
+    }}
+    grid = {{'experiment.run.learning_rate': {rates}}}
+    baseline = 'static_weights'
+"""
+
+
+def write(path: Path, steps: int, rates: tuple[float, ...]) -> Path:
+    """Writes the study: two methods at each rate, a checkpoint after each step."""
+    path.write_text(STUDY.format(steps=steps, rates=rates), encoding="utf-8")
+    return path
+
+
+def command(study: Path, folder: Path) -> list[str]:
+    """Returns the command of a sweep with two runs at a time."""
+    return [
+        *(sys.executable, "-m", "mtk.sweep", f"--gin_file={study}"),
+        f"--gin_file={ROOT / 'configs' / 'engines' / 'local.gin'}",
+        *("--gin.engines.Local.workers=2", f"--study_dir={folder}", "--retry_failed"),
+    ]
+
+
+class Victim:
+    """A sweep in a process of its own, to be disturbed.
+
+    Args:
+        study: Its file.
+        folder: Its study folder.
+    """
+
+    def __init__(self, study: Path, folder: Path):
+        self.folder = StudyFolder(folder)
+        self.process = subprocess.Popen(
+            command(study, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def runs_at_work(self) -> list[tuple[str, int]]:
+        """Returns the runs at work, and their processes."""
+        claims = self.folder.path / "claims"
+        names = [p.name for p in claims.iterdir()] if claims.exists() else []
+        at_work = [n for n in names if self.folder.state(n) is State.ELSEWHERE]
+        owners = [(claims / name).read_text().split() for name in at_work]
+        return [(n, int(owner[1])) for n, owner in zip(at_work, owners, strict=True) if owner]
+
+    def wait_for_run(self) -> bool:
+        """Waits until a run is at work; False if the sweep ended before."""
+        while self.process.poll() is None:
+            if self.runs_at_work():
+                return True
+            time.sleep(0.01)
+        return False
+
+    def disturb(self, kind: str, draw: random.Random) -> bool:
+        """Kills a run or the sweep, or asks the sweep to stop; False if there is none."""
+        at_work = self.runs_at_work()
+        if self.process.poll() is not None or not (at_work or kind != "run"):
+            return False
+        if kind == "run":
+            os.kill(draw.choice(at_work)[1], signal.SIGKILL)
+        else:
+            self.end(signal.SIGKILL if kind == "sweep" else signal.SIGTERM)
+        return True
+
+    def end(self, number: signal.Signals) -> int:
+        """Sends the sweep a signal; returns its exit code."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> int:
+        """Waits for the end of the sweep; returns its exit code."""
+        _, error = self.process.communicate()
+        code = self.process.returncode
+        if code not in (0, 1, 75, -signal.SIGKILL, -signal.SIGTERM):
+            raise RuntimeError(f"The sweep failed with {code}:\n{error.decode()}")
+        return code
+
+
+def differences(folder: Path, expected: Path) -> list[str]:
+    """Returns what is not as in the undisturbed study, and runs that were finished twice."""
+    ours, theirs = StudyFolder(folder), StudyFolder(expected)
+    lists = [json.loads(each.list.read_text()) for each in (ours, theirs)]
+    found = [] if lists[0] == lists[1] else ["study.json"]
+    for entry in lists[1]["runs"]:
+        alike = likeness.differences(ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"]))
+        found += [f"{entry['hash']}: {what}" for what in alike]
+    events = Counter(e["run"] for e in ours.journal.entries() if e["event"] == "finished")
+    return found + [f"{run}: finished {n} times" for run, n in events.items() if n > 1]
+
+
+def main() -> int:
+    """Kills as often as asked, and reports."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    quiet.start_tensorflow()
+    root = Path(tempfile.mkdtemp(prefix="kills_"))
+    study = write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
+    subprocess.run(command(study, root / "undisturbed"), cwd=ROOT, check=True, capture_output=True)
+    draw, done, bad, number = random.Random(args.seed), Counter[str](), 0, 0
+    while done.total() < args.kills:
+        number += 1
+        folder, code = root / f"study_{number}", 75
+        while code != 0:
+            victim = Victim(study, folder)
+            while done.total() < args.kills and victim.wait_for_run():
+                time.sleep(draw.expovariate(1 / 4))
+                kind = draw.choice(KINDS)
+                if victim.disturb(kind, draw):
+                    done[kind] += 1
+                    print(f"{done.total():>4}  {kind:<6} study {number}", flush=True)
+            code = victim.finish()
+        found = differences(folder, root / "undisturbed")
+        print(f"study {number}: {found or 'as undisturbed, bit for bit'}", flush=True)
+        bad += bool(found)
+    print(f"{done.total()} kills: {dict(done)}; {number} studies, {bad} unlike the undisturbed")
+    if bad:
+        print(f"Kept: {root}")
+    else:
+        shutil.rmtree(root)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
