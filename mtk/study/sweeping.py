@@ -75,7 +75,7 @@ class Sweep:
         board = board or Board()
         for line in overview.repeated(self.again):
             board.say(line)
-        with engine, Stopping() as stopping:
+        with Stopping() as stopping, engine:
             scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
             if not self._do(scheduler, self.runs):
                 return self._stopped(board)
@@ -145,9 +145,8 @@ def sweep(
     if study_dir is None and not dry_run:
         raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
     made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
-    started = engine()
+    chosen = engine()
     if dry_run:
-        with started:
-            print(made.describe(started.slots))
+        print(made.describe(chosen.slots))
         return 0
-    return made.go(started, replay)
+    return made.go(chosen, replay)

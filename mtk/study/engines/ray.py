@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mtk.study.engines.base import Engine
 
@@ -20,11 +20,13 @@ class Ray(Engine):
             this machine and ends it with the sweep.
         cores: Cores of one run.
         gpus: GPUs of one run.
-        slots: Runs given to Ray at a time; by default as many as fit on the cluster.
+        slots: Runs given to Ray at a time; by default as many as fit on the cluster, which is asked
+            when the engine is entered.
 
     Raises:
         ImportError: If Ray is not installed.
-        ConnectionError: If there is no cluster at the address.
+        ValueError: On entering, if no run fits on the cluster.
+        ConnectionError: On entering, if there is no cluster at the address.
     """
 
     def __init__(
@@ -39,23 +41,28 @@ class Ray(Engine):
         except ImportError as error:
             raise ImportError("Ray is not installed: pip install 'mtk[ray]'") from error
         self._ray = ray
-        ray.init(address=address, include_dashboard=False, log_to_driver=False)
-        resources = ray.cluster_resources()
-        fit = [int(resources.get("CPU", 0) // cores)]
-        if gpus:
-            fit.append(int(resources.get("GPU", 0) // gpus))
-        self._slots = slots or min(fit)
-        if self._slots < 1:
+        self._address, self._cores, self._gpus = address, cores, gpus
+        self._slots = slots or 1
+        self._fits_all = slots is None
+        # The sweep itself looks after runs that were lost.
+        self._task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(_do)
+        self._at_work: dict[Any, str] = {}
+
+    def __enter__(self) -> Self:
+        self._ray.init(address=self._address, include_dashboard=False, log_to_driver=False)
+        resources = self._ray.cluster_resources()
+        fit = int(resources.get("CPU", 0) // self._cores)
+        if self._gpus:
+            fit = min(fit, int(resources.get("GPU", 0) // self._gpus))
+        if fit < 1:
             self._ray.shutdown()
             raise ValueError(
                 f"No run fits on the cluster: it has {resources.get('CPU', 0):g} cores and "
-                f"{resources.get('GPU', 0):g} GPUs. Received: cores={cores}, gpus={gpus}"
+                f"{resources.get('GPU', 0):g} GPUs. Received: cores={self._cores}, "
+                f"gpus={self._gpus}"
             )
-        # The sweep itself looks after runs that were lost.
-        remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)
-        self._task = remote(_do)
-        self._cores = cores
-        self._at_work: dict[Any, str] = {}
+        self._slots = fit if self._fits_all else self._slots
+        return self
 
     @property
     def slots(self) -> int:
