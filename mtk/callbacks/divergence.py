@@ -44,10 +44,13 @@ class Divergence(StepCallback):
     def _look(self, logs: Mapping[str, Any]) -> None:
         if self.found_at is not None:
             return
+        # Where steps are skipped the logs of training have seen finite ones only, or none at all.
+        skips = getattr(self.model, "skips_steps", False)
         bad = {
             entry.task
             for entry in entries(logs, self.task_names, "train")
             if entry.name in ("loss", "weight") and not math.isfinite(entry.value)
+            if not (skips and entry.split == "train")
         }
         noted = self.nonfinite_step
         if bad or noted is not None:

@@ -3,6 +3,7 @@
 from typing import Any, Literal, get_args
 
 import keras
+import tensorflow as tf
 
 from mtk.trainer.recording import all_layers
 
@@ -55,10 +56,12 @@ class CompiledModel(keras.Model):
                 Gramian before its backward pass runs forward twice.
             on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN:
                 `"stop"` takes it and notes its number, which ends a training with
-                `mtk.callbacks.Divergence`; `"skip"` leaves everything as it was and counts it.
+                `mtk.callbacks.Divergence`; `"skip"` leaves everything as it was and counts it;
+                100 of them in a row end a training too, since nothing trains any more.
 
         Raises:
-            ValueError: If a number is out of range; if there are several replicas and the
+            ValueError: If a number is out of range; if the model was made outside of the
+                strategy's scope; if there are several replicas and the
                 optimizer clips by itself (it would clip each replica's part), XLA is to compile
                 for CPU devices, or synchronized batch norm is to work on micro-batches.
         """
@@ -67,7 +70,17 @@ class CompiledModel(keras.Model):
                 "`weight_decay` is zero or more, and `clip_norm` is positive or None. Received: "
                 f"weight_decay={weight_decay}, clip_norm={clip_norm}"
             )
-        if micro_batches < 1 or on_nonfinite not in get_args(OnNonfinite):
+        if self._distribute_strategy is None and tf.distribute.has_strategy():
+            raise ValueError(
+                "The model was made outside of the strategy's scope and is compiled inside, so "
+                "its variables and the optimizer's would not fit. Make the network and the model "
+                "inside `strategy.scope()` too."
+            )
+        if (
+            not isinstance(micro_batches, int)
+            or micro_batches < 1
+            or on_nonfinite not in get_args(OnNonfinite)
+        ):
             raise ValueError(
                 f"`micro_batches` is a number, 1 or more, and `on_nonfinite` one of "
                 f"{get_args(OnNonfinite)}. Received: micro_batches={micro_batches}, "

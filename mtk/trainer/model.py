@@ -155,12 +155,12 @@ class MultiTaskModel(InspectedModel):
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""
         self._build_optimizer()
+        self._forget_divergence()
         if self.train_function is not None and not force:
             return
         if self._structure is not None and not self._structure.covers(self.network):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
-        self.nonfinite_step.assign(-1)
         loop = self._train_loop = self._loop(self.task_metrics.of_training())
 
         def train_function(iterator: Any) -> Logs:
@@ -174,6 +174,13 @@ class MultiTaskModel(InspectedModel):
             )
 
         self.train_function = train_function
+
+    def _forget_divergence(self) -> None:
+        """Lets a model train again that has diverged before, with other weights or data."""
+        if int(keras.ops.convert_to_numpy(self.nonfinite_step)) >= 0:
+            self.nonfinite_step.assign(-1)
+            self.nonfinite_tasks.assign(keras.ops.zeros_like(self.nonfinite_tasks))
+            self.skipped_in_a_row.assign(0)
 
     @property
     def tracings(self) -> int:

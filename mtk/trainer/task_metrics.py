@@ -12,7 +12,8 @@ from mtk.trainer.forward import Losses
 class MeanLoss(keras.metrics.Metric):
     """The mean of the tasks' mean losses, over the tasks that had a label.
 
-    It has no state of its own.
+    NaN if none had, as where every step was skipped: zero would be the best loss of all. It has no
+    state of its own.
 
     Args:
         losses: The tasks' loss metrics.
@@ -28,7 +29,7 @@ class MeanLoss(keras.metrics.Metric):
     def result(self) -> tf.Tensor:
         seen = tf.stack([tf.cast(loss.count > 0, tf.float32) for loss in self.losses])
         means = tf.stack([loss.result() for loss in self.losses])
-        return tf.math.divide_no_nan(tf.reduce_sum(means * seen), tf.reduce_sum(seen))
+        return tf.reduce_sum(means * seen) / tf.reduce_sum(seen)
 
 
 class TaskMetrics:

@@ -122,9 +122,9 @@ class Update:
 
         rows, head_gradients, penalties = step.add_up(gradients_of)
         rows, of_outputs = all_reduce(rows[: len(variables)]), rows[len(variables) :]
-        gramian = gradients.gramian(rows[:number])
         pairs = list(zip(step.products, of_outputs, strict=True))
-        gramian += sum(product.gramian(of_output) for product, of_output in pairs)
+        grams = [product.gramian(of_output) for product, of_output in pairs]
+        gramian = tf.add_n([*grams, *([gradients.gramian(rows[:number])] if shared else [])])
         combined = self._combined(step, rows[:number], gramian)
         weights = combined.task_weights
         heads = self.combiner.head_weights(weights, step.present)
@@ -133,8 +133,7 @@ class Update:
         for product, of_output in pairs:
             done[id(product.linear.kernel)] = product.combined(of_output, weights)
         local = _sum(self._weighted_heads(structure, head_gradients, heads), penalties)
-        local_sums = dict(zip(local, all_reduce(list(local.values())), strict=True))
-        done = _sum(done, local_sums)
+        done = _sum(done, dict(zip(local, all_reduce(list(local.values())), strict=True)))
         return Step([done.get(id(v)) for v in self.variables], weights, gramian)
 
     def _combined(
@@ -246,8 +245,6 @@ class Update:
 def _sum(one: dict[int, Gradient], two: dict[int, Gradient]) -> dict[int, Gradient]:
     """Adds the gradients of the same variables; None is zero."""
     total = {key: gradient for key, gradient in one.items() if gradient is not None}
-    for key, gradient in two.items():
-        if gradient is not None:
-            known = key in total
-            total[key] = tf.convert_to_tensor(total[key]) + gradient if known else gradient
+    for key in (key for key, gradient in two.items() if gradient is not None):
+        total[key] = tf.convert_to_tensor(total[key]) + two[key] if key in total else two[key]
     return total

@@ -163,3 +163,13 @@ def test_gramian_and_sum_are_those_of_the_task_gradients():
     weights = np.array([0.2, -0.3, 0.5], "float32")
     combined = product.combined(rows, tf.constant(weights))
     np.testing.assert_allclose(np.ravel(combined), weights @ flat, atol=1e-5)
+
+
+def test_a_network_of_nothing_else():
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Dense(64, use_bias=False)(layers.Flatten()(inputs))
+    net = keras.Model(inputs, {task: layers.Dense(2, name=task)(x) for task in TASKS})
+    model = model_of(net, PCGrad())
+    model.fit(tf.data.Dataset.from_tensors(batch()), verbose=0, shuffle=False)
+    assert np.isfinite(model.last_gramian.numpy()).all()
+    assert (np.diag(model.last_gramian.numpy()) > 0).all()

@@ -144,3 +144,43 @@ def test_a_run_of_skipped_steps_ends_the_training():
 def test_on_nonfinite_is_one_of_two():
     with pytest.raises(ValueError, match=r"`on_nonfinite` one of \('stop', 'skip'\).*'go on'"):
         model_of(on_nonfinite="go on")
+
+
+@pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
+def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
+    monkeypatch.setattr(finiteness, "MOST_IN_A_ROW", 2)
+    model = model_of(combiners.PCGrad(), keras.optimizers.SGD(0.01), on_nonfinite=on_nonfinite)
+    before = model.network.get_weights()
+    first = callbacks.Divergence()
+    model.fit(batches("x", "x"), callbacks=[first], verbose=0)
+    assert first.found_at is not None
+    model.network.set_weights(before)
+    second = callbacks.Divergence()
+    history = model.fit(batches("", ""), epochs=2, callbacks=[second], verbose=0)
+    assert second.found_at is None
+    assert len(history.epoch) == 2
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_an_epoch_without_a_step_has_no_loss():
+    model = model_of(on_nonfinite="skip")
+    watch = callbacks.Divergence()
+    history = model.fit(batches("x", "x"), epochs=2, callbacks=[watch], verbose=0)
+    assert np.isnan(history.history["loss"]).all()
+    assert watch.found_at is None
+    assert int(model.skipped_steps.numpy()) == 4
+
+
+def test_a_model_from_outside_the_scope_is_refused():
+    model = model_of()
+    with (
+        tf.distribute.OneDeviceStrategy("CPU:0").scope(),
+        pytest.raises(ValueError, match="outside of the strategy's scope"),
+    ):
+        model.compile("sgd")
+
+
+@pytest.mark.parametrize("micro_batches", [0, 2.5, "4"])
+def test_micro_batches_is_a_whole_number(micro_batches):
+    with pytest.raises(ValueError, match="`micro_batches` is a number"):
+        model_of(micro_batches=micro_batches)
