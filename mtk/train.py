@@ -15,8 +15,9 @@ examples:
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
 Exit code: 0 finished, 2 bad input or a folder that cannot be written, 3 the training diverged (its
-record is kept), 4 another worker was lost, 75 stopped by SIGTERM or SIGINT after a checkpoint.
-After 4 and 75 the same command goes on.
+record is kept), 4 another worker was lost, 75 stopped by SIGTERM or SIGINT after a checkpoint, once
+the run has begun; before, in the seconds that TensorFlow takes to start, a signal ends the process
+at once. After 4 and 75 the same command goes on.
 """
 
 

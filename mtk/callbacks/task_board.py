@@ -49,10 +49,12 @@ class TaskBoard(StepCallback):
 
     def __init__(self, log_dir: str | Path, every: int = 100, measure_every: int | None = None):
         super().__init__()
-        if every < 1 or (measure_every or 0) < 0:
+        if every < 1:
+            raise ValueError(f"`every` is a number of steps, 1 or more. Received: every={every}")
+        if (measure_every or 0) < 0:
             raise ValueError(
-                "`every` is a number of steps, 1 or more, and `measure_every` 0 or more. "
-                f"Received: every={every}, measure_every={measure_every}"
+                "`measure_every` is a number of steps, 0 or more, or None. "
+                f"Received: measure_every={measure_every}"
             )
         self.log_dir = Path(log_dir)
         self.every = every

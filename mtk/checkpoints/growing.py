@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtk import atomic
-from mtk.checkpoints.snapshot import DamagedError
+
+_EVENTS = "*/events.out.tfevents.*"  # as TensorFlow's writers name them, in a folder of each split
 
 
 class GrowingFiles:
@@ -18,7 +19,8 @@ class GrowingFiles:
     Args:
         root: The run folder.
         record: File without which a run cannot go on.
-        curves: Folder of files that it can do without; the user may remove them.
+        curves: Folder of event files that it can do without; the user may remove them. Whatever
+            else lies there, such as notes or a profiler's records, is none of these files.
     """
 
     def __init__(self, root: Path, record: Path, curves: Path):
@@ -37,15 +39,20 @@ class GrowingFiles:
                 atomic.flush(self.root / name)
 
     def check(self, lengths: Mapping[str, int]) -> None:
-        """Raises if the record is shorter than it was.
+        """Raises if the record is shorter than it was; nothing can make up for its lines.
 
         Raises:
-            DamagedError: Lines of the record are missing.
+            ValueError: Lines of the record are missing.
         """
         noted = lengths.get(str(self.record.relative_to(self.root)), 0)
         there = self.record.stat().st_size if self.record.exists() else 0
         if there < noted:
-            raise DamagedError(f"{self.record.name} has {there} bytes and had {noted}")
+            state = f"has {there} bytes" if self.record.exists() else "is missing"
+            raise ValueError(
+                f"The record {str(self.record)!r} {state}, and had {noted} at the last checkpoint, "
+                "so the run cannot go on. Nothing was changed. Put the whole record back; or start "
+                "anew: name a new folder, or remove this one first."
+            )
 
     def cut(self, lengths: Mapping[str, int]) -> None:
         """Takes away what was written after the lengths were taken."""
@@ -61,4 +68,4 @@ class GrowingFiles:
 
     def _files(self) -> list[Path]:
         record = [self.record] if self.record.exists() else []
-        return record + sorted(path for path in self.curves.rglob("*") if path.is_file())
+        return record + sorted(path for path in self.curves.glob(_EVENTS) if path.is_file())

@@ -3,6 +3,7 @@
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from mtk import atomic
@@ -10,6 +11,7 @@ from mtk.checkpoints.growing import GrowingFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot
 
 _UNFINISHED = "unfinished."  # as `atomic` names what is being written
+_DAMAGED = "damaged."  # what was put aside
 _NAME = re.compile(r"(?P<number>\d{6,})-step-\d+")
 
 
@@ -43,7 +45,8 @@ class Store:
         Raises:
             OSError: If it cannot be written. The ones before are untouched.
         """
-        number = max([0, *map(_number, self._all())]) + 1
+        # Those put aside count, so that no two ever have one name.
+        number = max([0, *map(_number, self._all() + self._all(_DAMAGED))]) + 1
         self.growing.flush(snapshot.lengths)
         with atomic.replacing(self.folder / f"{number:06}-step-{snapshot.step}") as unfinished:
             unfinished.mkdir()
@@ -54,33 +57,50 @@ class Store:
     def newest(self) -> Snapshot | None:
         """Returns the newest sound checkpoint, or None without one.
 
-        Damaged ones are put aside with a warning. What an interrupted write has left is removed,
-        and so is what was put aside at an earlier start.
+        Damaged ones are put aside with a warning. What an interrupted write has left is removed.
+
+        Raises:
+            ValueError: If a growing file has lost what the checkpoint needs; nothing is changed.
         """
-        for left in self.folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        damaged: dict[Path, DamagedError] = {}
+        found = None
         for path in reversed(self._all()):
             try:
-                snapshot = Snapshot.load(path)
-                self.growing.check(snapshot.lengths)
-                return snapshot
+                found = Snapshot.load(path)
+                break
             except DamagedError as reason:
-                warnings.warn(
-                    f"The checkpoint {path} is damaged: {reason}. The one before it is taken, or "
-                    "the start if there is none.",
-                    stacklevel=2,
-                )
-                path.rename(path.with_name(f"{_UNFINISHED}damaged-{path.name}"))
-        return None
+                damaged[path] = reason
+        if found is not None:
+            self.growing.check(found.lengths)
+        self._tidy(damaged)
+        return found
+
+    def forget_damaged(self) -> None:
+        """Removes the damaged checkpoints that were put aside."""
+        for path in self._all(_DAMAGED):
+            shutil.rmtree(path)
 
     def __bool__(self) -> bool:
         return bool(self._all())
 
-    def _all(self) -> list[Path]:
-        return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=_number)
+    def _tidy(self, damaged: Mapping[Path, DamagedError]) -> None:
+        for left in self.folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for path, reason in damaged.items():
+            aside = path.rename(path.with_name(f"{_DAMAGED}{path.name}"))
+            warnings.warn(
+                f"The checkpoint {path} is damaged: {reason}. The one before it is taken, or the "
+                f"start if there is none. It is kept as {aside.name} until the run is finished.",
+                stacklevel=3,
+            )
+
+    def _all(self, prefix: str = "") -> list[Path]:
+        """Returns the checkpoints whose names begin so, the oldest first."""
+        named = re.compile(re.escape(prefix) + _NAME.pattern)
+        return sorted((p for p in self.folder.iterdir() if named.fullmatch(p.name)), key=_number)
 
 
 def _number(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
+    match = _NAME.search(path.name)
     assert match
     return int(match["number"])

@@ -83,6 +83,9 @@ class Checkpointing(StepCallback):
 
         Returns:
             Where the run stands.
+
+        Raises:
+            ValueError: If the record has lost lines; nothing is changed.
         """
         snapshot = self.writer.store.newest()
         self.growing.cut({} if snapshot is None else snapshot.lengths)
@@ -147,6 +150,10 @@ class Checkpointing(StepCallback):
     def complete(self) -> None:
         """Waits until the last checkpoint is written."""
         self._watch_writer(wait=True)
+
+    def forget_damaged(self) -> None:
+        """Removes the damaged checkpoints that were put aside: a finished run needs none."""
+        self.writer.store.forget_damaged()
 
     def close(self) -> None:
         """Ends what runs in the background."""

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def begin(path: Path, seed: int, first_step: int = 0) -> None:
     """Writes the manifest, or adds a session to the one that is there.
 
     A session is the time of one process. The first one's facts stand at the top; a later session
-    names those that have changed.
+    names those that have changed. A damaged file is put aside with a warning, and a new one begun.
 
     Args:
         path: The file.
@@ -34,10 +35,12 @@ def begin(path: Path, seed: int, first_step: int = 0) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session: dict[str, Any] = {"first_step": first_step, "started": now, "command": sys.orig_argv}
     content = {"seed": seed, **facts, "command": sys.orig_argv, "sessions": [session]}
-    if path.exists():
-        content = _read(path)
-        changed = {name: fact for name, fact in facts.items() if content.get(name) != fact}
-        content.setdefault("sessions", []).append({**session, **changed})
+    if earlier := _read(path):
+        changed = {name: fact for name, fact in facts.items() if earlier.get(name) != fact}
+        earlier["sessions"].append({**session, **changed})
+        content = earlier
+    elif path.exists():
+        path.replace(path.with_name(f"damaged.{path.name}"))
     atomic.write_json(path, content)
 
 
@@ -48,9 +51,9 @@ def end(path: Path, throughput: dict[str, Any]) -> None:
         path: The file.
         throughput: Its numbers.
     """
-    content = _read(path)
-    content["sessions"][-1]["throughput"] = throughput
-    atomic.write_json(path, content)
+    if content := _read(path):
+        content["sessions"][-1]["throughput"] = throughput
+        atomic.write_json(path, content)
 
 
 def speed(path: Path) -> str:
@@ -59,19 +62,22 @@ def speed(path: Path) -> str:
     Args:
         path: The file.
     """
-    sessions = _read(path)["sessions"] if path.exists() else []
-    measured = sessions[-1].get("throughput") if sessions else None
+    content = _read(path)
+    measured = content["sessions"][-1].get("throughput") if content else None
     return in_words(measured) if measured else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """Returns what the file holds; None where it is missing or, with a warning, damaged."""
+    if not path.exists():
+        return None
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"The manifest {str(path)!r} is damaged: {error}. Only the record of how the run was "
-            "started stands there; remove it to go on."
-        ) from error
+        dict(content["sessions"][-1])
+    except (ValueError, TypeError, LookupError) as error:
+        # No reason to keep a run from going on: it only tells how the run was started.
+        warnings.warn(f"The manifest {str(path)!r} is damaged: {error!r}.", stacklevel=3)
+        return None
     return content
 
 

@@ -1,8 +1,8 @@
 """The folder that a run leaves behind."""
 
 import json
-import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,7 @@ class RunFolder:
 
         Raises:
             ValueError: If there is no path, it cannot be made, something else is in the folder, the
-                run in it has other settings, or another process uses it.
+                run in it has other settings or is damaged, or another process uses it.
         """
         if path is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
@@ -110,13 +110,19 @@ class RunFolder:
         atomic.write_json(self.result, result)
 
     def read_result(self) -> dict[str, Any]:
-        """Returns the result of a finished run."""
-        return json.loads(self.result.read_text(encoding="utf-8"))
+        """Returns the result of a finished run.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        mend = "Remove this file, and the same command makes the end of the run again."
+        return _read(self.result, ("status",), mend)
 
     def _check_same_run(self) -> None:
         if not self.begun.exists():
             return  # Killed before there was anything to go on with.
-        about = json.loads(self.begun.read_text(encoding="utf-8"))
+        mend = "Put it back; or start anew: name a new folder, or remove this one first."
+        about = _read(self.begun, ("format", "mtk", "settings"), mend)
         made = (about["format"], about["mtk"])
         if made != (_FORMAT, _VERSION) and not self.finished:
             raise ValueError(
@@ -140,11 +146,31 @@ class RunFolder:
                 "was changed. Name a new folder, or remove this one first."
             )
         above = next(p for p in (path, *path.absolute().parents) if p.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
+        try:
+            # Only trying tells: not every folder that says so can be written.
+            tempfile.TemporaryDirectory(dir=above).cleanup()
+        except OSError as error:
             raise ValueError(
                 f"The run folder {str(path)!r} cannot be made: {str(above)!r} is not a folder that "
-                "can be written. Name another one."
-            )
+                f"can be written ({error.strerror}). Name another one: --run_dir=PATH."
+            ) from error
+
+
+def _read(path: Path, needed: Collection[str], mend: str) -> dict[str, Any]:
+    """Reads a JSON object with these keys."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged: {error}. Nothing was changed. {mend}"
+        ) from error
+    if not isinstance(content, dict) or not content.keys() >= set(needed):
+        keys = ", ".join(needed)
+        raise ValueError(
+            f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "
+            f"{mend}"
+        )
+    return content
 
 
 def _holds_files(folder: Path) -> bool:

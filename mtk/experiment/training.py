@@ -1,6 +1,7 @@
 """The course of a run: fit, select, test, export, result."""
 
 import shutil
+import warnings
 from typing import Any, NamedTuple
 
 import keras
@@ -35,7 +36,12 @@ def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | No
         folder: The run folder.
         log_every: Steps between two points of a curve.
         measure_every: Steps between two measurements of gradients; see `TaskBoard`.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
+    if log_every < 1:  # The board would name its own argument, which is another.
+        raise ValueError(f"`log_every` is a number of steps, 1 or more. Received: {log_every}")
     return Watchers(
         callbacks.TaskBoard(folder.tensorboard, log_every, measure_every),
         callbacks.MetricsLog(folder.metrics),
@@ -90,6 +96,13 @@ def train(
     """
     folder, interruption = checkpointing.folder, checkpointing.interruption
     position = checkpointing.restore(model)
+    if profile is not None and profile.last <= position.step:
+        warnings.warn(
+            f"Nothing is recorded for the profiler: the run goes on after step {position.step}, "
+            f"and the steps {profile.first}:{profile.last} are past. Choose later ones: "
+            "--profile_steps=FIRST:LAST.",
+            stacklevel=2,
+        )
     manifest.begin(folder.manifest, plan.seed, position.step)
     fitting = Fitting(model, data, plan, watchers, checkpointing, profile)
     try:
@@ -104,6 +117,7 @@ def train(
         else:
             result = _diverged(model, watchers)
         folder.close(result)
+        checkpointing.forget_damaged()
     except InterruptedRunError:
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         return {"status": "interrupted", "steps": checkpointing.step}

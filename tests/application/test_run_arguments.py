@@ -32,6 +32,15 @@ def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
         start(tiny, tmp_path / "notes.txt" / below)
 
 
+def test_run_folder_that_cannot_be_made_is_refused_at_once():
+    def workload():
+        raise AssertionError("The data must not be loaded.")
+
+    # There even the superuser cannot make a folder.
+    with pytest.raises(ValueError, match=r"'/proc/x' cannot be made: '/proc' .*--run_dir"):
+        start(workload, "/proc/x")
+
+
 def test_run_folder_is_made_with_those_above_it(tiny, tmp_path):
     start(tiny, tmp_path / "deep" / "run", steps=1)
     assert (tmp_path / "deep" / "run" / "result.json").is_file()
@@ -58,7 +67,8 @@ def test_run_without_folder_is_refused(tiny):
         ({"steps": 0}, "at least one step"),
         ({"evaluate_every": 0}, "at least one"),
         ({"patience": 0}, "patience"),
-        ({"log_every": 0}, "every"),
+        ({"log_every": 0}, "^`log_every` .*Received: 0$"),
+        ({"measure_every": -1}, "^`measure_every` "),
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"batch_size": 10_000}, "batch size"),
         ({"gradients": "fast"}, "'fast'"),

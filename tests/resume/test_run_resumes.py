@@ -10,7 +10,7 @@ from application_runs import read_metrics, start
 from crashes import CrashError, crash, names
 
 from mtk import callbacks
-from mtk.experiment import training
+from mtk.experiment import RunFolder, training
 
 
 @pytest.fixture(scope="module")
@@ -142,22 +142,54 @@ def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch,
     with pytest.warns(UserWarning, match=f"{newest} is damaged"):
         go_on(tiny, run)
     assert before < newest
+    assert not list((run / "checkpoints").glob("damaged*"))  # It is finished.
     assert likeness.differences(run, undisturbed) == []
 
 
 def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, tmp_path, monkeypatch):
     run = interrupted(tiny, tmp_path / "run", monkeypatch)
+    record = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text("")  # The checkpoints speak of lines that are gone.
-    with pytest.warns(UserWarning, match=r"metrics\.jsonl has 0 bytes"):
+    before = names(run)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl' has 0 bytes.*Put the whole record back"):
         go_on(tiny, run)
+    assert names(run) == before
+    (run / "metrics.jsonl").write_text(record)
+    for name in before:
+        lose(run / "checkpoints" / name)
+    with pytest.warns(UserWarning, match="is damaged"):
+        interrupted(tiny, run, monkeypatch)
+    assert len(list((run / "checkpoints").glob("damaged.*"))) == len(before)
+    (run / "manifest.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"manifest\.json' is damaged"):
+        go_on(tiny, run)
+    assert not list((run / "checkpoints").glob("damaged.*"))
     assert likeness.differences(run, undisturbed) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_damaged_descriptions_are_named(tmp_path, content):
+    settings = {"experiment.run.seed": "0"}
+    with RunFolder.claim(tmp_path / "run", settings) as folder:
+        folder.open("", "")
+        folder.close({"status": "finished"})
+        folder.result.write_text(content)
+        with pytest.raises(ValueError, match=r"result\.json' is damaged.*Remove this file"):
+            folder.read_result()
+    folder.begun.write_text(content)
+    for _ in range(2):  # The first does not keep the lock.
+        with pytest.raises(ValueError, match=r"run\.json' is damaged.*Put it back; or start anew"):
+            RunFolder.claim(tmp_path / "run", settings)
 
 
 def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeypatch):
     run = interrupted(tiny, tmp_path / "run", monkeypatch)
     shutil.rmtree(run / "tensorboard")
-    with pytest.warns(UserWarning, match="Curves before this point are missing"):
-        assert go_on(tiny, run)["status"] == "finished"
+    with (
+        pytest.warns(UserWarning, match="Curves before this point are missing"),
+        pytest.warns(UserWarning, match="goes on after step 6, and the steps 2:6 are past"),
+    ):
+        assert go_on(tiny, run, profile_steps=(2, 6))["status"] == "finished"
 
 
 def test_leftovers_of_a_write_are_removed(tiny, tmp_path, monkeypatch):

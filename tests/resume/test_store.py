@@ -146,20 +146,86 @@ def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
     record, curves = tmp_path / "metrics.jsonl", tmp_path / "tensorboard" / "train"
     curves.mkdir(parents=True)
     record.write_text("one\n")
-    (curves / "events.1").write_text("12")
+    (curves / "events.out.tfevents.1").write_text("12")
     lengths = json.loads(json.dumps(store.growing.lengths()))
     record.write_text("one\ntwo\nthr")
-    (curves / "events.1").write_text("1234")
-    (curves / "events.2").write_text("5")
+    (curves / "events.out.tfevents.1").write_text("1234")
+    (curves / "events.out.tfevents.2").write_text("5")
     store.growing.check(lengths)
     store.growing.cut(lengths)
     assert record.read_text() == "one\n"
-    assert {p.name: p.read_text() for p in curves.iterdir()} == {"events.1": "12"}
+    assert {p.name: p.read_text() for p in curves.iterdir()} == {"events.out.tfevents.1": "12"}
     record.write_text("one")
-    with pytest.raises(DamagedError, match="3 bytes and had 4"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl' has 3 bytes, and had 4.*Put the whole"):
         store.growing.check(lengths)
     store.growing.cut({})
     assert not record.exists()
+
+
+def test_what_the_run_did_not_write_stays_with_the_curves(store, tmp_path):
+    theirs = ["notes.md", "train/notes.md", "events.out.tfevents.1.host.profile-empty"]
+    theirs += ["plugins/profile/one/host.xplane.pb", "plugins/profile/one/events.out.tfevents.1"]
+    ours = [f"{split}/events.out.tfevents.1" for split in ("train", "validation", "test")]
+    for name in theirs + ours:
+        path = tmp_path / "tensorboard" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    assert store.growing.lengths().keys() == {f"tensorboard/{name}" for name in ours}
+    store.growing.cut({})
+    left = [path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file()]
+    assert {str(p.relative_to(tmp_path / "tensorboard")): p.read_text() for p in left} == {
+        name: name for name in theirs
+    }
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("left", [None, "", "one\ntw"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_lost_record_is_refused_and_nothing_changed(store, tmp_path, left, damaged):
+    record = tmp_path / "metrics.jsonl"
+    for step, text in enumerate(["one\ntwo\n", "one\ntwo\nthree\n"]):
+        record.write_text(text)
+        store.write(snapshot(step, lengths=store.growing.lengths()))
+    if damaged:  # Even then the one before is too long for the record.
+        (store.folder / "000002-step-1" / "state.json").unlink()
+    record.unlink() if left is None else record.write_text(left)
+    (store.folder / "unfinished.x").mkdir()
+    before = content(tmp_path)
+    state = "is missing" if left is None else f"has {len(left)} bytes"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{state}, and had {8 if damaged else 14}"):
+            store.newest()
+    assert content(tmp_path) == before
+    record.write_text("one\ntwo\nthree\n")
+    if damaged:
+        with pytest.warns(UserWarning, match="000002-step-1 is damaged"):
+            assert store.newest().step == 0
+    else:
+        assert store.newest().step == 1
+
+
+def test_damaged_checkpoints_are_kept_until_they_are_forgotten(store):
+    for step in range(2):
+        store.write(snapshot(step))
+    for _ in range(2):  # Twice, so that names could clash.
+        for path in store.folder.glob("0*"):
+            (path / "state.json").unlink()
+        with pytest.warns(UserWarning, match="is kept as damaged"):
+            assert store.newest() is None
+        store.write(snapshot(7))
+    aside = [f"damaged.00000{n}" for n in (1, 2, 3)]
+    assert [name.partition("-")[0] for name in all_names(store)] == ["000004", *aside]
+    assert store.newest().step == 7
+    assert len(all_names(store)) == 4
+    store.forget_damaged()
+    assert all_names(store) == ["000004-step-7"]
 
 
 def test_keep_is_checked(tmp_path):

@@ -50,10 +50,17 @@ def test_throughput_goes_to_the_last_session(path):
     assert last["throughput"] == {"steps_per_second": 2.5}
 
 
-def test_damaged_manifest_is_said(path):
-    path.write_text('{"seed": ')
-    with pytest.raises(ValueError, match="damaged.*remove it"):
+@pytest.mark.parametrize("content", ['{"seed": ', "", "[]", "{}", '{"sessions": []}', "3"])
+def test_damaged_manifest_is_put_aside(path, content):
+    path.write_text(content)
+    for use in (lambda: manifest.end(path, {}), lambda: manifest.speed(path)):
+        with pytest.warns(UserWarning, match=r"manifest\.json' is damaged"):
+            assert not use()
+        assert path.read_text() == content
+    with pytest.warns(UserWarning, match=r"manifest\.json' is damaged"):
         manifest.begin(path, seed=0, first_step=3)
+    assert json.loads(path.read_text())["sessions"][0]["first_step"] == 3
+    assert path.with_name("damaged.manifest.json").read_text() == content
 
 
 @pytest.fixture
