@@ -29,6 +29,7 @@ class Scheduler:
 
     Attributes:
         states: What has become of each run, by hash.
+        later: How many runs will come that are not known yet.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Scheduler:
         self.estimate = estimate
         self.board = board
         self.states: dict[str, State] = {}
+        self.later = 0
         self._runs: dict[str, Run] = {}
         self._started: dict[str, float] = {}
         self._deaths: dict[str, tuple[str, int]] = {}
@@ -145,10 +147,11 @@ class Scheduler:
                 self.states[run.hash] = self.folder.state(run.hash)
 
     def _counts(self) -> Counter[State]:
-        return Counter(self.states.values())
+        return Counter([*self.states.values(), *[State.PENDING] * self.later])
 
     def _left(self) -> str:
-        total = self.estimate.total(self._open(), self.engine.slots)
+        like_them = list(self._runs.values())[-1:] * self.later
+        total = self.estimate.total([*self._open(), *like_them], self.engine.slots)
         if total is None:
             return left_in_words(None)
         now = time.monotonic()

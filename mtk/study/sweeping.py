@@ -77,8 +77,10 @@ class Sweep:
             board.say(line)
         with Stopping() as stopping, engine:
             scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
+            scheduler.later = len(self.study.best_seeds) * len(self.study.methods)
             if not self._do(scheduler, self.runs):
                 return self._stopped(board)
+            scheduler.later = 0
             more = follow_ups.best(self.expansion, self.runs, self.folder)
             if replay:
                 more += follow_ups.replays(self.expansion, [*self.runs, *more], self.folder)

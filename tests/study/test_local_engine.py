@@ -170,3 +170,12 @@ def test_worker_says_why_a_run_failed(folder):
     assert "Did you mean 'epochs'" in folder.reason("a")
     assert [entry["event"] for entry in folder.journal.entries()] == ["failed"]
     assert folder.journal.seconds() == {}
+
+
+def test_fresh_process_does_the_same(monkeypatch, folder):
+    folder.config("a").parent.mkdir()
+    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert do(Local(2, share_import=False), folder, ["a"]) == ["a"]
+    assert "Did you mean 'epochs'" in folder.reason("a")
+    assert "ConfigError" in folder.log("a").read_text()

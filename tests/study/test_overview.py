@@ -84,6 +84,13 @@ def test_progress_is_a_line_an_event_elsewhere(make_sweep):
     assert all(re.search(r"0:00 left · \w+ [0-9a-f]{8}: finished after 0 s", x) for x in lines)
 
 
+def test_progress_counts_what_will_follow(make_sweep):
+    stream = io.StringIO()
+    make_sweep(best_seeds=[1, 2]).go(FakeEngine(slots=1), board=Board(stream))
+    lines = [line for line in stream.getvalue().splitlines() if " done, " in line]
+    assert [line.split(" done")[0] for line in lines] == [f"{i}/8" for i in range(1, 9)]
+
+
 def test_progress_is_a_bar_on_a_terminal(make_sweep):
     stream = Terminal()
     make_sweep().go(FakeEngine(slots=1), board=Board(stream))

@@ -74,6 +74,7 @@ class Ray(Engine):
 
     def wait(self, seconds: float) -> list[str]:
         if not self._at_work:
+            time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(list(self._at_work), timeout=seconds)
         return [self._at_work.pop(reference) for reference in ready]
