@@ -76,6 +76,7 @@ class Victim:
 
     def __init__(self, study: Path, folder: Path):
         self.folder = StudyFolder(folder)
+        self._error: bytes | None = None
         self.process = subprocess.Popen(
             command(study, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -114,10 +115,11 @@ class Victim:
 
     def finish(self) -> int:
         """Waits for the end of the sweep; returns its exit code."""
-        _, error = self.process.communicate()
+        if self._error is None:
+            _, self._error = self.process.communicate()
         code = self.process.returncode
         if code not in (0, 1, 75, -signal.SIGKILL, -signal.SIGTERM):
-            raise RuntimeError(f"The sweep failed with {code}:\n{error.decode()}")
+            raise RuntimeError(f"The sweep failed with {code}:\n{self._error.decode()}")
         return code
 
 

@@ -44,7 +44,7 @@ def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> l
         folder: Where their results are.
 
     Raises:
-        StudyError: If the study has no baseline, or what reads results is not installed.
+        StudyError: If what reads results is not installed.
         ValueError: If a method's run recorded no weights.
     """
     try:
@@ -52,8 +52,7 @@ def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> l
     except ImportError as error:
         raise StudyError(f"A replay needs {error.name}: pip install 'mtk[analysis]'") from error
     study = expansion.study
-    if study.baseline is None:
-        raise StudyError("A replay needs static weights: set the study's `baseline`.")
+    assert study.baseline is not None
     shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
     found = []
     for method in study.methods:

@@ -71,7 +71,13 @@ class Sweep:
         Returns:
             0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal has
             stopped the sweep: then the same call goes on.
+
+        Raises:
+            StudyError: If there can be no replay.
+            ValueError: If a run that is to be replayed recorded no weights.
         """
+        if replay and self.study.baseline is None:
+            raise StudyError("A replay needs static weights: set the study's `baseline`.")
         board = board or Board()
         for line in overview.repeated(self.again):
             board.say(line)

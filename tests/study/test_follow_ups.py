@@ -82,9 +82,10 @@ def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
 
 
 def test_replay_needs_a_baseline(make_sweep):
-    sweep = make_sweep(baseline=None)
+    engine = FakeEngine()
     with pytest.raises(StudyError, match="set the study's `baseline`"):
-        sweep.go(FakeEngine(), replay=True)
+        make_sweep(baseline=None).go(engine, replay=True)
+    assert engine.started == []
 
 
 def test_replay_of_a_run_without_weights_is_said(make_sweep):
