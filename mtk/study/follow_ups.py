@@ -34,9 +34,9 @@ def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list
 def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
     """Returns runs with the mean weights of a method's runs as static weights.
 
-    What a method reaches beyond its replay is what its weights do by changing. The finished
-    runs that no other of the method dominates in validation are replayed, each with its seed and
-    its point of the grid that all methods share.
+    What a method reaches beyond its replay is what its weights do by changing. The configurations
+    that no other of the method dominates in validation are replayed, each with all its seeds, with
+    the mean weights over them, and at its point of the grid that all methods share.
 
     Args:
         expansion: Of the study; it must name its baseline.
@@ -57,17 +57,29 @@ def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> l
     found = []
     for method in study.methods:
         own = [run for run in runs if run.method == method != study.baseline]
-        losses = {run: tasks for run in own if (tasks := _losses(folder, run))}
-        if not losses:
-            continue
-        chosen = analysis.non_dominated(np.array(list(losses.values())))
-        for run in itertools.compress(losses, chosen):
-            means = analysis.mean_weights(folder.run_dir(run.hash))
-            point = {name: value for name, value in run.point.items() if name in shared}
-            point[study.weights] = {task: float(f"{mean:.6g}") for task, mean in means.items()}
+        finished = _by_point([run for run in own if _losses(folder, run)])
+        losses = [np.mean([_losses(folder, run) for run in each], 0) for each in finished]
+        chosen = analysis.non_dominated(np.array(losses)) if losses else ()
+        for each in itertools.compress(finished, chosen):
+            means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]
+            point = {name: value for name, value in each[0].point.items() if name in shared}
+            point[study.weights] = _mean(means)
             label = f"{method} (replayed)"
-            found.append(expansion.run(study.baseline, point, run.seed, label, "replay"))
+            found += [expansion.run(study.baseline, point, r.seed, label, "replay") for r in each]
     return found
+
+
+def _by_point(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns the runs of each configuration: they differ in nothing but the seed."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.point), []).append(run)
+    return list(groups.values())
+
+
+def _mean(weights: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the mean of each task's weight, to six digits."""
+    return {task: float(f"{np.mean([w[task] for w in weights]):.6g}") for task in weights[0]}
 
 
 def _losses(folder: StudyFolder, run: Run) -> list[float]:

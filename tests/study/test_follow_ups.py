@@ -16,7 +16,9 @@ def losses_by_rate(sweep, table):
     def outcome(folder, run, number):
         status, losses = table[rates.get(run, 0.1)]
         finish(folder, run, status, losses)
-        weights = {"left": 0.5 + rates.get(run, 0), "right": 0.5 - rates.get(run, 0)}
+        seeds = {run.hash: run.seed for run in sweep.runs}
+        away = rates.get(run, 0) + 0.01 * seeds.get(run, 0)
+        weights = {"left": 0.5 + away, "right": 0.5 - away}
         lines = [
             {"step": step, "split": "train", "task": task, "name": "weight", "value": weight}
             for step in (2, 4)
@@ -61,7 +63,7 @@ def test_method_without_a_finished_run_has_no_best(make_sweep):
 
 def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
     own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
-    sweep = make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4])
+    sweep = make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4, 8])
     table = {
         0.03: ("finished", (0.2, 0.9)),
         0.1: ("finished", (0.5, 0.5)),
@@ -69,15 +71,16 @@ def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
     }
     assert sweep.go(losses_by_rate(sweep, table), replay=True) == 0
     replays = [entry for entry in listed(sweep) if entry.get("role") == "replay"]
-    assert [entry["method"] for entry in replays] == ["gradnorm (replayed)"] * 2
-    assert [entry["seed"] for entry in replays] == [4, 4]
-    for entry, rate in zip(replays, (0.03, 0.1), strict=True):
-        weights = {"left": pytest.approx(0.5 + rate), "right": pytest.approx(0.5 - rate)}
+    assert [entry["method"] for entry in replays] == ["gradnorm (replayed)"] * 4
+    assert [entry["seed"] for entry in replays] == [4, 8, 4, 8]
+    for entry, rate in zip(replays, (0.03, 0.03, 0.1, 0.1), strict=True):
+        away = rate + 0.01 * (4 + 8) / 2
+        weights = {"left": pytest.approx(0.5 + away), "right": pytest.approx(0.5 - away)}
         assert entry["bindings"] == {RATE: rate, "combiners.StaticWeights.weights": weights}
         text = sweep.folder.config(entry["hash"]).read_text()
         assert "combiner = @combiners.StaticWeights" in text
     # Without the flag they stay in the list.
-    assert make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4]).go(FakeEngine()) == 0
+    assert make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4, 8]).go(FakeEngine()) == 0
     assert [entry for entry in listed(sweep) if entry.get("role") == "replay"] == replays
 
 
