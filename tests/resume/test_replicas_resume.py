@@ -10,6 +10,7 @@ from application_runs import read_metrics
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_two_replicas_resume(tmp_path):
     """Metrics are sums over the replicas; each gets an equal part back, hence their rounding."""
     paths = (HERE.parents[1], HERE, HERE.parent / "application")

@@ -79,6 +79,7 @@ def test_early_stopping_is_counted_over_a_crash(tiny, tmp_path, monkeypatch):
     assert (result["steps"], result["selected_step"]) == (12, 4)
 
 
+@pytest.mark.slow
 def test_divergence_is_the_same_over_a_crash(tiny, tmp_path, monkeypatch):
     expected = go_on(tiny, tmp_path / "undisturbed", learning_rate=1e30)
     assert expected["status"] == "diverged"

@@ -114,6 +114,7 @@ def test_mixed_batches_with_a_task_absent_from_a_micro_batch():
     assert_same(*found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [pytest.param({"jit_compile": True}, marks=pytest.mark.slow), {"run_eagerly": True}],

@@ -8,6 +8,8 @@ import pytest
 
 from tests.trainer.numerics.numerics_on_replicas import OPTIONS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
