@@ -35,7 +35,12 @@ OTHERS = {
     "aligned": lambda: combiners.AlignedMTL(update_every=4),
     "upgrad": lambda: combiners.UPGrad(update_every=4),
 }
-CASES = [*STATEFUL, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+# Each keeps another kind of state.
+QUICK = ("rlw", "dwa", "famo", "gradnorm", "gradvac", "pcgrad")
+CASES = [
+    pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,))
+    for name in [*STATEFUL, *OTHERS]
+]
 
 
 class Session:
