@@ -59,20 +59,21 @@ def compare(args: argparse.Namespace, variants: list[tuple[str, str]]) -> None:
     print(f"{args.model}, {args.tasks} tasks, batch {args.batch}, {os.cpu_count()} cores")
     base = Runner(args, SCALARIZED)
     base.steps(args.steps)
-    print(f"scalarized: {base.steps(args.steps) * 1e3:.1f} ms, first call {base.traced:.1f} s")
-    print(f"{'method':34}{'ratio':>8}{'min':>8}{'max':>8}{'first call':>12}")
+    alone = base.steps(args.steps).elapsed
+    print(f"scalarized: {alone * 1e3:.1f} ms, first call {base.traced:.1f} s")
+    print(f"{'method':34}{'ratio':>8}{'min':>8}{'max':>8}{'of CPU':>8}{'first call':>12}")
     for method, way in variants:
         runner = Runner(args, method, way)
         runner.steps(1)
-        ratios = []
+        ratios, computed = [], []
         for _ in range(args.rounds):
-            before = base.steps(args.steps)
-            own = runner.steps(args.steps)
-            ratios.append(2 * own / (before + base.steps(args.steps)))
+            before, own, after = (r.steps(args.steps) for r in (base, runner, base))
+            ratios.append(2 * own.elapsed / (before.elapsed + after.elapsed))
+            computed.append(2 * own.computed / (before.computed + after.computed))
         label = method if way == "auto" else f"{method} {way}"
         print(
             f"{label:34}{statistics.median(ratios):8.2f}{min(ratios):8.2f}{max(ratios):8.2f}"
-            f"{runner.traced:10.1f} s",
+            f"{statistics.median(computed):8.2f}{runner.traced:10.1f} s",
             flush=True,
         )
         del runner
@@ -179,7 +180,7 @@ def data(args: argparse.Namespace) -> None:
     def read() -> float:
         return timed(lambda: [next(batches) for _ in range(200)]) / 200
 
-    pairs = [(read(), runner.steps(20)) for _ in range(args.rounds)]
+    pairs = [(read(), runner.steps(20).elapsed) for _ in range(args.rounds)]
     alone, step = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(own / pipeline for pipeline, own in pairs)
     print(f"pipeline alone {alone * 1e3:.2f} ms, LeNet step {step * 1e3:.1f} ms: {ratio:.0f} times")

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 SCALARIZED = "StaticWeights()"
 
@@ -63,6 +63,18 @@ def make(args: argparse.Namespace, method: str, way: str = "auto") -> tuple[Any,
     return model, batch
 
 
+class Spent(NamedTuple):
+    """What a step takes.
+
+    Attributes:
+        elapsed: Seconds on the clock.
+        computed: Seconds of all cores together: what other processes do hardly changes them.
+    """
+
+    elapsed: float
+    computed: float
+
+
 class Runner:
     """Takes steps of one model on one batch.
 
@@ -83,15 +95,16 @@ class Runner:
         self.steps(1)
         self.traced = time.perf_counter() - start
 
-    def steps(self, number: int) -> float:
-        """Takes steps and returns the mean time of one in seconds.
+    def steps(self, number: int) -> Spent:
+        """Takes steps and returns what one of them took on average.
 
         One more goes first untimed: after another model has run, memory has to be taken anew.
         """
         self._take(1)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         self._take(number)
-        return (time.perf_counter() - start) / number
+        elapsed, computed = time.perf_counter() - start, time.process_time() - used
+        return Spent(elapsed / number, computed / number)
 
     def _take(self, number: int) -> None:
         for _ in range(number):

@@ -104,7 +104,8 @@ def train(
             stacklevel=2,
         )
     manifest.begin(folder.manifest, plan.seed, position.step)
-    fitting = Fitting(model, data, plan, watchers, checkpointing, profile)
+    pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
+    fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
     try:
         fitting.go_on(position)
         checkpointing.complete()

@@ -1,8 +1,10 @@
 """What a workload is: tasks, data and a network."""
 
 import abc
+from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtk.tasks import Task
@@ -54,6 +56,20 @@ class Workload(abc.ABC):
     @abc.abstractmethod
     def test(self, batch_size: int) -> tf.data.Dataset:
         """Returns the test split once, in order."""
+
+    def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
+        """Draws what the network makes of a few validation examples, beside what is true.
+
+        TensorBoard shows it at every evaluation. A workload without pictures leaves this out.
+
+        Args:
+            network: As `network` built it, at any stage of its training.
+
+        Returns:
+            Pictures `(height, width, 3)`, uint8, by name; always of the same examples.
+        """
+        del network
+        return {}
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns how many full batches the training split holds.

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from application_runs import fit, start
+
+from mtk import callbacks
+from mtk.callbacks.curves import Curves
+
+
+class Gray:
+    """Draws a brightness that tells how the network has changed, and counts the drawings."""
+
+    def __init__(self, dtype="uint8", shape=(4, 6, 3)):
+        self.drawn, self.dtype, self.shape = [], dtype, shape
+
+    def __call__(self, network):
+        self.drawn.append(network.weights[0].numpy().copy())
+        return {"gray": np.full(self.shape, 10 * len(self.drawn), self.dtype)}
+
+
+def shown(events, tag):
+    """The steps and pixels of pictures in an event file."""
+    found = []
+    for step, content in events[tag]:
+        width, height, png = content[:3]
+        pixels = tf.io.decode_png(png).numpy()
+        assert (int(height), int(width)) == pixels.shape[:2]
+        found.append((step, pixels))
+    return found
+
+
+def test_pictures_of_every_evaluation(model, batches, tmp_path, read_events):
+    draw = Gray()
+    fit(model, batches, callbacks.Pictures(Curves(tmp_path), draw))
+    (first, one), (second, two) = shown(read_events(tmp_path / "validation"), "gray")
+    assert (first, second) == (10, 20)
+    assert np.array_equal(one, np.full((4, 6, 3), 10))
+    assert np.array_equal(two, np.full((4, 6, 3), 20))
+    assert not np.array_equal(*draw.drawn)
+    np.testing.assert_array_equal(draw.drawn[1], model.network.weights[0].numpy())
+
+
+@pytest.mark.parametrize("form", [("float32", (4, 6, 3)), ("uint8", (4, 6)), ("uint8", (4, 6, 4))])
+def test_what_is_no_picture_is_refused(model, batches, tmp_path, form):
+    with pytest.raises(ValueError, match=r"Received 'gray': (float32|uint8) \(4, 6"):
+        fit(model, batches, callbacks.Pictures(Curves(tmp_path), Gray(*form)))
+
+
+def test_pictures_of_a_run_stand_with_its_curves(tiny, tmp_path, read_events, monkeypatch):
+    data = tiny()
+    monkeypatch.setattr(data, "pictures", Gray())
+    start(lambda: data, tmp_path / "run")
+    folder = tmp_path / "run" / "tensorboard" / "validation"
+    assert len(list(folder.glob("events.*"))) == 1
+    assert [step for step, _ in shown(read_events(folder), "gray")] == [4, 8, 10]
+
+
+def test_a_workload_without_pictures(tiny):
+    assert tiny().pictures(None) == {}
