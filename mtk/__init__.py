@@ -13,6 +13,7 @@ _MODULES = (
     "combiners",
     "config",
     "data",
+    "decoding",
     "distribution",
     "experiment",
     "export",

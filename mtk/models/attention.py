@@ -52,13 +52,43 @@ class Attention(layers.Layer):
         Returns:
             `(B, T, width)`.
         """
+        return self.attend(queries, *self.keys_and_values(memory), bias)
+
+    def keys_and_values(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Maps `(B, S, width)` to keys and values, each `(B, num_heads, S, width / num_heads)`."""
+        return self._split(self.key(memory)), self._split(self.value(memory))
+
+    def attend(
+        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor
+    ) -> tf.Tensor:
+        """Attends to what `keys_and_values` has made; otherwise as `call`."""
         # Scaled before the product: T x width numbers instead of heads x T x S.
         scale = (self.width // self.num_heads) ** -0.5
         query = self._split(self.query(queries) * scale)
-        key, value = self._split(self.key(memory)), self._split(self.value(memory))
-        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-        joined = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
+        weights = tf.nn.softmax(tf.matmul(query, keys, transpose_b=True) + bias)
+        joined = tf.transpose(tf.matmul(weights, values), (0, 2, 1, 3))
         return self.output_projection(tf.reshape(joined, tf.shape(queries)))
+
+    def step(
+        self, token: tf.Tensor, past: tuple[tf.Tensor, tf.Tensor], position: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        """Lets one token attend to itself and to those before it.
+
+        Args:
+            token: `(N, 1, width)`.
+            past: Keys and values, each `(N, num_heads, L, width / num_heads)`; what stands at
+                `position` and after it is not read.
+            position: Of the token, scalar int32.
+
+        Returns:
+            `(N, 1, width)`, and `past` with the token's own key and value at `position`.
+        """
+        positions = tf.range(past[0].shape[2])
+        here = (positions == position)[:, None]
+        new_keys, new_values = self.keys_and_values(token)
+        keys, values = tf.where(here, new_keys, past[0]), tf.where(here, new_values, past[1])
+        later = tf.cast(positions > position, keys.dtype) * _UNSEEN
+        return self.attend(token, keys, values, later), (keys, values)
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         """`(B, T, width)` to `(B, num_heads, T, width / num_heads)`."""
@@ -78,8 +108,8 @@ def causal_bias(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return (1 - past)[None, None] * _UNSEEN
 
 
-def sinusoids(length: tf.Tensor, width: int) -> tf.Tensor:
-    """Returns the encoding of the first positions, float32 `(length, width)`.
+def sinusoids(length: tf.Tensor, width: int, first: tf.Tensor | int = 0) -> tf.Tensor:
+    """Returns the encoding of the positions from `first` on, float32 `(length, width)`.
 
     `sin(p / 10000^(2i / width))` in the first half of the channels, the cosines in the second. The
     paper has them alternate: a permutation of channels, which nothing after it can tell apart.
@@ -87,7 +117,7 @@ def sinusoids(length: tf.Tensor, width: int) -> tf.Tensor:
     Reference:
         Vaswani et al., *Attention is all you need* (2017), section 3.5.
     """
-    position = tf.cast(tf.range(length), tf.float32)[:, None]
+    position = tf.cast(first + tf.range(length), tf.float32)[:, None]
     frequency = 10_000.0 ** (-tf.range(0, width, 2, dtype=tf.float32) / width)
     return tf.concat([tf.sin(position * frequency), tf.cos(position * frequency)], axis=1)
 

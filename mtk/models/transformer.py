@@ -1,14 +1,31 @@
 """The Transformer: encoder and decoder with layer norm before each sub-layer."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from mtk.models.attention import Attention, causal_bias, padding_bias, sinusoids
+from mtk.models.attention import causal_bias, padding_bias, sinusoids
 from mtk.models.seeds import layer_seeds
+from mtk.models.transformer_block import Block, dense, norm
+
+# Keys and values of what a decoder has read, for each block, each `(sequences, num_heads, room,
+# width / num_heads)`.
+Past: TypeAlias = list[tuple[tf.Tensor, tf.Tensor]]
+
+
+class Memory(NamedTuple):
+    """What a decoder reads of its sources at every step.
+
+    Attributes:
+        pairs: Keys and values for each block, each `(B, num_heads, S, width / num_heads)`.
+        bias: Hides padding, `(B, 1, 1, S)`.
+    """
+
+    pairs: list[tuple[tf.Tensor, tf.Tensor]]
+    bias: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -75,9 +92,9 @@ class Transformer(keras.Model):
         self.width = width
         seeds = layer_seeds(seed)
 
-        def stack(name: str, decoder: bool) -> list[_Block]:
+        def stack(name: str, decoder: bool) -> list[Block]:
             return [
-                _Block(
+                Block(
                     width, feed_forward_width, num_heads, dropout, decoder, seeds, f"{name}_{i + 1}"
                 )
                 for i in range(num_layers)
@@ -87,9 +104,9 @@ class Transformer(keras.Model):
         self.target_embedding = _embedding(vocabulary_size, width, seeds, "target_embedding")
         self.encoder = stack("encoder", decoder=False)
         self.decoder = stack("decoder", decoder=True)
-        self.encoder_norm = _norm("encoder_norm")
-        self.decoder_norm = _norm("decoder_norm")
-        self.output_projection = _dense(vocabulary_size, seeds, "output_projection", bias=False)
+        self.encoder_norm = norm("encoder_norm")
+        self.decoder_norm = norm("decoder_norm")
+        self.output_projection = dense(vocabulary_size, seeds, "output_projection", bias=False)
 
     def build(self, *_: object) -> None:
         inner = (None, None, self.width)
@@ -122,81 +139,57 @@ class Transformer(keras.Model):
         source_bias = padding_bias(source, x.dtype)
         for block in self.decoder:
             x = block(x, bias, memory, source_bias, training=training)
+        return self._logits(x)
+
+    def remember(self, source: tf.Tensor) -> Memory:
+        """Encodes source tokens `(B, S)` into what `decode_step` reads at every step."""
+        memory = self.encode(source)
+        pairs = [block.memory_attention.keys_and_values(memory) for block in self.decoder]
+        return Memory(pairs, padding_bias(source, memory.dtype))
+
+    def decode_step(
+        self, tokens: tf.Tensor, position: tf.Tensor, past: Past, memory: Memory
+    ) -> tuple[tf.Tensor, Past]:
+        """Runs the decoder on one token of each of k sequences a source, for inference.
+
+        Gives what `decode` gives at that position, without computing the earlier ones again.
+
+        Args:
+            tokens: `(B, k)`.
+            position: Of the tokens, scalar int32.
+            past: Of the earlier tokens; at position 0 anything of the right shape, such as zeros.
+            memory: From `remember`.
+
+        Returns:
+            Logits of the next tokens, float32 `(B, k, vocabulary_size)`, and `past` with these
+            tokens in it.
+        """
+        x = self._embed(self.target_embedding, tokens[..., None], position)[..., 0, :]
+        known: Past = []
+        for block, own, pair in zip(self.decoder, past, memory.pairs, strict=True):
+            x, own = block.step(x, own, position, pair, memory.bias)
+            known.append(own)
+        return self._logits(x), known
+
+    def empty_past(self, sequences: tf.Tensor | int, length: int) -> Past:
+        """Returns the `past` of `sequences` sequences of no token, with room for `length`."""
+        heads, dtype = self.hyperparameters["num_heads"], self.compute_dtype
+        zeros = tf.zeros((sequences, heads, length, self.width // heads), dtype)
+        return [(zeros, zeros) for _ in self.decoder]
+
+    def _logits(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.output_projection(self.decoder_norm(x)), tf.float32)
 
-    def _embed(self, embedding: layers.Embedding, tokens: tf.Tensor) -> tf.Tensor:
+    def _embed(
+        self, embedding: layers.Embedding, tokens: tf.Tensor, first: tf.Tensor | int = 0
+    ) -> tf.Tensor:
         # The embeddings start with a standard deviation of width^-1/2; this makes it one.
         x = embedding(tokens)
         x *= tf.cast(self.width, x.dtype) ** 0.5
-        return x + tf.cast(sinusoids(tf.shape(tokens)[1], self.width), x.dtype)
+        return x + tf.cast(sinusoids(tf.shape(tokens)[-1], self.width, first), x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**self.hyperparameters, "name": self.name}
-
-
-class _Block(layers.Layer):
-    """Self-attention, in a decoder attention to the memory, and a feed-forward block."""
-
-    def __init__(
-        self,
-        width: int,
-        feed_forward_width: int,
-        num_heads: int,
-        dropout: float,
-        decoder: bool,
-        seeds: Iterator[int | None],
-        name: str,
-    ):
-        super().__init__(name=name)
-        self.attention_norm = _norm("attention_norm")
-        self.attention = Attention(width, num_heads, seeds, name="attention")
-        if decoder:
-            self.memory_norm = _norm("memory_norm")
-            self.memory_attention = Attention(width, num_heads, seeds, name="memory_attention")
-        self.feed_forward_norm = _norm("feed_forward_norm")
-        self.hidden = _dense(feed_forward_width, seeds, "hidden", activation="relu")
-        self.output_layer = _dense(width, seeds, "output")
-        self.dropout = layers.Dropout(dropout, seed=next(seeds), name="dropout")
-        self.decoder = decoder
-
-    def build(self, shape: tuple[None, None, int]) -> None:
-        for name in ("attention_norm", "attention", "feed_forward_norm", "hidden"):
-            getattr(self, name).build(shape)
-        if self.decoder:
-            self.memory_norm.build(shape)
-            self.memory_attention.build(shape)
-        self.output_layer.build((*shape[:-1], self.hidden.units))
-
-    def call(
-        self,
-        x: tf.Tensor,
-        bias: tf.Tensor,
-        memory: tf.Tensor | None = None,
-        memory_bias: tf.Tensor | None = None,
-        training: bool = False,
-    ) -> tf.Tensor:
-        normed = self.attention_norm(x)
-        x += self.dropout(self.attention(normed, normed, bias), training=training)
-        if self.decoder:
-            attended = self.memory_attention(self.memory_norm(x), memory, memory_bias)
-            x += self.dropout(attended, training=training)
-        hidden = self.hidden(self.feed_forward_norm(x))
-        return x + self.dropout(self.output_layer(hidden), training=training)
-
-
-def _norm(name: str) -> layers.LayerNormalization:
-    return layers.LayerNormalization(epsilon=1e-6, name=name)
-
-
-def _dense(
-    units: int,
-    seeds: Iterator[int | None],
-    name: str,
-    activation: str | None = None,
-    bias: bool = True,
-) -> layers.Dense:
-    initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-    return layers.Dense(units, activation, use_bias=bias, kernel_initializer=initializer, name=name)
 
 
 def _embedding(
