@@ -90,6 +90,7 @@ class Transformer(keras.Model):
             "seed": seed,
         }
         self.width = width
+        self.num_heads = num_heads
         seeds = layer_seeds(seed)
 
         def stack(name: str, decoder: bool) -> list[Block]:
@@ -173,8 +174,8 @@ class Transformer(keras.Model):
 
     def empty_past(self, sequences: tf.Tensor | int, length: int) -> Past:
         """Returns the `past` of `sequences` sequences of no token, with room for `length`."""
-        heads, dtype = self.hyperparameters["num_heads"], self.compute_dtype
-        zeros = tf.zeros((sequences, heads, length, self.width // heads), dtype)
+        heads = self.num_heads
+        zeros = tf.zeros((sequences, heads, length, self.width // heads), self.compute_dtype)
         return [(zeros, zeros) for _ in self.decoder]
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
