@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.order import derive_seed, index_batches
+from mtk.data.bucketing import bucketed_batches
+from mtk.data.order import derive_seed
 from mtk.data.sources import Source
 
 # Numbers below are whole multiples of 2^-32: additions are exact, and so are the shares.
@@ -66,17 +67,20 @@ def mixed_batches(
     steps: int,
     seed: int,
     first_step: int = 0,
+    window: int = 1,
 ) -> tf.data.Dataset:
     """Yields batches that hold the tasks in proportion to their weights: proportional sampling.
 
     Args:
         sources: Of each task: batches `(x, y)` or `(x, y, mask)`, alike in structure, and in shape
-            but for the number of examples.
+            but for the number of examples and for axes of unknown size: along these, zeros are
+            appended.
         weights: Of each task; see `task_counts`.
         batch_size: Examples a step, of all tasks together.
         steps: Steps of the whole run.
         seed: Of the order and of the shares.
         first_step: The step to begin with.
+        window: Steps among which examples are sorted by length; see `bucketed_batches`.
 
     Returns:
         A data set of `(x, y, task_ids)` or `(x, y, task_ids, mask)`, task by task; `task_ids` is
@@ -93,7 +97,7 @@ def mixed_batches(
     counts = task_counts([weights[task] for task in sources], batch_size, steps, seed)
     starts = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
     streams = tuple(
-        index_batches(source.num_examples, starts[:, stream], seed, first_step, stream)
+        bucketed_batches(source, starts[:, stream], seed, first_step, stream, window)
         for stream, source in enumerate(sources.values())
     )
 
@@ -101,7 +105,7 @@ def mixed_batches(
         parts = [
             source.read(batch) for source, batch in zip(sources.values(), indices, strict=True)
         ]
-        x, y, *mask = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
+        x, y, *mask = tf.nest.map_structure(_join, *parts)
         ids = tf.repeat(tf.range(len(indices)), [tf.size(batch) for batch in indices])
         return tf.nest.map_structure(fix_size, (x, y, ids, *mask))
 
@@ -113,7 +117,12 @@ def mixed_batches(
 
 
 def shared_batches(
-    sources: Mapping[str, Source], batch_size: int, steps: int, seed: int, first_step: int = 0
+    sources: Mapping[str, Source],
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_step: int = 0,
+    window: int = 1,
 ) -> tf.data.Dataset:
     """Yields batches in which each task has an equal share of its own.
 
@@ -123,6 +132,7 @@ def shared_batches(
         steps: Steps of the whole run.
         seed: Of the order.
         first_step: The step to begin with.
+        window: Steps among which examples are sorted by length; see `bucketed_batches`.
 
     Returns:
         A data set of `{task: (x, y)}` or `{task: (x, y, mask)}`.
@@ -138,7 +148,7 @@ def shared_batches(
         )
     starts = share * np.arange(steps + 1, dtype=np.int64)
     streams = {
-        task: index_batches(source.num_examples, starts, seed, first_step, stream)
+        task: bucketed_batches(source, starts, seed, first_step, stream, window)
         for stream, (task, source) in enumerate(sources.items())
     }
 
@@ -147,3 +157,16 @@ def shared_batches(
 
     batches = tf.data.Dataset.zip(streams).map(read, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _join(*pieces: tf.Tensor) -> tf.Tensor:
+    """Concatenates; along axes of unknown size, pieces are filled up with zeros."""
+    if not pieces[0].shape[1:].is_fully_defined():
+        longest = tf.reduce_max([tf.shape(piece)[1:] for piece in pieces], axis=0)
+        pieces = tuple(_fill(piece, longest) for piece in pieces)
+    return tf.concat(pieces, 0)
+
+
+def _fill(piece: tf.Tensor, longest: tf.Tensor) -> tf.Tensor:
+    missing = tf.concat([[0], longest - tf.shape(piece)[1:]], 0)
+    return tf.pad(piece, tf.stack([tf.zeros_like(missing), missing], axis=1))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 # A batch, or the arrays that batches are taken from: tensors in nested tuples and dicts, each with
@@ -16,10 +17,12 @@ class Source(NamedTuple):
     Attributes:
         num_examples: How many there are.
         read: Maps int64 indices `(B,)` to a batch, in the graph of a `tf.data` pipeline.
+        lengths: Integers `(num_examples,)`, where examples differ in length.
     """
 
     num_examples: int
     read: Callable[[tf.Tensor], Structure]
+    lengths: np.ndarray | None = None
 
 
 def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | None = None) -> Source:
