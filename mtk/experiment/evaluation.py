@@ -43,6 +43,7 @@ def evaluate(
     model = MultiTaskModel(network, data.tasks)
     model.compile()
     logs = model.evaluate(examples, verbose=0, return_dict=True)
+    logs.update(results.as_logs(data.scores(network, split)))
     about = {"workload": data.name, "split": split, "saved_model": str(saved_model)}
     return {**about, **results.by_task(logs, model.task_names, "test")}
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtk.callbacks.base import entries
+from mtk.workloads.base import Scores
 
 
 def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[str, Any]:
@@ -25,6 +26,13 @@ def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[s
         value = entry.value if math.isfinite(entry.value) else None
         (tasks[entry.task] if entry.task else found)[entry.name] = value
     return {**found, "tasks": tasks}
+
+
+def as_logs(scores: Scores) -> dict[str, float]:
+    """Returns scores by the names that Keras' logs give to metrics of tasks."""
+    return {
+        f"{task}_{name}": value for task, found in scores.items() for name, value in found.items()
+    }
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:

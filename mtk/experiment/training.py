@@ -12,7 +12,7 @@ from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
 from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
 from mtk.experiment.plan import Plan
-from mtk.experiment.results import by_task
+from mtk.experiment.results import as_logs, by_task
 from mtk.experiment.run_folder import RunFolder
 from mtk.export import export, save_keras
 from mtk.trainer import MultiTaskModel, batches
@@ -152,12 +152,17 @@ def _finish(
     selected = selection.selected_step
     assert selected is not None  # Otherwise no validation loss was a number: diverged.
     test_logs = evaluate(data.test(plan.batch_size))
+    scores = _scores(model, data, interruption)
+    test_logs.update(scores["test"])
     watchers.log.write("train_final", train_logs, last)
+    watchers.log.write("validation", scores["validation"], selected)
     watchers.log.write("test", test_logs, selected)
     watchers.log.flush()
     watchers.board.write("test", test_logs, selected)
     watchers.board.flush()
     names = model.task_names
+    validation_logs = {f"val_{name}": value for name, value in scores["validation"].items()}
+    signatures = {"signatures": dict(data.signatures)} if data.signatures else {}
     return {
         "status": "finished",
         "parameters": model.network.count_params(),
@@ -166,9 +171,21 @@ def _finish(
         "skipped_steps": _skipped(model),
         "selected_step": selected,
         "test": by_task(test_logs, names, "test"),
-        "validation": by_task(selection.selected_logs, names, "validation"),
+        "validation": by_task({**selection.selected_logs, **validation_logs}, names, "validation"),
         "train": by_task(train_logs, names, "train"),
+        **signatures,
     }
+
+
+def _scores(
+    model: MultiTaskModel, data: Workload, interruption: Interruption
+) -> dict[str, dict[str, float]]:
+    """Returns the workload's scores of validation and test, named as the logs of Keras are."""
+    found = {}
+    for split in ("validation", "test"):
+        interruption.check()
+        found[split] = as_logs(data.scores(model.network, split))
+    return found
 
 
 def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:

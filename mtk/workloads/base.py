@@ -2,12 +2,16 @@
 
 import abc
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mtk.tasks import Task
+
+# `{task: {metric: value}}`
+Scores = Mapping[str, Mapping[str, float]]
 
 
 class Workload(abc.ABC):
@@ -20,11 +24,14 @@ class Workload(abc.ABC):
         name: For logs and reports.
         tasks: The K tasks.
         num_train: Examples in the training split.
+        signatures: How scores were computed, by `<task>/<metric>`, for the result; empty where
+            that goes without saying.
     """
 
     name: str
     tasks: list[Task]
     num_train: int
+    signatures: Mapping[str, str] = MappingProxyType({})
 
     @abc.abstractmethod
     def network(self, seed: int | None = None) -> keras.Model:
@@ -69,6 +76,18 @@ class Workload(abc.ABC):
             Pictures `(height, width, 3)`, uint8, by name; always of the same examples.
         """
         del network
+        return {}
+
+    def scores(self, network: keras.Model, split: str) -> Scores:
+        """Measures on a split what no metric of a batch can tell, such as BLEU; nothing by default.
+
+        It is asked for once, at the selected step.
+
+        Args:
+            network: A network as `network` builds it, or one that was exported and loaded.
+            split: "train", "validation" or "test".
+        """
+        del network, split
         return {}
 
     def steps_per_epoch(self, batch_size: int) -> int:

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk.data.bucketing import bucketed_batches
+from mtk.data.mixing import mixed_batches, shared_batches, task_counts
+from mtk.data.order import index_batches
+from mtk.data.sources import Source
+
+SIZES = [
+    np.full(30, 4),
+    np.full(7, 4),
+    np.random.default_rng(1).integers(0, 9, 40),
+    np.ones(1, int),
+]
+
+
+def ragged_source(number: int, seed: int = 0) -> Source:
+    """Example i has the length i-th of some, and consists of that many copies of i + 1."""
+    lengths = np.random.default_rng(seed).integers(1, 30, number)
+
+    def read(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.repeat(indices + 1, tf.gather(lengths, indices))
+        ragged = tf.RaggedTensor.from_row_lengths(rows, tf.gather(lengths, indices))
+        dense = ragged.to_tensor(shape=(indices.shape[0], None))
+        return dense, indices
+
+    return Source(number, read, lengths)
+
+
+def read(batches: tf.data.Dataset) -> list[list[int]]:
+    return [batch.tolist() for batch in batches.as_numpy_iterator()]
+
+
+def starts_of(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 100])
+@pytest.mark.parametrize("sizes", SIZES, ids=["equal", "few", "uneven", "one"])
+def test_windows_hold_the_examples_of_the_plain_order(sizes, window):
+    source, starts = ragged_source(50), starts_of(sizes)
+    plain = read(index_batches(50, starts, 3))
+    found = read(bucketed_batches(source, starts, 3, window=window))
+    assert [len(batch) for batch in found] == sizes.tolist()
+    for first in range(0, len(sizes), window):
+        mine, theirs = (sum(b[first : first + window], []) for b in (found, plain))
+        assert sorted(mine) == sorted(theirs)
+
+
+def test_within_a_window_lengths_are_dealt_out_by_rank():
+    source, starts = ragged_source(200), starts_of(np.full(24, 8))
+    found = read(bucketed_batches(source, starts, 0, window=12))
+    for first in (0, 12):
+        spans = sorted(
+            (source.lengths[b].min(), source.lengths[b].max()) for b in found[first:][:12]
+        )
+        assert all(here[1] <= after[0] for here, after in zip(spans, spans[1:], strict=False))
+    shortest_first = [source.lengths[batch].mean() for batch in found[:12]]
+    assert shortest_first != sorted(shortest_first)
+    assert (
+        np.argsort(shortest_first).tolist()
+        != np.argsort([source.lengths[batch].mean() for batch in found[12:]]).tolist()
+    )
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 4, 5, 6, 39, 40])
+@pytest.mark.parametrize("sizes", [SIZES[2], np.full(40, 3)], ids=["uneven", "equal"])
+def test_a_resumed_run_reads_the_tail(sizes, first_step):
+    source, starts = ragged_source(50), starts_of(sizes)
+    whole = read(bucketed_batches(source, starts, 3, window=5))
+    rest = bucketed_batches(source, starts, 3, first_step, window=5)
+    assert int(rest.cardinality()) == 40 - first_step
+    assert read(rest) == whole[first_step:]
+
+
+def test_equal_sizes_are_known():
+    batches = bucketed_batches(ragged_source(50), starts_of(np.full(4, 3)), 0, window=2)
+    assert batches.element_spec.shape == (3,)
+
+
+def test_mixed_batches_keep_their_shares_and_align_lengths():
+    sources = {"a": ragged_source(300), "b": ragged_source(500, seed=1)}
+    rates = {"a": 0.3, "b": 0.7}
+    counts = task_counts([0.3, 0.7], 10, 40, 5)
+    shares, spread = [], []
+    for x, y, ids in mixed_batches(sources, rates, 10, 40, 5, window=20).as_numpy_iterator():
+        assert x.shape[0] == y.size == ids.size == 10
+        np.testing.assert_array_equal(x[:, 0], y + 1)
+        np.testing.assert_array_equal(
+            (x > 0).sum(1), [sources["ab"[task]].lengths[i] for task, i in zip(ids, y, strict=True)]
+        )
+        assert (x > 0).sum(1).max() == x.shape[1]
+        shares.append(np.bincount(ids, minlength=2))
+        spread.append(np.ptp((x > 0).sum(1)))
+    np.testing.assert_array_equal(shares, counts)
+    assert np.mean(spread) < 6  # Of lengths between 1 and 29.
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_shares_of_unequal_length(window):
+    sources = {"a": ragged_source(30), "b": ragged_source(50, seed=1)}
+    for batch in shared_batches(sources, 6, 10, 5, window=window).as_numpy_iterator():
+        for x, y in batch.values():
+            assert x.shape[0] == y.size == 3
+            np.testing.assert_array_equal(x[:, 0], y + 1)
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_bad_window(window):
+    with pytest.raises(ValueError, match="window of 1 step or more"):
+        bucketed_batches(ragged_source(5), starts_of(np.ones(2, int)), 0, window=window)
+
+
+def test_bucketing_without_lengths():
+    with pytest.raises(ValueError, match="`lengths` of its examples"):
+        bucketed_batches(Source(5, lambda i: i), starts_of(np.ones(2, int)), 0, window=2)

@@ -1,0 +1,71 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk.losses import SmoothedCrossentropy
+from mtk.tasks import Task
+
+RNG = np.random.default_rng(0)
+SHAPES = [(5,), (3, 4), (2, 3, 4)]
+
+
+def batch(shape, classes=7, scale=3.0):
+    labels = RNG.integers(0, classes, shape)
+    return labels, (scale * RNG.normal(size=(*shape, classes))).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_equals_the_cross_entropy_against_smoothed_one_hot_labels(shape, smoothing):
+    labels, logits = batch(shape)
+    found = SmoothedCrossentropy(smoothing).call(labels, tf.constant(logits))
+    one_hot = np.eye(7)[labels] * (1 - smoothing) + smoothing / 7
+    log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+    np.testing.assert_allclose(found, -(one_hot * log_probs).sum(-1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradient_is_the_softmax_less_the_smoothed_label(smoothing):
+    labels, logits = batch((4, 3))
+    z = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(SmoothedCrossentropy(smoothing).call(labels, z))
+    one_hot = np.eye(7)[labels] * (1 - smoothing) + smoothing / 7
+    np.testing.assert_allclose(tape.gradient(loss, z), tf.nn.softmax(logits) - one_hot, atol=1e-6)
+
+
+def test_known_value():
+    # Two classes with equal logits: log 2, however the label is smoothed.
+    assert float(SmoothedCrossentropy(0.3).call([1], tf.zeros((1, 2)))[0]) == pytest.approx(
+        np.log(2)
+    )
+    # Logits (log 3, 0): 0.9 log(4/3) + 0.1 (log(4/3) + log 4) / 2, where Keras' own agrees.
+    found = float(SmoothedCrossentropy(0.1).call([0], tf.constant([[np.log(3.0), 0.0]]))[0])
+    assert found == pytest.approx(0.9 * np.log(4 / 3) + 0.05 * (np.log(4 / 3) + np.log(4)))
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    assert found == pytest.approx(float(keras_loss([[1.0, 0.0]], [[np.log(3.0), 0.0]])))
+
+
+def test_padding_counts_for_nothing_in_a_task():
+    labels, logits = batch((2, 4))
+    labels = np.maximum(labels, 1)
+    labels[:, 3] = 0
+    task = Task("fr", SmoothedCrossentropy(), missing=0)
+    elements = task.elements(tf.constant(labels), tf.constant(logits))
+    np.testing.assert_array_equal(elements.weights, [[1, 1, 1, 0]] * 2)
+    np.testing.assert_allclose(
+        elements.values[:, :3], SmoothedCrossentropy().call(labels[:, :3], logits[:, :3])
+    )
+
+
+def test_survives_its_config():
+    loss = SmoothedCrossentropy(0.2)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert (type(copy), copy.smoothing) == (SmoothedCrossentropy, 0.2)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_smoothing_out_of_range(smoothing):
+    with pytest.raises(ValueError, match=r"share in \[0, 1\)"):
+        SmoothedCrossentropy(smoothing)
