@@ -9,12 +9,8 @@ from mtk.data.mixing import mixed_batches, shared_batches, task_counts
 from mtk.data.order import index_batches
 from mtk.data.sources import Source
 
-SIZES = [
-    np.full(30, 4),
-    np.full(7, 4),
-    np.random.default_rng(1).integers(0, 9, 40),
-    np.ones(1, int),
-]
+UNEVEN = np.random.default_rng(1).integers(0, 9, 40)
+SIZES = [np.full(30, 4), np.full(7, 4), UNEVEN, np.ones(1, int)]
 
 
 def ragged_source(number: int, seed: int = 0) -> Source:
