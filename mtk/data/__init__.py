@@ -1,17 +1,30 @@
-"""Examples, their order, and the batches made of them."""
+"""Examples, their order, and the batches made of them.
 
-from mtk.data.batches import ordered_batches, train_batches
-from mtk.data.mixing import mixed_batches, shared_batches, task_counts
-from mtk.data.order import index_batches
-from mtk.data.sources import Source, in_memory
+The parts are imported when they are first used (PEP 562): what prepares data needs no TensorFlow.
+"""
 
-__all__ = [
-    "Source",
-    "in_memory",
-    "index_batches",
-    "mixed_batches",
-    "ordered_batches",
-    "shared_batches",
-    "task_counts",
-    "train_batches",
-]
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Source": "sources",
+    "in_memory": "sources",
+    "index_batches": "order",
+    "mixed_batches": "mixing",
+    "ordered_batches": "batches",
+    "shared_batches": "mixing",
+    "task_counts": "mixing",
+    "train_batches": "batches",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"mtk.data.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'mtk.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Parallel text: phrases, token files, and the vocabulary that they share."""

@@ -1,0 +1,114 @@
+"""A parallel corpus: one source language, several target languages, three splits."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from mtk.data.translation.sequences import Sequences
+from mtk.data.translation.vocabulary import Vocabulary
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+HELD_OUT = (VALIDATION, TEST)
+_Part = TypeVar("_Part")
+
+
+class Pairs(NamedTuple):
+    """Sources and targets as token ids, pair by pair."""
+
+    source: Sequences
+    target: Sequences
+
+
+class Texts(NamedTuple):
+    """Sources and references as text, pair by pair."""
+
+    sources: list[str]
+    references: list[str]
+
+
+class Corpus:
+    """Everything that a translation model reads.
+
+    Args:
+        vocabulary: The one that the ids belong to.
+        pairs: Token ids by split and language.
+        texts: The text of validation and test, for measuring translations.
+
+    Attributes:
+        vocabulary: As given.
+        languages: The target languages.
+
+    Raises:
+        ValueError: If a language is unknown to the vocabulary, or parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        pairs: Mapping[str, Mapping[str, Pairs]],
+        texts: Mapping[str, Mapping[str, Texts]],
+    ):
+        self.vocabulary = vocabulary
+        self.languages = tuple(pairs[TRAIN])
+        self._pairs = pairs
+        self._texts = texts
+        for language in self.languages:
+            vocabulary.language_id(language)
+            for split in SPLITS:
+                self._check(split, language)
+
+    def pairs(self, split: str, language: str) -> Pairs:
+        """Returns the token ids of a split.
+
+        Args:
+            split: "train", "validation" or "test".
+            language: The target language.
+
+        Raises:
+            ValueError: If there is no such split or language.
+        """
+        return _found(self._pairs, split, language)
+
+    def texts(self, split: str, language: str) -> Texts:
+        """Returns the text of a split, in the order of its `pairs`.
+
+        Args:
+            split: "validation" or "test".
+            language: The target language.
+
+        Raises:
+            ValueError: If there is no such split or language.
+        """
+        return _found(self._texts, split, language)
+
+    def _check(self, split: str, language: str) -> None:
+        source, target = self.pairs(split, language)
+        sizes = {len(source), len(target)}
+        if split != TRAIN:
+            sizes |= {len(side) for side in self.texts(split, language)}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"The {split} split of {language!r} must have as many sources as targets. "
+                f"Received: {sorted(sizes)}"
+            )
+
+
+def chosen(languages: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """Returns the target languages to take, all that are known by default.
+
+    Raises:
+        ValueError: If there is none, one is unknown, or one is named twice.
+    """
+    taken = tuple(known if languages is None else languages)
+    unknown = [language for language in taken if language not in known]
+    if unknown:
+        raise ValueError(f"Unknown target language {unknown[0]!r}. There are: {', '.join(known)}")
+    if not taken or len({*taken}) < len(taken):
+        raise ValueError(f"Name each target language once, at least one. Received: {taken}")
+    return taken
+
+
+def _found(parts: Mapping[str, Mapping[str, _Part]], split: str, language: str) -> _Part:
+    for name, known in ((split, parts), (language, parts.get(split, {}))):
+        if name not in known:
+            raise ValueError(f"There is no {name!r} here. There are: {', '.join(known)}")
+    return parts[split][language]

@@ -1,0 +1,76 @@
+"""Many sequences of token ids in one array."""
+
+from functools import cached_property
+
+import numpy as np
+
+
+class Sequences:
+    """Sequences of token ids, one behind the other; no special ids are stored.
+
+    Args:
+        tokens: uint16 or int32 `(T,)`, in memory or memory-mapped.
+        starts: int64 `(N + 1,)`: sequence i is `tokens[starts[i]:starts[i + 1]]`.
+
+    Raises:
+        ValueError: If the two do not fit together.
+    """
+
+    def __init__(self, tokens: np.ndarray, starts: np.ndarray):
+        if tokens.ndim != 1 or starts.ndim != 1 or not starts.size:
+            raise ValueError(
+                "Sequences need a vector of tokens, and a vector of starts with one entry more "
+                f"than there are sequences. Received shapes: {tokens.shape} and {starts.shape}"
+            )
+        if starts[0] != 0 or starts[-1] != tokens.size:
+            raise ValueError(
+                f"The starts must go from 0 to {tokens.size}, the number of tokens. "
+                f"Received: {starts[0]} to {starts[-1]}"
+            )
+        self.tokens = tokens
+        self.starts = starts
+
+    def __len__(self) -> int:
+        return self.starts.size - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Returns one sequence, as it is stored."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no sequence {index}: they are 0 ... {len(self) - 1}.")
+        return self.tokens[self.starts[index] : self.starts[index + 1]]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of every sequence: int32 `(N,)`."""
+        return np.diff(self.starts).astype(np.int32)
+
+    def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
+        """Returns some sequences, cut or filled up with 0 to one length.
+
+        Args:
+            indices: `(B,)`, which ones.
+            length: Of each row.
+
+        Returns:
+            int32 `(B, length)`.
+        """
+        first = self.starts[indices][:, np.newaxis]
+        behind = self.starts[np.asarray(indices) + 1][:, np.newaxis]
+        positions = first + np.arange(length)
+        inside = positions < behind
+        rows = np.zeros(positions.shape, np.int32)
+        rows[inside] = self.tokens[positions[inside]]
+        return rows
+
+
+def pack(sequences: list[list[int]], dtype: type[np.generic] = np.int32) -> Sequences:
+    """Makes sequences of lists of ids.
+
+    Args:
+        sequences: The lists.
+        dtype: Of the tokens: uint16 for vocabularies up to 65,536, else int32.
+    """
+    starts = np.zeros(len(sequences) + 1, np.int64)
+    np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
+    tokens = np.fromiter((token for ids in sequences for token in ids), dtype, int(starts[-1]))
+    return Sequences(tokens, starts)
