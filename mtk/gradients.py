@@ -1,7 +1,7 @@
 """Per-task gradients: ways to compute them, and what is computed from them."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import tensorflow as tf
 
@@ -12,6 +12,23 @@ Way = Literal["auto", "unrolled", "loop", "vectorized", "share"]
 _UNROLLED_AT_MOST = 12
 # Elements of all per-task gradients together up to which memory does not matter: 64 MiB.
 _SMALL = 2**24
+
+
+class TouchedRows(NamedTuple):
+    """The task gradients of an embedding, without the rows that no task touches.
+
+    Attributes:
+        values: Tensor `(K, R, ...)`.
+        indices: Tensor `(R,)`: which rows of the variable, each once.
+        shape: Of the variable.
+    """
+
+    values: tf.Tensor
+    indices: tf.Tensor
+    shape: tf.Tensor
+
+
+TaskGradient: TypeAlias = tf.Tensor | TouchedRows
 
 
 def choose(way: Way, num_tasks: int, shared_input: bool) -> Way:
@@ -55,7 +72,8 @@ def per_task(
     shared: Sequence[tf.Tensor],
     heads: Sequence[Sequence[tf.Tensor]],
     way: Way,
-) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
+    sparse: bool = False,
+) -> tuple[list[TaskGradient], list[list[tf.Tensor | None]]]:
     """Computes the gradient of each task.
 
     Args:
@@ -65,13 +83,15 @@ def per_task(
         shared: What to differentiate by for every task: variables or tensors.
         heads: For each task, what to differentiate by for this task alone.
         way: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
+        sparse: Whether the gradients of embeddings may be `TouchedRows`. (XLA cannot make them, and
+            those of different replicas do not add up row by row.)
 
     Returns:
         A list with one tensor `(K, *shape)` for each of `shared`, zero where a task does not reach
         it, and for each task the list of its heads' gradients.
     """
     if way in ("unrolled", "share"):
-        return _unrolled(tape, losses, shared, heads)
+        return _unrolled(tape, losses, shared, heads, sparse)
     vectorized = way == "vectorized"
     rows = tape.jacobian(
         stacked,
@@ -92,7 +112,8 @@ def _unrolled(
     losses: Sequence[tf.Tensor],
     shared: Sequence[tf.Tensor],
     heads: Sequence[Sequence[tf.Tensor]],
-) -> tuple[list[tf.Tensor], list[list[tf.Tensor | None]]]:
+    sparse: bool,
+) -> tuple[list[TaskGradient], list[list[tf.Tensor | None]]]:
     shared_rows, head_rows = [], []
     # Passes side by side use two cores better, but each holds memory of its own: where gradients
     # are large, one waits for the other.
@@ -104,12 +125,33 @@ def _unrolled(
         found = tape.gradient(loss, [*shared, *head], output_gradients=start)
         if in_turn:
             before = [g for g in found if g is not None]
-        shared_rows.append([_dense(g, v) for g, v in zip(found, shared, strict=False)])
+        shared_rows.append(found[: len(shared)])
         head_rows.append(found[len(shared) :])
     # Stacked when the last pass is over and has freed what it held. (The rows of a variable are
     # freed as soon as they are stacked.)
     with tf.control_dependencies(before):
-        return [tf.stack(rows) for rows in zip(*shared_rows, strict=True)], head_rows
+        by_variable = zip(*shared_rows, strict=True)
+        stacked = [_stacked(g, v, sparse) for g, v in zip(by_variable, shared, strict=True)]
+    return stacked, head_rows
+
+
+def _stacked(
+    rows: Sequence[tf.Tensor | tf.IndexedSlices | None], source: tf.Tensor, sparse: bool
+) -> TaskGradient:
+    if sparse and all(isinstance(row, tf.IndexedSlices) for row in rows):
+        return _touched(rows, source)
+    return tf.stack([_dense(row, source) for row in rows])
+
+
+def _touched(slices: Sequence[tf.IndexedSlices], source: tf.Tensor) -> TouchedRows:
+    indices, places = tf.unique(tf.concat([s.indices for s in slices], 0))
+    number = tf.size(indices)
+    # Task k's rows begin at k * number: one pass adds up what falls on the same row of a task.
+    task = tf.repeat(tf.range(len(slices)), [tf.size(s.indices) for s in slices])
+    values = tf.concat([s.values for s in slices], 0)
+    rows = tf.math.unsorted_segment_sum(values, places + task * number, len(slices) * number)
+    values = tf.reshape(rows, tf.concat([[len(slices), -1], tf.shape(values)[1:]], 0))
+    return TouchedRows(values, indices, tf.shape(source))
 
 
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> tf.Tensor:
@@ -118,32 +160,41 @@ def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> 
     return tf.convert_to_tensor(gradient)
 
 
-def gramian(task_gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+def gramian(task_gradients: Sequence[TaskGradient]) -> tf.Tensor:
     """Returns the inner products of the task gradients.
 
     Summed variable by variable: the `(K, P)` matrix of all gradients is never made.
 
     Args:
-        task_gradients: List with one tensor `(K, *variable.shape)` per variable.
+        task_gradients: List with one tensor `(K, *variable.shape)`, or `TouchedRows`, per variable.
 
     Returns:
         Tensor `(K, K)`, float32.
     """
     products = []
-    for stacked in task_gradients:
+    for found in task_gradients:
+        stacked = found.values if isinstance(found, TouchedRows) else found
         rows = tf.cast(tf.reshape(stacked, (stacked.shape[0], -1)), tf.float32)
         products.append(tf.matmul(rows, rows, transpose_b=True))
     return tf.add_n(products)
 
 
-def weighted_sum(task_gradients: Sequence[tf.Tensor], weights: tf.Tensor) -> list[tf.Tensor]:
+def weighted_sum(
+    task_gradients: Sequence[TaskGradient], weights: tf.Tensor
+) -> list[tf.Tensor | tf.IndexedSlices]:
     """Returns `sum_k weights[k] * gradient_k` for each variable.
 
     Args:
-        task_gradients: List with one tensor `(K, *variable.shape)` per variable.
+        task_gradients: List with one tensor `(K, *variable.shape)`, or `TouchedRows`, per variable.
         weights: Tensor `(K,)`.
 
     Returns:
-        List with one tensor of the variable's shape per variable.
+        List with one tensor of the variable's shape per variable; slices of it for `TouchedRows`.
     """
-    return [tf.tensordot(weights, stacked, 1) for stacked in task_gradients]
+    return [_weighted(found, weights) for found in task_gradients]
+
+
+def _weighted(found: TaskGradient, weights: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:
+    if not isinstance(found, TouchedRows):
+        return tf.tensordot(weights, found, 1)
+    return tf.IndexedSlices(tf.tensordot(weights, found.values, 1), found.indices, found.shape)

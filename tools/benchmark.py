@@ -215,10 +215,11 @@ def main() -> None:
     commands["board"] = board
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*commands, "steps", "ways"])
-    parser.add_argument("--model", choices=["lenet", "resnet", "transformer"], default="lenet")
+    models = ["lenet", "resnet", "transformer", "transformer-paper"]
+    parser.add_argument("--model", choices=models, default="lenet", help="the paper's: 3+3 layers")
     parser.add_argument("--tasks", type=int, help="2; 8 for resnet; 40 for solvers")
     parser.add_argument(
-        "--batch", type=int, help="256 for lenet, 16 for resnet, 32 for transformer"
+        "--batch", type=int, help="256 for lenet, 32 for transformer, 16 for the others"
     )
     parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
     parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="steps a round and method")
     args = parser.parse_args()
-    few = {"lenet": (2, 256), "resnet": (8, 16), "transformer": (2, 32)}[args.model]
+    few = {"lenet": (2, 256), "resnet": (8, 16), "transformer": (2, 32)}.get(args.model, (2, 16))
     args.tasks = args.tasks or (40 if args.what == "solvers" else few[0])
     args.batch = args.batch or few[1]
     if args.what == "steps":

@@ -18,12 +18,12 @@ def images(shape: tuple[int, ...], tasks: list[str], batch: int, classes: int) -
     return x, labels
 
 
-def sentences(tasks: list[str], batch: int, mixed: bool, length: int = 32) -> Any:
+def sentences(tasks: list[str], batch: int, mixed: bool, words: int, length: int = 32) -> Any:
     """Returns random sentences: a mixed batch, or a share for each task."""
     import tensorflow as tf
 
     def share(number: int, seed: int) -> Any:
-        ids = tf.random.stateless_uniform((number, 2 * length), [2, seed], 1, 8000, tf.int32)
+        ids = tf.random.stateless_uniform((number, 2 * length), [2, seed], 1, words, tf.int32)
         source, target = ids[:, :length], ids[:, length:]
         return {"source": source, "target_in": target}, tf.roll(target, -1, axis=1)
 
@@ -51,11 +51,15 @@ def make(args: argparse.Namespace, method: str, way: str = "auto") -> tuple[Any,
         network = resnet18((64, 64, 3), names, widths=tuple(args.widths))
         batch = images((64, 64, 3), names, args.batch, 2)
     else:
-        network = Transformer(8000, 3, width=256, feed_forward_width=1024, num_heads=8)
-        batch = sentences(names, args.batch, mixed=method == SCALARIZED)
+        words = 64_000 if args.model == "transformer-paper" else 8000
+        if args.model == "transformer-paper":
+            network = Transformer(words)
+        else:
+            network = Transformer(words, 3, width=256, feed_forward_width=1024, num_heads=8)
+        batch = sentences(names, args.batch, method == SCALARIZED, words)
         tasks = [mtk.Task(name, loss) for name in names]
         optimizer = keras.optimizers.Adam(1e-4)
-    if args.model == "transformer" and method == SCALARIZED:
+    if args.model.startswith("transformer") and method == SCALARIZED:
         method = "ProportionalSampling()"
     combiner = eval(method, vars(mtk.combiners))
     model = mtk.MultiTaskModel(network, tasks, combiner, gradients=way)

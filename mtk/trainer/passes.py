@@ -33,6 +33,7 @@ class Recorded:
         scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
         features: Outputs of the layers where the heads begin, if the combiner asks for them.
         products: The passes through linear layers whose kernels' task gradients need not be made.
+        sparse: Whether the task gradients of embeddings may leave out what no task touches.
     """
 
     tape: tf.GradientTape
@@ -42,6 +43,7 @@ class Recorded:
     scale: tf.Tensor | None
     features: list[tf.Tensor]
     products: list[Product]
+    sparse: bool = False
 
     def unscaled(self, found: Sequence[Gradient]) -> list[Gradient]:
         """Removes the scale from gradients: a Gramian of scaled ones would overflow."""
@@ -96,6 +98,7 @@ class Setting:
         scale: Loss scale, or None.
         micro_batches: Passes into which the examples of a replica are divided.
         linear: Layers whose kernels' Gramian may follow from two factors.
+        sparse: Whether the task gradients of embeddings may leave out what no task touches.
     """
 
     model: "MultiTaskModel"
@@ -104,6 +107,7 @@ class Setting:
     scale: tf.Tensor | None
     micro_batches: int = 1
     linear: Sequence[Linear] = ()
+    sparse: bool = False
 
 
 class AtOnce:
@@ -181,7 +185,8 @@ def record(
     outputs = {(id(call.layer), call.number): call.outputs[0] for call in calls}
     features = [outputs[id(layer), number] for layer, number in places]
     factors = products.of_calls(linear, calls, len(model.tasks), tape)
-    return Recorded(tape, parts, stacked, penalty, scale, features, factors), passed, counts
+    found = Recorded(tape, parts, stacked, penalty, scale, features, factors, setting.sparse)
+    return found, passed, counts
 
 
 def all_reduce(values: Tensors) -> Tensors:

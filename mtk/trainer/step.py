@@ -32,12 +32,15 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
     context = tf.distribute.get_replica_context()
     state = forward.State(model.network, context.replica_id_in_sync_group)
     places = watched(model, batches.is_shared_input(shares))
-    linear = _linear(model, shares) if measured else []
-    setting = Setting(model, state, places, _loss_scale(model), model.micro_batches, linear)
+    scale = _loss_scale(model)
+    whole = measured and scale is None and _takes_whole_gradients(model)
+    linear = _linear(model) if whole and batches.is_shared_input(shares) else []
+    sparse = whole and not model.jit_compile  # XLA needs to know how many rows are touched.
+    setting = Setting(model, state, places, scale, model.micro_batches, linear, sparse)
     before = finiteness.Before(model) if model.skips_steps else None
     passes = (AtOnce if model.micro_batches == 1 else MicroBatches)(setting, shares)
     outcome = _update(model, shares)(passes, measured)
-    descent = _descent(model, outcome.gradients, setting.scale)
+    descent = _descent(model, outcome.gradients, scale)
     finite = finiteness.all_finite([passes.task_losses, *(g for g, _ in descent)])
     finiteness.apply(model, descent, finite)
     accepted = finite if model.skips_steps else None
@@ -55,17 +58,18 @@ def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
     finiteness.note(model, passes.task_losses, outcome.gramian, finite)
 
 
-def _linear(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> list[products.Linear]:
-    """Returns the layers whose kernels' Gramian can do without their task gradients.
+def _takes_whole_gradients(model: "MultiTaskModel") -> bool:
+    """Whether the combiner only weighs task gradients, and these come from one pass.
 
-    On several replicas and in micro-batches it cannot: the factors of a product lie in all of them.
-    Nor with a loss scale, which they would have to be freed of.
+    What several replicas or micro-batches find is added up first, tensor by tensor.
     """
     parts = tf.distribute.get_replica_context().num_replicas_in_sync * model.micro_batches
-    whole = parts == 1 and _loss_scale(model) is None and batches.is_shared_input(shares)
     combiner = model.combiner
-    if not whole or combiner.at != "parameters" or combiner.changes_gradients:
-        return []
+    return parts == 1 and combiner.at == "parameters" and not combiner.changes_gradients
+
+
+def _linear(model: "MultiTaskModel") -> list[products.Linear]:
+    """Returns the layers whose kernels' Gramian can do without their task gradients."""
     shared = {id(v) for v in model.structure.shared}
     return [each for each in model.structure.linear if id(each.kernel) in shared]
 

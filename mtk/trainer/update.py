@@ -154,7 +154,9 @@ class Update:
         """Computes per-task gradients of `shared`, and of the heads if a structure is given."""
         of_task = structure.heads if structure else {}
         heads = [[v.value for v in of_task.get(name, [])] for name in self.task_names]
-        rows, own = gradients.per_task(part.tape, part.parts, part.stacked, shared, heads, self.way)
+        rows, own = gradients.per_task(
+            part.tape, part.parts, part.stacked, shared, heads, self.way, part.sparse
+        )
         return part.unscaled(rows), [part.unscaled(found) for found in own]
 
     def _weighted_heads(
