@@ -19,7 +19,7 @@ Exit code: 0 prepared, 2 bad input or a folder that cannot be written.
 # A command line imports its own data set only. Each function writes `folder`, and returns what to
 # print.
 def _translation() -> Callable[..., str]:
-    from mtk.data.translation import preparation  # type: ignore[attr-defined]
+    from mtk.data.translation import preparation
 
     return preparation.prepare
 

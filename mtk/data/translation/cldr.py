@@ -4,11 +4,9 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mtk.data.splits import split
 from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN, Corpus, Pairs, Texts, chosen
-from mtk.data.translation.sequences import pack
+from mtk.data.translation.sequences import dtype_for, pack
 from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
 
 if TYPE_CHECKING:
@@ -66,7 +64,8 @@ def cldr_corpus(
 def _pairs(
     vocabulary: Vocabulary, texts: dict[str, list[str]], languages: Sequence[str]
 ) -> dict[str, Pairs]:
-    tokens = {name: pack(vocabulary.encode_all(lines), np.uint16) for name, lines in texts.items()}
+    kind = dtype_for(len(vocabulary))
+    tokens = {name: pack(vocabulary.encode_all(lines), kind) for name, lines in texts.items()}
     return {language: Pairs(tokens[SOURCE], tokens[language]) for language in languages}
 
 

@@ -1,5 +1,6 @@
 """Many sequences of token ids in one array."""
 
+import itertools
 from functools import cached_property
 
 import numpy as np
@@ -68,9 +69,14 @@ def pack(sequences: list[list[int]], dtype: type[np.generic] = np.int32) -> Sequ
 
     Args:
         sequences: The lists.
-        dtype: Of the tokens: uint16 for vocabularies up to 65,536, else int32.
+        dtype: Of the tokens; see `dtype_for`.
     """
     starts = np.zeros(len(sequences) + 1, np.int64)
     np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
-    tokens = np.fromiter((token for ids in sequences for token in ids), dtype, int(starts[-1]))
+    tokens = np.fromiter(itertools.chain.from_iterable(sequences), dtype, int(starts[-1]))
     return Sequences(tokens, starts)
+
+
+def dtype_for(vocabulary_size: int) -> type[np.generic]:
+    """Returns the smaller of the two types of tokens, if it can hold all ids."""
+    return np.uint16 if vocabulary_size <= 1 << 16 else np.int32

@@ -1,0 +1,116 @@
+"""What a prepared corpus is made of, counted and hashed."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtk import atomic
+from mtk.data.translation.corpus import SPLITS, TEST, TRAIN, VALIDATION
+from mtk.data.translation.token_files import sha256
+
+VOCABULARY = "vocabulary.model"
+_NAME = "manifest.json"
+_FORMAT = 1
+
+
+class Manifest(NamedTuple):
+    """The record of a preparation; the same for the same files and settings.
+
+    Attributes:
+        asked: What was to be prepared.
+        vocabulary: Its size and hash.
+        splits: By split and language, what `token_files.merge` returns.
+    """
+
+    asked: dict[str, Any]
+    vocabulary: dict[str, Any]
+    splits: dict[str, dict[str, Any]]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.splits[TRAIN])
+
+    def save(self, folder: Path) -> None:
+        """Writes `manifest.json`, which makes the folder a corpus: last of all."""
+        atomic.write_json(folder / _NAME, {"format": _FORMAT, **self._asdict()})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Reads the manifest of a prepared corpus.
+
+        Raises:
+            ValueError: If there is none, or it is not of this version.
+        """
+        path = folder / _NAME
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Make one by "
+                "python -m mtk.prepare translation"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}). Prepare the corpus again.") from error
+        if not isinstance(found, dict) or found.pop("format", None) != _FORMAT:
+            raise ValueError(f"{path} is of another version. Prepare the corpus again.")
+        return cls(**found)
+
+    def check_vocabulary(self, folder: Path) -> None:
+        """Checks that the vocabulary is the one that the tokens were made with.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        self._check(folder / VOCABULARY, self.vocabulary["sha256"])
+
+    def check(self, folder: Path) -> None:
+        """Checks every file by its hash.
+
+        Raises:
+            ValueError: If one is missing or differs.
+        """
+        self.check_vocabulary(folder)
+        for split in self.splits.values():
+            for counted in split.values():
+                for name, expected in counted["sha256"].items():
+                    self._check(folder / name, expected)
+
+    def _check(self, path: Path, expected: str) -> None:
+        if not path.is_file():
+            raise ValueError(f"{path} is missing. Remove the folder, and prepare it again.")
+        if sha256(path) != expected:
+            raise ValueError(
+                f"{path} is not the file that belongs to this corpus: its hash differs from the "
+                "manifest's. Put the right one back, or remove the folder and prepare it again."
+            )
+
+    def table(self) -> str:
+        """Returns the numbers of examples and tokens as text, and what was left out and why."""
+        rows = [
+            ("pair", TRAIN, VALIDATION, TEST, "tokens per example"),
+            *map(self._row, self.languages),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in rows
+        ]
+        asked, size = self.asked["vocabulary_size"], self.vocabulary["size"]
+        fewer = f" ({asked:,} were asked for: this text has no more)" if size < asked else ""
+        return "\n".join([*lines, f"vocabulary: {size:,} pieces{fewer}", *self._skips()])
+
+    def _row(self, language: str) -> tuple[str, ...]:
+        counted = [self.splits[split][language] for split in SPLITS]
+        train = counted[0]
+        means = [f"{number / train['kept']:.1f}" for number in train["tokens"].values()]
+        numbers = [f"{split['kept']:,}" for split in counted]
+        return (f"{self.asked['source']}-{language}", *numbers, " → ".join(means))
+
+    def _skips(self) -> list[str]:
+        return [
+            f"left out of {language} {split}: "
+            + ", ".join(f"{number:,} {reason}" for reason, number in counted["skipped"].items())
+            for split, by_language in self.splits.items()
+            for language, counted in by_language.items()
+            if counted["skipped"]
+        ]

@@ -1,0 +1,114 @@
+"""Tokenizes a split on all cores, chunk by chunk."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from multiprocessing import connection
+from pathlib import Path
+
+from mtk.data.translation.chunks import tokenized
+from mtk.data.translation.filters import Filters
+from mtk.data.translation.readers.base import RawPair
+from mtk.data.translation.vocabulary import Vocabulary
+
+
+class Packers:
+    """Processes that tokenize; use as a context.
+
+    Args:
+        vocabulary: File of the vocabulary.
+        filters: What to leave out.
+        processes: How many; as many as there are cores by default.
+    """
+
+    def __init__(self, vocabulary: Path, filters: Filters, processes: int | None = None):
+        self.processes = processes or len(os.sched_getaffinity(0))
+        # A new interpreter each, which holds nothing but what it needs.
+        self._pool = futures.ProcessPoolExecutor(
+            self.processes,
+            multiprocessing.get_context("spawn"),
+            _Packer.start,
+            (vocabulary, filters),
+        )
+
+    def __enter__(self) -> "Packers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def pack(
+        self, pairs: Iterator[RawPair], folder: Path, size: int, held_out: bool
+    ) -> Iterator[int]:
+        """Writes the chunks of a split that are not there yet.
+
+        Args:
+            pairs: The split.
+            folder: Where its chunks are: `00000000.npz`, ...
+            size: Pairs of a chunk.
+            held_out: Whether the split is for measuring.
+
+        Yields:
+            The number of pairs that have been tokenized since the last one.
+
+        Raises:
+            OSError: If a chunk cannot be written, or a process was lost.
+        """
+        waiting: dict[futures.Future[None], int] = {}
+        try:
+            for number in itertools.count():
+                chunk = list(itertools.islice(pairs, size))
+                if not chunk:
+                    break
+                path = folder / f"{number:08}.npz"
+                if path.exists():
+                    continue
+                waiting[self._pool.submit(_Packer.pack, chunk, path, held_out)] = len(chunk)
+                # Enough to keep all busy, and no more: memory does not grow with the text.
+                if len(waiting) > 2 * self.processes:
+                    yield from _finished(waiting)
+            while waiting:
+                yield from _finished(waiting)
+        except futures.process.BrokenProcessPool as error:
+            raise OSError(
+                "A process that tokenizes was lost, perhaps for lack of memory. What is done is "
+                "kept: give the same command again, with smaller chunks or fewer processes."
+            ) from error
+
+
+def _finished(waiting: dict["futures.Future[None]", int]) -> Iterator[int]:
+    done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+    for future in done:
+        future.result()
+        yield waiting.pop(future)
+
+
+class _Packer:
+    """What one process keeps from chunk to chunk."""
+
+    vocabulary: Vocabulary
+    filters: Filters
+
+    @classmethod
+    def start(cls, vocabulary: Path, filters: Filters) -> None:
+        cls.vocabulary, cls.filters = Vocabulary.load(vocabulary), filters
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent is told, and ends the others.
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    @classmethod
+    def pack(cls, pairs: list[RawPair], path: Path, held_out: bool) -> None:
+        tokenized(pairs, cls.vocabulary, cls.filters, held_out).save(path)
+
+
+def _end_with_parent() -> None:
+    """Ends this process if the parent is killed: it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        with contextlib.suppress(OSError):
+            connection.wait([parent.sentinel])
+        os._exit(1)

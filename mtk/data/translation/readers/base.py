@@ -1,0 +1,115 @@
+"""What a reader of parallel text is, and what readers of files have in common."""
+
+import abc
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# A source and its target, as bytes that should be UTF-8.
+RawPair = tuple[bytes, bytes]
+
+
+class Reader(abc.ABC):
+    """Gives the sentence pairs of one target language, the same in the same order each time."""
+
+    @abc.abstractmethod
+    def pairs(self, split: str) -> Iterator[RawPair]:
+        """Yields the pairs of a split as they stand there, the bad ones too.
+
+        Args:
+            split: "train", "validation" or "test".
+
+        Raises:
+            ValueError: If the data are damaged, or sources and targets differ in number.
+        """
+
+    @abc.abstractmethod
+    def asked(self) -> dict[str, Any]:
+        """Returns what is read, for a manifest; equal if and only if the pairs should be.
+
+        Raises:
+            ValueError: If there is nothing to read.
+        """
+
+    def files(self) -> list[Path]:
+        """Returns the files that are read, if any."""
+        return []
+
+
+class FileReader(Reader):
+    """Reads files that each hold sources and targets.
+
+    Args:
+        train: Names of the training split's files, one behind the other; `*` stands for any text.
+        validation: The same for validation.
+        test: The same for testing.
+        folder: Where the files are.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[str],
+        validation: Sequence[str],
+        test: Sequence[str],
+        folder: str = ".",
+    ):
+        root = Path(folder).expanduser()
+        named = {"train": train, "validation": validation, "test": test}
+        self._files = {split: found(root, names, split) for split, names in named.items()}
+
+    def pairs(self, split: str) -> Iterator[RawPair]:
+        for path in self._files[split]:
+            yield from self._pairs_of(path)
+
+    def asked(self) -> dict[str, Any]:
+        sizes = {
+            split: [[path.name, path.stat().st_size] for path in paths]
+            for split, paths in self._files.items()
+        }
+        return {"reader": type(self).__name__, "files": sizes}
+
+    def files(self) -> list[Path]:
+        return [path for paths in self._files.values() for path in paths]
+
+    @abc.abstractmethod
+    def _pairs_of(self, path: Path) -> Iterator[RawPair]:
+        """Yields the pairs of one file."""
+
+
+def found(folder: Path, names: Sequence[str], split: str) -> list[Path]:
+    """Returns the files of these names, those of a pattern in alphabetical order.
+
+    Raises:
+        ValueError: If there is none, for one name or for all.
+    """
+    paths: list[Path] = []
+    for name in names:
+        matches = sorted(folder.glob(name)) if "*" in name else [folder / name]
+        if not matches or not all(path.is_file() for path in matches):
+            raise ValueError(f"There is no file {name!r} in {str(folder)!r}, for {split}.")
+        paths += matches
+    if not paths:
+        raise ValueError(f"The split {split!r} needs at least one file.")
+    return paths
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a file, plain or compressed by gzip (`.gz`), without their ends.
+
+    Only a line feed ends a line: Unicode's other separators occur inside sentences.
+
+    Raises:
+        ValueError: If it cannot be decompressed.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file):
+                text = line.rstrip(b"\r\n")
+                yield text if number else text.removeprefix(codecs.BOM_UTF8)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
+        ) from error

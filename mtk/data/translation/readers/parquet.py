@@ -1,0 +1,72 @@
+"""Parquet files with a column `translation`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtk.data.translation.readers.base import FileReader, RawPair
+
+_COLUMN = "translation"
+_ROWS = 10_000  # read at once
+
+
+class ParquetFiles(FileReader):
+    """Reads parquet files whose column `translation` holds `{language: sentence}`.
+
+    Args:
+        train: Names of the training split's files, one behind the other; `*` stands for any text.
+        validation: The same for validation.
+        test: The same for testing.
+        target: The target language, as it is called in the column.
+        source: The source language.
+        folder: Where the files are.
+
+    Raises:
+        ValueError: If a file is missing.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[str],
+        validation: Sequence[str],
+        test: Sequence[str],
+        target: str,
+        source: str = "en",
+        folder: str = ".",
+    ):
+        super().__init__(train, validation, test, folder)
+        self.source, self.target = source, target
+
+    def asked(self) -> dict[str, Any]:
+        return {**super().asked(), "languages": [self.source, self.target]}
+
+    def _pairs_of(self, path: Path) -> Iterator[RawPair]:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ImportError(
+                "Parquet files need pyarrow, which is not installed. "
+                "Install it by: pip install 'mtk[parquet]'"
+            ) from error
+        try:
+            with parquet.ParquetFile(path) as file:
+                self._check(path, file.schema_arrow)
+                for batch in file.iter_batches(_ROWS, columns=[_COLUMN]):
+                    column = batch.column(0)
+                    sides = [column.field(name) for name in (self.source, self.target)]
+                    for ours, theirs in zip(*(side.to_pylist() for side in sides), strict=True):
+                        yield (ours or "").encode(), (theirs or "").encode()
+        except pyarrow.ArrowException as error:
+            raise ValueError(f"{path} is no parquet file, or it is damaged: {error}") from error
+
+    def _check(self, path: Path, schema: Any) -> None:
+        names = set()
+        if _COLUMN in schema.names:
+            kind = schema.field(_COLUMN).type
+            names = {kind.field(i).name for i in range(kind.num_fields)}
+        if not {self.source, self.target} <= names:
+            raise ValueError(
+                f"{path} must have a column {_COLUMN!r} with {self.source!r} and {self.target!r}. "
+                f"It has the columns {schema.names}, and in {_COLUMN!r}: {sorted(names)}"
+            )

@@ -1,0 +1,70 @@
+"""Translation data sets of TensorFlow Datasets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mtk.data.translation.readers.base import RawPair, Reader
+
+
+class TFDSTranslation(Reader):
+    """Reads a data set whose examples are `{language: sentence}`; downloads it where needed.
+
+    Args:
+        name: Of the data set, such as "wmt16_translate/ro-en".
+        target: The target language.
+        source: The source language.
+        train: Its name of the training split; parts of a split too, such as "train[:1%]".
+        validation: The same for validation.
+        test: The same for testing.
+        data_dir: Where data sets are kept; TensorFlow Datasets' own place by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        source: str = "en",
+        train: str = "train",
+        validation: str = "validation",
+        test: str = "test",
+        data_dir: str | None = None,
+    ):
+        self.name, self.target, self.source = name, target, source
+        self.data_dir = data_dir
+        self._splits = {"train": train, "validation": validation, "test": test}
+
+    def pairs(self, split: str) -> Iterator[RawPair]:
+        builder = self._builder()
+        builder.download_and_prepare()
+        # Files in order, one after the other: the pairs must come in the same order each time.
+        for example in _in_order(builder, self._splits[split]):
+            yield example[self.source], example[self.target]
+
+    def asked(self) -> dict[str, Any]:
+        info = self._builder().info
+        languages = [self.source, self.target]
+        missing = [language for language in languages if language not in info.features]
+        if missing:
+            raise ValueError(
+                f"{info.full_name} has no language {missing[0]!r}. It has: "
+                f"{', '.join(info.features)}"
+            )
+        return {"reader": "TFDS", "name": info.full_name, "splits": self._splits,
+                "languages": languages}  # fmt: skip
+
+    def _builder(self) -> Any:
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise ImportError(
+                "TensorFlow Datasets is not installed. Install it by: pip install 'mtk[tfds]'"
+            ) from error
+        return tfds.builder(self.name, data_dir=self.data_dir)
+
+
+def _in_order(builder: Any, split: str) -> Iterator[dict[str, bytes]]:
+    import tensorflow_datasets as tfds
+
+    reading = tfds.ReadConfig(interleave_cycle_length=1)
+    examples = builder.as_dataset(split=split, shuffle_files=False, read_config=reading)
+    yield from tfds.as_numpy(examples)
