@@ -28,7 +28,8 @@ def evaluate(
         batch_size: Examples at a time; the figures do not depend on it.
 
     Returns:
-        The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`.
+        The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`;
+        "signatures" says how scores of the workload's own were computed, where it has any.
 
     Raises:
         ValueError: If an argument is out of range, or the network cannot be loaded or does not
@@ -44,7 +45,10 @@ def evaluate(
     model.compile()
     logs = model.evaluate(examples, verbose=0, return_dict=True)
     logs.update(results.as_logs(data.scores(network, split)))
-    about = {"workload": data.name, "split": split, "saved_model": str(saved_model)}
+    about: dict[str, Any] = {"workload": data.name, "split": split}
+    about["saved_model"] = str(saved_model)
+    if data.signatures:
+        about["signatures"] = dict(data.signatures)
     return {**about, **results.by_task(logs, model.task_names, "test")}
 
 
@@ -63,7 +67,7 @@ def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str)
     asked = Path(path) / "config.gin"
     if asked.is_file():  # A run folder.
         files = files or [str(asked)]
-        path = str(Path(path) / "saved_model")
+        path = str(_exported(Path(path)))
     config.parse(files, bindings)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)
@@ -76,7 +80,14 @@ def described(figures: Mapping[str, Any]) -> str:
     first = f"{figures['saved_model']} on the {figures['split']} split of {figures['workload']}:"
     loss = figures["loss"]
     mean = f"  Mean loss: {'no number' if loss is None else f'{loss:.4f}'}"
-    return "\n".join([first, *results.table(figures), mean])
+    signatures = [f"  {name}: {text}" for name, text in figures.get("signatures", {}).items()]
+    return "\n".join([first, *results.table(figures), mean, *signatures])
+
+
+def _exported(run_folder: Path) -> Path:
+    """Returns the SavedModel of a run that can do most: one of those that the workload serves."""
+    further = sorted(run_folder.glob("saved_model_*"))
+    return further[0] if further else run_folder / "saved_model"
 
 
 def _split(data: Workload, split: str, batch_size: int) -> tf.data.Dataset:

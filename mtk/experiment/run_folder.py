@@ -21,7 +21,8 @@ class RunFolder:
 
     `config.gin`, `operative_config.gin` and `manifest.json` are written before the first step;
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
-    `model.keras` and `result.json` end it. A folder with a `result.json` is complete.
+    `model.keras`, what else the workload serves as `saved_model_<name>/`, and `result.json` end it.
+    A folder with a `result.json` is complete.
 
     As a context it keeps other processes out.
 
@@ -81,6 +82,10 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.result.exists()
+
+    def further_saved_model(self, name: str) -> Path:
+        """Returns where a SavedModel goes that the workload serves besides the network."""
+        return self.path / f"saved_model_{name}"
 
     def open(self, asked: str, operative: str) -> None:
         """Makes the folder and writes what is known before the first step, if that is not done.

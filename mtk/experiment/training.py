@@ -14,7 +14,7 @@ from mtk.experiment.interruption import InterruptedRunError, Interruption, StopE
 from mtk.experiment.plan import Plan
 from mtk.experiment.results import as_logs, by_task
 from mtk.experiment.run_folder import RunFolder
-from mtk.export import export, save_keras
+from mtk.export import export, export_module, save_keras
 from mtk.trainer import MultiTaskModel, batches
 from mtk.workloads import Workload
 
@@ -112,9 +112,7 @@ def train(
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         if watchers.divergence.found_at is None:
             result = _finish(model, data, plan, watchers, interruption)
-            spec = data.validation(plan.batch_size).element_spec
-            export(model.network, folder.saved_model, batches.inputs_of(spec))
-            save_keras(model.network, folder.keras_file)
+            _export(model.network, data, plan, folder)
         else:
             result = _diverged(model, watchers)
         folder.close(result)
@@ -186,6 +184,14 @@ def _scores(
         interruption.check()
         found[split] = as_logs(data.scores(model.network, split))
     return found
+
+
+def _export(network: keras.Model, data: Workload, plan: Plan, folder: RunFolder) -> None:
+    spec = data.validation(plan.batch_size).element_spec
+    export(network, folder.saved_model, batches.inputs_of(spec))
+    save_keras(network, folder.keras_file)
+    for name, module in data.serving(network).items():
+        export_module(module, folder.further_saved_model(name))
 
 
 def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reads an exported network again, to be called or evaluated like any other."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from mtk.export.inputs import by_name, inputs_of, read_order
+
+_UNKNOWN_OPERATION = "Op type not registered"
 
 
 class ExportedNetwork(keras.Model):
@@ -22,8 +25,13 @@ class ExportedNetwork(keras.Model):
     Returns:
         `{task: output}`, or the tensor of a network with one output for all tasks.
 
+    Attributes:
+        signatures: The functions of the SavedModel by name. What `call` gives comes from the
+            signature `logits` if there is one, else from `serving_default`.
+
     Raises:
-        ValueError: If there is no SavedModel, or none with the signature `serving_default`.
+        ValueError: If there is no SavedModel, or none with the signature `serving_default`, or its
+            operations are not installed.
     """
 
     def __init__(self, path: str | Path):
@@ -34,23 +42,23 @@ class ExportedNetwork(keras.Model):
                 f"There is no SavedModel in {str(path)!r}: a folder with a file 'saved_model.pb'. "
                 "A run writes it when it finishes, as 'saved_model' in its folder."
             )
-        try:
-            self._loaded = tf.saved_model.load(str(path))
-        except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(
-                f"The SavedModel in {str(path)!r} is damaged: {_first_line(error)}. Export the "
-                "network again."
-            ) from error
+        self._loaded = _loaded(path)
         if "serving_default" not in self._loaded.signatures:
             raise ValueError(
                 f"The SavedModel in {str(path)!r} has no signature 'serving_default'. "
                 f"Received: {sorted(self._loaded.signatures)}"
             )
-        self._serve = self._loaded.signatures["serving_default"]
+        serving = self._loaded.signatures["serving_default"]
+        self._serve = self._loaded.signatures.get("logits", serving)
         self._masks = self._loaded.signatures.get("masks")
         self.input_specs: dict[str, tf.TensorSpec] = self._serve.structured_input_signature[1]
         self.input_names_in_order = read_order(path) or sorted(self.input_specs)
         self.built = True
+
+    @property
+    def signatures(self) -> Mapping[str, Callable[..., Any]]:
+        loaded: Mapping[str, Callable[..., Any]] = self._loaded.signatures
+        return loaded
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         del training  # Inference is all there is.
@@ -82,6 +90,25 @@ def load(path: str | Path) -> keras.Model:
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} cannot be loaded: {_first_line(error)}") from error
     return getattr(loaded, "network", loaded)
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(path))
+    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        reason = _first_line(error)
+        if not reason.startswith(_UNKNOWN_OPERATION):
+            raise ValueError(
+                f"The SavedModel in {str(path)!r} is damaged: {reason}. Export the network again."
+            ) from error
+    try:
+        importlib.import_module("tensorflow_text")  # Brings the operations of tokenizers.
+        return tf.saved_model.load(str(path))
+    except (ImportError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"The SavedModel in {str(path)!r} has operations of a package that is not installed: "
+            f"{reason.split(' in ')[0]}. If it reads text: pip install 'mtk[text]'"
+        ) from error
 
 
 def check_inputs(network: keras.Model, given: Any) -> None:

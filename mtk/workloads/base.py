@@ -90,6 +90,18 @@ class Workload(abc.ABC):
         del network, split
         return {}
 
+    def serving(self, network: keras.Model) -> Mapping[str, tf.Module]:
+        """Returns what a finished run exports besides the network itself, by name; mostly nothing.
+
+        Each is written as a SavedModel, `saved_model_<name>`, with the functions that its method
+        `signatures` returns; see `mtk.export.export_module`.
+
+        Args:
+            network: A network as `network` builds it, with the weights of the selected step.
+        """
+        del network
+        return {}
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns how many full batches the training split holds.
 

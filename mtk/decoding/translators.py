@@ -1,0 +1,119 @@
+"""From text to text, by whatever there is to translate with."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.translation.vocabulary import END, Vocabulary
+from mtk.decoding.beam import beam_search
+from mtk.decoding.served import Decoding
+from mtk.models import Transformer
+
+_BATCH = 64
+
+
+class Translations(NamedTuple):
+    """Of some texts, in their order.
+
+    Attributes:
+        texts: The translations; an empty one of an empty text.
+        cut: Whether a text was longer than the network reads, so that its end is missing.
+    """
+
+    texts: list[str]
+    cut: list[bool]
+
+
+# Texts and their target language.
+Translator = Callable[[Sequence[str], str], Translations]
+
+
+def translator(
+    network: keras.Model, vocabulary: Vocabulary, decoding: Decoding
+) -> Translator | None:
+    """Returns what translates with a network, or None if it cannot.
+
+    Args:
+        network: A built `Transformer`; or a network that was loaded from a SavedModel, whose
+            attribute `signatures` holds its functions: of ids, or of text. The latter uses the
+            vocabulary and the limits that it was exported with.
+        vocabulary: Of the network.
+        decoding: How a `Transformer` translates.
+    """
+    if isinstance(network, Transformer):
+        return ids_translator(_compiled(network, decoding), vocabulary, decoding.max_source)
+    serve = getattr(network, "signatures", {}).get("serving_default")
+    outputs = set(serve.structured_outputs) if serve is not None else set()
+    if "translation" in outputs:
+        return text_translator(serve)
+    if "ids" in outputs:
+        return ids_translator(
+            lambda source: serve(source=source)["ids"], vocabulary, decoding.max_source
+        )
+    return None
+
+
+def ids_translator(
+    search: Callable[[tf.Tensor], tf.Tensor], vocabulary: Vocabulary, max_source: int
+) -> Translator:
+    """Returns a translator from a function of ids.
+
+    Args:
+        search: Maps sources, int32 `(B, S)`, to translations, `(B, L)`.
+        vocabulary: Makes ids of text, and text of ids.
+        max_source: Most ids of a source; see `Decoding`.
+    """
+    room = max_source - 2
+
+    def translate(texts: Sequence[str], language: str) -> Translations:
+        first, pieces = vocabulary.language_id(language), vocabulary.encode_all(texts)
+        lengths = [len(own) for own in pieces]
+        translations = [""] * len(texts)
+        for batch in _of_similar_length(lengths):
+            length = min(lengths[batch[-1]], room) + 2
+            sources = np.zeros((len(batch), length), np.int32)
+            for row, i in zip(sources, batch, strict=True):
+                ids = [first, *pieces[i][:room], END]
+                row[: len(ids)] = ids
+            for i, found in zip(batch, search(tf.constant(sources)).numpy(), strict=True):
+                translations[i] = vocabulary.decode(found)
+        return Translations(translations, [length > room for length in lengths])
+
+    return translate
+
+
+def text_translator(serve: Callable[..., Mapping[str, tf.Tensor]]) -> Translator:
+    """Returns a translator from the signature `serving_default` of a SavedModel of text."""
+
+    def translate(texts: Sequence[str], language: str) -> Translations:
+        found = Translations([""] * len(texts), [False] * len(texts))
+        for batch in _of_similar_length([len(text) for text in texts]):
+            given = tf.constant([texts[i] for i in batch])
+            answer = serve(text=given, language=tf.fill((len(batch),), language))
+            for i, text, cut in zip(
+                batch, answer["translation"].numpy(), answer["cut"].numpy(), strict=True
+            ):
+                # Bytes that the network chose one by one need not be characters.
+                found.texts[i], found.cut[i] = text.decode("utf-8", "replace"), bool(cut)
+        return found
+
+    return translate
+
+
+def _of_similar_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yields the indices of what is not empty in batches, the short ones first."""
+    order = [i for i in np.argsort(lengths, kind="stable").tolist() if lengths[i]]
+    for start in range(0, len(order), _BATCH):
+        yield order[start : start + _BATCH]
+
+
+def _compiled(network: Transformer, decoding: Decoding) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
+    def search(source: tf.Tensor) -> tf.Tensor:
+        _, max_length, beam, length_penalty = decoding
+        return beam_search(network, source, max_length, beam, length_penalty).ids
+
+    return search

@@ -1,0 +1,116 @@
+"""The SavedModels of a translating network, and what they are compared with: Python and a loop."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import export
+from mtk.data.translation.vocabulary import END
+from mtk.decoding import Decoding, beam_search, served, translator
+from mtk.decoding.translators import text_translator
+
+DECODING = Decoding(max_source=20, max_length=12, beam=3, length_penalty=1.0)
+
+
+@pytest.fixture(scope="session")
+def exported(network, corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    for name, module in served(network, DECODING, corpus.vocabulary).items():
+        export.export_module(module, folder / name)
+    return {name: export.load(folder / name) for name in ("ids", "text")}
+
+
+@pytest.fixture(scope="session")
+def texts(corpus):
+    return [*corpus.texts("test", "fr").sources, "", " \t ", "中文 and ü 🙂", "a b " * 40]
+
+
+@pytest.fixture(scope="session")
+def search(network):
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
+    def search(source):
+        return beam_search(network, source, 12, beam=3, length_penalty=1.0)
+
+    return search
+
+
+@pytest.fixture(scope="session")
+def by_loop(search, corpus):
+    """One sentence after the other, tokens made and undone in Python."""
+
+    def translate(text, language):
+        ids = corpus.vocabulary.encode(text)[: DECODING.max_source - 2]
+        source = [corpus.vocabulary.language_id(language), *ids, END]
+        found = search(np.array([source], "int32")).ids[0].numpy()
+        return corpus.vocabulary.decode(found) if ids else ""
+
+    return translate
+
+
+@pytest.fixture(scope="session")
+def ways(network, corpus, exported):
+    models = (network, exported["ids"], exported["text"])
+    return [translator(model, corpus.vocabulary, DECODING) for model in models]
+
+
+@pytest.mark.parametrize("language", ["fr", "zh"])
+def test_all_ways_translate_alike(ways, by_loop, corpus, texts, language):
+    found = [translate(texts, language) for translate in ways]
+    assert found[0].texts == [by_loop(text, language) for text in texts]
+    assert found[0] == found[1] == found[2]
+    room = DECODING.max_source - 2
+    assert found[0].cut == [len(corpus.vocabulary.encode(text)) > room for text in texts]
+    assert found[0].cut[-1]
+    assert len({*found[0].texts}) > 5  # Otherwise the network would show little.
+
+
+def test_the_language_matters(exported, texts):
+    translate = text_translator(exported["text"].signatures["serving_default"])
+    assert translate(texts, "fr").texts != translate(texts, "zh").texts
+
+
+def test_one_batch_may_ask_for_several_languages(exported, texts):
+    serve = exported["text"].signatures["serving_default"]
+    mixed = serve(text=tf.constant(texts[:2]), language=tf.constant(["fr", "zh"]))
+    for row, language in enumerate(("fr", "zh")):
+        alone = serve(text=tf.constant(texts[row : row + 1]), language=tf.constant([language]))
+        assert mixed["translation"][row] == alone["translation"][0]
+        assert mixed["score"][row].numpy() == pytest.approx(alone["score"][0].numpy(), abs=1e-5)
+
+
+def test_ids_and_scores(search, exported, corpus):
+    source = np.array([[corpus.vocabulary.language_id("fr"), 40, 50, END, 0]], "int32")
+    found = exported["ids"].signatures["serving_default"](source=tf.constant(source))
+    expected = search(source)
+    np.testing.assert_array_equal(found["ids"], expected.ids)
+    np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ids", "text"])
+def test_logits_are_those_of_the_network(network, exported, kind):
+    tokens = np.random.default_rng(0).integers(1, 90, (3, 7)).astype("int32")
+    inputs = {"source": tokens, "target_in": tokens[:, :4]}
+    np.testing.assert_allclose(exported[kind](inputs), network(inputs), atol=1e-5)
+
+
+def test_languages_are_known(exported):
+    found = exported["text"].signatures["languages"]()["languages"]
+    assert found.numpy().tolist() == [b"fr", b"zh"]
+
+
+def test_an_unknown_language_is_named(exported):
+    serve = exported["text"].signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)Known: fr, zh.*\[fr xx\]"):
+        serve(text=tf.constant(["a", "b"]), language=tf.constant(["fr", "xx"]))
+
+
+def test_without_tensorflow_text_there_is_no_text_model(network, corpus, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"pip install 'mtk\[text\]'"):
+        assert set(served(network, DECODING, corpus.vocabulary)) == {"ids"}
+
+
+def test_other_networks_do_not_translate(network, corpus, tmp_path):
+    inputs = {name: tf.TensorSpec((None, None), tf.int32) for name in ("source", "target_in")}
+    export.export(network, tmp_path / "plain", inputs)
+    assert translator(export.load(tmp_path / "plain"), corpus.vocabulary, DECODING) is None
