@@ -1,7 +1,7 @@
 """From text to text, by whatever there is to translate with."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -45,11 +45,13 @@ def translator(
     """
     if isinstance(network, Transformer):
         return ids_translator(_compiled(network, decoding), vocabulary, decoding.max_source)
-    serve = getattr(network, "signatures", {}).get("serving_default")
-    outputs = set(serve.structured_outputs) if serve is not None else set()
-    if "translation" in outputs:
+    signatures: Mapping[str, Any] = getattr(network, "signatures", {})
+    if "serving_default" not in signatures:
+        return None
+    serve = signatures["serving_default"]
+    if "translation" in serve.structured_outputs:
         return text_translator(serve)
-    if "ids" in outputs:
+    if "ids" in serve.structured_outputs:
         return ids_translator(
             lambda source: serve(source=source)["ids"], vocabulary, decoding.max_source
         )
