@@ -98,11 +98,11 @@ def read_order(saved_model: Path) -> list[str] | None:
 def _structure(network: keras.Model, given: Any) -> Any:
     if isinstance(network, keras.Sequential) and network.built:
         return network.inputs[0]
+    if given is not None and not hasattr(network, "inputs"):
+        return given  # Keras knows a subclassed network's inputs as a list, without their names.
     try:
         return network.input
     except (AttributeError, ValueError) as error:
-        if given is not None:
-            return given
         raise ValueError(
             f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
             "not known. Give `inputs`, such as a dataset's `element_spec[0]`."

@@ -3,5 +3,6 @@
 from mtk.workloads.base import Workload
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
+from mtk.workloads.translation import Translation
 
-__all__ = ["MultiDigits", "MultiMNIST", "Workload"]
+__all__ = ["MultiDigits", "MultiMNIST", "Translation", "Workload"]

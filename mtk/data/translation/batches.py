@@ -1,0 +1,145 @@
+"""Pairs of sentences as the batches that a Transformer trains on."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.sources import Source
+from mtk.data.translation.corpus import Pairs
+from mtk.data.translation.sequences import Sequences
+from mtk.data.translation.vocabulary import END, START
+
+_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the rows of a batch are.
+
+    Attributes:
+        longest: Tokens of a sentence at most, special ones included.
+        multiple: Rows are as long as the batch's longest sentence, rounded up to a multiple of
+            this: so XLA meets few shapes.
+        fixed: Whether all rows are of the length `longest` instead, as TPUs want it.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    longest: int = 128
+    multiple: int = 8
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.longest < 3 or self.multiple < 1:
+            raise ValueError(
+                "A row has room for 3 tokens or more, and its length is a multiple of 1 or more. "
+                f"Received: longest={self.longest}, multiple={self.multiple}"
+            )
+
+    def row(self, tokens: int) -> int:
+        """Returns the length of rows for sentences of up to so many tokens."""
+        rounded = -(-max(tokens, 1) // self.multiple) * self.multiple
+        return self.longest if self.fixed else min(rounded, self.longest)
+
+
+def fitting_pairs(pairs: Pairs, longest: int) -> np.ndarray:
+    """Returns the indices of the pairs that need not be cut, int64, in order.
+
+    Args:
+        pairs: The pairs.
+        longest: Tokens at most, those added to the source (target language, end) and to the target
+            (end) included.
+    """
+    fits = (pairs.source.lengths <= longest - 2) & (pairs.target.lengths <= longest - 1)
+    return np.flatnonzero(fits)
+
+
+def pair_source(
+    pairs: Pairs, language_id: int, lengths: Lengths, chosen: np.ndarray | None = None
+) -> Source:
+    """Makes a source of one task's pairs.
+
+    A batch is `({"source": [<2xx>] + pieces + [END], "target_in": [START] + pieces},
+    pieces + [END])`, int32, filled up with 0. What is too long is cut.
+
+    Args:
+        pairs: Token ids of sources and targets.
+        language_id: The token that asks for the target language.
+        lengths: Of the rows.
+        chosen: Indices of the pairs to take; all, by default.
+    """
+    assemble = functools.partial(_assemble, pairs, language_id, lengths, chosen)
+    width = lengths.longest if lengths.fixed else None
+
+    def read(indices: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        # Not TensorFlow's own gathering: that would take a copy of all tokens into memory.
+        rows = tf.numpy_function(assemble, [indices], [tf.int32] * 3, stateful=False)
+        source, target_in, target = (
+            tf.ensure_shape(tensor, (indices.shape[0], width)) for tensor in rows
+        )
+        return {"source": source, "target_in": target_in}, target
+
+    # The longer of the two decides how long a row becomes.
+    longer = np.maximum(pairs.source.lengths, pairs.target.lengths)
+    kept = longer if chosen is None else longer[chosen]
+    return Source(len(kept), read, kept)
+
+
+def in_turn(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
+    """Yields every example once, task by task, the shortest first, to evaluate.
+
+    Args:
+        sources: Of each task.
+        batch_size: Examples of one task at a time; its last batch may be smaller.
+
+    Returns:
+        A data set of `(x, y, task_ids)`, as from `mixed_batches`.
+    """
+
+    def of_task(number: int, source: Source) -> tf.data.Dataset:
+        assert source.lengths is not None
+        order = np.argsort(source.lengths, kind="stable")
+
+        def read(indices: tf.Tensor) -> tuple:
+            return *source.read(indices), tf.fill(tf.shape(indices), number)
+
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return batches.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    parts = [of_task(number, source) for number, source in enumerate(sources.values())]
+    return functools.reduce(tf.data.Dataset.concatenate, parts).prefetch(tf.data.AUTOTUNE)
+
+
+def _assemble(
+    pairs: Pairs,
+    language_id: int,
+    lengths: Lengths,
+    chosen: np.ndarray | None,
+    indices: np.ndarray,
+) -> _Arrays:
+    indices = indices if chosen is None else chosen[indices]
+    source, ends = _pieces(pairs.source, indices, lengths, extra=2)
+    sources = np.zeros((len(indices), source.shape[1] + 2), np.int32)
+    sources[:, 0] = language_id
+    sources[:, 1:-1] = source
+    np.put_along_axis(sources, ends + 1, END, axis=1)
+    target, ends = _pieces(pairs.target, indices, lengths, extra=1)
+    targets_in, targets = np.zeros((2, len(indices), target.shape[1] + 1), np.int32)
+    targets_in[:, 0] = START
+    targets_in[:, 1:] = target
+    targets[:, :-1] = target
+    np.put_along_axis(targets, ends, END, axis=1)
+    return sources, targets_in, targets
+
+
+def _pieces(
+    sequences: Sequences, indices: np.ndarray, lengths: Lengths, extra: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pieces, with room for `extra` tokens more, and how many there are, `(B, 1)`."""
+    ends = np.minimum(sequences.lengths[indices], lengths.longest - extra)
+    row = lengths.row(int(ends.max(initial=0)) + extra)
+    return sequences.padded(indices, row - extra), ends[:, np.newaxis].astype(np.int64)

@@ -1,0 +1,200 @@
+"""Translation: one model from one language into several, a task each."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.mixing import mixed_batches, shared_batches
+from mtk.data.sources import Source
+from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_source
+from mtk.data.translation.bleu import corpus_bleu, sacrebleu_metrics
+from mtk.data.translation.corpus import TEST, TRAIN, VALIDATION, Corpus
+from mtk.data.translation.vocabulary import PAD
+from mtk.decoding import Decoding, served, translator
+from mtk.losses import SmoothedCrossentropy
+from mtk.metrics import SparseCategoricalError
+from mtk.models import Transformer
+from mtk.tasks import Task
+from mtk.workloads.base import Scores, Workload
+
+# Pairs of each language that the training split is evaluated on: a corpus may have millions.
+_TRAIN_EVALUATION = 5_000
+
+
+class Translation(Workload):
+    """Translation into several languages; the tasks are named by them.
+
+    Each example belongs to one task. Batches are either mixed in given proportions, `(x, y,
+    task_ids)`: proportional sampling, for `mtk.combiners.ProportionalSampling`; or they hold an
+    equal share for each task, `{task: (x, y)}`, as methods that read per-task gradients want it.
+    For `x` and `y` see `mtk.data.translation.batches.pair_source`.
+
+    Figures of a task: `loss`, with label smoothing, by mean over tokens, whose mean over the tasks
+    selects; `cross_entropy`, the same without smoothing; `error`, the share of next tokens that
+    are wrong, in percent; and, from `scores`, `bleu`. Pairs that are too long are left out in
+    training and cut in evaluation. The training split is evaluated on the first 5,000 pairs of
+    each language.
+
+    Args:
+        corpus: Factory of the corpus.
+        sampling_rates: Shares of the tasks in a batch, by language or in the order of the
+            languages; None for equal shares.
+        lengths: How long rows are.
+        window: Steps among which training pairs are sorted by length, which saves padding; 1 for
+            none. See `mtk.data.bucketing`.
+        label_smoothing: Of the loss.
+        num_layers: Of the Transformer's encoder, and of its decoder.
+        width: Of the Transformer.
+        feed_forward_width: Of its feed-forward blocks.
+        num_heads: Of its attentions.
+        dropout: Rate of its dropout layers.
+        beam: Sequences that the search for BLEU follows.
+
+    Attributes:
+        corpus: The corpus.
+
+    Raises:
+        ValueError: If an argument is out of range, or no training pair is short enough.
+        ImportError: If SacreBLEU, or what the corpus needs, is not installed.
+
+    Reference:
+        Xin et al., *Do Current Multi-Task Optimization Methods in Deep Learning Even Help?* (2022),
+        appendix A.
+    """
+
+    name = "translation"
+
+    def __init__(
+        self,
+        corpus: Callable[[], Corpus],
+        sampling_rates: Mapping[str, float] | Sequence[float] | None = None,
+        lengths: Lengths | None = None,
+        window: int = 1,
+        label_smoothing: float = 0.1,
+        num_layers: int = 3,
+        width: int = 512,
+        feed_forward_width: int = 2048,
+        num_heads: int = 8,
+        dropout: float = 0.1,
+        beam: int = 4,
+    ):
+        sacrebleu_metrics()  # What is missing should be said before the training.
+        self.corpus = corpus()
+        self.lengths = lengths or Lengths()
+        self.sampling_rates = _by_language(sampling_rates, self.corpus.languages)
+        self.window = window
+        self.num_layers, self.width, self.feed_forward_width = num_layers, width, feed_forward_width
+        self.num_heads, self.dropout = num_heads, dropout
+        self.decoding = Decoding(self.lengths.longest, self.lengths.longest, beam)
+        loss = SmoothedCrossentropy(label_smoothing)
+        self.tasks = [_next_token(language, loss) for language in self.corpus.languages]
+        self._fitting = {
+            language: self._find_fitting(language) for language in self.corpus.languages
+        }
+        self._train = self._sources(TRAIN, self._fitting)
+        self.num_train = sum(map(len, self._fitting.values()))
+        self.signatures: dict[str, str] = {}
+
+    def network(self, seed: int | None = None) -> keras.Model:
+        network = Transformer(
+            len(self.corpus.vocabulary),
+            self.num_layers,
+            self.width,
+            self.feed_forward_width,
+            self.num_heads,
+            self.dropout,
+            seed,
+        )
+        network.build()
+        return network
+
+    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        if self.sampling_rates is None:
+            return shared_batches(self._train, batch_size, steps, seed, first_step, self.window)
+        rates = self.sampling_rates
+        return mixed_batches(self._train, rates, batch_size, steps, seed, first_step, self.window)
+
+    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
+        first = {name: kept[:_TRAIN_EVALUATION] for name, kept in self._fitting.items()}
+        return in_turn(self._sources(TRAIN, first), batch_size)
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        return in_turn(self._sources(VALIDATION), batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        return in_turn(self._sources(TEST), batch_size)
+
+    def scores(self, network: keras.Model, split: str) -> Scores:
+        """Returns the BLEU of beam search for each language, on validation or test.
+
+        There are none of the training split, whose texts are not kept, nor of a network that only
+        gives logits, such as one loaded from `saved_model/`.
+        """
+        translate = translator(network, self.corpus.vocabulary, self.decoding)
+        if split == TRAIN or translate is None:
+            return {}
+        found = {}
+        for language in self.corpus.languages:
+            sources, references = self.corpus.texts(split, language)
+            bleu = corpus_bleu(translate(sources, language).texts, references, language)
+            how = f"|beam:{self.decoding.beam}|penalty:{self.decoding.length_penalty}"
+            self.signatures[f"{language}/bleu"] = bleu.signature + how
+            found[language] = {"bleu": bleu.score}
+        return found
+
+    def serving(self, network: keras.Model) -> Mapping[str, tf.Module]:
+        if not isinstance(network, Transformer):
+            return {}
+        return served(network, self.decoding, self.corpus.vocabulary)
+
+    def _find_fitting(self, language: str) -> np.ndarray:
+        """Returns the indices of the training pairs that are short enough."""
+        longest = self.lengths.longest
+        fitting = fitting_pairs(self.corpus.pairs(TRAIN, language), longest)
+        if not fitting.size:
+            raise ValueError(
+                f"No training pair of {language!r} has at most {longest} tokens a side, special "
+                "ones included. Give the corpus shorter pairs, or allow more: lengths.longest."
+            )
+        return fitting
+
+    def _sources(
+        self, split: str, chosen: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, Source]:
+        """Returns the pairs of a split, all or the chosen ones, by language."""
+        corpus = self.corpus
+        return {
+            language: pair_source(
+                corpus.pairs(split, language),
+                corpus.vocabulary.language_id(language),
+                self.lengths,
+                None if chosen is None else chosen[language],
+            )
+            for language in corpus.languages
+        }
+
+
+def _next_token(language: str, loss: keras.losses.Loss) -> Task:
+    metrics = [
+        keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy", from_logits=True),
+        SparseCategoricalError(),
+    ]
+    return Task(language, loss, metrics, missing=PAD)
+
+
+def _by_language(
+    rates: Mapping[str, float] | Sequence[float] | None, languages: Sequence[str]
+) -> dict[str, float] | None:
+    if rates is None:
+        return None
+    names = list(rates) if isinstance(rates, Mapping) else list(languages)
+    if len(rates) != len(languages) or set(names) != set(languages):
+        raise ValueError(
+            f"`sampling_rates` are one number for each language, {list(languages)}. "
+            f"Received: {rates}"
+        )
+    if isinstance(rates, Mapping):
+        return {language: rates[language] for language in languages}
+    return dict(zip(languages, rates, strict=True))
