@@ -12,7 +12,7 @@ examples:
       --gin.data_dir='"/data/multi30k"' --out=/data/multi30k/prepared
 
 The same command goes on where it was stopped or killed; what is prepared already is checked.
-Exit code: 0 prepared, 2 bad input or a folder that cannot be written.
+Exit code: 0 prepared, 2 bad input or a folder that cannot be written, 75 stopped by Ctrl-C.
 """
 
 
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 75
     return 0
 
 

@@ -1,0 +1,67 @@
+"""Small parallel texts of made-up words, as files."""
+
+import gzip
+import hashlib
+import random
+from pathlib import Path
+
+from mtk.data.translation.readers import LineFiles
+
+LANGUAGES = ("fr", "zh")
+_SYLLABLES = {
+    "en": ["ba", "ke", "lo", "mi", "nu", "ra", "st", "el"],
+    "fr": ["é", "çu", "ei", "ou", "ne", "la", "que", "rê"],
+    "zh": ["的", "一", "是", "了", "我", "不", "在", "人"],
+}
+
+
+def sentence(generator: random.Random, language: str) -> str:
+    syllables = _SYLLABLES[language]
+    words = [
+        "".join(generator.choices(syllables, k=generator.randint(1, 3)))
+        for _ in range(generator.randint(3, 12))
+    ]
+    return ("" if language == "zh" else " ").join(words)
+
+
+def lines(language: str, number: int, seed: int) -> list[bytes]:
+    generator = random.Random(f"{language} {seed}")
+    return [sentence(generator, language).encode() for _ in range(number)]
+
+
+def write(path: Path, content: list[bytes]) -> None:
+    text = b"".join(line + b"\n" for line in content)
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def make(folder: Path, number: int = 300, seed: int = 0) -> dict[str, LineFiles]:
+    """Writes `train.fr.en`, `train.fr.fr.gz` ... and returns their readers."""
+    folder.mkdir(exist_ok=True)
+    for language in LANGUAGES:
+        for split, size in (("train", number), ("validation", 12), ("test", 9)):
+            own = seed + 10 * len(split)
+            write(folder / f"{split}.{language}.en", lines("en", size, own))
+            write(folder / f"{split}.{language}.{language}.gz", lines(language, size, own))
+    return readers(folder)
+
+
+def readers(folder: Path) -> dict[str, LineFiles]:
+    return {
+        language: LineFiles(
+            *(
+                [(f"{split}.{language}.en", f"{split}.{language}.{language}.gz")]
+                for split in ("train", "validation", "test")
+            ),
+            str(folder),
+        )
+        for language in LANGUAGES
+    }
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """What is in a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,382 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parallel_text import LANGUAGES, hashes, lines, make, readers, write
+
+from mtk.data.translation import Vocabulary, open_corpus, preparation
+from mtk.data.translation.filters import Filters
+from mtk.data.translation.preparation import prepare
+
+SETTINGS = {"vocabulary_size": 400, "chunk_pairs": 40, "processes": 2}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(text, tmp_path_factory):
+    """A corpus, for reading only."""
+    folder = tmp_path_factory.mktemp("prepared") / "corpus"
+    prepare(str(folder), readers(text), **SETTINGS)
+    return folder
+
+
+def copied(prepared, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for path in prepared.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def decoded(corpus, split, language):
+    sides = corpus.pairs(split, language)
+    return [
+        tuple(corpus.vocabulary.decode(side[i]) for side in sides) for i in range(len(sides.source))
+    ]
+
+
+def test_text_comes_back_from_the_token_files(text, prepared):
+    corpus = open_corpus(str(prepared))
+    assert corpus.languages == LANGUAGES
+    for language, reader in readers(text).items():
+        for split in ("train", "validation", "test"):
+            expected = [tuple(side.decode() for side in pair) for pair in reader.pairs(split)]
+            if split == "train":
+                kept = set(decoded(corpus, split, language))
+                assert kept <= {*expected}
+                assert len(kept) > 200
+            else:
+                assert decoded(corpus, split, language) == expected
+                assert list(zip(*corpus.texts(split, language), strict=True)) == expected
+
+
+def test_tokens_are_memory_mapped_and_small(prepared):
+    pairs = open_corpus(str(prepared)).pairs("train", "fr")
+    for side in pairs:
+        assert isinstance(side.tokens, np.memmap)
+        assert side.tokens.dtype == np.uint16
+
+
+def test_files_do_not_depend_on_chunks_and_processes(text, prepared, tmp_path):
+    settings = {**SETTINGS, "chunk_pairs": 1_000, "processes": 1}
+    prepare(str(tmp_path / "corpus"), readers(text), **settings)
+    assert hashes(tmp_path / "corpus") == hashes(prepared)
+
+
+def test_the_vocabulary_is_learned_from_all_languages(prepared):
+    vocabulary = Vocabulary.load(prepared / "vocabulary.model")
+    for language in ("en", *LANGUAGES):
+        sentence = lines(language, 1, 99)[0].decode()
+        assert len(vocabulary.encode(sentence)) <= len(sentence)  # Bytes would be more.
+
+
+def test_the_table(prepared):
+    table = prepare(str(prepared), given(prepared), **SETTINGS)
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[1][:4] == ["pair", "train", "validation", "test"]
+    manifest = json.loads((prepared / "manifest.json").read_text())
+    for row, language in zip(rows[2:4], LANGUAGES, strict=True):
+        counted = [manifest["splits"][split][language] for split in ("train", "validation", "test")]
+        assert row[:4] == [f"en-{language}", *(str(split["kept"]) for split in counted)]
+        for split in counted:
+            assert split["kept"] + sum(split["skipped"].values()) == split["read"]
+
+
+def given(prepared):
+    """The readers that a corpus was made by."""
+
+    class Same:
+        def __init__(self, asked):
+            self._asked = asked
+
+        def asked(self):
+            return self._asked
+
+    asked = json.loads((prepared / "manifest.json").read_text())["asked"]["languages"]
+    return {language: Same(values) for language, values in asked.items()}
+
+
+def test_bad_lines_are_counted_and_left_out(tmp_path):
+    make(tmp_path / "text", 100)
+    english = lines("en", 100, 50)
+    french = lines("fr", 100, 50)
+    bad = [
+        (b"", b"rien", "empty"),
+        (b"nothing", b"   ", "empty"),
+        (b"caf\xe9", b"caf\xc3\xa9", "not UTF-8"),
+        (b"x" * 100_000, b"long", "too many characters"),
+        (b"ba ke lo " * 60, b"la ne ou " * 60, "too many tokens"),
+        (b"ba", b"la ne ou que la ne ou que la ne ou que", "lengths too different"),
+    ]
+    for place, (source, target, _) in enumerate(bad):
+        english.insert(17 * place, source)
+        french.insert(17 * place, target)
+    for split in ("train", "test"):
+        write(tmp_path / "text" / f"{split}.fr.en", english)
+        write(tmp_path / "text" / f"{split}.fr.fr.gz", french)
+    folder = tmp_path / "corpus"
+    table = prepare(
+        str(folder), readers(tmp_path / "text"), filters=Filters(max_tokens=90), **SETTINGS
+    )
+    splits = json.loads((folder / "manifest.json").read_text())["splits"]
+    expected = Counter(reason for *_, reason in bad)
+    train = Counter(splits["train"]["fr"]["skipped"])
+    assert all(train[reason] >= number for reason, number in expected.items())
+    assert train["empty"] == 2
+    assert splits["train"]["fr"]["read"] == 106
+    # What is held out is measured on, however long it is.
+    assert splits["test"]["fr"]["skipped"] == {
+        "empty": 2,
+        "not UTF-8": 1,
+        "too many characters": 1,
+    }
+    assert "left out of fr test: 2 empty, 1 not UTF-8, 1 too many characters" in table
+    corpus = open_corpus(str(folder))
+    assert ("ba ke lo " * 60).strip() in corpus.texts("test", "fr").sources
+    longest = max(side.lengths.max() for side in corpus.pairs("train", "fr"))
+    assert longest <= 90 < corpus.pairs("test", "fr").source.lengths.max()
+
+
+def test_a_small_corpus_gets_fewer_pieces_and_says_so(text, tmp_path):
+    table = prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=64_000)
+    size = len(open_corpus(str(tmp_path / "corpus")).vocabulary)
+    assert size < 5_000
+    assert f"vocabulary: {size:,} pieces (64,000 were asked for" in table
+
+
+def test_fewer_pieces_than_the_text_needs(text, tmp_path):
+    with pytest.raises(ValueError, match="vocabulary of 100 is too small"):
+        prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=100)
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_files_of_unequal_length(tmp_path, split):
+    made = make(tmp_path / "text")
+    write(tmp_path / "text" / f"{split}.zh.en", lines("en", 7, 0))
+    with pytest.raises(ValueError, match=rf"{split}\.zh\.en has 7 lines"):
+        prepare(str(tmp_path / "corpus"), made, **SETTINGS)
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(("content", "why"), [([], r"\.$"), ([b""] * 4, r": \{'empty': 4\} of 4")])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_pairs(tmp_path, content, why, split):
+    made = make(tmp_path / "text", 60)
+    for name in ("en", "fr.gz"):
+        write(tmp_path / "text" / f"{split}.fr.{name}", content)
+    with pytest.raises(ValueError, match=rf"no pair in the {split} split of 'fr'{why}"):
+        prepare(str(tmp_path / "corpus"), made, **SETTINGS)
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"readers": {}}, {"vocabulary_lines": 0}, {"chunk_pairs": 0}, {"processes": -1}],
+)
+def test_arguments_that_cannot_be(text, tmp_path, change):
+    arguments = {"folder": str(tmp_path / "corpus"), "readers": readers(text), **change}
+    with pytest.raises(ValueError, match="1 or more"):
+        prepare(**arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_again_does_nothing_but_check(text, prepared):
+    before = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
+    prepare(str(prepared), readers(text), **SETTINGS)
+    assert {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()} == before
+    assert [path.name for path in prepared.parent.iterdir()] == ["corpus"]
+
+
+def test_a_corpus_of_other_settings_is_kept(text, prepared):
+    before = hashes(prepared)
+    with pytest.raises(ValueError, match=r"something else:\n  vocabulary_size: 400 there, 300 now"):
+        prepare(str(prepared), readers(text), **{**SETTINGS, "vocabulary_size": 300})
+    assert hashes(prepared) == before
+
+
+def test_a_folder_with_something_else_is_kept(text, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"no prepared corpus in .*no manifest\.json"):
+        prepare(str(tmp_path), readers(text), **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_damaged_byte_is_found(text, prepared, tmp_path):
+    folder = copied(prepared, tmp_path)
+    path = folder / "train.zh.target.tokens.npy"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train\.zh\.target\.tokens\.npy is not the file"):
+        prepare(str(folder), readers(text), **SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["train.fr.source.tokens.npy", "test.zh.target.starts.npy"])
+@pytest.mark.parametrize("spoil", ["cut", "remove", "empty", "junk"])
+def test_a_damaged_token_file_cannot_be_opened(prepared, tmp_path, name, spoil):
+    path = copied(prepared, tmp_path) / name
+    content = path.read_bytes()
+    new = {"cut": content[:-2], "remove": b"", "empty": b"", "junk": b"x" * len(content)}[spoil]
+    path.write_bytes(new)
+    if spoil == "remove":
+        path.unlink()
+    with pytest.raises(ValueError, match=rf"{name} is missing or damaged .*prepare it again"):
+        open_corpus(str(path.parent))
+
+
+def test_token_files_of_another_size(prepared, tmp_path):
+    folder = copied(prepared, tmp_path)
+    other = (folder / "test.fr.source.tokens.npy").read_bytes()
+    (folder / "train.fr.source.tokens.npy").write_bytes(other)
+    with pytest.raises(ValueError, match="but the manifest counts"):
+        open_corpus(str(folder))
+
+
+def test_a_vocabulary_that_does_not_match(prepared, tmp_path):
+    folder = copied(prepared, tmp_path)
+    make(tmp_path / "text", seed=1)
+    prepare(str(tmp_path / "other"), readers(tmp_path / "text"), **SETTINGS)
+    (folder / "vocabulary.model").write_bytes((tmp_path / "other/vocabulary.model").read_bytes())
+    with pytest.raises(ValueError, match=r"vocabulary\.model is not the file that belongs to"):
+        open_corpus(str(folder))
+
+
+def test_languages_of_a_prepared_corpus(prepared):
+    assert open_corpus(str(prepared), ["zh"]).languages == ("zh",)
+    assert open_corpus(str(prepared), ["zh", "fr"]).languages == ("zh", "fr")
+    with pytest.raises(ValueError, match="Unknown target language 'de'. There are: fr, zh"):
+        open_corpus(str(prepared), ["de"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "damaged"), ("[]", "of another version"), ('{"format": 0}', "of another version")],
+)
+def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"manifest\.json is {message}"):
+        open_corpus(str(tmp_path))
+
+
+def test_a_disk_that_is_full(text, prepared, tmp_path, monkeypatch):
+    folder = tmp_path / "corpus"
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "merge", full)
+        with pytest.raises(OSError, match="No space left"):
+            prepare(str(folder), readers(text), **SETTINGS)
+    assert not folder.exists()
+    monkeypatch.setattr(preparation, "train_vocabulary", full)  # It is not learned again.
+    prepare(str(folder), readers(text), **SETTINGS)
+    assert hashes(folder) == hashes(prepared)
+
+
+def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
+    made = make(tmp_path / "text")
+    monkeypatch.setattr(preparation, "merge", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            prepare(str(tmp_path / "corpus"), made, **SETTINGS)
+    path = tmp_path / "text" / "train.fr.en"
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
+    with pytest.raises(ValueError, match=r"unfinished\.corpus' was made from .*\n  modified: "):
+        prepare(str(tmp_path / "corpus"), made, **SETTINGS)
+
+
+_CODE = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from parallel_text import readers
+from mtk.data.translation.preparation import prepare
+prepare({folder!r}, readers(Path({text!r})), **{settings!r})
+"""
+
+
+def start(text, folder):
+    values = {"tests": str(Path(__file__).parent), "text": str(text), "folder": str(folder)}
+    code = _CODE.format(**values, settings=SETTINGS)
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def children(process):
+    return [
+        int(pid)
+        for task in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for pid in task.read_text().split()
+    ]
+
+
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    return found
+
+
+def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_path):
+    folder = tmp_path / "corpus"
+    work = tmp_path / "unfinished.corpus"
+    kills = 0
+    for sign in ("plan.json", "vocabulary.model", "train.fr/*03.npz", "test.*/0*.npz", "corpus/*"):
+        process = start(text, folder)
+        until(lambda: process.poll() is not None or list(work.glob(sign)) or folder.exists())
+        workers = children(process) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        # Nobody is left to write while the next one works.
+        until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in workers))
+        if folder.exists():
+            break
+    assert kills >= 3
+    assert work.exists() or folder.exists()
+    prepare(str(folder), readers(text), **SETTINGS)
+    assert hashes(folder) == hashes(prepared)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_two_at_once(text, tmp_path):
+    work = tmp_path / "unfinished.corpus"
+    process = start(text, tmp_path / "corpus")
+    try:
+        until(lambda: (work / "plan.json").exists())
+        with pytest.raises(ValueError, match="Another process is preparing"):
+            prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_a_lost_process_is_told(text, tmp_path, monkeypatch):
+    original = preparation.Packers.pack
+    monkeypatch.setattr(preparation.Packers, "pack", lambda *args: breaking(original, *args))
+    with pytest.raises(OSError, match="A process that tokenizes was lost.*the same command again"):
+        prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+    monkeypatch.undo()
+    prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+
+
+def breaking(original, packers, *args):
+    """Kills the processes of a pool after its first chunk."""
+    for number in original(packers, *args):
+        for process in packers._pool._processes.values():
+            process.kill()
+        yield number

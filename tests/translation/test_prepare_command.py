@@ -1,0 +1,141 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from parallel_text import lines, write
+from pyarrow import parquet
+
+from mtk import config, prepare
+from mtk.data.translation import open_corpus
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NAMES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Small files under the names that the configuration of Multi30k expects."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for name in NAMES.values():
+        for language in ("en", "de", "fr"):
+            made = {"de": "zh"}.get(language, language)
+            write(folder / f"{name}.{language}.gz", lines(made, 30, 0))
+    return folder
+
+
+def flags(text, *more):
+    file = CONFIGS / "prepare_multi30k.gin"
+    return ["translation", f"--gin_file={file}", f"--gin.data_dir={str(text)!r}", *more]
+
+
+def test_help_is_complete_and_needs_no_tensorflow():
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules));"
+        "from mtk import prepare; prepare.main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.endswith("False\n")
+    for flag in ("translation", "--gin_file", "--gin_bindings", "--gin.NAME", "--out"):
+        assert flag in done.stdout
+
+
+def test_shipped_configuration(text, tmp_path, capsys):
+    folder = tmp_path / "made" / "corpus"
+    given = flags(text, f"--out={folder}", "--gin.preparation.prepare.vocabulary_size=500")
+    for _ in range(2):  # The second time there is nothing to do.
+        assert prepare.main(given) == 0
+        table = capsys.readouterr().out
+        assert table.startswith(f"{folder}\n")
+        assert re.search(r"\nen-de +2\d +30 +30 ", table)  # Some are too unlike in length.
+    assert open_corpus(str(folder)).languages == ("de", "fr")
+
+
+def test_folder_of_the_configuration(text, tmp_path, capsys):
+    given = flags(text, f"--gin.folder={str(tmp_path / 'corpus')!r}")
+    assert prepare.main(given) == 0
+    assert "8,000 were asked for" in capsys.readouterr().out
+    assert (tmp_path / "corpus" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--gin.data_dir='/nowhere'"], "There is no file 'train.en.gz' in '/nowhere', for train"),
+        (["--gin.preparation.prepare.vocabulary_size=9"], "vocabulary of 9 is too small"),
+        (["--gin.preparation.prepare.vocabulary=9"], "Did you mean 'vocabulary_size'"),
+        (["--gin.preparation.prepare.readers={}"], "one target language or more"),
+        (["--gin_file=configs/none.gin"], "no config file"),
+    ],
+)
+def test_bad_input_is_one_message_without_traceback(text, tmp_path, capsys, more, message):
+    assert prepare.main(flags(text, f"--out={tmp_path / 'corpus'}", *more)) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert [line for line in error if line.startswith("error: ")]
+    assert message in "\n".join(error)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_without_configuration(capsys):
+    assert prepare.main(["translation"]) == 2
+    assert "gives no 'folder'" in capsys.readouterr().err
+
+
+def test_unknown_data_set(capsys):
+    with pytest.raises(SystemExit):
+        prepare.main(["mnist"])
+    assert "invalid choice: 'mnist'" in capsys.readouterr().err
+
+
+def test_stopped_by_the_keyboard(text, tmp_path):
+    for language in ("en", "de", "fr"):
+        write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 3_000, 0))
+    given = flags(text, f"--out={tmp_path / 'corpus'}", "--gin.preparation.prepare.chunk_pairs=50")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mtk.prepare", *given],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    chunk = tmp_path / "unfinished.corpus" / "train.de" / "00000001.npz"
+    while not chunk.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: all processes get it.
+    error = process.communicate()[1]
+    assert process.returncode == 75
+    assert error.endswith("stopped; the same command goes on\n")
+    assert "Traceback" not in error
+    assert prepare.main(given) == 0
+
+
+def test_the_papers_pairs(tmp_path, capsys):
+    """Files with the names that the configuration of WMT expects."""
+    text = (CONFIGS / "prepare_wmt.gin").read_text()
+    for name in re.findall(r"\['(.+\.parquet)'\]", text):
+        path = tmp_path / name.replace("*", "00000-of-00001")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        language = path.parent.name[:2]
+        sides = zip(
+            lines("en", 20, 0), lines("zh" if language == "zh" else "fr", 20, 0), strict=True
+        )
+        rows = [{"en": english.decode(), language: other.decode()} for english, other in sides]
+        parquet.write_table(pa.table({"translation": pa.array(rows)}), path)
+    file = CONFIGS / "prepare_wmt.gin"
+    given = ["translation", f"--gin_file={file}", f"--gin.data_dir={str(tmp_path)!r}"]
+    assert prepare.main([*given, f"--out={tmp_path / 'corpus'}"]) == 0
+    assert "64,000 were asked for" in capsys.readouterr().out
+    assert open_corpus(str(tmp_path / "corpus")).languages == ("fr", "zh", "de", "ro")

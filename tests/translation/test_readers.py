@@ -1,0 +1,190 @@
+import gzip
+import sys
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mtk.data.translation.readers import LineFiles, ParquetFiles, TFDSTranslation, TSVFiles
+
+SPLITS = ("train", "validation", "test")
+# What Unicode calls line ends, and a sentence may hold.
+SEPARATORS = "a\u2028b\x85c\x0bd\x1ce".encode()
+
+
+def line_files(folder, train, held_out=(("v.en", "v.fr"),)):
+    for name in ("v.en", "v.fr"):
+        (folder / name).write_bytes(b"v\n")
+    return LineFiles(train, held_out, held_out, str(folder))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_line_files(tmp_path, suffix, end):
+    english = [b"one", b"", SEPARATORS, b" four ", b"\xff"]
+    french = [b"un", b"deux", b"trois", b"quatre", b"cinq"]
+    for name, content in (("t.en", english), ("t.fr", french)):
+        text = end.join(content)  # The last line has no end.
+        (tmp_path / f"{name}{suffix}").write_bytes(gzip.compress(text) if suffix else text)
+    reader = line_files(tmp_path, [(f"t.en{suffix}", f"t.fr{suffix}")])
+    for _ in range(2):
+        assert list(reader.pairs("train")) == list(zip(english, french, strict=True))
+    assert list(reader.pairs("test")) == [(b"v", b"v")]
+
+
+def test_several_line_files_follow_one_another(tmp_path):
+    for name in ("1.en", "1.fr", "2.en", "2.fr"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + name.encode() + b"\n")
+    reader = line_files(tmp_path, [("2.en", "2.fr"), ("1.en", "1.fr")])
+    assert list(reader.pairs("train")) == [(b"2.en", b"2.fr"), (b"1.en", b"1.fr")]
+    assert reader.asked()["files"]["train"] == [[n, 8] for n in ("2.en", "1.en", "2.fr", "1.fr")]
+    assert len(reader.files()) == 8
+
+
+@pytest.mark.parametrize(("english", "french"), [(3, 5), (5, 3), (0, 1)])
+def test_line_files_of_unequal_length(tmp_path, english, french):
+    (tmp_path / "t.en").write_bytes(b"x\n" * english)
+    (tmp_path / "t.fr").write_bytes(b"x\n" * french)
+    reader = line_files(tmp_path, [("t.en", "t.fr")])
+    with pytest.raises(ValueError, match=rf"t\.en has {english} lines and .*t\.fr has {french}"):
+        list(reader.pairs("train"))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ValueError, match=r"no file 't\.en' in '.*', for train"):
+        line_files(tmp_path, [("t.en", "t.fr")])
+
+
+def test_a_pattern_without_a_match(tmp_path):
+    (tmp_path / "v.tsv").write_bytes(b"a\tb\n")
+    with pytest.raises(ValueError, match=r"no file 't\*\.tsv' in '.*', for train"):
+        TSVFiles(["t*.tsv"], ["v.tsv"], ["v.tsv"], str(tmp_path))
+
+
+def test_no_file_at_all(tmp_path):
+    with pytest.raises(ValueError, match="'train' needs at least one file"):
+        line_files(tmp_path, [])
+
+
+@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"a\n" * 999)[:-9]])
+def test_a_damaged_archive(tmp_path, content):
+    (tmp_path / "t.en.gz").write_bytes(content)
+    (tmp_path / "t.fr.gz").write_bytes(gzip.compress(b"a\n" * 999))
+    reader = line_files(tmp_path, [("t.en.gz", "t.fr.gz")])
+    with pytest.raises(ValueError, match=r"t\.en\.gz is damaged: it cannot be decompressed"):
+        list(reader.pairs("train"))
+
+
+def test_tsv(tmp_path):
+    (tmp_path / "t-2.tsv").write_bytes(b"e\tf\tg\r\nonly one\n\n")
+    (tmp_path / "t-1.tsv.gz").write_bytes(gzip.compress(b'"a\tb\tc'))
+    files = (["t-*"], ["t-2.tsv"], ["t-2.tsv"], str(tmp_path))
+    assert list(TSVFiles(*files).pairs("train")) == [
+        (b'"a', b"b"),
+        (b"e", b"f"),
+        (b"only one", b""),
+        (b"", b""),
+    ]
+    turned = TSVFiles(*files, columns=(2, 0))
+    assert list(turned.pairs("train"))[:2] == [(b"c", b'"a'), (b"g", b"e")]
+    assert turned.asked() != TSVFiles(*files).asked()
+    with pytest.raises(ValueError, match="counted from 0"):
+        TSVFiles(*files, columns=(-1, 0))
+
+
+def parquet_file(path, rows):
+    kind = pa.struct([("fr", pa.string()), ("en", pa.string())])
+    parquet.write_table(
+        pa.table({"translation": pa.array(rows, kind)}), path, row_group_size=3, compression="zstd"
+    )
+
+
+def test_parquet(tmp_path):
+    rows = [{"en": f"e{i}", "fr": f"é{i}"} for i in range(10)]
+    parquet_file(tmp_path / "t-0.parquet", rows[:7])
+    parquet_file(tmp_path / "t-1.parquet", [*rows[7:], {"en": "x", "fr": None}, None])
+    reader = ParquetFiles(*[["t-*.parquet"]] * 3, target="fr", folder=str(tmp_path))
+    expected = [(row["en"].encode(), row["fr"].encode()) for row in rows]
+    assert list(reader.pairs("train")) == [*expected, (b"x", b""), (b"", b"")]
+    turned = ParquetFiles(*[["t-0.parquet"]] * 3, target="en", source="fr", folder=str(tmp_path))
+    assert next(turned.pairs("test")) == ("é0".encode(), b"e0")
+
+
+def test_parquet_without_the_language(tmp_path):
+    parquet_file(tmp_path / "t", [{"en": "a", "fr": "b"}])
+    reader = ParquetFiles(*[["t"]] * 3, target="de", folder=str(tmp_path))
+    with pytest.raises(ValueError, match=r"'translation' with 'en' and 'de'.*\['en', 'fr'\]"):
+        list(reader.pairs("train"))
+
+
+def test_parquet_without_the_column(tmp_path):
+    parquet.write_table(pa.table({"en": ["a"], "fr": ["b"]}), tmp_path / "t")
+    reader = ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path))
+    with pytest.raises(ValueError, match=r"It has the columns \['en', 'fr'\]"):
+        list(reader.pairs("train"))
+
+
+def test_what_is_no_parquet(tmp_path):
+    (tmp_path / "t").write_bytes(b"PAR1 but no more")
+    reader = ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path))
+    with pytest.raises(ValueError, match="t is no parquet file, or it is damaged"):
+        list(reader.pairs("train"))
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("pyarrow", "parquet"), ("tensorflow_datasets", "tfds")]
+)
+def test_what_is_not_installed(monkeypatch, tmp_path, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    parquet_file(tmp_path / "t", [{"en": "a", "fr": "b"}])
+    readers = {
+        "pyarrow": ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path)),
+        "tensorflow_datasets": TFDSTranslation("wmt16_translate/ro-en", "ro"),
+    }
+    with pytest.raises(ImportError, match=rf"pip install 'mtk\[{extra}\]'"):
+        list(readers[module].pairs("train"))
+
+
+@pytest.fixture(scope="module")
+def tfds_folder(tmp_path_factory):
+    """A real data set in TFDS' format, of several shards, built without a network."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class TinyTranslate(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.Translation(languages=("en", "fr"))
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, manager):
+            return {split: self._generate_examples(split) for split in SPLITS}
+
+        def _generate_examples(self, split):
+            for i in range(40):
+                yield i, {"en": f"{split} {i}", "fr": f"é {split} {i}"}
+
+    folder = tmp_path_factory.mktemp("tfds")
+    shards = tfds.download.DownloadConfig(num_shards=3)
+    TinyTranslate(data_dir=str(folder)).download_and_prepare(download_config=shards)
+    return str(folder)
+
+
+def test_tfds(tfds_folder):
+    reader = TFDSTranslation("tiny_translate", "fr", data_dir=tfds_folder)
+    for split in SPLITS:
+        expected = {(f"{split} {i}".encode(), f"é {split} {i}".encode()) for i in range(40)}
+        found = list(reader.pairs(split))
+        assert {*found} == expected
+        assert list(reader.pairs(split)) == found  # The same order each time.
+    assert reader.asked()["name"] == "tiny_translate/1.0.0"
+
+
+def test_a_part_of_a_tfds_split(tfds_folder):
+    reader = TFDSTranslation("tiny_translate", "fr", test="train[:25%]", data_dir=tfds_folder)
+    assert list(reader.pairs("test")) == list(reader.pairs("train"))[:10]
+
+
+def test_a_language_that_tfds_lacks(tfds_folder):
+    with pytest.raises(ValueError, match="no language 'de'. It has: en, fr"):
+        TFDSTranslation("tiny_translate", "de", data_dir=tfds_folder).asked()
