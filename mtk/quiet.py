@@ -21,7 +21,7 @@ def start_tensorflow() -> None:
     # an operation is raised in Python anyway.
     os.environ[_LEVEL] = "3"
     # What is logged while the libraries load knows no level, hence the detour of the whole stream.
-    with _no_error_stream():
+    with no_error_stream():
         importlib.import_module("tensorflow")
 
 
@@ -42,7 +42,8 @@ def shorten_warnings() -> None:
 
 
 @contextlib.contextmanager
-def _no_error_stream() -> Iterator[None]:
+def no_error_stream() -> Iterator[None]:
+    """Drops what is written to the error stream, also by C++ code that knows no log level."""
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -1,6 +1,5 @@
 """Tells how far the training is."""
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -8,8 +7,7 @@ from typing import Any, TextIO
 
 from mtk import duration
 from mtk.callbacks.base import StepCallback, entries
-
-_BAR = 24
+from mtk.status_line import StatusLine
 
 
 class Progress(StepCallback):
@@ -26,9 +24,8 @@ class Progress(StepCallback):
     def __init__(self, steps: int, every: float = 10.0, stream: TextIO | None = None):
         super().__init__()
         self.steps = steps
-        self.stream = stream or sys.stderr
-        self.on_terminal = self.stream.isatty()
-        self.every = 0.2 if self.on_terminal else every
+        self.status = StatusLine(stream or sys.stderr)
+        self.every = 0.2 if self.status.on_terminal else every
         self._shown_at = 0.0
 
     def begin(self) -> None:
@@ -43,23 +40,23 @@ class Progress(StepCallback):
             self._traced, self._first, self._started = True, self.step, now
         if now - self._shown_at >= self.every:
             self._shown_at = now
-            self._write(self._line(now, logs), stays=not self.on_terminal)
+            self.status.show(self._line(now, logs), stays=not self.status.on_terminal)
 
     def on_test_begin(self, logs: Any = None) -> None:
         del logs
-        if self.on_terminal:
-            self._write(f"step {self.step}: validating …", stays=False)
+        if self.status.on_terminal:
+            self.status.show(f"step {self.step}: validating …", stays=False)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         validation = {key: value for key, value in logs.items() if key.startswith("val_")}
         shown = self._numbers(validation, names=None) or self._numbers(logs, names=("loss",))
-        self._write(f"step {self.step}/{self.steps} · {shown}", stays=True)
+        self.status.show(f"step {self.step}/{self.steps} · {shown}", stays=True)
 
     def _line(self, now: float, logs: Mapping[str, Any]) -> str:
         done = self.step / self.steps
         speed = (self.step - self._first) / max(now - self._started, 1e-9)
         left = duration.in_words((self.steps - self.step) / speed) if speed else "?"
-        bar = f"[{'█' * int(done * _BAR):<{_BAR}}] " if self.on_terminal else ""
+        bar = self.status.bar(done)
         losses = self._numbers(logs, names=("loss",))
         return f"{bar}step {self.step}/{self.steps} · {speed:.1f}/s · {left} left · {losses}"
 
@@ -74,11 +71,3 @@ class Progress(StepCallback):
                 by_task[entry.task].append(f"{entry.name} {entry.value:.4g}")
         parts = [" ".join([name, *numbers]).strip() for name, numbers in by_task.items() if numbers]
         return f"{split}: {', '.join(parts)}" if parts else ""
-
-    def _write(self, text: str, stays: bool) -> None:
-        if not stays:
-            text = text[: shutil.get_terminal_size().columns - 1]  # A second line would remain.
-        # "Erase to the end of the line" after the text removes what a longer line left behind.
-        start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
-        self.stream.write(f"{start}{text}{end}" + "\n" * stays)
-        self.stream.flush()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from mtk import quiet
 from mtk.data.translation.vocabulary import END, Vocabulary
 from mtk.decoding.beam import beam_search
 from mtk.models import Transformer
@@ -82,7 +83,8 @@ class ServedText(ServedIds):
         import tensorflow_text
 
         super().__init__(network, decoding)
-        self.tokenizer = tensorflow_text.SentencepieceTokenizer(vocabulary.proto, out_type=tf.int32)
+        with quiet.no_error_stream():  # It tells that text is not normalized: so it should be.
+            self.tokenizer = tensorflow_text.SentencepieceTokenizer(vocabulary.proto, tf.int32)
         self._languages = list(vocabulary.languages)
         self._tokens = [vocabulary.language_id(language) for language in self._languages]
         self._first_piece = 1 + max(self._tokens)  # Special ids come before all pieces.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk import quiet
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 _UNKNOWN_OPERATION = "Op type not registered"
@@ -94,7 +95,7 @@ def load(path: str | Path) -> keras.Model:
 
 def _loaded(path: Path) -> Any:
     try:
-        return tf.saved_model.load(str(path))
+        return _read(path)
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         reason = _first_line(error)
         if not reason.startswith(_UNKNOWN_OPERATION):
@@ -103,12 +104,17 @@ def _loaded(path: Path) -> Any:
             ) from error
     try:
         importlib.import_module("tensorflow_text")  # Brings the operations of tokenizers.
-        return tf.saved_model.load(str(path))
+        return _read(path)
     except (ImportError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             f"The SavedModel in {str(path)!r} has operations of a package that is not installed: "
             f"{reason.split(' in ')[0]}. If it reads text: pip install 'mtk[text]'"
         ) from error
+
+
+def _read(path: Path) -> Any:
+    with quiet.no_error_stream():  # A tokenizer tells how it does not normalize.
+        return tf.saved_model.load(str(path))
 
 
 def check_inputs(network: keras.Model, given: Any) -> None:

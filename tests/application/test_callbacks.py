@@ -157,7 +157,8 @@ def test_progress_writes_lines_where_there_is_no_terminal(model, batches):
 
 def test_progress_estimates_the_time_left(model, batches, monkeypatch):
     """With a clock that takes 60 s for the first step and 2 s for each other."""
-    progress = callbacks.Progress(1000, every=0.0, stream=io.StringIO())
+    stream = io.StringIO()
+    progress = callbacks.Progress(1000, every=0.0, stream=stream)
     progress.set_model(model)
     clock = iter([0.0, 60.0, 62.0, 64.0])
     monkeypatch.setattr("mtk.callbacks.progress.time.monotonic", lambda: next(clock))
@@ -165,7 +166,7 @@ def test_progress_estimates_the_time_left(model, batches, monkeypatch):
     for step in (1, 2, 3):
         progress.previous_step, progress.step = step - 1, step
         progress.stepped({})
-    last = progress.stream.getvalue().splitlines()[-1]
+    last = stream.getvalue().splitlines()[-1]
     assert "step 3/1000 · 0.5/s · 33:14 left" in last
 
 

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
+from mtk import export
 from mtk.data.translation.cldr import cldr_corpus
+from mtk.decoding import Decoding, served
 from mtk.models import Transformer
+
+DECODING = Decoding(max_source=20, max_length=12, beam=3, length_penalty=1.0)
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +24,21 @@ def network(corpus):
         if "norm" not in variable.path:
             variable.assign(generator.normal(scale=0.3, size=variable.shape))
     return network
+
+
+@pytest.fixture(scope="session")
+def saved_models(network, corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    for name, module in served(network, DECODING, corpus.vocabulary).items():
+        export.export_module(module, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(saved_models):
+    return {name: export.load(saved_models / name) for name in ("ids", "text")}
+
+
+@pytest.fixture(scope="session")
+def texts(corpus):
+    return [*corpus.texts("test", "fr").sources, "", " \t ", "中文 and ü 🙂", "a b " * 40]

@@ -6,23 +6,9 @@ import tensorflow as tf
 
 from mtk import export
 from mtk.data.translation.vocabulary import END
-from mtk.decoding import Decoding, beam_search, served, translator
+from mtk.decoding import beam_search, served, translator
 from mtk.decoding.translators import text_translator
-
-DECODING = Decoding(max_source=20, max_length=12, beam=3, length_penalty=1.0)
-
-
-@pytest.fixture(scope="session")
-def exported(network, corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    for name, module in served(network, DECODING, corpus.vocabulary).items():
-        export.export_module(module, folder / name)
-    return {name: export.load(folder / name) for name in ("ids", "text")}
-
-
-@pytest.fixture(scope="session")
-def texts(corpus):
-    return [*corpus.texts("test", "fr").sources, "", " \t ", "中文 and ü 🙂", "a b " * 40]
+from tests.decoding.conftest import DECODING
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,35 @@
+"""Reads a SavedModel that translates text."""
+
+from pathlib import Path
+
+from mtk.decoding import Translator, text_translator
+from mtk.export.loading import ExportedNetwork
+
+
+def load_translator(path: str | Path, language: str) -> Translator:
+    """Returns what translates text.
+
+    Args:
+        path: The folder of a SavedModel of text, or a run folder with one.
+        language: The target language that will be asked for.
+
+    Raises:
+        ValueError: If there is no such SavedModel, or it does not know the language.
+    """
+    path = Path(path)
+    if (path / "config.gin").is_file():  # A run folder.
+        path /= "saved_model_text"
+    signatures = ExportedNetwork(path).signatures
+    if "languages" not in signatures:
+        raise ValueError(
+            f"The SavedModel in {str(path)!r} does not translate text. Give the one that a run "
+            "writes as 'saved_model_text' where tensorflow-text is installed. "
+            f"Received one with the signatures: {', '.join(sorted(signatures))}"
+        )
+    known = [name.decode() for name in signatures["languages"]()["languages"].numpy()]
+    if language not in known:
+        raise ValueError(
+            f"Unknown target language {language!r}. The SavedModel translates to: "
+            f"{', '.join(known)}"
+        )
+    return text_translator(signatures["serving_default"])
