@@ -128,14 +128,17 @@ def test_progress_is_lines_elsewhere(monkeypatch, capsys):
     assert second.endswith("0:00 left")
 
 
-def test_nobody_reads_on(command, saved_models, monkeypatch):
+def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     def closed(*_):
         raise BrokenPipeError
 
+    monkeypatch.setattr("mtk.export.text.load_translator", lambda *_: upper)
     monkeypatch.setattr(lines, "translate_lines", closed)
-    monkeypatch.setattr("os.dup2", lambda *_: None)
-    code, _, errors = command(saved_models / "text", "fr", b"a\n")
-    assert (code, errors) == (1, "")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert translate.main(["--saved_model=any", "--to=fr"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_help_takes_no_tensorflow():
