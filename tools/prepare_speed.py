@@ -8,7 +8,6 @@ sentence. Each size is prepared by a process of its own.
 """
 
 import argparse
-import os
 import resource
 import shutil
 import subprocess
@@ -18,6 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from mtk import cores
 
 _WORDS = 200_000
 _SENTENCE = 25  # words, on average
@@ -98,7 +99,7 @@ def main() -> None:
     if args.folder:
         prepare(args)
         return
-    print(f"{len(os.sched_getaffinity(0))} cores; memory and disk in GiB")
+    print(f"{cores.available()} cores; memory and disk in GiB")
     print("      pairs  vocabulary in    pairs a minute   main process  largest other  files")
     for pairs in args.pairs:
         folder = Path(tempfile.mkdtemp(prefix="prepare_speed"))

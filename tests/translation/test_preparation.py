@@ -194,6 +194,13 @@ def test_arguments_that_cannot_be(text, tmp_path, change):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["en", "", "f/r", "f r", "fr>", "fr\n"])
+def test_names_of_languages_that_cannot_be(text, tmp_path, name):
+    with pytest.raises(ValueError, match="letters, digits and hyphens.*differs from the source"):
+        prepare(str(tmp_path / "corpus"), {name: readers(text)["fr"]})
+    assert not list(tmp_path.iterdir())
+
+
 def test_again_does_nothing_but_check(text, prepared):
     before = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
     prepare(str(prepared), readers(text), **SETTINGS)

@@ -1,5 +1,6 @@
 """Turns parallel text into a vocabulary and token files, once."""
 
+import re
 import shutil
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from mtk.data.translation.token_files import SplitFiles, merge, sha256
 from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
 from mtk.data.translation.workspace import check_same, workspace
 
+_CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 _SEED = 0  # of the lines that the vocabulary is learned from
 
 
@@ -57,11 +59,7 @@ def prepare(
         OSError: If the folder cannot be written.
     """
     filters = filters or Filters()
-    if not readers or min(vocabulary_lines, chunk_pairs, processes or 1) < 1:
-        raise ValueError(
-            "A corpus needs readers of one target language or more, and `vocabulary_lines`, "
-            "`chunk_pairs` and `processes` of 1 or more."
-        )
+    _check(source, readers, min(vocabulary_lines, chunk_pairs, processes or 1))
     asked = {
         "source": source,
         "languages": {language: reader.asked() for language, reader in readers.items()},
@@ -87,6 +85,20 @@ def prepare(
             (work / "corpus").replace(final)
     shutil.rmtree(work, ignore_errors=True)
     return f"{final}\n{manifest.table()}"
+
+
+def _check(source: str, readers: Mapping[str, Reader], smallest: int) -> None:
+    if not readers or smallest < 1:
+        raise ValueError(
+            "A corpus needs readers of one target language or more, and `vocabulary_lines`, "
+            "`chunk_pairs` and `processes` of 1 or more."
+        )
+    wrong = [name for name in readers if name == source or not _CODE.fullmatch(name)]
+    if wrong:
+        raise ValueError(
+            "A target language is named by letters, digits and hyphens, such as 'pt-BR', and "
+            f"differs from the source {source!r}. Received: {wrong[0]!r}"
+        )
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:

@@ -10,6 +10,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from mtk import cores
 from mtk.study import worker
 from mtk.study.engines.base import Engine
 from mtk.study.folder import StudyFolder
@@ -44,7 +45,7 @@ class Local(Engine):
         self.gpus = visible if gpus is None else visible[:gpus]
         if gpus is not None and len(self.gpus) < gpus:
             raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
-        self.workers = workers or len(self.gpus) or _cores()
+        self.workers = workers or len(self.gpus) or cores.available()
         if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
             raise ValueError(
                 "There is at least one worker, and no more than GPUs, since a run takes a whole "
@@ -100,7 +101,7 @@ class Local(Engine):
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
         if self.workers > 1:
-            threads = str(max(1, _cores() // self.workers))
+            threads = str(max(1, cores.available() // self.workers))
             environment |= {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
         return environment
 
@@ -109,10 +110,6 @@ def _begin(folder: Path, run: str, environment: dict[str, str], parent: int) -> 
     os.environ.update(environment)
     log = StudyFolder(folder).log(run)
     sys.exit(worker.apart(lambda: worker.work(folder, run), log, parent))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _visible_gpus() -> list[str]:

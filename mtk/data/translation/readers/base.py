@@ -4,7 +4,7 @@ import abc
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,27 @@ class Reader(abc.ABC):
 
 
 class FileReader(Reader):
+    """Reads files.
+
+    Args:
+        files: Those of each split, in an order that matters.
+    """
+
+    def __init__(self, files: Mapping[str, list[Path]]):
+        self._files = files
+
+    def asked(self) -> dict[str, Any]:
+        sizes = {
+            split: [[path.name, path.stat().st_size] for path in paths]
+            for split, paths in self._files.items()
+        }
+        return {"reader": type(self).__name__, "files": sizes}
+
+    def files(self) -> list[Path]:
+        return [path for paths in self._files.values() for path in paths]
+
+
+class TableReader(FileReader):
     """Reads files that each hold sources and targets.
 
     Args:
@@ -47,6 +68,9 @@ class FileReader(Reader):
         validation: The same for validation.
         test: The same for testing.
         folder: Where the files are.
+
+    Raises:
+        ValueError: If a file is missing.
     """
 
     def __init__(
@@ -58,21 +82,11 @@ class FileReader(Reader):
     ):
         root = Path(folder).expanduser()
         named = {"train": train, "validation": validation, "test": test}
-        self._files = {split: found(root, names, split) for split, names in named.items()}
+        super().__init__({split: found(root, names, split) for split, names in named.items()})
 
     def pairs(self, split: str) -> Iterator[RawPair]:
         for path in self._files[split]:
             yield from self._pairs_of(path)
-
-    def asked(self) -> dict[str, Any]:
-        sizes = {
-            split: [[path.name, path.stat().st_size] for path in paths]
-            for split, paths in self._files.items()
-        }
-        return {"reader": type(self).__name__, "files": sizes}
-
-    def files(self) -> list[Path]:
-        return [path for paths in self._files.values() for path in paths]
 
     @abc.abstractmethod
     def _pairs_of(self, path: Path) -> Iterator[RawPair]:

@@ -3,12 +3,11 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from mtk.data.translation.readers.base import RawPair, Reader, found, lines
+from mtk.data.translation.readers.base import FileReader, RawPair, found, lines
 
 
-class LineFiles(Reader):
+class LineFiles(FileReader):
     """Reads pairs of files, plain or `.gz`: line n of one translates line n of the other.
 
     Args:
@@ -29,27 +28,18 @@ class LineFiles(Reader):
         folder: str = ".",
     ):
         root = Path(folder).expanduser()
-        self._files = {
-            split: (
-                found(root, [source for source, _ in names], split),
-                found(root, [target for _, target in names], split),
-            )
-            for split, names in (("train", train), ("validation", validation), ("test", test))
+        named = {"train": train, "validation": validation, "test": test}
+        self._sides = {
+            split: [found(root, [names[side] for names in pairs], split) for side in (0, 1)]
+            for split, pairs in named.items()
         }
+        super().__init__(
+            {split: sources + targets for split, (sources, targets) in self._sides.items()}
+        )
 
     def pairs(self, split: str) -> Iterator[RawPair]:
-        for source, target in zip(*self._files[split], strict=True):
+        for source, target in zip(*self._sides[split], strict=True):
             yield from _aligned(source, target)
-
-    def asked(self) -> dict[str, Any]:
-        sizes = {
-            split: [[path.name, path.stat().st_size] for side in sides for path in side]
-            for split, sides in self._files.items()
-        }
-        return {"reader": type(self).__name__, "files": sizes}
-
-    def files(self) -> list[Path]:
-        return [path for sides in self._files.values() for side in sides for path in side]
 
 
 def _aligned(source: Path, target: Path) -> Iterator[RawPair]:

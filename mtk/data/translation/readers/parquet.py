@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk.data.translation.readers.base import FileReader, RawPair
+from mtk.data.translation.readers.base import RawPair, TableReader
 
 _COLUMN = "translation"
 _ROWS = 10_000  # read at once
 
 
-class ParquetFiles(FileReader):
+class ParquetFiles(TableReader):
     """Reads parquet files whose column `translation` holds `{language: sentence}`.
 
     Args:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk.data.translation.readers.base import FileReader, RawPair, lines
+from mtk.data.translation.readers.base import RawPair, TableReader, lines
 
 
-class TSVFiles(FileReader):
+class TSVFiles(TableReader):
     """Reads files of columns that tabs separate, plain or `.gz`; without quotes and headings.
 
     A column that a line lacks is empty there.
