@@ -8,7 +8,7 @@ sentence. Each size is prepared by a process of its own.
 """
 
 import argparse
-import resource
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -51,15 +51,25 @@ def write(path: Path, sentences: int, seed: int) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Prepares, and prints the peaks of the resident set of this process and the largest other."""
+    """Prepares the text in a folder."""
     from mtk.data.translation import preparation, readers
 
     train, validation, test = ([(f"{split}.en", f"{split}.fr")] for split in _SPLITS)
     reader = readers.LineFiles(train, validation, test, args.folder)
     folder = str(Path(args.folder) / "prepared")
     preparation.prepare(folder, {"fr": reader}, vocabulary_lines=args.vocabulary_lines)
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        print(resource.getrusage(who).ru_maxrss / 2**20)
+
+
+def peaks(process: int) -> dict[int, float]:
+    """Returns the largest resident set so far of a process and its children, in GiB."""
+    found = {}
+    tasks = Path(f"/proc/{process}/task")
+    with contextlib.suppress(OSError):  # One that has just ended.
+        names = [(task / "children").read_text() for task in tasks.iterdir()]
+        for one in (process, *map(int, " ".join(names).split())):
+            status = Path(f"/proc/{one}/status").read_text()
+            found[one] = int(status.split("VmHWM:")[1].split()[0]) / 2**20
+    return found
 
 
 def measure(folder: Path, pairs: int, args: argparse.Namespace) -> float:
@@ -69,21 +79,23 @@ def measure(folder: Path, pairs: int, args: argparse.Namespace) -> float:
             write(folder / f"{split}.{language}", pairs if split == "train" else 3_000, seed)
     command = [sys.executable, __file__, "--folder", str(folder)]
     command += ["--vocabulary_lines", str(args.vocabulary_lines)]
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     learned = folder / "unfinished.prepared" / "vocabulary.model"
-    while process.poll() is None and not learned.exists():
-        time.sleep(0.05)
-    middle = time.monotonic()
-    output = process.communicate()[0]
+    memory: dict[int, float] = {}
+    started = middle = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        memory |= peaks(process.pid)
+        if not learned.exists() and not (folder / "prepared").exists():
+            middle = time.monotonic()
+        time.sleep(0.1)
     if process.returncode:
         sys.exit(f"preparing failed with exit code {process.returncode}")
     rate = 60 * pairs / (time.monotonic() - middle)
-    main, other = map(float, output.split()[-2:])
+    main = memory.pop(process.pid)
     disk = sum(path.stat().st_size for path in (folder / "prepared").iterdir()) / 2**30
     print(
-        f"{pairs:>11,}{middle - started:>14.0f} s{rate:>16,.0f}{main:>14.2f}{other:>14.2f}"
-        f"{disk:>12.2f}",
+        f"{pairs:>11,}{middle - started:>14.0f} s{rate:>16,.0f}{main:>14.2f}"
+        f"{max(memory.values()):>14.2f}{disk:>12.2f}",
         flush=True,
     )
     return rate
