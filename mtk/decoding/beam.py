@@ -41,8 +41,10 @@ def beam_search(
     search = Search(max_length, beam, length_penalty, start, end)
     memory = network.remember(source)
 
-    def step(tokens: tf.Tensor, position: tf.Tensor, past: Any) -> tuple[tf.Tensor, Any]:
-        return network.decode_step(tokens, position, past, memory)
+    def step(
+        tokens: tf.Tensor, position: tf.Tensor, ancestors: tf.Tensor, past: Any
+    ) -> tuple[tf.Tensor, Any]:
+        return network.decode_step(tokens, position, ancestors, past, memory)
 
-    sentences = tf.shape(source)[0]
-    return search.run(step, network.empty_past(sentences * beam, max_length), sentences)
+    sources = tf.shape(source)[0]
+    return search.run(step, network.empty_past(sources, beam, max_length), sources)

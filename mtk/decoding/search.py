@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Called with the last token of k sequences of each of B sentences, int32 (B, k), its position, a
-# scalar counted from 0, and a state, a structure of tensors (B k, ...). Returns the logits of the
-# next token, (B, k, vocabulary), and the state with the token in it.
-Step = Callable[[tf.Tensor, tf.Tensor, Any], tuple[tf.Tensor, Any]]
+# Called with the last token of k sequences of each of B sentences, int32 (B, k); its position, a
+# scalar counted from 0; which of the k tokens of each position belongs to a sequence, (B, k,
+# max_length), -1 for positions to come; and a state, any structure of tensors, in which what
+# belongs to sequence i stays at i, whichever sequences go on from it. Returns the logits of the
+# next token, (B, k, vocabulary), and the new state.
+Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Any], tuple[tf.Tensor, Any]]
 
 
 class Hypotheses(NamedTuple):
@@ -30,6 +32,8 @@ class _Beams(NamedTuple):
     Attributes:
         position: Number of tokens that have been chosen, scalar.
         ids: Sequences that have not ended, `(B, k, 1 + max_length)`, the start token in front.
+        ancestors: In which of the k sequences each of their tokens was chosen, `(B, k,
+            max_length)`; -1 for those to come.
         log_probs: Of them, `(B, k)`, in descending order; minus infinity where there is none.
         best: The best that has ended.
         ended: How many have ended, `(B,)`.
@@ -38,6 +42,7 @@ class _Beams(NamedTuple):
 
     position: tf.Tensor
     ids: tf.Tensor
+    ancestors: tf.Tensor
     log_probs: tf.Tensor
     best: Hypotheses
     ended: tf.Tensor
@@ -128,6 +133,7 @@ class Search:
         return _Beams(
             tf.constant(0),
             tf.concat([first, tf.zeros(shape, tf.int32)], axis=2),
+            tf.fill(shape, -1),
             tf.tile(one[None], (sentences, 1)),
             best,
             tf.zeros((sentences,), tf.int32),
@@ -136,17 +142,18 @@ class Search:
 
     def _advance(self, step: Step, beams: _Beams) -> _Beams:
         last = tf.gather(beams.ids, beams.position, axis=2)
-        logits, state = step(last, beams.position, beams.state)
+        here = tf.range(self.max_length) == beams.position
+        ancestors = tf.where(here, tf.range(self.beam)[:, None], beams.ancestors)
+        logits, state = step(last, beams.position, ancestors, beams.state)
         log_probs, parents, tokens = self._continuations(logits, beams.log_probs)
         ends = tokens == self.end
         best, ended = self._finished(beams, log_probs, parents, ends)
         # No more than `beam` of the 2 beam continuations end: one of each sequence.
-        kept_log_probs, kept = tf.math.top_k(tf.where(ends, -float("inf"), log_probs), self.beam)
+        log_probs, kept = tf.math.top_k(tf.where(ends, -float("inf"), log_probs), self.beam)
         parents = tf.gather(parents, kept, batch_dims=1)
         ids = self._extended(beams, parents, tf.gather(tokens, kept, batch_dims=1))
-        rows = tf.reshape(parents + tf.range(tf.shape(ids)[0])[:, None] * self.beam, (-1,))
-        state = tf.nest.map_structure(lambda part: tf.gather(part, rows), state)
-        return _Beams(beams.position + 1, ids, kept_log_probs, best, ended, state)
+        ancestors = tf.gather(ancestors, parents, batch_dims=1)
+        return _Beams(beams.position + 1, ids, ancestors, log_probs, best, ended, state)
 
     def _continuations(self, logits: tf.Tensor, log_probs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns log-probability, sequence and token of the best 2 beam, each `(B, 2 beam)`."""

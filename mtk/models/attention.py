@@ -1,6 +1,7 @@
 """Multi-head attention, its masks, and the positions that it cannot see by itself."""
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,9 @@ from keras import layers
 # Added to the logits of positions that must not be seen. Finite, so that a row with nothing to see
 # gives a mean and not NaN; float16 has no larger number.
 _UNSEEN = -6e4
+
+# Each `(B, num_heads, S, width / num_heads)`.
+KeysAndValues: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 
 
 class Attention(layers.Layer):
@@ -54,7 +58,7 @@ class Attention(layers.Layer):
         """
         return self.attend(queries, *self.keys_and_values(memory), bias)
 
-    def keys_and_values(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def keys_and_values(self, memory: tf.Tensor) -> KeysAndValues:
         """Maps `(B, S, width)` to keys and values, each `(B, num_heads, S, width / num_heads)`."""
         return self._split(self.key(memory)), self._split(self.value(memory))
 
@@ -70,25 +74,25 @@ class Attention(layers.Layer):
         return self.output_projection(tf.reshape(joined, tf.shape(queries)))
 
     def step(
-        self, token: tf.Tensor, past: tuple[tf.Tensor, tf.Tensor], position: tf.Tensor
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """Lets one token attend to itself and to those before it.
+        self, tokens: tf.Tensor, past: KeysAndValues, position: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, KeysAndValues]:
+        """Lets one token of each of k sequences attend to itself and to those before it.
+
+        The sequences lie in one: `L` positions with room for k tokens each. A sequence can so go
+        on from another one without being copied: the bias tells which tokens are its own.
 
         Args:
-            token: `(N, 1, width)`.
-            past: Keys and values, each `(N, num_heads, L, width / num_heads)`; what stands at
-                `position` and after it is not read.
-            position: Of the token, scalar int32.
+            tokens: `(B, k, width)`.
+            past: Keys and values, each `(B, num_heads, L k, width / num_heads)`.
+            position: Of the tokens, scalar int32.
+            bias: Shows to each sequence its own tokens, `(B, 1, k, L k)`.
 
         Returns:
-            `(N, 1, width)`, and `past` with the token's own key and value at `position`.
+            `(B, k, width)`, and `past` with these tokens' keys and values at `position`.
         """
-        positions = tf.range(past[0].shape[2])
-        here = (positions == position)[:, None]
-        new_keys, new_values = self.keys_and_values(token)
-        keys, values = tf.where(here, new_keys, past[0]), tf.where(here, new_values, past[1])
-        later = tf.cast(positions > position, keys.dtype) * _UNSEEN
-        return self.attend(token, keys, values, later), (keys, values)
+        keys, values = self.keys_and_values(tokens)
+        known = _written(past[0], keys, position), _written(past[1], values, position)
+        return self.attend(tokens, *known, bias), known
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         """`(B, T, width)` to `(B, num_heads, T, width / num_heads)`."""
@@ -108,6 +112,21 @@ def causal_bias(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return (1 - past)[None, None] * _UNSEEN
 
 
+def ancestor_bias(ancestors: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns the bias that shows to k sequences their own tokens among those of all.
+
+    Args:
+        ancestors: Which of the k tokens of a position belongs to a sequence, int32 `(B, k, L)`; -1
+            where none does yet.
+        dtype: Of the bias.
+
+    Returns:
+        `(B, 1, k, L k)`, for `Attention.step`.
+    """
+    own = tf.one_hot(ancestors, ancestors.shape[1], dtype=dtype)
+    return (1 - tf.reshape(own, (-1, 1, own.shape[1], own.shape[2] * own.shape[3]))) * _UNSEEN
+
+
 def sinusoids(length: tf.Tensor, width: int, first: tf.Tensor | int = 0) -> tf.Tensor:
     """Returns the encoding of the positions from `first` on, float32 `(length, width)`.
 
@@ -120,6 +139,17 @@ def sinusoids(length: tf.Tensor, width: int, first: tf.Tensor | int = 0) -> tf.T
     position = tf.cast(first + tf.range(length), tf.float32)[:, None]
     frequency = 10_000.0 ** (-tf.range(0, width, 2, dtype=tf.float32) / width)
     return tf.concat([tf.sin(position * frequency), tf.cos(position * frequency)], axis=1)
+
+
+def _written(past: tf.Tensor, new: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    """Writes `(B, heads, k, size)` to one of L positions of `(B, heads, L k, size)`, in place."""
+    _, heads, room, size = past.shape
+    sequences = new.shape[2]
+    rows = tf.reshape(past, (-1, room // sequences, sequences * size))
+    number = tf.shape(rows)[0]
+    where = tf.stack([tf.range(number), tf.fill((number,), position)], axis=1)
+    rows = tf.tensor_scatter_nd_update(rows, where, tf.reshape(new, (-1, sequences * size)))
+    return tf.reshape(rows, (-1, heads, room, size))
 
 
 def _glorot(seed: int | None) -> keras.Initializer:

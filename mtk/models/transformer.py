@@ -7,13 +7,18 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mtk.models.attention import causal_bias, padding_bias, sinusoids
+from mtk.models.attention import (
+    KeysAndValues,
+    ancestor_bias,
+    causal_bias,
+    padding_bias,
+    sinusoids,
+)
 from mtk.models.seeds import layer_seeds
 from mtk.models.transformer_block import Block, dense, norm
 
-# Keys and values of what a decoder has read, for each block, each `(sequences, num_heads, room,
-# width / num_heads)`.
-Past: TypeAlias = list[tuple[tf.Tensor, tf.Tensor]]
+# What a decoder has read, for each block; see `Attention.step`.
+Past: TypeAlias = list[KeysAndValues]
 
 
 class Memory(NamedTuple):
@@ -24,7 +29,7 @@ class Memory(NamedTuple):
         bias: Hides padding, `(B, 1, 1, S)`.
     """
 
-    pairs: list[tuple[tf.Tensor, tf.Tensor]]
+    pairs: list[KeysAndValues]
     bias: tf.Tensor
 
 
@@ -149,7 +154,12 @@ class Transformer(keras.Model):
         return Memory(pairs, padding_bias(source, memory.dtype))
 
     def decode_step(
-        self, tokens: tf.Tensor, position: tf.Tensor, past: Past, memory: Memory
+        self,
+        tokens: tf.Tensor,
+        position: tf.Tensor,
+        ancestors: tf.Tensor,
+        past: Past,
+        memory: Memory,
     ) -> tuple[tf.Tensor, Past]:
         """Runs the decoder on one token of each of k sequences a source, for inference.
 
@@ -158,7 +168,9 @@ class Transformer(keras.Model):
         Args:
             tokens: `(B, k)`.
             position: Of the tokens, scalar int32.
-            past: Of the earlier tokens; at position 0 anything of the right shape, such as zeros.
+            ancestors: Which of the k tokens given at each position belongs to a sequence, int32
+                `(B, k, L)`: at `position` its own number, after it -1.
+            past: From the call for the position before; for the first, `empty_past`.
             memory: From `remember`.
 
         Returns:
@@ -166,16 +178,18 @@ class Transformer(keras.Model):
             tokens in it.
         """
         x = self._embed(self.target_embedding, tokens[..., None], position)[..., 0, :]
+        bias = ancestor_bias(ancestors, x.dtype)
         known: Past = []
         for block, own, pair in zip(self.decoder, past, memory.pairs, strict=True):
-            x, own = block.step(x, own, position, pair, memory.bias)
+            x, own = block.step(x, own, position, bias, pair, memory.bias)
             known.append(own)
         return self._logits(x), known
 
-    def empty_past(self, sequences: tf.Tensor | int, length: int) -> Past:
-        """Returns the `past` of `sequences` sequences of no token, with room for `length`."""
+    def empty_past(self, sources: tf.Tensor | int, sequences: int, length: int) -> Past:
+        """Returns the `past` of no token, with room for `length` in each of the sequences."""
         heads = self.num_heads
-        zeros = tf.zeros((sequences, heads, length, self.width // heads), self.compute_dtype)
+        shape = (sources, heads, length * sequences, self.width // heads)
+        zeros = tf.zeros(shape, self.compute_dtype)
         return [(zeros, zeros) for _ in self.decoder]
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:

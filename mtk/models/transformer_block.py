@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mtk.models.attention import Attention
+from mtk.models.attention import Attention, KeysAndValues
 
 
 class Block(layers.Layer):
@@ -72,27 +72,27 @@ class Block(layers.Layer):
     def step(
         self,
         x: tf.Tensor,
-        past: tuple[tf.Tensor, tf.Tensor],
+        past: KeysAndValues,
         position: tf.Tensor,
-        memory: tuple[tf.Tensor, tf.Tensor],
+        bias: tf.Tensor,
+        memory: KeysAndValues,
         memory_bias: tf.Tensor,
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    ) -> tuple[tf.Tensor, KeysAndValues]:
         """Runs a decoder's block, for inference, on one token of each of k sequences a source.
 
         Args:
             x: `(B, k, width)`.
-            past: Keys and values of the earlier tokens, as `Attention.step` reads them, N = B k.
-            position: Of the token, scalar int32.
-            memory: What `memory_attention.keys_and_values` makes of the memory of B sources.
+            past: Of the earlier tokens; it, `position` and `bias` as `Attention.step` reads them.
+            position: Of the tokens.
+            bias: Shows to each sequence its own tokens.
+            memory: What `memory_attention.keys_and_values` makes of the memory.
             memory_bias: Hides the padding of the sources.
 
         Returns:
-            `(B, k, width)`, and `past` with this token in it.
+            `(B, k, width)`, and `past` with these tokens in it.
         """
-        single = tf.reshape(self.attention_norm(x), (-1, 1, x.shape[-1]))
-        attended, past = self.attention.step(single, past, position)
-        x += tf.reshape(attended, tf.shape(x))
-        # The k sequences read the same memory, as k positions of one sequence would.
+        attended, past = self.attention.step(self.attention_norm(x), past, position, bias)
+        x += attended
         x += self.memory_attention.attend(self.memory_norm(x), *memory, memory_bias)
         return x + self.output_layer(self.hidden(self.feed_forward_norm(x))), past
 

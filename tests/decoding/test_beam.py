@@ -89,18 +89,26 @@ def test_equals_the_search_by_hand(network, beam):
 
 
 def test_cached_steps_equal_one_pass_over_the_whole(network):
+    """Sequences go on from others at random, as those of a search do."""
     redraw(network, 1)
+    generator = np.random.default_rng(2)
     source = sources(1, 3)
-    targets = np.random.default_rng(2).integers(1, VOCABULARY, (3, 2, 9)).astype("int32")
-    memory, past = network.remember(source), network.empty_past(6, 9)
+    memory, past = network.remember(source), network.empty_past(3, 2, 9)
     past = tf.nest.map_structure(lambda x: x + 7.0, past)  # What is not written is not read.
+    targets, ancestors = np.zeros((3, 2, 0), "int32"), np.full((3, 2, 9), -1, "int32")
     for position in range(9):
+        tokens = generator.integers(1, VOCABULARY, (3, 2, 1)).astype("int32")
+        targets = np.concatenate([targets, tokens], axis=2)
+        ancestors[:, :, position] = [0, 1]
         logits, past = network.decode_step(
-            tf.constant(targets[:, :, position]), tf.constant(position), past, memory
+            tf.constant(tokens[..., 0]), tf.constant(position), ancestors, past, memory
         )
         for row in range(2):
             whole = network({"source": source, "target_in": targets[:, row]})
             np.testing.assert_allclose(logits[:, row], whole[:, position], atol=1e-5)
+        parents = generator.integers(0, 2, (3, 2, 1))
+        targets = np.take_along_axis(targets, parents, axis=1)
+        ancestors = np.take_along_axis(ancestors, parents, axis=1)
 
 
 def test_padding_of_the_source_changes_nothing(network):

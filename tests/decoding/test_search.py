@@ -18,7 +18,7 @@ class Table:
         self.logits = np.random.default_rng(seed).normal(scale=spread, size=shape)
         self.calls = 0
 
-    def step(self, tokens, position, state):
+    def step(self, tokens, position, ancestors, state):
         self.calls += 1
         logits = tf.constant(self.logits, tf.float32)[:, position]
         return tf.gather(logits, tokens, batch_dims=1), state
@@ -31,8 +31,7 @@ class Table:
         return next_log_probs
 
     def search(self, **arguments):
-        state = tf.zeros((len(self.logits) * arguments.get("beam", 4), 1))
-        return Search(LENGTH, **arguments).run(self.step, state, len(self.logits))
+        return Search(LENGTH, **arguments).run(self.step, (), len(self.logits))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
