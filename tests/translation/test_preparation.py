@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from parallel_text import LANGUAGES, hashes, lines, make, readers, write
 
-from mtk.data.translation import Vocabulary, open_corpus, preparation
+from mtk.data.translation import Vocabulary, open_corpus, stages
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.preparation import prepare
 
@@ -282,11 +282,11 @@ def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
 def test_a_disk_that_is_full(text, prepared, tmp_path, monkeypatch):
     folder = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "merge", full)
+        patch.setattr(stages, "merge", full)
         with pytest.raises(OSError, match="No space left"):
             prepare(str(folder), readers(text), **SETTINGS)
     assert not folder.exists()
-    monkeypatch.setattr(preparation, "train_vocabulary", full)  # It is not learned again.
+    monkeypatch.setattr(stages, "train_vocabulary", full)  # It is not learned again.
     prepare(str(folder), readers(text), **SETTINGS)
     assert hashes(folder) == hashes(prepared)
 
@@ -297,7 +297,7 @@ def full(*args, **kwargs):
 
 def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
     made = make(tmp_path / "text")
-    monkeypatch.setattr(preparation, "merge", full)
+    monkeypatch.setattr(stages, "merge", full)
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             prepare(str(tmp_path / "corpus"), made, **SETTINGS)
@@ -373,8 +373,8 @@ def test_two_at_once(text, tmp_path):
 
 
 def test_a_lost_process_is_told(text, tmp_path, monkeypatch):
-    original = preparation.Packers.pack
-    monkeypatch.setattr(preparation.Packers, "pack", lambda *args: breaking(original, *args))
+    original = stages.Packers.pack
+    monkeypatch.setattr(stages.Packers, "pack", lambda *args: breaking(original, *args))
     with pytest.raises(OSError, match="A process that tokenizes was lost.*the same command again"):
         prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
     monkeypatch.undo()

@@ -2,26 +2,18 @@
 
 import re
 import shutil
-import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN
 from mtk.data.translation.filters import Filters
-from mtk.data.translation.manifest import VOCABULARY, Manifest
-from mtk.data.translation.meter import Meter
-from mtk.data.translation.packing import Packers
+from mtk.data.translation.manifest import Manifest
 from mtk.data.translation.readers import Reader
-from mtk.data.translation.sampling import reservoir
-from mtk.data.translation.token_files import SplitFiles, merge, sha256
-from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
+from mtk.data.translation.stages import Stages
 from mtk.data.translation.workspace import check_same, workspace
 
 _CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
-_SEED = 0  # of the lines that the vocabulary is learned from
 
 
 def prepare(
@@ -72,16 +64,13 @@ def prepare(
     if final.exists() and (not final.is_dir() or any(final.iterdir())):
         manifest = _finished(final, asked)
     else:
-        modified = {
-            language: [path.stat().st_mtime_ns for path in reader.files()]
-            for language, reader in readers.items()
-        }
-        plan = {**asked, "chunk_pairs": chunk_pairs, "modified": modified}
+        # Chunks that are there must be of the same size, and of files that have not changed since.
+        plan = {**asked, "chunk_pairs": chunk_pairs, "modified": _modified(readers)}
         with workspace(work, plan):
-            vocabulary = _vocabulary(work, readers, asked, filters)
-            with Packers(work / VOCABULARY, filters, processes) as packers:
-                _pack(work, readers, packers, chunk_pairs)
-            manifest = _merged(work, readers, asked, vocabulary)
+            stages = Stages(work, readers, asked, filters)
+            stages.learn()
+            stages.pack(chunk_pairs, processes)
+            manifest = stages.merge(work / "corpus")
             (work / "corpus").replace(final)
     shutil.rmtree(work, ignore_errors=True)
     return f"{final}\n{manifest.table()}"
@@ -109,69 +98,8 @@ def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _vocabulary(
-    work: Path, readers: Mapping[str, Reader], asked: Mapping[str, Any], filters: Filters
-) -> Vocabulary:
-    """Learns the vocabulary, and so reads all text once: what is damaged is found here."""
-    path = work / VOCABULARY
-    if path.exists():
-        return Vocabulary.load(path)
-    source = asked["source"]
-    texts: dict[str, list[str]] = {source: []}
-    for language, reader in readers.items():
-        for split in HELD_OUT:
-            _require(sum(1 for _ in reader.pairs(split)), split, language)
-        pairs = Meter(f"reading {language}").watch(reader.pairs(TRAIN))
-        drawn, number = reservoir(pairs, asked["vocabulary_lines"], _SEED)
-        _require(number, TRAIN, language)
-        kept = filters.texts(drawn, Counter())
-        # Every target has the same English: together it must not count more than one of them.
-        texts[source] += [text for text, _ in kept[:: len(readers)]]
-        texts[language] = [text for _, text in kept]
-    print("learning the vocabulary", file=sys.stderr)
-    vocabulary = train_vocabulary(texts, asked["vocabulary_size"], source)
-    vocabulary.save(path)
-    return vocabulary
-
-
-def _pack(work: Path, readers: Mapping[str, Reader], packers: Packers, size: int) -> None:
-    for split in SPLITS:
-        for language, reader in readers.items():
-            meter = Meter(f"tokenizing {split} {language}")
-            folder = _chunks(work, split, language)
-            folder.mkdir(parents=True, exist_ok=True)
-            for number in packers.pack(reader.pairs(split), folder, size, split in HELD_OUT):
-                meter.add(number)
-
-
-def _merged(
-    work: Path, readers: Mapping[str, Reader], asked: dict[str, Any], vocabulary: Vocabulary
-) -> Manifest:
-    """Writes the corpus from its chunks."""
-    folder = work / "corpus"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
-    for split, by_language in splits.items():
-        for language in readers:
-            parts = sorted(_chunks(work, split, language).glob("[0-9]*.npz"))
-            files = SplitFiles(folder, split, language)
-            by_language[language] = merge(files, parts, held_out=split in HELD_OUT)
-            _require(by_language[language]["kept"], split, language, by_language[language])
-    vocabulary.save(folder / VOCABULARY)
-    described = {"size": len(vocabulary), "sha256": sha256(folder / VOCABULARY)}
-    manifest = Manifest(asked, described, splits)
-    manifest.save(folder)
-    return manifest
-
-
-def _chunks(work: Path, split: str, language: str) -> Path:
-    return work / f"{split}.{language}"
-
-
-def _require(
-    number: int, split: str, language: str, counted: Mapping[str, Any] | None = None
-) -> None:
-    if not number:
-        why = f": {counted['skipped']} of {counted['read']} were left out" if counted else ""
-        raise ValueError(f"There is no pair in the {split} split of {language!r}{why}.")
+def _modified(readers: Mapping[str, Reader]) -> dict[str, list[int]]:
+    return {
+        language: [path.stat().st_mtime_ns for path in reader.files()]
+        for language, reader in readers.items()
+    }

@@ -1,0 +1,116 @@
+"""The stages of a preparation: learn the vocabulary, tokenize in chunks, merge the chunks."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN
+from mtk.data.translation.filters import Filters
+from mtk.data.translation.manifest import VOCABULARY, Manifest
+from mtk.data.translation.meter import Meter
+from mtk.data.translation.packing import Packers
+from mtk.data.translation.readers import Reader
+from mtk.data.translation.sampling import reservoir
+from mtk.data.translation.token_files import SplitFiles, merge, sha256
+from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
+
+_SEED = 0  # of the lines that the vocabulary is learned from
+
+
+class Stages(NamedTuple):
+    """A preparation. What a stage has done is not done again by the one that goes on after a kill.
+
+    Attributes:
+        work: Folder to work in.
+        readers: Where each target language's pairs come from.
+        asked: Settings, for the manifest.
+        filters: Which pairs to leave out.
+    """
+
+    work: Path
+    readers: Mapping[str, Reader]
+    asked: dict[str, Any]
+    filters: Filters
+
+    def learn(self) -> None:
+        """Learns the vocabulary, and so reads all text once: what is damaged is found here.
+
+        Raises:
+            ValueError: If text cannot be read, a split is empty, or the vocabulary is too small.
+        """
+        path = self.work / VOCABULARY
+        if path.exists():
+            return
+        texts: dict[str, list[str]] = {self.asked["source"]: []}
+        for language in self.readers:
+            for split in HELD_OUT:
+                number = sum(1 for _ in self.readers[language].pairs(split))
+                _require(number, split, language)
+            pairs = self._sample(language)
+            # Each target has its own English: together it must not count more than one of them.
+            texts[self.asked["source"]] += [source for source, _ in pairs[:: len(self.readers)]]
+            texts[language] = [target for _, target in pairs]
+        print("learning the vocabulary", file=sys.stderr)
+        train_vocabulary(texts, self.asked["vocabulary_size"], self.asked["source"]).save(path)
+
+    def _sample(self, language: str) -> list[tuple[str, str]]:
+        pairs = Meter(f"reading {language}").watch(self.readers[language].pairs(TRAIN))
+        drawn, number = reservoir(pairs, self.asked["vocabulary_lines"], _SEED)
+        _require(number, TRAIN, language)
+        return self.filters.texts(drawn, Counter())
+
+    def pack(self, size: int, processes: int | None) -> None:
+        """Tokenizes all splits.
+
+        Args:
+            size: Pairs of a chunk.
+            processes: How many processes, as many as there are cores by default.
+
+        Raises:
+            OSError: If a chunk cannot be written, or a process was lost.
+        """
+        with Packers(self.work / VOCABULARY, self.filters, processes) as packers:
+            for split in SPLITS:
+                for language, reader in self.readers.items():
+                    meter = Meter(f"tokenizing {split} {language}")
+                    folder = self._chunks(split, language)
+                    folder.mkdir(exist_ok=True)
+                    pairs = reader.pairs(split)
+                    for number in packers.pack(pairs, folder, size, split in HELD_OUT):
+                        meter.add(number)
+
+    def merge(self, folder: Path) -> Manifest:
+        """Writes the corpus.
+
+        Raises:
+            ValueError: If all pairs of a split were left out.
+            OSError: If a file cannot be written.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+        for split, by_language in splits.items():
+            for language in self.readers:
+                parts = sorted(self._chunks(split, language).glob("[0-9]*.npz"))
+                files = SplitFiles(folder, split, language)
+                counted = merge(files, parts, held_out=split in HELD_OUT)
+                why = f": {counted['skipped']} of {counted['read']} were left out"
+                _require(counted["kept"], split, language, why)
+                by_language[language] = counted
+        vocabulary = Vocabulary.load(self.work / VOCABULARY)
+        vocabulary.save(folder / VOCABULARY)
+        described = {"size": len(vocabulary), "sha256": sha256(folder / VOCABULARY)}
+        manifest = Manifest(self.asked, described, splits)
+        manifest.save(folder)
+        return manifest
+
+    def _chunks(self, split: str, language: str) -> Path:
+        return self.work / f"{split}.{language}"
+
+
+def _require(number: int, split: str, language: str, why: str = "") -> None:
+    if not number:
+        raise ValueError(f"There is no pair in the {split} split of {language!r}{why}.")
