@@ -17,7 +17,7 @@ NUMBERS = {
     "multi_digits_rates": (27, 8),
     "multi_mnist": (720, 0),
     "multi_mnist_rates": (27, 8),
-    "multi_mnist_short": (54, 0),
+    "multi_mnist_short": (54, 9 * 2),
 }
 
 

@@ -1,6 +1,6 @@
 """Trains with every combiner on some logical CPUs, or workers, and saves what came out.
 
-    python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz [name ...]
+    python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz PCGrad own
 
 One process for each number of replicas: TensorFlow keys collectives by process. With TF_CONFIG set
 the process is one of several workers.
@@ -105,7 +105,7 @@ def train(strategy, combiner: str, steps: int):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         network = networks.dense(synchronized=True)
-        model = mtk.MultiTaskModel(network, networks.tasks(), eval(combiner))
+        model = mtk.MultiTaskModel(network, networks.tasks(), eval(COMBINERS[combiner]))
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), weight_decay=1e-3, clip_norm=2.0)
     history = model.fit(data(steps), verbose=0, shuffle=False).history
     values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]
@@ -144,10 +144,9 @@ def strategy_of(replicas: int):
 def main(replicas: int, steps: int, path: str, names: list[str]) -> None:
     strategy = strategy_of(replicas)
     results = {} if replicas == 1 else {"masks_differ": masks_differ(strategy)}
-    for name in names or COMBINERS:
-        results[name], results[name + " logs"] = train(strategy, COMBINERS[name], steps)
-    for form in [] if names else FORMS:
-        results[form], results[form + " logs"] = train_form(strategy, form)
+    for name in names:
+        trained = train_form(strategy, name) if name in FORMS else train(strategy, name, steps)
+        results[name], results[name + " logs"] = trained
     distribution.Workers(strategy).wait()
     np.savez(path, **results)
 
@@ -157,6 +156,6 @@ if __name__ == "__main__":
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("path")
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("names", nargs="+")
     given = parser.parse_args()
     main(given.replicas, given.steps, given.path, given.names)
