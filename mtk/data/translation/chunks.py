@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Chunk:
 
     def save(self, path: Path) -> None:
         """Writes the chunk to an `.npz` file, whole or not at all."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for side, name in enumerate(SIDES):
             text = "".join(f"{pair[side]}\n" for pair in self.texts)
             arrays[f"{name}.tokens"] = self.sequences[side].tokens
@@ -43,7 +44,7 @@ class Chunk:
             arrays[f"{name}.text"] = np.frombuffer(text.encode(), np.uint8)
         arrays["counts"] = np.array(json.dumps({"read": self.read, "skipped": self.skipped}))
         with atomic.replacing(path) as unfinished:
-            np.savez(unfinished, allow_pickle=False, **arrays)
+            np.savez(unfinished, **arrays)
 
 
 def array(path: Path, name: str) -> np.ndarray:
