@@ -7,6 +7,8 @@ from mtk import flags
 
 _EPILOG = """\
 examples:
+  python -m mtk.prepare celeba --gin_file=configs/prepare_celeba.gin \\
+      --gin.data_dir='"/data/celeba"' --out=/data/celeba_64
   python -m mtk.prepare translation --gin_file=configs/prepare_multi30k.gin
   python -m mtk.prepare translation --gin_file=configs/prepare_multi30k.gin \\
       --gin.data_dir='"/data/multi30k"' --out=/data/multi30k/prepared
@@ -24,7 +26,13 @@ def _translation() -> Callable[..., str]:
     return preparation.prepare
 
 
-_DATA_SETS = {"translation": _translation}
+def _celeba() -> Callable[..., str]:
+    from mtk.data.celeba import preparation
+
+    return preparation.prepare
+
+
+_DATA_SETS = {"celeba": _celeba, "translation": _translation}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

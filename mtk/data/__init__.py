@@ -10,6 +10,7 @@ _HOMES = {
     "Source": "sources",
     "in_memory": "sources",
     "index_batches": "order",
+    "memory_mapped": "sources",
     "mixed_batches": "mixing",
     "ordered_batches": "batches",
     "shared_batches": "mixing",

@@ -43,15 +43,54 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
     # Tensors once, on the host: a pipeline gets them by reference, and no accelerator holds them.
     with tf.device("CPU"):
         tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
-    lengths = {int(tensor.shape[0]) for tensor in tf.nest.flatten(tensors)}
-    if len(lengths) != 1:
-        raise ValueError(
-            "All arrays must hold the same number of examples along their first axis. "
-            f"Received lengths: {sorted(lengths)}"
-        )
+    number = _length(tensors)
 
     def read(indices: tf.Tensor) -> Structure:
         batch = tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
         return batch if prepare is None else prepare(batch)
 
-    return Source(lengths.pop(), read)
+    return Source(number, read)
+
+
+def memory_mapped(
+    arrays: Structure, prepare: Callable[[Structure], Structure] | None = None
+) -> Source:
+    """Makes a source of arrays that stay on disk, such as those of `np.load(mmap_mode="r")`.
+
+    The operating system keeps as much of them in memory as it has room for. Reading goes through
+    Python, one batch at a time; `in_memory` is faster where there is room.
+
+    Args:
+        arrays: As in `in_memory`.
+        prepare: As in `in_memory`.
+
+    Returns:
+        The source.
+
+    Raises:
+        ValueError: If the arrays differ in their number of examples.
+    """
+    number, flat = _length(arrays), tf.nest.flatten(arrays)
+
+    def gather(indices: np.ndarray) -> list[np.ndarray]:
+        return [array[indices] for array in flat]
+
+    def read(indices: tf.Tensor) -> Structure:
+        types = [tf.as_dtype(array.dtype) for array in flat]
+        rows = tf.numpy_function(gather, [indices], types, stateful=False)
+        for row, array in zip(rows, flat, strict=True):
+            row.set_shape((indices.shape[0], *array.shape[1:]))
+        batch = tf.nest.pack_sequence_as(arrays, rows)
+        return batch if prepare is None else prepare(batch)
+
+    return Source(number, read)
+
+
+def _length(arrays: Structure) -> int:
+    lengths = {int(array.shape[0]) for array in tf.nest.flatten(arrays)}
+    if len(lengths) != 1:
+        raise ValueError(
+            "All arrays must hold the same number of examples along their first axis. "
+            f"Received lengths: {sorted(lengths)}"
+        )
+    return lengths.pop()

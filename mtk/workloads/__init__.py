@@ -1,8 +1,9 @@
 """Tasks, data and a network under one roof: one workload a file."""
 
 from mtk.workloads.base import Workload
+from mtk.workloads.celeba import CelebA
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
 from mtk.workloads.translation import Translation
 
-__all__ = ["MultiDigits", "MultiMNIST", "Translation", "Workload"]
+__all__ = ["CelebA", "MultiDigits", "MultiMNIST", "Translation", "Workload"]

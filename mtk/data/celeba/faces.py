@@ -1,0 +1,83 @@
+"""CelebA as `python -m mtk.prepare celeba` leaves it."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtk.data.celeba.listing import ATTRIBUTES, SPLITS
+
+FORMAT = "celeba-1"
+IMAGES = "images.npy"
+LABELS = "attributes.npy"
+FILES = "files.txt"
+MANIFEST = "manifest.json"
+
+
+class Faces(NamedTuple):
+    """The faces of a split.
+
+    Attributes:
+        images: Array `(N, height, width, 3)`, uint8.
+        attributes: Array `(N, 40)`, uint8, in the order of `ATTRIBUTES`: 1 where a face has it.
+    """
+
+    images: np.ndarray
+    attributes: np.ndarray
+
+
+def open_faces(folder: str | Path) -> dict[str, Faces]:
+    """Opens a prepared folder; its arrays are mapped into memory, not read.
+
+    Returns:
+        The faces by split: "train", "validation" and "test".
+
+    Raises:
+        ValueError: If the folder does not hold prepared faces, or its files are damaged.
+    """
+    folder = Path(folder).expanduser()
+    manifest = _manifest(folder)
+    size, counts = manifest["size"], manifest["counts"]
+    number = sum(counts.values())
+    images = _mapped(folder / IMAGES, (number, size, size, 3))
+    attributes = _mapped(folder / LABELS, (number, len(ATTRIBUTES)))
+    if attributes.max(initial=0) > 1:
+        raise ValueError(f"{folder / LABELS} is damaged: a label is 0 or 1. Prepare it again.")
+    bounds = np.cumsum([0, *(counts[split] for split in SPLITS)])
+    return {
+        split: Faces(images[first:last], attributes[first:last])
+        for split, first, last in zip(SPLITS, bounds, bounds[1:], strict=False)
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(
+            f"No prepared CelebA in {folder}: {MANIFEST} is missing. Make it once from the "
+            "official files: python -m mtk.prepare celeba --gin_file=configs/prepare_celeba.gin "
+            f"--gin.data_dir='\"<their folder>\"' --out={folder}"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        fits = manifest["format"] == FORMAT and manifest["attributes"] == list(ATTRIBUTES)
+        fits = fits and set(manifest["counts"]) == set(SPLITS) and manifest["size"] > 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Prepare the faces again.") from error
+    if not fits:
+        raise ValueError(f"{path} tells of another data set or version. Prepare CelebA again.")
+    return manifest
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Prepare the faces again.") from error
+    if array.shape != shape or array.dtype != np.uint8:
+        raise ValueError(
+            f"{path} holds {array.dtype} {array.shape}, but {MANIFEST} tells of uint8 {shape}. "
+            "Prepare the faces again."
+        )
+    return array

@@ -1,0 +1,120 @@
+"""What CelebA's text files say: the attributes of each image, and its split."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+ATTRIBUTES = (
+    *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs"),
+    *("Big_Lips", "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair"),
+    *("Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee", "Gray_Hair"),
+    *("Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache"),
+    *("Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline"),
+    *("Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings"),
+    *("Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young"),
+)
+SPLITS = ("train", "validation", "test")  # As the partition file numbers them.
+
+_LABELS = {"-1": 0, "1": 1}
+_PARTITION = {str(number): number for number in range(len(SPLITS))}
+
+
+class Listing(NamedTuple):
+    """The images of a data set, those of a split together, in the order of `SPLITS`.
+
+    Attributes:
+        files: Their N names.
+        attributes: Array `(N, 40)`, uint8, in the order of `ATTRIBUTES`: 1 where a face has it.
+        counts: How many images each split has.
+    """
+
+    files: list[str]
+    attributes: np.ndarray
+    counts: dict[str, int]
+
+
+def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray) -> Listing:
+    """Returns a listing, sorted by split and otherwise in the order given.
+
+    Args:
+        files: N names.
+        attributes: Array `(N, 40)`.
+        partition: Array `(N,)`: 0 for training, 1 for validation, 2 for test.
+    """
+    order = np.argsort(partition, kind="stable")
+    numbers = np.bincount(partition, minlength=len(SPLITS)).tolist()
+    counts = dict(zip(SPLITS, numbers, strict=True))
+    return Listing([files[i] for i in order], attributes[order], counts)
+
+
+def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
+    """Reads `list_attr_celeba.txt`.
+
+    Its first line is the number of images, the second the names of the attributes; then a line for
+    each image has its name, and 1 or -1 for each attribute.
+
+    Returns:
+        The images' names, and an array `(N, 40)`, uint8, in the order of `ATTRIBUTES`.
+
+    Raises:
+        ValueError: If the file is damaged or not this one.
+    """
+    lines = _lines(path)
+    announced, names = next(lines, (0, []))[1], next(lines, (0, []))[1]
+    if sorted(names) != sorted(ATTRIBUTES):
+        raise ValueError(
+            f"{path}, line 2: expected the names of CelebA's {len(ATTRIBUTES)} attributes. "
+            f"Missing: {sorted(set(ATTRIBUTES) - set(names))}; "
+            f"unknown: {sorted(set(names) - set(ATTRIBUTES))}."
+        )
+    files, rows = [], bytearray()
+    for number, (file, *labels) in lines:
+        if len(labels) != len(names):
+            raise ValueError(
+                f"{path}, line {number}: expected {len(names)} labels of {file}. "
+                f"Received: {len(labels)}"
+            )
+        try:
+            rows += bytes([_LABELS[label] for label in labels])
+        except KeyError as error:
+            raise ValueError(
+                f"{path}, line {number}: a label is 1 or -1. Received: {error} for {file}"
+            ) from None
+        files.append(file)
+    if announced != [str(len(files))]:
+        raise ValueError(
+            f"{path} announces {' '.join(announced) or 'nothing'} in its first line, but lists "
+            f"{len(files)} images. Fetch the file again."
+        )
+    columns = [names.index(name) for name in ATTRIBUTES]
+    return files, np.frombuffer(rows, np.uint8).reshape(-1, len(names))[:, columns]
+
+
+def read_partition(path: Path) -> dict[str, int]:
+    """Reads `list_eval_partition.txt`: 0 (training), 1 (validation) or 2 (test) by image.
+
+    Raises:
+        ValueError: If the file is damaged or not this one.
+    """
+    found = {}
+    for number, fields in _lines(path):
+        if len(fields) != 2 or fields[1] not in _PARTITION:
+            raise ValueError(
+                f"{path}, line {number}: expected an image's name and 0, 1 or 2. "
+                f"Received: {' '.join(fields)!r}"
+            )
+        found[fields[0]] = _PARTITION[fields[1]]
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields the number and the words of each line that is not empty."""
+    try:
+        with path.open(encoding="ascii") as file:
+            for number, line in enumerate(file, start=1):
+                if words := line.split():
+                    yield number, words
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file of CelebA: {error}") from error

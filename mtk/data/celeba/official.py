@@ -1,0 +1,121 @@
+"""CelebA's official files."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mtk.data.celeba.listing import Listing, arranged, read_attributes, read_partition
+
+_IMAGES = "img_align_celeba"
+_ATTRIBUTES = "list_attr_celeba.txt"
+_PARTITION = "list_eval_partition.txt"
+# The files may lie together, or in the folders of the official download.
+_FOLDERS = (".", "Img", "Anno", "Eval")
+
+
+class Official:
+    """The aligned images, their attributes and the official partition.
+
+    Args:
+        folder: Holds `img_align_celeba.zip` or the folder `img_align_celeba`, and
+            `list_attr_celeba.txt` and `list_eval_partition.txt`; in it or in its folders `Img`,
+            `Anno` and `Eval`.
+        subset: Whether some of the listed images may be missing; they are left out.
+
+    Attributes:
+        origin: Where the images are.
+        listing: What they are.
+
+    Raises:
+        ValueError: If a file or an image is missing, damaged, or not listed.
+
+    Reference:
+        Liu et al., *Deep learning face attributes in the wild* (2015).
+    """
+
+    def __init__(self, folder: Path, subset: bool = False):
+        attributes, partition = _find(folder, _ATTRIBUTES), _find(folder, _PARTITION)
+        images = _find(folder, f"{_IMAGES}.zip", _IMAGES)
+        self.origin = str(images)
+        self._archive = _opened(images) if images.is_file() else None
+        self._paths = _in_archive(self._archive) if self._archive else _in_folder(images)
+        self.listing = self._listed(attributes, partition, subset)
+
+    def encoded(self, first: int) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing, from the image `first` on.
+
+        Raises:
+            ValueError: If the archive is damaged.
+        """
+        for file in self.listing.files[first:]:
+            path = self._paths[file]
+            if self._archive is None:
+                yield Path(path).read_bytes()
+            else:
+                yield _extracted(self._archive, path)
+
+    def _listed(self, attributes: Path, partition: Path, subset: bool) -> Listing:
+        files, labels = read_attributes(attributes)
+        splits = read_partition(partition)
+        _check_known(f"{self.origin} holds", self._paths, dict.fromkeys(files), attributes)
+        _check_known(f"{attributes} lists", files, splits, partition)
+        missing = [file for file in files if file not in self._paths]
+        if missing and not subset:
+            raise ValueError(
+                f"{len(missing)} of the {len(files)} images that {attributes} lists are missing in "
+                f"{self.origin}, the first of them {missing[0]}. Fetch them, or give `subset = "
+                "True` to do without."
+            )
+        kept = np.flatnonzero([file in self._paths for file in files])
+        if not kept.size:
+            raise ValueError(f"{self.origin} holds no image that {attributes} lists.")
+        names = [files[i] for i in kept]
+        return arranged(names, labels[kept], np.array([splits[name] for name in names]))
+
+
+def _find(folder: Path, *names: str) -> Path:
+    paths = [folder / inner / name for name in names for inner in _FOLDERS]
+    for path in paths:
+        if path.exists():
+            return path
+    raise ValueError(
+        f"CelebA's {' or '.join(names)} is missing in {folder}. Expected there, or in its folders "
+        f"Img, Anno and Eval: {_IMAGES}.zip or {_IMAGES}/, {_ATTRIBUTES}, {_PARTITION}."
+    )
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged: it cannot be read as an archive ({error}). Fetch the file again."
+        ) from error
+
+
+def _in_archive(archive: zipfile.ZipFile) -> dict[str, str]:
+    return {name.rsplit("/", 1)[-1]: name for name in archive.namelist() if name.endswith(".jpg")}
+
+
+def _in_folder(folder: Path) -> dict[str, str]:
+    return {path.name: str(path) for path in folder.glob("*.jpg")}
+
+
+def _extracted(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(
+            f"{archive.filename} is damaged: {name} cannot be read ({error}). Fetch the file again."
+        ) from error
+
+
+def _check_known(
+    what: str, names: "list[str] | Mapping[str, str]", known: Mapping[str, object], path: Path
+) -> None:
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise ValueError(f"{what} {unknown}, which {path} does not list. Fetch the files again.")

@@ -1,0 +1,153 @@
+"""Decodes CelebA once, so that every run reads it at once."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from mtk import atomic
+from mtk.data.celeba import faces
+from mtk.data.celeba.decoding import decode
+from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
+from mtk.data.celeba.listing import ATTRIBUTES, Listing
+from mtk.data.celeba.official import Official
+from mtk.data.celeba.tfds import FromTfds
+
+Item = TypeVar("Item")
+
+_AT_ONCE = 2048  # Images between two notes of how far it is.
+_A_TASK = 32  # Images that a thread takes at a time.
+_EVERY = 10.0  # Seconds between two lines of progress.
+
+
+class Source(Protocol):
+    """Where the images come from.
+
+    Attributes:
+        origin: What to call it.
+        listing: What the images are.
+    """
+
+    origin: str
+    listing: Listing
+
+    def encoded(self, first: int) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing, from the image `first` on."""
+        ...
+
+
+def prepare(folder: str, source: str | None = None, size: int = 64, subset: bool = False) -> str:
+    """Decodes and resizes CelebA's images, on all cores, into a folder for `open_faces`.
+
+    A call that was cut off leaves `unfinished.<folder>` beside the folder; the same call goes on
+    there. The folder itself appears when it is complete.
+
+    Args:
+        folder: The folder to write.
+        source: The folder of the official files (see `Official`); None takes TensorFlow Datasets.
+        size: Height and width of the prepared images.
+        subset: Whether some images of the official files may be missing.
+
+    Returns:
+        What was prepared, in words.
+
+    Raises:
+        ValueError: If an image or a file of the source is missing or damaged, the size is not
+            positive, or the folder holds something else.
+        OSError: If the folder cannot be written.
+    """
+    if size < 1:
+        raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
+    out = Path(folder).expanduser()
+    images = FromTfds() if source is None else Official(Path(source).expanduser(), subset)
+    digest = _digest(images, size)
+    if not _is_prepared(out, digest):
+        unfinished = out.with_name(f"unfinished.{out.name}")
+        _decode_all(images, size, unfinished, digest)
+        _complete(images, size, unfinished, digest)
+        unfinished.rename(out)
+    faces.open_faces(out)
+    counts = ", ".join(f"{number} {split}" for split, number in images.listing.counts.items())
+    return f"CelebA at {size}x{size} pixels in {out}: {counts}."
+
+
+def _digest(source: Source, size: int) -> str:
+    """Returns what tells one preparation from another."""
+    listing = source.listing
+    told = [faces.FORMAT, source.origin, size, listing.counts, listing.files]
+    found = hashlib.sha256(json.dumps(told).encode())
+    found.update(listing.attributes.tobytes())
+    return found.hexdigest()
+
+
+def _is_prepared(out: Path, digest: str) -> bool:
+    """Whether the folder holds this preparation already; raises if it holds something else."""
+    if out.is_dir() and not any(out.iterdir()):
+        return False  # `rename` replaces an empty folder.
+    if not out.exists():
+        return False
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        manifest: dict[str, Any] = json.loads((out / faces.MANIFEST).read_text())
+        if manifest.get("digest") == digest:
+            return True
+    raise ValueError(
+        f"{out} holds something else already: other images, or another size. Choose another "
+        "folder, or remove it."
+    )
+
+
+def _decode_all(source: Source, size: int, folder: Path, digest: str) -> None:
+    total = len(source.listing.files)
+    folder.mkdir(parents=True, exist_ok=True)
+    with GrowingArray(folder, faces.IMAGES, (total, size, size, 3), digest) as array:
+        encoded = source.encoded(array.done)
+        started, first, told = time.monotonic(), array.done, time.monotonic()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            while array.done < total:
+                names = source.listing.files[array.done : array.done + _AT_ONCE]
+                pairs = zip(itertools.islice(encoded, len(names)), names, strict=True)
+                tasks = [
+                    threads.submit(_decode_some, some, size, source.origin)
+                    for some in _groups(pairs, _A_TASK)
+                ]
+                array.append(np.concatenate([task.result() for task in tasks]))
+                if time.monotonic() - told > _EVERY or array.done == total:
+                    told = time.monotonic()
+                    speed = (array.done - first) / (told - started)
+                    print(f"{array.done} of {total} images, {speed:.0f} a second", file=sys.stderr)
+
+
+def _groups(items: Iterator[Item], number: int) -> Iterator[list[Item]]:
+    while some := list(itertools.islice(items, number)):
+        yield some
+
+
+def _decode_some(pairs: list[tuple[bytes, str]], size: int, origin: str) -> np.ndarray:
+    return np.stack([decode(encoded, f"{name} of {origin}", size) for encoded, name in pairs])
+
+
+def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
+    """Writes what stands beside the images, the manifest last."""
+    listing = source.listing
+    np.save(folder / faces.LABELS, listing.attributes)
+    (folder / faces.FILES).write_text("".join(f"{file}\n" for file in listing.files))
+    manifest = {
+        "format": faces.FORMAT,
+        "origin": source.origin,
+        "digest": digest,
+        "size": size,
+        "counts": listing.counts,
+        "attributes": list(ATTRIBUTES),
+    }
+    atomic.write_json(folder / faces.MANIFEST, manifest)
+    (folder / PROGRESS).unlink()
+    atomic.flush(folder)

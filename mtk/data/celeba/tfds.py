@@ -1,0 +1,59 @@
+"""CelebA from TensorFlow Datasets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mtk.data.celeba.listing import ATTRIBUTES, SPLITS, arranged
+
+
+class FromTfds:
+    """The data set `celeb_a`, which is downloaded where it is not there yet.
+
+    Args:
+        data_dir: Folder of the data sets of TensorFlow Datasets; its own default, by default.
+
+    Attributes:
+        origin: What the images come from.
+        listing: What they are.
+
+    Raises:
+        ImportError: If TensorFlow Datasets is not installed.
+    """
+
+    def __init__(self, data_dir: str | None = None):
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise ImportError(
+                "Without `source` CelebA comes from TensorFlow Datasets, which is not installed. "
+                "Install it by: pip install 'mtk[tfds]', or give a folder with the official files."
+            ) from error
+        self._tfds = tfds
+        self._builder = tfds.builder("celeb_a", data_dir=data_dir)
+        self._builder.download_and_prepare()
+        self.origin = f"TFDS {self._builder.info.full_name}"
+        rows = [self._attributes(split) for split in SPLITS]
+        files = [f"{split}[{i}]" for split, found in zip(SPLITS, rows, strict=True) for i in found]
+        partition = np.repeat(np.arange(len(SPLITS)), [len(found) for found in rows])
+        labels = np.concatenate([list(found.values()) for found in rows]).astype(np.uint8)
+        self.listing = arranged(files, labels, partition)
+
+    def encoded(self, first: int) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing, from the image `first` on."""
+        decoders = {"image": self._tfds.decode.SkipDecoding()}
+        for split, number in self.listing.counts.items():
+            if first < number:
+                for example in self._read(split, decoders).skip(first):
+                    yield example["image"].numpy()
+            first = max(first - number, 0)
+
+    def _attributes(self, split: str) -> dict[int, list[bool]]:
+        wanted = self._tfds.decode.PartialDecoding({"attributes": set(ATTRIBUTES)})
+        rows = self._tfds.as_numpy(self._read(split, wanted))
+        return {i: [row["attributes"][name] for name in ATTRIBUTES] for i, row in enumerate(rows)}
+
+    def _read(self, split: str, decoders: Any) -> Any:
+        # Shuffled files would come in another order each time.
+        return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)

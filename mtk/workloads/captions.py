@@ -1,0 +1,64 @@
+"""A strip of images, each with the attributes that it has and those that it is given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_WIDTH = 190  # pixels of a column, which the longest name fits into
+_MARGIN = 6
+_FONT = 13
+_LINE = 16
+_COLOURS = {"right": (0, 110, 0), "wrong": (200, 0, 0), "missed": (20, 60, 200)}
+_KEY = {"right": "has it, found", "wrong": "+ found, has it not", "missed": "- has it, not found"}
+
+
+def captioned(
+    images: np.ndarray, true: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """Draws images side by side, and below each the attributes that are true or predicted.
+
+    Green is true and predicted, red and "+" predicted only, blue and "-" true only. What is neither
+    is not written.
+
+    Args:
+        images: Array `(N, height, width, 3)`, uint8.
+        true: Boolean array `(N, K)`.
+        predicted: Boolean array `(N, K)`.
+        names: Of the K attributes.
+
+    Returns:
+        Picture `(height, width, 3)`, uint8.
+    """
+    captions = [_caption(t, p, names) for t, p in zip(true, predicted, strict=True)]
+    face = _WIDTH - 2 * _MARGIN
+    # Of one height whatever is predicted, so that TensorBoard's slider over steps does not jump.
+    height = _MARGIN + face + (len(names) + len(_KEY) + 1) * _LINE
+    strip = Image.new("RGB", (_WIDTH * len(images), height), "white")
+    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(_FONT)
+    for column, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        left = column * _WIDTH + _MARGIN
+        strip.paste(Image.fromarray(image).resize((face, face)), (left, _MARGIN))
+        for row, (text, kind) in enumerate(caption):
+            top = _MARGIN + face + row * _LINE
+            pen.text((left, top), text, fill=_COLOURS[kind], font=font)
+    for row, (kind, text) in enumerate(_KEY.items()):
+        top = height - (len(_KEY) - row) * _LINE
+        pen.text((_MARGIN, top), text, fill=_COLOURS[kind], font=font)
+    return np.asarray(strip)
+
+
+def _caption(
+    true: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Returns the lines below an image, and the kind of each."""
+    lines = []
+    for has, found, name in zip(true, predicted, names, strict=True):
+        label = name.replace("_", " ")
+        if has and found:
+            lines.append((label, "right"))
+        elif found:
+            lines.append((f"+ {label}", "wrong"))
+        elif has:
+            lines.append((f"- {label}", "missed"))
+    return lines

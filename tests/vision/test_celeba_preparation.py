@@ -1,0 +1,289 @@
+import re
+import shutil
+
+import celeba_files
+import numpy as np
+import pytest
+from celeba_files import NAMES, PARTITION, colours, file_name, has, jpeg, write
+
+from mtk.data.celeba import ATTRIBUTES, open_faces, preparation
+from mtk.data.celeba.official import Official
+
+NUMBERS = {
+    split: [n for n, part in enumerate(PARTITION) if part == index]
+    for index, split in enumerate(("train", "validation", "test"))
+}
+
+
+def check(folder, numbers=NUMBERS, size=64):
+    """Compares what was prepared with what the files were made of."""
+    for split, faces in open_faces(folder).items():
+        assert faces.images.shape == (len(numbers[split]), size, size, 3)
+        assert faces.images.dtype == faces.attributes.dtype == np.uint8
+        for face, labels, number in zip(*faces, numbers[split], strict=True):
+            left, right = colours(number)
+            # Away from the border between the halves, and JPEG rounds.
+            assert np.abs(face[:, : size // 2 - 3].astype(int) - left).max() <= 3
+            assert np.abs(face[:, size // 2 + 3 :].astype(int) - right).max() <= 3
+            assert labels.tolist() == [has(number, column) for column in range(40)]
+
+
+def test_attributes_are_the_official_ones_in_order():
+    assert list(ATTRIBUTES) == NAMES
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_official_files_become_arrays(tmp_path, archive):
+    source = write(tmp_path / "official", archive=archive)
+    said = preparation.prepare(str(tmp_path / "faces"), str(source))
+    assert "6 train, 2 validation, 2 test" in said
+    check(tmp_path / "faces")
+    order = [n for split in NUMBERS.values() for n in split]
+    listed = (tmp_path / "faces" / "files.txt").read_text().split()
+    assert listed == [file_name(n) for n in order]
+    assert {path.name for path in (tmp_path / "faces").iterdir()} == {
+        *("images.npy", "attributes.npy", "files.txt", "manifest.json")
+    }
+    assert not (tmp_path / "unfinished.faces").exists()
+
+
+def test_folders_of_the_download_and_another_size(tmp_path):
+    source = write(tmp_path / "official")
+    for folder, name in (
+        ("Img", "img_align_celeba"),
+        ("Anno", "list_attr_celeba.txt"),
+        ("Eval", "list_eval_partition.txt"),
+    ):
+        (source / folder).mkdir()
+        (source / name).rename(source / folder / name)
+    preparation.prepare(str(tmp_path / "faces"), str(source), size=32)
+    check(tmp_path / "faces", size=32)
+
+
+def test_columns_in_another_order_are_told_by_their_names(tmp_path):
+    source = write(tmp_path / "official")
+    path = source / "list_attr_celeba.txt"
+    first, header, *rows = path.read_text().splitlines()
+    swapped = [" ".join([row.split()[0], *row.split()[:0:-1]]) for row in rows]
+    path.write_text("\n".join([first, " ".join(header.split()[::-1]), *swapped]))
+    preparation.prepare(str(tmp_path / "faces"), str(source))
+    check(tmp_path / "faces")
+
+
+def test_a_subset_has_to_be_asked_for(tmp_path):
+    source = write(tmp_path / "official")
+    for n in (0, 3, 5):
+        (source / "img_align_celeba" / file_name(n)).unlink()
+    message = "3 of the 10 images .* missing in .*img_align_celeba, the first of them 000001.jpg"
+    with pytest.raises(ValueError, match=message):
+        preparation.prepare(str(tmp_path / "faces"), str(source))
+    assert not (tmp_path / "faces").exists()
+    preparation.prepare(str(tmp_path / "faces"), str(source), subset=True)
+    check(tmp_path / "faces", {s: [n for n in f if n not in (0, 3, 5)] for s, f in NUMBERS.items()})
+
+
+def test_what_is_prepared_is_not_done_again(tmp_path, monkeypatch):
+    source, out = write(tmp_path / "official"), str(tmp_path / "faces")
+    said = preparation.prepare(out, str(source))
+    monkeypatch.setattr(preparation, "decode", None)
+    assert preparation.prepare(out, str(source)) == said
+    with pytest.raises(ValueError, match="faces holds something else"):
+        preparation.prepare(out, str(source), size=32)
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    out = tmp_path / "faces"
+    out.mkdir()
+    (out / "manifest.json").write_text("[1]")
+    with pytest.raises(ValueError, match="faces holds something else"):
+        preparation.prepare(str(out), str(write(tmp_path / "official")))
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+
+class Counted:
+    """Decodes, and counts; fails at one call as a killed process would."""
+
+    def __init__(self, fails_at=None):
+        self.calls, self.fails_at = 0, fails_at
+        self.decode = preparation.decode
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise KeyboardInterrupt
+        return self.decode(*arguments)
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    monkeypatch.setattr(preparation, "_AT_ONCE", 3)
+    monkeypatch.setattr(preparation, "_A_TASK", 1)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("at", [2, 5, 10])
+def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, small_groups, at, archive):
+    source, out = write(tmp_path / "official", archive=archive), tmp_path / "faces"
+    monkeypatch.setattr(preparation, "decode", Counted(fails_at=at))
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(str(out), str(source))
+    assert not out.exists()
+    # Bytes that were written but not noted.
+    with (tmp_path / "unfinished.faces" / "images.npy").open("ab") as file:
+        file.write(b"half a face")
+    monkeypatch.undo()
+    monkeypatch.setattr(preparation, "decode", counted := Counted())
+    preparation.prepare(str(out), str(source))
+    assert counted.calls == 10 - (at - 1) // 3 * 3
+    check(out)
+
+
+def test_what_was_begun_from_other_files_is_begun_anew(tmp_path, monkeypatch, small_groups):
+    source, out = write(tmp_path / "official"), tmp_path / "faces"
+    monkeypatch.setattr(preparation, "decode", Counted(fails_at=9))
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(str(out), str(source), size=32)
+    monkeypatch.setattr(preparation, "decode", counted := Counted())
+    preparation.prepare(str(out), str(source))
+    assert counted.calls == 10
+    check(out)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (jpeg(4)[:-700], "truncated"),
+        (b"", "cannot be decoded"),
+        (b"no image", "cannot be decoded"),
+        (jpeg(4, (178, 217)), "178x217 pixels, but .* 178x218"),
+    ],
+)
+def test_a_damaged_image_is_named(tmp_path, monkeypatch, archive, spoiled, message):
+    kept = celeba_files.jpeg
+    monkeypatch.setattr(celeba_files, "jpeg", lambda n: spoiled if n == 4 else kept(n))
+    source = write(tmp_path / "official", archive=archive)
+    with pytest.raises(ValueError, match=f"000005.jpg of .*img_align_celeba.*{message}"):
+        preparation.prepare(str(tmp_path / "faces"), str(source))
+    assert not (tmp_path / "faces").exists()
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    source = write(tmp_path / "official", archive=True)
+    path = source / "img_align_celeba.zip"
+    content = bytearray(path.read_bytes())
+    start = content.find(b"img_align_celeba/000005.jpg")
+    content[start + 300 : start + 310] = bytes(10)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="img_align_celeba.zip is damaged: .*000005.jpg"):
+        preparation.prepare(str(tmp_path / "faces"), str(source))
+    path.write_bytes(content[:2000])
+    with pytest.raises(ValueError, match="img_align_celeba.zip is damaged"):
+        preparation.prepare(str(tmp_path / "faces"), str(source))
+
+
+def _changed(line, old, new, file="list_attr_celeba.txt"):
+    def spoil(source):
+        lines = (source / file).read_text().splitlines()
+        assert old in lines[line]
+        lines[line] = lines[line].replace(old, new)
+        (source / file).write_text("\n".join(lines))
+
+    return spoil
+
+
+def _removed(name):
+    return lambda source: shutil.move(source / name, source / "elsewhere")
+
+
+def _stray_image(source):
+    (source / "img_align_celeba" / "000099.jpg").write_bytes(jpeg(0))
+
+
+def _not_ascii(source):
+    (source / "list_attr_celeba.txt").write_bytes(b"\xff\xfe")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_changed(0, "10", "11"), "list_attr_celeba.txt announces 11 .* lists 10 images"),
+        (_changed(0, "10", "202599"), "list_attr_celeba.txt announces 202599"),
+        (_changed(1, "Young", "Old"), r"line 2: .*Missing: \['Young'\]; unknown: \['Old'\]"),
+        (_changed(4, "-1", "0"), "list_attr_celeba.txt, line 5: a label is 1 or -1. .*'0'"),
+        (_changed(4, "-1", "2"), "list_attr_celeba.txt, line 5: a label is 1 or -1. .*'2'"),
+        (_changed(5, "000004.jpg", "000004.jpg 1"), "line 6: expected 40 labels .* Received: 41"),
+        (_changed(1, " 2", " 3", "list_eval_partition.txt"), "partition.txt, line 2: .*0, 1 or 2"),
+        (_changed(2, " 0", "", "list_eval_partition.txt"), "partition.txt, line 3: .*'000003.jpg'"),
+        (
+            _changed(3, "000004", "000014", "list_eval_partition.txt"),
+            "list_attr_celeba.txt lists 000004.jpg, which .*partition.txt does not",
+        ),
+        (_stray_image, "holds 000099.jpg, which .*list_attr_celeba.txt does not list"),
+        (_removed("list_attr_celeba.txt"), "list_attr_celeba.txt is missing in .*official"),
+        (_removed("list_eval_partition.txt"), "list_eval_partition.txt is missing"),
+        (_removed("img_align_celeba"), "img_align_celeba.zip or img_align_celeba is missing"),
+        (_not_ascii, "list_attr_celeba.txt is no text file"),
+    ],
+)
+def test_bad_lists_are_named_before_any_work(tmp_path, spoil, message):
+    source = write(tmp_path / "official")
+    spoil(source)
+    with pytest.raises(ValueError, match=message):
+        preparation.prepare(str(tmp_path / "faces"), str(source))
+    assert not list(tmp_path.glob("*faces"))
+
+
+def test_a_size_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match="size=0"):
+        preparation.prepare(str(tmp_path), "nowhere", size=0)
+
+
+def test_no_image_at_all(tmp_path):
+    source = write(tmp_path / "official")
+    shutil.rmtree(source / "img_align_celeba")
+    (source / "img_align_celeba").mkdir()
+    with pytest.raises(ValueError, match="holds no image"):
+        Official(source, subset=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("manifest.json", "{", r"manifest.json is damaged"),
+        ("manifest.json", "{}", r"manifest.json is damaged \('format'\)"),
+        ("images.npy", "cut short", r"images.npy is damaged"),
+        ("attributes.npy", "", r"attributes.npy is damaged"),
+    ],
+)
+def test_a_damaged_prepared_folder_is_named(tmp_path, name, content, message):
+    out = tmp_path / "faces"
+    preparation.prepare(str(out), str(write(tmp_path / "official")))
+    (out / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        open_faces(out)
+
+
+def test_arrays_that_do_not_fit_the_manifest(tmp_path):
+    out = tmp_path / "faces"
+    preparation.prepare(str(out), str(write(tmp_path / "official")))
+    kept = (out / "images.npy").read_bytes()
+    (out / "images.npy").write_bytes(kept[:-1])
+    with pytest.raises(ValueError, match="images.npy is damaged"):
+        open_faces(out)
+    np.save(out / "images.npy", np.zeros((9, 64, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"uint8 \(9, 64, 64, 3\), but .* \(10, 64, 64, 3\)"):
+        open_faces(out)
+    (out / "images.npy").write_bytes(kept)
+    np.save(out / "attributes.npy", np.full((10, 40), 2, np.uint8))
+    with pytest.raises(ValueError, match="attributes.npy is damaged: a label is 0 or 1"):
+        open_faces(out)
+    manifest = out / "manifest.json"
+    manifest.write_text(re.sub("celeba-1", "other-1", manifest.read_text()))
+    with pytest.raises(ValueError, match="another data set or version"):
+        open_faces(out)
+
+
+def test_what_is_not_prepared_tells_the_command(tmp_path):
+    with pytest.raises(ValueError, match=r"No prepared CelebA in .*mtk\.prepare celeba"):
+        open_faces(tmp_path)

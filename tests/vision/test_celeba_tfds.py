@@ -1,0 +1,110 @@
+"""The readers of TensorFlow Datasets' own `celeb_a`, on a data set that its builder makes here."""
+
+import io
+import sys
+import zipfile
+
+import pytest
+from celeba_files import NAMES, PARTITION, colours, file_name, has, write
+from test_celeba_preparation import NUMBERS, Counted
+
+from mtk.data.celeba import open_faces, preparation
+from mtk.data.celeba.tfds import FromTfds
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+_POINTS = (
+    "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x "
+    "rightmouth_y"
+)
+
+
+class Downloads:
+    """Gives the builder local files where it would download them."""
+
+    downloaded_size = 0
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def download(self, addresses):
+        endings = {"img_align_celeba": ".zip"}
+        return {name: self.folder / f"{name}{endings.get(name, '.txt')}" for name in addresses}
+
+    def iter_archive(self, path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield name, io.BytesIO(archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A folder of data sets that holds `celeb_a`, made of ten faces by its own builder."""
+    official = write(tmp_path_factory.mktemp("official"), archive=True)
+    names = [file_name(n) for n in range(len(PARTITION))]
+    points = "".join(f"{name} {' '.join('0' * 10)}\n" for name in names)
+    (official / "landmarks_celeba.txt").write_text(f"{len(names)}\n{_POINTS}\n{points}")
+    (official / "identity_celeba.txt").write_text("".join(f"{name} 1\n" for name in names))
+    folder = tmp_path_factory.mktemp("tfds")
+    builder = tfds.builder("celeb_a", data_dir=folder)
+    builder._make_download_manager = lambda **_: Downloads(official)
+    builder.download_and_prepare()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(data_dir, monkeypatch):
+    monkeypatch.setattr(preparation, "FromTfds", lambda: FromTfds(str(data_dir)))
+
+
+def found(folder):
+    """Each split's faces as `{number: labels}`: the builder shuffles them."""
+    numbers = {}
+    for split, faces in open_faces(folder).items():
+        for face, labels in zip(*faces, strict=True):
+            left, right = face[0, 0].astype(int), face[0, -1].astype(int)
+            errors = [
+                abs(left - colours(n)[0]).sum() + abs(right - colours(n)[1]).sum()
+                for n in range(len(PARTITION))
+            ]
+            assert min(errors) <= 12
+            numbers.setdefault(split, {})[errors.index(min(errors))] = labels.tolist()
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared") / "faces"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "FromTfds", lambda: FromTfds(str(data_dir)))
+        assert "6 train, 2 validation, 2 test" in preparation.prepare(str(folder))
+    return folder
+
+
+def test_its_faces_and_attributes_are_the_official_ones(whole):
+    faces = found(whole)
+    assert {split: sorted(numbers) for split, numbers in faces.items()} == NUMBERS
+    for numbers in faces.values():
+        for number, labels in numbers.items():
+            assert labels == [has(number, column) for column in range(len(NAMES))]
+
+
+def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(preparation, "_AT_ONCE", 3)
+    monkeypatch.setattr(preparation, "_A_TASK", 1)
+    parts, decode = tmp_path / "parts", preparation.decode
+    monkeypatch.setattr(preparation, "decode", Counted(fails_at=8))
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(str(parts))
+    monkeypatch.setattr(preparation, "decode", decode)
+    monkeypatch.setattr(preparation, "decode", counted := Counted())
+    preparation.prepare(str(parts))
+    assert counted.calls == 10 - 6
+    for name in ("images.npy", "attributes.npy", "files.txt"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_it_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match=r"pip install 'mtk\[tfds\]'"):
+        preparation.prepare(str(tmp_path / "faces"))
