@@ -1,3 +1,26 @@
 import os
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture
+def read_events():
+    """A function that reads a folder of event files: `{tag: [(step, value)]}`."""
+    import numpy as np
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    def read(folder):
+        found = {}
+        for path in sorted(folder.glob("events.*")):
+            for event in EventFileLoader(str(path)).Load():
+                for value in event.summary.value:
+                    plugin = value.metadata.plugin_data.plugin_name
+                    array = tf.make_ndarray(value.tensor)
+                    content = float(array) if plugin == "scalars" else np.ravel(array)
+                    found.setdefault(value.tag, []).append((event.step, content))
+        return found
+
+    return read

@@ -26,7 +26,8 @@ def resnet18(
         input_shape: Height, width and channels of an image.
         task_names: One head each, a dense layer on the features.
         num_classes: Outputs of a head.
-        widths: Channels of the four stages.
+        widths: Channels of the four stages. With less than 16 oneDNN, as TensorFlow 2.21 brings it
+            for CPUs, writes outside of its memory in the gradient of the strided projections.
         synchronized: Whether batch norm takes its statistics over all replicas. On one device it
             makes no difference, not even in time.
         seed: Makes the initial weights reproducible.

@@ -54,6 +54,10 @@ class Loop:
             logs = self._function(steps, self._on_iterator(steps))(iterator)
         return logs
 
+    def graph(self, iterator: Any, steps: tuple[StepFunction, ...]) -> tf.Graph:
+        """Returns the graph of what `run` would do with an iterator, traced where it is new."""
+        return self._function(steps, self._on_iterator(steps)).get_concrete_function(iterator).graph
+
     @property
     def tracings(self) -> int:
         """How often steps were traced so far; zero where they run without a graph."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from mtk.combiners import Combiner, StaticWeights
 from mtk.gradients import Way, choose
@@ -12,7 +13,7 @@ from mtk.trainer import batches, forward
 from mtk.trainer import step as steps
 from mtk.trainer import structure as structures
 from mtk.trainer.inspected import InspectedModel
-from mtk.trainer.loop import Logs, Loop
+from mtk.trainer.loop import Logs, Loop, StepFunction
 from mtk.trainer.task_metrics import TaskMetrics
 
 
@@ -162,18 +163,28 @@ class MultiTaskModel(InspectedModel):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
         loop = self._train_loop = self._loop(self.task_metrics.of_training())
+        self.train_function = lambda iterator: loop.run(iterator, self._steps_to_take())
 
-        def train_function(iterator: Any) -> Logs:
-            first = int(self.optimizer.iterations.numpy())
-            measured = [self._is_measured(first + i) for i in range(self.steps_per_execution)]
-            if self.combiner.reads != "losses" or any(measured):
-                # Here and not in the step: a replica cannot trace another function.
-                _ = self.structure
-            return loop.run(
-                iterator, tuple(self._measured_step if m else self._plain_step for m in measured)
-            )
+    def _steps_to_take(self) -> tuple[StepFunction, ...]:
+        """Returns the steps of the next call of the train function."""
+        first = int(self.optimizer.iterations.numpy())
+        measured = [self._is_measured(first + i) for i in range(self.steps_per_execution)]
+        if self.combiner.reads != "losses" or any(measured):
+            # Here and not in the step: a replica cannot trace another function.
+            _ = self.structure
+        return tuple(self._measured_step if m else self._plain_step for m in measured)
 
-        self.train_function = train_function
+    def step_graph(self, data: tf.data.Dataset) -> tf.Graph:
+        """Returns the graph of the next training step on such batches; no step is taken.
+
+        Args:
+            data: Batches, of the global size.
+        """
+        self.inspect(data)
+        self.make_train_function()
+        assert self._train_loop is not None
+        batches = self.distribute_strategy.experimental_distribute_dataset(data)
+        return self._train_loop.graph(iter(batches), self._steps_to_take())
 
     def _forget_divergence(self) -> None:
         """Lets a model train again that has diverged before, with other weights or data."""

@@ -1,5 +1,4 @@
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -51,22 +50,3 @@ def write(tmp_path):
 
     yield write_file
     config.parse()
-
-
-@pytest.fixture
-def read_events():
-    """A function that reads a folder of event files: `{tag: [(step, value)]}`."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-
-    def read(folder):
-        found = {}
-        for path in sorted(folder.glob("events.*")):
-            for event in EventFileLoader(str(path)).Load():
-                for value in event.summary.value:
-                    plugin = value.metadata.plugin_data.plugin_name
-                    array = tf.make_ndarray(value.tensor)
-                    content = float(array) if plugin == "scalars" else np.ravel(array)
-                    found.setdefault(value.tag, []).append((event.step, content))
-        return found
-
-    return read

@@ -87,7 +87,7 @@ def test_missing_data_folder_is_named(tmp_path):
     assert "dropout" not in text
 
 
-@pytest.mark.parametrize("name", ["multi_digits", "multi_mnist"])
+@pytest.mark.parametrize("name", ["celeba", "multi_digits", "multi_mnist"])
 def test_base_config_shows_every_argument_of_the_root(name):
     text = (CONFIGS / f"{name}.gin").read_text()
     (block,) = re.findall(r"^experiment\.run:\n((?:    .*\n)+)", text, flags=re.MULTILINE)

@@ -32,7 +32,7 @@ def has(number: int, column: int) -> bool:
 
 def colours(number: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """The colours of a face's left and right half."""
-    return (20 * number, 100, 255 - 20 * number), (200 - 20 * number, 20 * number, 90)
+    return (6 * number, 100, 255 - 6 * number), (240 - 6 * number, 6 * number, 90)
 
 
 def jpeg(number: int, size: tuple[int, int] = (178, 218)) -> bytes:

@@ -16,10 +16,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
 TRAIN = [n for n, part in enumerate(PARTITION) if part == 0]
 SMALL = [
-    "celeba.CelebA.widths = (4, 4, 4, 4)",
+    "celeba.CelebA.widths = (16, 16, 16, 16)",
     "experiment.run.batch_size = 4",
     "experiment.run.epochs = 1",
-    "evaluate_every = 1",
+    "evaluate_every = 3",
 ]
 
 
@@ -81,7 +81,7 @@ def test_error_is_in_percent(faces):
 
 
 def test_pictures_follow_the_network(faces):
-    data = CelebA(faces, widths=(4, 4, 4, 4))
+    data = CelebA(faces, widths=(16, 16, 16, 16))
     network = data.network(0)
     shown = data.pictures(network)["faces"]
     assert shown.dtype == np.uint8
@@ -113,21 +113,19 @@ def test_config_prepares_and_trains(faces, tmp_path, capsys, read_events):
     assert all(0 <= metrics["error"] <= 100 for metrics in result["test"]["tasks"].values())
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     events = read_events(tmp_path / "run" / "tensorboard" / "validation")
-    assert [step for step, _ in events["faces"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in events["faces"]] == [3, 6]
 
 
 def test_config_has_the_papers_settings():
-    config.parse([CONFIGS / "celeba.gin"], ["data_dir = 'nowhere'"])
-    bound = config.bindings()
-    for name, value in {
-        "experiment.run.batch_size": "256",
-        "experiment.run.epochs": "100",
-        "keras.optimizers.SGD.momentum": "0.8",
-        "schedules.StepDecay.factor": "0.85",
-        "schedules.StepDecay.every": "30",
-        "celeba.CelebA.widths": "(64, 128, 256, 512)",
-    }.items():
-        assert bound[name] == value
+    text = config.parse([CONFIGS / "celeba.gin"], ["data_dir = 'nowhere'"])
+    for setting in (
+        "    batch_size = 256\n",
+        "    epochs = 100\n",
+        "keras.optimizers.SGD.momentum = 0.8\n",
+        "schedules.StepDecay:\n    factor = 0.85\n    every = 30\n",
+        "    widths = (64, 128, 256, 512)\n",
+    ):
+        assert setting in text
 
 
 @pytest.mark.slow
