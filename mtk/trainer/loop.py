@@ -56,7 +56,8 @@ class Loop:
 
     def graph(self, iterator: Any, steps: tuple[StepFunction, ...]) -> tf.Graph:
         """Returns the graph of what `run` would do with an iterator, traced where it is new."""
-        return self._function(steps, self._on_iterator(steps)).get_concrete_function(iterator).graph
+        traced: Any = self._function(steps, self._on_iterator(steps))
+        return traced.get_concrete_function(iterator).graph
 
     @property
     def tracings(self) -> int:
