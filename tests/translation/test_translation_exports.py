@@ -1,0 +1,67 @@
+"""What a finished run of translation leaves for others, and what it reaches there."""
+
+import functools
+
+import keras
+import pytest
+import tensorflow as tf
+from toy import toy_corpus
+
+from mtk import export
+from mtk.data.translation.batches import Lengths
+from mtk.experiment import evaluation, run
+from mtk.export.text import load_translator
+from mtk.workloads import Translation
+
+SIZE = {"num_layers": 1, "width": 32, "feed_forward_width": 64, "num_heads": 2, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def make():
+    corpus = toy_corpus()
+    return functools.partial(Translation, lambda: corpus, lengths=Lengths(16), **SIZE)
+
+
+@pytest.fixture(scope="module")
+def finished(make, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    settings = {"learning_rate": 3e-3, "optimizer": keras.optimizers.Adam, "batch_size": 32}
+    return folder, run(make, folder, steps=120, evaluate_every=60, measure_every=0, **settings)
+
+
+@pytest.mark.parametrize("name", ["saved_model_ids", "saved_model_text", "model.keras"])
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_every_export_reaches_what_the_run_recorded(make, finished, name, split):
+    folder, result = finished
+    figures = evaluation.evaluate(make, folder / name, split)
+    for language, recorded in result[split]["tasks"].items():
+        assert recorded["bleu"] > 0
+        assert figures["tasks"][language] == pytest.approx(recorded, abs=1e-4)
+    assert figures["loss"] == pytest.approx(result[split]["loss"], abs=1e-5)
+    assert figures["signatures"] == result["signatures"]
+    assert result["signatures"]["fr/bleu"] in evaluation.described(figures)
+
+
+def test_the_network_alone_gives_losses(make, finished):
+    folder, result = finished
+    figures = evaluation.evaluate(make, folder / "saved_model", "test")
+    assert figures["loss"] == pytest.approx(result["test"]["loss"], abs=1e-5)
+    assert "bleu" not in figures["tasks"]["fr"]
+    assert "signatures" not in figures
+
+
+def test_the_training_split_has_losses_only(make, finished):
+    folder, _ = finished
+    figures = evaluation.evaluate(make, folder / "saved_model_ids", "train")
+    assert figures["tasks"]["de"].keys() == {"loss", "cross_entropy", "error"}
+
+
+def test_ids_and_text_agree(make, finished):
+    """The tokens of a text, searched with and turned into text again, are its translation."""
+    folder, _ = finished
+    vocabulary = make().corpus.vocabulary
+    source = [[vocabulary.language_id("de"), *vocabulary.encode("three one four"), 2]]
+    serve = export.load(folder / "saved_model_ids").signatures["serving_default"]
+    ids = serve(source=tf.constant(source))["ids"].numpy()[0]
+    translate = load_translator(folder, "de")
+    assert translate(["three one four"], "de").texts == [vocabulary.decode(ids)]
