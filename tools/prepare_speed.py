@@ -68,7 +68,9 @@ def peaks(process: int) -> dict[int, float]:
         names = [(task / "children").read_text() for task in tasks.iterdir()]
         for one in (process, *map(int, " ".join(names).split())):
             status = Path(f"/proc/{one}/status").read_text()
-            found[one] = int(status.split("VmHWM:")[1].split()[0]) / 2**20
+            peak = status.partition("VmHWM:")[2].split()
+            if peak:  # Not of one that has ended, but is not yet forgotten.
+                found[one] = int(peak[0]) / 2**20
     return found
 
 
@@ -87,7 +89,7 @@ def measure(folder: Path, pairs: int, args: argparse.Namespace) -> float:
         memory |= peaks(process.pid)
         if not learned.exists() and not (folder / "prepared").exists():
             middle = time.monotonic()
-        time.sleep(0.1)
+        time.sleep(0.2)
     if process.returncode:
         sys.exit(f"preparing failed with exit code {process.returncode}")
     rate = 60 * pairs / (time.monotonic() - middle)
