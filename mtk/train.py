@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--run_dir", metavar="PATH", help="folder for metrics, curves, weights, result")
     dry = "show config, model and time of a step; write nothing"
     add("--dry_run", action="store_true", help=dry)
+    timed = "examples of the step that --dry_run times, if not those of a batch or what fits"
+    add("--dry_run_batch", metavar="N", type=int, help=timed)
     window = "record these steps for TensorBoard's profiler, such as 10:20"
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
@@ -36,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mtk import config, distribution, experiment
 
     try:
-        result = experiment.launch(
-            given.gin_file, bindings, given.run_dir, given.dry_run, given.profile_steps
-        )
+        asked = (given.run_dir, given.dry_run, given.dry_run_batch, given.profile_steps)
+        result = experiment.launch(given.gin_file, bindings, *asked)
     except (ValueError, OSError) as error:
         if given.traceback:
             raise

@@ -101,7 +101,7 @@ def growth(args: argparse.Namespace) -> None:
     import tensorflow as tf
 
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    for _ in range(4):
+    for _ in range(2):
         runner_model.train_function(iterator)
     print((resident("VmHWM") - before) / 1024)
 

@@ -53,6 +53,7 @@ def run(
     keep_checkpoints: int = 2,
     seed: int = 0,
     dry_run: bool = False,
+    dry_run_batch: int | None = None,
     profile_steps: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
@@ -99,6 +100,8 @@ def run(
         keep_checkpoints: How many of them to keep.
         seed: Of the initial weights, dropout and the order of the data.
         dry_run: Describe the run and time a step instead, and write nothing.
+        dry_run_batch: Examples of the step that is timed then; by default `batch_size`, or the
+            largest part of it whose memory, as estimated, is there.
         profile_steps: First and last step to record for TensorBoard's profiler, counted from 1.
 
     Returns:
@@ -117,6 +120,11 @@ def run(
         raise ValueError(
             "The learning rate is a positive number, or the loss does not fall. "
             f"Received: learning_rate={learning_rate}"
+        )
+    if dry_run_batch is not None and not dry_run:
+        raise ValueError(
+            "`dry_run_batch` is for a dry run only; a run's batches are `batch_size`. "
+            f"Received: dry_run_batch={dry_run_batch}"
         )
     numerics.set_up(seed, deterministic)
     with contextlib.ExitStack() as stack:
@@ -153,7 +161,7 @@ def run(
                 on_nonfinite=on_nonfinite,
             )
         if folder is None:
-            return {"description": rehearsal.describe(model, data, plan)}
+            return {"description": rehearsal.describe(model, data, plan, dry_run_batch)}
         # What can fail should fail now, while there is nothing in the folder.
         watchers = training.watch(plan, folder, log_every, measure_every)
         profile = training.profile(plan, folder, profile_steps)
@@ -172,6 +180,7 @@ def launch(
     bindings: list[str],
     run_dir: str | None,
     dry_run: bool,
+    dry_run_batch: int | None = None,
     profile_steps: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Runs what a configuration describes, and prints how it ended.
@@ -181,14 +190,16 @@ def launch(
         bindings: Gin statements that overlay the files.
         run_dir: Folder to write.
         dry_run: As in `run`.
+        dry_run_batch: As in `run`.
         profile_steps: As in `run`.
 
     Returns:
         As `run`.
     """
     config.parse(files, bindings)
-    configured = config.bound(run, given=("run_dir", "dry_run", "profile_steps"))
-    result = configured(run_dir=run_dir, dry_run=dry_run, profile_steps=profile_steps)
+    flags = {"dry_run_batch": dry_run_batch, "profile_steps": profile_steps}
+    configured = config.bound(run, given=("run_dir", "dry_run", *flags))
+    result = configured(run_dir=run_dir, dry_run=dry_run, **flags)
     print(result["description"] if dry_run else results.summary(result, str(run_dir)))
     speed = None if run_dir is None else manifest.speed(Path(run_dir) / "manifest.json")
     if speed and not dry_run and "worker" not in result:

@@ -7,7 +7,7 @@ from typing import Any
 from mtk import config
 
 # Where and how a run is shown is not what it computes.
-_NOT_THE_RUN = ("run_dir", "dry_run", "profile_steps")
+_NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "profile_steps")
 
 
 def settings(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -1,56 +1,36 @@
-"""What a run would be: its size and the time of a step, before it is started."""
-
-import statistics
-import time
-from typing import Any
+"""What a run would be: its size, memory and time, before it is started."""
 
 import keras
 import tensorflow as tf
 
 from mtk import config, gradients
 from mtk.distribution import Workers
+from mtk.experiment import trial
 from mtk.experiment.plan import Plan
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
-_TIMED = 7  # steps, the first of them traced
 
-
-class _Stopwatch(keras.callbacks.Callback):
-    """Takes the time of each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        del batch, logs
-        self._start = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        del batch
-        float((logs or {})["loss"])  # Waits until the step is done.
-        self.seconds.append(time.monotonic() - self._start)
-
-
-def describe(model: MultiTaskModel, data: Workload, plan: Plan) -> str:
+def describe(
+    model: MultiTaskModel, data: Workload, plan: Plan, batch_size: int | None = None
+) -> str:
     """Makes a few steps of a run and describes it.
 
     Args:
         model: The compiled model; the steps change it.
         data: The workload.
         plan: Steps and evaluations.
+        batch_size: Examples of the steps; by default those of the run, or what fits in memory.
 
     Returns:
         The configuration in force, the model's size, how its variables are shared, tasks, steps,
-        and the time of a step.
+        memory, and the time of a step.
     """
-    batches = data.train(plan.batch_size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
+    batches = data.train(plan.batch_size, plan.steps, plan.seed)
     model.check(batches)
-    stopwatch = _Stopwatch()
-    model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
-    first, *others = stopwatch.seconds
-    step = statistics.median(others)
+    needed = trial.memory(model, batches)
+    timed = trial.steps(model, data, plan, batch_size)
+    per_run = timed.seconds * plan.batch_size / timed.batch_size * plan.steps
     lines = [
         config.operative().strip(),
         "",
@@ -63,10 +43,19 @@ def describe(model: MultiTaskModel, data: Workload, plan: Plan) -> str:
         f"steps               {plan.steps} ({plan.steps / plan.steps_per_epoch:g} epochs of "
         f"{plan.steps_per_epoch}), {plan.batch_size} examples each",
         f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
-        f"one step            {1000 * step:.1f} ms (the first, traced: {first:.1f} s)",
-        f"all steps           about {step * plan.steps / 60:.1f} min, without evaluations",
+        f"memory              about {_bytes(needed.total)}, estimated from the graph: "
+        f"{_bytes(needed.variables)} of variables, {_bytes(needed.step)} in a step of "
+        f"{plan.batch_size} examples",
+        f"one step            {1000 * timed.seconds:.1f} ms with {timed.batch_size} examples "
+        f"(the first, traced: {timed.first:.1f} s)",
+        f"all steps           about {per_run / 60:.1f} min, without evaluations"
+        + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]
     return "\n".join(lines)
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"
 
 
 def _devices(model: MultiTaskModel, batch_size: int) -> list[str]:

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import pytest
 import tensorflow as tf
@@ -6,6 +8,7 @@ from sklearn.datasets import load_digits
 
 import mtk
 from mtk import combiners
+from mtk.experiment import trial
 from mtk.workloads import Workload
 
 
@@ -115,9 +118,48 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert "34 (2.125 epochs of 16), 64 examples each" in text
     assert "unrolled, at parameters" in text
     assert "tasks               left, right" in text
-    assert "ms (the first, traced:" in text
+    assert "ms with 64 examples (the first, traced:" in text
     head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
     assert f"head left         {head:,} in 4 variables" in text
+
+
+def test_dry_run_estimates_the_memory(tiny, tmp_path):
+    text = start(tiny, tmp_path / "run", dry_run=True)["description"]
+    found = re.search(r"estimated from the graph: (.*) MiB of variables, (.*) MiB in a step", text)
+    # The network, and three numbers of SGD without momentum.
+    assert float(found[1]) == pytest.approx(tiny().network(0).count_params() * 4 / 2**20, abs=0.1)
+    # At least the batch's first layer: 64 images of 10x10 pixels in 4 channels.
+    assert 64 * 10 * 10 * 4 * 4 / 2**20 < float(found[2]) < 50
+
+
+def test_dry_run_times_another_batch(tiny, tmp_path):
+    text = start(tiny, tmp_path / "run", dry_run=True, dry_run_batch=16)["description"]
+    assert "ms with 16 examples" in text
+    assert "in a step of 64 examples" in text
+    assert "without evaluations, if time goes with examples" in text
+
+
+@pytest.mark.parametrize(("room", "size"), [(64_000 / 0.8, 64), (63_999 / 0.8, 32), (9_000, 4)])
+def test_dry_run_takes_what_fits(tiny, tmp_path, monkeypatch, room, size):
+    def needed(model, batches):
+        return trial.Memory(0, 1000 * batches.element_spec[0].shape[0])
+
+    monkeypatch.setattr(trial, "memory", needed)
+    monkeypatch.setattr(trial, "_free", lambda: room)
+    text = start(tiny, tmp_path / "run", dry_run=True)["description"]
+    assert f"ms with {size} examples" in text
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_dry_run_batch_out_of_range(tiny, tmp_path, size):
+    with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}"):
+        start(tiny, tmp_path / "run", dry_run=True, dry_run_batch=size)
+
+
+def test_dry_run_batch_is_for_dry_runs(tiny, tmp_path):
+    with pytest.raises(ValueError, match="dry_run_batch=16"):
+        start(tiny, tmp_path / "run", dry_run_batch=16)
+    assert not (tmp_path / "run").exists()
 
 
 class Halves(Workload):

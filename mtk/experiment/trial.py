@@ -1,0 +1,126 @@
+"""A few steps of a run to see what they need: memory, and time."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from mtk.experiment import graph_memory
+from mtk.experiment.plan import Plan
+from mtk.trainer import MultiTaskModel
+from mtk.workloads import Workload
+
+_TIMED = 7  # steps, the first of them traced
+_ENOUGH = 60.0  # seconds after which fewer will do
+_SHARE = 0.8  # of the free memory: the estimate leaves out what operations need inside themselves
+
+
+class Memory(NamedTuple):
+    """What training needs, in bytes.
+
+    Attributes:
+        variables: Of the network and of the optimizer.
+        step: Tensors that are alive at once in a step, at most.
+    """
+
+    variables: int
+    step: int
+
+    @property
+    def total(self) -> int:
+        return self.variables + self.step
+
+
+class Timed(NamedTuple):
+    """How long steps took.
+
+    Attributes:
+        batch_size: Their examples.
+        seconds: A step's time, the median.
+        first: Seconds of the first step, which was traced.
+    """
+
+    batch_size: int
+    seconds: float
+    first: float
+
+
+def memory(model: MultiTaskModel, batches: tf.data.Dataset) -> Memory:
+    """Estimates from the graph of a step what training needs; no step is taken.
+
+    Args:
+        model: The compiled model.
+        batches: What it would be trained on.
+    """
+    graph = model.step_graph(batches)
+    held = [*model.network.variables, *model.optimizer.variables]
+    return Memory(sum(_bytes(variable) for variable in held), graph_memory.peak(graph))
+
+
+def steps(model: MultiTaskModel, data: Workload, plan: Plan, batch_size: int | None) -> Timed:
+    """Takes a few steps, which change the model.
+
+    Args:
+        model: The compiled model.
+        data: The workload.
+        plan: Steps and batches of the run.
+        batch_size: Examples of a step; by default those of the run, halved until it fits.
+
+    Raises:
+        ValueError: If such a batch cannot be made or divided.
+    """
+    size = _fitting(model, data, plan) if batch_size is None else batch_size
+    data.steps_per_epoch(size)  # Raises what is wrong with the size.
+    batches = data.train(size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
+    model.check(batches)
+    stopwatch = _Stopwatch()
+    model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
+    first, *others = stopwatch.seconds
+    return Timed(size, statistics.median(others), first)
+
+
+def _fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
+    size, room = plan.batch_size, _free()
+    replicas = model.distribute_strategy.num_replicas_in_sync * model.micro_batches
+    while room is not None and size % (2 * replicas) == 0:
+        if memory(model, data.train(size, plan.steps, plan.seed)).total <= _SHARE * room:
+            break
+        size //= 2
+    return size
+
+
+def _free() -> int | None:
+    """Returns the bytes that are free; None where steps run elsewhere, or it is not known."""
+    meminfo = Path("/proc/meminfo")
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return None
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def _bytes(variable: keras.Variable) -> int:
+    return int(keras.ops.size(variable)) * tf.as_dtype(variable.dtype).size
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Takes the time of each step, and ends the training when there are enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        self._start = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        del batch
+        float((logs or {})["loss"])  # Waits until the step is done.
+        self.seconds.append(time.monotonic() - self._start)
+        # Of two, one was not traced.
+        self.model.stop_training = len(self.seconds) > 1 and sum(self.seconds) > _ENOUGH
