@@ -62,10 +62,7 @@ class Packers:
         """
         waiting: dict[futures.Future[None], int] = {}
         try:
-            for number in itertools.count():
-                chunk = list(itertools.islice(pairs, size))
-                if not chunk:
-                    break
+            for number, chunk in enumerate(_chunks(pairs, size)):
                 path = folder / f"{number:08}.npz"
                 if path.exists():
                     continue
@@ -80,6 +77,10 @@ class Packers:
                 "A process that tokenizes was lost, perhaps for lack of memory. What is done is "
                 "kept: give the same command again, with smaller chunks or fewer processes."
             ) from error
+
+
+def _chunks(pairs: Iterator[RawPair], size: int) -> Iterator[list[RawPair]]:
+    return iter(lambda: list(itertools.islice(pairs, size)), [])
 
 
 def _finished(waiting: dict["futures.Future[None]", int]) -> Iterator[int]:
