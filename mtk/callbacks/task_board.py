@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.callbacks import drawing
-from mtk.callbacks.base import StepCallback, entries
+from mtk.callbacks.base import Entry, StepCallback, entries
 from mtk.callbacks.curves import Curves
 
 # Share of the run's time that the diagnostics of gradients may take.
@@ -26,8 +26,9 @@ class TaskBoard(StepCallback):
     The runs `train`, `validation` and `test` hold the tags `loss/<task>`, `<metric>/<task>`,
     `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
     `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
-    "Custom scalars" shows all losses in one chart, all weights in another. Train values are means
-    over the steps since the last evaluation.
+    "Custom scalars" shows all losses in one chart, all weights in another. `<metric>/mean` is the
+    mean over tasks, where all have the metric. Train values are means over the steps since the last
+    evaluation.
 
     Norms and cosines need the gradient of each task, which costs a model that does not take them
     anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
@@ -97,7 +98,8 @@ class TaskBoard(StepCallback):
             logs: As Keras makes them.
             step: The step they belong to; the last one, by default.
         """
-        for entry in entries(logs, self.task_names, split):
+        found = entries(logs, self.task_names, split)
+        for entry in [*found, *_means(found, len(self.task_names))]:
             point = {f"{entry.name}/{entry.task or 'mean'}": entry.value}
             self.curves.points(entry.split, self.step if step is None else step, point)
 
@@ -151,6 +153,19 @@ class TaskBoard(StepCallback):
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
                 points[f"cosine/{names[i]}~{names[j]}"] = cosines[i, j]
         self.curves.points("train", measured, points)
+
+
+def _means(found: Sequence[Entry], num_tasks: int) -> list[Entry]:
+    """Returns the means over tasks of metrics that every task has; the loss has its own."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for entry in found:
+        if entry.task and entry.name not in ("loss", "weight"):
+            values.setdefault((entry.split, entry.name), []).append(entry.value)
+    return [
+        Entry(split, "", name, sum(own) / num_tasks)
+        for (split, name), own in values.items()
+        if len(own) == num_tasks
+    ]
 
 
 def rare_enough(num_tasks: int, every: int) -> int:

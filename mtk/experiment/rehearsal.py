@@ -29,7 +29,8 @@ def describe(
     batches = data.train(plan.batch_size, plan.steps, plan.seed)
     model.check(batches)
     needed = trial.memory(model, batches)
-    timed = trial.steps(model, data, plan, batch_size)
+    size = trial.fitting(model, data, plan, needed) if batch_size is None else batch_size
+    timed = trial.steps(model, data, plan, size)
     per_run = timed.seconds * plan.batch_size / timed.batch_size * plan.steps
     lines = [
         config.operative().strip(),
@@ -47,7 +48,7 @@ def describe(
         f"{_bytes(needed.variables)} of variables, {_bytes(needed.step)} in a step of "
         f"{plan.batch_size} examples",
         f"one step            {1000 * timed.seconds:.1f} ms with {timed.batch_size} examples "
-        f"(the first, traced: {timed.first:.1f} s)",
+        f"(the first: {timed.first:.1f} s, tracing: {needed.seconds:.1f} s)",
         f"all steps           about {per_run / 60:.1f} min, without evaluations"
         + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]

@@ -1,11 +1,13 @@
 """Figures of a run, by split, task and metric, as records and in words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mtk.callbacks.base import entries
 from mtk.workloads.base import Scores
+
+_MOST_ALONE = 8  # Tasks that one takes in at a glance.
 
 
 def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[str, Any]:
@@ -38,6 +40,8 @@ def as_logs(scores: Scores) -> dict[str, float]:
 def table(figures: Mapping[str, Any]) -> list[str]:
     """Returns the lines of a table: a row for each task, a column for each metric.
 
+    Where there are many tasks, a last row has the means.
+
     Args:
         figures: As `by_task` makes them.
     """
@@ -48,7 +52,17 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     for task, metrics in rows.items():
         cells = (f"{_number(metrics, name):>{_wide(name)}}" for name in columns)
         lines.append(f"  {task:{width}}" + "".join(cells))
+    if len(rows) > _MOST_ALONE:
+        means = {name: _mean(rows.values(), name) for name in columns}
+        cells = (f"{_number(means, name):>{_wide(name)}}" for name in columns)
+        lines.append(f"  {'mean':{width}}" + "".join(cells))
     return [line.rstrip() for line in lines]
+
+
+def _mean(rows: Iterable[Mapping[str, float | None]], name: str) -> float | None:
+    values = [metrics.get(name) for metrics in rows]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def _loss_first(metric: str) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ from mtk.experiment.plan import Plan
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
-_TIMED = 7  # steps, the first of them traced
+_TIMED = 7  # steps
 _ENOUGH = 60.0  # seconds after which fewer will do
 _SHARE = 0.8  # of the free memory: the estimate leaves out what operations need inside themselves
 
@@ -25,10 +25,12 @@ class Memory(NamedTuple):
     Attributes:
         variables: Of the network and of the optimizer.
         step: Tensors that are alive at once in a step, at most.
+        seconds: How long it took to trace the step, from which that is read.
     """
 
     variables: int
     step: int
+    seconds: float
 
     @property
     def total(self) -> int:
@@ -41,7 +43,7 @@ class Timed(NamedTuple):
     Attributes:
         batch_size: Their examples.
         seconds: A step's time, the median.
-        first: Seconds of the first step, which was traced.
+        first: Seconds of the first step.
     """
 
     batch_size: int
@@ -56,24 +58,42 @@ def memory(model: MultiTaskModel, batches: tf.data.Dataset) -> Memory:
         model: The compiled model.
         batches: What it would be trained on.
     """
+    started = time.monotonic()
     graph = model.step_graph(batches)
+    seconds = time.monotonic() - started
     held = [*model.network.variables, *model.optimizer.variables]
-    return Memory(sum(_bytes(variable) for variable in held), graph_memory.peak(graph))
+    return Memory(sum(_bytes(variable) for variable in held), graph_memory.peak(graph), seconds)
 
 
-def steps(model: MultiTaskModel, data: Workload, plan: Plan, batch_size: int | None) -> Timed:
-    """Takes a few steps, which change the model.
+def fitting(model: MultiTaskModel, data: Workload, plan: Plan, needed: Memory) -> int:
+    """Returns the size of a run's batches, halved until a step fits into the memory that is free.
 
     Args:
         model: The compiled model.
         data: The workload.
         plan: Steps and batches of the run.
-        batch_size: Examples of a step; by default those of the run, halved until it fits.
+        needed: What a step of the run needs.
+    """
+    size, room = plan.batch_size, _free()
+    parts = model.distribute_strategy.num_replicas_in_sync * model.micro_batches
+    while room is not None and needed.total > _SHARE * room and size % (2 * parts) == 0:
+        size //= 2
+        needed = memory(model, data.train(size, plan.steps, plan.seed))
+    return size
+
+
+def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed:
+    """Takes a few steps, which change the model.
+
+    Args:
+        model: The compiled model.
+        data: The workload.
+        plan: Steps of the run.
+        size: Examples of a step.
 
     Raises:
         ValueError: If such a batch cannot be made or divided.
     """
-    size = _fitting(model, data, plan) if batch_size is None else batch_size
     data.steps_per_epoch(size)  # Raises what is wrong with the size.
     batches = data.train(size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
     model.check(batches)
@@ -81,16 +101,6 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, batch_size: int | N
     model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
     first, *others = stopwatch.seconds
     return Timed(size, statistics.median(others), first)
-
-
-def _fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
-    size, room = plan.batch_size, _free()
-    replicas = model.distribute_strategy.num_replicas_in_sync * model.micro_batches
-    while room is not None and size % (2 * replicas) == 0:
-        if memory(model, data.train(size, plan.steps, plan.seed)).total <= _SHARE * room:
-            break
-        size //= 2
-    return size
 
 
 def _free() -> int | None:
@@ -122,5 +132,5 @@ class _Stopwatch(keras.callbacks.Callback):
         del batch
         float((logs or {})["loss"])  # Waits until the step is done.
         self.seconds.append(time.monotonic() - self._start)
-        # Of two, one was not traced.
+        # Before the first one the graph is made ready.
         self.model.stop_training = len(self.seconds) > 1 and sum(self.seconds) > _ENOUGH

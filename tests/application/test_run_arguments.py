@@ -118,7 +118,7 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert "34 (2.125 epochs of 16), 64 examples each" in text
     assert "unrolled, at parameters" in text
     assert "tasks               left, right" in text
-    assert "ms with 64 examples (the first, traced:" in text
+    assert "ms with 64 examples (the first: " in text
     head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
     assert f"head left         {head:,} in 4 variables" in text
 
@@ -142,7 +142,7 @@ def test_dry_run_times_another_batch(tiny, tmp_path):
 @pytest.mark.parametrize(("room", "size"), [(64_000 / 0.8, 64), (63_999 / 0.8, 32), (9_000, 4)])
 def test_dry_run_takes_what_fits(tiny, tmp_path, monkeypatch, room, size):
     def needed(model, batches):
-        return trial.Memory(0, 1000 * batches.element_spec[0].shape[0])
+        return trial.Memory(0, 1000 * batches.element_spec[0].shape[0], 0.0)
 
     monkeypatch.setattr(trial, "memory", needed)
     monkeypatch.setattr(trial, "_free", lambda: room)

@@ -19,10 +19,14 @@ def test_board_writes_every_tag(model, batches, tmp_path, read_events):
     history = fit(model, batches, callbacks.TaskBoard(tmp_path, every=5)).history
     train, validation = read_events(tmp_path / "train"), read_events(tmp_path / "validation")
     both = {f"{name}/{task}" for name in ("loss", "accuracy") for task in ("odd", "large")}
-    assert set(validation) == both | {"loss/mean"}
+    means = {"loss/mean", "accuracy/mean"}
+    assert set(validation) == both | means
     own = {f"{name}/{task}" for name in ("weight", "gradient_norm") for task in ("odd", "large")}
     others = {"cosine/odd~large", "learning_rate", "steps_per_second"}
-    assert set(train) == both | own | others | {"loss/mean", "custom_scalars__config__"}
+    assert set(train) == both | own | others | means | {"custom_scalars__config__"}
+    pairs = zip(validation["accuracy/odd"], validation["accuracy/large"], strict=True)
+    averages = [(step, pytest.approx((one + two) / 2)) for (step, one), (_, two) in pairs]
+    assert validation["accuracy/mean"] == averages
     assert [step for step, _ in train["gradient_norm/odd"]] == [5, 10, 15, 20]
     assert validation["loss/odd"][1] == (20, pytest.approx(history["val_odd_loss"][1]))
     assert train["learning_rate"][0][1] == pytest.approx(0.1)

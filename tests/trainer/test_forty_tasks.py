@@ -1,0 +1,129 @@
+"""With forty tasks, labels missing, every method steps as its definition says."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk import callbacks, combiners
+
+NUMBER = 40
+NAMES = [f"task_{k}" for k in range(NUMBER)]
+# The others take the same ways; they are slow because a graph of forty heads is traced for each.
+FIRST = {
+    "mgda": combiners.MGDA,
+    "gradnorm": combiners.GradNorm,
+    "pcgrad_at_features": lambda: combiners.PCGrad(at="representation"),
+    "graddrop_at_features": lambda: combiners.GradDrop(at="representation"),
+}
+OTHERS = {
+    "static": combiners.StaticWeights,
+    "rlw": combiners.RLW,
+    "uncertainty": combiners.UncertaintyWeights,
+    "dwa": lambda: combiners.DWA(steps_per_epoch=2),
+    "famo": combiners.FAMO,
+    "imtl_l": combiners.IMTLL,
+    "imtl_g": combiners.IMTLG,
+    "imtl": combiners.IMTL,
+    "pcgrad": combiners.PCGrad,
+    "gradvac": combiners.GradVac,
+    "graddrop": combiners.GradDrop,
+    "cagrad": combiners.CAGrad,
+    "nash_mtl": combiners.NashMTL,
+    "aligned_mtl": combiners.AlignedMTL,
+    "upgrad": combiners.UPGrad,
+    "mgda_at_features": lambda: combiners.MGDA(at="representation"),
+}
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6,))
+    features = keras.layers.Dense(8, "tanh", name="features")(inputs)
+    return keras.Model(inputs, {name: keras.layers.Dense(2)(features) for name in NAMES})
+
+
+def batch(size=16):
+    """Inputs, labels, and masks: a fifth of the labels are missing, and all of the last task's."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(size, 6)).astype("float32")
+    labels = {name: (x @ rng.normal(size=6) > 0).astype("int32") for name in NAMES}
+    masks = {name: (rng.uniform(size=size) < 0.8).astype("float32") for name in NAMES}
+    masks[NAMES[-1]][:] = 0
+    return tf.nest.map_structure(tf.constant, (x, labels, masks))
+
+
+def compiled(combiner):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tasks = [mtk.Task(name, loss) for name in NAMES]
+    model = mtk.MultiTaskModel(network(), tasks, combiner)
+    model.compile(keras.optimizers.SGD(0.1))
+    return model
+
+
+def trained(combiner, folder, steps=3):
+    model = compiled(combiner)
+    data = tf.data.Dataset.from_tensors(batch()).repeat(steps)
+    board = callbacks.TaskBoard(folder, every=1, measure_every=2)
+    model.fit(data, callbacks=[board], shuffle=False, verbose=0)
+    return model
+
+
+def check(model, events):
+    weights = model.last_weights.numpy()
+    assert weights.shape == (NUMBER,)
+    assert np.isfinite(weights).all()
+    assert weights[-1] == 0  # It is absent.
+    assert all(np.isfinite(v.numpy()).all() for v in model.network.weights)
+    assert not [tag for tag in events if tag.startswith("cosine/")]
+    assert len([tag for tag in events if tag.startswith("gradient_norm/")]) == NUMBER
+    width, height, png = events["cosines"][0][1][:3]
+    assert int(width) == int(height) >= NUMBER
+    # Red, white, blue; grey for the absent task, in the last row and column.
+    pixels = tf.io.decode_png(png).numpy()
+    assert (pixels[-1, ::12] == 128).all()
+    assert (pixels[0, 0] == (0, 0, 255)).all()
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_every_way_steps(name, tmp_path, read_events):
+    check(trained(FIRST[name](), tmp_path), read_events(tmp_path / "train"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_method_steps(name, tmp_path, read_events):
+    check(trained(OTHERS[name](), tmp_path), read_events(tmp_path / "train"))
+
+
+def test_gramian_is_that_of_the_jacobian():
+    x, labels, masks = batch()
+    model = compiled(combiners.MGDA())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+    shared = model.network.get_layer("features").trainable_variables
+    with tf.GradientTape() as tape:
+        outputs = model.network(x)
+        losses = [
+            tf.math.divide_no_nan(
+                tf.reduce_sum(loss(labels[name], outputs[name]) * masks[name]),
+                tf.reduce_sum(masks[name]),
+            )
+            for name in NAMES
+        ]
+        stacked = tf.stack(losses)
+    rows = tape.jacobian(stacked, [v.value for v in shared])
+    flat = np.concatenate([row.numpy().reshape(NUMBER, -1) for row in rows], axis=1)
+    model.fit(tf.data.Dataset.from_tensors((x, labels, masks)), shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.last_gramian.numpy(), flat @ flat.T, rtol=1e-4, atol=1e-7)
+
+
+def test_graph_of_a_step_is_the_one_that_training_takes():
+    model = compiled(combiners.StaticWeights())
+    data = tf.data.Dataset.from_tensors(batch())
+    before = [v.numpy() for v in model.network.weights]
+    assert model.step_graph(data).get_operations()
+    for value, variable in zip(before, model.network.weights, strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())
+    model.fit(data, shuffle=False, verbose=0)
+    assert model.tracings == 1
