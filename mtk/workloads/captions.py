@@ -9,6 +9,7 @@ _WIDTH = 190  # pixels of a column, which the longest name fits into
 _MARGIN = 6
 _FONT = 13
 _LINE = 16
+_TOP = _LINE + _MARGIN  # Above the images stands what the colours mean.
 _COLOURS = {"right": (0, 110, 0), "wrong": (200, 0, 0), "missed": (20, 60, 200)}
 _KEY = {"right": "has it, found", "wrong": "+ found, has it not", "missed": "- has it, not found"}
 
@@ -33,18 +34,18 @@ def captioned(
     captions = [_caption(t, p, names) for t, p in zip(true, predicted, strict=True)]
     face = _WIDTH - 2 * _MARGIN
     # Of one height whatever is predicted, so that TensorBoard's slider over steps does not jump.
-    height = _MARGIN + face + (len(names) + len(_KEY) + 1) * _LINE
-    strip = Image.new("RGB", (_WIDTH * len(images), height), "white")
+    size = (_WIDTH * len(images), _TOP + face + len(names) * _LINE)
+    strip = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(strip), ImageFont.load_default(_FONT)
+    for column, (kind, text) in enumerate(_KEY.items()):
+        place = (column * _WIDTH + _MARGIN, 0)
+        pen.text(place, text, fill=_COLOURS[kind], font=font)
     for column, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = column * _WIDTH + _MARGIN
-        strip.paste(Image.fromarray(image).resize((face, face)), (left, _MARGIN))
+        strip.paste(Image.fromarray(image).resize((face, face)), (left, _TOP))
         for row, (text, kind) in enumerate(caption):
-            top = _MARGIN + face + row * _LINE
-            pen.text((left, top), text, fill=_COLOURS[kind], font=font)
-    for row, (kind, text) in enumerate(_KEY.items()):
-        top = height - (len(_KEY) - row) * _LINE
-        pen.text((_MARGIN, top), text, fill=_COLOURS[kind], font=font)
+            place = (left, _TOP + face + row * _LINE)
+            pen.text(place, text, fill=_COLOURS[kind], font=font)
     return np.asarray(strip)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from mtk.workloads.captions import _WIDTH, _caption, captioned
 
+TOP = 22  # pixels above the faces
 NAMES = ("Bald", "Young", "Big_Nose", "Male")
 TRUE = np.array([[True, False, True, False], [False, False, False, False]])
 FOUND = np.array([[True, True, False, False], [False, False, False, False]])
@@ -28,12 +29,12 @@ def test_faces_stand_side_by_side_with_text_below():
     assert strip.dtype == np.uint8
     assert strip.shape[1:] == (2 * _WIDTH, 3)
     # The middle pixels of both faces.
-    shown = [strip[6 + 89, column * _WIDTH + 6 + 89].astype(int) for column in range(2)]
+    shown = [strip[TOP + 89, column * _WIDTH + 6 + 89].astype(int) for column in range(2)]
     for face, pixel in zip(images, shown, strict=True):
         near = face[30:34, 30:34].reshape(-1, 3).astype(int)
         assert (near.min(axis=0) - 8 <= pixel).all()
         assert (pixel <= near.max(axis=0) + 8).all()
-    text = strip[6 + 178 : 6 + 178 + 3 * 16]
+    text = strip[TOP + 178 : TOP + 178 + 3 * 16]
     assert (text[:, :_WIDTH] < 250).any()
     assert (text[:, _WIDTH:] == 255).all()  # Nothing is true or predicted of the second face.
 
@@ -42,7 +43,7 @@ def test_faces_stand_side_by_side_with_text_below():
 def test_colours_tell_right_from_wrong(line, colour):
     """Green, red, blue: where there is ink, the line's own channel is the strongest."""
     strip = captioned(faces(1), TRUE[:1], FOUND[:1], NAMES)
-    row = strip[6 + 178 + 16 * line : 6 + 178 + 16 * (line + 1)].reshape(-1, 3).astype(int)
+    row = strip[TOP + 178 + 16 * line : TOP + 178 + 16 * (line + 1)].reshape(-1, 3).astype(int)
     ink = row[row.sum(axis=1) < 500]
     assert len(ink) > 20
     assert (ink.argmax(axis=1) == colour).all()
