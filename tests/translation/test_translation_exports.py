@@ -1,10 +1,15 @@
 """What a finished run of translation leaves for others, and what it reaches there."""
 
 import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import pytest
 import tensorflow as tf
+from replicated_translation import workload
 from toy import toy_corpus
 
 from mtk import export
@@ -65,3 +70,19 @@ def test_ids_and_text_agree(make, finished):
     ids = serve(source=tf.constant(source))["ids"].numpy()[0]
     translate = load_translator(folder, "de")
     assert translate(["three one four"], "de").texts == [vocabulary.decode(ids)]
+
+
+@pytest.mark.slow
+def test_a_run_on_two_replicas_exports_the_same(tmp_path):
+    command = [
+        sys.executable,
+        Path(__file__).parent / "replicated_translation.py",
+        tmp_path / "run",
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    recorded = json.loads((tmp_path / "run" / "result.json").read_text())["test"]["tasks"]
+    for name in ("saved_model_ids", "saved_model_text"):
+        figures = evaluation.evaluate(workload, tmp_path / "run" / name, "test")
+        for language, own in recorded.items():
+            assert figures["tasks"][language] == pytest.approx(own, abs=1e-4)
