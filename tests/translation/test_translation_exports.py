@@ -12,13 +12,26 @@ import tensorflow as tf
 from replicated_translation import workload
 from toy import toy_corpus
 
-from mtk import export
+from mtk import config, evaluate, export
 from mtk.data.translation.batches import Lengths
 from mtk.experiment import evaluation, run
 from mtk.export.text import load_translator
 from mtk.workloads import Translation
 
 SIZE = {"num_layers": 1, "width": 32, "feed_forward_width": 64, "num_heads": 2, "dropout": 0.0}
+
+CONFIG = """
+from __gin__ import dynamic_registration
+import toy
+from mtk import experiment
+from mtk.data.translation import batches
+from mtk.workloads import translation
+
+experiment.run.workload = @translation.Translation
+translation.Translation.corpus = @toy.toy_corpus
+translation.Translation.lengths = @batches.Lengths()
+batches.Lengths.longest = 16
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +58,17 @@ def test_every_export_reaches_what_the_run_recorded(make, finished, name, split)
     assert figures["loss"] == pytest.approx(result[split]["loss"], abs=1e-5)
     assert figures["signatures"] == result["signatures"]
     assert result["signatures"]["fr/bleu"] in evaluation.described(figures)
+
+
+def test_a_run_folder_is_evaluated_by_what_it_serves(finished, tmp_path, capsys):
+    folder, result = finished
+    (tmp_path / "toy.gin").write_text(CONFIG)
+    assert evaluate.main([f"--saved_model={folder}", f"--gin_file={tmp_path / 'toy.gin'}"]) == 0
+    shown = capsys.readouterr().out
+    config.parse()
+    assert shown.startswith(f"{folder / 'saved_model_ids'} on the test split")
+    assert f"{result['test']['tasks']['fr']['bleu']:.4f}" in shown
+    assert f"  fr/bleu: {result['signatures']['fr/bleu']}" in shown.splitlines()
 
 
 def test_the_network_alone_gives_losses(make, finished):
