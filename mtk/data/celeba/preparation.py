@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from mtk import atomic
+from mtk import atomic, cores
 from mtk.data.celeba import faces
 from mtk.data.celeba.decoding import decode
 from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
@@ -67,7 +66,7 @@ def prepare(folder: str, source: str | None = None, size: int = 64, subset: bool
     """
     if size < 1:
         raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
-    out = Path(folder).expanduser()
+    out = Path(folder).expanduser().absolute()
     images = FromTfds() if source is None else Official(Path(source).expanduser(), subset)
     digest = _digest(images, size)
     if not _is_prepared(out, digest):
@@ -83,7 +82,7 @@ def prepare(folder: str, source: str | None = None, size: int = 64, subset: bool
 def _digest(source: Source, size: int) -> str:
     """Returns what tells one preparation from another."""
     listing = source.listing
-    told = [faces.FORMAT, source.origin, size, listing.counts, listing.files]
+    told = [faces.FORMAT, size, listing.counts, listing.files]
     found = hashlib.sha256(json.dumps(told).encode())
     found.update(listing.attributes.tobytes())
     return found.hexdigest()
@@ -108,22 +107,34 @@ def _is_prepared(out: Path, digest: str) -> bool:
 def _decode_all(source: Source, size: int, folder: Path, digest: str) -> None:
     total = len(source.listing.files)
     folder.mkdir(parents=True, exist_ok=True)
-    with GrowingArray(folder, faces.IMAGES, (total, size, size, 3), digest) as array:
+    threads = ThreadPoolExecutor(cores.available())
+    with GrowingArray(folder, faces.IMAGES, (total, size, size, 3), digest) as array, threads:
         encoded = source.encoded(array.done)
-        started, first, told = time.monotonic(), array.done, time.monotonic()
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            while array.done < total:
-                names = source.listing.files[array.done : array.done + _AT_ONCE]
-                pairs = zip(itertools.islice(encoded, len(names)), names, strict=True)
-                tasks = [
-                    threads.submit(_decode_some, some, size, source.origin)
-                    for some in _groups(pairs, _A_TASK)
-                ]
-                array.append(np.concatenate([task.result() for task in tasks]))
-                if time.monotonic() - told > _EVERY or array.done == total:
-                    told = time.monotonic()
-                    speed = (array.done - first) / (told - started)
-                    print(f"{array.done} of {total} images, {speed:.0f} a second", file=sys.stderr)
+        progress = _Progress(total, array.done)
+        while array.done < total:
+            names = source.listing.files[array.done : array.done + _AT_ONCE]
+            pairs = zip(itertools.islice(encoded, len(names)), names, strict=True)
+            tasks = [
+                threads.submit(_decode_some, some, size, source.origin)
+                for some in _groups(pairs, _A_TASK)
+            ]
+            array.append(np.concatenate([task.result() for task in tasks]))
+            progress.tell(array.done)
+
+
+class _Progress:
+    """Tells on the standard error output how far it is, and how fast."""
+
+    def __init__(self, total: int, done: int):
+        self.total, self.first = total, done
+        self.started = self.told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        now = time.monotonic()
+        if done == self.total or now - self.told > _EVERY:
+            self.told = now
+            speed = (done - self.first) / max(now - self.started, 1e-9)
+            print(f"{done} of {self.total} images, {speed:.0f} a second", file=sys.stderr)
 
 
 def _groups(items: Iterator[Item], number: int) -> Iterator[list[Item]]:
