@@ -27,7 +27,7 @@ class Translations(NamedTuple):
     cut: list[bool]
 
 
-# Texts and their target language.
+# Called with texts and their target language, of which a ValueError says if it is unknown.
 Translator = Callable[[Sequence[str], str], Translations]
 
 
@@ -50,7 +50,7 @@ def translator(
         return None
     serve = signatures["serving_default"]
     if "translation" in serve.structured_outputs:
-        return text_translator(serve)
+        return text_translator(signatures)
     if "ids" in serve.structured_outputs:
         return ids_translator(
             lambda source: serve(source=source)["ids"], vocabulary, decoding.max_source
@@ -87,10 +87,17 @@ def ids_translator(
     return translate
 
 
-def text_translator(serve: Callable[..., Mapping[str, tf.Tensor]]) -> Translator:
-    """Returns a translator from the signature `serving_default` of a SavedModel of text."""
+def text_translator(signatures: Mapping[str, Callable[..., Mapping[str, tf.Tensor]]]) -> Translator:
+    """Returns a translator from the functions of a SavedModel of text; see `ServedText`."""
+    serve = signatures["serving_default"]
+    known = [name.decode() for name in signatures["languages"]()["languages"].numpy()]
 
     def translate(texts: Sequence[str], language: str) -> Translations:
+        if language not in known:
+            raise ValueError(
+                f"Unknown target language {language!r}. The SavedModel translates to: "
+                f"{', '.join(known)}"
+            )
         found = Translations([""] * len(texts), [False] * len(texts))
         for batch in _of_similar_length([len(text) for text in texts]):
             given = tf.constant([texts[i] for i in batch])

@@ -26,10 +26,6 @@ def load_translator(path: str | Path, language: str) -> Translator:
             "writes as 'saved_model_text' where tensorflow-text is installed. "
             f"Received one with the signatures: {', '.join(sorted(signatures))}"
         )
-    known = [name.decode() for name in signatures["languages"]()["languages"].numpy()]
-    if language not in known:
-        raise ValueError(
-            f"Unknown target language {language!r}. The SavedModel translates to: "
-            f"{', '.join(known)}"
-        )
-    return text_translator(signatures["serving_default"])
+    translate = text_translator(signatures)
+    translate([], language)  # Raises now what is not known, and not when there is text.
+    return translate

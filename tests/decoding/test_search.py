@@ -133,6 +133,17 @@ def test_sentences_do_not_depend_on_one_another():
         assert alone.scores.numpy() == pytest.approx(together.scores[sentence].numpy())
 
 
+def test_scores_that_are_no_numbers_end_a_sentence_and_no_other():
+    table = Table(4)
+    expected = table.search()
+    table.logits[1] = np.nan
+    ids, scores = table.search()
+    assert not ids[1].numpy().any()
+    assert scores[1] == -np.inf
+    for sentence in (0, 2):
+        assert ids[sentence].numpy().tolist() == expected.ids[sentence].numpy().tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

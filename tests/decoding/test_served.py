@@ -51,7 +51,7 @@ def test_all_ways_translate_alike(ways, by_loop, corpus, texts, language):
 
 
 def test_the_language_matters(exported, texts):
-    translate = text_translator(exported["text"].signatures["serving_default"])
+    translate = text_translator(exported["text"].signatures)
     assert translate(texts, "fr").texts != translate(texts, "zh").texts
 
 
@@ -62,6 +62,17 @@ def test_one_batch_may_ask_for_several_languages(exported, texts):
         alone = serve(text=tf.constant(texts[row : row + 1]), language=tf.constant([language]))
         assert mixed["translation"][row] == alone["translation"][0]
         assert mixed["score"][row].numpy() == pytest.approx(alone["score"][0].numpy(), abs=1e-5)
+
+
+def test_nothing_to_translate(ways, exported):
+    assert [translate([], "fr") for translate in ways] == [([], [])] * 3
+    nothing = tf.constant([], tf.string)
+    found = exported["text"].signatures["serving_default"](text=nothing, language=nothing)
+    assert {name: value.shape[0] for name, value in found.items()} == {
+        "translation": 0,
+        "score": 0,
+        "cut": 0,
+    }
 
 
 def test_ids_and_scores(search, exported, corpus):
@@ -84,7 +95,13 @@ def test_languages_are_known(exported):
     assert found.numpy().tolist() == [b"fr", b"zh"]
 
 
-def test_an_unknown_language_is_named(exported):
+@pytest.mark.parametrize("way", [0, 1, 2])
+def test_an_unknown_language_is_named(ways, way):
+    with pytest.raises(ValueError, match=r"Unknown target language 'xx'.*fr, zh"):
+        ways[way](["a"], "xx")
+
+
+def test_an_unknown_language_is_named_by_the_graph(exported):
     serve = exported["text"].signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)Known: fr, zh.*\[fr xx\]"):
         serve(text=tf.constant(["a", "b"]), language=tf.constant(["fr", "xx"]))

@@ -30,7 +30,7 @@ def upper(texts, language):
 
 
 def test_lines_are_translated_in_order(command, saved_models, exported, texts):
-    expected = text_translator(exported["text"].signatures["serving_default"])(texts, "zh")
+    expected = text_translator(exported["text"].signatures)(texts, "zh")
     code, output, errors = command(saved_models / "text", "zh", "\n".join(texts).encode())
     assert code == 0
     assert output.decode() == "".join(f"{text}\n" for text in expected.texts)
