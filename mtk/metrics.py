@@ -1,5 +1,6 @@
 """Metrics that the workloads report and Keras does not have."""
 
+import abc
 from typing import Any
 
 import keras
@@ -29,3 +30,105 @@ class SparseCategoricalError(keras.metrics.SparseCategoricalAccuracy):
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
+
+
+class ConfusionMetric(keras.metrics.Metric, abc.ABC):
+    """A metric that is read off the confusion matrix of everything seen.
+
+    Not Keras' `MeanIoU`, which counts in integers: it warns of the weights that say what is
+    labelled, and would cut fractions off them.
+
+    Args:
+        num_classes: Number of classes C.
+        name: Name of the metric.
+
+    Call arguments:
+        y_true: Integer labels `(B, ...)`.
+        y_pred: Scores `(B, ..., C)`.
+        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+    """
+
+    def __init__(self, num_classes: int, name: str):
+        super().__init__(name=name)
+        self.num_classes = num_classes
+        # Rows are the true classes, columns the predicted ones.
+        self.matrix = self.add_variable((num_classes, num_classes), "zeros", name="confusion")
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        true = tf.cast(y_true, tf.int32)
+        cells = true * self.num_classes + tf.argmax(y_pred, axis=-1, output_type=tf.int32)
+        if sample_weight is None:
+            sample_weight = tf.ones_like(cells)
+        weights = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
+        counts = tf.math.unsorted_segment_sum(
+            weights, tf.reshape(cells, [-1]), self.num_classes * self.num_classes
+        )
+        self.matrix.assign_add(tf.reshape(counts, self.matrix.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"num_classes": self.num_classes, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MeanIoU(ConfusionMetric):
+    """Intersection over union of each class, and their mean over the classes.
+
+    A class that is neither in the labels nor in the predictions has no value and is left out of the
+    mean. Zero if nothing is labelled. Arguments as in `ConfusionMetric`.
+    """
+
+    def __init__(self, num_classes: int, name: str = "miou"):
+        super().__init__(num_classes, name)
+
+    def result(self) -> tf.Tensor:
+        matrix = tf.convert_to_tensor(self.matrix)
+        both = tf.linalg.diag_part(matrix)
+        either = tf.reduce_sum(matrix, axis=0) + tf.reduce_sum(matrix, axis=1) - both
+        found = tf.cast(either > 0, tf.float32)
+        total = tf.reduce_sum(tf.math.divide_no_nan(both, either))
+        return tf.math.divide_no_nan(total, tf.reduce_sum(found))
+
+
+@keras.saving.register_keras_serializable("mtk")
+class PixelAccuracy(ConfusionMetric):
+    """Share of the labelled pixels whose class is right; zero if none is labelled.
+
+    Arguments as in `ConfusionMetric`.
+    """
+
+    def __init__(self, num_classes: int, name: str = "pixel_accuracy"):
+        super().__init__(num_classes, name)
+
+    def result(self) -> tf.Tensor:
+        matrix = tf.convert_to_tensor(self.matrix)
+        return tf.math.divide_no_nan(tf.linalg.trace(matrix), tf.reduce_sum(matrix))
+
+
+@keras.saving.register_keras_serializable("mtk")
+class RelativeError(keras.metrics.MeanMetricWrapper):
+    """Mean of the absolute errors, each divided by the absolute value that is true.
+
+    Where the true value is zero there is no such error: give those elements the weight zero.
+
+    Args:
+        name: Name of the metric.
+
+    Call arguments:
+        y_true: Values `(B, ..., D)`.
+        y_pred: Predictions of the same shape.
+        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+    """
+
+    def __init__(self, name: str = "relative_error"):
+        super().__init__(_relative_errors, name=name)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+def _relative_errors(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+    errors = tf.math.divide_no_nan(tf.abs(y_true - y_pred), tf.abs(y_true))
+    return tf.reduce_mean(errors, axis=-1)

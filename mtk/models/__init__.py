@@ -1,7 +1,8 @@
 """Networks: one family a file."""
 
+from mtk.models.deeplab import deeplab
 from mtk.models.lenet import lenet
 from mtk.models.resnet import resnet18
 from mtk.models.transformer import Transformer
 
-__all__ = ["Transformer", "lenet", "resnet18"]
+__all__ = ["Transformer", "deeplab", "lenet", "resnet18"]

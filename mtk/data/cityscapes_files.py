@@ -1,0 +1,113 @@
+"""CityScapes as its makers publish it: three folders of PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.png import COLOUR, GREY, read_png
+from mtk.data.street_labels import categories
+from mtk.data.streets import Scene, Size, Streets, read_streets
+
+FOLDERS = ("leftImg8bit", "gtFine", "disparity")
+_ENDINGS = ("_leftImg8bit.png", "_gtFine_labelIds.png", "_disparity.png")
+_STEPS_PER_PIXEL = 256  # of the disparity in a file
+_DEPTH_UNIT = 256  # pixels of disparity
+
+
+def load(folder: Path, split: str, size: Size) -> Streets:
+    """Reads a split, ordered by the names of its files.
+
+    Args:
+        folder: Holds `FOLDERS`, each with `<split>/<city>/*.png`.
+        split: "train" or "val".
+        size: Height and width to which everything is resized.
+
+    Raises:
+        ValueError: If a file is missing, damaged or not what it should be.
+    """
+    return read_streets(_paths(folder, split), size, _read)
+
+
+def _paths(folder: Path, split: str) -> list[tuple[Path, Path, Path]]:
+    def file(scene: str, kind: int) -> Path:
+        return folder / FOLDERS[kind] / split / (scene + _ENDINGS[kind])
+
+    found = []
+    for kind in range(len(FOLDERS)):
+        root = folder / FOLDERS[kind] / split
+        files = root.glob(f"*/*{_ENDINGS[kind]}")
+        found.append({str(f.relative_to(root)).removesuffix(_ENDINGS[kind]) for f in files})
+    scenes = sorted(set.union(*found))
+    for scene in scenes:
+        for kind, names in enumerate(found):
+            if scene not in names:
+                raise ValueError(
+                    f"{file(scene, kind)} is missing. A scene has three files, and another "
+                    f"folder of {folder} holds one of this scene."
+                )
+    if not scenes:
+        raise ValueError(f"{folder / FOLDERS[0] / split} holds no file */*{_ENDINGS[0]}.")
+    return [(file(scene, 0), file(scene, 1), file(scene, 2)) for scene in scenes]
+
+
+def _read(paths: tuple[Path, Path, Path], size: Size) -> Scene:
+    image = read_png(paths[0], 8, COLOUR)
+    labels = read_png(paths[1], 8, GREY)
+    disparity = _disparity(paths[2])
+    for path, pixels in zip(paths[1:], (labels, disparity), strict=True):
+        if pixels.shape[:2] != image.shape[:2]:
+            raise ValueError(
+                f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, but {paths[0]} has "
+                f"{image.shape[0]}x{image.shape[1]}."
+            )
+    try:
+        shown = categories(labels)  # All of them: a wrong one must not slip through.
+    except ValueError as error:
+        raise ValueError(f"{paths[1]}: {error}") from error
+    return Scene(_averaged(image, size), _nearest(shown, size), depth(_nearest(disparity, size)))
+
+
+def _disparity(path: Path) -> np.ndarray:
+    try:
+        return read_png(path, 16, GREY)
+    except ValueError as error:
+        if "Received: 8 bits" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. Disparity is stored as 256 times the pixels, which 8 bits cannot hold: this "
+            "file was made for looking at, or converted. Take the one of disparity_trainvaltest."
+        ) from error
+
+
+def depth(disparity: np.ndarray) -> np.ndarray:
+    """Maps disparity as it is stored to the target of the depth task.
+
+    A stored p > 0 means (p - 1) / 256 pixels; zero means that nothing was measured. A disparity of
+    zero pixels (p = 1, infinitely far) cannot be told from that in the target.
+
+    Args:
+        disparity: uint16.
+
+    Returns:
+        float32 of the same shape: pixels / 256, zero where nothing was measured.
+    """
+    pixels = (np.maximum(disparity, 1).astype(np.float32) - 1) / _STEPS_PER_PIXEL
+    return pixels / _DEPTH_UNIT
+
+
+def _averaged(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes an image by means over areas: picking pixels would make fine texture flicker."""
+    resized = tf.image.resize(image, size, tf.image.ResizeMethod.AREA)
+    return np.rint(resized.numpy()).astype(np.uint8)
+
+
+def _nearest(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes labels or disparity by picking the pixel in the middle, without the last axis.
+
+    A mean of two labels is a third one. A mean of disparities at the edge of an object is one at
+    which nothing is, and zeros, which are no measurement, must not be mixed in; picking also takes
+    label and disparity from the same pixel.
+    """
+    resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+    return resized.numpy()[..., 0]

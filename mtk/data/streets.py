@@ -1,0 +1,71 @@
+"""Street scenes in memory."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+Size = tuple[int, int]  # height and width
+
+
+class Scene(NamedTuple):
+    """One street.
+
+    Attributes:
+        image: uint8 `(height, width, 3)`, RGB.
+        categories: int8 `(height, width)`; see `mtk.data.street_labels`.
+        depth: float32 `(height, width)`: disparity in pixels of the original resolution, divided
+            by 256; zero where it was not measured.
+    """
+
+    image: np.ndarray
+    categories: np.ndarray
+    depth: np.ndarray
+
+
+class Streets(NamedTuple):
+    """N streets: what `Scene` holds, with the scenes along the first axis."""
+
+    images: np.ndarray
+    categories: np.ndarray
+    depths: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Streets":
+        """Returns the scenes at `indices`, in that order."""
+        return Streets(*(array[indices] for array in self))
+
+
+def read_streets(
+    paths: Sequence[tuple[Path, Path, Path]],
+    size: Size,
+    read: Callable[[tuple[Path, Path, Path], Size], Scene],
+) -> Streets:
+    """Reads scenes on all cores.
+
+    Args:
+        paths: For each scene the files of its image, its labels and its depth.
+        size: Height and width of a scene.
+        read: Reads one scene.
+
+    Raises:
+        ValueError: Whatever `read` raises, as soon as it does.
+    """
+    height, width = size
+    streets = Streets(
+        np.empty((len(paths), height, width, 3), np.uint8),
+        np.empty((len(paths), height, width), np.int8),
+        np.empty((len(paths), height, width), np.float32),
+    )
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        scenes = readers.map(lambda files: read(files, size), paths)
+        try:
+            for index, scene in enumerate(scenes):
+                for array, part in zip(streets, scene, strict=True):
+                    array[index] = part
+        except BaseException:
+            readers.shutdown(cancel_futures=True)
+            raise
+    return streets

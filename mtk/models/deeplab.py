@@ -1,0 +1,133 @@
+"""DeepLab on a dilated ResNet-50, with one head a task."""
+
+from collections.abc import Iterator, Mapping
+
+import keras
+from keras import layers
+
+from mtk.models.dilated import DilatedConv2D
+from mtk.models.imagenet import load_imagenet
+from mtk.models.resnet50 import resnet50
+from mtk.models.seeds import layer_seeds
+
+
+def deeplab(
+    input_shape: tuple[int, int, int],
+    outputs: Mapping[str, int],
+    weights: str | None = None,
+    output_stride: int = 8,
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3),
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512),
+    rates: tuple[int, ...] = (12, 24, 36),
+    head_width: int = 256,
+    dropout: float = 0.5,
+    synchronized: bool = True,
+    seed: int | None = None,
+) -> keras.Model:
+    """Builds the network.
+
+    A head reads the trunk's features through parallel branches (atrous spatial pyramid pooling): a
+    1x1 convolution, a 3x3 one for each rate, and the mean over the image; they are projected by 1x1
+    with dropout, followed by a 3x3 convolution and the outputs, which are enlarged to the
+    image by bilinear interpolation.
+
+    Args:
+        input_shape: Height, width and channels of an image, multiples of the output stride.
+        outputs: Channels that each task predicts, by its name.
+        weights: ImageNet's weights for the trunk; see `mtk.models.imagenet.load_imagenet`. Random
+            ones by default.
+        output_stride: How much smaller the features are than the image; see `resnet50`.
+        blocks: Of the trunk's four stages.
+        widths: Of the trunk's four stages.
+        rates: Dilation rates of the heads' branches.
+        head_width: Channels within a head.
+        dropout: Rate of the heads' dropout.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+        seed: Makes the initial weights and the dropout reproducible.
+
+    Returns:
+        A model from images to `{task: (B, height, width, channels)}`, in float32.
+
+    Raises:
+        ValueError: If the image's size is no multiple of the output stride, or the weights cannot
+            be loaded.
+
+    Reference:
+        Chen et al., *Rethinking atrous convolution for semantic image segmentation* (2017), section
+        3.3, with rates and dropout of the public code (LibMTL) that the benchmark comes from.
+        Departure: enlarged pixels are aligned by their centres, not by the image's corners.
+    """
+    height, width, _ = input_shape
+    if height % output_stride or width % output_stride:
+        raise ValueError(
+            f"Height and width of an image are multiples of the output stride {output_stride}. "
+            f"Received: {height}x{width}"
+        )
+    seeds = layer_seeds(seed)
+    image = keras.Input(input_shape, name="image")
+    features = resnet50(image, seeds, output_stride, blocks, widths, synchronized)
+    head = _Head(seeds, head_width, rates, dropout, synchronized)
+    predicted = {}
+    for task, channels in outputs.items():
+        enlarged = layers.UpSampling2D(
+            output_stride, interpolation="bilinear", dtype="float32", name=f"{task}_enlarged"
+        )
+        predicted[task] = enlarged(head(features, channels, task))
+    network = keras.Model(image, predicted, name="deeplab")
+    if weights is not None:
+        load_imagenet(network, weights)
+    return network
+
+
+class _Head:
+    """Makes the layers of a head."""
+
+    def __init__(
+        self,
+        seeds: Iterator[int | None],
+        width: int,
+        rates: tuple[int, ...],
+        dropout: float,
+        synchronized: bool,
+    ):
+        self.seeds = seeds
+        self.width = width
+        self.rates = rates
+        self.dropout = dropout
+        self.synchronized = synchronized
+
+    def __call__(self, features: keras.KerasTensor, channels: int, task: str) -> keras.KerasTensor:
+        height, width = features.shape[1:3]
+        branches = [self.convolution(features, 1, 1, f"{task}_point")]
+        branches += [
+            self.convolution(features, 3, rate, f"{task}_rate_{rate}") for rate in self.rates
+        ]
+        mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{task}_mean")(features)
+        mean = self.convolution(mean, 1, 1, f"{task}_pooled")
+        branches.append(layers.UpSampling2D((height, width), name=f"{task}_spread")(mean))
+        x = layers.Concatenate(name=f"{task}_branches")(branches)
+        x = self.convolution(x, 1, 1, f"{task}_projection")
+        x = layers.Dropout(self.dropout, seed=next(self.seeds), name=f"{task}_dropout")(x)
+        x = self.convolution(x, 3, 1, f"{task}_hidden")
+        initializer = keras.initializers.GlorotUniform(seed=next(self.seeds))
+        return layers.Conv2D(
+            channels, 1, kernel_initializer=initializer, dtype="float32", name=f"{task}_output"
+        )(x)
+
+    def convolution(
+        self, x: keras.KerasTensor, kernel: int, rate: int, name: str
+    ) -> keras.KerasTensor:
+        """Convolution, batch norm and ReLU."""
+        x = DilatedConv2D(
+            self.width,
+            kernel,
+            dilation_rate=rate,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
+            name=f"{name}_convolution",
+        )(x)
+        norm = layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, synchronized=self.synchronized, name=f"{name}_norm"
+        )
+        return layers.ReLU(name=f"{name}_relu")(norm(x))

@@ -1,0 +1,65 @@
+"""ImageNet's weights for a ResNet-50."""
+
+from pathlib import Path
+
+import keras
+
+FETCHED = "imagenet"
+
+
+def load_imagenet(network: keras.Model, weights: str) -> None:
+    """Gives a network that contains `resnet50` the weights of `keras.applications.ResNet50`.
+
+    Args:
+        network: The network; its layers other than the trunk's stay as they are.
+        weights: "imagenet" lets Keras fetch the weights, or take those that it has fetched before;
+            otherwise a file of that model without its classifier, such as
+            `resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5`, or as Keras saves it
+            (`.weights.h5`).
+
+    Raises:
+        ValueError: If the file is missing or holds something else, there is no network to fetch
+            it, or the trunk has other widths or fewer or more blocks.
+    """
+    source = _source(weights)
+    held = {layer.name: layer for layer in network.layers}
+    wanted = {layer.name for layer in source.layers if layer.weights}
+    own = {name for name, layer in held.items() if name.startswith("conv") and layer.weights}
+    for layer in source.layers:
+        if not layer.weights:
+            continue
+        shapes = [tuple(variable.shape) for variable in layer.weights]
+        into = held.get(layer.name)
+        if into is None or [tuple(v.shape) for v in into.weights] != shapes or own != wanted:
+            raise ValueError(
+                f"ImageNet's weights fit only the ResNet-50 of full size; layer {layer.name!r} "
+                "differs or is not in this network. Use the default `blocks` and `widths` and "
+                "three channels, or no `weights`."
+            )
+        into.set_weights(layer.get_weights())
+
+
+def _source(weights: str) -> keras.Model:
+    fetched = weights == FETCHED
+    path = Path(weights).expanduser()
+    if not fetched and not path.is_file():
+        raise ValueError(
+            f"No file of ResNet-50's weights at {path}. Give a file, 'imagenet' to let Keras fetch "
+            "them, or None to train from scratch."
+        )
+    try:
+        return keras.applications.ResNet50(
+            include_top=False, weights=weights if fetched else str(path)
+        )
+    except Exception as error:  # Keras raises bare ones where it cannot fetch.
+        if fetched:
+            raise ValueError(
+                f"Keras could not fetch ImageNet's weights for ResNet-50: {error}. Where there is "
+                "no network, give `weights` a file that was fetched elsewhere, "
+                "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5, or None to train from "
+                "scratch."
+            ) from error
+        raise ValueError(
+            f"{path} does not hold the weights of keras.applications.ResNet50 without its "
+            f"classifier (include_top=False): {error}"
+        ) from error
