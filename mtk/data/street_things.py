@@ -29,7 +29,9 @@ def _car(generator: Generator) -> list[Block]:
 
 def _person(generator: Generator) -> list[Block]:
     """A person (id 24) on a sidewalk or, now and then, on the road."""
-    x = generator.choice([-1, 1]) * generator.uniform(*((3.5, 6.2), (0, 3))[generator.random() < 0.2])
+    x = generator.choice([-1, 1]) * generator.uniform(
+        *((3.5, 6.2), (0, 3))[generator.random() < 0.2]
+    )
     tall = generator.uniform(1.55, 1.95)
     trousers, shirt = generator.uniform(20, 110, 3), generator.uniform(30, 240, 3)
     skin = colour(generator, (200, 150, 120), 30)
