@@ -44,8 +44,8 @@ def _paths(folder: Path) -> list[tuple[Path, Path, Path]]:
     if not found[0]:
         raise ValueError(f"{folder / FOLDERS[0]} holds no file *.npy.")
     image, label, depth = (folder / kind for kind in FOLDERS)
-    names = [f"{stem}.npy" for stem in sorted(found[0], key=_number)]
-    return [(image / name, label / name, depth / name) for name in names]
+    files = [f"{stem}.npy" for stem in sorted(found[0], key=_number)]
+    return [(image / file, label / file, depth / file) for file in files]
 
 
 def _number(stem: str) -> tuple[int, str]:
