@@ -22,13 +22,13 @@ def bucketed_batches(
     """Yields, step by step, the indices of the examples to read, alike in length.
 
     The order is that of `index_batches`, but within each `window` successive steps the examples
-    are sorted by length and dealt out anew: each step gets as many as before, one of them the
-    shortest, another the next longer, in an order drawn at random. So every step keeps its number
+    are sorted and dealt out anew: each step gets as many as before, one of them the first,
+    another the next ones, in an order drawn at random. So every step keeps its number
     of examples, each example is still read once an epoch, and batches of different streams (tasks)
-    at the same step hold the same quantiles of length.
+    at the same step hold the same quantiles.
 
     Args:
-        source: The examples, with `lengths`.
+        source: The examples, with a `sort_key`.
         starts: As for `index_batches`.
         seed: The run's seed.
         first_step: The step to begin with.
@@ -39,30 +39,30 @@ def bucketed_batches(
         A data set of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
 
     Raises:
-        ValueError: If the window is not positive or the source has no lengths; see also
+        ValueError: If the window is not positive or the source has no `sort_key`; see also
             `index_batches`.
     """
     if window == 1:
         return index_batches(source.num_examples, starts, seed, first_step, stream)
-    if window < 1 or source.lengths is None:
+    if window < 1 or source.sort_key is None:
         raise ValueError(
-            "Bucketing needs a window of 1 step or more, and a source with the `lengths` of its "
-            f"examples. Received: window={window}, lengths={source.lengths}"
+            "Bucketing needs a window of 1 step or more, and a source with a `sort_key`. "
+            f"Received: window={window}, sort_key={source.sort_key}"
         )
     starts = np.asarray(starts, np.int64)
     steps, first_window = len(starts) - 1, first_step // window
     borders = np.append(np.arange(0, steps, window), steps)
     windows = index_batches(source.num_examples, starts[borders], seed, first_window, stream)
-    sizes, lengths = tf.constant(np.diff(starts)), tf.constant(source.lengths)
+    sizes, keys = tf.constant(np.diff(starts)), tf.constant(source.sort_key)
     word = derive_seed(seed, 0, _DEAL)
 
     def deal(number: tf.Tensor, indices: tf.Tensor) -> tf.data.Dataset:
         hands = sizes[number * window : (number + 1) * window]
-        # The same for all streams; `order[r]` is the step that gets the r-th shortest examples.
+        # The same for all streams; `order[r]` is the step that gets the r-th lot of examples.
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(hands)), [word, number])
         ends = tf.cumsum(tf.gather(hands, order))
         ranks = tf.argsort(order)
-        ranked = tf.gather(indices, tf.argsort(tf.gather(lengths, indices), stable=True))
+        ranked = tf.gather(indices, tf.argsort(tf.gather(keys, indices), stable=True))
 
         def hand(step: tf.Tensor) -> tf.Tensor:
             end = ends[ranks[step]]

@@ -17,12 +17,13 @@ class Source(NamedTuple):
     Attributes:
         num_examples: How many there are.
         read: Maps int64 indices `(B,)` to a batch, in the graph of a `tf.data` pipeline.
-        lengths: Integers `(num_examples,)`, where examples differ in length.
+        sort_key: Integers `(num_examples,)`, where examples differ in length: those with keys close
+            to one another are alike.
     """
 
     num_examples: int
     read: Callable[[tf.Tensor], Structure]
-    lengths: np.ndarray | None = None
+    sort_key: np.ndarray | None = None
 
 
 def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | None = None) -> Source:

@@ -51,14 +51,14 @@ def test_within_a_window_lengths_are_dealt_out_by_rank():
     found = read(bucketed_batches(source, starts, 0, window=12))
     for first in (0, 12):
         spans = sorted(
-            (source.lengths[b].min(), source.lengths[b].max()) for b in found[first:][:12]
+            (source.sort_key[b].min(), source.sort_key[b].max()) for b in found[first:][:12]
         )
         assert all(here[1] <= after[0] for here, after in itertools.pairwise(spans))
-    shortest_first = [source.lengths[batch].mean() for batch in found[:12]]
+    shortest_first = [source.sort_key[batch].mean() for batch in found[:12]]
     assert shortest_first != sorted(shortest_first)
     assert (
         np.argsort(shortest_first).tolist()
-        != np.argsort([source.lengths[batch].mean() for batch in found[12:]]).tolist()
+        != np.argsort([source.sort_key[batch].mean() for batch in found[12:]]).tolist()
     )
 
 
@@ -86,7 +86,8 @@ def test_mixed_batches_keep_their_shares_and_align_lengths():
         assert x.shape[0] == y.size == ids.size == 10
         np.testing.assert_array_equal(x[:, 0], y + 1)
         np.testing.assert_array_equal(
-            (x > 0).sum(1), [sources["ab"[task]].lengths[i] for task, i in zip(ids, y, strict=True)]
+            (x > 0).sum(1),
+            [sources["ab"[task]].sort_key[i] for task, i in zip(ids, y, strict=True)],
         )
         assert (x > 0).sum(1).max() == x.shape[1]
         shares.append(np.bincount(ids, minlength=2))
@@ -111,5 +112,5 @@ def test_bad_window(window):
 
 
 def test_bucketing_without_lengths():
-    with pytest.raises(ValueError, match="`lengths` of its examples"):
+    with pytest.raises(ValueError, match="a `sort_key`"):
         bucketed_batches(Source(5, lambda i: i), starts_of(np.ones(2, int)), 0, window=2)

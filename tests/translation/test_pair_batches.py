@@ -77,8 +77,15 @@ def test_fitting_pairs():
     np.testing.assert_array_equal(
         read([0, 5], Lengths(10), kept)[0], read(kept[[0, 5]], Lengths(10))[0]
     )
-    longer = [max(len(SOURCES[i]), len(TARGETS[i])) for i in wanted]
-    assert source.lengths.tolist() == longer
+
+
+def test_neighbours_by_the_sort_key_are_alike_in_both_lengths():
+    order = np.argsort(pair_source(PAIRS, LANGUAGE, Lengths()).sort_key, kind="stable")
+    longer = [max(len(SOURCES[i]), len(TARGETS[i])) for i in order]
+    assert longer == sorted(longer)
+    for length in {*longer}:
+        gaps = [len(SOURCES[i]) - len(TARGETS[i]) for i in order[np.equal(longer, length)]]
+        assert gaps in (sorted(gaps), sorted(gaps, reverse=True))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
@@ -97,8 +104,7 @@ def test_evaluation_reads_each_pair_of_each_task_once(batch_size):
     wanted = [(*target, 2) for target in TARGETS]
     assert sorted(found[0]) == sorted(wanted)
     assert sorted(found[1]) == sorted(wanted[:5])
-    longer = [max(len(SOURCES[i]), len(TARGETS[i])) for i in range(5)]
-    assert found[1] == [wanted[i] for i in np.argsort(longer, kind="stable")]
+    assert found[1] == [wanted[i] for i in np.argsort(sources["de"].sort_key, kind="stable")]
 
 
 def test_mixed_batches_are_padded_together():

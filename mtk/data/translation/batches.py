@@ -83,10 +83,8 @@ def pair_source(
         )
         return {"source": source, "target_in": target_in}, target
 
-    # The longer of the two decides how long a row becomes.
-    longer = np.maximum(pairs.source.lengths, pairs.target.lengths)
-    kept = longer if chosen is None else longer[chosen]
-    return Source(len(kept), read, kept)
+    sort_key = _sort_key(pairs) if chosen is None else _sort_key(pairs)[chosen]
+    return Source(len(sort_key), read, sort_key)
 
 
 def in_turn(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
@@ -101,8 +99,8 @@ def in_turn(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
     """
 
     def of_task(number: int, source: Source) -> tf.data.Dataset:
-        assert source.lengths is not None
-        order = np.argsort(source.lengths, kind="stable")
+        assert source.sort_key is not None
+        order = np.argsort(source.sort_key, kind="stable")
 
         def read(indices: tf.Tensor) -> tuple:
             return *source.read(indices), tf.fill(tf.shape(indices), number)
@@ -112,6 +110,18 @@ def in_turn(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
 
     parts = [of_task(number, source) for number, source in enumerate(sources.values())]
     return functools.reduce(tf.data.Dataset.concatenate, parts).prefetch(tf.data.AUTOTUNE)
+
+
+def _sort_key(pairs: Pairs) -> np.ndarray:
+    """Returns a number for each pair: pairs with numbers close by have sides of equal lengths.
+
+    They go by the longer side, then by the difference of both, up and down in turn.
+    """
+    source, target = pairs.source.lengths.astype(np.int64), pairs.target.lengths
+    longer, gap = np.maximum(source, target), source - target
+    turning = np.where(longer % 2, gap, -gap)
+    span = 2 * int(longer.max(initial=0)) + 1
+    return longer * span + turning
 
 
 def _assemble(
