@@ -69,3 +69,47 @@ def test_survives_its_config():
 def test_smoothing_out_of_range(smoothing):
     with pytest.raises(ValueError, match=r"share in \[0, 1\)"):
         SmoothedCrossentropy(smoothing)
+
+
+def test_per_task_gradients_by_every_way():
+    """The gradient that is written out can be vectorized and looped over."""
+    labels, logits = batch((4, 3))
+    kernel = tf.Variable(np.float32(RNG.normal(size=(7, 7))))
+    found = []
+    for pfor in (True, False):
+
+        @tf.function
+        def jacobian(pfor=pfor):
+            with tf.GradientTape() as tape:
+                losses = tf.reduce_mean(SmoothedCrossentropy().call(labels, logits @ kernel), 1)
+            return tape.jacobian(losses, kernel, experimental_use_pfor=pfor)
+
+        found.append(jacobian())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+def test_compiles_with_xla():
+    labels, logits = batch((4, 3))
+    z = tf.Variable(logits)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(SmoothedCrossentropy().call(labels, z) * [1.0, 2.0, 3.0])
+        return tape.gradient(loss, z)
+
+    compiled = tf.function(gradient, jit_compile=True)
+    np.testing.assert_allclose(compiled(), gradient(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e2, 1e4])
+def test_extreme_logits(scale):
+    labels, logits = batch((5,), scale=scale)
+    z = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = SmoothedCrossentropy().call(labels, z)
+    one_hot = np.eye(7)[labels] * 0.9 + 0.1 / 7
+    exact = logits.astype(np.float64)
+    exact -= exact.max(-1, keepdims=True)
+    log_probs = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
+    np.testing.assert_allclose(loss, -(one_hot * log_probs).sum(-1), rtol=1e-5)
+    assert np.isfinite(tape.gradient(loss, z)).all()

@@ -14,7 +14,7 @@ from mtk.data.translation.corpus import TEST, TRAIN, VALIDATION, Corpus
 from mtk.data.translation.vocabulary import PAD
 from mtk.decoding import Decoding, served, translator
 from mtk.losses import SmoothedCrossentropy
-from mtk.metrics import SparseCategoricalError
+from mtk.metrics import SparseCategoricalError, SparseCrossEntropy
 from mtk.models import Transformer
 from mtk.tasks import Task
 from mtk.workloads.base import Scores, Workload
@@ -177,11 +177,7 @@ class Translation(Workload):
 
 
 def _next_token(language: str, loss: keras.losses.Loss) -> Task:
-    metrics = [
-        keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy", from_logits=True),
-        SparseCategoricalError(),
-    ]
-    return Task(language, loss, metrics, missing=PAD)
+    return Task(language, loss, [SparseCrossEntropy(), SparseCategoricalError()], missing=PAD)
 
 
 def _by_language(

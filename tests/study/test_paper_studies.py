@@ -18,6 +18,11 @@ NUMBERS = {
     "multi_digits_rates": (27, 8),
     "multi_mnist": (720, 0),
     "multi_mnist_rates": (27, 8),
+    "multi30k": (6, 0),
+    "translation_fr_zh": (54 + 66, 0),
+    "translation_fr_de": (54 + 66, 0),
+    "translation_fr_ro": (54 + 66, 0),
+    "translation_sizes": (3 * 54, 0),
     "multi_mnist_short": (54, 9 * 2),
 }
 
@@ -56,6 +61,27 @@ def test_multi_mnist_is_the_papers_grid(tmp_path):
     alphas = [run.point.get("combiners.GradNorm.alpha") for run in runs]
     assert {a: alphas.count(a) for a in {*alphas} - {None}} == {0.5: 40, 1.0: 40, 1.5: 40, 2.0: 40}
     assert all("epochs = 100" in run.text for run in runs)
+
+
+def test_translation_is_522_of_the_papers_runs(tmp_path):
+    names = [name for name in NUMBERS if name.startswith("translation_")]
+    runs = {name: expand(name, tmp_path / name).runs for name in names}
+    assert len({run.hash for of_one in runs.values() for run in of_one}) == 522
+    for name, of_one in runs.items():
+        rates = {run.point["experiment.run.learning_rate"] for run in of_one}
+        assert rates == {0.05, 0.1, 0.5, 1, 2.5, 5}
+        key = "translation.Translation.sampling_rates"
+        shares = [run.point[key] for run in of_one if key in run.point]
+        french = [share["fr"] for share in shares]
+        sizes = 3 if name == "translation_sizes" else 1
+        found = np.unique(french, return_counts=True)
+        assert np.allclose(found, [np.arange(1, 10) / 10, [6 * sizes] * 9])
+        assert np.allclose([sum(share.values()) for share in shares], 1)
+    alphas = [run.point.get("combiners.GradNorm.alpha") for run in runs["translation_fr_ro"]]
+    assert {a: alphas.count(a) for a in {*alphas} - {None}} == {k / 4: 6 for k in range(1, 7)}
+    for name, of_one in runs.items():
+        steps = 397_529 if name.endswith(("_de", "_ro")) else 530_038
+        assert all(f"steps = {steps}" in run.text for run in of_one)
 
 
 @pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])
