@@ -30,9 +30,7 @@ def corpus():
 @pytest.mark.parametrize(
     "overlay",
     [
-        pytest.param(
-            path, id=path.stem, marks=[] if path.stem in DEFAULT else [pytest.mark.slow]
-        )
+        pytest.param(path, id=path.stem, marks=[] if path.stem in DEFAULT else [pytest.mark.slow])
         for path in OVERLAYS
     ],
 )
