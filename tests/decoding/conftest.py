@@ -17,7 +17,7 @@ def corpus():
 @pytest.fixture(scope="session")
 def network(corpus):
     """A small network of random weights, large enough that it says different things."""
-    network = Transformer(len(corpus.vocabulary), 2, 16, 32, 2, seed=0)
+    network = Transformer(len(corpus.vocabulary), 1, 16, 32, 2, seed=0)
     network.build()
     generator = np.random.default_rng(0)
     for variable in network.trainable_variables:
