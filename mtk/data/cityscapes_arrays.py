@@ -82,9 +82,12 @@ def _depth(path: Path, size: Size) -> np.ndarray:
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        values = np.load(path)
-    except (OSError, EOFError, ValueError) as error:
+        with path.open("rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short: {error}") from error
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: expected an array of numbers. Received: {values.dtype}")
     if values.shape not in (shape, (*shape, 1)):
         raise ValueError(
             f"{path}: expected an array of shape {shape}. Received: {values.shape}. Arrays are not "

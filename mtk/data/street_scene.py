@@ -16,7 +16,7 @@ _FARTHEST = 80.0  # metres to the row of houses that ends the street
 
 
 class Canvas:
-    """What the camera sees so far; whatever is painted later hides what lies behind it.
+    """What the camera sees so far; what is nearer hides what lies behind it.
 
     Args:
         height: Pixels.
@@ -44,7 +44,7 @@ class Canvas:
     def paint(
         self, where: np.ndarray, label_id: int, colour: np.ndarray, distance: np.ndarray | float
     ) -> None:
-        """Paints a surface.
+        """Paints a surface, where nothing nearer has been painted.
 
         Args:
             where: Boolean, broadcast to `(height, width)`.
@@ -53,14 +53,16 @@ class Canvas:
             distance: Metres along the camera's axis, broadcast to `(height, width)`.
         """
         shape = self.label_ids.shape
-        where = np.broadcast_to(where, shape)
-        away = np.broadcast_to(np.asarray(distance, float), shape)[where]
-        clear = np.exp(-away / _HAZE_DISTANCE)[:, None]
+        away = np.broadcast_to(np.asarray(distance, float), shape)
+        disparity = _FOCAL * _BASELINE / away
+        where = where & (disparity >= self.disparity)
+        # The sky, which is infinitely far, has a colour of its own all the same.
+        clear = np.where(np.isinf(away), 1, np.exp(-away / _HAZE_DISTANCE))[where][:, None]
         own = np.broadcast_to(np.asarray(colour, float), (*shape, 3))[where]
         grain = self.generator.normal(0, 8, own.shape)
         self.image[where] = np.clip(own + grain, 0, 255) * clear + _HAZE * (1 - clear)
         self.label_ids[where] = label_id
-        self.disparity[where] = _FOCAL * _BASELINE / away
+        self.disparity[where] = disparity[where]
 
 
 class Block(NamedTuple):

@@ -75,11 +75,11 @@ _KINDS: tuple[tuple[Callable[[Generator], list[Block]], int, int, float, float],
 
 
 def things(generator: Generator) -> list[tuple[float, list[Block]]]:
-    """Draws what stands in a street: `(distance in metres, blocks)`, the farthest first."""
+    """Draws what stands in a street: `(distance in metres, blocks)`."""
     found = []
     for kind, fewest, most, near, far in _KINDS:
         for _ in range(generator.integers(fewest, most + 1)):
             # Evenly in the logarithm, as sizes in the picture go with 1 / distance.
             distance = float(np.exp(generator.uniform(np.log(near), np.log(far))))
             found.append((distance, kind(generator)))
-    return sorted(found, key=lambda thing: -thing[0])
+    return found

@@ -1,12 +1,13 @@
 """Street scenes in memory."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from mtk import cores
 
 Size = tuple[int, int]  # height and width
 
@@ -59,7 +60,7 @@ def read_streets(
         np.empty((len(paths), height, width), np.int8),
         np.empty((len(paths), height, width), np.float32),
     )
-    with ThreadPoolExecutor(os.cpu_count()) as readers:
+    with ThreadPoolExecutor(cores.available()) as readers:
         scenes = readers.map(lambda files: read(files, size), paths)
         try:
             for index, scene in enumerate(scenes):

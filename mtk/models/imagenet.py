@@ -1,5 +1,6 @@
 """ImageNet's weights for a ResNet-50."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -22,21 +23,26 @@ def load_imagenet(network: keras.Model, weights: str) -> None:
             it, or the trunk has other widths or fewer or more blocks.
     """
     source = _source(weights)
-    held = {layer.name: layer for layer in network.layers}
-    wanted = {layer.name for layer in source.layers if layer.weights}
-    own = {name for name, layer in held.items() if name.startswith("conv") and layer.weights}
-    for layer in source.layers:
-        if not layer.weights:
-            continue
-        shapes = [tuple(variable.shape) for variable in layer.weights]
-        into = held.get(layer.name)
-        if into is None or [tuple(v.shape) for v in into.weights] != shapes or own != wanted:
+    wanted, held = _trunk(source), _trunk(network)
+    for name in {**wanted, **held}:
+        if _shapes(wanted, name) != _shapes(held, name):
             raise ValueError(
-                f"ImageNet's weights fit only the ResNet-50 of full size; layer {layer.name!r} "
-                "differs or is not in this network. Use the default `blocks` and `widths` and "
-                "three channels, or no `weights`."
+                f"ImageNet's weights fit only the ResNet-50 of full size; layer {name!r} of this "
+                f"network has weights of the shapes {_shapes(held, name)} in the place of "
+                f"{_shapes(wanted, name)}. Use the default `blocks` and `widths` and three "
+                "channels, or no `weights`."
             )
-        into.set_weights(layer.get_weights())
+    for name, layer in wanted.items():
+        held[name].set_weights(layer.get_weights())
+
+
+def _trunk(network: keras.Model) -> dict[str, keras.Layer]:
+    layers = {layer.name: layer for layer in network.layers if layer.weights}
+    return {name: layer for name, layer in layers.items() if re.match(r"conv\d_", name)}
+
+
+def _shapes(layers: dict[str, keras.Layer], name: str) -> list[tuple[int, ...]]:
+    return [tuple(v.shape) for v in layers[name].weights] if name in layers else []
 
 
 def _source(weights: str) -> keras.Model:
