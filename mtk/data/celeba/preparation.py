@@ -20,12 +20,13 @@ from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
 from mtk.data.celeba.listing import ATTRIBUTES, Listing
 from mtk.data.celeba.official import Official
 from mtk.data.celeba.tfds import FromTfds
+from mtk.status_line import StatusLine
 
 Item = TypeVar("Item")
 
 _AT_ONCE = 2048  # Images between two notes of how far it is.
 _A_TASK = 32  # Images that a thread takes at a time.
-_EVERY = 10.0  # Seconds between two lines of progress.
+_EVERY = 10.0  # Seconds between two lines of progress where there is no terminal.
 
 
 class Source(Protocol):
@@ -127,14 +128,18 @@ class _Progress:
 
     def __init__(self, total: int, done: int):
         self.total, self.first = total, done
+        self.line = StatusLine(sys.stderr)
         self.started = self.told = time.monotonic()
 
     def tell(self, done: int) -> None:
         now = time.monotonic()
-        if done == self.total or now - self.told > _EVERY:
+        last = done == self.total
+        if last or self.line.on_terminal or now - self.told > _EVERY:
             self.told = now
             speed = (done - self.first) / max(now - self.started, 1e-9)
-            print(f"{done} of {self.total} images, {speed:.0f} a second", file=sys.stderr)
+            text = f"{done} of {self.total} images, {speed:.0f} a second"
+            bar = self.line.bar(done / self.total)
+            self.line.show(f"{bar}{text}", stays=last or not self.line.on_terminal)
 
 
 def _groups(items: Iterator[Item], number: int) -> Iterator[list[Item]]:
