@@ -44,7 +44,7 @@ def describe(
         f"steps               {plan.steps} ({plan.steps / plan.steps_per_epoch:g} epochs of "
         f"{plan.steps_per_epoch}), {plan.batch_size} examples each",
         f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
-        f"memory              about {_bytes(needed.total)}, estimated from the graph: "
+        f"memory              about {_bytes(needed.total)} of tensors, estimated from the graph: "
         f"{_bytes(needed.variables)} of variables, {_bytes(needed.step)} in a step of "
         f"{plan.batch_size} examples",
         f"one step            {1000 * timed.seconds:.1f} ms with {timed.batch_size} examples "

@@ -26,6 +26,8 @@ from mtk.trainer.recording import Call
 
 # Where the saving is small, the further operations would eat it up.
 _WORTHWHILE = 0.75
+# Tasks of a Gramian's rows that are computed at a time.
+_AT_ONCE = 8
 
 
 class Linear(NamedTuple):
@@ -77,12 +79,16 @@ class Product(NamedTuple):
             task_gradients: Tensor `(K, *outputs.shape)`: the task gradients of the output.
         """
         patches = self.patches()
-        number = task_gradients.shape[0]
-        rows = tf.reshape(task_gradients, (number, patches.shape[0], -1))
         affine = tf.matmul(patches, patches, transpose_b=True)
-        seen = tf.matmul(tf.broadcast_to(affine, (number, *affine.shape)), rows)
-        flat = tf.reshape(rows, (number, -1))
-        return tf.matmul(tf.reshape(seen, (number, -1)), flat, transpose_b=True)
+        number, rows = task_gradients.shape[0], affine.shape[0]
+        flat = tf.reshape(task_gradients, (number, -1))
+        found: list[tf.Tensor] = []
+        for first in range(0, number, _AT_ONCE):
+            # One after the other, so that what they need in between exists once.
+            with tf.control_dependencies(found[-1:]):
+                some = tf.reshape(flat[first : first + _AT_ONCE], (-1, rows, flat.shape[1] // rows))
+            found.append(tf.matmul(_seen(affine, some), flat, transpose_b=True))
+        return tf.concat(found, 0)
 
     def combined(self, task_gradients: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Returns the weighted sum of the task gradients of the kernel.
@@ -102,6 +108,27 @@ class Product(NamedTuple):
         direct = num_tasks * rows * size * channels
         factors = rows * rows * (size + num_tasks * channels) + rows * size * channels
         return factors < _WORTHWHILE * direct
+
+
+def gramians(pairs: Sequence[tuple[Product, tf.Tensor]]) -> list[tf.Tensor]:
+    """Returns the Gramian of each product, computed one after the other to save memory.
+
+    Args:
+        pairs: Products, and the task gradients of their outputs.
+    """
+    found: list[tf.Tensor] = []
+    for product, task_gradients in pairs:
+        with tf.control_dependencies(found[-1:]):
+            found.append(product.gramian(task_gradients))
+    return found
+
+
+def _seen(affine: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns `affine @ rows[k]` for each k, `(K, n c)`, by one product of matrices."""
+    number, height, width = rows.shape
+    columns = tf.reshape(tf.transpose(rows, (1, 0, 2)), (height, number * width))
+    products = tf.reshape(tf.matmul(affine, columns), (height, number, width))
+    return tf.reshape(tf.transpose(products, (1, 0, 2)), (number, height * width))
 
 
 def _rows(outputs: tf.Tensor) -> int:

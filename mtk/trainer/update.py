@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner
+from mtk.trainer import products
 from mtk.trainer.passes import Gradient, Passes, Recorded, all_reduce
 from mtk.trainer.structure import Structure
 
@@ -123,7 +124,7 @@ class Update:
         rows, head_gradients, penalties = step.add_up(gradients_of)
         rows, of_outputs = all_reduce(rows[: len(variables)]), rows[len(variables) :]
         pairs = list(zip(step.products, of_outputs, strict=True))
-        grams = [product.gramian(of_output) for product, of_output in pairs]
+        grams = products.gramians(pairs)
         gramian = tf.add_n([*grams, *([gradients.gramian(rows[:number])] if shared else [])])
         combined = self._combined(step, rows[:number], gramian)
         weights = combined.task_weights

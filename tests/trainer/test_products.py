@@ -173,3 +173,14 @@ def test_a_network_of_nothing_else():
     model.fit(tf.data.Dataset.from_tensors(batch()), verbose=0, shuffle=False)
     assert np.isfinite(model.last_gramian.numpy()).all()
     assert (np.diag(model.last_gramian.numpy()) > 0).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 8, 11, 40])
+def test_gramian_is_that_of_the_kernels_gradients_in_blocks_of_any_size(monkeypatch, at_once):
+    monkeypatch.setattr(products, "_AT_ONCE", at_once)
+    rng = np.random.default_rng(1)
+    inputs, rows = rng.normal(size=(5, 7)), rng.normal(size=(11, 5, 6))
+    linear = products.Linear(None, None)
+    product = products.Product(linear, tf.constant(inputs), tf.zeros((5, 6)), None)
+    kernels = np.einsum("rs,krc->ksc", inputs, rows).reshape(11, -1)
+    np.testing.assert_allclose(product.gramian(tf.constant(rows)), kernels @ kernels.T, rtol=1e-9)
