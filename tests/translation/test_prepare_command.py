@@ -67,7 +67,7 @@ def test_shipped_configuration(text, tmp_path, capsys):
 def test_folder_of_the_configuration(text, tmp_path, capsys):
     given = flags(text, f"--gin.folder={str(tmp_path / 'corpus')!r}")
     assert prepare.main(given) == 0
-    assert "8,000 were asked for" in capsys.readouterr().out
+    assert "4,000 were asked for" in capsys.readouterr().out
     assert (tmp_path / "corpus" / "manifest.json").exists()
 
 
