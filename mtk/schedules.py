@@ -92,37 +92,44 @@ class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("mtk")
 class Cosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Half a cosine wave from the learning rate down to zero.
+    """Half a cosine wave from the learning rate down to zero, behind a linear warm-up.
 
-    `lr(step) = learning_rate * (1 + cos(pi * min(step / (epochs * steps_per_epoch), 1))) / 2`
+    `lr(step) = learning_rate * (1 + cos(pi * min(step / (epochs * steps_per_epoch), 1))) / 2`, in
+    the warm-up times `(step + 1) / warmup`.
 
     Args:
         learning_rate: Learning rate at the start.
         steps_per_epoch: Optimizer steps in an epoch.
         epochs: Epochs until zero.
+        warmup: Steps of the warm-up; 1 for none.
 
     Raises:
-        ValueError: If `epochs` or `steps_per_epoch` is not positive.
+        ValueError: If `epochs`, `steps_per_epoch` or `warmup` is not positive.
 
     Reference:
         Loshchilov & Hutter, "SGDR" (2017), equation 5, without restarts.
     """
 
-    def __init__(self, learning_rate: float, steps_per_epoch: int, epochs: float = 100):
-        _check_positive(steps_per_epoch=steps_per_epoch, epochs=epochs)
+    def __init__(
+        self, learning_rate: float, steps_per_epoch: int, epochs: float = 100, warmup: int = 1
+    ):
+        _check_positive(steps_per_epoch=steps_per_epoch, epochs=epochs, warmup=warmup)
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.epochs = epochs
+        self.warmup = warmup
 
     def __call__(self, step: Any) -> tf.Tensor:
         done = tf.cast(step, tf.float32) / (self.epochs * self.steps_per_epoch)
-        return self.learning_rate * 0.5 * (1.0 + tf.cos(math.pi * tf.minimum(done, 1.0)))
+        warm = tf.minimum((tf.cast(step, tf.float32) + 1.0) / self.warmup, 1.0)
+        return self.learning_rate * warm * 0.5 * (1.0 + tf.cos(math.pi * tf.minimum(done, 1.0)))
 
     def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "steps_per_epoch": self.steps_per_epoch,
             "epochs": self.epochs,
+            "warmup": self.warmup,
         }
 
 

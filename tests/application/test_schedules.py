@@ -7,7 +7,7 @@ from mtk import schedules
 SCHEDULES = [
     schedules.StepDecay(0.1, 187),
     schedules.InverseSqrt(0.5, warmup=100),
-    schedules.Cosine(0.1, 10, epochs=3),
+    schedules.Cosine(0.1, 10, epochs=3, warmup=5),
 ]
 
 
@@ -40,6 +40,12 @@ def test_cosine_ends_at_zero_and_stays_there():
     np.testing.assert_allclose(rates, [0.2, 0.1 + 0.1 / np.sqrt(2), 0.1, 0, 0], atol=1e-7)
 
 
+def test_cosine_behind_a_warmup():
+    schedule, plain = schedules.Cosine(0.2, 10, 2, warmup=4), schedules.Cosine(0.2, 10, 2)
+    shares = [float(schedule(s)) / float(plain(s)) for s in (0, 1, 2, 3, 4, 15)]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_round_trip_and_use_in_an_optimizer(schedule):
     optimizer = keras.optimizers.SGD(schedule)
@@ -57,6 +63,7 @@ def test_round_trip_and_use_in_an_optimizer(schedule):
         lambda: schedules.StepDecay(0.1, 10, every=0),
         lambda: schedules.InverseSqrt(0.1, warmup=0),
         lambda: schedules.Cosine(0.1, 10, epochs=-1),
+        lambda: schedules.Cosine(0.1, 10, warmup=0),
     ],
 )
 def test_lengths_are_positive(make):
