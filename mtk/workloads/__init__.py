@@ -2,8 +2,18 @@
 
 from mtk.workloads.base import Workload
 from mtk.workloads.celeba import CelebA
+from mtk.workloads.cityscapes import CityScapes
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
+from mtk.workloads.street_world import StreetWorld
 from mtk.workloads.translation import Translation
 
-__all__ = ["CelebA", "MultiDigits", "MultiMNIST", "Translation", "Workload"]
+__all__ = [
+    "CelebA",
+    "CityScapes",
+    "MultiDigits",
+    "MultiMNIST",
+    "StreetWorld",
+    "Translation",
+    "Workload",
+]

@@ -1,0 +1,60 @@
+"""CityScapes: seven categories and the depth of each pixel, a task each."""
+
+import keras
+
+from mtk.data.cityscapes import load_cityscapes
+from mtk.data.splits import split
+from mtk.data.streets import Size
+from mtk.models.deeplab import deeplab
+from mtk.workloads.street_scenes import StreetScenes
+
+
+class CityScapes(StreetScenes):
+    """Segmentation into seven categories, and depth, of CityScapes.
+
+    The official validation split is the test split, as its own has no public labels; validation
+    is split off the training split at random. All images are read into memory once.
+
+    Args:
+        data_dir: What `mtk.data.cityscapes.load_cityscapes` reads.
+        size: Height and width of a scene.
+        num_validation: Scenes of the training split that are kept for validation.
+        weights: ImageNet's weights of the network's trunk: a file, "imagenet" to let Keras fetch
+            them, or None for random ones.
+        dropout: Rate of the heads' dropout.
+        data_seed: Of the split.
+
+    Reference:
+        Cordts et al., *The Cityscapes dataset for semantic urban scene understanding* (2016), for
+        the data; Liu et al., *End-to-end multi-task learning with attention* (2019), section 4.1,
+        for the two tasks; Xin et al. (2022), appendix, for the validation split.
+    """
+
+    name = "cityscapes"
+
+    def __init__(
+        self,
+        data_dir: str,
+        size: Size = (128, 256),
+        num_validation: int = 595,
+        weights: str | None = None,
+        dropout: float = 0.5,
+        data_seed: int = 0,
+    ):
+        self.weights = weights
+        self.dropout = dropout
+        data = load_cityscapes(data_dir, size)
+        number = len(data.train.images)
+        if not 0 < num_validation < number:
+            raise ValueError(
+                f"{data_dir} has {number} training scenes, of which `num_validation` are kept for "
+                f"validation: at least one, and not all. Received: {num_validation}"
+            )
+        sizes = (number - num_validation, num_validation)
+        train, validation = (data.train.take(part) for part in split(number, sizes, data_seed))
+        super().__init__(train, validation, data.val)
+
+    def network(self, seed: int | None = None) -> keras.Model:
+        return deeplab(
+            self.image_shape, self.outputs, weights=self.weights, dropout=self.dropout, seed=seed
+        )

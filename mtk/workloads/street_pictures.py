@@ -1,0 +1,65 @@
+"""Streets beside what is true and what a network makes of them."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mtk.data.street_labels import COLOURS, VOID
+from mtk.data.streets import Streets
+
+_COLUMNS = ("street", "category", "predicted", "depth: near is bright", "predicted")
+_TOP = 18  # pixels for the names of the columns
+_GAP = 4
+_FONT = 13
+_WIDTH = 192  # pixels of a column, which its name fits into
+_VOID_COLOUR = (0, 0, 0)
+_UNMEASURED_COLOUR = (60, 0, 60)
+
+
+def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Draws a row for each street: image, true and predicted categories, true and predicted depth.
+
+    Categories have CityScapes' colours, void is black. Depths of a street share one scale; purple
+    is what was not measured. (The network predicts something for void and unmeasured pixels too;
+    nobody knows whether it is right.)
+
+    Args:
+        streets: N streets.
+        categories: Integer array `(N, height, width)`, predicted.
+        depths: Float array `(N, height, width)`, predicted.
+
+    Returns:
+        Picture `(height, width, 3)`, uint8.
+    """
+    height, width = streets.depths.shape[1:]
+    scale = max(1, _WIDTH // width)
+    size = (width * scale + _GAP, height * scale + _GAP)
+    number = len(streets.images)
+    picture = Image.new("RGB", (size[0] * len(_COLUMNS), _TOP + size[1] * number), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT)
+    for column, name in enumerate(_COLUMNS):
+        pen.text((column * size[0], 0), name, fill="black", font=font)
+    for row in range(number):
+        brightest = max(float(streets.depths[row].max()), 1e-6)
+        cells = (
+            streets.images[row],
+            _coloured(streets.categories[row]),
+            _coloured(categories[row]),
+            _shaded(streets.depths[row], brightest),
+            _shaded(np.maximum(depths[row], 1e-9), brightest),
+        )
+        for column, cell in enumerate(cells):
+            image = Image.fromarray(cell).resize((width * scale, height * scale), 0)
+            picture.paste(image, (column * size[0], _TOP + row * size[1]))
+    return np.asarray(picture)
+
+
+def _coloured(categories: np.ndarray) -> np.ndarray:
+    # The last colour is that of -1.
+    return np.concatenate([COLOURS, np.uint8([_VOID_COLOUR])])[
+        np.where(categories == VOID, len(COLOURS), categories)
+    ]
+
+
+def _shaded(depths: np.ndarray, brightest: float) -> np.ndarray:
+    grey = np.uint8(np.clip(depths / brightest, 0, 1) * 255)
+    return np.where(depths[..., None] > 0, grey[..., None], np.uint8(_UNMEASURED_COLOUR))

@@ -1,0 +1,91 @@
+"""Segmentation and depth of streets: what CityScapes and the generated street world share."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.batches import ordered_batches, train_batches
+from mtk.data.labels import require_labels
+from mtk.data.sources import Source, Structure, in_memory
+from mtk.data.street_labels import CATEGORIES, VOID
+from mtk.data.streets import Streets
+from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
+from mtk.tasks import Task
+from mtk.workloads.base import Workload
+from mtk.workloads.street_pictures import draw_streets
+
+# Mean colour of ImageNet in the order blue, green, red: how Keras' ResNet weights were trained.
+_MEAN = (103.939, 116.779, 123.68)
+_UNMEASURED = 0.0
+_PICTURED = 4  # streets
+
+
+class StreetScenes(Workload):
+    """Seven categories and the depth of each pixel of a street.
+
+    Batches are `(images (B, height, width, 3) float32, {"segmentation": categories (B, height,
+    width) int32, "depth": (B, height, width, 1) float32})`. Void pixels (-1) and those without a
+    measured depth (0) count for nothing: a loss is the mean over the labelled pixels of the global
+    batch, a metric over those of the split.
+
+    Args:
+        train: The training split.
+        validation: The validation split.
+        test: The test split.
+    """
+
+    def __init__(self, train: Streets, validation: Streets, test: Streets):
+        self.tasks = [_segmentation(), _depth()]
+        self.num_train = len(train.images)
+        labels = {"segmentation": train.categories, "depth": train.depths}
+        require_labels(labels, missing={"segmentation": VOID, "depth": _UNMEASURED})
+        self.image_shape = train.images.shape[1:]
+        self.outputs = {"segmentation": len(CATEGORIES), "depth": 1}
+        self._train, self._validation, self._test = map(_source, (train, validation, test))
+        self._examples = validation.take(np.arange(min(_PICTURED, len(validation.images))))
+
+    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        return train_batches(self._train, batch_size, steps, seed, first_step)
+
+    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._train, batch_size)
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._validation, batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        return ordered_batches(self._test, batch_size)
+
+    def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
+        """Draws the first validation streets with true and predicted categories and depths."""
+        found = network(_scaled(tf.convert_to_tensor(self._examples.images)), training=False)
+        categories = np.argmax(found["segmentation"], axis=-1)
+        depths = np.asarray(found["depth"], np.float32)[..., 0]
+        return {"streets": draw_streets(self._examples, categories, depths)}
+
+
+def _source(streets: Streets) -> Source:
+    return in_memory(tuple(streets), _batch)
+
+
+def _batch(arrays: Structure) -> Structure:
+    images, categories, depths = arrays
+    labels = {"segmentation": tf.cast(categories, tf.int32), "depth": depths[..., tf.newaxis]}
+    return _scaled(images), labels
+
+
+def _scaled(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(images[..., ::-1], tf.float32) - tf.constant(_MEAN)
+
+
+def _segmentation() -> Task:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = [MeanIoU(len(CATEGORIES)), PixelAccuracy(len(CATEGORIES))]
+    return Task("segmentation", loss, metrics, missing=VOID)
+
+
+def _depth() -> Task:
+    metrics = [keras.metrics.MeanAbsoluteError(name="absolute_error"), RelativeError()]
+    return Task("depth", keras.losses.MeanAbsoluteError(), metrics, missing=_UNMEASURED)

@@ -1,0 +1,77 @@
+"""Streets that are made up: CityScapes' tasks without a download."""
+
+import tempfile
+
+import keras
+
+from mtk.data.cityscapes import load_cityscapes
+from mtk.data.splits import split
+from mtk.data.street_world import write_world
+from mtk.data.streets import Size
+from mtk.models.deeplab import deeplab
+from mtk.workloads.street_scenes import StreetScenes
+
+
+class StreetWorld(StreetScenes):
+    """Segmentation and depth of generated streets; see `mtk.data.street_world`.
+
+    The scenes are written in CityScapes' official layout and read as CityScapes is, so that a
+    training takes the whole path.
+
+    Args:
+        num_train: Scenes for training.
+        num_validation: Scenes for validation.
+        num_test: Scenes for the test.
+        size: Height and width of a scene.
+        blocks: Of the network's four stages.
+        widths: Channels of the network's four stages.
+        output_stride: How much smaller the network's features are than the image.
+        rates: Dilation rates of the heads.
+        head_width: Channels within a head.
+        dropout: Rate of the heads' dropout.
+        data_seed: Of the world.
+    """
+
+    name = "street_world"
+
+    def __init__(
+        self,
+        num_train: int = 400,
+        num_validation: int = 100,
+        num_test: int = 100,
+        size: Size = (64, 128),
+        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+        widths: tuple[int, int, int, int] = (16, 24, 32, 48),
+        output_stride: int = 4,
+        rates: tuple[int, ...] = (2, 4, 8),
+        head_width: int = 48,
+        dropout: float = 0.1,
+        data_seed: int = 0,
+    ):
+        self.blocks = blocks
+        self.widths = widths
+        self.output_stride = output_stride
+        self.rates = rates
+        self.head_width = head_width
+        self.dropout = dropout
+        with tempfile.TemporaryDirectory() as folder:
+            write_world(folder, num_train + num_validation, num_test, size, data_seed)
+            data = load_cityscapes(folder, size)
+        sizes = (num_train, num_validation)
+        parts = split(num_train + num_validation, sizes, data_seed)
+        train, validation = (data.train.take(part) for part in parts)
+        super().__init__(train, validation, data.val)
+
+    def network(self, seed: int | None = None) -> keras.Model:
+        return deeplab(
+            self.image_shape,
+            self.outputs,
+            output_stride=self.output_stride,
+            blocks=self.blocks,
+            widths=self.widths,
+            rates=self.rates,
+            head_width=self.head_width,
+            dropout=self.dropout,
+            synchronized=False,
+            seed=seed,
+        )
