@@ -14,6 +14,7 @@ ENGINES = STUDIES.parent / "engines"
 # Runs that are listed, and further seeds of what turns out to be best.
 NUMBERS = {
     "celeba": (9 * 7 * 16, 0),
+    "cityscapes": (7 * 10 * 28, 0),
     "multi_digits": ((9 + 8) * 3 * 2, 0),
     "multi_digits_rates": (27, 8),
     "multi_mnist": (720, 0),
@@ -82,6 +83,20 @@ def test_translation_is_522_of_the_papers_runs(tmp_path):
     for name, of_one in runs.items():
         steps = 397_529 if name.endswith(("_de", "_ro")) else 530_038
         assert all(f"steps = {steps}" in run.text for run in of_one)
+
+
+def test_cityscapes_is_the_papers_grid(tmp_path):
+    runs = expand("cityscapes", tmp_path).runs
+    assert len({run.hash for run in runs}) == 1960
+    rates = sorted({run.point["experiment.run.learning_rate"] for run in runs})
+    assert np.allclose(np.log10(rates), np.arange(-5, -1.9, 0.5), atol=1e-6)
+    none, *decays = sorted({run.point["experiment.run.weight_decay"] for run in runs})
+    assert none == 0
+    assert np.allclose(np.log10(decays), np.arange(-6, -1.9, 0.5), atol=1e-6)
+    weights = [run.point.get("combiners.StaticWeights.weights") for run in runs]
+    shares = [w["depth"] for w in weights if w]
+    assert np.allclose(np.unique(shares, return_counts=True)[1], [70] * 19)
+    assert np.allclose(np.unique(shares), np.arange(1, 20) / 20)
 
 
 @pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])
