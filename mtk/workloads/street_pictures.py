@@ -54,12 +54,11 @@ def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -
 
 
 def _coloured(categories: np.ndarray) -> np.ndarray:
-    # The last colour is that of -1.
-    return np.concatenate([COLOURS, np.uint8([_VOID_COLOUR])])[
-        np.where(categories == VOID, len(COLOURS), categories)
-    ]
+    palette = np.concatenate([COLOURS, np.array([_VOID_COLOUR], np.uint8)])
+    return palette[np.where(categories == VOID, len(COLOURS), categories)]
 
 
 def _shaded(depths: np.ndarray, brightest: float) -> np.ndarray:
-    grey = np.uint8(np.clip(depths / brightest, 0, 1) * 255)
-    return np.where(depths[..., None] > 0, grey[..., None], np.uint8(_UNMEASURED_COLOUR))
+    grey = (np.clip(depths / brightest, 0, 1) * 255).astype(np.uint8)
+    unmeasured = np.array(_UNMEASURED_COLOUR, np.uint8)
+    return np.where(depths[..., None] > 0, grey[..., None], unmeasured)
