@@ -13,6 +13,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Iterable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,7 +26,7 @@ def baseline() -> None:
 
     world = StreetWorld()
 
-    def measured(batches: object) -> np.ndarray:
+    def measured(batches: Iterable) -> np.ndarray:
         depths = np.concatenate([labels["depth"].ravel() for _, labels in batches])
         return depths[depths > 0]
 
