@@ -90,7 +90,7 @@ class Verdict:
         where = "" if self.average else " in every task"
         return (
             f"Not beyond: a static weighting is at least as good{where}, "
-            f"and the nearest one better{where} by {-self.lead.amount:.1%} of {self.unit}."
+            f"and the nearest one better{where} by {abs(self.lead.amount):.1%} of {self.unit}."
         )
 
     def _seeds(self) -> str:
