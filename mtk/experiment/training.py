@@ -2,9 +2,11 @@
 
 import shutil
 import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from mtk import callbacks
 from mtk.experiment import manifest
@@ -165,6 +167,7 @@ def _finish(
         "status": "finished",
         "parameters": model.network.count_params(),
         "train_examples": data.num_train,
+        "test_examples": _number_of_examples(data.test(plan.batch_size)),
         "steps": last,
         "skipped_steps": _skipped(model),
         "selected_step": selected,
@@ -173,6 +176,12 @@ def _finish(
         "train": by_task(train_logs, names, "train"),
         **signatures,
     }
+
+
+def _number_of_examples(examples: Iterable[Any]) -> int:
+    """Counts what batches hold; in a batch of shares each task has its own."""
+    shares = (list(b.values()) if isinstance(b, dict) else [b] for b in examples)
+    return sum(len(tf.nest.flatten(share)[0]) for batch in shares for share in batch)
 
 
 def _scores(

@@ -47,6 +47,7 @@ def test_result_is_what_was_returned(finished, tiny):
     assert result["selected_step"] in (4, 8, 10)
     assert result["parameters"] == tiny().network(0).count_params()
     assert result["train_examples"] == tiny().num_train
+    assert result["test_examples"] == sum(len(x) for x, _ in tiny().test(7))
     for split in ("train", "validation", "test"):
         losses = [result[split]["tasks"][task]["loss"] for task in TASKS]
         assert result[split]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
