@@ -66,7 +66,9 @@ def test_no_file_at_all(tmp_path):
         line_files(tmp_path, [])
 
 
-@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"a\n" * 999)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"no archive", gzip.compress(b"a\n" * 999)[:-9]], ids=["no archive", "cut short"]
+)
 def test_a_damaged_archive(tmp_path, content):
     (tmp_path / "t.en.gz").write_bytes(content)
     (tmp_path / "t.fr.gz").write_bytes(gzip.compress(b"a\n" * 999))
