@@ -1,0 +1,87 @@
+"""mIoU, pixel accuracy and relative error against computations of their own."""
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, jaccard_score
+
+from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
+
+CLASSES = 5
+
+
+def case(seed, classes=CLASSES, number=60):
+    """Labels, scores and weights, in three batches."""
+    rng = np.random.default_rng(seed)
+    shape = (3, 2, number)
+    labels = rng.integers(0, classes, shape)
+    scores = rng.normal(size=(*shape, CLASSES)) + 2 * np.eye(CLASSES)[labels]
+    return labels, scores.astype("float32"), rng.integers(0, 2, shape)
+
+
+def measured(metric, labels, scores, weights):
+    for batch in zip(labels, scores, weights, strict=True):
+        metric.update_state(*batch)
+    return float(metric.result())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_are_those_of_scikit_learn(seed):
+    labels, scores, weights = case(seed)
+    kept = weights.astype(bool)
+    true, found = labels[kept], scores.argmax(-1)[kept]
+    score = jaccard_score(true, found, average="macro")
+    assert measured(MeanIoU(CLASSES), labels, scores, weights) == pytest.approx(score, rel=1e-5)
+    accuracy = (true == found).mean()
+    metric = PixelAccuracy(CLASSES)
+    assert measured(metric, labels, scores, weights) == pytest.approx(accuracy, rel=1e-5)
+    np.testing.assert_array_equal(metric.matrix, confusion_matrix(true, found))
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_a_class_that_is_nowhere_does_not_count():
+    labels = np.array([[0, 0, 1, 1]])
+    scores = np.eye(CLASSES, dtype="float32")[[[0, 1, 1, 1]]]
+    metric = MeanIoU(CLASSES)
+    metric.update_state(labels, scores)
+    assert float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    # Predicted where it is not: now it counts, as zero.
+    metric.update_state(labels, np.eye(CLASSES, dtype="float32")[[[0, 0, 1, 4]]])
+    assert float(metric.result()) == pytest.approx((3 / 4 + 3 / 5 + 0) / 3)
+
+
+def test_it_is_one_matrix_and_no_mean_over_batches():
+    labels, scores, weights = case(1)
+    metric = MeanIoU(CLASSES)
+    whole = measured(metric, labels, scores, weights)
+    parts = []
+    for batch in zip(labels, scores, weights, strict=True):
+        one = MeanIoU(CLASSES)
+        one.update_state(*batch)
+        parts.append(float(one.result()))
+    assert abs(whole - np.mean(parts)) > 1e-4
+
+
+def test_nothing_labelled_is_zero():
+    labels, scores, _ = case(2)
+    for metric in (MeanIoU(CLASSES), PixelAccuracy(CLASSES)):
+        assert measured(metric, labels, scores, np.zeros_like(labels)) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_relative_error_is_weighted_by_what_is_measured(seed):
+    rng = np.random.default_rng(seed)
+    true, found = rng.uniform(0.1, 1, (2, 3, 4, 6, 1)).astype("float32")
+    weights = rng.integers(0, 2, (3, 4, 6))
+    true[weights == 0] = 0
+    errors = (np.abs(true - found)[..., 0] / np.where(weights, true[..., 0], 1))[weights > 0]
+    metric = RelativeError()
+    assert measured(metric, true, found, weights) == pytest.approx(errors.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", [MeanIoU(4), PixelAccuracy(4), RelativeError()])
+def test_metrics_are_restored_from_their_configuration(metric):
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert type(restored) is type(metric)
+    assert restored.get_config() == metric.get_config()

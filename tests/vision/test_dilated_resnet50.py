@@ -1,0 +1,106 @@
+"""The dilated trunk against Keras' ResNet-50, and the network with its heads."""
+
+import keras
+import numpy as np
+import pytest
+
+from mtk.models import deeplab, imagenet
+from mtk.models.resnet50 import resnet50
+from mtk.models.seeds import layer_seeds
+
+SMALL = {"blocks": (1, 1, 1, 1), "widths": (4, 4, 4, 4)}
+
+
+def images(height, width, number=1):
+    shape = (number, height, width, 3)
+    return np.random.default_rng(0).normal(scale=60, size=shape).astype("float32")
+
+
+def trunk(height, width, output_stride, **options):
+    image = keras.Input((height, width, 3))
+    features = resnet50(image, layer_seeds(0), output_stride, synchronized=False, **options)
+    return keras.Model(image, features)
+
+
+def with_statistics(model):
+    """Gives every batch norm statistics and parameters that a mix-up would show."""
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        elif layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(scale=0.1, size=bias.shape)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def official():
+    return with_statistics(keras.applications.ResNet50(include_top=False, weights=None))
+
+
+def test_without_dilation_it_is_keras_network(official, tmp_path):
+    network = trunk(32, 64, 32)
+    path = tmp_path / "resnet50.weights.h5"
+    official.save_weights(path)
+    imagenet.load_imagenet(network, str(path))
+    x = images(32, 64)
+    expected = official(x, training=False).numpy()
+    found = network(x, training=False).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-4)
+
+
+def test_dilation_keeps_the_values_of_the_pixels_that_are_left():
+    coarse = with_statistics(trunk(64, 64, 32, **SMALL))
+    fine = trunk(64, 64, 8, **SMALL)
+    fine.set_weights(coarse.get_weights())
+    x = images(64, 64)
+    kept = fine(x, training=False).numpy()[:, ::4, ::4]
+    expected = coarse(x, training=False).numpy()
+    np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_unknown_output_stride_is_refused():
+    with pytest.raises(ValueError, match="`output_stride` is 4, 8, 16 or 32. Received: 12"):
+        trunk(64, 64, 12, **SMALL)
+
+
+def test_heads_predict_every_pixel():
+    outputs = {"segmentation": 7, "depth": 1}
+    network = deeplab((32, 64, 3), outputs, head_width=4, seed=0, **SMALL)
+    found = network(images(32, 64, 2), training=False)
+    assert {task: tuple(y.shape) for task, y in found.items()} == {
+        "segmentation": (2, 32, 64, 7),
+        "depth": (2, 32, 64, 1),
+    }
+    names = {layer.name for layer in network.layers}
+    for task in outputs:
+        assert {f"{task}_rate_{rate}_convolution" for rate in (12, 24, 36)} < names
+    with pytest.raises(ValueError, match="multiples of the output stride 8. Received: 30x64"):
+        deeplab((30, 64, 3), outputs, **SMALL)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="No file of ResNet-50's weights at"):
+        deeplab((32, 64, 3), {"depth": 1}, weights=str(tmp_path / "none.h5"), **SMALL)
+    wrong = tmp_path / "wrong.weights.h5"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
+    with pytest.raises(ValueError, match="does not hold the weights"):
+        deeplab((32, 64, 3), {"depth": 1}, weights=str(wrong), **SMALL)
+
+
+def test_weights_that_cannot_be_fetched(monkeypatch):
+    def fail(*_, **__):
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "ResNet50", fail)
+    with pytest.raises(ValueError, match=r"could not fetch ImageNet's weights.*give `weights` a"):
+        deeplab((32, 64, 3), {"depth": 1}, weights="imagenet", **SMALL)
+
+
+def test_a_scaled_down_network_takes_no_imagenet_weights(official, tmp_path):
+    path = tmp_path / "resnet50.weights.h5"
+    official.save_weights(path)
+    with pytest.raises(ValueError, match="fit only the ResNet-50 of full size"):
+        deeplab((32, 64, 3), {"depth": 1}, weights=str(path), **SMALL)
