@@ -10,7 +10,7 @@ _COLUMNS = ("street", "category", "predicted", "depth: near is bright", "predict
 _TOP = 18  # pixels for the names of the columns
 _GAP = 4
 _FONT = 13
-_WIDTH = 192  # pixels of a column, which its name fits into
+_WIDTH = 256  # pixels of a column, which its name fits into
 _VOID_COLOUR = (0, 0, 0)
 _UNMEASURED_COLOUR = (60, 0, 60)
 

@@ -89,7 +89,7 @@ def test_pictures_show_truth_and_prediction():
     streets = Given().streets
     categories = np.full(streets.categories.shape, 4)
     picture = draw_streets(streets, categories, np.full(streets.depths.shape, 0.5))
-    scale = 192 // SIZE[1]
+    scale = 256 // SIZE[1]
     column, top = SIZE[1] * scale + 4, 18
 
     def pixel(number, row, x):
