@@ -1,6 +1,7 @@
 """From a trained network to the sequences that it finds most probable."""
 
 from mtk.decoding.beam import beam_search
+from mtk.decoding.matching import check_vocabulary
 from mtk.decoding.search import Hypotheses, Search, Step
 from mtk.decoding.served import Decoding, ServedIds, ServedText, served
 from mtk.decoding.translators import (
@@ -21,6 +22,7 @@ __all__ = [
     "Translations",
     "Translator",
     "beam_search",
+    "check_vocabulary",
     "ids_translator",
     "served",
     "text_translator",

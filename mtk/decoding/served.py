@@ -35,20 +35,28 @@ class Decoding(NamedTuple):
 class ServedIds(tf.Module):
     """Ids in, ids out, in the signature `serving_default`; logits of given targets in `logits`.
 
+    The signature `vocabulary` tells whose ids they are.
+
     Args:
         network: A built network.
         decoding: How it translates.
+        vocabulary: Of the network.
     """
 
-    def __init__(self, network: Transformer, decoding: Decoding):
+    def __init__(self, network: Transformer, decoding: Decoding, vocabulary: Vocabulary):
         super().__init__(name="ids")
         self.decoding = decoding
         self._network = network
+        self._vocabulary = vocabulary
         self.variables_of_network = [variable.value for variable in network.variables]
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """Returns the functions of the SavedModel by name."""
-        return {"serving_default": self.translate, "logits": self.logits}
+        return {
+            "serving_default": self.translate,
+            "logits": self.logits,
+            "vocabulary": self.vocabulary,
+        }
 
     @tf.function(input_signature=[_IDS], autograph=False)
     def translate(self, source: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -60,6 +68,16 @@ class ServedIds(tf.Module):
     def logits(self, source: tf.Tensor, target_in: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps what the network is trained on to its output, for all tasks."""
         return {"output": self._network({"source": source, "target_in": target_in})}
+
+    @tf.function(input_signature=[], autograph=False)
+    def vocabulary(self) -> dict[str, tf.Tensor]:
+        """Returns the number of ids, the target languages, and the hash of the vocabulary."""
+        known = self._vocabulary
+        return {
+            "size": tf.constant(len(known)),
+            "languages": tf.constant(list(known.languages), tf.string),
+            "sha256": tf.constant(known.sha256),
+        }
 
     def search(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Searches in the graph."""
@@ -82,7 +100,7 @@ class ServedText(ServedIds):
     def __init__(self, network: Transformer, decoding: Decoding, vocabulary: Vocabulary):
         import tensorflow_text
 
-        super().__init__(network, decoding)
+        super().__init__(network, decoding, vocabulary)
         with quiet.no_error_stream():  # It tells that text is not normalized: so it should be.
             self.tokenizer = tensorflow_text.SentencepieceTokenizer(vocabulary.proto, tf.int32)
         self._languages = list(vocabulary.languages)
@@ -91,7 +109,7 @@ class ServedText(ServedIds):
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         functions = {"serving_default": self.translate_text, "languages": self.languages}
-        return {**functions, "logits": self.logits}
+        return {**super().signatures(), **functions}
 
     @tf.function(input_signature=[], autograph=False)
     def languages(self) -> dict[str, tf.Tensor]:
@@ -137,7 +155,7 @@ def served(
         decoding: How it translates.
         vocabulary: Of the network.
     """
-    modules = {"ids": ServedIds(network, decoding)}
+    modules = {"ids": ServedIds(network, decoding, vocabulary)}
     if importlib.util.find_spec("tensorflow_text") is None:
         warnings.warn(
             "No SavedModel that reads and writes text is exported, only the one for token ids: "

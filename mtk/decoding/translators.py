@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mtk.data.translation.vocabulary import END, Vocabulary
 from mtk.decoding.beam import beam_search
+from mtk.decoding.matching import check_vocabulary
 from mtk.decoding.served import Decoding
 from mtk.models import Transformer
 
@@ -39,10 +40,14 @@ def translator(
     Args:
         network: A built `Transformer`; or a network that was loaded from a SavedModel, whose
             attribute `signatures` holds its functions: of ids, or of text. The latter uses the
-            vocabulary and the limits that it was exported with.
+            limits that it was exported with.
         vocabulary: Of the network.
         decoding: How a `Transformer` translates.
+
+    Raises:
+        ValueError: If the network is known to have another vocabulary; see `check_vocabulary`.
     """
+    check_vocabulary(network, vocabulary)
     if isinstance(network, Transformer):
         return ids_translator(_compiled(network, decoding), vocabulary, decoding.max_source)
     signatures: Mapping[str, Any] = getattr(network, "signatures", {})

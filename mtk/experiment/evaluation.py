@@ -41,6 +41,7 @@ def evaluate(
     data = workload()
     examples = _split(data, split, batch_size)
     export.check_inputs(network, batches.inputs_of(examples.element_spec))
+    data.check(network)
     model = MultiTaskModel(network, data.tasks)
     model.compile()
     logs = model.evaluate(examples, verbose=0, return_dict=True)

@@ -78,6 +78,19 @@ class Workload(abc.ABC):
         del network
         return {}
 
+    def check(self, network: keras.Model) -> None:
+        """Raises an error where a network was made for other data; by default never.
+
+        What it reads and its tasks are compared elsewhere.
+
+        Args:
+            network: One that was exported and loaded.
+
+        Raises:
+            ValueError: If it was made for other data.
+        """
+        del network
+
     def scores(self, network: keras.Model, split: str) -> Scores:
         """Measures on a split what no metric of a batch can tell, such as BLEU; nothing by default.
 

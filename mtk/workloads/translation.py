@@ -12,7 +12,7 @@ from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_s
 from mtk.data.translation.bleu import corpus_bleu, sacrebleu_metrics
 from mtk.data.translation.corpus import TEST, TRAIN, VALIDATION, Corpus
 from mtk.data.translation.vocabulary import PAD
-from mtk.decoding import Decoding, served, translator
+from mtk.decoding import Decoding, check_vocabulary, served, translator
 from mtk.losses import SmoothedCrossentropy
 from mtk.metrics import SparseCategoricalError, SparseCrossEntropy
 from mtk.models import Transformer
@@ -125,6 +125,14 @@ class Translation(Workload):
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         return in_turn(self._sources(TEST), batch_size)
+
+    def check(self, network: keras.Model) -> None:
+        """Checks that the network has the corpus's vocabulary, as far as it knows its own.
+
+        Raises:
+            ValueError: If it has another one.
+        """
+        check_vocabulary(network, self.corpus.vocabulary)
 
     def scores(self, network: keras.Model, split: str) -> Scores:
         """Returns the BLEU of beam search for each language, on validation or test.

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from mtk import export
-from mtk.data.translation.vocabulary import END
-from mtk.decoding import beam_search, served, translator
+from mtk.data.translation.vocabulary import END, Vocabulary, train_vocabulary
+from mtk.decoding import beam_search, check_vocabulary, served, translator
 from mtk.decoding.translators import text_translator
 from tests.decoding.conftest import DECODING
 
@@ -99,6 +99,36 @@ def test_languages_are_known(exported):
 def test_an_unknown_language_is_named(ways, way):
     with pytest.raises(ValueError, match=r"Unknown target language 'xx'.*fr, zh"):
         ways[way](["a"], "xx")
+
+
+OTHERS = {
+    "another order": {"fr": "un deux trois", "zh": "一二三"},
+    "other pieces": {"zh": "五六七", "fr": "cinq six sept"},
+}
+
+
+@pytest.mark.parametrize("other", [*OTHERS])
+def test_another_vocabulary_is_refused(network, corpus, exported, monkeypatch, other):
+    """Also one of the same size, whose ids would silently mean other text."""
+    texts = {"en": ["one two three"] * 3, **{name: [t] * 3 for name, t in OTHERS[other].items()}}
+    vocabulary = train_vocabulary(texts, 300)
+    monkeypatch.setattr(Vocabulary, "__len__", lambda self: 900)
+    languages = ", ".join(OTHERS[other])
+    for kind in ("ids", "text"):
+        check_vocabulary(exported[kind], corpus.vocabulary)
+        with pytest.raises(ValueError, match=rf"for fr, zh, where .* for {languages}\."):
+            translator(exported[kind], vocabulary, DECODING)
+
+
+def test_a_vocabulary_of_another_size_is_refused(network, corpus, exported, tmp_path):
+    inputs = {name: tf.TensorSpec((None, None), tf.int32) for name in ("source", "target_in")}
+    export.export(network, tmp_path / "plain", inputs)
+    models = (network, export.load(tmp_path / "plain"), *exported.values())
+    vocabulary = train_vocabulary({"en": ["one two"] * 3, "fr": ["un deux"] * 3}, 300)
+    for model in models:
+        check_vocabulary(model, corpus.vocabulary)
+        with pytest.raises(ValueError, match=f"corpus has {len(vocabulary)} pieces, for fr"):
+            check_vocabulary(model, vocabulary)
 
 
 def test_an_unknown_language_is_named_by_the_graph(exported):

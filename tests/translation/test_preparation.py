@@ -160,7 +160,17 @@ def test_a_small_corpus_gets_fewer_pieces_and_says_so(text, tmp_path):
 def test_fewer_pieces_than_the_text_needs(text, tmp_path):
     with pytest.raises(ValueError, match="vocabulary of 100 is too small"):
         prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=100)
-    assert not (tmp_path / "corpus").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_plan_begins_anew_where_nothing_was_made(text, prepared, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train_vocabulary", full)
+        with pytest.raises(OSError, match="No space left"):
+            prepare(str(tmp_path / "corpus"), readers(text), **{**SETTINGS, "vocabulary_size": 300})
+    assert (tmp_path / "unfinished.corpus" / "plan.json").exists()
+    prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+    assert hashes(tmp_path / "corpus") == hashes(prepared)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -172,7 +182,9 @@ def test_files_of_unequal_length(tmp_path, split):
     assert not (tmp_path / "corpus").exists()
 
 
-@pytest.mark.parametrize(("content", "why"), [([], r"\.$"), ([b""] * 4, r": \{'empty': 4\} of 4")])
+@pytest.mark.parametrize(
+    ("content", "why"), [([], r"\.$"), ([b""] * 4, r": all 4 were left out \(4 empty\)")]
+)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_without_pairs(tmp_path, content, why, split):
     made = make(tmp_path / "text", 60)
@@ -180,7 +192,10 @@ def test_a_split_without_pairs(tmp_path, content, why, split):
         write(tmp_path / "text" / f"{split}.fr.{name}", content)
     with pytest.raises(ValueError, match=rf"no pair in the {split} split of 'fr'{why}"):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
-    assert not (tmp_path / "corpus").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+    make(tmp_path / "text", 60)  # Mended, it is prepared.
+    prepare(str(tmp_path / "corpus"), made, **SETTINGS)
+    assert len(open_corpus(str(tmp_path / "corpus")).pairs(split, "fr").source) > 0
 
 
 @pytest.mark.parametrize(
@@ -217,8 +232,12 @@ def test_a_corpus_of_other_settings_is_kept(text, prepared):
 
 def test_a_folder_with_something_else_is_kept(text, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match=r"no prepared corpus in .*no manifest\.json"):
+    with pytest.raises(ValueError, match="holds something else than a prepared corpus"):
         prepare(str(tmp_path), readers(text), **SETTINGS)
+    with pytest.raises(ValueError, match=r"letter\.txt' is a file. Name a folder"):
+        prepare(str(tmp_path / "letter.txt"), readers(text), **SETTINGS)
+    with pytest.raises(ValueError, match=r"no prepared corpus in .*no manifest\.json"):
+        open_corpus(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
@@ -271,11 +290,16 @@ def test_languages_of_a_prepared_corpus(prepared):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "damaged"), ("[]", "of another version"), ('{"format": 0}', "of another version")],
+    [
+        ("{", r"manifest\.json is damaged"),
+        ("[]", "is not a prepared corpus"),
+        ('{"seed": 0, "sessions": []}', "is not a prepared corpus"),  # A run's.
+        ('{"format": 0, "vocabulary": {}}', r"manifest\.json is of another version"),
+    ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"manifest\.json is {message}"):
+    with pytest.raises(ValueError, match=message):
         open_corpus(str(tmp_path))
 
 
@@ -303,7 +327,15 @@ def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
             prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     path = tmp_path / "text" / "train.fr.en"
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
-    with pytest.raises(ValueError, match=r"unfinished\.corpus' was made from .*\n  modified: "):
+    with pytest.raises(ValueError, match=r"unfinished\.corpus' was made from") as caught:
+        prepare(str(tmp_path / "corpus"), made, **{**SETTINGS, "vocabulary_lines": 900})
+    assert str(caught.value).splitlines()[1:-1] == [
+        "  vocabulary_lines: 500000 there, 900 now",
+        f"  the file {path} has changed since",
+    ]
+    path.write_bytes(path.read_bytes() + b"more\n")
+    new = r"\n  languages\.fr\.files\.train: \[\['train\.fr\.en', .*now\n"
+    with pytest.raises(ValueError, match=new):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
 
 

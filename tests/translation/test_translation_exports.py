@@ -79,6 +79,21 @@ def test_the_network_alone_gives_losses(make, finished):
     assert "signatures" not in figures
 
 
+@pytest.mark.parametrize(
+    ("what", "languages"),
+    [("", "('de', 'fr')"), ("saved_model", "('fr',)"), ("model.keras", "('fr',)")],
+)
+def test_a_corpus_of_another_vocabulary_is_refused(finished, tmp_path, capsys, what, languages):
+    folder, _ = finished
+    (tmp_path / "toy.gin").write_text(f"{CONFIG}\ntoy.toy_corpus.languages = {languages}\n")
+    flags = [f"--saved_model={folder / what}", f"--gin_file={tmp_path / 'toy.gin'}"]
+    assert evaluate.main(flags) == 2
+    config.parse()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "error: The network has another vocabulary than the corpus" in shown.err
+
+
 def test_the_training_split_has_losses_only(make, finished):
     folder, _ = finished
     figures = evaluation.evaluate(make, folder / "saved_model_ids", "train")

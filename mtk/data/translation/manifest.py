@@ -1,6 +1,7 @@
 """What a prepared corpus is made of, counted and hashed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,11 @@ class Manifest(NamedTuple):
         """Writes `manifest.json`, which makes the folder a corpus: last of all."""
         atomic.write_json(folder / _NAME, {"format": _FORMAT, **self._asdict()})
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Tells whether a folder has a manifest; `load` says whether it is a corpus's."""
+        return (folder / _NAME).is_file()
+
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
         """Reads the manifest of a prepared corpus.
@@ -51,7 +57,12 @@ class Manifest(NamedTuple):
             ) from error
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}). Prepare the corpus again.") from error
-        if not isinstance(found, dict) or found.pop("format", None) != _FORMAT:
+        if not isinstance(found, dict) or not {"format", "vocabulary"} <= found.keys():
+            raise ValueError(
+                f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something else. "
+                "Name the folder that python -m mtk.prepare translation has written."
+            )
+        if found.pop("format") != _FORMAT:
             raise ValueError(f"{path} is of another version. Prepare the corpus again.")
         return cls(**found)
 
@@ -108,9 +119,13 @@ class Manifest(NamedTuple):
 
     def _skips(self) -> list[str]:
         return [
-            f"left out of {language} {split}: "
-            + ", ".join(f"{number:,} {reason}" for reason, number in counted["skipped"].items())
+            f"left out of {language} {split}: {in_words(counted['skipped'])}"
             for split, by_language in self.splits.items()
             for language, counted in by_language.items()
             if counted["skipped"]
         ]
+
+
+def in_words(skipped: Mapping[str, int]) -> str:
+    """Returns how many pairs were left out for which reason."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in skipped.items())

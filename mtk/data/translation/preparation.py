@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mtk.data.translation.filters import Filters
-from mtk.data.translation.manifest import Manifest
+from mtk.data.translation.manifest import VOCABULARY, Manifest
 from mtk.data.translation.readers import Reader
 from mtk.data.translation.stages import Stages
-from mtk.data.translation.workspace import check_same, workspace
+from mtk.data.translation.workspace import MODIFIED, check_same, workspace
 
 _CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
@@ -30,7 +30,8 @@ def prepare(
 
     Works beside `folder`, in `unfinished.<its name>`, and moves what is done there at the end: so
     `folder` is whole or not there. Killed at any time, it goes on when called again with the same
-    arguments, and comes to the same bytes. Memory does not grow with the text.
+    arguments, and comes to the same bytes. Bad input leaves nothing behind. Memory does not grow
+    with the text.
 
     Args:
         folder: Folder to write.
@@ -65,8 +66,8 @@ def prepare(
         manifest = _finished(final, asked)
     else:
         # Chunks that are there must be of the same size, and of files that have not changed since.
-        plan = {**asked, "chunk_pairs": chunk_pairs, "modified": _modified(readers)}
-        with workspace(work, plan):
+        plan = {**asked, "chunk_pairs": chunk_pairs, MODIFIED: _modified(readers)}
+        with workspace(work, plan, worth=VOCABULARY):
             stages = Stages(work, readers, asked, filters)
             stages.learn()
             stages.pack(chunk_pairs, processes)
@@ -92,14 +93,20 @@ def _check(source: str, readers: Mapping[str, Reader], smallest: int) -> None:
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:
     """Checks a corpus that is there already."""
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file. Name a folder to write the corpus to.")
+    if not Manifest.is_in(folder):
+        raise ValueError(
+            f"The folder {str(folder)!r} holds something else than a prepared corpus. Nothing was "
+            "changed. Name a new or an empty folder."
+        )
     manifest = Manifest.load(folder)
     check_same(manifest.asked, asked, folder)
     manifest.check(folder)
     return manifest
 
 
-def _modified(readers: Mapping[str, Reader]) -> dict[str, list[int]]:
+def _modified(readers: Mapping[str, Reader]) -> dict[str, int]:
     return {
-        language: [path.stat().st_mtime_ns for path in reader.files()]
-        for language, reader in readers.items()
+        str(path): path.stat().st_mtime_ns for reader in readers.values() for path in reader.files()
     }

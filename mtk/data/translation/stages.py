@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN
 from mtk.data.translation.filters import Filters
-from mtk.data.translation.manifest import VOCABULARY, Manifest
+from mtk.data.translation.manifest import VOCABULARY, Manifest, in_words
 from mtk.data.translation.meter import Meter
 from mtk.data.translation.packing import Packers
 from mtk.data.translation.readers import Reader
@@ -97,7 +97,7 @@ class Stages(NamedTuple):
                 parts = sorted(self._chunks(split, language).glob("[0-9]*.npz"))
                 files = SplitFiles(folder, split, language)
                 counted = merge(files, parts, held_out=split in HELD_OUT)
-                why = f": {counted['skipped']} of {counted['read']} were left out"
+                why = f": all {counted['read']:,} were left out ({in_words(counted['skipped'])})"
                 _require(counted["kept"], split, language, why)
                 by_language[language] = counted
         vocabulary = Vocabulary.load(self.work / VOCABULARY)

@@ -1,5 +1,6 @@
 """One SentencePiece vocabulary for all languages."""
 
+import hashlib
 import io
 import itertools
 import re
@@ -30,6 +31,7 @@ class Vocabulary:
     Attributes:
         proto: The same bytes.
         languages: The target languages, in the order of their tokens.
+        sha256: Hash of the bytes: vocabularies that agree in it give the same ids.
 
     Raises:
         ValueError: If this is no such model.
@@ -38,6 +40,7 @@ class Vocabulary:
 
     def __init__(self, proto: bytes):
         self.proto = proto
+        self.sha256 = hashlib.sha256(proto).hexdigest()
         try:
             self._pieces = _sentencepiece().SentencePieceProcessor(model_proto=proto)
         except RuntimeError as error:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,27 @@ from typing import Any
 from mtk import atomic
 
 _PLAN = "plan.json"
+MODIFIED = "modified"  # In a plan: the time of each file by its path.
 
 
 @contextlib.contextmanager
-def workspace(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
+def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Path]:
     """Opens the folder for this process alone.
 
+    A ValueError inside removes the folder: what was made from bad input is of no use to the next
+    plan, which mends it.
+
     Args:
-        folder: New, or left behind by a preparation of the same plan.
+        folder: New, or left behind by a preparation.
         plan: What is prepared, from what.
+        worth: Name of the first file worth keeping. Where it is missing, any plan may begin anew.
 
     Yields:
         The folder.
 
     Raises:
-        ValueError: If another process works there, or the folder belongs to another plan.
+        ValueError: If another process works there, or the folder holds the work of another
+            plan.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
@@ -35,11 +42,15 @@ def workspace(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
                 f"Another process is preparing in {str(folder)!r}. Wait until it ends."
             ) from error
         path = folder / _PLAN
-        if path.exists():
+        if path.exists() and (folder / worth).exists():
             check_same(json.loads(path.read_text(encoding="utf-8")), plan, folder)
         else:
             atomic.write_json(path, plan)
-        yield folder
+        try:
+            yield folder
+        except ValueError:
+            shutil.rmtree(folder)
+            raise
 
 
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
@@ -49,12 +60,27 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
         ValueError: If it does not, with the differences.
     """
     wanted = json.loads(json.dumps(wanted))  # As a file gives it: lists, no tuples.
-    different = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    if different:
-        changes = "\n".join(
-            f"  {key}: {found.get(key)} there, {wanted.get(key)} now" for key in different
-        )
+    changes = "\n".join(_changes(found, wanted))
+    if changes:
         raise ValueError(
             f"{str(folder)!r} was made from something else:\n{changes}\n"
             "Remove it to begin anew, or name another folder."
         )
+
+
+def _changes(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    """Yields a line for each setting, and each file, that differs."""
+    if found == wanted:
+        return
+    if name.startswith(f"{MODIFIED}."):
+        yield f"  the file {name.removeprefix(f'{MODIFIED}.')} has changed since"
+    elif isinstance(found, dict) and isinstance(wanted, dict):
+        for key in {**found, **wanted}:
+            inner = f"{name}.{key}" if name else key
+            yield from _changes(found.get(key), wanted.get(key), inner)
+    elif isinstance(found, list) and isinstance(wanted, list):
+        gone = [item for item in found if item not in wanted]
+        new = [item for item in wanted if item not in found]
+        yield f"  {name}: {gone or found} there, {new or wanted} now"
+    else:
+        yield f"  {name}: {found} there, {wanted} now"
