@@ -10,6 +10,7 @@ from mtk import flags, quiet
 _EPILOG = """\
 examples:
   python -m mtk.evaluate --saved_model=runs/pcgrad
+  python -m mtk.evaluate --saved_model=runs/translation_cldr/saved_model_text
   python -m mtk.evaluate --saved_model=runs/pcgrad/model.keras --split=validation \\
       --gin_file=configs/multi_digits.gin --json=-
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, evaluates, and returns the exit code."""
     parser = flags.parser("mtk.evaluate", __doc__, _EPILOG)
     add = parser.add_argument
-    what = "folder of a SavedModel, a .keras file, or a run folder, whose config.gin is the default"
+    what = "run folder, or a SavedModel's folder or .keras file; a run's config.gin is the default"
     add("--saved_model", metavar="PATH", required=True, help=what)
     add("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     add("--json", metavar="FILE", help="write the figures there too; '-' prints nothing else")

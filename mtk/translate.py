@@ -9,8 +9,9 @@ from mtk import quiet
 
 _EPILOG = """\
 examples:
-  python -m mtk.translate --saved_model=runs/pcgrad --to=de < english.txt > german.txt
-  echo "ten kilometers" | python -m mtk.translate --saved_model=runs/pcgrad/saved_model_text --to=fr
+  python -m mtk.translate --saved_model=runs/translation_cldr --to=de < english.txt > german.txt
+  echo "ten kilometers" | python -m mtk.translate --to=fr \\
+      --saved_model=runs/translation_cldr/saved_model_text
 
 One line of output for each line of input, in the same order. Progress and warnings go to standard
 error. Exit code: 0 done, 1 nobody reads the output any more, 2 bad input.

@@ -44,7 +44,7 @@ def check_vocabulary(network: keras.Model, vocabulary: Vocabulary) -> None:
 def _size(network: keras.Model, signatures: Mapping[str, Any]) -> int | None:
     """Returns how many ids a network has logits of, where that can be told."""
     if isinstance(network, Transformer):
-        return int(network.hyperparameters["vocabulary_size"])
+        return int(network.source_embedding.input_dim)
     if "serving_default" not in signatures:
         return None
     logits = signatures["serving_default"].structured_outputs.get("output")

@@ -57,7 +57,8 @@ def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str)
     """Evaluates on what a configuration of a run describes, on one device.
 
     Args:
-        files: Gin files, the later overlaying the earlier. Without any, a run folder's own.
+        files: Gin files, the later overlaying the earlier. Without any, those of the run whose
+            folder, or whose network in its folder, `path` is.
         bindings: Gin statements that overlay the files.
         path: As `evaluate` reads it, or a run folder.
         split: As in `evaluate`.
@@ -65,10 +66,11 @@ def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str)
     Returns:
         As `evaluate`.
     """
-    asked = Path(path) / "config.gin"
-    if asked.is_file():  # A run folder.
-        files = files or [str(asked)]
-        path = str(_exported(Path(path)))
+    given = Path(path)
+    own = [asked for folder in (given, given.parent) if (asked := folder / "config.gin").is_file()]
+    files = files or [str(asked) for asked in own[:1]]
+    if own and own[0].parent == given:  # A run folder.
+        path = str(_exported(given))
     config.parse(files, bindings)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)

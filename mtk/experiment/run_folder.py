@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from mtk import atomic
@@ -87,15 +87,18 @@ class RunFolder:
         """Returns where a SavedModel goes that the workload serves besides the network."""
         return self.path / f"saved_model_{name}"
 
-    def open(self, asked: str, operative: str) -> None:
+    def open(
+        self, asked: str, operative: str, data: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Makes the folder and writes what is known before the first step, if that is not done.
 
         Args:
             asked: The configuration as given.
             operative: The configuration in force.
+            data: The fingerprint of the workload.
 
         Raises:
-            ValueError: If another process has been quicker.
+            ValueError: If another process has been quicker, or the run was begun with other data.
             OSError: If the folder cannot be written.
         """
         if not self.lock.held:
@@ -103,11 +106,13 @@ class RunFolder:
             self.lock.acquire()
             self._check_same_run()
         if self.begun.exists():
+            self._check_same_data(data)
             return
         for name, text in (("config.gin", asked), ("operative_config.gin", operative)):
             with atomic.replacing(self.path / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
         about = {"format": _FORMAT, "mtk": _VERSION, "settings": self.settings}
+        about["data"] = dict(data)
         atomic.write_json(self.begun, about)
 
     def close(self, result: dict[str, Any]) -> None:
@@ -140,6 +145,15 @@ class RunFolder:
             raise ValueError(
                 f"The run folder {str(self.path)!r} holds a run of another configuration. Nothing "
                 f"was changed. Name a new folder, or undo these differences:\n{differences}"
+            )
+
+    def _check_same_data(self, now: Mapping[str, str]) -> None:
+        before = json.loads(self.begun.read_text(encoding="utf-8")).get("data", now)
+        differences = identity.difference(before, now)
+        if differences:
+            raise ValueError(
+                f"The run in {str(self.path)!r} was begun with other data. Nothing was changed. "
+                f"Put them back, or name a new folder. These differ:\n{differences}"
             )
 
     def _check_unused(self) -> None:

@@ -26,12 +26,15 @@ class Workload(abc.ABC):
         num_train: Examples in the training split.
         signatures: How scores were computed, by `<task>/<metric>`, for the result; empty where
             that goes without saying.
+        fingerprint: What tells data from other data in the same place, as texts by name: a run only
+            goes on if they are the same. Empty where the configuration says it all.
     """
 
     name: str
     tasks: list[Task]
     num_train: int
     signatures: Mapping[str, str] = MappingProxyType({})
+    fingerprint: Mapping[str, str] = MappingProxyType({})
 
     @abc.abstractmethod
     def network(self, seed: int | None = None) -> keras.Model:

@@ -82,6 +82,7 @@ class Translation(Workload):
     ):
         sacrebleu_metrics()  # What is missing should be said before the training.
         self.corpus = corpus()
+        self.fingerprint = self.corpus.fingerprint()
         self.lengths = lengths or Lengths()
         self.sampling_rates = _by_language(sampling_rates, self.corpus.languages)
         self.window = window

@@ -69,6 +69,27 @@ def test_finished_run_is_returned_and_not_touched(tiny, undisturbed):
         go_on(tiny, undisturbed, seed=1)
 
 
+def of_data(tiny, **fingerprint):
+    def workload():
+        made = tiny()
+        made.fingerprint = fingerprint
+        return made
+
+    return workload
+
+
+def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monkeypatch):
+    before = of_data(tiny, digits="1,797", hash="a")
+    run = interrupted(before, tmp_path / "run", monkeypatch)
+    kept = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="other data") as caught:
+        go_on(of_data(tiny, digits="1,797", hash="b"), run)
+    assert str(caught.value).splitlines()[1:] == ["  hash: a in the folder, b now"]
+    assert kept == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    go_on(before, run)
+    assert likeness.differences(run, undisturbed) == []
+
+
 def test_early_stopping_is_counted_over_a_crash(tiny, tmp_path, monkeypatch):
     stops = {"learning_rate": 1e-30, "patience": 2, "steps": 40}
     for step, moment in ((10, "stepped"), (12, "evaluated")):

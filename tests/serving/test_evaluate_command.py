@@ -43,9 +43,7 @@ def evaluated(capsys, *flags):
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("what", ["", "saved_model", "model.keras"])
 def test_figures_are_those_that_the_run_recorded(run, capsys, split, what):
-    # A run folder brings its configuration; elsewhere it has to be named.
-    flags = DIGITS if what else []
-    found = evaluated(capsys, f"--saved_model={run / what}", f"--split={split}", *flags)
+    found = evaluated(capsys, f"--saved_model={run / what}", f"--split={split}")
     recorded = json.loads((run / "result.json").read_text())[split]
     assert found["loss"] == pytest.approx(recorded["loss"], abs=1e-6)
     assert set(found["tasks"]) == {"left", "right"}
@@ -93,7 +91,7 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
     [
         (["--saved_model=nowhere", *DIGITS], "no SavedModel in 'nowhere'"),
         (["--saved_model=no.keras", *DIGITS], "no file 'no.keras'"),
-        (["--saved_model={run}/saved_model"], "no 'workload'"),
+        (["--saved_model={alone}"], "no 'workload'"),
         (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
         (["--saved_model={run}", "--gin.experiment.run.batch_size='many'"], "must be int"),
         (["--saved_model={run}", "--gin.experiment.run.batch_size=0"], "batch_size=0"),
@@ -101,12 +99,20 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
         (["--saved_model={run}", "--json=/proc/figures.json"], "/proc"),
     ],
 )
-def test_bad_input_is_one_message_without_traceback(run, flags, message, capsys):
-    assert evaluate.main([flag.replace("{run}", str(run)) for flag in flags]) == 2
+def test_bad_input_is_one_message_without_traceback(run, flags, message, capsys, tmp_path):
+    alone = shutil.copytree(run / "saved_model", tmp_path / "alone")
+    folders = {"run": run, "alone": alone}
+    assert evaluate.main([flag.format_map(folders) for flag in flags]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert message in printed.err
     assert printed.out == ""
+
+
+def test_a_named_configuration_replaces_that_of_the_folder(run, capsys):
+    flags = [*DIGITS, "--gin.multi_digits.MultiDigits.offset=4"]
+    assert evaluate.main([f"--saved_model={run / 'saved_model'}", *flags]) == 2
+    assert "(None, 12, 12, 1)" in capsys.readouterr().err
 
 
 def test_unfinished_run_is_explained(run, capsys, tmp_path):

@@ -115,6 +115,17 @@ def test_without_sacrebleu_nothing_begins(make, monkeypatch):
         make()
 
 
+def test_a_corpus_is_known_by_its_vocabulary_and_its_sizes(make):
+    found = make().fingerprint
+    assert found == make().fingerprint  # Of a corpus that was made anew, too.
+    assert Translation(toy_corpus, **SMALL).fingerprint == found
+    assert found["train.fr"].startswith("200 pairs of ")
+    fewer = Translation(lambda: toy_corpus(sizes=(200, 30, 19)), **SMALL).fingerprint
+    assert [name for name in found if found[name] != fewer[name]] == ["test.fr", "test.de"]
+    other = Translation(lambda: toy_corpus(("de", "fr")), **SMALL).fingerprint
+    assert other["vocabulary"] != found["vocabulary"]
+
+
 def start(make, run_dir, **arguments):
     settings = {
         "learning_rate": 3e-3,

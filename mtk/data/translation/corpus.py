@@ -80,6 +80,16 @@ class Corpus:
         """
         return _found(self._texts, split, language)
 
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the hash of the vocabulary and the size of each part, in words, by name."""
+        parts = {
+            f"{split}.{language}": f"{len(source):,} pairs of {source.tokens.size:,} and "
+            f"{target.tokens.size:,} tokens"
+            for split, by_language in self._pairs.items()
+            for language, (source, target) in by_language.items()
+        }
+        return {"vocabulary": self.vocabulary.sha256, **parts}
+
     def _check(self, split: str, language: str) -> None:
         source, target = self.pairs(split, language)
         sizes = {len(source), len(target)}
