@@ -78,14 +78,19 @@ def of_data(tiny, **fingerprint):
     return workload
 
 
+def times(folder):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
 def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monkeypatch):
     before = of_data(tiny, digits="1,797", hash="a")
     run = interrupted(before, tmp_path / "run", monkeypatch)
-    kept = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    kept = times(run)
     with pytest.raises(ValueError, match="other data") as caught:
         go_on(of_data(tiny, digits="1,797", hash="b"), run)
     assert str(caught.value).splitlines()[1:] == ["  hash: a in the folder, b now"]
-    assert kept == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    assert times(run) == kept
     go_on(before, run)
     assert likeness.differences(run, undisturbed) == []
 
