@@ -8,6 +8,8 @@ from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Scene, Size, Streets, read_streets
 
 FOLDERS = ("image", "label", "depth")
+# The first publication has labels of 2, 7 and 19 classes side by side; these are the seven.
+_SEVEN_CLASSES = "label_7"
 _OVERSHOOT = 1e-3  # what interpolation may add to the range of an image
 
 
@@ -19,7 +21,8 @@ def load(folder: Path, split: str, size: Size) -> Streets:
 
     Args:
         folder: Holds `<split>/image/<number>.npy` with values in 0 ... 1 (or uint8), and beside it
-            `label` with 0 ... 6 and -1 for void, and `depth` with 0 where nothing was measured.
+            `label` (or `label_7`) with 0 ... 6 and -1 for void, and `depth` with 0 where nothing
+            was measured.
         split: "train" or "val".
         size: Height and width that the arrays must have.
 
@@ -33,17 +36,20 @@ def load(folder: Path, split: str, size: Size) -> Streets:
 
 
 def _paths(folder: Path) -> list[tuple[Path, Path, Path]]:
-    found = [{path.stem for path in (folder / kind).glob("*.npy")} for kind in FOLDERS]
-    for kind, names in zip(FOLDERS, found, strict=True):
+    image, label, depth = (folder / kind for kind in FOLDERS)
+    if (folder / _SEVEN_CLASSES).is_dir():
+        label = folder / _SEVEN_CLASSES
+    kinds = (image, label, depth)
+    found = [{path.stem for path in kind.glob("*.npy")} for kind in kinds]
+    for kind, names in zip(kinds, found, strict=True):
         missing = set.union(*found) - names
         if missing:
             raise ValueError(
-                f"{folder / kind / min(missing, key=_number)}.npy is missing. A scene has three "
+                f"{kind / min(missing, key=_number)}.npy is missing. A scene has three "
                 f"files, and another folder of {folder} holds one of this scene."
             )
     if not found[0]:
-        raise ValueError(f"{folder / FOLDERS[0]} holds no file *.npy.")
-    image, label, depth = (folder / kind for kind in FOLDERS)
+        raise ValueError(f"{image} holds no file *.npy.")
     files = [f"{stem}.npy" for stem in sorted(found[0], key=_number)]
     return [(image / file, label / file, depth / file) for file in files]
 

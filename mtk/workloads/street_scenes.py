@@ -25,8 +25,10 @@ _PICTURED = 4  # streets
 class StreetScenes(Workload):
     """Seven categories and the depth of each pixel of a street.
 
-    Batches are `(images (B, height, width, 3) float32, {"segmentation": categories (B, height,
-    width) int32, "depth": (B, height, width, 1) float32})`. Void pixels (-1) and those without a
+    The network, exported too, reads blue, green and red, less ImageNet's mean colour: as Keras'
+    weights of ResNet-50 were trained. Batches are `(images (B, height, width, 3) float32,
+    {"segmentation": categories (B, height, width) int32, "depth": (B, height, width, 1)
+    float32})`. Void pixels (-1) and those without a
     measured depth (0) count for nothing: a loss is the mean over the labelled pixels of the global
     batch, a metric over those of the split.
 

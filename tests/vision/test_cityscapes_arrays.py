@@ -67,3 +67,15 @@ def test_missing_and_truncated_files_are_named(folder):
     path.unlink()
     with pytest.raises(ValueError, match=r"depth/10\.npy is missing"):
         load_cityscapes(folder, SIZE)
+
+
+def test_labels_of_seven_classes_are_taken_where_there_are_others(folder):
+    expected = load_cityscapes(folder, SIZE).train
+    for split in ("train", "val"):
+        (folder / split / "label").rename(folder / split / "label_7")
+        (folder / split / "label_19").mkdir()
+    found = load_cityscapes(folder, SIZE).train
+    np.testing.assert_array_equal(found.categories, expected.categories)
+    (folder / "train" / "label_7" / "2.npy").unlink()
+    with pytest.raises(ValueError, match=r"label_7/2\.npy is missing"):
+        load_cityscapes(folder, SIZE)

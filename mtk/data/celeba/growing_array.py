@@ -10,6 +10,7 @@ import numpy as np
 from mtk import atomic
 
 PROGRESS = "progress.json"
+_HEADER = 128  # bytes of the header of a file with this few dimensions
 
 
 class GrowingArray:
@@ -33,11 +34,14 @@ class GrowingArray:
         self.digest = digest
         self._progress = folder / PROGRESS
         path = folder / name
-        self.done = self._noted() if path.exists() else 0
+        row = int(np.prod(shape[1:]))
+        # A file that is shorter than the note says has lost rows.
+        written = (path.stat().st_size - _HEADER) // row if path.exists() else 0
+        self.done = self._noted() if self._noted() <= written else 0
         self._file = path.open("r+b" if self.done else "wb")
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
-        self._file.seek(self.done * int(np.prod(shape[1:])), os.SEEK_CUR)
+        self._file.seek(self.done * row, os.SEEK_CUR)
         self._file.truncate()
 
     def append(self, rows: np.ndarray) -> None:
@@ -68,6 +72,6 @@ class GrowingArray:
     def _noted(self) -> int:
         try:
             noted = json.loads(self._progress.read_text())
-        except (OSError, ValueError):
+            return int(noted["done"]) if noted["digest"] == self.digest else 0
+        except (OSError, ValueError, KeyError, TypeError):  # None yet, or damaged: begin anew.
             return 0
-        return int(noted["done"]) if noted["digest"] == self.digest else 0

@@ -83,6 +83,9 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
                 f"{path}, line {number}: a label is 1 or -1. Received: {error} for {file}"
             ) from None
         files.append(file)
+    twice = len(files) - len(set(files))
+    if twice:
+        raise ValueError(f"{path} lists {twice} image(s) more than once. Fetch the file again.")
     if announced != [str(len(files))]:
         raise ValueError(
             f"{path} announces {' '.join(announced) or 'nothing'} in its first line, but lists "
@@ -105,6 +108,8 @@ def read_partition(path: Path) -> dict[str, int]:
                 f"{path}, line {number}: expected an image's name and 0, 1 or 2. "
                 f"Received: {' '.join(fields)!r}"
             )
+        if fields[0] in found:
+            raise ValueError(f"{path}, line {number}: {fields[0]} stands in an earlier line too.")
         found[fields[0]] = _PARTITION[fields[1]]
     return found
 
