@@ -66,7 +66,9 @@ class Packers:
                 path = folder / f"{number:08}.npz"
                 if path.exists():
                     continue
-                waiting[self._pool.submit(_Packer.pack, chunk, path, held_out)] = len(chunk)
+                with _no_interrupts():  # A process may be started, and inherits that.
+                    submitted = self._pool.submit(_Packer.pack, chunk, path, held_out)
+                waiting[submitted] = len(chunk)
                 # Enough to keep all busy, and no more: memory does not grow with the text.
                 if len(waiting) > 2 * self.processes:
                     yield from _finished(waiting)
@@ -77,6 +79,19 @@ class Packers:
                 "A process that tokenizes was lost, perhaps for lack of memory. What is done is "
                 "kept: give the same command again, with smaller chunks or fewer processes."
             ) from error
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Puts off SIGINT; in processes that are started meanwhile, for good: the parent ends them.
+
+    A terminal sends it to all, and one that is still starting could not yet ignore it by itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _chunks(pairs: Iterator[RawPair], size: int) -> Iterator[list[RawPair]]:
@@ -99,7 +114,6 @@ class _Packer:
     @classmethod
     def start(cls, vocabulary: Path, filters: Filters) -> None:
         cls.vocabulary, cls.filters = Vocabulary.load(vocabulary), filters
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent is told, and ends the others.
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
     @classmethod
