@@ -77,6 +77,8 @@ class Victim:
     def __init__(self, study: Path, folder: Path):
         self.folder = StudyFolder(folder)
         self._error: bytes | None = None
+        # Those of a sweep that was killed, until they notice that it is gone.
+        self._others = self.runs_at_work()
         self.process = subprocess.Popen(
             command(study, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -90,9 +92,9 @@ class Victim:
         return [(n, int(owner[1])) for n, owner in zip(at_work, owners, strict=True) if owner]
 
     def wait_for_run(self) -> bool:
-        """Waits until a run is at work; False if the sweep ended before."""
+        """Waits until it has a run at work; False if the sweep ended before."""
         while self.process.poll() is None:
-            if self.runs_at_work():
+            if set(self.runs_at_work()).difference(self._others):
                 return True
             time.sleep(0.01)
         return False

@@ -13,7 +13,7 @@ import pytest
 
 from mtk.study import StudyFolder
 
-STEPS = 14
+STEPS = 40  # So many that no run ends before it is disturbed.
 
 
 @pytest.fixture(scope="module")

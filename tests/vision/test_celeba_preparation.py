@@ -1,5 +1,7 @@
+import pathlib
 import re
 import shutil
+import zipfile
 
 import celeba_files
 import numpy as np
@@ -8,6 +10,7 @@ from celeba_files import NAMES, PARTITION, colours, file_name, has, jpeg, write
 
 from mtk.data.celeba import ATTRIBUTES, open_faces, preparation
 from mtk.data.celeba.official import Official
+from mtk.data.exclusive import exclusive
 
 NUMBERS = {
     split: [n for n, part in enumerate(PARTITION) if part == index]
@@ -98,6 +101,58 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="faces holds something else"):
         preparation.prepare(str(out), str(write(tmp_path / "official")))
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["images.npy", "attributes.npy"])
+def test_what_has_changed_since_is_told(tmp_path, name):
+    source, out = write(tmp_path / "official"), tmp_path / "faces"
+    preparation.prepare(str(out), str(source))
+    content = bytearray((out / name).read_bytes())
+    content[-1] ^= 1
+    (out / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} has changed since it was prepared"):
+        preparation.prepare(str(out), str(source))
+
+
+def test_a_kill_before_or_after_the_last_rename_loses_nothing(tmp_path, monkeypatch):
+    source, out = write(tmp_path / "official"), tmp_path / "faces"
+    rename, unlink = pathlib.Path.rename, pathlib.Path.unlink
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    for name, function in (("rename", rename), ("unlink", unlink)):
+        monkeypatch.setattr(pathlib.Path, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            preparation.prepare(str(out), str(source))
+        monkeypatch.setattr(pathlib.Path, name, function)
+        monkeypatch.setattr(preparation, "decode", None)
+    preparation.prepare(str(out), str(source))
+    check(out)
+    assert len(list(out.iterdir())) == 4
+
+
+def test_two_at_once(tmp_path):
+    source, out = write(tmp_path / "official"), tmp_path / "faces"
+    with (
+        exclusive(tmp_path / "unfinished.faces"),
+        pytest.raises(ValueError, match=r"Another process is preparing in .*unfinished\.faces"),
+    ):
+        preparation.prepare(str(out), str(source))
+    preparation.prepare(str(out), str(source))
+    check(out)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
+    source = write(tmp_path / "official", archive=archive)
+    if archive:
+        with zipfile.ZipFile(source / "img_align_celeba.zip", "a") as file:
+            file.writestr("__MACOSX/img_align_celeba/._000001.jpg", b"not an image")
+    else:
+        (source / "img_align_celeba" / "._000001.jpg").write_bytes(b"not an image")
+    preparation.prepare(str(tmp_path / "faces"), str(source))
+    check(tmp_path / "faces")
 
 
 class Counted:
@@ -252,6 +307,7 @@ def test_no_image_at_all(tmp_path):
     [
         ("manifest.json", "{", r"manifest.json is damaged"),
         ("manifest.json", "{}", r"manifest.json is damaged \('format'\)"),
+        ("manifest.json", "[]", r"manifest.json is damaged"),
         ("images.npy", "cut short", r"images.npy is damaged"),
         ("attributes.npy", "", r"attributes.npy is damaged"),
     ],
@@ -279,6 +335,12 @@ def test_arrays_that_do_not_fit_the_manifest(tmp_path):
     with pytest.raises(ValueError, match="attributes.npy is damaged: a label is 0 or 1"):
         open_faces(out)
     manifest = out / "manifest.json"
+    told = manifest.read_text()
+    for number in ('"six"', "6.5", "null"):
+        manifest.write_text(re.sub(r'"train": 6', f'"train": {number}', told))
+        with pytest.raises(ValueError, match=r"manifest.json is damaged .*integer"):
+            open_faces(out)
+    manifest.write_text(told)
     manifest.write_text(re.sub("celeba-1", "other-1", manifest.read_text()))
     with pytest.raises(ValueError, match="another data set or version"):
         open_faces(out)

@@ -9,7 +9,6 @@ from celeba_files import NAMES, PARTITION, colours, file_name, has, write
 from test_celeba_preparation import NUMBERS, Counted
 
 from mtk.data.celeba import open_faces, preparation
-from mtk.data.celeba.tfds import FromTfds
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -52,11 +51,6 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _there(data_dir, monkeypatch):
-    monkeypatch.setattr(preparation, "FromTfds", lambda: FromTfds(str(data_dir)))
-
-
 def found(folder):
     """Each split's faces as `{number: labels}`: the builder shuffles them."""
     numbers = {}
@@ -75,9 +69,8 @@ def found(folder):
 @pytest.fixture(scope="module")
 def whole(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared") / "faces"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "FromTfds", lambda: FromTfds(str(data_dir)))
-        assert "6 train, 2 validation, 2 test" in preparation.prepare(str(folder))
+    said = preparation.prepare(str(folder), tfds_dir=str(data_dir))
+    assert "6 train, 2 validation, 2 test" in said
     return folder
 
 
@@ -89,19 +82,30 @@ def test_its_faces_and_attributes_are_the_official_ones(whole):
             assert labels == [has(number, column) for column in range(len(NAMES))]
 
 
-def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, whole):
+def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, data_dir, whole):
     monkeypatch.setattr(preparation, "_AT_ONCE", 3)
     monkeypatch.setattr(preparation, "_A_TASK", 1)
     parts, decode = tmp_path / "parts", preparation.decode
     monkeypatch.setattr(preparation, "decode", Counted(fails_at=8))
     with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(str(parts))
+        preparation.prepare(str(parts), tfds_dir=str(data_dir))
     monkeypatch.setattr(preparation, "decode", decode)
     monkeypatch.setattr(preparation, "decode", counted := Counted())
-    preparation.prepare(str(parts))
+    preparation.prepare(str(parts), tfds_dir=str(data_dir))
     assert counted.calls == 10 - 6
     for name in ("images.npy", "attributes.npy", "files.txt"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_it_cannot_be_fetched(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise tfds.download.DownloadError("no network")
+
+    builder = tfds.builder_cls("celeb_a")
+    monkeypatch.setattr(builder, "download_and_prepare", refuse)
+    with pytest.raises(OSError, match=r"could not fetch celeb_a.*no network.*`source`.*`tfds_dir`"):
+        preparation.prepare(str(tmp_path / "faces"), tfds_dir=str(tmp_path / "none"))
+    assert not (tmp_path / "faces").exists()
 
 
 def test_it_is_not_installed(tmp_path, monkeypatch):

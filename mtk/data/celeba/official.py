@@ -97,11 +97,16 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _in_archive(archive: zipfile.ZipFile) -> dict[str, str]:
-    return {name.rsplit("/", 1)[-1]: name for name in archive.namelist() if name.endswith(".jpg")}
+    return _images({name.rsplit("/", 1)[-1]: name for name in archive.namelist()})
 
 
 def _in_folder(folder: Path) -> dict[str, str]:
-    return {path.name: str(path) for path in folder.glob("*.jpg")}
+    return _images({path.name: str(path) for path in folder.iterdir()})
+
+
+def _images(paths: dict[str, str]) -> dict[str, str]:
+    # macOS puts a file "._<name>" beside each file that it packs or copies.
+    return {n: path for n, path in paths.items() if n.endswith(".jpg") and not n.startswith("._")}
 
 
 def _extracted(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -20,6 +20,7 @@ from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
 from mtk.data.celeba.listing import ATTRIBUTES, Listing
 from mtk.data.celeba.official import Official
 from mtk.data.celeba.tfds import FromTfds
+from mtk.data.exclusive import LOCK, exclusive
 from mtk.status_line import StatusLine
 
 Item = TypeVar("Item")
@@ -45,7 +46,13 @@ class Source(Protocol):
         ...
 
 
-def prepare(folder: str, source: str | None = None, size: int = 64, subset: bool = False) -> str:
+def prepare(
+    folder: str,
+    source: str | None = None,
+    size: int = 64,
+    subset: bool = False,
+    tfds_dir: str | None = None,
+) -> str:
     """Decodes and resizes CelebA's images, on all cores, into a folder for `open_faces`.
 
     A call that was cut off leaves `unfinished.<folder>` beside the folder; the same call goes on
@@ -56,25 +63,34 @@ def prepare(folder: str, source: str | None = None, size: int = 64, subset: bool
         source: The folder of the official files (see `Official`); None takes TensorFlow Datasets.
         size: Height and width of the prepared images.
         subset: Whether some images of the official files may be missing.
+        tfds_dir: Folder of the data sets of TensorFlow Datasets, where `source` is None; its own
+            default, by default.
 
     Returns:
         What was prepared, in words.
 
     Raises:
         ValueError: If an image or a file of the source is missing or damaged, the size is not
-            positive, or the folder holds something else.
-        OSError: If the folder cannot be written.
+            positive, another process prepares the same folder, or the folder holds something else,
+            or files that have changed since they were prepared.
+        OSError: If the folder cannot be written, or the data set not be fetched.
     """
     if size < 1:
         raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
     out = Path(folder).expanduser().absolute()
-    images = FromTfds() if source is None else Official(Path(source).expanduser(), subset)
+    images = FromTfds(tfds_dir) if source is None else Official(Path(source).expanduser(), subset)
     digest = _digest(images, size)
-    if not _is_prepared(out, digest):
+    if _is_prepared(out, digest):
+        faces.check(out)
+    else:
         unfinished = out.with_name(f"unfinished.{out.name}")
-        _decode_all(images, size, unfinished, digest)
-        _complete(images, size, unfinished, digest)
-        unfinished.rename(out)
+        with exclusive(unfinished):
+            _decode_all(images, size, unfinished, digest)
+            _complete(images, size, unfinished, digest)
+            unfinished.rename(out)
+    # What the work needed goes last: a process that is killed before has lost nothing.
+    for name in (PROGRESS, LOCK):
+        (out / name).unlink(missing_ok=True)
     faces.open_faces(out)
     counts = ", ".join(f"{number} {split}" for split, number in images.listing.counts.items())
     return f"CelebA at {size}x{size} pixels in {out}: {counts}."
@@ -107,7 +123,6 @@ def _is_prepared(out: Path, digest: str) -> bool:
 
 def _decode_all(source: Source, size: int, folder: Path, digest: str) -> None:
     total = len(source.listing.files)
-    folder.mkdir(parents=True, exist_ok=True)
     threads = ThreadPoolExecutor(cores.available())
     with GrowingArray(folder, faces.IMAGES, (total, size, size, 3), digest) as array, threads:
         encoded = source.encoded(array.done)
@@ -163,7 +178,7 @@ def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
         "size": size,
         "counts": listing.counts,
         "attributes": list(ATTRIBUTES),
+        "sha256": {name: faces.checksum(folder / name) for name in faces.ARRAYS},
     }
     atomic.write_json(folder / faces.MANIFEST, manifest)
-    (folder / PROGRESS).unlink()
     atomic.flush(folder)

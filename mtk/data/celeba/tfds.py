@@ -20,6 +20,7 @@ class FromTfds:
 
     Raises:
         ImportError: If TensorFlow Datasets is not installed.
+        OSError: If the data set is not there and cannot be fetched.
     """
 
     def __init__(self, data_dir: str | None = None):
@@ -32,7 +33,14 @@ class FromTfds:
             ) from error
         self._tfds = tfds
         self._builder = tfds.builder("celeb_a", data_dir=data_dir)
-        self._builder.download_and_prepare()
+        try:
+            self._builder.download_and_prepare()
+        except Exception as error:  # A download fails in many ways, without a class in common.
+            raise OSError(
+                f"TensorFlow Datasets could not fetch celeb_a into {self._builder.data_dir} "
+                f"({type(error).__name__}: {error}). Fetch the official files by hand and name "
+                "their folder as `source`, or a folder that holds the data set as `tfds_dir`."
+            ) from error
         self.origin = f"TFDS {self._builder.info.full_name}"
         rows = [self._attributes(split) for split in SPLITS]
         files = [f"{split}[{i}]" for split, found in zip(SPLITS, rows, strict=True) for i in found]

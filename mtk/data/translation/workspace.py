@@ -1,7 +1,6 @@
 """The folder that a preparation works in, and goes on in after it was killed."""
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtk import atomic
+from mtk.data.exclusive import exclusive
 
 _PLAN = "plan.json"
 MODIFIED = "modified"  # In a plan: the time of each file by its path.
@@ -33,14 +33,7 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
         ValueError: If another process works there, or the folder holds the work of another
             plan.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"Another process is preparing in {str(folder)!r}. Wait until it ends."
-            ) from error
+    with exclusive(folder):
         path = folder / _PLAN
         if path.exists() and (folder / worth).exists():
             check_same(json.loads(path.read_text(encoding="utf-8")), plan, folder)
