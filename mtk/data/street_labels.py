@@ -36,6 +36,9 @@ _CATEGORY = _category_of_id()
 def categories(label_ids: np.ndarray) -> np.ndarray:
     """Maps label ids to categories.
 
+    All ids of a category count, also those that the data set's own evaluation by classes passes
+    over (parking, rail track, guard rail, bridge, tunnel, group of poles, caravan, trailer).
+
     Args:
         label_ids: uint8, as in the files `*_labelIds.png`.
 

@@ -40,6 +40,9 @@ def make_scene(size: Size, seed: int, number: int) -> WorldFiles:
         size: Height and width.
         seed: Of the world.
         number: Of the scene.
+
+    Raises:
+        ValueError: If the scene is so tall that its disparities do not fit into 16 bits.
     """
     height, width = size
     generator = np.random.default_rng([seed, number])
@@ -53,6 +56,11 @@ def make_scene(size: Size, seed: int, number: int) -> WorldFiles:
             put(canvas, block, distance)
     stored = np.where(canvas.disparity > 0, np.rint(canvas.disparity * 256) + 1, 0)
     stored[:, : round(_BORDER * width)] = 0
+    if stored.max() > np.iinfo(np.uint16).max:
+        raise ValueError(
+            "CityScapes' files hold disparities of up to 256 pixels, and a scene so tall for its "
+            f"width shows ground that is nearer. Received: size={tuple(size)}"
+        )
     bonnet = height - round(height * generator.uniform(0.03, 0.08))
     canvas.image[bonnet:] = generator.uniform(20, 60)
     canvas.label_ids[bonnet:] = _BONNET_ID

@@ -106,12 +106,25 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
 
 def _free() -> int | None:
     """Returns the bytes that are free; None where steps run elsewhere, or it is not known."""
-    meminfo = Path("/proc/meminfo")
     if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
         return None
+    return min(filter(None, (_free_in_machine(), _free_in_container())), default=None)
+
+
+def _free_in_machine() -> int | None:
+    meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.exists() else []
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(found[0]) if found else None
+
+
+def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Returns what the control group (version 2) leaves; None where it sets no limit."""
+    try:
+        limit, used = ((group / f"memory.{what}").read_text() for what in ("max", "current"))
+        return max(1, int(limit) - int(used))
+    except (OSError, ValueError):  # No such group, or "max".
+        return None
 
 
 def _bytes(variable: keras.Variable) -> int:

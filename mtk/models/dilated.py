@@ -11,6 +11,9 @@ class DilatedConv2D(keras.layers.Conv2D):
     Keras rearranges the image into one batch entry per phase of the dilation and back, which for a
     rate of 36 on 16x32 pixels multiplies the work by more than ten (measured); this hands the rate
     to the kernel of the device. Arguments as in `Conv2D`, channels last.
+
+    On CPUs TensorFlow takes the gradient of such a kernel through oneDNN alone, and only in float32
+    or bfloat16: with `TF_ENABLE_ONEDNN_OPTS=0`, or in float16, training there ends with its error.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

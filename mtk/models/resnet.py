@@ -36,12 +36,20 @@ def resnet18(
         A model from images `(B, *input_shape)` to `{task: logits (B, num_classes)}`. Its layer
         `"representation"` holds the features.
 
+    Raises:
+        ValueError: If images have less than 25 pixels on a side: nothing would be left to pool.
+
     Reference:
         He et al., *Deep residual learning for image recognition* (2016), table 1; with the stem and
         the pooling that Sener & Koltun, *Multi-task learning as multi-objective optimization*
         (2018) give it in their public code. Departure: before a convolution of stride 2 zeros are
         added below and to the right, as TensorFlow does, not on all four sides.
     """
+    if min(input_shape[:2]) < 25:
+        raise ValueError(
+            "ResNet-18 halves images three times and averages over 4x4 pixels: they need 25 pixels "
+            f"or more on a side. Received: input_shape={tuple(input_shape)}"
+        )
     blocks = _Blocks(synchronized, seed)
     inputs = keras.Input(input_shape, name="image")
     x = blocks.relu(blocks.convolution(inputs, widths[0], 3, 1, "stem"), "stem")

@@ -208,3 +208,11 @@ def test_tasks_with_inputs_of_their_own(tmp_path):
     serve = tf.saved_model.load(str(tmp_path / "run" / "saved_model")).signatures["serving_default"]
     found = serve(half=Halves().images[:3, :32])
     assert found["output"].shape == (3, 2)
+
+
+def test_memory_is_what_the_container_leaves(tmp_path):
+    assert trial._free_in_container(tmp_path) is None
+    (tmp_path / "memory.current").write_text("300\n")
+    for limit, left in (("max", None), ("1000", 700), ("200", 1)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert trial._free_in_container(tmp_path) == left

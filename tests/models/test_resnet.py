@@ -71,3 +71,9 @@ def test_batch_norm_is_synchronized_on_demand(synchronized):
     norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 16 + 3
     assert {norm.synchronized for norm in norms} == {synchronized}
+
+
+def test_images_too_small_to_pool_are_refused():
+    assert resnet18((25, 40, 3), ["a"], widths=SMALL).output_shape == {"a": (None, 2)}
+    with pytest.raises(ValueError, match=r"25 pixels or more.*input_shape=\(40, 24, 3\)"):
+        resnet18((40, 24, 3), ["a"])

@@ -102,6 +102,8 @@ def test_pictures_show_truth_and_prediction():
     assert pixel(3, 1, 2) == (127, 127, 127)
     assert pixel(4, 1, 2) == (255, 255, 255)
     assert len(set(pixel(3, 9, 9))) > 1  # not measured: no grey
+    diverged = draw_streets(streets, categories, np.full(streets.depths.shape, np.nan))
+    assert not diverged[top + 1 : top + SIZE[0] * scale, 4 * column : 5 * column - 4].any()
 
 
 def test_a_run_on_the_street_world(world, tmp_path):

@@ -70,3 +70,8 @@ def test_what_is_written_is_read_again(tmp_path):
         np.testing.assert_allclose(train.depths[index], depth, rtol=1e-6)
     assert train.depths.max() < 0.5
     assert (train.depths == 0).mean() == pytest.approx(0.15, abs=0.1)
+
+
+def test_scenes_whose_disparities_would_wrap_are_refused():
+    with pytest.raises(ValueError, match=r"disparities of up to 256 pixels.*size=\(512, 64\)"):
+        make_scene((512, 64), 0, 0)
