@@ -18,6 +18,16 @@ def having(**flags: bool) -> list[str]:
     return [c.name for c in CASES if all(getattr(c, key) == flag for key, flag in flags.items())]
 
 
+def compiled():
+    """All cases; those that differ in an argument alone only in the long form."""
+    seen = set()
+    for case in CASES:
+        combiner = case.make()
+        kind = (type(combiner), combiner.at)
+        yield pytest.param(case.name, marks=[pytest.mark.slow] if kind in seen else [])
+        seen.add(kind)
+
+
 def test_every_combiner_is_in_the_list():
     exported = {getattr(combiners, name) for name in combiners.__all__}
     abstract = {combiners.Combined, combiners.Combiner}
@@ -52,7 +62,7 @@ def test_permutation(name, kind):
         properties.assert_permutes(runner(name, num_tasks), jacobian, samples.losses(num_tasks))
 
 
-@pytest.mark.parametrize("kind", ["conflicting", "opposed"])
+@pytest.mark.parametrize("kind", ["conflicting", pytest.param("opposed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", having(fixed=False))
 def test_permutation_in_distribution(name, kind):
     jacobians = [samples.jacobian(kind, 3, seed) for seed in range(3)]
@@ -107,7 +117,7 @@ def test_nobody_present(name):
     np.testing.assert_array_equal(outcome.direction, 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", compiled())
 def test_eager_graph_and_xla_agree(name):
     jacobian, losses = samples.jacobian("conflicting", 3, seed=8), samples.losses(3)
     graph = runner(name, 3)(jacobian, losses, steps=2)

@@ -63,8 +63,10 @@ def trained(monkeypatch, factor, net, combiner, **options):
     return model, {p.linear.layer.name for p in used}
 
 
-@pytest.mark.parametrize("way", ["unrolled", "loop", "vectorized"])
-@pytest.mark.parametrize("combiner", [PCGrad, CAGrad, StaticWeights])
+@pytest.mark.parametrize(
+    ("way", "combiner"),
+    [("unrolled", PCGrad), ("unrolled", StaticWeights), ("loop", CAGrad), ("vectorized", PCGrad)],
+)
 def test_trains_as_with_task_gradients(monkeypatch, way, combiner):
     def measured(factor):
         model, used = trained(monkeypatch, factor, network, combiner, gradients=way)

@@ -179,9 +179,14 @@ def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
 
 
 @pytest.mark.parametrize(
-    "options", [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+    ("combiner", "options"),
+    [
+        (StaticWeights, {"steps_per_execution": 2}),
+        (MGDA, {"run_eagerly": True}),
+        (MGDA, {"steps_per_execution": 2}),
+        (CAGrad, {"jit_compile": True}),
+    ],
 )
-@pytest.mark.parametrize("combiner", [StaticWeights, MGDA, CAGrad])
 def test_eager_xla_and_several_steps_an_execution_give_the_same(combiner, options):
     results = []
     for compiled in ({}, options):

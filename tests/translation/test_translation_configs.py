@@ -92,6 +92,7 @@ def test_cldr_trains_from_its_config(tmp_path):
         "cldr.cldr_corpus.num_test = 10",
         "cldr.cldr_corpus.vocabulary_size = 700",
         "translation.Translation.width = 16",
+        "translation.Translation.num_layers = 1",
         "experiment.run.batch_size = 16",
         "experiment.run.steps = 4",
     ]

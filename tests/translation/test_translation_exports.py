@@ -47,8 +47,10 @@ def finished(make, tmp_path_factory):
     return folder, run(make, folder, steps=120, evaluate_every=60, measure_every=0, **settings)
 
 
-@pytest.mark.parametrize("name", ["saved_model_ids", "saved_model_text", "model.keras"])
-@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("saved_model_ids", "test"), ("saved_model_text", "validation"), ("model.keras", "test")],
+)
 def test_every_export_reaches_what_the_run_recorded(make, finished, name, split):
     folder, result = finished
     figures = evaluation.evaluate(make, folder / name, split)

@@ -99,8 +99,7 @@ def test_a_loss_that_is_bad_only_after_the_step_teaches_famo_nothing():
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-@pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
-@pytest.mark.parametrize("name", ["static", "pcgrad"])
+@pytest.mark.parametrize(("name", "on_nonfinite"), [("static", "stop"), ("pcgrad", "skip")])
 def test_the_task_of_the_step_is_kept_until_one_looks(name, on_nonfinite, monkeypatch):
     """After the bad step all is NaN, and `left` would be named first."""
     monkeypatch.setattr(finiteness, "MOST_IN_A_ROW", 2)
