@@ -15,7 +15,7 @@ class MultiDigits(DigitPairs):
     """Left and right digit of an image, from the 1,797 digits that scikit-learn ships.
 
     The digits are split first and paired within their split, so that no image of the test split
-    shows a digit of the training split.
+    shows a digit of the training split. Pixels are scaled to -1 … 1.
 
     Args:
         dropout: Rate of the network's dropout layers.
