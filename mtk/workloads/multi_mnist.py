@@ -22,8 +22,8 @@ class MultiMNIST(DigitPairs):
     """Left and right digit of an image, from MNIST.
 
     MNIST's 60,000 training digits are split at random into training and validation before they are
-    paired, its 10,000 test digits are paired among themselves: no digit stands in two splits. Pixels
-    (0 … 255) are scaled by the mean 33.3 and the deviation 78.6 of MNIST's own images.
+    paired, its 10,000 test digits are paired among themselves: no digit stands in two splits.
+    Pixels (0 … 255) are scaled by the mean 33.3 and the deviation 78.6 of MNIST's own images.
 
     Args:
         data_dir: Where MNIST is; see `mtk.data.mnist.load_mnist`. Without it TensorFlow Datasets
