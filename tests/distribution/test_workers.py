@@ -68,6 +68,7 @@ def alone(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_path):
     folder, before = tmp_path / "run", copies()
     chief, other = processes = started(folder)

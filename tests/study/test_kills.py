@@ -51,6 +51,7 @@ def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
     assert likeness.differences(tmp_path / "alone", folder.run_dir(run)) == []
 
 
+@pytest.mark.slow
 def test_killed_study_ends_as_an_undisturbed_one(study, undisturbed, tmp_path):
     draw, folder = random.Random(0), tmp_path / "study"
     victim = kills.Victim(study, folder)

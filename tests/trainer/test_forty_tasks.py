@@ -13,7 +13,6 @@ NAMES = [f"task_{k}" for k in range(NUMBER)]
 # The others take the same ways; they are slow because a graph of forty heads is traced for each.
 FIRST = {
     "mgda": combiners.MGDA,
-    "gradnorm": combiners.GradNorm,
     "pcgrad_at_features": lambda: combiners.PCGrad(at="representation"),
     "graddrop_at_features": lambda: combiners.GradDrop(at="representation"),
 }
@@ -27,6 +26,7 @@ OTHERS = {
     "imtl_g": combiners.IMTLG,
     "imtl": combiners.IMTL,
     "pcgrad": combiners.PCGrad,
+    "gradnorm": combiners.GradNorm,
     "gradvac": combiners.GradVac,
     "graddrop": combiners.GradDrop,
     "cagrad": combiners.CAGrad,

@@ -96,10 +96,8 @@ def test_numpy_arrays_and_train_on_batch():
 @pytest.mark.parametrize(
     "combiner",
     [
-        StaticWeights({"left": 2, "right": 1, "size": 1}),
         MGDA(update_every=2),
         GradNorm(alpha=0.5),
-        PCGrad(),
         GradVac(groups="layer"),
     ],
     ids=lambda c: type(c).__name__,
