@@ -1,7 +1,6 @@
 """Figures 10 and 11: the mean over tasks, as hyper-parameters move."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
@@ -9,6 +8,7 @@ from mtk.analysis.figures.style import UnavailableError, figure, legend_below, l
 from mtk.analysis.view import STATIC, View
 
 _RATE = "experiment.run.learning_rate"
+_SPLITS = ("validation", "test")
 
 
 def space_of_means(view: View) -> str:
@@ -29,37 +29,59 @@ def means(view: View, method: str, split: str) -> np.ndarray:
 def draw(view: View) -> Figure:
     """Draws the mean of every configuration, in validation and in test (Figure 10)."""
     objective = view.spaces[space_of_means(view)][0]
-    every = [STATIC, *view.methods]
-    names = [name for name in every if np.isfinite(means(view, name, "test")).any()]
-    if not names:
+    panels = {
+        name: np.stack([means(view, name, split) for split in _SPLITS])
+        for name in [STATIC, *view.methods]
+    }
+    panels = {name: both for name, both in panels.items() if np.isfinite(both).all(0).any()}
+    if not panels:
         raise UnavailableError("no method has comparable runs")
-    drawn = figure(11, 1.6 + 0.42 * len(names))
+    selected = {name: both[:, _best(both, objective.sign)] for name, both in panels.items()}
+    limits = _limits(np.hstack(list(panels.values())), np.stack(list(selected.values())))
+    drawn = figure(11, 1.6 + 0.42 * len(panels))
     axes = drawn.subplots(1, 2, sharey=True, sharex=True)
-    for axis, split in zip(axes, ("validation", "test"), strict=True):
-        for row, name in enumerate(names):
-            values, style = means(view, name, split), look(name, view.methods)
-            jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(values))
-            axis.plot(values, row + jitter, ".", color=style["color"], ms=5, alpha=0.5)
-            best = np.nanargmin(means(view, name, "validation") * objective.sign)
-            axis.plot(values[best], row, ms=9, mec="black", mew=0.8, **style)
+    for number, (axis, split) in enumerate(zip(axes, _SPLITS, strict=True)):
+        for row, (name, both) in enumerate(panels.items()):
+            style = look(name, view.methods)
+            jitter = np.random.default_rng(0).uniform(-0.18, 0.18, both.shape[1])
+            axis.plot(both[number], row + jitter, ".", color=style["color"], ms=5, alpha=0.5)
+            axis.plot(selected[name][number], row, ms=9, mec="black", mew=0.8, **style)
         what = f"mean {objective.metric} over {len(view.tasks)} tasks"
         axis.set_xlabel(f"{what} ({objective.direction})")
-        axis.set_title(split)
-        axis.set_yticks(range(len(names)), names)
+        every = np.concatenate([both[number] for both in panels.values()])
+        axis.set_title(split + _outside(every, limits))
+        axis.set_yticks(range(len(panels)), list(panels))
+    axes[0].set_xlim(limits)
     axes[0].invert_yaxis()
-    _clip(axes[0], np.concatenate([means(view, name, "test") for name in names]))
     drawn.suptitle(f"{view.title}: every configuration; large: the best in validation")
     return drawn
 
 
-def _clip(axis: Axes, values: np.ndarray) -> None:
-    """Leaves out the worst tenth where it would squeeze everything else."""
+def _best(both: np.ndarray, sign: int) -> int:
+    """Returns the position of the best in validation, of values `(2, N)` in both splits."""
+    return int(np.where(np.isfinite(both).all(0), both[0] * sign, np.inf).argmin())
+
+
+def _limits(values: np.ndarray, selected: np.ndarray) -> tuple[float, float]:
+    """Returns limits that leave out the worst where it would squeeze everything else.
+
+    Args:
+        values: Of all panels, in any shape.
+        selected: Those that must be seen.
+    """
     values = values[np.isfinite(values)]
     low, high = np.quantile(values, [0.1, 0.9])
-    wide = 1.5 * (high - low)
-    if high > low:
-        left, right = max(values.min(), low - wide), min(values.max(), high + wide)
-        axis.set_xlim(left - 0.05 * wide, right + 0.05 * wide)
+    wide = 1.5 * (high - low) or np.inf
+    left = min(max(values.min(), low - wide), selected.min())
+    right = max(min(values.max(), high + wide), selected.max())
+    margin = 0.05 * (right - left) or 0.05 * abs(left) or 1.0
+    return left - margin, right + margin
+
+
+def _outside(values: np.ndarray, limits: tuple[float, float]) -> str:
+    """Returns a panel's remark on what it does not show."""
+    number = int(((values < limits[0]) | (values > limits[1])).sum())
+    return f" ({number} of {np.isfinite(values).sum()} are outside)" if number else ""
 
 
 def draw_by_rate(view: View) -> Figure:

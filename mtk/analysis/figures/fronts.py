@@ -31,7 +31,7 @@ def draw(view: View, panels: Sequence[tuple[str, str]], everything: bool = False
     """Draws the fronts of all methods.
 
     Large markers are the models that validation selects (in training panels: those that are not
-    dominated in training), small dots all others. The line is the staircase of the static weights.
+    dominated in training), small ones all others. The line is the staircase of the static weights.
 
     Args:
         view: The study.
@@ -89,7 +89,7 @@ def _panel(
         x, y = (own[objective.column(split)].to_numpy(float) for objective in pair)
         style = look(method, view.methods)
         rest = np.setdiff1d(np.flatnonzero(own["comparable"]), chosen)
-        axis.plot(x[rest], y[rest], ".", color=style["color"], ms=3, alpha=0.5)
+        axis.plot(x[rest], y[rest], ls="none", ms=3, mew=0.3, alpha=0.5, **style)
         if not len(chosen):
             continue
         place = np.stack([x[chosen], y[chosen]], axis=1)

@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
+from mtk.analysis.figures import knobs
 from mtk.analysis.figures.style import UnavailableError, figure
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.view import STATIC, View
@@ -78,16 +79,18 @@ def draw_region(view: View) -> Figure:
             raise UnavailableError(f"the study does not vary {name}")
     drawn = figure(6.4, 4.6)
     axis = drawn.subplots()
-    smallest = every.loc[every[_DECAY] > 0, _DECAY].min()
-    axis.plot(every[_RATE], every[_DECAY], ".", color="#BBBBBB", ms=5)
+    rates, decays = (every[name].to_numpy(float) for name in (_RATE, _DECAY))
+    for known, set_scale in ((rates, axis.set_xscale), (decays, axis.set_yscale)):
+        name, options = knobs.scale(known)
+        set_scale(name, **options)
+    axis.plot(rates, decays, ".", color="#BBBBBB", ms=5)
     generator = np.random.default_rng(0)
     for share, rows in found:
         # Equal settings of several mixtures would hide one another.
-        x = rows[_RATE] * 10 ** generator.uniform(-0.08, 0.08, len(rows))
-        y = (rows[_DECAY] + smallest * generator.uniform(0, 0.3, len(rows))).astype(float)
+        x = knobs.apart(axis.xaxis, rows[_RATE].to_numpy(float), rates, generator)
+        y = knobs.apart(axis.yaxis, rows[_DECAY].to_numpy(float), decays, generator)
         axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
-    axis.set_xscale("log")
-    axis.set_yscale("symlog", linthresh=smallest)
+    axis.set(xlim=knobs.limits(axis.xaxis, rates), ylim=knobs.limits(axis.yaxis, decays))
     axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")
     axis.set_title("large: on the front of its mixture (jittered); small: searched")
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axis, label=f"static weight of {view.tasks[0]}")

@@ -1,0 +1,56 @@
+"""Axes of hyper-parameters: their scale, and equal settings drawn beside one another."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axis import Axis
+
+# Over a smaller range a linear axis is read more easily.
+_WIDE = 8
+# Points move by at most this share of the smallest gap between two settings, as it is drawn.
+_SHARE = 0.1
+
+
+def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
+    """Returns the name and the options of the scale for a knob's values.
+
+    Logarithmic if they range widely, with a place for 0 if it is one of them.
+    """
+    positive = known[known > 0]
+    if not len(positive) or known.min() < 0 or known.max() <= _WIDE * positive.min():
+        return "linear", {}
+    return ("log", {}) if known.min() > 0 else ("symlog", {"linthresh": positive.min()})
+
+
+def apart(
+    axis: Axis, values: np.ndarray, known: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Moves points a little along an axis, so that equal settings do not hide one another.
+
+    Args:
+        axis: Its scale is set.
+        values: `(N,)`, settings.
+        known: All settings; a moved point stays next to its own.
+        generator: Of the distances.
+
+    Returns:
+        `(N,)`, nowhere negative if no setting is.
+    """
+    away = _SHARE * _gap(axis, known) * generator.uniform(-1, 1, len(values))
+    transform = axis.get_transform()
+    moved = transform.inverted().transform(transform.transform(values) + away)
+    return np.abs(moved) if known.min() >= 0 else moved
+
+
+def limits(axis: Axis, known: np.ndarray) -> tuple[float, float]:
+    """Returns limits that show all settings, and the points beside the outermost ones."""
+    transform = axis.get_transform()
+    ends = transform.transform(np.array([known.min(), known.max()]))
+    margin = max(2 * _SHARE * _gap(axis, known), 0.06 * np.ptp(ends))
+    low, high = transform.inverted().transform(ends + margin * np.array([-1, 1]))
+    return float(low), float(high)
+
+
+def _gap(axis: Axis, known: np.ndarray) -> float:
+    """Returns the smallest distance of two settings, as it is drawn."""
+    return float(np.diff(axis.get_transform().transform(np.unique(known))).min())
