@@ -35,14 +35,15 @@ class Question:
 def questions(view: View, draws: int = 1000) -> list[Question]:
     """Returns the verdicts on every method: on the front, and on the mean over tasks.
 
-    With many tasks hardly any model dominates another, and only the mean is compared.
+    With many tasks hardly any model dominates another, and only the mean is compared. A study
+    without methods poses no question.
 
     Args:
         view: The study.
         draws: Of the bootstrap over seeds.
     """
-    found = []
-    for space, chosen in view.spaces.items():
+    found: list[Question] = []
+    for space, chosen in view.spaces.items() if view.methods else ():
         for average in (False, True):
             if average or len(chosen) <= MOST_TASKS:
                 found.append(Question(space, average, _verdicts(view, space, average, draws)))
@@ -98,7 +99,8 @@ def verdict_table(view: View, question: Question) -> pd.DataFrame:
                 "compared": question.title,
                 "method": name,
                 "conclusion": verdict.conclusion,
-                "lead, % of front": 100 * verdict.lead.amount if finite else np.nan,
+                "lead, %": 100 * verdict.lead.amount if finite else np.nan,
+                "% of": verdict.unit,
                 "seeds, low %": 100 * low,
                 "seeds, high %": 100 * high,
                 "static weightings held out": len(verdict.over_grids),

@@ -11,6 +11,8 @@ from mtk.analysis.spread import over_grids, over_seeds
 # Fewer static weightings inside the front, or fewer repeated runs, show no spread.
 _FEWEST = 4
 _FEWEST_RUNS = 6
+# Nearer than this is a tie: what remains is rounding.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Verdict:
 
     @property
     def is_beyond(self) -> bool:
-        return self.lead.amount > 0
+        return self.lead.amount > _TIE
 
     @property
     def exceeds_seeds(self) -> bool | None:
@@ -77,7 +79,7 @@ class Verdict:
         if not self.is_beyond:
             return self._behind()
         return (
-            f"{self.conclusion.capitalize()}: by {self.lead.amount:.1%} of {self.unit}. "
+            f"{self.conclusion.capitalize()}: by {_share(self.lead.amount)} of {self.unit}. "
             f"{self._seeds()} {self._grids()}"
         )
 
@@ -87,33 +89,49 @@ class Verdict:
                 "Extends the front only: better in some task than all static weightings, in all "
                 "tasks than none. A static weighting outside the grid may do the same."
             )
-        where = "" if self.average else " in every task"
-        return (
-            f"Not beyond: a static weighting is at least as good{where}, "
-            f"and the nearest one better{where} by {abs(self.lead.amount):.1%} of {self.unit}."
+        if abs(self.lead.amount) <= _TIE:
+            return "Not beyond: a tie with " + (
+                "the static weights."
+                if self.average
+                else "a static weighting, which is nowhere worse and in some task equal."
+            )
+        worse = (
+            "its selected model is worse than that of static weights"
+            if self.average
+            else "even the closest of its selected models is worse in every task than a static "
+            "weighting"
         )
+        return f"Not beyond: {worse}, by {_share(-self.lead.amount)} of {self.unit}."
 
     def _seeds(self) -> str:
         if self.over_seeds is None:
             return "Too few seeds were repeated to tell whether others would say the same."
-        low, high = self.over_seeds
+        low, high = map(_bound, self.over_seeds)
         verb = "exceeds" if self.exceeds_seeds else "does not exceed"
-        return (
-            f"It {verb} the spread over seeds ({self.level:.1%} interval {low:.1%} to {high:.1%})."
-        )
+        return f"It {verb} the spread over seeds ({self.level:.1%} interval: {low} to {high})."
 
     def _grids(self) -> str:
         number = len(self.over_grids)
         if self.exceeds_grids is None:
-            return (
-                f"Only {number} static weightings lie inside the front: its own spread is unknown."
-            )
+            few = {0: "No static weighting lies", 1: "Only 1 static weighting lies"}
+            lie = few.get(number, f"Only {number} static weightings lie")
+            return f"{lie} inside the front: its own spread is unknown."
         reach = int((self.over_grids >= self.lead.amount).sum())
         verb = "exceeds" if self.exceeds_grids else "does not exceed"
         return (
-            f"It {verb} the spread over sparse grids: {reach} of {number} static weightings lie as "
-            "far beyond the others."
+            f"It {verb} the spread over sparse grids of weights: {reach} of {number} static "
+            "weightings lie as far beyond the others."
         )
+
+
+def _share(amount: float) -> str:
+    """Returns a distance as a percentage that is never zero."""
+    return f"{amount:.1%}" if amount >= 0.0005 else "less than 0.1%"
+
+
+def _bound(amount: float) -> str:
+    """Returns an end of an interval, in which a lead may be none and a zero has no sign."""
+    return f"{round(amount, 3) + 0.0:.1%}" if np.isfinite(amount) else "extending the front only"
 
 
 def judge(

@@ -25,21 +25,29 @@ def draw(view: View, verdicts: Mapping[str, Verdict], what: str) -> Figure:
         raise UnavailableError("no method has a selected model that can be compared with the front")
     drawn = figure(8.2, 1.8 + 0.42 * len(known))
     axis = drawn.subplots()
+    cut = False
     for row, (name, verdict) in enumerate(known.items()):
-        amount = max(verdict.lead.amount, _LEAST)
-        if verdict.over_seeds is not None:
-            low, high = (100 * max(value, _LEAST) for value in verdict.over_seeds)
-            color = look(name, view.methods)["color"]
-            axis.plot([low, high], [row, row], color=color, lw=3, alpha=0.4)
-        axis.plot(100 * amount, row, ms=9, mec="white", **look(name, view.methods))
-        held = np.clip(verdict.over_grids, _LEAST, None)
-        axis.plot(100 * held, np.full(len(held), row + 0.28), "|", color="black", ms=8, alpha=0.7)
+        low, high = verdict.over_seeds or (np.nan, np.nan)
+        held = verdict.over_grids
+        style = look(name, view.methods)
+        axis.plot(_shown(low, high), [row, row], color=style["color"], lw=3, alpha=0.4)
+        axis.plot(_shown(verdict.lead.amount), [row], ms=9, mec="white", **style)
+        axis.plot(_shown(*held), [row + 0.28] * len(held), "|", color="black", ms=8, alpha=0.7)
+        if np.nanmin([low, verdict.lead.amount, *held]) < _LEAST:
+            axis.plot(100 * _LEAST - 5, row, "<", color="black", ms=6)
+            cut = True
     axis.axvline(0, color="black", lw=1)
     axis.set_yticks(range(len(known)), list(known))
     axis.invert_yaxis()
     axis.set_xlabel(
         f"lead in the {what}, % of {next(iter(known.values())).unit} (right of 0: beyond)\n"
         "bar: interval over seeds; ticks: static weightings over the front of the others"
+        + ("\nblack arrow: goes on to the left, or down to no lead at all" if cut else "")
     )
     drawn.suptitle(view.title)
     return drawn
+
+
+def _shown(*leads: float) -> np.ndarray:
+    """Returns leads in percent, those that are too far behind at the edge."""
+    return 100 * np.maximum(leads, _LEAST)

@@ -37,9 +37,14 @@ little beyond it. Hence the <i>sparse grids</i>: each static weighting in turn i
 treated like a method with as many configurations as the method had; a lead counts only if it is
 larger than all of theirs. <i>Seeds</i>: residuals of repeated configurations are resampled, and
 selection starts anew each time; the interval is corrected for the optimism of a maximum, and its
-confidence grows with the number of methods (Bonferroni). Only a lead beyond both is called
-<i>beyond</i>. Static weights usually had more configurations than a method; the table of
-indicators compares both at equal budgets too.</p>
+confidence grows with the number of methods (Bonferroni); where it begins at <i>extending the front
+only</i>, other seeds may leave no lead at all. Only a lead beyond both is called <i>beyond</i>.
+Static weights usually had more configurations than a method; the table of indicators compares both
+at equal budgets too.</p>
+<p>Sparse grids of learning rates are another matter, and no verdict rests on them: where a study
+has a dense grid and enough seeds, Figure 6 (left) and its table tell how far the choice of a sparse
+one alone moves a method's result, in the metric's own unit. A lead on means over tasks that is no
+larger should not be trusted if its method was tuned on such a grid.</p>
 """
 
 
