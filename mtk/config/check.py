@@ -129,6 +129,22 @@ class Checker:
             lines.append(bound.line)
         return lines
 
+    def met_by(self, function: Any) -> dict[tuple[str, str, str], Bound]:
+        """Returns the bindings of a function, of what they refer to, and so on."""
+        met: list[Any] = []
+        new = [function]
+        while new:
+            target = new.pop()
+            if not any(target is each for each in met):
+                met.append(target)
+                own = [bound for bound in self.bindings.values() if bound.target is target]
+                new += [other for bound in own for other in types.referred(self.value(bound))]
+        return {
+            key: bound
+            for key, bound in self.bindings.items()
+            if any(bound.target is each for each in met)
+        }
+
     def name(self, key: tuple[str, str, str]) -> str:
         """Returns a name for a key of `bindings`, the same however things are imported."""
         scope, _, parameter = key

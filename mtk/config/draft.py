@@ -2,7 +2,7 @@
 
 import io
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,14 @@ class Draft:
         """
         checker = self.checker
         return {checker.name(key): repr(checker.value(b)) for key, b in checker.bindings.items()}
+
+    def unmet(self, function: Callable[..., Any]) -> set[str]:
+        """Returns the parameters, as they are written, that a call of a function does not read.
+
+        They are bound to what no binding of the function refers to, directly or not.
+        """
+        met = self.checker.met_by(function)
+        return {".".join(key[1:]) for key in self.checker.bindings if key not in met}
 
     def _add(self, lines: list[source.Line]) -> None:
         self.lines += lines

@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,17 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"@{self.name}{'()' * self.evaluated}"
+
+
+def referred(value: Any) -> Iterator[Any]:
+    """Yields the functions and classes that a value refers to, at any depth."""
+    if isinstance(value, Reference):
+        yield value.target
+    elif isinstance(value, Mapping):
+        yield from referred(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from referred(item)
 
 
 def hints(target: Any) -> dict[str, Any]:

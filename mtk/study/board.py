@@ -1,16 +1,15 @@
 """Shows how far a sweep is."""
 
-import shutil
 import sys
 import time
 from collections import Counter
 from typing import TextIO
 
 from mtk import duration
+from mtk.status_line import StatusLine
 from mtk.study.expansion import Run
 from mtk.study.folder import State
 
-_BAR = 24
 _SHOWN = (State.DIVERGED, State.FAILED, State.DAMAGED, State.ELSEWHERE)
 
 
@@ -22,39 +21,31 @@ class Board:
     """
 
     def __init__(self, stream: TextIO | None = None):
-        self.stream = stream or sys.stderr
-        self.on_terminal = self.stream.isatty()
+        self._line = StatusLine(stream or sys.stderr)
         self._drawn_at = 0.0
 
     def event(self, run: Run, what: str, counts: Counter[State], running: int, left: str) -> None:
         """Tells of one run, and how far all are."""
         seed = f" seed {run.seed}" if run.seed else ""
         about = f"{run.method}{seed} {run.hash[:8]}: {what}"
-        if self.on_terminal:
-            self._write(about, stays=True)
+        if self._line.on_terminal:
+            self.say(about)
             self._drawn_at = 0.0
             self.draw(counts, running, left)
         else:
-            self._write(f"{_line(counts, running, left)} · {about}", stays=True)
+            self.say(f"{_line(counts, running, left)} · {about}")
 
     def draw(self, counts: Counter[State], running: int, left: str) -> None:
         """Draws the line anew, on a terminal."""
         now = time.monotonic()
-        if self.on_terminal and now - self._drawn_at > 0.5:
+        if self._line.on_terminal and now - self._drawn_at > 0.5:
             self._drawn_at = now
             done = (counts[State.FINISHED] + counts[State.DIVERGED]) / max(counts.total(), 1)
-            self._write(f"[{'█' * int(done * _BAR):<{_BAR}}] {_line(counts, running, left)}")
+            self._line.show(self._line.bar(done) + _line(counts, running, left), stays=False)
 
     def say(self, text: str) -> None:
         """Writes a line that stays."""
-        self._write(text, stays=True)
-
-    def _write(self, text: str, stays: bool = False) -> None:
-        start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
-        if not stays:
-            text = text[: shutil.get_terminal_size().columns - 1]  # A second line would remain.
-        self.stream.write(f"{start}{text}{end}" + "\n" * stays)
-        self.stream.flush()
+        self._line.show(text, stays=True)
 
 
 def _line(counts: Counter[State], running: int, left: str) -> str:

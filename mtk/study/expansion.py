@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtk import config
+from mtk import config, experiment
 from mtk.study.description import Axis, Study, StudyError
 from mtk.study.statements import statements
 
@@ -103,6 +103,19 @@ class Expansion:
         known = json.dumps(sorted(draft.bindings().items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
         return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
+
+    def unread(self) -> list[str]:
+        """Returns a sentence for each parameter of a grid that a method's runs do not read."""
+        found = []
+        for method in self.study.methods:
+            point = next(points(self.study.grids(method)))
+            unmet = self._draft(method).overlaid(statements(point)).unmet(experiment.run)
+            found += [
+                f"{method} does not read {name}: its runs with each value are alike."
+                for name in point
+                if name in unmet
+            ]
+        return found
 
     def _draft(self, method: str) -> config.Draft:
         """Returns the configuration of a method, read once."""

@@ -60,16 +60,26 @@ class StudyFolder:
         """Returns what has become of a run."""
         folder = self.run_dir(run)
         if (folder / "result.json").exists():
-            status = self.result(run).get("status")
-            known = {"finished": State.FINISHED, "diverged": State.DIVERGED}
-            return known.get(str(status), State.DAMAGED)
+            if self.losses(run):
+                return State.FINISHED
+            diverged = self._result(run).get("status") == "diverged"
+            return State.DIVERGED if diverged else State.DAMAGED
         if (folder / "failed.json").exists():
             return State.FAILED
         return State.ELSEWHERE if is_taken(self._claim(run)) else State.PENDING
 
-    def result(self, run: str) -> dict[str, Any]:
-        """Returns the result of a run; empty if it cannot be read."""
-        return _read(self.run_dir(run) / "result.json")
+    def losses(self, run: str) -> list[float]:
+        """Returns the selected validation loss of each task, NaN if it is not finite.
+
+        Empty if the run has not finished, or its result is damaged.
+        """
+        result = self._result(run)
+        try:
+            found = [metrics["loss"] for metrics in result["validation"]["tasks"].values()]
+            losses = [float("nan") if loss is None else float(loss) for loss in found]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return []
+        return losses if result.get("status") == "finished" else []
 
     def reason(self, run: str) -> str:
         """Returns why a run has failed, or what is wrong with its folder."""
@@ -89,9 +99,10 @@ class StudyFolder:
             self._write_config(run)
         with self._alone():
             entries = {entry["hash"]: entry for entry in self.listed(study)}
-            entries |= {run.hash: run.entry for run in runs}
-            axes = {" + ".join([a] if isinstance(a, str) else a): v for a, v in study.grid.items()}
-            about = {"name": study.name, "baseline": study.baseline, "axes": axes}
+            # A run of the grid that is equal to a replay remains a run of the grid.
+            more = [run for run in runs if not (run.role and run.hash in entries)]
+            entries |= {run.hash: run.entry for run in more}
+            about = {"name": study.name, "baseline": study.baseline}
             atomic.write_json(self.list, {**about, "runs": list(entries.values())})
 
     def listed(self, study: Study) -> list[dict[str, Any]]:
@@ -129,6 +140,9 @@ class StudyFolder:
     def progress(self, run: str) -> str:
         """Returns the name of a run's newest checkpoint; empty if there is none."""
         return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
+
+    def _result(self, run: str) -> dict[str, Any]:
+        return _read(self.run_dir(run) / "result.json")
 
     def _claim(self, run: str) -> Path:
         return self.path / "claims" / run

@@ -1,12 +1,14 @@
 """Runs that depend on the results of others: more seeds of the best, and replays."""
 
+import importlib.util
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mtk.study.description import StudyError
-from mtk.study.expansion import Expansion, Run
+from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
 
 
@@ -24,14 +26,35 @@ def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list
     found = []
     for method in study.methods if study.best_seeds else ():
         own = [run for run in runs if run.method == method and run.seed == study.seeds[0]]
-        means = {run.hash: np.mean(_losses(folder, run) or np.inf) for run in own}
-        chosen = min(own, key=lambda run: means[run.hash])
-        if np.isfinite(means[chosen.hash]):
+        finished = [run for run in own if _losses(folder, run)]
+        if finished:
+            chosen = min(finished, key=lambda run: np.mean(_losses(folder, run)))
             found += [expansion.run(method, chosen.point, seed) for seed in study.best_seeds]
     return found
 
 
-def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+def check_replays(expansion: Expansion) -> None:
+    """Checks what can be known of replays before any run.
+
+    Args:
+        expansion: Of the study.
+
+    Raises:
+        StudyError: If there is no baseline, or it does not take the weights, or what reads results
+            is not installed.
+    """
+    study = expansion.study
+    if study.baseline is None:
+        raise StudyError("A replay needs static weights: set the study's `baseline`.")
+    if importlib.util.find_spec("pandas") is None:
+        raise StudyError("A replay needs pandas: pip install 'mtk[analysis]'")
+    point = next(points(study.grids(study.baseline)))
+    expansion.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
+
+
+def replays(
+    expansion: Expansion, runs: Sequence[Run], folder: StudyFolder
+) -> tuple[list[Run], list[str]]:
     """Returns runs with the mean weights of a method's runs as static weights.
 
     What a method reaches beyond its replay is what its weights do by changing. The configurations
@@ -39,34 +62,41 @@ def replays(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> l
     the mean weights over them, and at its point of the grid that all methods share.
 
     Args:
-        expansion: Of the study; it must name its baseline.
+        expansion: Of the study, checked by `check_replays`.
         runs: The runs, completed as far as they can be.
         folder: Where their results are.
 
-    Raises:
-        StudyError: If what reads results is not installed.
-        ValueError: If a method's run recorded no weights.
+    Returns:
+        The replays, and a sentence for each configuration that cannot be replayed.
     """
-    try:
-        from mtk import analysis  # Takes a second, and is not needed for anything else.
-    except ImportError as error:
-        raise StudyError(f"A replay needs {error.name}: pip install 'mtk[analysis]'") from error
+    from mtk import analysis  # Takes a second, and is not needed for anything else.
+
     study = expansion.study
-    assert study.baseline is not None
     shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
-    found = []
+    found, left_out = [], []
     for method in study.methods:
         own = [run for run in runs if run.method == method != study.baseline]
         finished = _by_point([run for run in own if _losses(folder, run)])
         losses = [np.mean([_losses(folder, run) for run in each], 0) for each in finished]
         chosen = analysis.non_dominated(np.array(losses)) if losses else ()
         for each in itertools.compress(finished, chosen):
-            means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]
+            try:
+                means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]
+            except ValueError as error:
+                left_out.append(f"No replay of {method}: {error}")
+                continue
             point = {name: value for name, value in each[0].point.items() if name in shared}
-            point[study.weights] = _mean(means)
-            label = f"{method} (replayed)"
-            found += [expansion.run(study.baseline, point, r.seed, label, "replay") for r in each]
-    return found
+            found += [_replay(expansion, run, point, _mean(means)) for run in each]
+    return found, left_out
+
+
+def _replay(
+    expansion: Expansion, run: Run, point: dict[str, Any], weights: dict[str, float]
+) -> Run:
+    study = expansion.study
+    weighted = {**point, study.weights: weights}
+    label = f"{run.method} (replayed)"
+    return expansion.run(study.baseline or "", weighted, run.seed, label, "replay")
 
 
 def _by_point(runs: Sequence[Run]) -> list[list[Run]]:
@@ -84,8 +114,5 @@ def _mean(weights: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _losses(folder: StudyFolder, run: Run) -> list[float]:
     """Returns each task's validation loss; nothing if the run did not finish with numbers."""
-    result = folder.result(run.hash)
-    if result.get("status") != "finished":
-        return []
-    losses = [metrics["loss"] for metrics in result["validation"]["tasks"].values()]
-    return losses if None not in losses else []
+    losses = folder.losses(run.hash)
+    return losses if np.isfinite(losses).all() else []

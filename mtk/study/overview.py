@@ -10,7 +10,7 @@ from mtk.study.estimate import Estimate
 from mtk.study.expansion import Run
 from mtk.study.folder import State
 
-_DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
+DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
@@ -24,26 +24,36 @@ def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
     return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
 
 
-def numbers(study: Study, runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
-    """Returns how many runs there are, by method and in all, and what has become of them."""
+def numbers(
+    study: Study, runs: Sequence[Run], states: Mapping[str, State], later: int
+) -> list[str]:
+    """Returns how many runs there are, by method and in all, and what has become of them.
+
+    Args:
+        study: The study.
+        runs: Those that are known.
+        states: What has become of them, by hash.
+        later: Number of those that depend on results still to come.
+    """
     by_method = Counter(run.method for run in runs)
-    each = len(study.best_seeds)
     lines = [f"  {label}: {number}" for label, number in by_method.items()]
-    if each:
-        lines.append(f"  best of each method, {each} further seeds: {each * len(study.methods)}")
+    if later:
+        each = len(study.best_seeds)
+        lines.append(f"  best of each method, {each} further seeds: {later}")
     counts = Counter(states.values())
     known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-    total = len(runs) + each * len(study.methods)
-    return [f"{study.name}: {total} runs ({known})", *lines]
+    return [f"{study.name}: {len(runs) + later} runs ({known})", *lines]
 
 
-def time_left(
-    study: Study, runs: Sequence[Run], states: Mapping[str, State], estimate: Estimate, slots: int
-) -> str:
-    """Returns the estimated time in words, and where it comes from."""
-    todo = [run for run in runs if states[run.hash] not in _DONE]
-    further = [run for run in runs[:1] for _ in study.best_seeds for _ in study.methods]
-    total = estimate.total([*todo, *further], slots)
+def time_left(todo: Sequence[Run], estimate: Estimate, slots: int) -> str:
+    """Returns the estimated time in words, and where it comes from.
+
+    Args:
+        todo: The runs that are still to do.
+        estimate: How long runs take.
+        slots: Runs at a time.
+    """
+    total = estimate.total(todo, slots)
     if total is None:
         return (
             "estimated time: unknown until runs are finished. Give study.Study.run_minutes to "
@@ -59,7 +69,10 @@ def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
         return []
     lines = [f"  {run.method} {run.point} is {first.method} {first.point}" for run, first in again]
     shown = [*lines[:5], f"  and {len(lines) - 5} more"] if len(lines) > 6 else lines
-    return [f"{len(again)} runs are equal to others and are done once:", *shown]
+    some = (
+        f"{len(again)} runs are equal to others" if len(again) > 1 else "A run is equal to another"
+    )
+    return [f"{some} and done once:", *shown]
 
 
 def _varying(runs: Sequence[Run]) -> list[str]:

@@ -1,5 +1,6 @@
 """Does the runs of a study that are not done yet."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -49,14 +50,17 @@ class Sweep:
         Args:
             slots: Runs at a time.
         """
-        states = {run.hash: self.folder.state(run.hash) for run in self.runs}
+        runs, later = self._known()
+        states = {run.hash: self.folder.state(run.hash) for run in runs}
+        todo = [run for run in runs if states[run.hash] not in overview.DONE]
         return "\n".join(
             [
-                *overview.table(self.runs, states),
+                *overview.table(runs, states),
                 "",
                 *overview.repeated(self.again),
-                *overview.numbers(self.study, self.runs, states),
-                overview.time_left(self.study, self.runs, states, self._estimate(), slots),
+                *self.expansion.unread(),
+                *overview.numbers(self.study, runs, states, later),
+                overview.time_left([*todo, *runs[:1] * later], self._estimate(), slots),
             ]
         )
 
@@ -74,25 +78,39 @@ class Sweep:
 
         Raises:
             StudyError: If there can be no replay.
-            ValueError: If a run that is to be replayed recorded no weights.
         """
-        if replay and self.study.baseline is None:
-            raise StudyError("A replay needs static weights: set the study's `baseline`.")
+        if replay:
+            follow_ups.check_replays(self.expansion)
         board = board or Board()
-        for line in overview.repeated(self.again):
+        for line in (*overview.repeated(self.again), *self.expansion.unread()):
             board.say(line)
         with Stopping() as stopping, engine:
             scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
-            scheduler.later = len(self.study.best_seeds) * len(self.study.methods)
+            scheduler.later = self._known()[1]
             if not self._do(scheduler, self.runs):
                 return self._stopped(board)
             scheduler.later = 0
             more = follow_ups.best(self.expansion, self.runs, self.folder)
             if replay:
-                more += follow_ups.replays(self.expansion, [*self.runs, *more], self.folder)
-            if not self._do(scheduler, distinct(more)[0]):
+                replays, left_out = follow_ups.replays(
+                    self.expansion, [*self.runs, *more], self.folder
+                )
+                more += replays
+                for line in left_out:
+                    board.say(line)
+            every, again = distinct([*self.runs, *more])
+            for line in overview.repeated(again):
+                board.say(line)
+            if not self._do(scheduler, every[len(self.runs) :]):
                 return self._stopped(board)
         return self._report(scheduler, board)
+
+    def _known(self) -> tuple[list[Run], int]:
+        """Returns the runs that are known, and how many depend on results still to come."""
+        if any(self.folder.state(run.hash) not in overview.DONE for run in self.runs):
+            return self.runs, len(self.study.best_seeds) * len(self.study.methods)
+        more = follow_ups.best(self.expansion, self.runs, self.folder)
+        return distinct([*self.runs, *more])[0], 0
 
     def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
         self.folder.add(self.study, runs)
@@ -110,14 +128,18 @@ class Sweep:
         return 75
 
     def _report(self, scheduler: Scheduler, board: Board) -> int:
-        bad = [h for h, s in scheduler.states.items() if s in (State.FAILED, State.DAMAGED)]
-        for run in bad:
-            board.say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}")
-        diverged = sum(state is State.DIVERGED for state in scheduler.states.values())
-        finished = len(scheduler.states) - len(bad) - diverged
-        board.say(f"{finished} runs finished, {diverged} diverged, {len(bad)} failed.")
-        if bad:
+        counts = Counter(scheduler.states.values())
+        for run, state in scheduler.states.items():
+            if state in (State.FAILED, State.DAMAGED):
+                board.say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}")
+        failed, damaged = counts[State.FAILED], counts[State.DAMAGED]
+        board.say(
+            f"{counts[State.FINISHED]} runs finished, {counts[State.DIVERGED]} diverged, "
+            f"{failed} failed{f', {damaged} damaged' * bool(damaged)}."
+        )
+        if failed:
             board.say("What has failed is done again with --retry_failed.")
+        if failed or damaged:
             return 1
         board.say(f"Report: python -m mtk.report --study_dir={self.folder.path} --out=report")
         return 0
@@ -155,6 +177,8 @@ def sweep(
     made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
     chosen = engine()
     if dry_run:
+        if replay:
+            follow_ups.check_replays(made.expansion)
         print(made.describe(chosen.slots))
         return 0
     return made.go(chosen, replay)

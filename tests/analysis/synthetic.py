@@ -125,7 +125,7 @@ def write_study(folder: Path, runs: list[Run], noise: float = 0.01, name: str = 
     folder.mkdir(parents=True)
     for run in runs:
         write_run(folder / "runs" / run.name, run, noise)
-    (folder / "study.json").write_text(json.dumps({"name": name, "axes": {}, "runs": listed}))
+    (folder / "study.json").write_text(json.dumps({"name": name, "runs": listed}))
     return folder
 
 

@@ -130,6 +130,17 @@ def test_what_is_wrong_is_found_before_the_first_run(make_study, changes, messag
         expand(make_study(**changes))
 
 
+def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
+    alphas = {"combiners.GradNorm.alpha": [0.5, 1.0]}
+    said = Expansion(make_study(method_grids={"static_weights": alphas}), [CONFIGS]).unread()
+    assert said == [
+        "static_weights does not read combiners.GradNorm.alpha: its runs with each value are alike."
+    ]
+    sizes = {"multi_digits.MultiDigits.channels": [(4, 4)], ("experiment.run.epochs",): [(1,)]}
+    read = make_study(method_grids={"gradnorm": {**alphas, **sizes}})
+    assert not Expansion(read, [CONFIGS]).unread()
+
+
 def test_error_tells_the_place_in_the_study(make_study):
     with pytest.raises(StudyError, match="grid of static_weights, line 1.*\n.*'small'"):
         expand(make_study(grid={"experiment.run.learning_rat": [0.1]}))

@@ -91,11 +91,70 @@ def test_replay_needs_a_baseline(make_sweep):
     assert engine.started == []
 
 
-def test_replay_of_a_run_without_weights_is_said(make_sweep):
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("combiners.StaticWeights.weight", "Did you mean 'weights'"),
+        ("combiners.GradNorm.alpha", "must be float"),
+    ],
+)
+def test_where_weights_cannot_be_replayed_nothing_is_started(make_sweep, weights, message):
+    engine = FakeEngine()
+    with pytest.raises(StudyError, match=message):
+        make_sweep(weights=weights).go(engine, replay=True)
+    assert engine.started == []
+
+
+def test_replay_of_a_run_without_weights_is_said(make_sweep, capsys):
     def outcome(folder, run, number):
         finish(folder, run)
         (sweep.folder.run_dir(run) / "metrics.jsonl").write_text("")
 
-    sweep = make_sweep()
-    with pytest.raises(ValueError, match="recorded no task weights"):
-        sweep.go(FakeEngine(outcome), replay=True)
+    methods = {"static_weights": "combiners/static_weights.gin", "mgda": "combiners/mgda.gin"}
+    sweep = make_sweep(methods=methods)
+    assert sweep.go(FakeEngine(outcome), replay=True) == 0
+    assert "No replay of mgda" in capsys.readouterr().err
+
+
+def test_a_replay_that_is_in_the_grid_remains_there(make_sweep, capsys):
+    """The method's mean weights are those of a run with static weights."""
+    weights = {"left": 0.6, "right": 0.4}
+    grid = {RATE: [0.1], "combiners.StaticWeights.weights": [weights, {"left": 1, "right": 0}]}
+    changes = {"grid": {RATE: [0.1]}, "method_grids": {"static_weights": grid}}
+    sweep = make_sweep(**changes)
+
+    def outcome(folder, run, number):
+        finish(folder, run)
+        lines = [
+            {"step": 1, "split": "train", "task": task, "name": "weight", "value": value}
+            for task, value in weights.items()
+        ]
+        log = sweep.folder.run_dir(run) / "metrics.jsonl"
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert sweep.go(FakeEngine(outcome), replay=True) == 0
+    assert [entry["method"] for entry in listed(sweep)] == ["static_weights"] * 2 + ["gradnorm"]
+    assert not any("role" in entry for entry in listed(sweep))
+    said = capsys.readouterr().err
+    assert "A run is equal to another" in said
+    assert "gradnorm (replayed)" in said
+
+
+def test_two_names_for_one_method_have_one_best(make_sweep, capsys):
+    gradnorm = "combiners/gradnorm.gin"
+    methods = {"static_weights": "combiners/static_weights.gin", "a": gradnorm, "b": gradnorm}
+    sweep = make_sweep(methods=methods, best_seeds=[1])
+    assert sweep.go(FakeEngine()) == 0
+    assert [e["method"] for e in listed(sweep) if e["seed"] == 1] == ["static_weights", "a"]
+    assert "2 runs are equal to others" in capsys.readouterr().err
+
+
+def test_what_is_known_of_follow_ups_is_counted_once(make_sweep):
+    sweep = make_sweep(best_seeds=[1, 2], run_minutes=1.0)
+    assert "small: 8 runs (4 to do)" in sweep.describe(slots=1)
+    assert sweep.go(FakeEngine()) == 0
+    text = make_sweep(best_seeds=[1, 2], run_minutes=1.0).describe(slots=1)
+    assert "small: 8 runs (8 finished)" in text
+    assert "further seeds" not in text
+    assert "estimated time: 0:00" in text
+    assert text.count(" finished\n") == 8

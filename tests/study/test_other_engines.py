@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
 import kills
 import pytest
@@ -33,6 +34,15 @@ def test_missing_package_is_named(monkeypatch, engine, module, extra):
     with pytest.raises(ImportError, match="pip install") as caught:
         engine()
     assert extra in str(caught.value)
+
+
+def test_slurm_without_slurm_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"no srun on this host.*cluster = 'local'"), Slurm():
+        pass
+    with Slurm(cluster="local"):
+        pass
 
 
 @pytest.mark.slow

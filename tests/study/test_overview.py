@@ -39,15 +39,18 @@ def test_number_of_runs_is_told_by_method_and_in_all(make_sweep):
 
 def test_equal_runs_are_said(make_sweep, capsys):
     sweep = make_sweep(grid={RATE: [0.1, 0.1, 0.3]})
-    assert "2 runs are equal to others and are done once" in sweep.describe(slots=1)
+    assert "2 runs are equal to others and done once" in sweep.describe(slots=1)
     assert "small: 4 runs" in sweep.describe(slots=1)
     sweep.go(FakeEngine())
     assert "2 runs are equal to others" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("slots", "time"), [(1, "12:00"), (2, "6:00"), (4, "3:00"), (100, "3:00")])
-def test_time_is_reckoned_from_what_the_study_says(make_sweep, slots, time):
-    text = make_sweep(run_minutes=3.0).describe(slots)
+@pytest.mark.parametrize(
+    ("minutes", "slots", "time"),
+    [(3, 1, "12:00"), (3, 2, "6:00"), (3, 100, "3:00"), (90, 2, "3:00:00"), (7200, 2, "10 days")],
+)
+def test_time_is_reckoned_from_what_the_study_says(make_sweep, minutes, slots, time):
+    text = make_sweep(run_minutes=float(minutes)).describe(slots)
     assert f"estimated time: {time}, {slots} at a time, by the study's `run_minutes`" in text
 
 

@@ -35,7 +35,14 @@ def test_states_of_a_run(folder):
         assert folder.state("a") is state
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"status": 3}', "\x00\x01"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "null", '{"status": 3}', "\x00\x01", '{"status": "finished"}'),
+        '{"status": "finished", "validation": {"tasks": {"left": 3}}}',
+        '{"status": "finished", "validation": {"tasks": {"left": {"loss": "low"}}}}',
+    ],
+)
 def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, capsys):
     sweep = make_sweep()
     bad = sweep.runs[1].hash
@@ -46,6 +53,8 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
     assert sorted(engine.started) == sorted(r.hash for r in sweep.runs if r.hash != bad)
     said = capsys.readouterr().err
     assert f"{bad}: result.json is damaged; remove the run folder" in said
+    assert "3 runs finished, 0 diverged, 0 failed, 1 damaged." in said
+    assert "--retry_failed" not in said
     assert (folder.run_dir(bad) / "result.json").read_text() == content
 
 

@@ -1,10 +1,11 @@
 """Runs as jobs of Slurm."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mtk.study import worker
 from mtk.study.engines.base import Engine
@@ -30,6 +31,7 @@ class Slurm(Engine):
 
     Raises:
         ImportError: If submitit is not installed.
+        ValueError: On entering, if this host cannot submit jobs.
     """
 
     def __init__(
@@ -58,6 +60,14 @@ class Slurm(Engine):
         if partition is not None:
             self._settings["slurm_partition"] = partition
         self._at_work: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if self._cluster == "slurm" and shutil.which("srun") is None:
+            raise ValueError(
+                "Slurm is asked for, but there is no srun on this host. Start the sweep where jobs "
+                "are submitted, or try the study out here with slurm.Slurm.cluster = 'local'."
+            )
+        return self
 
     @property
     def slots(self) -> int:
