@@ -1,7 +1,9 @@
 """The flags of commands that a configuration drives."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 
 def parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
@@ -49,3 +51,13 @@ def parse(
     bound = [flag for flag in given if flag.startswith("--gin.") and "=" in flag]
     flags = parser.parse_args([flag for flag in given if flag not in bound])
     return flags, flags.gin_bindings + [flag[6:].replace("=", " = ", 1) for flag in bound]
+
+
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """Ends the program with the exit code of a command, or 75 where Ctrl-C ends it."""
+    try:
+        code = main()
+    except KeyboardInterrupt:  # So early that nothing heeds it yet, or in a command that is short.
+        print("stopped", file=sys.stderr)
+        code = 75
+    sys.exit(code)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mtk import flags
+
 _EPILOG = """\
 example:
   python -m mtk.report --study_dir=studies/digits --out=report
@@ -51,4 +53,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    flags.end_with(main)

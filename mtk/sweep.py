@@ -53,10 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # Before the sweep heeds signals itself.
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 75
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    flags.end_with(main)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mtk import quiet
+from mtk import flags, quiet
 
 _EPILOG = """\
 examples:
@@ -51,4 +51,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    flags.end_with(main)

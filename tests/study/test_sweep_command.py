@@ -5,7 +5,7 @@ import sys
 import kills
 import pytest
 
-from mtk import sweep
+from mtk import flags, sweep
 
 STUDY = "--gin_file=configs/studies/multi_digits.gin"
 
@@ -28,7 +28,7 @@ def test_help_needs_no_tensorflow():
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("given", "message"),
     [
         ([STUDY], "--study_dir=PATH"),
         ([], "no 'name'"),
@@ -43,8 +43,8 @@ def test_help_needs_no_tensorflow():
         ),
     ],
 )
-def test_bad_input_is_one_message_without_traceback(flags, message, capsys):
-    assert sweep.main(flags) == 2
+def test_bad_input_is_one_message_without_traceback(given, message, capsys):
+    assert sweep.main(given) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -84,3 +84,16 @@ def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     retried = subprocess.run([*command, "--retry_failed"], capture_output=True, text=True)
     assert retried.returncode == 1
     assert retried.stderr.count("FAILED") == 2
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_early_ctrl_c_is_no_traceback(interrupted, capsys):
+    def main():
+        if interrupted:
+            raise KeyboardInterrupt
+        return 3
+
+    with pytest.raises(SystemExit) as caught:
+        flags.end_with(main)
+    assert caught.value.code == (75 if interrupted else 3)
+    assert capsys.readouterr().err == ("stopped\n" if interrupted else "")
