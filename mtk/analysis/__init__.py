@@ -11,12 +11,13 @@ from mtk.analysis.hparams import write_hparams
 from mtk.analysis.indicators import additive_epsilon, multiplicative_epsilon, r2
 from mtk.analysis.judging import Question, questions, selected
 from mtk.analysis.leading import Lead, lead
-from mtk.analysis.loading import StudyError, load
+from mtk.analysis.loading import load
 from mtk.analysis.objectives import Objective, points, spaces
 from mtk.analysis.rate_grids import SparseGrids, sparse_grids
 from mtk.analysis.repeats import configurations, residuals
 from mtk.analysis.reporting import report
 from mtk.analysis.single_task import delta_m
+from mtk.analysis.study_list import StudyError
 from mtk.analysis.utility import ranks, utilities
 from mtk.analysis.verdict import Verdict, judge
 from mtk.analysis.view import View, views

@@ -1,10 +1,12 @@
 """Reads the configuration that a run left behind, without gin."""
 
 import ast
+import contextlib
 import functools
 import re
 from typing import Any
 
+_REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"^([A-Za-z_][\w./]*) = (.*)$")
 
 
@@ -20,11 +22,14 @@ def parse(text: str) -> dict[str, Any]:
     Returns:
         `{name: value}` with numbers, texts, booleans and None as Python values. A reference is its
         name without the `@`. Lists, tuples and dicts are texts, so that every value has
-        an order and can be grouped. Macros are followed. Without the bindings whose value is the
-        macro `%seed`, and that macro itself: they tell no two configurations apart.
+        an order and can be grouped; tuples are written as lists and the
+        keys of dicts in order, as far as JSON can tell them.
+        Macros are followed, and left out themselves, as are bindings of the macro `%seed` and the
+        seed of the run: they tell no two configurations apart.
     """
     raw = _raw(text)
-    return {name: _value(raw, given) for name, given in raw.items() if not _is_seed(name, given)}
+    values = {name: _value(raw, given) for name, given in raw.items() if given != "%seed"}
+    return {name: value for name, value in values.items() if _is_parameter(name)}
 
 
 def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
@@ -35,9 +40,8 @@ def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
     """
     if isinstance(bindings, list):
         return parse("\n".join(bindings))
-    simple = (int, float, str, bool, type(None))
-    values = {k: v if isinstance(v, simple) else repr(v) for k, v in bindings.items()}
-    return {name: value for name, value in values.items() if not _is_seed(name, value)}
+    known = {name: value for name, value in bindings.items() if value != "%seed"}
+    return {name: _plain(value) for name, value in known.items() if _is_parameter(name)}
 
 
 def _raw(text: str) -> dict[str, str]:
@@ -54,8 +58,9 @@ def _raw(text: str) -> dict[str, str]:
     return found
 
 
-def _is_seed(name: str, value: Any) -> bool:
-    return value == "%seed" or name in ("seed", "experiment.run.seed")
+def _is_parameter(name: str) -> bool:
+    """Tells parameters, which have a dot, from macros."""
+    return "." in name and name != "experiment.run.seed"
 
 
 def _value(raw: dict[str, str], given: str, depth: int = 9) -> Any:
@@ -66,10 +71,25 @@ def _value(raw: dict[str, str], given: str, depth: int = 9) -> Any:
 
 @functools.lru_cache(maxsize=10_000)
 def _literal(text: str) -> Any:
-    if text.startswith("@"):
-        return text[1:].removesuffix("()")
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    return text if isinstance(value, (list, tuple, dict, set)) else value
+    # A reference within a container makes it no literal before it is quoted.
+    for given in (text, _REFERENCE.sub(lambda found: repr(found[0]), text)):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            return _plain(ast.literal_eval(given))
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value that has an order and is equal for equal bindings."""
+    if isinstance(value, str) and value.startswith("@"):
+        return value[1:].removesuffix("()")
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return value
+    return repr(_listed(value))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _listed(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]
+    return value

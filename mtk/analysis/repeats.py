@@ -13,13 +13,11 @@ _SIZES = {"num_layers", "layers", "depth", "width", "channels", "units", "feed_f
 _LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
 _WORKLOAD = "experiment.run.workload"
 _KEY = ["study", "setting", "method", "role", "configuration"]
-_FACTS = {"run", "path", "seed", "status", "reason", "steps", "selected_step", "combiner"}
-_FACTS |= {"steps_per_second", "parameters", "train_examples", "test_examples", *_KEY}
 
 
 def parameters(table: pd.DataFrame) -> list[str]:
-    """Returns the columns that hold the configuration."""
-    return [column for column in table if not objectives.is_metric(column) and column not in _FACTS]
+    """Returns the columns that hold the configuration: their names alone have a dot."""
+    return [name for name in table if "." in name and not objectives.is_metric(name)]
 
 
 def varying(table: pd.DataFrame) -> list[str]:

@@ -1,15 +1,15 @@
 """What one run folder says, as one row of a table."""
 
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk.analysis import gin_text
+from mtk.analysis import gin_text, records
 
 SPLITS = ("train", "validation", "test")
 # Where a sweep says why a run ended without a result.
-_FAILURES = ("failed.json", "error.txt")
+_FAILURE = "failed.json"
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,13 +34,14 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         "status": "finished",
         "reason": "",
     }
-    bindings = listed.get("bindings") or {}
+    config = gin_text.from_bindings(listed.get("bindings") or {})
     try:
-        config = _configuration(path, gin_text.from_bindings(bindings), row)
-        _outcome(path, row)
-    except _UnreadableError as problem:
-        config = gin_text.from_bindings(bindings)
-        row.update(status=problem.status, reason=str(problem))
+        row |= _contents(path, row["seed"])
+        config |= _configuration(path / "operative_config.gin")
+    except _EndedError as ended:
+        row.update(status=ended.status, reason=str(ended))
+    except (records.DamagedError, OSError) as problem:
+        row.update(status="damaged", reason=str(problem))
     combiner = str(config.get("experiment.run.combiner", "")).rpartition(".")[2]
     row["combiner"] = combiner
     row["method"] = row["method"] or combiner or "unknown"
@@ -48,88 +49,91 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **config}
 
 
-class _UnreadableError(Exception):
-    """A folder without a whole result."""
+class _EndedError(Exception):
+    """A run that left no result."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
         self.status = status
 
 
-def _configuration(path: Path, asked: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+def _contents(path: Path, seed: int | None) -> dict[str, Any]:
+    """Returns what the files of a run say, but for its configuration."""
+    _check_ended(path)
+    found = _outcome(records.json_object(path / "result.json"))
+    manifest = records.json_object(path / "manifest.json")
+    found |= {**_speed(manifest), **_extras(manifest, "manifest.json")}
+    own = records.entry(manifest, "seed", float, "manifest.json")
+    return {**found, "seed": own if seed is None else seed}
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    found = gin_text.parse(records.text(path))
+    if not found:
+        raise records.DamagedError(f"{path.name} has no bindings")
+    return found
+
+
+def _check_ended(path: Path) -> None:
     if not path.is_dir():
-        raise _UnreadableError("missing", "there is no such run folder")
-    try:
-        text = (path / "operative_config.gin").read_text(encoding="utf-8")
-        manifest = _json(path / "manifest.json")
-    except FileNotFoundError as error:
-        if not (path / "result.json").exists():
-            raise _unfinished(path) from None
-        raise _UnreadableError("damaged", f"{Path(error.filename).name} is missing") from None
-    if row["seed"] is None:
-        row["seed"] = manifest.get("seed")
-    row.update(_speed(manifest), **_extras(manifest))
-    return {**gin_text.from_bindings(asked), **gin_text.parse(text)}
+        raise _EndedError("missing", "there is no such run folder")
+    if (path / "result.json").exists():
+        return
+    if (path / _FAILURE).exists():
+        reason = records.entry(records.json_object(path / _FAILURE), "reason", str, _FAILURE)
+        raise _EndedError("failed", " ".join((reason or "the reason is lost").split()))
+    raise _EndedError("unfinished", "there is no result.json yet")
 
 
-def _unfinished(path: Path) -> _UnreadableError:
-    for name in _FAILURES:
-        if (path / name).exists():
-            text = (path / name).read_text(encoding="utf-8", errors="replace").strip()
-            return _UnreadableError("failed", text.splitlines()[-1] if text else f"see {name}")
-    return _UnreadableError("unfinished", "there is no result.json yet")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, IsADirectoryError) as error:
-        raise _UnreadableError("damaged", f"{path.name} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise _UnreadableError("damaged", f"{path.name} holds no JSON object")
-    return content
-
-
-def _outcome(path: Path, row: dict[str, Any]) -> None:
-    """Adds the result to the row."""
-    if not (path / "result.json").exists():
-        raise _unfinished(path)
-    result = _json(path / "result.json")
+def _outcome(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a result says, as a part of the row."""
     status = result.get("status")
     if status not in ("finished", "diverged"):
-        raise _UnreadableError("damaged", f"result.json has the status {status!r}")
-    row.update(_extras(result))
-    row.update(steps=result.get("steps"), selected_step=result.get("selected_step"))
+        raise records.DamagedError(f"result.json has the status {status!r}")
+    found = _extras(result, "result.json")
+    for name in ("steps", "selected_step"):
+        found[name] = records.entry(result, name, float, "result.json")
     if status == "diverged":
         where = f"task {result['task']!r}" if result.get("task") else "the gradient"
-        row.update(status=status, reason=f"no number at step {result.get('steps')}: {where}")
+        found.update(status=status, reason=f"no number at step {result.get('steps')}: {where}")
     for split in SPLITS:
-        row.update(_metrics(split, result.get(split)))
+        found.update(_metrics(split, records.entry(result, split, dict, "result.json")))
+    return found
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:
     """Returns the steps per second of the longest session that tells them."""
-    speeds = [(0, 0.0)]
-    for session in manifest.get("sessions") or []:
-        told = session.get("throughput") or {}
-        speeds.append((told.get("steps") or 0, told.get("steps_per_second") or 0.0))
+    speeds = [(0.0, 0.0)]
+    where = "manifest.json"
+    for session in records.entry(manifest, "sessions", list, where) or []:
+        told = records.entry({"session": session}, "session", dict, where) or {}
+        told = records.entry(told, "throughput", dict, where) or {}
+        steps, speed = (
+            records.entry(told, name, float, where) or 0.0 for name in ("steps", "steps_per_second")
+        )
+        speeds.append((steps, speed))
     speed = max(speeds)[1]
     return {"steps_per_second": speed} if speed else {}
 
 
-def _extras(content: dict[str, Any]) -> dict[str, Any]:
+def _extras(content: dict[str, Any], where: str) -> dict[str, Any]:
     names = ("steps_per_second", "parameters", "train_examples", "test_examples")
-    return {name: content[name] for name in names if isinstance(content.get(name), (int, float))}
+    found = {name: records.entry(content, name, float, where) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _metrics(split: str, found: Any) -> dict[str, float | None]:
+def _metrics(split: str, found: dict[str, Any] | None) -> dict[str, float | None]:
+    """Returns the metrics of a split; what is no finite number is as good as absent."""
     if found is None:
         return {}
-    tasks = found.get("tasks") if isinstance(found, dict) else None
-    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
-        raise _UnreadableError("damaged", f"result.json has no metrics by task for {split}")
-    values = {f"{split}/{task}/{name}": v for task, own in tasks.items() for name, v in own.items()}
-    bad = [name for name, v in values.items() if not isinstance(v, (int, float, type(None)))]
-    if bad:
-        raise _UnreadableError("damaged", f"result.json: {bad[0]} is no number")
-    return values
+    where = f"result.json, {split}"
+    tasks = records.entry(found, "tasks", dict, where)
+    if tasks is None:
+        raise records.DamagedError(f"{where}: there are no metrics by task")
+    values = {
+        f"{split}/{task}/{name}": records.entry(own, name, float, f"{where}, task {task!r}")
+        for task in tasks
+        for own in [records.entry(tasks, task, dict, where) or {}]
+        for name in own
+    }
+    return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}

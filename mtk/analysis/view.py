@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import objectives
+from mtk.analysis import completeness, objectives
 from mtk.analysis.candidate import Candidates, candidates
 from mtk.analysis.compute import with_cost
 from mtk.analysis.objectives import Objective
@@ -108,6 +108,8 @@ def views(
         names = list(dict.fromkeys(settings[~lost])) or [""]
         for number, name in enumerate(names):
             own = with_cost(runs[((settings == name) & ~lost) | (lost & (number == 0))], costs)
+            compared = completeness.compared(own)
+            own = own[[c for c in own if c in compared or not objectives.is_metric(c)]]
             title = f"{study} ({name})" if len(names) > 1 else str(study)
             sets, unknown = objectives.spaces(own, higher, lower)
             found.append(View(title, own, configurations(own), sets, unknown))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_WEIGHT = ("weight", "train")
 _ENDS = (".weights", ".rates", ".sampling_rates")
 
 
@@ -24,7 +25,7 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
     for text in (row[name] for name in row if str(name).endswith(_ENDS)):
         try:
             value = ast.literal_eval(text) if isinstance(text, str) else None
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(value, (list, tuple)):
             value = {str(number): weight for number, weight in enumerate(value)}
@@ -85,12 +86,13 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
 
 
 def _entry(line: str) -> dict[str, Any] | None:
+    """Returns the weight that a line of the log tells, or None."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    names = {"step", "split", "task", "name", "value"}
-    if not isinstance(entry, dict) or not names <= entry.keys():
+    if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
         return None
-    weight = entry["name"] == "weight" and entry["split"] == "train" and entry["task"]
-    return entry if weight else None
+    known = isinstance(entry.get("step"), int) and isinstance(entry.get("task"), str)
+    number = isinstance(entry.get("value", ""), (int, float, type(None)))
+    return entry if known and number else None

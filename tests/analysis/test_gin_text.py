@@ -1,9 +1,12 @@
 """The reader of operative configurations against gin itself."""
 
+import json
+
 import gin
 import pytest
 
 from mtk.analysis import gin_text
+from mtk.study.statements import statements
 
 
 def some_function(number=1, text="a", long=None, flag=False, other=None, seed=0, rate=0.5):
@@ -39,7 +42,7 @@ def test_values_of_every_kind_come_back(operative):
     for name in ("number", "text", "flag", "other", "rate"):
         assert found[name] == values[name]
         assert type(found[name]) is type(values[name])
-    assert eval(found["long"]) == values["long"]
+    assert eval(found["long"]) == {key: [n, [1, 2]] for key, (n, _) in values["long"].items()}
     assert "seed" not in found
 
 
@@ -53,7 +56,7 @@ def test_macros_are_followed_and_references_named():
 
 
 def test_a_macro_of_itself_does_not_hang():
-    assert gin_text.parse("a = %b\nb = %a")["a"] in ("%a", "%b")
+    assert gin_text.parse("a = %b\nb = %a\nf.x = %a")["f.x"] in ("%a", "%b")
 
 
 def test_bindings_in_both_forms_are_equal():
@@ -61,3 +64,24 @@ def test_bindings_in_both_forms_are_equal():
     statements = [f"{name} = {value!r}" for name, value in given.items()]
     assert gin_text.from_bindings(given) == gin_text.from_bindings(statements)
     assert "experiment.run.seed" not in gin_text.from_bindings(given)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(4, 4), [4, 4], ((1, 2), [3]), {"right": 0.3, "left": (0.7,)}, {1: "a", 0: "b"}, "@f.Name",
+     "@f.Name()", ("@f.One", "@f.Two()"), {"left": "@f.One"}, "a@b", ["a@b"], True, None, 1e-05],
+)  # fmt: skip
+def test_a_binding_that_went_through_json_equals_the_operative_one(value):
+    text = f"f.x = {statements({'f.x': value})[0].partition(' = ')[2]}"
+    given = json.loads(json.dumps({"f.x": value}))
+    assert gin_text.from_bindings(given) == gin_text.parse(text)
+
+
+def test_macros_are_no_parameters():
+    assert gin_text.parse("steps = 5\nf.x = %steps") == {"f.x": 5}
+    assert gin_text.from_bindings({"steps": 5, "f.x": 5}) == {"f.x": 5}
+
+
+@pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "\0", "'", "1 +", "@", "%"])
+def test_what_is_no_value_is_kept_as_a_text(text):
+    assert gin_text.parse(f"f.x = {text}") == {"f.x": text}

@@ -1,7 +1,6 @@
 """Studies as tables: whatever is in a folder, there is a row, and it says why."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -57,79 +56,6 @@ def test_without_a_list_methods_are_called_by_their_combiner(study):
     assert (table.loc[table["method"] == "StaticWeights", "role"] == "baseline").all()
 
 
-def damage(folder, kind):
-    """Damages a run folder, and returns the status and a part of the reason to expect."""
-    result = folder / "result.json"
-    content = json.loads(result.read_text())
-    if kind == "no folder":
-        shutil.rmtree(folder)
-        return "missing", "no such run folder"
-    if kind == "empty folder":
-        shutil.rmtree(folder)
-        folder.mkdir()
-        return "unfinished", "no result.json"
-    if kind == "no result":
-        result.unlink()
-        return "unfinished", "no result.json"
-    if kind == "failed":
-        result.unlink()
-        (folder / "error.txt").write_text("Traceback\nMemoryError: too much\n")
-        return "failed", "MemoryError: too much"
-    if kind == "torn":
-        result.write_text(result.read_text()[:50])
-        return "damaged", "result.json is no JSON"
-    if kind == "no configuration":
-        (folder / "operative_config.gin").unlink()
-        return "damaged", "operative_config.gin is missing"
-    if kind == "binary":
-        result.write_bytes(bytes(range(128, 256)))
-        return "damaged", "result.json is no JSON"
-    changes, reason = {
-        "a list": ([], "no JSON object"),
-        "no status": ({**content, "status": "?"}, "status '?'"),
-        "no tasks": ({**content, "test": {"loss": 1.0}}, "no metrics by task for test"),
-        "a text": ({**content, "test": {"tasks": {"left": {"loss": "low"}}}}, "is no number"),
-        "tasks in a list": ({**content, "test": {"tasks": [1]}}, "no metrics by task"),
-    }[kind]
-    result.write_text(json.dumps(changes))
-    return "damaged", reason
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["no folder", "empty folder", "no result", "failed", "torn", "no configuration", "binary",
-     "a list", "no status", "no tasks", "a text", "tasks in a list"],
-)  # fmt: skip
-def test_a_damaged_run_is_a_row_with_a_reason(study, kind):
-    folder = sorted((study / "runs").iterdir())[3]
-    status, reason = damage(folder, kind)
-    table = analysis.load(study)
-    assert len(table) == len(grid(seeds=(0, 1)))
-    row = table[table["run"] == folder.name].iloc[0]
-    assert (row["status"], reason in row["reason"]) == (status, True), row["reason"]
-    assert (table["status"] == "finished").sum() == len(table) - 1
-
-
-def test_a_missing_task_makes_a_run_incomplete_and_says_which(tmp_path):
-    runs = [Run(weight=w) for w in (0.2, 0.4, 0.6, 0.8)]
-    runs += [Run("pcgrad", "PCGrad", rate=rate, tasks=("left",)) for rate in (0.1, 0.2)]
-    table = analysis.load(write_study(tmp_path / "study", runs))
-    half = table[table["method"] == "pcgrad"]
-    assert set(half["status"]) == {"incomplete"}
-    assert "right" in half["reason"].iloc[0]
-    assert (table["status"] == "finished").sum() == 4
-
-
-def test_a_value_that_is_no_number_makes_a_run_incomplete(study):
-    folder = sorted((study / "runs").iterdir())[0]
-    content = json.loads((folder / "result.json").read_text())
-    content["test"]["tasks"]["right"]["accuracy"] = None
-    (folder / "result.json").write_text(json.dumps(content))
-    row = analysis.load(study).set_index("run").loc[folder.name]
-    assert row["status"] == "incomplete"
-    assert row["reason"] == "no value of test/right/accuracy"
-
-
 def test_a_configuration_that_diverged_once_is_not_selected(tmp_path):
     runs = grid(seeds=(0, 1))
     lost = next(run for run in runs if run.method == "mgda" and run.seed == 1)
@@ -148,9 +74,6 @@ def test_what_is_no_study_is_refused(tmp_path):
         analysis.load(tmp_path)
     (tmp_path / "runs").mkdir()
     with pytest.raises(analysis.StudyError, match="has no runs"):
-        analysis.load(tmp_path)
-    (tmp_path / "study.json").write_text('{"runs": ')
-    with pytest.raises(analysis.StudyError, match="is damaged"):
         analysis.load(tmp_path)
 
 

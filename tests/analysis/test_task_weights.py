@@ -45,6 +45,14 @@ def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
     assert analysis.mean_weights(run) == {"left": pytest.approx(0.2)}
 
 
+def test_lines_with_values_of_another_kind_are_left_out(tmp_path):
+    rows = [(10, "train", "left", "weight", 0.2), (20, "train", "left", "weight", "abc")]
+    rows += [([1], "train", "left", "weight", 0.7), ("a", "train", "left", "weight", 0.7)]
+    rows += [(30, "train", 5, "weight", 0.7), (30, "train", None, "weight", 0.7)]
+    run = write_log(tmp_path / "run", rows, end="[" * 100_000 + '"weight"\n')
+    assert analysis.weights_over_time(run).to_dict() == {"left": {10: 0.2}}
+
+
 def test_a_run_without_weights_has_no_mean(tmp_path):
     run = write_log(tmp_path / "run", [(10, "train", "left", "loss", 0.2)])
     with pytest.raises(ValueError, match="recorded no task weights"):
