@@ -17,9 +17,15 @@ Exit code: 0 written, 2 bad input.
 
 def _cost(text: str) -> tuple[str, float]:
     method, _, number = text.rpartition("=")
-    if not method or not float(number) > 0:
-        raise ValueError
-    return method, float(number)
+    try:
+        cost = float(number)
+    except ValueError:
+        cost = 0.0
+    if not method or not 0 < cost < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"expected METHOD=X with a number X above 0, as in mgda=2.5; received {text!r}"
+        )
+    return method, cost
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:

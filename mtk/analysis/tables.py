@@ -70,6 +70,14 @@ def averages_of(view: View) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(metric=averages.space_of_means(view))
 
 
+def configurations(view: View) -> pd.DataFrame:
+    """Returns every configuration with its means over seeds: the points of most figures."""
+    names = ["method", *repeats.varying(view.found), "seeds", "comparable"]
+    splits = ("validation", "test", "train")
+    chosen = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
+    return view.found[list(dict.fromkeys([*names, *chosen]))]
+
+
 def settings(view: View) -> pd.DataFrame:
     """Returns the parameters that are the same in all finished runs (Table 4)."""
     finished = view.table[view.table["status"] == "finished"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures.style import UnavailableError, figure, look
@@ -46,6 +47,12 @@ def draw(view: View, verdicts: Mapping[str, Verdict], what: str) -> Figure:
     )
     drawn.suptitle(view.title)
     return drawn
+
+
+def table(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+    """Returns the ticks of the figure: leads of static weightings that were held out."""
+    rows = [(name, 100 * held) for name, v in verdicts.items() for held in v.over_grids]
+    return pd.DataFrame(rows, columns=["method", "lead of a static weighting, %"])
 
 
 def _shown(*leads: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a method reaches for a given cost of the search."""
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.compute import search_curve
@@ -8,26 +9,37 @@ from mtk.analysis.leading import scale_of
 from mtk.analysis.view import STATIC, View
 
 
-def draw(view: View, space: str = "loss") -> Figure:
-    """Draws the mean over tasks that a random search reaches, over what it costs."""
+def table(view: View, space: str = "loss") -> pd.DataFrame:
+    """Returns the curves: a row for each method and number of configurations tried.
+
+    Costs are in runs of static weights, results are means over tasks in widths of the static front.
+    """
     if space not in view.spaces or not len(static := view.candidates(STATIC, space)):
         raise UnavailableError("there are no static weights to compare with")
-    if view.table["cost"].isna().all():
-        raise UnavailableError("no throughput was recorded, and no costs were given")
     unit = view.runs(STATIC)["cost"].median()
+    if not unit > 0:
+        raise UnavailableError("no throughput was recorded, and no costs were given")
     scale = scale_of(static)
-    drawn = figure(7.2, 4.8)
-    axis = drawn.subplots()
+    parts = []
     for name in [STATIC, *view.methods]:
         models, cost = view.candidates(name, space), view.runs(name)["cost"].median()
         if not len(models) or not cost > 0:
             continue
         curve = search_curve(models.average(scale), cost / unit)
-        style = look(name, view.methods)
-        axis.plot(
-            curve.cost, curve.mean, label=name, ms=5, markevery=max(1, len(models) // 8), **style
-        )
-        axis.fill_between(curve.cost, curve.low, curve.high, color=style["color"], alpha=0.08, lw=0)
+        parts.append(pd.DataFrame(curve._asdict()).assign(method=name))
+    return pd.concat(parts, ignore_index=True).set_index("method").reset_index()
+
+
+def draw(view: View, space: str = "loss") -> Figure:
+    """Draws the mean over tasks that a random search reaches, over what it costs."""
+    drawn = figure(7.2, 4.8)
+    axis = drawn.subplots()
+    for name, curve in table(view, space).groupby("method", sort=False):
+        style = look(str(name), view.methods)
+        every = max(1, len(curve) // 8)
+        axis.plot(curve["cost"], curve["mean"], label=name, ms=5, markevery=every, **style)
+        band = curve["cost"], curve["low"], curve["high"]
+        axis.fill_between(*band, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
     axis.set_xlabel("compute spent, in runs of static weights")
     axis.set_ylabel(f"mean {space} over tasks, test,\nin widths of the static front (less: better)")

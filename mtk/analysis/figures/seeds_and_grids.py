@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import rate_grids
@@ -25,6 +26,19 @@ def grids(view: View, space: str = "loss") -> list[rate_grids.SparseGrids]:
     if not found:
         raise UnavailableError(" ".join(reasons[:3]))
     return found
+
+
+def table(view: View, space: str = "loss") -> pd.DataFrame:
+    """Returns the points: the mean over tasks in test of every sparse grid and of every seed."""
+    rows: list[dict[str, object]] = []
+    sign = view.spaces[space][0].sign
+    for grid in grids(view, space):
+        row = {"method": grid.method, "of": "sparse grid k·10^a"}
+        for start, value in zip(grid.starts, grid.by_grid, strict=True):
+            rows.append({**row, "k": start, "test": sign * value})
+        row["of"] = f"seed at learning rate {grid.rate:g}"
+        rows += [{**row, "test": sign * value} for value in grid.by_seed]
+    return pd.DataFrame(rows)
 
 
 def draw(view: View, space: str = "loss") -> Figure:

@@ -18,9 +18,7 @@ def draw(view: View) -> Figure:
     """Draws the weights of each method's run with the best mean loss in validation."""
     if len(view.tasks) > _MOST_TASKS:
         raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
-    found = {method: weights for method in view.methods if (weights := _weights(view, method))}
-    if not found:
-        raise UnavailableError("no method recorded task weights over time")
+    found = _found(view)
     columns = min(len(found), 4)
     rows = -(-len(found) // columns)
     drawn = figure(3.4 * columns + 0.4, 2.7 * rows + 0.7)
@@ -36,6 +34,22 @@ def draw(view: View) -> Figure:
     legend_below(drawn, handles, labels)
     drawn.suptitle(f"{view.title}: task weights, means between two evaluations")
     return drawn
+
+
+def table(view: View) -> pd.DataFrame:
+    """Returns the curves of the figure: a row for each method and evaluation."""
+    parts = [
+        weights.reset_index().assign(method=method, run=label)
+        for method, (weights, label) in _found(view).items()
+    ]
+    return pd.concat(parts, ignore_index=True).set_index(["method", "run"]).reset_index()
+
+
+def _found(view: View) -> dict[str, tuple[pd.DataFrame, str]]:
+    found = {method: weights for method in view.methods if (weights := _weights(view, method))}
+    if not found:
+        raise UnavailableError("no method recorded task weights over time")
+    return found
 
 
 def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:

@@ -25,6 +25,11 @@ def compared(view: View, space: str = "loss") -> pd.DataFrame:
     return utility.utilities(named, np.ones(len(view.spaces[space])))
 
 
+def table(view: View, space: str = "loss") -> pd.DataFrame:
+    """Returns the curves: what each method reaches in test, a row for each weighting."""
+    return compared(view, space).reset_index()
+
+
 def draw(view: View, space: str = "loss") -> Figure:
     """Draws how far each method is behind the best one, over the first task's weight."""
     found = compared(view, space)

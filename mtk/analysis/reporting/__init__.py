@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from mtk import atomic
-from mtk.analysis import loading
+from mtk.analysis import loading, objectives
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.reporting import page
 from mtk.analysis.reporting.contents import collect
@@ -34,7 +36,8 @@ def report(
 
     Raises:
         StudyError: If a folder is no study, or has no runs.
-        ValueError: If something else is in the folder to write, or a cost is of no method.
+        ValueError: If something else is in the folder to write, a cost is of no method, or a
+            direction of no metric.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not _is_report(out):
@@ -47,6 +50,8 @@ def report(
     if unknown:
         methods = ", ".join(sorted(set(table["method"])))
         raise ValueError(f"No run has the method {min(unknown)!r}. There are: {methods}")
+    higher, lower = set(higher), set(lower)
+    _check_metrics(table, higher, lower)
     with atomic.replacing(out) as aside:
         aside.mkdir(parents=True)
         made = collect(table, views(table, higher, lower, costs))
@@ -54,6 +59,16 @@ def report(
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")
     return out / "index.html"
+
+
+def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> None:
+    known = {name for task in objectives.tasks(table) for name in objectives.metrics(table, task)}
+    # While no run has values nobody knows their names.
+    if known and (unknown := (higher | lower) - known):
+        names = ", ".join(sorted(known))
+        raise ValueError(f"No run has the metric {min(unknown)!r}. There are: {names}")
+    if both := higher & lower:
+        raise ValueError(f"More and less of {min(both)!r} cannot both be better. Name it once.")
 
 
 def _is_report(folder: Path) -> bool:

@@ -1,10 +1,12 @@
 """The paper's figures, each with what draws it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mtk.analysis import tables
 from mtk.analysis import utility as utilities
 from mtk.analysis.figures import (
     averages,
@@ -87,6 +89,15 @@ OF_A_STUDY: list[tuple[str, str, Callable[[View], Figure]]] = [
 OVER_STUDIES: list[tuple[str, str, Callable[[list[View]], Figure]]] = [
     ("figure 07", "Figure 7: fronts of several model sizes", sizes.draw)
 ]
+
+
+def points_of(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    """Yields the tables of what figures draw, beside those that say what it means."""
+    yield "Figure 3: weights over time", partial(task_weights.table, view)
+    yield "Figure 6, left: points", partial(seeds_and_grids.table, view)
+    yield "Figure 6, right: curves", partial(utility.table, view)
+    yield "What a search reaches: curves", partial(search.table, view)
+    yield "Figures 2, 4, 5 and 8 to 18: configurations", partial(tables.configurations, view)
 
 
 def grid_table(view: View) -> pd.DataFrame:

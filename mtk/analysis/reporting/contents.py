@@ -60,6 +60,10 @@ class Part:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
+    def file(self, title: str) -> str:
+        """Returns the name of a table's file."""
+        return _file(f"{title} {self.title}") + ".csv"
+
     def draw(self, name: str, title: str, make: Callable[[], Figure]) -> None:
         """Adds a figure, or the reason why there is none."""
         try:
@@ -97,8 +101,7 @@ class Contents:
                 (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
                 (folder / "figures" / f"{picture.name}.svg").write_text(picture.svg, "utf-8")
             for title, table in part.tables.items():
-                name = _file(f"{title} {part.title}")
-                table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+                table.to_csv(folder / "tables" / part.file(title), index=False)
         self.table.to_csv(folder / "tables" / "runs.csv", index=False)
 
 
@@ -115,6 +118,7 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
     everything.tabulate("Table 1: data", partial(tables.sources, views))
     everything.tabulate("Table 2: models and speed", partial(tables.models, views))
     everything.draw("figure 01", "Figure 1: what two tasks can reach (a convex problem)", toy.draw)
+    everything.tabulate("Figure 1: points", toy.table)
     for name, title, draw_all in catalogue.OVER_STUDIES:
         everything.draw(name, title, partial(draw_all, views))
     return Contents(table, [everything, *(_study(view) for view in views)])
@@ -127,6 +131,8 @@ def _study(view: View) -> Part:
         part.tabulate(title, partial(judging.verdict_table, view, question))
         draw = partial(leads.draw, view, question.verdicts, question.title)
         part.draw(f"verdict {question.title}", title, draw)
+        held = f"Static weightings held out, {question.title}"
+        part.tabulate(held, partial(leads.table, question.verdicts))
     for name, title, draw_one in catalogue.OF_A_STUDY:
         part.draw(name, title, partial(draw_one, view))
     for title, make in _tables(view):
@@ -145,6 +151,7 @@ def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
     yield "Figure 6, right: mean rank over all weightings", partial(catalogue.rank_table, view)
     yield "Table 3: mean over tasks", partial(tables.averages_of, view)
     yield "Table 4: what was fixed", partial(tables.settings, view)
+    yield from catalogue.points_of(view)
 
 
 def _picture(name: str, title: str, drawn: Figure) -> Picture:

@@ -52,7 +52,7 @@ def render(made: Contents) -> str:
     """Returns the page."""
     body = "".join(_part(part) for part in made.parts)
     studies = escape(", ".join(dict.fromkeys(made.table["study"])))
-    download = _download("All runs, with their parameters and metrics", made.table)
+    download = _download("All runs, with their parameters and metrics", made.table, "runs.csv")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{studies}</title>'
         f"<style>{_STYLE}</style></head><body><h1>Report on {studies}</h1>"
@@ -130,7 +130,8 @@ def _part(part: Part) -> str:
             f'alt="{escape(picture.title)}"></figure>'
         )
     for title, table in part.tables.items():
-        lines.append(f"<h3>{escape(title)}</h3>{_table(table)}<p>{_download('CSV', table)}</p>")
+        link = _download("CSV", table, part.file(title))
+        lines.append(f"<h3>{escape(title)}</h3>{_table(table)}<p>{link}</p>")
     if part.absent:
         items = "".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in part.absent.items())
         lines.append(f"<h3>Not shown</h3><ul class='faint'>{items}</ul>")
@@ -164,8 +165,11 @@ def _table(table: pd.DataFrame) -> str:
         for row in table.head(_MOST_ROWS).itertuples(index=False)
     )
     more = len(table) - _MOST_ROWS
-    rest = f"<p class='faint'>{more} further rows are in the CSV.</p>" if more > 0 else ""
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>{rest}'
+    whole = f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    if more <= 0:
+        return whole
+    said = f"the first {_MOST_ROWS} of {len(table)} rows; all are in the CSV"
+    return f"<details><summary>{said}</summary>{whole}</details>"
 
 
 def _column(value: object) -> str:
@@ -181,6 +185,6 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _download(title: str, table: pd.DataFrame) -> str:
+def _download(title: str, table: pd.DataFrame, name: str) -> str:
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="table.csv" href="data:text/csv;base64,{data}">{escape(title)}</a>'
+    return f'<a download="{name}" href="data:text/csv;base64,{data}">{escape(title)}</a>'

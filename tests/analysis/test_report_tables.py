@@ -1,0 +1,117 @@
+"""The tables behind the figures, as files and as links of the page; flags that name nothing."""
+
+import base64
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtk import analysis, report
+from mtk.analysis import convex
+from mtk.analysis.figures import search, task_weights, toy, utility
+from mtk.analysis.reporting import contents
+from tests.analysis.synthetic import Run, grid, write_study
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A study with all that curves need, and its report without pixels."""
+    folder = tmp_path_factory.mktemp("tables")
+    runs = grid(rates=(0.1, 1.0))
+    runs += [Run(rate=float(f"{k}e{p}")) for k in range(1, 10) for p in (-2, -1, 0)]
+    runs += [Run(rate=0.1, seed=seed) for seed in (1, 2)]
+    runs = list({run.name: run for run in runs}.values())
+    for run in runs:
+        run.extra = {"steps_per_second": 6.0 if run.method == "mgda" else 12.0}
+    study = write_study(folder / "study", runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contents, "_picture", lambda name, title, _: fake(name, title))
+        page = analysis.report([study], folder / "out")
+    return study, page
+
+
+def fake(name, title):
+    return contents.Picture(name, title, b"", "")
+
+
+def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
+    _, page = written
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]*)"', text)
+    names = [name for name, _ in links]
+    assert len(set(names)) == len(names) > 20
+    files = {path.name: path.read_bytes() for path in (page.parent / "tables").iterdir()}
+    assert {name: base64.b64decode(data) for name, data in links} == files
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("figure_1_points_all_studies", {"panel", "kind", "task 1: loss"}),
+        ("figure_3_weights_over_time_synthetic", {"method", "step", "left", "right"}),
+        ("figure_6_left_points_synthetic", {"method", "of", "k", "test"}),
+        ("figure_6_right_curves_synthetic", {"static weights", "mgda"}),
+        ("what_a_search_reaches_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
+        ("figures_2_4_5_and_8_to_18_configurations_synthetic", {"seeds", "test/left/loss"}),
+        ("static_weightings_held_out_front_of_loss_synthetic", {"method"}),
+    ],
+)
+def test_what_figures_draw_is_there_as_a_table(written, name, columns):
+    _, page = written
+    table = pd.read_csv(page.parent / "tables" / f"{name}.csv")
+    assert len(table) > 0
+    assert columns <= set(table)
+
+
+def test_long_tables_are_folded_on_the_page(written):
+    _, page = written
+    assert "<summary>the first 40 of 101 rows" in page.read_text(encoding="utf-8")
+
+
+def test_tables_hold_what_is_drawn(written):
+    study, _ = written
+    (view,) = analysis.views(analysis.load(study))
+    curves = search.table(view).set_index("method")
+    lines = {line.get_label(): line.get_xydata() for line in search.draw(view).axes[0].lines}
+    for method, drawn in lines.items():
+        np.testing.assert_array_equal(drawn, curves.loc[method, ["cost", "mean"]].to_numpy())
+    assert curves.loc["mgda", "cost"].tolist() == [2.0, 4.0]
+    weights = task_weights.table(view)
+    assert set(weights["method"]) == {"pcgrad", "mgda", "gradnorm"}
+    assert len(weights) == 3 * 6
+    np.testing.assert_allclose(weights["left"] + weights["right"], 1)
+    assert len(utility.table(view)) == 101
+
+
+def test_the_table_of_figure_1_lies_on_the_known_front():
+    table = toy.table().set_index(["panel", "kind"]).sort_index()
+    problem = convex.example(1.0)
+    for kind in ("front", "scalarization"):
+        own = table.loc[("competition: a front", kind)].to_numpy()
+        away = (own - problem.floors) / problem.distance
+        np.testing.assert_allclose(np.sqrt(np.abs(away)).sum(1), 1, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "given", ["mgda", "mgda=", "=2", "mgda=two", "mgda=0", "mgda=nan", "a=inf"]
+)
+def test_a_bad_cost_says_what_is_expected(given, capsys):
+    with pytest.raises(SystemExit):
+        report.main(["--study_dir=s", "--out=o", f"--cost={given}"])
+    said = capsys.readouterr().err
+    assert (
+        f"--cost: expected METHOD=X with a number X above 0, as in mgda=2.5; received {given!r}"
+        in said
+    )
+    assert "_cost" not in said
+
+
+@pytest.mark.parametrize("flag", ["higher", "lower"])
+def test_a_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys, flag):
+    command = [f"--study_dir={written[0]}", f"--out={tmp_path / 'out'}", f"--{flag}=nonsense"]
+    assert report.main(command) == 2
+    assert "No run has the metric 'nonsense'. There are: accuracy, loss" in capsys.readouterr().err
+    assert report.main([*command[:2], "--higher=loss", "--lower=loss"]) == 2
+    assert "cannot both be better" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
