@@ -87,8 +87,13 @@ class StudyFolder:
             return "result.json is damaged; remove the run folder to have the run done again"
         return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
 
-    def add(self, study: Study, runs: Sequence[Run]) -> None:
+    def add(self, study: Study, runs: Sequence[Run], remarks: Sequence[str] = ()) -> None:
         """Writes what is needed to do runs, and lists them beside those that are listed already.
+
+        Args:
+            study: The study.
+            runs: Some of its runs.
+            remarks: What its readers are to know of its runs.
 
         Raises:
             StudyError: If the folder belongs to another study, or is damaged.
@@ -102,7 +107,7 @@ class StudyFolder:
             # A run of the grid that is equal to a replay remains a run of the grid.
             more = [run for run in runs if not (run.role and run.hash in entries)]
             entries |= {run.hash: run.entry for run in more}
-            about = {"name": study.name, "baseline": study.baseline}
+            about = {"name": study.name, "baseline": study.baseline, "remarks": [*remarks]}
             atomic.write_json(self.list, {**about, "runs": list(entries.values())})
 
     def listed(self, study: Study) -> list[dict[str, Any]]:

@@ -40,7 +40,8 @@ class Sweep:
         self.study = study
         self.folder = StudyFolder(study_dir)
         self.expansion = Expansion(study, folders)
-        self.runs, self.again = distinct(self.expansion.runs())
+        self.runs, again = distinct(self.expansion.runs())
+        self.remarks = [*overview.repeated(again), *self.expansion.unread()]
         self.folder.listed(study)
         self.retry_failed = retry_failed
 
@@ -57,8 +58,7 @@ class Sweep:
             [
                 *overview.table(runs, states),
                 "",
-                *overview.repeated(self.again),
-                *self.expansion.unread(),
+                *self.remarks,
                 *overview.numbers(self.study, runs, states, later),
                 overview.time_left([*todo, *runs[:1] * later], self._estimate(), slots),
             ]
@@ -82,7 +82,7 @@ class Sweep:
         if replay:
             follow_ups.check_replays(self.expansion)
         board = board or Board()
-        for line in (*overview.repeated(self.again), *self.expansion.unread()):
+        for line in self.remarks:
             board.say(line)
         with Stopping() as stopping, engine:
             scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
@@ -90,18 +90,7 @@ class Sweep:
             if not self._do(scheduler, self.runs):
                 return self._stopped(board)
             scheduler.later = 0
-            more = follow_ups.best(self.expansion, self.runs, self.folder)
-            if replay:
-                replays, left_out = follow_ups.replays(
-                    self.expansion, [*self.runs, *more], self.folder
-                )
-                more += replays
-                for line in left_out:
-                    board.say(line)
-            every, again = distinct([*self.runs, *more])
-            for line in overview.repeated(again):
-                board.say(line)
-            if not self._do(scheduler, every[len(self.runs) :]):
+            if not self._do(scheduler, self._follow_ups(replay, board)):
                 return self._stopped(board)
         return self._report(scheduler, board)
 
@@ -112,8 +101,22 @@ class Sweep:
         more = follow_ups.best(self.expansion, self.runs, self.folder)
         return distinct([*self.runs, *more])[0], 0
 
+    def _follow_ups(self, replay: bool, board: Board) -> list[Run]:
+        """Returns the runs that depend on the results of others; says what is not among them."""
+        more, said = follow_ups.best(self.expansion, self.runs, self.folder), []
+        if replay:
+            known = [*self.runs, *more]
+            replays, said = follow_ups.replays(self.expansion, known, self.folder)
+            more += replays
+        every, again = distinct([*self.runs, *more])
+        said += overview.repeated(again)
+        for line in said:
+            board.say(line)
+        self.remarks += said
+        return every[len(self.runs) :]
+
     def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
-        self.folder.add(self.study, runs)
+        self.folder.add(self.study, runs, self.remarks)
         for run in runs if self.retry_failed else ():
             self.folder.forgive(run.hash)
         return scheduler.do(runs)

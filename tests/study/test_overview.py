@@ -1,4 +1,5 @@
 import io
+import json
 import re
 
 import pytest
@@ -43,6 +44,8 @@ def test_equal_runs_are_said(make_sweep, capsys):
     assert "small: 4 runs" in sweep.describe(slots=1)
     sweep.go(FakeEngine())
     assert "2 runs are equal to others" in capsys.readouterr().err
+    remarks = json.loads(sweep.folder.list.read_text())["remarks"]
+    assert "2 runs are equal to others" in remarks[0]
 
 
 @pytest.mark.parametrize(
