@@ -103,7 +103,8 @@ class Sweep:
 
     def _follow_ups(self, replay: bool, board: Board) -> list[Run]:
         """Returns the runs that depend on the results of others; says what is not among them."""
-        more, said = follow_ups.best(self.expansion, self.runs, self.folder), []
+        more = follow_ups.best(self.expansion, self.runs, self.folder)
+        said: list[str] = []
         if replay:
             known = [*self.runs, *more]
             replays, said = follow_ups.replays(self.expansion, known, self.folder)
