@@ -74,8 +74,10 @@ def configurations(view: View) -> pd.DataFrame:
     """Returns every configuration with its means over seeds: the points of most figures."""
     names = ["method", *repeats.varying(view.found), "seeds", "comparable"]
     splits = ("validation", "test", "train")
-    chosen = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
-    return view.found[list(dict.fromkeys([*names, *chosen]))]
+    known = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
+    return view.found.reindex(columns=list(dict.fromkeys([*names, *known]))).dropna(
+        axis=1, how="all"
+    )
 
 
 def settings(view: View) -> pd.DataFrame:
