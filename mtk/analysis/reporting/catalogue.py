@@ -113,6 +113,9 @@ def grid_table(view: View) -> pd.DataFrame:
             "standard deviation over grids": grid.by_grid.std(ddof=1),
             "standard deviation over seeds": grid.by_seed.std(ddof=1),
             "ratio": grid.ratio,
+            "over grids, % of their mean": 100
+            * grid.by_grid.std(ddof=1)
+            / abs(grid.by_grid.mean()),
         }
         for grid in seeds_and_grids.grids(view)
     )

@@ -43,8 +43,8 @@ Static weights usually had more configurations than a method; the table of indic
 at equal budgets too.</p>
 <p>Sparse grids of learning rates are another matter, and no verdict rests on them: where a study
 has a dense grid and enough seeds, Figure 6 (left) and its table tell how far the choice of a sparse
-one alone moves a method's result, in the metric's own unit. A lead on means over tasks that is no
-larger should not be trusted if its method was tuned on such a grid.</p>
+one alone moves a method's result, there also in percent, which compares with leads on means over
+tasks. A lead that is no larger should not be trusted if its method was tuned on such a grid.</p>
 """
 
 
