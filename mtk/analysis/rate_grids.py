@@ -53,6 +53,9 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
             three seeds.
     """
     own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
+    # A schedule, which is a text, has no place in a grid.
+    rates = own.get(LEARNING_RATE, pd.Series(np.nan, own.index))
+    own = own[pd.to_numeric(rates, errors="coerce") > 0]
     own = own.assign(
         validation=points(own, objectives, "validation").mean(1),
         test=points(own, objectives, "test").mean(1),
@@ -80,7 +83,7 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
 
 def _grids(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Returns the runs of each k, where every power of ten is there."""
-    if LEARNING_RATE not in runs or runs.empty:
+    if runs.empty:
         return {}
     rates = runs[LEARNING_RATE].to_numpy(float)
     powers = np.floor(np.log10(rates) + 1e-9).astype(int)

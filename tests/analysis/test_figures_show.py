@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtk import analysis
-from mtk.analysis.figures import averages, fronts, mixtures, sensitivity
+from mtk.analysis.figures import averages, fronts, mixtures, seeds_and_grids, sensitivity
 from mtk.analysis.figures.knobs import scale
 from mtk.analysis.figures.style import UnavailableError
 from tests.analysis.synthetic import Run, grid, write_study
@@ -74,6 +74,24 @@ def test_settings_are_drawn_next_to_their_value_and_within_the_limits(table, set
     assert x.max() < axis.get_xlim()[1]
     assert (x >= 0).all()
     assert np.unique(x).size == x.size
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_learning_rates_that_are_schedules_are_left_out_and_counted(table, every):
+    schedule = (table["method"] == "mgda") | every
+    moved = table.assign(**{RATE: table[RATE].astype(object).mask(schedule, "schedules.Cosine")})
+    view = view_of(moved)
+    axes = sensitivity.draw(view).axes
+    remarks = [axis.get_xlabel() for axis in axes if "learning rate" in axis.get_xlabel()]
+    assert remarks == (
+        [] if every else ["learning rate\n(6 configurations without a number are left out)"] * 2
+    )
+    for draw in (averages.draw_by_rate, mixtures.draw_region, seeds_and_grids.draw):
+        if every or draw is seeds_and_grids.draw:
+            with pytest.raises(UnavailableError):
+                draw(view)
+        else:
+            assert draw(view).axes
 
 
 def test_scales_of_knobs():

@@ -110,6 +110,21 @@ def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
         analysis.sparse_grids(table, LOSSES, "static_weights")
 
 
+def test_a_schedule_is_no_part_of_a_sparse_grid(tmp_path):
+    table = analysis.load(write_study(tmp_path / "dense", dense()[0]))
+    rate = "experiment.run.learning_rate"
+    plain = analysis.sparse_grids(table, LOSSES, "static_weights")
+    mixed = table.astype({rate: object})
+    extra = table.iloc[:4].assign(
+        **{rate: "schedules.Cosine", "configuration": "c", "seed": [0, 1, 2, 3]}
+    )
+    found = analysis.sparse_grids(pd.concat([mixed, extra]), LOSSES, "static_weights")
+    assert found.by_grid.tolist() == plain.by_grid.tolist()
+    assert found.by_seed.tolist() == plain.by_seed.tolist()
+    with pytest.raises(ValueError, match="has 0 whole grids"):
+        analysis.sparse_grids(table.drop(columns=rate), LOSSES, "static_weights")
+
+
 def test_utilities_are_selected_by_validation_for_each_weighting():
     generator = np.random.default_rng(0)
     own = {

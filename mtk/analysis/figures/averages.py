@@ -1,9 +1,11 @@
 """Figures 10 and 11: the mean over tasks, as hyper-parameters move."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
+from mtk.analysis.figures import knobs
 from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
 from mtk.analysis.view import STATIC, View
 
@@ -90,18 +92,21 @@ def draw_by_rate(view: View) -> Figure:
     Of the configurations with a learning rate, validation chooses one.
     """
     objective = view.spaces[space_of_means(view)][0]
-    if _RATE not in view.found or view.found[_RATE].nunique() < 2:
+    rates = knobs.numbers(view.found, _RATE)
+    if rates.nunique() < 2:
         raise UnavailableError("the study has one learning rate only")
     drawn = figure(7.2, 4.8)
     axis = drawn.subplots()
     for name in [STATIC, *view.methods]:
-        own = view.of(name)[[_RATE]].assign(
-            validation=means(view, name, "validation") * objective.sign,
-            test=means(view, name, "test"),
-        )
+        columns = {
+            "rate": rates[view.of(name).index],
+            "validation": means(view, name, "validation") * objective.sign,
+            "test": means(view, name, "test"),
+        }
+        own = pd.DataFrame(columns)
         own = own.dropna()
-        best = own.loc[own.groupby(_RATE)["validation"].idxmin()] if len(own) else own
-        axis.plot(best[_RATE], best["test"], label=name, ms=7, **look(name, view.methods))
+        best = own.loc[own.groupby("rate")["validation"].idxmin()] if len(own) else own
+        axis.plot(best["rate"], best["test"], label=name, ms=7, **look(name, view.methods))
     axis.set_xscale("log")
     axis.set_xlabel("learning rate")
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")

@@ -3,12 +3,20 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axis import Axis
 
 # Over a smaller range a linear axis is read more easily.
 _WIDE = 8
 # Points move by at most this share of the smallest gap between two settings, as it is drawn.
 _SHARE = 0.1
+
+
+def numbers(found: pd.DataFrame, name: str) -> pd.Series:
+    """Returns a knob's setting in each row, NaN where it is no number, such as a schedule."""
+    if name not in found:
+        return pd.Series(np.nan, found.index)
+    return pd.to_numeric(found[name], errors="coerce").astype(float)
 
 
 def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
@@ -53,4 +61,5 @@ def limits(axis: Axis, known: np.ndarray) -> tuple[float, float]:
 
 def _gap(axis: Axis, known: np.ndarray) -> float:
     """Returns the smallest distance of two settings, as it is drawn."""
-    return float(np.diff(axis.get_transform().transform(np.unique(known))).min())
+    gaps = np.diff(axis.get_transform().transform(np.unique(known)))
+    return float(gaps.min()) if len(gaps) else 1.0

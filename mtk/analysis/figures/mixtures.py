@@ -74,12 +74,13 @@ def draw_region(view: View) -> Figure:
     """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
     found = list(_fronts(view, "validation"))
     every = pd.concat(list(mixtures(view).values()))
-    for name in (_RATE, _DECAY):
-        if name not in every or every[name].nunique() < 2:
+    settings = {name: knobs.numbers(every, name) for name in (_RATE, _DECAY)}
+    for name, values in settings.items():
+        if values.nunique() < 2:
             raise UnavailableError(f"the study does not vary {name}")
     drawn = figure(6.4, 4.6)
     axis = drawn.subplots()
-    rates, decays = (every[name].to_numpy(float) for name in (_RATE, _DECAY))
+    rates, decays = pd.DataFrame(settings).dropna().to_numpy().T
     for known, set_scale in ((rates, axis.set_xscale), (decays, axis.set_yscale)):
         name, options = knobs.scale(known)
         set_scale(name, **options)
@@ -87,8 +88,9 @@ def draw_region(view: View) -> Figure:
     generator = np.random.default_rng(0)
     for share, rows in found:
         # Equal settings of several mixtures would hide one another.
-        x = knobs.apart(axis.xaxis, rows[_RATE].to_numpy(float), rates, generator)
-        y = knobs.apart(axis.yaxis, rows[_DECAY].to_numpy(float), decays, generator)
+        x, y = (settings[name][rows.index].to_numpy() for name in (_RATE, _DECAY))
+        x = knobs.apart(axis.xaxis, x, rates, generator)
+        y = knobs.apart(axis.yaxis, y, decays, generator)
         axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
     axis.set(xlim=knobs.limits(axis.xaxis, rates), ylim=knobs.limits(axis.yaxis, decays))
     axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")

@@ -18,7 +18,7 @@ def draw(view: View) -> Figure:
     names = [
         name
         for name in (_RATE, _DECAY, *sorted(c for c in view.found if c.endswith(".dropout")))
-        if name in view.found and view.found[name].nunique() > 1
+        if knobs.numbers(view.found, name).nunique() > 1
     ]
     if not names:
         raise UnavailableError("neither learning rate nor weight decay nor dropout varies")
@@ -43,14 +43,15 @@ def draw(view: View) -> Figure:
 
 def _panel(axis: Axes, view: View, knob: str, objective: Objective) -> None:
     generator = np.random.default_rng(0)
-    known = view.found[knob].dropna().to_numpy(float)
+    settings = knobs.numbers(view.found, knob)
+    known = settings.dropna().to_numpy()
     name, options = knobs.scale(known)
     axis.set_xscale(name, **options)
     for method in [STATIC, *view.methods]:
         own = view.of(method)[lambda t: t["comparable"]]
         if not len(own):
             continue
-        x = knobs.apart(axis.xaxis, own[knob].to_numpy(float), known, generator)
+        x = knobs.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
         style = look(method, view.methods)
         axis.plot(
             x, own[objective.column("test")], ls="none", ms=4, alpha=0.7, label=method, **style
@@ -58,7 +59,9 @@ def _panel(axis: Axes, view: View, knob: str, objective: Objective) -> None:
     axis.set_xlim(knobs.limits(axis.xaxis, known))
     if name == "linear":
         axis.locator_params(axis="x", nbins=5)
-    axis.set_xlabel(knob.rpartition(".")[2].replace("_", " "))
+    others = int((settings.isna() & view.found[knob].notna()).sum())
+    remark = f"\n({others} configurations without a number are left out)" if others else ""
+    axis.set_xlabel(knob.rpartition(".")[2].replace("_", " ") + remark)
     axis.set_ylabel(f"{objective.task}: {objective.metric} ({objective.direction})")
     reached = view.found[objective.column("test")].dropna()
     if 0 < 5 * reached.min() < reached.max():
