@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mtk.analysis import objectives
+from mtk.analysis.run_record import SPLITS
 
 # A metric that fewer of the runs have is left out, and not they for lacking it.
 _SHARE = 0.5
@@ -52,7 +53,7 @@ def left_out(runs: pd.DataFrame) -> pd.DataFrame:
         number = int(runs[column].notna().sum())
         if objectives.is_metric(column) and name not in known and number:
             rows.setdefault(name, {"metric": name})[split] = number
-    return pd.DataFrame(rows.values()).reindex(columns=["metric", "train", "validation", "test"])
+    return pd.DataFrame(rows.values()).reindex(columns=["metric", *SPLITS])
 
 
 def _selected(column: str) -> tuple[str, str]:

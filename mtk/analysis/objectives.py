@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis.run_record import SPLITS
+from mtk.analysis.unavailable import UnavailableError
 
 _METRIC = re.compile(rf"^({'|'.join(SPLITS)})/(.+)/([^/]+)$")
 _HIGHER = {"accuracy", "acc", "bleu", "chrf", "iou", "miou", "auc", "precision", "recall", "f1"}
@@ -41,6 +42,21 @@ class Objective:
         return "lower is better" if self.sign > 0 else "higher is better"
 
 
+class Spaces(dict[str, list[Objective]]):
+    """Sets of objectives by name; looking up one that is not there raises UnavailableError."""
+
+    def __missing__(self, name: str) -> list[Objective]:
+        raise UnavailableError(f"no run has the metric {name!r} for every task")
+
+    @property
+    def loss(self) -> str:
+        """The name of the set by which runs are compared as by their losses.
+
+        The cross-entropy, where it was recorded beside a training loss that smooths the labels.
+        """
+        return "cross_entropy" if "cross_entropy" in self else "loss"
+
+
 def direction(metric: str, higher: Iterable[str] = (), lower: Iterable[str] = ()) -> int | None:
     """Returns 1 if less of a metric is better, -1 if more is, None if that is unknown.
 
@@ -70,11 +86,11 @@ def metrics(table: pd.DataFrame, task: str) -> list[str]:
 
 def spaces(
     table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
-) -> tuple[dict[str, list[Objective]], list[str]]:
+) -> tuple[Spaces, list[str]]:
     """Returns the sets of objectives, one for each task, in which runs can be compared.
 
-    Metrics that all tasks share make one set each. Where the tasks have different
-    metrics, the first ones beside the loss make a set, then the second ones, and so on.
+    Metrics that all tasks share make one set each. Where the tasks have different metrics, each
+    makes a set with the first one, beside the loss, of every other task.
 
     Args:
         table: As `load` makes it.
@@ -90,17 +106,28 @@ def spaces(
     unknown = [name for name, sign in signs.items() if sign is None]
     shared = [name for name in every if all(name in names for names in by_task.values())]
     chosen = {name: [name] * len(by_task) for name in shared}
-    own = [[name for name in names if name not in shared] for names in by_task.values()]
-    for names in zip(*own, strict=False):
-        chosen[" × ".join(names)] = list(names)
-    return {
-        title: [
-            Objective(task, name, signs[name] or 1)
-            for task, name in zip(by_task, names, strict=True)
-        ]
-        for title, names in chosen.items()
-        if by_task and not set(names) & set(unknown)
-    }, unknown
+    known = {name for name, sign in signs.items() if sign is not None}
+    own = [[name for name in n if name in known - {*shared}] for n in by_task.values()]
+    for names in _pairings(own):
+        chosen[" × ".join(names)] = names
+    found = Spaces()
+    for title, names in chosen.items():
+        if by_task and set(names) <= known:
+            pairs = zip(by_task, names, strict=True)
+            found[title] = [Objective(task, name, signs[name] or 1) for task, name in pairs]
+    return found, unknown
+
+
+def _pairings(own: list[list[str]]) -> list[list[str]]:
+    """Returns sets of one metric a task: the first ones, then each other one with the first ones.
+
+    All combinations would grow exponentially with the tasks.
+    """
+    if not own or not all(own):
+        return []
+    first = [names[0] for names in own]
+    others = [(task, name) for task, names in enumerate(own) for name in names[1:]]
+    return [first, *([*first[:task], name, *first[task + 1 :]] for task, name in others)]
 
 
 def points(table: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from mtk.analysis import objectives
 # or of two lengths of training, are never compared as if they had cost the same.
 _SIZES = {"num_layers", "layers", "depth", "width", "channels", "units", "feed_forward_width"}
 _LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
-_WORKLOAD = "experiment.run.workload"
+_LENGTHS |= {"experiment.run.workload"}
 _KEY = ["study", "setting", "method", "role", "configuration"]
 
 
@@ -31,20 +31,26 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: As `load` makes it. Only runs of one setting are fairly compared.
     """
-    names = [
-        name
-        for name in varying(table)
-        if name in _LENGTHS | {_WORKLOAD} or name.rpartition(".")[2] in _SIZES
-    ]
-    if not names:
-        return table.assign(setting="")
-    texts = [
+    names = [name for name in varying(table) if name in _LENGTHS or _is_size(name)]
+    return table.assign(setting=_in_words(table[names]))
+
+
+def sizes(table: pd.DataFrame) -> list[str]:
+    """Returns the sizes that vary in the table, as a text for each row."""
+    return _in_words(table[[name for name in varying(table) if _is_size(name)]])
+
+
+def _is_size(name: str) -> bool:
+    return name.rpartition(".")[2] in _SIZES
+
+
+def _in_words(values: pd.DataFrame) -> list[str]:
+    return [
         ", ".join(
             f"{name.rpartition('.')[2]} {_plain(v)}" for name, v in row.items() if pd.notna(v)
         )
-        for row in table[names].to_dict("records")
+        for row in values.to_dict("records")
     ]
-    return table.assign(setting=texts)
 
 
 def _plain(value: object) -> str:

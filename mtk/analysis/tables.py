@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import fronts, indicators, objectives, repeats
+from mtk.analysis import completeness, fronts, indicators, objectives, repeats
 from mtk.analysis.budget import MOST_TASKS, equal_budget, reference, volume
 from mtk.analysis.compute import search_curve
 from mtk.analysis.figures import averages
-from mtk.analysis.figures.style import UnavailableError
 from mtk.analysis.leading import scale_of
+from mtk.analysis.run_record import SPLITS
 from mtk.analysis.single_task import delta_m
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 
@@ -25,6 +26,17 @@ def problems(table: pd.DataFrame) -> pd.DataFrame:
     """Returns every run that is not compared, with the reason."""
     columns = ["study", "method", "run", "seed", "status", "reason"]
     return table.loc[table["status"] != "finished", columns]
+
+
+def left_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the metrics that are not compared, and how many runs have them in each split."""
+    groups = table.groupby(["study", repeats.with_setting(table)["setting"]], sort=False)
+    parts = [
+        completeness.left_out(runs).assign(study=study, runs=len(runs))
+        for (study, _), runs in groups
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["study", "metric", "runs", *SPLITS]]
 
 
 def sources(views: Sequence[View]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from mtk.analysis import completeness, objectives
 from mtk.analysis.candidate import Candidates, candidates
 from mtk.analysis.compute import with_cost
-from mtk.analysis.objectives import Objective
+from mtk.analysis.objectives import Spaces
 from mtk.analysis.repeats import configurations, residuals, with_setting
 
 STATIC = "static weights"
@@ -26,14 +26,14 @@ class View:
         title: The study, and the setting if there are several.
         table: Its runs, as `load` makes them.
         found: Its configurations, as `configurations` makes them.
-        spaces: Sets of objectives by name; the loss first.
+        spaces: Sets of objectives by name.
         unknown: Metrics of which nobody said whether more or less is better.
     """
 
     title: str
     table: pd.DataFrame
     found: pd.DataFrame
-    spaces: Mapping[str, list[Objective]]
+    spaces: Spaces
     unknown: Sequence[str]
 
     @property

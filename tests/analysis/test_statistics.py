@@ -31,7 +31,9 @@ def test_metrics_are_matched_over_tasks():
         "test/depth/absolute_error": [0.1], "test/depth/relative_error": [9.0],
     }  # fmt: skip
     found, unknown = analysis.spaces(pd.DataFrame(values))
-    assert list(found) == ["loss", "miou × absolute_error", "pixel_accuracy × relative_error"]
+    assert list(found) == [
+        "loss", "miou × absolute_error", "pixel_accuracy × absolute_error", "miou × relative_error",
+    ]  # fmt: skip
     assert [objective.sign for objective in found["miou × absolute_error"]] == [-1, 1]
     assert unknown == []
     found, unknown = analysis.spaces(pd.DataFrame({"test/a/score": [1.0], "test/a/loss": [1.0]}))

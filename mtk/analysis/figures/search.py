@@ -9,12 +9,14 @@ from mtk.analysis.leading import scale_of
 from mtk.analysis.view import STATIC, View
 
 
-def table(view: View, space: str = "loss") -> pd.DataFrame:
+def table(view: View) -> pd.DataFrame:
     """Returns the curves: a row for each method and number of configurations tried.
 
     Costs are in runs of static weights, results are means over tasks in widths of the static front.
     """
-    if space not in view.spaces or not len(static := view.candidates(STATIC, space)):
+    space = view.spaces.loss
+    static = view.candidates(STATIC, space)
+    if not len(static):
         raise UnavailableError("there are no static weights to compare with")
     unit = view.runs(STATIC)["cost"].median()
     if not unit > 0:
@@ -30,11 +32,11 @@ def table(view: View, space: str = "loss") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).set_index("method").reset_index()
 
 
-def draw(view: View, space: str = "loss") -> Figure:
+def draw(view: View) -> Figure:
     """Draws the mean over tasks that a random search reaches, over what it costs."""
     drawn = figure(7.2, 4.8)
     axis = drawn.subplots()
-    for name, curve in table(view, space).groupby("method", sort=False):
+    for name, curve in table(view).groupby("method", sort=False):
         style = look(str(name), view.methods)
         every = max(1, len(curve) // 8)
         axis.plot(curve["cost"], curve["mean"], label=name, ms=5, markevery=every, **style)
@@ -42,7 +44,9 @@ def draw(view: View, space: str = "loss") -> Figure:
         axis.fill_between(*band, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
     axis.set_xlabel("compute spent, in runs of static weights")
-    axis.set_ylabel(f"mean {space} over tasks, test,\nin widths of the static front (less: better)")
+    axis.set_ylabel(
+        f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"
+    )
     handles, labels = axis.get_legend_handles_labels()
     legend_below(drawn, handles, labels)
     drawn.suptitle(f"{view.title}: best in validation so far, random orders (band: 10 to 90 %)")

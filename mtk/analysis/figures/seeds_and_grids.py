@@ -11,16 +11,17 @@ from mtk.analysis.figures.style import COLORS, UnavailableError, figure
 from mtk.analysis.view import View
 
 
-def grids(view: View, space: str = "loss") -> list[rate_grids.SparseGrids]:
+def grids(view: View) -> list[rate_grids.SparseGrids]:
     """Returns the sparse grids of every method that was tuned densely enough.
 
     Raises:
         UnavailableError: If none was, with the reasons.
     """
+    chosen = view.spaces[view.spaces.loss]
     found, reasons = [], []
     for method in dict.fromkeys(view.found["method"]):
         try:
-            found.append(rate_grids.sparse_grids(view.table, view.spaces[space], method))
+            found.append(rate_grids.sparse_grids(view.table, chosen, method))
         except ValueError as reason:
             reasons.append(str(reason))
     if not found:
@@ -28,30 +29,30 @@ def grids(view: View, space: str = "loss") -> list[rate_grids.SparseGrids]:
     return found
 
 
-def table(view: View, space: str = "loss") -> pd.DataFrame:
+def table(view: View) -> pd.DataFrame:
     """Returns the points: the mean over tasks in test of every sparse grid and of every seed."""
     rows: list[dict[str, object]] = []
-    sign = view.spaces[space][0].sign
-    for grid in grids(view, space):
+    objective = view.spaces[view.spaces.loss][0]
+    for grid in grids(view):
         row = {"method": grid.method, "of": "sparse grid k·10^a"}
         for start, value in zip(grid.starts, grid.by_grid, strict=True):
-            rows.append({**row, "k": start, "test": sign * value})
+            rows.append({**row, "k": start, "test": objective.sign * value})
         row["of"] = f"seed at learning rate {grid.rate:g}"
-        rows += [{**row, "test": sign * value} for value in grid.by_seed]
+        rows += [{**row, "test": objective.sign * value} for value in grid.by_seed]
     return pd.DataFrame(rows)
 
 
-def draw(view: View, space: str = "loss") -> Figure:
+def draw(view: View) -> Figure:
     """Draws, for each method, the results of all sparse grids beside those of all seeds."""
-    found = grids(view, space)
+    found = grids(view)
     drawn = figure(4.0 + 2.6 * len(found), 4.6)
     axis = drawn.subplots()
     names = []
-    sign = view.spaces[space][0].sign
+    objective = view.spaces[view.spaces.loss][0]
     for number, grid in enumerate(found):
         for shift, values, color in ((0, grid.by_grid, COLORS[0]), (1, grid.by_seed, COLORS[1])):
             place = 2.6 * number + shift
-            values = values * sign
+            values = values * objective.sign
             jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(values))
             axis.plot(place + jitter, values, "o", color=color, ms=5, alpha=0.8, mec="white")
             bar: dict[str, Any] = {"fmt": "_", "color": color, "ms": 14}
@@ -61,8 +62,7 @@ def draw(view: View, space: str = "loss") -> Figure:
             (2.6 * number + 1, f"{grid.method}\n{len(grid.by_seed)} seeds at {grid.rate:g}"),
         ]
         axis.set_xticks([x for x, _ in names], [label for _, label in names])
-    direction = view.spaces[space][0].direction
-    axis.set_ylabel(f"mean {view.spaces[space][0].metric} over tasks, test ({direction})")
+    axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
     ratios = "\n".join(f"{grid.method}: {grid.ratio:.1f}" for grid in found)
     axis.set_title(f"standard deviation over grids / over seeds\n{ratios}")
     axis.grid(axis="x", visible=False)

@@ -1,37 +1,72 @@
 """Figure 7: what a larger model does to the front."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import fronts
+from mtk.analysis import fronts, repeats
+from mtk.analysis.candidate import Candidates
 from mtk.analysis.figures.style import COLORS, MARKERS, UnavailableError, figure
+from mtk.analysis.objectives import Objective
 from mtk.analysis.view import STATIC, View
 
 
-def draw(views: list[View]) -> Figure:
-    """Draws the static fronts of several settings of the same tasks, in test."""
-    same = [view for view in views if view.tasks == views[0].tasks and "loss" in view.spaces]
-    sets = [(view, view.candidates(STATIC, "loss")) for view in same]
-    sets = [(view, models) for view, models in sets if len(models)]
-    if len(sets) < 2:
-        raise UnavailableError("the studies hold static weights in one setting (model size) only")
-    if len(views[0].tasks) != 2:
-        raise UnavailableError(f"drawn for two tasks; this study has {len(views[0].tasks)}")
+def draw(views: Sequence[View]) -> Figure:
+    """Draws the static fronts of models of several sizes on the same tasks, in test."""
+    found = by_size(views)
+    if len(found) < 2:
+        raise UnavailableError("the studies hold static weights of one model size only")
+    losses = _losses(_alike(views)[0])
+    if len(losses) != 2:
+        raise UnavailableError(f"drawn for two tasks; these studies have {len(losses)}")
     drawn = figure(6.6, 4.8)
     axis = drawn.subplots()
-    for number, (view, models) in enumerate(sets):
+    for number, (size, models) in enumerate(found.items()):
         points = models.test[models.selected]
         front = points[fronts.non_dominated(points)]
         front = front[np.argsort(front[:, 0])]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         axis.step(*front.T, where="post", color=color, lw=1.2)
-        style: dict[str, Any] = {"marker": marker, "color": color, "label": view.title}
+        style: dict[str, Any] = {"marker": marker, "color": color, "label": size}
         axis.plot(*points.T, ls="none", ms=7, mec="white", **style)
-    first, second = views[0].spaces["loss"]
-    axis.set_xlabel(f"{first.task}: {first.metric}, test (lower is better)")
-    axis.set_ylabel(f"{second.task}: {second.metric}, test (lower is better)")
+    first, second = losses
+    axis.set_xlabel(f"{first.task}: {first.metric}, test ({first.direction})")
+    axis.set_ylabel(f"{second.task}: {second.metric}, test ({second.direction})")
     axis.legend()
     axis.set_title("Static weights, models that validation selects")
     return drawn
+
+
+def by_size(views: Sequence[View]) -> dict[str, Candidates]:
+    """Returns the static models of each size of model, by the size in words.
+
+    Sizes differ where the numbers of parameters do or, if these are not recorded, where the
+    configurations do. Of views with models of one size, the first one counts.
+    """
+    alike = _alike(views)
+    if not alike:
+        return {}
+    models = [view.candidates(STATIC, view.spaces.loss) for view in alike]
+    rows = [view.of(STATIC).iloc[own.rows[:1]] for view, own in zip(alike, models, strict=True)]
+    table = pd.concat(rows, ignore_index=True)
+    counts = table.get("parameters", pd.Series(np.nan, table.index))
+    found: dict[float | str, tuple[str, Candidates]] = {}
+    for words, count, own in zip(repeats.sizes(table), counts, models, strict=True):
+        number = f"{count:,.0f} parameters" if count > 0 else ""
+        size = ", ".join(filter(None, (words, number)))
+        found.setdefault(words if counts.isna().any() else count, (size, own))
+    return dict(found.values())
+
+
+def _alike(views: Sequence[View]) -> list[View]:
+    """Returns the views with static models whose losses are those of the first such view."""
+    known = [v for v in views if v.spaces.loss in v.spaces]
+    known = [v for v in known if len(v.candidates(STATIC, v.spaces.loss))]
+    return [v for v in known if _losses(v) == _losses(known[0])]
+
+
+def _losses(view: View) -> list[Objective]:
+    return view.spaces[view.spaces.loss]

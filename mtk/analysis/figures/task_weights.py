@@ -55,7 +55,7 @@ def _found(view: View) -> dict[str, tuple[pd.DataFrame, str]]:
 def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:
     """Returns the weights of a method's best run, and its learning rate in words."""
     runs = view.runs(method)[lambda t: t["status"] == "finished"]
-    order = objectives.points(runs, view.spaces["loss"], "validation").mean(1).argsort()
+    order = objectives.points(runs, view.spaces[view.spaces.loss], "validation").mean(1).argsort()
     for row in runs.iloc[order].to_dict("records"):
         try:
             weights = weights_over_time(row["path"])

@@ -11,29 +11,30 @@ from mtk.analysis.view import STATIC, View
 _EVERY = 10  # Of the weightings, one in so many carries a marker.
 
 
-def compared(view: View, space: str = "loss") -> pd.DataFrame:
+def compared(view: View) -> pd.DataFrame:
     """Returns what each method reaches for every weighting of the tasks, in units of the metric.
 
     Raises:
         UnavailableError: If there are no two methods to compare.
     """
-    if space not in view.spaces or len(view.spaces[space]) < 2:
-        raise UnavailableError("there are no two tasks with values of the same metric")
+    space = view.spaces.loss
+    if len(view.spaces[space]) < 2:
+        raise UnavailableError("there is one task only")
     named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
     if sum(len(models) > 0 for models in named.values()) < 2:
         raise UnavailableError("fewer than two methods have comparable runs")
     return utility.utilities(named, np.ones(len(view.spaces[space])))
 
 
-def table(view: View, space: str = "loss") -> pd.DataFrame:
+def table(view: View) -> pd.DataFrame:
     """Returns the curves: what each method reaches in test, a row for each weighting."""
-    return compared(view, space).reset_index()
+    return compared(view).reset_index()
 
 
-def draw(view: View, space: str = "loss") -> Figure:
+def draw(view: View) -> Figure:
     """Draws how far each method is behind the best one, over the first task's weight."""
-    found = compared(view, space)
-    chosen = view.spaces[space]
+    found = compared(view)
+    chosen = view.spaces[view.spaces.loss]
     if len(chosen) != 2:
         raise UnavailableError("drawn for two tasks; the table of ranks holds any number")
     gaps = found.sub(found.min(axis=1), axis=0)

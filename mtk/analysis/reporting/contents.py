@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import judging, tables
 from mtk.analysis.figures import leads, toy
-from mtk.analysis.figures.style import UnavailableError, styled
+from mtk.analysis.figures.style import styled
 from mtk.analysis.judging import Question
 from mtk.analysis.reporting import catalogue
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
+
+_LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
     everything = Part("All studies")
     everything.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
     everything.tabulate("Runs that are not compared", partial(tables.problems, table))
+    everything.tabulate(_LEFT_OUT, partial(tables.left_out, table))
     everything.tabulate("Table 1: data", partial(tables.sources, views))
     everything.tabulate("Table 2: models and speed", partial(tables.models, views))
     everything.draw("figure 01", "Figure 1: what two tasks can reach (a convex problem)", toy.draw)
@@ -125,7 +129,12 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
 
 
 def _study(view: View) -> Part:
-    part = Part(view.title, view, judging.questions(view) if view.spaces else [])
+    part = Part(view.title, view)
+    if not (view.table["status"] == "finished").any():
+        ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
+        part.absent["Verdicts, figures and tables"] = f"no run is finished ({ends})"
+        return part
+    part.questions = judging.questions(view)
     for question in part.questions:
         title = f"Verdict on the {question.title}"
         part.tabulate(title, partial(judging.verdict_table, view, question))

@@ -1,0 +1,98 @@
+"""Which metrics the figures set against each other, and which sizes of models."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtk import analysis
+from mtk.analysis import objectives, repeats
+from mtk.analysis.figures import sizes
+from mtk.analysis.reporting import catalogue
+from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.view import View
+from tests.analysis.synthetic import grid, write_study
+
+FIGURES = {name: draw for name, _, draw in catalogue.OF_A_STUDY}
+
+
+def view_of(metrics):
+    """A study with the metrics `{task: names}`, of values that tell the metric from others."""
+    generator = np.random.default_rng(0)
+    found = pd.DataFrame({"method": ["static"] * 4 + ["mgda"] * 2})
+    found["role"] = ["baseline"] * 4 + ["method"] * 2
+    found = found.assign(status="finished", comparable=True, seeds=1, study="s", setting="")
+    found["configuration"] = [f"c.x = {n}" for n in range(6)]
+    for split in ("validation", "test", "train"):
+        for task, names in metrics.items():
+            for name in names:
+                found[f"{split}/{task}/{name}"] = generator.uniform(size=6)
+    return View("made up", found, found, *objectives.spaces(found))
+
+
+def labels(figure):
+    return [(axis.get_xlabel(), axis.get_ylabel()) for axis in figure.axes]
+
+
+SCENES = {
+    "segmentation": ["loss", "miou", "pixel_accuracy"],
+    "depth": ["loss", "absolute_error", "relative_error"],
+}
+
+
+@pytest.mark.parametrize(
+    ("figure", "first", "second"),
+    [("figure 08", "pixel_accuracy", "absolute_error"), ("figure 15", "miou", "absolute_error")],
+)
+def test_scenes_are_compared_by_the_papers_metrics(figure, first, second):
+    found = labels(FIGURES[figure](view_of(SCENES)))
+    assert found[-1] == (
+        f"segmentation: {first} (higher is better)",
+        f"depth: {second} (lower is better)",
+    )
+
+
+@pytest.mark.parametrize("figure", ["figure 02 04 05", "figure 12", "figure 08", "figure 06 right"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_loss_is_that_without_smoothing_where_it_is_recorded(figure, recorded):
+    names = ["loss", "cross_entropy", "error"] if recorded else ["loss", "error"]
+    view = view_of({"fr": names, "zh": names})
+    text = str(labels(FIGURES[figure](view)))
+    assert ("cross_entropy" in text) == recorded
+    assert ("loss" in text) != recorded
+
+
+def sized(views, counts):
+    return [
+        dataclasses.replace(view, found=view.found.assign(parameters=count))
+        for view, count in zip(views, counts, strict=True)
+    ]
+
+
+def test_figure_7_shows_sizes_that_differ_and_names_them(tmp_path):
+    study = write_study(tmp_path / "study", grid(rates=(0.1,), layers=(3, 6)))
+    small, large = analysis.views(analysis.load(study))
+    assert list(sizes.by_size([small, large])) == ["num_layers 3", "num_layers 6"]
+    named = sizes.by_size(sized([small, large], [1234.0, 5678.0]))
+    assert list(named) == ["num_layers 3, 1,234 parameters", "num_layers 6, 5,678 parameters"]
+    assert len(named["num_layers 3, 1,234 parameters"]) == 9
+    drawn = sizes.draw(sized([small, large], [1234.0, 5678.0]))
+    assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()] == list(named)
+    for views in ([small, small], sized([small, large], [1234.0, 1234.0]), [small]):
+        with pytest.raises(UnavailableError, match="one model size only"):
+            sizes.draw(views)
+
+
+def test_counts_and_costs_are_no_parameters(tmp_path):
+    runs = grid(rates=(0.1, 1.0), seeds=(0, 1))
+    runs[0].status = "diverged"
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    assert set(repeats.varying(view.found)) == {
+        "combiners.StaticWeights.weights",
+        "experiment.run.combiner",
+        "experiment.run.learning_rate",
+    }
+    chosen = analysis.selected(view, "loss")
+    assert len(set(chosen)) == len(chosen.columns)
+    assert not {"cost", "comparable", "diverged"} & {*chosen}
