@@ -16,7 +16,7 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
         Booleans `(N,)`.
 
     Raises:
-        ValueError: If the points are no matrix, or a value is NaN.
+        ValueError: If the points are no matrix, have no objective, or a value is NaN.
 
     Example:
     >>> non_dominated(np.array([[1, 4], [2, 2], [3, 3], [2, 2]])).tolist()
@@ -39,8 +39,11 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
 def checked(points: np.ndarray) -> np.ndarray:
     """Returns the points as floats, or raises a ValueError if they are none."""
     points = np.asarray(points, float)
-    if points.ndim != 2:
-        raise ValueError(f"Points are a matrix (N, K). Received an array of shape {points.shape}")
+    if points.ndim != 2 or not points.shape[1]:
+        raise ValueError(
+            "Points are a matrix (N, K) with K objectives, one at least. Received an array of "
+            f"shape {points.shape}"
+        )
     if np.isnan(points).any():
         row = int(np.isnan(points).any(1).argmax())
         raise ValueError(

@@ -54,12 +54,20 @@ def r2(points: np.ndarray, ideal: np.ndarray) -> float:
         points: `(N, K)`; less is better.
         ideal: `(K,)`, not worse than any point.
 
+    Raises:
+        ValueError: If there is no point, or one is better than the ideal point somewhere.
+
     Reference:
         Hansen & Jaszkiewicz, *Evaluating the quality of approximations to the non-dominated set*
         (1998). The mean is over 2,048 quasi-random weights: within 1 % of the integral.
     """
-    points = checked(points)
-    distance = points - np.asarray(ideal, float)
+    points, ideal = _two_sets(points, np.asarray(ideal, float)[None])
+    distance = points - ideal
+    if not np.isfinite(distance).all() or (distance < 0).any():
+        raise ValueError(
+            "The ideal point must be finite, as the points are, and in no objective worse than any "
+            f"of them. Received: {ideal[0]}, while the points reach {points.min(0)}"
+        )
     weights = simplex(points.shape[1])
     return float((weights[:, None, :] * distance[None, :, :]).max(2).min(1).mean())
 

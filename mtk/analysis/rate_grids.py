@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis.objectives import Objective, points
+from mtk.analysis.repeats import checked
 
 LEARNING_RATE = "experiment.run.learning_rate"
 
@@ -52,6 +53,7 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
         ValueError: If fewer than three grids are whole, or no configuration was run with at least
             three seeds.
     """
+    table = checked(table)
     own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
     # A schedule, which is a text, has no place in a grid.
     rates = own.get(LEARNING_RATE, pd.Series(np.nan, own.index))

@@ -12,7 +12,17 @@ from mtk.analysis import objectives
 _SIZES = {"num_layers", "layers", "depth", "width", "channels", "units", "feed_forward_width"}
 _LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
 _LENGTHS |= {"experiment.run.workload"}
+_RUN = ["study", "method", "role", "configuration", "seed", "status"]
 _KEY = ["study", "setting", "method", "role", "configuration"]
+
+
+def checked(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table of runs, or raises a ValueError if it is none."""
+    if missing := [name for name in _RUN if name not in table]:
+        raise ValueError(
+            f"A table of runs was expected, as `load` makes it. It lacks: {', '.join(missing)}"
+        )
+    return table
 
 
 def parameters(table: pd.DataFrame) -> list[str]:
@@ -67,8 +77,11 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
         The parameters; `seeds` (finished runs), `diverged` and `unusable` (all others); means of
         the metrics; and `comparable`: at least one run finished and none diverged. A configuration
         that diverges with some seeds has no fair mean and is not selected.
+
+    Raises:
+        ValueError: If it is no table of runs.
     """
-    table = with_setting(table)
+    table = with_setting(checked(table))
     metrics = [column for column in table if objectives.is_metric(column)]
     finished = table["status"] == "finished"
     counted = table.assign(
@@ -96,8 +109,11 @@ def residuals(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
         `(R, len(columns))`, a row for each run of a repeated configuration: its distance from the
         mean, enlarged by sqrt(n / (n - 1)) so that the variance is not too small. No rows if
         no configuration was run with two seeds.
+
+    Raises:
+        ValueError: If it is no table of runs.
     """
-    finished = with_setting(table)[lambda t: t["status"] == "finished"]
+    finished = with_setting(checked(table))[lambda t: t["status"] == "finished"]
     values = finished.reindex(columns=list(columns))
     groups = values.groupby([finished[name] for name in _KEY], sort=False, dropna=False)
     number = groups.transform("count")

@@ -10,7 +10,7 @@ from mtk.analysis import completeness, objectives
 from mtk.analysis.candidate import Candidates, candidates
 from mtk.analysis.compute import with_cost
 from mtk.analysis.objectives import Spaces
-from mtk.analysis.repeats import configurations, residuals, with_setting
+from mtk.analysis.repeats import checked, configurations, residuals, with_setting
 
 STATIC = "static weights"
 _SPACES = ("validation", "test")
@@ -101,7 +101,7 @@ def views(
         costs: Relative cost of a step by method, in place of the measured one.
     """
     found = []
-    for study, runs in table.groupby("study", sort=False):
+    for study, runs in checked(table).groupby("study", sort=False):
         settings = with_setting(runs)["setting"]
         # A run that left no configuration behind stands with each setting's runs to be counted.
         lost = (runs["status"] != "finished") & (settings == "")

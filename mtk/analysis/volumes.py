@@ -16,6 +16,9 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
         points: `(N, K)`; less is better. Points beyond the reference add nothing.
         reference: `(K,)`, the worst point that counts.
 
+    Raises:
+        ValueError: If the points are none, or the reference is no finite point like them.
+
     Reference:
         While, Bradstreet & Barone, *A fast way of calculating exact hypervolumes* (2012),
         algorithm WFG, here always with slicing by the last objective.
@@ -26,10 +29,10 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     """
     points = checked(points)
     reference = np.asarray(reference, float)
-    if reference.shape != points.shape[1:]:
+    if reference.shape != points.shape[1:] or not np.isfinite(reference).all():
         raise ValueError(
-            f"The reference point has one value for each of {points.shape[1]} objectives. "
-            f"Received shape: {reference.shape}"
+            f"The reference point has a finite value for each of {points.shape[1]} objectives. "
+            f"Received: {reference}"
         )
     inside = points[(points < reference).all(1)]
     return float(_volume(_front(inside), reference))

@@ -51,6 +51,20 @@ def test_residuals_have_the_variance_of_the_seeds(tmp_path):
     assert analysis.residuals(single, ["validation/left/loss"]).shape == (0, 1)
 
 
+def test_what_is_no_table_of_runs_is_refused(tmp_path):
+    for read in (
+        analysis.configurations,
+        analysis.views,
+        lambda table: analysis.residuals(table, ["test/left/loss"]),
+        lambda table: analysis.sparse_grids(table, LOSSES, "static_weights"),
+    ):
+        with pytest.raises(ValueError, match="It lacks: study, method, role, configuration"):
+            read(pd.DataFrame())
+    none = analysis.load(write_study(tmp_path / "study", [Run()]))[:0]
+    assert len(analysis.configurations(none)) == 0
+    assert analysis.residuals(none, ["test/left/loss"]).shape == (0, 1)
+
+
 def test_delta_m_worked_out_by_hand():
     rows = [
         ("single", "{'left': 1, 'right': 0}", 1.0, 9.0),
