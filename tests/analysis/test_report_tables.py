@@ -10,7 +10,7 @@ import pytest
 from mtk import analysis, report
 from mtk.analysis import convex
 from mtk.analysis.figures import search, task_weights, toy, utility
-from mtk.analysis.reporting import contents
+from mtk.analysis.reporting import contents, page
 from tests.analysis.synthetic import Run, grid, write_study
 
 
@@ -125,3 +125,14 @@ def test_a_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys,
     assert report.main([*command[:2], "--higher=loss", "--lower=loss"]) == 2
     assert "cannot both be better" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
+    runs = [Run(weight=w, rate=rate) for w in (0.3, 0.6) for rate in (10.0, 9.0, 0.5)]
+    runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    said = page._what_was_run(view)
+    assert "learning_rate 0.5, 9, 10" in said
+    assert "<b>single-task runs</b>: 2 configurations, 1 to 1 finished seeds each." in said
+    mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
+    assert page._values(mixed) == "9, 10, a schedule, constant"

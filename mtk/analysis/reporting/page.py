@@ -140,20 +140,25 @@ def _part(part: Part) -> str:
 
 def _what_was_run(view: View) -> str:
     """Returns the grids of each method."""
+    sets = {method: view.of(method) for method in [STATIC, *view.methods]}
+    single = view.found[view.found["role"] == "single"]
+    if len(single):
+        sets["single-task runs"] = single
     lines = []
-    for method in [STATIC, *view.methods]:
-        own = view.of(method)
-        grids = "; ".join(
-            f"{name} {', '.join(map(_cell, sorted(own[name].dropna().unique(), key=str)))}"
-            for name in repeats.varying(own)
-        )
-        seeds = (
-            f"{own['seeds'].min()} to {own['seeds'].max()} finished seeds each" if len(own) else ""
-        )
-        lines.append(
-            f"<li><b>{escape(method)}</b>: {len(own)} configurations, {seeds}. {escape(grids)}</li>"
-        )
+    for name, own in sets.items():
+        seeds = f", {own['seeds'].min()} to {own['seeds'].max()} finished seeds each"
+        grids = "; ".join(f"{knob} {_values(own[knob])}" for knob in repeats.varying(own))
+        said = f"{len(own)} configurations{seeds if len(own) else ''}. {grids}"
+        lines.append(f"<li><b>{escape(name)}</b>: {escape(said)}</li>")
     return f"<p>What was run:</p><ul>{''.join(lines)}</ul>"
+
+
+def _values(column: pd.Series) -> str:
+    """Returns the values of a parameter in their order: numbers by size, then texts."""
+    known = column.dropna().unique()
+    numbers = sorted(value for value in known if not isinstance(value, str))
+    texts = sorted(value for value in known if isinstance(value, str))
+    return ", ".join(map(_cell, numbers + texts))
 
 
 def _table(table: pd.DataFrame) -> str:
