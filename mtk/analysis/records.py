@@ -1,11 +1,20 @@
 """Reads files that a hand or a crash may have damaged."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_NAMES = {float: "a number", str: "a text", list: "a list", dict: "an object"}
+# What is larger is no number that anything was counted or measured with.
+_MOST = {int: 2**63 - 1, float: sys.float_info.max}
+_NAMES = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
 
 
 class DamagedError(ValueError):
@@ -34,9 +43,10 @@ def json_object(path: Path) -> dict[str, Any]:
     Raises:
         DamagedError: If there is no such file, or it holds something else.
     """
+    given = text(path)
     try:
-        content = json.loads(text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(given)
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path.name} is no JSON: {error}") from None
     if not isinstance(content, dict):
         raise DamagedError(f"{path.name} holds no JSON object")
@@ -49,14 +59,21 @@ def entry(content: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     Args:
         content: The object.
         name: Of the entry.
-        kind: The type that is expected; `float` stands for any number.
+        kind: The type that is expected; `float` stands for any finite number.
         where: What the object is, in words.
 
     Raises:
         DamagedError: If the entry has another type.
     """
     value = content.get(name)
-    allowed = (int, float) if kind is float else kind
-    if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
-        raise DamagedError(f"{where}: {name!r} is {value!r}, {_NAMES[kind]} was expected")
+    if value is not None and not is_a(kind, value):
+        raise DamagedError(f"{where}: {name!r} is {value!r:.60}, {_NAMES[kind]} was expected")
     return value
+
+
+def is_a(kind: type, value: Any) -> bool:
+    """Tells whether a value from JSON has a type, as `entry` expects it."""
+    allowed: Any = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        return False
+    return kind not in _MOST or abs(value) <= _MOST[kind]

@@ -63,7 +63,7 @@ def _contents(path: Path, seed: int | None) -> dict[str, Any]:
     found = _outcome(records.json_object(path / "result.json"))
     manifest = records.json_object(path / "manifest.json")
     found |= {**_speed(manifest), **_extras(manifest, "manifest.json")}
-    own = records.entry(manifest, "seed", float, "manifest.json")
+    own = records.entry(manifest, "seed", int, "manifest.json")
     return {**found, "seed": own if seed is None else seed}
 
 
@@ -92,7 +92,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
         raise records.DamagedError(f"result.json has the status {status!r}")
     found = _extras(result, "result.json")
     for name in ("steps", "selected_step"):
-        found[name] = records.entry(result, name, float, "result.json")
+        found[name] = records.entry(result, name, int, "result.json")
     if status == "diverged":
         where = f"task {result['task']!r}" if result.get("task") else "the gradient"
         found.update(status=status, reason=f"no number at step {result.get('steps')}: {where}")
@@ -130,10 +130,16 @@ def _metrics(split: str, found: dict[str, Any] | None) -> dict[str, float | None
     tasks = records.entry(found, "tasks", dict, where)
     if tasks is None:
         raise records.DamagedError(f"{where}: there are no metrics by task")
-    values = {
-        f"{split}/{task}/{name}": records.entry(own, name, float, f"{where}, task {task!r}")
+    return {
+        f"{split}/{task}/{name}": _metric(own, name, f"{where}, task {task!r}")
         for task in tasks
         for own in [records.entry(tasks, task, dict, where) or {}]
         for name in own
     }
-    return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}
+
+
+def _metric(own: dict[str, Any], name: str, where: str) -> float | None:
+    if isinstance(own[name], float) and not math.isfinite(own[name]):
+        return None
+    value: float | None = records.entry(own, name, float, where)
+    return value

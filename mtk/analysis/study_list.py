@@ -58,7 +58,7 @@ def _check(run: Any, where: str) -> None:
         records.entry(run, name, str, where)
     if not run.get("hash"):
         raise records.DamagedError(f"{where} has no 'hash'")
-    records.entry(run, "seed", float, where)
+    records.entry(run, "seed", int, where)
     bindings = run.get("bindings")
     if not isinstance(bindings, list) or not all(isinstance(line, str) for line in bindings):
         records.entry(run, "bindings", dict, where)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtk.analysis import records
+
 _WEIGHT = ("weight", "train")
 _ENDS = (".weights", ".rates", ".sampling_rates")
 
@@ -93,6 +95,6 @@ def _entry(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
         return None
-    known = isinstance(entry.get("step"), int) and isinstance(entry.get("task"), str)
-    number = isinstance(entry.get("value", ""), (int, float, type(None)))
-    return entry if known and number else None
+    known = records.is_a(int, entry.get("step")) and isinstance(entry.get("task"), str)
+    value = entry.get("value", "")
+    return entry if known and (value is None or records.is_a(float, value)) else None

@@ -61,8 +61,14 @@ DAMAGES = {
     "a folder": (folder_instead("result.json"), "damaged", "cannot be read: Is a directory"),
     "a list": (other("result.json", "[]"), "damaged", "no JSON object"),
     "no status": (result(status="?"), "damaged", "status '?'"),
-    "steps": (result(steps="many"), "damaged", "'steps' is 'many', a number was expected"),
+    "steps": (result(steps="many"), "damaged", "'steps' is 'many', a whole number was expected"),
     "selected step": (result(selected_step=True), "damaged", "'selected_step' is True"),
+    "huge steps": (result(steps=10**400), "damaged", "'steps' is 1000"),
+    "endless steps": (result(selected_step=float("inf")), "damaged", "'selected_step' is inf"),
+    "huge loss": (
+        result(test={"tasks": {"left": {"loss": 10**400}}}), "damaged", "'loss' is 1000"
+    ),
+    "digits": (other("result.json", "1" * 5000), "damaged", "result.json is no JSON"),
     "parameters": (result(parameters=[1]), "damaged", "'parameters' is [1]"),
     "a split": (result(test=[1]), "damaged", "'test' is [1], an object was expected"),
     "no tasks": (result(test={"loss": 1.0}), "damaged", "no metrics by task"),
@@ -71,7 +77,7 @@ DAMAGES = {
     "a text": (
         result(test={"tasks": {"left": {"loss": "low"}}}),
         "damaged",
-        "result.json, test, task 'left': 'loss' is 'low', a number was expected",
+        "result.json, test, task 'left': 'loss' is 'low', a finite number was expected",
     ),
     "null": (
         result(test={"tasks": {"left": METRICS, "right": {"accuracy": None, "loss": 1.0}}}),

@@ -48,6 +48,7 @@ def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
 def test_lines_with_values_of_another_kind_are_left_out(tmp_path):
     rows = [(10, "train", "left", "weight", 0.2), (20, "train", "left", "weight", "abc")]
     rows += [([1], "train", "left", "weight", 0.7), ("a", "train", "left", "weight", 0.7)]
+    rows += [(10**400, "train", "left", "weight", 0.7), (30, "train", "left", "weight", 10**400)]
     rows += [(30, "train", 5, "weight", 0.7), (30, "train", None, "weight", 0.7)]
     run = write_log(tmp_path / "run", rows, end="[" * 100_000 + '"weight"\n')
     assert analysis.weights_over_time(run).to_dict() == {"left": {10: 0.2}}
