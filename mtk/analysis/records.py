@@ -66,13 +66,12 @@ def entry(content: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
         DamagedError: If the entry has another type.
     """
     value = content.get(name)
-    if value is not None and not is_a(kind, value):
+    if value is not None and not _is_a(kind, value):
         raise DamagedError(f"{where}: {name!r} is {value!r:.60}, {_NAMES[kind]} was expected")
     return value
 
 
-def is_a(kind: type, value: Any) -> bool:
-    """Tells whether a value from JSON has a type, as `entry` expects it."""
+def _is_a(kind: type, value: Any) -> bool:
     allowed: Any = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or isinstance(value, bool):
         return False

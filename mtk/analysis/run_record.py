@@ -1,11 +1,13 @@
 """What one run folder says, as one row of a table."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mtk.analysis import gin_text, records
+from mtk.analysis.weights import weights_over_time
 
 SPLITS = ("train", "validation", "test")
 # Where a sweep says why a run ended without a result.
@@ -63,6 +65,8 @@ def _contents(path: Path, seed: int | None) -> dict[str, Any]:
     found = _outcome(records.json_object(path / "result.json"))
     manifest = records.json_object(path / "manifest.json")
     found |= {**_speed(manifest), **_extras(manifest, "manifest.json")}
+    with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
+        weights_over_time(path)
     own = records.entry(manifest, "seed", int, "manifest.json")
     return {**found, "seed": own if seed is None else seed}
 

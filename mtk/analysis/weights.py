@@ -11,6 +11,7 @@ import pandas as pd
 
 from mtk.analysis import records
 
+_LOG = "metrics.jsonl"
 _WEIGHT = ("weight", "train")
 _ENDS = (".weights", ".rates", ".sampling_rates")
 
@@ -51,12 +52,14 @@ def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If the run has no log.
+        ValueError: If a whole line of it tells a weight that is no number, or of no step.
     """
-    found: dict[int, dict[str, float]] = {}
-    with (Path(run_dir) / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
+    found: dict[int, dict[str, float | None]] = {}
+    with (Path(run_dir) / _LOG).open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if '"weight"' in line and (entry := _entry(line)):
-                found.setdefault(entry["step"], {})[entry["task"]] = entry["value"]
+                step, task, value = entry
+                found.setdefault(step, {})[task] = value
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
     return table.rename_axis("step")
 
@@ -71,7 +74,7 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
         run_dir: A run folder.
 
     Raises:
-        ValueError: If the run recorded no weights.
+        ValueError: If the run recorded no weights, or its log is damaged.
         FileNotFoundError: If the run has no log.
     """
     table = weights_over_time(run_dir)
@@ -87,14 +90,16 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
     return means
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """Returns the weight that a line of the log tells, or None."""
+def _entry(line: str) -> tuple[int, str, float | None] | None:
+    """Returns step, task and weight that a line of the log tells, or None if it tells no weight."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
         return None
-    known = records.is_a(int, entry.get("step")) and isinstance(entry.get("task"), str)
-    value = entry.get("value", "")
-    return entry if known and (value is None or records.is_a(float, value)) else None
+    step, task = (records.entry(entry, n, k, _LOG) for n, k in (("step", int), ("task", str)))
+    value = entry.get("value")
+    if not isinstance(value, float):
+        value = records.entry(entry, "value", float, _LOG)
+    return None if step is None or task is None else (step, task, value)

@@ -48,6 +48,11 @@ def folder_instead(name):
     return damage
 
 
+def weight(**entry):
+    line = {"split": "train", "name": "weight", "task": "left", **entry}
+    return other("metrics.jsonl", json.dumps(line) + "\n")
+
+
 def session(**content):
     return other("manifest.json", json.dumps({"seed": 0, "sessions": [content]}))
 
@@ -102,6 +107,9 @@ DAMAGES = {
     "no manifest": (other("manifest.json", None), "damaged", "manifest.json is missing"),
     "sessions": (other("manifest.json", '{"sessions": "x"}'), "damaged", "'sessions' is 'x'"),
     "a session": (other("manifest.json", '{"sessions": [1]}'), "damaged", "'session' is 1"),
+    "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
+    "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
+    "log folder": (folder_instead("metrics.jsonl"), "damaged", "Is a directory"),
     "throughput": (session(throughput=5), "damaged", "'throughput' is 5"),
     "speed": (session(throughput={"steps": "a"}), "damaged", "manifest.json: 'steps' is 'a'"),
 }  # fmt: skip
