@@ -30,6 +30,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         test (both at the step that validation selected). `steps_per_second` and `parameters` are
         there if the runs recorded them. A status other than "finished" (diverged, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
+        Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have
+        in validation and in test.
 
     Raises:
         StudyError: If a folder is no study, or a study has no runs.
