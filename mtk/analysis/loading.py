@@ -31,7 +31,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         there if the runs recorded them. A status other than "finished" (diverged, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
         Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have
-        in validation and in test.
+        in validation and in test. `attrs["remarks"]` has what the sweeps say of their runs, as
+        pairs of study and remark.
 
     Raises:
         StudyError: If a folder is no study, or a study has no runs.
@@ -40,7 +41,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     if not paths:
         raise StudyError("There is no study to read. Name at least one study folder.")
     names: set[str] = set()
-    tables = []
+    tables, remarks = [], []
     for path in map(Path, paths):
         listed = study_list.read(path)
         name = _unused(str(listed.get("name") or path.resolve().name), names)
@@ -49,7 +50,10 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or remove it.")
         _roles(rows, listed.get("baseline"))
         tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
-    return _complete(_ordered(pd.concat(tables, ignore_index=True)))
+        remarks += [(name, str(remark)) for remark in listed.get("remarks") or []]
+    table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
+    table.attrs["remarks"] = remarks
+    return table
 
 
 def _unused(name: str, used: set[str]) -> str:

@@ -11,7 +11,7 @@ class StudyError(ValueError):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Returns what `study.json` says: `name`, `baseline` and `runs`, each optional.
+    """Returns what `study.json` says: `name`, `baseline`, `runs` and `remarks`, each optional.
 
     Args:
         path: The study folder. One without the file is a study too, if it holds `runs/`.
@@ -30,6 +30,7 @@ def read(path: Path) -> dict[str, Any]:
         content = records.json_object(file)
         for name in ("name", "baseline"):
             records.entry(content, name, str, file.name)
+        records.entry(content, "remarks", list, file.name)
         for number, run in enumerate(records.entry(content, "runs", list, file.name) or []):
             _check(run, f"study.json, run {number}")
     except records.DamagedError as error:

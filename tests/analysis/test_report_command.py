@@ -194,10 +194,14 @@ def test_damaged_and_unfinished_runs_are_listed(unrendered, tmp_path):
     first, second = sorted((study / "runs").iterdir())[:2]
     (first / "result.json").write_text("{")
     (second / "result.json").unlink()
+    content = json.loads((study / "study.json").read_text())
+    content["remarks"] = ["A run is equal to another."]
+    (study / "study.json").write_text(json.dumps(content))
     page = Page(analysis.report([study], tmp_path / "out"))
     assert "1 damaged" in page.words
     assert "1 unfinished" in page.words
     assert "result.json is no JSON" in page.words
+    assert "A run is equal to another." in page.words
 
 
 @pytest.mark.parametrize("tasks", [("only",), ("a", "b", "c"), tuple(f"t{n}" for n in range(9))])

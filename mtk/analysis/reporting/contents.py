@@ -119,6 +119,9 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
     everything.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
     everything.tabulate("Runs that are not compared", partial(tables.problems, table))
     everything.tabulate(_LEFT_OUT, partial(tables.left_out, table))
+    if table.attrs.get("remarks"):
+        remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])
+        everything.tables["What the sweeps say of their runs"] = remarks
     everything.tabulate("Table 1: data", partial(tables.sources, views))
     everything.tabulate("Table 2: models and speed", partial(tables.models, views))
     everything.draw("figure 01", "Figure 1: what two tasks can reach (a convex problem)", toy.draw)
