@@ -48,7 +48,7 @@ def run_all(folder, steps, replicas_each, workers, names):
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
-    return run_all(folder, steps=20, replicas_each=(1, 4), workers=0, names=KINDS)
+    return run_all(folder, steps=20, replicas_each=(1, 2), workers=0, names=KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def assert_same(one, other, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_same_weights_after_20_steps(short, name):
-    assert_same(short["1"], short["4"], name)
+    assert_same(short["1"], short["2"], name)
 
 
 @pytest.mark.slow
@@ -76,4 +76,4 @@ def test_same_weights_after_50_steps(long, name, devices):
 
 
 def test_dropout_masks_differ_between_replicas(short):
-    assert short["4"]["masks_differ"]
+    assert short["2"]["masks_differ"]
