@@ -94,9 +94,10 @@ def _replay(
     expansion: Expansion, run: Run, point: dict[str, Any], weights: dict[str, float]
 ) -> Run:
     study = expansion.study
+    assert study.baseline is not None  # As `check_replays` has seen.
     weighted = {**point, study.weights: weights}
     label = f"{run.method} (replayed)"
-    return expansion.run(study.baseline or "", weighted, run.seed, label, "replay")
+    return expansion.run(study.baseline, weighted, run.seed, label, "replay")
 
 
 def _by_point(runs: Sequence[Run]) -> list[list[Run]]:
