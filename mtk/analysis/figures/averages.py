@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 _RATE = "experiment.run.learning_rate"

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives, repeats
 from mtk.analysis.candidate import candidates
-from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.figures.style import figure, legend_below, look
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.objectives import Objective
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 # Above this number of tasks, pairs of them are too many to be read.

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures.style import UnavailableError, figure, look
+from mtk.analysis.figures.style import figure, look
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.verdict import Verdict
 from mtk.analysis.view import View
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import UnavailableError, figure
+from mtk.analysis.figures.style import figure
 from mtk.analysis.fronts import non_dominated
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 from mtk.analysis.weights import static_weights
 

@@ -4,8 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.compute import search_curve
-from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.figures.style import figure, legend_below, look
 from mtk.analysis.leading import scale_of
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 

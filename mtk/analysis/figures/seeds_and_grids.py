@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import rate_grids
-from mtk.analysis.figures.style import COLORS, UnavailableError, figure
+from mtk.analysis.figures.style import COLORS, figure
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 
 

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.figures.style import figure, legend_below, look
 from mtk.analysis.objectives import Objective
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 _RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, repeats
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.figures.style import COLORS, MARKERS, UnavailableError, figure
+from mtk.analysis.figures.style import COLORS, MARKERS, figure
 from mtk.analysis.objectives import Objective
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 

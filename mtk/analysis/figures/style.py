@@ -8,8 +8,6 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from mtk.analysis.unavailable import UnavailableError as UnavailableError
-
 # The palette of Okabe and Ito (2008), black kept for static weights.
 COLORS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31"]
 MARKERS = ["s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
-from mtk.analysis.figures.style import COLORS, MARKERS, UnavailableError, figure, legend_below
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, legend_below
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 from mtk.analysis.weights import weights_over_time
 

@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import utility
-from mtk.analysis.figures.style import UnavailableError, figure, legend_below, look
+from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
 _EVERY = 10  # Of the weightings, one in so many carries a marker.

@@ -19,7 +19,7 @@ from mtk.analysis.figures import (
     task_weights,
     utility,
 )
-from mtk.analysis.figures.style import UnavailableError
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 
 # What Figure 8 sets against each other, where the tasks have these metrics.
