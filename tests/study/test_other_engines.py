@@ -39,7 +39,10 @@ def test_missing_package_is_named(monkeypatch, engine, module, extra):
 def test_slurm_without_slurm_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ValueError, match=r"no srun on this host.*cluster = 'local'"), Slurm():
+    with (
+        pytest.raises(ValueError, match=r"no srun on this host.*engines\.Slurm\.cluster = 'local'"),
+        Slurm(),
+    ):
         pass
     with Slurm(cluster="local"):
         pass

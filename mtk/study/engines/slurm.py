@@ -65,7 +65,7 @@ class Slurm(Engine):
         if self._cluster == "slurm" and shutil.which("srun") is None:
             raise ValueError(
                 "Slurm is asked for, but there is no srun on this host. Start the sweep where jobs "
-                "are submitted, or try the study out here with slurm.Slurm.cluster = 'local'."
+                "are submitted, or try the study out here with engines.Slurm.cluster = 'local'."
             )
         return self
 
