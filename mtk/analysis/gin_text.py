@@ -21,11 +21,10 @@ def parse(text: str) -> dict[str, Any]:
 
     Returns:
         `{name: value}` with numbers, texts, booleans and None as Python values. A reference is its
-        name without the `@`. Lists, tuples and dicts are texts, so that every value has
-        an order and can be grouped; tuples are written as lists and the
-        keys of dicts in order, as far as JSON can tell them.
-        Macros are followed, and left out themselves, as are bindings of the macro `%seed` and the
-        seed of the run: they tell no two configurations apart.
+        name without the `@`. Lists, tuples and dicts are texts, so that every value has an order
+        and can be grouped; tuples are written as lists and the keys of dicts in order, as far as
+        JSON can tell them. Macros are followed, and left out themselves, as are bindings of the
+        macro `%seed` and the seed of the run: they tell no two configurations apart.
     """
     raw = _raw(text)
     values = {name: _value(raw, given) for name, given in raw.items() if given != "%seed"}

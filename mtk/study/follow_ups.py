@@ -26,9 +26,9 @@ def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list
     found = []
     for method in study.methods if study.best_seeds else ():
         own = [run for run in runs if run.method == method and run.seed == study.seeds[0]]
-        finished = [run for run in own if _losses(folder, run)]
-        if finished:
-            chosen = min(finished, key=lambda run: np.mean(_losses(folder, run)))
+        losses = {run: each for run in own if (each := _losses(folder, run))}
+        if losses:
+            chosen = min(losses, key=lambda run: np.mean(losses[run]))
             found += [expansion.run(method, chosen.point, seed) for seed in study.best_seeds]
     return found
 
