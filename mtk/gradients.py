@@ -160,6 +160,22 @@ def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> 
     return tf.convert_to_tensor(gradient)
 
 
+def summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
+    """Adds up the slices that a gradient holds of one and the same row of its variable.
+
+    A backward pass gives an embedding's gradient as one slice for each token, and an optimizer
+    that squares slices takes the sum of squares for the square of the sum.
+
+    Args:
+        gradient: A gradient; a dense one is returned as it is.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    indices, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
 def gramian(task_gradients: Sequence[TaskGradient]) -> tf.Tensor:
     """Returns the inner products of the task gradients.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from mtk.gradients import choose
+from mtk.gradients import choose, summed_rows
 from mtk.trainer import batches, finiteness, forward, products
 from mtk.trainer.micro_batches import MicroBatches
 from mtk.trainer.passes import AtOnce, Gradient, Place, Setting
@@ -136,7 +136,9 @@ def _descent(
     if len(pairs) < len(variables):
         paths = [v.path for g, v in zip(gradients, variables, strict=True) if g is None]
         warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
-    found = [gradient for gradient, _ in pairs]
+    # Rows of an embedding that occur more than once: optimizers square them, and norms are taken.
+    add_up = tf.convert_to_tensor if model.jit_compile else summed_rows
+    found = [add_up(gradient) for gradient, _ in pairs]
     if model.weight_decay:
         found = [
             tf.convert_to_tensor(gradient) + model.weight_decay * tf.convert_to_tensor(v.value)

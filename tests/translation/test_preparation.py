@@ -1,36 +1,13 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-from parallel_text import LANGUAGES, hashes, lines, make, readers, write
+from parallel_text import LANGUAGES, SETTINGS, hashes, lines, make, readers, write
 
-from mtk.data.translation import Vocabulary, open_corpus, stages
+from mtk.data.translation import Vocabulary, open_corpus
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.preparation import prepare
-
-SETTINGS = {"vocabulary_size": 400, "chunk_pairs": 40, "processes": 2}
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def prepared(text, tmp_path_factory):
-    """A corpus, for reading only."""
-    folder = tmp_path_factory.mktemp("prepared") / "corpus"
-    prepare(str(folder), readers(text), **SETTINGS)
-    return folder
 
 
 def copied(prepared, tmp_path):
@@ -163,16 +140,6 @@ def test_fewer_pieces_than_the_text_needs(text, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_another_plan_begins_anew_where_nothing_was_made(text, prepared, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(stages, "train_vocabulary", full)
-        with pytest.raises(OSError, match="No space left"):
-            prepare(str(tmp_path / "corpus"), readers(text), **{**SETTINGS, "vocabulary_size": 300})
-    assert (tmp_path / "unfinished.corpus" / "plan.json").exists()
-    prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
-    assert hashes(tmp_path / "corpus") == hashes(prepared)
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_files_of_unequal_length(tmp_path, split):
     made = make(tmp_path / "text")
@@ -301,121 +268,3 @@ def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         open_corpus(str(tmp_path))
-
-
-def test_a_disk_that_is_full(text, prepared, tmp_path, monkeypatch):
-    folder = tmp_path / "corpus"
-    with monkeypatch.context() as patch:
-        patch.setattr(stages, "merge", full)
-        with pytest.raises(OSError, match="No space left"):
-            prepare(str(folder), readers(text), **SETTINGS)
-    assert not folder.exists()
-    monkeypatch.setattr(stages, "train_vocabulary", full)  # It is not learned again.
-    prepare(str(folder), readers(text), **SETTINGS)
-    assert hashes(folder) == hashes(prepared)
-
-
-def full(*args, **kwargs):
-    raise OSError(28, "No space left on device")
-
-
-def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
-    made = make(tmp_path / "text")
-    monkeypatch.setattr(stages, "merge", full)
-    for _ in range(2):
-        with pytest.raises(OSError, match="No space left"):
-            prepare(str(tmp_path / "corpus"), made, **SETTINGS)
-    path = tmp_path / "text" / "train.fr.en"
-    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
-    with pytest.raises(ValueError, match=r"unfinished\.corpus' was made from") as caught:
-        prepare(str(tmp_path / "corpus"), made, **{**SETTINGS, "vocabulary_lines": 900})
-    assert str(caught.value).splitlines()[1:-1] == [
-        "  vocabulary_lines: 500000 there, 900 now",
-        f"  the file {path} has changed since",
-    ]
-    path.write_bytes(path.read_bytes() + b"more\n")
-    new = r"\n  languages\.fr\.files\.train: \[\['train\.fr\.en', .*now\n"
-    with pytest.raises(ValueError, match=new):
-        prepare(str(tmp_path / "corpus"), made, **SETTINGS)
-
-
-_CODE = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from parallel_text import readers
-from mtk.data.translation.preparation import prepare
-prepare({folder!r}, readers(Path({text!r})), **{settings!r})
-"""
-
-
-def start(text, folder):
-    values = {"tests": str(Path(__file__).parent), "text": str(text), "folder": str(folder)}
-    code = _CODE.format(**values, settings=SETTINGS)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-
-
-def children(process):
-    return [
-        int(pid)
-        for task in Path(f"/proc/{process.pid}/task").glob("*/children")
-        for pid in task.read_text().split()
-    ]
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.001)
-    return found
-
-
-def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_path):
-    folder = tmp_path / "corpus"
-    work = tmp_path / "unfinished.corpus"
-    kills = 0
-    for sign in ("plan.json", "vocabulary.model", "train.fr/*03.npz", "test.*/0*.npz", "corpus/*"):
-        process = start(text, folder)
-        until(lambda: process.poll() is not None or list(work.glob(sign)) or folder.exists())
-        workers = children(process) if process.poll() is None else []
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        # Nobody is left to write while the next one works.
-        until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in workers))
-        if folder.exists():
-            break
-    assert kills >= 3
-    assert work.exists() or folder.exists()
-    prepare(str(folder), readers(text), **SETTINGS)
-    assert hashes(folder) == hashes(prepared)
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
-
-
-def test_two_at_once(text, tmp_path):
-    work = tmp_path / "unfinished.corpus"
-    process = start(text, tmp_path / "corpus")
-    try:
-        until(lambda: (work / "plan.json").exists())
-        with pytest.raises(ValueError, match="Another process is preparing"):
-            prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def test_a_lost_process_is_told(text, tmp_path, monkeypatch):
-    original = stages.Packers.pack
-    monkeypatch.setattr(stages.Packers, "pack", lambda *args: breaking(original, *args))
-    with pytest.raises(OSError, match="A process that tokenizes was lost.*the same command again"):
-        prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
-    monkeypatch.undo()
-    prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
-
-
-def breaking(original, packers, *args):
-    """Kills the processes of a pool after its first chunk."""
-    for number in original(packers, *args):
-        for process in packers._pool._processes.values():
-            process.kill()
-        yield number

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mtk.data.celeba import open_faces
+
 # As the header of the official file has them.
 HEADER = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose "
@@ -68,3 +70,22 @@ def write(folder: Path, number: int = 10, archive: bool = False) -> Path:
         for n in range(number):
             (folder / "img_align_celeba" / file_name(n)).write_bytes(jpeg(n))
     return folder
+
+
+NUMBERS = {
+    split: [n for n, part in enumerate(PARTITION) if part == index]
+    for index, split in enumerate(("train", "validation", "test"))
+}
+
+
+def check(folder, numbers=NUMBERS, size=64):
+    """Compares what was prepared with what the files were made of."""
+    for split, faces in open_faces(folder).items():
+        assert faces.images.shape == (len(numbers[split]), size, size, 3)
+        assert faces.images.dtype == faces.attributes.dtype == np.uint8
+        for face, labels, number in zip(*faces, numbers[split], strict=True):
+            left, right = colours(number)
+            # Away from the border between the halves, and JPEG rounds.
+            assert np.abs(face[:, : size // 2 - 3].astype(int) - left).max() <= 3
+            assert np.abs(face[:, size // 2 + 3 :].astype(int) - right).max() <= 3
+            assert labels.tolist() == [has(number, column) for column in range(40)]

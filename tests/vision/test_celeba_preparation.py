@@ -1,4 +1,3 @@
-import pathlib
 import re
 import shutil
 import zipfile
@@ -6,29 +5,10 @@ import zipfile
 import celeba_files
 import numpy as np
 import pytest
-from celeba_files import NAMES, PARTITION, colours, file_name, has, jpeg, write
+from celeba_files import NAMES, NUMBERS, check, file_name, jpeg, write
 
 from mtk.data.celeba import ATTRIBUTES, open_faces, preparation
 from mtk.data.celeba.official import Official
-from mtk.data.exclusive import exclusive
-
-NUMBERS = {
-    split: [n for n, part in enumerate(PARTITION) if part == index]
-    for index, split in enumerate(("train", "validation", "test"))
-}
-
-
-def check(folder, numbers=NUMBERS, size=64):
-    """Compares what was prepared with what the files were made of."""
-    for split, faces in open_faces(folder).items():
-        assert faces.images.shape == (len(numbers[split]), size, size, 3)
-        assert faces.images.dtype == faces.attributes.dtype == np.uint8
-        for face, labels, number in zip(*faces, numbers[split], strict=True):
-            left, right = colours(number)
-            # Away from the border between the halves, and JPEG rounds.
-            assert np.abs(face[:, : size // 2 - 3].astype(int) - left).max() <= 3
-            assert np.abs(face[:, size // 2 + 3 :].astype(int) - right).max() <= 3
-            assert labels.tolist() == [has(number, column) for column in range(40)]
 
 
 def test_attributes_are_the_official_ones_in_order():
@@ -114,35 +94,6 @@ def test_what_has_changed_since_is_told(tmp_path, name):
         preparation.prepare(str(out), str(source))
 
 
-def test_a_kill_before_or_after_the_last_rename_loses_nothing(tmp_path, monkeypatch):
-    source, out = write(tmp_path / "official"), tmp_path / "faces"
-    rename, unlink = pathlib.Path.rename, pathlib.Path.unlink
-
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
-    for name, function in (("rename", rename), ("unlink", unlink)):
-        monkeypatch.setattr(pathlib.Path, name, killed)
-        with pytest.raises(KeyboardInterrupt):
-            preparation.prepare(str(out), str(source))
-        monkeypatch.setattr(pathlib.Path, name, function)
-        monkeypatch.setattr(preparation, "decode", None)
-    preparation.prepare(str(out), str(source))
-    check(out)
-    assert len(list(out.iterdir())) == 4
-
-
-def test_two_at_once(tmp_path):
-    source, out = write(tmp_path / "official"), tmp_path / "faces"
-    with (
-        exclusive(tmp_path / "unfinished.faces"),
-        pytest.raises(ValueError, match=r"Another process is preparing in .*unfinished\.faces"),
-    ):
-        preparation.prepare(str(out), str(source))
-    preparation.prepare(str(out), str(source))
-    check(out)
-
-
 @pytest.mark.parametrize("archive", [False, True])
 def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
     source = write(tmp_path / "official", archive=archive)
@@ -153,55 +104,6 @@ def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
         (source / "img_align_celeba" / "._000001.jpg").write_bytes(b"not an image")
     preparation.prepare(str(tmp_path / "faces"), str(source))
     check(tmp_path / "faces")
-
-
-class Counted:
-    """Decodes, and counts; fails at one call as a killed process would."""
-
-    def __init__(self, fails_at=None):
-        self.calls, self.fails_at = 0, fails_at
-        self.decode = preparation.decode
-
-    def __call__(self, *arguments):
-        self.calls += 1
-        if self.calls == self.fails_at:
-            raise KeyboardInterrupt
-        return self.decode(*arguments)
-
-
-@pytest.fixture
-def small_groups(monkeypatch):
-    monkeypatch.setattr(preparation, "_AT_ONCE", 3)
-    monkeypatch.setattr(preparation, "_A_TASK", 1)
-
-
-@pytest.mark.parametrize("archive", [False, True])
-@pytest.mark.parametrize("at", [2, 5, 10])
-def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, small_groups, at, archive):
-    source, out = write(tmp_path / "official", archive=archive), tmp_path / "faces"
-    monkeypatch.setattr(preparation, "decode", Counted(fails_at=at))
-    with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(str(out), str(source))
-    assert not out.exists()
-    # Bytes that were written but not noted.
-    with (tmp_path / "unfinished.faces" / "images.npy").open("ab") as file:
-        file.write(b"half a face")
-    monkeypatch.undo()
-    monkeypatch.setattr(preparation, "decode", counted := Counted())
-    preparation.prepare(str(out), str(source))
-    assert counted.calls == 10 - (at - 1) // 3 * 3
-    check(out)
-
-
-def test_what_was_begun_from_other_files_is_begun_anew(tmp_path, monkeypatch, small_groups):
-    source, out = write(tmp_path / "official"), tmp_path / "faces"
-    monkeypatch.setattr(preparation, "decode", Counted(fails_at=9))
-    with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(str(out), str(source), size=32)
-    monkeypatch.setattr(preparation, "decode", counted := Counted())
-    preparation.prepare(str(out), str(source))
-    assert counted.calls == 10
-    check(out)
 
 
 @pytest.mark.parametrize("archive", [False, True])
