@@ -1,14 +1,14 @@
-"""Per-task gradients: ways to compute them, and what is computed from them."""
+"""Per-task gradients: strategies to compute them, and what is computed from them."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import tensorflow as tf
 
-Way = Literal["auto", "unrolled", "loop", "vectorized", "share"]
+GradientStrategy = Literal["auto", "unrolled", "loop", "vectorized", "share"]
 
-# At 8 tasks both ways take the same time on CPUs, at 2 the unrolled one may run side by side, and
-# at 40 its graph takes too long to trace (`tools/benchmark.py ways`). The bound is a choice.
+# At 8 tasks both take the same time on CPUs, at 2 the unrolled passes may run side by side, and at
+# 40 their graph takes too long to trace (`tools/benchmark.py ways`). The bound is a choice.
 _UNROLLED_AT_MOST = 12
 # Elements of all per-task gradients together up to which memory does not matter: 64 MiB.
 _SMALL = 2**24
@@ -31,38 +31,39 @@ class TouchedRows(NamedTuple):
 TaskGradient: TypeAlias = tf.Tensor | TouchedRows
 
 
-def choose(way: Way, num_tasks: int, shared_input: bool) -> Way:
-    """Returns the way to compute per-task gradients, with `"auto"` resolved.
+def choose(strategy: GradientStrategy, num_tasks: int, shared_input: bool) -> GradientStrategy:
+    """Returns the strategy to compute per-task gradients, with `"auto"` resolved.
 
     * `"unrolled"`: one backward pass per task, side by side in the graph.
-    * `"loop"`: `GradientTape.jacobian` in a `tf.while_loop`: a graph of constant size.
+    * `"loop"`: one backward pass per task in a `tf.while_loop`: a graph of constant size.
     * `"vectorized"`: `GradientTape.jacobian` by `pfor`: all tasks at once; for accelerators.
     * `"share"`: one backward pass per task over the task's own share of the batch.
     * `"auto"`: by measurement on CPUs (see `tools/benchmark.py`): `"share"` where each task has
       an input of its own, otherwise `"unrolled"` for few tasks and `"loop"` for many.
 
     Args:
-        way: What the user asked for.
+        strategy: What the user asked for.
         num_tasks: K.
         shared_input: Whether one forward pass serves all tasks.
 
     Raises:
-        ValueError: If the way is unknown or does not fit the batch.
+        ValueError: If the strategy is unknown or does not fit the batch.
     """
-    if way not in get_args(Way):
+    if strategy not in get_args(GradientStrategy):
         raise ValueError(
-            f"Unknown way to compute per-task gradients: {way!r}. Known: {get_args(Way)}"
+            f"Unknown strategy to compute per-task gradients: {strategy!r}. Known: "
+            f"{get_args(GradientStrategy)}"
         )
-    if way == "auto":
+    if strategy == "auto":
         if not shared_input:
             return "share"
         return "unrolled" if num_tasks <= _UNROLLED_AT_MOST else "loop"
-    if way == "share" and shared_input:
+    if strategy == "share" and shared_input:
         raise ValueError(
             "`gradients='share'` needs a batch with a share for each task, `{task: (x, y)}`. "
             "This batch has one input for all tasks: use 'unrolled', 'loop' or 'auto'."
         )
-    return way
+    return strategy
 
 
 def per_task(
@@ -71,7 +72,7 @@ def per_task(
     stacked: tf.Tensor,
     shared: Sequence[tf.Tensor],
     heads: Sequence[Sequence[tf.Tensor]],
-    way: Way,
+    strategy: GradientStrategy,
     sparse: bool = False,
 ) -> tuple[list[TaskGradient], list[list[tf.Tensor | None]]]:
     """Computes the gradient of each task.
@@ -82,7 +83,7 @@ def per_task(
         stacked: The same as one tensor `(K,)`, recorded on the tape too.
         shared: What to differentiate by for every task: variables or tensors.
         heads: For each task, what to differentiate by for this task alone.
-        way: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
+        strategy: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
         sparse: Whether the gradients of embeddings may be `TouchedRows`. (XLA cannot make them, and
             those of different replicas do not add up row by row.)
 
@@ -90,21 +91,37 @@ def per_task(
         A list with one tensor `(K, *shape)` for each of `shared`, zero where a task does not reach
         it, and for each task the list of its heads' gradients.
     """
-    if way in ("unrolled", "share"):
+    if strategy in ("unrolled", "share"):
         return _unrolled(tape, losses, shared, heads, sparse)
-    vectorized = way == "vectorized"
-    rows = tape.jacobian(
-        stacked,
-        list(shared),
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        # One iteration at a time: others in flight would hold their own copies of everything.
-        parallel_iterations=None if vectorized else 1,
-        experimental_use_pfor=vectorized,
-    )
+    rows = (_vectorized if strategy == "vectorized" else _looped)(tape, stacked, list(shared))
     flat = [source for head in heads for source in head]
     # A head is reached by its own task only, so the gradient of the sum is the gradient of each.
     found = iter(tape.gradient(stacked, flat) if flat else [])
-    return [tf.convert_to_tensor(row) for row in rows], [[next(found) for _ in h] for h in heads]
+    return rows, [[next(found) for _ in head] for head in heads]
+
+
+def _vectorized(
+    tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    rows = tape.jacobian(stacked, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(row) for row in rows]
+
+
+def _looped(
+    tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    # Not `jacobian(experimental_use_pfor=False)`: it takes all gradients for the losses' type, so
+    # that features in bfloat16 stop it.
+    number = stacked.shape[0]
+
+    def of_task(k: tf.Tensor) -> list[tf.Tensor]:
+        start = tf.one_hot(k, number, dtype=stacked.dtype)
+        found = tape.gradient(stacked, sources, output_gradients=start)
+        return [_dense(gradient, v) for gradient, v in zip(found, sources, strict=True)]
+
+    types = [tf.as_dtype(source.dtype).base_dtype for source in sources]
+    # One iteration at a time: others in flight would hold their own copies of everything.
+    return tf.map_fn(of_task, tf.range(number), fn_output_signature=types, parallel_iterations=1)
 
 
 def _unrolled(
@@ -185,13 +202,16 @@ def gramian(task_gradients: Sequence[TaskGradient]) -> tf.Tensor:
         task_gradients: List with one tensor `(K, *variable.shape)`, or `TouchedRows`, per variable.
 
     Returns:
-        Tensor `(K, K)`, float32.
+        Tensor `(K, K)`, float32. Norms below about 1e-19 count as zero in it, and norms above 1e19
+        are infinite.
     """
     products = []
     for found in task_gradients:
         stacked = found.values if isinstance(found, TouchedRows) else found
-        rows = tf.cast(tf.reshape(stacked, (stacked.shape[0], -1)), tf.float32)
-        products.append(tf.matmul(rows, rows, transpose_b=True))
+        rows = tf.reshape(stacked, (stacked.shape[0], -1))
+        if rows.dtype != tf.float64:
+            rows = tf.cast(rows, tf.float32)
+        products.append(tf.cast(tf.matmul(rows, rows, transpose_b=True), tf.float32))
     return tf.add_n(products)
 
 
@@ -211,6 +231,9 @@ def weighted_sum(
 
 
 def _weighted(found: TaskGradient, weights: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:
-    if not isinstance(found, TouchedRows):
-        return tf.tensordot(weights, found, 1)
-    return tf.IndexedSlices(tf.tensordot(weights, found.values, 1), found.indices, found.shape)
+    if isinstance(found, TouchedRows):
+        return tf.IndexedSlices(_weighted(found.values, weights), found.indices, found.shape)
+    if found.dtype == tf.float64:
+        return tf.tensordot(tf.cast(weights, tf.float64), found, 1)
+    # Weights that bfloat16 or float16 rounds would not be the combiner's.
+    return tf.cast(tf.tensordot(weights, tf.cast(found, tf.float32), 1), found.dtype)

@@ -1,15 +1,20 @@
 """What a task is: a name, a loss and metrics over its own labels."""
 
-import math
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 import tensorflow as tf
 
-Loss: TypeAlias = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-Metric: TypeAlias = str | keras.metrics.Metric
+from mtk.elements import Elements, elements
 
+Loss: TypeAlias = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Metric: TypeAlias = str | keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Normalize = Literal["labels", "weights", "sum"]
+
+# What a Keras loss says of its own reduction; None leaves it to the task.
+_REDUCTIONS: dict[str, Normalize] = {"mean_with_sample_weight": "weights", "sum": "sum"}
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
     "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
@@ -18,38 +23,32 @@ _ACCURACIES = {
 }
 
 
-class Elements(NamedTuple):
-    """A task's loss before any reduction.
-
-    Attributes:
-        values: Tensor `(B, ...)`: the loss of each example, token or pixel.
-        weights: Tensor of the same shape: zero where the label is missing.
-        labels: The labels with a harmless zero in the place of the missing ones.
-    """
-
-    values: tf.Tensor
-    weights: tf.Tensor
-    labels: tf.Tensor
-
-
 @keras.saving.register_keras_serializable("mtk")
 class Task:
     """One task of a multi-task model.
 
-    The task's loss on a batch is the mean over its labelled elements (examples, tokens or
-    pixels). A label is missing where the batch's mask is zero, or where it equals `missing`.
+    The task's loss on a batch is the sum over its labelled elements (examples, tokens, pixels, or
+    labels of one example) of sample weight times loss, divided by their number. A label is missing
+    where the third part of the batch is zero, where it equals `missing`, and where a loss'
+    `ignore_class` or a mask of Keras says so. Where no weight is zero, this is Keras' mean.
 
     Args:
         name: Names the task's output, labels, curves and logs.
         loss: As in Keras: a name, a `keras.losses.Loss`, or a function of `(y_true, y_pred)` that
             returns one value per example (or per token, per pixel).
-        metrics: Metric names or `keras.metrics.Metric` objects. `"accuracy"` is resolved by the
-            loss, as in Keras.
+        metrics: Names, functions of `(y_true, y_pred)`, or `keras.metrics.Metric` objects, which
+            are used as they are. They see what is labelled, and no weights. `"accuracy"` is
+            resolved by the loss. The logs name a metric after the string that was given, or after
+            the object, without the number that Keras appends to automatic names.
         missing: Label value that says "no label here"; may be `float("nan")`.
+        weighted_metrics: As `metrics`, and they see the sample weights.
+        normalize: What the weighted sum is divided by: `"labels"`, the number of labels;
+            `"weights"`, the sum of their weights; or `"sum"`, nothing. By default what the
+            `reduction` of the loss says, and otherwise `"labels"`.
 
     Raises:
-        ValueError: If the name is empty, contains `/` or starts with `val_`, or the loss or a
-            metric is unknown.
+        ValueError: If the name is empty, contains `/` or starts with `val_`, the loss or a
+            metric is unknown, or `normalize` is none of the three.
 
     Example:
     >>> task = Task("left", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -58,100 +57,120 @@ class Task:
     """
 
     def __init__(
-        self, name: str, loss: Loss, metrics: Sequence[Metric] = (), missing: float | None = None
+        self,
+        name: str,
+        loss: Loss,
+        metrics: Sequence[Metric] = (),
+        missing: float | None = None,
+        weighted_metrics: Sequence[Metric] = (),
+        normalize: Normalize | None = None,
     ):
         if not name or "/" in name or name.startswith("val_"):
             raise ValueError(
                 "A task's name is a non-empty string without '/' that does not start with 'val_', "
                 f"Keras' mark of validation. Received: {name!r}"
             )
-        if isinstance(metrics, str):
-            raise ValueError(f"`metrics` of task '{name}' is a list. Received: {metrics!r}")
+        for what, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+            if isinstance(given, str):
+                raise ValueError(f"`{what}` of task '{name}' is a list. Received: {given!r}")
+        if normalize not in (None, *get_args(Normalize)):
+            raise ValueError(
+                f"`normalize` of task '{name}' is one of {get_args(Normalize)}, or None for what "
+                f"the loss' reduction says. Received: {normalize!r}"
+            )
         self.name = name
         self.loss = _get(keras.losses, loss, f"loss of task '{name}'")
-        self.metrics = [self._resolve(metric) for metric in metrics]
+        self.given_metrics = list(metrics)
+        self.given_weighted_metrics = list(weighted_metrics)
+        self.metrics = self.make_metrics(metrics)
+        self.weighted_metrics = self.make_metrics(weighted_metrics)
         self.missing = missing
+        self._normalize = normalize
+
+    @property
+    def normalize(self) -> Normalize:
+        """What the weighted sum of losses is divided by."""
+        reduction = getattr(self.loss, "reduction", None)
+        return self._normalize or _REDUCTIONS.get(reduction, "labels")
+
+    def make_metrics(self, given: Sequence[Metric]) -> list[keras.metrics.Metric]:
+        """Makes the metrics that were given by name or as functions; returns objects as they are.
+
+        Args:
+            given: `given_metrics` or `given_weighted_metrics`.
+        """
+        return [self._resolve(metric) for metric in given]
 
     def _resolve(self, metric: Metric) -> keras.metrics.Metric:
-        if metric not in ("accuracy", "acc"):
-            found = _get(keras.metrics, metric, f"metric of task '{self.name}'")
-            if isinstance(found, keras.metrics.Metric):
-                return found
-            return keras.metrics.MeanMetricWrapper(found, name=found.__name__)
-        name = getattr(self.loss, "__name__", type(self.loss).__name__)
-        title = "".join(part.capitalize() for part in name.split("_")) if "_" in name else name
-        if title not in _ACCURACIES:
+        if metric in ("accuracy", "acc"):
+            return self._accuracy(metric)
+        found = _get(keras.metrics, metric, f"metric of task '{self.name}'")
+        if isinstance(found, type):
+            found = found()
+        if not isinstance(found, keras.metrics.Metric):
+            name = getattr(found, "__name__", type(found).__name__)
+            found = keras.metrics.MeanMetricWrapper(found, name=name.strip("<>"))
+        if isinstance(metric, str):
+            found.name = metric
+        return found
+
+    def _accuracy(self, name: str) -> keras.metrics.Metric:
+        own = getattr(self.loss, "__name__", type(self.loss).__name__)
+        title = "".join(part.capitalize() for part in own.split("_")) if "_" in own else own
+        if title in _ACCURACIES:
+            config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
+            if title == "BinaryCrossentropy" and config.get("from_logits"):
+                return keras.metrics.BinaryAccuracy(name=name, threshold=0.0)
+            return _ACCURACIES[title](name=name)
+        if type(self.loss).__module__.startswith("keras.") or own in dir(keras.losses):
             raise ValueError(
-                f"'accuracy' is not defined for the loss of task '{self.name}' ({name}). "
+                f"'accuracy' is not defined for the loss of task '{self.name}' ({own}). "
                 "Name a metric, such as 'sparse_categorical_accuracy'."
             )
-        config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
-        if title == "BinaryCrossentropy" and config.get("from_logits"):
-            return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-        return _ACCURACIES[title](name="accuracy")
+        return keras.metrics.MeanMetricWrapper(_accuracy_by_shape, name=name)
 
     def elements(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None
     ) -> Elements:
-        """Returns the unreduced loss.
+        """Returns the unreduced loss; see `mtk.elements.elements`.
 
         Args:
             y_true: Labels, `(B, ...)`.
             y_pred: Predictions, `(B, ...)`.
-            mask: One (or a weight) where there is a label, zero where there is none: `(B,)`, or
-                one value per element. All labelled, by default.
+            mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one value
+                per element. All labelled, by default.
         """
-        y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
-        labelled = self._labelled(y_true, mask)
-        if labelled is not None:
-            # The loss of a missing label may be NaN, and NaN times zero is NaN: mend the label.
-            y_true = tf.where(_match(labelled, y_true) > 0, y_true, tf.zeros_like(y_true))
-        values = self._values(y_true, y_pred)
-        if values.shape.rank == 0:
-            raise ValueError(
-                f"The loss of task '{self.name}' returned a single number. Return one value per "
-                "example (no reduction), so that missing labels can be left out."
-            )
-        shape = _shape(values, y_true)
-        if labelled is None:
-            return Elements(values, tf.ones(shape), y_true)
-        weights = tf.broadcast_to(_match(labelled, values), shape)
-        return Elements(values, tf.cast(weights, tf.float32), y_true)
+        return elements(self.loss, y_true, y_pred, mask, self.missing)
 
-    def _values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Calls the loss as Keras does: on floats, and for functions on equal ranks."""
-        y_pred = _in_full_precision(y_pred)
-        y_true = y_true if y_true.dtype.is_floating else tf.cast(y_true, tf.float32)
-        if isinstance(self.loss, keras.losses.Loss):
-            return tf.cast(self.loss.call(y_true, y_pred), tf.float32)
-        return tf.cast(self.loss(*_same_rank(y_true, y_pred)), tf.float32)
+    def divisor(self, count: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        """Returns what the sum of the weighted losses is divided by; zero without a label.
 
-    def _labelled(self, y_true: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor | None:
-        """Returns weights of y's leading shape, or None if every label counts."""
-        weights = None if mask is None else tf.cast(mask, tf.float32)
-        if self.missing is None:
-            return weights
-        if math.isnan(self.missing):
-            if not y_true.dtype.is_floating:
-                return weights
-            found = tf.cast(~tf.math.is_nan(y_true), tf.float32)
-        else:
-            found = tf.cast(tf.not_equal(y_true, tf.cast(self.missing, y_true.dtype)), tf.float32)
-        return found if weights is None else found * _match(weights, found)
+        Args:
+            count: Number of labels.
+            weight: Sum of their weights.
+        """
+        if self.normalize == "weights":
+            return weight
+        return tf.minimum(count, 1.0) if self.normalize == "sum" else count
 
     def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
-            "loss": keras.saving.serialize_keras_object(self.loss),
-            "metrics": [keras.saving.serialize_keras_object(metric) for metric in self.metrics],
+            "loss": serialize(self.loss),
+            "metrics": [serialize(metric) for metric in self.given_metrics],
             "missing": self.missing,
+            "weighted_metrics": [serialize(metric) for metric in self.given_weighted_metrics],
+            "normalize": self._normalize,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         restore = keras.saving.deserialize_keras_object
-        metrics = [restore(metric) for metric in config["metrics"]]
-        return cls(**{**config, "loss": restore(config["loss"]), "metrics": metrics})
+        parts: dict[str, Any] = {"loss": restore(config["loss"])}
+        for name in ("metrics", "weighted_metrics"):
+            parts[name] = [restore(metric) for metric in config.get(name, ())]
+        return cls(**{**config, **parts})
 
 
 def check_tasks(tasks: Sequence[Task]) -> list[Task]:
@@ -176,42 +195,17 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
     return found
 
 
-def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
-    """Returns the shape of the loss, of which it is known where it can be without a prediction.
-
-    So what is labelled in a batch can be counted before the network has run.
-    """
-    of_labels, of_values = tf.shape(y_true), tf.shape(values)
-    unknown = [size is None for size in y_true.shape.as_list()]
-    return [
-        size
-        if size is not None
-        else of_labels[d]
-        if d < len(unknown) and unknown[d]
-        else of_values[d]
-        for d, size in enumerate(values.shape.as_list())
-    ]
+def _accuracy_by_shape(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Computes the accuracy that Keras chooses by the shapes of labels and predictions."""
+    if y_pred.shape[-1] == 1:
+        return keras.metrics.binary_accuracy(y_true, y_pred)
+    if y_true.shape.rank < y_pred.shape.rank or y_true.shape[-1] == 1:
+        return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    return keras.metrics.categorical_accuracy(y_true, y_pred)
 
 
-def _match(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Gives `mask` the rank of `target`, by new last axes or by dropping last axes of size one."""
-    while mask.shape.rank > target.shape.rank:
-        if mask.shape[-1] != 1:
-            mask = tf.reduce_min(tf.cast(mask, tf.float32), axis=-1, keepdims=True)
-        mask = tf.squeeze(mask, axis=-1)
-    while mask.shape.rank < target.shape.rank:
-        mask = mask[..., None]
-    return mask
-
-
-def _same_rank(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds or drops a last axis of size one, so that `(B,)` and `(B, 1)` do not broadcast."""
-    if y_true.shape.rank == y_pred.shape.rank - 1 and y_pred.shape[-1] == 1:
-        return y_true[..., None], y_pred
-    if y_pred.shape.rank == y_true.shape.rank - 1 and y_true.shape[-1] == 1:
-        return y_true, y_pred[..., None]
-    return y_true, y_pred
-
-
-def _in_full_precision(y_pred: tf.Tensor) -> tf.Tensor:
-    return tf.cast(y_pred, tf.float32) if y_pred.dtype in (tf.float16, tf.bfloat16) else y_pred
+def automatic_name(metric: keras.metrics.Metric) -> str:
+    """Returns a metric's name without the number that Keras appends in a process ("auc_3")."""
+    automatic = re.fullmatch(r"(.+?)_\d+", metric.name)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
+    return automatic[1] if automatic and automatic[1] == words.lower() else metric.name

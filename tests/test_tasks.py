@@ -149,10 +149,16 @@ def test_integers_have_no_nan_to_be_missing():
     assert elements.weights.numpy().tolist() == [1, 1]
 
 
-def test_a_loss_that_is_already_reduced_is_refused():
+def test_a_loss_that_is_already_reduced_counts_for_all_examples():
+    task = Task("a", lambda y_true, y_pred: tf.reduce_mean(tf.square(y_true - y_pred)))
+    elements = task.elements(tf.zeros((2, 1)), tf.constant([[1.0], [2.0]]))
+    assert mean(elements) == 2.5
+
+
+def test_a_loss_that_is_already_reduced_cannot_leave_labels_out():
     task = Task("a", lambda y_true, y_pred: tf.reduce_mean(y_pred))
     with pytest.raises(ValueError, match="Return one value per example"):
-        task.elements(tf.zeros((2, 1)), tf.zeros((2, 1)))
+        task.elements(tf.zeros((2, 1)), tf.zeros((2, 1)), tf.constant([1.0, 0.0]))
 
 
 def test_config_round_trip():

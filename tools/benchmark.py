@@ -196,7 +196,7 @@ def board(args: argparse.Namespace) -> None:
     batches = tf.data.Dataset.from_tensors(batch).cache().repeat()
 
     def fit(callbacks: list) -> float:
-        model.measure_every = None
+        model.gradient_schedule.diagnostics_every = None
         options = {"steps_per_epoch": 600, "verbose": 0, "shuffle": False}
         return timed(lambda: model.fit(batches, callbacks=callbacks, **options))
 

@@ -65,8 +65,9 @@ class TaskBoard(StepCallback):
 
     def begin(self) -> None:
         if self.task_names:
-            self._before = self.model.measure_every
-            self.model.measure_every = self._interval()
+            schedule = self.model.gradient_schedule
+            self._before = schedule.diagnostics_every
+            schedule.diagnostics_every = self._interval()
         if not self.curves.begun:
             layout = drawing.layout(not self._pictured)
             write = tf.summary.experimental.write_raw_pb
@@ -105,7 +106,9 @@ class TaskBoard(StepCallback):
 
     def end(self) -> None:
         if self.task_names:
-            self.model.measure_every = self._before  # Later fits without a board pay nothing.
+            self.model.gradient_schedule.diagnostics_every = (
+                self._before
+            )  # Later fits without a board pay nothing.
         self.flush()
 
     def flush(self) -> None:

@@ -1,7 +1,10 @@
 """What every combiner shares: state and contract with the trainer; those that read losses."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -22,6 +25,32 @@ class Combined(NamedTuple):
     task_weights: tf.Tensor
 
 
+# Computes something of some examples of a batch, from features and their task gradients.
+OfFeatures: TypeAlias = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Any]
+Place: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
+
+
+class FeatureMerge(NamedTuple):
+    """How a combiner merges the task gradients of features, decided for the whole batch.
+
+    Attributes:
+        combine: Called with the features of some examples, tensors `(B, ...)`, and their task
+            gradients, tensors `(K, B, ...)`; returns the combined gradients, tensors `(B, ...)`, and
+            something that adds up over the batch.
+        task_weights: Called with the sum of that; returns the task weights `(K,)`.
+    """
+
+    combine: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tuple[list[tf.Tensor], Any]]
+    task_weights: Callable[[Any], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Keeps Keras from taking a layer in an attribute for a sublayer."""
+
+    value: Any
+
+
 class Combiner(keras.layers.Layer):
     """Merges the gradients of K tasks into one.
 
@@ -29,28 +58,78 @@ class Combiner(keras.layers.Layer):
     restored with the model. It computes in float32 whatever the dtype policy, because mixed
     precision would turn a gradient of 1e-9 into zero.
 
+    It serves one model: a second one takes a copy, without state, as `model.combiner`. What its
+    arguments have set is fixed when it is built, since the traced step holds it.
+
     Attributes:
         reads: What the trainer must supply: `"losses"` (one backward pass), `"gramian"` or
             `"gradients"` (per-task gradients).
         at: Where gradients are taken: `"parameters"` (all shared variables),
             `"representation"` (the features that the heads read), `"last_layer"` (the last shared
-            layer), or the name of a layer.
+            layers), or a layer or its name, or several of them.
         update_every: Steps between two looks at the per-task gradients.
         weighs_heads: Whether a task's own head is scaled by the task's weight. If not, each head
             gets its own gradient divided by the number of tasks present.
-        watches_step: Whether `after_step` wants the task losses after the update, at the price of
+        needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the price of
             a second forward pass.
     """
 
     reads: ClassVar[Literal["losses", "gramian", "gradients"]]
     weighs_heads: bool = False
-    watches_step: ClassVar[bool] = False
-    at: str = "parameters"
+    needs_post_update_loss: ClassVar[bool] = False
     update_every: int = 1
+    _at = _Held("parameters")
+    _is_claimed = False
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
         self.task_names: tuple[str, ...] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self, "built", False) and name in _arguments(type(self)):
+            raise AttributeError(
+                f"`{name}` of {type(self).__name__} cannot be changed: the steps that are traced "
+                "hold it. Make a new combiner, and a new model with it."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def at(self) -> Place:
+        """Where gradients are taken; see the class."""
+        return self._at.value
+
+    @at.setter
+    def at(self, place: Place) -> None:
+        is_one = isinstance(place, (str, keras.Layer))
+        self._at = _Held(place if is_one else tuple(place))
+
+    def claimed(self) -> "Combiner":
+        """Returns this combiner to the first model that asks, and a copy without state to others.
+
+        Raises:
+            ValueError: If a copy would lose an argument that `get_config` does not tell.
+        """
+        if not self._is_claimed:
+            self._is_claimed = True
+            return self
+        config = self.get_config()
+        lost = sorted(_arguments(type(self)) - set(config))
+        if lost:
+            raise ValueError(
+                f"This {type(self).__name__} serves another model, and a copy would lose {lost}. "
+                "Make a new combiner for each model, or add them to `get_config`."
+            )
+        copy = type(self).from_config(config)
+        copy._is_claimed = True
+        return copy
+
+    def bind_losses(self, losses: Mapping[str, Any]) -> None:
+        """Tells the combiner the tasks' losses, before `build`.
+
+        Args:
+            losses: By the name of the task: a `keras.losses.Loss` or a function.
+        """
+        del losses
 
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
         """Tells the combiner whom it serves.
@@ -164,6 +243,35 @@ class Combiner(keras.layers.Layer):
         """As `__call__`, with every argument a tensor in float32."""
         raise NotImplementedError
 
+    def merge_features(
+        self,
+        accumulate: Callable[[OfFeatures], Any],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> FeatureMerge:
+        """Decides how to merge the task gradients of features (`at="representation"`).
+
+        By default `call` merges them, which sees a batch that is in one piece. A method for batches
+        in parts (replicas, micro-batches) defines this; see `GradDrop`.
+
+        Args:
+            accumulate: Sums over the whole batch what a function of features and their task
+                gradients returns: tensors of shapes that do not depend on the examples.
+            task_losses: Tensor `(K,)`.
+            present: Boolean tensor `(K,)`.
+            counts: Tensor `(K,)`, labels of each task in the global batch.
+        """
+        del accumulate
+
+        def combine(
+            features: Sequence[tf.Tensor], feature_gradients: Sequence[tf.Tensor]
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            del features
+            return tuple(self(feature_gradients, task_losses, present, counts))
+
+        return FeatureMerge(combine, lambda task_weights: task_weights)
+
     @property
     def changes_gradients(self) -> bool:
         """Whether `call` does more with the task gradients than to weigh and sum them.
@@ -187,7 +295,7 @@ class Combiner(keras.layers.Layer):
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
         """Sees the task losses `(K,)` of one batch before and after the update.
 
-        Called only where `watches_step` is set.
+        Called only where `needs_post_update_loss` is set.
 
         Args:
             before: Tensor `(K,)`; zero for an absent task.
@@ -202,17 +310,32 @@ class Combiner(keras.layers.Layer):
         """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
 
 
+def place_names(place: Place) -> str | list[str]:
+    """Returns a place with the names of layers, as a config can hold it."""
+    if isinstance(place, keras.Layer):
+        return place.name
+    return place if isinstance(place, str) else [str(place_names(part)) for part in place]
+
+
+@functools.cache
+def _arguments(combiner: type) -> frozenset[str]:
+    """Returns the names of the arguments of a class, `name` aside."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = inspect.signature(combiner.__init__).parameters.values()  # type: ignore[misc]
+    return frozenset(p.name for p in found if p.kind in kinds) - {"self", "name"}
+
+
 class LossCombiner(Combiner):
     """A combiner that weighs tasks by their losses, or by nothing: one backward pass.
 
     Attributes:
-        known_ahead: Whether the weights do not depend on the losses of the batch, nor learn from
+        loss_independent: Whether the weights do not depend on the losses of the batch, nor learn from
             them: then a batch in parts needs no forward pass before the one that trains.
     """
 
     reads = "losses"
     weighs_heads = True
-    known_ahead: ClassVar[bool] = False
+    loss_independent: ClassVar[bool] = False
 
     @property
     def changes_gradients(self) -> bool:
@@ -224,7 +347,7 @@ class LossCombiner(Combiner):
         """Returns this step's weights.
 
         Args:
-            task_losses: Tensor `(K,)`; zero for an absent task, and NaN where `known_ahead`
+            task_losses: Tensor `(K,)`; zero for an absent task, and NaN where `loss_independent`
                 says that they are not read.
             present: Boolean tensor `(K,)`.
             counts: Tensor `(K,)`, labels of each task in the global batch.

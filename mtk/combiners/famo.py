@@ -36,7 +36,7 @@ class FAMO(LossCombiner):
         Liu et al., *FAMO: Fast Adaptive Multitask Optimization* (2023), algorithm 1.
     """
 
-    watches_step = True
+    needs_post_update_loss = True
 
     def __init__(
         self,

@@ -1,16 +1,16 @@
 """GradDrop: each element of the gradient takes one sign, at random."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
 from mtk.combiners import draws
-from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.base import Combined, Combiner, FeatureMerge, OfFeatures
 from mtk.combiners.per_task import PerTask, in_task_order, plain
 
-Place = Literal["parameters", "representation"]
+At = Literal["parameters", "representation"]
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -50,11 +50,11 @@ class GradDrop(Combiner):
         self,
         leak: PerTask = 0.0,
         seed: int = 0,
-        at: Place = "parameters",
+        at: At = "parameters",
         name: str | None = None,
     ):
-        if at not in get_args(Place):
-            raise ValueError(f"`at` is one of {get_args(Place)}. Received: {at!r}")
+        if at not in get_args(At):
+            raise ValueError(f"`at` is one of {get_args(At)}. Received: {at!r}")
         super().__init__(name=name)
         self.leak = plain("leak", leak)
         self.seed = seed
@@ -78,60 +78,37 @@ class GradDrop(Combiner):
         del task_losses, counts
         task_gradients = [_of_present(stacked, present) for stacked in task_gradients]
         kept, sizes = _keep(task_gradients, self._shares(task_gradients), present)
-        return Combined(kept, self.kept_weights(sizes, present))
+        return Combined(kept, self._weights(sizes, present))
 
-    def votes(
+    def merge_features(
         self,
-        features: Sequence[tf.Tensor],
-        feature_gradients: Sequence[tf.Tensor],
+        accumulate: Callable[[OfFeatures], Any],
+        task_losses: tf.Tensor,
         present: tf.Tensor,
-    ) -> list[tf.Tensor]:
-        """Returns what some examples of a batch say of each feature; it adds up over the batch.
+        counts: tf.Tensor,
+    ) -> FeatureMerge:
+        del task_losses, counts
 
-        Args:
-            features: List of tensors `(B, ...)`.
-            feature_gradients: List of tensors `(K, B, ...)`.
-            present: Boolean tensor `(K,)`.
+        def votes(
+            features: Sequence[tf.Tensor], feature_gradients: Sequence[tf.Tensor]
+        ) -> list[tf.Tensor]:
+            return [
+                tf.reduce_sum(tf.sign(tf.cast(z, tf.float32)) * _of_present(g, present), axis=1)
+                for z, g in zip(features, feature_gradients, strict=True)
+            ]
 
-        Returns:
-            List of tensors `(K, ...)`.
-        """
-        return [
-            tf.reduce_sum(tf.sign(tf.cast(z, tf.float32)) * _of_present(g, present), axis=1)
-            for z, g in zip(features, feature_gradients, strict=True)
-        ]
+        # Drawn once a step: all examples keep the same.
+        shares = [share[:, None] for share in self._shares(accumulate(votes))]
 
-    def feature_shares(self, votes: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Draws, once a step, what is kept of each feature's gradients.
+        def combine(
+            features: Sequence[tf.Tensor], feature_gradients: Sequence[tf.Tensor]
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            del features
+            return _keep([_of_present(g, present) for g in feature_gradients], shares, present)
 
-        Args:
-            votes: List of tensors `(K, ...)`, those of the whole batch.
+        return FeatureMerge(combine, lambda sizes: self._weights(sizes, present))
 
-        Returns:
-            List of tensors `(K, 1, ...)`, from 0 to 1.
-        """
-        return [share[:, None] for share in self._shares(votes)]
-
-    def kept_features(
-        self,
-        feature_gradients: Sequence[tf.Tensor],
-        shares: Sequence[tf.Tensor],
-        present: tf.Tensor,
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Combines the gradients of the features of some examples.
-
-        Args:
-            feature_gradients: List of tensors `(K, B, ...)`.
-            shares: From `feature_shares`.
-            present: Boolean tensor `(K,)`.
-
-        Returns:
-            A tensor `(B, ...)` for each feature, and sizes `(2, K)`, which add up over the batch:
-            see `kept_weights`.
-        """
-        return _keep([_of_present(g, present) for g in feature_gradients], shares, present)
-
-    def kept_weights(self, sizes: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    def _weights(self, sizes: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns the task weights to report, `(K,)`.
 
         Args:

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.base import Combined, Combiner, Place, place_names
 
 
 class GramianCombiner(Combiner):
@@ -22,7 +22,7 @@ class GramianCombiner(Combiner):
 
     reads = "gramian"
 
-    def __init__(self, at: str = "parameters", update_every: int = 1, name: str | None = None):
+    def __init__(self, at: Place = "parameters", update_every: int = 1, name: str | None = None):
         if update_every < 1:
             raise ValueError(
                 f"`update_every` is a number of steps, 1 or more. Received: {update_every}"
@@ -91,7 +91,7 @@ class GramianCombiner(Combiner):
         finite = tf.reduce_all(tf.math.is_finite(gramian))
         return tf.where(finite, gramian, 0.0), finite
 
-    def kept_weights(self, present: tf.Tensor) -> tf.Tensor:
+    def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
         """Returns the weights of the last update for the tasks that are present now, `(K,)`.
 
         Args:
@@ -112,4 +112,5 @@ class GramianCombiner(Combiner):
         return Combined(gradients.weighted_sum(task_gradients, weights), weights)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "at": self.at, "update_every": self.update_every}
+        place = place_names(self.at)
+        return {**super().get_config(), "at": place, "update_every": self.update_every}

@@ -19,7 +19,7 @@ class ProportionalSampling(LossCombiner):
         section 2.
     """
 
-    known_ahead = True
+    loss_independent = True
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor

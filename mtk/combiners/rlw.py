@@ -28,7 +28,7 @@ class RLW(LossCombiner):
         Learning* (2021), section 3.
     """
 
-    known_ahead = True
+    loss_independent = True
 
     def __init__(
         self, distribution: Distribution = "normal", seed: int = 0, name: str | None = None

@@ -1,5 +1,6 @@
 """Static weights: scalarization, the baseline that every method has to beat."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,7 +30,7 @@ class StaticWeights(LossCombiner):
         Boyd & Vandenberghe, *Convex Optimization* (2004), section 4.7.4.
     """
 
-    known_ahead = True
+    loss_independent = True
 
     def __init__(self, weights: PerTask | None = None, name: str | None = None):
         super().__init__(name=name)
@@ -40,7 +41,12 @@ class StaticWeights(LossCombiner):
                 "Static weights are finite numbers, none negative and not all zero. "
                 f"Received: {weights}"
             )
-        self.weights_by_task = given
+        self._weights_by_task = given
+
+    @property
+    def weights_by_task(self) -> float | Sequence[float] | Mapping[str, float]:
+        """The weights as they were given."""
+        return self._weights_by_task
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)

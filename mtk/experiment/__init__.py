@@ -18,7 +18,7 @@ from mtk.experiment.numerics import Precision
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
 from mtk.experiment.sharing import claimed
-from mtk.gradients import Way
+from mtk.gradients import GradientStrategy
 from mtk.trainer import MultiTaskModel, OnNonfinite
 from mtk.workloads import Workload
 
@@ -29,7 +29,7 @@ def run(
     workload: Callable[[], Workload],
     run_dir: str | Path | None = None,
     combiner: Callable[[], Combiner] = StaticWeights,
-    gradients: Way = "auto",
+    gradients: GradientStrategy = "auto",
     representation: str | None = None,
     optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.SGD,
     learning_rate: float = 0.1,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mtk import config, export
 from mtk.experiment import results, run
-from mtk.trainer import MultiTaskModel, batches
+from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
 
@@ -40,7 +40,7 @@ def evaluate(
     network = export.load(saved_model)
     data = workload()
     examples = _split(data, split, batch_size)
-    export.check_inputs(network, batches.inputs_of(examples.element_spec))
+    export.check_inputs(network, batch.inputs_of(examples.element_spec))
     data.check(network)
     model = MultiTaskModel(network, data.tasks)
     model.compile()

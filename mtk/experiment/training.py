@@ -17,7 +17,7 @@ from mtk.experiment.plan import Plan
 from mtk.experiment.results import as_logs, by_task
 from mtk.experiment.run_folder import RunFolder
 from mtk.export import export, export_module, save_keras
-from mtk.trainer import MultiTaskModel, batches
+from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
 
@@ -197,7 +197,7 @@ def _scores(
 
 def _export(network: keras.Model, data: Workload, plan: Plan, folder: RunFolder) -> None:
     spec = data.validation(plan.batch_size).element_spec
-    export(network, folder.saved_model, batches.inputs_of(spec))
+    export(network, folder.saved_model, batch.inputs_of(spec))
     save_keras(network, folder.keras_file)
     for name, module in data.serving(network).items():
         export_module(module, folder.further_saved_model(name))

@@ -76,7 +76,7 @@ def fitting(model: MultiTaskModel, data: Workload, plan: Plan, needed: Memory) -
         needed: What a step of the run needs.
     """
     size, room = plan.batch_size, _free()
-    parts = model.distribute_strategy.num_replicas_in_sync * model.micro_batches
+    parts = model.distribute_strategy.num_replicas_in_sync * model.compile_args.micro_batches
     while room is not None and needed.total > _SHARE * room and size % (2 * parts) == 0:
         size //= 2
         needed = memory(model, data.train(size, plan.steps, plan.seed))

@@ -1,6 +1,6 @@
 """The trainer: a Keras model whose step takes per-task gradients."""
 
-from mtk.trainer.compiled import OnNonfinite
+from mtk.trainer.compile_args import OnNonfinite
 from mtk.trainer.model import MultiTaskModel
 
 __all__ = ["MultiTaskModel", "OnNonfinite"]

@@ -1,204 +1,174 @@
-"""Forward passes whose side effects (moving statistics, dropout seeds) are values."""
+"""Forward passes over the sub-batches of a batch."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from mtk.tasks import Elements, Task
-from mtk.trainer.batches import Label, Share
+from mtk.elements import Elements
+from mtk.tasks import Task
+from mtk.trainer import batch
+from mtk.trainer.batch import Label, SubBatch
+from mtk.trainer.state import State, Values
 
-# Any odd number spreads replicas over the seeds; this one is 2^32 divided by the golden ratio.
-_SEED_STRIDE = 0x9E3779B9
 
-
-class Losses(NamedTuple):
-    """What one forward pass over a batch gives.
+class TaskPass(NamedTuple):
+    """What a forward pass gives of one task, summed over its labels on this replica.
 
     Attributes:
-        sums: K scalars: each task's loss, summed over its labelled elements on this replica.
-        counts: K scalars: their number (the sum of their weights) on this replica.
-        regularization: Scalar: weight regularizers and `add_loss`, the mean over shares.
-        outputs: Per task `(y_true, y_pred, weights)`, for the metrics.
-        state: The network's state after the pass, by index of its variable.
+        total: The sum of the weighted losses.
+        count: The number of labels.
+        weight: The sum of their weights.
+        elements: The unreduced loss, with labels and predictions; None without labels.
     """
 
-    sums: list[tf.Tensor]
-    counts: list[tf.Tensor]
-    regularization: tf.Tensor | None
-    outputs: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
-    state: dict[int, tf.Tensor]
+    total: tf.Tensor
+    count: tf.Tensor
+    weight: tf.Tensor
+    elements: Elements | None
 
 
-class State:
-    """The non-trainable variables of a network, read once and written once a step.
+class Forward(NamedTuple):
+    """What the forward passes over a batch give.
 
-    Every forward pass starts from the values read here, so that
-
-    * each share of a batch normalizes by itself, and moving statistics take one update a step:
-      the mean over shares;
-    * a second pass over the same batch draws the same dropout masks and changes nothing;
-    * replicas draw different dropout masks: each folds its number into the seeds it sees.
-
-    Args:
-        network: A built Keras model.
-        replica: Number of this replica, an integer or a scalar tensor.
+    Attributes:
+        tasks: K of them.
+        examples: Number of examples on this replica.
+        added_losses: Scalar: what layers have added (`add_loss`, activity regularizers), the mean
+            over sub-batches; None if there is nothing.
+        values: What the passes wrote, by `id` of the variable.
+        sources: Values of trainable variables that layers wrote, by `id` of the variable.
+        logs: What `observe` returned.
     """
 
-    def __init__(self, network: keras.Model, replica: int | tf.Tensor = 0):
-        self.variables = network.non_trainable_variables
-        self.stored = [tf.convert_to_tensor(v.value) for v in self.variables]
-        offset = tf.cast(replica, tf.int64) * _SEED_STRIDE
-        self.seen = [
-            tf.stack([value[0] + tf.cast(offset, value.dtype), value[1]])
-            if _is_seed(variable)
-            else value
-            for variable, value in zip(self.variables, self.stored, strict=True)
-        ]
+    tasks: list[TaskPass]
+    examples: int | tf.Tensor
+    added_losses: tf.Tensor | None
+    values: Values
+    sources: dict[int, list[tf.Tensor]]
+    logs: dict[str, Any]
 
-    def scope(self, seeds: dict[int, tf.Tensor]) -> keras.StatelessScope:
-        """Returns a scope in which the network sees this state, with `seeds` moved on."""
-        values = [seeds.get(i, value) for i, value in enumerate(self.seen)]
-        mapping = list(zip(self.variables, values, strict=True))
-        return keras.StatelessScope(mapping, collect_losses=True)
 
-    def changes(self, scope: keras.StatelessScope) -> dict[int, tf.Tensor]:
-        """Returns the values that a pass has changed, by index of the variable."""
-        found = {}
-        for index, (variable, value) in enumerate(zip(self.variables, self.seen, strict=True)):
-            new = scope.get_current_value(variable)
-            if new is not None and new is not value:
-                found[index] = new
-        return found
-
-    def seeds(self) -> dict[int, tf.Tensor]:
-        """Returns the seeds as a replica sees them, by index of the variable."""
-        return self.seeds_in(dict(enumerate(self.seen)))
-
-    def seeds_in(self, changes: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
-        """Returns those of `changes` that are seeds, for the next pass to go on from."""
-        return {i: value for i, value in changes.items() if _is_seed(self.variables[i])}
-
-    def write(
-        self, changes: dict[int, tf.Tensor], replicas: int, accepted: tf.Tensor | None = None
-    ) -> None:
-        """Assigns the changed values: seeds without the replica's number, statistics averaged.
-
-        Args:
-            changes: From `changes`.
-            replicas: Number of replicas.
-            accepted: Boolean scalar: whether the step counts. Otherwise all stays as it was.
-        """
-        for index, value in changes.items():
-            variable = self.variables[index]
-            if _is_seed(variable):
-                value = tf.stack([self.stored[index][0], value[1]])
-            elif replicas > 1 and value.dtype.is_floating:
-                context = tf.distribute.get_replica_context()
-                value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-            if accepted is not None:
-                value = tf.where(accepted, value, self.stored[index])
-            variable.assign(value)
+# Tells the metrics of a pass: called with inputs and tasks; returns logs.
+Observe: TypeAlias = Callable[[Any, list[TaskPass]], dict[str, Any]]
 
 
 def run(
     network: keras.Model,
     tasks: Sequence[Task],
-    shares: Sequence[Share],
-    state: State | None,
-    seeds: dict[int, tf.Tensor] | None = None,
-) -> Losses:
-    """Runs the network over the shares of a batch.
+    sub_batches: Sequence[SubBatch],
+    state: State | None = None,
+    carried: Values | None = None,
+    tape: tf.GradientTape | None = None,
+    observe: Observe | None = None,
+) -> Forward:
+    """Runs the network over the sub-batches of a batch.
 
     Args:
-        network: Its output is `{task: prediction}`, or one tensor that serves every task.
+        network: Its output is `{task: prediction}`, a list in the order of the tasks, or one tensor
+            that serves every task.
         tasks: The K tasks.
-        shares: The batch, from `batches.parse`.
-        state: State to train from; None runs the network for inference.
-        seeds: Seeds to go on from, by index of their variable; the state's, by default.
+        sub_batches: The batch, from `batch.parse`.
+        state: State to train from, none of which is written; None runs the network for inference,
+            and layers write what they write.
+        carried: Values to go on from, by `id` of their variable.
+        tape: Tape that is to record gradients by what layers write.
+        observe: Told what the passes gave.
 
     Raises:
         ValueError: If the network's outputs do not match the tasks.
     """
-    sums: list[tf.Tensor] = [tf.constant(0.0)] * len(tasks)
-    counts: list[tf.Tensor] = [tf.constant(0.0)] * len(tasks)
-    outputs: list[Any] = [None] * len(tasks)
-    penalties: list[tf.Tensor] = []
-    all_changes: list[dict[int, tf.Tensor]] = []
-    seeds = dict(seeds or {})
-    for share in shares:
+    zero = tf.constant(0.0)
+    found = [TaskPass(zero, zero, zero, None)] * len(tasks)
+    added: list[tf.Tensor] = []
+    written: list[Values] = []
+    sources: dict[int, list[tf.Tensor]] = {}
+    carried = dict(carried or {})
+    for number, part in enumerate(sub_batches):
         if state is None:
-            predictions = network(share.inputs, training=False)
+            outputs = network(part.inputs, training=False)
         else:
-            with state.scope(seeds) as scope:
-                predictions = network(share.inputs, training=True)
-            penalties += [tf.add_n(scope.losses)] if scope.losses else []
-            all_changes.append(state.changes(scope))
-            seeds.update(state.seeds_in(all_changes[-1]))
-        known: dict[tuple[Any, ...], Elements] = {}
-        for label in share.labels:
-            task = tasks[label.task]
-            y_pred = _prediction(predictions, task, tasks, share)
-            elements = _elements(task, label, y_pred, known)
-            sums[label.task] = tf.reduce_sum(
-                tf.where(elements.weights > 0, elements.values * elements.weights, 0.0)
-            )
-            counts[label.task] = tf.reduce_sum(elements.weights)
-            outputs[label.task] = (elements.labels, y_pred, elements.weights)
-    penalties = [penalty / len(shares) for penalty in penalties]
-    penalties += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
-    penalty = tf.add_n(penalties) if penalties else None
-    return Losses(sums, counts, penalty, outputs, _mean_of(all_changes))
+            if number:
+                state.rewind(everything=False)
+            with state.scope(carried, tape) as scope:
+                outputs = network(part.inputs, training=True)
+            added += [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
+            written.append({key: scope.state_mapping[key] for key in scope.written})
+            carried.update(state.going_on_from(written[-1]))
+            for key, values in scope.sources.items():
+                sources[key] = sources.get(key, []) + values
+        for label, elements in _elements(tasks, part, outputs):
+            found[label.task] = _summed(elements)
+    inputs = [part.inputs for part in sub_batches]
+    logs: dict[str, Any] = {}
+    if observe is not None and state is not None:
+        with state.scope(carried) as scope:
+            logs = observe(inputs[0] if len(inputs) == 1 else inputs, found)
+        written.append({key: scope.state_mapping[key] for key in scope.written})
+    examples = sum(batch.size(part) for part in sub_batches)
+    penalty = tf.add_n(added) / len(sub_batches) if added else None
+    values = {} if state is None else state.merge(written)
+    return Forward(found, examples, penalty, values, sources, logs)
 
 
-def _elements(
-    task: Task, label: Label, y_pred: tf.Tensor, known: dict[tuple[Any, ...], Elements]
-) -> Elements:
-    """Computes a loss that several tasks of a mixed batch share once, then picks a task's part."""
-    key = (id(task.loss), task.missing, id(label.y_true), id(y_pred), id(label.mask))
-    if key not in known:
-        known[key] = _masked(task.elements(label.y_true, y_pred, label.mask), y_pred)
-    if label.member is None:
-        return known[key]
-    values = known[key].values
-    member = tf.reshape(label.member, [-1] + [1] * (values.shape.rank - 1))
-    return known[key]._replace(weights=known[key].weights * member)
+def _summed(elements: Elements) -> TaskPass:
+    weights, values = elements.weights, elements.values
+    count = tf.math.count_nonzero(weights, dtype=tf.float32)
+    if elements.labelled is None:
+        return TaskPass(tf.reduce_sum(values), count, count, elements)
+    total = tf.reduce_sum(tf.where(weights != 0, values * weights, 0.0))
+    return TaskPass(total, count, tf.reduce_sum(weights), elements)
 
 
-def _masked(elements: Elements, y_pred: tf.Tensor) -> Elements:
-    """Leaves out what a Keras layer has masked, such as padding."""
-    mask = getattr(y_pred, "_keras_mask", None)
-    if mask is None or mask.shape.rank > elements.weights.shape.rank:
+def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple[Label, Elements]]:
+    """Computes the losses; one that several tasks of a mixed batch share only once."""
+    groups: dict[tuple[Any, ...], list[Label]] = {}
+    predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
+    for label in part.labels:
+        task, y_pred = tasks[label.task], predictions[label.task]
+        key = (id(task.loss), task.missing, id(label.y_true), id(y_pred), id(label.mask))
+        groups.setdefault(key, []).append(label)
+    found = []
+    for labels in groups.values():
+        first, task = labels[0], tasks[labels[0].task]
+        mask = first.mask
+        if first.member is not None and len(groups) > 1:
+            # Labels of other tasks may be none that this loss can take.
+            own = tf.add_n([label.member for label in labels])
+            mask = own if mask is None else _of_member(tf.cast(mask, tf.float32), own)
+        elements = task.elements(first.y_true, predictions[first.task], mask)
+        found += [(label, _members(elements, label.member)) for label in labels]
+    return found
+
+
+def _members(elements: Elements, member: tf.Tensor | None) -> Elements:
+    if member is None:
         return elements
-    missing_axes = elements.weights.shape.rank - mask.shape.rank
-    mask = tf.reshape(mask, tf.concat([tf.shape(mask), [1] * missing_axes], 0))
-    return elements._replace(weights=elements.weights * tf.cast(mask, tf.float32))
+    weights = _of_member(elements.weights, member)
+    return elements._replace(weights=weights, labelled=tf.cast(weights != 0, tf.float32))
 
 
-def _prediction(predictions: Any, task: Task, tasks: Sequence[Task], share: Share) -> tf.Tensor:
-    one_for_all = len(share.labels) == 1 or share.labels[0].member is not None
-    if tf.is_tensor(predictions) and one_for_all:
-        return predictions
-    if isinstance(predictions, dict) and task.name in predictions:
-        return predictions[task.name]
-    found = list(predictions) if isinstance(predictions, dict) else type(predictions).__name__
+def _of_member(weights: tf.Tensor, member: tf.Tensor) -> tf.Tensor:
+    return weights * tf.reshape(member, [-1] + [1] * (weights.shape.rank - 1))
+
+
+def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
+    task = tasks[label.task]
+    names = [each.name for each in tasks]
+    if tf.is_tensor(outputs) and (len(tasks) == 1 or label.member is not None):
+        return outputs
+    if isinstance(outputs, dict) and task.name in outputs:
+        return outputs[task.name]
+    if isinstance(outputs, (list, tuple)) and len(outputs) == len(tasks):
+        return outputs[label.task]
+    if tf.is_tensor(outputs) and label.has_own_input:
+        return outputs
+    kind = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+    if isinstance(outputs, (list, tuple)):
+        kind = f"{kind} of {len(outputs)}"
     raise ValueError(
         f"The network's outputs do not match the tasks. Its output must be a dict with the keys "
-        f"{[t.name for t in tasks]}; only where each example belongs to one task it may be one "
-        f"tensor. Received: {found}"
+        f"{names}, or a list in their order; only where each example belongs to one task it may be "
+        f"one tensor. Received: {kind}"
     )
-
-
-def _is_seed(variable: keras.Variable) -> bool:
-    return variable.name == "seed_generator_state"
-
-
-def _mean_of(changes: Sequence[dict[int, tf.Tensor]]) -> dict[int, tf.Tensor]:
-    """Averages what several shares changed; of what is not a statistic, takes the last value."""
-    merged: dict[int, tf.Tensor] = {}
-    for index in sorted({index for change in changes for index in change}):
-        values = [change[index] for change in changes if index in change]
-        floating = values[0].dtype.is_floating and len(values) > 1
-        merged[index] = tf.add_n(values) / len(values) if floating else values[-1]
-    return merged

@@ -1,71 +1,70 @@
 """The compiled functions that `fit` and `evaluate` call."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-Logs = dict[str, tf.Tensor]
-StepFunction = Callable[[Any], Any]
+Logs = dict[str, Any]
 
 
 class Loop:
-    """Runs steps on the batches of an iterator and reads the logs after them.
-
-    Unlike Keras' own, it reads the metrics outside of the replicas, where they are the sums over
-    all of them.
+    """Takes steps on the batches of an iterator and returns the logs of the last one.
 
     Args:
         strategy: The distribution strategy.
-        metrics: What to read after the steps.
+        step: What to do with a batch, on each replica; returns logs.
         jit_compile: Whether to compile each step with XLA.
         eagerly: Whether to run without any graph.
+        tracing: Context in which a step of some kind is traced.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        metrics: Sequence[keras.metrics.Metric],
+        step: Callable[[Any], Logs],
         jit_compile: bool,
         eagerly: bool,
+        tracing: Callable[[Any], AbstractContextManager] = contextlib.nullcontext,
     ):
         self.strategy = strategy
-        self.metrics = list(metrics)
+        self.step = step
         self.jit_compile = jit_compile
         self.eagerly = eagerly
+        self.tracing = tracing
         self._functions: dict[Any, Any] = {}
 
-    def run(self, iterator: Any, steps: tuple[StepFunction, ...]) -> Logs:
-        """Takes the `steps`, each on the next batch, and returns the logs.
+    def run(self, iterator: Any, kinds: Sequence[Hashable]) -> Logs:
+        """Takes a step of each of the kinds, on the next batches, and returns the last logs.
 
         Args:
             iterator: Gives batches, or distributed values of them.
-            steps: What to do with each batch. Fewer are taken where the iterator ends.
+            kinds: What `tracing` is told of each step. Fewer are taken where the iterator ends.
 
         Raises:
             StopIteration or tf.errors.OutOfRangeError: If it has ended already.
         """
-        if not isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
-            for step, data in zip(steps, iterator, strict=False):
-                logs = self._function((step, "batch"), self._on_batch(step))(data)
-        else:
-            logs = self._function(steps, self._on_iterator(steps))(iterator)
+        if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            return self._function(tuple(kinds), self._on_iterator(kinds))(iterator)
+        logs = None
+        for kind, data in zip(kinds, iterator, strict=False):
+            logs = self._function((kind, "batch"), self._replicated(kind))(data)
+        if logs is None:
+            raise StopIteration
         return logs
 
-    def graph(self, iterator: Any, steps: tuple[StepFunction, ...]) -> tf.Graph:
+    def graph(self, iterator: Any, kinds: Sequence[Hashable]) -> tf.Graph:
         """Returns the graph of what `run` would do with an iterator, traced where it is new."""
-        traced: Any = self._function(steps, self._on_iterator(steps))
+        traced: Any = self._function(tuple(kinds), self._on_iterator(kinds))
         return traced.get_concrete_function(iterator).graph
 
     @property
     def tracings(self) -> int:
         """How often steps were traced so far; zero where they run without a graph."""
         return sum(traced.experimental_get_tracing_count() for traced in self._functions.values())
-
-    def _results(self) -> Logs:
-        return {metric.name: metric.result() for metric in self.metrics}
 
     def _function(self, key: Any, python_function: Callable[..., Logs]) -> Callable[..., Logs]:
         if self.eagerly:
@@ -76,44 +75,58 @@ class Loop:
             )
         return self._functions[key]
 
-    def _on_batch(self, step: StepFunction) -> Callable[..., Logs]:
-        replicated = self._replicated(step)
-
-        def on_batch(data: Any) -> Logs:
-            replicated(data)
-            return self._results()
-
-        return on_batch
-
-    def _on_iterator(self, steps: tuple[StepFunction, ...]) -> Callable[..., Logs]:
-        groups = [(step, len(list(same))) for step, same in itertools.groupby(steps)]
-
-        def on_iterator(iterator: Iterator) -> Logs:
-            if len(steps) == 1:
-                self._replicated(steps[0])(next(iterator))
-            else:
-                for step, number in groups:
-                    self._several(self._replicated(step), number, iterator)
-            return self._results()
-
-        return on_iterator
-
-    def _replicated(self, step: StepFunction) -> Callable[[Any], None]:
-        def replicated(data: Any) -> None:
-            self.strategy.run(step, args=(data,))
+    def _replicated(self, kind: Hashable) -> Callable[[Any], Logs]:
+        def replicated(data: Any) -> Logs:
+            with self.tracing(kind):
+                logs = self.strategy.run(self.step, args=(data,))
+            return {name: self._of_replicas(value) for name, value in logs.items()}
 
         if self.jit_compile and not self.eagerly:
             return tf.function(replicated, autograph=False, jit_compile=True)
         return replicated
 
-    def _several(self, step: Callable[[Any], None], number: int, iterator: Any) -> None:
-        def body(i: tf.Tensor) -> tuple[tf.Tensor]:
+    def _of_replicas(self, value: Any) -> Any:
+        """Returns the mean over replicas; what is the same on all of them stays as it is."""
+        each = self.strategy.experimental_local_results(value)
+        if len(each) == 1:
+            return each[0]
+        values = [tf.convert_to_tensor(part) for part in each]
+        if not values[0].dtype.is_floating:
+            return values[0]
+        return values[0] + tf.add_n([part - values[0] for part in values]) / len(values)
+
+    def _on_iterator(self, kinds: Sequence[Hashable]) -> Callable[[Any], Logs]:
+        if len(kinds) == 1:
+            return lambda iterator: self._replicated(kinds[0])(next(iterator))
+        steps = {kind: self._replicated(kind) for kind in set(kinds)}
+        if not self.eagerly:  # Traced once, though the first step is outside of the loop.
+            steps = {k: tf.function(step, autograph=False) for k, step in steps.items()}
+        groups = [(kind, len(list(same))) for kind, same in itertools.groupby(kinds[1:])]
+
+        def on_iterator(iterator: Any) -> Logs:
+            logs = steps[kinds[0]](next(iterator))
+            for kind, number in groups:
+                logs = self._several(steps[kind], number, iterator, logs)
+            return logs
+
+        return on_iterator
+
+    def _several(self, step: Callable[[Any], Logs], number: int, iterator: Any, logs: Logs) -> Logs:
+        """Takes up to `number` more steps; returns the logs of the last one that was taken."""
+        if self.eagerly:
+            for data in itertools.islice(iterator, number):
+                logs = step(data)
+            return logs
+        logs = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
+
+        def body(i: tf.Tensor, logs: Logs) -> tuple[tf.Tensor, Logs]:
             batch = iterator.get_next_as_optional()
 
-            def take() -> tf.Tensor:
-                step(batch.get_value())
-                return i + 1
+            def take() -> tuple[tf.Tensor, Logs]:
+                new = step(batch.get_value())
+                # A step of another kind may log more; what is logged is what the first one logs.
+                return i + 1, {name: tf.cast(new[name], logs[name].dtype) for name in logs}
 
-            return (tf.cond(batch.has_value(), take, lambda: tf.constant(number)),)
+            return tf.cond(batch.has_value(), take, lambda: (tf.constant(number), logs))
 
-        tf.while_loop(lambda i: i < number, body, [tf.constant(0)])
+        return tf.while_loop(lambda i, _: i < number, body, (tf.constant(0), logs))[1]

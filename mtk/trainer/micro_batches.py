@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mtk.trainer import forward
-from mtk.trainer.batches import Share
-from mtk.trainer.passes import Recorded, Setting, Tensors, all_reduce, record
-from mtk.trainer.products import Product
+from mtk.trainer import batch, forward
+from mtk.trainer.backward import LayerOutput, TapedForward, Tensors, all_reduce, count, record
+from mtk.trainer.batch import SubBatch
+from mtk.trainer.spec import StepSpec
+from mtk.trainer.state import State, Values
 
 
 class MicroBatches:
@@ -22,81 +23,93 @@ class MicroBatches:
     Each micro-batch normalizes by itself; dropout draws another mask for each.
 
     Args:
-        setting: What passes have in common.
-        shares: The replica's part of the batch.
+        spec: The step.
+        state: State to start from.
+        outputs: Layer outputs that the combiner asks for.
+        sub_batches: The replica's part of the batch.
+        carried: Values that variables have in place of their own.
 
     Raises:
         ValueError: If the batch cannot be divided.
     """
 
-    def __init__(self, setting: Setting, shares: Sequence[Share]):
-        self.setting = setting
-        self.parts = tf.nest.map_structure(
-            lambda part: _divided(part, setting.micro_batches), list(shares)
-        )
-        model = setting.model
+    def __init__(
+        self,
+        spec: StepSpec,
+        state: State,
+        outputs: Sequence[LayerOutput],
+        sub_batches: Sequence[SubBatch],
+        carried: Values | None = None,
+    ):
+        self.spec, self.state, self.outputs = spec, state, outputs
+        self.sub_batches, self.carried = list(sub_batches), carried
+        number = spec.numerics.micro_batches
+        self.sizes = [_divided(batch.size(part), number) for part in sub_batches]
         # Counts depend on labels and masks alone: in a graph, the rest of this pass is left out.
-        whole = forward.run(model.network, model.tasks, shares, setting.state)
-        self.counts = all_reduce(tf.stack(whole.counts))
-        self.present = self.counts > 0
-        self.products: list[Product] = []
+        self.totals = count(spec, forward.run(spec.network, spec.tasks, sub_batches, state))
+        state.rewind()
+        self.present = self.totals.counts > 0
         self._first: _Total | None = None
 
     @property
     def task_losses(self) -> tf.Tensor:
-        return self._global(self._known())
+        sums = self._known().sums
+        return all_reduce(tf.math.divide_no_nan(sums, self.totals.divisors))
 
-    def add_up(self, part: Callable[[Recorded], Tensors]) -> Tensors:
-        total = self._loop(part, with_metrics=self._first is None)
+    def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
+        total = self._loop(part, observe=self._first is None and self.carried is None)
         self._first = self._first or total
         return total.found
 
-    def changes(self) -> dict[int, tf.Tensor]:
-        """Returns the network's state after the step; the metrics know already what was seen."""
-        number = self.setting.micro_batches
-        return {
-            index: value / number if value.dtype.is_floating else value
-            for index, value in self._known().changes.items()
+    def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
+        number, known = self.spec.numerics.micro_batches, self._known()
+        values = {
+            key: value / number if self.state.is_statistic(key) else value
+            for key, value in known.values.items()
         }
-
-    def losses_now(self) -> tf.Tensor:
-        """Returns the task losses `(K,)` of the global batch with the weights of now."""
-        return self._global(self._loop(lambda _: [], with_metrics=False))
+        return values, known.logs
 
     def _known(self) -> "_Total":
         """Returns what the first passes over the batch have found, and makes them if need be."""
         if self._first is None:
-            self.add_up(lambda _: [])
+            self.accumulate(lambda _: [])
         assert self._first is not None
         return self._first
 
-    def _global(self, total: "_Total") -> tf.Tensor:
-        return all_reduce(tf.math.divide_no_nan(total.sums, self.counts))
+    def _loop(self, part: Callable[[TapedForward], Any], observe: bool) -> "_Total":
+        spec, state = self.spec, self.state
+        start = dict(self.carried or {})
 
-    def _loop(self, part: Callable[[Recorded], Any], with_metrics: bool) -> "_Total":
-        setting, seeds = self.setting, self.setting.state.seeds()
-
-        def one(index: tf.Tensor, seeds: dict[int, tf.Tensor]) -> _Total:
-            shares = tf.nest.map_structure(
-                lambda part: part[index] if tf.is_tensor(part) else part, self.parts
+        def one(index: tf.Tensor, going_on: Values) -> _Total:
+            parts = [
+                _part(sub, index, size)
+                for sub, size in zip(self.sub_batches, self.sizes, strict=True)
+            ]
+            carried = {**start, **going_on}
+            taped, passed, _ = record(
+                spec, state, self.outputs, parts, self.totals, carried, observe
             )
-            recorded, passed, _ = record(setting, shares, self.counts, seeds)
-            if with_metrics:
-                setting.model.task_metrics.update(passed)
-            found = tf.nest.map_structure(_dense, part(recorded))
-            return _Total(found, tf.stack(passed.sums), passed.state)
+            found = tf.nest.map_structure(_dense, part(taped))
+            sums = tf.stack([task.total for task in passed.tasks])
+            logs = {key: tf.convert_to_tensor(value) for key, value in passed.logs.items()}
+            return _Total(found, sums, passed.values, logs)
 
         # Traced once for its two calls: the first gives the loop its shapes.
         step = one if tf.executing_eagerly() else tf.function(one, autograph=False)
-        first = step(tf.constant(0), seeds)
+        metrics = spec.metric_variables if observe else ()
+        going_on = {**state.starting(metrics), **start}
+        going_on = {key: going_on[key] for key in state.going_on_from(going_on)}
+        state.rewind()
+        first = step(tf.constant(0), going_on)
 
         def body(index: tf.Tensor, leaves: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
             total = _packed(first, leaves)
-            new = step(index, {**seeds, **setting.state.seeds_in(total.changes)})
-            return index + 1, _leaves(total.plus(new))
+            state.rewind(everything=False)
+            new = step(index, {**going_on, **state.going_on_from(total.values)})
+            return index + 1, _leaves(total.plus(new, state))
 
         _, leaves = tf.while_loop(
-            lambda index, _: index < setting.micro_batches,
+            lambda index, _: index < spec.numerics.micro_batches,
             body,
             (tf.constant(1), _leaves(first)),
             parallel_iterations=1,
@@ -110,22 +123,24 @@ class _Total(NamedTuple):
     Attributes:
         found: What was computed of them.
         sums: `(K,)`: each task's loss, summed over its labelled elements on this replica.
-        changes: By index of the variable, sums of statistics, and last values of all else.
+        values: By `id` of the variable, sums of statistics, and last values of all else.
+        logs: The last logs.
     """
 
     found: Any
     sums: tf.Tensor
-    changes: dict[int, tf.Tensor]
+    values: Values
+    logs: dict[str, tf.Tensor]
 
-    def plus(self, new: "_Total") -> "_Total":
-        changes = {
-            index: value + new.changes[index] if value.dtype.is_floating else new.changes[index]
-            for index, value in self.changes.items()
+    def plus(self, new: "_Total", state: State) -> "_Total":
+        values = {
+            key: value + new.values[key] if state.is_statistic(key) else new.values[key]
+            for key, value in self.values.items()
         }
         found = tf.nest.map_structure(
             lambda one, two: None if one is None else one + two, self.found, new.found
         )
-        return _Total(found, self.sums + new.sums, changes)
+        return _Total(found, self.sums + new.sums, values, new.logs)
 
 
 def _leaves(total: _Total) -> list[tf.Tensor]:
@@ -139,29 +154,34 @@ def _packed(like: _Total, leaves: Sequence[tf.Tensor]) -> _Total:
     return tf.nest.pack_sequence_as(like, flat)
 
 
+def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBatch:
+    """Returns a micro-batch; its size is known where that of the batch is."""
+
+    def rows(part: Any) -> Any:
+        if isinstance(part, int):  # The index of a task.
+            return part
+        first = index * tf.cast(size, index.dtype)
+        found = batch.rows(part, first, first + tf.cast(size, index.dtype))
+        if isinstance(found, tf.Tensor) and isinstance(size, int):
+            found.set_shape([size, *part.shape[1:]])
+        return found
+
+    return tf.nest.map_structure(rows, sub_batch)
+
+
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor | None:
     return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
-def _divided(part: Any, number: int) -> Any:
-    """Brings examples `(B, ...)` into the form `(number, B / number, ...)`."""
-    if not tf.is_tensor(part):
-        return part
-    if part.shape.rank == 0:
-        raise ValueError(
-            "A batch in micro-batches has examples in its first axis; here is a number."
-        )
-    size = part.shape[0]
-    check_divisible(size, number)
-    rows = tf.shape(part)[0]
-    if size is None:
-        message = f"The batch does not divide into micro_batches={number} of one size."
-        check = tf.debugging.assert_equal(rows % number, 0, message=message)
-        with tf.control_dependencies([check] if check is not None else []):
-            rows = tf.identity(rows)
-    divided = tf.reshape(part, tf.concat([[number, rows // number], tf.shape(part)[1:]], 0))
-    divided.set_shape([number, None if size is None else size // number, *part.shape[1:]])
-    return divided
+def _divided(size: int | tf.Tensor, number: int) -> int | tf.Tensor:
+    """Returns the examples of a micro-batch."""
+    if isinstance(size, int):
+        check_divisible(size, number)
+        return size // number
+    message = f"The batch does not divide into micro_batches={number} of one size."
+    check = tf.debugging.assert_equal(size % number, 0, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        return size // tf.constant(number, size.dtype)
 
 
 def check_divisible(size: int | None, number: int) -> None:

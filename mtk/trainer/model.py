@@ -1,45 +1,59 @@
 """The Keras model that trains several tasks at once."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from mtk.combiners import Combiner, StaticWeights
-from mtk.gradients import Way, choose
+from mtk.gradients import GradientStrategy, choose
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batches, forward
-from mtk.trainer import step as steps
-from mtk.trainer import structure as structures
-from mtk.trainer.inspected import InspectedModel
-from mtk.trainer.loop import Logs, Loop, StepFunction
-from mtk.trainer.task_metrics import TaskMetrics
+from mtk.trainer import batch, compile_args, forward, input_distribution, nonfinite, step
+from mtk.trainer import sharing_analysis, structure as structures
+from mtk.trainer.backward import number_of_replicas
+from mtk.trainer.compile_args import CompileArgs, OnNonfinite
+from mtk.trainer.layer_calls import all_layers
+from mtk.trainer.loop import Logs, Loop
+from mtk.trainer.micro_batches import check_divisible
+from mtk.trainer.notes import StepNotes
+from mtk.trainer.schedule import GradientSchedule
+from mtk.trainer.spec import Numerics, StepSpec
+from mtk.trainer.state import State, WrittenInPlace, written_in_place
+from mtk.trainer.task_metrics import TaskMetrics, global_values
 
 
 @keras.saving.register_keras_serializable("mtk")
-class MultiTaskModel(InspectedModel):
+class MultiTaskModel(keras.Model):
     """Trains one network on several tasks, with a combiner that merges their gradients.
 
     Compile, fit, evaluate, predict, save and load it as any Keras model. Batches come in one of
-    the forms of `mtk.trainer.batches.parse`. The logs name a task's loss and metrics after the
+    the forms of `mtk.trainer.batch.parse`. The logs name a task's loss and metrics after the
     task; `loss` is the mean of the task losses, whatever the combiner minimizes.
 
+    A subclass may define `train_step`, `test_step`, `predict_step`, `compute_metrics` and `metrics`
+    as in Keras; `fit` calls them and logs what they return. It cannot define `compute_loss`: the
+    losses belong to the tasks.
+
     Args:
-        network: A Keras model whose output is `{task name: prediction}`. If every example belongs
-            to one task, it may be one tensor for all tasks.
+        network: A Keras model whose output is `{task name: prediction}`, or a list in the order of
+            the tasks. If every example belongs to one task, it may be one tensor for all tasks.
         tasks: The K tasks.
-        combiner: How to merge the task gradients. Equal static weights by default.
+        combiner: How to merge the task gradients. Equal static weights by default. One that serves
+            another model already is copied, without its state.
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
-        shared: Layers, names of layers or variables that the tasks share. Found automatically,
-            except where inner functions, conditionals or loops hide the structure.
+        shared: Layers, names of layers or variables that the tasks share. Found automatically;
+            `structure` tells what was found.
         heads: For each task, layers, names of layers or variables of its head; as `shared`.
-        representation: Name of the layer (or the layer) whose output the heads read. Found
-            automatically; read only by combiners with `at="representation"`.
+        representation: The layer (or its name) whose output the heads read. Found automatically;
+            read only by combiners with `at="representation"`.
         name: Name of the model.
 
     Raises:
         ValueError: If there are no tasks or two of one name, or an argument is unknown.
+        TypeError: If a subclass defines `compute_loss`.
 
     Example:
     ```python
@@ -56,87 +70,149 @@ class MultiTaskModel(InspectedModel):
     ```
     """
 
+    optimizer: keras.optimizers.Optimizer
+    compile_args: CompileArgs
+    _structure: structures.Structure | None = None
+    _spec: Any = None
+    _is_observing = False
+
     def __init__(
         self,
         network: keras.Model,
         tasks: Sequence[Task],
         combiner: Combiner | None = None,
-        gradients: Way = "auto",
+        gradients: GradientStrategy = "auto",
         shared: Sequence[Any] | None = None,
         heads: Mapping[str, Sequence[Any]] | None = None,
         representation: str | keras.Layer | None = None,
         name: str | None = None,
     ):
+        if type(self).compute_loss is not keras.Model.compute_loss:
+            raise TypeError(
+                f"{type(self).__name__} defines `compute_loss`, which a multi-task model never "
+                "calls: every task has a loss of its own. Give the loss to `mtk.Task`, and what "
+                "is to be added to it to `add_loss` in a layer of the network."
+            )
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
         self.tasks = check_tasks(tasks)
         self.task_names = [task.name for task in self.tasks]
-        self.combiner = StaticWeights() if combiner is None else combiner
-        if not isinstance(self.combiner, Combiner):
+        if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
             )
+        self.combiner = StaticWeights() if combiner is None else combiner.claimed()
         self.gradients = gradients
-        # By name: Keras would take layers in an attribute for sublayers.
-        self.shared_by_user = structures.names(shared)
-        self.heads_by_user = structures.names(heads)
-        self.representation = structures.names(representation)
-        self.measure_every: int | None = None
+        self.gradient_schedule = GradientSchedule(self.combiner)
         self.task_metrics = TaskMetrics(self.tasks)
-        number = len(self.tasks)
+        self.notes = StepNotes(len(self.tasks))
+        self._given = structures.Given(shared, heads, representation)
+        self._in_place: WrittenInPlace | None = None
         self.train_function: Callable[[Any], Logs] | None = None
-        self._train_loop: Loop | None = None
         self.test_function: Callable[[Any], Logs] | None = None
-        self.last_weights = self._state("last_weights", (number,))
-        self.last_gramian = self._state("last_gramian", (number, number))
-        self.last_measured = self._state("last_measured", (), -1, "int64")
-        self.nonfinite_step = self._state("nonfinite_step", (), -1, "int64")
-        self.nonfinite_tasks = self._state("nonfinite_tasks", (number,))
-        self.skipped_steps = self._state("skipped_steps", (), dtype="int64")
-        self.skipped_in_a_row = self._state("skipped_in_a_row", (), dtype="int64")
+        self._train_loop: Loop | None = None
+        self.compile_args = CompileArgs()
         if network.built:
             self._build_combiner()
 
-    def _state(
-        self, name: str, shape: tuple[int, ...], value: float = 0.0, dtype: str = "float32"
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.Constant(value),
-            dtype=dtype,
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "sgd",
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: None = None,
+        weighted_metrics: None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool = False,
+        auto_scale_loss: bool = True,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        micro_batches: int = 1,
+        on_nonfinite: OnNonfinite = "stop",
+    ) -> None:
+        """Configures the training.
+
+        Args:
+            optimizer: As in Keras.
+            loss: None: losses, weights and metrics belong to tasks.
+            loss_weights: None.
+            metrics: None.
+            weighted_metrics: None.
+            run_eagerly: As in Keras.
+            steps_per_execution: As in Keras.
+            jit_compile: Whether to compile with XLA. Works on one device; dropout draws other masks
+                than without.
+            auto_scale_loss: Whether a network that computes in float16 gets a
+                `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN and
+                lowers the scale.
+            weight_decay: Coupled L2: the gradient of each variable grows by `weight_decay` times
+                the variable, before clipping. (Keras optimizers' own is decoupled.)
+            clip_norm: Largest global norm of the combined gradient, or None.
+            micro_batches: Passes into which a replica's part of each batch is divided, one after
+                the other, to save memory. The step is that of the whole batch, but batch norm
+                normalizes each micro-batch, and a step that needs the losses or the features'
+                Gramian before its backward pass runs forward twice.
+            on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN:
+                `"stop"` takes it and notes its number, which ends a training with
+                `mtk.callbacks.Divergence`; `"skip"` leaves everything as it was and counts it;
+                100 of them in a row end a training too, since nothing trains any more.
+
+        Raises:
+            ValueError: If a number is out of range; if losses or metrics are given; if the model
+                was made outside of the strategy's scope; if there are several replicas and the
+                optimizer clips by itself (it would clip each replica's part), XLA is to compile
+                for CPU devices, or synchronized batch norm is to work on micro-batches.
+        """
+        compile_args.check_no_losses(
+            loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
         )
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return self.task_metrics.of_training()
-
-    def get_metrics_result(self) -> Logs:
-        return {metric.name: metric.result() for metric in self.metrics}
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.network(inputs, training=training)
+        arguments = CompileArgs(weight_decay, clip_norm, micro_batches, on_nonfinite)
+        if self._distribute_strategy is None and tf.distribute.has_strategy():
+            raise ValueError(
+                "The model was made outside of the strategy's scope and is compiled inside, so "
+                "its variables and the optimizer's would not fit. Make the network and the model "
+                "inside `strategy.scope()` too."
+            )
+        super().compile(
+            optimizer=optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        halves = auto_scale_loss and compile_args.computes_in_float16(self.network)
+        if halves and not compile_args.scales_loss(self.optimizer):
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        compile_args.check_replicas(
+            self.distribute_strategy, self.network, self.optimizer, self.jit_compile, micro_batches
+        )
+        self.compile_args = arguments
 
     def train_step(self, data: Any) -> Logs:
-        """Takes one step on a batch; in a replica, on its part of the global batch."""
-        self._measured_step(data) if self.combiner.reads != "losses" else self._plain_step(data)
-        return self.get_metrics_result()
+        """Takes one step on a batch; in a replica, on its part of the global batch.
 
-    def _plain_step(self, data: Any) -> None:
-        steps.training_step(self, data, measured=False)
+        Args:
+            data: A batch in one of the forms of `mtk.trainer.batch.parse`.
 
-    def _measured_step(self, data: Any) -> None:
-        steps.training_step(self, data, measured=True)
+        Returns:
+            Losses, metrics and task weights, by their names in the logs.
+        """
+        spec = self.step_spec()
+        result = step.compute(spec, data)
+        self.apply(spec, result)
+        return self._own_logs(result.logs) or self.get_metrics_result()
 
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
-        shares = batches.parse(data, self.task_names)
-        self.task_metrics.update(forward.run(self.network, self.tasks, shares, state=None))
-        return {metric.name: metric.result() for metric in self.task_metrics.of_evaluation()}
+        sub_batches = batch.parse(data, self.task_names)
+        passed = forward.run(self.network, self.tasks, sub_batches)
+        inputs = [part.inputs for part in sub_batches]
+        logs = self._observe(inputs[0] if len(inputs) == 1 else inputs, passed.tasks)
+        weights = {metric.name for metric in self.task_metrics.weights}
+        logs = self._own_logs(logs) or self.get_metrics_result()
+        return {name: value for name, value in logs.items() if name not in weights}
 
     def predict_step(self, data: Any) -> Any:
         if isinstance(data, Mapping) and any(isinstance(part, tuple) for part in data.values()):
@@ -146,33 +222,273 @@ class MultiTaskModel(InspectedModel):
             )
         return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
 
-    def _is_measured(self, step: int) -> bool:
-        """Whether the gradient of each task is taken at a step, counted from zero."""
-        if self.combiner.reads == "losses":
-            due = self.measure_every is not None and (step + 1) % self.measure_every == 0
-            return due and bool(self.structure.shared)
-        return step % self.combiner.update_every == 0
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.network(inputs, training=training)
+
+    def step_spec(self) -> StepSpec:
+        """Returns what a step is made of; `step.compute(model.step_spec(), batch)` changes nothing."""
+        arguments, metrics = self.compile_args, self.metrics
+        if self._in_place is None:
+            self._in_place = written_in_place([self.network, *all_layers(self.network)])
+        return StepSpec(
+            network=self.network,
+            tasks=self.tasks,
+            combiner=self.combiner,
+            structure=lambda: self.structure,
+            strategy=self.gradients,
+            per_task=self.gradient_schedule.now,
+            numerics=Numerics(
+                arguments.weight_decay,
+                arguments.clip_norm,
+                arguments.micro_batches,
+                compile_args.loss_scale(getattr(self, "optimizer", None)),
+                dense=self.jit_compile,
+            ),
+            observe=self._observe,
+            metric_variables=[v for metric in metrics for v in metric.variables],
+            written_in_place=self._in_place,
+        )
+
+    def apply(self, spec: StepSpec, result: step.StepResult) -> None:
+        """Changes the model by what a step came to; in a replica, its copies of the variables.
+
+        Args:
+            spec: The step.
+            result: What `step.compute` returned for it.
+        """
+        skips = self.skips_steps
+        accepted = result.finite if skips else None
+        for variable, before, after in result.changes:
+            variable.assign(after if accepted is None else tf.where(accepted, after, before))
+        for variable, before in result.in_place if skips else ():
+            variable.assign(tf.where(result.finite, variable, before))
+        nonfinite.apply_gradients(
+            self.optimizer, result.gradients, result.variables, result.finite, skips
+        )
+        if self.combiner.needs_post_update_loss:
+            self._after_step(spec, result)
+        self.task_metrics.update_weights(result.task_weights, accepted)
+        stops = self.compile_args.on_nonfinite == "stop"
+        self.notes.take(result, self.optimizer.iterations, skips, stops)
+
+    def _after_step(self, spec: StepSpec, result: step.StepResult) -> None:
+        after = step.task_losses_after(spec, result)
+        with State().scope({}) as scope:
+            self.combiner.after_step(result.task_losses, after, result.present)
+        finite = result.finite & nonfinite.all_finite([after])
+        for variable, old, new in scope.changes():
+            variable.assign(tf.where(finite, new, old) if self.skips_steps else new)
+
+    def compute_metrics(
+        self,
+        x: Any,
+        y: Mapping[str, Any],
+        y_pred: Mapping[str, Any],
+        sample_weight: Mapping[str, Any] | None = None,
+    ) -> Logs:
+        """Updates the tasks' metrics; a subclass may update others and return more.
+
+        Args:
+            x: What the network read; a list of it for tasks with inputs of their own.
+            y: By task that has labels: these, with zeros in the place of missing ones.
+            y_pred: By task: the predictions.
+            sample_weight: By task: zero where a label is missing and its weight elsewhere, or None
+                if all are there and count the same.
+        """
+        del x
+        self.task_metrics.update(y, y_pred, sample_weight or {})
+        return self.get_metrics_result()
+
+    def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass]) -> Logs:
+        """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
+        parts = number_of_replicas() * self.compile_args.micro_batches
+        self.task_metrics.update_losses(self.tasks, passed, parts)
+        found = zip(self.task_names, (task.elements for task in passed), strict=True)
+        each = {name: elements for name, elements in found if elements is not None}
+        y = {name: elements.labels for name, elements in each.items()}
+        y_pred = {name: elements.predictions for name, elements in each.items()}
+        weights = {n: None if e.labelled is None else e.weights for n, e in each.items()}
+        if type(self).compute_metrics is MultiTaskModel.compute_metrics:
+            self.task_metrics.update(y, y_pred, weights)
+            return {}
+        self._is_observing = True
+        try:
+            return dict(self.compute_metrics(inputs, y, y_pred, weights))
+        finally:
+            self._is_observing = False
+
+    def _own_logs(self, logs: Logs) -> Logs:
+        """Returns logs of an own `compute_metrics`, with metrics of all replicas."""
+        if not logs or number_of_replicas() == 1:
+            return logs
+        known = self.get_metrics_result()
+        return {name: known.get(name, value) for name, value in logs.items()}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Those of the tasks, those that the model holds itself, and those of layers."""
+        layers = [x for x in self._flatten_layers(include_self=False) if not _is_model(x)]
+        others = [*self._metrics, *(m for layer in layers for m in layer._metrics)]
+        return list({id(m): m for m in [*self.task_metrics.of_training(), *others]}.values())
+
+    def get_metrics_result(self) -> Logs:
+        """Returns the values of all metrics; in a replica, over all replicas."""
+        if number_of_replicas() == 1 or self._is_observing:
+            return super().get_metrics_result()
+        with keras.StatelessScope(global_values(self.metrics)):
+            return super().get_metrics_result()
+
+    @property
+    def skips_steps(self) -> bool:
+        """Whether steps that are not finite are left out."""
+        skips = self.compile_args.on_nonfinite == "skip"
+        return skips or compile_args.skips_overflow(self.optimizer)
+
+    @property
+    def last_weights(self) -> keras.Variable:
+        """The task weights `(K,)` of the last step."""
+        return self.notes.last_weights
+
+    @property
+    def last_gramian(self) -> keras.Variable:
+        """The Gramian `(K, K)` of the last step that took task gradients, `last_measured`."""
+        return self.notes.last_gramian
+
+    @property
+    def last_measured(self) -> keras.Variable:
+        """The last step that took task gradients, counted from 1; -1 if there is none."""
+        return self.notes.last_measured
+
+    @property
+    def nonfinite_step(self) -> keras.Variable:
+        """The step that is to end the training, counted from 1; -1 if there is none."""
+        return self.notes.nonfinite_step
+
+    @property
+    def nonfinite_tasks(self) -> keras.Variable:
+        """One for each task `(K,)` whose loss or gradient was not finite in that step."""
+        return self.notes.nonfinite_tasks
+
+    @property
+    def skipped_steps(self) -> keras.Variable:
+        """The number of steps that were left out."""
+        return self.notes.skipped_steps
+
+    @property
+    def structure(self) -> structures.Structure:
+        """Which variables are shared, and which belong to heads.
+
+        Raises:
+            ValueError: If the model has not seen a batch yet.
+        """
+        if self._structure is None:
+            if self._spec is None:
+                raise ValueError(
+                    "Which variables are shared is read off a forward pass, and the model has not "
+                    "seen a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
+                )
+            self._find_structure()
+        return self._structure
+
+    def _find_structure(self) -> None:
+        with self.distribute_strategy.scope():
+            found = sharing_analysis.trace(
+                self.network, self.tasks, self._spec, self._given.representation, self._observe
+            )
+        self._structure = structures.override(found, self._given)
+        logging.info("What the tasks share:\n%s", self._structure.summary())
+        self.combiner.bind(self.task_names, [v.path for v in self._structure.shared])
+
+    def inspect(self, data: Any) -> structures.Structure:
+        """Reads the network's structure off a batch, or off the batches of a dataset.
+
+        `fit` does so by itself; call it before a training loop of your own.
+        """
+        self._maybe_symbolic_build(data_batch=data)
+        return self.structure
+
+    def check(self, data: Any) -> None:
+        """Raises what the first step on such batches would raise, before anything is trained.
+
+        Args:
+            data: A batch, or a dataset of batches.
+
+        Raises:
+            ValueError: If batches, outputs, the number of replicas, or the place or strategy of
+                gradients do not fit.
+        """
+        found = self.inspect(data)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        input_distribution.check_even(self._spec, replicas)
+        for spec in tf.nest.flatten(self._spec) if self.compile_args.micro_batches > 1 else ():
+            check_divisible(spec.shape[0], self.compile_args.micro_batches * replicas)
+        step.check(self.step_spec(), found.shared_input)
+
+    def _build_combiner(self) -> None:
+        """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
+        # State that goes by layers is sized by all of them, whatever is trained later.
+        self.combiner.bind(self.task_names, [v.path for v in self.network.variables])
+        self.combiner.bind_losses({task.name: task.loss for task in self.tasks})
+        if not self.combiner.built:
+            self.combiner.build(len(self.tasks))
+        self.built = True
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Learns the form of the batches and builds what is not built; Keras calls it."""
+        if iterator is not None:
+            input_distribution.split_iterator(iterator, self.distribute_strategy)
+        data = data_batch if iterator is None else iterator._distributed_dataset
+        spec = getattr(data, "element_spec", None)
+        if spec is None:
+            tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
+            spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
+        self._spec = tf.nest.map_structure(batch.of_one_replica, spec)
+        if not self.network.built:
+            inputs = tf.nest.map_structure(
+                lambda s: keras.KerasTensor(s.shape, s.dtype.name), batch.inputs_of(self._spec)
+            )
+            with self.distribute_strategy.scope():
+                self.network(inputs)
+                self._build_combiner()
+        if self._structure is None and any(self.task_metrics.by_task.values()):
+            # Some metrics make their variables when they see the first labels, which replicas
+            # cannot do.
+            self._find_structure()
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""
-        self._build_optimizer()
-        self._forget_divergence()
+        with self.distribute_strategy.scope():
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+        self.notes.forget_divergence()
         if self.train_function is not None and not force:
             return
         if self._structure is not None and not self._structure.covers(self.network):
             # What is trainable has changed since the model was last compiled.
             self._structure = None
-        loop = self._train_loop = self._loop(self.task_metrics.of_training())
-        self.train_function = lambda iterator: loop.run(iterator, self._steps_to_take())
+        loop = self._train_loop = self._loop(self.train_step, self.gradient_schedule.tracing)
+        self.train_function = lambda iterator: loop.run(iterator, self._next_steps())
 
-    def _steps_to_take(self) -> tuple[StepFunction, ...]:
-        """Returns the steps of the next call of the train function."""
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes the function that `evaluate` calls; Keras calls this."""
+        if self.test_function is not None and not force:
+            return
+        loop = self._loop(self.test_step)
+        self.test_function = lambda iterator: loop.run(iterator, [None] * self.steps_per_execution)
+
+    def _loop(self, step_function: Callable[[Any], Logs], *tracing: Any) -> Loop:
+        strategy = self.distribute_strategy
+        return Loop(strategy, step_function, self.jit_compile, self.run_eagerly, *tracing)
+
+    def _next_steps(self) -> list[bool]:
+        """Returns which of the next steps take task gradients."""
         first = int(self.optimizer.iterations.numpy())
-        measured = [self._is_measured(first + i) for i in range(self.steps_per_execution)]
-        if self.combiner.reads != "losses" or any(measured):
-            # Here and not in the step: a replica cannot trace another function.
-            _ = self.structure
-        return tuple(self._measured_step if m else self._plain_step for m in measured)
+        steps = range(first, first + self.steps_per_execution)
+        schedule = self.gradient_schedule
+        asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
+        # The structure is found here and not in the step: a replica cannot trace another function.
+        has_shared = bool(self.structure.shared) if asks else False
+        return [schedule.at(number, has_shared) for number in steps]
 
     def step_graph(self, data: tf.data.Dataset) -> tf.Graph:
         """Returns the graph of the next training step on such batches; no step is taken.
@@ -184,31 +500,12 @@ class MultiTaskModel(InspectedModel):
         self.make_train_function()
         assert self._train_loop is not None
         batches = self.distribute_strategy.experimental_distribute_dataset(data)
-        return self._train_loop.graph(iter(batches), self._steps_to_take())
-
-    def _forget_divergence(self) -> None:
-        """Lets a model train again that has diverged before, with other weights or data."""
-        if int(keras.ops.convert_to_numpy(self.nonfinite_step)) >= 0:
-            self.nonfinite_step.assign(-1)
-            self.nonfinite_tasks.assign(keras.ops.zeros_like(self.nonfinite_tasks))
-            self.skipped_in_a_row.assign(0)
+        return self._train_loop.graph(iter(batches), self._next_steps())
 
     @property
     def tracings(self) -> int:
         """How often a training step was traced so far."""
         return 0 if self._train_loop is None else self._train_loop.tracings
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Makes the function that `evaluate` calls; Keras calls this."""
-        if self.test_function is not None and not force:
-            return
-        loop = self._loop(self.task_metrics.of_evaluation())
-        self.test_function = lambda iterator: loop.run(
-            iterator, (self.test_step,) * self.steps_per_execution
-        )
-
-    def _loop(self, metrics: list[keras.metrics.Metric]) -> Loop:
-        return Loop(self.distribute_strategy, metrics, self.jit_compile, self.run_eagerly)
 
     def export(
         self,
@@ -220,6 +517,17 @@ class MultiTaskModel(InspectedModel):
         """Exports the network for inference, as Keras exports a model."""
         self.network.export(filepath, format, verbose, input_signature)
 
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config.update(dataclasses.asdict(self.compile_args))
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
@@ -228,9 +536,7 @@ class MultiTaskModel(InspectedModel):
             "tasks": [serialize(task) for task in self.tasks],
             "combiner": serialize(self.combiner),
             "gradients": self.gradients,
-            "shared": self.shared_by_user,
-            "heads": self.heads_by_user,
-            "representation": self.representation,
+            **structures.names(self._given._asdict()),
         }
 
     @classmethod
@@ -241,3 +547,8 @@ class MultiTaskModel(InspectedModel):
         tasks = [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
+
+
+def _is_model(layer: keras.Layer) -> bool:
+    # Metrics of a model inside are those of its own training.
+    return isinstance(layer, keras.Model)

@@ -1,161 +1,265 @@
-"""One training step, as a replica takes it."""
+"""One training step, as a replica computes it, without changing anything."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from mtk.gradients import choose, summed_rows
-from mtk.trainer import batches, finiteness, forward, products
+from mtk.combiners import Combiner
+from mtk.gradients import GradientStrategy, choose
+from mtk.trainer import batch, nonfinite
+from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, number_of_replicas
+from mtk.trainer.batch import SubBatch
+from mtk.trainer.combine import combine
+from mtk.trainer.layer_calls import all_layers
 from mtk.trainer.micro_batches import MicroBatches
-from mtk.trainer.passes import AtOnce, Gradient, Place, Setting
-from mtk.trainer.update import Update
-
-if TYPE_CHECKING:
-    from mtk.trainer.model import MultiTaskModel
+from mtk.trainer.spec import StepSpec
+from mtk.trainer.state import Change, State, Values
 
 
-def training_step(model: "MultiTaskModel", data: Any, measured: bool) -> None:
-    """Takes one step: forward, gradient, combine, L2, clip, apply, note.
+class StepResult(NamedTuple):
+    """What a step comes to.
+
+    Attributes:
+        gradients: What this replica hands to the optimizer, which sums over replicas: with L2,
+            clipped, scaled by the loss scale.
+        variables: The trainable variables that these are for.
+        task_losses: Tensor `(K,)`, of the global batch.
+        present: Boolean tensor `(K,)`: which tasks had labels.
+        task_weights: Tensor `(K,)`.
+        gramian: Tensor `(K, K)`, or None if the step took no per-task gradients.
+        changes: Of the state of network, metrics and combiner.
+        in_place: Variables that inner graphs have written already, and their values before.
+        finite: Boolean scalar: whether losses and gradient are.
+        logs: What `compute_metrics` returned.
+        sub_batches: The batch.
+        state: The state that the passes started from.
+    """
+
+    gradients: list[Gradient]
+    variables: list[keras.Variable]
+    task_losses: tf.Tensor
+    present: tf.Tensor
+    task_weights: tf.Tensor
+    gramian: tf.Tensor | None
+    changes: list[Change]
+    in_place: list[tuple[tf.Variable, tf.Tensor]]
+    finite: tf.Tensor
+    logs: dict[str, Any]
+    sub_batches: list[SubBatch]
+    state: State
+
+
+def compute(spec: StepSpec, data: Any) -> StepResult:
+    """Computes one step: forward, gradient, combine, L2, clip.
 
     A combiner is not linear, so it must see the whole global batch: the task losses and gradients
     are summed over the replicas before it. From there on every replica does the same.
 
     Args:
-        model: The model.
-        data: This replica's part of the global batch.
-        measured: Whether to take the gradient of each task.
+        spec: The step.
+        data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
-    shares = batches.parse(data, model.task_names)
-    context = tf.distribute.get_replica_context()
-    state = forward.State(model.network, context.replica_id_in_sync_group)
-    places = watched(model, batches.is_shared_input(shares))
-    scale = _loss_scale(model)
-    whole = measured and scale is None and _takes_whole_gradients(model)
-    linear = _linear(model) if whole and batches.is_shared_input(shares) else []
-    sparse = whole and not model.jit_compile  # XLA needs to know how many rows are touched.
-    setting = Setting(model, state, places, scale, model.micro_batches, linear, sparse)
-    before = finiteness.Before(model) if model.skips_steps else None
-    passes = (AtOnce if model.micro_batches == 1 else MicroBatches)(setting, shares)
-    outcome = _update(model, shares)(passes, measured)
-    descent = _descent(model, outcome.gradients, scale)
-    finite = finiteness.all_finite([passes.task_losses, *(g for g, _ in descent)])
-    finiteness.apply(model, descent, finite)
-    accepted = finite if model.skips_steps else None
-    state.write(passes.changes(), context.num_replicas_in_sync, accepted)
-    if model.combiner.watches_step:
-        after = passes.losses_now()
-        model.combiner.after_step(passes.task_losses, after, passes.present)
-        accepted = None if accepted is None else accepted & finiteness.all_finite([after])
-    model.last_weights.assign(outcome.task_weights)
-    if outcome.gramian is not None:
-        model.last_gramian.assign(outcome.gramian)
-    model.task_metrics.update_weights(outcome.task_weights)
-    if before is not None:
-        before.restore_unless(finite, accepted)
-    finiteness.note(model, passes.task_losses, outcome.gramian, finite)
-
-
-def _takes_whole_gradients(model: "MultiTaskModel") -> bool:
-    """Whether the combiner only weighs task gradients, and these come from one pass.
-
-    What several replicas or micro-batches find is added up first, tensor by tensor.
-    """
-    parts = tf.distribute.get_replica_context().num_replicas_in_sync * model.micro_batches
-    combiner = model.combiner
-    return parts == 1 and combiner.at == "parameters" and not combiner.changes_gradients
-
-
-def _linear(model: "MultiTaskModel") -> list[products.Linear]:
-    """Returns the layers whose kernels' Gramian can do without their task gradients."""
-    shared = {id(v) for v in model.structure.shared}
-    return [each for each in model.structure.linear if id(each.kernel) in shared]
-
-
-def _update(model: "MultiTaskModel", shares: Sequence[batches.Share]) -> Update:
-    shared_input = batches.is_shared_input(shares)
-    return Update(
-        model.combiner,
-        model.network.trainable_variables,
-        model.task_names,
-        lambda: model.structure,
-        choose(model.gradients, len(model.tasks), shared_input),
+    sub_batches = batch.parse(data, [task.name for task in spec.tasks])
+    shared_input = batch.is_shared_input(sub_batches)
+    spec = dataclasses.replace(spec, strategy=_strategy(spec, shared_input))
+    _check_parts(spec, len(sub_batches))
+    state = State(spec.metric_variables, spec.written_in_place, _number_of_this_replica())
+    outputs = representation_outputs(spec, shared_input)
+    passes = _passes(spec)(spec, state, outputs, sub_batches)
+    with State().scope({}) as of_combiner:
+        combined = combine(spec, passes)
+    values, logs = passes.written()
+    variables, gradients = _descent(spec, combined.gradients, values)
+    return StepResult(
+        gradients=gradients,
+        variables=variables,
+        task_losses=passes.task_losses,
+        present=passes.present,
+        task_weights=combined.task_weights,
+        gramian=combined.gramian,
+        changes=[*state.changes(values, passes.totals.share), *of_combiner.changes()],
+        in_place=[(variable, value) for variable, value, _ in state.in_place],
+        finite=nonfinite.all_finite([passes.task_losses, *gradients]),
+        logs=logs,
+        sub_batches=sub_batches,
+        state=state,
     )
 
 
-def watched(model: "MultiTaskModel", shared_input: bool) -> list[Place]:
-    """Returns the layers, and which of their calls, whose outputs the combiner asks for."""
-    if model.combiner.reads != "losses" and not model.structure.shared:
+def check(spec: StepSpec, shared_input: bool) -> None:
+    """Raises what a step would raise on batches of such a form.
+
+    Args:
+        spec: The step.
+        shared_input: Whether one forward pass serves all tasks.
+
+    Raises:
+        ValueError: If strategy or place of the task gradients do not fit.
+    """
+    _strategy(spec, shared_input)
+    representation_outputs(spec, shared_input)
+    at = spec.combiner.at
+    if at not in ("parameters", "representation") and len(spec.tasks) > 1:
+        spec.structure().layer_variables(at)
+    _check_parts(spec, 1 if shared_input else len(spec.tasks))
+
+
+def _strategy(spec: StepSpec, shared_input: bool) -> GradientStrategy:
+    """Returns how to compute task gradients, if that is right for the network."""
+    strategy = choose(spec.strategy, len(spec.tasks), shared_input)
+    if strategy == "vectorized" and spec.per_task and spec.structure().grouped_convolutions:
         raise ValueError(
-            f"{type(model.combiner).__name__} combines the gradients of shared variables, but no "
-            "trainable variable is reached by two tasks. Unfreeze some, name `shared=`, build the "
-            "network before the model, or use StaticWeights."
+            "`gradients='vectorized'` is wrong for convolutions in groups: TensorFlow's `pfor` "
+            "mixes their channels. Use 'unrolled', 'loop' or 'auto'."
         )
-    if model.combiner.at != "representation" or len(model.tasks) == 1:
+    return strategy
+
+
+def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
+    """Returns the task losses `(K,)` of a step's batch with the weights of now.
+
+    All else is as it was before the step: the same dropout masks, the same statistics. Nothing is
+    changed.
+
+    Args:
+        spec: The step.
+        result: What `compute` returned for it.
+    """
+    state = result.state
+    now = [
+        (variable, tf.identity(tf.convert_to_tensor(variable))) for variable, _ in result.in_place
+    ]
+    state.rewind()
+    carried = {
+        key: state.shifted(variable, 1, state.before[key])
+        for key, variable in state.variables.items()
+        if not variable.trainable
+    }
+    losses = _passes(spec)(spec, state, [], result.sub_batches, carried).task_losses
+    with tf.control_dependencies([losses]):
+        for variable, value in now:
+            variable.assign(value)
+    return losses
+
+
+def representation_outputs(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]:
+    """Returns the layers, and which of their calls, whose outputs the combiner asks for.
+
+    Raises:
+        ValueError: If there are none, or the combiner cannot use them.
+    """
+    combiner = spec.combiner
+    name = type(combiner).__name__
+    if combiner.reads != "losses" and not spec.structure().shared:
+        raise ValueError(
+            f"{name} combines the gradients of shared variables, but no trainable variable is "
+            "reached by two tasks. Unfreeze some, name `shared=`, build the network before the "
+            "model, or use StaticWeights."
+        )
+    if combiner.reads == "gradients" and combiner.at not in ("parameters", "representation"):
+        raise ValueError(
+            f"{name} merges gradients themselves, of all shared parameters or of the "
+            f"representation. Received: at={combiner.at!r}"
+        )
+    if combiner.at != "representation" or len(spec.tasks) == 1:
         return []
+    structure = spec.structure()
     if not shared_input:
         raise ValueError(
             "`at='representation'` needs tasks that share their input; here each task has its "
             "own. Use `at='parameters'`."
         )
-    if model.combiner.reads == "gradients" and model.structure.both_sides:
+    if combiner.reads == "gradients" and structure.both_sides:
         raise ValueError(
             "These variables act both before and behind the representation: "
-            f"{[v.path for v in model.structure.both_sides]}. Combine at='parameters', or name a "
+            f"{[v.path for v in structure.both_sides]}. Combine at='parameters', or name a "
             "representation that separates trunk and heads."
         )
-    if not model.structure.representation:
+    if not structure.representation:
         raise ValueError(
             "The features that the heads read are not the output of any layer. Make them one, "
             "and name it: `MultiTaskModel(..., representation='<layer name>')`."
         )
-    return model.structure.representation
+    in_parts = number_of_replicas() > 1 or spec.numerics.micro_batches > 1
+    own = type(combiner).merge_features is not Combiner.merge_features
+    if combiner.reads == "gradients" and in_parts and not own:
+        raise ValueError(
+            f"{name} merges the gradients of features in `call`, which sees a whole batch. For "
+            "several replicas or micro-batches it needs a method `merge_features`."
+        )
+    return structure.representation
 
 
-def _loss_scale(model: "MultiTaskModel") -> tf.Tensor | None:
-    """Returns the factor that keeps float16 gradients from vanishing, or None."""
-    optimizer = model.optimizer
-    if hasattr(optimizer, "inner_optimizer") or getattr(optimizer, "loss_scale_factor", None):
-        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
-    return None
+def _check_parts(spec: StepSpec, sub_batches: int) -> None:
+    """Raises a ValueError where a batch in parts would mix the states of a recurrent layer."""
+    stateful = [
+        layer.name
+        for layer in all_layers(spec.network)
+        if isinstance(layer, keras.layers.RNN) and layer.stateful
+    ]
+    parts = sub_batches * spec.numerics.micro_batches * number_of_replicas()
+    if stateful and parts > 1:
+        raise ValueError(
+            f"The recurrent layers {stateful} carry a state for each example from batch to batch, "
+            "which a batch in parts (sub-batches of tasks, micro-batches, replicas) does not keep. "
+            "Use `stateful=False`, or one part."
+        )
+
+
+def _passes(spec: StepSpec) -> type[FullBatch] | type[MicroBatches]:
+    return FullBatch if spec.numerics.micro_batches == 1 else MicroBatches
+
+
+def _number_of_this_replica() -> int | tf.Tensor:
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
 
 
 def _descent(
-    model: "MultiTaskModel", gradients: Sequence[Gradient], scale: tf.Tensor | None
-) -> list[tuple[Gradient, keras.Variable]]:
+    spec: StepSpec, gradients: Sequence[Gradient], written: Values
+) -> tuple[list[keras.Variable], list[Gradient]]:
     """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take."""
-    variables = model.network.trainable_variables
-    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    numerics, every = spec.numerics, spec.network.trainable_variables
+    pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
     if not pairs:
         raise ValueError(
             "No task's loss has a gradient by any trainable variable of the network. Is something "
             "trainable, and was the network built before its layers ran inside a `tf.function`?"
         )
-    if len(pairs) < len(variables):
-        paths = [v.path for g, v in zip(gradients, variables, strict=True) if g is None]
+    if len(pairs) < len(every):
+        paths = [v.path for g, v in zip(gradients, every, strict=True) if g is None]
         warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
-    # Rows of an embedding that occur more than once: optimizers square them, and norms are taken.
-    add_up = tf.convert_to_tensor if model.jit_compile else summed_rows
-    found = [add_up(gradient) for gradient, _ in pairs]
-    if model.weight_decay:
+    found = [gradient for gradient, _ in pairs]
+    if numerics.weight_decay:
+        values = [tf.convert_to_tensor(written.get(id(v), v.value)) for _, v in pairs]
         found = [
-            tf.convert_to_tensor(gradient) + model.weight_decay * tf.convert_to_tensor(v.value)
-            for gradient, v in pairs
+            tf.convert_to_tensor(gradient) + tf.cast(numerics.weight_decay * value, gradient.dtype)
+            for gradient, value in zip(found, values, strict=True)
         ]
-    if model.clip_norm is not None:
-        found, _ = tf.clip_by_global_norm(found, model.clip_norm)
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    if scale is not None or replicas > 1:
-        factor = (1.0 if scale is None else scale) / replicas
+    factor: Any = 1.0 if numerics.loss_scale is None else numerics.loss_scale
+    if number_of_replicas() > 1:
+        factor /= number_of_replicas()
+    if numerics.clip_norm is not None:
+        factor *= _clipping(found, numerics.clip_norm)
+    if not isinstance(factor, float) or factor != 1.0:
         found = [_scaled(gradient, factor) for gradient in found]
-    return list(zip(found, [variable for _, variable in pairs], strict=True))
+    return [variable for _, variable in pairs], found
 
 
-def _scaled(
-    gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor | float
-) -> tf.Tensor | tf.IndexedSlices:
+def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
+    """Returns the factor that brings gradients to a global norm of at most `clip_norm`."""
+    parts = [tf.cast(getattr(g, "values", g), tf.float32) for g in gradients]
+    norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
+    factor = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
+    return tf.where(tf.math.is_finite(norm), factor, float("nan"))
+
+
+def _scaled(gradient: Any, factor: tf.Tensor | float) -> Any:
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
-    return gradient * factor
+        values = _scaled(gradient.values, factor)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(factor, gradient.dtype)

@@ -3,12 +3,13 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
-from mtk.trainer.products import Linear
-from mtk.trainer.recording import all_layers
+from mtk.trainer.layer_calls import all_layers
+
+LayerOutput = tuple[keras.Layer, int]  # A layer, and which of its calls.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,11 @@ class Structure:
             they were not found.
         both_sides: Those of `shared` that the representation depends on, and that reach a loss past
             it too.
+        last: Those of `common` whose layers are the last: no other layer with a kernel that every
+            task reaches comes after them. Parallel layers, such as experts, are all in it.
+        network: The network.
         shared_input: Whether one forward pass serves all tasks.
-        linear: Layers that multiply by one of `shared` which nothing else reads.
+        grouped_convolutions: Whether the network has convolutions in groups.
     """
 
     shared: list[keras.Variable]
@@ -34,10 +38,12 @@ class Structure:
     unowned: list[keras.Variable]
     unreached: list[keras.Variable]
     common: list[keras.Variable]
-    representation: list[tuple[keras.Layer, int]]
+    representation: list[LayerOutput]
     both_sides: list[keras.Variable]
+    last: list[keras.Variable]
+    network: keras.Model = dataclasses.field(repr=False)
     shared_input: bool = True
-    linear: list[Linear] = dataclasses.field(default_factory=list)
+    grouped_convolutions: bool = False
 
     def covers(self, network: keras.Model) -> bool:
         """Whether it speaks of the variables that are trainable now."""
@@ -45,78 +51,116 @@ class Structure:
         known = {id(v) for v in [*self.shared, *heads, *self.unowned, *self.unreached]}
         return known == {id(v) for v in network.trainable_variables}
 
-    def layer_variables(self, at: str) -> list[keras.Variable]:
-        """Returns the shared variables of `"last_layer"` or of a layer by name.
+    def layer_variables(self, at: Any) -> list[keras.Variable]:
+        """Returns the shared variables of `"last_layer"`, or of layers.
+
+        Args:
+            at: `"last_layer"`, a layer or its name, or a sequence of these.
 
         Raises:
             ValueError: If there are none.
         """
-        if at == "last_layer":
-            return self.last_layer()
-        found = [v for v in self.shared if at in v.path.split("/")[:-1]]
+        parts = [at] if isinstance(at, (str, keras.Layer)) else at
+        found: dict[int, keras.Variable] = {}
+        for part in parts:
+            own = self.last_layer() if part == "last_layer" else self._of_layer(part)
+            found.update({id(v): v for v in own})
+        return list(found.values())
+
+    def _of_layer(self, part: str | keras.Layer) -> list[keras.Variable]:
+        layer = layer_named(self.network, part) if isinstance(part, str) else part
+        own = {id(v) for v in layer.trainable_variables}
+        found = [v for v in self.shared if id(v) in own]
         if not found:
             raise ValueError(
-                f"No shared variable belongs to a layer named '{at}'. Shared: "
+                f"No shared variable belongs to a layer named '{layer.name}'. Shared: "
                 f"{[v.path for v in self.shared]}"
             )
         return found
 
     def last_layer(self) -> list[keras.Variable]:
-        """Returns the variables of the last layer with a kernel that every task reaches."""
-        kernels = [v for v in self.common if len(v.shape) >= 2]
-        if not kernels:
+        """Returns the variables of the last layers with a kernel that every task reaches."""
+        if not self.last:
             raise ValueError(
                 "No layer with a kernel is shared by all tasks, so there is no last shared layer. "
                 "Name the layer: `at='<layer name>'`."
             )
-        owner = _owner(kernels[-1])
-        return [v for v in self.common if _owner(v) == owner]
+        return self.last
+
+    def summary(self) -> str:
+        """Returns in words what is shared, what belongs to each task, and where the trunk ends."""
+
+        def count(variables: Sequence[keras.Variable]) -> str:
+            total = sum(int(keras.ops.size(v)) for v in variables)
+            return f"{total:,} parameters in {len(variables)} variables"
+
+        lines = [f"shared: {count(self.shared)}"]
+        lines += [f"head of '{name}': {count(own)}" for name, own in self.heads.items()]
+        ends = ", ".join(f"'{layer.name}'" for layer, _ in self.representation) or "not found"
+        last = ", ".join(f"'{v.path}'" for v in self.last) or "none"
+        lines += [f"representation: {ends}", f"last shared layer: {last}"]
+        if self.unreached:
+            paths = ", ".join(v.path for v in self.unreached)
+            lines.append(f"not trained, since no task reaches them: {paths}")
+        return "\n".join(lines)
 
 
-def override(
-    structure: Structure,
-    network: keras.Model,
-    shared: Sequence[str] | None,
-    heads: Mapping[str, Sequence[str]] | None,
-) -> Structure:
+class Given(NamedTuple):
+    """What a user says of a structure; not a list, in which Keras would track the layers.
+
+    Attributes:
+        shared: Layers, names of layers, variables or their paths.
+        heads: The same for each task.
+        representation: Layer whose output the heads read, or its name.
+    """
+
+    shared: Sequence[Any] | None = None
+    heads: Mapping[str, Sequence[Any]] | None = None
+    representation: str | keras.Layer | None = None
+
+
+def override(structure: Structure, given: Given) -> Structure:
     """Corrects a structure by what the user says of it.
 
     Args:
-        structure: What `find` found.
-        network: The network.
-        shared: Names of layers or paths of variables that are shared; all others are heads.
-        heads: For each task, those of its head; all others are shared, unless `shared` is given
-            too.
+        structure: What the analysis found.
+        given: If `shared` is given, all others are heads; if `heads` are, all others are shared,
+            unless `shared` is given too.
 
     Raises:
         ValueError: If a task or layer is unknown, or a variable is given two places.
     """
+    shared, heads, _ = given
     if shared is None and heads is None:
         return structure
     unknown = sorted(set(heads or {}) - set(structure.heads))
     if unknown:
         raise ValueError(f"`heads` names unknown tasks {unknown}; known: {list(structure.heads)}")
+    network = structure.network
     named = {name: _variables(network, parts) for name, parts in (heads or {}).items()}
     ids = [id(v) for vs in named.values() for v in vs]
     chosen = {id(v) for v in _variables(network, shared or [])}
     if len(ids) != len(set(ids)) or chosen & set(ids):
         raise ValueError("`shared` and `heads` give a variable to more than one place.")
-    found = {name: list(vs) for name, vs in structure.heads.items()}
-    reached = [v for v in network.trainable_variables if not _is_in(v, structure.unreached)]
-    if shared is None:
-        # A head that was found stays a head; what the user did not name is shared otherwise.
-        kept = {n: [v for v in vs if id(v) not in ids] for n, vs in found.items()}
-        owned = {n: named.get(n, []) + kept[n] for n in found}
-        taken = {id(v) for vs in owned.values() for v in vs}
-        common = [v for v in reached if id(v) not in taken]
-        return dataclasses.replace(structure, shared=common, heads=owned, common=common)
-    kept = {n: [v for v in vs if id(v) not in chosen | set(ids)] for n, vs in found.items()}
-    owned = {n: named.get(n, []) + kept[n] for n in found}
-    taken = {id(v) for vs in owned.values() for v in vs} | chosen
-    common = [v for v in reached if id(v) in chosen]
-    unowned = [v for v in reached if id(v) not in taken]
+    taken_from_heads = chosen | set(ids)
+    # A head that was found stays a head; what the user did not name is shared otherwise.
+    owned = {
+        name: named.get(name, []) + [v for v in found if id(v) not in taken_from_heads]
+        for name, found in structure.heads.items()
+    }
+    in_heads = {id(v) for vs in owned.values() for v in vs}
+    unreached = {id(v) for v in structure.unreached}
+    reached = [v for v in network.trainable_variables if id(v) not in unreached]
+    is_shared = chosen if shared is not None else {id(v) for v in reached} - in_heads
+    common = [v for v in reached if id(v) in is_shared]
+    known = {id(v) for v in structure.last}
     return dataclasses.replace(
-        structure, shared=common, heads=owned, unowned=unowned, common=common
+        structure,
+        shared=common,
+        heads=owned,
+        unowned=[v for v in reached if id(v) not in in_heads | is_shared],
+        common=common,
+        last=[v for v in common if id(v) in known] or _last_defined(common),
     )
 
 
@@ -124,14 +168,17 @@ def layer_named(network: keras.Model, name: str) -> keras.Layer:
     """Returns the layer of that name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or more than one.
     """
-    names = {layer.name: layer for layer in all_layers(network)}
-    if name not in names:
+    found = [layer for layer in all_layers(network) if layer.name == name]
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} layers have the name '{name}'. Give the layer itself.")
+    if not found:
+        names = {layer.name for layer in all_layers(network)}
         close = difflib.get_close_matches(name, names, n=3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ValueError(f"The network has no layer named '{name}'.{hint}")
-    return names[name]
+    return found[0]
 
 
 def names(parts: Any) -> Any:
@@ -145,23 +192,31 @@ def names(parts: Any) -> Any:
     return parts.name if isinstance(parts, keras.Layer) else parts
 
 
-def _variables(network: keras.Model, parts: Sequence[str]) -> list[keras.Variable]:
+def _variables(network: keras.Model, parts: Sequence[Any]) -> list[keras.Variable]:
     if isinstance(parts, str):
         raise ValueError(f"Give a list of layers, names or variables. Received: {parts!r}")
-    found: list[keras.Variable] = []
-    for part in parts:
-        variable = _by_path(network, part)
-        found += layer_named(network, part).trainable_variables if variable is None else [variable]
+    found = [v for part in parts for v in _of(network, part)]
     return list({id(v): v for v in found}.values())
 
 
-def _by_path(network: keras.Model, path: str) -> keras.Variable | None:
-    return next((v for v in network.trainable_variables if v.path == path), None)
+def _of(network: keras.Model, part: Any) -> list[keras.Variable]:
+    trainable = network.trainable_variables
+    known = {id(v) for v in trainable}
+    if isinstance(part, keras.Variable):
+        own = [part]
+    elif isinstance(part, keras.Layer):
+        own = part.trainable_variables
+    else:
+        by_path = [v for v in trainable if v.path == part]
+        if len(by_path) > 1:
+            raise ValueError(f"{len(by_path)} variables have the path '{part}'. Give the variable.")
+        own = by_path or layer_named(network, part).trainable_variables
+    if not all(id(v) in known for v in own):
+        raise ValueError(f"This is no part of the network, or is not trainable: {names(part)!r}")
+    return own
 
 
-def _is_in(variable: keras.Variable, variables: Sequence[keras.Variable]) -> bool:
-    return any(variable is other for other in variables)
-
-
-def _owner(variable: keras.Variable) -> str:
-    return variable.path.rpartition("/")[0]
+def _last_defined(variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+    kernels = [v for v in variables if len(v.shape) >= 2]
+    owner = kernels[-1].path.rpartition("/")[0] if kernels else None
+    return [v for v in variables if v.path.rpartition("/")[0] == owner]

@@ -1,12 +1,13 @@
 """The metrics of a model: every task's loss, metrics and weight, under the task's name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from mtk.tasks import Task
-from mtk.trainer.forward import Losses
+from mtk.tasks import Task, automatic_name
+from mtk.trainer.forward import TaskPass
 
 
 class MeanLoss(keras.metrics.Metric):
@@ -21,7 +22,7 @@ class MeanLoss(keras.metrics.Metric):
 
     def __init__(self, losses: Sequence[keras.metrics.Mean]):
         super().__init__(name="loss")
-        self.losses = losses
+        self.losses = tuple(losses)
 
     def update_state(self) -> None:
         """Does nothing: the tasks' losses are updated by themselves."""
@@ -32,22 +33,53 @@ class MeanLoss(keras.metrics.Metric):
         return tf.reduce_sum(means * seen) / tf.reduce_sum(seen)
 
 
+class TaskMetric(keras.metrics.Metric):
+    """A metric of one task, logged under the task's name.
+
+    Args:
+        metric: The metric, which keeps its state: an object of the user's is used as it is.
+        task: Name of the task.
+        name: Name of the metric in the logs, without that of the task.
+        weighted: Whether it sees sample weights, and not only what is labelled.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric, task: str, name: str, weighted: bool):
+        super().__init__(name=f"{task}_{name}")
+        self.metric, self.task, self.weighted = metric, task, weighted
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        if sample_weight is None:
+            self.metric.update_state(y_true, y_pred)
+            return
+        if not self.weighted:
+            sample_weight = tf.cast(sample_weight != 0, tf.float32)
+        self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        found = self.metric.result()
+        if isinstance(found, Mapping):
+            return {f"{self.task}_{name}": value for name, value in found.items()}
+        return found
+
+    def reset_state(self) -> None:
+        self.metric.reset_state()
+
+
 class TaskMetrics:
     """Holds and updates the metrics of K tasks.
-
-    Each metric is a copy of the task's, so that models do not share state and the copy's
-    variables belong to the model's distribution strategy.
 
     Args:
         tasks: The K tasks.
 
     Raises:
-        ValueError: If two metrics have the same name, or one cannot be copied.
+        ValueError: If two metrics have the same name.
     """
 
     def __init__(self, tasks: Sequence[Task]):
         self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in tasks]
-        self.by_task = [[_copy(metric, task.name) for metric in task.metrics] for task in tasks]
+        self.by_task = {task.name: _named(task) for task in tasks}
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses)
         names = [metric.name for metric in self.of_training()]
@@ -59,33 +91,86 @@ class TaskMetrics:
 
     def of_evaluation(self) -> list[keras.metrics.Metric]:
         """Returns the metrics that training and evaluation have in common."""
-        pairs = zip(self.losses, self.by_task, strict=True)
+        pairs = zip(self.losses, self.by_task.values(), strict=True)
         return [self.mean, *(m for loss, metrics in pairs for m in (loss, *metrics))]
 
     def of_training(self) -> list[keras.metrics.Metric]:
         """Returns these and the task weights."""
         return [*self.of_evaluation(), *self.weights]
 
-    def update(self, passed: Losses) -> None:
-        """Takes in a forward pass; on a replica, of its own part of the batch."""
-        for k, (y_true, y_pred, weights) in enumerate(passed.outputs):
-            mean = tf.math.divide_no_nan(passed.sums[k], passed.counts[k])
-            self.losses[k].update_state(mean, sample_weight=passed.counts[k])
-            for metric in self.by_task[k]:
-                metric.update_state(y_true, y_pred, sample_weight=weights)
+    def update_losses(self, tasks: Sequence[Task], passed: Sequence[TaskPass], parts: int) -> None:
+        """Takes in the losses of a forward pass.
 
-    def update_weights(self, task_weights: tf.Tensor) -> None:
-        """Takes in a step's task weights `(K,)`."""
+        Args:
+            tasks: The K tasks.
+            passed: What the pass gave of each.
+            parts: Passes into which the global batch is divided.
+        """
+        for loss, task, found in zip(self.losses, tasks, passed, strict=True):
+            divisor = task.divisor(found.count, found.weight)
+            if task.normalize == "sum":
+                divisor /= parts
+            mean = tf.math.divide_no_nan(found.total, divisor)
+            loss.update_state(mean, sample_weight=divisor)
+
+    def update(
+        self, y: Mapping[str, Any], y_pred: Mapping[str, Any], weights: Mapping[str, Any]
+    ) -> None:
+        """Updates the metrics of the tasks that have labels; see `MultiTaskModel.compute_metrics`.
+
+        Args:
+            y: By task, the labels.
+            y_pred: By task, the predictions.
+            weights: By task, zero where a label is missing and its weight elsewhere; or None.
+        """
+        for name, labels in y.items():
+            for metric in self.by_task[name]:
+                metric.update_state(labels, y_pred[name], sample_weight=weights.get(name))
+
+    def update_weights(self, task_weights: tf.Tensor, counted: tf.Tensor | None) -> None:
+        """Takes in a step's task weights `(K,)`.
+
+        Args:
+            task_weights: The weights.
+            counted: Boolean scalar: whether the step counts; None: it does.
+        """
         for metric, weight in zip(self.weights, tf.unstack(task_weights), strict=True):
-            metric.update_state(weight)
+            if counted is None:
+                metric.update_state(weight)
+            else:
+                kept = tf.where(counted, weight, 0.0)
+                metric.update_state(kept, sample_weight=tf.cast(counted, tf.float32))
 
 
-def _copy(metric: keras.metrics.Metric, task_name: str) -> keras.metrics.Metric:
-    config = {**metric.get_config(), "name": f"{task_name}_{metric.name}"}
-    try:
-        return type(metric).from_config(config)
-    except TypeError as error:
-        raise ValueError(
-            f"The metric '{metric.name}' of task '{task_name}' cannot be copied from its config. "
-            "Give its class a `get_config` that returns every argument of `__init__`."
-        ) from error
+def global_values(
+    metrics: Sequence[keras.metrics.Metric],
+) -> list[tuple[keras.Variable, tf.Tensor]]:
+    """Returns the variables of metrics that replicas keep by themselves, and their sums over all.
+
+    Args:
+        metrics: The metrics; called within a replica.
+    """
+    every = {id(v): v for metric in metrics for v in metric.variables}
+    local = [v for v in every.values() if v.synchronization == "on_read" and v.aggregation == "sum"]
+    if not local:
+        return []
+    values = [tf.convert_to_tensor(v.value) for v in local]
+    context = tf.distribute.get_replica_context()
+    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    return list(zip(local, totals, strict=True))
+
+
+def _named(task: Task) -> list[TaskMetric]:
+    """Makes the metrics of a task; two of one automatic name are numbered within the task."""
+    given = [(m, False) for m in task.make_metrics(task.given_metrics)]
+    given += [(m, True) for m in task.make_metrics(task.given_weighted_metrics)]
+    found: list[TaskMetric] = []
+    seen: dict[str, int] = {}
+    for metric, weighted in given:
+        name = automatic_name(metric)
+        number = seen.get(name, 0)
+        seen[name] = number + 1
+        if number and name != metric.name:
+            name = f"{name}_{number}"
+        found.append(TaskMetric(metric, task.name, name, weighted))
+    return found

@@ -55,7 +55,7 @@ class Interval(keras.callbacks.Callback):
     """Reads during the training what a board has asked the model to do."""
 
     def on_train_batch_end(self, batch, logs=None):
-        self.found = self.model.measure_every
+        self.found = self.model.gradient_schedule.diagnostics_every
 
 
 def test_board_without_measurements(model, batches, tmp_path, read_events):
@@ -71,7 +71,7 @@ def test_board_does_not_change_the_training(model, batches, tmp_path):
     first = [v.numpy() for v in model.network.weights]
     model.network.set_weights(start)
     model.compile(keras.optimizers.SGD(0.1))
-    model.measure_every = None
+    model.gradient_schedule.diagnostics_every = None
     fit(model, batches)
     for one, other in zip(first, model.network.weights, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
@@ -79,11 +79,11 @@ def test_board_does_not_change_the_training(model, batches, tmp_path):
 
 @pytest.mark.parametrize("before", [None, 7])
 def test_board_measures_only_in_its_own_fit(model, batches, tmp_path, before):
-    model.measure_every = before
+    model.gradient_schedule.diagnostics_every = before
     interval = Interval()
     fit(model, batches, callbacks.TaskBoard(tmp_path, 5), interval)
     assert interval.found == 25
-    assert model.measure_every == before
+    assert model.gradient_schedule.diagnostics_every == before
     measured = int(model.last_measured)
     fit(model, batches, interval, epochs=3)
     assert interval.found == before
@@ -179,7 +179,7 @@ def test_board_writes_no_norms_where_nothing_is_shared(tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path)
     board.set_model(measured_model(2, shared=[]))
     board.on_train_begin()
-    assert board.model.measure_every is None
+    assert board.model.gradient_schedule.diagnostics_every is None
     board._write_gradients()
     board.on_train_end()
     assert set(read_events(tmp_path / "train")) == {"custom_scalars__config__"}
@@ -189,7 +189,7 @@ def test_many_tasks_share_one_picture(tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path, every=100)
     board.set_model(measured_model(9, shared=["kernel"]))
     board.begin()
-    assert board.model.measure_every == 200
+    assert board.model.gradient_schedule.diagnostics_every == 200
     board._write_gradients()
     board.end()
     tags = read_events(tmp_path / "train")

@@ -107,9 +107,9 @@ def test_steps_in_between_keep_the_weights(name):
     run = runner(name, 3)
     weights = run(samples.jacobian("conflicting", 3), samples.losses(3)).weights
     everyone = tf.constant([True, True, True])
-    np.testing.assert_allclose(run.combiner.kept_weights(everyone), weights, rtol=1e-6)
+    np.testing.assert_allclose(run.combiner.cached_weights(everyone), weights, rtol=1e-6)
     # Without a task the others keep their proportion and the mean scale.
-    two = run.combiner.kept_weights(tf.constant([True, False, True])).numpy()
+    two = run.combiner.cached_weights(tf.constant([True, False, True])).numpy()
     np.testing.assert_allclose(two[[0, 2]], weights[[0, 2]] * 1.5, rtol=1e-6)
     assert two[1] == 0
 

@@ -76,6 +76,15 @@ def test_weights_report_the_share_kept():
     np.testing.assert_allclose(result.task_weights, [0.5, 0.125], rtol=1e-5)
 
 
+def merging(combiner, parts):
+    """Lets a combiner see the parts of a batch."""
+
+    def accumulate(f):
+        return tf.nest.map_structure(lambda *each: tf.add_n(each), *(f(*part) for part in parts))
+
+    return combiner.merge_features(accumulate, tf.ones(2), ALL, tf.ones(2))
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_features_vote_over_the_whole_batch(jit):
     """The sign that counts is that of z * g, summed over the batch; examples share the draw."""
@@ -86,8 +95,8 @@ def test_features_vote_over_the_whole_batch(jit):
 
     @tf.function(jit_compile=jit)
     def combine() -> tf.Tensor:
-        shares = combiner.feature_shares(combiner.votes([features], [gradients], ALL))
-        return combiner.kept_features([gradients], shares, ALL)[0][0]
+        merge = merging(combiner, [([features], [gradients])])
+        return merge.combine([features], [gradients])[0][0]
 
     seen = set()
     for _ in range(40):
@@ -101,16 +110,13 @@ def test_features_of_parts_of_a_batch_vote_together():
     """Trap: each replica or micro-batch deciding by its own part of the batch."""
     features = tf.constant(np.random.default_rng(0).normal(size=(6, 5)), tf.float32)
     gradients = tf.constant(np.random.default_rng(1).normal(size=(2, 6, 5)), tf.float32)
-    parts = [(features[s], gradients[:, s]) for s in (slice(0, 2), slice(2, 6))]
-    combiner = built()
-    votes = combiner.votes([features], [gradients], ALL)[0]
-    each = [combiner.votes([z], [g], ALL)[0] for z, g in parts]
-    np.testing.assert_allclose(each[0] + each[1], votes, rtol=1e-5)
-    shares = combiner.feature_shares([votes])
-    (whole,), sizes = combiner.kept_features([gradients], shares, ALL)
-    kept = [combiner.kept_features([g], shares, ALL) for _, g in parts]
-    np.testing.assert_allclose(tf.concat([k[0][0] for k in kept], 0), whole, rtol=1e-5)
+    parts = [([features[s]], [gradients[:, s]]) for s in (slice(0, 2), slice(2, 6))]
+    whole = merging(built(), [([features], [gradients])])
+    merge = merging(built(), parts)
+    (expected,), sizes = whole.combine([features], [gradients])
+    kept = [merge.combine(*part) for part in parts]
+    np.testing.assert_allclose(tf.concat([k[0][0] for k in kept], 0), expected, rtol=1e-5)
     np.testing.assert_allclose(kept[0][1] + kept[1][1], sizes, rtol=1e-5)
-    weights = combiner.kept_weights(sizes, ALL).numpy()
+    weights = merge.task_weights(sizes).numpy()
     assert (weights > 0).all()
     assert (weights <= 0.5).all()

@@ -115,7 +115,7 @@ def train(strategy, combiner: str, steps: int):
 
 def masks_differ(strategy) -> bool:
     """Feeds every replica the same examples: only dropout can tell their outputs apart."""
-    from mtk.trainer import forward
+    from mtk.trainer.state import State
 
     with strategy.scope():
         network = networks.dense(0.5)
@@ -125,7 +125,7 @@ def masks_differ(strategy) -> bool:
     def run():
         def replica():
             context = tf.distribute.get_replica_context()
-            state = forward.State(network, context.replica_id_in_sync_group)
+            state = State(replica=context.replica_id_in_sync_group)
             with state.scope({}):
                 return network(inputs, training=True)["left"]
 

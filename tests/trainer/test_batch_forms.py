@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk.trainer import batches
+from mtk.trainer import batch as batches
 
 NAMES = ["a", "b"]
 X, Y, IDS = tf.zeros((4, 2)), tf.ones(4), tf.constant([0, 1, 1, 0])

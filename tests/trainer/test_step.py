@@ -19,7 +19,7 @@ from mtk.combiners import (
     UncertaintyWeights,
 )
 from tests import networks
-from tests.gradients.test_ways import plain_losses
+from tests.gradients.test_strategies import plain_losses
 
 RATE = 0.1
 
@@ -62,7 +62,7 @@ def test_l2_first_then_clip(measured, weight_decay, clip_norm):
     model = model_of(
         network, StaticWeights([5, 3, 2]), weight_decay=weight_decay, clip_norm=clip_norm
     )
-    model.measure_every = 1 if measured else None
+    model.gradient_schedule.diagnostics_every = 1 if measured else None
     found = change(network, lambda: steps(model, data))
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=2e-6)
@@ -169,7 +169,7 @@ def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
     rows = tape.jacobian(losses, shared, experimental_use_pfor=False)
     matrix = np.concatenate([tf.reshape(row, (3, -1)) for row in rows], axis=1)
     model = model_of(network)
-    model.measure_every = 2
+    model.gradient_schedule.diagnostics_every = 2
     model.optimizer.learning_rate = 0.0
     steps(model, data)
     assert model.last_measured.numpy() == -1

@@ -10,7 +10,7 @@ import tensorflow as tf
 import mtk
 from mtk import gradients
 from mtk.combiners import CAGrad, GradDrop, GradVac, PCGrad
-from mtk.trainer import step
+from mtk.trainer import backward
 
 TASKS = ("fr", "de", "zh")
 VOCABULARY = 50
@@ -37,7 +37,7 @@ def trained(combiner, sparse: bool, monkeypatch):
     plain = gradients._touched
     monkeypatch.setattr(gradients, "_touched", lambda *a: seen.append(1) or plain(*a))
     if not sparse:
-        monkeypatch.setattr(step, "_takes_whole_gradients", lambda model: False)
+        monkeypatch.setattr(backward, "_takes_whole_gradients", lambda spec: False)
     keras.utils.set_random_seed(4)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = mtk.MultiTaskModel(network(), [mtk.Task(task, loss) for task in TASKS], combiner)

@@ -149,7 +149,7 @@ def test_measured_steps_of_static_weights():
         keras.utils.set_random_seed(3)
         model = mtk.MultiTaskModel(networks.attention(), networks.tasks())
         model.compile(keras.optimizers.SGD(0.1), micro_batches=number)
-        model.measure_every = 2
+        model.gradient_schedule.diagnostics_every = 2
         model.fit(tf.data.Dataset.from_tensors(shared()).repeat(2), verbose=0, shuffle=False)
         found.append({"gramian": model.last_gramian.numpy()})
     assert np.abs(found[0]["gramian"]).min() > 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import mtk
 from mtk import callbacks, combiners
-from mtk.trainer import finiteness
+from mtk.trainer import notes
 from tests import networks
 
 COMBINERS = {
@@ -102,7 +102,7 @@ def test_a_loss_that_is_bad_only_after_the_step_teaches_famo_nothing():
 @pytest.mark.parametrize(("name", "on_nonfinite"), [("static", "stop"), ("pcgrad", "skip")])
 def test_the_task_of_the_step_is_kept_until_one_looks(name, on_nonfinite, monkeypatch):
     """After the bad step all is NaN, and `left` would be named first."""
-    monkeypatch.setattr(finiteness, "MOST_IN_A_ROW", 2)
+    monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(COMBINERS[name](), steps_per_execution=6, on_nonfinite=on_nonfinite)
     divergence = callbacks.Divergence()
     kinds = ["", "", "y", "y", "", "x"] if on_nonfinite == "skip" else ["", "", "", "y", "", "x"]
@@ -147,7 +147,7 @@ def test_on_nonfinite_is_one_of_two():
 
 @pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
 def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
-    monkeypatch.setattr(finiteness, "MOST_IN_A_ROW", 2)
+    monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(combiners.PCGrad(), keras.optimizers.SGD(0.01), on_nonfinite=on_nonfinite)
     before = model.network.get_weights()
     first = callbacks.Divergence()

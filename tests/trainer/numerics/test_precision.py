@@ -34,7 +34,7 @@ def stepped(name, kind, combiner, way="auto", micro_batches=1):
         if name == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0)
         model.compile(optimizer, micro_batches=micro_batches)
-    model.measure_every = 1
+    model.gradient_schedule.diagnostics_every = 1
     before = [v.numpy() for v in network.trainable_variables]
     model.fit(tf.data.Dataset.from_tensors(networks.batch(kind, size=12)), verbose=0)
     after = [v.numpy() for v in network.trainable_variables]

@@ -1,11 +1,12 @@
-"""Every way to compute per-task gradients equals the plain jacobian of a plain program."""
+"""Every strategy to compute per-task gradients equals the plain jacobian of a plain program."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.trainer import batches, forward
+from mtk.trainer import batch, forward
+from mtk.trainer.state import State
 from tests import networks
 
 KINDS = sorted(networks.NETWORKS)
@@ -23,25 +24,24 @@ def plain_losses(network, data):
     return tf.stack([tf.reduce_mean(left), right, tf.reduce_mean(size)])
 
 
-def by_way(network, data, way, shared, heads):
+def by_strategy(network, data, strategy, shared, heads):
     tasks = networks.tasks()
 
     @tf.function(autograph=False)
     def compute(data):
-        shares = batches.parse(data, networks.TASKS)
+        sub_batches = batch.parse(data, networks.TASKS)
         with tf.GradientTape(persistent=True) as tape:
-            passed = forward.run(network, tasks, shares, forward.State(network))
-            pairs = zip(passed.sums, passed.counts, strict=True)
-            losses = [tf.math.divide_no_nan(total, count) for total, count in pairs]
+            passed = forward.run(network, tasks, sub_batches, State())
+            losses = [tf.math.divide_no_nan(p.total, p.count) for p in passed.tasks]
             stacked = tf.stack(losses)
-        return gradients.per_task(tape, losses, stacked, shared, heads, way)
+        return gradients.per_task(tape, losses, stacked, shared, heads, strategy)
 
     return compute(data)
 
 
-@pytest.mark.parametrize("way", ["unrolled", "loop", "vectorized"])
+@pytest.mark.parametrize("strategy", ["unrolled", "loop", "vectorized"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_equals_plain_jacobian(kind, way):
+def test_equals_plain_jacobian(kind, strategy):
     network, data = networks.NETWORKS[kind](), networks.batch(kind)
     heads = {
         name: [v for v in network.trainable_variables if name in v.path] for name in networks.TASKS
@@ -61,10 +61,10 @@ def test_equals_plain_jacobian(kind, way):
         id(v): tf.convert_to_tensor(r).numpy() for v, r in zip(everything, rows, strict=True)
     }
 
-    of_shared, of_tasks = by_way(
+    of_shared, of_tasks = by_strategy(
         network,
         data,
-        way,
+        strategy,
         [v.value for v in shared],
         [[v.value for v in heads[n]] for n in networks.TASKS],
     )
@@ -75,17 +75,17 @@ def test_equals_plain_jacobian(kind, way):
             np.testing.assert_allclose(found, expected[id(variable)][k], atol=1e-5)
 
 
-@pytest.mark.parametrize("way", ["unrolled", "loop", "vectorized"])
-def test_zero_where_a_task_does_not_reach(way):
+@pytest.mark.parametrize("strategy", ["unrolled", "loop", "vectorized"])
+def test_zero_where_a_task_does_not_reach(strategy):
     network, data = networks.cross_stitched(), networks.batch("cross_stitched")
     head = network.get_layer("left").kernel
-    (found,), _ = by_way(network, data, way, [head.value], [[], [], []])
+    (found,), _ = by_strategy(network, data, strategy, [head.value], [[], [], []])
     assert np.abs(found[0]).max() > 0
     assert np.abs(found[1:]).max() == 0
 
 
-@pytest.mark.parametrize("way", ["share", "loop", "vectorized"])
-def test_shares_equal_the_jacobian_of_the_program(way):
+@pytest.mark.parametrize("strategy", ["share", "loop", "vectorized"])
+def test_shares_equal_the_jacobian_of_the_program(strategy):
     """Each task has its own input; batch norm sees each share by itself."""
     network = networks.dense()
     data = {}
@@ -93,7 +93,7 @@ def test_shares_equal_the_jacobian_of_the_program(way):
         x, y, _ = networks.batch("dense", seed=seed)
         data[name] = (x, y[name])
     shared = network.get_layer("trunk").trainable_variables
-    found, _ = by_way(network, data, way, [v.value for v in shared], [[], [], []])
+    found, _ = by_strategy(network, data, strategy, [v.value for v in shared], [[], [], []])
     for k, name in enumerate(networks.TASKS):
         x, y = data[name]
         with tf.GradientTape() as tape:
@@ -127,8 +127,8 @@ def test_auto_takes_shares_where_each_task_has_its_input():
     assert gradients.choose("vectorized", 40, shared_input=True) == "vectorized"
 
 
-def test_wrong_ways_are_refused():
-    with pytest.raises(ValueError, match=r"Unknown way .*'fast'.*'unrolled'"):
+def test_wrong_strategies_are_refused():
+    with pytest.raises(ValueError, match=r"Unknown strategy .*'fast'.*'unrolled'"):
         gradients.choose("fast", 2, shared_input=True)
     with pytest.raises(ValueError, match=r"='share'. needs a batch with a share"):
         gradients.choose("share", 2, shared_input=True)

@@ -1,4 +1,4 @@
-"""Records what the layers of a network read and put out."""
+"""Records the calls of a network's layers: what they read and put out."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 
-class Call(NamedTuple):
+class LayerCall(NamedTuple):
     """One recorded call of a layer.
 
     Attributes:
@@ -28,14 +28,14 @@ class Call(NamedTuple):
 
 # Listeners by layer. Replicas are threads that trace the same layers side by side, so each
 # context hears only its own thread, and the last to leave restores the layer.
-_listeners: dict[int, list[tuple[int, list[Call]]]] = {}
+_listeners: dict[int, list[tuple[int, list[LayerCall]]]] = {}
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[Call]]:
+def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[LayerCall]]:
     """Records every call of `layers` by this thread inside the context."""
-    calls: list[Call] = []
+    calls: list[LayerCall] = []
     mine = (threading.get_ident(), calls)
     with _lock:
         for layer in layers:
@@ -63,7 +63,7 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
         for thread, calls in _listeners.get(id(layer), []):
             if thread == threading.get_ident():
                 number = sum(earlier.layer is layer for earlier in calls)
-                calls.append(Call(layer, number, read, made))
+                calls.append(LayerCall(layer, number, read, made))
         return outputs
 
     return call

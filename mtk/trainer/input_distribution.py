@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtk.trainer.batch import rows as batch_rows
+
 
 def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
     """Splits each batch over the replicas of all workers, as evenly as it goes.
@@ -52,11 +54,18 @@ def split_iterator(iterator: Any, strategy: tf.distribute.Strategy) -> None:
 
 
 def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
-    def rows(tensor: tf.Tensor | None) -> tf.Tensor | None:
+    def rows(tensor: Any) -> Any:
         if tensor is None:
             return None
-        size = tf.shape(tensor, tf.int64)[0]
-        part = tensor[size * replica // number : size * (replica + 1) // number]
+        if isinstance(tensor, tf.SparseTensor):
+            size = tensor.dense_shape[0]
+        elif isinstance(tensor, tf.RaggedTensor):
+            size = tensor.nrows(tf.int64)
+        else:
+            size = tf.shape(tensor, tf.int64)[0]
+        part = batch_rows(tensor, size * replica // number, size * (replica + 1) // number)
+        if not isinstance(tensor, tf.Tensor):
+            return part
         known = tensor.shape[0]
         even = known is not None and known % number == 0
         return tf.ensure_shape(part, (known // number if even else None, *tensor.shape[1:]))

@@ -1,0 +1,212 @@
+"""A task's loss before any reduction: one value for each label, and what each counts."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Elements(NamedTuple):
+    """A task's unreduced loss.
+
+    Attributes:
+        values: Tensor `(B, ...)`, float32: the loss of each example, token, pixel or label.
+        weights: Tensor of the same shape: zero where the label is missing, elsewhere the sample
+            weight, one by default.
+        labels: The labels, with a harmless zero in the place of the missing ones.
+        predictions: The predictions, through which no gradient flows where a label is missing.
+        labelled: One where there is a label and zero where there is none; None if all are there.
+    """
+
+    values: tf.Tensor
+    weights: tf.Tensor
+    labels: tf.Tensor
+    predictions: tf.Tensor
+    labelled: tf.Tensor | None
+
+
+def elements(
+    loss: LossFunction | keras.losses.Loss,
+    y_true: tf.Tensor,
+    y_pred: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    missing: float | None = None,
+) -> Elements:
+    """Computes a loss label by label.
+
+    A missing label contributes nothing, neither to the loss nor to any gradient: it is replaced, and
+    its prediction is cut off, since a gradient of infinity times zero would be NaN. Where examples
+    have several labels of which some are missing, a loss that is a mean over the last axis is
+    computed for each label by itself; any other loss needs all labels of an example or none.
+
+    Args:
+        loss: A Keras loss, or a function of `(y_true, y_pred)`.
+        y_true: Labels, `(B, ...)`.
+        y_pred: Predictions, `(B, ...)`.
+        mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one for each
+            element. A mask that Keras has attached to the predictions counts too.
+        missing: Label value that says "no label here"; may be NaN.
+
+    Raises:
+        ValueError: If the loss is a single number and labels are missing.
+    """
+    padding = getattr(y_pred, "_keras_mask", None)
+    y_true, y_pred = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
+    if padding is not None and padding.shape.rank >= y_pred.shape.rank:
+        padding = None  # Of positions that the predictions no longer have.
+    weights = _weights(y_true, mask, missing, padding)
+    if weights is not None and _is_for_each_label(weights, y_true, y_pred):
+        if _is_mean_over_labels(loss, y_pred):
+            y_true, y_pred = y_true[..., None], y_pred[..., None]
+        else:
+            weights = _of_whole_examples(weights)
+    if weights is not None:
+        y_true = tf.where(_match(weights, y_true) != 0, y_true, tf.zeros_like(y_true))
+        y_pred = tf.where(_match(weights, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
+    values = _values(loss, y_true, y_pred)
+    if values.shape.rank == 0:
+        if weights is not None:
+            raise ValueError(
+                f"The loss {_name(loss)} returned a single number. Return one value per example "
+                "(no reduction), so that missing labels can be left out."
+            )
+        values = tf.broadcast_to(values, tf.shape(y_true)[:1])
+    own_mask = getattr(values, "_keras_mask", None)  # Keras' `ignore_class`.
+    values = tf.cast(values, tf.float32)
+    shape = _shape(values, y_true)
+    if own_mask is not None:
+        own = tf.cast(_match(own_mask, values), tf.float32)
+        weights = own if weights is None else _match(weights, values) * own
+    if weights is None:
+        return Elements(values, tf.ones(shape), y_true, y_pred, None)
+    weights = tf.broadcast_to(_match(weights, values), shape)
+    return Elements(values, weights, y_true, y_pred, tf.cast(weights != 0, tf.float32))
+
+
+def _aligned(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives predictions `(B,)` a last axis: Keras' losses take the mean over the last one."""
+    if y_pred.shape.rank != 1:
+        return y_true, y_pred
+    return (y_true[:, None] if y_true.shape.rank == 1 else y_true), y_pred[:, None]
+
+
+def _weights(
+    y_true: tf.Tensor, mask: tf.Tensor | None, missing: float | None, padding: tf.Tensor | None
+) -> tf.Tensor | None:
+    """Returns what each label counts, in a shape that begins like the labels'; None: all one."""
+    found = [] if mask is None else [tf.cast(mask, tf.float32)]
+    if padding is not None:
+        found.append(tf.cast(padding, tf.float32))
+    if missing is not None and math.isnan(missing):
+        if y_true.dtype.is_floating:
+            found.append(tf.cast(~tf.math.is_nan(y_true), tf.float32))
+    elif missing is not None:
+        found.append(tf.cast(tf.not_equal(y_true, tf.cast(missing, y_true.dtype)), tf.float32))
+    if not found:
+        return None
+    widest = max(found, key=lambda part: part.shape.rank)
+    total = widest
+    for part in found:
+        if part is not widest:
+            total = total * _match(part, widest)
+    return total
+
+
+def _is_for_each_label(weights: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
+    """Whether examples have several labels, and each of these its own weight."""
+    rank = y_true.shape.rank
+    several = y_true.shape[-1] != 1 and rank == y_pred.shape.rank and rank >= 2
+    return several and weights.shape.rank == rank and weights.shape[-1] != 1
+
+
+def _is_mean_over_labels(loss: LossFunction | keras.losses.Loss, y_pred: tf.Tensor) -> bool:
+    """Whether a loss is the mean of the losses of the labels in the last axis.
+
+    Tried out on random numbers: no loss says it of itself.
+    """
+    size = y_pred.shape[-1]
+    if size is None:
+        return False
+    rng = np.random.default_rng(0)
+    shape = (*[2] * (y_pred.shape.rank - 1), size)
+    with tf.init_scope():
+        y = tf.constant(rng.integers(0, 2, shape), tf.float32)
+        p = tf.constant(rng.uniform(0.1, 0.9, shape), tf.float32)
+        try:
+            whole = _values(loss, y, p)
+            each = _values(loss, y[..., None], p[..., None])
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError):
+            return False
+        if each.shape != y.shape or whole.shape != y.shape[:-1]:
+            return False
+        return bool(np.allclose(tf.reduce_mean(each, -1), whole, rtol=1e-4, atol=1e-6))
+
+
+def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
+    """Returns the weights of examples whose labels are all there or all missing."""
+    there = tf.cast(weights != 0, tf.float32)
+    some, every = tf.reduce_max(there, -1), tf.reduce_min(there, -1)
+    message = (
+        "An example has some of its labels and lacks others, and the loss is no mean over the "
+        "labels in the last axis. Use a loss that is, or leave such examples out by a mask."
+    )
+    check = tf.debugging.assert_equal(some, every, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.reduce_mean(weights, -1) * every
+
+
+def _values(
+    loss: LossFunction | keras.losses.Loss, y_true: tf.Tensor, y_pred: tf.Tensor
+) -> tf.Tensor:
+    """Calls the loss as Keras does: in the loss' type, and a function on equal ranks."""
+    dtype = loss.dtype if isinstance(loss, keras.losses.Loss) else keras.config.floatx()
+    y_true, y_pred = tf.cast(y_true, dtype), tf.cast(y_pred, dtype)
+    if isinstance(loss, keras.losses.Loss):
+        return tf.convert_to_tensor(loss.call(y_true, y_pred))
+    return tf.convert_to_tensor(loss(*_same_rank(y_true, y_pred)))
+
+
+def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
+    """Returns the shape of the loss, of which it is known where it can be without a prediction.
+
+    So what is labelled in a batch can be counted before the network has run.
+    """
+    of_labels, of_values = tf.shape(y_true), tf.shape(values)
+    unknown = [size is None for size in y_true.shape.as_list()]
+    return [
+        size
+        if size is not None
+        else of_labels[d]
+        if d < len(unknown) and unknown[d]
+        else of_values[d]
+        for d, size in enumerate(values.shape.as_list())
+    ]
+
+
+def _match(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Gives `mask` the rank of `target`, by new last axes or by dropping last axes."""
+    while mask.shape.rank > target.shape.rank:
+        if mask.shape[-1] != 1:
+            mask = tf.reduce_min(tf.cast(mask, tf.float32), axis=-1, keepdims=True)
+        mask = tf.squeeze(mask, axis=-1)
+    while mask.shape.rank < target.shape.rank:
+        mask = mask[..., None]
+    return mask
+
+
+def _same_rank(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Adds or drops a last axis of size one, so that `(B,)` and `(B, 1)` do not broadcast."""
+    if y_true.shape.rank == y_pred.shape.rank - 1 and y_pred.shape[-1] == 1:
+        return y_true[..., None], y_pred
+    if y_pred.shape.rank == y_true.shape.rank - 1 and y_true.shape[-1] == 1:
+        return y_true, y_pred[..., None]
+    return y_true, y_pred
+
+
+def _name(loss: Any) -> str:
+    return repr(getattr(loss, "__name__", getattr(loss, "name", type(loss).__name__)))

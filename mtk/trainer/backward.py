@@ -1,0 +1,365 @@
+"""Forward passes on a tape, over a whole batch or its micro-batches, and gradients through them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.gradients import GradientStrategy
+from mtk.trainer import forward
+from mtk.trainer.batch import SubBatch
+from mtk.trainer.forward import Forward
+from mtk.trainer.layer_calls import recorded
+from mtk.trainer.spec import StepSpec
+from mtk.trainer.state import State, Values
+
+Tensors = TypeVar("Tensors")
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
+Gradients: TypeAlias = dict[int, Gradient]  # By the `id` of a variable.
+LayerOutput: TypeAlias = tuple[keras.Layer, int]  # A layer, and which of its calls.
+
+
+class Totals(NamedTuple):
+    """Numbers of the global batch.
+
+    Attributes:
+        counts: `(K,)`: labels of each task.
+        divisors: `(K,)`: what the sum of a task's losses is divided by.
+        share: The part of the examples that this replica has; None for all of them.
+    """
+
+    counts: tf.Tensor
+    divisors: tf.Tensor
+    share: tf.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class TapedForward:
+    """A forward pass over some examples of a batch, on a tape.
+
+    Attributes:
+        tape: The persistent tape.
+        parts: K scalars: what these examples add to each task loss. Their sum over all passes and
+            replicas is the loss; gradients are taken of the parts and summed likewise.
+        stacked: The parts as one tensor `(K,)`, on the tape too.
+        penalty: Its part of the regularizing losses, or None.
+        scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
+        features: Outputs of the layers where the heads begin, if the combiner asks for them.
+        sources: Values of trainable variables that layers wrote, by `id` of the variable.
+        has_examples: Boolean scalar, or None where it is certain: gradients of nothing are NaN.
+        sparse: Whether the task gradients of embeddings may leave out what no task touches.
+    """
+
+    tape: tf.GradientTape
+    parts: list[tf.Tensor]
+    stacked: tf.Tensor
+    penalty: tf.Tensor | None
+    scale: tf.Tensor | None
+    features: list[tf.Tensor]
+    sources: dict[int, list[tf.Tensor]]
+    has_examples: tf.Tensor | None
+    sparse: bool
+
+    def gradients(
+        self,
+        targets: Sequence[tf.Tensor],
+        variables: Sequence[keras.Variable],
+        factors: Sequence[tf.Tensor],
+    ) -> Gradients:
+        """Returns the gradients of the sum of `targets` times `factors`."""
+        flat = self._flat(variables)
+        found = self.tape.gradient(list(targets), flat, output_gradients=list(factors))
+        return dict(zip(map(id, variables), self._grouped(variables, found), strict=True))
+
+    def per_task(
+        self,
+        shared: Sequence[keras.Variable],
+        heads: Sequence[Sequence[keras.Variable]],
+        strategy: GradientStrategy,
+    ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
+        """Returns the task gradients of shared variables, `(K, *shape)`, and of each head."""
+        flat = [self._flat(head) for head in heads]
+        rows, own = gradients.per_task(
+            self.tape, self.parts, self.stacked, self._flat(shared), flat, strategy, self.sparse
+        )
+        return (
+            self._grouped(shared, rows),
+            [self._grouped(head, found) for head, found in zip(heads, own, strict=True)],
+        )
+
+    def of_features(
+        self, heads: Sequence[Sequence[keras.Variable]], strategy: GradientStrategy
+    ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
+        """Returns the task gradients of the features, `(K, B, ...)`, and of each head."""
+        flat = [self._flat(head) for head in heads]
+        rows, own = gradients.per_task(
+            self.tape, self.parts, self.stacked, self.features, flat, strategy
+        )
+        grouped = [self._grouped(head, found) for head, found in zip(heads, own, strict=True)]
+        return self._usable(rows), grouped
+
+    def from_features(
+        self, of_features: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
+    ) -> Gradients:
+        """Goes on from combined gradients of the features to those of variables before them."""
+        factor = 1.0 if self.scale is None else self.scale
+        pairs = zip(of_features, self.features, strict=True)
+        scaled = [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
+        return self.gradients(self.features, variables, scaled)
+
+    def weighted(
+        self, weights: tf.Tensor, variables: Sequence[keras.Variable], with_penalty: bool = True
+    ) -> Gradients:
+        """Returns the gradients of the weighted sum of task losses, and of the penalty."""
+        targets, factors = [self.stacked], [weights]
+        if with_penalty and self.penalty is not None:
+            targets, factors = [*targets, self.penalty], [*factors, tf.ones_like(self.penalty)]
+        return self.gradients(targets, variables, factors)
+
+    def of_penalty(self, variables: Sequence[keras.Variable]) -> Gradients:
+        """Returns the gradients of the regularizing losses."""
+        if self.penalty is None:
+            return {}
+        return self.gradients([self.penalty], variables, [tf.ones_like(self.penalty)])
+
+    def _flat(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        return [
+            tensor
+            for variable in variables
+            for tensor in (variable.value, *self.sources.get(id(variable), ()))
+        ]
+
+    def _grouped(self, variables: Sequence[keras.Variable], found: Sequence[Any]) -> list[Any]:
+        rest = iter(self._usable(found))
+        groups = [[next(rest) for _ in self._flat([variable])] for variable in variables]
+        return [_added(group) for group in groups]
+
+    def _usable(self, found: Sequence[Any]) -> list[Any]:
+        """Removes the scale, with which a Gramian would overflow, and gradients of no example."""
+        if self.scale is not None:
+            factor = 1.0 / self.scale
+            # In float32: a float16 gradient without its scale may vanish.
+            dense = [None if g is None else tf.cast(_dense(g), tf.float32) for g in found]
+            found = [None if g is None else g * factor for g in dense]
+        if self.has_examples is not None:
+            dense = [None if g is None else _dense(g) for g in found]
+            found = [
+                None if g is None else tf.where(self.has_examples, g, tf.zeros_like(g))
+                for g in dense
+            ]
+        return list(found)
+
+
+class Passes(Protocol):
+    """What a step knows of its batch, and how it computes what adds up over the examples.
+
+    Attributes:
+        totals: Numbers of the global batch.
+        present: Boolean tensor `(K,)`: which tasks have labels.
+        task_losses: Tensor `(K,)`: the task losses of the global batch.
+    """
+
+    totals: Totals
+
+    @property
+    def present(self) -> tf.Tensor: ...
+
+    @property
+    def task_losses(self) -> tf.Tensor: ...
+
+    def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
+        """Returns `part(pass)`, a structure of tensors and None, summed over this replica's passes.
+
+        Args:
+            part: Computes what some examples add to a sum over the batch.
+        """
+        ...
+
+    def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
+        """Returns what the passes wrote, by `id` of the variable, and the logs."""
+        ...
+
+
+class FullBatch:
+    """One pass over all examples of a replica.
+
+    Args:
+        spec: The step.
+        state: State to start from.
+        outputs: Layer outputs that the combiner asks for.
+        sub_batches: The replica's part of the batch.
+        carried: Values that variables have in place of their own.
+    """
+
+    def __init__(
+        self,
+        spec: StepSpec,
+        state: State,
+        outputs: Sequence[LayerOutput],
+        sub_batches: Sequence[SubBatch],
+        carried: Values | None = None,
+    ):
+        self.taped, self.passed, self.totals = record(
+            spec, state, outputs, sub_batches, carried=carried, observe=carried is None
+        )
+        self.present = self.totals.counts > 0
+        sums = tf.stack([task.total for task in self.passed.tasks])
+        self.task_losses = all_reduce(tf.math.divide_no_nan(sums, self.totals.divisors))
+
+    def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
+        return part(self.taped)
+
+    def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
+        return self.passed.values, self.passed.logs
+
+
+def record(
+    spec: StepSpec,
+    state: State,
+    outputs: Sequence[LayerOutput],
+    sub_batches: Sequence[SubBatch],
+    totals: Totals | None = None,
+    carried: Values | None = None,
+    observe: bool = True,
+) -> tuple[TapedForward, Forward, Totals]:
+    """Runs forward under a tape and brings each task loss to the scale of the global batch.
+
+    Args:
+        spec: The step.
+        state: State to start from.
+        outputs: Layer outputs that the combiner asks for.
+        sub_batches: Some examples of the batch.
+        totals: Numbers of the global batch, if they are known.
+        carried: Values to go on from, by `id` of their variable.
+        observe: Whether to tell the metrics.
+
+    Returns:
+        The taped pass, what it gave, and the numbers of the global batch.
+    """
+    replicas, parts_of_batch = number_of_replicas(), spec.numerics.micro_batches
+    scale = spec.numerics.loss_scale
+    layers = list({id(layer): layer for layer, _ in outputs}.values())
+    with tf.GradientTape(persistent=True) as tape:
+        with recorded(layers) as calls:
+            passed = forward.run(
+                spec.network,
+                spec.tasks,
+                sub_batches,
+                state,
+                carried,
+                tape,
+                spec.observe if observe else None,
+            )
+        # On one device no task waits for another's forward pass.
+        divisors = [
+            task.divisor(each.count, each.weight)
+            for task, each in zip(spec.tasks, passed.tasks, strict=True)
+        ]
+        if totals is None:
+            with tape.stop_recording():
+                totals = count(spec, passed)
+        if replicas > 1 or parts_of_batch > 1:
+            divisors = tf.unstack(totals.divisors)
+        pairs = zip(passed.tasks, divisors, strict=True)
+        parts = [tf.math.divide_no_nan(task.total, divisor) for task, divisor in pairs]
+        penalty = _penalty(spec.network, passed, totals.share, parts_of_batch)
+        if scale is not None:
+            parts = [part * scale for part in parts]
+            penalty = None if penalty is None else penalty * scale
+        stacked = tf.stack(parts)
+    found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
+    features = [found[id(layer), number] for layer, number in outputs]
+    certain = replicas == 1 or isinstance(passed.examples, int)
+    has_examples = None if certain else passed.examples > 0
+    taped = TapedForward(
+        tape,
+        parts,
+        stacked,
+        penalty,
+        scale,
+        features,
+        passed.sources,
+        has_examples,
+        _takes_whole_gradients(spec),
+    )
+    return taped, passed, totals
+
+
+def _takes_whole_gradients(spec: StepSpec) -> bool:
+    """Whether the combiner only weighs task gradients, and these come from one pass.
+
+    What several replicas or micro-batches find is added up first, tensor by tensor. XLA needs to
+    know how many rows are touched.
+    """
+    numerics, combiner = spec.numerics, spec.combiner
+    in_parts = number_of_replicas() * numerics.micro_batches > 1
+    dense = in_parts or numerics.dense or numerics.loss_scale is not None
+    return not dense and combiner.at == "parameters" and not combiner.changes_gradients
+
+
+def count(spec: StepSpec, passed: Forward) -> Totals:
+    """Returns the numbers of the global batch from those of this replica."""
+    counts = tf.stack([task.count for task in passed.tasks])
+    weights = tf.stack([task.weight for task in passed.tasks])
+    share = None
+    if number_of_replicas() > 1:
+        examples = tf.cast(passed.examples, tf.float32)
+        counts, weights, everyone = all_reduce([counts, weights, examples])
+        share = examples / everyone
+    each = zip(spec.tasks, tf.unstack(counts), tf.unstack(weights), strict=True)
+    divisors = tf.stack([task.divisor(number, weight) for task, number, weight in each])
+    return Totals(counts, divisors, share)
+
+
+def _penalty(
+    network: keras.Model, passed: Forward, share: tf.Tensor | None, micro_batches: int
+) -> tf.Tensor | None:
+    """Returns this pass' part of the regularizing losses.
+
+    What layers add is a mean over examples, and counts by their number; what regularizes variables
+    is divided evenly.
+    """
+    terms = []
+    if passed.added_losses is not None:
+        added = passed.added_losses
+        # A replica without examples may have a mean of nothing.
+        terms.append(added if share is None else tf.where(share > 0, added * share, 0.0))
+    replicas = number_of_replicas()
+    for v in network.trainable_variables:
+        if v.regularizer:
+            value = passed.sources.get(id(v), [v])[-1]
+            terms.append(tf.cast(v.regularizer(value), tf.float32) / replicas)
+    return tf.add_n(terms) / micro_batches if terms else None
+
+
+def number_of_replicas() -> int:
+    """Returns over how many replicas the step is taken, from within one."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def all_reduce(values: Tensors) -> Tensors:
+    """Sums a structure of tensors over the replicas, from within a replica."""
+    if number_of_replicas() == 1 or not tf.nest.flatten(values):
+        return values
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def added(one: Gradients, two: Gradients) -> Gradients:
+    """Adds the gradients of the same variables; None is zero."""
+    return {key: _added([one.get(key), two.get(key)]) for key in {**one, **two}}
+
+
+def _added(parts: Sequence[Any]) -> Any:
+    there = [part for part in parts if part is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    return tf.add_n([tf.cast(_dense(part), _dense(there[0]).dtype) for part in there])
+
+
+def _dense(gradient: Any) -> tf.Tensor:
+    return tf.convert_to_tensor(gradient)

@@ -1,0 +1,217 @@
+"""The forms of a batch, brought into one."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Label(NamedTuple):
+    """The labels of one task.
+
+    Attributes:
+        task: The task's index.
+        y_true: Labels `(B, ...)`.
+        mask: Zero where a label is missing, elsewhere its weight; None if all are there.
+        member: `(B,)`, one where an example of a mixed batch is the task's, or None if all are.
+        has_own_input: Whether the examples belong to this task alone.
+    """
+
+    task: int
+    y_true: tf.Tensor
+    mask: tf.Tensor | None = None
+    member: tf.Tensor | None = None
+    has_own_input: bool = False
+
+
+class SubBatch(NamedTuple):
+    """One forward pass: what the network reads and whose labels its output answers."""
+
+    inputs: Any
+    labels: list[Label]
+
+
+def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
+    """Brings a batch into the form of sub-batches, each one forward pass.
+
+    A batch is one of
+
+    * `(x, y)` or `(x, y, mask)`: tasks that share their input. `y` is `{task: labels}`, or a list or
+      tuple in the order of the tasks, None for a task without labels; for a single task also its
+      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in the same forms;
+    * `{task: (x, y)}` or `{task: (x, y, mask)}`: tasks with inputs of their own, a sub-batch each;
+    * `(x, y, task_ids)` or `(x, y, task_ids, mask)`: a mixed batch of such tasks, where
+      the integers `task_ids` `(B,)` tell whose example it is, from 0 to K - 1.
+
+    Args:
+        data: The batch.
+        task_names: Names of the K tasks.
+
+    Raises:
+        ValueError: If the batch has another form, lacks a task or names an unknown one.
+    """
+    data = without_nones(tf.nest.map_structure(as_tensor, data))
+    if isinstance(data, Mapping):
+        _check_names(data, task_names, "A batch of tasks with inputs of their own")
+        return [_own_input(data[name], index, name) for index, name in enumerate(task_names)]
+    if isinstance(data, (tuple, list)) and 2 <= len(data) <= 4:
+        inputs, labels, *rest = data
+        if _is_mixed(labels, rest, len(task_names)):
+            return [_mixed(inputs, labels, rest[0], rest[1:], task_names)]
+        by_task = _by_task(labels, task_names, "labels")
+        if by_task is not None and len(rest) <= 1:
+            masks = _masks(rest[0], task_names) if rest else {}
+            own = [Label(k, by_task[n], masks.get(n)) for k, n in enumerate(task_names)]
+            return [SubBatch(inputs, [label for label in own if label.y_true is not None])]
+    raise ValueError(
+        "A batch is `(x, {task: y})`, `(x, {task: y}, {task: mask})`, `{task: (x, y)}`, or "
+        f"`(x, y, task_ids)`. The tasks are {list(task_names)}. Received: {_describe(data)}"
+    )
+
+
+def without_nones(data: Any) -> Any:
+    """Drops the parts that Keras fills up with None."""
+    if isinstance(data, (tuple, list)):
+        return tuple(part for part in data if part is not None)
+    return data
+
+
+def inputs_of(data: Any) -> Any:
+    """Returns what the network reads of a batch, or of a batch's spec."""
+    if isinstance(data, Mapping):
+        data = next(iter(data.values()))
+    return data[0]
+
+
+def of_one_replica(spec: Any) -> Any:
+    """Returns the spec of one replica's part of a distributed batch."""
+    return spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
+
+
+def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
+    """Whether all tasks are answered by one forward pass."""
+    return len(sub_batches) == 1
+
+
+def size(sub_batch: SubBatch) -> int | tf.Tensor:
+    """Returns the number of examples, as a Python integer where it is known before the step."""
+    first = tf.nest.flatten(sub_batch.inputs)[0]
+    if isinstance(first, tf.SparseTensor):
+        return first.dense_shape[0]
+    if isinstance(first, tf.RaggedTensor):
+        return first.nrows()
+    known = first.shape[0]
+    return tf.shape(first)[0] if known is None else known
+
+
+def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
+    """Returns the examples from `first` to before `last`.
+
+    Args:
+        part: A tensor `(B, ...)`, dense, sparse or ragged; anything else is returned as it is.
+        first: Integer scalar.
+        last: Integer scalar.
+    """
+    if isinstance(part, tf.SparseTensor):
+        start = tf.concat([[tf.cast(first, tf.int64)], tf.zeros_like(part.dense_shape[1:])], 0)
+        number = tf.concat([[tf.cast(last - first, tf.int64)], part.dense_shape[1:]], 0)
+        return tf.sparse.slice(part, start, number)
+    return part[first:last] if tf.is_tensor(part) else part
+
+
+def as_tensor(part: Any) -> Any:
+    """Makes a tensor of an array, which Keras hands to an eager step as it is."""
+    return tf.convert_to_tensor(part) if isinstance(part, (np.ndarray, np.generic)) else part
+
+
+def _is_mixed(labels: Any, rest: Sequence, num_tasks: int) -> bool:
+    """Whether the third part tells whose an example is: with one task it is a mask."""
+    has_ids = bool(rest) and tf.is_tensor(rest[0]) and rest[0].dtype.is_integer
+    return tf.is_tensor(labels) and has_ids and num_tasks > 1
+
+
+def _by_task(given: Any, names: Sequence[str], what: str) -> dict[str, Any] | None:
+    """Returns `{task: part}` of any form in which parts come, or None if it is none of them."""
+    if isinstance(given, Mapping):
+        _check_names(given, names, f"The {what} of a batch")
+        return dict(given)
+    if isinstance(given, (list, tuple)):
+        if len(given) != len(names):
+            raise ValueError(
+                f"The {what} of a batch are a list in the order of the tasks {list(names)}, one "
+                f"entry each. Received: {_describe(given)}"
+            )
+        return dict(zip(names, given, strict=True))
+    if tf.is_tensor(given) and len(names) == 1:
+        return {names[0]: given}
+    if isinstance(given, tf.Tensor) and given.shape.rank == 2 and given.shape[1] == len(names):
+        return dict(zip(names, tf.unstack(given, axis=1), strict=True))
+    return None
+
+
+def _masks(given: Any, names: Sequence[str]) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        unknown = sorted(set(given) - set(names))
+        if unknown:
+            raise ValueError(
+                f"The batch has masks for unknown tasks {unknown}; known: {list(names)}."
+                f"{_hint(unknown[0], names)}"
+            )
+        return dict(given)
+    found = _by_task(given, names, "masks")
+    if found is None:
+        raise ValueError(
+            "The third part of a batch is `{task: mask}`, with a mask for each task that has "
+            f"missing labels. Received: {_describe(given)}"
+        )
+    return found
+
+
+def _own_input(part: Any, index: int, name: str) -> SubBatch:
+    part = without_nones(part)
+    if not isinstance(part, (tuple, list)) or not 2 <= len(part) <= 3:
+        raise ValueError(
+            f"The share of task '{name}' is `(x, y)` or `(x, y, mask)`. Received: {_describe(part)}"
+        )
+    inputs, y_true, *mask = part
+    return SubBatch(inputs, [Label(index, y_true, mask[0] if mask else None, has_own_input=True)])
+
+
+def _mixed(
+    inputs: Any, y_true: tf.Tensor, task_ids: tf.Tensor, rest: Sequence, names: Sequence[str]
+) -> SubBatch:
+    number, mask = len(names), rest[0] if rest else None
+    message = f"`task_ids` are from 0 to {number - 1}, in the order of the tasks {list(names)}."
+    known = (task_ids >= 0) & (task_ids < number)
+    check = tf.debugging.assert_equal(tf.reduce_all(known), True, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        task_ids = tf.identity(task_ids)
+    # XLA drops assertions: there, an unknown id makes the losses NaN.
+    poison = tf.where(known, 0.0, float("nan"))
+    members = [tf.cast(tf.equal(task_ids, k), tf.float32) + poison for k in range(number)]
+    return SubBatch(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])
+
+
+def _check_names(found: Mapping, names: Sequence[str], what: str) -> None:
+    missing, unknown = sorted(set(names) - set(found)), sorted(map(str, set(found) - set(names)))
+    if missing or unknown:
+        raise ValueError(
+            f"{what} must have one entry for each task, {list(names)}. "
+            f"Missing: {missing}. Unknown: {unknown}.{_hint(unknown[0], names) if unknown else ''} "
+            "A task without labels in a batch still has its entry, with a mask of zeros, or None."
+        )
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _describe(data: Any) -> str:
+    if isinstance(data, Mapping):
+        return "{" + ", ".join(f"{key}: {_describe(value)}" for key, value in data.items()) + "}"
+    if isinstance(data, (tuple, list)):
+        return "(" + ", ".join(_describe(part) for part in data) + ")"
+    return f"{getattr(data, 'dtype', type(data).__name__)}{getattr(data, 'shape', '')}"

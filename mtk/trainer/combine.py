@@ -1,0 +1,203 @@
+"""From recorded losses to the gradient of a step, in the way that the combiner needs."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners import Combined, GramianCombiner, LossCombiner
+from mtk.combiners.base import FeatureMerge
+from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added, all_reduce
+from mtk.trainer.spec import StepSpec
+from mtk.trainer.structure import Structure
+
+
+class Combination(NamedTuple):
+    """A step's gradient.
+
+    Attributes:
+        gradients: For each trainable variable of the network its gradient on the global batch, or
+            None where no task reaches it.
+        task_weights: Tensor `(K,)`.
+        gramian: Tensor `(K, K)`, or None if this step took no per-task gradients.
+    """
+
+    gradients: list[Gradient]
+    task_weights: tf.Tensor
+    gramian: tf.Tensor | None
+
+
+def combine(spec: StepSpec, passes: Passes) -> Combination:
+    """Computes a step's gradient.
+
+    Args:
+        spec: The step.
+        passes: The passes over the batch.
+    """
+    combiner = spec.combiner
+    if combiner.at != "parameters" and len(spec.tasks) > 1:
+        if combiner.reads == "gradients":
+            return _from_features(spec, passes)
+        return _from_gramian_at(spec, passes)
+    if spec.per_task or combiner.reads == "gradients":
+        return _from_task_gradients(spec, passes)
+    return _scalarized(spec, passes, _known_weights(spec, passes), None)
+
+
+def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
+    """Returns weights for which no task gradient is needed."""
+    combiner, counts = spec.combiner, passes.totals.counts
+    if isinstance(combiner, LossCombiner):
+        unread = tf.fill(counts.shape, float("nan"))
+        losses = unread if combiner.loss_independent else passes.task_losses
+        return combiner.task_weights(losses, passes.present, counts)
+    assert isinstance(combiner, GramianCombiner)
+    return combiner.cached_weights(passes.present)
+
+
+def _scalarized(
+    spec: StepSpec, passes: Passes, weights: tf.Tensor, gramian: tf.Tensor | None
+) -> Combination:
+    """One backward pass through everything, by the weighted sum of the losses."""
+    variables = spec.network.trainable_variables
+    if spec.combiner.weighs_heads:
+        groups = [(weights, variables)]
+    else:
+        shared = spec.structure().shared
+        known = {id(v) for v in shared}
+        others = [v for v in variables if id(v) not in known]
+        heads = spec.combiner.head_weights(weights, passes.present)
+        groups = [(weights, shared), (heads, others)]
+
+    def of_part(part: TapedForward) -> Gradients:
+        found: Gradients = {}
+        for each, of_group in groups:
+            found.update(part.weighted(each, of_group))
+        return found
+
+    return _combination(spec, _reduced(passes.accumulate(of_part)), weights, gramian)
+
+
+def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
+    """A backward pass for each task, then the combiner."""
+    structure, combiner = spec.structure(), spec.combiner
+    variables = [*structure.shared, *structure.unowned]
+    heads = [structure.heads[task.name] for task in spec.tasks]
+
+    def of_part(part: TapedForward) -> tuple[list, list, Gradients]:
+        rows, own = part.per_task(variables, heads, spec.strategy)
+        return rows, own, part.of_penalty(spec.network.trainable_variables)
+
+    rows, head_gradients, penalties = passes.accumulate(of_part)
+    rows = all_reduce(rows)
+    number = len(structure.shared)
+    gramian = gradients.gramian(rows[:number])
+    combined = _combined(spec, passes, rows[:number], gramian)
+    weights = combiner.head_weights(combined.task_weights, passes.present)
+    unowned = gradients.weighted_sum(rows[number:], weights)
+    done = dict(zip(map(id, variables), [*combined.gradients, *unowned], strict=True))
+    local = added(_weighted_heads(spec, structure, head_gradients, weights), penalties)
+    return _combination(spec, added(done, _reduced(local)), combined.task_weights, gramian)
+
+
+def _combined(
+    spec: StepSpec, passes: Passes, task_gradients: list[tf.Tensor], gramian: tf.Tensor
+) -> Combined:
+    combiner = spec.combiner
+    if combiner.changes_gradients:
+        return combiner(task_gradients, passes.task_losses, passes.present, passes.totals.counts)
+    if isinstance(combiner, GramianCombiner):
+        weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
+    else:
+        weights = _known_weights(spec, passes)
+    return Combined(gradients.weighted_sum(task_gradients, weights), weights)
+
+
+def _weighted_heads(
+    spec: StepSpec,
+    structure: Structure,
+    head_gradients: Sequence[Sequence[Gradient]],
+    weights: tf.Tensor,
+) -> Gradients:
+    found: Gradients = {}
+    for k, task in enumerate(spec.tasks):
+        for variable, gradient in zip(structure.heads[task.name], head_gradients[k], strict=True):
+            if gradient is not None:
+                dense = tf.convert_to_tensor(gradient)
+                found[id(variable)] = tf.cast(weights[k], dense.dtype) * dense
+    return found
+
+
+def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
+    """Weights from the Gramian at the features or some layers, then one backward pass."""
+    combiner = spec.combiner
+    assert isinstance(combiner, GramianCombiner)
+    if not spec.per_task:
+        return _scalarized(spec, passes, combiner.cached_weights(passes.present), None)
+    at_features = combiner.at == "representation"
+    layers = [] if at_features else spec.structure().layer_variables(combiner.at)
+    none: list[list] = [[] for _ in spec.tasks]
+
+    def of_part(part: TapedForward) -> list[tf.Tensor]:
+        if at_features:
+            # Inner products over the examples of all parts add up; those of sums do not.
+            return [gradients.gramian(part.of_features(none, spec.strategy)[0])]
+        return part.per_task(layers, none, spec.strategy)[0]
+
+    found = all_reduce(passes.accumulate(of_part))
+    gramian = found[0] if at_features else gradients.gramian(found)
+    weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
+    return _scalarized(spec, passes, weights, gramian)
+
+
+def _from_features(spec: StepSpec, passes: Passes) -> Combination:
+    """The combiner merges the gradients of the features; one pass goes on through the trunk."""
+    structure, combiner = spec.structure(), spec.combiner
+    heads = [structure.heads[task.name] for task in spec.tasks]
+    # A part that serves twice, as it does in a whole batch, is differentiated once.
+    found_of = functools.cache(lambda part: part.of_features(heads, spec.strategy))
+
+    def rows_of(part: TapedForward) -> list[tf.Tensor]:
+        return found_of(part)[0]
+
+    def look(part: TapedForward) -> tuple[tf.Tensor, list]:
+        return gradients.gramian(rows_of(part)), found_of(part)[1]
+
+    gramian, head_gradients = passes.accumulate(look)
+    merge: FeatureMerge = combiner.merge_features(
+        lambda f: all_reduce(passes.accumulate(lambda part: f(part.features, rows_of(part)))),
+        passes.task_losses,
+        passes.present,
+        passes.totals.counts,
+    )
+    weights = combiner.head_weights(tf.ones_like(passes.totals.counts), passes.present)
+
+    def descend(part: TapedForward) -> tuple[Gradients, Any]:
+        merged, about = merge.combine(part.features, rows_of(part))
+        found = part.from_features(merged, structure.shared)
+        # Shared variables that no feature depends on count with the heads.
+        behind = [v for v in structure.shared if found[id(v)] is None] + structure.unowned
+        found = {**found, **part.weighted(weights, behind, with_penalty=False)}
+        return added(found, part.of_penalty(spec.network.trainable_variables)), about
+
+    local, about = passes.accumulate(descend)
+    local = added(local, _weighted_heads(spec, structure, head_gradients, weights))
+    task_weights = merge.task_weights(all_reduce(about))
+    return _combination(spec, _reduced(local), task_weights, all_reduce(gramian))
+
+
+def _combination(
+    spec: StepSpec, found: Gradients, weights: tf.Tensor, gramian: tf.Tensor | None
+) -> Combination:
+    each = [found.get(id(v)) for v in spec.network.trainable_variables]
+    # Rows that occur more than once are added up here, once for all: optimizers square them, and
+    # norms are taken of them.
+    add_up = tf.convert_to_tensor if spec.numerics.dense else gradients.summed_rows
+    return Combination([g if g is None else add_up(g) for g in each], weights, gramian)
+
+
+def _reduced(local: Gradients) -> Gradients:
+    known = {key: gradient for key, gradient in local.items() if gradient is not None}
+    return dict(zip(known, all_reduce(list(known.values())), strict=True))

@@ -1,0 +1,119 @@
+"""What `compile` takes: the arguments of a multi-task model, checked."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk.trainer.layer_calls import all_layers
+
+OnNonfinite = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True)
+class CompileArgs:
+    """Arguments of `MultiTaskModel.compile` that Keras does not have.
+
+    Attributes:
+        weight_decay: Coupled L2.
+        clip_norm: Largest global norm of the combined gradient, or None.
+        micro_batches: Passes into which a replica's part of each batch is divided.
+        on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    micro_batches: int = 1
+    on_nonfinite: OnNonfinite = "stop"
+
+    def __post_init__(self) -> None:
+        if not self.weight_decay >= 0 or (self.clip_norm is not None and not self.clip_norm > 0):
+            raise ValueError(
+                "`weight_decay` is zero or more, and `clip_norm` is positive or None. Received: "
+                f"weight_decay={self.weight_decay}, clip_norm={self.clip_norm}"
+            )
+        is_number = isinstance(self.micro_batches, int) and self.micro_batches >= 1
+        if not is_number or self.on_nonfinite not in get_args(OnNonfinite):
+            raise ValueError(
+                f"`micro_batches` is a number, 1 or more, and `on_nonfinite` one of "
+                f"{get_args(OnNonfinite)}. Received: micro_batches={self.micro_batches}, "
+                f"on_nonfinite={self.on_nonfinite!r}"
+            )
+
+
+def check_no_losses(**given: Any) -> None:
+    """Raises a ValueError for what belongs to tasks here and to `compile` in Keras."""
+    found = sorted(name for name, value in given.items() if value is not None)
+    if found:
+        raise ValueError(
+            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)}: losses, metrics and "
+            "weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])` for each task, "
+            "and `combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
+        )
+
+
+def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer scales the loss for the sake of float16."""
+    return skips_overflow(optimizer) or optimizer.loss_scale_factor is not None
+
+
+def skips_overflow(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer skips steps with gradients that are infinite or NaN."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer | None) -> tf.Tensor | None:
+    """Returns the factor that keeps float16 gradients from vanishing, or None."""
+    if optimizer is not None and scales_loss(optimizer):
+        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
+    return None
+
+
+def computes_in_float16(network: keras.Model) -> bool:
+    """Whether a layer of the network does."""
+    return any(layer.compute_dtype == "float16" for layer in all_layers(network))
+
+
+def check_replicas(
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    jit_compile: bool,
+    micro_batches: int,
+) -> None:
+    """Raises a ValueError for what several replicas cannot do.
+
+    Args:
+        strategy: The strategy.
+        network: The network.
+        optimizer: The optimizer.
+        jit_compile: Whether XLA is to compile the step.
+        micro_batches: Passes into which a replica's part of each batch is divided.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    clips = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, n, None)]
+    if clips:
+        raise ValueError(
+            f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
+            "Use `compile(clip_norm=...)`, which clips the whole."
+        )
+    devices = strategy.extended.worker_devices
+    if jit_compile and any("CPU" in device.upper() for device in devices):
+        raise ValueError(
+            "XLA cannot compile a step for several CPU devices: its sums over replicas have no "
+            "kernel there. Use `jit_compile=False`, or one device."
+        )
+    layers = all_layers(network)
+    synchronized = [layer.name for layer in layers if getattr(layer, "synchronized", False)]
+    if micro_batches > 1 and synchronized:
+        raise ValueError(
+            f"The layers {synchronized} normalize over all replicas, which cannot be done "
+            "within the loop over micro-batches. Use `synchronized=False`: each micro-batch "
+            "normalizes by itself anyway."
+        )

@@ -1,0 +1,81 @@
+"""Steps whose losses or gradient are infinite or NaN: seen, noted, and left out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# After so many steps skipped in a row nothing trains any more.
+MOST_IN_A_ROW = 100
+
+
+def all_finite(tensors: Sequence[Any]) -> tf.Tensor:
+    """Returns whether all elements of all tensors are finite, a boolean scalar.
+
+    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
+    """
+    # A sum is finite only if all its terms are; one that overflows is as good as infinite.
+    sums = [tf.reduce_sum(getattr(tensor, "values", tensor)) for tensor in tensors]
+    return tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(s, tf.float32) for s in sums])))
+
+
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Any],
+    variables: Sequence[keras.Variable],
+    finite: tf.Tensor,
+    skip: bool,
+) -> None:
+    """Hands gradients to the optimizer, unless they are not finite and such steps are skipped.
+
+    Args:
+        optimizer: The optimizer.
+        gradients: One for each variable.
+        variables: The variables.
+        finite: Boolean scalar, the same on all replicas.
+        skip: Whether steps that are not finite are skipped.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # It skips such steps by itself; a loss that is NaN must count as an overflow too.
+        optimizer.apply([_nan_unless(finite, gradient) for gradient in gradients], variables)
+    elif skip:
+        _apply_if(finite, optimizer, gradients, variables)
+    else:
+        optimizer.apply(gradients, variables)
+
+
+def _apply_if(
+    finite: tf.Tensor,
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Any],
+    variables: Sequence[keras.Variable],
+) -> None:
+    def take() -> tf.Tensor:
+        optimizer.apply(gradients, variables)
+        return tf.constant(True)
+
+    if tf.__internal__.distribute.strategy_supports_no_merge_call():
+        tf.cond(finite, take, lambda: tf.constant(False))
+        return
+
+    # Replicas that meet in the middle of a step cannot do so inside a conditional: it is taken
+    # for all of them.
+    def together(strategy: tf.distribute.Strategy, finite: tf.Tensor, gradients: list) -> None:
+        def take_all() -> tf.Tensor:
+            strategy.extended.call_for_each_replica(
+                lambda own: optimizer.apply(own, variables), args=(gradients,)
+            )
+            return tf.constant(True)
+
+        first = strategy.experimental_local_results(finite)[0]
+        tf.cond(first, take_all, lambda: tf.constant(False))
+
+    tf.distribute.get_replica_context().merge_call(together, args=(finite, list(gradients)))
+
+
+def _nan_unless(finite: tf.Tensor, gradient: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = _nan_unless(finite, gradient.values)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient + tf.cast(tf.where(finite, 0.0, float("nan")), gradient.dtype)

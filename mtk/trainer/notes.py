@@ -1,0 +1,87 @@
+"""What a model notes of its steps, for callbacks and people to read."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.trainer.nonfinite import MOST_IN_A_ROW, all_finite
+from mtk.trainer.step import StepResult
+
+
+class StepNotes(keras.layers.Layer):
+    """Variables that tell of the last step, and of the first that was not finite.
+
+    A layer for the sake of its variables: checkpoints of the model hold them.
+
+    Args:
+        num_tasks: K.
+    """
+
+    def __init__(self, num_tasks: int):
+        super().__init__(name="notes", dtype="float32", autocast=False, trainable=False)
+        self.last_weights = self._add("last_weights", (num_tasks,))
+        self.last_gramian = self._add("last_gramian", (num_tasks, num_tasks))
+        self.last_measured = self._add("last_measured", (), -1, "int64")
+        self.nonfinite_step = self._add("nonfinite_step", (), -1, "int64")
+        self.nonfinite_tasks = self._add("nonfinite_tasks", (num_tasks,))
+        self.skipped_steps = self._add("skipped_steps", (), dtype="int64")
+        self.skipped_in_a_row = self._add("skipped_in_a_row", (), dtype="int64")
+        self.built = True
+
+    def _add(
+        self, name: str, shape: tuple[int, ...], value: float = 0.0, dtype: str = "float32"
+    ) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            dtype=dtype,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def take(self, result: StepResult, iterations: Any, skips: bool, stops: bool) -> None:
+        """Notes a step.
+
+        With float16 a gradient that overflows is nothing but a scale too high; a loss is not.
+
+        Args:
+            result: The step.
+            iterations: Steps that the optimizer counted, this one included.
+            skips: Whether steps that are not finite are skipped.
+            stops: Whether one such step is meant to end the training.
+        """
+        finite, losses, gramian = result.finite, result.task_losses, result.gramian
+        self._assign(self.last_weights, result.task_weights, finite if skips else None)
+        skipped = tf.cast(~finite, tf.int64) if skips else tf.constant(0, tf.int64)
+        self.skipped_steps.assign_add(skipped)
+        in_a_row = tf.where(finite, tf.zeros((), tf.int64), self.skipped_in_a_row + skipped)
+        self.skipped_in_a_row.assign(in_a_row)
+        failed = in_a_row >= MOST_IN_A_ROW
+        if stops:
+            failed |= ~(all_finite([losses]) if skips else finite)
+        bad = ~tf.math.is_finite(losses)
+        if gramian is not None:
+            bad |= ~tf.math.is_finite(tf.linalg.diag_part(gramian))
+        step = tf.cast(iterations, tf.int64) + self.skipped_steps
+        new = failed & (self.nonfinite_step < 0)
+        self._assign(self.nonfinite_tasks, tf.cast(bad, tf.float32), new)
+        self._assign(self.nonfinite_step, step, new)
+        if gramian is not None:
+            self._assign(self.last_gramian, gramian, finite if skips else None)
+            self._assign(self.last_measured, step, finite if skips else None)
+
+    @staticmethod
+    def _assign(variable: keras.Variable, value: tf.Tensor, condition: tf.Tensor | None) -> None:
+        if condition is not None:
+            value = tf.where(condition, value, tf.convert_to_tensor(variable.value))
+        variable.assign(value)
+
+    def forget_divergence(self) -> None:
+        """Lets a model train again that has diverged before, with other weights or data."""
+        if int(keras.ops.convert_to_numpy(self.nonfinite_step)) >= 0:
+            self.nonfinite_step.assign(-1)
+            self.nonfinite_tasks.assign(keras.ops.zeros_like(self.nonfinite_tasks))
+            self.skipped_in_a_row.assign(0)

@@ -1,0 +1,150 @@
+"""Tries out which gradients of a network can be other than zero."""
+
+import functools
+import operator
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.tasks import Task
+from mtk.trainer import batch, forward
+from mtk.trainer.layer_calls import all_layers, recorded
+from mtk.trainer.state import State
+
+_DRAWS = 2
+_EXAMPLES = 4  # Also the length of any other axis that is not known.
+_NOISE = 0.1
+
+
+class Probed(NamedTuple):
+    """Which gradients were other than zero; sets are the bits of integers.
+
+    Attributes:
+        reached: For each task, the trainable variables.
+        tasks: By `id` of a layer, number of its call and index of the output: the tasks.
+    """
+
+    reached: list[int]
+    tasks: dict[tuple[int, int, int], int]
+
+
+def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None:
+    """Takes task gradients of random examples.
+
+    The weights are moved at random and then put back, since a layer that begins with zeros lets
+    nothing through.
+
+    Args:
+        network: A built network.
+        tasks: The K tasks.
+        spec: The form of a batch.
+
+    Returns:
+        What was found, or None, with a warning, where random examples stop the network.
+    """
+    variables = network.trainable_variables
+    keys: list[tuple[int, int, int]] = []
+    function = tf.function(functools.partial(_flags, network, tasks, keys), autograph=False)
+    rng = np.random.default_rng(0)
+    with tf.init_scope():
+        weights = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+        try:
+            draws = []
+            for _ in range(_DRAWS):
+                for variable, value in zip(variables, weights, strict=True):
+                    noise = rng.normal(0.0, _NOISE, value.shape)
+                    variable.assign((value.astype("float64") + noise).astype(value.dtype))
+                draws.append(function(_examples(spec, len(tasks), rng)).numpy())
+        except Exception as error:
+            warnings.warn(
+                "Which variables are shared could not be tried out with random examples, and is "
+                f"read off the graph alone. If that is wrong, name `shared=` or `heads=`. ({error})",
+                stacklevel=2,
+            )
+            return None
+        finally:
+            for variable, value in zip(variables, weights, strict=True):
+                variable.assign(value)
+    found = np.any(draws, axis=0)
+    reached = [_bits(row[: len(variables)]) for row in found]
+    outputs = found[:, len(variables) :].T
+    return Probed(reached, {key: _bits(of) for key, of in zip(keys, outputs, strict=True)})
+
+
+def _flags(
+    network: keras.Model, tasks: Sequence[Task], keys: list[tuple[int, int, int]], data: Any
+) -> tf.Tensor:
+    """Returns whether each task has a gradient by each variable and layer output, `(K, N)`."""
+    sub_batches = batch.parse(data, [task.name for task in tasks])
+    state = State()
+    with tf.GradientTape() as tape, recorded(all_layers(network)) as calls:
+        passed = forward.run(network, tasks, sub_batches, state, tape=tape)
+        losses = [task.total for task in passed.tasks]
+    state.rewind()
+    outputs = []
+    for call in calls:
+        for index, tensor in enumerate(call.outputs):
+            here = tensor.dtype.is_floating and tensor.graph is losses[0].graph
+            key = (id(call.layer), call.number, index)
+            if here and key not in keys:
+                keys.append(key)
+                outputs.append(tensor)
+    variables = network.trainable_variables
+    own = [(v.value, *passed.sources.get(id(v), ())) for v in variables]
+    flat = [tensor for group in own for tensor in group]
+    rows = []
+    for loss in losses:
+        # Not by the tape, which records nothing where the analysis leaves the graph of a step.
+        found = iter([_is_other(g) for g in tf.gradients(loss, [*flat, *outputs])])
+        of_variables = [tf.reduce_any([next(found) for _ in group]) for group in own]
+        rows.append(tf.stack([*of_variables, *found]))
+    return tf.stack(rows)
+
+
+def _is_other(gradient: Any) -> tf.Tensor:
+    """Whether a gradient is other than zero; one that is not finite is."""
+    if gradient is None:
+        return tf.constant(False)
+    return tf.reduce_any(getattr(gradient, "values", gradient) != 0)
+
+
+def _bits(flags: np.ndarray) -> int:
+    return functools.reduce(operator.or_, (1 << int(i) for i in np.flatnonzero(flags)), 0)
+
+
+def _examples(spec: Any, num_tasks: int, rng: np.random.Generator) -> Any:
+    """Makes a batch at random: labels and classes are zero or one, and integers to read are one."""
+    if isinstance(spec, Mapping):
+        return {name: _examples(part, num_tasks, rng) for name, part in spec.items()}
+    inputs, labels, *rest = batch.without_nones(spec)
+    size = max(_EXAMPLES, num_tasks)
+
+    def made(part: Any, draw: Callable[[list[int]], np.ndarray]) -> tf.Tensor:
+        first = part.shape[0] or size
+        shape = [first, *(d or _EXAMPLES for d in part.shape[1:])] if part.shape.rank else []
+        if part.dtype == tf.string:
+            return tf.fill(shape, "a")
+        return tf.cast(draw(shape), part.dtype)
+
+    def read(part: Any) -> tf.Tensor:
+        floating = part.dtype.is_floating
+        return made(part, lambda shape: rng.normal(size=shape) if floating else np.ones(shape))
+
+    def label(part: Any) -> tf.Tensor:
+        return made(part, lambda shape: rng.integers(0, 2, shape))
+
+    def third(part: Any) -> tf.Tensor:
+        is_mixed = isinstance(labels, tf.TensorSpec) and num_tasks > 1
+        if is_mixed and part.dtype.is_integer:
+            return made(part, lambda shape: np.arange(shape[0]) % num_tasks)
+        return made(part, np.ones)
+
+    makers = [read, label, third, third]
+    parts = [inputs, labels, *rest]
+    return tuple(
+        tf.nest.map_structure(maker, part) for maker, part in zip(makers, parts, strict=False)
+    )

@@ -1,0 +1,55 @@
+"""Which steps take the gradient of each task."""
+
+import contextlib
+from collections.abc import Iterator
+
+from mtk.combiners import Combiner
+
+
+class GradientSchedule:
+    """Tells which steps take the gradient of each task.
+
+    Methods that read task gradients take them every `update_every` steps, all others only for
+    diagnostics.
+
+    Args:
+        combiner: The model's combiner.
+
+    Attributes:
+        diagnostics_every: Steps between two that take task gradients for diagnostics alone, where
+            the combiner does not read them; None for never.
+    """
+
+    def __init__(self, combiner: Combiner):
+        self.combiner = combiner
+        self.diagnostics_every: int | None = None
+        self._now: bool | None = None
+
+    def at(self, step: int, has_shared: bool) -> bool:
+        """Returns whether a step, counted from zero, takes task gradients.
+
+        Args:
+            step: The step.
+            has_shared: Whether the tasks share variables.
+        """
+        if self.combiner.reads != "losses":
+            return step % self.combiner.update_every == 0
+        every = self.diagnostics_every
+        return has_shared and every is not None and (step + 1) % every == 0
+
+    @property
+    def now(self) -> bool:
+        """Whether the step that is being traced takes task gradients.
+
+        Outside of `fit`, a step does so where the combiner reads them.
+        """
+        return self.combiner.reads != "losses" if self._now is None else self._now
+
+    @contextlib.contextmanager
+    def tracing(self, per_task: bool) -> Iterator[None]:
+        """Within this context, `now` is `per_task`."""
+        before, self._now = self._now, per_task
+        try:
+            yield
+        finally:
+            self._now = before

@@ -1,0 +1,297 @@
+"""Reads the structure of a network off the graph of a forward pass."""
+
+import functools
+import operator
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.tasks import Task
+from mtk.trainer import batch, forward, probe
+from mtk.trainer.layer_calls import LayerCall, all_layers, recorded
+from mtk.trainer.state import State
+from mtk.trainer.structure import LayerOutput, Structure, layer_named
+
+# Operations through which no gradient flows.
+_BARRIERS = frozenset({"StopGradient", "PreventGradient"})
+# Operations that take a part of what they read: where their place is fixed, a gradient is zero
+# outside of it, though the graph leads there.
+_SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
+_PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
+
+
+def trace(
+    network: keras.Model,
+    tasks: Sequence[Task],
+    spec: Any,
+    representation: str | keras.Layer | None = None,
+    observe: forward.Observe | None = None,
+) -> Structure:
+    """Finds the structure of a network in the graph of one forward pass.
+
+    A task reaches a variable if a path of differentiable operations leads from the variable to
+    the task's loss. Where a path leads through an operation that selects (heads that are
+    concatenated and sliced again) or hides what it does (inner functions, conditionals, loops), it
+    is tried out with other weights and random examples whether a gradient can be other than zero.
+
+    Args:
+        network: A built network.
+        tasks: The K tasks.
+        spec: The form of a batch: `tf.TypeSpec`s in the place of tensors.
+        representation: The layer whose output the heads read, or its name; None looks for it.
+        observe: Called within the pass; metrics that are not built yet are built there.
+    """
+    passes: list[batch.SubBatch] = []
+
+    def losses_of(data: Any) -> list[tf.Tensor]:
+        passes.extend(batch.parse(data, [task.name for task in tasks]))
+        passed = forward.run(network, tasks, passes, State(), observe=observe)
+        return [task.total for task in passed.tasks]
+
+    function = tf.function(losses_of, autograph=False)
+    with tf.init_scope(), recorded(all_layers(network)) as calls:
+        graph = function.get_concrete_function(spec).graph
+    analysis = _Analysis(network.trainable_variables, graph, graph.structured_outputs, calls)
+    if len(tasks) > 1 and analysis.is_ambiguous():
+        analysis.refine(probe.run(network, tasks, spec))
+    places = None
+    if representation is not None:
+        named = isinstance(representation, str)
+        layer = layer_named(network, representation) if named else representation
+        places = [(layer, 0)]
+    return analysis.structure(network, tasks, places, batch.is_shared_input(passes))
+
+
+class _Analysis:
+    """What leads where in the graph of a forward pass; sets are the bits of integers.
+
+    Args:
+        variables: The trainable variables of the network.
+        graph: A function graph that holds a forward pass.
+        losses: The K task losses in it.
+        calls: The layers' calls in it.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[keras.Variable],
+        graph: tf.Graph,
+        losses: Sequence[tf.Tensor],
+        calls: Sequence[LayerCall],
+    ):
+        self.variables = list(variables)
+        self.operations = graph.get_operations()
+        self.losses, self.calls = list(losses), calls
+        self.everyone = (1 << len(self.losses)) - 1
+        handles = {id(v.value.handle): i for i, v in enumerate(variables)}
+        self.captured = {
+            inner.op.name: 1 << handles[id(outer)]
+            for outer, inner in graph.captures
+            if id(outer) in handles
+        }
+        self.data = self._depending_on_data({inner.op.name for _, inner in graph.captures})
+        self.sources = self._reached_variables()
+        self.reached = [self.sources.get(loss.op.name, 0) for loss in self.losses]
+        self.limits: dict[str, int] = {}
+        self.tasks = self._reaching_tasks()
+        self.is_probed = False
+
+    def _reached_variables(self, walls: Collection[str] = ()) -> dict[str, int]:
+        """Returns for each operation the variables before it; nothing passes `walls`."""
+        masks = dict(self.captured)
+        # A function graph lists its operations in the order in which they were made.
+        for op in self.operations:
+            if op.name in masks or op.name in walls or op.type in _BARRIERS:
+                continue
+            inputs = (masks.get(t.op.name, 0) for t in op.inputs if _carries_gradient(t))
+            masks[op.name] = functools.reduce(operator.or_, inputs, 0)
+        return masks
+
+    def _depending_on_data(self, captured: Collection[str]) -> set[str]:
+        """Returns the operations that depend on the batch."""
+        found: set[str] = set()
+        for op in self.operations:
+            is_input = op.type == "Placeholder" and op.name not in captured
+            if is_input or any(t.op.name in found for t in op.inputs):
+                found.add(op.name)
+        return found
+
+    def _reaching_tasks(self) -> dict[str, int]:
+        """Returns for each tensor the tasks whose loss it reaches."""
+        tasks: dict[str, int] = {}
+        for k, loss in enumerate(self.losses):
+            tasks[loss.name] = tasks.get(loss.name, 0) | 1 << k
+        for op in reversed(self.operations):
+            for tensor in op.outputs:
+                if tensor.name in self.limits and tensor.name in tasks:
+                    tasks[tensor.name] &= self.limits[tensor.name]
+            mine = self._of_outputs(op, tasks)
+            if mine and op.type not in _BARRIERS:
+                for tensor in op.inputs:
+                    if _carries_gradient(tensor):
+                        tasks[tensor.name] = tasks.get(tensor.name, 0) | mine
+        return tasks
+
+    @staticmethod
+    def _of_outputs(op: tf.Operation, tasks: dict[str, int]) -> int:
+        return functools.reduce(operator.or_, (tasks.get(t.name, 0) for t in op.outputs), 0)
+
+    def is_ambiguous(self) -> bool:
+        """Whether some operation lets through less than the graph shows."""
+        for op in self.operations:
+            mine = self._of_outputs(op, self.tasks)
+            if not mine or not self.sources.get(op.name, 0):
+                continue
+            each = {self.tasks.get(t.name, 0) for t in op.outputs if _carries_gradient(t)}
+            if len(each) > 1:  # A split, or an inner function with outputs for several tasks.
+                return True
+            if mine != self.everyone and self._selects(op):
+                return True
+        return False
+
+    def _selects(self, op: tf.Operation) -> bool:
+        """Whether an operation takes a fixed part of what it reads."""
+        others = [t for t in op.inputs if t.op.name not in self.data and t.op.type == "Const"]
+        if op.type in _SELECTING:
+            return self.sources.get(op.inputs[0].op.name, 0) > 0 and bool(others)
+        return op.type in _PRODUCTS and any(t.shape.num_elements() != 1 for t in others)
+
+    def refine(self, probed: probe.Probed | None) -> None:
+        """Takes up which gradients were found to be other than zero."""
+        if probed is None:
+            return
+        self.is_probed = True
+        self.reached = [one & two for one, two in zip(self.reached, probed.reached, strict=True)]
+        for call in self.calls:
+            for index, tensor in enumerate(call.outputs):
+                key = (id(call.layer), call.number, index)
+                if key in probed.tasks:
+                    self.limits[tensor.name] = probed.tasks[key]
+        self.tasks = self._reaching_tasks()
+
+    def structure(
+        self,
+        network: keras.Model,
+        tasks: Sequence[Task],
+        places: list[LayerOutput] | None,
+        shared_input: bool,
+    ) -> Structure:
+        """Returns what was found.
+
+        Args:
+            network: The network.
+            tasks: The K tasks.
+            places: Layers, and which of their calls, that put out the representation; None looks
+                for them.
+            shared_input: Whether one forward pass serves all tasks.
+        """
+        names, variables = [task.name for task in tasks], self.variables
+        by = [[k for k, m in enumerate(self.reached) if m >> i & 1] for i in range(len(variables))]
+        is_shared = [len(ks) >= min(2, len(names)) for ks in by]
+        heads: dict[str, list[keras.Variable]] = {name: [] for name in names}
+        for variable, ks, shared in zip(variables, by, is_shared, strict=True):
+            if ks and not shared:
+                heads[names[ks[0]]].append(variable)
+        common = [i for i, ks in enumerate(by) if len(ks) == len(names)]
+        if places is None:
+            places = self._frontier()
+        return Structure(
+            shared=[v for v, yes in zip(variables, is_shared, strict=True) if yes],
+            heads=heads,
+            unowned=[],
+            unreached=[v for v, ks in zip(variables, by, strict=True) if not ks],
+            common=[variables[i] for i in common],
+            representation=places,
+            both_sides=[
+                v for i, v in enumerate(variables) if is_shared[i] and self._both(places, i)
+            ],
+            last=self._last(network, common),
+            network=network,
+            shared_input=shared_input,
+            grouped_convolutions=any(_is_grouped(op) for op in self.operations),
+        )
+
+    def _both(self, places: Sequence[LayerOutput], index: int) -> bool:
+        """Whether a variable acts before the representation and behind it too."""
+        before, behind = self._around(tuple((id(layer), number) for layer, number in places))
+        return bool(before & behind & 1 << index)
+
+    @functools.cache  # noqa: B019 (an analysis lives as long as a trace)
+    def _around(self, chosen: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+        ends = {c.outputs[0].op.name for c in self.calls if (id(c.layer), c.number) in chosen}
+        past = self._reached_variables(ends)
+        behind = functools.reduce(operator.or_, (past.get(t.op.name, 0) for t in self.losses))
+        return functools.reduce(operator.or_, (self.sources.get(e, 0) for e in ends), 0), behind
+
+    def _frontier(self) -> list[LayerOutput]:
+        """Finds the layers' outputs that all tasks depend on and that operations of heads read."""
+        ends = set()
+        live = self._live() if self.is_probed else None
+        for op in self.operations:
+            if 0 < self._of_outputs(op, self.tasks) < self.everyone and op.type not in _BARRIERS:
+                for tensor in op.inputs:
+                    whole = self.tasks.get(tensor.name, 0) == self.everyone
+                    known = tensor.dtype.is_floating and self.sources.get(tensor.op.name, 0)
+                    if whole and known and (live is None or tensor.op.name in live):
+                        ends.add(tensor.name)
+        places: dict[str, LayerOutput] = {}
+        for call in self.calls:
+            for tensor in call.outputs:
+                places.setdefault(tensor.name, (call.layer, call.number))
+        found = [places[name] for name in places if name in ends]
+        # An end that is no layer's output cannot be watched: then nothing is said to be found.
+        return found if len({name for name in places if name in ends}) == len(ends) else []
+
+    def _live(self) -> set[str]:
+        """Returns the operations some element of whose output all tasks share.
+
+        Heads that are concatenated reach all tasks together, but no element of them does.
+        """
+        live: set[str] = set()
+        for op in self.operations:
+            before = [t for t in op.inputs if _carries_gradient(t) and t.op.name in self.data]
+            shared = [t for t in before if self.tasks.get(t.name, 0) == self.everyone]
+            known = [t for t in before if self.sources.get(t.op.name, 0)]
+            if not known or any(t.op.name in live for t in shared):
+                live.add(op.name)
+        return live
+
+    def _last(self, network: keras.Model, common: Sequence[int]) -> list[keras.Variable]:
+        """Returns the variables of the layers with a kernel that no other such layer follows."""
+        owners = _owners(network)
+        kernels = [i for i in common if len(self.variables[i].shape) >= 2]
+        bits = {1 << i: i for i in kernels}
+        followed: set[int] = set()
+        for op in self.operations:
+            masks = [(t.op.name, self.sources.get(t.op.name, 0)) for t in op.inputs]
+            own = [bits[mask] for name, mask in masks if mask in bits and name not in self.data]
+            before = [mask for name, mask in masks if name in self.data]
+            for j in own:
+                layer = owners[id(self.variables[j])]
+                for mask in before:
+                    reached = [i for i in kernels if mask >> i & 1]
+                    followed |= {i for i in reached if owners[id(self.variables[i])] != layer}
+        last = {owners[id(self.variables[i])] for i in kernels if i not in followed}
+        return [self.variables[i] for i in common if owners[id(self.variables[i])] in last]
+
+
+def _owners(network: keras.Model) -> dict[int, int]:
+    """Returns by `id` of each variable that of the innermost layer that holds it."""
+    layers = sorted([network, *all_layers(network)], key=lambda layer: -len(layer.variables))
+    return {id(v): id(layer) for layer in layers for v in layer.variables}
+
+
+def _carries_gradient(tensor: tf.Tensor) -> bool:
+    dtype = tensor.dtype
+    return dtype.is_floating or dtype.is_complex or dtype in (tf.resource, tf.variant)
+
+
+def _is_grouped(op: tf.Operation) -> bool:
+    """Whether an operation is a convolution whose groups see a part of the channels each."""
+    if op.type not in ("Conv2D", "Conv3D"):
+        return False
+    data, kernel = (t.shape for t in op.inputs)
+    channels_last = op.get_attr("data_format") in (b"NHWC", b"NDHWC")
+    return data.rank is not None and data[-1 if channels_last else 1] != kernel[-2]

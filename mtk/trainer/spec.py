@@ -1,0 +1,63 @@
+"""What a training step is made of, besides the batch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import Combiner
+from mtk.gradients import GradientStrategy
+from mtk.tasks import Task
+from mtk.trainer.forward import Observe
+from mtk.trainer.state import WrittenInPlace
+from mtk.trainer.structure import Structure
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How a step computes.
+
+    Attributes:
+        weight_decay: Coupled L2.
+        clip_norm: Largest global norm of the combined gradient, or None.
+        micro_batches: Passes into which the examples of a replica are divided.
+        loss_scale: Factor that keeps float16 gradients from vanishing, or None.
+        dense: Whether gradients of embeddings are made dense, as XLA needs them.
+    """
+
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    micro_batches: int = 1
+    loss_scale: tf.Tensor | None = None
+    dense: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class StepSpec:
+    """What `step.compute` needs to know besides the batch.
+
+    Attributes:
+        network: The network.
+        tasks: The K tasks.
+        combiner: What merges their gradients, built.
+        structure: Called for which variables are shared, where that matters.
+        strategy: How to compute per-task gradients.
+        per_task: Whether to take the gradient of each task. Otherwise the weights come from the
+            losses, or are those of the last step that took them.
+        numerics: How to compute.
+        observe: Tells metrics what a pass gave.
+        metric_variables: Those of all metrics, which `observe` may write.
+        written_in_place: Variables of the network that a pass writes in place.
+    """
+
+    network: keras.Model
+    tasks: Sequence[Task]
+    combiner: Combiner
+    structure: Callable[[], Structure]
+    strategy: GradientStrategy = "auto"
+    per_task: bool = True
+    numerics: Numerics = Numerics()
+    observe: Observe | None = None
+    metric_variables: Sequence[keras.Variable] = ()
+    written_in_place: WrittenInPlace = field(default_factory=WrittenInPlace)

@@ -1,0 +1,252 @@
+"""The state of a network as values: what a forward pass writes is known before it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import tensorflow as tf
+
+# Any odd number spreads replicas over the seeds; this one is 2^32 divided by the golden ratio.
+_SEED_STRIDE = 0x9E3779B9
+
+Values: TypeAlias = dict[int, tf.Tensor]  # By the `id` of a variable.
+
+
+class Change(NamedTuple):
+    """What passes have made of a variable.
+
+    Attributes:
+        variable: The variable.
+        before: Its value before the step.
+        after: Its value after the step, the same on all replicas.
+    """
+
+    variable: keras.Variable
+    before: tf.Tensor
+    after: tf.Tensor
+
+
+@dataclass
+class WrittenInPlace:
+    """Variables of a network that a forward pass writes in place.
+
+    Attributes:
+        raw: Those that Keras does not know.
+        inside: Those that inner graphs of the network were found to write, by `id`. A graph that
+            was traced once writes them again without a word.
+    """
+
+    raw: list[tf.Variable] = field(default_factory=list)
+    inside: dict[int, keras.Variable] = field(default_factory=dict)
+
+
+class PassScope(keras.StatelessScope):
+    """Within it Keras variables are not written: the values they would have are kept.
+
+    What an inner graph writes (a loop over time steps, a conditional, a `tf.function` of a layer)
+    cannot leave it as a value. Inside one, variables are read and written as ever, and `State`
+    puts them back where a pass must not count.
+
+    A layer may write its trainable variables too, such as spectral normalization. As in a plain
+    step, gradients are then those by the value that was written: such values are sources.
+
+    Args:
+        state: What it belongs to.
+        carried: Values that variables have in place of their own.
+        tape: Tape to watch written trainable variables, if gradients are wanted.
+    """
+
+    def __init__(self, state: "State", carried: Values, tape: tf.GradientTape | None):
+        super().__init__(collect_losses=True)
+        self.state, self.tape = state, tape
+        self.state_mapping = dict(carried)
+        self.written: dict[int, keras.Variable] = {}
+        self.sources: dict[int, list[tf.Tensor]] = {}
+        self.graph = _graph()
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        inside = _graph() is not self.graph
+        if not inside and id(variable) in self.state_mapping:
+            return self.state_mapping[id(variable)]
+        return self.state.shifted(variable, 1) if is_seed(variable) else None
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        variable, value = update
+        value = tf.cast(value, variable.dtype)
+        if _graph() is not self.graph:
+            self.state.note_inside(variable, self.graph)
+            variable._direct_assign(self.state.shifted(variable, -1, value))
+            return
+        self.state.note(variable)
+        if variable.trainable and self.tape is not None:
+            value = tf.stop_gradient(value)
+            self.tape.watch(value)
+            self.sources.setdefault(id(variable), []).append(value)
+        self.written[id(variable)] = variable
+        self.state_mapping[id(variable)] = value
+
+    def changes(self) -> list[Change]:
+        """Returns what was written within the scope, as it is."""
+        before, after = self.state.before, self.state_mapping
+        return [Change(v, before[key], after[key]) for key, v in self.written.items()]
+
+
+class State:
+    """What the forward passes of a step read and write besides the batch.
+
+    Every pass starts from the variables as they are, so that
+
+    * each sub-batch normalizes by itself, and moving statistics take one update a step: the mean
+      over the sub-batches;
+    * a second pass over the same batch draws the same dropout masks and changes nothing;
+    * replicas draw different dropout masks: each folds its number into the seeds it sees.
+
+    Seeds and metrics go on from pass to pass.
+
+    Args:
+        metric_variables: Variables of metrics.
+        written_in_place: Variables that a pass writes in place; more are added.
+        replica: Number of this replica, an integer or a scalar tensor.
+    """
+
+    def __init__(
+        self,
+        metric_variables: Sequence[keras.Variable] = (),
+        written_in_place: "WrittenInPlace | None" = None,
+        replica: int | tf.Tensor = 0,
+    ):
+        self.offset = None if isinstance(replica, int) and not replica else replica
+        self.going_on = {id(v) for v in metric_variables}
+        self.known = WrittenInPlace() if written_in_place is None else written_in_place
+        self.variables: dict[int, keras.Variable] = {}
+        self.before: Values = {}
+        inside = [(v._value, self._goes_on(v)) for v in self.known.inside.values()]
+        known = [*((v, False) for v in self.known.raw), *inside]
+        self.in_place = [(v, _read(v), goes_on) for v, goes_on in known]
+
+    def scope(self, carried: Values, tape: tf.GradientTape | None = None) -> PassScope:
+        """Returns a scope for a pass in which `carried` variables have these values."""
+        return PassScope(self, carried, tape)
+
+    def shifted(
+        self, seed: keras.Variable, sign: int, value: tf.Tensor | None = None
+    ) -> tf.Tensor | None:
+        """Returns a seed as this replica sees it (1), or as it is stored (-1)."""
+        if self.offset is None or not is_seed(seed):
+            return value
+        value = _read(seed._value) if value is None else value
+        offset = tf.cast(self.offset, tf.int64) * (_SEED_STRIDE * sign)
+        return tf.stack([value[0] + tf.cast(offset, value.dtype), value[1]])
+
+    def note(self, variable: keras.Variable) -> None:
+        """Keeps the value of a variable before the step."""
+        if id(variable) not in self.before:
+            self.variables[id(variable)] = variable
+            # One that is being built has no variable yet, but an initial value.
+            built = variable._value is not None
+            self.before[id(variable)] = _read(variable._value) if built else variable.value
+
+    def note_inside(self, variable: keras.Variable, graph: Any) -> None:
+        """Keeps the value of a variable that an inner graph is about to write.
+
+        Args:
+            variable: The variable.
+            graph: The graph of the step, in which it is read; None if the step runs eagerly.
+        """
+        if id(variable) not in self.known.inside:
+            self.known.inside[id(variable)] = variable
+            with tf.init_scope() if graph is None else graph.as_default():
+                goes_on, value = self._goes_on(variable), variable._value
+                self.in_place.append((value, _read(value), goes_on))
+
+    def starting(self, variables: Sequence[keras.Variable]) -> Values:
+        """Returns what goes on from pass to pass, as it was before the step.
+
+        Args:
+            variables: Such variables that no pass has written yet.
+        """
+        for variable in variables:
+            self.note(variable)
+        found = self.going_on_from(self.before)
+        return {key: self.shifted(self.variables[key], 1, found[key]) for key in found}
+
+    def _goes_on(self, variable: keras.Variable) -> bool:
+        return id(variable) in self.going_on or is_seed(variable)
+
+    def going_on_from(self, values: Values) -> Values:
+        """Returns those of `values` from which the next pass goes on: seeds and metrics."""
+        return {key: value for key, value in values.items() if self._goes_on(self.variables[key])}
+
+    def merge(self, passes: Sequence[Values]) -> Values:
+        """Averages what several passes wrote; of what is not a statistic, takes the last value."""
+        return {
+            key: self.mean(key, [values[key] for values in passes if key in values])
+            for key in {key: None for values in passes for key in values}
+        }
+
+    def mean(self, key: int, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns the value of a variable after passes that wrote these, one after the other."""
+        return tf.add_n(values) / len(values) if self.is_statistic(key) else values[-1]
+
+    def is_statistic(self, key: int) -> bool:
+        """Whether a variable is averaged over passes and replicas."""
+        variable = self.variables[key]
+        return tf.as_dtype(variable.dtype).is_floating and not self._goes_on(variable)
+
+    def rewind(self, everything: bool = True) -> None:
+        """Puts back what was written in place.
+
+        Args:
+            everything: Whether that holds for what goes on from pass to pass, too.
+        """
+        for variable, value, goes_on in self.in_place:
+            if everything or not goes_on:
+                variable.assign(value)
+
+    def changes(self, values: Values, share: tf.Tensor | None) -> list[Change]:
+        """Returns what a step changes, alike on all replicas but for the metrics.
+
+        Args:
+            values: What the passes of this replica wrote.
+            share: The part of the global batch's examples that this replica had; None: all.
+        """
+        found = []
+        for key, value in values.items():
+            variable = self.variables[key]
+            if share is not None and self.is_statistic(key):
+                # A replica without examples has statistics of nothing, which are NaN.
+                part = tf.where(share > 0, value * tf.cast(share, value.dtype), 0)
+                context = tf.distribute.get_replica_context()
+                value = context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+            found.append(Change(variable, self.before[key], self.shifted(variable, -1, value)))
+        return found
+
+
+def is_seed(variable: keras.Variable) -> bool:
+    """Whether a variable is the state of a `keras.random.SeedGenerator`, which names it so."""
+    return variable.name == "seed_generator_state"
+
+
+def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
+    """Finds the `tf.Variable`s in attributes of layers, also in lists and dicts there."""
+    found: dict[int, tf.Variable] = {}
+    pending: list[Any] = [part for layer in layers for part in vars(layer).values()]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, tf.Variable):
+            found[id(part)] = part
+        elif isinstance(part, Mapping):
+            pending += part.values()
+        elif isinstance(part, (list, tuple, set)):
+            pending += part
+    return WrittenInPlace(list(found.values()))
+
+
+def _graph() -> Any:
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def _read(variable: tf.Variable) -> tf.Tensor:
+    # A copy: on some devices a read shares its memory with the variable.
+    return tf.identity(tf.convert_to_tensor(variable))
