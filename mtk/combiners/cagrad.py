@@ -117,9 +117,7 @@ def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.maximum(square, 0.0))
 
 
-def _worst_mixture(
-    scaled: Scaled, unit_mean: tf.Tensor, c: float
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
 
     Works in the coordinates of the eigenvectors, in which row i is the unit gradient i. The least

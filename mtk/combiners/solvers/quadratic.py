@@ -6,7 +6,6 @@ from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
 
-
 # Weight of the distance to the weights that are preferred, against the squared norm: above the
 # rounding of a Gramian that was measured in float32.
 PREFERENCE = 1e-5
