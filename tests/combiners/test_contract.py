@@ -156,7 +156,7 @@ def test_state_survives_a_checkpoint(name):
 
 
 def test_who_weighs_heads():
-    """Those that weigh losses, of the others GradNorm, MGDA, Nash-MTL; no conflict reaches a head."""
+    """Those of losses, and GradNorm, MGDA and Nash-MTL; no conflict reaches a head."""
     weighing = {type(case.make()) for case in CASES if case.make().weighs_heads}
     of_losses = {type(case.make()) for case in CASES if case.make().reads == "losses"}
     assert weighing == of_losses | {combiners.GradNorm, combiners.MGDA, combiners.NashMTL}

@@ -123,9 +123,7 @@ def test_aligned_mtl_takes_no_small_gradient_for_a_missing_one():
 def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
     """Trap: the smallest eigenvalue lost beside the largest, by XLA's decomposition even sooner.
 
-    Gradients of any size, by a method for graded matrices that has nothing in common with ours: QR
-    of the gradients sorted by size, then inverse iteration for the smallest singular value, in
-    extended precision.
+    It is the largest one of the inverse, where it has all its digits.
     """
     combiner = combiners.AlignedMTL()
     combiner.build(num_tasks)
@@ -140,14 +138,12 @@ def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
         units = rng.normal(size=(num_tasks, 2 * num_tasks))
         sizes = 10.0 ** rng.uniform(-span, span, num_tasks)
         weights = step(tf.constant(units @ units.T * np.outer(sizes, sizes))).numpy()
-        # In units of the gradients' sizes: B = w * sizes, B G' B = m p' inv(G') ... by the inverse,
-        # whose largest eigenvalue is the smallest one's, and of which all digits are known.
         inverse = np.linalg.inv(units @ units.T) / np.outer(sizes, sizes)
         smallest = np.linalg.eigvalsh(inverse)[-1] ** -0.5
         direction = (weights * sizes) @ units
-        # An orthogonal system, m long: G w = sqrt(m) G^(1/2) p; so (w, G w) = m |p|^2.
+        # The mean of K orthogonal vectors of that length.
         np.testing.assert_allclose(
-            direction @ direction, smallest**2 / num_tasks, rtol=2e-6, err_msg=str(span)
+            direction @ direction, smallest**2 / num_tasks, rtol=1e-5, err_msg=str(span)
         )
 
 

@@ -1,4 +1,4 @@
-"""Losses at zero, below it and across it, of every size: what weights and their state make of them."""
+"""Losses at zero, below it and across it, of every size: what weights and state make of them."""
 
 import itertools
 
@@ -105,11 +105,15 @@ def test_famo_leaves_nothing_to_a_loss_at_its_bound(first, second):
     everyone = tf.ones(3, tf.bool)
     start = np.array([first, second, second], np.float32)
     combiner.task_weights(tf.constant(start), everyone, tf.ones(3))
-    found = combiner.task_weights(tf.constant(start * [0, 1, 1]), everyone, tf.ones(3)).numpy()
+    found = combiner.task_weights(
+        tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
+    ).numpy()
     np.testing.assert_allclose(found, [0, 0.5, 0.5], rtol=1e-5)
     # One that was never seen above zero, too.
     fresh = built(combiners.FAMO(), ("a", "b", "c"))
-    found = fresh.task_weights(tf.constant(start * [0, 1, 1]), everyone, tf.ones(3)).numpy()
+    found = fresh.task_weights(
+        tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
+    ).numpy()
     np.testing.assert_allclose(found, [0, 0.5, 0.5], rtol=1e-5)
 
 
@@ -135,14 +139,8 @@ def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
     """The weight rises as the loss falls, to the closeness, and then falls to zero."""
     combiner = built(combiners.FAMO())
     course = np.concatenate([np.logspace(0, -9, 400), [0.0]])
-    weights = np.array(
-        [
-            combiner.task_weights(tf.constant([loss * scale, scale], tf.float32), ALL, tf.ones(2))[
-                0
-            ]
-            for loss in course
-        ]
-    )
+    rows = [tf.constant([loss * scale, scale], tf.float32) for loss in course]
+    weights = np.array([combiner.task_weights(row, ALL, tf.ones(2))[0] for row in rows])
     top = int(np.argmax(weights))
     np.testing.assert_allclose(course[top], 1e-3, rtol=0.05)
     assert (np.diff(weights[: top + 1]) >= 0).all()
@@ -157,10 +155,8 @@ def test_famo_does_not_depend_on_units(unit):
     logits = []
     for size in (1.0, unit):
         combiner = built(combiners.FAMO(learning_rate=0.1))
-        for before, after in (([1, 1], [0.5, 0.9]), ([0.5, 0.9], [0, 0.8]), ([0, 0.8], [0, 0.7])):
-            before, after = (
-                tf.constant(row * np.array([size, 1]), tf.float32) for row in (before, after)
-            )
+        course = np.array([[1, 1], [0.5, 0.9], [0, 0.8], [0, 0.7]]) * [size, 1]
+        for before, after in itertools.pairwise(tf.constant(course, tf.float32)):
             combiner.task_weights(before, ALL, tf.ones(2))
             combiner.after_step(before, after, ALL)
         logits.append(combiner.logits.numpy())

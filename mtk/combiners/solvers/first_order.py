@@ -71,7 +71,7 @@ def _largest_eigenvalue(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def _descent(matrix: tf.Tensor, linear: tf.Tensor, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Takes accelerated projected gradient steps; each problem loses its speed when it overshoots."""
+    """Takes accelerated projected gradient steps; a problem that overshoots starts from rest."""
 
     def advance(
         turn: tf.Tensor, x: tf.Tensor, ahead: tf.Tensor, pace: tf.Tensor

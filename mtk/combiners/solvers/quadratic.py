@@ -6,8 +6,8 @@ from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
 
-# Weight of the distance to the weights that are preferred, against the squared norm: above the
-# rounding of a Gramian that was measured in float32.
+# Weight of the distance to the weights that are preferred, times the number of tasks, against the
+# squared norm: above the rounding of a Gramian that was measured in float32.
 PREFERENCE = 1e-5
 
 
@@ -33,12 +33,13 @@ def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     normal = simplex_normal(scaled)
     start = tf.ones_like(normal) / tf.maximum(tf.reduce_sum(normal), 1.0)
     # `normal * x` are the weights.
-    bends = PREFERENCE * normal**2
+    preference = PREFERENCE * normal.shape[0]
+    bends = preference * normal**2
     hessian = tf.linalg.set_diag(cosines, tf.linalg.diag_part(cosines) + bends)
     weights = tf.math.divide_no_nan(tf.cast(directed, normal.dtype), tf.reduce_sum(1.0 - outside))
     solved = tf.constant(True)
     for _ in range(2):
-        linear = outside - PREFERENCE * normal * weights
+        linear = outside - preference * normal * weights
         found, optimal = minimize(
             lambda x, linear=linear: (tf.linalg.matvec(hessian, x) + linear, hessian), start, normal
         )
