@@ -40,9 +40,7 @@ def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     solved = tf.constant(True)
     for _ in range(2):
         linear = outside - preference * normal * weights
-        found, optimal = minimize(
-            lambda x, linear=linear: (tf.linalg.matvec(hessian, x) + linear, hessian), start, normal
-        )
+        found, optimal = _minimize(hessian, linear, start, normal)
         weights = tf.math.divide_no_nan(found * normal, tf.reduce_sum(found * normal))
         solved &= optimal
     return weights, solved
@@ -89,3 +87,9 @@ def _nonnegative(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     hessian = tf.broadcast_to(matrix, (*linear.shape, linear.shape[-1]))
     start = tf.ones_like(linear) * linear.shape[-1] ** -0.5
     return minimize(lambda x: (tf.matmul(x, matrix) + linear, hessian), start)
+
+
+def _minimize(
+    matrix: tf.Tensor, linear: tf.Tensor, start: tf.Tensor, normal: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    return minimize(lambda x: (tf.linalg.matvec(matrix, x) + linear, matrix), start, normal)
