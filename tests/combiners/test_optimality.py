@@ -8,7 +8,14 @@ import tensorflow as tf
 from scipy import optimize
 
 from mtk import combiners
-from mtk.combiners.solvers import first_order, interior_point, max_min, quadratic, scaling
+from mtk.combiners.solvers import (
+    active_set,
+    first_order,
+    interior_point,
+    max_min,
+    quadratic,
+    scaling,
+)
 from tests.combiners import properties, samples
 from tests.combiners.cases import Case, Runner, runner
 
@@ -284,6 +291,7 @@ def test_an_unsolved_step_is_counted(monkeypatch):
     """A cap that is reached shows in a variable of the combiner."""
     monkeypatch.setattr(max_min, "MOST_ITERATIONS", 3)
     monkeypatch.setattr(interior_point, "MOST_ITERATIONS", 1)
+    monkeypatch.setattr(active_set, "MOST_GUESSES", 0)
     monkeypatch.setattr(first_order, "MOST_ROUNDS", 0)
     rows = samples.jacobian("conflicting", 5)
     for make in (combiners.CAGrad, combiners.MGDA, combiners.UPGrad):

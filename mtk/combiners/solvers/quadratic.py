@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mtk.combiners.solvers.active_set import guess
 from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
@@ -9,6 +10,8 @@ from mtk.combiners.solvers.scaling import Scaled
 # Weight of the distance to the weights that are preferred, times the number of tasks, against the
 # squared norm: above the rounding of a Gramian that was measured in float32.
 PREFERENCE = 1e-5
+# For few tasks factorizations are fast, for many products of matrices.
+_GUESSED_AT_MOST = 16
 
 
 def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
@@ -76,7 +79,8 @@ def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor,
     """
     outside = tf.cast(~scaled.directed, vectors.dtype)
     linear = tf.matmul(vectors, scaled.cosines) + outside
-    found, right = descend(scaled.cosines, linear)
+    solve = guess if linear.shape[-1] <= _GUESSED_AT_MOST else descend
+    found, right = solve(scaled.cosines, linear)
     added, solved = tf.cond(
         right, lambda: (found, right), lambda: _nonnegative(scaled.cosines, linear)
     )
