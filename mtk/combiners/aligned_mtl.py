@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.solvers.graded import orthogonalize
 from mtk.combiners.solvers.scaling import scale
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
@@ -16,6 +17,11 @@ class AlignedMTL(GramianCombiner):
 
     With `G = V diag(l) V'` and the smallest positive eigenvalue `m` the weights are
     `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p = (1/K, ..., 1/K)`.
+
+    Gradients whose norms differ by 1e4 have eigenvalues that differ by 1e8, of which the smallest,
+    the one that sets the length of the result, is lost in the decomposition of the authors' code.
+    Here the decomposition is that of the gradients, in coordinates that the cosines give, by a
+    method for columns of different size: it keeps the smallest one's digits.
 
     How many eigenvalues are positive is counted on the Gramian of the unit gradients: a small
     gradient has a small eigenvalue, and a tolerance on the Gramian itself, as in the authors' code,
@@ -38,19 +44,31 @@ class AlignedMTL(GramianCombiner):
     ) -> tf.Tensor:
         del task_losses
         cosines, lengths, directed = scale(gramian, present)
-        independent = tf.linalg.eigvalsh(cosines) > RANK_TOLERANCE * self.num_tasks
+        values, vectors = tf.linalg.eigh(cosines)
+        independent = values > RANK_TOLERANCE * self.num_tasks
         # A task without a direction is one of the cosines' eigenvalues, but no direction.
         number = tf.reduce_sum(tf.cast(independent, tf.int32)) - tf.reduce_sum(
             tf.cast(~directed, tf.int32)
         )
+        # Column i of `units` is the unit gradient i, in the coordinates of the eigenvectors.
+        roots = tf.sqrt(tf.where(independent, values, 0.0))
+        units = roots[:, None] * tf.transpose(vectors)
         relative = tf.math.divide_no_nan(lengths, tf.reduce_max(lengths))
-        values, vectors = tf.linalg.eigh(cosines * relative[:, None] * relative[None, :])
-        # Eigenvalues ascend: the last `number` of them are the positive ones.
-        positive = tf.range(self.num_tasks) >= self.num_tasks - number
-        values = tf.where(positive, tf.maximum(values, 0.0), 0.0)
-        smallest = tf.reduce_min(tf.where(positive, values, values.dtype.max))
-        factors = tf.sqrt(tf.math.divide_no_nan(smallest, values))
-        everyone = tf.cast(present, values.dtype)
+        columns, turned, _ = orthogonalize(units * relative)
+        sizes = tf.norm(columns, axis=0)
+        larger = tf.reduce_sum(tf.cast(sizes[:, None] < sizes[None, :], tf.int32), 1)
+        positive = (larger < number) & (sizes > 0.0)
+        smallest = tf.reduce_min(tf.where(positive, sizes, sizes.dtype.max))
+        factors = tf.where(positive, tf.math.divide_no_nan(smallest, sizes), 0.0)
+        everyone = tf.cast(present, sizes.dtype)
         preference = tf.math.divide_no_nan(everyone, tf.reduce_sum(everyone))
-        along = tf.linalg.matvec(vectors, preference, transpose_a=True)
-        return tf.cast(tf.linalg.matvec(vectors, factors * along), tf.float32)
+        along = factors * tf.linalg.matvec(turned, preference, transpose_a=True)
+        weights = tf.linalg.matvec(turned, along)
+        # `turned` has digits for the largest gradient; the direction itself gives those of small
+        # weights, which multiply large gradients.
+        missing = tf.linalg.matvec(columns, along)
+        missing -= tf.linalg.matvec(units, weights * relative)
+        change = tf.where(independent, tf.math.divide_no_nan(missing, roots), 0.0)
+        change = tf.linalg.matvec(vectors, change)
+        weights += tf.math.divide_no_nan(change, relative)
+        return tf.cast(tf.where(directed, weights, 0.0), tf.float32)

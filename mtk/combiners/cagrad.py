@@ -31,6 +31,10 @@ class CAGrad(GramianCombiner):
     small number to `|g_w|`, which returns `g_0`, conflicts and all.) A gradient of zero is no party
     to the minimum; it stays in the mean.
 
+    Attributes:
+        unsolved: Steps so far whose direction was short of optimal when the solver's iterations ran
+            out; the best that was found counts.
+
     Args:
         c: Radius of the ball relative to `|g_0|`; zero gives the mean gradient.
         rescale: What the direction is divided by: `"1+c"`, `"1+c^2"` or `"none"`; the three
@@ -63,6 +67,10 @@ class CAGrad(GramianCombiner):
         self.c = c
         self.rescale = rescale
 
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.unsolved = self.add_state("unsolved", (), dtype="int64")
+
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
@@ -83,16 +91,22 @@ class CAGrad(GramianCombiner):
 
     def _direction(self, scaled: Scaled, unit_mean: tf.Tensor) -> tf.Tensor:
         """Returns the solution for a mean gradient of length one."""
-        solve = worst_mixture_of_two if self.num_tasks == 2 else _worst_mixture
-        worst = solve(scaled, unit_mean, self.c)
+        if self.num_tasks == 2:
+            worst, solved = worst_mixture_of_two(scaled, unit_mean, self.c), tf.constant(True)
+        else:
+            worst, solved = _worst_mixture(scaled, unit_mean, self.c)
         length = _norm(scaled, worst)
         regular = unit_mean + self.c * tf.math.divide_no_nan(worst, length)
 
-        def vanishing() -> tf.Tensor:
-            nearest = dual_cone_projection(scaled, unit_mean[None, :])[0]
-            return tf.where(_norm(scaled, nearest - unit_mean) <= self.c, nearest, regular)
+        def vanishing() -> tuple[tf.Tensor, tf.Tensor]:
+            nearest, found = dual_cone_projection(scaled, unit_mean[None, :])
+            within = _norm(scaled, nearest[0] - unit_mean) <= self.c
+            return tf.where(within, nearest[0], regular), tf.where(within, found, solved)
 
-        return tf.cond(length > SHORTEST * tf.reduce_sum(worst), lambda: regular, vanishing)
+        long = length > SHORTEST * tf.reduce_sum(worst)
+        direction, solved = tf.cond(long, lambda: (regular, solved), vanishing)
+        self.unsolved.assign_add(tf.cast(~solved, tf.int64))
+        return direction
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "c": self.c, "rescale": self.rescale}
@@ -103,15 +117,25 @@ def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.maximum(square, 0.0))
 
 
-def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tf.Tensor:
+def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
 
-    Works in the coordinates of the eigenvectors, in which row i is the unit gradient i.
+    Works in the coordinates of the eigenvectors, in which row i is the unit gradient i. The least
+    improvement `t` is that of the gradients in question. If they agree with the mean, it is of the
+    size of the smallest; if one opposes the mean by more than the ball offsets, it is at most what
+    that one is left with, a negative number that may be 1e8 times as large. This is the unit for
+    `t`, and the conditions of gradients that are smaller than it are divided by the quotient.
     """
     values, vectors = tf.linalg.eigh(scaled.cosines)
     rows = vectors * tf.sqrt(tf.maximum(values, 0.0))
     center = tf.linalg.matvec(rows, unit_mean, transpose_a=True)
     # A large ball is shrunk to order one, center and all.
     unit = max(c, 1.0)
-    mixture = worst_mixture(Ball(rows, center / unit, simplex_normal(scaled), c / unit))
-    return tf.where(scaled.directed, mixture, tf.zeros_like(mixture))
+    left = (tf.linalg.matvec(rows, center) + c) * scaled.lengths
+    smallest = tf.reduce_min(tf.where(scaled.directed, scaled.lengths, scaled.lengths.dtype.max))
+    quotient = tf.maximum(-tf.math.divide_no_nan(tf.reduce_min(left), smallest), 1.0)
+    normal = quotient * simplex_normal(scaled)
+    relative = 1.0 / tf.maximum(normal, 1.0)
+    ball = Ball(rows * relative[:, None], center / unit, normal * relative, c / unit)
+    mixture, solved = worst_mixture(ball)
+    return tf.where(scaled.directed, mixture * relative, tf.zeros_like(mixture)), solved

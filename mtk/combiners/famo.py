@@ -9,24 +9,34 @@ from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.base import LossCombiner
 from mtk.combiners.per_task import PerTask, in_task_order, plain
 
-# Where a loss is at or below its bound, its distance from it counts as this.
-CLOSEST = 1e-8
+# Relative to its first distance, how close to its bound a loss is when it has arrived.
+CLOSE = 1e-3
+# Least normal number of float32, by far.
+SMALLEST = 1e-30
 
 
 @keras.saving.register_keras_serializable("mtk")
 class FAMO(LossCombiner):
     """Fast adaptive multitask optimization: weighs the logarithms of the losses.
 
-    With `p = softmax(z)` the network descends `sum_i c p_i log(L_i - b_i)`, where c makes the
-    weights `c p_i / (L_i - b_i)` of the losses sum to one. After the update the same batch is
+    With `p = softmax(z)` the network descends `sum_i c p_i log(D_i)`, `D_i = L_i - b_i`, where c
+    makes the weights `c p_i / D_i` of the losses sum to one. After the update the same batch is
     measured again (a second forward pass), and z takes a step of Adam toward the tasks whose
-    `log(L - b)` fell least. Clipping is the trainer's, after the backward pass.
+    `log(D)` fell least. Clipping is the trainer's, after the backward pass.
+
+    The logarithm has no end at the bound: in the paper a loss of exactly zero counts as 1e-8, takes
+    all the weight with its gradient of zero, and nothing is trained. Here it is
+    `log(D^2 + d_i^2) / 2`, with `d_i` a thousandth of the first distance that was seen of the task.
+    That is the logarithm as long as a loss is far from its bound in comparison with its start, in
+    whatever unit it is measured. Closer, the weight `p_i D / (D^2 + d_i^2)` falls, and a loss at
+    its bound (or below: then the bound is wrong) has the weight zero: there is nothing to be won.
+    Where all losses are at their bounds the weights are p.
 
     Args:
         learning_rate: Length of the steps of z.
         decay: Pull of z toward zero (the paper's gamma), added to its gradient.
         bounds: Lower bounds b of the losses, which must lie above them: one for all, a sequence,
-            or a dict by task name. A loss that reaches its bound counts as 1e-8 above it.
+            or a dict by task name.
 
     Raises:
         ValueError: If the learning rate is negative or not finite, the decay negative, or, when the
@@ -41,7 +51,7 @@ class FAMO(LossCombiner):
     def __init__(
         self,
         learning_rate: float = 0.025,
-        decay: float = 0.01,
+        decay: float = 1e-3,
         bounds: PerTask = 0.0,
         name: str | None = None,
     ):
@@ -57,22 +67,30 @@ class FAMO(LossCombiner):
         super().build(num_tasks)
         self.lowest = tuple(in_task_order("bounds", self.bounds, self.task_names, num_tasks))
         self.logits = self.add_state("logits", (num_tasks,))
+        # Zero: not seen yet.
+        self.first_distances = self.add_state("first_distances", (num_tasks,))
         self.adam = TaskAdam(self, self.learning_rate)
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del counts
-        # In units of the smallest distance no quotient leaves the range of numbers.
         distances = self._distances(task_losses)
-        unit = tf.reduce_min(tf.where(present, distances, distances.dtype.max))
-        quotients = tf.where(present, unit / distances, 0.0)
-        weights = self._preferences(present) * quotients
+        first = tf.convert_to_tensor(self.first_distances)
+        self.first_distances.assign(tf.where(present & (first == 0.0), distances, first))
+        smooth = self._smooth(distances)
+        # In units of the smallest distance no quotient leaves the range of numbers.
+        away = present & (distances > 0.0)
+        unit = tf.reduce_min(tf.where(away, smooth, smooth.dtype.max))
+        quotients = tf.where(away, (unit / smooth) * (distances / smooth), 0.0)
+        preferences = self._preferences(present)
+        weights = preferences * quotients
+        weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, preferences)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
-        fall = tf.math.log(self._distances(before)) - tf.math.log(self._distances(after))
-        fall = tf.where(present, fall, 0.0)
+        before, after = (self._smooth(self._distances(losses)) for losses in (before, after))
+        fall = tf.where(present, tf.math.log(before) - tf.math.log(after), 0.0)
         preferences = self._preferences(present)
         # The derivative of sum_i p_i fall_i: z rises where a loss fell less than the average.
         slope = preferences * (fall - tf.reduce_sum(preferences * fall))
@@ -84,7 +102,15 @@ class FAMO(LossCombiner):
         return tf.where(present, tf.nn.softmax(logits), 0.0)
 
     def _distances(self, task_losses: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(task_losses - tf.constant(self.lowest), CLOSEST)
+        return tf.maximum(task_losses - tf.constant(self.lowest), 0.0)
+
+    def _smooth(self, distances: tf.Tensor) -> tf.Tensor:
+        """Returns `sqrt(D^2 + d^2)`, positive."""
+        close = CLOSE * tf.convert_to_tensor(self.first_distances)
+        longer, shorter = tf.maximum(distances, close), tf.minimum(distances, close)
+        root = tf.sqrt(1.0 + tf.math.divide_no_nan(shorter, longer) ** 2)
+        # The first distances are not known where nothing was ever above its bound.
+        return tf.maximum(longer * root, SMALLEST)
 
     def get_config(self) -> dict[str, Any]:
         return {

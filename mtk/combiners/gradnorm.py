@@ -11,6 +11,8 @@ from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 # Least weight of a task, where 1 is the mean.
 LEAST = 1e-3
+# A loss may fall this far below zero by rounding, relative to its start.
+ROUNDING = 1e-6
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -22,6 +24,13 @@ class GradNorm(GramianCombiner):
     `t_i = mean(w n) r_i^alpha` are constants. Then they are normalized. A step uses the
     weights from before its own update, as in the paper.
 
+    A rate is that of a loss that falls toward zero. A loss of exactly zero has arrived, `r_i = 0`.
+    A loss that is negative, like a likelihood's, has no such bound: its ratio to the start depends
+    on the units of the labels alone, and a power of it is no number. From the first negative loss
+    on, the task has no rate of its own but that of the mean, `r_i = 1`: its norm is balanced, as at
+    `alpha = 0`, and the mean is that of the others. (Rounding, a millionth of the start, is not
+    negative.)
+
     The paper's weights sum to K, and so do those that are learned here; those that are returned sum
     to one. A weight never falls below a thousandth of the mean: a step could make it negative. Only
     the weights learn from the norms; the network never sees that loss.
@@ -31,7 +40,7 @@ class GradNorm(GramianCombiner):
         learning_rate: Length of the steps (of Adam) of the weights, whose mean is one.
         initial_losses: `L_i(0)`: one number for all, a sequence, or a dict by task name. By default
             the first loss seen of each task, which is that of one batch and noisy: `log(classes)`
-            is better for a cross-entropy.
+            is better for a cross-entropy. A first loss of exactly zero is passed over.
         at: Where the gradients are taken; the paper takes them at the last shared layer.
         update_every: Steps between two measurements.
 
@@ -72,7 +81,7 @@ class GradNorm(GramianCombiner):
             if not all(loss > 0 for loss in given):
                 raise ValueError(f"`initial_losses` are positive numbers. Received: {given}")
         self.learned_weights = self.add_state("learned_weights", (num_tasks,), initial=1.0)
-        # Zero: not seen yet.
+        # Zero: not seen yet. Negative: the task has no rate.
         self.first_losses = self.add_state("first_losses", (num_tasks,))
         self.given_losses = given
         self.adam = TaskAdam(self, self.learning_rate)
@@ -96,17 +105,19 @@ class GradNorm(GramianCombiner):
         return tf.math.divide_no_nan(weights, number)
 
     def _rates(self, task_losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Returns the inverse training rates relative to their mean, `(K,)`."""
-        if self.given_losses is None:
-            unseen = present & (self.first_losses == 0.0)
-            self.first_losses.assign(tf.where(unseen, task_losses, self.first_losses))
-            first = tf.convert_to_tensor(self.first_losses)
-        else:
-            first = tf.constant(self.given_losses)
-        mask = tf.cast(present, tf.float32)
-        ratios = tf.math.divide_no_nan(task_losses, first) * mask
-        mean = tf.math.divide_no_nan(tf.reduce_sum(ratios), tf.reduce_sum(mask))
-        return tf.math.divide_no_nan(ratios, mean)
+        """Returns the inverse training rates relative to their mean, `(K,)`; one without a rate."""
+        first = tf.convert_to_tensor(self.first_losses)
+        start = task_losses if self.given_losses is None else tf.constant(self.given_losses)
+        first = tf.where(present & (first == 0.0), start, first)
+        first = tf.where(present & (task_losses < -ROUNDING * first), -1.0, first)
+        self.first_losses.assign(first)
+        rated = present & (first > 0.0)
+        ratios = tf.where(rated, tf.maximum(task_losses, 0.0), 0.0)
+        ratios = tf.math.divide_no_nan(ratios, first)
+        number = tf.reduce_sum(tf.cast(rated, tf.float32))
+        mean = tf.math.divide_no_nan(tf.reduce_sum(ratios), number)
+        # Where all have arrived none is slower than the others.
+        return tf.where(rated & (mean > 0.0), tf.math.divide_no_nan(ratios, mean), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         return {

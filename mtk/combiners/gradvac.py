@@ -33,7 +33,8 @@ class GradVac(GramianCombiner):
     no bound. A gradient of zero has no cosines: its targets rest.
 
     Args:
-        beta: Share of the newest cosine in the moving average.
+        beta: Share of the newest cosine in the moving average; 0.5 as in public code. (The paper's
+            translation, with a target for each of many layers, takes 0.01.)
         groups: `"model"`: the shared variables are one vector. `"layer"`: each layer has its own
             cosines, targets and weights; the task weights reported are the mean over the layers.
         seed: Integer; runs with the same seed draw the same orders.
@@ -52,7 +53,7 @@ class GradVac(GramianCombiner):
 
     def __init__(
         self,
-        beta: float = 0.01,
+        beta: float = 0.5,
         groups: Groups = "model",
         seed: int = 0,
         at: str = "parameters",

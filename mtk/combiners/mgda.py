@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.solvers.quadratic import nearest_to_zero
+from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
 
 Normalization = Literal["none", "l2", "loss", "loss+"]
@@ -18,11 +18,16 @@ class MGDA(GramianCombiner):
 
     The minimum is found to rounding, in closed form for two tasks and by an interior-point method
     for more; the public code stops after a fixed number of Frank-Wolfe steps, short of it when
-    gradients differ in size.
+    gradients differ in size. Where many weights are equally good, as for parallel gradients under
+    `"l2"`, those nearest to equal ones are taken.
 
     A gradient of zero is the shortest vector: it takes all the weight, the shared part stands
     still (it is Pareto stationary). Under a normalization such a gradient has no
     normalized form and is left out.
+
+    Attributes:
+        unsolved: Steps so far whose weights were short of optimal when the solver's iterations ran
+            out; the best that was found counts.
 
     Args:
         normalization: What each gradient is divided by *for finding the weights*, while the update
@@ -56,6 +61,10 @@ class MGDA(GramianCombiner):
         self.normalization = normalization
         self.weighs_heads = weighs_heads
 
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.unsolved = self.add_state("unsolved", (), dtype="int64")
+
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
@@ -65,7 +74,11 @@ class MGDA(GramianCombiner):
         lengths = tf.where(takes_part, tf.math.divide_no_nan(lengths, divisors), 0.0)
         zero = tf.cast(takes_part & ~directed, lengths.dtype)
         normalized = Scaled(cosines, lengths, directed & takes_part)
-        shortest = _pair(normalized) if self.num_tasks == 2 else nearest_to_zero(normalized)
+        if self.num_tasks == 2:
+            shortest, solved = _pair(normalized), tf.constant(True)
+        else:
+            shortest, solved = nearest_to_zero(normalized)
+        self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         weights = tf.where(tf.reduce_any(zero > 0.0), zero, shortest)
         # If no gradient takes part, none is preferred.
         everyone = tf.cast(present, lengths.dtype)
@@ -91,13 +104,19 @@ class MGDA(GramianCombiner):
 
 
 def _pair(scaled: Scaled) -> tf.Tensor:
-    """Solves for two tasks: `w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2, 0, 1)`."""
+    """Solves for two tasks: `w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2, 0, 1)`.
+
+    With the preference for equal weights of `nearest_to_zero`.
+    """
     cosines, lengths, directed = scaled
     # The unit is the longer gradient, so that no square leaves the range of numbers.
     first, second = tf.unstack(tf.math.divide_no_nan(lengths, tf.reduce_max(lengths)))
     product = first * second * cosines[0, 1]
     distance = first**2 + second**2 - 2.0 * product
-    share = tf.where(distance > 0.0, tf.math.divide_no_nan(second**2 - product, distance), 0.5)
-    share = tf.clip_by_value(share, 0.0, 1.0)
+    preference = 2.0 * PREFERENCE * tf.minimum(first, second) ** 2
+    share = tf.constant(0.5, lengths.dtype)
+    for _ in range(2):
+        share = (second**2 - product + preference * share) / (distance + preference)
+        share = tf.clip_by_value(share, 0.0, 1.0)
     both = tf.stack([share, 1.0 - share])
     return tf.where(tf.reduce_all(directed), both, tf.cast(directed, lengths.dtype))

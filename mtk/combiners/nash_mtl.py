@@ -1,12 +1,14 @@
 """Nash-MTL: the gradients bargain about the direction."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.solvers.scaling import scale
+from mtk.combiners.solvers.scaling import scale as scaled_gramian
+
+Scale = Literal["authors", "mean", "paper"]
 
 # The largest beta that counts as an agreement. The cosine of the direction with gradient i is
 # 1 / (beta_i sqrt(K)); below about 1e-3 it is made of the rounding of a float32 Gramian.
@@ -21,51 +23,102 @@ class NashMTL(GramianCombiner):
     `beta' C beta / 2 - sum(log(beta))`, a smooth convex function whose minimum damped Newton steps
     find to rounding. The authors solve a sequence of convex programs to a loose tolerance.
 
-    The direction has its own length, `|sum_i w_i g_i|^2 = K`, whatever the length of the gradients:
-    K equal gradients g give `sqrt(K) g / |g|`. `rescale=True` divides by the sum of the weights.
+    The solution has a length of its own, `|sum_i w_i g_i|^2 = K`, whatever the length of the
+    gradients. What is made of it is the `scale`; all three give the same direction:
+
+    * `"authors"`, as in the authors' code: the Gramian is divided by its Frobenius norm, so that
+      the weights solve `G w = |G|_F / w` and the result is as long as the gradients. For K equal
+      gradients g, it is their **sum** `K g`, not their mean: the method is an exception to the mean
+      scale. Then it is clipped to the norm `max_norm`. A head is scaled by its task's weight before
+      clipping.
+    * `"mean"`: the weights are divided by their sum: the mean scale, and no clipping.
+    * `"paper"`: the length of the equation, `sqrt(K)`; K equal gradients give `sqrt(K) g / |g|`.
+
+    With the last two, a head gets its own gradient divided by the number of tasks.
 
     Where the gradients are Pareto stationary there is no solution. Then the parties stay where
     they are, at the disagreement point of the game: all weights are zero. (The authors keep
     the last weights.) A gradient of zero bargains about nothing: its weight is zero, and K
-    counts the others.
+    counts the others. The head of a task that did not bargain has the weight one under `"authors"`,
+    that of their first step: a head that is zero makes a gradient of zero, and would stay zero.
 
     Args:
-        rescale: Whether the weights are divided by their sum, which gives the mean scale.
+        scale: Length of the result, see above.
+        max_norm: Largest norm of the result for `scale="authors"`; zero does not clip. It is that
+            of the gradients where they are taken, `at`. In steps that keep the weights the clipping
+            is that of the last update.
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If `update_every` is less than one.
+        ValueError: If the scale is none of the three, `max_norm` negative or not a number, or
+            `update_every` less than one.
 
     Reference:
-        Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1.
+        Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1;
+        `methods/weight_methods.py` of github.com/AvivNavon/nash-mtl.
     """
 
     def __init__(
         self,
-        rescale: bool = False,
+        scale: Scale = "authors",
+        max_norm: float = 1.0,
         at: str = "parameters",
         update_every: int = 1,
         name: str | None = None,
     ):
+        if scale not in get_args(Scale):
+            raise ValueError(f"`scale` is one of {get_args(Scale)}. Received: {scale!r}")
+        if not max_norm >= 0:
+            raise ValueError(f"`max_norm` is a number of at least 0. Received: {max_norm}")
         super().__init__(at=at, update_every=update_every, name=name)
-        self.rescale = rescale
+        self.scale = scale
+        self.max_norm = max_norm
+        self.weighs_heads = scale == "authors"
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        # What clipping multiplied the last weights by: heads are not clipped.
+        self.last_clip = self.add_state("last_clip", (), initial=1.0)
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        cosines, lengths, directed = scale(gramian, present)
+        cosines, lengths, directed = scaled_gramian(gramian, present)
         beta = _bargain(cosines)
         error = tf.abs(beta * tf.linalg.matvec(cosines, beta) - 1.0)
         agreed = (tf.reduce_max(error) < 1e-5) & (tf.reduce_max(beta) < WEAKEST_AGREEMENT)
-        weights = tf.math.divide_no_nan(tf.where(directed & agreed, beta, 0.0), lengths)
-        if self.rescale:
+        beta = tf.where(directed & agreed, beta, 0.0)
+        weights = tf.math.divide_no_nan(beta, lengths)
+        if self.scale == "mean":
             weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+        if self.scale == "authors":
+            weights *= self._length(cosines, lengths, beta)
         return tf.cast(weights, tf.float32)
 
+    def _length(self, cosines: tf.Tensor, lengths: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+        """Returns what the authors' code multiplies the solution by, and notes its clipping."""
+        # sqrt(|G|_F), in units of the longest gradient.
+        longest = tf.reduce_max(lengths)
+        relative = tf.math.divide_no_nan(lengths, longest)
+        length = longest * tf.sqrt(tf.norm(cosines * relative[:, None] * relative[None, :]))
+        clip = tf.ones_like(length)
+        if self.max_norm > 0.0:
+            square = tf.reduce_sum(beta * tf.linalg.matvec(cosines, beta))
+            norm = length * tf.sqrt(tf.maximum(square, 0.0))
+            clip = self.max_norm / tf.maximum(norm, tf.constant(self.max_norm, norm.dtype))
+        self.last_clip.assign(tf.cast(clip, tf.float32))
+        return length * clip
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        if self.scale != "authors":
+            return super().head_weights(task_weights, present)
+        heads = tf.where(task_weights == 0.0, 1.0, task_weights / self.last_clip)
+        return tf.where(present, heads, 0.0)
+
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rescale": self.rescale}
+        return {**super().get_config(), "scale": self.scale, "max_norm": self.max_norm}
 
 
 def _bargain(cosines: tf.Tensor) -> tf.Tensor:

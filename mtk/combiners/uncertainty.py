@@ -1,6 +1,6 @@
 """Uncertainty weights: each task's noise is learned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +8,33 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.base import LossCombiner
+from mtk.losses import SmoothedCrossentropy
+
+# Functions of keras.losses that measure a distance from a number, and those that measure a class.
+# The others (of counts, angles, pairs) are neither.
+REGRESSION = (
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_logarithmic_error",
+    "huber",
+    "log_cosh",
+)
+CLASSIFICATION = (
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
+    "sparse_categorical_crossentropy",
+    "kl_divergence",
+    "hinge",
+    "squared_hinge",
+    "categorical_hinge",
+    "dice",
+    "tversky",
+    "ctc",
+)
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -22,12 +49,17 @@ class UncertaintyWeights(LossCombiner):
     network, where weight decay would pull them to zero.
 
     Args:
-        regression: Names of the tasks whose loss is a squared error.
+        regression: Names of the tasks whose loss is a distance from a number. By default their
+            losses say so, where these are Keras' own or subclasses of them: squared and absolute
+            errors, Huber's and the log-cosh loss are those of a regression; cross-entropies, hinge
+            and overlap losses those of a classification. Where no losses are known, as in calls
+            without a model, all tasks are classifications.
         learning_rate: Length of the steps of s.
 
     Raises:
         ValueError: If the learning rate is negative or not finite, or, when the tasks are known, if
-            a name in `regression` is no task's.
+            a name in `regression` is no task's, or if it is not given and a loss does not say what
+            it is.
 
     Reference:
         Kendall et al., *Multi-Task Learning Using Uncertainty to Weigh Losses* (2018), equations 7
@@ -36,24 +68,49 @@ class UncertaintyWeights(LossCombiner):
 
     def __init__(
         self,
-        regression: Sequence[str] = (),
+        regression: Sequence[str] | None = None,
         learning_rate: float = 0.025,
         name: str | None = None,
     ):
         check_learning_rate(learning_rate)
+        if isinstance(regression, str):
+            raise ValueError(f"`regression` is a list of names. Received: {regression!r}")
         super().__init__(name=name)
-        self.regression = tuple(regression)
+        self.regression = None if regression is None else tuple(regression)
         self.learning_rate = learning_rate
+        self.regression_by_loss: frozenset[str] = frozenset()
+
+    def bind_losses(self, losses: Mapping[str, Any]) -> None:
+        """Tells the combiner the tasks' losses; called before `build`.
+
+        Args:
+            losses: By task name: a `keras.losses.Loss`, a function, or a name that Keras knows.
+
+        Raises:
+            ValueError: If `regression` was not given and a loss does not say what it is.
+        """
+        if self.regression is not None:
+            return
+        kinds = {name: is_regression(loss) for name, loss in losses.items()}
+        if unknown := sorted(name for name, kind in kinds.items() if kind is None):
+            raise ValueError(
+                "Uncertainty weights treat regressions and classifications differently, and the "
+                f"losses of {unknown} do not say which they are. Name the regressions: "
+                "`UncertaintyWeights(regression=[...])`, an empty list for none. "
+                f"Received: {[losses[name] for name in unknown]}"
+            )
+        self.regression_by_loss = frozenset(name for name, kind in kinds.items() if kind)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         names = self.task_names or ()
-        if strangers := set(self.regression) - set(names):
+        if unknown := set(self.regression or ()) - set(names):
             raise ValueError(
-                f"`regression` names {sorted(strangers)}, but the tasks are {sorted(names)}. "
+                f"`regression` names {sorted(unknown)}, but the tasks are {sorted(names)}. "
                 "Name tasks of the model only."
             )
-        halves = [0.5 if name in self.regression else 1.0 for name in names]
+        regression = self.regression_by_loss if self.regression is None else self.regression
+        halves = [0.5 if name in regression else 1.0 for name in names]
         self.coefficients = tuple(halves) or (1.0,) * num_tasks
         self.log_variances = self.add_state("log_variances", (num_tasks,))
         self.adam = TaskAdam(self, self.learning_rate)
@@ -72,6 +129,24 @@ class UncertaintyWeights(LossCombiner):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "regression": list(self.regression),
+            "regression": None if self.regression is None else list(self.regression),
             "learning_rate": self.learning_rate,
         }
+
+
+def is_regression(loss: str | keras.losses.Loss | Callable[..., Any]) -> bool | None:
+    """Returns whether a loss is that of a regression or of a classification; None if neither.
+
+    Args:
+        loss: A loss object, a function, or a name that Keras knows.
+    """
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    if isinstance(loss, SmoothedCrossentropy):
+        return False
+    # Keras' loss objects, and what inherits from them, hold their function.
+    function = getattr(loss, "fn", loss)
+    for kind, names in ((True, REGRESSION), (False, CLASSIFICATION)):
+        if any(function is getattr(keras.losses, name) for name in names):
+            return kind
+    return None

@@ -17,6 +17,10 @@ class UPGrad(GramianCombiner):
 
     A gradient of zero constrains nothing and adds nothing; its weight is one share of the mean.
 
+    Attributes:
+        unsolved: Steps so far whose projections were short of optimal when the solver's iterations
+            ran out; the best that was found counts.
+
     Args:
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
@@ -29,13 +33,18 @@ class UPGrad(GramianCombiner):
         proposition 1.
     """
 
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.unsolved = self.add_state("unsolved", (), dtype="int64")
+
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
         scaled = scale(gramian, present)
         units = tf.eye(self.num_tasks, dtype=scaled.lengths.dtype)
-        projections = dual_cone_projection(scaled, units)
+        projections, solved = dual_cone_projection(scaled, units)
+        self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         # Row i projects the unit gradient i; the size of its gradient comes back here.
         total = tf.linalg.matvec(projections, scaled.lengths, transpose_a=True)
         weights = tf.math.divide_no_nan(total, scaled.lengths)

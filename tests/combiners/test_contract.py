@@ -156,10 +156,10 @@ def test_state_survives_a_checkpoint(name):
 
 
 def test_who_weighs_heads():
-    """Those that weigh losses, and of the others GradNorm and MGDA; no conflict reaches a head."""
+    """Those of losses, and GradNorm, MGDA and Nash-MTL; no conflict reaches a head."""
     weighing = {type(case.make()) for case in CASES if case.make().weighs_heads}
     of_losses = {type(case.make()) for case in CASES if case.make().reads == "losses"}
-    assert weighing == of_losses | {combiners.GradNorm, combiners.MGDA}
+    assert weighing == of_losses | {combiners.GradNorm, combiners.MGDA, combiners.NashMTL}
 
 
 @pytest.mark.parametrize("name", NAMES)

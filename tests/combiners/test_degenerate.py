@@ -14,7 +14,7 @@ def test_nash_without_solution_stands_still(num_tasks):
     """Trap: a solver's failure that silently becomes equal weights."""
     rows = samples.jacobian("conflicting", num_tasks)
     rows[-1] = -rows[:-1].sum(0)
-    for name in ("nash", "nash rescaled"):
+    for name in ("nash", "nash unclipped", "nash mean", "nash paper"):
         np.testing.assert_array_equal(runner(name, num_tasks)(rows).weights, 0)
 
 
@@ -39,6 +39,30 @@ def test_mgda_stands_still_at_a_zero_gradient(num_tasks):
         outcome = runner(name, num_tasks)(rows)
         assert outcome.weights[0] == 0
         assert np.linalg.norm(outcome.direction) > 0.1
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 5, 20])
+def test_mgda_shares_among_parallel_gradients(num_tasks):
+    """Trap: of many equally good weights those that rounding makes."""
+    for seed in range(8):
+        rng = np.random.default_rng([seed, num_tasks])
+        row = rng.normal(size=max(12, 2 * num_tasks))
+        rows = rng.uniform(0.1, 10, (num_tasks, 1)) * row
+        weights = runner("mgda l2", num_tasks)(rows.astype(np.float32)).weights
+        np.testing.assert_allclose(weights, 1 / num_tasks, atol=0.05 / num_tasks)
+        # Of equally long ones without a normalization, too; a shorter one takes all.
+        equal = np.tile(row, (num_tasks, 1)).astype(np.float32)
+        weights = runner("mgda", num_tasks)(equal).weights
+        np.testing.assert_allclose(weights, 1 / num_tasks, atol=1e-3 / num_tasks)
+        equal[0] /= 2
+        np.testing.assert_allclose(runner("mgda", num_tasks)(equal).weights[0], 1, atol=1e-3)
+
+
+def test_mgda_shares_among_some():
+    """Two parallel gradients share what one of them alone would have."""
+    rows = samples.jacobian("orthogonal", 2).astype(np.float64)
+    rows = np.stack([rows[0], rows[1], 3 * rows[1]])
+    np.testing.assert_allclose(runner("mgda l2", 3)(rows).weights, [0.5, 0.25, 0.25], atol=1e-2)
 
 
 def test_mgda_normalization_stays_in_the_solver():
@@ -94,6 +118,35 @@ def test_aligned_mtl_takes_no_small_gradient_for_a_missing_one():
     np.testing.assert_allclose(direction[:3], 1e-4 / 3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
+    """Trap: the smallest eigenvalue lost beside the largest, by XLA's decomposition even sooner.
+
+    It is the largest one of the inverse, where it has all its digits.
+    """
+    combiner = combiners.AlignedMTL()
+    combiner.build(num_tasks)
+    step = tf.function(
+        lambda gramian: combiner.task_weights(
+            gramian, tf.ones(num_tasks), tf.ones(num_tasks, tf.bool)
+        ),
+        jit_compile=jit,
+    )
+    for span in (1, 2, 4, 8):
+        rng = np.random.default_rng([num_tasks, span])
+        units = rng.normal(size=(num_tasks, 2 * num_tasks))
+        sizes = 10.0 ** rng.uniform(-span, span, num_tasks)
+        weights = step(tf.constant(units @ units.T * np.outer(sizes, sizes))).numpy()
+        inverse = np.linalg.inv(units @ units.T) / np.outer(sizes, sizes)
+        smallest = np.linalg.eigvalsh(inverse)[-1] ** -0.5
+        direction = (weights * sizes) @ units
+        # The mean of K orthogonal vectors of that length.
+        np.testing.assert_allclose(
+            direction @ direction, smallest**2 / num_tasks, rtol=1e-5, err_msg=str(span)
+        )
+
+
 def test_aligned_mtl_with_dependent_gradients_uses_their_span():
     rows = samples.jacobian("orthogonal", 3).astype(np.float64)
     rows[2] = rows[0]
@@ -102,7 +155,9 @@ def test_aligned_mtl_with_dependent_gradients_uses_their_span():
     np.testing.assert_allclose(runner("aligned", 3)(rows).direction, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mgda", "pcgrad", "cagrad", "nash rescaled", "imtl_g", "upgrad"])
+@pytest.mark.parametrize(
+    "name", ["mgda", "pcgrad", "cagrad", "nash", "nash mean", "imtl_g", "upgrad"]
+)
 def test_steps_in_between_keep_the_weights(name):
     run = runner(name, 3)
     weights = run(samples.jacobian("conflicting", 3), samples.losses(3)).weights

@@ -39,10 +39,23 @@ GRAMIANS = [
     (combiners.IMTLG(), [[1, -2], [-2, 4]], None, [2 / 3, 1 / 3]),
     (combiners.IMTLG(), [[1, 0], [0, 0]], None, [1, 0]),
     (combiners.IMTL(), ORTHOGONAL, None, [2 / 3, 1 / 3]),
-    (combiners.NashMTL(), ORTHOGONAL, None, [1, 1 / 2]),
-    (combiners.NashMTL(), [[1, -1], [-1, 4]], None, [math.sqrt(2), math.sqrt(1 / 2)]),
-    (combiners.NashMTL(), THREE, None, [1, 1 / 2, 1 / 4]),
-    (combiners.NashMTL(rescale=True), [[1, -1], [-1, 4]], None, [2 / 3, 1 / 3]),
+    (combiners.NashMTL("paper"), ORTHOGONAL, None, [1, 1 / 2]),
+    (combiners.NashMTL("paper"), [[1, -1], [-1, 4]], None, [math.sqrt(2), math.sqrt(1 / 2)]),
+    (combiners.NashMTL("paper"), THREE, None, [1, 1 / 2, 1 / 4]),
+    (combiners.NashMTL("mean"), [[1, -1], [-1, 4]], None, [2 / 3, 1 / 3]),
+    # sqrt(|G|_F) times as long, |G|_F = sqrt(17); then of length one, |d|^2 = 2 without clipping.
+    (combiners.NashMTL(max_norm=0.0), ORTHOGONAL, None, [17**0.25, 17**0.25 / 2]),
+    (combiners.NashMTL(), ORTHOGONAL, None, [math.sqrt(1 / 2), math.sqrt(1 / 8)]),
+    (
+        combiners.NashMTL(max_norm=3.0),
+        THREE,
+        None,
+        [math.sqrt(3), math.sqrt(3 / 4), math.sqrt(3 / 16)],
+    ),
+    (combiners.NashMTL(), [[1e-4, 0], [0, 1e-4]], None, [2**0.25, 2**0.25]),
+    # Parallel: any weights are as good, these are equal.
+    (combiners.MGDA("l2"), [[1, 2], [2, 4]], None, [1 / 2, 1 / 2]),
+    (combiners.MGDA("l2"), np.outer([1, 3, 7], [1, 3, 7]), None, [1 / 3, 1 / 3, 1 / 3]),
     (combiners.AlignedMTL(), ORTHOGONAL, None, [1 / 2, 1 / 4]),
     (combiners.AlignedMTL(), [[2, -1], [-1, 2]], None, [1 / 2, 1 / 2]),
     (combiners.AlignedMTL(), [[1, 2], [2, 4]], None, [0.3, 0.6]),
@@ -88,6 +101,9 @@ LOSSES = [
     (combiners.DWA(2), [5, 6], [1, 1], [1 / 2, 1 / 2]),
     (combiners.FAMO(), [1, 3], [1, 1], [3 / 4, 1 / 4]),
     (combiners.FAMO(bounds=[-1, 1]), [1, 3], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.FAMO(), [0, 3], [1, 1], [0, 1]),
+    (combiners.FAMO(), [0, 0], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.FAMO(), [-2, 3], [1, 1], [0, 1]),
     (combiners.IMTLL(), [5, 6], [1, 1], [1 / 2, 1 / 2]),
 ]
 

@@ -8,7 +8,14 @@ import tensorflow as tf
 from scipy import optimize
 
 from mtk import combiners
-from mtk.combiners.solvers import scaling
+from mtk.combiners.solvers import (
+    active_set,
+    first_order,
+    interior_point,
+    max_min,
+    quadratic,
+    scaling,
+)
 from tests.combiners import properties, samples
 from tests.combiners.cases import Case, Runner, runner
 
@@ -60,7 +67,7 @@ def test_upgrad_projects_on_the_dual_cone(kind, num_tasks):
 @pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
 def test_nash_solves_its_equation(kind, num_tasks):
     for rows in inputs(kind, num_tasks):
-        weights = runner("nash", num_tasks)(rows).weights.astype(np.float64)
+        weights = runner("nash paper", num_tasks)(rows).weights.astype(np.float64)
         assert (weights > 0).all()
         np.testing.assert_allclose(weights * (rows @ rows.T @ weights), 1.0, atol=1e-4)
         lengths = properties.lengths(rows)
@@ -163,7 +170,7 @@ def test_two_tasks(kind):
     for rows in inputs(kind, 2):
         units = rows / properties.lengths(rows)[:, None]
         bisector = units.sum(0) / np.linalg.norm(units.sum(0))
-        for name in ("imtl_g", "nash", "nash rescaled"):
+        for name in ("imtl_g", "nash", "nash unclipped", "nash mean", "nash paper"):
             direction = runner(name, 2)(rows).direction
             np.testing.assert_allclose(direction / np.linalg.norm(direction), bisector, atol=1e-4)
         half = runner("mgda l2", 2)(rows).direction
@@ -175,8 +182,143 @@ def test_two_tasks(kind):
 @pytest.mark.parametrize("num_tasks", [2, 3, 8])
 def test_nash_has_length_root_k(num_tasks):
     for rows in inputs("conflicting", num_tasks):
-        direction = runner("nash", num_tasks)(rows).direction
+        direction = runner("nash paper", num_tasks)(rows).direction
         np.testing.assert_allclose(np.linalg.norm(direction), num_tasks**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+@pytest.mark.parametrize("num_tasks", [2, 3, 8, 40])
+def test_nash_at_the_authors_scale(kind, num_tasks):
+    """`G w = |G|_F / w`, then clipped to a norm of one; heads take w as it was."""
+    everyone = tf.ones(num_tasks, tf.bool)
+    for seed, rows in enumerate(inputs(kind, num_tasks)):
+        rows = rows * 10.0 ** (seed - 3)
+        run = runner("nash unclipped", num_tasks)
+        weights = run(rows).weights.astype(np.float64)
+        gramian = rows @ rows.T
+        product = weights * (gramian @ weights) / np.linalg.norm(gramian)
+        np.testing.assert_allclose(product, 1.0, atol=2e-4)
+        np.testing.assert_allclose(run.combiner.head_weights(weights, everyone), weights, rtol=1e-6)
+        run = runner("nash", num_tasks)
+        clipped = run(rows)
+        norm = np.linalg.norm(weights @ rows)
+        np.testing.assert_allclose(clipped.weights * max(norm, 1.0), weights, rtol=1e-4)
+        assert np.linalg.norm(clipped.direction) <= 1 + 1e-5
+        heads = run.combiner.head_weights(tf.constant(clipped.weights), everyone)
+        np.testing.assert_allclose(heads, weights, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 8])
+def test_nash_of_equal_gradients(num_tasks):
+    """What is said of the mean scale: the sum, the sum of norm one at most, the mean, sqrt(K)."""
+    for size in (1e-6, 1e-2, 1.0, 1e4):
+        row = samples.jacobian("conflicting", 2)[0]
+        row *= size / np.linalg.norm(row)
+        rows = np.tile(row, (num_tasks, 1))
+        lengths = {
+            "nash unclipped": num_tasks * size,
+            "nash": min(num_tasks * size, 1.0),
+            "nash mean": size,
+            "nash paper": num_tasks**0.5,
+        }
+        for name, length in lengths.items():
+            found = runner(name, num_tasks)(rows).direction
+            np.testing.assert_allclose(found, row / size * length, atol=1e-4 * length)
+
+
+def test_nash_lets_heads_start_that_make_no_gradient():
+    """A head of zeros gives a gradient of zero: its own weight is that of the authors' start."""
+    rows = samples.jacobian("zero row", 3)
+    run = runner("nash", 3)
+    weights = run(rows).weights
+    heads = run.combiner.head_weights(tf.constant(weights), tf.constant([True, True, True])).numpy()
+    assert weights[0] == 0
+    assert heads[0] == 1
+    assert (heads[1:] > 0).all()
+    absent = run.combiner.head_weights(tf.constant(weights), tf.constant([False, True, True]))
+    assert absent[0] == 0
+
+
+@functools.cache
+def small_cagrad(c: float, num_tasks: int):
+    combiner = combiners.CAGrad(c, rescale="none")
+    combiner.build(num_tasks)
+    everyone = tf.ones(num_tasks, tf.bool)
+    # In double precision: rounding of a float32 Gramian is another matter.
+    step = tf.function(lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone))
+    return combiner, step
+
+
+@pytest.mark.parametrize("span", [0, 2, 4])
+@pytest.mark.parametrize("num_tasks", [3, 8, 40])
+@pytest.mark.parametrize("c", [0.02, 0.1, 0.4])
+def test_cagrad_reaches_the_optimum_in_small_balls(c, num_tasks, span):
+    """Trap: iterations that run out silently. Norms over 1e-4 ... 1e4; the gap to the dual bound.
+
+    As in `test_cagrad_certifies_itself`, but relative to the improvement at stake: what the best
+    direction has over the mean gradient.
+    """
+    combiner, step = small_cagrad(c, num_tasks)
+    for seed in range(4):
+        rng = np.random.default_rng([seed, num_tasks, span])
+        rows = rng.normal(size=(num_tasks, 3 * num_tasks)) - 0.3 * rng.normal(size=3 * num_tasks)
+        rows *= 10 ** rng.uniform(-span, span, (num_tasks, 1))
+        weights = step(tf.constant(rows @ rows.T)).numpy().astype(np.float64)
+        direction, mean = weights @ rows, rows.mean(0)
+        radius = c * np.linalg.norm(mean)
+        assert np.linalg.norm(direction - mean) <= radius * (1 + 1e-5)
+        beyond = np.maximum(weights - 1 / num_tasks, 0.0)
+        # Those that are weights only by the rounding of 1 / K are none.
+        beyond[beyond < 1e-6 * weights] = 0.0
+        mixture = beyond / beyond.sum() @ rows
+        bound = mixture @ mean + radius * np.linalg.norm(mixture)
+        improvement = bound - (rows @ mean).min()
+        assert (rows @ direction).min() >= bound - 1e-3 * improvement
+    assert combiner.unsolved.numpy() == 0
+
+
+@pytest.mark.parametrize("name", ["mgda", "mgda l2", "cagrad", "cagrad wide", "upgrad"])
+@pytest.mark.parametrize("kind", samples.KINDS)
+def test_all_steps_are_solved(name, kind):
+    for num_tasks in (3, 8, 40):
+        run = runner(name, num_tasks)
+        for rows in inputs(kind, num_tasks):
+            run(rows)
+            assert run.combiner.unsolved.numpy() == 0
+
+
+def test_an_unsolved_step_is_counted(monkeypatch):
+    """A cap that is reached shows in a variable of the combiner."""
+    monkeypatch.setattr(max_min, "MOST_ITERATIONS", 3)
+    monkeypatch.setattr(interior_point, "MOST_ITERATIONS", 1)
+    monkeypatch.setattr(active_set, "MOST_GUESSES", 0)
+    monkeypatch.setattr(first_order, "MOST_ROUNDS", 0)
+    rows = samples.jacobian("conflicting", 5)
+    for make in (combiners.CAGrad, combiners.MGDA, combiners.UPGrad):
+        run = Runner(Case("", make), 5)
+        for steps in (1, 2):
+            properties.assert_finite(run.again(rows), rows)
+            assert run.combiner.unsolved.numpy() == steps
+
+
+@pytest.mark.parametrize("kind", [*samples.KINDS, "dependent"])
+def test_many_quadratic_programs_at_once(kind):
+    """The method for many tasks and the interior-point method agree on the projections."""
+    num_tasks = 60
+    if kind == "dependent":
+        rng = np.random.default_rng(3)
+        rows = rng.normal(size=(num_tasks, 20)) @ rng.normal(size=(20, 90))
+    else:
+        rows = samples.jacobian(kind, num_tasks).astype(np.float64)
+    scaled = scaling.scale(tf.constant(rows @ rows.T), tf.ones(num_tasks, tf.bool))
+    linear = scaled.cosines + tf.cast(~scaled.directed, tf.float64)
+    found, right = first_order.descend(scaled.cosines, linear)
+    assert (found.numpy() >= 0).all()
+    expected, _ = quadratic._nonnegative(scaled.cosines, linear)
+    root = np.linalg.cholesky(scaled.cosines + 1e-13 * np.eye(num_tasks))
+    if right:
+        np.testing.assert_allclose(found @ root, expected @ root, atol=1e-5)
+    assert right or kind == "dependent"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_agrees_with_the_general_solver(c):
         scaled, mean = problem(gramian)
         mixtures = [
             worst_mixture_of_two(scaled, mean, c).numpy(),
-            general(scaled, mean).numpy(),
+            general(scaled, mean)[0].numpy(),
         ]
         cosines = scaled.cosines.numpy()
         norms = [np.sqrt(max(x @ cosines @ x, 0.0)) for x in mixtures]

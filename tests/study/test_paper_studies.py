@@ -14,6 +14,7 @@ ENGINES = STUDIES.parent / "engines"
 # Runs that are listed, and further seeds of what turns out to be best.
 NUMBERS = {
     "celeba": (9 * 7 * 16, 0),
+    "celeba_variants": (9 * 7 * (1 + 8 + 3 + 3 + 2), 0),
     "cityscapes": (7 * 10 * 28, 0),
     "multi_digits": ((9 + 8) * 3 * 2, 0),
     "multi_digits_rates": (27, 8),
@@ -24,6 +25,7 @@ NUMBERS = {
     "translation_fr_de": (54 + 66, 0),
     "translation_fr_ro": (54 + 66, 0),
     "translation_sizes": (3 * 54, 0),
+    "multi_mnist_variants": (8 * 5 * (1 + 8 + 3 + 3 + 2), 0),
     "multi_mnist_short": (54, 9 * 2),
 }
 
@@ -97,6 +99,47 @@ def test_cityscapes_is_the_papers_grid(tmp_path):
     shares = [w["depth"] for w in weights if w]
     assert np.allclose(np.unique(shares, return_counts=True)[1], [70] * 19)
     assert np.allclose(np.unique(shares), np.arange(1, 20) / 20)
+
+
+@pytest.mark.parametrize("name", ["celeba", "multi_mnist"])
+def test_mgda_is_that_of_the_papers_code(name, tmp_path):
+    """`loss+` on features; the variants have every normalization in both places."""
+    mgda = [run for run in expand(name, tmp_path).runs if run.method == "mgda"]
+    assert all("normalization = 'loss+'" in run.text for run in mgda)
+    assert all("at = 'representation'" in run.text for run in mgda)
+    variants = expand(f"{name}_variants", tmp_path / "variants").runs
+    keys = "combiners.MGDA.normalization", "combiners.MGDA.at"
+    found = [tuple(run.point[key] for key in keys) for run in variants if run.method == "mgda"]
+    assert {pair: found.count(pair) for pair in found} == {
+        (normalization, at): len(mgda)
+        for normalization in ("none", "l2", "loss", "loss+")
+        for at in ("parameters", "representation")
+    }
+    drops = {run.method for run in variants if run.method.startswith("graddrop")}
+    assert drops == {"graddrop", "graddrop_features"}
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("celeba_variants", ("imtl", "imtl_l")),
+        ("multi_mnist_variants", ("imtl", "imtl_l")),
+        ("multi_digits", ("imtl",)),
+        ("multi_mnist_short", ("imtl",)),
+    ],
+)
+def test_imtl_has_rates_ten_times_lower(name, methods, tmp_path):
+    runs = expand(name, tmp_path).runs
+    key = "experiment.run.learning_rate"
+    rates = {
+        m: sorted({r.point[key] for r in runs if r.method == m}) for m in {r.method for r in runs}
+    }
+    for method in methods:
+        assert np.allclose(np.multiply(rates[method], 10), rates["static_weights"])
+    if name.endswith("variants"):
+        for label, key in (("imtl", "IMTL"), ("imtl_l", "IMTLL")):
+            own = {r.point.get(f"combiners.{key}.learning_rate") for r in runs if r.method == label}
+            assert len(own) == 3
 
 
 @pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])

@@ -36,7 +36,9 @@ class _Newton(NamedTuple):
     across: tf.Tensor
 
 
-def minimize(objective: Objective, start: tf.Tensor, normal: tf.Tensor | None = None) -> tf.Tensor:
+def minimize(
+    objective: Objective, start: tf.Tensor, normal: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes a convex function over non-negative vectors.
 
     `min f(x)` for `x >= 0` and, if there is a `normal`, `normal . x = 1`. A primal-dual method with
@@ -50,7 +52,8 @@ def minimize(objective: Objective, start: tf.Tensor, normal: tf.Tensor | None = 
         normal: Tensor `(n,)`, or None for no equation.
 
     Returns:
-        Tensor `(..., n)`.
+        Tensor `(..., n)`, and a boolean tensor `()`: whether all of it is optimal, or the last of
+        the iterations found it short of that.
 
     Reference:
         Mehrotra, *On the Implementation of a Primal-Dual Interior Point Method* (1992); Nocedal &
@@ -73,7 +76,9 @@ def minimize(objective: Objective, start: tf.Tensor, normal: tf.Tensor | None = 
 
     zero = tf.zeros_like(start[..., :1])
     first = _Point(start, tf.ones_like(start), zero)
-    return tf.while_loop(unfinished, improve, (tf.constant(0), zero + float("inf"), first))[2].x
+    start_state = (tf.constant(0), zero + float("inf"), first)
+    _, error, point = tf.while_loop(unfinished, improve, start_state)
+    return point.x, tf.reduce_max(error) <= tolerance
 
 
 def _improve(

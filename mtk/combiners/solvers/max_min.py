@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtk.combiners.solvers.interior_point import CAUTION, MOST_ITERATIONS
+from mtk.combiners.solvers.interior_point import CAUTION
 from mtk.combiners.solvers.scaling import ridge
+
+# Of some ten that a problem of order one takes; small balls take several times ten.
+MOST_ITERATIONS = 1000
 
 # Price of `u^2 / 2`. Where the mixture is longer than this the ball binds, `|u|` is given, and the
 # price changes nothing. Where it vanishes many `u` are best, and the price prefers short ones.
@@ -47,7 +50,7 @@ class _Newton(NamedTuple):
     residual: tf.Tensor
 
 
-def worst_mixture(ball: Ball) -> tf.Tensor:
+def worst_mixture(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the multipliers of the rows, `(K,)`, at the solution; `normal . multipliers = 1`.
 
     They mix the rows to the worst case, against which the ball offers the least. The dual problem,
@@ -56,6 +59,9 @@ def worst_mixture(ball: Ball) -> tf.Tensor:
 
     Args:
         ball: The problem, scaled to be of order one.
+
+    Returns:
+        The multipliers, and a boolean tensor `()`: whether they are optimal.
 
     Reference:
         Nocedal & Wright, *Numerical Optimization* (2006), algorithm 19.1.
@@ -76,8 +82,8 @@ def worst_mixture(ball: Ball) -> tf.Tensor:
 
     start = _Point(tf.zeros_like(ball.rows[0]), tf.zeros_like(ones[0]), ones, ones)
     infinite = tf.constant(float("inf"), ones.dtype)
-    found = tf.while_loop(unfinished, improve, (tf.constant(0), infinite, start))[2]
-    return found.multipliers[:-1]
+    _, error, found = tf.while_loop(unfinished, improve, (tf.constant(0), infinite, start))
+    return found.multipliers[:-1], error <= tolerance
 
 
 def _improve(ball: Ball, point: _Point) -> tuple[_Point, tf.Tensor]:

@@ -3,25 +3,50 @@
 import tensorflow as tf
 
 from mtk.combiners.solvers.active_set import guess
+from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
 
+# Weight of the distance to the weights that are preferred, times the number of tasks, against the
+# squared norm: above the rounding of a Gramian that was measured in float32.
+PREFERENCE = 1e-5
+# For few tasks factorizations are fast, for many products of matrices.
+_GUESSED_AT_MOST = 16
 
-def nearest_to_zero(scaled: Scaled) -> tf.Tensor:
+
+def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the point of smallest norm in the convex hull of the gradients.
+
+    Where many weights give it, as those of parallel gradients, the rounding of the Gramian would
+    choose one. Here those nearest to equal ones are: two steps of the proximal point method, from
+    equal weights. What is determined by the gradients is found to the square of `PREFERENCE`.
 
     Args:
         scaled: Gradients, of which those with a direction take part.
 
     Returns:
-        Tensor `(K,)`, weights with a sum of one; all zero if no gradient has a direction.
+        Tensor `(K,)`, weights with a sum of one; all zero if no gradient has a direction. And a
+        boolean tensor `()`: whether they are optimal.
+
+    Reference:
+        Rockafellar, *Monotone Operators and the Proximal Point Algorithm* (1976).
     """
     cosines, lengths, directed = scaled
     outside = tf.cast(~directed, lengths.dtype)
     normal = simplex_normal(scaled)
     start = tf.ones_like(normal) / tf.maximum(tf.reduce_sum(normal), 1.0)
-    solution = minimize(lambda x: (tf.linalg.matvec(cosines, x) + outside, cosines), start, normal)
-    return tf.math.divide_no_nan(solution * normal, tf.reduce_sum(solution * normal))
+    # `normal * x` are the weights.
+    preference = PREFERENCE * normal.shape[0]
+    bends = preference * normal**2
+    hessian = tf.linalg.set_diag(cosines, tf.linalg.diag_part(cosines) + bends)
+    weights = tf.math.divide_no_nan(tf.cast(directed, normal.dtype), tf.reduce_sum(1.0 - outside))
+    solved = tf.constant(True)
+    for _ in range(2):
+        linear = outside - preference * normal * weights
+        found, optimal = _minimize(hessian, linear, start, normal)
+        weights = tf.math.divide_no_nan(found * normal, tf.reduce_sum(found * normal))
+        solved &= optimal
+    return weights, solved
 
 
 def simplex_normal(scaled: Scaled) -> tf.Tensor:
@@ -38,7 +63,7 @@ def simplex_normal(scaled: Scaled) -> tf.Tensor:
     return tf.where(directed, tf.math.divide_no_nan(smallest, lengths), 0.0)
 
 
-def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tf.Tensor:
+def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Projects vectors on the cone of all that conflicts with no gradient.
 
     The projection of `v` is `v + sum_j x_j u_j` with the `x >= 0` that make it shortest, where
@@ -49,16 +74,26 @@ def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tf.Tensor:
         vectors: Tensor `(n, K)`, each row a vector as coefficients of the unit gradients.
 
     Returns:
-        Tensor `(n, K)`, the projections as coefficients of the unit gradients.
+        Tensor `(n, K)`, the projections as coefficients of the unit gradients, and a boolean tensor
+        `()`: whether they are optimal.
     """
     outside = tf.cast(~scaled.directed, vectors.dtype)
     linear = tf.matmul(vectors, scaled.cosines) + outside
-    guessed, right = guess(scaled.cosines, linear)
-    added = tf.cond(right, lambda: guessed, lambda: _nonnegative(scaled.cosines, linear))
-    return vectors + added * (1.0 - outside)
+    solve = guess if linear.shape[-1] <= _GUESSED_AT_MOST else descend
+    found, right = solve(scaled.cosines, linear)
+    added, solved = tf.cond(
+        right, lambda: (found, right), lambda: _nonnegative(scaled.cosines, linear)
+    )
+    return vectors + added * (1.0 - outside), solved
 
 
-def _nonnegative(matrix: tf.Tensor, linear: tf.Tensor) -> tf.Tensor:
+def _nonnegative(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     hessian = tf.broadcast_to(matrix, (*linear.shape, linear.shape[-1]))
     start = tf.ones_like(linear) * linear.shape[-1] ** -0.5
     return minimize(lambda x: (tf.matmul(x, matrix) + linear, hessian), start)
+
+
+def _minimize(
+    matrix: tf.Tensor, linear: tf.Tensor, start: tf.Tensor, normal: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    return minimize(lambda x: (tf.linalg.matvec(matrix, x) + linear, matrix), start, normal)

@@ -1,0 +1,192 @@
+"""Losses at zero, below it and across it, of every size: what weights and state make of them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners import samples
+from tests.combiners.cases import CASES, Runner, runner
+from tests.combiners.test_learned import ALL, built
+
+COURSES = {
+    "falls below zero": lambda t: 1.0 - 0.15 * t,
+    "negative from the start": lambda t: -1.0 - 0.1 * t,
+    "rises above zero": lambda t: -0.5 + 0.1 * t,
+    "zero": lambda t: 0.0,
+    "zero at first": lambda t: 0.0 if t < 3 else 1.0,
+    "reaches zero": lambda t: max(1.0 - 0.2 * t, 0.0),
+    "to and fro": lambda t: (-1.0) ** t,
+}
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_losses_of_any_sign(name, course, scale):
+    """No weight and no state becomes NaN, and losses that fall as usual go on counting."""
+    run = runner(name, 3)
+    run.restart()
+    jacobian = samples.jacobian("conflicting", 3)
+    for step in range(12):
+        losses = np.array([COURSES[course](step), 0.9**step, 2 * 0.95**step]) * scale
+        outcome = run.again(jacobian, losses.astype(np.float32))
+        assert np.isfinite(outcome.weights).all()
+        assert np.isfinite(outcome.direction).all()
+        if run.combiner.watches_step:
+            after = tf.constant(losses * [1.0, 0.9, 0.95], tf.float32)
+            run.combiner.after_step(tf.constant(losses, tf.float32), after, tf.ones(3, tf.bool))
+    for variable in run.combiner.variables:
+        assert np.isfinite(variable.numpy()).all(), variable.path
+
+
+def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> combiners.GradNorm:
+    """Returns a GradNorm after these losses of two tasks, the last of them `steps` times."""
+    combiner = built(combiners.GradNorm(**options))
+    gramian = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    step = tf.function(lambda losses: combiner.new_weights(gramian, losses, ALL))
+    for row in [*losses[:-1], *[losses[-1]] * steps]:
+        step(tf.constant(row, tf.float32))
+    return combiner
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [[1.0, 1.0], [-0.5, 0.5]],
+        [[-3.0, 1.0], [-5.0, 0.1]],
+        [[-3.0, 1.0], [4.0, 0.1]],
+        [[1.0, 1.0], [-0.1, 0.2], [0.3, 0.2]],
+    ],
+)
+def test_gradnorm_balances_a_negative_loss_by_its_norm(losses, scale):
+    """No rate: as with `alpha = 0`, weights of 1/2 for norms of one, whatever the ratio says."""
+    combiner = gradnorm((np.array(losses) * scale).tolist(), 200, learning_rate=0.01)
+    np.testing.assert_allclose(combiner.learned_weights, 1.0, atol=0.03)
+
+
+def test_gradnorm_rates_of_the_others_are_relative_to_their_own_mean():
+    combiner = built(combiners.GradNorm(alpha=1.0), ("a", "b", "c"))
+    everyone = tf.ones(3, tf.bool)
+    combiner._rates(tf.constant([2.0, 1.0, -1.0]), everyone)
+    rates = combiner._rates(tf.constant([1.0, 1.0, -7.0]), everyone)
+    np.testing.assert_allclose(rates, [2 / 3, 4 / 3, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", [None, [2.0, 1.0]])
+def test_gradnorm_rates_of_a_loss_of_zero(given):
+    """It has arrived: the lowest rate; both: none is slower than the other."""
+    combiner = built(combiners.GradNorm(initial_losses=given))
+    combiner._rates(tf.constant([2.0, 1.0]), ALL)
+    np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 1.0]), ALL), [0.0, 2.0])
+    np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 0.0]), ALL), [1.0, 1.0])
+    # Rounding is not negative.
+    np.testing.assert_allclose(combiner._rates(tf.constant([-1e-7, 1.0]), ALL), [0.0, 2.0])
+    np.testing.assert_allclose(combiner._rates(tf.constant([1.0, 0.5]), ALL), [1.0, 1.0])
+
+
+def test_gradnorm_passes_over_a_first_loss_of_zero():
+    combiner = built(combiners.GradNorm())
+    np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 1.0]), ALL), [1.0, 1.0])
+    combiner._rates(tf.constant([4.0, 1.0]), ALL)
+    np.testing.assert_allclose(combiner._rates(tf.constant([1.0, 0.5]), ALL), [2 / 3, 4 / 3])
+
+
+SIZES = [1e-12, 1e-6, 1.0, 1e6, 1e12]
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.product(SIZES, SIZES))
+def test_famo_leaves_nothing_to_a_loss_at_its_bound(first, second):
+    """Trap: a loss of exactly zero that takes all the weight. In whatever units losses are."""
+    combiner = built(combiners.FAMO(), ("a", "b", "c"))
+    everyone = tf.ones(3, tf.bool)
+    start = np.array([first, second, second], np.float32)
+    combiner.task_weights(tf.constant(start), everyone, tf.ones(3))
+    found = combiner.task_weights(
+        tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
+    ).numpy()
+    np.testing.assert_allclose(found, [0, 0.5, 0.5], rtol=1e-5)
+    # One that was never seen above zero, too.
+    fresh = built(combiners.FAMO(), ("a", "b", "c"))
+    found = fresh.task_weights(
+        tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
+    ).numpy()
+    np.testing.assert_allclose(found, [0, 0.5, 0.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", SIZES)
+def test_famo_is_the_papers_away_from_the_bounds(scale):
+    """`p / (L - b)`, normalized, over two orders of magnitude, to the square of the closeness."""
+    rng = np.random.default_rng(0)
+    combiner = built(combiners.FAMO(bounds=[0.0, scale, -scale]), tuple("abc"))
+    bounds = np.array([0.0, scale, -scale])
+    combiner.logits.assign([0.3, -0.2, 0.5])
+    everyone, preferences = tf.ones(3, tf.bool), np.exp([0.3, -0.2, 0.5])
+    combiner.task_weights(tf.constant(bounds + scale, tf.float32), everyone, tf.ones(3))
+    for _ in range(20):
+        distances = scale * 10 ** rng.uniform(-0.5, 2, 3)
+        losses = tf.constant(bounds + distances, tf.float32)
+        found = combiner.task_weights(losses, everyone, tf.ones(3))
+        expected = preferences / distances
+        np.testing.assert_allclose(found, expected / expected.sum(), rtol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
+    """The weight rises as the loss falls, to the closeness, and then falls to zero."""
+    combiner = built(combiners.FAMO())
+    course = np.concatenate([np.logspace(0, -9, 400), [0.0]])
+    rows = [tf.constant([loss * scale, scale], tf.float32) for loss in course]
+    weights = np.array([combiner.task_weights(row, ALL, tf.ones(2))[0] for row in rows])
+    top = int(np.argmax(weights))
+    np.testing.assert_allclose(course[top], 1e-3, rtol=0.05)
+    assert (np.diff(weights[: top + 1]) >= 0).all()
+    assert (np.diff(weights[top:]) <= 0).all()
+    assert np.abs(np.diff(weights)).max() < 0.05
+    assert weights[-1] == 0
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_famo_does_not_depend_on_units(unit):
+    """A loss in another unit: the same preferences after the same course, zeros and all."""
+    logits = []
+    for size in (1.0, unit):
+        combiner = built(combiners.FAMO(learning_rate=0.1))
+        course = np.array([[1, 1], [0.5, 0.9], [0, 0.8], [0, 0.7]]) * [size, 1]
+        for before, after in itertools.pairwise(tf.constant(course, tf.float32)):
+            combiner.task_weights(before, ALL, tf.ones(2))
+            combiner.after_step(before, after, ALL)
+        logits.append(combiner.logits.numpy())
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-4)
+    assert np.abs(logits[0]).max() > 0.1
+
+
+def test_famo_others_train_on_beside_a_loss_of_zero():
+    """Two squares, of which one is at its minimum: the other gets there, too."""
+    combiner = built(combiners.FAMO())
+    x = tf.Variable([0.0, 1.0])
+    for _ in range(60):
+        weights = combiner.task_weights(x**2, ALL, tf.ones(2))
+        before = x**2
+        x.assign_sub(0.1 * weights * 2 * x)
+        combiner.after_step(before, x**2, ALL)
+    assert abs(x.numpy()[1]) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["gradnorm", "famo"])
+def test_state_of_losses_survives_a_checkpoint(name):
+    """Which loss was negative, and the first distances, are known after a resumption."""
+    case = next(case for case in CASES if case.name == name)
+    jacobian = samples.jacobian("conflicting", 3)
+    losses = np.array([-1.0, 0.5, 2.0], np.float32)
+    run, copy = runner(name, 3), Runner(case, 3)
+    run(jacobian, losses, steps=2)
+    store: dict = {}
+    run.combiner.save_own_variables(store)
+    copy.combiner.load_own_variables({key: np.array(value) for key, value in store.items()})
+    later = np.array([0.5, 0.0, 1.0], np.float32)
+    expected, found = run.again(jacobian, later), copy.again(jacobian, later)
+    np.testing.assert_array_equal(found.weights, expected.weights)
