@@ -34,7 +34,7 @@ class Selection(StepCallback):
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
         best: What it had of `monitor`; None before the first.
-        first: Each task's loss at the first evaluation with finite ones, if the monitor is relative.
+        first: Each loss at the first evaluation with finite ones, if the monitor is relative.
         worse_in_a_row: Evaluations since.
 
     Raises:

@@ -130,7 +130,7 @@ def run(
         OSError: If the run folder cannot be written.
         PeerLostError: If another worker has ended or does not answer.
     """
-    settings = identity.settings(locals())
+    settings = identity.settings(locals(), config.bound_values(run))
     if not 0 < learning_rate < math.inf:
         raise ValueError(
             "The learning rate is a positive number, or the loss does not fall. "

@@ -100,7 +100,7 @@ def check(data: Workload, plan: Plan) -> None:
             )
         if size == 0 or (size < 0 and next(iter(batches), None) is None):
             raise ExhaustedDataError(
-                f"`{name}({plan.batch_size})` of the workload {data.name!r} gives no batch, so nothing "
-                "can be evaluated. Give it examples; if there are fewer than a batch holds, batch "
-                "them without `drop_remainder=True`."
+                f"`{name}({plan.batch_size})` of the workload {data.name!r} gives no batch, so "
+                "nothing can be evaluated. Give it examples; if there are fewer than a batch "
+                "holds, batch them without `drop_remainder=True`."
             )
