@@ -194,7 +194,7 @@ def compared(runs: Sequence[Selected]) -> list[float]:
 def common_units(runs: Sequence[Selected]) -> dict[str, float]:
     """Returns the unit of each task's loss, if runs were selected by relative losses."""
     firsts = [run.first for run in runs if run.first]
-    if not firsts or len(firsts) < len(runs):
+    if not firsts or len(firsts) < len(runs) or any(f.keys() != firsts[0].keys() for f in firsts):
         return {}
     logs = {task: [math.log(abs(first[task])) for first in firsts] for task in firsts[0]}
     return {task: math.exp(sum(each) / len(each)) for task, each in logs.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk.analysis import gin_text, records
+from mtk.analysis import gin_text, monitored, records
 from mtk.analysis.weights import weights_over_time
 
 SPLITS = ("train", "validation", "test")
@@ -24,8 +24,9 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `run`, `path`, `method`, `role`, `seed`, `status`, `reason`, `steps`, `selected_step`,
-        `configuration` (a text equal for runs that differ in the seed only), the configuration
-        by parameter name, and `<split>/<task>/<metric>`.
+        `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
+        selected, if it says so), `configuration` (a text equal for runs that differ in the seed
+        only), the configuration by parameter name, and `<split>/<task>/<metric>`.
     """
     row: dict[str, Any] = {
         "run": listed.get("hash", path.name),
@@ -94,7 +95,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     status = result.get("status")
     if status not in ("finished", "diverged"):
         raise records.DamagedError(f"result.json has the status {status!r}")
-    found = _extras(result, "result.json")
+    found = {**_extras(result, "result.json"), **monitored.of_result(result)}
     for name in ("steps", "selected_step"):
         found[name] = records.entry(result, name, int, "result.json")
     if status == "diverged":

@@ -187,7 +187,7 @@ KINDS = {
     ],
     "defaults": lambda: [defaulting(1), defaulting(2)],
     "lambdas": lambda: [lambda: 1, lambda: 2, lambda: work(1), lambda: work(2), lambda x: 1],
-    "lambdas in lambdas": lambda: [lambda: (lambda: 1), lambda: (lambda: 2)],
+    "lambdas in lambdas": lambda: [lambda: lambda: 1, lambda: lambda: 2],
     "partials": lambda: [
         *(functools.partial(work, 1), functools.partial(work, 2), functools.partial(work)),
         *(functools.partial(work, size=1), functools.partial(work, extra=1)),
@@ -252,7 +252,7 @@ def generator():
 UNKNOWN = {
     "lock": threading.Lock,
     "generator": generator,
-    "file": lambda: open(__file__),  # noqa: SIM115
+    "file": lambda: pathlib.Path(__file__).open(),
     "object": lambda: tf.data.Dataset.range(3).map(lambda x: x + 1),
     "module's frame": lambda: sys._getframe(),
 }
