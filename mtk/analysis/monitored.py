@@ -7,37 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mtk import monitor
-from mtk.analysis import records
 from mtk.analysis.objectives import Objective
 
 _CONFIGURED = "experiment.run.monitor"
-
-
-def of_result(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns the columns of a run that say by what it was selected.
-
-    Args:
-        result: What its `result.json` holds; nothing is said by that of an earlier version.
-
-    Raises:
-        records.DamagedError: If it says something else.
-    """
-    where = "result.json"
-    said = records.entry(result, "monitor", dict, where)
-    if said is None:
-        return {}
-    name, direction = (records.entry(said, key, str, where) for key in ("name", "direction"))
-    if name is None or direction not in monitor.DIRECTIONS:
-        raise records.DamagedError(f"{where}: the monitor is {said!r:.60}")
-    first = records.entry(said, "first", dict, where)
-    if first is not None:
-        first = {task: records.entry(first, task, float, where) for task in first}
-    return {
-        "monitor": name,
-        "monitor_direction": direction,
-        "selected_value": records.entry(said, "value", float, where),
-        "first_losses": first,
-    }
 
 
 def names(table: pd.DataFrame) -> pd.Series:
