@@ -127,7 +127,8 @@ class _Reader:
             return f"{kind}({self._keras(value)})"
         if isinstance(value, tf.distribute.Strategy):
             return f"{kind}{value.extended.worker_devices}"
-        parts = _reduced(value)
+        # Keras pickles what can be saved as an archive with its date.
+        parts = dict(vars(value)) if hasattr(value, "_unpickle_model") else _reduced(value)
         return f"{kind}({', '.join(self._named(parts.items()))})"
 
     def _keras(self, value: Any) -> str:
