@@ -172,9 +172,6 @@ def compared(runs: Sequence[Selected]) -> list[float]:
     evaluation have a unit for each run: there each task's loss is divided by one number for all
     runs, the geometric mean of their first losses.
 
-    Args:
-        runs: By what they were selected.
-
     Raises:
         DifferentMonitorsError: If they have different monitors.
     """

@@ -1,13 +1,9 @@
 """Values as texts that are equal for equal values in every process, and for no others."""
 
 import copyreg
-import dis
 import enum
 import functools
-import hashlib
 import inspect
-import operator
-import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
@@ -17,7 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+from mtk.experiment.callables import (
+    PLAIN,
+    closure,
+    code_bytes,
+    defaults,
+    digest,
+    globals_read,
+    is_named,
+    name_of,
+)
+
 _LONGEST = 400  # Characters of a text that are kept; of the others, a hash.
 # What Python and abstract classes add to the body of a class.
 _NOT_ITS_BODY = {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl"}
@@ -56,7 +62,7 @@ class _Reader:
         for depth, outer in enumerate(self._inside):
             if outer is value:
                 return f"<{depth}>"
-        if isinstance(value, _PLAIN) and type(value) in _PLAIN:
+        if isinstance(value, PLAIN) and type(value) in PLAIN:
             return repr(value)
         self._inside.append(value)
         try:
@@ -74,8 +80,8 @@ class _Reader:
             return f"module {value.__name__}"
         if isinstance(value, types.MethodType):
             return f"{self.text(value.__self__)}.{value.__func__.__qualname__}" + self._local(value)
-        if _is_named(value):
-            return _name(value)
+        if is_named(value):
+            return name_of(value)
         if isinstance(value, types.FunctionType | type):
             return self._class(value) if isinstance(value, type) else self._function(value)
         if type(value) in _CONTAINERS:
@@ -109,13 +115,13 @@ class _Reader:
     def _class(self, value: type) -> str:
         body = {name: part for name, part in vars(value).items() if name not in _NOT_ITS_BODY}
         bases = [self.text(base) for base in value.__bases__]
-        return f"{_name(value)}({', '.join([*bases, *self._named(sorted(body.items()))])})"
+        return f"{name_of(value)}({', '.join([*bases, *self._named(sorted(body.items()))])})"
 
     def _function(self, value: types.FunctionType) -> str:
-        held = {**_globals(value), **_closure(value), **_defaults(value)}
+        held = {**globals_read(value), **closure(value), **defaults(value)}
         held |= {f".{name}": part for name, part in vars(value).items() if name != "__wrapped__"}
         given = ", ".join(self._named(sorted(held.items())))
-        return f"{_name(value)}[code {_digest(_code(value.__code__))}]({given})"
+        return f"{name_of(value)}[code {digest(code_bytes(value.__code__))}]({given})"
 
     def _instance(self, value: Any) -> str:
         kind = self.text(type(value))
@@ -159,90 +165,11 @@ _CONTAINERS: dict[type, Callable[[_Reader, Any], str]] = {
     staticmethod: lambda reader, value: f"static {reader.text(value.__func__)}",
     classmethod: lambda reader, value: f"class {reader.text(value.__func__)}",
     property: lambda reader, value: f"property{reader._tuple((value.fget, value.fset))}",
-    types.CodeType: lambda _, value: f"code {_digest(_code(value))}",
+    types.CodeType: lambda _, value: f"code {digest(code_bytes(value))}",
     types.GetSetDescriptorType: lambda _, value: value.__name__,
     types.MemberDescriptorType: lambda _, value: value.__name__,
     types.CellType: lambda reader, value: reader.text(value.cell_contents),
 }
-
-
-def _name(value: Any) -> str:
-    return f"{getattr(value, '__module__', None) or 'builtins'}.{_own_name(value)}"
-
-
-def _own_name(value: Any) -> str:
-    return str(getattr(value, "__qualname__", None) or getattr(value, "__name__", ""))
-
-
-def _is_named(value: Any) -> bool:
-    """Whether a function or class is what its module has under its name.
-
-    Gin puts a class in its place that is derived from it.
-    """
-    module = sys.modules.get(getattr(value, "__module__", None) or "builtins")
-    if not callable(value) or not _own_name(value) or module is None:
-        return False
-    if module.__name__ == "__main__" and not hasattr(module, "__file__"):
-        return False  # In an interactive session a name means now this, now that.
-    try:
-        found = operator.attrgetter(_own_name(value))(module)
-    except AttributeError:
-        return False
-    return found is value or (isinstance(value, type) and found in value.__mro__[1:])
-
-
-def _closure(function: types.FunctionType) -> dict[str, Any]:
-    """Returns what a function holds of the functions that it was made in."""
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # Not assigned yet.
-            found[name] = ...
-    return found
-
-
-def _globals(function: types.FunctionType) -> dict[str, Any]:
-    """Returns the globals that a function reads and that are data.
-
-    Others are what a module defines under a name.
-    """
-    found = {name: function.__globals__.get(name) for name in _names_read(function.__code__)}
-    return {name: value for name, value in found.items() if value is not None and _is_data(value)}
-
-
-def _names_read(code: types.CodeType) -> set[str]:
-    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return own.union(*map(_names_read, inner))
-
-
-def _defaults(function: types.FunctionType) -> dict[str, Any]:
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    values = function.__defaults__ or ()
-    given = dict(zip(names[len(names) - len(values) :], values, strict=True))
-    return {**given, **(function.__kwdefaults__ or {})}
-
-
-def _code(code: types.CodeType) -> bytes:
-    """Returns what a function does, without where it stands."""
-    constants = [
-        _code(c) if isinstance(c, types.CodeType) else _constant(c) for c in code.co_consts
-    ]
-    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    return repr((code.co_code, constants, names, code.co_argcount, code.co_flags)).encode()
-
-
-def _constant(value: Any) -> str:
-    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
-
-
-def _is_data(value: Any) -> bool:
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_data, value))
-    if isinstance(value, dict):
-        return all(_is_data(part) for item in value.items() for part in item)
-    return type(value) in _PLAIN or isinstance(value, np.ndarray | np.generic)
 
 
 def _array(reader: _Reader, array: np.ndarray) -> str:
@@ -251,7 +178,7 @@ def _array(reader: _Reader, array: np.ndarray) -> str:
         return f"({about}, {reader.text(array.tolist())})"
     if array.size == 1 and array.dtype.kind in "biuf":
         return f"({about}, {array.item()!r})"
-    return f"({about}, sha256 {_digest(np.ascontiguousarray(array).tobytes())})"
+    return f"({about}, sha256 {digest(np.ascontiguousarray(array).tobytes())})"
 
 
 def _numpy(value: Any) -> np.ndarray:
@@ -301,11 +228,7 @@ def _unidentified(value: Any) -> UnidentifiedError:
     )
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 def _shortened(text: str) -> str:
     if len(text) <= _LONGEST:
         return text
-    return f"{text[:_LONGEST]}... sha256 {_digest(text.encode())}"
+    return f"{text[:_LONGEST]}... sha256 {digest(text.encode())}"
