@@ -1,4 +1,7 @@
-"""Metrics that the workloads report and Keras does not have."""
+"""Metrics that the workloads report and Keras does not have.
+
+Each says in its class attribute `direction` whether less ("min") or more ("max") of it is better.
+"""
 
 import abc
 from typing import Any
@@ -22,6 +25,8 @@ class SparseCategoricalError(keras.metrics.Mean):
         y_pred: Scores `(B, ..., classes)`.
         sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
     """
+
+    direction = "min"
 
     def __init__(self, name: str = "error"):
         super().__init__(name=name)
@@ -49,6 +54,8 @@ class SparseCrossEntropy(keras.metrics.Mean):
         y_pred: Logits `(B, ..., classes)`.
         sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
     """
+
+    direction = "min"
 
     def __init__(self, name: str = "cross_entropy"):
         super().__init__(name=name)
@@ -111,6 +118,8 @@ class MeanIoU(ConfusionMetric):
     mean. Zero if nothing is labelled. Arguments as in `ConfusionMetric`.
     """
 
+    direction = "max"
+
     def __init__(self, num_classes: int, name: str = "miou"):
         super().__init__(num_classes, name)
 
@@ -129,6 +138,8 @@ class PixelAccuracy(ConfusionMetric):
 
     Arguments as in `ConfusionMetric`.
     """
+
+    direction = "max"
 
     def __init__(self, num_classes: int, name: str = "pixel_accuracy"):
         super().__init__(num_classes, name)
@@ -152,6 +163,8 @@ class RelativeError(keras.metrics.MeanMetricWrapper):
         y_pred: Predictions of the same shape.
         sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
     """
+
+    direction = "min"
 
     def __init__(self, name: str = "relative_error"):
         super().__init__(_relative_errors, name=name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import repeats
+from mtk.analysis import monitored, repeats
 from mtk.analysis.budget import MOST_TASKS
 from mtk.analysis.candidate import Candidates
 from mtk.analysis.leading import scale_of
@@ -63,8 +63,14 @@ def _verdicts(view: View, space: str, average: bool, draws: int) -> dict[str, Ve
 
 
 def mean_scale(view: View, space: str, static: Candidates) -> np.ndarray:
-    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one."""
+    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
+
+    Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
+    """
     chosen = view.spaces[space]
+    units = monitored.units(view.table[view.table["status"] == "finished"], chosen)
+    if units is not None:
+        return units
     if len({objective.metric for objective in chosen}) == 1 or not len(static):
         return np.ones(len(chosen))
     return scale_of(static)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtk.analysis import monitored
 from mtk.analysis.objectives import Objective, points
 from mtk.analysis.repeats import checked
 
@@ -40,7 +41,9 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     """Splits a dense grid of learning rates into the sparse ones that it contains.
 
     The sparse grids are `{k 10^a}` over all powers of ten in the dense one, for each k. A grid's
-    result is the mean over tasks, in test, of the run that the mean in validation selects. Every
+    result is the mean over tasks, in test, of the run that validation selects: by the runs' own
+    monitor, or by the mean where they do not say. Losses are divided by those of the first
+    evaluation if the runs were selected by relative ones. Every
     configuration counts with one run, that of its lowest seed; the configuration that is
     best in validation among the repeated ones tells the spread over seeds.
 
@@ -50,18 +53,21 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
         method: Which method's runs.
 
     Raises:
-        ValueError: If fewer than three grids are whole, or no configuration was run with at least
-            three seeds.
+        ValueError: If the runs were selected by different monitors, fewer than three grids are
+            whole, or no configuration was run with at least three seeds.
     """
     table = checked(table)
     own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
     # A schedule, which is a text, has no place in a grid.
     rates = own.get(LEARNING_RATE, pd.Series(np.nan, own.index))
     own = own[pd.to_numeric(rates, errors="coerce") > 0]
-    own = own.assign(
-        validation=points(own, objectives, "validation").mean(1),
-        test=points(own, objectives, "test").mean(1),
-    )
+    units = monitored.units(own, objectives)
+    means = {
+        split: (points(own, objectives, split) / (1.0 if units is None else units)).mean(1)
+        for split in ("validation", "test")
+    }
+    chosen_by = monitored.values(own)
+    own = own.assign(**{**means, **({} if chosen_by is None else {"validation": chosen_by})})
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
@@ -71,8 +77,8 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     repeated = own[number >= 3]
     if repeated.empty:
         raise ValueError(f"{method} has no configuration with three seeds or more.")
-    means = repeated.groupby("configuration")["validation"].mean()
-    best = repeated[repeated["configuration"] == means.idxmin()]
+    over_seeds = repeated.groupby("configuration")["validation"].mean()
+    best = repeated[repeated["configuration"] == over_seeds.idxmin()]
     chosen = [grid.loc[grid["validation"].idxmin(), "test"] for grid in grids.values()]
     return SparseGrids(
         method,

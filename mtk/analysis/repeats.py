@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import objectives
+from mtk.analysis import monitored, objectives
 
 # What makes a run another experiment, not another setting of the same knobs: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
@@ -36,13 +36,17 @@ def varying(table: pd.DataFrame) -> list[str]:
 
 
 def with_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds the column `setting`: the sizes and lengths that vary in the table, as a text.
+    """Adds the column `setting`: sizes, lengths and monitors that vary in the table, as a text.
 
     Args:
         table: As `load` makes it. Only runs of one setting are fairly compared.
     """
     names = [name for name in varying(table) if name in _LENGTHS or _is_size(name)]
-    return table.assign(setting=_in_words(table[names]))
+    monitors = monitored.names(table)
+    parts = table[names]
+    if monitors.nunique() > 1:
+        parts = parts.assign(**{"selected by": monitors})
+    return table.assign(setting=_in_words(parts))
 
 
 def sizes(table: pd.DataFrame) -> list[str]:

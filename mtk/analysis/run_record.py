@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtk import monitor
 from mtk.analysis import gin_text, records
 from mtk.analysis.weights import weights_over_time
 
@@ -24,8 +25,9 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `run`, `path`, `method`, `role`, `seed`, `status`, `reason`, `steps`, `selected_step`,
-        `configuration` (a text equal for runs that differ in the seed only), the configuration
-        by parameter name, and `<split>/<task>/<metric>`.
+        `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
+        selected, if it says so), `configuration` (a text equal for runs that differ in the seed
+        only), the configuration by parameter name, and `<split>/<task>/<metric>`.
     """
     row: dict[str, Any] = {
         "run": listed.get("hash", path.name),
@@ -94,7 +96,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     status = result.get("status")
     if status not in ("finished", "diverged"):
         raise records.DamagedError(f"result.json has the status {status!r}")
-    found = _extras(result, "result.json")
+    found = {**_extras(result, "result.json"), **_monitor(result)}
     for name in ("steps", "selected_step"):
         found[name] = records.entry(result, name, int, "result.json")
     if status == "diverged":
@@ -103,6 +105,26 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     for split in SPLITS:
         found.update(_metrics(split, records.entry(result, split, dict, "result.json")))
     return found
+
+
+def _monitor(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns by what the run was selected; nothing if it is of an earlier version."""
+    where = "result.json"
+    said = records.entry(result, "monitor", dict, where)
+    if said is None:
+        return {}
+    name, direction = (records.entry(said, key, str, where) for key in ("name", "direction"))
+    if name is None or direction not in monitor.DIRECTIONS:
+        raise records.DamagedError(f"{where}: the monitor is {said!r:.60}")
+    first = records.entry(said, "first", dict, where)
+    if first is not None:
+        first = {task: records.entry(first, task, float, where) for task in first}
+    return {
+        "monitor": name,
+        "monitor_direction": direction,
+        "selected_value": records.entry(said, "value", float, where),
+        "first_losses": first,
+    }
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:

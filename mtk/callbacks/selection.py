@@ -11,10 +11,12 @@ import numpy as np
 
 from mtk import atomic
 from mtk.callbacks.base import StepCallback
+from mtk.callbacks.monitored import monitor_of
+from mtk.monitor import MEAN_LOSS, Monitor
 
 
 class Selection(StepCallback):
-    """Keeps the weights of the evaluation with the smallest mean validation loss.
+    """Keeps the weights of the evaluation that validation likes best.
 
     Weights that a gradient which was no finite number has touched are never kept: a network can
     hide NaN, and its validation loss then says nothing. Weights that cannot be written, as on a
@@ -23,18 +25,21 @@ class Selection(StepCallback):
     Args:
         path: File for the weights, ending in `.weights.h5`.
         patience: Evaluations without a better one after which `fit` stops; None never stops it.
-        monitor: What is compared: a key of the logs, smaller is better.
+        monitor: What is compared; see `mtk.monitor.resolve`. By default the mean of the validation
+            losses, or, where they are of several kinds, of the losses relative to the first
+            evaluation's.
         restore: Whether the model gets the selected weights at the end of `fit`.
 
     Attributes:
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
-        best: What it had of `monitor`.
+        best: What it had of `monitor`; None before the first.
+        first: Each loss at the first evaluation with finite ones, if the monitor is relative.
         worse_in_a_row: Evaluations since.
 
     Raises:
-        ValueError: If the path has another ending, `patience` is not positive, or the logs lack
-            what is compared.
+        ValueError: If the path has another ending, `patience` is not positive, the model does not
+            measure what is compared, or nobody knows whether more or less of it is better.
         OSError: At the end of `fit`, if the weights cannot be written.
     """
 
@@ -42,7 +47,7 @@ class Selection(StepCallback):
         self,
         path: str | Path,
         patience: int | None = None,
-        monitor: str = "val_loss",
+        monitor: Any = None,
         restore: bool = True,
     ):
         super().__init__()
@@ -58,7 +63,8 @@ class Selection(StepCallback):
         self.restore_at_end = restore
         self.selected_step: int | None = None
         self.selected_logs: dict[str, float] = {}
-        self.best = math.inf
+        self.best: float | None = None
+        self.first: dict[str, float] | None = None
         self.worse_in_a_row = 0
         self._unsaved: list[np.ndarray] | None = None
 
@@ -66,25 +72,62 @@ class Selection(StepCallback):
     def network(self) -> keras.Model:
         return getattr(self.model, "network", self.model)
 
+    @property
+    def compared(self) -> Monitor:
+        """What is compared, with its name and direction; known once there is a model.
+
+        Raises:
+            ValueError: If the model does not measure it.
+        """
+        return monitor_of(self.monitor, self.model, self.selected_logs)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """By what was selected, as `mtk.monitor.selected` reads it from a result."""
+        compared = self.compared
+        found = {"name": compared.name, "direction": compared.direction, "value": self.best}
+        if compared.relative and self.first is not None:
+            first = {name.removesuffix("_loss"): value for name, value in self.first.items()}
+            return {**found, "first": first}
+        return found
+
+    def begin(self) -> None:
+        if self.task_names:  # Another model's metrics may not be known before it has run.
+            _ = self.compared
+
     def get_state(self) -> dict[str, Any]:
-        names = ("selected_step", "selected_logs", "best", "worse_in_a_row")
-        return {name: getattr(self, name) for name in names}
+        names = ("selected_step", "selected_logs", "best", "worse_in_a_row", "first")
+        # A name is all that tells such a state from that of a version that knew the mean only.
+        return {"monitor": self.compared.name, **{name: getattr(self, name) for name in names}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        own = dict(state)
+        if own.pop("monitor", None) is None:
+            self.monitor = MEAN_LOSS
+            own["best"] = None if own["selected_step"] is None else own["best"]
+        super().set_state(own)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        if self.monitor not in logs:
-            raise ValueError(
-                f"Selection compares {self.monitor!r}, but the logs have {sorted(logs)}. Give "
-                "`fit` the argument `validation_data`, or Selection another `monitor`."
-            )
-        if float(logs[self.monitor]) < self.best and self.nonfinite_step is None:
-            self._keep(logs)
+        monitor = monitor_of(self.monitor, self.model, logs)
+        value = self._value(monitor, logs)
+        best = monitor.worst if self.best is None else self.best
+        if monitor.is_better(value, best) and self.nonfinite_step is None:
+            self._keep(logs, value)
             return
         self.worse_in_a_row += 1
         if self.patience is not None and self.worse_in_a_row >= self.patience:
             self.model.stop_training = True
 
-    def _keep(self, logs: Mapping[str, Any]) -> None:
-        self.best, self.worse_in_a_row = float(logs[self.monitor]), 0
+    def _value(self, monitor: Monitor, logs: Mapping[str, Any]) -> float:
+        if monitor.relative and self.first is None:
+            now = monitor.reads(logs)
+            if not all(map(math.isfinite, now.values())):
+                return math.nan
+            self.first = now
+        return monitor.value(logs, self.first)
+
+    def _keep(self, logs: Mapping[str, Any], value: float) -> None:
+        self.best, self.worse_in_a_row = value, 0
         self.selected_step = self.step
         self.selected_logs = {name: float(value) for name, value in logs.items()}
         self._unsaved = None

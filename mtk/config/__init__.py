@@ -14,18 +14,24 @@ from typing import Any
 import gin
 
 from mtk.config import relevance
-from mtk.config.draft import Draft
+from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.source import ConfigError
+from mtk.config.types import Reference, refers
 
 __all__ = [
+    "MODULE_OF",
     "ConfigError",
     "Draft",
+    "Reference",
     "asked",
     "bindings",
     "bound",
+    "bound_values",
     "explain",
+    "modules",
     "operative",
     "parse",
+    "refers",
     "values",
 ]
 
@@ -99,6 +105,25 @@ def bindings() -> dict[str, str]:
     Equal for two configurations that say the same in other words, from other files.
     """
     return _draft.bindings()
+
+
+def modules() -> dict[str, str]:
+    """Returns where what the configuration in force names is defined; see `Draft.modules`."""
+    return _draft.modules()
+
+
+def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns what the configuration binds to a function's parameters, with `Reference`s in it.
+
+    Args:
+        function: A function or class.
+    """
+    checker = _draft.checker
+    return {
+        binding.parameter: checker.value(binding)
+        for (scope, _, _), binding in checker.bindings.items()
+        if binding.target is function and not scope
+    }
 
 
 def operative() -> str:

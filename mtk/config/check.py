@@ -145,11 +145,16 @@ class Checker:
             if any(bound.target is each for each in met)
         }
 
-    def name(self, key: tuple[str, str, str]) -> str:
-        """Returns a name for a key of `bindings`, the same however things are imported."""
+    def name(self, key: tuple[str, str, str], whole: bool = False) -> str:
+        """Returns a name for a key of `bindings`, the same however things are imported.
+
+        Args:
+            key: The key.
+            whole: Whether to name the packages that the module is in.
+        """
         scope, _, parameter = key
         target = self.bindings[key].target
-        module = target.__module__.rpartition(".")[2]
+        module = target.__module__ if whole else target.__module__.rpartition(".")[2]
         return f"{scope}{'/' * bool(scope)}{module}.{target.__qualname__}.{parameter}"
 
     def value(self, bound: Bound) -> Any:
@@ -187,6 +192,11 @@ class Checker:
         hint = types.hints(bound.target).get(bound.parameter, Any)
         if hint is not Any and not types.accepts(hint, value):
             _fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
+
+
+def whole_name(target: Any) -> str:
+    """Returns the module and the name of a function or class."""
+    return f"{target.__module__}.{target.__qualname__}"
 
 
 def _fail(line: Line, problem: str) -> NoReturn:

@@ -8,8 +8,11 @@ from typing import Any
 
 from gin import config_parser
 
-from mtk.config import check, source
+from mtk.config import check, source, types
 from mtk.config.source import ConfigError
+
+# Begins the keys that tell which module a name belongs to.
+MODULE_OF = "module of "
 
 
 class Draft:
@@ -73,7 +76,28 @@ class Draft:
         Equal for two configurations that say the same in other words, from other files.
         """
         checker = self.checker
-        return {checker.name(key): repr(checker.value(b)) for key, b in checker.bindings.items()}
+        names = {key: checker.name(key) for key in checker.bindings}
+        targets: dict[str, Any] = {}
+        for key, name in names.items():
+            if targets.setdefault(name, checker.bindings[key].target) is not (
+                checker.bindings[key].target
+            ):
+                names[key] = checker.name(key, whole=True)
+        return {names[key]: repr(checker.value(b)) for key, b in checker.bindings.items()}
+
+    def modules(self) -> dict[str, str]:
+        """Returns where what is bound or referred to is defined, by its name behind "module of ".
+
+        Of two configurations with the same bindings, one may mean what another module calls so.
+        """
+        checker = self.checker
+        found: dict[str, str] = {}
+        for key, bound in checker.bindings.items():
+            name = checker.name(key).removesuffix(f".{bound.parameter}").split("/")[-1]
+            found.setdefault(name, check.whole_name(bound.target))
+            for reference in types.references(checker.value(bound)):
+                found[f"@{reference.name}"] = check.whole_name(reference.target)
+        return {f"{MODULE_OF}{name}": place for name, place in found.items()}
 
     def unmet(self, function: Callable[..., Any]) -> set[str]:
         """Returns the parameters, as they are written, that a call of a function does not read.

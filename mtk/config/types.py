@@ -28,13 +28,24 @@ class Reference:
 
 def referred(value: Any) -> Iterator[Any]:
     """Yields the functions and classes that a value refers to, at any depth."""
+    for reference in references(value):
+        yield reference.target
+
+
+def references(value: Any) -> Iterator[Reference]:
+    """Yields the references in a value, at any depth."""
     if isinstance(value, Reference):
-        yield value.target
+        yield value
     elif isinstance(value, Mapping):
-        yield from referred(list(value.values()))
+        yield from references(list(value.values()))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from referred(item)
+            yield from references(item)
+
+
+def refers(value: Any) -> bool:
+    """Tells whether a value has a reference in it."""
+    return next(references(value), None) is not None
 
 
 def hints(target: Any) -> dict[str, Any]:

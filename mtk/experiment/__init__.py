@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 
 from mtk import config, distribution
+from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner, StaticWeights
-from mtk.experiment import identity, manifest, numerics, rehearsal, results, training
+from mtk.experiment import identity, manifest, numerics, rehearsal, results, supply, training
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.interruption import Interruption
 from mtk.experiment.numerics import Precision
@@ -19,6 +20,7 @@ from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
 from mtk.experiment.sharing import claimed
 from mtk.gradients import GradientStrategy
+from mtk.monitor import Monitored
 from mtk.trainer import MultiTaskModel, OnNonfinite
 from mtk.workloads import Workload
 
@@ -31,6 +33,8 @@ def run(
     combiner: Callable[[], Combiner] = StaticWeights,
     gradients: GradientStrategy = "auto",
     representation: str | None = None,
+    shared: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str]] | None = None,
     optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.SGD,
     learning_rate: float = 0.1,
     schedule: Callable[..., keras.optimizers.schedules.LearningRateSchedule] | None = None,
@@ -45,6 +49,7 @@ def run(
     epochs: int | None = None,
     steps: int | None = None,
     evaluate_every: int | None = None,
+    monitor: Monitored = None,
     patience: int | None = None,
     log_every: int = 100,
     measure_every: int | None = None,
@@ -74,6 +79,9 @@ def run(
         combiner: Factory of the combiner.
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
         representation: Name of the layer whose output the heads read, where it cannot be found.
+        shared: Names of layers or paths of variables that the tasks share, where that cannot be
+            found; see `mtk.MultiTaskModel`. What was found or chosen is in `manifest.json`.
+        heads: The same by task, of its head.
         optimizer: Factory of the optimizer, called with `learning_rate=`.
         learning_rate: At the start, or whatever `schedule` makes of it.
         schedule: Factory of a schedule, called with `learning_rate=` and `steps_per_epoch=`; None
@@ -91,6 +99,13 @@ def run(
         epochs: Length of the run in epochs of the training split; this or `steps`.
         steps: Length of the run in steps.
         evaluate_every: Steps between two evaluations; an epoch, by default.
+        monitor: What validation selects by, here and among the runs of a study: `"mean_loss"`, the
+            mean of the tasks' losses; `"relative_loss"`, the mean of their ratios to the first
+            evaluation's; a metric, such as `"left_accuracy"`, or `("left_accuracy", "max")` where
+            its class does not tell its direction; or a mean of several, `{"left_accuracy": "max",
+            "right_loss": "min"}`. None is the first where all losses are of one kind (the same
+            class, or cross-entropies), and the second where they have different units. See
+            `mtk.monitor.resolve`.
         patience: Evaluations without a better one after which the run stops; None never stops it.
         log_every: Steps between two points of a training curve.
         measure_every: Steps between two measurements of per-task gradients; 0 for none. By default
@@ -111,11 +126,11 @@ def run(
 
     Raises:
         ValueError: If the run folder holds something else or is in use, or an argument is out of
-            range.
+            range, or the workload gives fewer batches than are due, or none of a split.
         OSError: If the run folder cannot be written.
         PeerLostError: If another worker has ended or does not answer.
     """
-    settings = identity.settings(locals())
+    settings = identity.settings(locals(), config.bound_values(run))
     if not 0 < learning_rate < math.inf:
         raise ValueError(
             "The learning rate is a positive number, or the loss does not fall. "
@@ -150,6 +165,8 @@ def run(
                 data.tasks,
                 combiner(),
                 gradients=gradients,
+                shared=shared,
+                heads=heads,
                 representation=representation,
             )
             model.compile(
@@ -160,10 +177,13 @@ def run(
                 micro_batches=micro_batches,
                 on_nonfinite=on_nonfinite,
             )
+        compared = monitor_of(monitor, model)
+        supply.check(data, plan)
         if folder is None:
-            return {"description": rehearsal.describe(model, data, plan, dry_run_batch)}
+            description = rehearsal.describe(model, data, plan, compared, dry_run_batch)
+            return {"description": description}
         # What can fail should fail now, while there is nothing in the folder.
-        watchers = training.watch(plan, folder, log_every, measure_every)
+        watchers = training.watch(plan, folder, log_every, measure_every, compared)
         profile = training.profile(plan, folder, profile_steps)
         checkpointing = Checkpointing(
             folder, watchers, interruption, checkpoint_every, keep_checkpoints

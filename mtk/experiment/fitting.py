@@ -8,6 +8,7 @@ from mtk import callbacks
 from mtk.callbacks.base import StepCallback
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.plan import Plan
+from mtk.experiment.supply import Supply
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
@@ -48,8 +49,9 @@ class Fitting:
         ends = [callbacks.StepLimit(plan.steps), *shown]
         # Behind the checkpoints, so that it does not take their time for an evaluation's.
         self.throughput = callbacks.Throughput(plan.batch_size)
+        self.supply = Supply(data.name, plan)
         first = [] if profile is None else [profile]
-        self.callbacks = [*first, *watchers, *ends, checkpointing, self.throughput]
+        self.callbacks = [self.supply, *first, *watchers, *ends, checkpointing, self.throughput]
         for callback in self.callbacks:
             callback.set_model(model)  # A run that only lacks its end takes no step that would.
 
@@ -58,6 +60,9 @@ class Fitting:
 
         Args:
             position: Where the run stands; model and callbacks are as they were there.
+
+        Raises:
+            ExhaustedDataError: If the training data end before they are due.
         """
         step, every = position.step, self.plan.evaluate_every
         self.model.stop_training = position.stopped
@@ -84,8 +89,10 @@ class Fitting:
         self._start_at(first)
         if done:
             self.checkpointing.refill_metrics()
+        batches = self.data.train(plan.batch_size, plan.steps, plan.seed, first)
+        self.supply.expect(batches, first)
         self.model.fit(
-            self.data.train(plan.batch_size, plan.steps, plan.seed, first),
+            batches,
             validation_data=self.data.validation(plan.batch_size),
             # StepLimit ends the run's last epoch, which may be shorter.
             initial_epoch=first // plan.evaluate_every,

@@ -1,44 +1,90 @@
 """What makes two starts the same run: its arguments and its configuration."""
 
-import functools
+import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from mtk import config
+from mtk.experiment.contents import UnidentifiedError, identified
 
 # Where and how a run is shown is not what it computes.
 _NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "profile_steps")
+_ROOT = "experiment.run."
+# Arguments that earlier versions did not have, by their defaults.
+_NEW = dict.fromkeys((f"{_ROOT}monitor", f"{_ROOT}shared", f"{_ROOT}heads"), "None")
+_MAIN = f"{config.MODULE_OF}__main__"
 
 
-def settings(arguments: Mapping[str, Any]) -> dict[str, str]:
+def settings(arguments: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, str]:
     """Returns the arguments of `run` and every binding in force, as texts by their names.
+
+    What comes from the configuration has the text of its binding; what is given otherwise, a text
+    of its contents, even where the configuration binds something else. Names in texts have their
+    modules beside them, by keys that begin with "module of ".
 
     Args:
         arguments: Arguments of `run` by name.
+        configured: What the configuration binds to them; see `config.bound_values`.
+
+    Raises:
+        ValueError: If nothing tells an argument from others.
     """
-    own = {
-        f"experiment.run.{name}": _text(value)
-        for name, value in arguments.items()
-        if name not in _NOT_THE_RUN
-    }
-    return {**own, **config.bindings()}
+    bindings = config.bindings()
+    for name, value in arguments.items():
+        known = name in configured and f"{_ROOT}{name}" in bindings
+        if name in _NOT_THE_RUN or (known and _comes_from(configured[name], value)):
+            continue
+        bindings[f"{_ROOT}{name}"] = _text(name, value)
+    found = {**bindings, **config.modules()}
+    if any("__main__." in text for text in found.values()):
+        # Two programs may call two things alike.
+        found[_MAIN] = str(getattr(sys.modules["__main__"], "__file__", "an interactive session"))
+    return found
+
+
+def alike(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns what is the same for several workers: their programs may lie in different places."""
+    return {name: text for name, text in settings.items() if name != _MAIN}
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Returns the settings that differ, a line each; empty if none does."""
+    """Returns the settings that differ, a line each; empty if none does.
+
+    What an earlier version did not write is compared with what it did.
+    """
+    unwritten = {
+        name
+        for name in now.keys() - before.keys()
+        if name.startswith(config.MODULE_OF) or _NEW.get(name) == now[name]
+    }
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return "\n".join(
         f"  {name}: {before.get(name, 'not set')} in the folder, {now.get(name, 'not set')} now"
         for name in names
+        if name not in unwritten
     )
 
 
-def _text(value: Any) -> str:
-    """Returns a text that is the same in every process."""
-    if isinstance(value, functools.partial):
-        given = [*map(_text, value.args), *(f"{k}={_text(v)}" for k, v in value.keywords.items())]
-        return f"{_text(value.func)}({', '.join(given)})"
-    if callable(value):
-        named = value if hasattr(value, "__qualname__") else type(value)
-        return f"{named.__module__}.{named.__qualname__}"
-    return repr(value)
+def _text(name: str, value: Any) -> str:
+    try:
+        return identified(value)
+    except UnidentifiedError as error:
+        raise ValueError(
+            f"`{name}` cannot be told from another one in the same place: {error}. So it would not "
+            "be known whether a run folder belongs to it. Define it in a module and give it by its "
+            f"name, `{name}=my_module.{name}`; or give a function of a module its arguments, as "
+            f"`{name}=functools.partial(my_module.{name}, size=3)`: numbers, texts, arrays, and "
+            "lists of them can be told apart."
+        ) from error
+
+
+def _comes_from(bound: Any, value: Any) -> bool:
+    """Tells whether gin has made an argument of what a configuration binds to it."""
+    if not isinstance(bound, config.Reference):
+        return bool(config.refers(bound) or bound == value)
+    if bound.evaluated or value is bound.target:
+        return True
+    if isinstance(value, type):
+        return bound.target in value.__mro__
+    return callable(value) and inspect.unwrap(value) is bound.target

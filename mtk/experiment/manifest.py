@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from mtk.callbacks.throughput import in_words
 _PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
 
-def begin(path: Path, seed: int, first_step: int = 0) -> None:
+def begin(
+    path: Path, seed: int, first_step: int = 0, sharing: Mapping[str, Any] | None = None
+) -> None:
     """Writes the manifest, or adds a session to the one that is there.
 
     A session is the time of one process. The first one's facts stand at the top; a later session
@@ -30,8 +33,9 @@ def begin(path: Path, seed: int, first_step: int = 0) -> None:
         path: The file.
         seed: Of the run.
         first_step: The optimizer step that the session starts from.
+        sharing: Which variables are shared, and which belong to heads.
     """
-    facts = _facts()
+    facts = {**_facts(), **({} if sharing is None else {"variables": dict(sharing)})}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session: dict[str, Any] = {"first_step": first_step, "started": now, "command": sys.orig_argv}
     content = {"seed": seed, **facts, "command": sys.orig_argv, "sessions": [session]}

@@ -1,5 +1,8 @@
 """What a run would be: its size, memory and time, before it is started."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -7,12 +10,19 @@ from mtk import config, gradients
 from mtk.distribution import Workers
 from mtk.experiment import trial
 from mtk.experiment.plan import Plan
+from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
+_MOST_LAYERS = 5  # that are named
+
 
 def describe(
-    model: MultiTaskModel, data: Workload, plan: Plan, batch_size: int | None = None
+    model: MultiTaskModel,
+    data: Workload,
+    plan: Plan,
+    monitor: Monitor,
+    batch_size: int | None = None,
 ) -> str:
     """Makes a few steps of a run and describes it.
 
@@ -20,6 +30,7 @@ def describe(
         model: The compiled model; the steps change it.
         data: The workload.
         plan: Steps and evaluations.
+        monitor: What validation selects by.
         batch_size: Examples of the steps; by default those of the run, or what fits in memory.
 
     Returns:
@@ -44,6 +55,7 @@ def describe(
         f"steps               {plan.steps} ({plan.steps / plan.steps_per_epoch:g} epochs of "
         f"{plan.steps_per_epoch}), {plan.batch_size} examples each",
         f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
+        f"selected by         validation's {monitor.name} (best: {monitor.direction})",
         f"memory              about {_bytes(needed.total)} of tensors, estimated from the graph: "
         f"{_bytes(needed.variables)} of variables, {_bytes(needed.step)} in a step of "
         f"{plan.batch_size} examples",
@@ -79,13 +91,45 @@ def _size(model: MultiTaskModel) -> list[str]:
     lines = [
         f"parameters          {model.network.count_params():,} "
         f"({_count(model.network.trainable_variables)} trainable)",
-        f"  shared            {_count(structure.shared)}",
+        f"  shared            {_count(structure.shared)}{_layers(structure.shared)}",
     ]
-    lines += [f"  head {name:<12} {_count(owned)}" for name, owned in structure.heads.items()]
+    lines += [
+        f"  head {name:<12} {_count(owned)}{_layers(owned)}"
+        for name, owned in structure.heads.items()
+    ]
+    if structure.unowned:
+        lines.append(f"  some head         {_count(structure.unowned)}{_layers(structure.unowned)}")
     if structure.unreached:
         paths = ", ".join(variable.path for variable in structure.unreached)
         lines.append(f"  NOT TRAINED       {_count(structure.unreached)}: no task reaches {paths}")
     return lines
+
+
+def sharing(model: MultiTaskModel) -> dict[str, Any]:
+    """Returns where each trainable variable was found to belong, or was put, by its path.
+
+    Args:
+        model: A model that has seen a batch.
+    """
+    structure = model.structure
+    return {
+        "shared": _paths(structure.shared),
+        "heads": {name: _paths(owned) for name, owned in structure.heads.items()},
+        "some_head": _paths(structure.unowned),
+        "not_trained": _paths(structure.unreached),
+    }
+
+
+def _layers(variables: Iterable[keras.Variable]) -> str:
+    """Returns the first and last layers that variables belong to, in words."""
+    names = list(dict.fromkeys(variable.path.rpartition("/")[0] for variable in variables))
+    if len(names) > _MOST_LAYERS:
+        names = [*names[: _MOST_LAYERS - 1], "...", names[-1]]
+    return f": {', '.join(names)}" if names else ""
+
+
+def _paths(variables: Iterable[keras.Variable]) -> list[str]:
+    return [variable.path for variable in variables]
 
 
 def _count(variables: list[keras.Variable]) -> str:

@@ -50,8 +50,9 @@ def claimed(
 
 def _check_alike(settings: Mapping[str, str], workers: Workers) -> None:
     """Finds workers that were started with another command, on every worker."""
-    chiefs = json.loads(workers.from_chief(json.dumps(dict(settings)).encode()))
-    differences = identity.difference(chiefs, settings)
+    own_settings = identity.alike(settings)
+    chiefs = json.loads(workers.from_chief(json.dumps(own_settings).encode()))
+    differences = identity.difference(chiefs, own_settings)
     (differ,) = workers.any(bool(differences))
     if differ:
         own = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")

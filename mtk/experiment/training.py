@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import callbacks
-from mtk.experiment import manifest
+from mtk.experiment import manifest, rehearsal
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
 from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
@@ -17,6 +17,7 @@ from mtk.experiment.plan import Plan
 from mtk.experiment.results import as_logs, by_task
 from mtk.experiment.run_folder import RunFolder
 from mtk.export import export, export_module, save_keras
+from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
@@ -30,7 +31,13 @@ class Watchers(NamedTuple):
     divergence: callbacks.Divergence
 
 
-def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | None) -> Watchers:
+def watch(
+    plan: Plan,
+    folder: RunFolder,
+    log_every: int,
+    measure_every: int | None,
+    monitor: Monitor | None = None,
+) -> Watchers:
     """Makes the callbacks of a run; nothing is written yet.
 
     Args:
@@ -38,6 +45,7 @@ def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | No
         folder: The run folder.
         log_every: Steps between two points of a curve.
         measure_every: Steps between two measurements of gradients; see `TaskBoard`.
+        monitor: What validation selects by; see `Selection`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -47,7 +55,7 @@ def watch(plan: Plan, folder: RunFolder, log_every: int, measure_every: int | No
     return Watchers(
         callbacks.TaskBoard(folder.tensorboard, log_every, measure_every),
         callbacks.MetricsLog(folder.metrics),
-        callbacks.Selection(folder.selected, plan.patience, restore=False),
+        callbacks.Selection(folder.selected, plan.patience, monitor, restore=False),
         callbacks.Divergence(),
     )
 
@@ -105,7 +113,7 @@ def train(
             "--profile_steps=FIRST:LAST.",
             stacklevel=2,
         )
-    manifest.begin(folder.manifest, plan.seed, position.step)
+    manifest.begin(folder.manifest, plan.seed, position.step, rehearsal.sharing(model))
     pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
     fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
     try:
@@ -150,7 +158,11 @@ def _finish(
     train_logs = evaluate(data.train_evaluation(plan.batch_size))
     selection.restore()
     selected = selection.selected_step
-    assert selected is not None  # Otherwise no validation loss was a number: diverged.
+    if selected is None:
+        raise ValueError(
+            f"No evaluation had a finite {selection.compared.name!r}, so there is no step to "
+            "select, though the training itself did not diverge. Choose another `monitor`."
+        )
     test_logs = evaluate(data.test(plan.batch_size))
     scores = _scores(model, data, interruption)
     test_logs.update(scores["test"])
@@ -171,6 +183,7 @@ def _finish(
         "steps": last,
         "skipped_steps": _skipped(model),
         "selected_step": selected,
+        "monitor": selection.record,
         "test": by_task(test_logs, names, "test"),
         "validation": by_task({**selection.selected_logs, **validation_logs}, names, "validation"),
         "train": by_task(train_logs, names, "train"),
@@ -211,6 +224,7 @@ def _diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
         "skipped_steps": _skipped(model),
         "task": divergence.task or None,
         "selected_step": selection.selected_step,
+        "monitor": selection.record,
         "validation": by_task(selection.selected_logs, model.task_names, "validation"),
     }
 

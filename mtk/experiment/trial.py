@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mtk.experiment import graph_memory
 from mtk.experiment.plan import Plan
+from mtk.experiment.supply import ExhaustedDataError
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
@@ -93,13 +94,20 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
         size: Examples of a step.
 
     Raises:
-        ValueError: If such a batch cannot be made or divided.
+        ValueError: If such a batch cannot be made or divided, or fewer come than are asked for.
     """
     data.steps_per_epoch(size)  # Raises what is wrong with the size.
     batches = data.train(size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
     model.check(batches)
     stopwatch = _Stopwatch()
     model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
+    taken = len(stopwatch.seconds)
+    if taken < _TIMED and not model.stop_training:
+        raise ExhaustedDataError(
+            f"The training data of {data.name!r} have ended: {_TIMED} batches were asked for, as "
+            f"many as a dry run takes, and {taken} came. Have `train` return as many as its "
+            "`steps` say."
+        )
     first, *others = stopwatch.seconds
     return Timed(size, statistics.median(others), first)
 

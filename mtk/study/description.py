@@ -29,8 +29,9 @@ class Study:
         grid: Values by the name of a parameter or macro, for all methods.
         method_grids: Grids that belong to one method, by its label.
         seeds: Values of the macro `seed`.
-        best_seeds: Further seeds for one configuration a method: the one with the smallest mean
-            validation loss, run when the others are done.
+        best_seeds: Further seeds for one configuration a method, run when the others are done: the
+            best by what the runs are selected by (`experiment.run.monitor`), by default the mean
+            validation loss.
         baseline: Label of the method that the others are compared with: static weights.
         weights: Parameter of the baseline that takes `{task: weight}`, for replays.
         run_minutes: How long one run takes, until that has been measured.

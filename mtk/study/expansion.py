@@ -100,7 +100,7 @@ class Expansion:
             draft.finish()
         except config.ConfigError as error:
             raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
-        known = json.dumps(sorted(draft.bindings().items()))
+        known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
         return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
 

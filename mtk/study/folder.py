@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic
+from mtk import atomic, monitor
 from mtk.study.claim import Claim, is_taken
 from mtk.study.description import Study, StudyError
 from mtk.study.expansion import Run
@@ -80,6 +81,19 @@ class StudyFolder:
         except (KeyError, TypeError, ValueError, AttributeError):
             return []
         return losses if result.get("status") == "finished" else []
+
+    def selected(self, run: str) -> monitor.Selected | None:
+        """Returns by what a run was selected; None if it has not finished, or there is no number.
+
+        A run of an earlier version was selected by the mean of its losses.
+        """
+        if not self.losses(run):
+            return None
+        try:
+            found = monitor.selected(self._result(run))
+        except ValueError:
+            return None
+        return found if math.isfinite(found.value) else None
 
     def reason(self, run: str) -> str:
         """Returns why a run has failed, or what is wrong with its folder."""

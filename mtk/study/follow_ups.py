@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mtk import monitor
 from mtk.study.description import StudyError
 from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
@@ -15,20 +16,28 @@ from mtk.study.folder import StudyFolder
 def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
     """Returns the runs that repeat each method's best configuration with the further seeds.
 
-    The best has the smallest mean validation loss over all tasks, with the first seed.
+    The best is so, with the first seed, by what the runs themselves were selected by: their
+    monitor's value; see `mtk.monitor.compared`.
 
     Args:
         expansion: Of the study.
         runs: All others, completed as far as they can be.
         folder: Where their results are.
+
+    Raises:
+        StudyError: If runs of one method were selected by different monitors.
     """
     study = expansion.study
     found = []
     for method in study.methods if study.best_seeds else ():
         own = [run for run in runs if run.method == method and run.seed == study.seeds[0]]
-        losses = {run: each for run in own if (each := _losses(folder, run))}
-        if losses:
-            chosen = min(losses, key=lambda run: np.mean(losses[run]))
+        known = {run: each for run in own if (each := folder.selected(run.hash))}
+        if known:
+            try:
+                values = monitor.compared(list(known.values()))
+            except monitor.DifferentMonitorsError as error:
+                raise StudyError(f"{method} has no best configuration to repeat: {error}") from None
+            chosen = min(zip(values, known, strict=True), key=lambda pair: pair[0])[1]
             found += [expansion.run(method, chosen.point, seed) for seed in study.best_seeds]
     return found
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.data.mixing import mixed_batches, shared_batches
 from mtk.data.sources import Source
 from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_source
-from mtk.data.translation.bleu import corpus_bleu, sacrebleu_metrics
+from mtk.data.translation.bleu import corpus_bleu, tokenizer
 from mtk.data.translation.corpus import TEST, TRAIN, VALIDATION, Corpus
 from mtk.data.translation.vocabulary import PAD
 from mtk.decoding import Decoding, check_vocabulary, served, translator
@@ -56,7 +56,8 @@ class Translation(Workload):
         corpus: The corpus.
 
     Raises:
-        ValueError: If an argument is out of range, or no training pair is short enough.
+        ValueError: If an argument is out of range, no training pair is short enough, or a language
+            has no known code.
         ImportError: If SacreBLEU, or what the corpus needs, is not installed.
 
     Reference:
@@ -80,8 +81,9 @@ class Translation(Workload):
         dropout: float = 0.1,
         beam: int = 4,
     ):
-        sacrebleu_metrics()  # What is missing should be said before the training.
         self.corpus = corpus()
+        for language in self.corpus.languages:
+            tokenizer(language)  # What is missing should be said before the training.
         self.fingerprint = self.corpus.fingerprint()
         self.lengths = lengths or Lengths()
         self.sampling_rates = _by_language(sampling_rates, self.corpus.languages)

@@ -7,7 +7,7 @@ import keras
 import likeness
 import pytest
 from application_runs import read_metrics, start
-from crashes import CrashError, crash, names
+from crashes import AugmentedDigits, CrashError, crash, names
 
 from mtk import callbacks
 from mtk.experiment import RunFolder, training
@@ -69,13 +69,14 @@ def test_finished_run_is_returned_and_not_touched(tiny, undisturbed):
         go_on(tiny, undisturbed, seed=1)
 
 
-def of_data(tiny, **fingerprint):
-    def workload():
-        made = tiny()
-        made.fingerprint = fingerprint
-        return made
+class OtherData(AugmentedDigits):
+    """Digits from a place whose content changes."""
 
-    return workload
+    found = {}
+
+    def __init__(self):
+        super().__init__(partners=1, channels=(4, 4), units=8)
+        self.fingerprint = dict(self.found)
 
 
 def times(folder):
@@ -84,14 +85,16 @@ def times(folder):
 
 
 def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monkeypatch):
-    before = of_data(tiny, digits="1,797", hash="a")
-    run = interrupted(before, tmp_path / "run", monkeypatch)
+    monkeypatch.setattr(OtherData, "found", {"digits": "1,797", "hash": "a"})
+    run = interrupted(OtherData, tmp_path / "run", monkeypatch)
     kept = times(run)
+    monkeypatch.setitem(OtherData.found, "hash", "b")
     with pytest.raises(ValueError, match="other data") as caught:
-        go_on(of_data(tiny, digits="1,797", hash="b"), run)
+        go_on(OtherData, run)
     assert str(caught.value).splitlines()[1:] == ["  hash: a in the folder, b now"]
     assert times(run) == kept
-    go_on(before, run)
+    monkeypatch.setitem(OtherData.found, "hash", "a")
+    go_on(OtherData, run)
     assert likeness.differences(run, undisturbed) == []
 
 

@@ -158,3 +158,70 @@ def test_what_is_known_of_follow_ups_is_counted_once(make_sweep):
     assert "further seeds" not in text
     assert "estimated time: 0:00" in text
     assert text.count(" finished\n") == 8
+
+
+def said(name, direction, value, first=None):
+    more = {"first": first} if first else {}
+    return {"monitor": {"name": name, "direction": direction, "value": value, **more}}
+
+
+def engine_that_says(sweep, table):
+    """An engine that gives each run the losses and the monitor of its learning rate."""
+    rates = {run.hash: run.point[RATE] for run in sweep.runs}
+
+    def outcome(folder, run, number):
+        losses, about = table[rates.get(run, 0.1)]
+        finish(folder, run, losses=losses)
+        path = sweep.folder.run_dir(run) / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **about}))
+
+    return FakeEngine(outcome)
+
+
+MONITORED = {
+    "the mean": (0.03, [said("mean_loss", "min", value) for value in (0.2, 0.3, 0.4)]),
+    "a metric": (0.3, [said("left_accuracy", "max", value) for value in (0.2, 0.3, 0.4)]),
+    "a mean of metrics": (0.1, [said("mean(a, b)", "min", value) for value in (0.2, -0.3, 0.4)]),
+    "relative losses": (
+        0.1,
+        [
+            said("relative_loss", "min", 0.1, {"left": 90.0, "right": 9.0}),
+            said("relative_loss", "min", 0.9, {"left": 1.0, "right": 0.1}),
+            said("relative_loss", "min", 0.5, {"left": 5.0, "right": 0.9}),
+        ],
+    ),
+    "no number": (0.3, [said("a_auc", "max", None), said("a_auc", "max", 0.1),
+                        said("a_auc", "max", 0.2)]),
+}  # fmt: skip
+# By their mean, the third would be the best.
+LOSSES = [(9.0, 0.9), (0.9, 0.09), (0.2, 0.5)]
+
+
+@pytest.mark.parametrize("kind", MONITORED)
+def test_best_is_so_by_what_runs_are_selected_by(make_sweep, kind):
+    expected, monitors = MONITORED[kind]
+    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+    table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
+    assert sweep.go(engine_that_says(sweep, table)) == 0
+    more = [entry["bindings"][RATE] for entry in listed(sweep) if entry["seed"] == 1]
+    if kind == "relative losses":
+        units = [(90 * 1 * 5) ** (1 / 3), (9 * 0.1 * 0.9) ** (1 / 3)]
+        means = [sum(x / u for x, u in zip(own, units, strict=True)) for own in LOSSES]
+        expected = RATES[means.index(min(means))]
+    assert more == [expected, expected]
+
+
+def test_runs_of_two_monitors_have_no_best(make_sweep):
+    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+    monitors = [said("mean_loss", "min", 0.2), said("left_accuracy", "max", 0.9), {}]
+    table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
+    with pytest.raises(StudyError, match="no best configuration.*'mean_loss'.*'left_accuracy'"):
+        sweep.go(engine_that_says(sweep, table))
+
+
+def test_old_results_are_of_the_mean(make_sweep):
+    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+    monitors = [said("mean_loss", "min", 4.95), {}, {}]
+    table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
+    assert sweep.go(engine_that_says(sweep, table)) == 0
+    assert [e["bindings"][RATE] for e in listed(sweep) if e["seed"] == 1] == [0.3, 0.3]

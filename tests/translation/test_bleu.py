@@ -1,10 +1,11 @@
 import collections
+import importlib.util
 import math
 import sys
 
 import pytest
 
-from mtk.data.translation.bleu import corpus_bleu
+from mtk.data.translation.bleu import corpus_bleu, tokenizer
 
 HYPOTHESES = ["the cat sat on the mat today", "a dog runs in the small park", "two birds sing"]
 REFERENCES = ["the cat sat on a mat today", "a dog runs in the park", "two birds are singing now"]
@@ -62,3 +63,68 @@ def test_without_sacrebleu(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(ImportError, match=r"mtk\[translation\]"):
         corpus_bleu(["a"], ["a"], "fr")
+
+
+SPELLINGS = {
+    "zh": ["zh", "ZH", "zh-cn", "zh-CN", "zh_CN", "zh-Hans", "zh_Hant", "zh-Hant-TW", "zho", "chi",
+           "zho_Hans", "cmn", "cmn-Hans-CN", "yue", "zh-yue", "zh-min-nan"],
+    "ja-mecab": ["ja", "ja-JP", "ja_JP", "jpn", "jpn_Jpan"],
+    "ko-mecab": ["ko", "ko-KR", "kor", "kor_Hang"],
+    "13a": ["fr", "fra", "fre", "fr-CA", "fra_Latn", "de", "ger", "de-CH-1996", "ro", "ron",
+            "pt-BR", "es-419", "ceb", "ceb_Latn", "sr-Cyrl-RS", "en", "EN", "he", "iw"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def every_tokenizer(monkeypatch):
+    """Makes believe that MeCab is installed."""
+    from sacrebleu import metrics
+
+    class Bleu:
+        def __init__(self, tokenize):
+            self.tokenize = tokenize
+
+    monkeypatch.setattr(metrics, "BLEU", Bleu)
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"), [(code, name) for name, codes in SPELLINGS.items() for code in codes]
+)
+def test_tokenizer_of_every_spelling(every_tokenizer, language, expected):
+    assert tokenizer(language) == expected
+
+
+@pytest.mark.parametrize("language", ["zh-cn", "zho", "zh_Hant", "zho_Hans", "ZH"])
+def test_chinese_of_every_spelling_is_scored_alike(language):
+    hypotheses, references = ["今天天气很好我们去学校"], ["今天天气很好我们去公园"]
+    found = corpus_bleu(hypotheses, references, language)
+    assert found == corpus_bleu(hypotheses, references, "zh")
+    assert found.score > 50
+
+
+@pytest.mark.parametrize(("language", "extra"), [("ja", "ja"), ("jpn_Jpan", "ja"), ("ko-KR", "ko")])
+def test_missing_mecab_is_named(language, extra):
+    module = {"ja": "MeCab", "ko": "mecab_ko"}[extra]
+    if importlib.util.find_spec(module):
+        pytest.skip("MeCab is installed")
+    with pytest.raises(ImportError, match=rf"pip install 'sacrebleu\[{extra}\]'"):
+        corpus_bleu(["a"], ["a"], language)
+
+
+@pytest.mark.parametrize(
+    ("language", "hint"),
+    [
+        ("cn", "'zh'"),
+        ("jp", "'ja'"),
+        ("zz", "Use one of: aa, ab"),
+        ("", "Use one of"),
+        ("french", "Use one of"),
+        ("zhh", "'zh'|'zho'"),
+        ("zh-", "Use one of|Did you mean"),
+        ("fr-toolongvariant", "Did you mean 'fr'"),
+        ("fr de", "Use one of"),
+    ],
+)
+def test_unknown_language_is_refused_with_known_ones(language, hint):
+    with pytest.raises(ValueError, match=hint):
+        corpus_bleu(["a"], ["a"], language)

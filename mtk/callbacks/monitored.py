@@ -1,0 +1,131 @@
+"""Which metrics a model measures, and which way each is better."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+from mtk.losses import SmoothedCrossentropy
+from mtk.monitor import DIRECTIONS, MAX, MIN, Monitor, resolve
+
+_metrics = keras.metrics
+# By class, with what is derived from it. Means and sums of anything are in neither list.
+_HIGHER = (
+    _metrics.Accuracy,
+    _metrics.BinaryAccuracy,
+    _metrics.CategoricalAccuracy,
+    _metrics.SparseCategoricalAccuracy,
+    _metrics.TopKCategoricalAccuracy,
+    _metrics.SparseTopKCategoricalAccuracy,
+    _metrics.AUC,
+    _metrics.Precision,
+    _metrics.Recall,
+    _metrics.PrecisionAtRecall,
+    _metrics.RecallAtPrecision,
+    _metrics.SensitivityAtSpecificity,
+    _metrics.SpecificityAtSensitivity,
+    _metrics.TruePositives,
+    _metrics.TrueNegatives,
+    _metrics.FBetaScore,
+    _metrics.IoU,
+    _metrics.MeanIoU,
+    _metrics.CosineSimilarity,
+    _metrics.PearsonCorrelation,
+    _metrics.ConcordanceCorrelation,
+    _metrics.R2Score,
+)
+_LOWER = (
+    _metrics.BinaryCrossentropy,
+    _metrics.CategoricalCrossentropy,
+    _metrics.SparseCategoricalCrossentropy,
+    _metrics.KLDivergence,
+    _metrics.Poisson,
+    _metrics.MeanSquaredError,
+    _metrics.RootMeanSquaredError,
+    _metrics.MeanAbsoluteError,
+    _metrics.MeanAbsolutePercentageError,
+    _metrics.MeanSquaredLogarithmicError,
+    _metrics.LogCoshError,
+    _metrics.Hinge,
+    _metrics.SquaredHinge,
+    _metrics.CategoricalHinge,
+    _metrics.FalsePositives,
+    _metrics.FalseNegatives,
+    keras.losses.Loss,
+)
+# Losses that are measured in nats, of which a mean over tasks has a meaning.
+_NATS = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    SmoothedCrossentropy,
+)
+_NATS_FUNCTIONS = (
+    keras.losses.binary_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
+)
+
+
+def direction(metric: Any) -> str | None:
+    """Returns "min" or "max", whichever is better of a metric; None where that is not known.
+
+    Its own attribute `direction` tells, or that of the function that it takes the mean of, or its
+    class. Never its name.
+
+    Args:
+        metric: A metric or a loss, as an object or a function.
+    """
+    function = getattr(metric, "_fn", metric)
+    for each in (metric, function):
+        own = getattr(each, "direction", None)
+        if isinstance(own, str) and own in DIRECTIONS:
+            return own
+    if isinstance(metric, _HIGHER):
+        return MAX
+    return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
+
+
+def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
+    """Returns the monitor that is meant for a model.
+
+    Args:
+        given: As `mtk.monitor.resolve` takes it. The losses of a `MultiTaskModel` have one unit if
+            all are cross-entropies, or all of one class, or one function.
+        model: A `MultiTaskModel`, or another Keras model.
+        logs: Names in the logs of an evaluation, for a model whose metrics are not known before.
+
+    Raises:
+        ValueError: If it measures no such metric, or nobody knows whether more is better.
+    """
+    tasks = list(getattr(model, "tasks", []))
+    losses = [f"{task.name}_loss" for task in tasks]
+    of_training = {f"{task.name}_weight" for task in tasks}
+    known: dict[str, str | None] = {
+        name.removeprefix("val_"): None for name in logs if name.startswith("val_")
+    }
+    known |= {m.name: direction(m) for m in model.metrics if m.name not in of_training}
+    for task in tasks:
+        known |= _of_task(task)
+    known |= dict.fromkeys(("loss", *losses), MIN)
+    return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
+
+
+def _of_task(task: Any) -> Mapping[str, str | None]:
+    named = [metric for metric in task.metrics if hasattr(metric, "name")]
+    return {f"{task.name}_{metric.name}": direction(metric) for metric in named}
+
+
+def _is_loss(function: Any) -> bool:
+    """Whether a function is one of Keras' losses, of which less is better."""
+    name = getattr(function, "__name__", "")
+    return callable(function) and getattr(keras.losses, name, None) is function
+
+
+def _unit(loss: Any) -> Any:
+    function = getattr(loss, "fn", loss)
+    if isinstance(loss, _NATS) or any(function is each for each in _NATS_FUNCTIONS):
+        return "nats"
+    if isinstance(loss, keras.losses.Loss) and not hasattr(loss, "fn"):
+        return type(loss)
+    return function if callable(function) else type(loss)

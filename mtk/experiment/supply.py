@@ -1,0 +1,106 @@
+"""Whether a workload gives as many batches as a run needs."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from mtk.callbacks.base import StepCallback
+from mtk.experiment.plan import Plan
+from mtk.workloads import Workload
+
+
+class ExhaustedDataError(ValueError):
+    """A workload has given fewer batches than were asked for."""
+
+
+class Supply(StepCallback):
+    """Ends a run with an error at the evaluation that comes too early.
+
+    Keras only warns where the training data end before their time, evaluates, and goes on from
+    their beginning. This callback must be the first: nothing of such an evaluation is recorded, and
+    the last checkpoint remains a step of the run.
+
+    Args:
+        name: Of the workload.
+        plan: Steps and evaluations.
+    """
+
+    def __init__(self, name: str, plan: Plan):
+        super().__init__()
+        self.name = name
+        self.plan = plan
+        self.first = 0
+        self._expects = False
+
+    def expect(self, batches: tf.data.Dataset, first_step: int) -> None:
+        """Checks what can be known of training batches before the first is read.
+
+        Args:
+            batches: What the workload gives from `first_step` on.
+            first_step: The step that the run stands at.
+
+        Raises:
+            ExhaustedDataError: If the data set knows that it is too short.
+        """
+        self.first, self._expects = first_step, True
+        size = int(batches.cardinality())
+        if 0 <= size < self.plan.steps - first_step:
+            raise self._error(size)
+
+    def end(self) -> None:
+        self._expects = False
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        del logs
+        self._check()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._check()
+        super().on_epoch_end(epoch, logs)
+
+    def _check(self) -> None:
+        if not self._expects or self.model.stop_training or self.step >= self.plan.steps:
+            return
+        if self.step % self.plan.evaluate_every or self.step == self._epoch_start:
+            raise self._error(self.step - self.first)
+
+    def _error(self, number: int) -> ExhaustedDataError:
+        due, first = self.plan.steps - self.first, self.first
+        since = f" from step {first} on" if first else ""
+        return ExhaustedDataError(
+            f"The training data of {self.name!r} have ended: {due} batches were asked for{since}, "
+            f"for the run's {self.plan.steps} steps, and {number} came. Have `train(batch_size, "
+            "steps, seed, first_step)` return `steps - first_step` batches, as `dataset.repeat()"
+            ".take(steps - first_step)` does, or ask for fewer steps (`steps`, `epochs`)."
+        )
+
+
+def check(data: Workload, plan: Plan) -> None:
+    """Checks before a run that the workload gives what the run will ask for.
+
+    As far as data sets know their size; that every split that is evaluated has batches and an end.
+
+    Args:
+        data: The workload.
+        plan: Steps and evaluations.
+
+    Raises:
+        ExhaustedDataError: If the training data are too few, or a split gives no batch or never
+            ends.
+    """
+    batches = data.train(plan.batch_size, plan.steps, plan.seed)
+    Supply(data.name, plan).expect(batches, 0)
+    for name in ("validation", "test", "train_evaluation"):
+        batches = getattr(data, name)(plan.batch_size)
+        size = int(batches.cardinality())
+        if size == tf.data.INFINITE_CARDINALITY:
+            raise ExhaustedDataError(
+                f"`{name}` of the workload {data.name!r} never ends. It returns its split once: "
+                "leave out `repeat()`."
+            )
+        if size == 0 or (size < 0 and next(iter(batches), None) is None):
+            raise ExhaustedDataError(
+                f"`{name}({plan.batch_size})` of the workload {data.name!r} gives no batch, so "
+                "nothing can be evaluated. Give it examples; if there are fewer than a batch "
+                "holds, batch them without `drop_remainder=True`."
+            )

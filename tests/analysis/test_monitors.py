@@ -1,0 +1,136 @@
+"""Runs are compared by what they were selected by, and not across monitors."""
+
+import numpy as np
+import pytest
+from synthetic import Run, grid, write_study
+
+from mtk import analysis
+from mtk.analysis import Objective
+from mtk.analysis.judging import mean_scale
+from mtk.analysis.view import STATIC, views
+
+LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
+
+
+def said(name, direction="min", value=1.0, first=None):
+    more = {} if first is None else {"first": first}
+    return {"monitor": {"name": name, "direction": direction, "value": value, **more}}
+
+
+def dense(about):
+    """A dense grid of learning rates; `about` says by what a run was selected."""
+    rates = [float(f"{k}e{p}") for k in range(1, 10) for p in (-2, -1, 0)]
+    runs = [(rate, 0) for rate in rates] + [(0.1, seed) for seed in range(1, 4)]
+    return [Run(rate=rate, seed=seed, extra=about(rate)) for rate, seed in runs]
+
+
+def loaded(tmp_path, runs, **arguments):
+    return analysis.load(write_study(tmp_path / "study", runs, **arguments))
+
+
+def test_what_runs_say_is_in_the_table(tmp_path):
+    runs = [
+        Run(rate=0.1, extra=said("left_accuracy", "max", 0.9)),
+        Run(rate=0.2, extra=said("relative_loss", value=0.5, first={"left": 2.0, "right": 3.0})),
+        Run(rate=0.3),
+    ]
+    table = loaded(tmp_path, runs)
+    assert table["monitor"].tolist()[:2] == ["left_accuracy", "relative_loss"]
+    assert table["monitor"].isna().tolist() == [False, False, True]
+    assert table["monitor_direction"].tolist()[:2] == ["max", "min"]
+    assert table["selected_value"].tolist()[:2] == [0.9, 0.5]
+    assert table["first_losses"][1] == {"left": 2.0, "right": 3.0}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"monitor": 3},
+        {"monitor": {}},
+        {"monitor": {"name": 3, "direction": "min"}},
+        {"monitor": {"name": "a", "direction": "up"}},
+        {"monitor": {"name": "a", "direction": "min", "value": "low"}},
+        {"monitor": {"name": "a", "direction": "min", "value": 1.0, "first": {"left": "low"}}},
+    ],
+)
+def test_damaged_monitor_is_a_damaged_run(tmp_path, damage):
+    table = loaded(tmp_path, [Run(rate=0.1, extra=damage), Run(rate=0.2)])
+    assert table["status"].tolist() == ["damaged", "finished"]
+
+
+def test_monitors_are_settings_of_their_own(tmp_path):
+    old = grid(weights=(0.4, 0.6))
+    new = grid(weights=(0.4, 0.6), decays=(1e-3,))
+    for run in new:
+        run.extra = said("left_accuracy", "max", 0.5)
+    titles = {view.title: len(view.table) for view in views(loaded(tmp_path, old + new))}
+    assert titles == {
+        "synthetic (selected by mean_loss)": len(old),
+        "synthetic (selected by left_accuracy)": len(new),
+    }
+
+
+def test_mean_of_old_and_new_runs_is_one_monitor(tmp_path):
+    runs = grid(weights=(0.4, 0.6))
+    for run in runs[::2]:
+        run.extra = said("mean_loss")
+    (view,) = views(loaded(tmp_path, runs))
+    assert view.title == "synthetic"
+
+
+def test_unfinished_runs_stand_with_those_configured_alike(tmp_path):
+    runs = grid(weights=(0.4, 0.6))
+    for run in runs:
+        run.extra = said("relative_loss", first={"left": 2.0, "right": 3.0})
+    folder = write_study(tmp_path / "study", runs)
+    (folder / "runs" / runs[0].name / "result.json").unlink()
+    (view,) = views(analysis.load(folder))
+    assert (view.table["status"] == "unfinished").sum() == 1
+
+
+@pytest.mark.parametrize("way", ["min", "max"])
+def test_sparse_grids_select_by_the_monitor(tmp_path, way):
+    """Of each grid the run with the largest learning rate, which no loss would choose."""
+    sign = 1 if way == "max" else -1
+    runs = dense(lambda rate: said("left_accuracy", way, sign * rate))
+    table = loaded(tmp_path, runs)
+    found = analysis.sparse_grids(table, LOSSES, "static_weights")
+    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    for k, value in zip(found.starts, found.by_grid, strict=True):
+        own = first.loc[float(f"{k:g}e0")]
+        assert value == pytest.approx((own["test/left/loss"] + own["test/right/loss"]) / 2)
+
+
+def test_sparse_grids_of_relative_losses_have_one_unit(tmp_path):
+    runs = dense(lambda rate: said("relative_loss", value=rate, first={"left": rate, "right": 8.0}))
+    table = loaded(tmp_path, runs)
+    found = analysis.sparse_grids(table, LOSSES, "static_weights")
+    rates = table["experiment.run.learning_rate"].astype(float)
+    units = np.array([np.exp(np.log(rates).mean()), 8.0])
+    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    columns = {s: [f"{s}/left/loss", f"{s}/right/loss"] for s in ("validation", "test")}
+    for k, value in zip(found.starts, found.by_grid, strict=True):
+        own = first.loc[[float(f"{k:g}e{p}") for p in (-2, -1, 0)]]
+        best = (own[columns["validation"]] / units).mean(axis=1).idxmin()
+        assert value == pytest.approx((own.loc[best, columns["test"]] / units).mean())
+
+
+def test_sparse_grids_refuse_two_monitors(tmp_path):
+    runs = dense(lambda rate: said("left_accuracy", "max", 0.5) if rate > 0.1 else {})
+    with pytest.raises(ValueError, match="different monitors, .*'left_accuracy'"):
+        analysis.sparse_grids(loaded(tmp_path, runs), LOSSES, "static_weights")
+    runs = dense(lambda rate: said("right_loss" if rate > 0.1 else "mean_loss"))
+    with pytest.raises(ValueError, match="experiment.run.monitor"):
+        analysis.sparse_grids(
+            analysis.load(write_study(tmp_path / "other", runs)), LOSSES, "static_weights"
+        )
+
+
+def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
+    runs = grid(weights=(0.4, 0.5, 0.6))
+    for run in runs:
+        run.extra = said("relative_loss", first={"left": 2.0, "right": 50.0})
+    (view,) = views(loaded(tmp_path, runs))
+    static = view.candidates(STATIC, "loss")
+    np.testing.assert_allclose(mean_scale(view, "loss", static), [2.0, 50.0])
+    np.testing.assert_allclose(mean_scale(view, "accuracy", static), [1.0, 1.0])

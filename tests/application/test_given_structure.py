@@ -1,0 +1,77 @@
+"""`shared` and `heads` of a run reach the model, and what was found is told."""
+
+import json
+
+import pytest
+from application_runs import start
+
+from mtk import config, experiment
+
+HEAD = ["left_0", "left"]
+
+
+def paths(folder):
+    return json.loads((folder / "manifest.json").read_text())["variables"]
+
+
+def test_what_was_found_is_in_the_manifest(tiny, tmp_path):
+    start(tiny, tmp_path / "run", steps=1)
+    found = paths(tmp_path / "run")
+    every = [variable.path for variable in tiny().network(0).trainable_variables]
+    told = [*found["shared"], *found["heads"]["left"], *found["heads"]["right"]]
+    assert sorted(told) == sorted(every)
+    assert found["shared"]
+    assert set(found["heads"]) == {"left", "right"}
+    assert found["not_trained"] == []
+
+
+def layers_of(paths):
+    return list(dict.fromkeys(path.split("/")[0] for path in paths))
+
+
+def test_given_ones_are_taken(tiny, tmp_path):
+    start(tiny, tmp_path / "found", steps=1)
+    found = paths(tmp_path / "found")
+    *lower, last = layers_of(found["shared"])
+    start(tiny, tmp_path / "heads", steps=1, heads={"left": [last]})
+    given = paths(tmp_path / "heads")
+    assert layers_of(given["shared"]) == lower
+    assert last in layers_of(given["heads"]["left"])
+    start(tiny, tmp_path / "shared", steps=1, shared=found["shared"][:2])
+    given = paths(tmp_path / "shared")
+    assert given["shared"] == found["shared"][:2]
+    assert given["some_head"] == found["shared"][2:]
+    with pytest.raises(ValueError, match="another configuration"):
+        start(tiny, tmp_path / "shared", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shared": ["nolayer"]}, "'nolayer'"),
+        ({"heads": {"left": ["nolayer"]}}, "'nolayer'"),
+        ({"heads": {"up": ["nolayer"]}}, "'up'"),
+    ],
+)
+def test_unknown_ones_leave_no_folder(tiny, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        start(tiny, tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_names_layers_and_configs_may_give_them(tiny, tmp_path, write):
+    start(tiny, tmp_path / "found", steps=1)
+    *_, last = layers_of(paths(tmp_path / "found")["shared"])
+    text = (
+        "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
+        "from mtk.workloads import multi_digits\n"
+        "experiment.run:\n    workload = @multi_digits.MultiDigits\n    batch_size = 64\n"
+        "    steps = 4\n    evaluate_every = 4\n"
+        f"    heads = {{'left': [{last!r}]}}\n    monitor = {{'left_accuracy': 'max'}}\n"
+        "multi_digits.MultiDigits:\n    partners = 1\n    channels = (4, 4)\n    units = 8\n"
+    )
+    config.parse([write(text)])
+    found = config.bound(experiment.run)(dry_run=True)["description"]
+    (line,) = [line for line in found.splitlines() if line.startswith("  head left")]
+    assert last in line.split(": ")[1]
+    assert "selected by         validation's left_accuracy (best: max)" in found

@@ -1,0 +1,432 @@
+"""What evaluations are compared by: forms, directions, and what is left in a run's folder."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+from application_runs import fit, read_metrics, start
+
+import mtk
+from mtk import callbacks, metrics, monitor
+from mtk.callbacks.monitored import direction, monitor_of
+from mtk.losses import SmoothedCrossentropy
+from mtk.workloads import MultiDigits
+
+sys.path.append(str(Path(__file__).parents[1] / "resume"))
+TASKS = ("left", "right")
+KNOWN = {"loss": "min", "a_loss": "min", "b_loss": "min", "a_acc": "max", "b_what": None}
+
+
+def resolved(given, one_unit=True, known=KNOWN):
+    return monitor.resolve(given, known, ["a_loss", "b_loss"], one_unit)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "way", "terms"),
+    [
+        (None, "mean_loss", "min", [("loss", "min")]),
+        ("mean_loss", "mean_loss", "min", [("loss", "min")]),
+        ("loss", "mean_loss", "min", [("loss", "min")]),
+        ("val_loss", "mean_loss", "min", [("loss", "min")]),
+        ("relative_loss", "relative_loss", "min", [("a_loss", "min"), ("b_loss", "min")]),
+        ("a_loss", "a_loss", "min", [("a_loss", "min")]),
+        ("a_acc", "a_acc", "max", [("a_acc", "max")]),
+        ("val_a_acc", "a_acc", "max", [("a_acc", "max")]),
+        (("b_what", "max"), "b_what", "max", [("b_what", "max")]),
+        (["b_what", "min"], "b_what", "min", [("b_what", "min")]),
+        ({"b_what": "min"}, "b_what", "min", [("b_what", "min")]),
+        (["a_acc"], "a_acc", "max", [("a_acc", "max")]),
+        (["a_acc", "a_loss"], "mean(a_acc: max, a_loss: min)", "min", None),
+        (["a_acc", ("b_what", "max")], "mean(a_acc: max, b_what: max)", "max", None),
+        ({"a_acc": "max", "b_loss": "min"}, "mean(a_acc: max, b_loss: min)", "min", None),
+        ({"mean_loss": "min", "a_acc": "max"}, "mean(loss: min, a_acc: max)", "min", None),
+    ],
+)
+def test_forms(given, name, way, terms):
+    found = resolved(given)
+    assert (found.name, found.direction) == (name, way)
+    assert terms is None or list(found.terms) == terms
+    assert monitor.resolve(found, {}, [], True) is found
+
+
+def test_default_depends_on_units():
+    assert resolved(None, one_unit=False).name == "relative_loss"
+    assert monitor.resolve(None, {"loss": "min"}, [], True).name == "mean_loss"
+
+
+def test_a_task_called_mean():
+    known = {**KNOWN, "mean_loss": "min"}
+    assert resolved("mean_loss", known=known).terms == (("loss", "min"),)
+    assert resolved(("mean_loss", "min"), known=known).terms == (("mean_loss", "min"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a_los", "Did you mean 'a_loss'.*a_acc, a_loss, b_loss, b_what, mean_loss, relative_loss"),
+        ("b_what", r"is not known.*monitor=\('b_what', 'max'\)"),
+        (["a_acc", "b_what"], "is not known"),
+        (("a_acc", "up"), "No evaluation measures 'up'"),
+        ({"a_acc": "up"}, "'min' or 'max'"),
+        ({"a_acc": None}, "'min' or 'max'"),
+        ([], "at least one"),
+        ({}, "at least one"),
+        (["a_acc", "a_acc"], "each once"),
+        (["a_acc", "val_a_acc"], "each once"),
+        (3, r"(?s)mean_loss.*Received: 3"),
+        ([3], "Received: 3"),
+        ("", "No evaluation measures ''"),
+        (["relative_loss", "a_acc"], "No evaluation measures 'relative_loss'"),
+    ],
+)
+def test_wrong_forms(given, message):
+    with pytest.raises(ValueError, match=message):
+        resolved(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("mean_loss", 1.5),
+        ("a_loss", 1.0),
+        ("a_acc", 0.75),
+        ({"a_acc": "max", "b_loss": "min"}, (2.0 - 0.75) / 2),
+        ({"a_acc": "max", "b_what": "max"}, (0.75 + 5.0) / 2),
+        ("relative_loss", (1.0 / 4 + 2.0 / 1) / 2),
+    ],
+)
+def test_values(given, expected):
+    logs = {"val_loss": 1.5, "val_a_loss": 1.0, "val_b_loss": 2.0, "val_a_acc": 0.75}
+    logs |= {"val_b_what": 5.0, "loss": 100.0, "a_loss": 100.0}
+    found = resolved({given: "max"} if given == "b_what" else given)
+    assert found.value(logs, {"a_loss": 4.0, "b_loss": 1.0}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("first", [2.0, 1e-9, 1e9, -3.0])
+def test_less_of_a_relative_loss_is_better_whatever_its_sign(first):
+    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], True)
+    values = [found.value({"val_a_loss": x}, {"a_loss": first}) for x in (-5, -1, 0.0, first, 1e10)]
+    assert found.value({"val_a_loss": first}, {"a_loss": first}) == 1.0
+    order = sorted([-5, -1, 0.0, first, 1e10])
+    again = [found.value({"val_a_loss": x}, {"a_loss": first}) for x in order]
+    assert again == sorted(values)
+
+
+@pytest.mark.parametrize("first", [0.0, math.inf, math.nan])
+def test_nothing_is_relative_to_nothing(first):
+    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], True)
+    with pytest.raises(ValueError, match="at the first evaluation.*monitor='mean_loss'"):
+        found.value({"val_a_loss": 1.0}, {"a_loss": first})
+
+
+def test_no_number_is_better_than_none():
+    for given in ("a_loss", "a_acc"):
+        found = resolved(given)
+        assert not found.is_better(math.nan, found.worst)
+        assert found.is_better(0.5, found.worst)
+        assert not found.is_better(0.5, 0.5)
+    assert resolved("a_acc").is_better(0.6, 0.5)
+    assert resolved("a_loss").is_better(0.4, 0.5)
+
+
+class Custom(keras.metrics.Mean):
+    pass
+
+
+class Told(keras.metrics.Mean):
+    direction = "max"
+
+
+class Derived(keras.metrics.AUC):
+    pass
+
+
+def told(y_true, y_pred):
+    return y_pred
+
+
+told.direction = "max"
+DIRECTIONS = {
+    "max": [
+        *(keras.metrics.SparseCategoricalAccuracy(name="error"), keras.metrics.AUC(name="loss")),
+        *(keras.metrics.F1Score(), keras.metrics.R2Score(), keras.metrics.MeanIoU(2), Derived()),
+        *(keras.metrics.CosineSimilarity(), keras.metrics.Precision(), keras.metrics.Recall()),
+        *(keras.metrics.BinaryIoU(), keras.metrics.OneHotMeanIoU(2), keras.metrics.Accuracy()),
+        *(keras.metrics.TopKCategoricalAccuracy(), keras.metrics.TruePositives(), Told()),
+        *(metrics.MeanIoU(3), metrics.PixelAccuracy(3)),
+        keras.metrics.MeanMetricWrapper(told, name="error"),
+    ],
+    "min": [
+        *(keras.metrics.MeanSquaredError(name="accuracy"), keras.metrics.MeanAbsoluteError()),
+        *(keras.metrics.RootMeanSquaredError(), keras.metrics.FalsePositives()),
+        *(keras.metrics.Hinge(), keras.metrics.KLDivergence(), keras.metrics.Poisson()),
+        *(keras.metrics.SparseCategoricalCrossentropy(), keras.metrics.LogCoshError()),
+        *(metrics.SparseCategoricalError(), metrics.SparseCrossEntropy(), metrics.RelativeError()),
+        keras.metrics.MeanMetricWrapper(keras.losses.huber, name="accuracy"),
+    ],
+    None: [
+        *(keras.metrics.Mean(name="accuracy"), keras.metrics.Sum(name="loss"), Custom("accuracy")),
+        keras.metrics.MeanMetricWrapper(lambda y_true, y_pred: y_pred, name="accuracy"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "way"), [(metric, way) for way, each in DIRECTIONS.items() for metric in each]
+)
+def test_direction_is_the_class_and_not_the_name(metric, way):
+    assert direction(metric) == way
+
+
+def test_every_metric_of_keras_is_known_but_for_means():
+    for name in dir(keras.metrics):
+        kind = getattr(keras.metrics, name)
+        if isinstance(kind, type) and issubclass(kind, keras.metrics.Metric):
+            neutral = name in ("Mean", "MeanMetricWrapper", "Metric", "Sum")
+            found = direction(kind.__new__(kind))
+            assert (found is None) == neutral, name
+
+
+def model_of(*losses, found=()):
+    inputs = keras.Input((3,))
+    outputs = {f"t{k}": keras.layers.Dense(2)(inputs) for k in range(len(losses))}
+    tasks = [mtk.Task(f"t{k}", loss, list(found)) for k, loss in enumerate(losses)]
+    return mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
+
+
+_SPARSE = keras.losses.SparseCategoricalCrossentropy
+LOSSES = [
+    (("mse", "mse"), "mean_loss"),
+    (("mse", keras.losses.MeanSquaredError()), "mean_loss"),
+    (("mse", "mae"), "relative_loss"),
+    ((_SPARSE(from_logits=True), "binary_crossentropy"), "mean_loss"),
+    ((_SPARSE(), SmoothedCrossentropy()),
+     "mean_loss"),
+    ((_SPARSE(), keras.losses.MeanAbsoluteError()), "relative_loss"),
+    (("mse",), "mean_loss"),
+    (("mse", "mse", "huber"), "relative_loss"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("losses", "name"), LOSSES)
+def test_default_of_a_model(losses, name):
+    assert monitor_of(None, model_of(*losses)).name == name
+
+
+def test_names_of_a_model():
+    model = model_of("mse", "mae", found=["mae", Custom("what")])
+    assert monitor_of(["t0_mean_absolute_error", "t1_loss"], model).direction == "min"
+    assert monitor_of(("t0_what", "max"), model).direction == "max"
+    with pytest.raises(ValueError, match="not known"):
+        monitor_of("t0_what", model)
+    with pytest.raises(ValueError, match="No evaluation measures 't0_weight'"):
+        monitor_of(("t0_weight", "max"), model)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "pick"),
+    [
+        ("mean_loss", "val_loss", min),
+        ("odd_accuracy", "val_odd_accuracy", max),
+        (("odd_accuracy", "min"), "val_odd_accuracy", min),
+        ("large_loss", "val_large_loss", min),
+    ],
+)
+def test_selection_picks_by_its_monitor(model, batches, tmp_path, given, key, pick):
+    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor=given)
+    values = fit(model, batches, selection, epochs=5).history[key]
+    best = pick(values)
+    assert selection.best == best
+    assert selection.selected_step == 10 * (values.index(best) + 1)
+
+
+def test_patience_counts_by_the_monitor(model, batches, tmp_path):
+    class Fixed(callbacks.Selection):
+        seen = iter([0.5, 0.6, 0.6, 0.55, 0.7])
+
+        def evaluated(self, logs):
+            logs["val_odd_accuracy"] = next(self.seen)
+            super().evaluated(logs)
+
+    selection = Fixed(tmp_path / "best.weights.h5", patience=2, monitor="odd_accuracy")
+    fit(model, batches, selection, epochs=9)
+    assert (selection.step, selection.selected_step, selection.best) == (40, 20, 0.6)
+
+
+def test_selection_of_plain_keras(batches, tmp_path):
+    model = keras.Sequential([keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")])
+    own = batches.map(lambda x, y: (x, y["odd"]))
+    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor=("hits", "max"))
+    history = fit(model, own, selection).history
+    assert selection.best == max(history["val_hits"])
+    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    history = fit(model, own, selection).history
+    assert selection.best == min(history["val_loss"])
+
+
+class Mixed(MultiDigits):
+    """One digit's class, and the other's value: losses of two units."""
+
+    def __init__(self, scale=1000.0):
+        super().__init__(partners=1, channels=(4, 4), units=8)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.tasks = [mtk.Task("left", loss, ["accuracy"]), mtk.Task("right", _Scaled(scale))]
+
+
+class _Scaled(keras.losses.Loss):
+    def __init__(self, scale=1.0, name="scaled"):
+        super().__init__(name=name, reduction=None)
+        self.scale = scale
+
+    def call(self, y_true, y_pred):
+        true = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), 10)
+        return self.scale * tf.reduce_mean(tf.abs(true - y_pred), -1)
+
+    def get_config(self):
+        return {"scale": self.scale, "name": self.name}
+
+
+def measured(folder, task, name="loss"):
+    return {
+        line["step"]: line["value"]
+        for line in read_metrics(folder)
+        if (line["split"], line["task"], line["name"]) == ("validation", task, name)
+    }
+
+
+def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
+    folder = tmp_path / "run"
+    result = start(Mixed, folder, learning_rate=0.001, clip_norm=1.0, steps=12)
+    losses = {task: measured(folder, task) for task in TASKS}
+    first = {task: losses[task][4] for task in TASKS}
+    means = {
+        step: (losses["left"][step] / first["left"] + losses["right"][step] / first["right"]) / 2
+        for step in (4, 8, 12)
+    }
+    best = min(means, key=means.get)
+    assert result["selected_step"] == best
+    assert result["monitor"] == {
+        "name": "relative_loss",
+        "direction": "min",
+        "value": pytest.approx(means[best], rel=1e-6),
+        "first": {task: pytest.approx(value, rel=1e-6) for task, value in first.items()},
+    }
+    assert json.loads((folder / "result.json").read_text()) == result
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "way"),
+    [
+        (None, "mean_loss", "min"),
+        ("left_accuracy", "left_accuracy", "max"),
+        (
+            {"left_accuracy": "max", "right_loss": "min"},
+            "mean(left_accuracy: max, right_loss: min)",
+            "min",
+        ),
+    ],
+)
+def test_monitor_of_a_run_is_recorded(tiny, tmp_path, given, name, way):
+    folder = tmp_path / "run"
+    result = start(tiny, folder, monitor=given)
+    found = result["monitor"]
+    assert (found["name"], found["direction"]) == (name, way)
+    left, right = measured(folder, "left", "accuracy"), measured(folder, "right")
+    every = {
+        "mean_loss": measured(folder, ""),
+        "left_accuracy": left,
+        "mean(left_accuracy: max, right_loss: min)": {s: (right[s] - left[s]) / 2 for s in right},
+    }[name]
+    best = (max if way == "max" else min)(every.values())
+    assert found["value"] == pytest.approx(best, rel=1e-6)
+    assert every[result["selected_step"]] == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("given", ["left_acuracy", "left_weight", {"left_accuracy": "up"}, []])
+def test_wrong_monitor_of_a_run_leaves_no_folder(tiny, tmp_path, given):
+    with pytest.raises(ValueError, match="monitor"):
+        start(tiny, tmp_path / "run", monitor=given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_monitor_is_another_run(tiny, tmp_path):
+    start(tiny, tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match=r"monitor: None in the folder, 'relative_loss' now"):
+        start(tiny, tmp_path / "run", steps=1, monitor="relative_loss")
+
+
+@pytest.mark.parametrize("given", ["relative_loss", "left_accuracy"])
+def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given):
+    from crashes import CrashError, crash
+
+    expected = start(tiny, tmp_path / "undisturbed", monitor=given, checkpoint_every=0.0)
+    for step, moment in ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated")):
+        crash(monkeypatch, step, moment)
+        with pytest.raises(CrashError):
+            start(tiny, tmp_path / "run", monitor=given, checkpoint_every=0.0)
+    assert start(tiny, tmp_path / "run", monitor=given, checkpoint_every=0.0) == expected
+
+
+def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
+    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor="relative_loss")
+    selection.set_model(model_of("mse", "mae"))
+    old = {"selected_step": 4, "selected_logs": {"val_loss": 0.5}, "best": 0.5, "worse_in_a_row": 1}
+    selection.set_state(old)
+    assert selection.compared.name == "mean_loss"
+    assert (selection.best, selection.worse_in_a_row) == (0.5, 1)
+    selection.set_state({**old, "selected_step": None, "best": math.inf})
+    assert selection.best is None
+
+
+def test_dry_run_tells_the_monitor(tiny):
+    text = start(tiny, None, dry_run=True, monitor="left_accuracy")["description"]
+    assert "selected by         validation's left_accuracy (best: max)" in text
+
+
+def result_of(losses, name=None, value=None, way="min", first=None):
+    tasks = {task: {"loss": loss} for task, loss in losses.items()}
+    said = {} if name is None else {"monitor": {"name": name, "direction": way, "value": value}}
+    if first:
+        said["monitor"]["first"] = first
+    return {"status": "finished", "validation": {"tasks": tasks}, **said}
+
+
+def test_runs_are_compared_by_what_they_were_selected_by():
+    losses = {"a": 1.0, "b": 3.0}
+    old, new = result_of(losses), result_of(losses, "mean_loss", 1.5)
+    assert monitor.compared([monitor.selected(each) for each in (old, new)]) == [2.0, 1.5]
+    high = [result_of(losses, "a_acc", value, "max") for value in (0.5, 0.9)]
+    assert monitor.compared([monitor.selected(each) for each in high]) == [-0.5, -0.9]
+    with pytest.raises(monitor.DifferentMonitorsError, match=r"'mean_loss' \(min\), 'a_acc' \(max"):
+        monitor.compared([monitor.selected(each) for each in (old, *high)])
+
+
+def test_relative_losses_of_several_runs_have_one_unit():
+    """A run that began worse is not better for it."""
+    slow = result_of({"a": 2.0, "b": 200.0}, "relative_loss", 0.2, "min", {"a": 10, "b": 1000})
+    fast = result_of({"a": 1.0, "b": 100.0}, "relative_loss", 0.5, "min", {"a": 2, "b": 200})
+    found = monitor.compared([monitor.selected(slow), monitor.selected(fast)])
+    assert found[1] == pytest.approx(found[0] / 2)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {},
+        {"validation": None},
+        {"validation": {"tasks": {"a": 3}}},
+        result_of({"a": 1.0}, "mean_loss", "low"),
+        result_of({"a": 1.0}, "mean_loss", 1.0, "up"),
+        {**result_of({"a": 1.0}), "monitor": 3},
+        {**result_of({"a": 1.0}), "monitor": {}},
+    ],
+)
+def test_damaged_results_are_said(damaged):
+    with pytest.raises(ValueError):
+        monitor.selected(damaged)

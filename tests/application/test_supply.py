@@ -1,0 +1,122 @@
+"""A workload that gives fewer batches than are due: an error, and no result."""
+
+import json
+
+import pytest
+from application_runs import read_metrics, start
+
+from mtk.experiment.supply import ExhaustedDataError
+from mtk.workloads import MultiDigits
+
+
+class Short(MultiDigits):
+    """The smallest Multi-digits, whose splits may be changed.
+
+    `known` says whether the data sets know how long they are.
+    """
+
+    number = 5
+    known = False
+    changed = ""
+    change = staticmethod(lambda batches: batches.take(0))
+
+    def __init__(self):
+        super().__init__(partners=1, channels=(4, 4), units=8)
+
+    def sized(self, batches):
+        return batches if self.known else batches.filter(lambda *batch: True)
+
+    def train(self, batch_size, steps, seed, first_step=0):
+        batches = super().train(batch_size, steps, seed, first_step)
+        return self.sized(batches.take(max(0, self.number - first_step)))
+
+    def _split(self, name, batches):
+        return self.sized(self.change(batches)) if name == self.changed else batches
+
+    def train_evaluation(self, batch_size):
+        return self._split("train_evaluation", super().train_evaluation(batch_size))
+
+    def validation(self, batch_size):
+        return self._split("validation", super().validation(batch_size))
+
+    def test(self, batch_size):
+        return self._split("test", super().test(batch_size))
+
+
+def of(monkeypatch, **attributes):
+    for name, value in attributes.items():
+        monkeypatch.setattr(Short, name, value)
+    return Short
+
+
+# The run has 10 steps and evaluates every 4.
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("known", [True, False])
+def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
+    workload = of(monkeypatch, number=number, known=known)
+    message = rf"10 batches were asked for, for the run's 10 steps, and {number} came.*repeat\(\)"
+    with pytest.raises(ExhaustedDataError, match=message):
+        start(workload, tmp_path / "run", checkpoint_every=0.0)
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert (tmp_path / "run").exists() != known
+    if not known and number >= 4:
+        assert {x["step"] for x in read_metrics(tmp_path / "run")} == {4, 8} & {*range(number + 1)}
+
+
+@pytest.mark.parametrize("number", [10, 12])
+@pytest.mark.parametrize("known", [True, False])
+def test_as_many_as_are_due(tmp_path, monkeypatch, number, known):
+    workload = of(monkeypatch, number=number, known=known)
+    assert start(workload, tmp_path / "run")["status"] == "finished"
+
+
+def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
+    start(of(monkeypatch, number=10), tmp_path / "whole", checkpoint_every=0.0)
+    for number, came in ((6, 6), (6, 0), (7, 1), (8, 0)):
+        workload = of(monkeypatch, number=number)
+        with pytest.raises(ExhaustedDataError, match=f"and {came} came"):
+            start(workload, tmp_path / "run", checkpoint_every=0.0)
+        assert not (tmp_path / "run" / "result.json").exists()
+    start(of(monkeypatch, number=10), tmp_path / "run", checkpoint_every=0.0)
+    one, other = (tmp_path / name for name in ("run", "whole"))
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
+    assert results[0] == results[1]
+
+
+def test_resumed_run_says_from_where(tmp_path, monkeypatch):
+    for _ in range(2):
+        with pytest.raises(ExhaustedDataError) as caught:
+            start(of(monkeypatch, number=9), tmp_path / "run", checkpoint_every=0.0)
+    assert "1 batches were asked for from step 9 on" in str(caught.value)
+
+
+def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):
+    workload = of(monkeypatch, number=8)
+    result = start(workload, tmp_path / "run", learning_rate=1e-30, patience=1, steps=40)
+    assert (result["status"], result["steps"]) == ("finished", 8)
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "train_evaluation"])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_split_without_a_batch(tmp_path, monkeypatch, split, known, dry_run):
+    workload = of(monkeypatch, number=10, known=known, changed=split)
+    with pytest.raises(ExhaustedDataError, match=rf"`{split}\(64\)` of .* gives no batch"):
+        start(workload, tmp_path / "run", dry_run=dry_run)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "train_evaluation"])
+def test_split_without_an_end(tmp_path, monkeypatch, split):
+    endless = staticmethod(lambda batches: batches.repeat())
+    workload = of(monkeypatch, number=10, known=True, changed=split, change=endless)
+    with pytest.raises(ExhaustedDataError, match=f"`{split}` of .* never ends"):
+        start(workload, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [0, 1, 6])
+def test_dry_run_of_too_few(monkeypatch, number):
+    with pytest.raises(ExhaustedDataError, match=f"{number} came"):
+        start(of(monkeypatch, number=number), None, dry_run=True)
