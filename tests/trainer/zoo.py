@@ -4,12 +4,13 @@ Every call of a builder gives the same network again: two builds are clones of e
 the same weights, seeds and state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from keras import layers, ops
 
@@ -46,6 +47,8 @@ class Kind:
         replicas: As `parts`, for the parts of replicas.
         grouped: Whether it has convolutions in groups.
         features: Whether one tensor separates its trunk from its heads.
+        recurrent: Whether it has a loop, whose vectorized gradients take long to trace.
+        twin: Whether it is much like another kind: it then runs with the slow tests only.
     """
 
     make: Callable[[], Problem]
@@ -53,6 +56,8 @@ class Kind:
     replicas: bool = True
     grouped: bool = False
     features: bool = True
+    twin: bool = False
+    recurrent: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -61,6 +66,31 @@ KINDS: dict[str, Kind] = {}
 def build(name: str) -> Problem:
     keras.utils.set_random_seed(7)
     return KINDS[name].make()
+
+
+def rotation(
+    ways: Sequence[Any],
+    fits: Callable[[Kind, Any], bool] = lambda *_: True,
+    costly: Callable[[Kind, Any], bool] = lambda *_: False,
+    always: Sequence[tuple[str, Any]] = (),
+):
+    """Gives each kind with each way that fits; most are slow, one of a kind is not.
+
+    Args:
+        ways: What to try.
+        fits: Tells whether a way can be tried with a kind.
+        costly: Tells whether it takes long.
+        always: Pairs of a kind's name and a way that run by default in any case.
+    """
+    for index, (name, each) in enumerate(KINDS.items()):
+        cheap = [way for way in ways if fits(each, way) and not costly(each, way)]
+        chosen = None if each.twin or not cheap else cheap[index % len(cheap)]
+        for way in ways:
+            if not fits(each, way):
+                continue
+            marks = () if way == chosen or (name, way) in always else (pytest.mark.slow,)
+            title = "-".join(map(str, way)) if isinstance(way, tuple) else str(way)
+            yield pytest.param(name, way, marks=marks, id=f"{name}-{title}")
 
 
 def names(condition: Callable[[Kind], bool] = lambda kind: True) -> list[str]:
@@ -128,7 +158,9 @@ def _problem(inputs: Any, outputs: dict[str, Any], x: Any) -> Problem:
 
 
 def _heads(h: Any, number: int = 2) -> dict[str, Any]:
-    return {task: layers.Dense(k + 1, name=f"head_{task}")(h) for k, task in enumerate("abc"[:number])}
+    return {
+        task: layers.Dense(k + 1, name=f"head_{task}")(h) for k, task in enumerate("abc"[:number])
+    }
 
 
 def _dense(h: Any, units: int = 4, **options: Any) -> Any:
@@ -139,9 +171,9 @@ def _flat(h: Any) -> Any:
     return layers.Flatten()(h)
 
 
-def _vectors(trunk: Callable[[Any], Any], number: int = 2) -> Problem:
-    i = keras.Input((5,))
-    return _problem(i, _heads(trunk(i), number), _normal(5))
+def _vectors(trunk: Callable[[Any], Any], number: int = 2, width: int = 5) -> Problem:
+    i = keras.Input((width,))
+    return _problem(i, _heads(trunk(i), number), _normal(width))
 
 
 def _sequences(trunk: Callable[[Any], Any]) -> Problem:
@@ -168,7 +200,7 @@ def dense() -> Problem:
     return _vectors(lambda i: _dense(_dense(i)), 3)
 
 
-@kind()
+@kind(twin=True)
 def two_of_three() -> Problem:
     """A layer that two tasks of three share."""
     i = keras.Input((5,))
@@ -183,7 +215,7 @@ def called_twice() -> Problem:
     return _vectors(lambda i: twice(twice(i)))
 
 
-@kind()
+@kind(twin=True)
 def residual() -> Problem:
     def trunk(i):
         h = _dense(i)
@@ -203,7 +235,7 @@ def frozen() -> Problem:
     return _vectors(trunk)
 
 
-@kind()
+@kind(twin=True)
 def frozen_head() -> Problem:
     i = keras.Input((5,))
     h = _dense(i)
@@ -230,7 +262,7 @@ class CrossStitch(layers.Layer):
         return ops.unstack(ops.matmul(ops.stack(towers, -1), self.mix + ops.eye(2)), axis=-1)
 
 
-@kind(features=False)
+@kind(features=False, twin=True)
 def cross_stitch() -> Problem:
     i = keras.Input((5,))
     one, two = CrossStitch()([_dense(i), _dense(i)])
@@ -270,13 +302,18 @@ def keras_low_rank() -> Problem:
 @kind()
 def adding_activation() -> Problem:
     """An activation that adds to what the kernel multiplied, without a bias."""
-    return _vectors(lambda i: _dense(i, activation=lambda z: z + ops.tanh(z), use_bias=False))
+
+    def trunk(i):
+        return _dense(i, 40, activation=lambda z: z + ops.tanh(z), use_bias=False)
+
+    return _vectors(trunk, 3, width=40)
 
 
 @kind()
 def adding_activation_of_convolution() -> Problem:
     def trunk(i):
-        return layers.Conv2D(3, 3, use_bias=False, activation=lambda z: z + ops.sigmoid(z))(i)
+        h = layers.Conv2D(16, 3, activation="tanh")(i)
+        return layers.Conv2D(16, 4, use_bias=False, activation=lambda z: z + ops.sigmoid(z))(h)
 
     return _images(trunk)
 
@@ -288,7 +325,10 @@ class StopGate(layers.Layer):
 
 @kind()
 def stopped_gate() -> Problem:
-    return _vectors(lambda i: StopGate()(_dense(i, activation=None, use_bias=False)))
+    def trunk(i):
+        return ops.tanh(StopGate()(_dense(i, 40, activation=None, use_bias=False)))
+
+    return _vectors(trunk, 3, width=40)
 
 
 class SpreadBias(layers.Layer):
@@ -301,20 +341,20 @@ class SpreadBias(layers.Layer):
         return x[:, None] + self.bias
 
 
-@kind()
+@kind(twin=True)
 def spread_bias() -> Problem:
     def trunk(i):
-        return _flat(ops.tanh(SpreadBias()(_dense(i, use_bias=False, activation=None))))
+        return _flat(ops.tanh(SpreadBias()(_dense(i, 40, use_bias=False, activation=None))))
 
-    return _vectors(trunk)
+    return _vectors(trunk, 3, width=40)
 
 
-@kind()
+@kind(twin=True)
 def parametric_activation() -> Problem:
     return _vectors(lambda i: layers.PReLU()(_dense(i, activation=None)))
 
 
-@kind()
+@kind(twin=True)
 def einsum_dense() -> Problem:
     def trunk(i):
         return _flat(layers.EinsumDense("btd,de->bte", (4, 3), bias_axes="e", activation="tanh")(i))
@@ -354,12 +394,12 @@ def group_norm() -> Problem:
     return _images(trunk)
 
 
-@kind()
+@kind(twin=True)
 def layer_norm() -> Problem:
     return _vectors(lambda i: ops.tanh(layers.LayerNormalization()(_dense(i))))
 
 
-@kind()
+@kind(twin=True)
 def rms_and_unit_norm() -> Problem:
     return _vectors(lambda i: layers.UnitNormalization()(layers.RMSNormalization()(_dense(i))))
 
@@ -369,9 +409,11 @@ def spectral_dense() -> Problem:
     return _vectors(lambda i: layers.SpectralNormalization(layers.Dense(4, activation="tanh"))(i))
 
 
-@kind()
+@kind(twin=True)
 def spectral_convolution() -> Problem:
-    return _images(lambda i: layers.SpectralNormalization(layers.Conv2D(3, 3, activation="tanh"))(i))
+    return _images(
+        lambda i: layers.SpectralNormalization(layers.Conv2D(3, 3, activation="tanh"))(i)
+    )
 
 
 # Convolutions.
@@ -382,7 +424,7 @@ def convolution_and_pooling() -> Problem:
     return _images(lambda i: layers.MaxPooling2D(2)(layers.Conv2D(4, 3, activation="relu")(i)), 3)
 
 
-@kind()
+@kind(twin=True)
 def convolution_1d() -> Problem:
     def trunk(i):
         h = layers.Conv1D(4, 2, padding="causal", activation="tanh")(i)
@@ -396,7 +438,7 @@ def grouped_convolution() -> Problem:
     return _images(lambda i: layers.Conv2D(4, 3, groups=2, activation="tanh")(i))
 
 
-@kind(grouped=True)
+@kind(grouped=True, twin=True)
 def depthwise_convolution() -> Problem:
     return _images(lambda i: layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")(i))
 
@@ -406,7 +448,7 @@ def separable_convolution() -> Problem:
     return _images(lambda i: layers.SeparableConv2D(3, 3, activation="tanh")(i))
 
 
-@kind()
+@kind(twin=True)
 def transposed_convolution() -> Problem:
     def trunk(i):
         h = layers.Conv2D(2, 3, strides=2, activation="tanh")(i)
@@ -415,7 +457,7 @@ def transposed_convolution() -> Problem:
     return _images(trunk)
 
 
-@kind()
+@kind(twin=True)
 def dense_outputs() -> Problem:
     """A prediction for each pixel: labels of two sizes."""
     i = keras.Input((6, 6, 2))
@@ -467,12 +509,12 @@ def tied_weights() -> Problem:
     return Problem(network, x, {"a": x[:, 0], **_targets({"b": (2,)})}, losses)
 
 
-@kind()
+@kind(twin=True, recurrent=True)
 def masked_lstm() -> Problem:
     return _words(layers.LSTM(4), mask_zero=True)
 
 
-@kind()
+@kind(recurrent=True)
 def masked_sequence() -> Problem:
     """A prediction for each token; padding does not count."""
     i = keras.Input((4,), dtype="int32")
@@ -502,17 +544,17 @@ def _stateful(layer: type) -> Problem:
     return _problem(i, _heads(layer(4, stateful=True)(i)), _normal(4, 3))
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, recurrent=True)
 def stateful_lstm() -> Problem:
     return _stateful(layers.LSTM)
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True, recurrent=True)
 def stateful_gru() -> Problem:
     return _stateful(layers.GRU)
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, recurrent=True)
 def dropout_of_lstm() -> Problem:
     return _sequences(layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2, seed=5))
 
@@ -534,22 +576,22 @@ class DropoutCell(layers.Layer):
         return h, [h]
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, recurrent=True)
 def dropout_in_a_cell() -> Problem:
     return _sequences(layers.RNN(DropoutCell(4)))
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True)
 def dropout_in_an_unrolled_cell() -> Problem:
     return _sequences(layers.RNN(DropoutCell(4), unroll=True))
 
 
-@kind()
+@kind(recurrent=True)
 def bidirectional() -> Problem:
     return _sequences(layers.Bidirectional(layers.GRU(3)))
 
 
-@kind()
+@kind(twin=True)
 def time_distributed() -> Problem:
     def trunk(i):
         return _flat(layers.TimeDistributed(layers.Dense(3, activation="tanh"))(i))
@@ -565,12 +607,12 @@ def dropout() -> Problem:
     return _vectors(lambda i: layers.Dropout(0.4, seed=1)(_dense(layers.Dropout(0.2, seed=2)(i))))
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True)
 def spatial_dropout() -> Problem:
     return _images(lambda i: layers.SpatialDropout2D(0.4, seed=1)(layers.Conv2D(4, 3)(i)))
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True)
 def gaussian_noise() -> Problem:
     def trunk(i):
         return layers.GaussianDropout(0.2, seed=2)(_dense(layers.GaussianNoise(0.3, seed=1)(i)))
@@ -595,7 +637,7 @@ def activity_regularizer() -> Problem:
     return _vectors(lambda i: _dense(i, activity_regularizer=keras.regularizers.L2(0.01)))
 
 
-@kind()
+@kind(twin=True)
 def regularized_embedding() -> Problem:
     return _words(_flat, embeddings_regularizer="l2")
 
@@ -679,7 +721,7 @@ def dict_inputs() -> Problem:
     return _problem(i, _heads(h), {"left": _normal(3), "right": _normal(2)})
 
 
-@kind()
+@kind(twin=True)
 def list_inputs() -> Problem:
     i = [keras.Input((3,)), keras.Input((2,))]
     return _problem(i, _heads(_dense(layers.Concatenate()(i))), [_normal(3), _normal(2)])
@@ -704,7 +746,7 @@ def subclassed() -> Problem:
     return Problem(network, x, _targets({"a": (1,), "b": (2,)}), losses)
 
 
-@kind()
+@kind(twin=True)
 def nested() -> Problem:
     inner = keras.Sequential([keras.Input((5,)), layers.Dense(4, activation="tanh")])
     i = keras.Input((4,))
