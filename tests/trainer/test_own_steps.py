@@ -106,8 +106,8 @@ def test_own_steps_see_validation_and_single_batches():
     assert "seen" in model.test_on_batch(X, Y, return_dict=True)
 
 
-def test_the_step_that_is_traced_is_called_once_for_each_kind_of_step():
-    """An own step may hold Python state: nothing else calls it behind one's back."""
+def test_an_own_step_is_called_once_a_step_without_a_graph():
+    """It may hold Python state."""
     called = []
 
     class Counting(mtk.MultiTaskModel):
