@@ -1,5 +1,7 @@
 """Each form of a batch works by the order of the tasks, or is refused with what to write."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -50,7 +52,7 @@ def works_or_is_refused(run, expected, instead):
     try:
         found = run()
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        assert instead in str(error), str(error)[:500]  # noqa: PT017
+        assert re.search(instead, str(error)), str(error)[:500]  # noqa: PT017
     else:
         zoo.assert_close(found, expected, 1e-6)
 
@@ -69,7 +71,7 @@ def expected():
     ids=["list", "tuple", "matrix"],
 )
 def test_labels_without_names(expected, labels):
-    works_or_is_refused(lambda: after(model_of(), X, labels), expected, "{")
+    works_or_is_refused(lambda: after(model_of(), X, labels), expected, r"\{")
 
 
 @pytest.mark.parametrize("labels", [LABELS, tuple(LABELS)], ids=["list", "tuple"])
@@ -81,7 +83,7 @@ def test_labels_without_names_on_one_batch(labels):
         model.train_on_batch(X, labels)
         return model.network.get_weights()
 
-    works_or_is_refused(run, reference.network.get_weights(), "{")
+    works_or_is_refused(run, reference.network.get_weights(), r"\{")
 
 
 def test_labels_of_unknown_tasks(expected):
@@ -117,13 +119,13 @@ def test_masks_in_a_list(expected):
     def run():
         return after(model_of(), X, Y, sample_weight=ones)
 
-    works_or_is_refused(run, expected, "{")
+    works_or_is_refused(run, expected, r"\{")
 
 
 def test_one_weight_for_all_tasks():
     weights = np.linspace(0.1, 1.0, SIZE).astype("float32")
     each = after(model_of(), X, Y, sample_weight=dict.fromkeys("abc", weights))
-    works_or_is_refused(lambda: after(model_of(), X, Y, sample_weight=weights), each, "{")
+    works_or_is_refused(lambda: after(model_of(), X, Y, sample_weight=weights), each, r"\{")
 
 
 # Outputs.
@@ -132,7 +134,7 @@ def test_one_weight_for_all_tasks():
 @pytest.mark.parametrize("form", [list, tuple])
 @pytest.mark.parametrize("labels", [Y, LABELS], ids=["names", "order"])
 def test_outputs_without_names(expected, form, labels):
-    works_or_is_refused(lambda: after(model_of(network(form)), X, labels), expected, "{")
+    works_or_is_refused(lambda: after(model_of(network(form)), X, labels), expected, r"dict|\{")
 
 
 def test_one_tensor_is_no_output_of_several_tasks():
@@ -146,7 +148,7 @@ def test_one_tensor_is_no_output_of_several_tasks():
 def test_every_form_for_one_task(form, labels):
     reference = after(model_of(network(dict, "a"), "a"), X, {"a": Y["a"]})
     run = lambda: after(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731
-    works_or_is_refused(run, reference, "{")
+    works_or_is_refused(run, reference, r"dict|\{")
 
 
 # Masks and ids of tasks.
@@ -205,17 +207,14 @@ def test_ids_out_of_range_are_refused_in_an_evaluation():
 # Inputs of their own.
 
 
-def test_inputs_of_their_own_in_lists_and_any_order():
+def test_inputs_of_their_own_in_any_order():
     def run(parts):
         model = model_of(combiner=MGDA())
-        model.train_on_batch(parts)
+        model.fit(tf.data.Dataset.from_tensors(parts), verbose=0)
         return model.network.get_weights()
 
-    tensors = {t: (tf.constant(X), tf.constant(Y[t])) for t in "abc"}
-    expected = run(tensors)
-    zoo.assert_close(run(dict(reversed(tensors.items()))), expected, 0.0)
-    lists = {t: [X, Y[t]] for t in "abc"}
-    works_or_is_refused(lambda: run(lists), expected, "{")
+    parts = {t: (X, Y[t]) for t in "abc"}
+    zoo.assert_close(run(dict(reversed(parts.items()))), run(parts), 0.0)
 
 
 # Sparse and ragged inputs.
@@ -301,12 +300,26 @@ def test_one_batch_with_weights_and_an_integer_mask(eagerly):
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_a_generator_that_ends_early_ends_the_training(eagerly):
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_generator_that_ends_early(steps, eagerly):
+    """The training ends, or an error says that there were too few batches."""
+
     def batches():
         for _ in range(2):
             yield X, Y
 
-    model = model_of(run_eagerly=eagerly)
-    history = model.fit(batches(), steps_per_epoch=5, epochs=2, verbose=0).history
-    assert model.optimizer.iterations.numpy() == 2
-    assert np.isfinite(history["a_loss"][0])
+    model, generator = model_of(run_eagerly=eagerly), batches()
+    try:
+        model.fit(generator, steps_per_epoch=steps, epochs=3, verbose=0)
+    except ValueError as error:
+        assert "batch" in str(error)  # noqa: PT017
+    assert model.optimizer.iterations.numpy() >= 2
+
+
+@pytest.mark.parametrize("what", ["fit", "evaluate"])
+def test_a_generator_that_was_read_before(what):
+    """Again no UnboundLocalError."""
+    generator = ((X, Y) for _ in range(2))
+    assert len(list(generator)) == 2
+    with pytest.raises(ValueError, match="(?i)batch|empty|generator"):
+        getattr(model_of(), what)(generator, verbose=0)
