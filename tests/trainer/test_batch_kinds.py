@@ -323,3 +323,11 @@ def test_a_generator_that_was_read_before(what):
     assert len(list(generator)) == 2
     with pytest.raises(ValueError, match="(?i)batch|empty|generator"):
         getattr(model_of(), what)(generator, verbose=0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_the_train_function_ends_with_its_iterator(eagerly):
+    model = model_of(run_eagerly=eagerly)
+    model.make_train_function()
+    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
+        model.train_function(iter([]))

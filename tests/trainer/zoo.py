@@ -288,7 +288,7 @@ class LowRank(layers.Layer):
 
 @kind()
 def low_rank() -> Problem:
-    return _vectors(lambda i: ops.tanh(LowRank()(_dense(i))))
+    return _vectors(lambda i: layers.Activation("tanh")(LowRank()(_dense(i))))
 
 
 @kind()
@@ -318,15 +318,14 @@ def adding_activation_of_convolution() -> Problem:
     return _images(trunk)
 
 
-class StopGate(layers.Layer):
-    def call(self, y):
-        return y + ops.stop_gradient(y) * y
-
-
 @kind()
 def stopped_gate() -> Problem:
+    def gate(y):
+        return y + ops.stop_gradient(y) * y
+
     def trunk(i):
-        return ops.tanh(StopGate()(_dense(i, 40, activation=None, use_bias=False)))
+        h = _dense(i, 40, activation=gate, use_bias=False)
+        return layers.Activation("tanh")(h)
 
     return _vectors(trunk, 3, width=40)
 
@@ -344,7 +343,9 @@ class SpreadBias(layers.Layer):
 @kind(twin=True)
 def spread_bias() -> Problem:
     def trunk(i):
-        return _flat(ops.tanh(SpreadBias()(_dense(i, 40, use_bias=False, activation=None))))
+        return _flat(
+            layers.Activation("tanh")(SpreadBias()(_dense(i, 40, use_bias=False, activation=None)))
+        )
 
     return _vectors(trunk, 3, width=40)
 
@@ -368,7 +369,7 @@ def einsum_dense() -> Problem:
 def _batch_norm(**options: Any) -> Problem:
     # No bias before it: its gradient would be nothing but rounding.
     return _vectors(
-        lambda i: ops.tanh(
+        lambda i: layers.Activation("tanh")(
             layers.BatchNormalization(momentum=0.9, **options)(
                 _dense(i, use_bias=False, activation=None)
             )
@@ -389,14 +390,14 @@ def synchronized_batch_norm() -> Problem:
 @kind()
 def group_norm() -> Problem:
     def trunk(i):
-        return ops.tanh(layers.GroupNormalization(2)(layers.Conv2D(4, 3)(i)))
+        return layers.Activation("tanh")(layers.GroupNormalization(2)(layers.Conv2D(4, 3)(i)))
 
     return _images(trunk)
 
 
 @kind(twin=True)
 def layer_norm() -> Problem:
-    return _vectors(lambda i: ops.tanh(layers.LayerNormalization()(_dense(i))))
+    return _vectors(lambda i: layers.Activation("tanh")(layers.LayerNormalization()(_dense(i))))
 
 
 @kind(twin=True)
@@ -480,7 +481,7 @@ def two_embeddings() -> Problem:
     one, two = keras.Input((4,), dtype="int32"), keras.Input((2,), dtype="int32")
     table = layers.Embedding(7, 3)
     h = ops.concatenate([_flat(table(one)), _flat(table(two))], axis=-1)
-    h = ops.concatenate([_dense(h), _flat(layers.Embedding(20, 2)(two))], axis=-1)
+    h = layers.Concatenate()([_dense(h), _flat(layers.Embedding(20, 2)(two))])
     return _problem((one, two), _heads(h), (_tokens(), _tokens(2)))
 
 
