@@ -1,0 +1,127 @@
+"""The Gramian and the update of every strategy are those of a plain `tape.jacobian`.
+
+All strategies, with and without micro-batches, for each kind of network, also on two replicas:
+
+    python -m pytest -m slow -n 2 tests/trainer/test_against_jacobian.py
+"""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.distribution.starting import environment
+from tests.trainer import zoo
+from tests.trainer.against_jacobian import WAYS, errors, plain, prepared, taken
+
+TOLERANCE = 1e-5
+COMBINATIONS = list(itertools.product(WAYS, (1, 3)))
+
+
+def fits(kind, combination):
+    way, micro_batches = combination
+    return (kind.parts or micro_batches == 1) and not (kind.grouped and way == "vectorized")
+
+
+def costly(kind, combination):
+    return kind.recurrent and combination[0] == "vectorized"
+
+
+# A Gramian from two factors of a kernel's gradient was wrong here.
+FACTORS = [
+    (name, ("unrolled", 1))
+    for name in ("adding_activation", "adding_activation_of_convolution", "stopped_gate")
+]
+
+
+def both(kind, way, micro_batches=1):
+    problem = zoo.build(kind)
+    found = taken(prepared(kind, way, micro_batches), problem.batch())
+    return plain(problem), found
+
+
+def assert_same(found):
+    assert "error" not in found, found
+    assert max(found.values()) < TOLERANCE, found
+
+
+@pytest.mark.parametrize(("kind", "combination"), zoo.rotation(COMBINATIONS, fits, costly, FACTORS))
+def test_step_is_that_of_the_jacobian(kind, combination):
+    expected, found = both(kind, *combination)
+    assert np.abs(expected.gramian).max() > 1e-4
+    assert_same(errors(found, expected))
+    if combination[1] == 1:
+        zoo.assert_close(found.states, expected.states, 1e-5)
+
+
+def test_vectorized_is_refused_with_convolutions_in_groups():
+    """TensorFlow's vectorized gradient of these is wrong."""
+    with pytest.raises(ValueError, match=r"(?s)vectorized.*group|group.*vectorized"):
+        both("grouped_convolution", "vectorized")
+
+
+@pytest.mark.parametrize("kind", ["depthwise_convolution", "separable_convolution"])
+def test_vectorized_is_right_or_refused_with_depthwise_convolutions(kind):
+    try:
+        expected, found = both(kind, "vectorized")
+    except ValueError as error:
+        assert "vectorized" in str(error)  # noqa: PT017
+    else:
+        assert_same(errors(found, expected))
+
+
+REPLICATED = zoo.names(lambda kind: kind.replicas)
+QUICK = [
+    "dense",
+    "repeated_tokens",
+    "synchronized_batch_norm",
+    "masked_sequence",
+    "spectral_dense",
+    "weight_regularizers",
+    "concatenated_heads",
+    "mixed_losses",
+]
+
+
+def on_replicas(folder, way, kinds):
+    path = folder / f"{way}.json"
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.trainer.against_jacobian", f"--way={way}", path, *kinds],
+        env=environment(None, ()),
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    return on_replicas(tmp_path_factory.mktemp("replicas"), "unrolled", QUICK)
+
+
+@pytest.fixture(scope="module")
+def thorough(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replicas")
+    return {way: on_replicas(folder, way, REPLICATED) for way in WAYS}
+
+
+@pytest.mark.parametrize("kind", QUICK)
+def test_two_replicas_take_the_step_of_the_jacobian(quick, kind):
+    assert_same(quick[kind])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        (kind, way)
+        for kind, way in itertools.product(REPLICATED, WAYS)
+        if not (zoo.KINDS[kind].grouped and way == "vectorized")
+    ],
+)
+def test_two_replicas_take_the_step_of_the_jacobian_in_every_way(thorough, kind, way):
+    assert_same(thorough[way][kind])

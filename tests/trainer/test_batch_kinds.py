@@ -1,0 +1,333 @@
+"""Each form of a batch works by the order of the tasks, or is refused with what to write."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from mtk.combiners import MGDA, StaticWeights
+from tests.trainer import zoo
+
+SIZE = 12
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(SIZE, 4)).astype("float32")
+Y = {task: RNG.normal(size=(SIZE, 1)).astype("float32") for task in "abc"}
+LABELS = list(Y.values())
+
+
+def network(form=dict, tasks="abc"):
+    keras.utils.set_random_seed(1)
+    i = keras.Input((4,))
+    h = layers.Dense(3, activation="tanh")(i)
+    outputs = {task: layers.Dense(1)(h) for task in tasks}
+    if form is not dict:
+        outputs = form(outputs.values())
+    return keras.Model(i, outputs)
+
+
+def model_of(net=None, tasks="abc", combiner=None, **compiled):
+    model = mtk.MultiTaskModel(net or network(), [mtk.Task(t, "mse") for t in tasks], combiner)
+    model.compile(keras.optimizers.SGD(0.1), **compiled)
+    return model
+
+
+def after(model, *data, **options):
+    """Trains an epoch of two steps."""
+    model.fit(*data, batch_size=SIZE // 2, shuffle=False, verbose=0, **options)
+    return model.network.get_weights()
+
+
+def after_batch(model, *data):
+    """Trains one step on a batch of a dataset: Keras wants weights of all tasks with arrays."""
+    model.fit(tf.data.Dataset.from_tensors(data), verbose=0)
+    return model.network.get_weights()
+
+
+def works_or_is_refused(run, expected, instead):
+    """Either the weights are the expected ones, or the error shows the form to write."""
+    try:
+        found = run()
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        assert re.search(instead, str(error)), str(error)[:500]  # noqa: PT017
+    else:
+        zoo.assert_close(found, expected, 1e-6)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return after(model_of(), X, Y)
+
+
+# Labels.
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, tuple(LABELS), np.concatenate(LABELS, axis=1)],
+    ids=["list", "tuple", "matrix"],
+)
+def test_labels_without_names(expected, labels):
+    works_or_is_refused(lambda: after(model_of(), X, labels), expected, r"\{")
+
+
+@pytest.mark.parametrize("labels", [LABELS, tuple(LABELS)], ids=["list", "tuple"])
+def test_labels_without_names_on_one_batch(labels):
+    reference, model = model_of(), model_of()
+    reference.train_on_batch(X, Y)
+
+    def run():
+        model.train_on_batch(X, labels)
+        return model.network.get_weights()
+
+    works_or_is_refused(run, reference.network.get_weights(), r"\{")
+
+
+def test_labels_of_unknown_tasks(expected):
+    works_or_is_refused(lambda: after(model_of(), X, {**Y, "d": Y["a"]}), expected, "'d'")
+
+
+def test_labels_in_another_order(expected):
+    zoo.assert_close(after(model_of(), X, dict(reversed(Y.items()))), expected, 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_labels_of_other_types(dtype):
+    rounded = {task: y.astype("float16").astype("float32") for task, y in Y.items()}
+    given = {task: y.astype(dtype) for task, y in rounded.items()}
+    zoo.assert_close(after(model_of(), X, given), after(model_of(), X, rounded), 1e-6)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_none_is_a_task_without_labels(eagerly):
+    reference = after_batch(model_of(), X, Y, {"b": np.zeros(SIZE, "float32")})
+    model = model_of(run_eagerly=eagerly)
+
+    def run():
+        model.train_on_batch(X, {**Y, "b": None})
+        return model.network.get_weights()
+
+    works_or_is_refused(run, reference, "'b'")
+
+
+def test_masks_in_a_list(expected):
+    ones = [np.ones(SIZE, "float32")] * 3
+
+    def run():
+        return after(model_of(), X, Y, sample_weight=ones)
+
+    works_or_is_refused(run, expected, r"\{")
+
+
+def test_one_weight_for_all_tasks():
+    weights = np.linspace(0.1, 1.0, SIZE).astype("float32")
+    each = after(model_of(), X, Y, sample_weight=dict.fromkeys("abc", weights))
+    works_or_is_refused(lambda: after(model_of(), X, Y, sample_weight=weights), each, r"\{")
+
+
+# Outputs.
+
+
+@pytest.mark.parametrize("form", [list, tuple])
+@pytest.mark.parametrize("labels", [Y, LABELS], ids=["names", "order"])
+def test_outputs_without_names(expected, form, labels):
+    works_or_is_refused(lambda: after(model_of(network(form)), X, labels), expected, r"dict|\{")
+
+
+def test_one_tensor_is_no_output_of_several_tasks():
+    """Its columns are no one's: it serves only where each example belongs to one task."""
+    with pytest.raises(ValueError, match=r"dict|\{"):
+        after(model_of(network(lambda outputs: layers.Concatenate()(list(outputs)))), X, Y)
+
+
+@pytest.mark.parametrize("form", [dict, list, lambda outputs: next(iter(outputs))])
+@pytest.mark.parametrize("labels", [Y["a"], {"a": Y["a"]}, [Y["a"]]], ids=["plain", "dict", "list"])
+def test_every_form_for_one_task(form, labels):
+    reference = after(model_of(network(dict, "a"), "a"), X, {"a": Y["a"]})
+    run = lambda: after(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731
+    works_or_is_refused(run, reference, r"dict|\{")
+
+
+# Masks and ids of tasks.
+
+MASK = np.array([1, 0, 1, 1, 0, 1] * 2)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", bool, "float64"])
+def test_a_mask_of_any_type_for_one_task(dtype):
+    def run(mask):
+        return after(model_of(network(dict, "a"), "a"), X, Y["a"], sample_weight=mask)
+
+    zoo.assert_close(run(MASK.astype(dtype)), run(MASK.astype("float32")), 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", bool])
+def test_a_mask_of_any_type_for_several_tasks(dtype):
+    def run(mask):
+        return after_batch(model_of(), X, Y, {"b": mask})
+
+    zoo.assert_close(run(MASK.astype(dtype)), run(MASK.astype("float32")), 0.0)
+
+
+def mixed(ids, **compiled):
+    keras.utils.set_random_seed(1)
+    i = keras.Input((4,))
+    net = keras.Model(i, layers.Dense(1)(layers.Dense(3, activation="tanh")(i)))
+    data = tf.data.Dataset.from_tensor_slices((X, Y["a"], ids)).batch(SIZE)
+    model = model_of(net, "ab", StaticWeights(), **compiled)
+    model.fit(data, shuffle=False, verbose=0)
+    return net.get_weights()
+
+
+IDS = np.array([0, 1, 1, 0, 1, 1] * 2)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int8"])
+def test_ids_of_any_integers(dtype):
+    zoo.assert_close(mixed(IDS.astype(dtype)), mixed(IDS.astype("int32")), 0.0)
+
+
+@pytest.mark.parametrize("compiled", [{}, {"run_eagerly": True}, {"micro_batches": 2}])
+@pytest.mark.parametrize("offset", [1, -1, 200])
+def test_ids_out_of_range_are_refused(offset, compiled):
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="(?i)task"):
+        mixed((IDS + offset).astype("int32"), **compiled)
+
+
+def test_ids_out_of_range_are_refused_in_an_evaluation():
+    model = model_of(network(lambda outputs: next(iter(outputs)), "a"), "ab")
+    data = tf.data.Dataset.from_tensor_slices((X, Y["a"], IDS + 1)).batch(SIZE)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="(?i)task"):
+        model.evaluate(data, verbose=0)
+
+
+# Inputs of their own.
+
+
+def test_inputs_of_their_own_in_any_order():
+    def run(parts):
+        model = model_of(combiner=MGDA())
+        model.fit(tf.data.Dataset.from_tensors(parts), verbose=0)
+        return model.network.get_weights()
+
+    parts = {t: (X, Y[t]) for t in "abc"}
+    zoo.assert_close(run(dict(reversed(parts.items()))), run(parts), 0.0)
+
+
+# Sparse and ragged inputs.
+
+
+class Reads(keras.Model):
+    """Reads sparse or ragged rows of tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = layers.Embedding(5, 3)
+        self.heads = {task: layers.Dense(1) for task in "abc"}
+
+    def call(self, inputs):
+        if isinstance(inputs, tf.RaggedTensor):
+            tokens = inputs.to_tensor(shape=(None, 4))
+        elif isinstance(inputs, tf.SparseTensor):
+            tokens = tf.sparse.to_dense(inputs)
+        else:
+            tokens = inputs
+        h = tf.reduce_sum(self.table(tokens), axis=1)
+        return {task: head(h) for task, head in self.heads.items()}
+
+
+TOKENS = RNG.integers(0, 5, (SIZE, 4)) * (RNG.uniform(size=(SIZE, 4)) < 0.7)
+TOKENS[:, 1:][TOKENS[:, :1].ravel() == 0] = 0
+
+
+@pytest.mark.parametrize("micro_batches", [1, 3])
+@pytest.mark.parametrize("form", ["ragged", "sparse"])
+@pytest.mark.parametrize("combiner", [StaticWeights, MGDA])
+def test_inputs_that_are_not_dense(form, micro_batches, combiner):
+    lengths = 4 - (TOKENS[:, ::-1] != 0).argmax(axis=1) * (TOKENS != 0).any(axis=1)
+    given = {
+        "sparse": lambda: tf.sparse.from_dense(TOKENS),
+        "ragged": lambda: tf.RaggedTensor.from_tensor(tf.constant(TOKENS), lengths),
+    }[form]()
+
+    def run(inputs, number):
+        keras.utils.set_random_seed(1)
+        net = Reads()
+        net(TOKENS)
+        model = model_of(net, combiner=combiner(), micro_batches=number)
+        data = tf.data.Dataset.from_tensors((inputs, Y)).repeat(2)
+        model.fit(data, shuffle=False, verbose=0)
+        return net.get_weights()
+
+    expected = run(tf.constant(TOKENS), 1)
+    works_or_is_refused(lambda: run(given, micro_batches), expected, "micro_batches")
+    if micro_batches == 1:
+        zoo.assert_close(run(given, 1), expected, 1e-6)
+
+
+# One batch at a time, and generators.
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("tasks", ["a", "abc"])
+def test_numpy_arrays_on_one_batch(tasks, eagerly):
+    """Of one task the labels may come without a dict."""
+    labels = Y["a"] if tasks == "a" else Y
+    reference = model_of(network(dict, tasks), tasks)
+    reference.fit(X, labels, batch_size=SIZE, verbose=0)
+    model = model_of(network(dict, tasks), tasks, run_eagerly=eagerly)
+    model.train_on_batch(X, labels)
+    zoo.assert_close(model.network.get_weights(), reference.network.get_weights(), 1e-6)
+    found = model.test_on_batch(X, labels, return_dict=True)
+    known = reference.evaluate(X, labels, batch_size=SIZE, verbose=0, return_dict=True)
+    assert found["a_loss"] == pytest.approx(known["a_loss"], rel=1e-5)
+    np.testing.assert_allclose(
+        model.predict_on_batch(X)["a"], reference.predict(X, verbose=0)["a"], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_one_batch_with_weights_and_an_integer_mask(eagerly):
+    results = []
+    for mask in (MASK, MASK.astype("float32")):
+        model = model_of(network(dict, "a"), "a", run_eagerly=eagerly)
+        model.train_on_batch(X, Y["a"], sample_weight=mask)
+        results.append(model.network.get_weights())
+    zoo.assert_close(*results, 0.0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_generator_that_ends_early(steps, eagerly):
+    """The training ends, or an error says that there were too few batches."""
+
+    def batches():
+        for _ in range(2):
+            yield X, Y
+
+    model, generator = model_of(run_eagerly=eagerly), batches()
+    try:
+        model.fit(generator, steps_per_epoch=steps, epochs=3, verbose=0)
+    except ValueError as error:
+        assert "batch" in str(error)  # noqa: PT017
+    assert model.optimizer.iterations.numpy() >= 2
+
+
+@pytest.mark.parametrize("what", ["fit", "evaluate"])
+def test_a_generator_that_was_read_before(what):
+    """Again no UnboundLocalError."""
+    generator = ((X, Y) for _ in range(2))
+    assert len(list(generator)) == 2
+    with pytest.raises(ValueError, match="(?i)batch|empty|generator"):
+        getattr(model_of(), what)(generator, verbose=0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_the_train_function_ends_with_its_iterator(eagerly):
+    model = model_of(run_eagerly=eagerly)
+    model.make_train_function()
+    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
+        model.train_function(iter([]))
