@@ -6,6 +6,8 @@ The parts are imported when they are first used (PEP 562), because TensorFlow ta
 import importlib
 from typing import Any
 
+from mtk import registration
+
 _MODULES = (
     "analysis",
     "callbacks",
@@ -40,3 +42,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+registration.register()

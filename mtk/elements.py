@@ -39,10 +39,10 @@ def elements(
 ) -> Elements:
     """Computes a loss label by label.
 
-    A missing label contributes nothing, neither to the loss nor to any gradient: it is replaced, and
-    its prediction is cut off, since a gradient of infinity times zero would be NaN. Where examples
-    have several labels of which some are missing, a loss that is a mean over the last axis is
-    computed for each label by itself; any other loss needs all labels of an example or none.
+    A missing label contributes nothing, neither to the loss nor to any gradient: it is replaced,
+    and its prediction is cut off, since a gradient of infinity times zero would be NaN. Where
+    examples have several labels of which some are missing, a loss that is a mean over the last axis
+    is computed for each label by itself; any other loss needs all labels of an example or none.
 
     Args:
         loss: A Keras loss, or a function of `(y_true, y_pred)`.

@@ -90,7 +90,7 @@ class Task:
     @property
     def normalize(self) -> Normalize:
         """What the weighted sum of losses is divided by."""
-        reduction = getattr(self.loss, "reduction", None)
+        reduction = str(getattr(self.loss, "reduction", None))
         return self._normalize or _REDUCTIONS.get(reduction, "labels")
 
     def make_metrics(self, given: Sequence[Metric]) -> list[keras.metrics.Metric]:

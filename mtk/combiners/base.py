@@ -1,6 +1,5 @@
 """What every combiner shares: state and contract with the trainer; those that read losses."""
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class FeatureMerge(NamedTuple):
 
     Attributes:
         combine: Called with the features of some examples, tensors `(B, ...)`, and their task
-            gradients, tensors `(K, B, ...)`; returns the combined gradients, tensors `(B, ...)`, and
+            gradients, tensors `(K, B, ...)`; returns the combined ones, tensors `(B, ...)`, and
             something that adds up over the batch.
         task_weights: Called with the sum of that; returns the task weights `(K,)`.
     """
@@ -70,8 +69,8 @@ class Combiner(keras.layers.Layer):
         update_every: Steps between two looks at the per-task gradients.
         weighs_heads: Whether a task's own head is scaled by the task's weight. If not, each head
             gets its own gradient divided by the number of tasks present.
-        needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the price of
-            a second forward pass.
+        needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
+            price of a second forward pass.
     """
 
     reads: ClassVar[Literal["losses", "gramian", "gradients"]]
@@ -317,11 +316,10 @@ def place_names(place: Place) -> str | list[str]:
     return place if isinstance(place, str) else [str(place_names(part)) for part in place]
 
 
-@functools.cache
-def _arguments(combiner: type) -> frozenset[str]:
+def _arguments(combiner: Any) -> frozenset[str]:
     """Returns the names of the arguments of a class, `name` aside."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found = inspect.signature(combiner.__init__).parameters.values()  # type: ignore[misc]
+    found = inspect.signature(combiner.__init__).parameters.values()
     return frozenset(p.name for p in found if p.kind in kinds) - {"self", "name"}
 
 
@@ -329,8 +327,8 @@ class LossCombiner(Combiner):
     """A combiner that weighs tasks by their losses, or by nothing: one backward pass.
 
     Attributes:
-        loss_independent: Whether the weights do not depend on the losses of the batch, nor learn from
-            them: then a batch in parts needs no forward pass before the one that trains.
+        loss_independent: Whether the weights do not depend on the losses of the batch, nor learn
+            from them: then a batch in parts needs no forward pass before the one that trains.
     """
 
     reads = "losses"

@@ -38,9 +38,9 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
 
     A batch is one of
 
-    * `(x, y)` or `(x, y, mask)`: tasks that share their input. `y` is `{task: labels}`, or a list or
-      tuple in the order of the tasks, None for a task without labels; for a single task also its
-      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in the same forms;
+    * `(x, y)` or `(x, y, mask)`: tasks that share their input. `y` is `{task: labels}`, or a list
+      or tuple in the order of the tasks, None for a task without labels; for a single task also its
+      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in these forms;
     * `{task: (x, y)}` or `{task: (x, y, mask)}`: tasks with inputs of their own, a sub-batch each;
     * `(x, y, task_ids)` or `(x, y, task_ids, mask)`: a mixed batch of such tasks, where
       the integers `task_ids` `(B,)` tell whose example it is, from 0 to K - 1.

@@ -50,9 +50,9 @@ def check_no_losses(**given: Any) -> None:
     found = sorted(name for name, value in given.items() if value is not None)
     if found:
         raise ValueError(
-            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)}: losses, metrics and "
-            "weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])` for each task, "
-            "and `combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
+            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)}: losses, metrics "
+            "and weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])` for each, and "
+            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
         )
 
 

@@ -11,8 +11,16 @@ from absl import logging
 from mtk.combiners import Combiner, StaticWeights
 from mtk.gradients import GradientStrategy, choose
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batch, compile_args, forward, input_distribution, nonfinite, step
-from mtk.trainer import sharing_analysis, structure as structures
+from mtk.trainer import (
+    batch,
+    compile_args,
+    forward,
+    input_distribution,
+    nonfinite,
+    sharing_analysis,
+    step,
+)
+from mtk.trainer import structure as structures
 from mtk.trainer.backward import number_of_replicas
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.layer_calls import all_layers
@@ -226,7 +234,7 @@ class MultiTaskModel(keras.Model):
         return self.network(inputs, training=training)
 
     def step_spec(self) -> StepSpec:
-        """Returns what a step is made of; `step.compute(model.step_spec(), batch)` changes nothing."""
+        """Returns what a step is made of, for `step.compute`."""
         arguments, metrics = self.compile_args, self.metrics
         if self._in_place is None:
             self._in_place = written_in_place([self.network, *all_layers(self.network)])
@@ -387,17 +395,18 @@ class MultiTaskModel(keras.Model):
                     "Which variables are shared is read off a forward pass, and the model has not "
                     "seen a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
                 )
-            self._find_structure()
+            self._structure = self._find_structure()
         return self._structure
 
-    def _find_structure(self) -> None:
+    def _find_structure(self) -> structures.Structure:
         with self.distribute_strategy.scope():
             found = sharing_analysis.trace(
                 self.network, self.tasks, self._spec, self._given.representation, self._observe
             )
-        self._structure = structures.override(found, self._given)
-        logging.info("What the tasks share:\n%s", self._structure.summary())
-        self.combiner.bind(self.task_names, [v.path for v in self._structure.shared])
+        found = structures.override(found, self._given)
+        logging.info("What the tasks share:\n%s", found.summary())
+        self.combiner.bind(self.task_names, [v.path for v in found.shared])
+        return found
 
     def inspect(self, data: Any) -> structures.Structure:
         """Reads the network's structure off a batch, or off the batches of a dataset.
@@ -453,7 +462,7 @@ class MultiTaskModel(keras.Model):
         if self._structure is None and any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
             # cannot do.
-            self._find_structure()
+            self._structure = self._find_structure()
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""

@@ -62,7 +62,7 @@ def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None
         except Exception as error:
             warnings.warn(
                 "Which variables are shared could not be tried out with random examples, and is "
-                f"read off the graph alone. If that is wrong, name `shared=` or `heads=`. ({error})",
+                f"read off the graph. If that is wrong, name `shared=` or `heads=`. ({error})",
                 stacklevel=2,
             )
             return None

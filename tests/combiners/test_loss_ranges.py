@@ -35,7 +35,7 @@ def test_losses_of_any_sign(name, course, scale):
         outcome = run.again(jacobian, losses.astype(np.float32))
         assert np.isfinite(outcome.weights).all()
         assert np.isfinite(outcome.direction).all()
-        if run.combiner.watches_step:
+        if run.combiner.needs_post_update_loss:
             after = tf.constant(losses * [1.0, 0.9, 0.95], tf.float32)
             run.combiner.after_step(tf.constant(losses, tf.float32), after, tf.ones(3, tf.bool))
     for variable in run.combiner.variables:
