@@ -99,9 +99,9 @@ def size(sub_batch: SubBatch) -> int | tf.Tensor:
     """Returns the number of examples, as a Python integer where it is known before the step."""
     first = tf.nest.flatten(sub_batch.inputs)[0]
     if isinstance(first, tf.SparseTensor):
-        return first.dense_shape[0]
+        return tf.cast(first.dense_shape[0], tf.int32)
     if isinstance(first, tf.RaggedTensor):
-        return first.nrows()
+        return first.nrows(tf.int32)
     known = first.shape[0]
     return tf.shape(first)[0] if known is None else known
 

@@ -1,7 +1,8 @@
 """The Keras model that trains several tasks at once."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -399,7 +400,7 @@ class MultiTaskModel(keras.Model):
         return self._structure
 
     def _find_structure(self) -> structures.Structure:
-        with self.distribute_strategy.scope():
+        with _left_within(self.distribute_strategy, keras.StatelessScope()):
             found = sharing_analysis.trace(
                 self.network, self.tasks, self._spec, self._given.representation, self._observe
             )
@@ -556,6 +557,23 @@ class MultiTaskModel(keras.Model):
         tasks = [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
+
+
+@contextlib.contextmanager
+def _left_within(
+    strategy: tf.distribute.Strategy, scope: keras.StatelessScope
+) -> Iterator[None]:
+    """Enters a scope, and leaves it in the strategy's scope.
+
+    There Keras makes the variables of metrics that were built within. The pass that builds them is
+    not in the strategy's scope: it is that of a replica.
+    """
+    scope.__enter__()
+    try:
+        yield
+    finally:
+        with strategy.scope():
+            scope.__exit__(None, None, None)
 
 
 def _is_model(layer: keras.Layer) -> bool:
