@@ -88,6 +88,32 @@ def elements(
     return Elements(values, weights, y_true, y_pred, tf.cast(weights != 0, tf.float32))
 
 
+class TaskPass(NamedTuple):
+    """What a forward pass gives of one task, summed over its labels on this replica.
+
+    Attributes:
+        total: The sum of the weighted losses.
+        count: The number of labels.
+        weight: The sum of their weights.
+        elements: The unreduced loss, with labels and predictions; None without labels.
+    """
+
+    total: tf.Tensor
+    count: tf.Tensor
+    weight: tf.Tensor
+    elements: Elements | None
+
+
+def summed(elements: Elements) -> TaskPass:
+    """Returns the sums of a task's elements."""
+    weights, values = elements.weights, elements.values
+    count = tf.math.count_nonzero(weights, dtype=tf.float32)
+    if elements.labelled is None:
+        return TaskPass(tf.reduce_sum(values), count, count, elements)
+    total = tf.reduce_sum(tf.where(weights != 0, values * weights, 0.0))
+    return TaskPass(total, count, tf.reduce_sum(weights), elements)
+
+
 def _aligned(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Gives predictions `(B,)` a last axis: Keras' losses take the mean over the last one."""
     if y_pred.shape.rank != 1:

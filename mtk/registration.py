@@ -1,8 +1,8 @@
 """Makes Keras know the classes of `mtk` in files as soon as both are imported.
 
-`keras.saving.load_model` finds a class by the name under which its module has registered it, and in
-safe mode it imports no module itself. The modules of `mtk` are imported late, since TensorFlow takes
-seconds: so those with registered classes are imported right after Keras.
+`keras.saving.load_model` finds a class by the name under which its module has registered it, and
+in safe mode it imports no module itself. The modules of `mtk` are imported late, since TensorFlow
+takes seconds: so those with registered classes are imported right after Keras.
 """
 
 import importlib

@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.gradients import GradientStrategy
+from mtk.sharing import LayerOutput
+from mtk.sharing.layer_calls import recorded
 from mtk.trainer import forward
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.forward import Forward
-from mtk.trainer.layer_calls import recorded
 from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import State, Values
 
 Tensors = TypeVar("Tensors")
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
 Gradients: TypeAlias = dict[int, Gradient]  # By the `id` of a variable.
-LayerOutput: TypeAlias = tuple[keras.Layer, int]  # A layer, and which of its calls.
 
 
 class Totals(NamedTuple):

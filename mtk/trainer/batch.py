@@ -106,21 +106,6 @@ def size(sub_batch: SubBatch) -> int | tf.Tensor:
     return tf.shape(first)[0] if known is None else known
 
 
-def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
-    """Returns the examples from `first` to before `last`.
-
-    Args:
-        part: A tensor `(B, ...)`, dense, sparse or ragged; anything else is returned as it is.
-        first: Integer scalar.
-        last: Integer scalar.
-    """
-    if isinstance(part, tf.SparseTensor):
-        start = tf.concat([[tf.cast(first, tf.int64)], tf.zeros_like(part.dense_shape[1:])], 0)
-        number = tf.concat([[tf.cast(last - first, tf.int64)], part.dense_shape[1:]], 0)
-        return tf.sparse.slice(part, start, number)
-    return part[first:last] if tf.is_tensor(part) else part
-
-
 def as_tensor(part: Any) -> Any:
     """Makes a tensor of an array, which Keras hands to an eager step as it is."""
     return tf.convert_to_tensor(part) if isinstance(part, (np.ndarray, np.generic)) else part

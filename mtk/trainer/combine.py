@@ -9,9 +9,9 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
+from mtk.sharing import Structure
 from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added, all_reduce
 from mtk.trainer.spec import StepSpec
-from mtk.trainer.structure import Structure
 
 
 class Combination(NamedTuple):

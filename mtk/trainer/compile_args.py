@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import keras
 import tensorflow as tf
 
-from mtk.trainer.layer_calls import all_layers
+from mtk.sharing.layer_calls import all_layers
 
 OnNonfinite = Literal["stop", "skip"]
 
@@ -51,8 +51,8 @@ def check_no_losses(**given: Any) -> None:
     if found:
         raise ValueError(
             f"`compile` takes no {' and '.join(f'`{name}`' for name in found)}: losses, metrics "
-            "and weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])` for each, and "
-            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
+            "and weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])`, "
+            "and `combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
         )
 
 

@@ -6,27 +6,11 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from mtk.elements import Elements
+from mtk.elements import Elements, TaskPass, summed
 from mtk.tasks import Task
 from mtk.trainer import batch
 from mtk.trainer.batch import Label, SubBatch
 from mtk.trainer.state import State, Values
-
-
-class TaskPass(NamedTuple):
-    """What a forward pass gives of one task, summed over its labels on this replica.
-
-    Attributes:
-        total: The sum of the weighted losses.
-        count: The number of labels.
-        weight: The sum of their weights.
-        elements: The unreduced loss, with labels and predictions; None without labels.
-    """
-
-    total: tf.Tensor
-    count: tf.Tensor
-    weight: tf.Tensor
-    elements: Elements | None
 
 
 class Forward(NamedTuple):
@@ -99,7 +83,7 @@ def run(
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
         for label, elements in _elements(tasks, part, outputs):
-            found[label.task] = _summed(elements)
+            found[label.task] = summed(elements)
     inputs = [part.inputs for part in sub_batches]
     logs: dict[str, Any] = {}
     if observe is not None and state is not None:
@@ -110,15 +94,6 @@ def run(
     penalty = tf.add_n(added) / len(sub_batches) if added else None
     values = {} if state is None else state.merge(written)
     return Forward(found, examples, penalty, values, sources, logs)
-
-
-def _summed(elements: Elements) -> TaskPass:
-    weights, values = elements.weights, elements.values
-    count = tf.math.count_nonzero(weights, dtype=tf.float32)
-    if elements.labelled is None:
-        return TaskPass(tf.reduce_sum(values), count, count, elements)
-    total = tf.reduce_sum(tf.where(weights != 0, values * weights, 0.0))
-    return TaskPass(total, count, tf.reduce_sum(weights), elements)
 
 
 def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple[Label, Elements]]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from mtk.distribution import splitting
 from mtk.trainer import batch, forward
 from mtk.trainer.backward import LayerOutput, TapedForward, Tensors, all_reduce, count, record
 from mtk.trainer.batch import SubBatch
@@ -161,7 +162,7 @@ def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBa
         if isinstance(part, int):  # The index of a task.
             return part
         first = index * tf.cast(size, index.dtype)
-        found = batch.rows(part, first, first + tf.cast(size, index.dtype))
+        found = splitting.rows(part, first, first + tf.cast(size, index.dtype))
         if isinstance(found, tf.Tensor) and isinstance(size, int):
             found.set_shape([size, *part.shape[1:]])
         return found

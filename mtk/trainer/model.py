@@ -9,29 +9,28 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from mtk import sharing
 from mtk.combiners import Combiner, StaticWeights
+from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
+from mtk.sharing.layer_calls import all_layers
+from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
 from mtk.trainer import (
     batch,
     compile_args,
     forward,
-    input_distribution,
     nonfinite,
-    sharing_analysis,
     step,
 )
-from mtk.trainer import structure as structures
 from mtk.trainer.backward import number_of_replicas
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
-from mtk.trainer.layer_calls import all_layers
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.micro_batches import check_divisible
 from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import Numerics, StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
-from mtk.trainer.task_metrics import TaskMetrics, global_values
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -81,7 +80,7 @@ class MultiTaskModel(keras.Model):
 
     optimizer: keras.optimizers.Optimizer
     compile_args: CompileArgs
-    _structure: structures.Structure | None = None
+    _structure: sharing.Structure | None = None
     _spec: Any = None
     _is_observing = False
 
@@ -116,7 +115,7 @@ class MultiTaskModel(keras.Model):
         self.gradient_schedule = GradientSchedule(self.combiner)
         self.task_metrics = TaskMetrics(self.tasks)
         self.notes = StepNotes(len(self.tasks))
-        self._given = structures.Given(shared, heads, representation)
+        self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
         self.train_function: Callable[[Any], Logs] | None = None
         self.test_function: Callable[[Any], Logs] | None = None
@@ -384,7 +383,7 @@ class MultiTaskModel(keras.Model):
         return self.notes.skipped_steps
 
     @property
-    def structure(self) -> structures.Structure:
+    def structure(self) -> sharing.Structure:
         """Which variables are shared, and which belong to heads.
 
         Raises:
@@ -399,17 +398,26 @@ class MultiTaskModel(keras.Model):
             self._structure = self._find_structure()
         return self._structure
 
-    def _find_structure(self) -> structures.Structure:
+    def _find_structure(self) -> sharing.Structure:
         with _left_within(self.distribute_strategy, keras.StatelessScope()):
-            found = sharing_analysis.trace(
-                self.network, self.tasks, self._spec, self._given.representation, self._observe
-            )
-        found = structures.override(found, self._given)
+            given = self._given.representation
+            found = sharing.analyze(self.network, self.task_names, self._spec, self._run_forward, given)
+        found = sharing.override(found, self._given)
         logging.info("What the tasks share:\n%s", found.summary())
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
         return found
 
-    def inspect(self, data: Any) -> structures.Structure:
+    def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
+        """Runs forward once, without a change, for the analysis."""
+        parts, state = batch.parse(data, self.task_names), State()
+        passed = forward.run(
+            self.network, self.tasks, parts, state, tape=tape, observe=self._observe
+        )
+        state.rewind()
+        losses = [task.total for task in passed.tasks]
+        return sharing.TaskLosses(losses, passed.sources, batch.is_shared_input(parts))
+
+    def inspect(self, data: Any) -> sharing.Structure:
         """Reads the network's structure off a batch, or off the batches of a dataset.
 
         `fit` does so by itself; call it before a training loop of your own.
@@ -429,7 +437,7 @@ class MultiTaskModel(keras.Model):
         """
         found = self.inspect(data)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        input_distribution.check_even(self._spec, replicas)
+        splitting.check_even(self._spec, replicas)
         for spec in tf.nest.flatten(self._spec) if self.compile_args.micro_batches > 1 else ():
             check_divisible(spec.shape[0], self.compile_args.micro_batches * replicas)
         step.check(self.step_spec(), found.shared_input)
@@ -446,7 +454,7 @@ class MultiTaskModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Learns the form of the batches and builds what is not built; Keras calls it."""
         if iterator is not None:
-            input_distribution.split_iterator(iterator, self.distribute_strategy)
+            splitting.split_iterator(iterator, self.distribute_strategy)
         data = data_batch if iterator is None else iterator._distributed_dataset
         spec = getattr(data, "element_spec", None)
         if spec is None:
@@ -546,7 +554,7 @@ class MultiTaskModel(keras.Model):
             "tasks": [serialize(task) for task in self.tasks],
             "combiner": serialize(self.combiner),
             "gradients": self.gradients,
-            **structures.names(self._given._asdict()),
+            **sharing.names(self._given._asdict()),
         }
 
     @classmethod
@@ -560,9 +568,7 @@ class MultiTaskModel(keras.Model):
 
 
 @contextlib.contextmanager
-def _left_within(
-    strategy: tf.distribute.Strategy, scope: keras.StatelessScope
-) -> Iterator[None]:
+def _left_within(strategy: tf.distribute.Strategy, scope: keras.StatelessScope) -> Iterator[None]:
     """Enters a scope, and leaves it in the strategy's scope.
 
     There Keras makes the variables of metrics that were built within. The pass that builds them is

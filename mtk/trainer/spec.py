@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy
+from mtk.sharing import Structure
 from mtk.tasks import Task
 from mtk.trainer.forward import Observe
 from mtk.trainer.state import WrittenInPlace
-from mtk.trainer.structure import Structure
 
 
 @dataclass(frozen=True)

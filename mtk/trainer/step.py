@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy, choose
+from mtk.sharing.layer_calls import all_layers
 from mtk.trainer import batch, nonfinite
 from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, number_of_replicas
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.combine import combine
-from mtk.trainer.layer_calls import all_layers
 from mtk.trainer.micro_batches import MicroBatches
 from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import Change, State, Values

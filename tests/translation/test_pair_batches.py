@@ -6,7 +6,7 @@ from mtk.data.mixing import mixed_batches
 from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_source
 from mtk.data.translation.corpus import Pairs
 from mtk.data.translation.sequences import pack
-from mtk.trainer.input_distribution import split
+from mtk.distribution.splitting import split
 
 LANGUAGE = 4
 

@@ -8,11 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.tasks import Task
-from mtk.trainer import batch, forward, probe
-from mtk.trainer.layer_calls import LayerCall, all_layers, recorded
-from mtk.trainer.state import State
-from mtk.trainer.structure import LayerOutput, Structure, layer_named
+from mtk.sharing import probe
+from mtk.sharing.layer_calls import LayerCall, all_layers, recorded
+from mtk.sharing.probe import Forward, TaskLosses
+from mtk.sharing.structure import LayerOutput, Structure, layer_named
 
 # Operations through which no gradient flows.
 _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
@@ -22,12 +21,12 @@ _SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
-def trace(
+def analyze(
     network: keras.Model,
-    tasks: Sequence[Task],
+    task_names: Sequence[str],
     spec: Any,
+    forward: Forward,
     representation: str | keras.Layer | None = None,
-    observe: forward.Observe | None = None,
 ) -> Structure:
     """Finds the structure of a network in the graph of one forward pass.
 
@@ -38,30 +37,28 @@ def trace(
 
     Args:
         network: A built network.
-        tasks: The K tasks.
+        task_names: The K names.
         spec: The form of a batch: `tf.TypeSpec`s in the place of tensors.
+        forward: Computes the task losses of a batch.
         representation: The layer whose output the heads read, or its name; None looks for it.
-        observe: Called within the pass; metrics that are not built yet are built there.
     """
-    passes: list[batch.SubBatch] = []
+    passes: list[TaskLosses] = []
 
     def losses_of(data: Any) -> list[tf.Tensor]:
-        passes.extend(batch.parse(data, [task.name for task in tasks]))
-        passed = forward.run(network, tasks, passes, State(), observe=observe)
-        return [task.total for task in passed.tasks]
+        passes.append(forward(data, None))
+        return passes[-1].losses
 
     function = tf.function(losses_of, autograph=False)
     with tf.init_scope(), recorded(all_layers(network)) as calls:
         graph = function.get_concrete_function(spec).graph
     analysis = _Analysis(network.trainable_variables, graph, graph.structured_outputs, calls)
-    if len(tasks) > 1 and analysis.is_ambiguous():
-        analysis.refine(probe.run(network, tasks, spec))
+    if len(task_names) > 1 and analysis.is_ambiguous():
+        analysis.refine(probe.run(network, len(task_names), spec, forward))
     places = None
     if representation is not None:
         named = isinstance(representation, str)
-        layer = layer_named(network, representation) if named else representation
-        places = [(layer, 0)]
-    return analysis.structure(network, tasks, places, batch.is_shared_input(passes))
+        places = [(layer_named(network, representation) if named else representation, 0)]
+    return analysis.structure(network, task_names, places, passes[-1].shared_input)
 
 
 class _Analysis:
@@ -174,7 +171,7 @@ class _Analysis:
     def structure(
         self,
         network: keras.Model,
-        tasks: Sequence[Task],
+        names: Sequence[str],
         places: list[LayerOutput] | None,
         shared_input: bool,
     ) -> Structure:
@@ -182,12 +179,12 @@ class _Analysis:
 
         Args:
             network: The network.
-            tasks: The K tasks.
+            names: The K names of the tasks.
             places: Layers, and which of their calls, that put out the representation; None looks
                 for them.
             shared_input: Whether one forward pass serves all tasks.
         """
-        names, variables = [task.name for task in tasks], self.variables
+        variables = self.variables
         by = [[k for k, m in enumerate(self.reached) if m >> i & 1] for i in range(len(variables))]
         is_shared = [len(ks) >= min(2, len(names)) for ks in by]
         heads: dict[str, list[keras.Variable]] = {name: [] for name in names}

@@ -4,20 +4,35 @@ import functools
 import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.tasks import Task
-from mtk.trainer import batch, forward
-from mtk.trainer.layer_calls import all_layers, recorded
-from mtk.trainer.state import State
+from mtk.sharing.layer_calls import all_layers, recorded
 
 _DRAWS = 2
 _EXAMPLES = 4  # Also the length of any other axis that is not known.
 _NOISE = 0.1
+
+
+class TaskLosses(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        losses: K scalars.
+        sources: Values of trainable variables that layers wrote, by `id` of the variable.
+        shared_input: Whether one forward pass serves all tasks.
+    """
+
+    losses: list[tf.Tensor]
+    sources: Mapping[int, Sequence[tf.Tensor]]
+    shared_input: bool
+
+
+# Computes the task losses of a batch; a tape is to watch what layers write.
+Forward: TypeAlias = Callable[[Any, tf.GradientTape | None], TaskLosses]
 
 
 class Probed(NamedTuple):
@@ -32,7 +47,7 @@ class Probed(NamedTuple):
     tasks: dict[tuple[int, int, int], int]
 
 
-def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None:
+def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Probed | None:
     """Takes task gradients of random examples.
 
     The weights are moved at random and then put back, since a layer that begins with zeros lets
@@ -40,15 +55,16 @@ def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None
 
     Args:
         network: A built network.
-        tasks: The K tasks.
+        num_tasks: K.
         spec: The form of a batch.
+        forward: Computes the task losses of a batch.
 
     Returns:
         What was found, or None, with a warning, where random examples stop the network.
     """
     variables = network.trainable_variables
     keys: list[tuple[int, int, int]] = []
-    function = tf.function(functools.partial(_flags, network, tasks, keys), autograph=False)
+    function = tf.function(functools.partial(_flags, network, forward, keys), autograph=False)
     rng = np.random.default_rng(0)
     with tf.init_scope():
         weights = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
@@ -58,7 +74,7 @@ def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None
                 for variable, value in zip(variables, weights, strict=True):
                     noise = rng.normal(0.0, _NOISE, value.shape)
                     variable.assign((value.astype("float64") + noise).astype(value.dtype))
-                draws.append(function(_examples(spec, len(tasks), rng)).numpy())
+                draws.append(function(_examples(spec, num_tasks, rng)).numpy())
         except Exception as error:
             warnings.warn(
                 "Which variables are shared could not be tried out with random examples, and is "
@@ -76,15 +92,11 @@ def run(network: keras.Model, tasks: Sequence[Task], spec: Any) -> Probed | None
 
 
 def _flags(
-    network: keras.Model, tasks: Sequence[Task], keys: list[tuple[int, int, int]], data: Any
+    network: keras.Model, forward: Forward, keys: list[tuple[int, int, int]], data: Any
 ) -> tf.Tensor:
     """Returns whether each task has a gradient by each variable and layer output, `(K, N)`."""
-    sub_batches = batch.parse(data, [task.name for task in tasks])
-    state = State()
     with tf.GradientTape() as tape, recorded(all_layers(network)) as calls:
-        passed = forward.run(network, tasks, sub_batches, state, tape=tape)
-        losses = [task.total for task in passed.tasks]
-    state.rewind()
+        losses, sources, _ = forward(data, tape)
     outputs = []
     for call in calls:
         for index, tensor in enumerate(call.outputs):
@@ -94,7 +106,7 @@ def _flags(
                 keys.append(key)
                 outputs.append(tensor)
     variables = network.trainable_variables
-    own = [(v.value, *passed.sources.get(id(v), ())) for v in variables]
+    own = [(v.value, *sources.get(id(v), ())) for v in variables]
     flat = [tensor for group in own for tensor in group]
     rows = []
     for loss in losses:
@@ -120,7 +132,7 @@ def _examples(spec: Any, num_tasks: int, rng: np.random.Generator) -> Any:
     """Makes a batch at random: labels and classes are zero or one, and integers to read are one."""
     if isinstance(spec, Mapping):
         return {name: _examples(part, num_tasks, rng) for name, part in spec.items()}
-    inputs, labels, *rest = batch.without_nones(spec)
+    inputs, labels, *rest = (part for part in spec if part is not None)
     size = max(_EXAMPLES, num_tasks)
 
     def made(part: Any, draw: Callable[[list[int]], np.ndarray]) -> tf.Tensor:

@@ -4,8 +4,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtk.trainer.batch import rows as batch_rows
-
 
 def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
     """Splits each batch over the replicas of all workers, as evenly as it goes.
@@ -54,7 +52,7 @@ def split_iterator(iterator: Any, strategy: tf.distribute.Strategy) -> None:
 
 
 def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
-    def rows(tensor: Any) -> Any:
+    def part_of(tensor: Any) -> Any:
         if tensor is None:
             return None
         if isinstance(tensor, tf.SparseTensor):
@@ -63,14 +61,29 @@ def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
             size = tensor.nrows(tf.int64)
         else:
             size = tf.shape(tensor, tf.int64)[0]
-        part = batch_rows(tensor, size * replica // number, size * (replica + 1) // number)
+        part = rows(tensor, size * replica // number, size * (replica + 1) // number)
         if not isinstance(tensor, tf.Tensor):
             return part
         known = tensor.shape[0]
         even = known is not None and known % number == 0
         return tf.ensure_shape(part, (known // number if even else None, *tensor.shape[1:]))
 
-    return tf.nest.map_structure(rows, batch)
+    return tf.nest.map_structure(part_of, batch)
+
+
+def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
+    """Returns the examples from `first` to before `last`.
+
+    Args:
+        part: A tensor `(B, ...)`, dense, sparse or ragged; anything else is returned as it is.
+        first: Integer scalar.
+        last: Integer scalar.
+    """
+    if isinstance(part, tf.SparseTensor):
+        start = tf.concat([[tf.cast(first, tf.int64)], tf.zeros_like(part.dense_shape[1:])], 0)
+        number = tf.concat([[tf.cast(last - first, tf.int64)], part.dense_shape[1:]], 0)
+        return tf.sparse.slice(part, start, number)
+    return part[first:last] if tf.is_tensor(part) else part
 
 
 def check_even(spec: Any, replicas: int) -> None:

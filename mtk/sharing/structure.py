@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from mtk.trainer.layer_calls import all_layers
+from mtk.sharing.layer_calls import all_layers
 
 LayerOutput = tuple[keras.Layer, int]  # A layer, and which of its calls.
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk.trainer.input_distribution import check_even, split
+from mtk.distribution.splitting import check_even, split
 
 
 class Pretended:

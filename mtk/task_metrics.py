@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.elements import TaskPass
 from mtk.tasks import Task, automatic_name
-from mtk.trainer.forward import TaskPass
 
 
 class MeanLoss(keras.metrics.Metric):

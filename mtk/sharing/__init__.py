@@ -1,0 +1,6 @@
+"""Which variables of a network its tasks share: read off its graph, and tried out."""
+
+from mtk.sharing.analysis import TaskLosses, analyze
+from mtk.sharing.structure import Given, LayerOutput, Structure, names, override
+
+__all__ = ["Given", "LayerOutput", "Structure", "TaskLosses", "analyze", "names", "override"]
