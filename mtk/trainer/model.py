@@ -1,8 +1,7 @@
 """The Keras model that trains several tasks at once."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -399,9 +398,11 @@ class MultiTaskModel(keras.Model):
         return self._structure
 
     def _find_structure(self) -> sharing.Structure:
-        with _left_within(self.distribute_strategy, keras.StatelessScope()):
-            given = self._given.representation
-            found = sharing.analyze(self.network, self.task_names, self._spec, self._run_forward, given)
+        given = self._given.representation
+        found = sharing.analyze(self.network, self.task_names, self._spec, self._run_forward, given)
+        # Where Keras leaves such a scope it makes the variables of metrics that were built within.
+        with self.distribute_strategy.scope(), keras.StatelessScope():
+            pass
         found = sharing.override(found, self._given)
         logging.info("What the tasks share:\n%s", found.summary())
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
@@ -468,7 +469,8 @@ class MultiTaskModel(keras.Model):
             with self.distribute_strategy.scope():
                 self.network(inputs)
                 self._build_combiner()
-        if self._structure is None and any(self.task_metrics.by_task.values()):
+        own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
+        if self._structure is None and (own or any(self.task_metrics.by_task.values())):
             # Some metrics make their variables when they see the first labels, which replicas
             # cannot do.
             self._structure = self._find_structure()
@@ -565,21 +567,6 @@ class MultiTaskModel(keras.Model):
         tasks = [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
-
-
-@contextlib.contextmanager
-def _left_within(strategy: tf.distribute.Strategy, scope: keras.StatelessScope) -> Iterator[None]:
-    """Enters a scope, and leaves it in the strategy's scope.
-
-    There Keras makes the variables of metrics that were built within. The pass that builds them is
-    not in the strategy's scope: it is that of a replica.
-    """
-    scope.__enter__()
-    try:
-        yield
-    finally:
-        with strategy.scope():
-            scope.__exit__(None, None, None)
 
 
 def _is_model(layer: keras.Layer) -> bool:

@@ -1,6 +1,7 @@
 """The state of a network as values: what a forward pass writes is known before it is written."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -58,7 +59,7 @@ class PassScope(keras.StatelessScope):
     """
 
     def __init__(self, state: "State", carried: Values, tape: tf.GradientTape | None):
-        super().__init__(collect_losses=True)
+        super().__init__(collect_losses=True, initialize_variables=False)
         self.state, self.tape = state, tape
         self.state_mapping = dict(carried)
         self.written: dict[int, keras.Variable] = {}
@@ -66,16 +67,18 @@ class PassScope(keras.StatelessScope):
         self.graph = _graph()
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
-        inside = _graph() is not self.graph
-        if not inside and id(variable) in self.state_mapping:
-            return self.state_mapping[id(variable)]
-        return self.state.shifted(variable, 1) if is_seed(variable) else None
+        if _graph() is not self.graph:
+            self._put_in_place(variable)
+        value = self.state_mapping.get(id(variable))
+        return self.state.shifted(variable, 1) if value is None and is_seed(variable) else value
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
         value = tf.cast(value, variable.dtype)
         if _graph() is not self.graph:
             self.state.note_inside(variable, self.graph)
+            self._put_in_place(variable)
+        if id(variable) in self.state.known.inside:
             variable._direct_assign(self.state.shifted(variable, -1, value))
             return
         self.state.note(variable)
@@ -85,6 +88,16 @@ class PassScope(keras.StatelessScope):
             self.sources.setdefault(id(variable), []).append(value)
         self.written[id(variable)] = variable
         self.state_mapping[id(variable)] = value
+
+    def _put_in_place(self, variable: keras.Variable) -> None:
+        """Writes a value that was kept, before the inner graph that reads the variable runs."""
+        key = id(variable)
+        value = self.state_mapping.pop(key, None)
+        if value is not None:
+            self.written.pop(key, None)
+            self.state.note_inside(variable, self.graph)
+            with _outside(self.graph):
+                variable._direct_assign(self.state.shifted(variable, -1, value))
 
     def changes(self) -> list[Change]:
         """Returns what was written within the scope, as it is."""
@@ -156,9 +169,11 @@ class State:
         """
         if id(variable) not in self.known.inside:
             self.known.inside[id(variable)] = variable
-            with tf.init_scope() if graph is None else graph.as_default():
-                goes_on, value = self._goes_on(variable), variable._value
-                self.in_place.append((value, _read(value), goes_on))
+            before = self.before.pop(id(variable), None)
+            if before is None:
+                with _outside(graph):
+                    before = _read(variable._value)
+            self.in_place.append((variable._value, before, self._goes_on(variable)))
 
     def starting(self, variables: Sequence[keras.Variable]) -> Values:
         """Returns what goes on from pass to pass, as it was before the step.
@@ -241,6 +256,10 @@ def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
         elif isinstance(part, (list, tuple, set)):
             pending += part
     return WrittenInPlace(list(found.values()))
+
+
+def _outside(graph: Any) -> AbstractContextManager:
+    return tf.init_scope() if graph is None else graph.as_default()
 
 
 def _graph() -> Any:
