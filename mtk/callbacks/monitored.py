@@ -1,6 +1,6 @@
 """Which metrics a model measures, and which way each is better."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -104,16 +104,11 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     known: dict[str, str | None] = {
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
-    known |= {m.name: direction(m) for m in model.metrics if m.name not in of_training}
-    for task in tasks:
-        known |= _of_task(task)
+    # A metric of a task holds the one that knows.
+    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
+    known |= {name: found for name, found in each.items() if name not in of_training}
     known |= dict.fromkeys(("loss", *losses), MIN)
     return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
-
-
-def _of_task(task: Any) -> Mapping[str, str | None]:
-    named = [metric for metric in task.metrics if hasattr(metric, "name")]
-    return {f"{task.name}_{metric.name}": direction(metric) for metric in named}
 
 
 def _is_loss(function: Any) -> bool:
