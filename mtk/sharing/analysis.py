@@ -18,6 +18,7 @@ _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
 # Operations that take a part of what they read: where their place is fixed, a gradient is zero
 # outside of it, though the graph leads there.
 _SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
@@ -207,7 +208,8 @@ class _Analysis:
             last=self._last(network, common),
             network=network,
             shared_input=shared_input,
-            grouped_convolutions=any(_is_grouped(op) for op in self.operations),
+            grouped_convolutions=any(_is_grouped(op) for op in self.operations)
+            or any(isinstance(x, _CONVOLUTIONS) and x.groups > 1 for x in all_layers(network)),
         )
 
     def _both(self, places: Sequence[LayerOutput], index: int) -> bool:

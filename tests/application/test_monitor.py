@@ -219,7 +219,7 @@ def test_default_of_a_model(losses, name):
 
 def test_names_of_a_model():
     model = model_of("mse", "mae", found=["mae", Custom("what")])
-    assert monitor_of(["t0_mean_absolute_error", "t1_loss"], model).direction == "min"
+    assert monitor_of(["t0_mae", "t1_loss"], model).direction == "min"
     assert monitor_of(("t0_what", "max"), model).direction == "max"
     with pytest.raises(ValueError, match="not known"):
         monitor_of("t0_what", model)

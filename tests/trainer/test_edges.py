@@ -151,7 +151,7 @@ def test_notes_the_first_step_that_was_not_finite(combiner):
     ("options", "message"),
     [
         ({"gradients": "share"}, "needs a batch with a share"),
-        ({"combiner": MGDA(at="trnk")}, "No shared variable belongs to a layer named 'trnk'"),
+        ({"combiner": MGDA(at="trnk")}, "no layer named 'trnk'. Did you mean 'trunk'"),
         (
             {"combiner": MGDA(at="representation"), "representation": "featurs"},
             "no layer named 'featurs'",
