@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 from celeba_files import NAMES, PARTITION, colours, file_name, has, write
-from test_celeba_preparation import NUMBERS, Counted
+from test_celeba_interrupted import Counted
+from test_celeba_preparation import NUMBERS
 
 from mtk.data.celeba import open_faces, preparation
 
