@@ -66,17 +66,21 @@ NEITHER = [
 ]
 
 
-@pytest.mark.parametrize("loss", REGRESSIONS, ids=lambda loss: getattr(loss, "__name__", type(loss).__name__))
+def named(loss):
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+@pytest.mark.parametrize("loss", REGRESSIONS, ids=named)
 def test_regressions(loss):
     assert is_regression(loss) is True
 
 
-@pytest.mark.parametrize("loss", CLASSIFICATIONS, ids=lambda loss: getattr(loss, "__name__", type(loss).__name__))
+@pytest.mark.parametrize("loss", CLASSIFICATIONS, ids=named)
 def test_classifications(loss):
     assert is_regression(loss) is False
 
 
-@pytest.mark.parametrize("loss", NEITHER, ids=lambda loss: getattr(loss, "__name__", type(loss).__name__))
+@pytest.mark.parametrize("loss", NEITHER, ids=named)
 def test_neither(loss):
     assert is_regression(loss) is None
     combiner = combiners.UncertaintyWeights()
