@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,6 @@ _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
 # Operations that take a part of what they read: where their place is fixed, a gradient is zero
 # outside of it, though the graph leads there.
 _SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
@@ -208,8 +207,7 @@ class _Analysis:
             last=self._last(network, common),
             network=network,
             shared_input=shared_input,
-            grouped_convolutions=any(_is_grouped(op) for op in self.operations)
-            or any(isinstance(x, _CONVOLUTIONS) and x.groups > 1 for x in all_layers(network)),
+            grouped_convolutions=any(map(_is_grouped, _with_inner(self.operations))),
         )
 
     def _both(self, places: Sequence[LayerOutput], index: int) -> bool:
@@ -285,6 +283,16 @@ def _owners(network: keras.Model) -> dict[int, int]:
 def _carries_gradient(tensor: tf.Tensor) -> bool:
     dtype = tensor.dtype
     return dtype.is_floating or dtype.is_complex or dtype in (tf.resource, tf.variant)
+
+
+def _with_inner(operations: Sequence[tf.Operation]) -> Iterator[tf.Operation]:
+    """Yields operations and those of the functions that they call, where Keras puts some."""
+    for op in operations:
+        yield op
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            inner = op.graph._get_function(op.get_attr("f").name)
+            if inner is not None:
+                yield from _with_inner(inner.graph.get_operations())
 
 
 def _is_grouped(op: tf.Operation) -> bool:
