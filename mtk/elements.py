@@ -1,6 +1,7 @@
 """A task's loss before any reduction: one value for each label, and what each counts."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,15 +61,16 @@ def elements(
     if padding is not None and padding.shape.rank >= y_pred.shape.rank:
         padding = None  # Of positions that the predictions no longer have.
     weights = _weights(y_true, mask, missing, padding)
-    if weights is not None and _is_for_each_label(weights, y_true, y_pred):
-        if _is_mean_over_labels(loss, y_pred):
-            y_true, y_pred = y_true[..., None], y_pred[..., None]
-        else:
-            weights = _of_whole_examples(weights)
+    by_label = weights is not None and is_for_each_label(weights, y_true, y_pred)
+    if by_label and not _is_mean_over_labels(loss, y_pred):
+        weights, by_label = _of_whole_examples(weights), False
     if weights is not None:
         y_true = tf.where(_match(weights, y_true) != 0, y_true, tf.zeros_like(y_true))
         y_pred = tf.where(_match(weights, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
-    values = _values(loss, y_true, y_pred)
+    if by_label:
+        values = _values(loss, y_true[..., None], y_pred[..., None])
+    else:
+        values = _values(loss, y_true, y_pred)
     if values.shape.rank == 0:
         if weights is not None:
             raise ValueError(
@@ -143,7 +145,7 @@ def _weights(
     return total
 
 
-def _is_for_each_label(weights: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
+def is_for_each_label(weights: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
     """Whether examples have several labels, and each of these its own weight."""
     rank = y_true.shape.rank
     several = y_true.shape[-1] != 1 and rank == y_pred.shape.rank and rank >= 2
@@ -155,20 +157,24 @@ def _is_mean_over_labels(loss: LossFunction | keras.losses.Loss, y_pred: tf.Tens
 
     Tried out on random numbers: no loss says it of itself.
     """
-    size = y_pred.shape[-1]
-    if size is None:
+    shape = (*[2] * (y_pred.shape.rank - 1), y_pred.shape[-1])
+    if shape[-1] is None:
         return False
     rng = np.random.default_rng(0)
-    shape = (*[2] * (y_pred.shape.rank - 1), size)
-    with tf.init_scope():
-        y = tf.constant(rng.integers(0, 2, shape), tf.float32)
-        p = tf.constant(rng.uniform(0.1, 0.9, shape), tf.float32)
+    # Zeros and ones for losses of classes, numbers between for logarithms of labels.
+    labels = (rng.integers(0, 2, shape), rng.uniform(0.1, 0.9, shape))
+    return any(_adds_up(loss, y, rng.uniform(0.1, 0.9, shape)) for y in labels)
+
+
+def _adds_up(loss: LossFunction | keras.losses.Loss, y: np.ndarray, p: np.ndarray) -> bool:
+    with tf.init_scope(), warnings.catch_warnings(action="ignore"):
+        y_true, y_pred = tf.constant(y, tf.float32), tf.constant(p, tf.float32)
         try:
-            whole = _values(loss, y, p)
-            each = _values(loss, y[..., None], p[..., None])
+            whole = _values(loss, y_true, y_pred)
+            each = _values(loss, y_true[..., None], y_pred[..., None])
         except (ValueError, TypeError, tf.errors.InvalidArgumentError):
             return False
-        if each.shape != y.shape or whole.shape != y.shape[:-1]:
+        if each.shape != y_true.shape or whole.shape != y_true.shape[:-1]:
             return False
         return bool(np.allclose(tf.reduce_mean(each, -1), whole, rtol=1e-4, atol=1e-6))
 

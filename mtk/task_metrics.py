@@ -1,12 +1,14 @@
 """The metrics of a model: every task's loss, metrics and weight, under the task's name."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from mtk.elements import TaskPass
+from mtk.elements import TaskPass, is_for_each_label
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
@@ -37,6 +39,10 @@ class MeanLoss(keras.metrics.Metric):
 class TaskMetric(keras.metrics.Metric):
     """A metric of one task, logged under the task's name.
 
+    Where examples have several labels of which some are missing, a metric that takes each label by
+    itself, such as an error or an AUC, sees those that are there; one that takes them together,
+    such as a categorical accuracy, sees the examples that lack none. Which it is, is tried out.
+
     Args:
         metric: The metric, which keeps its state: an object of the user's is used as it is.
         task: Name of the task.
@@ -56,7 +62,34 @@ class TaskMetric(keras.metrics.Metric):
             return
         if not self.weighted:
             sample_weight = tf.cast(sample_weight != 0, tf.float32)
+        if is_for_each_label(sample_weight, y_true, y_pred):
+            if self._takes_each_label(y_pred.shape):
+                y_true, y_pred = y_true[..., None], y_pred[..., None]
+            else:
+                complete = tf.reduce_min(tf.cast(sample_weight != 0, tf.float32), axis=-1)
+                sample_weight = tf.reduce_mean(sample_weight, axis=-1) * complete
         self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def _takes_each_label(self, shape: tf.TensorShape) -> bool:
+        """Whether the metric is the same of labels in the last axis and of labels one by one."""
+        rng = np.random.default_rng(0)
+        shape = [*[4] * (len(shape) - 1), shape[-1]]
+        y, p = rng.integers(0, 2, shape), rng.uniform(0.1, 0.9, shape)
+        with tf.init_scope(), warnings.catch_warnings(action="ignore"):
+            y_true, y_pred = tf.constant(y, tf.float32), tf.constant(p, tf.float32)
+            try:
+                found = [self._of(y_true, y_pred), self._of(y_true[..., None], y_pred[..., None])]
+            except (ValueError, TypeError, tf.errors.OpError):
+                return False
+        together, each = map(np.asarray, found)
+        return together.shape == each.shape and bool(np.allclose(together, each, 1e-4, 1e-6))
+
+    def _of(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns what the metric says of these alone; its state stays."""
+        with keras.StatelessScope():
+            self.metric.reset_state()
+            self.metric.update_state(y_true, y_pred)
+            return self.metric.result()
 
     def result(self) -> Any:
         found = self.metric.result()
@@ -84,6 +117,12 @@ class TaskMetrics:
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses)
         names = [metric.name for metric in self.of_training()]
+        objects = [metric.metric for metrics in self.by_task.values() for metric in metrics]
+        if len({id(metric) for metric in objects}) < len(objects):
+            raise ValueError(
+                "One metric object is given to two tasks, or twice to one, and would mix what it "
+                "sees. Make one for each."
+            )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(

@@ -92,6 +92,10 @@ class Combiner(keras.layers.Layer):
             )
         super().__setattr__(name, value)
 
+    def __dir__(self) -> list[str]:
+        # Keras saves what it finds here: a layer in `at` is the network's.
+        return [name for name in super().__dir__() if name != "at"]
+
     @property
     def at(self) -> Place:
         """Where gradients are taken; see the class."""

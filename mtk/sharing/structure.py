@@ -206,6 +206,8 @@ def _of(network: keras.Model, part: Any) -> list[keras.Variable]:
         own = [part]
     elif isinstance(part, keras.Layer):
         own = part.trainable_variables
+        if part is not network and not any(part is layer for layer in all_layers(network)):
+            raise ValueError(f"The layer '{part.name}' is no part of the network.")
     else:
         by_path = [v for v in trainable if v.path == part]
         if len(by_path) > 1:

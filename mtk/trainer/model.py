@@ -60,7 +60,7 @@ class MultiTaskModel(keras.Model):
 
     Raises:
         ValueError: If there are no tasks or two of one name, or an argument is unknown.
-        TypeError: If a subclass defines `compute_loss`.
+        TypeError: If a subclass defines `compute_loss` or `call`.
 
     Example:
     ```python
@@ -99,6 +99,12 @@ class MultiTaskModel(keras.Model):
                 f"{type(self).__name__} defines `compute_loss`, which a multi-task model never "
                 "calls: every task has a loss of its own. Give the loss to `mtk.Task`, and what "
                 "is to be added to it to `add_loss` in a layer of the network."
+            )
+        if type(self).call is not MultiTaskModel.call:
+            raise TypeError(
+                f"{type(self).__name__} defines `call`, which training does not run: it runs "
+                "`network`. Put what `call` does into the network, or into `train_step`, "
+                "`test_step` and `predict_step`."
             )
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
@@ -159,7 +165,8 @@ class MultiTaskModel(keras.Model):
             clip_norm: Largest global norm of the combined gradient, or None.
             micro_batches: Passes into which a replica's part of each batch is divided, one after
                 the other, to save memory. The step is that of the whole batch, but batch norm
-                normalizes each micro-batch, and a step that needs the losses or the features'
+                normalizes each micro-batch, what layers write is averaged over them (as over
+                replicas), and a step that needs the losses or the features'
                 Gramian before its backward pass runs forward twice.
             on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN:
                 `"stop"` takes it and notes its number, which ends a training with
@@ -405,6 +412,10 @@ class MultiTaskModel(keras.Model):
             pass
         found = sharing.override(found, self._given)
         logging.info("What the tasks share:\n%s", found.summary())
+        at = self.combiner.at
+        if at not in ("parameters", "representation") and len(self.tasks) > 1:
+            paths = [v.path for v in found.layer_variables(at)]
+            logging.info("%s takes gradients at %s", type(self.combiner).__name__, paths)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
         return found
 

@@ -51,8 +51,8 @@ class PassScope(keras.StatelessScope):
     cannot leave it as a value. Inside one, variables are read and written as ever, and `State`
     puts them back where a pass must not count.
 
-    A layer may write its trainable variables too, such as spectral normalization. As in a plain
-    step, gradients are then those by the value that was written: such values are sources.
+    No gradient flows through a write. A layer may write its trainable variables too, such as
+    spectral normalization: gradients are then those by the value that was written, a source.
 
     Args:
         state: What it belongs to.
@@ -84,8 +84,9 @@ class PassScope(keras.StatelessScope):
             variable._direct_assign(self.state.shifted(variable, -1, value))
             return
         self.state.note(variable)
+        # As in a plain step, where what is read again is the variable and not what was computed.
+        value = tf.stop_gradient(value)
         if variable.trainable and self.tape is not None:
-            value = tf.stop_gradient(value)
             self.tape.watch(value)
             self.sources.setdefault(id(variable), []).append(value)
         self.written[id(variable)] = variable
@@ -255,7 +256,7 @@ def is_seed(variable: keras.Variable) -> bool:
 
 
 def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
-    """Finds the `tf.Variable`s in attributes of layers, also in lists and dicts there."""
+    """Finds the `tf.Variable`s in attributes of layers, also in lists, dicts and modules there."""
     found: dict[int, tf.Variable] = {}
     pending: list[Any] = [part for layer in layers for part in vars(layer).values()]
     while pending:
@@ -266,6 +267,8 @@ def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
             pending += part.values()
         elif isinstance(part, (list, tuple, set)):
             pending += part
+        elif isinstance(part, tf.Module) and not isinstance(part, keras.Layer):
+            pending += part.variables
     return WrittenInPlace(list(found.values()))
 
 

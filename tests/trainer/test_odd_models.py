@@ -1,0 +1,187 @@
+"""What other people's models do besides: each compared with plain Keras, or refused in words."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from mtk import combiners
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(12, 4)).astype("float32")
+Y = {task: RNG.normal(size=(12, 1)).astype("float32") for task in "ab"}
+
+
+class RunningNorm(layers.Layer):
+    """Writes a running mean square, and divides by it in the same call."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+    def call(self, x):
+        self.mean.assign(0.5 * self.mean + 0.5 * keras.ops.mean(x**2))
+        return x / keras.ops.sqrt(self.mean)
+
+
+class InModule(layers.Layer):
+    """Counts its calls in a `tf.Module`."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = tf.Module()
+        self.held.calls = tf.Variable(0.0, trainable=False)
+
+    def call(self, x):
+        self.held.calls.assign_add(1.0)
+        return x
+
+
+def network(layer, calls=1):
+    i = keras.Input((4,))
+    h = layers.Dense(3)(i)
+    for _ in range(calls):
+        h = layer(h)
+    return keras.Model(i, {task: layers.Dense(1)(h) for task in "ab"})
+
+
+class Half(combiners.GramianCombiner):
+    def task_weights(self, gramian, task_losses, present):
+        return tf.constant([0.5, 0.5])
+
+
+@pytest.mark.parametrize("combiner", [combiners.StaticWeights, Half])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
+    """Plain Keras reads the variable again, and the tape does not know what was assigned."""
+    keras.utils.set_random_seed(1)
+    one = network(RunningNorm(), calls)
+    keras.utils.set_random_seed(1)
+    two = network(RunningNorm(), calls)
+    model = mtk.MultiTaskModel(one, [mtk.Task(t, "mse") for t in "ab"], combiner())
+    model.compile(keras.optimizers.SGD(0.1))
+    model.fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    two.compile(
+        keras.optimizers.SGD(0.1),
+        loss=dict.fromkeys("ab", "mse"),
+        loss_weights={"a": 0.5, "b": 0.5},
+    )
+    two.fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    for mine, plain in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(mine.numpy(), plain.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("combiner", "options"),
+    [
+        (combiners.StaticWeights, {}),
+        (combiners.FAMO, {}),
+        (combiners.UncertaintyWeights, {"micro_batches": 2}),
+        (combiners.StaticWeights, {"micro_batches": 2}),
+    ],
+)
+def test_variables_of_modules_are_advanced_once_a_step(combiner, options):
+    layer = InModule()
+    model = mtk.MultiTaskModel(network(layer), [mtk.Task(t, "mse") for t in "ab"], combiner())
+    model.compile(keras.optimizers.SGD(0.1), **options)
+    model.fit(X, Y, batch_size=6, verbose=0)
+    assert float(layer.held.calls) == 2.0
+
+
+def test_variables_of_modules_are_put_back_by_a_step_that_is_skipped():
+    layer = InModule()
+    model = mtk.MultiTaskModel(network(layer), [mtk.Task(t, "mse") for t in "ab"])
+    model.compile(keras.optimizers.SGD(0.1), on_nonfinite="skip")
+    model.fit(X * np.nan, Y, batch_size=12, verbose=0)
+    assert float(layer.held.calls) == 0.0
+
+
+def test_a_model_with_gradients_at_a_layer_object_is_saved_and_loaded(tmp_path):
+    net = network(layers.Activation("tanh"))
+    combiner = combiners.PCGrad(at=net.layers[1])
+    model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], combiner)
+    model.compile("sgd")
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.combiner.at == net.layers[1].name
+    expected, found = model.predict(X, verbose=0), loaded.predict(X, verbose=0)
+    np.testing.assert_allclose(found["a"], expected["a"], rtol=1e-6)
+
+
+METRICS = {
+    "categorical_accuracy": lambda: keras.metrics.CategoricalAccuracy(),
+    "top_k": lambda: keras.metrics.TopKCategoricalAccuracy(2),
+    "cosine": lambda: keras.metrics.CosineSimilarity(),
+    "f1": lambda: keras.metrics.F1Score(),
+    "r2": lambda: keras.metrics.R2Score(),
+    "auc_of_each": lambda: keras.metrics.AUC(multi_label=True, num_labels=3),
+    "norm": lambda: keras.metrics.MeanMetricWrapper(lambda t, p: tf.norm(t - p, axis=-1), "norm"),
+    "auc": lambda: keras.metrics.AUC(),
+    "mae": lambda: keras.metrics.MeanAbsoluteError(),
+    "binary_accuracy": lambda: keras.metrics.BinaryAccuracy(),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_of_several_labels_are_what_keras_measures(name):
+    """All labels are there, or those of whole examples are missing."""
+    y = np.eye(3, dtype="float32")[RNG.integers(0, 3, 16)]
+    p = RNG.uniform(0.05, 0.95, (16, 3)).astype("float32")
+    net = keras.Sequential([keras.Input((3,)), layers.Identity()])
+    missing = y.copy()
+    missing[::3] = np.nan
+    for labels in (y, missing):
+        there = ~np.isnan(labels[:, 0])
+        plain = METRICS[name]()
+        plain.update_state(y[there], p[there])
+        task = mtk.Task("a", "mse", [METRICS[name]()], missing=float("nan"))
+        model = mtk.MultiTaskModel(net, [task])
+        model.compile()
+        logs = model.evaluate(p, labels, verbose=0, return_dict=True)
+        (found,) = (value for key, value in logs.items() if key not in ("loss", "a_loss"))
+        np.testing.assert_allclose(found, plain.result(), rtol=1e-5)
+
+
+def test_some_labels_of_an_example_count_for_metrics_of_each_label():
+    y = RNG.integers(0, 2, (16, 3)).astype("float32")
+    p = RNG.uniform(0.05, 0.95, (16, 3)).astype("float32")
+    y[np.arange(16), RNG.integers(0, 3, 16)] = np.nan
+    there = ~np.isnan(y)
+    auc = keras.metrics.AUC()
+    auc.update_state(y[there], p[there])
+    net = keras.Sequential([keras.Input((3,)), layers.Identity()])
+    task = mtk.Task("a", "binary_crossentropy", ["mae", "auc"], missing=float("nan"))
+    model = mtk.MultiTaskModel(net, [task])
+    model.compile()
+    logs = model.evaluate(p, y, verbose=0, return_dict=True)
+    assert logs["a_mae"] == pytest.approx(np.abs(y - p)[there].mean(), rel=1e-5)
+    assert logs["a_auc"] == pytest.approx(float(auc.result()), rel=1e-5)
+
+
+def test_a_mean_over_labels_that_takes_their_logarithm():
+    y, p = (RNG.uniform(0.1, 0.9, (8, 3)).astype("float32") for _ in range(2))
+    y[0, 1] = np.nan
+    each = (y * np.log(y / p))[~np.isnan(y)]
+    loss = lambda t, q: tf.reduce_mean(t * tf.math.log(t / q), -1)  # noqa: E731
+    elements = mtk.Task("a", loss, missing=float("nan")).elements(y, p)
+    total = tf.reduce_sum(tf.where(elements.weights > 0, elements.values, 0.0))
+    assert float(total / tf.reduce_sum(elements.weights)) == pytest.approx(each.mean(), rel=1e-5)
+
+
+def test_what_cannot_work_is_refused_when_it_is_made():
+    class Calling(mtk.MultiTaskModel):
+        def call(self, inputs, training=None):
+            return super().call(2 * inputs, training)
+
+    tasks = [mtk.Task(t, "mse") for t in "ab"]
+    with pytest.raises(TypeError, match="defines `call`, which training does not run"):
+        Calling(network(layers.ReLU()), tasks)
+    shared = keras.metrics.Mean(name="one")
+    with pytest.raises(ValueError, match="One metric object is given to two tasks"):
+        mtk.MultiTaskModel(network(layers.ReLU()), [mtk.Task(t, "mse", [shared]) for t in "ab"])
+    other = layers.Dense(3, name="other")
+    model = mtk.MultiTaskModel(network(layers.ReLU()), tasks, shared=[other])
+    with pytest.raises(ValueError, match="'other' is no part of the network"):
+        model.inspect((X, Y))
