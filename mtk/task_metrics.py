@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.elements import TaskPass
+from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
 
@@ -155,9 +156,7 @@ def global_values(
     if not local:
         return []
     values = [tf.convert_to_tensor(v.value) for v in local]
-    context = tf.distribute.get_replica_context()
-    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-    return list(zip(local, totals, strict=True))
+    return list(zip(local, all_reduce(values), strict=True))
 
 
 def _named(task: Task) -> list[TaskMetric]:

@@ -40,11 +40,14 @@ def at_the_floor(requirement: str) -> str:
 
 
 def main(folder: Path, extras: list[str], arguments: list[str]) -> int:
+    """Makes the environment, and returns the status of pytest in it."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
     given = dict.fromkeys(at_the_floor(each) for each in (*RUNS_TESTS, *requirements(extras)))
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *given], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, *given], check=True)
+    subprocess.run([*pip, "--no-deps", "--editable", ROOT], check=True)
     print(*sorted(given), sep="\n", flush=True)
     return subprocess.run([python, "-m", "pytest", *arguments], cwd=ROOT).returncode
 

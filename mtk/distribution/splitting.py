@@ -71,6 +71,28 @@ def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
     return tf.nest.map_structure(part_of, batch)
 
 
+def never_empty(inputs: Any, size: tf.Tensor) -> Any:
+    """Returns inputs as they are, or one example of zeros if there is none.
+
+    Args:
+        inputs: What a network reads: tensors `(B, ...)`, dense, sparse or ragged.
+        size: B.
+    """
+    missing = tf.cast(tf.equal(size, 0), tf.int64)
+
+    def padded(part: Any) -> Any:
+        if isinstance(part, tf.SparseTensor):
+            shape = tf.concat([part.dense_shape[:1] + missing, part.dense_shape[1:]], 0)
+            return tf.SparseTensor(part.indices, part.values, shape)
+        if isinstance(part, tf.RaggedTensor):
+            lengths = tf.fill([missing], tf.zeros((), part.row_splits.dtype))
+            return tf.concat([part, tf.RaggedTensor.from_row_lengths(part.values[:0], lengths)], 0)
+        shape = tf.concat([[missing], tf.shape(part, tf.int64)[1:]], 0)
+        return tf.concat([part, tf.zeros(shape, part.dtype)], 0)
+
+    return tf.nest.map_structure(padded, inputs)
+
+
 def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
     """Returns the examples from `first` to before `last`.
 

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.gradients import GradientStrategy
+from mtk.replicas import all_reduce, number_of_replicas
 from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import recorded
-from mtk.trainer import forward
+from mtk.trainer import batch, forward
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.forward import Forward
 from mtk.trainer.spec import StepSpec
@@ -28,12 +29,12 @@ class Totals(NamedTuple):
     Attributes:
         counts: `(K,)`: labels of each task.
         divisors: `(K,)`: what the sum of a task's losses is divided by.
-        share: The part of the examples that this replica has; None for all of them.
+        shares: For each sub-batch the part of its examples that this replica has; None for all.
     """
 
     counts: tf.Tensor
     divisors: tf.Tensor
-    share: tf.Tensor | None
+    shares: list[tf.Tensor] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +243,7 @@ def record(
     replicas, parts_of_batch = number_of_replicas(), spec.numerics.micro_batches
     scale = spec.numerics.loss_scale
     layers = list({id(layer): layer for layer, _ in outputs}.values())
+    shares = shares_of(sub_batches) if totals is None else totals.shares
     with tf.GradientTape(persistent=True) as tape:
         with recorded(layers) as calls:
             passed = forward.run(
@@ -252,6 +254,7 @@ def record(
                 carried,
                 tape,
                 spec.observe if observe else None,
+                shares,
             )
         # On one device no task waits for another's forward pass.
         divisors = [
@@ -260,12 +263,12 @@ def record(
         ]
         if totals is None:
             with tape.stop_recording():
-                totals = count(spec, passed)
+                totals = count(spec, passed, shares)
         if replicas > 1 or parts_of_batch > 1:
             divisors = tf.unstack(totals.divisors)
         pairs = zip(passed.tasks, divisors, strict=True)
         parts = [tf.math.divide_no_nan(task.total, divisor) for task, divisor in pairs]
-        penalty = _penalty(spec.network, passed, totals.share, parts_of_batch)
+        penalty = _penalty(spec.network, passed, shares, parts_of_batch)
         if scale is not None:
             parts = [part * scale for part in parts]
             penalty = None if penalty is None else penalty * scale
@@ -300,53 +303,38 @@ def _takes_whole_gradients(spec: StepSpec) -> bool:
     return not dense and combiner.at == "parameters" and not combiner.changes_gradients
 
 
-def count(spec: StepSpec, passed: Forward) -> Totals:
+def shares_of(sub_batches: Sequence[SubBatch]) -> list[tf.Tensor] | None:
+    """Returns for each sub-batch the part of its examples that is here; None on one device."""
+    replicas = number_of_replicas()
+    if replicas == 1:
+        return None
+    here = tf.stack([tf.cast(batch.size(part), tf.float32) for part in sub_batches])
+    everywhere = all_reduce(here)
+    return tf.unstack(tf.where(everywhere > 0, here / everywhere, 1.0 / replicas))
+
+
+def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> Totals:
     """Returns the numbers of the global batch from those of this replica."""
     counts = tf.stack([task.count for task in passed.tasks])
     weights = tf.stack([task.weight for task in passed.tasks])
-    share = None
-    if number_of_replicas() > 1:
-        examples = tf.cast(passed.examples, tf.float32)
-        counts, weights, everyone = all_reduce([counts, weights, examples])
-        share = examples / everyone
+    counts, weights = all_reduce([counts, weights])
     each = zip(spec.tasks, tf.unstack(counts), tf.unstack(weights), strict=True)
     divisors = tf.stack([task.divisor(number, weight) for task, number, weight in each])
-    return Totals(counts, divisors, share)
+    return Totals(counts, divisors, shares)
 
 
 def _penalty(
-    network: keras.Model, passed: Forward, share: tf.Tensor | None, micro_batches: int
+    network: keras.Model, passed: Forward, shares: list[tf.Tensor] | None, micro_batches: int
 ) -> tf.Tensor | None:
-    """Returns this pass' part of the regularizing losses.
-
-    What layers add is a mean over examples, and counts by their number; what regularizes variables
-    is divided evenly.
-    """
-    terms = []
-    if passed.added_losses is not None:
-        added = passed.added_losses
-        # A replica without examples may have a mean of nothing.
-        terms.append(added if share is None else tf.where(share > 0, added * share, 0.0))
-    replicas = number_of_replicas()
+    """Returns this pass' part of the regularizing losses, divided by the number of examples."""
+    terms = [] if passed.added_losses is None else [passed.added_losses]
+    # A replica without examples has no part in what regularizes variables either.
+    share = 1.0 if shares is None else tf.add_n(shares) / len(shares)
     for v in network.trainable_variables:
         if v.regularizer:
             value = passed.sources.get(id(v), [v])[-1]
-            terms.append(tf.cast(v.regularizer(value), tf.float32) / replicas)
+            terms.append(tf.cast(v.regularizer(value), tf.float32) * share)
     return tf.add_n(terms) / micro_batches if terms else None
-
-
-def number_of_replicas() -> int:
-    """Returns over how many replicas the step is taken, from within one."""
-    context = tf.distribute.get_replica_context()
-    return 1 if context is None else context.num_replicas_in_sync
-
-
-def all_reduce(values: Tensors) -> Tensors:
-    """Sums a structure of tensors over the replicas, from within a replica."""
-    if number_of_replicas() == 1 or not tf.nest.flatten(values):
-        return values
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def added(one: Gradients, two: Gradients) -> Gradients:

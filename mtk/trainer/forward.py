@@ -6,7 +6,9 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
+from mtk.distribution import splitting
 from mtk.elements import Elements, TaskPass, summed
+from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch
 from mtk.trainer.batch import Label, SubBatch
@@ -20,7 +22,7 @@ class Forward(NamedTuple):
         tasks: K of them.
         examples: Number of examples on this replica.
         added_losses: Scalar: what layers have added (`add_loss`, activity regularizers), the mean
-            over sub-batches; None if there is nothing.
+            over sub-batches of this replica's share of it; None if there is nothing.
         values: What the passes wrote, by `id` of the variable.
         sources: Values of trainable variables that layers wrote, by `id` of the variable.
         logs: What `observe` returned.
@@ -46,6 +48,7 @@ def run(
     carried: Values | None = None,
     tape: tf.GradientTape | None = None,
     observe: Observe | None = None,
+    shares: Sequence[tf.Tensor] | None = None,
 ) -> Forward:
     """Runs the network over the sub-batches of a batch.
 
@@ -59,6 +62,7 @@ def run(
         carried: Values to go on from, by `id` of their variable.
         tape: Tape that is to record gradients by what layers write.
         observe: Told what the passes gave.
+        shares: For each sub-batch the part of its examples that is on this replica; None for all.
 
     Raises:
         ValueError: If the network's outputs do not match the tasks.
@@ -69,6 +73,7 @@ def run(
     written: list[Values] = []
     sources: dict[int, list[tf.Tensor]] = {}
     carried = dict(carried or {})
+    pads = shares is not None and not any(_is_synchronized(x) for x in all_layers(network))
     for number, part in enumerate(sub_batches):
         if state is None:
             outputs = network(part.inputs, training=False)
@@ -76,8 +81,9 @@ def run(
             if number:
                 state.rewind(everything=False)
             with state.scope(carried, tape) as scope:
-                outputs = network(part.inputs, training=True)
-            added += [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
+                outputs = _outputs(network, part, pads)
+            losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
+            added += losses if shares is None else [_part(x, shares[number]) for x in losses]
             written.append({key: scope.state_mapping[key] for key in scope.written})
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
@@ -90,10 +96,42 @@ def run(
         with state.scope(carried) as scope:
             logs = observe(inputs[0] if len(inputs) == 1 else inputs, found)
         written.append({key: scope.state_mapping[key] for key in scope.written})
+    # What `observe` writes comes of all sub-batches.
+    of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
     examples = sum(batch.size(part) for part in sub_batches)
     penalty = tf.add_n(added) / len(sub_batches) if added else None
-    values = {} if state is None else state.merge(written)
+    values = {} if state is None else state.merge(written, of_written)
     return Forward(found, examples, penalty, values, sources, logs)
+
+
+def _is_synchronized(layer: keras.Layer) -> bool:
+    """Whether a layer counts the examples of all replicas."""
+    return bool(getattr(layer, "synchronized", False))
+
+
+def _part(loss: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    # A replica without examples may have a mean of nothing.
+    return tf.where(share > 0, loss * share, 0.0)
+
+
+def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
+    """Runs the network; where a replica may have no example, over one of zeros in their place.
+
+    Means of nothing are NaN, and so is what depends on them, though no task does.
+    """
+    size = batch.size(part)
+    if not pads or isinstance(size, int):
+        return network(part.inputs, training=True)
+
+    def without_padding(output: tf.Tensor) -> tf.Tensor:
+        found = output[:size] if output.shape.rank else output
+        mask = getattr(output, "_keras_mask", None)
+        if mask is not None:
+            found._keras_mask = mask[:size]
+        return found
+
+    outputs = network(splitting.never_empty(part.inputs, size), training=True)
+    return tf.nest.map_structure(without_padding, outputs)
 
 
 def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple[Label, Elements]]:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mtk.distribution import splitting
+from mtk.replicas import all_reduce
 from mtk.trainer import batch, forward
-from mtk.trainer.backward import LayerOutput, TapedForward, Tensors, all_reduce, count, record
+from mtk.trainer.backward import LayerOutput, TapedForward, Tensors, count, record, shares_of
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import State, Values
@@ -47,7 +48,8 @@ class MicroBatches:
         number = spec.numerics.micro_batches
         self.sizes = [_divided(batch.size(part), number) for part in sub_batches]
         # Counts depend on labels and masks alone: in a graph, the rest of this pass is left out.
-        self.totals = count(spec, forward.run(spec.network, spec.tasks, sub_batches, state))
+        passed = forward.run(spec.network, spec.tasks, sub_batches, state)
+        self.totals = count(spec, passed, shares_of(sub_batches))
         state.rewind()
         self.present = self.totals.counts > 0
         self._first: _Total | None = None

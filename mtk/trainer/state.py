@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
+from mtk.replicas import all_reduce
+
 # Any odd number spreads replicas over the seeds; this one is 2^32 divided by the golden ratio.
 _SEED_STRIDE = 0x9E3779B9
 
@@ -193,16 +195,23 @@ class State:
         """Returns those of `values` from which the next pass goes on: seeds and metrics."""
         return {key: value for key, value in values.items() if self._goes_on(self.variables[key])}
 
-    def merge(self, passes: Sequence[Values]) -> Values:
-        """Averages what several passes wrote; of what is not a statistic, takes the last value."""
-        return {
-            key: self.mean(key, [values[key] for values in passes if key in values])
-            for key in {key: None for values in passes for key in values}
-        }
+    def merge(self, passes: Sequence[Values], shares: Sequence[tf.Tensor] | None) -> Values:
+        """Averages what several passes wrote; of what is not a statistic, takes the last value.
 
-    def mean(self, key: int, values: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the value of a variable after passes that wrote these, one after the other."""
-        return tf.add_n(values) / len(values) if self.is_statistic(key) else values[-1]
+        Args:
+            passes: What each wrote.
+            shares: For each, the part of its examples that is on this replica, by which statistics
+                count; None for all.
+        """
+        merged: Values = {}
+        for key in {key: None for values in passes for key in values}:
+            found = [(values[key], i) for i, values in enumerate(passes) if key in values]
+            if not self.is_statistic(key):
+                merged[key] = found[-1][0]
+                continue
+            each = [value if shares is None else _part(value, shares[i]) for value, i in found]
+            merged[key] = tf.add_n(each) / len(each)
+        return merged
 
     def is_statistic(self, key: int) -> bool:
         """Whether a variable is averaged over passes and replicas."""
@@ -219,23 +228,25 @@ class State:
             if everything or not goes_on:
                 variable.assign(value)
 
-    def changes(self, values: Values, share: tf.Tensor | None) -> list[Change]:
+    def changes(self, values: Values, in_parts: bool) -> list[Change]:
         """Returns what a step changes, alike on all replicas but for the metrics.
 
         Args:
             values: What the passes of this replica wrote.
-            share: The part of the global batch's examples that this replica had; None: all.
+            in_parts: Whether statistics are those of one replica's share.
         """
         found = []
         for key, value in values.items():
             variable = self.variables[key]
-            if share is not None and self.is_statistic(key):
-                # A replica without examples has statistics of nothing, which are NaN.
-                part = tf.where(share > 0, value * tf.cast(share, value.dtype), 0)
-                context = tf.distribute.get_replica_context()
-                value = context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+            if in_parts and self.is_statistic(key):
+                value = all_reduce(value)
             found.append(Change(variable, self.before[key], self.shifted(variable, -1, value)))
         return found
+
+
+def _part(value: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    # A replica without examples may have statistics of nothing, which are NaN.
+    return tf.where(share > 0, value * tf.cast(share, value.dtype), tf.zeros_like(value))
 
 
 def is_seed(variable: keras.Variable) -> bool:

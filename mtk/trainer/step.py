@@ -81,7 +81,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         present=passes.present,
         task_weights=combined.task_weights,
         gramian=combined.gramian,
-        changes=[*state.changes(values, passes.totals.share), *of_combiner.changes()],
+        changes=[*state.changes(values, passes.totals.shares is not None), *of_combiner.changes()],
         in_place=[(variable, value) for variable, value, _ in state.in_place],
         finite=nonfinite.all_finite([passes.task_losses, *gradients]),
         logs=logs,

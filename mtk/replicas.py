@@ -1,0 +1,30 @@
+"""Sums over the replicas of a distribution strategy, from within one."""
+
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+Tensors = TypeVar("Tensors")
+
+
+def number_of_replicas() -> int:
+    """Returns over how many replicas a step is taken, from within one."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def all_reduce(values: Tensors) -> Tensors:
+    """Sums a structure of tensors over the replicas, from within a replica."""
+    flat = tf.nest.flatten(values)
+    if number_of_replicas() == 1 or not flat:
+        return values
+    # TensorFlow packs what is summed at once into one tensor, whatever the types.
+    by_type: dict[Any, list[int]] = {}
+    for index, value in enumerate(flat):
+        by_type.setdefault(value.dtype, []).append(index)
+    context = tf.distribute.get_replica_context()
+    for places in by_type.values():
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[i] for i in places])
+        for index, value in zip(places, sums, strict=True):
+            flat[index] = value
+    return tf.nest.pack_sequence_as(values, flat)

@@ -1,0 +1,557 @@
+"""Odd types, places, structures and batches, each against Keras or a plain oracle."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import mtk
+from mtk import combiners
+from mtk.combiners import MGDA, Combined, PCGrad, StaticWeights
+from tests.distribution.starting import environment
+from tests.trainer import zoo
+from tests.trainer.edges_on_replicas import SCENARIOS
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(8, 4)).astype("float32")
+Y = {task: RNG.normal(size=(8, 1)).astype("float32") for task in "abc"}
+
+
+def labels(number=2):
+    return {task: Y[task] for task in "abc"[:number]}
+
+
+def network(number=2, dtype=None, units=3):
+    i = keras.Input((4,), dtype=dtype)
+    h = layers.Dense(units, "tanh", name="trunk", dtype=dtype)(i)
+    h = layers.Dense(units, "tanh", name="features", dtype=dtype)(h)
+    heads = {t: layers.Dense(1, name=f"head_{t}", dtype=dtype)(h) for t in "abc"[:number]}
+    return keras.Model(i, heads)
+
+
+def model_of(net, combiner=None, loss="mse", optimizer=None, compiled=None, **options):
+    names = list(net.output) if isinstance(net.output, dict) else "ab"
+    tasks = [mtk.Task(task, loss) for task in names]
+    model = mtk.MultiTaskModel(net, tasks, combiner, **options)
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), **(compiled or {}))
+    return model
+
+
+def fit(model, x=X, y=None, epochs=3):
+    y = labels(len(model.tasks)) if y is None else y
+    return model.fit(x, y, batch_size=4, shuffle=False, epochs=epochs, verbose=0).history
+
+
+# Replicas.
+
+
+@pytest.fixture(scope="module")
+def on_replicas(tmp_path_factory):
+    path = tmp_path_factory.mktemp("edges") / "found.json"
+    command = [sys.executable, "-m", "tests.trainer.edges_on_replicas", str(path)]
+    done = subprocess.run(command, env=environment(None, ()), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_two_replicas_are_one_device(on_replicas, name):
+    one, two = on_replicas[name]["one"], on_replicas[name]["two"]
+    assert "error" not in one, one
+    assert "error" not in two, two
+    zoo.assert_close(two["weights"], one["weights"], 2e-6)
+    assert set(one["logs"]) == set(two["logs"])
+    for key, value in one["logs"].items():
+        np.testing.assert_allclose(two["logs"][key], value, rtol=1e-5, atol=2e-6, err_msg=key)
+
+
+# Types.
+
+KINDS = {
+    "static": StaticWeights,
+    "uncertainty": combiners.UncertaintyWeights,
+    "famo": combiners.FAMO,
+    "gradnorm": combiners.GradNorm,
+    "mgda": MGDA,
+    "mgda-ub": lambda: MGDA(at="representation"),
+    "last layer": lambda: combiners.IMTLG(at="last_layer"),
+    "pcgrad": PCGrad,
+    "gradvac": combiners.GradVac,
+    "graddrop": combiners.GradDrop,
+    "graddrop features": lambda: combiners.GradDrop(at="representation"),
+}
+
+
+@pytest.fixture
+def floatx():
+    policy, before = keras.config.dtype_policy(), keras.config.floatx()
+    yield
+    keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
+
+
+def trained_in(policy, make, y=None, loss="mse", number=2):
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(1)
+    net = network(number)
+    # The same start whatever the type.
+    rng = np.random.default_rng(5)
+    net.set_weights([0.3 * rng.normal(size=w.shape) for w in net.get_weights()])
+    model = model_of(net, make(), loss)
+    history = fit(model, y=y)
+    assert all(np.isfinite(values).all() for values in history.values())
+    return [np.asarray(keras.ops.cast(v, "float64")) for v in net.variables]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.usefixtures("floatx")
+def test_double_precision(name):
+    found = trained_in("float64", KINDS[name])
+    zoo.assert_close(found, trained_in("float32", KINDS[name]), 1e-5)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", ["static", "mgda", "mgda-ub", "last layer", "graddrop features"])
+@pytest.mark.usefixtures("floatx")
+def test_half_precision(name, policy):
+    found = trained_in(policy, KINDS[name])
+    if name != "graddrop features":  # Signs near zero differ.
+        zoo.assert_close(found, trained_in("float32", KINDS[name]), 0.05)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
+@pytest.mark.usefixtures("floatx")
+def test_types_of_labels(policy, dtype):
+    y = {task: (Y[task] > 0).astype(dtype) for task in "ab"}
+    plain = {task: (Y[task] > 0).astype("float32") for task in "ab"}
+    for loss in ("mse", keras.losses.BinaryCrossentropy(from_logits=True)):
+        found = trained_in(policy, PCGrad, y, loss)
+        zoo.assert_close(found, trained_in(policy, PCGrad, plain, loss), 1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int32"])
+@pytest.mark.usefixtures("floatx")
+def test_types_of_classes(dtype):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    i = keras.Input((4,), dtype="float64")
+    net = keras.Model(i, {t: layers.Dense(3, dtype="float64")(i) for t in "ab"})
+    model = model_of(net, loss=loss)
+    y = {task: (np.arange(8) % 3).astype(dtype) for task in "ab"}
+    assert np.isfinite(fit(model, y=y)["loss"]).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("number", [13, 40])
+@pytest.mark.usefixtures("floatx")
+def test_many_tasks_at_the_representation_in_half_precision(policy, number):
+    keras.config.set_dtype_policy(policy)
+    i = keras.Input((4,))
+    h = layers.Dense(3, "tanh")(i)
+    net = keras.Model(i, {f"t{k}": layers.Dense(1)(h) for k in range(number)})
+    before = net.layers[1].kernel.numpy()
+    y = {f"t{k}": RNG.normal(size=(8, 1)).astype("float32") for k in range(number)}
+    model = model_of(net, MGDA(at="representation"))
+    logs = fit(model, y=y, epochs=1)
+    assert np.isfinite(logs["loss"]).all()
+    assert model.skipped_steps.numpy() == 0
+    assert np.abs(net.layers[1].kernel.numpy() - before).max() > 0
+
+
+# Compiling, and batches that end.
+
+
+def test_losses_belong_to_tasks():
+    model = mtk.MultiTaskModel(network(), [mtk.Task(task, "mse") for task in "ab"])
+    with pytest.raises(ValueError, match=r"takes no `loss`.*mtk\.Task\(name, loss"):
+        model.compile("adam", "mse")
+    with pytest.raises(ValueError, match=r"takes no `loss_weights` and `metrics`"):
+        model.compile("adam", loss_weights={"a": 1.0}, metrics=["mae"])
+
+
+def generator(number):
+    for _ in range(number):
+        yield X, labels()
+
+
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 2}, {"run_eagerly": True}])
+def test_a_generator_that_ends_early(options):
+    """As in Keras: what there is is trained on, with a warning."""
+    model = model_of(network(), PCGrad(), compiled=options)
+    with pytest.warns(UserWarning, match="ran out of data"):
+        history = model.fit(generator(3), steps_per_epoch=8, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert model.optimizer.iterations.numpy() == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}])
+def test_an_iterator_without_a_batch(options):
+    model = model_of(network(), compiled=options)
+    data = tf.data.Dataset.from_tensors((X, labels()))
+    model.fit(data, verbose=0)
+    with pytest.raises(StopIteration):
+        model.train_function(iter([]))
+    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
+        model.train_function(iter(data.take(0)))
+
+
+# Convolutions in groups.
+
+
+def image_network(layer):
+    i = keras.Input((5, 5, 4))
+    h = layers.Flatten()(layer(i))
+    return keras.Model(i, {t: layers.Dense(1)(layers.Activation("tanh")(h)) for t in "ab"})
+
+
+def test_vectorized_passes_of_grouped_convolutions():
+    x = RNG.normal(size=(8, 5, 5, 4)).astype("float32")
+    grouped = image_network(layers.Conv2D(4, 3, groups=2))
+    with pytest.raises(ValueError, match="wrong for convolutions in groups"):
+        fit(model_of(grouped, MGDA(), gradients="vectorized"), x)
+    found = []
+    for strategy in ("vectorized", "unrolled"):
+        keras.utils.set_random_seed(1)
+        depthwise = image_network(layers.DepthwiseConv2D(3, depth_multiplier=2))
+        model = model_of(depthwise, MGDA(), gradients=strategy)
+        fit(model, x)
+        found.append([*depthwise.get_weights(), model.last_gramian.numpy()])
+    zoo.assert_close(*found, 1e-5)
+
+
+# Files.
+
+PROGRAM = """
+import {first}
+import {second}
+import keras, numpy as np
+model = keras.saving.load_model("model.keras", safe_mode=True)
+data = np.load("data.npz")
+y = {{task: data[task] for task in "ab"}}
+model.fit(data["x"], y, batch_size=4, shuffle=False, verbose=0)
+np.savez("after.npz", *model.network.get_weights())
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("mtk", "keras"), ("keras", "mtk")])
+def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
+    model = model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.Adam(0.01))
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x=X, **labels())
+    fit(model, epochs=1)
+    program = PROGRAM.format(first=first, second=second)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "after.npz") as after:
+        zoo.assert_close(list(after.values()), model.network.get_weights(), 1e-6)
+
+
+def test_files_of_weights(tmp_path):
+    first = model_of(network(), combiners.GradNorm())
+    fit(first)
+    first.save_weights(tmp_path / "model.weights.h5")
+    second = model_of(network(), combiners.GradNorm())
+    second.load_weights(tmp_path / "model.weights.h5")
+    fit(second, epochs=1)
+    fit(first, epochs=1)
+    zoo.assert_close(second.network.get_weights(), first.network.get_weights(), 0.2)
+    for one, two in zip(first.combiner.variables, second.combiner.variables, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+# Combiners and places.
+
+
+def test_a_second_model_gets_a_copy_without_state():
+    combiner = combiners.GradNorm(alpha=0.7)
+    first = model_of(network(), combiner)
+    fit(first)
+    i = keras.Input((4,))
+    h = layers.Dense(3, "tanh")(i)
+    second = model_of(keras.Model(i, {t: layers.Dense(1)(h) for t in "cab"}), combiner)
+    assert second.combiner is not combiner
+    assert second.combiner.alpha == 0.7
+    assert second.combiner.task_names == ("c", "a", "b")
+    fit(second, y=labels(3))
+    assert combiner.task_names == ("a", "b")
+    assert all(v.shape != (3,) for v in combiner.variables)
+
+
+def test_weights_by_name_follow_the_order_of_the_second_model():
+    combiner = StaticWeights({"a": 3.0, "b": 1.0})
+    first = model_of(network(), combiner)
+    i = keras.Input((4,))
+    h = layers.Dense(3)(i)
+    second = model_of(keras.Model(i, {t: layers.Dense(1)(h) for t in "ba"}), combiner)
+    fit(first), fit(second)
+    np.testing.assert_allclose(second.last_weights.numpy(), first.last_weights.numpy()[::-1])
+
+
+def test_an_argument_is_fixed_once_the_combiner_is_built():
+    model = model_of(network(), MGDA())
+    for name, value in (("update_every", 5), ("at", "representation")):
+        with pytest.raises(AttributeError, match=rf"`{name}` of MGDA cannot be changed"):
+            setattr(model.combiner, name, value)
+
+
+def gramian(model):
+    fit(model, epochs=1)
+    return model.last_gramian.numpy()
+
+
+def plain_gramian(net, variables, x=X, y=None):
+    """Of the last of two batches, with the weights that training left there."""
+    y = labels(len(net.output)) if y is None else y
+    with tf.GradientTape() as tape:
+        found = net(x)
+        losses = tf.stack([tf.reduce_mean((found[t] - y[t]) ** 2) for t in net.output])
+    rows = tape.jacobian(
+        losses, [v.value for v in variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    flat = np.concatenate([row.numpy().reshape(len(net.output), -1) for row in rows], 1)
+    return flat @ flat.T
+
+
+def check_gramian(net, variables, at="parameters", y=None, **options):
+    model = model_of(net, MGDA(at=at), optimizer=keras.optimizers.SGD(0.0), **options)
+    y = labels(len(model.tasks)) if y is None else y
+    model.fit(X, y, batch_size=8, shuffle=False, verbose=0)
+    expected = plain_gramian(net, variables, y=y)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(model.last_gramian.numpy(), expected, rtol=1e-4, atol=1e-5 * scale)
+    return model.structure
+
+
+PLACES = {
+    "name": lambda net: "trunk",
+    "layer": lambda net: net.get_layer("trunk"),
+    "list": lambda net: ["trunk", net.get_layer("features")],
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_places(place):
+    net = network()
+    chosen = net.get_layer("trunk").trainable_variables
+    if place == "list":
+        chosen = chosen + net.get_layer("features").trainable_variables
+    check_gramian(net, chosen, PLACES[place](net))
+
+
+class Twins(keras.Model):
+    """Two layers of one name."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = layers.Dense(3, "tanh", name="twin")
+        self.two = layers.Dense(3, "tanh", name="twin")
+        self.heads = {t: layers.Dense(1, name=t) for t in "ab"}
+
+    def call(self, x):
+        h = self.two(self.one(x))
+        return {t: head(h) for t, head in self.heads.items()}
+
+
+def test_two_layers_of_one_name():
+    for which in ("one", "two"):
+        net = Twins()
+        net.output = None
+        net(X)
+        layer = getattr(net, which)
+        model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], MGDA(at=layer))
+        model.compile(keras.optimizers.SGD(0.0))
+        model.fit(X, labels(), batch_size=8, shuffle=False, verbose=0)
+        net.output = {"a": None, "b": None}
+        expected = plain_gramian(net, layer.trainable_variables)
+        np.testing.assert_allclose(model.last_gramian.numpy(), expected, rtol=1e-4, atol=1e-6)
+    net = Twins()
+    net(X)
+    model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], MGDA(at="twin"))
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="2 layers have the name 'twin'. Give the layer itself"):
+        model.fit(X, labels(), verbose=0)
+
+
+def test_shared_and_heads_as_objects():
+    net = network()
+    trunk, features = net.get_layer("trunk"), net.get_layer("features")
+    given = {"shared": [trunk, features.kernel]}
+    found = check_gramian(net, [*trunk.trainable_variables, features.kernel], **given)
+    assert [v.path for v in found.unowned] == [features.bias.path]
+    net = network()
+    heads = {t: [net.get_layer(f"head_{t}")] for t in "ab"}
+    heads["a"].append(net.get_layer("features").bias)
+    chosen = [*net.get_layer("trunk").trainable_variables, net.get_layer("features").kernel]
+    check_gramian(net, chosen, heads=heads)
+
+
+# Structures.
+
+
+def test_the_last_layer_is_the_one_that_is_called_last():
+    last, first = layers.Dense(3, "tanh", name="last"), layers.Dense(3, "tanh", name="first")
+    last.build((None, 3))
+    i = keras.Input((4,))
+    h = last(first(i))
+    net = keras.Model(i, {t: layers.Dense(1)(h) for t in "ab"})
+    check_gramian(net, last.trainable_variables, "last_layer")
+
+
+def test_parallel_experts_are_all_last():
+    i = keras.Input((4,))
+    experts = [layers.Dense(3, "tanh", name=f"expert_{k}") for k in range(3)]
+    gates = {t: layers.Dense(3, "softmax", name=f"gate_{t}") for t in "ab"}
+    stacked = ops.stack([e(layers.Dense(4, "tanh", name="below")(i)) for e in experts], 1)
+    outputs = {t: layers.Dense(1)(ops.sum(g(i)[..., None] * stacked, 1)) for t, g in gates.items()}
+    net = keras.Model(i, outputs)
+    found = check_gramian(net, [v for e in experts for v in e.trainable_variables], "last_layer")
+    assert {v.path.split("/")[0] for v in found.shared} >= {e.name for e in experts}
+    assert all("gate" not in v.path for v in found.shared)
+
+
+def concatenated(heads):
+    whole = ops.concatenate(heads, -1)
+    return [whole[:, k : k + 1] for k in range(len(heads))]
+
+
+def stacked(heads):
+    return ops.unstack(ops.stack(heads, 0), axis=0)
+
+
+def split(heads):
+    return ops.split(ops.concatenate(heads, -1), len(heads), axis=-1)
+
+
+def masked(heads):
+    whole = ops.concatenate(heads, -1)
+    return [ops.sum(whole * ops.eye(len(heads))[k], -1, keepdims=True) for k in range(len(heads))]
+
+
+def taken(heads):
+    whole = ops.concatenate(heads, -1)
+    return [ops.take(whole, [k], axis=-1) for k in range(len(heads))]
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("join", [concatenated, stacked, split, masked, taken])
+def test_heads_that_are_joined_and_parted(join, number):
+    i = keras.Input((4,))
+    trunk = layers.Dense(3, "tanh", name="trunk")
+    h = trunk(i)
+    heads = join([layers.Dense(1, name=f"head_{k}")(h) for k in range(number)])
+    net = keras.Model(i, dict(zip("abc", heads, strict=False)))
+    found = check_gramian(net, trunk.trainable_variables)
+    assert [len(own) for own in found.heads.values()] == [2] * number
+    check_gramian(net, trunk.trainable_variables, "last_layer")
+
+
+def test_columns_of_one_layer_are_shared():
+    i = keras.Input((4,))
+    whole = layers.Dense(2, name="both")(layers.Dense(3, "tanh", name="trunk")(i))
+    net = keras.Model(i, {"a": whole[:, :1], "b": whole[:, 1:]})
+    check_gramian(net, net.trainable_variables)
+
+
+class InFunction(layers.Layer):
+    """Heads within a function of its own, or within a conditional."""
+
+    def __init__(self, way, **kwargs):
+        super().__init__(**kwargs)
+        self.way = way
+        self.heads = [layers.Dense(1, name=f"head_{t}") for t in "ab"]
+
+    def build(self, shape):
+        for head in self.heads:
+            head.build(shape)
+
+    def call(self, x):
+        def run():
+            return [head(x) for head in self.heads]
+
+        if self.way == "function":
+            return tf.function(run, autograph=False)()
+        return tf.cond(tf.reduce_sum(x) > -1e9, run, lambda: [0 * head for head in run()])
+
+
+@pytest.mark.parametrize("way", ["function", "cond"])
+def test_heads_in_inner_graphs(way):
+    i = keras.Input((4,))
+    trunk = layers.Dense(3, "tanh", name="trunk")
+    one, two = InFunction(way)(trunk(i))
+    net = keras.Model(i, {"a": one, "b": two})
+    found = check_gramian(net, trunk.trainable_variables)
+    assert [len(own) for own in found.heads.values()] == [2, 2]
+
+
+def test_layers_that_begin_with_zeros():
+    i = keras.Input((4,))
+    trunk = layers.Dense(3, "tanh", name="trunk")
+    h = layers.Dense(3, kernel_initializer="zeros", name="zeros")(trunk(i))
+    heads = {t: layers.Dense(1, kernel_initializer="zeros")(h) for t in "ab"}
+    # Joined and sliced, so that gradients are tried out.
+    whole = ops.concatenate(list(heads.values()), -1)
+    net = keras.Model(i, {"a": whole[:, :1], "b": whole[:, 1:]})
+    shared = [*trunk.trainable_variables, *net.get_layer("zeros").trainable_variables]
+    found = check_gramian(net, shared)
+    assert {v.path for v in found.shared} == {v.path for v in shared}
+
+
+def test_low_rank_adapters_that_begin_with_zeros():
+    i = keras.Input((4,))
+    trunk = layers.Dense(3, "tanh", name="trunk")
+    h = trunk(i)
+    trunk.enable_lora(2)
+    whole = ops.concatenate([layers.Dense(1)(h) for _ in "ab"], -1)
+    net = keras.Model(i, {"a": whole[:, :1], "b": whole[:, 1:]})
+    found = check_gramian(net, trunk.trainable_variables)
+    assert len(found.shared) == len(trunk.trainable_variables) == 3
+
+
+# A method of one's own.
+
+
+class Summed(combiners.Combiner):
+    reads = "gradients"
+
+    def __init__(self, at="representation", name=None):
+        super().__init__(name=name)
+        self.at = at
+
+    def call(self, task_gradients, task_losses, present, counts):
+        weights = tf.cast(present, tf.float32) / tf.reduce_sum(tf.cast(present, tf.float32))
+        return Combined([tf.tensordot(weights, g, 1) for g in task_gradients], weights)
+
+
+class SummedInParts(Summed):
+    def merge_features(self, accumulate, task_losses, present, counts):
+        total = accumulate(lambda features, found: [tf.reduce_sum(g, 1) for g in found])
+        assert len(total) == 1
+        weights = tf.cast(present, tf.float32) / tf.reduce_sum(tf.cast(present, tf.float32))
+
+        def combine(features, found):
+            return [tf.tensordot(weights, tf.cast(g, tf.float32), 1) for g in found], weights
+
+        return combiners.base.FeatureMerge(combine, lambda _: weights)
+
+
+def test_a_method_that_only_merges_gradients():
+    def weights_after(combiner, parts=1):
+        keras.utils.set_random_seed(1)
+        net = network()
+        model = model_of(net, combiner, compiled={"micro_batches": parts})
+        fit(model)
+        return net.get_weights()
+
+    expected = weights_after(StaticWeights({"a": 0.5, "b": 0.5}))
+    zoo.assert_close(weights_after(Summed()), expected, 1e-6)
+    with pytest.raises(ValueError, match=r"Summed merges.*needs a method `merge_features`"):
+        weights_after(Summed(), 2)
+    zoo.assert_close(weights_after(SummedInParts(), 2), expected, 1e-6)
