@@ -78,12 +78,18 @@ class Loop:
     def _replicated(self, kind: Hashable) -> Callable[[Any], Logs]:
         def replicated(data: Any) -> Logs:
             with self.tracing(kind):
-                logs = self.strategy.run(self.step, args=(data,))
+                logs = self.strategy.run(self._step_after, args=(data,))
             return {name: self._of_replicas(value) for name, value in logs.items()}
 
         if self.jit_compile and not self.eagerly:
             return tf.function(replicated, autograph=False, jit_compile=True)
         return replicated
+
+    def _step_after(self, data: Any) -> Logs:
+        """Takes a step when its batch is there: counting steps would not wait where there is none."""
+        parts = tf.nest.flatten(data, expand_composites=True)
+        with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
+            return self.step(data)
 
     def _of_replicas(self, value: Any) -> Any:
         """Returns the mean over replicas; what is the same on all of them stays as it is."""

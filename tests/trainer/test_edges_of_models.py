@@ -157,9 +157,10 @@ def test_many_tasks_at_the_representation_in_half_precision(policy, number):
     before = net.layers[1].kernel.numpy()
     y = {f"t{k}": RNG.normal(size=(8, 1)).astype("float32") for k in range(number)}
     model = model_of(net, MGDA(at="representation"))
-    logs = fit(model, y=y, epochs=1)
+    logs = fit(model, y=y, epochs=5)
     assert np.isfinite(logs["loss"]).all()
-    assert model.skipped_steps.numpy() == 0
+    # In float16 the loss scale begins too large, and is lowered.
+    assert model.skipped_steps.numpy() <= (0 if policy == "mixed_bfloat16" else 5)
     assert np.abs(net.layers[1].kernel.numpy() - before).max() > 0
 
 
@@ -255,14 +256,16 @@ def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
 
 
 def test_files_of_weights(tmp_path):
-    first = model_of(network(), combiners.GradNorm())
+    def fresh():
+        return model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.SGD(0.1))
+
+    first, second = fresh(), fresh()
     fit(first)
     first.save_weights(tmp_path / "model.weights.h5")
-    second = model_of(network(), combiners.GradNorm())
     second.load_weights(tmp_path / "model.weights.h5")
     fit(second, epochs=1)
     fit(first, epochs=1)
-    zoo.assert_close(second.network.get_weights(), first.network.get_weights(), 0.2)
+    zoo.assert_close(second.network.get_weights(), first.network.get_weights(), 1e-6)
     for one, two in zip(first.combiner.variables, second.combiner.variables, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4)
 
@@ -302,21 +305,14 @@ def test_an_argument_is_fixed_once_the_combiner_is_built():
             setattr(model.combiner, name, value)
 
 
-def gramian(model):
-    fit(model, epochs=1)
-    return model.last_gramian.numpy()
-
-
-def plain_gramian(net, variables, x=X, y=None):
-    """Of the last of two batches, with the weights that training left there."""
-    y = labels(len(net.output)) if y is None else y
+def plain_gramian(net, variables, y):
     with tf.GradientTape() as tape:
-        found = net(x)
-        losses = tf.stack([tf.reduce_mean((found[t] - y[t]) ** 2) for t in net.output])
+        found = net(X)
+        losses = tf.stack([tf.reduce_mean((found[t] - y[t]) ** 2) for t in y])
     rows = tape.jacobian(
         losses, [v.value for v in variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-    flat = np.concatenate([row.numpy().reshape(len(net.output), -1) for row in rows], 1)
+    flat = np.concatenate([row.numpy().reshape(len(y), -1) for row in rows], 1)
     return flat @ flat.T
 
 
@@ -324,7 +320,7 @@ def check_gramian(net, variables, at="parameters", y=None, **options):
     model = model_of(net, MGDA(at=at), optimizer=keras.optimizers.SGD(0.0), **options)
     y = labels(len(model.tasks)) if y is None else y
     model.fit(X, y, batch_size=8, shuffle=False, verbose=0)
-    expected = plain_gramian(net, variables, y=y)
+    expected = plain_gramian(net, variables, y)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(model.last_gramian.numpy(), expected, rtol=1e-4, atol=1e-5 * scale)
     return model.structure
@@ -363,14 +359,12 @@ class Twins(keras.Model):
 def test_two_layers_of_one_name():
     for which in ("one", "two"):
         net = Twins()
-        net.output = None
         net(X)
         layer = getattr(net, which)
         model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], MGDA(at=layer))
         model.compile(keras.optimizers.SGD(0.0))
         model.fit(X, labels(), batch_size=8, shuffle=False, verbose=0)
-        net.output = {"a": None, "b": None}
-        expected = plain_gramian(net, layer.trainable_variables)
+        expected = plain_gramian(net, layer.trainable_variables, labels())
         np.testing.assert_allclose(model.last_gramian.numpy(), expected, rtol=1e-4, atol=1e-6)
     net = Twins()
     net(X)
@@ -409,8 +403,9 @@ def test_parallel_experts_are_all_last():
     i = keras.Input((4,))
     experts = [layers.Dense(3, "tanh", name=f"expert_{k}") for k in range(3)]
     gates = {t: layers.Dense(3, "softmax", name=f"gate_{t}") for t in "ab"}
-    stacked = ops.stack([e(layers.Dense(4, "tanh", name="below")(i)) for e in experts], 1)
-    outputs = {t: layers.Dense(1)(ops.sum(g(i)[..., None] * stacked, 1)) for t, g in gates.items()}
+    below = layers.Dense(4, "tanh", name="below")(i)
+    whole = ops.stack([expert(below) for expert in experts], 1)
+    outputs = {t: layers.Dense(1)(ops.sum(g(i)[..., None] * whole, 1)) for t, g in gates.items()}
     net = keras.Model(i, outputs)
     found = check_gramian(net, [v for e in experts for v in e.trainable_variables], "last_layer")
     assert {v.path.split("/")[0] for v in found.shared} >= {e.name for e in experts}
