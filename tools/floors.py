@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-RUNS_TESTS = ("pytest>=8", "pytest-xdist>=3.6,<4")
+RUNS_TESTS = ("pytest>=8", "pytest-xdist>=3.6.1,<4")
 
 
 def requirements(extras: list[str]) -> Iterator[str]:
@@ -45,9 +45,9 @@ def main(folder: Path, extras: list[str], arguments: list[str]) -> int:
     if not python.exists():
         venv.create(folder, with_pip=True)
     given = dict.fromkeys(at_the_floor(each) for each in (*RUNS_TESTS, *requirements(extras)))
-    pip = [python, "-m", "pip", "install", "--quiet"]
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, *given], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", ROOT], check=True)
+    subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
     print(*sorted(given), sep="\n", flush=True)
     return subprocess.run([python, "-m", "pytest", *arguments], cwd=ROOT).returncode
 

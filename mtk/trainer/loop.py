@@ -86,7 +86,7 @@ class Loop:
         return replicated
 
     def _step_after(self, data: Any) -> Logs:
-        """Takes a step when its batch is there: counting steps would not wait where there is none."""
+        """Takes a step once its batch is there; steps would be counted where the data has ended."""
         parts = tf.nest.flatten(data, expand_composites=True)
         with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
             return self.step(data)
