@@ -115,7 +115,7 @@ def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
     for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     assert loaded.compile_args.weight_decay == 1e-3
-    assert loaded.clip_norm == 2.0
+    assert loaded.compile_args.clip_norm == 2.0
 
 
 def test_weights_only(tmp_path):
