@@ -15,7 +15,7 @@ from mtk import combiners
 from mtk.combiners import MGDA, Combined, PCGrad, StaticWeights
 from tests.distribution.starting import environment
 from tests.trainer import zoo
-from tests.trainer.edges_on_replicas import SCENARIOS
+from tests.trainer.edges_on_replicas import QUICK, SCENARIOS
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(8, 4)).astype("float32")
@@ -50,18 +50,31 @@ def fit(model, x=X, y=None, epochs=3):
 # Replicas.
 
 
-@pytest.fixture(scope="module")
-def on_replicas(tmp_path_factory):
-    path = tmp_path_factory.mktemp("edges") / "found.json"
-    command = [sys.executable, "-m", "tests.trainer.edges_on_replicas", str(path)]
+def found_on_replicas(path, names):
+    command = [sys.executable, "-m", "tests.trainer.edges_on_replicas", str(path), *names]
     done = subprocess.run(command, env=environment(None, ()), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_two_replicas_are_one_device(on_replicas, name):
-    one, two = on_replicas[name]["one"], on_replicas[name]["two"]
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    return found_on_replicas(tmp_path_factory.mktemp("edges") / "found.json", QUICK)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_two_replicas_are_one_device(quick, name):
+    check_same(**quick[name])
+
+
+@pytest.mark.slow
+def test_two_replicas_are_one_device_in_all_cases(tmp_path):
+    rest = [name for name in SCENARIOS if name not in QUICK]
+    for found in found_on_replicas(tmp_path / "found.json", rest).values():
+        check_same(**found)
+
+
+def check_same(one, two):
     assert "error" not in one, one
     assert "error" not in two, two
     zoo.assert_close(two["weights"], one["weights"], 2e-6)
