@@ -8,11 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-<<<<<<< HEAD
 from mtk.elements import TaskPass, is_for_each_label
-=======
-from mtk.elements import TaskPass
->>>>>>> helper5
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 

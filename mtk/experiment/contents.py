@@ -4,6 +4,7 @@ import copyreg
 import enum
 import functools
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
@@ -190,9 +191,21 @@ def _numpy(value: Any) -> np.ndarray:
 
 def _config(value: Any) -> Any:
     try:
-        return keras.saving.serialize_keras_object(value)
+        return _without_counts(keras.saving.serialize_keras_object(value))
     except (NotImplementedError, TypeError, ValueError) as error:
         raise _unidentified(value) from error
+
+
+def _without_counts(config: Any) -> Any:
+    """Leaves out the numbers that Keras appends to automatic names, as in "sgd_3"."""
+    if isinstance(config, dict):
+        return {
+            key: re.sub(r"_\d+$", "", part)
+            if key == "name" and isinstance(part, str)
+            else _without_counts(part)
+            for key, part in config.items()
+        }
+    return [_without_counts(part) for part in config] if isinstance(config, list) else config
 
 
 def _reduced(value: Any) -> dict[str, Any]:

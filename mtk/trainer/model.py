@@ -117,7 +117,7 @@ class MultiTaskModel(keras.Model):
             )
         self.combiner = StaticWeights() if combiner is None else combiner.claimed()
         self.gradients = gradients
-        self.gradient_schedule = GradientSchedule(self.combiner)
+        self.gradient_schedule = GradientSchedule()
         self.task_metrics = TaskMetrics(self.tasks)
         self.notes = StepNotes(len(self.tasks))
         self._given = sharing.Given(shared, heads, representation)
@@ -250,7 +250,7 @@ class MultiTaskModel(keras.Model):
             combiner=self.combiner,
             structure=lambda: self.structure,
             strategy=self.gradients,
-            per_task=self.gradient_schedule.now,
+            per_task=self.gradient_schedule.now(self.combiner),
             numerics=Numerics(
                 arguments.weight_decay,
                 arguments.clip_norm,
@@ -519,7 +519,7 @@ class MultiTaskModel(keras.Model):
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
         # The structure is found here and not in the step: a replica cannot trace another function.
         has_shared = bool(self.structure.shared) if asks else False
-        return [schedule.at(number, has_shared) for number in steps]
+        return [schedule.at(number, self.combiner, has_shared) for number in steps]
 
     def step_graph(self, data: tf.data.Dataset) -> tf.Graph:
         """Returns the graph of the next training step on such batches; no step is taken.

@@ -12,38 +12,34 @@ class GradientSchedule:
     Methods that read task gradients take them every `update_every` steps, all others only for
     diagnostics.
 
-    Args:
-        combiner: The model's combiner.
-
     Attributes:
         diagnostics_every: Steps between two that take task gradients for diagnostics alone, where
             the combiner does not read them; None for never.
     """
 
-    def __init__(self, combiner: Combiner):
-        self.combiner = combiner
+    def __init__(self) -> None:
         self.diagnostics_every: int | None = None
         self._now: bool | None = None
 
-    def at(self, step: int, has_shared: bool) -> bool:
+    def at(self, step: int, combiner: Combiner, has_shared: bool) -> bool:
         """Returns whether a step, counted from zero, takes task gradients.
 
         Args:
             step: The step.
+            combiner: The model's combiner.
             has_shared: Whether the tasks share variables.
         """
-        if self.combiner.reads != "losses":
-            return step % self.combiner.update_every == 0
+        if combiner.reads != "losses":
+            return step % combiner.update_every == 0
         every = self.diagnostics_every
         return has_shared and every is not None and (step + 1) % every == 0
 
-    @property
-    def now(self) -> bool:
-        """Whether the step that is being traced takes task gradients.
+    def now(self, combiner: Combiner) -> bool:
+        """Returns whether the step that is being traced takes task gradients.
 
         Outside of `fit`, a step does so where the combiner reads them.
         """
-        return self.combiner.reads != "losses" if self._now is None else self._now
+        return combiner.reads != "losses" if self._now is None else self._now
 
     @contextlib.contextmanager
     def tracing(self, per_task: bool) -> Iterator[None]:

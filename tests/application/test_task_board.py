@@ -168,7 +168,7 @@ def measured_model(num_tasks, shared):
         last_measured=4,
         last_gramian=np.eye(num_tasks),
         structure=SimpleNamespace(shared=shared),
-        measure_every=None,
+        gradient_schedule=SimpleNamespace(diagnostics_every=None),
         skipped_steps=0,
         skips_steps=False,
         optimizer=SimpleNamespace(iterations=0),
