@@ -1,5 +1,6 @@
 """The metrics of a model: every task's loss, metrics and weight, under the task's name."""
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,21 +109,17 @@ class TaskMetrics:
         tasks: The K tasks.
 
     Raises:
-        ValueError: If two metrics have the same name.
+        ValueError: If two metrics have the same name, or one object is given to several tasks and
+            cannot be copied.
     """
 
     def __init__(self, tasks: Sequence[Task]):
         self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in tasks]
-        self.by_task = {task.name: _named(task) for task in tasks}
+        used: set[int] = set()
+        self.by_task = {task.name: _named(task, used) for task in tasks}
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses)
         names = [metric.name for metric in self.of_training()]
-        objects = [metric.metric for metrics in self.by_task.values() for metric in metrics]
-        if len({id(metric) for metric in objects}) < len(objects):
-            raise ValueError(
-                "One metric object is given to two tasks, or twice to one, and would mix what it "
-                "sees. Make one for each."
-            )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
@@ -198,17 +195,37 @@ def global_values(
     return list(zip(local, all_reduce(values), strict=True))
 
 
-def _named(task: Task) -> list[TaskMetric]:
-    """Makes the metrics of a task; two of one automatic name are numbered within the task."""
+def _named(task: Task, used: set[int]) -> list[TaskMetric]:
+    """Makes the metrics of a task; two of one automatic name are numbered within the task.
+
+    Args:
+        task: The task.
+        used: Identities of the metric objects that serve already; more are added.
+    """
     given = [(m, False) for m in task.make_metrics(task.given_metrics)]
     given += [(m, True) for m in task.make_metrics(task.given_weighted_metrics)]
     found: list[TaskMetric] = []
     seen: dict[str, int] = {}
     for metric, weighted in given:
-        name = automatic_name(metric)
+        own = _copy(metric, task.name) if id(metric) in used else metric
+        used.add(id(metric))
+        name = automatic_name(own)
         number = seen.get(name, 0)
         seen[name] = number + 1
-        if number and name != metric.name:
+        if number and name != own.name:
             name = f"{name}_{number}"
-        found.append(TaskMetric(metric, task.name, name, weighted))
+        found.append(TaskMetric(own, task.name, name, weighted))
     return found
+
+
+def _copy(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
+    """Returns a metric like one that serves another task, which would mix what the two see."""
+    config = metric.get_config()
+    arguments = inspect.signature(type(metric).__init__).parameters.values()
+    named = {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
+    if lost := sorted(named - {"self", "name", "dtype"} - set(config)):
+        raise ValueError(
+            f"The metric object '{metric.name}' of task '{task}' is given to another task too, and "
+            f"a copy of it would lose {lost}. Make one for each task."
+        )
+    return type(metric).from_config(config)

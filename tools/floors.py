@@ -1,6 +1,6 @@
 """Runs tests with the lowest versions that `setup.cfg` admits.
 
-    python tools/floors.py /tmp/floors --extras=demo,translation tests/trainer/test_step.py
+    python tools/floors.py floors --extras=demo,translation tests/trainer/test_step.py
 
 Makes a virtual environment in the folder, if there is none, with every requirement of the core and
 of the extras at the lower end of its range; the rest of the arguments goes to pytest.

@@ -1,9 +1,9 @@
 """Times MGDA's step against that of TorchJD, each beside a scalarized step of its own.
 
-    python3 -m venv /tmp/torchvenv
-    /tmp/torchvenv/bin/pip install torch==2.13.0
-    /tmp/torchvenv/bin/pip install --no-deps torchjd
-    python tools/peers.py --torch_python=/tmp/torchvenv/bin/python --tasks=8 --batch=16
+    python3 -m venv torchvenv
+    torchvenv/bin/pip install torch==2.13.0
+    torchvenv/bin/pip install --no-deps torchjd
+    python tools/peers.py --torch_python=torchvenv/bin/python --tasks=8 --batch=16
 
 The model is ResNet-18 as `mtk.models.resnet18` builds it, with a dense head for each task, SGD with
 momentum, and one batch of noise. TorchJD goes through the tasks one after the other

@@ -292,6 +292,11 @@ class MultiTaskModel(keras.Model):
         finite = result.finite & nonfinite.all_finite([after])
         for variable, old, new in scope.changes():
             variable.assign(tf.where(finite, new, old) if self.skips_steps else new)
+        # Where the losses after the step are not finite, the combiner learns nothing from it.
+        own = {id(v) for v in self.combiner.variables} if self.skips_steps else set()
+        for variable, before, _ in result.changes:
+            if id(variable) in own:
+                variable.assign(tf.where(finite, variable.value, before))
 
     def compute_metrics(
         self,
@@ -387,6 +392,11 @@ class MultiTaskModel(keras.Model):
     def skipped_steps(self) -> keras.Variable:
         """The number of steps that were left out."""
         return self.notes.skipped_steps
+
+    @property
+    def skipped_in_a_row(self) -> keras.Variable:
+        """The number of steps that were left out since the last one that was not."""
+        return self.notes.skipped_in_a_row
 
     @property
     def structure(self) -> sharing.Structure:

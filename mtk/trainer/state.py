@@ -85,7 +85,9 @@ class PassScope(keras.StatelessScope):
             return
         self.state.note(variable)
         # As in a plain step, where what is read again is the variable and not what was computed.
-        value = tf.stop_gradient(value)
+        # Without a tape, the graph still shows that a trainable variable is reached.
+        if not variable.trainable or self.tape is not None:
+            value = tf.stop_gradient(value)
         if variable.trainable and self.tape is not None:
             self.tape.watch(value)
             self.sources.setdefault(id(variable), []).append(value)

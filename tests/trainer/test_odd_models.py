@@ -178,10 +178,21 @@ def test_what_cannot_work_is_refused_when_it_is_made():
     tasks = [mtk.Task(t, "mse") for t in "ab"]
     with pytest.raises(TypeError, match="defines `call`, which training does not run"):
         Calling(network(layers.ReLU()), tasks)
-    shared = keras.metrics.Mean(name="one")
-    with pytest.raises(ValueError, match="One metric object is given to two tasks"):
+    shared = keras.metrics.CosineSimilarity(axis=1)
+    with pytest.raises(ValueError, match=r"is given to another task too.*lose \['axis'\]"):
         mtk.MultiTaskModel(network(layers.ReLU()), [mtk.Task(t, "mse", [shared]) for t in "ab"])
     other = layers.Dense(3, name="other")
     model = mtk.MultiTaskModel(network(layers.ReLU()), tasks, shared=[other])
     with pytest.raises(ValueError, match="'other' is no part of the network"):
         model.inspect((X, Y))
+
+
+def test_one_metric_object_for_two_tasks_is_copied():
+    shared = keras.metrics.MeanAbsoluteError()
+    model = mtk.MultiTaskModel(network(layers.ReLU()), [mtk.Task(t, "mse", [shared]) for t in "ab"])
+    model.compile()
+    logs = model.evaluate(X, Y, verbose=0, return_dict=True)
+    found = model.predict(X, verbose=0)
+    for task in "ab":
+        error = np.abs(found[task] - Y[task]).mean()
+        assert logs[f"{task}_mean_absolute_error"] == pytest.approx(error, rel=1e-5)
