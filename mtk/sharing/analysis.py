@@ -52,8 +52,9 @@ def analyze(
     with tf.init_scope(), recorded(all_layers(network)) as calls:
         graph = function.get_concrete_function(spec).graph
     analysis = _Analysis(network.trainable_variables, graph, graph.structured_outputs, calls)
-    if len(task_names) > 1 and analysis.is_ambiguous():
-        analysis.refine(probe.run(network, len(task_names), spec, forward))
+    ambiguous = analysis.ambiguous() if len(task_names) > 1 else set()
+    if ambiguous:
+        analysis.refine(probe.run(network, len(task_names), spec, forward), ambiguous)
     places = None
     if representation is not None:
         named = isinstance(representation, str)
@@ -115,8 +116,8 @@ class _Analysis:
                 found.add(op.name)
         return found
 
-    def _reaching_tasks(self) -> dict[str, int]:
-        """Returns for each tensor the tasks whose loss it reaches."""
+    def _reaching_tasks(self, walls: Collection[str] = ()) -> dict[str, int]:
+        """Returns for each tensor the tasks whose loss it reaches; nothing passes `walls`."""
         tasks: dict[str, int] = {}
         for k, loss in enumerate(self.losses):
             tasks[loss.name] = tasks.get(loss.name, 0) | 1 << k
@@ -125,7 +126,7 @@ class _Analysis:
                 if tensor.name in self.limits and tensor.name in tasks:
                     tasks[tensor.name] &= self.limits[tensor.name]
             mine = self._of_outputs(op, tasks)
-            if mine and op.type not in _BARRIERS:
+            if mine and op.type not in _BARRIERS and op.name not in walls:
                 for tensor in op.inputs:
                     if _carries_gradient(tensor):
                         tasks[tensor.name] = tasks.get(tensor.name, 0) | mine
@@ -135,18 +136,18 @@ class _Analysis:
     def _of_outputs(op: tf.Operation, tasks: dict[str, int]) -> int:
         return functools.reduce(operator.or_, (tasks.get(t.name, 0) for t in op.outputs), 0)
 
-    def is_ambiguous(self) -> bool:
-        """Whether some operation lets through less than the graph shows."""
+    def ambiguous(self) -> set[str]:
+        """Returns the operations that let through less than the graph shows."""
+        found = set()
         for op in self.operations:
             mine = self._of_outputs(op, self.tasks)
             if not mine or not self.sources.get(op.name, 0):
                 continue
             each = {self.tasks.get(t.name, 0) for t in op.outputs if _carries_gradient(t)}
-            if len(each) > 1:  # A split, or an inner function with outputs for several tasks.
-                return True
-            if mine != self.everyone and self._selects(op):
-                return True
-        return False
+            # A split, or an inner function with outputs for several tasks; or what selects.
+            if len(each) > 1 or (mine != self.everyone and self._selects(op)):
+                found.add(op.name)
+        return found
 
     def _selects(self, op: tf.Operation) -> bool:
         """Whether an operation takes a fixed part of what it reads."""
@@ -155,17 +156,26 @@ class _Analysis:
             return self.sources.get(op.inputs[0].op.name, 0) > 0 and bool(others)
         return op.type in _PRODUCTS and any(t.shape.num_elements() != 1 for t in others)
 
-    def refine(self, probed: probe.Probed | None) -> None:
-        """Takes up which gradients were found to be other than zero."""
+    def refine(self, probed: probe.Probed | None, ambiguous: Collection[str]) -> None:
+        """Takes up which gradients were found to be other than zero.
+
+        What is reached on a path without an ambiguous operation is reached, whatever was found: a
+        gradient may vanish by chance.
+        """
         if probed is None:
             return
         self.is_probed = True
-        self.reached = [one & two for one, two in zip(self.reached, probed.reached, strict=True)]
+        past = self._reached_variables(ambiguous)
+        certain = [past.get(loss.op.name, 0) for loss in self.losses]
+        each = zip(self.reached, probed.reached, certain, strict=True)
+        self.reached = [shown & (found | sure) for shown, found, sure in each]
+        sure_tasks = self._reaching_tasks(ambiguous)
         for call in self.calls:
             for index, tensor in enumerate(call.outputs):
                 key = (id(call.layer), call.number, index)
                 if key in probed.tasks:
-                    self.limits[tensor.name] = probed.tasks[key]
+                    sure = sure_tasks.get(tensor.name, 0)
+                    self.limits[tensor.name] = probed.tasks[key] | sure
         self.tasks = self._reaching_tasks()
 
     def structure(

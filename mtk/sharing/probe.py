@@ -74,7 +74,7 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
                 for variable, value in zip(variables, weights, strict=True):
                     noise = rng.normal(0.0, _NOISE, value.shape)
                     variable.assign((value.astype("float64") + noise).astype(value.dtype))
-                draws.append(function(_examples(spec, num_tasks, rng)).numpy())
+                draws.append(_tried(function, spec, num_tasks, rng))
         except Exception as error:
             warnings.warn(
                 "Which variables are shared could not be tried out with random examples, and is "
@@ -89,6 +89,16 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
     reached = [_bits(row[: len(variables)]) for row in found]
     outputs = found[:, len(variables) :].T
     return Probed(reached, {key: _bits(of) for key, of in zip(keys, outputs, strict=True)})
+
+
+def _tried(
+    function: Callable[[Any], tf.Tensor], spec: Any, num_tasks: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Tries integers that differ (attention to equal tokens has no gradient), then ones."""
+    try:
+        return function(_examples(spec, num_tasks, rng, 2)).numpy()
+    except tf.errors.OpError:  # A table with fewer rows.
+        return function(_examples(spec, num_tasks, rng, 1)).numpy()
 
 
 def _flags(
@@ -128,10 +138,10 @@ def _bits(flags: np.ndarray) -> int:
     return functools.reduce(operator.or_, (1 << int(i) for i in np.flatnonzero(flags)), 0)
 
 
-def _examples(spec: Any, num_tasks: int, rng: np.random.Generator) -> Any:
-    """Makes a batch at random: labels and classes are zero or one, and integers to read are one."""
+def _examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int) -> Any:
+    """Makes a batch at random: labels are zero or one, and integers to read from one on."""
     if isinstance(spec, Mapping):
-        return {name: _examples(part, num_tasks, rng) for name, part in spec.items()}
+        return {name: _examples(part, num_tasks, rng, largest) for name, part in spec.items()}
     inputs, labels, *rest = (part for part in spec if part is not None)
     size = max(_EXAMPLES, num_tasks)
 
@@ -142,9 +152,12 @@ def _examples(spec: Any, num_tasks: int, rng: np.random.Generator) -> Any:
             return tf.fill(shape, "a")
         return tf.cast(draw(shape), part.dtype)
 
+    def drawn(shape: list[int], floating: bool) -> np.ndarray:
+        return rng.normal(size=shape) if floating else rng.integers(1, largest + 1, shape)
+
     def read(part: Any) -> tf.Tensor:
         floating = part.dtype.is_floating
-        return made(part, lambda shape: rng.normal(size=shape) if floating else np.ones(shape))
+        return made(part, lambda shape: drawn(shape, floating))
 
     def label(part: Any) -> tf.Tensor:
         return made(part, lambda shape: rng.integers(0, 2, shape))

@@ -85,14 +85,14 @@ def test_steps_of_every_kind_are_close_to_single(make, precision):
         assert distance(gramian_16, gramian) < ERRORS[precision]
 
 
-def tiny(network):
+def tiny(network, at="parameters"):
     """Tasks whose gradients are about 1e-9."""
 
     def loss(y_true, y_pred):
         return 1e-9 * tf.reduce_mean(tf.square(y_true - y_pred), -1)
 
     return mtk.MultiTaskModel(
-        network, [mtk.Task(name, loss) for name in ("a", "b")], combiners.MGDA()
+        network, [mtk.Task(name, loss) for name in ("a", "b")], combiners.MGDA(at=at)
     )
 
 
@@ -106,8 +106,7 @@ def test_a_gradient_of_a_billionth_survives(precision, at):
             inputs = keras.Input((6,))
             hidden = keras.layers.Dense(8, "tanh", name="features")(inputs)
             network = keras.Model(inputs, {n: keras.layers.Dense(1)(hidden) for n in "ab"})
-            model = tiny(network)
-            model.combiner.at = at
+            model = tiny(network, at)
             model.compile(keras.optimizers.SGD(0.1))
         x = networks.batch("dense", size=1)[0]
         y = {name: tf.ones((1, 1)) * 2 for name in "ab"}
