@@ -225,4 +225,4 @@ def test_a_loaded_model_keeps_its_micro_batches(tmp_path):
     model.compile("sgd", micro_batches=3, on_nonfinite="skip")
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert (loaded.compile_args.micro_batches, loaded.on_nonfinite) == (3, "skip")
+    assert (loaded.compile_args.micro_batches, loaded.compile_args.on_nonfinite) == (3, "skip")
