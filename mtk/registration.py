@@ -2,14 +2,14 @@
 
 `keras.saving.load_model` finds a class by the name under which its module has registered it, and
 in safe mode it imports no module itself. The modules of `mtk` are imported late, since TensorFlow
-takes seconds: so those with registered classes are imported right after Keras.
+takes seconds: so those with registered classes are imported right after Keras, or, where a module
+of `mtk` is what imports Keras, right after that module.
 """
 
 import importlib
-import importlib.abc
-import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,7 @@ def register() -> None:
     if "keras" in sys.modules:
         _import_registering()
     else:
-        sys.meta_path.insert(0, _KerasFinder())
+        sys.meta_path.insert(0, _Finder())
 
 
 def _import_registering() -> None:
@@ -30,38 +30,39 @@ def _import_registering() -> None:
         importlib.import_module(f"mtk.{name}")
 
 
-class _KerasFinder(importlib.abc.MetaPathFinder):
-    """Finds Keras as ever, once, and has its loader call back."""
+class _Finder(MetaPathFinder):
+    """Finds Keras and the modules of `mtk` as ever, and notices when they have been imported."""
+
+    def __init__(self) -> None:
+        self._importing = 0
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target
-        if fullname != "keras":
+        if fullname != "keras" and fullname.rpartition(".")[0] != "mtk":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _CallingLoader(spec.loader)
+            self._watch(spec.loader)
         return spec
 
+    def _watch(self, loader: Any) -> None:
+        execute = loader.exec_module
 
-class _CallingLoader(importlib.abc.Loader):
-    """Loads as another loader does, and then imports what registers classes.
+        def exec_module(module: ModuleType) -> None:
+            self._importing += 1
+            try:
+                execute(module)
+            finally:
+                self._importing -= 1
+            self._imported()
 
-    Args:
-        loader: The other loader.
-    """
+        loader.exec_module = exec_module
 
-    def __init__(self, loader: Any):
-        self.loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
-        _import_registering()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
+    def _imported(self) -> None:
+        """Registers once no module is half imported, which others could not import from."""
+        if self._importing == 0 and "keras" in sys.modules and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            _import_registering()

@@ -77,7 +77,9 @@ def test_the_second_kind_of_step_is_traced_too(clock):
     found = Throughput(batch_size=12)
     model = mtk.MultiTaskModel(NETWORKS["dense"](), tasks(), mtk.combiners.RLW())
     model.compile(keras.optimizers.SGD(0.01))
-    model.measure_every = 4  # Two of eight steps measure gradients, by a graph of their own.
+    model.gradient_schedule.diagnostics_every = (
+        4  # Two of eight steps measure gradients, by a graph of their own.
+    )
     model.fit(BATCHES, callbacks=[Takes(clock), found], verbose=0)
     assert model.tracings == 2
     assert found.report()["seconds"]["tracing"] == 202.0
