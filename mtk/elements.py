@@ -21,6 +21,7 @@ class Elements(NamedTuple):
             weight, one by default.
         labels: The labels, with a harmless zero in the place of the missing ones.
         predictions: The predictions, through which no gradient flows where a label is missing.
+            They carry `labelled` as a mask of Keras.
         labelled: One where there is a label and zero where there is none; None if all are there.
     """
 
@@ -30,6 +31,17 @@ class Elements(NamedTuple):
     predictions: tf.Tensor
     labelled: tf.Tensor | None
 
+    def of(self, labelled: tf.Tensor) -> "Elements":
+        """Returns these elements, of which not all are labelled.
+
+        Args:
+            labelled: Boolean tensor `(B, ...)`.
+        """
+        predictions = tf.identity(self.predictions)
+        predictions._keras_mask = labelled
+        there = tf.cast(labelled, tf.float32)
+        return self._replace(predictions=predictions, labelled=there)
+
 
 def elements(
     loss: LossFunction | keras.losses.Loss,
@@ -37,6 +49,7 @@ def elements(
     y_pred: tf.Tensor,
     mask: tf.Tensor | None = None,
     missing: float | None = None,
+    mask_zero: bool = True,
 ) -> Elements:
     """Computes a loss label by label.
 
@@ -52,6 +65,8 @@ def elements(
         mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one for each
             element. A mask that Keras has attached to the predictions counts too.
         missing: Label value that says "no label here"; may be NaN.
+        mask_zero: Whether a number of zero in `mask` says that there is no label. Otherwise only a
+            boolean mask says so, and a label with the weight zero is one of those that count.
 
     Raises:
         ValueError: If the loss is a single number and labels are missing.
@@ -60,13 +75,17 @@ def elements(
     y_true, y_pred = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
     if padding is not None and padding.shape.rank >= y_pred.shape.rank:
         padding = None  # Of positions that the predictions no longer have.
+    counts_zero = mask is not None and not mask_zero and mask.dtype != tf.bool
     weights = _weights(y_true, mask, missing, padding)
+    there = _weights(y_true, None, missing, padding) if counts_zero else weights
     by_label = weights is not None and is_for_each_label(weights, y_true, y_pred)
     if by_label and not _is_mean_over_labels(loss, y_pred):
         weights, by_label = _of_whole_examples(weights), False
-    if weights is not None:
-        y_true = tf.where(_match(weights, y_true) != 0, y_true, tf.zeros_like(y_true))
-        y_pred = tf.where(_match(weights, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
+        if there is not None and is_for_each_label(there, y_true, y_pred):
+            there = _of_whole_examples(there)
+    if there is not None:
+        y_true = tf.where(_match(there, y_true) != 0, y_true, tf.zeros_like(y_true))
+        y_pred = tf.where(_match(there, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
     if by_label:
         values = _values(loss, y_true[..., None], y_pred[..., None])
     else:
@@ -83,11 +102,13 @@ def elements(
     shape = _shape(values, y_true)
     if own_mask is not None:
         own = tf.cast(_match(own_mask, values), tf.float32)
-        weights = own if weights is None else _match(weights, values) * own
+        weights, there = (own if x is None else _match(x, values) * own for x in (weights, there))
     if weights is None:
         return Elements(values, tf.ones(shape), y_true, y_pred, None)
     weights = tf.broadcast_to(_match(weights, values), shape)
-    return Elements(values, weights, y_true, y_pred, tf.cast(weights != 0, tf.float32))
+    there = tf.ones(shape) if there is None else tf.broadcast_to(_match(there, values), shape)
+    labelled = there != 0
+    return Elements(values, weights, y_true, y_pred, None).of(labelled)
 
 
 class TaskPass(NamedTuple):
@@ -108,9 +129,10 @@ class TaskPass(NamedTuple):
 
 def summed(elements: Elements) -> TaskPass:
     """Returns the sums of a task's elements."""
-    weights, values = elements.weights, elements.values
-    count = tf.math.count_nonzero(weights, dtype=tf.float32)
-    if elements.labelled is None:
+    weights, values, labelled = elements.weights, elements.values, elements.labelled
+    counted = weights if labelled is None else labelled
+    count = tf.math.count_nonzero(counted, dtype=tf.float32)
+    if labelled is None:
         return TaskPass(tf.reduce_sum(values), count, count, elements)
     total = tf.reduce_sum(tf.where(weights != 0, values * weights, 0.0))
     return TaskPass(total, count, tf.reduce_sum(weights), elements)

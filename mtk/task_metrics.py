@@ -17,24 +17,38 @@ from mtk.tasks import Task, automatic_name
 class MeanLoss(keras.metrics.Metric):
     """The mean of the tasks' mean losses, over the tasks that had a label.
 
-    NaN if none had, as where every step was skipped: zero would be the best loss of all. It has no
-    state of its own.
+    NaN if none had, as where every step was skipped: zero would be the best loss of all. With
+    weights it is what Keras calls the loss: the weighted sum, and what layers and regularizers add.
 
     Args:
         losses: The tasks' loss metrics.
+        weights: Their weights in the sum; None for the mean.
     """
 
-    def __init__(self, losses: Sequence[keras.metrics.Mean]):
+    def __init__(
+        self, losses: Sequence[keras.metrics.Mean], weights: Sequence[float] | None = None
+    ):
         super().__init__(name="loss")
-        self.losses = tuple(losses)
+        self.losses, self.weights = tuple(losses), weights
+        self.penalty = None if weights is None else keras.metrics.Mean(name="penalty")
 
-    def update_state(self) -> None:
-        """Does nothing: the tasks' losses are updated by themselves."""
+    def update_state(self, penalty: tf.Tensor, examples: int | tf.Tensor) -> None:
+        """Takes in what layers and regularizers add; the tasks' losses are updated by themselves.
+
+        Args:
+            penalty: Scalar, for these examples.
+            examples: Their number.
+        """
+        if self.penalty is not None:
+            self.penalty.update_state(penalty, sample_weight=tf.cast(examples, tf.float32))
 
     def result(self) -> tf.Tensor:
         seen = tf.stack([tf.cast(loss.count > 0, tf.float32) for loss in self.losses])
-        means = tf.stack([loss.result() for loss in self.losses])
-        return tf.reduce_sum(means * seen) / tf.reduce_sum(seen)
+        means = tf.stack([loss.result() for loss in self.losses]) * seen
+        if self.penalty is None:
+            return tf.reduce_sum(means) / tf.reduce_sum(seen)
+        total = tf.reduce_sum(means * tf.constant(self.weights)) + self.penalty.result()
+        return tf.where(tf.reduce_any(seen > 0), total, float("nan"))
 
 
 class TaskMetric(keras.metrics.Metric):
@@ -62,7 +76,9 @@ class TaskMetric(keras.metrics.Metric):
             self.metric.update_state(y_true, y_pred)
             return
         if not self.weighted:
-            sample_weight = tf.cast(sample_weight != 0, tf.float32)
+            labelled = getattr(y_pred, "_keras_mask", None)
+            labelled = sample_weight != 0 if labelled is None else labelled
+            sample_weight = tf.cast(labelled, tf.float32)
         if is_for_each_label(sample_weight, y_true, y_pred):
             if self._takes_each_label(y_pred.shape):
                 y_true, y_pred = y_true[..., None], y_pred[..., None]
@@ -107,18 +123,19 @@ class TaskMetrics:
 
     Args:
         tasks: The K tasks.
+        loss_weights: Weights of the tasks in what is logged as `loss`; None for their mean.
 
     Raises:
         ValueError: If two metrics have the same name, or one object is given to several tasks and
             cannot be copied.
     """
 
-    def __init__(self, tasks: Sequence[Task]):
+    def __init__(self, tasks: Sequence[Task], loss_weights: Sequence[float] | None = None):
         self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in tasks]
         used: set[int] = set()
         self.by_task = {task.name: _named(task, used) for task in tasks}
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
-        self.mean = MeanLoss(self.losses)
+        self.mean = MeanLoss(self.losses, loss_weights)
         names = [metric.name for metric in self.of_training()]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -45,6 +45,9 @@ class Task:
         normalize: What the weighted sum is divided by: `"labels"`, the number of labels;
             `"weights"`, the sum of their weights; or `"sum"`, nothing. By default what the
             `reduction` of the loss says, and otherwise `"labels"`.
+        mask_zero: Whether a sample weight of zero says that a label is missing. Otherwise only a
+            boolean mask (or `missing`) does, and weights are what they are in Keras: an example of
+            weight zero is one of those that the sum is divided by, and that `metrics` see.
 
     Raises:
         ValueError: If the name is empty, contains `/` or starts with `val_`, the loss or a
@@ -64,6 +67,7 @@ class Task:
         missing: float | None = None,
         weighted_metrics: Sequence[Metric] = (),
         normalize: Normalize | None = None,
+        mask_zero: bool = True,
     ):
         if not name or "/" in name or name.startswith("val_"):
             raise ValueError(
@@ -85,6 +89,7 @@ class Task:
         self.metrics = self.make_metrics(metrics)
         self.weighted_metrics = self.make_metrics(weighted_metrics)
         self.missing = missing
+        self.mask_zero = mask_zero
         self._normalize = normalize
 
     @property
@@ -140,7 +145,7 @@ class Task:
             mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one value
                 per element. All labelled, by default.
         """
-        return elements(self.loss, y_true, y_pred, mask, self.missing)
+        return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero)
 
     def divisor(self, count: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Returns what the sum of the weighted losses is divided by; zero without a label.
@@ -162,6 +167,7 @@ class Task:
             "missing": self.missing,
             "weighted_metrics": [serialize(metric) for metric in self.given_weighted_metrics],
             "normalize": self._normalize,
+            "mask_zero": self.mask_zero,
         }
 
     @classmethod

@@ -12,9 +12,22 @@ import mtk
 README = Path(__file__).parent.parent / "README.md"
 
 
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_example_in_the_way_of_keras_runs():
+    inputs = keras.Input((8,))
+    features = keras.layers.Dense(16, activation="relu")(inputs)
+    outputs = {"price": keras.layers.Dense(1)(features)}
+    outputs["sold"] = keras.layers.Dense(1, activation="sigmoid")(features)
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    names = {"x": x, "price": x[:, 0], "sold": (x[:, 1] > 0).astype("int32")}
+    exec(EXAMPLES[0], {"mtk": mtk, "network": keras.Model(inputs, outputs), **names})
+
+
 def test_library_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    example = EXAMPLES[1]
     assert len(example.strip().splitlines()) <= 5
     inputs = keras.Input((8,))
     features = keras.layers.Dense(16, activation="relu")(inputs)

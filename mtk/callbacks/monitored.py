@@ -5,54 +5,10 @@ from typing import Any
 
 import keras
 
+from mtk.directions import direction
 from mtk.losses import SmoothedCrossentropy
-from mtk.monitor import DIRECTIONS, MAX, MIN, Monitor, resolve
+from mtk.monitor import MIN, Monitor, resolve
 
-_metrics = keras.metrics
-# By class, with what is derived from it. Means and sums of anything are in neither list.
-_HIGHER = (
-    _metrics.Accuracy,
-    _metrics.BinaryAccuracy,
-    _metrics.CategoricalAccuracy,
-    _metrics.SparseCategoricalAccuracy,
-    _metrics.TopKCategoricalAccuracy,
-    _metrics.SparseTopKCategoricalAccuracy,
-    _metrics.AUC,
-    _metrics.Precision,
-    _metrics.Recall,
-    _metrics.PrecisionAtRecall,
-    _metrics.RecallAtPrecision,
-    _metrics.SensitivityAtSpecificity,
-    _metrics.SpecificityAtSensitivity,
-    _metrics.TruePositives,
-    _metrics.TrueNegatives,
-    _metrics.FBetaScore,
-    _metrics.IoU,
-    _metrics.MeanIoU,
-    _metrics.CosineSimilarity,
-    _metrics.PearsonCorrelation,
-    _metrics.ConcordanceCorrelation,
-    _metrics.R2Score,
-)
-_LOWER = (
-    _metrics.BinaryCrossentropy,
-    _metrics.CategoricalCrossentropy,
-    _metrics.SparseCategoricalCrossentropy,
-    _metrics.KLDivergence,
-    _metrics.Poisson,
-    _metrics.MeanSquaredError,
-    _metrics.RootMeanSquaredError,
-    _metrics.MeanAbsoluteError,
-    _metrics.MeanAbsolutePercentageError,
-    _metrics.MeanSquaredLogarithmicError,
-    _metrics.LogCoshError,
-    _metrics.Hinge,
-    _metrics.SquaredHinge,
-    _metrics.CategoricalHinge,
-    _metrics.FalsePositives,
-    _metrics.FalseNegatives,
-    keras.losses.Loss,
-)
 # Losses that are measured in nats, of which a mean over tasks has a meaning.
 _NATS = (
     keras.losses.BinaryCrossentropy,
@@ -65,25 +21,6 @@ _NATS_FUNCTIONS = (
     keras.losses.categorical_crossentropy,
     keras.losses.sparse_categorical_crossentropy,
 )
-
-
-def direction(metric: Any) -> str | None:
-    """Returns "min" or "max", whichever is better of a metric; None where that is not known.
-
-    Its own attribute `direction` tells, or that of the function that it takes the mean of, or its
-    class. Never its name.
-
-    Args:
-        metric: A metric or a loss, as an object or a function.
-    """
-    function = getattr(metric, "_fn", metric)
-    for each in (metric, function):
-        own = getattr(each, "direction", None)
-        if isinstance(own, str) and own in DIRECTIONS:
-            return own
-    if isinstance(metric, _HIGHER):
-        return MAX
-    return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
 
 
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
@@ -109,12 +46,6 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     known |= {name: found for name, found in each.items() if name not in of_training}
     known |= dict.fromkeys(("loss", *losses), MIN)
     return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
-
-
-def _is_loss(function: Any) -> bool:
-    """Whether a function is one of Keras' losses, of which less is better."""
-    name = getattr(function, "__name__", "")
-    return callable(function) and getattr(keras.losses, name, None) is function
 
 
 def _unit(loss: Any) -> Any:

@@ -257,10 +257,9 @@ def record(
                 shares,
             )
         # On one device no task waits for another's forward pass.
-        divisors = [
-            task.divisor(each.count, each.weight)
-            for task, each in zip(spec.tasks, passed.tasks, strict=True)
-        ]
+        divisors = spec.divisors(
+            [task.count for task in passed.tasks], [task.weight for task in passed.tasks]
+        )
         if totals is None:
             with tape.stop_recording():
                 totals = count(spec, passed, shares)
@@ -318,8 +317,7 @@ def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> To
     counts = tf.stack([task.count for task in passed.tasks])
     weights = tf.stack([task.weight for task in passed.tasks])
     counts, weights = all_reduce([counts, weights])
-    each = zip(spec.tasks, tf.unstack(counts), tf.unstack(weights), strict=True)
-    divisors = tf.stack([task.divisor(number, weight) for task, number, weight in each])
+    divisors = tf.stack(spec.divisors(tf.unstack(counts), tf.unstack(weights)))
     return Totals(counts, divisors, shares)
 
 

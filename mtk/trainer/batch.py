@@ -40,7 +40,8 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
 
     * `(x, y)` or `(x, y, mask)`: tasks that share their input. `y` is `{task: labels}`, or a list
       or tuple in the order of the tasks, None for a task without labels; for a single task also its
-      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in these forms;
+      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in these forms,
+      or as one `(B,)` for all tasks;
     * `{task: (x, y)}` or `{task: (x, y, mask)}`: tasks with inputs of their own, a sub-batch each;
     * `(x, y, task_ids)` or `(x, y, task_ids, mask)`: a mixed batch of such tasks, where
       the integers `task_ids` `(B,)` tell whose example it is, from 0 to K - 1.
@@ -146,10 +147,12 @@ def _masks(given: Any, names: Sequence[str]) -> dict[str, Any]:
             )
         return dict(given)
     found = _by_task(given, names, "masks")
+    if found is None and isinstance(given, tf.Tensor) and given.shape.rank == 1:
+        return dict.fromkeys(names, given)
     if found is None:
         raise ValueError(
             "The third part of a batch is `{task: mask}`, with a mask for each task that has "
-            f"missing labels. Received: {_describe(given)}"
+            f"missing labels, or one `(B,)` for all. Received: {_describe(given)}"
         )
     return found
 

@@ -1,5 +1,6 @@
 """What `compile` takes: the arguments of a multi-task model, checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -45,14 +46,24 @@ class CompileArgs:
             )
 
 
-def check_no_losses(**given: Any) -> None:
-    """Raises a ValueError for what belongs to tasks here and to `compile` in Keras."""
+def check_losses(expected: bool, given: Mapping[str, Any]) -> None:
+    """Raises a ValueError unless losses are given once, to the tasks or to `compile`.
+
+    Args:
+        expected: Whether the model was made without tasks.
+        given: Losses, metrics and weights that `compile` received.
+    """
     found = sorted(name for name, value in given.items() if value is not None)
-    if found:
+    if expected and given["loss"] is None:
         raise ValueError(
-            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)}: losses, metrics "
-            "and weights belong to tasks. Write `mtk.Task(name, loss, metrics=[...])`, "
-            "and `combiner=mtk.combiners.StaticWeights({name: weight, ...})`."
+            "The model was made without tasks, so `compile` needs their losses: "
+            "`compile(optimizer, loss={output: loss, ...})`. Or give `tasks=` to the model."
+        )
+    if found and not expected:
+        raise ValueError(
+            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)} for a model that "
+            "was made with tasks, which have them: `mtk.Task(name, loss, metrics=[...])` and "
+            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Or leave out `tasks=`."
         )
 
 

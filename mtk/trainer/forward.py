@@ -26,6 +26,7 @@ class Forward(NamedTuple):
         values: What the passes wrote, by `id` of the variable.
         sources: Values of trainable variables that layers wrote, by `id` of the variable.
         logs: What `observe` returned.
+        penalty: Scalar: what layers and regularizers add to the loss of these examples.
     """
 
     tasks: list[TaskPass]
@@ -34,10 +35,11 @@ class Forward(NamedTuple):
     values: Values
     sources: dict[int, list[tf.Tensor]]
     logs: dict[str, Any]
+    penalty: tf.Tensor
 
 
-# Tells the metrics of a pass: called with inputs and tasks; returns logs.
-Observe: TypeAlias = Callable[[Any, list[TaskPass]], dict[str, Any]]
+# Tells the metrics of a pass: called with inputs, tasks and penalty; returns logs.
+Observe: TypeAlias = Callable[[Any, list[TaskPass], tf.Tensor], dict[str, Any]]
 
 
 def run(
@@ -70,6 +72,7 @@ def run(
     zero = tf.constant(0.0)
     found = [TaskPass(zero, zero, zero, None)] * len(tasks)
     added: list[tf.Tensor] = []
+    here: list[tf.Tensor] = []
     written: list[Values] = []
     sources: dict[int, list[tf.Tensor]] = {}
     carried = dict(carried or {})
@@ -77,12 +80,14 @@ def run(
     for number, part in enumerate(sub_batches):
         if state is None:
             outputs = network(part.inputs, training=False)
+            here += network.losses
         else:
             if number:
                 state.rewind(everything=False)
             with state.scope(carried, tape) as scope:
                 outputs = _outputs(network, part, pads)
             losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
+            here += [*losses, *(v.regularizer(v) for v in _regularized(network))]
             added += losses if shares is None else [_part(x, shares[number]) for x in losses]
             written.append({key: scope.state_mapping[key] for key in scope.written})
             carried.update(state.going_on_from(written[-1]))
@@ -92,16 +97,22 @@ def run(
             found[label.task] = summed(elements)
     inputs = [part.inputs for part in sub_batches]
     logs: dict[str, Any] = {}
+    scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
+    seen = tf.add_n([zero, *scalars]) / len(sub_batches)
     if observe is not None and state is not None:
         with state.scope(carried) as scope:
-            logs = observe(inputs[0] if len(inputs) == 1 else inputs, found)
+            logs = observe(inputs[0] if len(inputs) == 1 else inputs, found, seen)
         written.append({key: scope.state_mapping[key] for key in scope.written})
     # What `observe` writes comes of all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
     examples = sum(batch.size(part) for part in sub_batches)
     penalty = tf.add_n(added) / len(sub_batches) if added else None
     values = {} if state is None else state.merge(written, of_written)
-    return Forward(found, examples, penalty, values, sources, logs)
+    return Forward(found, examples, penalty, values, sources, logs, seen)
+
+
+def _regularized(network: keras.Model) -> list[keras.Variable]:
+    return [v for v in network.trainable_variables if v.regularizer]
 
 
 def _is_synchronized(layer: keras.Layer) -> bool:
@@ -140,7 +151,8 @@ def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
     for label in part.labels:
         task, y_pred = tasks[label.task], predictions[label.task]
-        key = (id(task.loss), task.missing, id(label.y_true), id(y_pred), id(label.mask))
+        same = (task.missing, task.mask_zero)
+        key = (id(task.loss), *same, id(label.y_true), id(y_pred), id(label.mask))
         groups.setdefault(key, []).append(label)
     found = []
     for labels in groups.values():
@@ -159,7 +171,8 @@ def _members(elements: Elements, member: tf.Tensor | None) -> Elements:
     if member is None:
         return elements
     weights = _of_member(elements.weights, member)
-    return elements._replace(weights=weights, labelled=tf.cast(weights != 0, tf.float32))
+    there = tf.ones_like(weights) if elements.labelled is None else elements.labelled
+    return elements._replace(weights=weights).of(_of_member(there, member) != 0)
 
 
 def _of_member(weights: tf.Tensor, member: tf.Tensor) -> tf.Tensor:

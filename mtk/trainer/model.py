@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from mtk import sharing
+from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
+from mtk.directions import direction
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
 from mtk.sharing.layer_calls import all_layers
@@ -36,9 +37,11 @@ from mtk.trainer.state import State, WrittenInPlace, written_in_place
 class MultiTaskModel(keras.Model):
     """Trains one network on several tasks, with a combiner that merges their gradients.
 
-    Compile, fit, evaluate, predict, save and load it as any Keras model. Batches come in one of
-    the forms of `mtk.trainer.batch.parse`. The logs name a task's loss and metrics after the
-    task; `loss` is the mean of the task losses, whatever the combiner minimizes.
+    Compile, fit, evaluate, predict, save and load it as any Keras model. The tasks are given here,
+    or `compile` makes one of each output, in Keras' way. Batches come in one of the forms of
+    `mtk.trainer.batch.parse`. The logs name a task's loss and metrics after the task; `loss` is
+    the mean of the losses of given tasks, and Keras' loss for tasks of `compile`, whatever the
+    combiner minimizes.
 
     A subclass may define `train_step`, `test_step`, `predict_step`, `compute_metrics` and `metrics`
     as in Keras; `fit` calls them and logs what they return. It cannot define `compute_loss`: the
@@ -47,7 +50,7 @@ class MultiTaskModel(keras.Model):
     Args:
         network: A Keras model whose output is `{task name: prediction}`, or a list in the order of
             the tasks. If every example belongs to one task, it may be one tensor for all tasks.
-        tasks: The K tasks.
+        tasks: The K tasks; None leaves them to `compile`.
         combiner: How to merge the task gradients. Equal static weights by default. One that serves
             another model already is copied, without its state.
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
@@ -75,6 +78,13 @@ class MultiTaskModel(keras.Model):
     model.compile(keras.optimizers.SGD(0.1, momentum=0.8))
     model.fit(train, validation_data=validation, epochs=10)
     ```
+
+    The same for a program that compiles its model in Keras' way:
+
+    ```python
+    model = mtk.MultiTaskModel(network, combiner=mtk.combiners.PCGrad())
+    model.compile("adam", loss={"a": "mse", "b": "binary_crossentropy"}, metrics={"b": ["AUC"]})
+    ```
     """
 
     optimizer: keras.optimizers.Optimizer
@@ -86,7 +96,7 @@ class MultiTaskModel(keras.Model):
     def __init__(
         self,
         network: keras.Model,
-        tasks: Sequence[Task],
+        tasks: Sequence[Task] | None = None,
         combiner: Combiner | None = None,
         gradients: GradientStrategy = "auto",
         shared: Sequence[Any] | None = None,
@@ -109,8 +119,6 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
-        self.tasks = check_tasks(tasks)
-        self.task_names = [task.name for task in self.tasks]
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
@@ -118,27 +126,44 @@ class MultiTaskModel(keras.Model):
         self.combiner = StaticWeights() if combiner is None else combiner.claimed()
         self.gradients = gradients
         self.gradient_schedule = GradientSchedule()
-        self.task_metrics = TaskMetrics(self.tasks)
-        self.notes = StepNotes(len(self.tasks))
+        self.tasks: list[Task] = []
+        self.task_names: list[str] = []
+        self.loss_weights: list[float] | None = None
+        self.task_metrics = TaskMetrics([])
         self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
         self.train_function: Callable[[Any], Logs] | None = None
         self.test_function: Callable[[Any], Logs] | None = None
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
-        if network.built:
+        self._compiles_tasks = tasks is None
+        if tasks is not None:
+            self._take_tasks(check_tasks(tasks))
+
+    def _take_tasks(self, tasks: Sequence[Task], loss_weights: list[float] | None = None) -> None:
+        names = [task.name for task in tasks]
+        if self.tasks and names != self.task_names:
+            raise ValueError(
+                f"The model was compiled for the tasks {self.task_names}, and its state is theirs. "
+                f"Make a new model for other tasks. Received: {names}"
+            )
+        if not self.tasks:
+            self.notes = StepNotes(len(tasks))
+        self.tasks, self.task_names, self.loss_weights = list(tasks), names, loss_weights
+        self.task_metrics = TaskMetrics(self.tasks, loss_weights)
+        if self.network.built:
             self._build_combiner()
 
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "sgd",
-        loss: None = None,
-        loss_weights: None = None,
-        metrics: None = None,
-        weighted_metrics: None = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
-        jit_compile: bool = False,
+        jit_compile: bool | str = False,
         auto_scale_loss: bool = True,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
@@ -149,14 +174,18 @@ class MultiTaskModel(keras.Model):
 
         Args:
             optimizer: As in Keras.
-            loss: None: losses, weights and metrics belong to tasks.
-            loss_weights: None.
-            metrics: None.
-            weighted_metrics: None.
+            loss: As in Keras, if the model was made without tasks, and so are the next three:
+                `{output: loss}`, a list in the order of the outputs, or one for all. Each output
+                with a loss becomes a task, and sample weights count as in Keras.
+            loss_weights: `{output: weight}`, or a list. Each task's loss is multiplied by its
+                weight times K before the combiner sees it: a combiner with equal weights, the mean
+                of K gradients, takes Keras' step, and others keep its scale.
+            metrics: `{output: metrics}`, or a list.
+            weighted_metrics: `{output: metrics}`, or a list.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
-            jit_compile: Whether to compile with XLA. Works on one device; dropout draws other masks
-                than without.
+            jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, and on several
+                devices it is not done. Works on one device; dropout draws other masks than without.
             auto_scale_loss: Whether a network that computes in float16 gets a
                 `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN and
                 lowers the scale.
@@ -174,14 +203,15 @@ class MultiTaskModel(keras.Model):
                 100 of them in a row end a training too, since nothing trains any more.
 
         Raises:
-            ValueError: If a number is out of range; if losses or metrics are given; if the model
-                was made outside of the strategy's scope; if there are several replicas and the
-                optimizer clips by itself (it would clip each replica's part), XLA is to compile
-                for CPU devices, or synchronized batch norm is to work on micro-batches.
+            ValueError: If a number is out of range; if losses or metrics are given here and to
+                tasks, or to neither, or do not fit the outputs; if the model was made outside of
+                the strategy's scope; if there are several replicas and the optimizer clips by
+                itself (it would clip each replica's part), XLA is to compile for CPU devices, or
+                synchronized batch norm is to work on micro-batches.
         """
-        compile_args.check_no_losses(
-            loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
-        )
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
+        given["weighted_metrics"] = weighted_metrics
+        compile_args.check_losses(self._compiles_tasks, given)
         arguments = CompileArgs(weight_decay, clip_norm, micro_batches, on_nonfinite)
         if self._distribute_strategy is None and tf.distribute.has_strategy():
             raise ValueError(
@@ -189,6 +219,8 @@ class MultiTaskModel(keras.Model):
                 "its variables and the optimizer's would not fit. Make the network and the model "
                 "inside `strategy.scope()` too."
             )
+        if jit_compile == "auto" and self.distribute_strategy.num_replicas_in_sync > 1:
+            jit_compile = False
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
@@ -202,7 +234,28 @@ class MultiTaskModel(keras.Model):
         compile_args.check_replicas(
             self.distribute_strategy, self.network, self.optimizer, self.jit_compile, micro_batches
         )
-        self.compile_args = arguments
+        if self._compiles_tasks:
+            tasks = compiled_tasks.compiled_tasks(self.network, loss, metrics, weighted_metrics)
+            names = [task.name for task in check_tasks(tasks)]
+            self._take_tasks(tasks, compiled_tasks.loss_weights(loss_weights, names))
+            self.loss = loss
+        self.compile_args, self._compiled = arguments, given
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does.
+
+        Callbacks with `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the
+        direction of the metric that they monitor, where its class tells.
+        """
+        metrics = {m.name: m for m in [*self.task_metrics.of_evaluation(), *self.metrics]}
+        callbacks = kwargs.get("callbacks") or (args[5] if len(args) > 5 else None) or []
+        for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+            metric = metrics.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
+            if metric is not None and getattr(callback, "mode", None) == "auto":
+                own = getattr(metric, "metric", metric)
+                is_loss = metric in (self.task_metrics.mean, *self.task_metrics.losses)
+                callback.mode = "min" if is_loss else direction(own) or "auto"
+        return super().fit(*args, **kwargs)
 
     def train_step(self, data: Any) -> Logs:
         """Takes one step on a batch; in a replica, on its part of the global batch.
@@ -223,7 +276,8 @@ class MultiTaskModel(keras.Model):
         sub_batches = batch.parse(data, self.task_names)
         passed = forward.run(self.network, self.tasks, sub_batches)
         inputs = [part.inputs for part in sub_batches]
-        logs = self._observe(inputs[0] if len(inputs) == 1 else inputs, passed.tasks)
+        inputs = inputs[0] if len(inputs) == 1 else inputs
+        logs = self._observe(inputs, passed.tasks, passed.penalty)
         weights = {metric.name for metric in self.task_metrics.weights}
         logs = self._own_logs(logs) or self.get_metrics_result()
         return {name: value for name, value in logs.items() if name not in weights}
@@ -248,6 +302,7 @@ class MultiTaskModel(keras.Model):
             network=self.network,
             tasks=self.tasks,
             combiner=self.combiner,
+            loss_factors=self.loss_weights and [w * len(self.tasks) for w in self.loss_weights],
             structure=lambda: self.structure,
             strategy=self.gradients,
             per_task=self.gradient_schedule.now(self.combiner),
@@ -318,9 +373,10 @@ class MultiTaskModel(keras.Model):
         self.task_metrics.update(y, y_pred, sample_weight or {})
         return self.get_metrics_result()
 
-    def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass]) -> Logs:
+    def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass], penalty: tf.Tensor) -> Logs:
         """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
         parts = number_of_replicas() * self.compile_args.micro_batches
+        self.task_metrics.mean.update_state(penalty, batch.size(batch.SubBatch(inputs, [])))
         self.task_metrics.update_losses(self.tasks, passed, parts)
         found = zip(self.task_names, (task.elements for task in passed), strict=True)
         each = {name: elements for name, elements in found if elements is not None}
@@ -348,7 +404,8 @@ class MultiTaskModel(keras.Model):
         """Those of the tasks, those that the model holds itself, and those of layers."""
         layers = [x for x in self._flatten_layers(include_self=False) if not _is_model(x)]
         others = [*self._metrics, *(m for layer in layers for m in layer._metrics)]
-        return list({id(m): m for m in [*self.task_metrics.of_training(), *others]}.values())
+        own = self.task_metrics.of_training() if self.tasks else []
+        return list({id(m): m for m in [*own, *others]}.values())
 
     def get_metrics_result(self) -> Logs:
         """Returns the values of all metrics; in a replica, over all replicas."""
@@ -548,6 +605,14 @@ class MultiTaskModel(keras.Model):
         """How often a training step was traced so far."""
         return 0 if self._train_loop is None else self._train_loop.tracings
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
+        """Returns a layer of the network, as Keras does for a model."""
+        return self.network.get_layer(name, index)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints a summary of the network, as Keras does for a model."""
+        self.network.summary(*args, **kwargs)
+
     def export(
         self,
         filepath: str,
@@ -562,6 +627,7 @@ class MultiTaskModel(keras.Model):
         config = super().get_compile_config()
         if config:
             config.update(dataclasses.asdict(self.compile_args))
+            config.update(keras.saving.serialize_keras_object(self._compiled))
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -574,7 +640,7 @@ class MultiTaskModel(keras.Model):
         return {
             "name": self.name,
             "network": serialize(self.network),
-            "tasks": [serialize(task) for task in self.tasks],
+            "tasks": None if self._compiles_tasks else [serialize(task) for task in self.tasks],
             "combiner": serialize(self.combiner),
             "gradients": self.gradients,
             **sharing.names(self._given._asdict()),
@@ -585,7 +651,7 @@ class MultiTaskModel(keras.Model):
         def restore(part: Any) -> Any:
             return keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
 
-        tasks = [restore(task) for task in config["tasks"]]
+        tasks = config["tasks"] and [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
 

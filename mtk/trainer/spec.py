@@ -41,6 +41,7 @@ class StepSpec:
         network: The network.
         tasks: The K tasks.
         combiner: What merges their gradients, built.
+        loss_factors: What each task loss is multiplied by before the combiner sees it, if not 1.
         structure: Called for which variables are shared, where that matters.
         strategy: How to compute per-task gradients.
         per_task: Whether to take the gradient of each task. Otherwise the weights come from the
@@ -54,6 +55,7 @@ class StepSpec:
     network: keras.Model
     tasks: Sequence[Task]
     combiner: Combiner
+    loss_factors: Sequence[float] | None
     structure: Callable[[], Structure]
     strategy: GradientStrategy = "auto"
     per_task: bool = True
@@ -61,3 +63,22 @@ class StepSpec:
     observe: Observe | None = None
     metric_variables: Sequence[keras.Variable] = ()
     written_in_place: WrittenInPlace = field(default_factory=WrittenInPlace)
+
+    def divisors(
+        self, counts: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Returns what the sum of each task's weighted losses is divided by.
+
+        Args:
+            counts: K scalars: numbers of labels.
+            weights: K scalars: sums of their weights.
+        """
+        each = zip(self.tasks, counts, weights, strict=True)
+        found = [task.divisor(count, weight) for task, count, weight in each]
+        if self.loss_factors is None:
+            return found
+        # A task with the weight zero has no loss, as one without a label.
+        return [
+            divisor / factor if factor else tf.zeros_like(divisor)
+            for divisor, factor in zip(found, self.loss_factors, strict=True)
+        ]

@@ -12,7 +12,8 @@ from application_runs import fit, read_metrics, start
 
 import mtk
 from mtk import callbacks, metrics, monitor
-from mtk.callbacks.monitored import direction, monitor_of
+from mtk.callbacks.monitored import monitor_of
+from mtk.directions import direction
 from mtk.losses import SmoothedCrossentropy
 from mtk.workloads import MultiDigits
 

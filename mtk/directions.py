@@ -1,0 +1,78 @@
+"""Which way a metric is better."""
+
+from typing import Any
+
+import keras
+
+from mtk.monitor import DIRECTIONS, MAX, MIN
+
+_metrics = keras.metrics
+# By class, with what is derived from it. Means and sums of anything are in neither list.
+_HIGHER = (
+    _metrics.Accuracy,
+    _metrics.BinaryAccuracy,
+    _metrics.CategoricalAccuracy,
+    _metrics.SparseCategoricalAccuracy,
+    _metrics.TopKCategoricalAccuracy,
+    _metrics.SparseTopKCategoricalAccuracy,
+    _metrics.AUC,
+    _metrics.Precision,
+    _metrics.Recall,
+    _metrics.PrecisionAtRecall,
+    _metrics.RecallAtPrecision,
+    _metrics.SensitivityAtSpecificity,
+    _metrics.SpecificityAtSensitivity,
+    _metrics.TruePositives,
+    _metrics.TrueNegatives,
+    _metrics.FBetaScore,
+    _metrics.IoU,
+    _metrics.MeanIoU,
+    _metrics.CosineSimilarity,
+    _metrics.PearsonCorrelation,
+    _metrics.ConcordanceCorrelation,
+    _metrics.R2Score,
+)
+_LOWER = (
+    _metrics.BinaryCrossentropy,
+    _metrics.CategoricalCrossentropy,
+    _metrics.SparseCategoricalCrossentropy,
+    _metrics.KLDivergence,
+    _metrics.Poisson,
+    _metrics.MeanSquaredError,
+    _metrics.RootMeanSquaredError,
+    _metrics.MeanAbsoluteError,
+    _metrics.MeanAbsolutePercentageError,
+    _metrics.MeanSquaredLogarithmicError,
+    _metrics.LogCoshError,
+    _metrics.Hinge,
+    _metrics.SquaredHinge,
+    _metrics.CategoricalHinge,
+    _metrics.FalsePositives,
+    _metrics.FalseNegatives,
+    keras.losses.Loss,
+)
+
+
+def direction(metric: Any) -> str | None:
+    """Returns "min" or "max", whichever is better of a metric; None where that is not known.
+
+    Its own attribute `direction` tells, or that of the function that it takes the mean of, or its
+    class. Never its name.
+
+    Args:
+        metric: A metric or a loss, as an object or a function.
+    """
+    function = getattr(metric, "_fn", metric)
+    for each in (metric, function):
+        own = getattr(each, "direction", None)
+        if isinstance(own, str) and own in DIRECTIONS:
+            return own
+    if isinstance(metric, _HIGHER):
+        return MAX
+    return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
+
+
+def _is_loss(function: Any) -> bool:
+    """Whether a function is one of Keras' losses, of which less is better."""
+    name = getattr(function, "__name__", "")
+    return callable(function) and getattr(keras.losses, name, None) is function

@@ -1,0 +1,275 @@
+"""A model that is compiled in Keras' way trains as Keras trains its network."""
+
+import keras
+import numpy as np
+import pytest
+
+import mtk
+from tests.trainer import zoo
+from tests.trainer.test_against_keras import WEIGHTS, on_dense_gradients
+
+FAST = [name for name, kind in zoo.KINDS.items() if not (kind.twin or kind.recurrent)][::5]
+KINDS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in zoo.KINDS]
+
+
+def fitted(model, problem, arguments, **of_fit):
+    model.compile(
+        on_dense_gradients(keras.optimizers.Adam(0.01)),
+        loss=problem.losses,
+        loss_weights={name: WEIGHTS[name] for name in problem.losses},
+        jit_compile=False,
+        **arguments,
+    )
+    return model.fit(
+        problem.x, problem.y, batch_size=zoo.BATCH, epochs=4, shuffle=False, verbose=0, **of_fit
+    ).history
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_and_loss_are_those_of_keras(kind):
+    """Also with sample weights, of which some are zero: in Keras these are no masks."""
+    rng = np.random.default_rng(1)
+    weights = {}
+    one, two = zoo.build(kind), zoo.build(kind)
+    for name, labels in one.y.items():
+        weights[name] = rng.choice([0.0, 0.5, 3.0], len(labels)).astype("float32")
+    expected = fitted(one.network, one, {}, sample_weight=weights)
+    found = fitted(mtk.MultiTaskModel(two.network), two, {}, sample_weight=weights)
+    pairs = (zoo.values(two.network), zoo.values(one.network))
+    zoo.assert_close(*pairs, 1e-6, zoo.names_of(two.network))
+    np.testing.assert_allclose(found["loss"], expected["loss"], 1e-4, 1e-6)
+
+
+def network(form):
+    keras.utils.set_random_seed(3)
+    x = keras.Input((5,), name="x")
+    hidden = keras.layers.Dense(8, "relu", kernel_regularizer="l2", activity_regularizer="l2")(x)
+    outputs = {
+        "a": keras.layers.Dense(1, name="a")(hidden),
+        "b": keras.layers.Dense(1, "sigmoid", name="b")(hidden),
+    }
+    kinds = {"dict": dict, "list": lambda o: list(o.values()), "tuple": lambda o: (*o.values(),)}
+    return keras.Model(x, kinds[form](outputs))
+
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 5)).astype("float32")
+Y = {"a": RNG.normal(size=(40, 1)).astype("float32"), "b": RNG.integers(0, 2, (40, 1))}
+SAMPLE_WEIGHT = RNG.choice([0.0, 1.0, 2.0], 40).astype("float32")
+LOSSES = {"a": "mse", "b": "binary_crossentropy"}
+IN_FORM = {
+    "dict": dict,
+    "list": lambda given: list(given.values()),
+    "tuple": lambda given: tuple(given.values()),
+}
+
+
+@pytest.mark.parametrize("given", ["dict", "list"])
+@pytest.mark.parametrize("outputs", ["dict", "list", "tuple"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_histories_are_those_of_keras(outputs, given, weighted):
+    if outputs == "dict" and given == "list":
+        pytest.skip("Keras, too, wants a dict for outputs that are one.")
+    form = IN_FORM[given]
+    arguments = {
+        "loss": form(LOSSES),
+        "metrics": form({"a": ["mae"], "b": ["accuracy", keras.metrics.AUC(name="area")]}),
+        "weighted_metrics": form({"a": ["mse"], "b": []}),
+        "loss_weights": form({"a": 1.0, "b": 0.3}),
+    }
+    y = IN_FORM[outputs](Y)
+    weights = IN_FORM[outputs](dict.fromkeys(Y, SAMPLE_WEIGHT)) if weighted else None
+    histories = []
+    for wrap in (lambda n: n, mtk.MultiTaskModel):
+        model = wrap(network(outputs))
+        model.compile(keras.optimizers.Adam(0.01), jit_compile=False, **arguments)
+        fitted = model.fit(
+            X, y, 10, 3, 0, sample_weight=weights, shuffle=False, validation_split=0.25
+        )
+        histories.append(fitted.history)
+    expected, found = histories
+    assert set(expected) <= set(found)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, 1e-4, 1e-6, err_msg=name)
+
+
+def test_one_weight_an_example_counts_for_all_tasks():
+    found = []
+    for given in (SAMPLE_WEIGHT, dict.fromkeys(Y, SAMPLE_WEIGHT)):
+        model = mtk.MultiTaskModel(network("dict"))
+        model.compile("sgd", LOSSES)
+        model.fit(X, Y, sample_weight=given, verbose=0)
+        found.append(model.network.get_weights())
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_boolean_mask_says_that_a_label_is_missing():
+    """Not so a number: a mean over four labels of which one has the weight zero is over four."""
+    there = np.arange(40) % 4 > 0
+    of = {}
+    for name, mask in (("mask", there), ("weight", there.astype("float32"))):
+        model = mtk.MultiTaskModel(network("dict"))
+        model.compile("sgd", LOSSES, metrics={"a": ["mae"]})
+        given = {"a": mask, "b": np.ones(40, "float32")}
+        of[name] = model.evaluate(
+            X, Y, batch_size=40, sample_weight=given, verbose=0, return_dict=True
+        )
+    assert of["weight"]["a_loss"] == pytest.approx(of["mask"]["a_loss"] * 0.75, rel=1e-5)
+    error = np.abs(model.predict(X, verbose=0)["a"] - Y["a"])
+    assert of["weight"]["a_mae"] == pytest.approx(error.mean(), rel=1e-5)
+    assert of["mask"]["a_mae"] == pytest.approx(error[there].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "combiner", [mtk.combiners.MGDA(), mtk.combiners.PCGrad(), mtk.combiners.GradNorm()]
+)
+def test_combiners_get_the_weighted_losses(combiner):
+    """A weight is what multiplies the loss function itself."""
+
+    def twice(y, p):
+        return 2.0 * keras.losses.mean_squared_error(y, p)
+
+    found = []
+    for losses, weights in (
+        ({**LOSSES, "a": twice}, {"a": 1.0, "b": 1.0}),
+        (LOSSES, {"a": 2.0}),
+    ):
+        model = mtk.MultiTaskModel(network("dict"), combiner=combiner)
+        model.compile("sgd", losses, weights)
+        model.fit(X, Y, batch_size=10, epochs=3, shuffle=False, verbose=0)
+        found.append(model.network.get_weights())
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, 1e-4, 1e-6)
+
+
+def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
+    x = keras.Input((5,))
+    shared = keras.layers.Dense(1, name="shared")(x)
+    outputs = {name: keras.layers.Identity(name=name)(shared) for name in "ab"}
+    y = {"a": Y["a"], "b": 2.0 * Y["a"]}
+    weights = []
+    start = None
+    for wrap in (lambda n: n, lambda n: mtk.MultiTaskModel(n, combiner=mtk.combiners.PCGrad())):
+        net = keras.Model(x, outputs)
+        start = net.get_weights() if start is None else start
+        net.set_weights(start)
+        model = wrap(net)
+        model.compile(keras.optimizers.SGD(0.01), {"a": "mse", "b": "mse"}, {"a": 1.0, "b": 0.5})
+        model.fit(X, y, batch_size=40, epochs=1, verbose=0)
+        weights.append(net.get_weights())
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, 1e-5)
+
+
+def test_file_keeps_all_of_it(tmp_path):
+    model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.PCGrad())
+    model.compile("adam", LOSSES, {"b": 0.5}, {"b": ["AUC"]}, clip_norm=1.0)
+    model.fit(X, Y, epochs=2, verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+    assert (loaded.loss_weights, loaded.compile_args) == (model.loss_weights, model.compile_args)
+    for each in (model, loaded):
+        each.fit(X, Y, verbose=0, shuffle=False)
+    for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_compiled_again_it_has_the_new_losses():
+    model = mtk.MultiTaskModel(network("dict"))
+    model.compile("sgd", LOSSES)
+    model.fit(X, Y, verbose=0)
+    model.compile("sgd", {"a": "mae", "b": "binary_crossentropy"}, metrics={"a": ["mse"]})
+    found = model.evaluate(X, Y, verbose=0, return_dict=True)
+    error = model.predict(X, verbose=0)["a"] - Y["a"]
+    assert found["a_loss"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+    assert found["a_mse"] == pytest.approx((error**2).mean(), rel=1e-5)
+    with pytest.raises(ValueError, match=r"\['a', 'b'\].*\['a'\]"):
+        model.compile("sgd", {"a": "mae"})
+
+
+def test_an_output_without_a_loss_is_no_task():
+    model = mtk.MultiTaskModel(network("dict"))
+    model.compile("sgd", {"a": "mse"})
+    assert [task.name for task in model.tasks] == ["a"]
+    model.fit(X, {"a": Y["a"]}, verbose=0)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.a = keras.layers.Dense(4), keras.layers.Dense(1)
+
+    def call(self, x):
+        hidden = self.trunk(x)
+        return {"a": self.a(hidden), "b": hidden[:, :1]}
+
+
+def test_a_network_that_is_built_by_its_first_batch():
+    model = mtk.MultiTaskModel(Subclassed(), combiner=mtk.combiners.MGDA())
+    model.compile("sgd", {"a": "mse", "b": "mse"})
+    model.fit(X, {"a": Y["a"], "b": Y["a"]}, verbose=0)
+    assert np.isfinite(model.last_weights.numpy()).all()
+    other = mtk.MultiTaskModel(Subclassed())
+    with pytest.raises(ValueError, match="dict by their names"):
+        other.compile("sgd", "mse")
+
+
+def test_one_output_is_one_task():
+    net = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, name="a")])
+    model = mtk.MultiTaskModel(net)
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert set(model.fit(X, Y["a"], verbose=0).history) == {"loss", "a_loss", "a_mae", "a_weight"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "`compile` needs their losses"),
+        ({"loss": {"a": "mse", "bb": "mse"}}, "Did you mean 'b'"),
+        ({"loss": LOSSES, "metrics": {"c": ["mae"]}}, r"`metrics` names \['c'\]"),
+        ({"loss": LOSSES, "loss_weights": {"aa": 2.0}}, "Did you mean 'a'"),
+        ({"loss": LOSSES, "loss_weights": {"a": -1.0}}, "none negative"),
+        ({"loss": LOSSES, "loss_weights": [1.0]}, "a list of 1 entries"),
+        ({"loss": {"a": "mse"}, "metrics": {"b": ["mae"]}}, r"\['b'\] have metrics and no loss"),
+        ({"loss": {"a": None}}, "no loss"),
+        ({"loss": {"a": "mean_sq", "b": "mse"}}, "mean_sq"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(arguments, words):
+    model = mtk.MultiTaskModel(network("dict"))
+    with pytest.raises(ValueError, match=words):
+        model.compile("sgd", **arguments)
+
+
+def test_losses_are_given_once():
+    tasks = [mtk.Task("a", "mse"), mtk.Task("b", "mse")]
+    with pytest.raises(ValueError, match=r"leave out `tasks=`"):
+        mtk.MultiTaskModel(network("dict"), tasks).compile("sgd", LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [("val_b_area", "max"), ("val_a_mae", "min"), ("val_b_loss", "min")]
+)
+def test_callbacks_know_which_way_is_better(monitor, mode, tmp_path):
+    stopping = keras.callbacks.EarlyStopping(monitor)
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", monitor, save_best_only=True, save_weights_only=True
+    )
+    model = mtk.MultiTaskModel(network("dict"))
+    metrics = {"a": ["mae"], "b": [keras.metrics.AUC(name="area")]}
+    model.compile("sgd", LOSSES, metrics=metrics)
+    model.fit(X, Y, validation_data=(X, Y), callbacks=[stopping, best], verbose=0)
+    assert (stopping.mode, best.mode) == (mode, mode)
+    assert (tmp_path / "best.weights.h5").exists()
+
+
+def test_layers_and_clones_are_as_of_any_model(capsys):
+    model = mtk.MultiTaskModel(network("dict"))
+    assert model.get_layer("a") is model.network.get_layer("a")
+    model.summary()
+    assert "Dense" in capsys.readouterr().out
+    clone = keras.models.clone_model(model)
+    clone.compile("sgd", LOSSES)
+    clone.fit(X, Y, verbose=0)
