@@ -13,6 +13,7 @@ _MODULES = (
     "callbacks",
     "checkpoints",
     "combiners",
+    "comparison",
     "config",
     "data",
     "decoding",
@@ -27,14 +28,15 @@ _MODULES = (
     "trainer",
     "workloads",
 )
-_CLASSES = {"MultiTaskModel": "trainer", "Task": "tasks"}
+# Classes and functions by the module that has them.
+_NAMES = {"MultiTaskModel": "trainer", "Task": "tasks", "compare": "comparison"}
 
-__all__ = [*_MODULES, *_CLASSES]
+__all__ = [*_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CLASSES:
-        return getattr(importlib.import_module(f"mtk.{_CLASSES[name]}"), name)
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"mtk.{_NAMES[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"mtk.{name}")
     raise AttributeError(f"module 'mtk' has no attribute {name!r}")

@@ -1,16 +1,20 @@
 """Tasks, data and a network under one roof: one workload a file."""
 
+from mtk.workloads.arrays import Arrays
 from mtk.workloads.base import Workload
 from mtk.workloads.celeba import CelebA
 from mtk.workloads.cityscapes import CityScapes
+from mtk.workloads.datasets import Datasets
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
 from mtk.workloads.street_world import StreetWorld
 from mtk.workloads.translation import Translation
 
 __all__ = [
+    "Arrays",
     "CelebA",
     "CityScapes",
+    "Datasets",
     "MultiDigits",
     "MultiMNIST",
     "StreetWorld",

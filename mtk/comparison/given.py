@@ -1,0 +1,168 @@
+"""What a comparison is given: a function that makes a compiled model, and data."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.compiled_tasks import compiled_tasks
+from mtk.experiment.contents import identified
+from mtk.tasks import Task
+from mtk.trainer import MultiTaskModel
+from mtk.workloads import Arrays
+from mtk.workloads.arrays import made
+
+# What the comparisons of this process were given, by their keys. A configuration holds a key: runs
+# that are forked off this process, or done in it, find the objects themselves.
+_GIVEN: dict[str, "Given"] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Model and data of a comparison.
+
+    Attributes:
+        build: Makes a new compiled model.
+        train: The training split, `(x, y)` or `(x, y, sample_weight)` of arrays.
+        validation: The validation split, or a share of the training split.
+        test: The test split, or a share.
+    """
+
+    build: Callable[..., keras.Model]
+    train: Any
+    validation: Any
+    test: Any
+
+    def key(self) -> str:
+        """Returns 16 digits that are others for another function or other data, and keeps both."""
+        texts = [identified(self.build), *map(_digest, (self.train, self.validation, self.test))]
+        key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+        _GIVEN[key] = self
+        return key
+
+
+def given(key: str) -> Given:
+    """Returns what a comparison was given.
+
+    Raises:
+        ValueError: If that was in another process.
+    """
+    if key not in _GIVEN:
+        raise ValueError(
+            "This run belongs to a comparison, whose model and data are known to the program that "
+            "called `mtk.compare`, and not here. Call it again with the same arguments and `out`: "
+            "it goes on, or returns what was found."
+        )
+    return _GIVEN[key]
+
+
+class Compiled(Arrays):
+    """The workload of a comparison.
+
+    Args:
+        key: As `Given.key` returned it.
+
+    Raises:
+        ValueError: If that was in another process, or the model is not compiled.
+    """
+
+    def __init__(self, key: str):
+        found = given(key)
+        super().__init__(
+            lambda seed=None: network(made(found.build, seed)),
+            tasks_of(made(found.build, 0)),
+            found.train,
+            found.validation,
+            found.test,
+            name="compared",
+        )
+        self.fingerprint = {"model and data": key}
+
+
+def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
+    """Returns a new optimizer like the one that the model was compiled with.
+
+    Args:
+        key: As `Given.key` returned it.
+        learning_rate: Its learning rate.
+    """
+    compiled = optimizer_of(made(given(key).build, 0))
+    return type(compiled).from_config({**compiled.get_config(), "learning_rate": learning_rate})
+
+
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that a model was compiled with.
+
+    Raises:
+        ValueError: If it is not compiled, or with a schedule of learning rates.
+    """
+    found = getattr(model, "optimizer", None)
+    if found is None:
+        raise ValueError(f"The model {model.name!r} is not compiled. Have `build` compile it.")
+    if not isinstance(found.get_config().get("learning_rate"), float):
+        raise ValueError(
+            "The model is compiled with a schedule of learning rates, which a comparison cannot "
+            "scale. Compile it with a number."
+        )
+    return found
+
+
+def network(model: keras.Model) -> keras.Model:
+    """Returns the network of a model."""
+    return model.network if isinstance(model, MultiTaskModel) else model
+
+
+def tasks_of(model: keras.Model) -> list[Task]:
+    """Returns the tasks of a model that was compiled in Keras' way, or made with tasks.
+
+    Raises:
+        ValueError: If it is not compiled, or has no losses.
+    """
+    optimizer_of(model)
+    if isinstance(model, MultiTaskModel):
+        return list(model.tasks)
+    config = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
+    metrics = (config.get("metrics"), config.get("weighted_metrics"))
+    return compiled_tasks(model, model.loss, *metrics)
+
+
+def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
+    """Returns a split as `(x, y)` or `(x, y, sample_weight)` of arrays, or the share that it is.
+
+    Args:
+        what: The split's name.
+        data: Arrays; a `tf.data.Dataset` or `keras.utils.PyDataset` of batches; a share; or a
+            function that returns one of these.
+        model: Makes the model, which tells batches from examples.
+
+    Raises:
+        ValueError: If it is none of these, or never ends.
+    """
+    if callable(data) and not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
+        data = data()
+    if isinstance(data, tf.data.Dataset):
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
+        rank = len(tf.nest.flatten(network(model()).inputs)[0].shape)
+        is_batched = tf.nest.flatten(data.element_spec)[0].shape.rank == rank
+        return _joined((data if is_batched else data.batch(1024)).as_numpy_iterator())
+    if isinstance(data, keras.utils.PyDataset):
+        return _joined(data[number] for number in range(data.num_batches))
+    return data
+
+
+def _joined(batches: Iterable[Any]) -> Any:
+    every = list(batches)
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *every)
+
+
+def _digest(data: Any) -> str:
+    found = hashlib.sha256()
+    for array in tf.nest.flatten(data):
+        values = np.ascontiguousarray(array)
+        found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
+    return found.hexdigest()

@@ -1,0 +1,107 @@
+"""What must be known of a model before its runs are planned."""
+
+import multiprocessing
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from mtk.comparison.given import Compiled, given, optimizer, optimizer_of
+from mtk.study.engines.local import may_fork
+from mtk.workloads.arrays import made
+
+_STEPS = 10
+
+
+class Look(NamedTuple):
+    """What a model is like.
+
+    Attributes:
+        tasks: Names of the tasks.
+        learning_rate: What the model was compiled with, for the sum of the losses.
+        is_linear: Whether a step is proportional to the loss, as in SGD: then a mean of K losses
+            takes K times the learning rate of their sum.
+        losses: Of the untrained network on the validation split, by task.
+        examples: Of the training split.
+        start: Seconds until the first step.
+        step: Seconds of a step with static weights, and of one with task gradients.
+        evaluation: Seconds of an evaluation.
+    """
+
+    tasks: list[str]
+    learning_rate: float
+    is_linear: bool
+    losses: Mapping[str, float]
+    examples: int
+    start: float
+    step: tuple[float, float]
+    evaluation: float
+
+
+def look(key: str, batch_size: int) -> Look:
+    """Builds the model and takes a few steps, in a process of its own where that can be.
+
+    So TensorFlow starts no threads in this process, which may then be forked for the runs.
+
+    Args:
+        key: As `Given.key` returned it.
+        batch_size: Examples a step.
+
+    Raises:
+        ValueError: If the model cannot be trained on the data.
+    """
+    if not may_fork():
+        return _look(key, batch_size)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(key, batch_size, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    except EOFError:
+        raise ValueError("The process that tried the model out has ended; is memory short?") from None
+    finally:
+        process.join()
+    if isinstance(found, Exception):
+        raise ValueError(f"The model cannot be compared: {found}") from found
+    return found
+
+
+def _send(key: str, batch_size: int, sender: Connection) -> None:
+    try:
+        sender.send(_look(key, batch_size))
+    except Exception as error:  # The other process says it.
+        sender.send(ValueError(f"{type(error).__name__}: {error}"))
+
+
+def _look(key: str, batch_size: int) -> Look:
+    from mtk import combiners
+    from mtk.trainer import MultiTaskModel
+
+    data = Compiled(key)
+    compiled = optimizer_of(made(given(key).build, 0))
+    names = [task.name for task in data.tasks]
+    batches = data.train(batch_size, 2 * _STEPS + 1, seed=0)
+    steps, started = [], time.monotonic()
+    losses: dict[str, float] = {}
+    start = evaluation = 0.0
+    for combiner in (combiners.StaticWeights(), combiners.MGDA()):
+        model = MultiTaskModel(data.network(0), data.tasks, combiner)
+        rate = float(compiled.get_config()["learning_rate"])
+        model.compile(optimizer(key, rate))
+        if not losses:
+            logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
+            losses = {name: float(logs[f"{name}_loss"]) for name in names}
+        model.fit(batches.take(1), verbose=0)
+        start = start or time.monotonic() - started
+        before = time.monotonic()
+        model.fit(batches.skip(1), verbose=0)
+        steps.append((time.monotonic() - before) / (2 * _STEPS))
+        if not evaluation:
+            before = time.monotonic()
+            model.evaluate(data.validation(batch_size), verbose=0)
+            evaluation = time.monotonic() - before
+    is_linear = type(compiled).__name__ == "SGD"
+    about = (names, rate, is_linear, losses, data.num_train)
+    return Look(*about, start, (steps[0], steps[1]), evaluation)

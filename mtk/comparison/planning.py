@@ -1,0 +1,208 @@
+"""Which runs a comparison consists of."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtk import combiners
+from mtk.combiners import Combiner
+from mtk.comparison.look import Look
+from mtk.study.description import Study
+from mtk.study.statements import statements
+
+STATIC = "static weights"
+SINGLE = "single task: "
+_WEIGHTS = "combiners.StaticWeights.weights"
+_RATE = "experiment.run.learning_rate"
+_STEP = math.sqrt(10.0)  # from one learning rate to the next
+
+
+class Size(NamedTuple):
+    """How much is tried.
+
+    Attributes:
+        weightings: Of static weights.
+        rates: Learning rates of each configuration.
+        seeds: Fresh ones, on which what was selected is measured.
+    """
+
+    weightings: int
+    rates: int
+    seeds: int
+
+
+# From what a comparison should have to the least that has an answer.
+SIZES = (Size(9, 3, 5), Size(9, 3, 3), Size(5, 3, 3), Size(5, 1, 3), Size(3, 1, 2))
+
+
+def method_of(given: Any) -> tuple[str, type[Combiner], dict[str, Any]]:
+    """Returns the label, the class and the arguments of a method.
+
+    Args:
+        given: The name of a class in `mtk.combiners`, a combiner class, or a combiner.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if isinstance(given, str):
+        known = {name.lower(): name for name in combiners.__all__ if _is_method(name)}
+        name = known.get(given.lower().replace("-", "").replace("_", "").replace(" ", ""))
+        if name is None:
+            close = difflib.get_close_matches(given.lower(), known, n=1)
+            hint = f" Did you mean {known[close[0]]!r}?" if close else ""
+            raise ValueError(f"There is no method {given!r}.{hint} Known: {sorted(known.values())}")
+        return name, getattr(combiners, name), {}
+    if isinstance(given, type) and issubclass(given, Combiner):
+        return given.__name__, given, {}
+    if isinstance(given, Combiner):
+        own = {k: v for k, v in given.get_config().items() if k not in ("name", "dtype")}
+        usual = type(given)().get_config()
+        changed = {k: v for k, v in own.items() if k in usual and usual[k] != v}
+        words = "".join(f", {name}={value!r}" for name, value in changed.items())
+        return f"{type(given).__name__}{words}", type(given), changed
+    raise ValueError(
+        "A method is 'static', the name of a combiner such as 'PCGrad', its class, or an object. "
+        f"Received: {given!r}"
+    )
+
+
+def _is_method(name: str) -> bool:
+    found = getattr(combiners, name)
+    return isinstance(found, type) and "Combiner" not in name and name != "Combined"
+
+
+def weightings(look: Look, number: int) -> list[dict[str, float]]:
+    """Returns static weights, each with a sum of one.
+
+    For two tasks points at equal distances between them. For more: equal weights, weights as the
+    inverse of the untrained network's losses, three times the weight for one task at a time, and
+    then draws from the simplex.
+
+    Args:
+        look: The model.
+        number: How many.
+    """
+    names = look.tasks
+    if len(names) == 2:
+        shares = np.linspace(0.0, 1.0, number + 2)[1:-1]
+        return [dict(zip(names, (round(float(s), 6), round(1 - float(s), 6)), strict=True)) for s in shares]
+    inverse = [1.0 / loss if loss > 0 and math.isfinite(loss) else 1.0 for loss in look.losses.values()]
+    found = [np.ones(len(names)), np.array(inverse)]
+    found += [np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
+    draws = np.random.default_rng(0).dirichlet(np.ones(len(names)), max(0, number - len(found)))
+    every = [*found, *draws][: max(number, 3)]
+    return [
+        {name: round(float(w), 6) for name, w in zip(names, weights / weights.sum(), strict=True)}
+        for weights in every
+    ]
+
+
+def rates(look: Look, given: Sequence[float] | None, number: int) -> list[float]:
+    """Returns the learning rates to try; without any given, around that of the model.
+
+    Args:
+        look: The model.
+        given: Learning rates for the mean of the losses.
+        number: How many, if none are given.
+    """
+    if given is not None:
+        return [float(rate) for rate in given]
+    centre = look.learning_rate * (len(look.tasks) if look.is_linear else 1)
+    exponents = range(-(number // 2), number - number // 2)
+    return [float(f"{centre * _STEP**exponent:.3g}") for exponent in exponents]
+
+
+def runs_of(look: Look, methods: int, size: Size, number_of_rates: int) -> tuple[int, int]:
+    """Returns how many runs have static weights, and how many the methods, at most about."""
+    static = len(weightings(look, size.weightings)) + len(look.tasks)
+    return static * (number_of_rates + size.seeds), methods * (number_of_rates + 2 * size.seeds)
+
+
+def seconds(look: Look, counts: tuple[int, int], steps: int, evaluations: int) -> float:
+    """Returns about how long runs take, one after the other."""
+    common = look.start + evaluations * look.evaluation + 3.0
+    each = [common + steps * step for step in look.step]
+    return counts[0] * each[0] + counts[1] * each[1]
+
+
+def study_of(
+    out: Path,
+    key: str,
+    look: Look,
+    methods: Sequence[tuple[str, type[Combiner], dict[str, Any]]],
+    size: Size,
+    learning_rates: Sequence[float],
+    settings: Mapping[str, Any],
+) -> Study:
+    """Writes the configurations of a comparison, and returns its study.
+
+    Args:
+        out: The study folder.
+        key: As `Given.key` returned it.
+        look: The model.
+        methods: As `method_of` returns them.
+        size: How much is tried.
+        learning_rates: For each configuration.
+        settings: Arguments of `mtk.experiment.run`.
+    """
+    folder = out / "methods"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {STATIC: _write(folder, "static", combiners.StaticWeights, {})}
+    for number, (label, kind, arguments) in enumerate(methods):
+        if label in files:
+            raise ValueError(f"Two methods are called {label!r}. Leave one out.")
+        files[label] = _write(folder, f"method_{number}", kind, arguments)
+    own_weights: dict[str, Any] = {STATIC: {_WEIGHTS: tuple(weightings(look, size.weightings))}}
+    for task in look.tasks:
+        alone = {name: float(name == task) for name in look.tasks}
+        files[SINGLE + task] = files[STATIC]
+        own_weights[SINGLE + task] = {_WEIGHTS: (alone,)}
+    base = folder / "base.gin"
+    base.write_text("\n".join([*_BASE, *statements(_settings(key, settings))]) + "\n", "utf-8")
+    return Study(
+        name="comparison",
+        configs=(str(base.resolve()),),
+        methods=files,
+        grid={_RATE: tuple(learning_rates)},
+        method_grids=own_weights,
+        seeds=(0,),
+        best_seeds=tuple(range(1, size.seeds + 1)),
+        baseline=STATIC,
+    )
+
+
+_BASE = (
+    "# What all runs of this comparison have in common; `mtk.compare` has written it.",
+    "from mtk import combiners",
+    "from mtk import experiment",
+    "from mtk.comparison import given",
+    "experiment.run.workload = @given.Compiled",
+    "experiment.run.optimizer = @given.optimizer",
+    "experiment.run.combiner = @combiners.StaticWeights",
+    "experiment.run.seed = %seed",
+    "seed = 0",
+)
+
+
+def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    bound = {f"experiment.run.{name}": value for name, value in settings.items()}
+    return {**bound, "given.Compiled.key": key, "given.optimizer.key": key}
+
+
+def _write(folder: Path, name: str, kind: type[Combiner], arguments: Mapping[str, Any]) -> str:
+    known = getattr(combiners, kind.__name__, None) is kind
+    module = "combiners" if known else kind.__module__
+    selector = f"{module}.{kind.__qualname__}"
+    lines = [
+        "from mtk import combiners" if known else f"import {module}",
+        "from mtk import experiment",
+        f"experiment.run.combiner = @{selector}",
+        *statements({f"{selector}.{argument}": value for argument, value in arguments.items()}),
+    ]
+    path = folder / f"{name}.gin"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return str(path.resolve())

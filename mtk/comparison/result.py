@@ -1,0 +1,155 @@
+"""What a comparison has found."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mtk import monitor
+from mtk.comparison.planning import SINGLE, STATIC
+from mtk.export import load
+from mtk.study import StudyFolder
+
+_WEIGHTS = "combiners.StaticWeights.weights"
+_RATE = "experiment.run.learning_rate"
+
+
+class Comparison:
+    """A finished comparison; printed, it says which weights to use and whether a method helps.
+
+    Args:
+        path: The study folder.
+        tasks: Names of the tasks.
+
+    Attributes:
+        path: The study folder.
+    """
+
+    def __init__(self, path: Path, tasks: Sequence[str]):
+        self.path = path
+        self._tasks = list(tasks)
+        folder = StudyFolder(path)
+        listed = json.loads(folder.list.read_text(encoding="utf-8"))["runs"]
+        self._runs = [
+            {**entry, "result": json.loads(result.read_text(encoding="utf-8"))}
+            for entry in listed
+            if (result := folder.run_dir(entry["hash"]) / "result.json").exists()
+        ]
+        self._finished = [run for run in self._runs if run["result"]["status"] == "finished"]
+
+    @property
+    def verdict(self) -> Any:
+        """A table (`pandas.DataFrame`), a row for each method and question; see `mtk.report`."""
+        from mtk import analysis
+
+        (view,) = analysis.views(analysis.load([self.path]))
+        return analysis.verdicts(view)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Writes the page with figures and tables, and returns its path.
+
+        Args:
+            out: Folder to write; by default `report` in the study folder.
+        """
+        from mtk import analysis
+
+        return analysis.report([self.path], self.path / "report" if out is None else out)
+
+    def best(
+        self, utility: Mapping[str, float] | None = None, limits: Mapping[str, float] | None = None
+    ) -> keras.Model:
+        """Returns the trained network, of any method, that validation finds best.
+
+        Args:
+            utility: How much each task counts: the sum of its validation losses, each divided by
+                the median loss of static weights, is least. By default what selected the runs is
+                best.
+            limits: The largest validation loss of a task that is acceptable.
+
+        Raises:
+            ValueError: If a task is unknown, or no run keeps within the limits.
+        """
+        unknown = sorted({*(utility or {}), *(limits or {})} - set(self._tasks))
+        if unknown:
+            raise ValueError(f"There are no tasks {unknown}. The tasks: {self._tasks}")
+        runs = [run for run in self._finished if not run["method"].startswith(SINGLE)]
+        within = [
+            run
+            for run in runs
+            if all(_losses(run)[task] <= limit for task, limit in (limits or {}).items())
+        ]
+        if not within:
+            least = {task: min(_losses(run)[task] for run in runs) for task in limits or {}}
+            raise ValueError(f"No run keeps within {limits}. The least losses are {least}.")
+        values = self._values(within) if utility is None else self._costs(within, utility)
+        chosen = min(zip(values, within, strict=True), key=lambda pair: pair[0])[1]
+        folder = StudyFolder(self.path).run_dir(chosen["hash"])
+        file = folder / "model.keras"
+        return load(file if file.is_file() else folder / "saved_model")
+
+    def __str__(self) -> str:
+        return "\n".join([self._advice(), *self._lines()])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
+
+    def _advice(self) -> str:
+        """Returns which static weights to use, and what they reach on test."""
+        static = [run for run in self._finished if run["method"] == STATIC]
+        if not static:
+            return "No run with static weights has finished."
+        selecting = [run for run in static if run["seed"] == static[0]["seed"]]
+        values = self._values(selecting)
+        chosen = min(zip(values, selecting, strict=True), key=lambda pair: pair[0])[1]
+        fresh = [r for r in static if _point(r) == _point(chosen) and r["seed"] != chosen["seed"]]
+        weights, rate = chosen["bindings"][_WEIGHTS], chosen["bindings"][_RATE]
+        return (
+            f"Use loss_weights={weights} with learning rate {rate:g} (weights that sum to one): "
+            f"on test {self._reached(fresh or [chosen])}."
+        )
+
+    def _reached(self, runs: Sequence[Mapping[str, Any]]) -> str:
+        parts = []
+        for task in self._tasks:
+            for name in runs[0]["result"]["test"]["tasks"][task]:
+                each = [run["result"]["test"]["tasks"][task][name] for run in runs]
+                parts.append(f"{task}_{name} {statistics.fmean(each):.4g}")
+        return ", ".join(parts) + f" (mean of {len(runs)} seeds)"
+
+    def _lines(self) -> list[str]:
+        table = self.verdict
+        if not len(table):
+            return ["No method was compared."]
+        width = max(len(name) for name in table["method"])
+        return [
+            f"{row['method']:{width}}  {row['compared']}: {row['in words']}"
+            for row in table.to_dict("records")
+        ]
+
+    def _values(self, runs: Sequence[Mapping[str, Any]]) -> list[float]:
+        return monitor.compared([monitor.selected(run["result"]) for run in runs])
+
+    def _costs(
+        self, runs: Sequence[Mapping[str, Any]], utility: Mapping[str, float]
+    ) -> list[float]:
+        static = [_losses(run) for run in self._finished if run["method"] == STATIC]
+        units = {task: statistics.median(losses[task] for losses in static) for task in utility}
+        return [
+            sum(share * _losses(run)[task] / units[task] for task, share in utility.items())
+            for run in runs
+        ]
+
+
+def _losses(run: Mapping[str, Any]) -> dict[str, float]:
+    tasks = run["result"]["validation"]["tasks"]
+    return {
+        task: float("inf") if found["loss"] is None else float(found["loss"])
+        for task, found in tasks.items()
+    }
+
+
+def _point(run: Mapping[str, Any]) -> str:
+    return json.dumps(run["bindings"], sort_keys=True)

@@ -1,0 +1,41 @@
+"""Runs in this process, one after the other."""
+
+import contextlib
+from pathlib import Path
+
+from mtk.study import worker
+from mtk.study.engines.base import Engine
+from mtk.study.folder import StudyFolder
+
+
+class Here(Engine):
+    """Does each run in this process, as it is started.
+
+    For programs in which TensorFlow has begun to compute, such as notebooks: such a process cannot
+    be forked, and what a notebook defines cannot be imported by another one.
+    """
+
+    def __init__(self) -> None:
+        self._stopped: list[str] = []
+
+    @property
+    def slots(self) -> int:
+        return 1
+
+    def start(self, folder: Path, run: str) -> None:
+        log = StudyFolder(folder).log(run)
+        with log.open("a", encoding="utf-8") as file:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                worker.work(folder, run)
+        self._stopped.append(run)
+
+    def wait(self, seconds: float) -> list[str]:
+        del seconds
+        stopped, self._stopped = self._stopped, []
+        return stopped
+
+    def stop(self) -> None:
+        """Does nothing: a run that is at work has got the signal itself."""
+
+    def kill(self) -> None:
+        """Does nothing: no run is at work."""

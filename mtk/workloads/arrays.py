@@ -1,0 +1,130 @@
+"""A workload of one's own from arrays: a network, tasks and three splits."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.data.batches import Augment
+from mtk.data.sources import Structure, in_memory
+from mtk.data.splits import split
+from mtk.tasks import Task, check_tasks
+from mtk.workloads.sourced import SourcedWorkload
+
+MakeNetwork: TypeAlias = Callable[..., keras.Model]
+
+
+class Arrays(SourcedWorkload):
+    """A workload from arrays in memory.
+
+    Args:
+        network: Function that makes a new network. It may take `seed`; one that takes nothing is
+            called after `keras.utils.set_random_seed`.
+        tasks: The K tasks.
+        train: The training split: `(x, y)` or `(x, y, mask)`, in the forms of
+            `mtk.trainer.batch.parse`, of arrays with an example a row.
+        validation: The validation split, or the share of the training split that is held out
+            for it.
+        test: The test split, or a share, as for `validation`.
+        prepare: Maps a batch, in the graph, to what the model takes: `(x, y)` to `(x, y)`.
+        augment: Changes training batches at random; see `mtk.data.batches.train_batches`.
+        data_seed: Of the shares that are held out; never the seed of a run.
+        name: For logs and reports.
+
+    Raises:
+        ValueError: If the splits have other forms or no examples, or a share is not between 0 and
+            1.
+
+    Example:
+    ```python
+    def workload():
+        return mtk.workloads.Arrays(network, tasks, (x, y), validation=0.2, test=0.2)
+
+    mtk.experiment.run(workload, run_dir="runs/mine", batch_size=32, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        network: MakeNetwork,
+        tasks: Sequence[Task],
+        train: Structure,
+        validation: Structure | float,
+        test: Structure | float,
+        prepare: Callable[[Structure], Structure] | None = None,
+        augment: Augment | None = None,
+        data_seed: int = 0,
+        name: str = "arrays",
+    ):
+        self.name = name
+        self.tasks = check_tasks(tasks)
+        self._make = network
+        splits = _splits(train, validation, test, data_seed)
+        train, validation, test = (in_memory(arrays, prepare) for arrays in splits.values())
+        super().__init__(train, validation, test, augment)
+
+    def network(self, seed: int | None = None) -> keras.Model:
+        return made(self._make, seed)
+
+
+def made(network: MakeNetwork, seed: int | None) -> keras.Model:
+    """Calls a function that makes a network, so that `seed` decides its initial weights.
+
+    Args:
+        network: The function.
+        seed: The seed; None leaves it to chance.
+    """
+    if "seed" in inspect.signature(network).parameters:
+        return network(seed=seed)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    return network()
+
+
+def _splits(train: Any, validation: Any, test: Any, seed: int) -> dict[str, Any]:
+    found = {"train": train, "validation": validation, "test": test}
+    shares = {what: share for what, share in found.items() if isinstance(share, (int, float))}
+    possible = all(0 < share < 1 for share in shares.values()) and sum(shares.values()) < 1
+    if "train" in shares or not possible:
+        raise ValueError(
+            "The training split is `(x, y)`; of the others each is `(x, y)` too, or a share of the "
+            f"training split between 0 and 1. Received shares: {shares}"
+        )
+    found = {what: _as_arrays(what, given) for what, given in found.items() if what not in shares}
+    if shares:
+        number = len(tf.nest.flatten(found["train"])[0])
+        held_out = {what: round(share * number) for what, share in shares.items()}
+        sizes = (number - sum(held_out.values()), *held_out.values())
+        rows = zip(("train", *held_out), split(number, sizes, seed), strict=True)
+        whole = found["train"]
+        for what, own in rows:
+            found[what] = tf.nest.map_structure(lambda array, own=own: array[own], whole)
+    return {what: found[what] for what in ("train", "validation", "test")}
+
+
+def _as_arrays(what: str, given: Any) -> Any:
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        raise ValueError(
+            f"The {what} split is `(x, y)` or `(x, y, mask)` of arrays. Received: "
+            f"{type(given).__name__}"
+        )
+    arrays = _with_tuples(given)
+    lengths = sorted({len(array) for array in tf.nest.flatten(arrays)})
+    if len(lengths) > 1 or not lengths[0]:
+        raise ValueError(
+            f"The arrays of the {what} split have the same number of examples, one or more, along "
+            f"their first axis. Received lengths: {lengths}"
+        )
+    return arrays
+
+
+def _with_tuples(given: Any) -> Any:
+    """Returns arrays in tuples and dicts: `tf.data` makes one tensor of a list."""
+    if isinstance(given, (tuple, list)):
+        return tuple(_with_tuples(part) for part in given)
+    if isinstance(given, Mapping):
+        return {name: _with_tuples(part) for name, part in given.items()}
+    return np.asarray(given)

@@ -1,0 +1,80 @@
+"""A workload of one's own from `tf.data`: a network, tasks and three data sets."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from mtk.data.order import derive_seed
+from mtk.tasks import Task, check_tasks
+from mtk.workloads.arrays import MakeNetwork, made
+from mtk.workloads.base import Workload
+
+_SHUFFLING = 2  # tells the seed of the order from others of the run
+
+
+class Datasets(Workload):
+    """A workload from data sets of single examples.
+
+    Training shuffles within a buffer, in an order that the run's seed decides. A run that is
+    resumed reads the examples up to its step again, and drops them.
+
+    Args:
+        network: As in `Arrays`.
+        tasks: The K tasks.
+        train: Examples, not batches, `(x, y)` or `(x, y, mask)`, once and in an order of their own.
+        validation: Likewise.
+        test: Likewise.
+        num_train: Examples of `train`, where the data set does not know.
+        shuffle_buffer: Examples among which the next one is drawn.
+        name: For logs and reports.
+
+    Raises:
+        ValueError: If the number of training examples is not known, or a data set never ends.
+    """
+
+    def __init__(
+        self,
+        network: MakeNetwork,
+        tasks: Sequence[Task],
+        train: tf.data.Dataset,
+        validation: tf.data.Dataset,
+        test: tf.data.Dataset,
+        num_train: int | None = None,
+        shuffle_buffer: int = 10_000,
+        name: str = "datasets",
+    ):
+        self.name = name
+        self.tasks = check_tasks(tasks)
+        self._make = network
+        self._train, self._validation, self._test = train, validation, test
+        self._buffer = shuffle_buffer
+        for what, given in (("train", train), ("validation", validation), ("test", test)):
+            if int(given.cardinality()) == tf.data.INFINITE_CARDINALITY:
+                raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
+        known = int(train.cardinality()) if num_train is None else num_train
+        if known < 1:
+            raise ValueError(
+                "How many examples the train data set has is not known. Give `num_train`, which "
+                f"`sum(1 for _ in train)` counts. Received: num_train={num_train}"
+            )
+        self.num_train = known
+
+    def network(self, seed: int | None = None) -> keras.Model:
+        return made(self._make, seed)
+
+    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+        order = derive_seed(seed, _SHUFFLING)
+        endless = self._train.shuffle(self._buffer, order, reshuffle_each_iteration=True).repeat()
+        # Skipped before they are batched, so that nothing is copied in vain.
+        rest = endless.skip(first_step * batch_size).batch(batch_size, drop_remainder=True)
+        return rest.take(steps - first_step).prefetch(tf.data.AUTOTUNE)
+
+    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
+        return self._train.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        return self._validation.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        return self._test.batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,195 @@
+"""One call from a compiled model to a verdict."""
+
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk import combiners, comparison
+from mtk.comparison import given, planning
+from mtk.comparison.look import Look
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(90, 4)).astype("float32")
+Y = {"size": X[:, :1] + 1.0, "kind": (X[:, 1] > 0).astype("float32")[:, None]}
+LOOK = Look(["size", "kind"], 0.1, True, {"size": 2.0, "kind": 0.5}, 90, 2.0, (0.1, 0.2), 0.5)
+
+
+def build():
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(8, "relu")(x)
+    outputs = {
+        "size": keras.layers.Dense(1, name="size")(hidden),
+        "kind": keras.layers.Dense(1, "sigmoid", name="kind")(hidden),
+    }
+    model = keras.Model(x, outputs)
+    losses = {"size": "mse", "kind": "binary_crossentropy"}
+    model.compile(keras.optimizers.SGD(0.05), losses, metrics={"size": ["mae"], "kind": ["AUC"]})
+    return model
+
+
+def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "SIZES", (planning.Size(3, 1, 2),))
+    arguments = {"methods": ["pcgrad"], "epochs": 2, "learning_rates": [0.1], "out": tmp_path / "s"}
+    study = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
+    first, *lines = str(study).splitlines()
+    assert first.startswith("Use loss_weights={'size': ")
+    assert "kind_auc" in first
+    assert any(line.startswith("PCGrad") for line in lines)
+    assert set(study.verdict["method"]) == {"PCGrad"}
+    assert set(study.verdict["answer"]) <= {"better", "equivalent", "worse", "undecided"}
+    best = study.best({"size": 1.0, "kind": 2.0})
+    assert set(best(X[:2])) == {"size", "kind"}
+    with pytest.raises(ValueError, match="least losses"):
+        study.best(limits={"size": -1.0})
+    assert study.report().is_file()
+    capsys.readouterr()
+    again = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
+    assert str(again) == str(study)
+    assert "finished after" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
+    """TensorFlow computes nothing in the script itself, so that runs are forked off it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np, keras, mtk
+            from mtk import comparison
+            comparison.SIZES = comparison.SIZES[-1:]
+            x = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+            y = {"a": x[:, :1], "b": x[:, 1:2]}
+            def maker(units):
+                def build():
+                    i = keras.Input((4,)); h = keras.layers.Dense(units)(i)
+                    o = {n: keras.layers.Dense(1, name=n)(h) for n in "ab"}
+                    m = keras.Model(i, o); m.compile("adam", {"a": "mse", "b": "mse"}); return m
+                return build
+            study = mtk.compare(maker(5), (x, y), methods=["MGDA"], epochs=1, out="s")
+            print(study)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 runs at a time" in done.stdout or "1 runs at a time" in done.stdout
+    assert "Use loss_weights=" in done.stdout
+
+
+@pytest.mark.parametrize("number", [3, 5, 9])
+def test_weightings_of_two_tasks_are_equally_spaced(number):
+    found = planning.weightings(LOOK, number)
+    shares = [weights["size"] for weights in found]
+    np.testing.assert_allclose(np.diff(shares), 1.0 / (number + 1), atol=1e-5)
+    assert all(sum(weights.values()) == pytest.approx(1.0) for weights in found)
+
+
+def test_weightings_of_many_tasks():
+    names = list("abcd")
+    look = LOOK._replace(tasks=names, losses=dict(zip(names, (1.0, 2.0, 4.0, 0.0), strict=True)))
+    found = planning.weightings(look, 9)
+    assert len(found) == 9
+    assert set(found[0].values()) == {0.25}
+    assert found[1]["a"] == pytest.approx(2 * found[1]["b"], rel=1e-4)
+    for weights, name in zip(found[2:6], names, strict=True):
+        assert max(weights, key=weights.get) == name
+    assert all(sum(weights.values()) == pytest.approx(1.0, abs=1e-5) for weights in found)
+
+
+def test_learning_rates_are_those_of_the_mean_of_the_losses():
+    assert planning.rates(LOOK, None, 1) == [0.2]
+    assert planning.rates(LOOK._replace(is_linear=False), None, 3)[1] == 0.1
+    assert planning.rates(LOOK, [1, 2], 3) == [1.0, 2.0]
+
+
+class Own(combiners.PCGrad):
+    """A method of the user's."""
+
+
+def test_methods_by_name_class_or_object():
+    for name in ("PCGrad", "pcgrad", "pc-grad", combiners.PCGrad):
+        assert planning.method_of(name) == ("PCGrad", combiners.PCGrad, {})
+    label, kind, arguments = planning.method_of(combiners.CAGrad(c=0.2))
+    assert (label, kind, arguments) == ("CAGrad, c=0.2", combiners.CAGrad, {"c": 0.2})
+    assert planning.method_of(Own)[0] == "Own"
+    with pytest.raises(ValueError, match=r"Did you mean 'PCGrad'"):
+        planning.method_of("PGrad")
+    with pytest.raises(ValueError, match="object"):
+        planning.method_of(3)
+
+
+@pytest.mark.parametrize("form", ["arrays", "batches", "examples", "sequence", "function"])
+def test_data_in_every_form_are_the_same_arrays(form):
+    examples = tf.data.Dataset.from_tensor_slices((X, Y))
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = 9
+
+        def __getitem__(self, number):
+            rows = slice(10 * number, 10 * number + 10)
+            return X[rows], {name: labels[rows] for name, labels in Y.items()}
+
+    data = {
+        "arrays": (X, Y),
+        "batches": examples.batch(7),
+        "examples": examples,
+        "sequence": Batches(),
+        "function": lambda: (X, Y),
+    }[form]
+    x, y = given.as_arrays("train", data, build)
+    np.testing.assert_array_equal(x, X)
+    for name, labels in Y.items():
+        np.testing.assert_array_equal(y[name], labels)
+
+
+def test_key_follows_function_and_data():
+    one = given.Given(build, (X, Y), 0.2, 0.2).key()
+    assert given.Given(build, (X.copy(), Y), 0.2, 0.2).key() == one
+    others = [
+        given.Given(build, (X + 1.0, Y), 0.2, 0.2).key(),
+        given.Given(build, (X, Y), 0.3, 0.2).key(),
+        given.Given(lambda: build(), (X, Y), 0.2, 0.2).key(),
+    ]
+    assert len({one, *others}) == 4
+
+
+def test_tasks_of_each_way_to_compile():
+    tasks = given.tasks_of(build())
+    assert [(task.name, [m.name for m in task.metrics]) for task in tasks] == [
+        ("size", ["mae"]),
+        ("kind", ["AUC"]),
+    ]
+    made = mtk.MultiTaskModel(given.network(build()), [mtk.Task("size", "mse")])
+    made.compile("sgd")
+    assert [task.name for task in given.tasks_of(made)] == ["size"]
+    with pytest.raises(ValueError, match="not compiled"):
+        given.tasks_of(keras.models.clone_model(build()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"budget": "soon"}, "30min"),
+        ({"budget": 0.01}, "more than the budget"),
+        ({"batch_size": 100}, "batch"),
+        ({"methods": ["static", "NoGrad"]}, "NoGrad"),
+        ({"train": X}, r"\(x, y\)"),
+    ],
+)
+def test_bad_input(changed, words, tmp_path):
+    arguments = {"train": (X, Y), "out": tmp_path / "s", **changed}
+    with pytest.raises(ValueError, match=words):
+        comparison.compare(build, **arguments)
+    assert not (tmp_path / "s").exists()
+
+
+def test_runs_of_another_process_are_refused():
+    with pytest.raises(ValueError, match="mtk.compare"):
+        given.Compiled("0123456789abcdef")

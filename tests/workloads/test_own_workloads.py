@@ -1,0 +1,130 @@
+"""A workload of one's own, from arrays or data sets, in a few lines."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtk
+from mtk.workloads import Arrays, Datasets
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4)).astype("float32")
+Y = {"size": X[:, :1] + 1.0, "kind": (X[:, 1] > 0).astype("int32")}
+
+
+def network():
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(8, "relu")(x)
+    outputs = {"size": keras.layers.Dense(1)(hidden), "kind": keras.layers.Dense(2)(hidden)}
+    return keras.Model(x, outputs)
+
+
+def tasks():
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return [mtk.Task("size", "mse", ["mae"]), mtk.Task("kind", crossentropy, ["accuracy"])]
+
+
+def arrays(**changed):
+    given = {"train": (X, Y), "validation": 0.2, "test": 0.2, **changed}
+    return Arrays(network, tasks(), **given)
+
+
+def examples(rows):
+    part = tf.nest.map_structure(lambda array: array[rows], (X, Y))
+    return tf.data.Dataset.from_tensor_slices(part)
+
+
+def datasets(**changed):
+    given = {"train": examples(slice(0, 40)), "validation": examples(slice(40, 50))}
+    return Datasets(network, tasks(), test=examples(slice(50, 60)), **{**given, **changed})
+
+
+def rows_of(batches):
+    return np.concatenate([np.asarray(batch[0]) for batch in batches])
+
+
+@pytest.mark.parametrize("make", [arrays, datasets])
+def test_run_reaches_its_result(make, tmp_path):
+    result = mtk.experiment.run(make, tmp_path / "run", batch_size=10, epochs=2)
+    assert result["status"] == "finished"
+    assert set(result["test"]["tasks"]) == {"size", "kind"}
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["test"]["tasks"]["kind"].keys() == {"loss", "accuracy"}
+
+
+@pytest.mark.parametrize("make", [arrays, datasets])
+def test_order_is_that_of_seed_and_step(make):
+    data = make()
+    whole = list(data.train(7, 12, seed=3))
+    assert len(whole) == 12
+    for first in (1, 5, 11):
+        again = list(data.train(7, 12, seed=3, first_step=first))
+        assert len(again) == 12 - first
+        np.testing.assert_array_equal(rows_of(again), rows_of(whole[first:]))
+    assert not np.array_equal(rows_of(data.train(7, 12, seed=4)), rows_of(whole))
+
+
+@pytest.mark.parametrize("make", [arrays, datasets])
+def test_every_example_once_an_epoch_and_splits_apart(make):
+    data = make()
+    splits = [
+        rows_of(data.train_evaluation(16)),
+        rows_of(data.validation(16)),
+        rows_of(data.test(16)),
+    ]
+    together = np.concatenate(splits)
+    np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(X, axis=0))
+    one_epoch = rows_of(data.train(10, data.num_train // 10, seed=0))
+    assert len(np.unique(one_epoch, axis=0)) == len(one_epoch)
+
+
+def test_seed_decides_the_initial_weights():
+    one, two, other = (arrays().network(seed).get_weights() for seed in (1, 1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one[0], other[0])
+    seeded = Arrays(lambda seed: seed, tasks(), (X, Y), 0.2, 0.2)
+    assert seeded.network(5) == 5
+
+
+def test_masks_and_lists_and_prepared_batches():
+    mask = {"size": np.ones(60), "kind": np.zeros(60)}
+    data = Arrays(
+        network,
+        tasks(),
+        ([X], [Y["size"], Y["kind"]], mask),
+        validation=0.1,
+        test=0.1,
+        prepare=lambda batch: (batch[0][0] * 2.0, *batch[1:]),
+    )
+    x, y, weights = next(iter(data.train(5, 1, seed=0)))
+    assert x.shape == (5, 4)
+    assert len(y) == 2
+    assert not np.any(weights["kind"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"train": X}, r"train split is `\(x, y\)`"),
+        ({"validation": 1.5}, "between 0 and 1"),
+        ({"validation": 0.6, "test": 0.6}, "between 0 and 1"),
+        ({"train": (X, Y["size"][:5])}, r"train split have the same number.*\[5, 60\]"),
+        ({"test": (X[:0], Y["size"][:0])}, r"test split .*\[0\]"),
+    ],
+)
+def test_wrong_arrays_are_named(changed, words):
+    with pytest.raises(ValueError, match=words):
+        arrays(**changed)
+
+
+def test_wrong_data_sets_are_named():
+    with pytest.raises(ValueError, match="train data set never ends"):
+        datasets(train=examples(slice(0, 40)).repeat())
+    unknown = examples(slice(0, 40)).filter(lambda x, y: True)
+    with pytest.raises(ValueError, match="num_train"):
+        datasets(train=unknown)
+    assert datasets(train=unknown, num_train=40).steps_per_epoch(8) == 5
