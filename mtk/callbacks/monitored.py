@@ -86,6 +86,20 @@ def direction(metric: Any) -> str | None:
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
 
 
+def directions(model: keras.Model) -> dict[str, str | None]:
+    """Returns "min" or "max" by the name of each metric that a model measures; None if unknown.
+
+    Args:
+        model: A `MultiTaskModel`, or another Keras model.
+    """
+    tasks = list(getattr(model, "tasks", []))
+    of_training = {f"{task.name}_weight" for task in tasks}
+    # A metric of a task holds the one that knows.
+    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
+    known = {name: found for name, found in each.items() if name not in of_training}
+    return known | dict.fromkeys(("loss", *(f"{task.name}_loss" for task in tasks)), MIN)
+
+
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
     """Returns the monitor that is meant for a model.
 
@@ -100,14 +114,10 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     """
     tasks = list(getattr(model, "tasks", []))
     losses = [f"{task.name}_loss" for task in tasks]
-    of_training = {f"{task.name}_weight" for task in tasks}
     known: dict[str, str | None] = {
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
-    # A metric of a task holds the one that knows.
-    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
-    known |= {name: found for name, found in each.items() if name not in of_training}
-    known |= dict.fromkeys(("loss", *losses), MIN)
+    known |= directions(model)
     return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
 
 
