@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, repeats
+from mtk.analysis import monitored, plain_text, repeats
 from mtk.analysis.budget import MOST_TASKS
 from mtk.analysis.candidate import Candidates
 from mtk.analysis.leading import scale_of
@@ -130,4 +130,5 @@ def _model(view: View, question: Question, method: str, verdict: Verdict) -> str
     own = view.of(method)
     row = own.iloc[int(models.rows[verdict.lead.model])]
     knobs = [name for name in repeats.varying(own) if pd.notna(row[name])]
-    return ", ".join(f"{name.rpartition('.')[2]} = {row[name]}" for name in knobs)
+    values = {name: plain_text.short(str(row[name])) for name in knobs}
+    return ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in values.items())

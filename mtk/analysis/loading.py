@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtk.analysis import completeness, objectives, run_record, study_list
+from mtk.analysis import completeness, objectives, plain_text, run_record, study_list
 from mtk.analysis.repeats import with_setting
 from mtk.analysis.study_list import StudyError
 from mtk.analysis.weights import static_weights
@@ -47,13 +47,13 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     tables, remarks = [], []
     for path in map(Path, paths):
         listed = study_list.read(path)
-        name = _unused(str(listed.get("name") or path.resolve().name), names)
+        name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in study_list.runs(path, listed)]
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or remove it.")
         _roles(rows, listed.get("baseline"))
         tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
-        remarks += [(name, str(remark)) for remark in listed.get("remarks") or []]
+        remarks += [(name, remark) for remark in listed.get("remarks") or [] if remark]
     table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
     table.attrs["remarks"] = remarks
     return table

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.run_record import SPLITS
+from mtk.analysis.schema import SPLITS
 from mtk.analysis.unavailable import UnavailableError
 
-_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/(.+)/([^/]+)$")
+_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 _HIGHER = {"accuracy", "acc", "bleu", "chrf", "iou", "miou", "auc", "precision", "recall", "f1"}
 _LOWER = {"loss", "error", "mae", "mse", "rmse", "perplexity", "crossentropy", "entropy"}
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, objectives
+from mtk.analysis import monitored, objectives, plain_text
 
 # What makes a run another experiment, not another setting of the same knobs: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
@@ -68,7 +68,7 @@ def _in_words(values: pd.DataFrame) -> list[str]:
 
 
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else plain_text.short(str(value))
 
 
 def configurations(table: pd.DataFrame) -> pd.DataFrame:

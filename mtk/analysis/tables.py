@@ -10,7 +10,7 @@ from mtk.analysis.budget import MOST_TASKS, equal_budget, reference, volume
 from mtk.analysis.compute import search_curve
 from mtk.analysis.figures import averages
 from mtk.analysis.leading import scale_of
-from mtk.analysis.run_record import SPLITS
+from mtk.analysis.schema import SPLITS
 from mtk.analysis.single_task import delta_m
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -180,5 +180,5 @@ def _one(table: pd.DataFrame, name: str) -> object:
     values = list(table[name].dropna().unique()) if name in table else []
     if len(values) < 2:
         return values[0] if len(values) else "not recorded"
-    ordered = sorted(values)
+    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
     return f"{ordered[0]} to {ordered[-1]}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import records
+from mtk.analysis import plain_text, records, schema
 
 _LOG = "metrics.jsonl"
 _WEIGHT = ("weight", "train")
@@ -34,7 +34,8 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
             value = {str(number): weight for number, weight in enumerate(value)}
         if isinstance(value, dict) and all(isinstance(v, (int, float)) for v in value.values()):
             total = sum(value.values())
-            return {task: weight / total for task, weight in value.items()} if total > 0 else None
+            named = {plain_text.name(str(task)): weight for task, weight in value.items()}
+            return {task: weight / total for task, weight in named.items()} if total > 0 else None
     return None
 
 
@@ -55,11 +56,10 @@ def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
         ValueError: If a whole line of it tells a weight that is no number, or of no step.
     """
     found: dict[int, dict[str, float | None]] = {}
-    with (Path(run_dir) / _LOG).open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if '"weight"' in line and (entry := _entry(line)):
-                step, task, value = entry
-                found.setdefault(step, {})[task] = value
+    for line in records.lines(Path(run_dir) / _LOG):
+        if '"weight"' in line and (entry := _entry(line)):
+            step, task, value = entry
+            found.setdefault(step, {})[task] = value
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
     return table.rename_axis("step")
 
@@ -98,8 +98,7 @@ def _entry(line: str) -> tuple[int, str, float | None] | None:
         return None
     if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
         return None
-    step, task = (records.entry(entry, n, k, _LOG) for n, k in (("step", int), ("task", str)))
-    value = entry.get("value")
-    if not isinstance(value, float):
-        value = records.entry(entry, "value", float, _LOG)
-    return None if step is None or task is None else (step, task, value)
+    found = schema.check(entry, schema.WEIGHT, _LOG)
+    if found["step"] is None or found["task"] is None:
+        return None
+    return found["step"], found["task"], found["value"]

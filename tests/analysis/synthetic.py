@@ -1,5 +1,6 @@
 """Writes study folders of made-up runs: no training, plainly synthetic numbers."""
 
+import hashlib
 import json
 import zlib
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ class Run:
             f"{self.method}-{self.weight:g}-{self.rate:g}-{self.decay:g}-{self.layers}-{self.seed}"
         )
 
+    @property
+    def hash(self):
+        """The name of its folder."""
+        return hashlib.sha256(self.name.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
 
 def losses(run, generator, noise):
     """A convex front, worse away from a learning rate of 0.1, better with more layers."""
@@ -80,7 +86,7 @@ def metrics(run, values):
 
 def write_run(folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6):
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(zlib.crc32(run.name.encode()))
+    generator = np.random.default_rng(zlib.crc32(run.name.encode("utf-8", "backslashreplace")))
     own = f"combiners.{run.combiner}.weights = {{'left': {run.weight}, 'right': {1 - run.weight}}}"
     if run.combiner != "StaticWeights":
         own = f"combiners.{run.combiner}.name = None"
@@ -120,11 +126,11 @@ def drifting(run, number):
 
 def write_study(folder: Path, runs: list[Run], noise: float = 0.01, name: str = "synthetic"):
     listed = [
-        {"hash": run.name, "method": run.method, "seed": run.seed, "bindings": {}} for run in runs
+        {"hash": run.hash, "method": run.method, "seed": run.seed, "bindings": {}} for run in runs
     ]
     folder.mkdir(parents=True)
     for run in runs:
-        write_run(folder / "runs" / run.name, run, noise)
+        write_run(folder / "runs" / run.hash, run, noise)
     (folder / "study.json").write_text(json.dumps({"name": name, "runs": listed}))
     return folder
 

@@ -26,7 +26,8 @@ def test_every_value_comes_back(tmp_path):
             for task, values in result[split]["tasks"].items():
                 for name, value in values.items():
                     assert row[f"{split}/{task}/{name}"] == value
-        assert row["run"].split("-")[2] == f"{row['experiment.run.learning_rate']:g}"
+        gin = (folder / "runs" / row["run"] / "operative_config.gin").read_text()
+        assert f"learning_rate = {row['experiment.run.learning_rate']}\n" in gin
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 

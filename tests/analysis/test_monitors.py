@@ -83,7 +83,7 @@ def test_unfinished_runs_stand_with_those_configured_alike(tmp_path):
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 3.0})
     folder = write_study(tmp_path / "study", runs)
-    (folder / "runs" / runs[0].name / "result.json").unlink()
+    (folder / "runs" / runs[0].hash / "result.json").unlink()
     (view,) = views(analysis.load(folder))
     assert (view.table["status"] == "unfinished").sum() == 1
 

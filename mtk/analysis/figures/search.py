@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.compute import search_curve
-from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
 from mtk.analysis.leading import scale_of
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -40,10 +40,13 @@ def draw(view: View) -> Figure:
     for name, curve in table(view).groupby("method", sort=False):
         style = look(str(name), view.methods)
         every = max(1, len(curve) // 8)
-        axis.plot(curve["cost"], curve["mean"], label=name, ms=5, markevery=every, **style)
+        axis.plot(
+            curve["cost"], curve["mean"], label=label(str(name)), ms=5, markevery=every, **style
+        )
         band = curve["cost"], curve["low"], curve["high"]
         axis.fill_between(*band, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
+    plain_ticks(axis.xaxis)
     axis.set_xlabel("compute spent, in runs of static weights")
     axis.set_ylabel(
         f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"

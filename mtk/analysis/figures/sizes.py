@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, repeats
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.figures.style import COLORS, MARKERS, figure
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, label
 from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -31,7 +31,7 @@ def draw(views: Sequence[View]) -> Figure:
         front = front[np.argsort(front[:, 0])]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         axis.step(*front.T, where="post", color=color, lw=1.2)
-        style: dict[str, Any] = {"marker": marker, "color": color, "label": size}
+        style: dict[str, Any] = {"marker": marker, "color": color, "label": label(size)}
         axis.plot(*points.T, ls="none", ms=7, mec="white", **style)
     first, second = losses
     axis.set_xlabel(f"{first.task}: {first.metric}, test ({first.direction})")

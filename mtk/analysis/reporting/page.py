@@ -6,12 +6,16 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import repeats
+from mtk.analysis import plain_text, repeats
 from mtk.analysis.reporting.contents import Contents, Part
+from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.view import STATIC, View
 
-# Longer tables are cut on the page; the CSV is whole.
+# Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 40
+_LONGEST = 500
+# The page needs nothing else, so a browser may refuse it everything else.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
@@ -54,7 +58,8 @@ def render(made: Contents) -> str:
     studies = escape(", ".join(dict.fromkeys(made.table["study"])))
     download = _download("All runs, with their parameters and metrics", made.table, "runs.csv")
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{studies}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{studies}</title>'
         f"<style>{_STYLE}</style></head><body><h1>Report on {studies}</h1>"
         f"{_summary(made)}<p>{download}</p>{_METHOD}{body}</body></html>\n"
     )
@@ -130,7 +135,7 @@ def _part(part: Part) -> str:
             f'alt="{escape(picture.title)}"></figure>'
         )
     for title, table in part.tables.items():
-        link = _download("CSV", table, part.file(title))
+        link = _download("CSV", table, part.files[title])
         lines.append(f"<h3>{escape(title)}</h3>{_table(table)}<p>{link}</p>")
     if part.absent:
         items = "".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in part.absent.items())
@@ -187,9 +192,9 @@ def _cell(value: object) -> str:
         if np.isnan(value):
             return ""
         return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
-    return str(value)
+    return plain_text.short(plain_text.printable(str(value)), _LONGEST)
 
 
 def _download(title: str, table: pd.DataFrame, name: str) -> str:
-    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="{name}" href="data:text/csv;base64,{data}">{escape(title)}</a>'
+    data = base64.b64encode(csv(table)).decode()
+    return f'<a download="{escape(name)}" href="data:text/csv;base64,{data}">{escape(title)}</a>'
