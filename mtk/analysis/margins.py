@@ -1,7 +1,6 @@
 """How far models lie beyond a front, in units of its width."""
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -142,5 +141,3 @@ def widths(points: np.ndarray) -> np.ndarray:
     spread = np.ptp(front, axis=0)
     spread = np.where(spread > 0, spread, np.ptp(points, axis=0))
     return np.where(spread > 0, spread, 1.0)
-
-

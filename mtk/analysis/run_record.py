@@ -12,7 +12,10 @@ from mtk.analysis.weights import weights_over_time
 
 # Where a sweep says why a run ended without a result.
 _FAILURE = "failed.json"
-_NOTHING_SAID = {"method": None, "role": None, "seed": None, "status": "finished", "reason": ""}
+_NOTHING_SAID: dict[str, Any] = dict.fromkeys(
+    ("method", "role", "stage", "seed", "static", "task_weights", "directions")
+)
+_NOTHING_SAID |= {"status": "finished", "reason": ""}
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +27,8 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
             each optional.
 
     Returns:
-        `run`, `path`, `method`, `role`, `seed`, `status`, `reason`, `steps`, `selected_step`,
+        `run`, `path`, `method`, `role`, `stage`, `seed`, `status`, `reason`, `steps`,
+        `selected_step`, `static`, `task_weights` and `directions` (None in earlier versions),
         `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
         selected, if it says so), `configuration` (a text equal for runs that differ in the seed
         only), the configuration by parameter name, and `<split>/<task>/<metric>`.
@@ -42,7 +46,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     except (records.DamagedError, OSError) as problem:
         row.update(status="damaged", reason=plain_text.sentence(str(problem)))
     combiner = str(config.get("experiment.run.combiner", "")).rpartition(".")[2]
-    row["combiner"] = plain_text.name(combiner)
+    row["combiner"] = row.get("combiner") or plain_text.name(combiner)
     row["method"] = row["method"] or row["combiner"] or "unknown"
     row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in config.items())
     return {**row, **config}
@@ -61,7 +65,7 @@ def _contents(path: Path, seed: int | None) -> dict[str, Any]:
     _check_ended(path)
     found = _outcome(_checked(path / "result.json", schema.RESULT))
     manifest = _checked(path / "manifest.json", schema.MANIFEST)
-    found |= {**_speed(manifest), **_extras(manifest)}
+    found |= {**_speed(manifest), **_extras(manifest), **_method(manifest["method"] or {})}
     with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
         weights_over_time(path)
     return {**found, "seed": manifest["seed"] if seed is None else seed}
@@ -119,6 +123,11 @@ def _monitor(said: dict[str, Any] | None) -> dict[str, Any]:
         "selected_value": said["value"],
         "first_losses": said["first"],
     }
+
+
+def _method(said: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the run recorded of its method; nothing if it is of an earlier version."""
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:

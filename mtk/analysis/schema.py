@@ -129,6 +129,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _hash(value: Any) -> str:
     if not _HASH.fullmatch(value):
         raise ValueError
@@ -167,6 +173,7 @@ _FINITE = Kind("a finite number", _finite)
 _MEASURED = Kind("a finite number", _measured)
 _NAME = Kind("a text", lambda value: plain_text.name(_text(value)))
 _SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
+_FLAG = Kind("true or false", _flag)
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 _EXTRAS = dict.fromkeys(
     ("steps_per_second", "parameters", "train_examples", "test_examples"), _FINITE
@@ -188,6 +195,14 @@ RESULT: Schema = {
 }
 MANIFEST: Schema = {
     "seed": _WHOLE,
+    # What decides how the run is compared.
+    "method": {
+        "combiner": _NAME,
+        "static": _FLAG,
+        "task_weights": Named(_FINITE),
+        "directions": Named(Named(_one_of(*monitor.DIRECTIONS)), "/"),
+        "parameters": _FINITE,
+    },
     "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],
     **_EXTRAS,
 }
@@ -204,6 +219,7 @@ STUDY: Schema = {
 LISTED: Schema = {
     "method": _NAME,
     "role": _one_of("baseline", "method", "replay", "single"),
+    "stage": _one_of("select", "measure"),
     "seed": _WHOLE,
     "bindings": Kind(f"gin statements, or values nested at most {_DEEPEST} deep", _bindings),
 }

@@ -13,30 +13,30 @@ from mtk.analysis import plain_text, records, schema
 
 _LOG = "metrics.jsonl"
 _WEIGHT = ("weight", "train")
-_ENDS = (".weights", ".rates", ".sampling_rates")
 
 
 def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
-    """Returns the fixed weights in a row's configuration, with a sum of one, or None.
+    """Returns the fixed weights of a run by task, with a sum of one; None where they are not known.
+
+    Those that the run recorded; in runs of earlier versions, those given to its combiner by name.
 
     Args:
         row: Of a table as `load` makes it.
-
-    Returns:
-        `{task: weight}`, or `{number: weight}` where the tasks are not named.
     """
-    for text in (row[name] for name in row if str(name).endswith(_ENDS)):
-        try:
-            value = ast.literal_eval(text) if isinstance(text, str) else None
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, (list, tuple)):
-            value = {str(number): weight for number, weight in enumerate(value)}
-        if isinstance(value, dict) and all(isinstance(v, (int, float)) for v in value.values()):
-            total = sum(value.values())
-            named = {plain_text.name(str(task)): weight for task, weight in value.items()}
-            return {task: weight / total for task, weight in named.items()} if total > 0 else None
-    return None
+    recorded = row.get("task_weights")
+    if isinstance(recorded, dict):
+        return recorded
+    end = f".{row.get('combiner')}.weights"
+    text = next((row[name] for name in row if str(name).endswith(end)), None)
+    try:
+        value = ast.literal_eval(text) if isinstance(text, str) else None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    if not isinstance(value, dict) or not all(isinstance(v, (int, float)) for v in value.values()):
+        return None
+    total = sum(value.values())
+    named = {plain_text.name(str(task)): weight for task, weight in value.items()}
+    return {task: weight / total for task, weight in named.items()} if total > 0 else None
 
 
 def weights_over_time(run_dir: str | Path) -> pd.DataFrame:

@@ -102,7 +102,10 @@ def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     about["weights"] = [w for w in weights + [None] * cell.methods for _ in rates]
     scale = cell.noise * width
     first = _runs(about, truth, scale, own_noise, cell.common, [0], SELECT, generator)
-    chosen = select(first.assign(label=first["method"]).replace({"label": {"static": "static weights"}}), cell.objectives)
+    chosen = select(
+        first.assign(label=first["method"]).replace({"label": {"static": "static weights"}}),
+        cell.objectives,
+    )
     kept = about["configuration"].isin(chosen["configuration"])
     fresh = _runs(
         about, truth, scale, own_noise, cell.common, range(1, 1 + cell.seeds), MEASURE, generator
@@ -138,7 +141,10 @@ def _runs(
 ) -> pd.DataFrame:
     """Returns the runs of some seeds; what a seed does in validation it does half in test."""
     models, rates, tasks = truth.shape
-    own = generator.normal(size=(2, models, rates, len(seeds), tasks)) * own_noise[:, None, None, None]
+    own = (
+        generator.normal(size=(2, models, rates, len(seeds), tasks))
+        * own_noise[:, None, None, None]
+    )
     shared = generator.normal(size=(2, 1, 1, len(seeds), tasks))
     noise = common**0.5 * shared + (1 - common) ** 0.5 * own
     noise[1] = 0.5 * noise[0] + 0.75**0.5 * noise[1]

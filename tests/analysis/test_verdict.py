@@ -4,10 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
-from mtk.analysis import Candidates, equal_budget, judge, lead
 from mtk.analysis.leading import scale_of
 from mtk.analysis.spread import over_grids, over_seeds
+
+from mtk.analysis import Candidates, equal_budget, judge, lead
 
 WEIGHTS = np.linspace(0.1, 0.9, 9)
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis.compute import search_curve
 from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
-from mtk.analysis.leading import scale_of
+from mtk.analysis.margins import widths
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
@@ -22,7 +22,7 @@ def table(view: View) -> pd.DataFrame:
     unit = view.runs(STATIC)["cost"].median()
     if not unit > 0:
         raise UnavailableError("no throughput was recorded, and no costs were given")
-    scale = scale_of(static)
+    scale = widths(static.test[static.selected])
     parts = []
     for name in [STATIC, *view.methods]:
         models, cost = view.candidates(name, space), view.runs(name)["cost"].median()

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import judging, tables
-from mtk.analysis.figures import leads, toy
+from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
 from mtk.analysis.file_names import FileNames
 from mtk.analysis.judging import Question
@@ -146,13 +146,10 @@ def _study(view: View, names: FileNames) -> Part:
         part.absent["Verdicts, figures and tables"] = f"no run is finished ({ends})"
         return part
     part.questions = judging.questions(view)
+    part.draw("verdicts", "All verdicts", partial(forest.draw, view, part.questions))
     for question in part.questions:
         title = f"Verdict on the {question.title}"
         part.tabulate(title, partial(judging.verdict_table, view, question))
-        draw = partial(leads.draw, view, question.verdicts, question.title)
-        part.draw(f"verdict {question.title}", title, draw)
-        held = f"Static weightings held out, {question.title}"
-        part.tabulate(held, partial(leads.table, question.verdicts))
     for name, title, draw_one in catalogue.OF_A_STUDY:
         part.draw(name, title, partial(draw_one, view))
     for title, make in _tables(view):
