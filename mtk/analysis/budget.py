@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.margins import widths
 from mtk.analysis.indicators import hypervolume
+from mtk.analysis.margins import widths
 
 _DRAWS = 200
 # Exact hypervolumes take exponentially longer with more tasks.

@@ -4,8 +4,9 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.optimize import isotonic_regression
+from scipy.spatial import Delaunay
 
 from mtk.analysis.fronts import non_dominated
 
@@ -37,12 +38,14 @@ class Margins(NamedTuple):
         amount: `(N,)`, by how much a point must get worse in every task until it meets the front;
             negative if the front is better.
         inside: `(N,)`, whether that is between measured models. Elsewhere the front is continued,
-            or only a corner of it is met: a model that was not measured may do as well.
+            or not met at all: a model that was not measured may do as well.
+        met: `(N,)`, whether the front is met. Elsewhere the amount is that of the corner.
         corner: `(N,)`, the same distance to the measured models alone, never less than `amount`.
     """
 
     amount: np.ndarray
     inside: np.ndarray
+    met: np.ndarray
     corner: np.ndarray
 
 
@@ -50,31 +53,72 @@ def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
     """Returns the front of static models.
 
     Two tasks and known weights: each task's value is a monotone function of the logit of the
-    weight (isotonic means, PCHIP between them), continued in a straight line at both ends. Else
-    the models are joined by chords, and the lowest ones count.
+    weight (isotonic means, PCHIP between them), continued in a straight line at both ends. Three
+    tasks: a thin-plate spline over the logarithms of the weights' ratios, between the models.
+    Chords join the models in any case, and what is lowest counts.
 
     Args:
         points: `(N, K)`; less is better.
-        weights: `(N,)` shares of the first task, strictly between 0 and 1; None if unknown.
+        weights: `(N, K)`, all positive; None if unknown.
     """
-    if weights is not None and points.shape[1] == 2 and len(np.unique(weights)) > 1:
-        return _curve(points, weights)
-    return _chords(points)
+    number, num_tasks = points.shape
+    front = _chords(points)
+    if weights is None or number <= num_tasks:
+        return front
+    places = np.log(weights[:, :-1] / weights[:, -1:])
+    if num_tasks == 2 and len(np.unique(places)) > 1:
+        return _joined(_curve(points, places[:, 0]), front)
+    if num_tasks == 3 and np.linalg.matrix_rank(places - places.mean(0), tol=_ROUNDING) == 2:
+        return _joined(_surface(points, places), front)
+    return front
+
+
+def _joined(first: Front, second: Front) -> Front:
+    pieces = np.concatenate([first.pieces, second.pieces])
+    return Front(first.points, pieces, np.concatenate([first.measured, second.measured]))
 
 
 def margins(points: np.ndarray, front: Front) -> Margins:
     """Returns how far points `(N, K)` lie beyond a front."""
     corner = (front.points[None] - points[:, None]).max(2).min(1)
     if not len(front.pieces):
-        return Margins(corner, np.zeros(len(points), bool), corner)
-    met = _met(points, front.pieces)
-    best = met.argmin(1)
-    amount = np.minimum(met.min(1), corner)
-    return Margins(amount, np.isfinite(met.min(1)) & front.measured[best], corner)
+        nowhere = np.zeros(len(points), bool)
+        return Margins(corner, nowhere, nowhere, corner)
+    distance = _met(points, front.pieces)
+    best = distance.argmin(1)
+    amount = np.minimum(distance.min(1), corner)
+    met = np.isfinite(distance.min(1))
+    return Margins(amount, met & front.measured[best], met, corner)
 
 
-def _curve(points: np.ndarray, weights: np.ndarray) -> Front:
-    place, index = np.unique(np.log(weights) - np.log1p(-weights), return_inverse=True)
+def _surface(points: np.ndarray, places: np.ndarray) -> Front:
+    """Returns small triangles on a smooth surface over the plane of the weights."""
+    unique, index = np.unique(places.round(9), axis=0, return_inverse=True)
+    number = np.bincount(index.ravel())
+    means = np.stack([np.bincount(index.ravel(), v) / number for v in points.T], axis=1)
+    corners = unique[Delaunay(unique).simplices]
+    fine = np.einsum("tck,jc->tjk", corners, _INNER)
+    values = RBFInterpolator(unique, means, kernel="thin_plate_spline")(fine.reshape(-1, 2))
+    pieces = values.reshape(len(fine), len(_INNER), 3)[:, _SMALL].reshape(-1, 3, 3)
+    return Front(points, pieces, np.ones(len(pieces), bool))
+
+
+def _subdivided(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns points of a triangle `(P, 3)` by their shares of its corners, and the small triangles
+    `(steps^2, 3)` between them."""
+    points = [(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]
+    at = {point: number for number, point in enumerate(points)}
+    up = [(at[a, b], at[a + 1, b], at[a, b + 1]) for a, b in points if a + b < steps]
+    down = [(at[a + 1, b], at[a, b + 1], at[a + 1, b + 1]) for a, b in points if a + b < steps - 1]
+    shares = np.array([(a, b, steps - a - b) for a, b in points]) / steps
+    return shares, np.array(up + down)
+
+
+_INNER, _SMALL = _subdivided(4)
+
+
+def _curve(points: np.ndarray, places: np.ndarray) -> Front:
+    place, index = np.unique(places, return_inverse=True)
     number = np.bincount(index)
     means = np.stack([np.bincount(index, values) / number for values in points.T], axis=1)
     # More weight on a task makes it no worse.
@@ -91,9 +135,7 @@ def _curve(points: np.ndarray, weights: np.ndarray) -> Front:
     line = np.concatenate([[first], line, [last]])
     measured = np.ones(len(line) - 1, bool)
     measured[[0, -1]] = False
-    chords = _chords(means)
-    pieces = np.concatenate([np.stack([line[:-1], line[1:]], axis=1), chords.pieces])
-    return Front(points, pieces, np.concatenate([measured, chords.measured]))
+    return Front(points, np.stack([line[:-1], line[1:]], axis=1), measured)
 
 
 def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:

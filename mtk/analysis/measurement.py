@@ -119,14 +119,14 @@ def _key(weights: dict[str, float]) -> Hashable:
 def _shares(
     staged: pd.DataFrame, own: Sequence[str], objectives: Sequence[Objective]
 ) -> np.ndarray | None:
-    """Returns the first task's share of the weights of each model, if there are two tasks."""
+    """Returns the weights of each model `(N, K)`, if all are known and positive."""
     first = staged.drop_duplicates("configuration").set_index("configuration")["weights"]
-    found = [first[name] for name in own]
     tasks = [objective.task for objective in objectives]
-    if len(tasks) != 2 or not all(isinstance(w, dict) and {*tasks} <= w.keys() for w in found):
+    found = [first[name] for name in own]
+    if not all(isinstance(weights, dict) and {*tasks} <= weights.keys() for weights in found):
         return None
-    shares = np.array([w[tasks[0]] / (w[tasks[0]] + w[tasks[1]]) for w in found])
-    return shares if ((shares > 0) & (shares < 1)).all() else None
+    shares = np.array([[weights[task] for task in tasks] for weights in found], float)
+    return shares if (shares > 0).all() else None
 
 
 def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -> list[str]:

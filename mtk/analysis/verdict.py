@@ -21,6 +21,8 @@ _NOISIER = 0.99
 # Step of the numerical derivative: the weight that one seed gains in the mean.
 _STEP = 0.05
 _TINY = 1e-30
+# Fewer static weightings between the outermost ones than these tell little of the gaps.
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,7 @@ class Models:
 
     Attributes:
         values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
-        weights: `(N,)`, the first task's share of the weights, if these are static models of two
-            tasks and it is known.
+        weights: `(N, K)`, all positive, if these are static models and they are known.
     """
 
     values: np.ndarray
@@ -118,7 +119,7 @@ def judge(
     found = comparison.margins()
     errors = comparison.errors(found)
     after = len(methods)
-    held = _held_out(found[after:], errors[after:], comparison.num_seeds)
+    held = _held_out(found[after:], errors[after:], comparison.num_seeds, delta)
     return {
         name: rule.verdict(own, error, held)
         for name, own, error in zip(methods, found, errors, strict=False)
@@ -224,7 +225,8 @@ def _of_utility(
 
 
 def _plain(amount: np.ndarray) -> Margins:
-    return Margins(amount, np.ones(len(amount), bool), amount)
+    everywhere = np.ones(len(amount), bool)
+    return Margins(amount, everywhere, everywhere, amount)
 
 
 def _mean(values: np.ndarray, seed: int | None) -> np.ndarray:
@@ -261,8 +263,13 @@ def _pooled(
     return np.where(noisier, own, mean), np.where(noisier, freedom, freedom * number)
 
 
-def _held_out(held: list[Margins], errors: Sequence[_Error | None], num_seeds: int) -> _HeldOut:
-    """Returns the largest margins, shrunk by the share of their squares that is noise."""
+def _held_out(
+    held: list[Margins], errors: Sequence[_Error | None], num_seeds: int, delta: float
+) -> _HeldOut:
+    """Returns the largest margins, shrunk by the share of their squares that is noise.
+
+    Of fewer than five, the largest says little: then it is not less than delta.
+    """
     if not held:
         return _HeldOut(np.nan, np.nan)
     amounts = np.concatenate([own.amount for own in held])
@@ -273,7 +280,8 @@ def _held_out(held: list[Margins], errors: Sequence[_Error | None], num_seeds: i
         noise = np.array([error.deviation[0, 0] for error in errors if error is not None])
         square = np.mean(amounts[chosen] ** 2)
         real = max(0.0, 1 - np.median(noise[chosen] ** 2) / num_seeds / max(square, _TINY))
-    return _HeldOut(*(max(0.0, real * float(some.max())) for some in (amounts[chosen], amounts)))
+    least = 0.0 if chosen.sum() >= _FEWEST else delta
+    return _HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))
 
 
 @dataclass(frozen=True)
@@ -304,7 +312,7 @@ class _Rule:
             best = int(own.amount.argmax())
         else:
             low, high = self._bounds(own, error, seeds)
-            best = int(low[:, 0].argmax())
+            best = int(np.lexsort((own.amount, low[:, 0]))[-1])
         outside = not own.inside[best]
         bar = held.anywhere if outside else held.inside
         lows, highs = low.max(0), high.max(0)
@@ -333,6 +341,7 @@ class _Rule:
         freedom = error.freedom[..., None] * (seeds - 1) / (self.num_seeds - 1)
         errors = error.deviation[..., None] / np.sqrt(seeds)
         low = own.amount[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
+        low[~own.met] = -np.inf
         # Beyond the ends, a front that is continued is too good: only measured models are better.
         kind = np.where(own.inside, 0, 1), np.arange(number)
         top = np.where(own.inside, own.amount, own.corner)[:, None]

@@ -89,10 +89,11 @@ def about(run):
     """What a run records of its method."""
     static = run.combiner == "StaticWeights"
     shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
+    weights = dict(zip(run.tasks, shares / shares.sum(), strict=True))
     return {
         "combiner": run.combiner,
         "static": static,
-        "task_weights": dict(zip(run.tasks, shares / shares.sum(), strict=True)) if static else None,
+        "task_weights": weights if static else None,
         "directions": {task: {"loss": "min", "accuracy": "max"} for task in run.tasks},
         "parameters": 1000 * run.layers,
     }

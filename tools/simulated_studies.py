@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.measurement import MEASURE, SELECT, measured, select
+from mtk.analysis.measurement import MEASURE, SELECT, STATIC, measured, select
 from mtk.analysis.objectives import Objective
 from mtk.analysis.verdict import Verdict, asked, judge
 
 # What a learning rate that is one or two steps from the best one costs, in widths of the front.
 _PENALTY = (0.0, 0.1, 0.3)
+GAINING = "method 0"
 # Of a method that is noisy, the noise is so many times that of the others.
 _NOISY = 6.0
 
@@ -50,8 +51,11 @@ class Cell:
 
 
 def weightings(num_tasks: int, number: int) -> np.ndarray:
-    """Returns static weights `(number, K)`: 0.1 to 0.9; of more tasks, equal ones, those that
-    prefer one task, and those that neglect one."""
+    """Returns static weights `(number, K)`.
+
+    Of two tasks, 0.1 to 0.9; of more, equal ones, those that prefer one task, and those that
+    neglect one.
+    """
     if num_tasks == 2:
         first = np.linspace(0.1, 0.9, number)
         return np.stack([first, 1 - first], axis=1)
@@ -102,10 +106,8 @@ def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     about["weights"] = [w for w in weights + [None] * cell.methods for _ in rates]
     scale = cell.noise * width
     first = _runs(about, truth, scale, own_noise, cell.common, [0], SELECT, generator)
-    chosen = select(
-        first.assign(label=first["method"]).replace({"label": {"static": "static weights"}}),
-        cell.objectives,
-    )
+    labelled = first.assign(label=first["method"].where(~first["static"], STATIC))
+    chosen = select(labelled, cell.objectives)
     kept = about["configuration"].isin(chosen["configuration"])
     fresh = _runs(
         about, truth, scale, own_noise, cell.common, range(1, 1 + cell.seeds), MEASURE, generator
@@ -166,6 +168,6 @@ def verdicts(cell: Cell, seed: int) -> dict[str, dict[str, Verdict]]:
     """Returns the verdicts on one simulated study, by question and method."""
     runs = study(cell, np.random.default_rng([seed, 15]))
     found = measured(runs, cell.objectives)
-    static = found.models.pop("static weights")
+    static = found.models.pop(STATIC)
     names = asked(cell.num_tasks)
     return {name: judge(static, found.models, name, len(names)) for name in names}
