@@ -104,8 +104,11 @@ def _surface(points: np.ndarray, places: np.ndarray) -> Front:
 
 
 def _subdivided(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns points of a triangle `(P, 3)` by their shares of its corners, and the small triangles
-    `(steps^2, 3)` between them."""
+    """Returns a triangle in small ones.
+
+    Returns:
+        Points `(P, 3)` by their shares of the corners, and the triangles `(steps^2, 3)` between.
+    """
     points = [(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]
     at = {point: number for number, point in enumerate(points)}
     up = [(at[a, b], at[a + 1, b], at[a, b + 1]) for a, b in points if a + b < steps]

@@ -93,8 +93,7 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
     known = list(zip(first, about, strict=True))
     if all(each.get("static", run.method == study.baseline) for run, each in known):
         weights = [
-            repr(each.get("task_weights") or run.point.get(study.weights, run.point))
-            for run, each in known
+            repr(each.get("task_weights") or run.point.get(study.weights)) for run, each in known
         ]
         return [first[number] for number in best_of_each(weights, means)]
     losses = np.array([np.mean([folder.losses(run.hash) for run in each], 0) for each in models])
