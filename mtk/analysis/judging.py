@@ -143,7 +143,8 @@ def words(verdict: Verdict) -> str:
         f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds)."
     )
     if verdict.answer == "undecided" and verdict.further_seeds is not None:
-        said += f" About {verdict.further_seeds} further seeds would decide, if the margin stays."
+        many = "seeds" if verdict.further_seeds > 1 else "seed"
+        said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
     return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")
 
 

@@ -87,8 +87,8 @@ def test_settings_of_two_sizes_are_two_views(tmp_path):
     table = analysis.load(write_study(tmp_path / "study", grid(layers=(3, 6))))
     found = analysis.views(table)
     assert [view.title for view in found] == [
-        "synthetic (num_layers 3)",
-        "synthetic (num_layers 6)",
+        "synthetic (3,000 parameters)",
+        "synthetic (6,000 parameters)",
     ]
     assert sum(len(view.table) for view in found) == len(table)
 

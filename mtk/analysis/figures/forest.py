@@ -34,7 +34,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
     if not asked:
         raise UnavailableError("there is no verdict")
     methods = [m for m in view.methods if any(m in question.verdicts for question in asked)]
-    columns = min(len(asked), _COLUMNS)
+    columns = 2 if len(asked) == 4 else min(len(asked), _COLUMNS)
     rows = -(-len(asked) // columns)
     drawn = figure(2.4 + 3.3 * columns, 1.6 + rows * (0.9 + 0.3 * len(methods)))
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
@@ -44,7 +44,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
         axis.remove()
     handles = [_handle(answer) for answer in _COLORS]
     handles += [
-        Patch(color="#009E73", alpha=0.15, label="as good as none"),
+        Patch(color="#009E73", alpha=0.15, label="equivalent within"),
         Line2D([], [], color="black", ls="", marker="|", label="largest static held out"),
     ]
     legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])

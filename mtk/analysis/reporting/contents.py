@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import judging, tables
+from mtk.analysis import judging, search_space, tables, variance
 from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
 from mtk.analysis.file_names import FileNames
@@ -18,6 +18,7 @@ from mtk.analysis.judging import Question
 from mtk.analysis.reporting import catalogue
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.verdict import MEAN
 from mtk.analysis.view import View
 
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
@@ -150,6 +151,9 @@ def _study(view: View, names: FileNames) -> Part:
     for question in part.questions:
         title = f"Verdict on the {question.title}"
         part.tabulate(title, partial(judging.verdict_table, view, question))
+        if question.kind == MEAN:
+            better = f"Probability of improvement over equal weights, {question.space}"
+            part.tabulate(better, partial(variance.improvement_table, view, question))
     for name, title, draw_one in catalogue.OF_A_STUDY:
         part.draw(name, title, partial(draw_one, view))
     for title, make in _tables(view):
@@ -158,7 +162,10 @@ def _study(view: View, names: FileNames) -> Part:
 
 
 def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    yield "Budgets, tuning included", partial(search_space.budgets, view)
     for space in view.spaces:
+        sources = f"What moves results: variance of the mean {space}"
+        yield sources, partial(variance.variance_table, view, space)
         yield f"Selected by validation, {space}", partial(judging.selected, view, space)
         yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
         yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)

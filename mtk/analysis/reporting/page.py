@@ -10,6 +10,7 @@ from mtk.analysis import plain_text, repeats
 from mtk.analysis.judging import words
 from mtk.analysis.reporting.contents import Contents, Part, Picture
 from mtk.analysis.reporting.spreadsheet import csv
+from mtk.analysis.search_space import edges
 from mtk.analysis.view import STATIC, View
 
 # Longer tables and texts are cut on the page; the CSV is whole.
@@ -98,6 +99,8 @@ def _warnings(part: Part) -> str:
     view = part.view
     assert view is not None  # As the caller has seen.
     said = list(dict.fromkeys(r for question in part.questions for r in question.measured.remarks))
+    if part.questions:
+        said += edges(view, part.questions[0].measured)
     if not len(view.of(STATIC)):
         said.append("There are no static weights: no method can be judged.")
     if not view.methods:
