@@ -72,6 +72,20 @@ def direction(metric: Any) -> str | None:
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
 
 
+def directions(model: keras.Model) -> dict[str, str | None]:
+    """Returns "min" or "max" by the name of each metric that a model measures; None if unknown.
+
+    Args:
+        model: A `MultiTaskModel`, or another Keras model.
+    """
+    tasks = list(getattr(model, "tasks", []))
+    of_training = {f"{task.name}_weight" for task in tasks}
+    # A metric of a task holds the one that knows.
+    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
+    known = {name: found for name, found in each.items() if name not in of_training}
+    return known | dict.fromkeys(("loss", *(f"{task.name}_loss" for task in tasks)), MIN)
+
+
 def _is_loss(function: Any) -> bool:
     """Whether a function is one of Keras' losses, of which less is better."""
     name = getattr(function, "__name__", "")

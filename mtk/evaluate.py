@@ -14,6 +14,9 @@ examples:
   python -m mtk.evaluate --saved_model=runs/pcgrad/model.keras --split=validation \\
       --gin_file=configs/multi_digits.gin --json=-
 
+A config that comes with the network may name only what a run of mtk is made of, unless --trust is
+given; one that --gin_file names can run any code. So can a SavedModel, which TensorFlow runs as a
+program; a .keras file is loaded in Keras' safe mode.
 Exit code: 0 done, 2 bad input.
 """
 
@@ -25,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = "run folder, or a SavedModel's folder or .keras file; a run's config.gin is the default"
     add("--saved_model", metavar="PATH", required=True, help=what)
     add("--split", choices=["train", "validation", "test"], default="test", help="default: test")
+    trust = "let a run's own config.gin import what it names: it can run any code"
+    add("--trust", action="store_true", help=trust)
     add("--json", metavar="FILE", help="write the figures there too; '-' prints nothing else")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
@@ -32,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mtk.experiment import evaluation
 
     try:
-        figures = evaluation.launch(given.gin_file, bindings, given.saved_model, given.split)
+        asked = (given.saved_model, given.split, given.trust)
+        figures = evaluation.launch(given.gin_file, bindings, *asked)
         if given.json and given.json != "-":
             Path(given.json).parent.mkdir(parents=True, exist_ok=True)
             atomic.write_json(given.json, figures)

@@ -19,7 +19,7 @@ def parser(command: str, description: str | None, epilog: str) -> argparse.Argum
         f"python -m {command}", None, description, epilog, [], style, allow_abbrev=False
     )
     for flag, metavar, text in (
-        ("--gin_file", "FILE", "config; a later file overlays the earlier"),
+        ("--gin_file", "FILE", "config, which can run any code; a later file overlays the earlier"),
         ("--gin_bindings", "'NAME = VALUE'", "binding that overlays the files"),
     ):
         made.add_argument(flag, metavar=metavar, action="append", default=[], help=text)

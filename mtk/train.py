@@ -12,6 +12,7 @@ examples:
   python -m mtk.train --gin_file=configs/multi_digits.gin --dry_run \\
       --gin.experiment.run.learning_rate=0.2 --gin_bindings="experiment.run.epochs = 3"
 
+A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
 Exit code: 0 finished, 2 bad input or a folder that cannot be written, 3 the training diverged (its

@@ -47,6 +47,7 @@ study.Study:
         'pcgrad': 'configs/combiners/pcgrad.gin',
     }}
     grid = {{'experiment.run.learning_rate': {rates}}}
+    fresh_seeds = 0
     baseline = 'static_weights'
 """
 

@@ -8,26 +8,26 @@ from mtk.analysis.candidate import Candidates, candidates
 from mtk.analysis.compute import search_curve, with_cost
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.hparams import write_hparams
-from mtk.analysis.indicators import additive_epsilon, multiplicative_epsilon, r2
+from mtk.analysis.indicators import additive_epsilon, hypervolume, multiplicative_epsilon, r2
 from mtk.analysis.judging import Question, questions, selected
-from mtk.analysis.leading import Lead, lead
 from mtk.analysis.loading import load
+from mtk.analysis.measurement import Measured, measured, select
 from mtk.analysis.objectives import Objective, points, spaces
 from mtk.analysis.rate_grids import SparseGrids, sparse_grids
-from mtk.analysis.repeats import configurations, residuals
+from mtk.analysis.repeats import configurations
 from mtk.analysis.reporting import report
 from mtk.analysis.single_task import delta_m
 from mtk.analysis.study_list import StudyError
 from mtk.analysis.utility import ranks, utilities
-from mtk.analysis.verdict import Verdict, judge
+from mtk.analysis.verdict import Models, Verdict, asked, judge
 from mtk.analysis.view import View, views
-from mtk.analysis.volumes import hypervolume
 from mtk.analysis.weights import mean_weights, static_weights, weights_over_time
 
 __all__ = [
     "Candidates",
     "EqualBudget",
-    "Lead",
+    "Measured",
+    "Models",
     "Objective",
     "Question",
     "SparseGrids",
@@ -35,15 +35,16 @@ __all__ = [
     "Verdict",
     "View",
     "additive_epsilon",
+    "asked",
     "candidates",
     "configurations",
     "delta_m",
     "equal_budget",
     "hypervolume",
     "judge",
-    "lead",
     "load",
     "mean_weights",
+    "measured",
     "multiplicative_epsilon",
     "non_dominated",
     "points",
@@ -51,8 +52,8 @@ __all__ = [
     "r2",
     "ranks",
     "report",
-    "residuals",
     "search_curve",
+    "select",
     "selected",
     "spaces",
     "sparse_grids",

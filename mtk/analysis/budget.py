@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.leading import scale_of
-from mtk.analysis.volumes import hypervolume
+from mtk.analysis.indicators import hypervolume
+from mtk.analysis.margins import widths
 
 _DRAWS = 200
 # Exact hypervolumes take exponentially longer with more tasks.
@@ -41,7 +41,7 @@ def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
     """
     generator = np.random.default_rng(0)
     size = min(len(method), len(static))
-    scale, corner = scale_of(static), reference(static)
+    scale, corner = widths(static.test[static.selected]), reference(static)
     own, other = (
         np.array([_volume(models, size, corner, scale, generator) for _ in range(_DRAWS)])
         for models in (method, static)
@@ -52,7 +52,7 @@ def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
 
 def reference(static: Candidates) -> np.ndarray:
     """Returns the corner `(K,)` of the volumes: a tenth of its width behind the static front."""
-    return static.test[static.selected].max(0) + 0.1 * scale_of(static)
+    return static.test[static.selected].max(0) + 0.1 * widths(static.test[static.selected])
 
 
 def volume(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:

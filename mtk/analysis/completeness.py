@@ -3,7 +3,7 @@
 import pandas as pd
 
 from mtk.analysis import objectives
-from mtk.analysis.run_record import SPLITS
+from mtk.analysis.schema import SPLITS
 
 # A metric that fewer of the runs have is left out, and not they for lacking it.
 _SHARE = 0.5

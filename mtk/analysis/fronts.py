@@ -1,5 +1,6 @@
 """Which points no other point dominates."""
 
+import moocore
 import numpy as np
 
 
@@ -23,17 +24,7 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
     [True, True, False, True]
     """
     points = checked(points)
-    front = np.zeros(len(points), bool)
-    # In lexicographic order nothing later dominates what comes earlier.
-    left = np.lexsort(points.T[::-1])
-    while len(left):
-        best, rest = left[0], left[1:]
-        front[best] = True
-        behind = (points[best] <= points[rest]).all(1)
-        equal = (points[best] == points[rest]).all(1)
-        front[rest[equal]] = True
-        left = rest[~behind]
-    return front
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=True), bool)
 
 
 def checked(points: np.ndarray) -> np.ndarray:

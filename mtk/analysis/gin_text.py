@@ -6,8 +6,15 @@ import functools
 import re
 from typing import Any
 
+from mtk.analysis import plain_text
+from mtk.analysis.schema import SPLITS
+
 _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"^([A-Za-z_][\w./]*) = (.*)$")
+# A longer text is not evaluated, but kept as it is.
+_LONGEST = 100_000
+# Larger numbers count nothing, and Python refuses to write them in digits.
+_LARGEST = 2**63 - 1
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -24,11 +31,12 @@ def parse(text: str) -> dict[str, Any]:
         name without the `@`. Lists, tuples and dicts are texts, so that every value has an order
         and can be grouped; tuples are written as lists and the keys of dicts in order, as far as
         JSON can tell them. Macros are followed, and left out themselves, as are bindings of the
-        macro `%seed` and the seed of the run: they tell no two configurations apart.
+        macro `%seed` and the seed of the run: they tell no two configurations apart. Everything
+        can be shown (see `plain_text`).
     """
     raw = _raw(text)
     values = {name: _value(raw, given) for name, given in raw.items() if given != "%seed"}
-    return {name: value for name, value in values.items() if _is_parameter(name)}
+    return {_shown(name): value for name, value in values.items() if _is_parameter(name)}
 
 
 def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
@@ -40,26 +48,33 @@ def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
     if isinstance(bindings, list):
         return parse("\n".join(bindings))
     known = {name: value for name, value in bindings.items() if value != "%seed"}
-    return {name: _plain(value) for name, value in known.items() if _is_parameter(name)}
+    return {_shown(name): _plain(value) for name, value in known.items() if _is_parameter(name)}
 
 
 def _raw(text: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     name = ""
     for line in text.splitlines():
         if binding := _BINDING.match(line):
             name = binding[1]
-            found[name] = binding[2].removesuffix("\\").strip()
+            found[name] = [binding[2].removesuffix("\\").strip()]
         elif name and line[:1].isspace() and line.strip():
-            found[name] += line.strip().removesuffix("\\")
+            found[name].append(line.strip().removesuffix("\\"))
         else:
             name = ""
-    return found
+    return {name: "".join(parts) for name, parts in found.items()}
 
 
 def _is_parameter(name: str) -> bool:
     """Tells parameters, which have a dot, from macros."""
     return "." in name and name != "experiment.run.seed"
+
+
+def _shown(name: str) -> str:
+    """Returns the name of a parameter, unlike those of all metrics, `<split>/<task>/<metric>`."""
+    scopes = name.split("/")
+    joint = ":" if scopes[0] in SPLITS and len(scopes) > 2 else "/"
+    return plain_text.name(joint.join(scopes))
 
 
 def _value(raw: dict[str, str], given: str, depth: int = 9) -> Any:
@@ -70,25 +85,34 @@ def _value(raw: dict[str, str], given: str, depth: int = 9) -> Any:
 
 @functools.lru_cache(maxsize=10_000)
 def _literal(text: str) -> Any:
+    if len(text) > _LONGEST:
+        return plain_text.printable(text)
     # A reference within a container makes it no literal before it is quoted.
     for given in (text, _REFERENCE.sub(lambda found: repr(found[0]), text)):
         with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return _plain(ast.literal_eval(given))
-    return text
+    return plain_text.printable(text)
 
 
 def _plain(value: Any) -> Any:
     """Returns a value that has an order and is equal for equal bindings."""
     if isinstance(value, str) and value.startswith("@"):
-        return value[1:].removesuffix("()")
-    if isinstance(value, (int, float, str, bool, type(None))):
-        return value
-    return repr(_listed(value))
+        value = value[1:].removesuffix("()")
+    value = _listed(value)
+    if isinstance(value, (list, dict)):
+        return repr(value)
+    return plain_text.printable(value) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _listed(value[key]) for key in sorted(value, key=str)}
+        return {str(_listed(key)): _listed(value[key]) for key in sorted(value, key=_text)}
     if isinstance(value, (list, tuple)):
         return [_listed(item) for item in value]
-    return value
+    if isinstance(value, (float, str, bool, type(None))):
+        return value
+    return value if isinstance(value, int) and abs(value) <= _LARGEST else _text(value)
+
+
+def _text(value: Any) -> str:
+    return hex(value) if isinstance(value, int) and abs(value) > _LARGEST else str(value)

@@ -1,9 +1,35 @@
 """Numbers that compare a front with another one, or with an ideal point."""
 
+import moocore
 import numpy as np
 from scipy.stats import qmc
 
 from mtk.analysis.fronts import checked
+
+
+def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the volume between the points and a reference point, exactly.
+
+    Args:
+        points: `(N, K)`; less is better. Points beyond the reference add nothing.
+        reference: `(K,)`, the worst point that counts.
+
+    Raises:
+        ValueError: If the points are none, or the reference is no finite point like them.
+
+    Example:
+    >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
+    3.0
+    """
+    points = checked(points)
+    reference = np.asarray(reference, float)
+    if reference.shape != points.shape[1:] or not np.isfinite(reference).all():
+        raise ValueError(
+            f"The reference point has a finite value for each of {points.shape[1]} objectives. "
+            f"Received: {reference}"
+        )
+    inside = points[(points < reference).all(1)]
+    return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
 
 
 def additive_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
@@ -21,8 +47,7 @@ def additive_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
         Zitzler et al., *Performance assessment of multiobjective optimizers* (2003), equation 11.
     """
     points, reference = _two_sets(points, reference)
-    worst = (points[:, None, :] - reference[None, :, :]).max(2)
-    return float(worst.min(0).max())
+    return float(moocore.epsilon_additive(points, ref=reference))
 
 
 def multiplicative_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
@@ -44,7 +69,7 @@ def multiplicative_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
     points, reference = _two_sets(points, reference)
     if (points <= 0).any() or (reference <= 0).any():
         raise ValueError("The multiplicative epsilon needs positive values. Use the additive one.")
-    return float((points[:, None, :] / reference[None, :, :]).max(2).min(0).max())
+    return float(moocore.epsilon_mult(points, ref=reference))
 
 
 def r2(points: np.ndarray, ideal: np.ndarray) -> float:

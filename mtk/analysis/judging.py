@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, repeats
-from mtk.analysis.budget import MOST_TASKS
-from mtk.analysis.candidate import Candidates
-from mtk.analysis.leading import scale_of
-from mtk.analysis.verdict import Verdict, judge
+from mtk.analysis import monitored, plain_text, repeats
+from mtk.analysis.measurement import Measured, measured
+from mtk.analysis.verdict import FRONT, MEAN, Verdict, asked, judge
 from mtk.analysis.view import STATIC, View
+from mtk.analysis.weights import static_weights
 
 
 @dataclass(frozen=True)
@@ -19,61 +18,73 @@ class Question:
 
     Attributes:
         space: Name of the set of objectives.
-        average: Whether the mean over tasks is compared, not the front.
+        kind: What is compared in it; see `mtk.analysis.verdict.asked`.
+        measured: What it was compared by.
         verdicts: By method.
     """
 
     space: str
-    average: bool
+    kind: str
+    measured: Measured
     verdicts: dict[str, Verdict]
 
     @property
     def title(self) -> str:
-        return f"mean {self.space} over tasks" if self.average else f"front of {self.space}"
+        of = {FRONT: f"front of {self.space}", MEAN: f"mean {self.space} over tasks"}
+        return of.get(self.kind, f"{self.kind}, {self.space}")
 
 
-def questions(view: View, draws: int = 1000) -> list[Question]:
-    """Returns the verdicts on every method: on the front, and on the mean over tasks.
+def questions(view: View) -> list[Question]:
+    """Returns the verdicts on every method, in every set of objectives.
 
-    With many tasks hardly any model dominates another, and only the mean is compared. A study
-    without methods poses no question.
+    A study without methods, or without static weights, poses no question.
 
     Args:
         view: The study.
-        draws: Of the bootstrap over seeds.
     """
-    found: list[Question] = []
-    for space, chosen in view.spaces.items() if view.methods else ():
-        for average in (False, True):
-            if average or len(chosen) <= MOST_TASKS:
-                found.append(Question(space, average, _verdicts(view, space, average, draws)))
+    if not view.methods or not len(view.of(STATIC)):
+        return []
+    number = sum(len(asked(len(chosen))) for chosen in view.spaces.values())
+    found = []
+    for space, chosen in view.spaces.items():
+        test = measured(_runs(view), chosen)
+        static = test.models.get(STATIC)
+        methods = {name: own for name, own in test.models.items() if name != STATIC}
+        for kind in asked(len(chosen)) if static is not None else ():
+            units = mean_units(view, space)
+            verdicts = judge(static, methods, kind, number, units)
+            found.append(Question(space, kind, test, verdicts))
     return found
 
 
-def _verdicts(view: View, space: str, average: bool, draws: int) -> dict[str, Verdict]:
-    static, noise = view.candidates(STATIC, space), view.noise(space)
-    models = {name: view.candidates(name, space) for name in view.methods}
-    if average:
-        num_tasks = len(view.spaces[space])
-        scale = mean_scale(view, space, static)
-        static = static.average(scale)
-        models = {name: own.average(scale) for name, own in models.items()}
-        noise = (noise.reshape(len(noise), 2, num_tasks) / scale).mean(2)
-    return {name: judge(own, static, noise, len(models), draws) for name, own in models.items()}
+def _runs(view: View) -> pd.DataFrame:
+    """Returns the runs that are compared, as `measured` takes them."""
+    runs = view.table[view.table["role"].isin(["baseline", "method", "replay"])]
+    finished = runs["status"] == "finished"
+    values = monitored.values(runs[finished])
+    by = pd.Series(np.nan, runs.index)
+    if values is not None:
+        by[finished] = values
+    weights = [static_weights(row) for row in runs.to_dict("records")]
+    return runs.assign(
+        static=runs["role"] == "baseline",
+        weights=pd.Series(weights, runs.index, dtype=object),
+        monitored=by,
+        stage=runs.get("stage"),
+    )
 
 
-def mean_scale(view: View, space: str, static: Candidates) -> np.ndarray:
+def mean_units(view: View, space: str) -> np.ndarray | None:
     """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
 
     Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
+    None where there are none: then each task's width of the front is its unit.
     """
     chosen = view.spaces[space]
     units = monitored.units(view.table[view.table["status"] == "finished"], chosen)
-    if units is not None:
-        return units
-    if len({objective.metric for objective in chosen}) == 1 or not len(static):
+    if units is None and len({objective.metric for objective in chosen}) == 1:
         return np.ones(len(chosen))
-    return scale_of(static)
+    return units
 
 
 def selected(view: View, space: str) -> pd.DataFrame:
@@ -94,40 +105,57 @@ def selected(view: View, space: str) -> pd.DataFrame:
 
 
 def verdict_table(view: View, question: Question) -> pd.DataFrame:
-    """Returns the verdicts as a table, a row for each method."""
+    """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
     rows = []
     for name, verdict in question.verdicts.items():
-        low, high = verdict.over_seeds or (np.nan, np.nan)
-        finite = np.isfinite(verdict.lead.amount)
+        own = question.measured.configurations[name]
         rows.append(
             {
                 "study": view.title,
                 "compared": question.title,
                 "method": name,
-                "conclusion": verdict.conclusion,
-                "lead, %": 100 * verdict.lead.amount if finite else np.nan,
-                "% of": verdict.unit,
-                "seeds, low %": 100 * low,
-                "seeds, high %": 100 * high,
-                "static weightings held out": len(verdict.over_grids),
-                "farthest of them, %": 100 * max(verdict.over_grids, default=np.nan),
-                "dominating models": verdict.lead.dominates,
-                "extending models": verdict.lead.extends,
-                "configurations": verdict.configurations[0],
-                "static configurations": verdict.configurations[1],
-                "model": _model(view, question, name, verdict),
-                "in words": verdict.words,
+                "answer": verdict.answer,
+                "margin, %": 100 * verdict.margin,
+                "low, %": 100 * verdict.low,
+                "high, %": 100 * verdict.high,
+                "level, %": 100 * verdict.level,
+                "equivalent within, %": 100 * verdict.delta,
+                "static weighting held out, %": 100 * verdict.held_out,
+                "extrapolated": verdict.extrapolated,
+                "seeds": verdict.seeds,
+                "further seeds to decide": verdict.further_seeds,
+                "models": len(own),
+                "static models": len(question.measured.configurations[STATIC]),
+                "model": _model(view, name, own[min(verdict.model, len(own) - 1)]),
+                "in words": words(verdict),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _model(view: View, question: Question, method: str, verdict: Verdict) -> str:
-    """Returns the parameters of the model that leads."""
-    if verdict.lead.model < 0:
-        return ""
-    models = view.candidates(method, question.space)
+def words(verdict: Verdict) -> str:
+    """Returns a verdict as a sentence or two."""
+    if np.isnan(verdict.low):
+        return f"Undecided: {verdict.reason}. Margin {_percent(verdict.margin)} of the width."
+    interval = f"{_percent(verdict.low)} to {_percent(verdict.high)}"
+    said = (
+        f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
+        f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds)."
+    )
+    if verdict.answer == "undecided" and verdict.further_seeds is not None:
+        many = "seeds" if verdict.further_seeds > 1 else "seed"
+        said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
+    return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share + 0.0:+.1f} %"
+
+
+def _model(view: View, method: str, configuration: str) -> str:
+    """Returns the parameters of the model that has the margin."""
     own = view.of(method)
-    row = own.iloc[int(models.rows[verdict.lead.model])]
+    row = own[own["configuration"] == configuration].iloc[0]
     knobs = [name for name in repeats.varying(own) if pd.notna(row[name])]
-    return ", ".join(f"{name.rpartition('.')[2]} = {row[name]}" for name in knobs)
+    values = {name: plain_text.short(str(row[name])) for name in knobs}
+    return ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in values.items())

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from mtk.analysis import completeness, objectives, run_record, study_list
+from mtk.analysis import completeness, objectives, plain_text, run_record, study_list
 from mtk.analysis.repeats import with_setting
 from mtk.analysis.study_list import StudyError
 from mtk.analysis.weights import static_weights
 
-_FIRST = ["study", "run", "path", "method", "role", "seed", "status", "reason", "steps"]
-_FIRST += ["selected_step", "combiner", "configuration"]
+_FIRST = ["study", "run", "path", "method", "role", "stage", "seed", "status", "reason", "steps"]
+_FIRST += ["selected_step", "combiner", "static", "task_weights", "directions", "configuration"]
 
 
 def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
@@ -24,9 +24,10 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
     Returns:
         A table with the columns `study`, `run`, `path`, `method`, `role` (baseline, method, replay,
-        single), `seed`, `status`, `reason`, `steps`, `selected_step`, `combiner`,
-        `configuration`; the configuration by parameter, such as `experiment.run.learning_rate`;
-        and `<split>/<task>/<metric>` with the splits train (at the last step), validation and
+        single), `stage` (select, measure), `seed`, `status`, `reason`, `steps`, `selected_step`,
+        `combiner`, `static`, `task_weights`, `directions`, `configuration`; the configuration by
+        parameter, such as `experiment.run.learning_rate`; and `<split>/<task>/<metric>` with the
+        splits train (at the last step), validation and
         test (both at the step that validation selected). `monitor`, `monitor_direction` ("min" or
         "max") and `selected_value` say by what, `first_losses` what it was relative to; runs of
         earlier versions, which do not say, were selected by the mean of their losses.
@@ -47,13 +48,13 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     tables, remarks = [], []
     for path in map(Path, paths):
         listed = study_list.read(path)
-        name = _unused(str(listed.get("name") or path.resolve().name), names)
+        name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in study_list.runs(path, listed)]
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or remove it.")
-        _roles(rows, listed.get("baseline"))
+        remarks += [(name, remark) for remark in _roles(rows, listed.get("baseline"))]
         tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
-        remarks += [(name, str(remark)) for remark in listed.get("remarks") or []]
+        remarks += [(name, remark) for remark in listed.get("remarks") or [] if remark]
     table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
     table.attrs["remarks"] = remarks
     return table
@@ -68,17 +69,26 @@ def _unused(name: str, used: set[str]) -> str:
     return unique
 
 
-def _roles(rows: list[dict[str, Any]], baseline: str | None) -> None:
+def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
+    """Fills in the roles that the study does not tell; returns what had to be assumed."""
+    ended = [row for row in rows if row["status"] == "finished"]
+    silent = [row for row in ended if row["static"] is None]
     for row in rows:
-        static = _is_static(row) if baseline is None else row["method"] == baseline
+        if row["static"] is None:
+            row["static"] = (
+                static_weights(row) is not None if baseline is None else row["method"] == baseline
+            )
         if row["role"] is None:
-            row["role"] = "single" if _one_hot(row) else "baseline" if static else "method"
-
-
-def _is_static(row: dict[str, Any]) -> bool:
-    """Tells runs whose configuration fixes the weights: equal ones by default, or given ones."""
-    own = f".{row['combiner']}.weights"
-    return static_weights(row) is not None or any(str(name).endswith(own) for name in row)
+            kind = "baseline" if row["static"] else "method"
+            row["role"] = "single" if _one_hot(row) else kind
+    if not silent:
+        return []
+    by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
+    return [
+        f"{len(silent)} of {len(ended)} finished runs are of an earlier version, which recorded "
+        f"neither whether weights are static nor the direction of metrics. Taken for static: {by}. "
+        "Directions of metrics other than the loss: --higher, --lower."
+    ]
 
 
 def _one_hot(row: dict[str, Any]) -> bool:

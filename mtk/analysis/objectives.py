@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.run_record import SPLITS
+from mtk import monitor
+from mtk.analysis.schema import SPLITS
 from mtk.analysis.unavailable import UnavailableError
 
-_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/(.+)/([^/]+)$")
-_HIGHER = {"accuracy", "acc", "bleu", "chrf", "iou", "miou", "auc", "precision", "recall", "f1"}
-_LOWER = {"loss", "error", "mae", "mse", "rmse", "perplexity", "crossentropy", "entropy"}
+_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 
 
 def is_metric(column: object) -> bool:
@@ -57,18 +56,30 @@ class Spaces(dict[str, list[Objective]]):
         return "cross_entropy" if "cross_entropy" in self else "loss"
 
 
-def direction(metric: str, higher: Iterable[str] = (), lower: Iterable[str] = ()) -> int | None:
-    """Returns 1 if less of a metric is better, -1 if more is, None if that is unknown.
+def directions(
+    table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
+) -> dict[tuple[str, str], int]:
+    """Returns 1 where less of a metric is better, -1 where more is, by task and metric.
+
+    As the runs recorded it; less of a loss is better anyway. Metrics of which nobody said are not
+    there.
 
     Args:
-        metric: Its name; told by its parts, as in `absolute_error`.
-        higher: Names of further metrics of which more is better.
-        lower: Names of further metrics of which less is better.
+        table: As `load` makes it.
+        higher: Names of metrics of which more is better, whatever is recorded.
+        lower: Names of metrics of which less is better, whatever is recorded.
     """
-    parts = set(re.split(r"[_\W]+", metric.lower()))
-    if metric in higher or (parts & _HIGHER and metric not in lower):
-        return -1
-    return 1 if metric in lower or parts & _LOWER else None
+    found: dict[tuple[str, str], int] = {}
+    recorded = table.get("directions", ())
+    for said in (each for each in recorded if isinstance(each, dict)):
+        for task, own in said.items():
+            for name, which in (own or {}).items():
+                if which is not None:
+                    found[task, name] = 1 if which == monitor.MIN else -1
+    for task in tasks(table):
+        found[task, "loss"] = 1
+        found |= {(task, name): 1 for name in lower} | {(task, name): -1 for name in higher}
+    return found
 
 
 def tasks(table: pd.DataFrame) -> list[str]:
@@ -101,20 +112,22 @@ def spaces(
         `{name: objectives}`, and the names of metrics whose direction is unknown.
     """
     by_task = {task: metrics(table, task) for task in tasks(table)}
+    signs = directions(table, higher, lower)
+    known = {t: [name for name in own if (t, name) in signs] for t, own in by_task.items()}
     every = dict.fromkeys(name for names in by_task.values() for name in names)
-    signs = {name: direction(name, higher, lower) for name in every}
-    unknown = [name for name, sign in signs.items() if sign is None]
+    unknown = [
+        name for name in every if any(name in by_task[t] and name not in known[t] for t in known)
+    ]
     shared = [name for name in every if all(name in names for names in by_task.values())]
     chosen = {name: [name] * len(by_task) for name in shared}
-    known = {name for name, sign in signs.items() if sign is not None}
-    own = [[name for name in n if name in known - {*shared}] for n in by_task.values()]
+    own = [[name for name in names if name not in shared] for names in known.values()]
     for names in _pairings(own):
         chosen[" × ".join(names)] = names
     found = Spaces()
     for title, names in chosen.items():
-        if by_task and set(names) <= known:
-            pairs = zip(by_task, names, strict=True)
-            found[title] = [Objective(task, name, signs[name] or 1) for task, name in pairs]
+        pairs = list(zip(by_task, names, strict=True))
+        if pairs and all(pair in signs for pair in pairs):
+            found[title] = [Objective(task, name, signs[task, name]) for task, name in pairs]
     return found, unknown
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mtk.analysis import monitored
 from mtk.analysis.objectives import Objective, points
@@ -33,8 +34,27 @@ class SparseGrids:
 
     @property
     def ratio(self) -> float:
-        """Standard deviation over grids, in units of that over seeds."""
-        return float(np.std(self.by_grid, ddof=1) / np.std(self.by_seed, ddof=1))
+        """Standard deviation over grids without the seed's share, in units of that over seeds.
+
+        Each grid's result is that of one run, so its variance has the seed's in it.
+        """
+        return float(_excess(_variance_ratio(self)))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Returns an interval of the ratio, by the F distribution of the two variances."""
+        tail = (1 - level) / 2
+        freedom = len(self.by_grid) - 1, len(self.by_seed) - 1
+        quantiles = stats.f.ppf([1 - tail, tail], *freedom)
+        low, high = _excess(_variance_ratio(self) / quantiles)
+        return float(low), float(high)
+
+
+def _variance_ratio(grids: SparseGrids) -> float:
+    return float(np.var(grids.by_grid, ddof=1) / np.var(grids.by_seed, ddof=1))
+
+
+def _excess(ratio: float | np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(np.asarray(ratio) - 1, 0))
 
 
 def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: str) -> SparseGrids:

@@ -1,34 +1,39 @@
-"""Reads files that a hand or a crash may have damaged."""
+"""Reads the files of a study that a crash has damaged, or that a stranger has made.
+
+Nothing but regular files of a bounded size is read, and no link is followed: a FIFO would never
+end, and a link leads out of the study.
+"""
 
 import json
-import sys
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-# What is larger is no number that anything was counted or measured with.
-_MOST = {int: 2**63 - 1, float: sys.float_info.max}
-_NAMES = {
-    int: "a whole number",
-    float: "a finite number",
-    str: "a text",
-    list: "a list",
-    dict: "an object",
-}
+_MEBIBYTE = 1 << 20
+_LARGEST = 16 * _MEBIBYTE
+_LARGEST_LOG = 2048 * _MEBIBYTE
+_LONGEST_LINE = _MEBIBYTE
 
 
 class DamagedError(ValueError):
     """A file that is there and does not hold what it should, with the reason."""
 
 
-def text(path: Path) -> str:
+def text(path: Path, most: int = _LARGEST) -> str:
     """Returns what a file says.
 
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
     Raises:
-        DamagedError: If there is no such file, or it cannot be read as text.
+        DamagedError: If there is no such file, or it is too large, or it cannot be read as text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with _opened(path, most) as file:
+            return file.read(most).decode("utf-8")
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
     except OSError as error:
@@ -37,13 +42,31 @@ def text(path: Path) -> str:
         raise DamagedError(f"{path.name} is no text") from None
 
 
-def json_object(path: Path) -> dict[str, Any]:
+def lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a log; what is no UTF-8 is replaced.
+
+    Raises:
+        DamagedError: If it, or a line of it, is too large, or it is no file.
+        FileNotFoundError: If there is none.
+    """
+    with _opened(path, _LARGEST_LOG) as file:
+        while line := file.readline(_LONGEST_LINE + 1):
+            if len(line) > _LONGEST_LINE:
+                raise DamagedError(f"{path.name} has a line of more than {_LONGEST_LINE} bytes")
+            yield line.decode("utf-8", "replace")
+
+
+def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
     """Returns the JSON object in a file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
 
     Raises:
         DamagedError: If there is no such file, or it holds something else.
     """
-    given = text(path)
+    given = text(path, most)
     try:
         content = json.loads(given)
     except (ValueError, RecursionError) as error:
@@ -53,26 +76,24 @@ def json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def entry(content: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
-    """Returns an entry of an object, None if it is absent or null.
-
-    Args:
-        content: The object.
-        name: Of the entry.
-        kind: The type that is expected; `float` stands for any finite number.
-        where: What the object is, in words.
-
-    Raises:
-        DamagedError: If the entry has another type.
-    """
-    value = content.get(name)
-    if value is not None and not _is_a(kind, value):
-        raise DamagedError(f"{where}: {name!r} is {value!r:.60}, {_NAMES[kind]} was expected")
-    return value
+def _opened(path: Path, most: int) -> BinaryIO:
+    _check(path, path.lstat(), most)
+    # Between both looks, something else may have come: it is not waited for.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _check(path, os.fstat(file.fileno()), most)
+    except DamagedError:
+        file.close()
+        raise
+    return file
 
 
-def _is_a(kind: type, value: Any) -> bool:
-    allowed: Any = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        return False
-    return kind not in _MOST or abs(value) <= _MOST[kind]
+def _check(path: Path, found: os.stat_result, most: int) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise DamagedError(f"{path.name} is a link; put the file itself there")
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
+        raise DamagedError(f"{path.name} is {what}, a file was expected")
+    if found.st_size > most:
+        raise DamagedError(f"{path.name} has {found.st_size} bytes, at most {most} were expected")

@@ -1,15 +1,13 @@
 """Runs that differ in nothing but the seed, as one."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, objectives
+from mtk.analysis import monitored, objectives, plain_text
 
 # What makes a run another experiment, not another setting of the same knobs: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
-_SIZES = {"num_layers", "layers", "depth", "width", "channels", "units", "feed_forward_width"}
+_SIZE = "parameters"
 _LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
 _LENGTHS |= {"experiment.run.workload"}
 _RUN = ["study", "method", "role", "configuration", "seed", "status"]
@@ -41,38 +39,45 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: As `load` makes it. Only runs of one setting are fairly compared.
     """
-    names = [name for name in varying(table) if name in _LENGTHS or _is_size(name)]
+    parts = table[[name for name in varying(table) if name in _LENGTHS]]
     monitors = monitored.names(table)
-    parts = table[names]
     if monitors.nunique() > 1:
         parts = parts.assign(**{"selected by": monitors})
+    if _SIZE in table and table[_SIZE].nunique() > 1:
+        parts = parts.assign(size=sizes(table))
     return table.assign(setting=_in_words(parts))
 
 
-def sizes(table: pd.DataFrame) -> list[str]:
-    """Returns the sizes that vary in the table, as a text for each row."""
-    return _in_words(table[[name for name in varying(table) if _is_size(name)]])
+def sizes(table: pd.DataFrame) -> list[str | None]:
+    """Returns the number of parameters of each run's network in words; None where not recorded.
 
-
-def _is_size(name: str) -> bool:
-    return name.rpartition(".")[2] in _SIZES
+    Args:
+        table: As `load` makes it.
+    """
+    numbers = table.get(_SIZE, pd.Series(np.nan, table.index))
+    return [f"{number:,.0f} parameters" if number > 0 else None for number in numbers]
 
 
 def _in_words(values: pd.DataFrame) -> list[str]:
     return [
         ", ".join(
-            f"{name.rpartition('.')[2]} {_plain(v)}" for name, v in row.items() if pd.notna(v)
+            f"{'' if name == 'size' else name.rpartition('.')[2]} {_plain(v)}".strip()
+            for name, v in row.items()
+            if pd.notna(v)
         )
         for row in values.to_dict("records")
     ]
 
 
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else plain_text.short(str(value))
 
 
 def configurations(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each configuration: the mean of every metric over its seeds.
+
+    In a study of two stages, validation's over those that selected, and those of the other splits
+    over the fresh ones, where the configuration was measured with them.
 
     Args:
         table: As `load` makes it.
@@ -94,6 +99,7 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
         **{name: table[name].where(finished) for name in metrics},
     )
     counted["unusable"] = ~(counted["seeds"] | counted["diverged"])
+    counted[metrics] = _by_stage(counted, metrics)
     groups = counted.groupby(_KEY, sort=False, dropna=False)
     counts = groups[["seeds", "diverged", "unusable"]].sum()
     facts = groups[[*parameters(table.drop(columns="setting")), "combiner"]].first()
@@ -102,25 +108,13 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(comparable=(found["seeds"] > 0) & (found["diverged"] == 0))
 
 
-def residuals(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Returns what seeds did to the values of configurations that were repeated.
-
-    Args:
-        table: As `load` makes it; only finished runs count.
-        columns: Metrics.
-
-    Returns:
-        `(R, len(columns))`, a row for each run of a repeated configuration: its distance from the
-        mean, enlarged by sqrt(n / (n - 1)) so that the variance is not too small. No rows if
-        no configuration was run with two seeds.
-
-    Raises:
-        ValueError: If it is no table of runs.
-    """
-    finished = with_setting(checked(table))[lambda t: t["status"] == "finished"]
-    values = finished.reindex(columns=list(columns))
-    groups = values.groupby([finished[name] for name in _KEY], sort=False, dropna=False)
-    number = groups.transform("count")
-    away = values - groups.transform("mean")
-    repeated = (number > 1).all(axis=1)
-    return (away * np.sqrt(number / (number - 1)))[repeated].to_numpy(float)
+def _by_stage(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Returns the metrics, NaN where the other stage tells them."""
+    stage = runs.get("stage", pd.Series(None, runs.index, dtype=object))
+    fresh = (stage == "measure") & runs["seeds"].astype(bool)
+    measured = fresh.groupby([runs[name] for name in _KEY], dropna=False).transform("any")
+    values = runs[metrics].copy()
+    for name in metrics:
+        selecting = name.startswith("validation/")
+        values[name] = values[name].mask(fresh if selecting else measured & ~fresh)
+    return values

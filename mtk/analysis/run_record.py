@@ -1,18 +1,21 @@
 """What one run folder says, as one row of a table."""
 
 import contextlib
-import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import monitor
-from mtk.analysis import gin_text, records
+from mtk.analysis import gin_text, plain_text, records, schema
+from mtk.analysis.schema import SPLITS
 from mtk.analysis.weights import weights_over_time
 
-SPLITS = ("train", "validation", "test")
 # Where a sweep says why a run ended without a result.
 _FAILURE = "failed.json"
+_NOTHING_SAID: dict[str, Any] = dict.fromkeys(
+    ("method", "role", "stage", "seed", "static", "task_weights", "directions")
+)
+_NOTHING_SAID |= {"status": "finished", "reason": ""}
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,31 +27,27 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
             each optional.
 
     Returns:
-        `run`, `path`, `method`, `role`, `seed`, `status`, `reason`, `steps`, `selected_step`,
+        `run`, `path`, `method`, `role`, `stage`, `seed`, `status`, `reason`, `steps`,
+        `selected_step`, `static`, `task_weights` and `directions` (None in earlier versions),
         `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
         selected, if it says so), `configuration` (a text equal for runs that differ in the seed
         only), the configuration by parameter name, and `<split>/<task>/<metric>`.
     """
-    row: dict[str, Any] = {
-        "run": listed.get("hash", path.name),
-        "path": str(path),
-        "method": listed.get("method"),
-        "role": listed.get("role"),
-        "seed": listed.get("seed"),
-        "status": "finished",
-        "reason": "",
-    }
-    config = gin_text.from_bindings(listed.get("bindings") or {})
+    row: dict[str, Any] = {"run": plain_text.name(path.name), "path": str(path), **_NOTHING_SAID}
+    config: dict[str, Any] = {}
     try:
+        said = schema.check(listed, schema.LISTED, "study.json, this run")
+        config = gin_text.from_bindings(said.pop("bindings") or {})
+        row |= said
         row |= _contents(path, row["seed"])
         config |= _configuration(path / "operative_config.gin")
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended))
     except (records.DamagedError, OSError) as problem:
-        row.update(status="damaged", reason=str(problem))
+        row.update(status="damaged", reason=plain_text.sentence(str(problem)))
     combiner = str(config.get("experiment.run.combiner", "")).rpartition(".")[2]
-    row["combiner"] = combiner
-    row["method"] = row["method"] or combiner or "unknown"
+    row["combiner"] = row.get("combiner") or plain_text.name(combiner)
+    row["method"] = row["method"] or row["combiner"] or "unknown"
     row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in config.items())
     return {**row, **config}
 
@@ -64,13 +63,17 @@ class _EndedError(Exception):
 def _contents(path: Path, seed: int | None) -> dict[str, Any]:
     """Returns what the files of a run say, but for its configuration."""
     _check_ended(path)
-    found = _outcome(records.json_object(path / "result.json"))
-    manifest = records.json_object(path / "manifest.json")
-    found |= {**_speed(manifest), **_extras(manifest, "manifest.json")}
+    found = _outcome(_checked(path / "result.json", schema.RESULT))
+    manifest = _checked(path / "manifest.json", schema.MANIFEST)
+    found |= {**_speed(manifest), **_extras(manifest), **_method(manifest["method"] or {})}
     with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
         weights_over_time(path)
-    own = records.entry(manifest, "seed", int, "manifest.json")
-    return {**found, "seed": own if seed is None else seed}
+    return {**found, "seed": manifest["seed"] if seed is None else seed}
+
+
+def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
+    found: dict[str, Any] = schema.check(records.json_object(path), expected, path.name)
+    return found
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -81,91 +84,73 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 
 def _check_ended(path: Path) -> None:
+    if path.is_symlink():
+        raise records.DamagedError("the run folder is a link; put the folder itself there")
     if not path.is_dir():
         raise _EndedError("missing", "there is no such run folder")
-    if (path / "result.json").exists():
+    if os.path.lexists(path / "result.json"):
         return
-    if (path / _FAILURE).exists():
-        reason = records.entry(records.json_object(path / _FAILURE), "reason", str, _FAILURE)
-        raise _EndedError("failed", " ".join((reason or "the reason is lost").split()))
+    if os.path.lexists(path / _FAILURE):
+        reason = _checked(path / _FAILURE, schema.FAILED)["reason"]
+        raise _EndedError("failed", reason or "the reason is lost")
     raise _EndedError("unfinished", "there is no result.json yet")
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     """Returns what a result says, as a part of the row."""
-    status = result.get("status")
-    if status not in ("finished", "diverged"):
-        raise records.DamagedError(f"result.json has the status {status!r}")
-    found = {**_extras(result, "result.json"), **_monitor(result)}
-    for name in ("steps", "selected_step"):
-        found[name] = records.entry(result, name, int, "result.json")
-    if status == "diverged":
-        where = f"task {result['task']!r}" if result.get("task") else "the gradient"
-        found.update(status=status, reason=f"no number at step {result.get('steps')}: {where}")
+    if result["status"] is None:
+        raise records.DamagedError("result.json has no status")
+    found = {**_extras(result), **_monitor(result["monitor"])}
+    found |= {name: result[name] for name in ("steps", "selected_step")}
+    if result["status"] == "diverged":
+        where = f"task {result['task']!r}" if result["task"] else "the gradient"
+        reason = f"no number at step {result['steps']}: {where}"
+        found.update(status="diverged", reason=reason)
     for split in SPLITS:
-        found.update(_metrics(split, records.entry(result, split, dict, "result.json")))
+        found |= _metrics(split, result[split])
     return found
 
 
-def _monitor(result: dict[str, Any]) -> dict[str, Any]:
+def _monitor(said: dict[str, Any] | None) -> dict[str, Any]:
     """Returns by what the run was selected; nothing if it is of an earlier version."""
-    where = "result.json"
-    said = records.entry(result, "monitor", dict, where)
     if said is None:
         return {}
-    name, direction = (records.entry(said, key, str, where) for key in ("name", "direction"))
-    if name is None or direction not in monitor.DIRECTIONS:
-        raise records.DamagedError(f"{where}: the monitor is {said!r:.60}")
-    first = records.entry(said, "first", dict, where)
-    if first is not None:
-        first = {task: records.entry(first, task, float, where) for task in first}
+    if said["name"] is None or said["direction"] is None:
+        raise records.DamagedError("result.json: the monitor has no name or no direction")
     return {
-        "monitor": name,
-        "monitor_direction": direction,
-        "selected_value": records.entry(said, "value", float, where),
-        "first_losses": first,
+        "monitor": said["name"],
+        "monitor_direction": said["direction"],
+        "selected_value": said["value"],
+        "first_losses": said["first"],
     }
+
+
+def _method(said: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the run recorded of its method; nothing if it is of an earlier version."""
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:
     """Returns the steps per second of the longest session that tells them."""
-    speeds = [(0.0, 0.0)]
-    where = "manifest.json"
-    for session in records.entry(manifest, "sessions", list, where) or []:
-        told = records.entry({"session": session}, "session", dict, where) or {}
-        told = records.entry(told, "throughput", dict, where) or {}
-        steps, speed = (
-            records.entry(told, name, float, where) or 0.0 for name in ("steps", "steps_per_second")
-        )
-        speeds.append((steps, speed))
-    speed = max(speeds)[1]
+    told = [each["throughput"] for each in manifest["sessions"] or [] if each]
+    speeds = [(each["steps"] or 0.0, each["steps_per_second"] or 0.0) for each in told if each]
+    speed = max(speeds, default=(0.0, 0.0))[1]
     return {"steps_per_second": speed} if speed else {}
 
 
-def _extras(content: dict[str, Any], where: str) -> dict[str, Any]:
+def _extras(content: dict[str, Any]) -> dict[str, Any]:
     names = ("steps_per_second", "parameters", "train_examples", "test_examples")
-    found = {name: records.entry(content, name, float, where) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: content[name] for name in names if content[name] is not None}
 
 
 def _metrics(split: str, found: dict[str, Any] | None) -> dict[str, float | None]:
     """Returns the metrics of a split; what is no finite number is as good as absent."""
     if found is None:
         return {}
-    where = f"result.json, {split}"
-    tasks = records.entry(found, "tasks", dict, where)
-    if tasks is None:
-        raise records.DamagedError(f"{where}: there are no metrics by task")
+    if found["tasks"] is None:
+        raise records.DamagedError(f"result.json, {split}: there are no metrics by task")
     return {
-        f"{split}/{task}/{name}": _metric(own, name, f"{where}, task {task!r}")
-        for task in tasks
-        for own in [records.entry(tasks, task, dict, where) or {}]
-        for name in own
+        f"{split}/{task}/{name}": value
+        for task, own in found["tasks"].items()
+        for name, value in (own or {}).items()
     }
-
-
-def _metric(own: dict[str, Any], name: str, where: str) -> float | None:
-    if isinstance(own[name], float) and not math.isfinite(own[name]):
-        return None
-    value: float | None = records.entry(own, name, float, where)
-    return value

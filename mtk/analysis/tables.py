@@ -9,8 +9,8 @@ from mtk.analysis import completeness, fronts, indicators, objectives, repeats
 from mtk.analysis.budget import MOST_TASKS, equal_budget, reference, volume
 from mtk.analysis.compute import search_curve
 from mtk.analysis.figures import averages
-from mtk.analysis.leading import scale_of
-from mtk.analysis.run_record import SPLITS
+from mtk.analysis.margins import widths
+from mtk.analysis.schema import SPLITS
 from mtk.analysis.single_task import delta_m
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -112,7 +112,7 @@ def indicator_table(view: View, space: str) -> pd.DataFrame:
     static = view.candidates(STATIC, space)
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
         raise UnavailableError("needs static weights, and two to five tasks")
-    scale, corner = scale_of(static), reference(static)
+    scale, corner = widths(static.test[static.selected]), reference(static)
     front = static.test[static.selected] / scale
     named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
     named = {name: own for name, own in named.items() if len(own)}
@@ -180,5 +180,5 @@ def _one(table: pd.DataFrame, name: str) -> object:
     values = list(table[name].dropna().unique()) if name in table else []
     if len(values) < 2:
         return values[0] if len(values) else "not recorded"
-    ordered = sorted(values)
+    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
     return f"{ordered[0]} to {ordered[-1]}"

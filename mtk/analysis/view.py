@@ -3,19 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from mtk.analysis import completeness, objectives
 from mtk.analysis.candidate import Candidates, candidates
 from mtk.analysis.compute import with_cost
+from mtk.analysis.measurement import STATIC
 from mtk.analysis.objectives import Spaces
-from mtk.analysis.repeats import checked, configurations, residuals, with_setting
-
-STATIC = "static weights"
-_SPACES = ("validation", "test")
-# Repeated runs that tell the spread of the selected models alone.
-_ENOUGH = 10
+from mtk.analysis.repeats import checked, configurations, with_setting
 
 
 @dataclass(frozen=True)
@@ -66,24 +61,6 @@ class View:
     def candidates(self, method: str, space: str) -> Candidates:
         """Returns the comparable configurations of a method; `rows` counts within `of(method)`."""
         return candidates(self.of(method), self.spaces[space])
-
-    def noise(self, space: str) -> np.ndarray:
-        """Returns residuals over seeds `(R, 2 K)`, in validation and then in test.
-
-        Those of the models that validation selects, since a learning rate that is too high or too
-        low has another spread; if they are fewer than ten, those of all repeated configurations.
-        """
-        chosen = self.spaces[space]
-        columns = [objective.column(split) for split in _SPACES for objective in chosen]
-        signs = np.array([objective.sign for objective in chosen] * 2, float)
-        near = [
-            own.iloc[models.rows[models.selected]]["configuration"]
-            for method in [STATIC, *self.methods]
-            for own, models in [(self.of(method), self.candidates(method, space))]
-        ]
-        selected = self.table[self.table["configuration"].isin(pd.concat(near))]
-        found = residuals(selected, columns)
-        return (found if len(found) >= _ENOUGH else residuals(self.table, columns)) * signs
 
 
 def views(

@@ -9,33 +9,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import records
+from mtk.analysis import plain_text, records, schema
 
 _LOG = "metrics.jsonl"
 _WEIGHT = ("weight", "train")
-_ENDS = (".weights", ".rates", ".sampling_rates")
 
 
 def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
-    """Returns the fixed weights in a row's configuration, with a sum of one, or None.
+    """Returns the fixed weights of a run by task, with a sum of one; None where they are not known.
+
+    Those that the run recorded; in runs of earlier versions, those given to its combiner by name.
 
     Args:
         row: Of a table as `load` makes it.
-
-    Returns:
-        `{task: weight}`, or `{number: weight}` where the tasks are not named.
     """
-    for text in (row[name] for name in row if str(name).endswith(_ENDS)):
-        try:
-            value = ast.literal_eval(text) if isinstance(text, str) else None
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, (list, tuple)):
-            value = {str(number): weight for number, weight in enumerate(value)}
-        if isinstance(value, dict) and all(isinstance(v, (int, float)) for v in value.values()):
-            total = sum(value.values())
-            return {task: weight / total for task, weight in value.items()} if total > 0 else None
-    return None
+    recorded = row.get("task_weights")
+    if isinstance(recorded, dict):
+        return recorded
+    end = f".{row.get('combiner')}.weights"
+    text = next((row[name] for name in row if str(name).endswith(end)), None)
+    try:
+        value = ast.literal_eval(text) if isinstance(text, str) else None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    if not isinstance(value, dict) or not all(isinstance(v, (int, float)) for v in value.values()):
+        return None
+    total = sum(value.values())
+    named = {plain_text.name(str(task)): weight for task, weight in value.items()}
+    return {task: weight / total for task, weight in named.items()} if total > 0 else None
 
 
 def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
@@ -55,11 +56,10 @@ def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
         ValueError: If a whole line of it tells a weight that is no number, or of no step.
     """
     found: dict[int, dict[str, float | None]] = {}
-    with (Path(run_dir) / _LOG).open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if '"weight"' in line and (entry := _entry(line)):
-                step, task, value = entry
-                found.setdefault(step, {})[task] = value
+    for line in records.lines(Path(run_dir) / _LOG):
+        if '"weight"' in line and (entry := _entry(line)):
+            step, task, value = entry
+            found.setdefault(step, {})[task] = value
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
     return table.rename_axis("step")
 
@@ -98,8 +98,7 @@ def _entry(line: str) -> tuple[int, str, float | None] | None:
         return None
     if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
         return None
-    step, task = (records.entry(entry, n, k, _LOG) for n, k in (("step", int), ("task", str)))
-    value = entry.get("value")
-    if not isinstance(value, float):
-        value = records.entry(entry, "value", float, _LOG)
-    return None if step is None or task is None else (step, task, value)
+    found = schema.check(entry, schema.WEIGHT, _LOG)
+    if found["step"] is None or found["task"] is None:
+        return None
+    return found["step"], found["task"], found["value"]

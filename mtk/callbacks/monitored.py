@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from mtk.directions import direction
+from mtk.directions import directions
 from mtk.losses import SmoothedCrossentropy
 from mtk.monitor import MIN, Monitor, resolve
 
@@ -37,14 +37,10 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     """
     tasks = list(getattr(model, "tasks", []))
     losses = [f"{task.name}_loss" for task in tasks]
-    of_training = {f"{task.name}_weight" for task in tasks}
     known: dict[str, str | None] = {
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
-    # A metric of a task holds the one that knows.
-    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
-    known |= {name: found for name, found in each.items() if name not in of_training}
-    known |= dict.fromkeys(("loss", *losses), MIN)
+    known |= directions(model)
     return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
 
 

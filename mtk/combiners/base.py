@@ -69,12 +69,15 @@ class Combiner(keras.layers.Layer):
         update_every: Steps between two looks at the per-task gradients.
         weighs_heads: Whether a task's own head is scaled by the task's weight. If not, each head
             gets its own gradient divided by the number of tasks present.
+        is_static: Whether the weights are the same at every step, as scalarization has them: the
+            baseline of a comparison.
         needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
             price of a second forward pass.
     """
 
     reads: ClassVar[Literal["losses", "gramian", "gradients"]]
     weighs_heads: bool = False
+    is_static: ClassVar[bool] = False
     needs_post_update_loss: ClassVar[bool] = False
     update_every: int = 1
     _at = _Held("parameters")

@@ -20,6 +20,7 @@ class ProportionalSampling(LossCombiner):
     """
 
     loss_independent = True
+    is_static = True
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor

@@ -31,6 +31,7 @@ class StaticWeights(LossCombiner):
     """
 
     loss_independent = True
+    is_static = True
 
     def __init__(self, weights: PerTask | None = None, name: str | None = None):
         super().__init__(name=name)

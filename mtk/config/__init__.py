@@ -38,13 +38,17 @@ __all__ = [
 _draft = Draft()
 
 
-def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str:
+def parse(
+    files: Sequence[str | Path] = (), bindings: Sequence[str] = (), trusted: bool = True
+) -> str:
     """Puts a configuration in force, in place of the last one.
 
     Args:
         files: Gin files, the later overlaying the earlier.
         bindings: Statements that overlay the files, such as `experiment.run.epochs = 3`. What the
             files import is known to them.
+        trusted: Whether the files may import and name whatever they do. Those of somebody else
+            are programs: otherwise they may name only what a run is made of.
 
     Returns:
         The configuration as one text that can be parsed alone.
@@ -53,7 +57,7 @@ def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str
         ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
     """
     global _draft
-    draft = Draft.read(files).overlaid(bindings)
+    draft = Draft.read(files, trusted).overlaid(bindings)
     draft.finish()
     gin.clear_config()
     gin.parse_config("\n".join(line.text for line in draft.lines))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from mtk.config import types
+from mtk.config import trust, types
 from mtk.config.source import ConfigError, Line, did_you_mean
 
 REQUIRED = "gin.REQUIRED"
@@ -45,12 +45,16 @@ class Bound(NamedTuple):
 class Checker:
     """Follows a configuration statement by statement, as gin will.
 
+    Args:
+        trusted: Whether whatever it names may be imported; otherwise see `trust`.
+
     Attributes:
         bindings: The last value of each (scope, selector, parameter).
         macros: The last value of each macro.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: bool = True) -> None:
+        self.trusted = trusted
         self.bindings: dict[tuple[str, str, str], Bound] = {}
         self.macros: dict[str, Bound] = {}
         self._symbols: dict[str, Any] = {}
@@ -65,6 +69,8 @@ class Checker:
 
     def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
         """Follows `import module` (`whole`) or `from package import module`."""
+        if not self.trusted:
+            trust.check_import(module, line)
         try:
             imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -89,6 +95,8 @@ class Checker:
             found = getattr(found, attribute)
         if isinstance(found, ModuleType) or not callable(found):
             _fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
+        if not self.trusted:
+            trust.check_target(found, line)
         return found
 
     def add_binding(self, scope: str, selector: str, name: str, value: Any, line: Line) -> None:

@@ -18,26 +18,30 @@ MODULE_OF = "module of "
 class Draft:
     """A configuration as a text, with what it binds.
 
+    Args:
+        trusted: Whether its lines may import whatever they name; see `trust`.
+
     Attributes:
         lines: The text.
         checker: What the statements are followed by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: bool = True) -> None:
         self.lines: list[source.Line] = []
-        self.checker = check.Checker()
+        self.checker = check.Checker(trusted)
 
     @classmethod
-    def read(cls, files: Sequence[str | Path]) -> "Draft":
+    def read(cls, files: Sequence[str | Path], trusted: bool = True) -> "Draft":
         """Reads files, the later overlaying the earlier.
 
         Args:
             files: Paths of gin files.
+            trusted: Whether they may import whatever they name; see `trust`.
 
         Raises:
             ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
         """
-        draft = cls()
+        draft = cls(trusted)
         draft._add(source.read(files))
         return draft
 

@@ -20,6 +20,9 @@ def multi_worker(timeout: float = 300.0) -> tf.distribute.Strategy:
     All of them are started with the same command; the variable `TF_CONFIG` tells each of them who
     they are. Every process computes on all of its GPUs, or else on its CPU.
 
+    TensorFlow's servers ask nobody who he is and listen on all interfaces, whatever address
+    `TF_CONFIG` gives: only the other workers should be able to reach the port.
+
     Args:
         timeout: Seconds to wait for the other processes.
 

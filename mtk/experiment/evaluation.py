@@ -53,7 +53,9 @@ def evaluate(
     return {**about, **results.by_task(logs, model.task_names, "test")}
 
 
-def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str) -> dict[str, Any]:
+def launch(
+    files: Sequence[str], bindings: Sequence[str], path: str, split: str, trust: bool = False
+) -> dict[str, Any]:
     """Evaluates on what a configuration of a run describes, on one device.
 
     Args:
@@ -62,16 +64,21 @@ def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str)
         bindings: Gin statements that overlay the files.
         path: As `evaluate` reads it, or a run folder.
         split: As in `evaluate`.
+        trust: Whether a run's own configuration may name whatever it does, as `files` may.
 
     Returns:
         As `evaluate`.
+
+    Raises:
+        ConfigError: If a configuration is wrong, or one that comes with the network is not trusted.
     """
+    trust = trust or bool(files)
     given = Path(path)
     own = [asked for folder in (given, given.parent) if (asked := folder / "config.gin").is_file()]
     files = files or [str(asked) for asked in own[:1]]
     if own and own[0].parent == given:  # A run folder.
         path = str(_exported(given))
-    config.parse(files, bindings)
+    config.parse(files, bindings, trust)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)
     default = inspect.signature(run).parameters["batch_size"].default

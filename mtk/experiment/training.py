@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import callbacks
-from mtk.experiment import manifest, rehearsal
+from mtk.experiment import manifest, method, rehearsal
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
 from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
@@ -113,7 +113,8 @@ def train(
             "--profile_steps=FIRST:LAST.",
             stacklevel=2,
         )
-    manifest.begin(folder.manifest, plan.seed, position.step, rehearsal.sharing(model))
+    about = {"variables": rehearsal.sharing(model), "method": method.describe(model, data)}
+    manifest.begin(folder.manifest, plan.seed, position.step, about)
     pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
     fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
     try:

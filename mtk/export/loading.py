@@ -72,7 +72,12 @@ class ExportedNetwork(keras.Model):
 
 
 def load(path: str | Path) -> keras.Model:
-    """Loads a network for inference; nothing that is stored is executed as Python code.
+    """Loads a network for inference.
+
+    A `.keras` file is loaded in Keras' safe mode: no Python code that it stores is run, and of the
+    classes that it names only those that are installed and that Keras allows. A SavedModel is a
+    program: TensorFlow runs its graph, which may read and write files with the rights of whoever
+    loads it. Load only those of people you trust.
 
     Args:
         path: The folder of a SavedModel, or a `.keras` file of a network or of a whole

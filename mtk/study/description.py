@@ -28,10 +28,11 @@ class Study:
         settings: Bindings of every run, by name.
         grid: Values by the name of a parameter or macro, for all methods.
         method_grids: Grids that belong to one method, by its label.
-        seeds: Values of the macro `seed`.
-        best_seeds: Further seeds for one configuration a method, run when the others are done: the
-            best by what the runs are selected by (`experiment.run.monitor`), by default the mean
-            validation loss.
+        seeds: Values of the macro `seed` in the first stage, which selects among all points.
+        fresh_seeds: How many seeds of the second stage, which measures: every model that validation
+            selected in the first one is run with each of them; see
+            `mtk.study.follow_ups.measured_again`. They are the numbers after the largest of
+            `seeds`. With 0 there is no second stage.
         baseline: Label of the method that the others are compared with: static weights.
         weights: Parameter of the baseline that takes `{task: weight}`, for replays.
         run_minutes: How long one run takes, until that has been measured.
@@ -44,7 +45,7 @@ class Study:
     grid: Grid = field(default_factory=dict)
     method_grids: Mapping[str, Grid] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
-    best_seeds: Sequence[int] = ()
+    fresh_seeds: int = 5
     baseline: str | None = None
     weights: str = "combiners.StaticWeights.weights"
     run_minutes: float | None = None
@@ -66,11 +67,16 @@ class Study:
         for grid in (self.grid, *self.method_grids.values()):
             for axis, values in grid.items():
                 _check_axis(axis, values)
-        repeated = sorted({*self.seeds} & {*self.best_seeds})
-        if repeated:
+        if type(self.fresh_seeds) is not int or self.fresh_seeds < 0:
             raise StudyError(
-                f"`best_seeds` are seeds beside `seeds`. These stand in both: {repeated}"
+                f"`fresh_seeds` is a number of seeds, 0 or more. Received: {self.fresh_seeds!r}"
             )
+
+    @property
+    def second_stage(self) -> range:
+        """The seeds of the second stage: none of them took part in selecting."""
+        first = max(self.seeds) + 1
+        return range(first, first + self.fresh_seeds)
 
     def grids(self, method: str) -> list[tuple[Axis, Sequence[Any]]]:
         """Returns all axes of a method: its own, then those of all methods."""

@@ -27,6 +27,7 @@ class Run:
         settings: What the study binds for every run.
         text: Its configuration, which can be parsed alone.
         role: What it is for, where its method does not tell: "replay".
+        stage: "select" or "measure" in a study of two stages.
     """
 
     hash: str
@@ -36,13 +37,15 @@ class Run:
     settings: Mapping[str, Any]
     text: str
     role: str | None = None
+    stage: str | None = None
 
     @property
     def entry(self) -> dict[str, Any]:
         """What the study's list of runs says of it."""
         about = {"hash": self.hash, "method": self.method, "seed": self.seed}
         role = {"role": self.role} if self.role else {}
-        return {**about, **role, "bindings": {**self.settings, **self.point}}
+        stage = {"stage": self.stage} if self.stage else {}
+        return {**about, **role, **stage, "bindings": {**self.settings, **self.point}}
 
 
 class Expansion:
@@ -102,7 +105,14 @@ class Expansion:
             raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
         known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
-        return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
+        stage = self._stage(seed)
+        settings = self.study.settings
+        return Run(digest, label or method, seed, point, settings, draft.text, role, stage)
+
+    def _stage(self, seed: int) -> str | None:
+        if not self.study.fresh_seeds:
+            return None
+        return "measure" if seed in self.study.second_stage else "select"
 
     def unread(self) -> list[str]:
         """Returns a sentence for each parameter of a grid that a method's runs do not read."""

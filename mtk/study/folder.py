@@ -95,6 +95,11 @@ class StudyFolder:
             return None
         return found if math.isfinite(found.value) else None
 
+    def method(self, run: str) -> dict[str, Any]:
+        """Returns what a run recorded of its method; empty if it is of an earlier version."""
+        found = _read(self.run_dir(run) / "manifest.json").get("method")
+        return found if isinstance(found, dict) else {}
+
     def reason(self, run: str) -> str:
         """Returns why a run has failed, or what is wrong with its folder."""
         if self.state(run) is State.DAMAGED:

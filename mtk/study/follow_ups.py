@@ -1,4 +1,4 @@
-"""Runs that depend on the results of others: more seeds of the best, and replays."""
+"""Runs that depend on the results of others: the second stage, and replays."""
 
 import importlib.util
 import itertools
@@ -8,38 +8,96 @@ from typing import Any
 import numpy as np
 
 from mtk import monitor
-from mtk.study.description import StudyError
+from mtk.study.description import Study, StudyError
 from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
 
 
-def best(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
-    """Returns the runs that repeat each method's best configuration with the further seeds.
+def measured_again(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+    """Returns the second stage: every model that validation selected, with each fresh seed.
 
-    The best is so, with the first seed, by what the runs themselves were selected by: their
-    monitor's value; see `mtk.monitor.compared`.
+    Of static weights, for each weighting its best other parameters, by what the runs themselves
+    were selected by (their monitor's value, see `mtk.monitor.compared`); of every other method its
+    models that none of its others dominates in the losses, five at most. Whether a method is static
+    is what its runs recorded. A model that did not finish with every seed of the first stage is not
+    selected.
 
     Args:
         expansion: Of the study.
-        runs: All others, completed as far as they can be.
-        folder: Where their results are.
+        runs: The first stage, completed as far as it can be.
+        folder: Where its results are.
 
     Raises:
         StudyError: If runs of one method were selected by different monitors.
     """
     study = expansion.study
-    found = []
-    for method in study.methods if study.best_seeds else ():
-        own = [run for run in runs if run.method == method and run.seed == study.seeds[0]]
-        known = {run: each for run in own if (each := folder.selected(run.hash))}
-        if known:
-            try:
-                values = monitor.compared(list(known.values()))
-            except monitor.DifferentMonitorsError as error:
-                raise StudyError(f"{method} has no best configuration to repeat: {error}") from None
-            chosen = min(zip(values, known, strict=True), key=lambda pair: pair[0])[1]
-            found += [expansion.run(method, chosen.point, seed) for seed in study.best_seeds]
+    found: list[Run] = []
+    for method in study.methods if study.fresh_seeds else ():
+        own = [run for run in runs if run.method == method]
+        try:
+            chosen = _selected(own, study, folder)
+        except monitor.DifferentMonitorsError as error:
+            raise StudyError(f"No model of {method} can be selected: {error}") from None
+        found += [
+            expansion.run(method, run.point, seed) for run in chosen for seed in study.second_stage
+        ]
     return found
+
+
+def check_second_stage(study: Study) -> None:
+    """Checks before any run that the second stage can select.
+
+    Args:
+        study: The study.
+
+    Raises:
+        StudyError: If what reads results is not installed.
+    """
+    if study.fresh_seeds:
+        _check_installed("The second stage (`fresh_seeds`)")
+
+
+def _check_installed(what: str) -> None:
+    if not all(importlib.util.find_spec(name) for name in ("pandas", "moocore")):
+        raise StudyError(f"{what} needs what reads results: pip install 'mtk[analysis]'")
+
+
+def most_measured(study: Study) -> int:
+    """Returns how many runs the second stage has at most, before the first one is done."""
+    if not study.fresh_seeds:
+        return 0
+    from mtk.analysis.selection import MOST_MODELS  # See `_selected`.
+
+    models = 0
+    for method in study.methods:
+        every = list(points(study.grids(method)))
+        weightings = {repr(point.get(study.weights)) for point in every}
+        static = method == study.baseline
+        models += len(weightings) if static else min(len(every), MOST_MODELS)
+    return models * study.fresh_seeds
+
+
+def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run]:
+    """Returns a run of each model that is selected among those of one method."""
+    from mtk.analysis.selection import best_of_each, spread_front  # Brings pandas with it.
+
+    models = [each for each in _by_point(own) if len(each) == len(study.seeds)]
+    said = {run.hash: folder.selected(run.hash) for each in models for run in each}
+    models = [each for each in models if all(said[run.hash] for run in each)]
+    if not models:
+        return []
+    values = monitor.compared([said[run.hash] for each in models for run in each])  # type: ignore[misc]
+    means = np.array(values).reshape(len(models), -1).mean(1)
+    first = [each[0] for each in models]
+    about = [folder.method(run.hash) for run in first]
+    known = list(zip(first, about, strict=True))
+    if all(each.get("static", run.method == study.baseline) for run, each in known):
+        weights = [
+            repr(each.get("task_weights") or run.point.get(study.weights)) for run, each in known
+        ]
+        return [first[number] for number in best_of_each(weights, means)]
+    losses = np.array([np.mean([folder.losses(run.hash) for run in each], 0) for each in models])
+    return [first[number] for number in spread_front(losses, means)]
 
 
 def check_replays(expansion: Expansion) -> None:
@@ -55,8 +113,7 @@ def check_replays(expansion: Expansion) -> None:
     study = expansion.study
     if study.baseline is None:
         raise StudyError("A replay needs static weights: set the study's `baseline`.")
-    if importlib.util.find_spec("pandas") is None:
-        raise StudyError("A replay needs pandas: pip install 'mtk[analysis]'")
+    _check_installed("A replay")
     point = next(points(study.grids(study.baseline)))
     expansion.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
 

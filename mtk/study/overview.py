@@ -33,16 +33,18 @@ def numbers(
         study: The study.
         runs: Those that are known.
         states: What has become of them, by hash.
-        later: Number of those that depend on results still to come.
+        later: How many more there are at most, which depend on results still to come.
     """
     by_method = Counter(run.method for run in runs)
     lines = [f"  {label}: {number}" for label, number in by_method.items()]
     if later:
-        each = len(study.best_seeds)
-        lines.append(f"  best of each method, {each} further seeds: {later}")
+        lines.append(
+            f"  then what validation selects, with {study.fresh_seeds} fresh seeds: at most {later}"
+        )
     counts = Counter(states.values())
     known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-    return [f"{study.name}: {len(runs) + later} runs ({known})", *lines]
+    total = f"{len(runs)} runs" + (f" and at most {later} more" if later else "")
+    return [f"{study.name}: {total} ({known})", *lines]
 
 
 def time_left(todo: Sequence[Run], estimate: Estimate, slots: int) -> str:

@@ -37,6 +37,7 @@ class Sweep:
         folders: Sequence[str | Path] = (),
         retry_failed: bool = False,
     ):
+        follow_ups.check_second_stage(study)
         self.study = study
         self.folder = StudyFolder(study_dir)
         self.expansion = Expansion(study, folders)
@@ -95,15 +96,15 @@ class Sweep:
         return self._report(scheduler, board)
 
     def _known(self) -> tuple[list[Run], int]:
-        """Returns the runs that are known, and how many depend on results still to come."""
+        """Returns the runs that are known, and how many more there will be at most."""
         if any(self.folder.state(run.hash) not in overview.DONE for run in self.runs):
-            return self.runs, len(self.study.best_seeds) * len(self.study.methods)
-        more = follow_ups.best(self.expansion, self.runs, self.folder)
+            return self.runs, follow_ups.most_measured(self.study)
+        more = follow_ups.measured_again(self.expansion, self.runs, self.folder)
         return distinct([*self.runs, *more])[0], 0
 
     def _follow_ups(self, replay: bool, board: Board) -> list[Run]:
         """Returns the runs that depend on the results of others; says what is not among them."""
-        more = follow_ups.best(self.expansion, self.runs, self.folder)
+        more = follow_ups.measured_again(self.expansion, self.runs, self.folder)
         said: list[str] = []
         if replay:
             known = [*self.runs, *more]

@@ -10,7 +10,7 @@ from absl import logging
 
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
-from mtk.directions import direction
+from mtk.directions import directions
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
 from mtk.sharing.layer_calls import all_layers
@@ -247,14 +247,12 @@ class MultiTaskModel(keras.Model):
         Callbacks with `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the
         direction of the metric that they monitor, where its class tells.
         """
-        metrics = {m.name: m for m in [*self.task_metrics.of_evaluation(), *self.metrics]}
         callbacks = kwargs.get("callbacks") or (args[5] if len(args) > 5 else None) or []
+        known = directions(self)
         for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-            metric = metrics.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
-            if metric is not None and getattr(callback, "mode", None) == "auto":
-                own = getattr(metric, "metric", metric)
-                is_loss = metric in (self.task_metrics.mean, *self.task_metrics.losses)
-                callback.mode = "min" if is_loss else direction(own) or "auto"
+            found = known.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
+            if found and getattr(callback, "mode", None) == "auto":
+                callback.mode = found
         return super().fit(*args, **kwargs)
 
     def train_step(self, data: Any) -> Logs:

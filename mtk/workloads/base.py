@@ -24,6 +24,9 @@ class Workload(abc.ABC):
         name: For logs and reports.
         tasks: The K tasks.
         num_train: Examples in the training split.
+        shares: Each task's share of the examples in a batch, by name, where batches mix the tasks
+            in given proportions; None where they do not.
+        score_directions: Whether less ("min") or more ("max") of each score is better, by metric.
         signatures: How scores were computed, by `<task>/<metric>`, for the result; empty where
             that goes without saying.
         fingerprint: What tells data from other data in the same place, as texts by name: a run only
@@ -33,6 +36,8 @@ class Workload(abc.ABC):
     name: str
     tasks: list[Task]
     num_train: int
+    shares: Mapping[str, float] | None = None
+    score_directions: Mapping[str, str] = MappingProxyType({})
     signatures: Mapping[str, str] = MappingProxyType({})
     fingerprint: Mapping[str, str] = MappingProxyType({})
 

@@ -99,6 +99,10 @@ class Translation(Workload):
         self._train = self._sources(TRAIN, self._fitting)
         self.num_train = sum(map(len, self._fitting.values()))
         self.signatures: dict[str, str] = {}
+        self.score_directions = {"bleu": "max"}
+        if self.sampling_rates is not None:
+            total = sum(self.sampling_rates.values())
+            self.shares = {name: rate / total for name, rate in self.sampling_rates.items()}
 
     def network(self, seed: int | None = None) -> keras.Model:
         network = Transformer(

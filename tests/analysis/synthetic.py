@@ -1,8 +1,9 @@
 """Writes study folders of made-up runs: no training, plainly synthetic numbers."""
 
+import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ class Run:
     gain: float = 0.0
     seed: int = 0
     layers: int = 3
+    stage: str | None = None
     status: str = "finished"
     tasks: tuple[str, ...] = ("left", "right")
     extra: dict = field(default_factory=dict)
@@ -60,6 +62,11 @@ class Run:
         return (
             f"{self.method}-{self.weight:g}-{self.rate:g}-{self.decay:g}-{self.layers}-{self.seed}"
         )
+
+    @property
+    def hash(self):
+        """The name of its folder."""
+        return hashlib.sha256(self.name.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def losses(run, generator, noise):
@@ -78,9 +85,25 @@ def metrics(run, values):
     return {"loss": float(np.mean(values)), "tasks": tasks}
 
 
-def write_run(folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6):
+def about(run):
+    """What a run records of its method."""
+    static = run.combiner == "StaticWeights"
+    shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
+    weights = dict(zip(run.tasks, shares / shares.sum(), strict=True))
+    return {
+        "combiner": run.combiner,
+        "static": static,
+        "task_weights": weights if static else None,
+        "directions": {task: {"loss": "min", "accuracy": "max"} for task in run.tasks},
+        "parameters": 1000 * run.layers,
+    }
+
+
+def write_run(
+    folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6, recorded: bool = True
+):
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(zlib.crc32(run.name.encode()))
+    generator = np.random.default_rng(zlib.crc32(run.name.encode("utf-8", "backslashreplace")))
     own = f"combiners.{run.combiner}.weights = {{'left': {run.weight}, 'right': {1 - run.weight}}}"
     if run.combiner != "StaticWeights":
         own = f"combiners.{run.combiner}.name = None"
@@ -90,7 +113,10 @@ def write_run(folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6)
     )  # fmt: skip
     (folder / "operative_config.gin").write_text(gin)
     (folder / "config.gin").write_text(gin)
-    (folder / "manifest.json").write_text(json.dumps({"seed": run.seed, "versions": {}}))
+    manifest = {"seed": run.seed, "versions": {}}
+    if recorded:
+        manifest["method"] = about(run)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     validation = losses(run, generator, noise)
     result = {"status": run.status, "steps": 100 * evaluations, "selected_step": 500, **run.extra}
     result["validation"] = metrics(run, validation)
@@ -118,13 +144,19 @@ def drifting(run, number):
     return [first] + [(1 - first) / max(others, 1)] * others
 
 
-def write_study(folder: Path, runs: list[Run], noise: float = 0.01, name: str = "synthetic"):
-    listed = [
-        {"hash": run.name, "method": run.method, "seed": run.seed, "bindings": {}} for run in runs
-    ]
+def write_study(
+    folder: Path,
+    runs: list[Run],
+    noise: float = 0.01,
+    name: str = "synthetic",
+    recorded: bool = True,
+):
     folder.mkdir(parents=True)
+    listed = []
     for run in runs:
-        write_run(folder / "runs" / run.name, run, noise)
+        about = {"hash": run.hash, "method": run.method, "seed": run.seed, "bindings": {}}
+        listed.append({**about, **({"stage": run.stage} if run.stage else {})})
+        write_run(folder / "runs" / run.hash, run, noise, recorded=recorded)
     (folder / "study.json").write_text(json.dumps({"name": name, "runs": listed}))
     return folder
 
@@ -149,3 +181,10 @@ def grid(seeds=(0,), gain=0.0, weights=WEIGHTS, rates=RATES, decays=(0.0,), laye
         for size in layers
         for seed in seeds
     ]
+
+
+def two_stages(seeds=(1, 2, 3), **changes):
+    """The grid as a first stage, and the models with the best learning rate at fresh seeds."""
+    first = [replace(run, stage="select") for run in grid(**changes)]
+    best = [run for run in first if run.rate == 0.1]
+    return first + [replace(run, stage="measure", seed=seed) for run in best for seed in seeds]

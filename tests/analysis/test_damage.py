@@ -1,6 +1,7 @@
 """Folders that a crash or a hand has damaged: a row with a reason, and the rest is read."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -63,9 +64,10 @@ DAMAGES = {
     "torn": (other("result.json", '{"status": "fin'), "damaged", "result.json is no JSON"),
     "binary": (other("result.json", b"\xff\xfe"), "damaged", "result.json is no text"),
     "nested": (other("result.json", "[" * 100_000), "damaged", "result.json is no JSON"),
-    "a folder": (folder_instead("result.json"), "damaged", "cannot be read: Is a directory"),
+    "a folder": (folder_instead("result.json"), "damaged", "is a folder, a file was expected"),
     "a list": (other("result.json", "[]"), "damaged", "no JSON object"),
-    "no status": (result(status="?"), "damaged", "status '?'"),
+    "no status": (result(status=None), "damaged", "has no status"),
+    "another status": (result(status="?"), "damaged", "'status' is '?'"),
     "steps": (result(steps="many"), "damaged", "'steps' is 'many', a whole number was expected"),
     "selected step": (result(selected_step=True), "damaged", "'selected_step' is True"),
     "huge steps": (result(steps=10**400), "damaged", "'steps' is 1000"),
@@ -82,7 +84,7 @@ DAMAGES = {
     "a text": (
         result(test={"tasks": {"left": {"loss": "low"}}}),
         "damaged",
-        "result.json, test, task 'left': 'loss' is 'low', a finite number was expected",
+        "result.json, test, tasks, left: 'loss' is 'low', a finite number was expected",
     ),
     "null": (
         result(test={"tasks": {"left": METRICS, "right": {"accuracy": None, "loss": 1.0}}}),
@@ -103,15 +105,15 @@ DAMAGES = {
     "no configuration": (other("operative_config.gin", None), "damaged", "gin is missing"),
     "empty configuration": (other("operative_config.gin", ""), "damaged", "has no bindings"),
     "binary configuration": (other("operative_config.gin", b"\xff"), "damaged", "is no text"),
-    "configuration folder": (folder_instead("operative_config.gin"), "damaged", "Is a directory"),
+    "configuration folder": (folder_instead("operative_config.gin"), "damaged", "is a folder"),
     "no manifest": (other("manifest.json", None), "damaged", "manifest.json is missing"),
     "sessions": (other("manifest.json", '{"sessions": "x"}'), "damaged", "'sessions' is 'x'"),
-    "a session": (other("manifest.json", '{"sessions": [1]}'), "damaged", "'session' is 1"),
+    "a session": (other("manifest.json", '{"sessions": [1]}'), "damaged", "sessions: '0' is 1"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
     "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
-    "log folder": (folder_instead("metrics.jsonl"), "damaged", "Is a directory"),
+    "log folder": (folder_instead("metrics.jsonl"), "damaged", "is a folder"),
     "throughput": (session(throughput=5), "damaged", "'throughput' is 5"),
-    "speed": (session(throughput={"steps": "a"}), "damaged", "manifest.json: 'steps' is 'a'"),
+    "speed": (session(throughput={"steps": "a"}), "damaged", "throughput: 'steps' is 'a'"),
 }  # fmt: skip
 
 
@@ -155,12 +157,9 @@ def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
         (b"[]", "no JSON object"),
         (b'{"runs": 5}', "'runs' is 5, a list was expected"),
         (b'{"name": 5, "runs": []}', "'name' is 5, a text was expected"),
-        (b'{"runs": [1]}', "run 0 is 1, an object was expected"),
-        (b'{"runs": [{"hash": "a"}, {"hash": 5}]}', "run 1: 'hash' is 5"),
+        (b'{"runs": [1]}', "runs: '0' is 1, an object was expected"),
+        (b'{"runs": [null]}', "run 0 has no 'hash'"),
         (b'{"runs": [{}]}', "run 0 has no 'hash'"),
-        (b'{"runs": [{"hash": "a", "seed": "zero"}]}', "'seed' is 'zero'"),
-        (b'{"runs": [{"hash": "a", "bindings": "abc"}]}', "'bindings' is 'abc'"),
-        (b'{"runs": [{"hash": "a", "bindings": [1]}]}', "'bindings' is [1]"),
     ],
 )
 def test_a_damaged_list_is_an_error_that_names_the_file(study, content, reason):
@@ -169,6 +168,154 @@ def test_a_damaged_list_is_an_error_that_names_the_file(study, content, reason):
         analysis.load(study)
     assert str(study / "study.json") in str(raised.value)
     assert reason in str(raised.value)
+
+
+HASH = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [5, "", "a", [], "..", "../../../outside", "/tmp/outside", f"../{HASH}", f"{HASH}/..",
+     HASH[1:], f"{HASH}0", HASH.upper(), f"{HASH}\n", "\u0665" * 16],
+)  # fmt: skip
+def test_a_hash_is_sixteen_digits_and_never_a_path(study, name):
+    content = {"runs": [{"hash": HASH}, {"hash": name}]}
+    (study / "study.json").write_text(json.dumps(content))
+    with pytest.raises(analysis.StudyError, match="16 hexadecimal digits was expected") as raised:
+        analysis.load(study)
+    assert str(study / "study.json") in str(raised.value)
+    assert "runs, 1: 'hash' is" in str(raised.value)
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"seed": "zero"}, "'seed' is 'zero', a whole number was expected"),
+        ({"seed": 10**400}, "'seed' is 1000"),
+        ({"method": 5}, "'method' is 5, a text was expected"),
+        ({"role": "boss"}, "'role' is 'boss'"),
+        ({"bindings": "abc"}, "'bindings' is 'abc'"),
+        ({"bindings": [1]}, "'bindings' is [1]"),
+        ({"bindings": {"f.x": nested(900)}}, "nested at most 50 deep was expected"),
+    ],
+)
+def test_a_fault_in_the_list_concerns_its_run_alone(study, said, reason):
+    content = json.loads((study / "study.json").read_text())
+    content["runs"][3].update(said)
+    (study / "study.json").write_text(json.dumps(content))
+    table = analysis.load(study)
+    row = table[table["run"] == content["runs"][3]["hash"]].iloc[0]
+    assert (row["status"], reason in row["reason"]) == ("damaged", True), row["reason"]
+    assert (table["status"] == "finished").sum() == len(table) - 1
+    assert len(analysis.views(table)) == 1
+
+
+FILES = ["result.json", "manifest.json", "operative_config.gin", "metrics.jsonl"]
+
+
+def pipe_instead(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_instead(path):
+    """What it leads to is whole, but it lies outside of the study."""
+    path.rename(path.parents[3] / path.name)
+    path.symlink_to(path.parents[3] / path.name)
+
+
+def dangling_instead(path):
+    path.unlink()
+    path.symlink_to("/nowhere")
+
+
+def device_instead(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def huge_instead(path):
+    """A file of holes, which takes no room."""
+    with path.open("wb") as file:
+        file.truncate(1 << 41)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (pipe_instead, "is a device or a pipe"),
+        (link_instead, "is a link"),
+        (dangling_instead, "is a link"),
+        (device_instead, "is a link"),
+        (huge_instead, "has 2199023255552 bytes"),
+    ],
+)
+def test_only_files_of_a_bounded_size_are_read(study, name, change, reason):
+    folder = sorted((study / "runs").iterdir())[3]
+    change(folder / name)
+    table = analysis.load(study)
+    row = table[table["run"] == folder.name].iloc[0]
+    assert (row["status"], f"{name} {reason}" in row["reason"]) == ("damaged", True), row["reason"]
+    assert (table["status"] == "finished").sum() == len(table) - 1
+
+
+def test_a_line_of_the_log_has_an_end(study):
+    folder = sorted((study / "runs").iterdir())[3]
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.truncate(1 << 24)
+    row = analysis.load(study).set_index("run").loc[folder.name]
+    assert (row["status"], row["reason"]) == (
+        "damaged",
+        "metrics.jsonl has a line of more than 1048576 bytes",
+    )
+
+
+@pytest.mark.parametrize("change", [pipe_instead, link_instead, device_instead, huge_instead])
+def test_a_list_that_is_no_file_is_an_error(study, change):
+    path = study / "runs" / "x" / "study.json"
+    path.parent.mkdir()
+    (study / "study.json").rename(path)
+    change(path)
+    path.rename(study / "study.json")
+    with pytest.raises(analysis.StudyError, match=r"study\.json' is damaged"):
+        analysis.load(study)
+
+
+def test_a_link_to_a_run_or_to_all_of_them_is_not_followed(study):
+    folder = sorted((study / "runs").iterdir())[3]
+    folder.rename(study.parent / "outside")
+    folder.symlink_to(study.parent / "outside")
+    row = analysis.load(study).set_index("run").loc[folder.name]
+    assert (row["status"], "is a link" in row["reason"]) == ("damaged", True)
+    (study / "runs").rename(study.parent / "runs")
+    (study / "runs").symlink_to(study.parent / "runs")
+    with pytest.raises(analysis.StudyError, match="is a link"):
+        analysis.load(study)
+
+
+@pytest.mark.parametrize(
+    "value", [1e39, -1e300, 10**60, True, [], {}, "1", {"a": nested(900)}, nested(900)]
+)
+@pytest.mark.parametrize("place", [("test",), ("test", "tasks"), ("test", "tasks", "left", "loss")])
+def test_no_value_ends_the_reading(study, place, value):
+    folder = sorted((study / "runs").iterdir())[3]
+    content = json.loads((folder / "result.json").read_text())
+    inner = content
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (folder / "result.json").write_text(json.dumps(content))
+    row = analysis.load(study).set_index("run").loc[folder.name]
+    assert row["status"] in ("damaged", "incomplete")
+    assert len(row["reason"]) <= 500
 
 
 def test_a_missing_task_makes_a_run_incomplete_and_says_which(tmp_path):

@@ -5,7 +5,7 @@ import json
 import gin
 import pytest
 
-from mtk.analysis import gin_text
+from mtk.analysis import gin_text, plain_text
 from mtk.study.statements import statements
 
 
@@ -84,4 +84,4 @@ def test_macros_are_no_parameters():
 
 @pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "\0", "'", "1 +", "@", "%"])
 def test_what_is_no_value_is_kept_as_a_text(text):
-    assert gin_text.parse(f"f.x = {text}") == {"f.x": text}
+    assert gin_text.parse(f"f.x = {text}") == {"f.x": plain_text.printable(text)}

@@ -50,12 +50,16 @@ def test_the_tab_shows_every_run_with_its_values(table, tmp_path):
     analysis.write_hparams(table, tmp_path / "board")  # Again: nothing is there twice.
     experiment, groups = sessions(tmp_path / "board", table)
     names = {info.name for info in experiment.hparam_infos}
-    assert {"method", "seed", "experiment.run.learning_rate"} <= names
+    assert {"run", "method", "seed", "experiment.run.learning_rate"} <= names
+    tags = [info.name.tag for info in experiment.metric_infos]
+    assert [tag.startswith("test/") for tag in tags] == sorted(
+        (tag.startswith("test/") for tag in tags), reverse=True
+    )
     assert len(groups) == len(table)
     rows = table.set_index("run")
     for group in groups:
         (session,) = group.sessions
-        row = rows.loc[session.name.rpartition("/")[2]]
+        row = rows.loc[group.hparams["run"].string_value]
         assert group.hparams["method"].string_value == row["method"]
         rate = group.hparams["experiment.run.learning_rate"].number_value
         assert rate == row["experiment.run.learning_rate"]

@@ -26,7 +26,8 @@ def test_every_value_comes_back(tmp_path):
             for task, values in result[split]["tasks"].items():
                 for name, value in values.items():
                     assert row[f"{split}/{task}/{name}"] == value
-        assert row["run"].split("-")[2] == f"{row['experiment.run.learning_rate']:g}"
+        gin = (folder / "runs" / row["run"] / "operative_config.gin").read_text()
+        assert f"learning_rate = {row['experiment.run.learning_rate']}\n" in gin
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 
@@ -86,8 +87,8 @@ def test_settings_of_two_sizes_are_two_views(tmp_path):
     table = analysis.load(write_study(tmp_path / "study", grid(layers=(3, 6))))
     found = analysis.views(table)
     assert [view.title for view in found] == [
-        "synthetic (num_layers 3)",
-        "synthetic (num_layers 6)",
+        "synthetic (3,000 parameters)",
+        "synthetic (6,000 parameters)",
     ]
     assert sum(len(view.table) for view in found) == len(table)
 

@@ -6,8 +6,8 @@ from synthetic import Run, grid, write_study
 
 from mtk import analysis
 from mtk.analysis import Objective
-from mtk.analysis.judging import mean_scale
-from mtk.analysis.view import STATIC, views
+from mtk.analysis.judging import mean_units
+from mtk.analysis.view import views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
 
@@ -83,7 +83,7 @@ def test_unfinished_runs_stand_with_those_configured_alike(tmp_path):
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 3.0})
     folder = write_study(tmp_path / "study", runs)
-    (folder / "runs" / runs[0].name / "result.json").unlink()
+    (folder / "runs" / runs[0].hash / "result.json").unlink()
     (view,) = views(analysis.load(folder))
     assert (view.table["status"] == "unfinished").sum() == 1
 
@@ -131,6 +131,5 @@ def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 50.0})
     (view,) = views(loaded(tmp_path, runs))
-    static = view.candidates(STATIC, "loss")
-    np.testing.assert_allclose(mean_scale(view, "loss", static), [2.0, 50.0])
-    np.testing.assert_allclose(mean_scale(view, "accuracy", static), [1.0, 1.0])
+    np.testing.assert_allclose(mean_units(view, "loss"), [2.0, 50.0])
+    np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])

@@ -73,10 +73,11 @@ def sized(views, counts):
 def test_figure_7_shows_sizes_that_differ_and_names_them(tmp_path):
     study = write_study(tmp_path / "study", grid(rates=(0.1,), layers=(3, 6)))
     small, large = analysis.views(analysis.load(study))
-    assert list(sizes.by_size([small, large])) == ["num_layers 3", "num_layers 6"]
+    assert list(sizes.by_size([small, large])) == ["3,000 parameters", "6,000 parameters"]
     named = sizes.by_size(sized([small, large], [1234.0, 5678.0]))
-    assert list(named) == ["num_layers 3, 1,234 parameters", "num_layers 6, 5,678 parameters"]
-    assert len(named["num_layers 3, 1,234 parameters"]) == 9
+    assert list(named) == ["1,234 parameters", "5,678 parameters"]
+    assert len(named["1,234 parameters"]) == 9
+    assert sizes.by_size(sized([small], [np.nan])) == {}
     drawn = sizes.draw(sized([small, large], [1234.0, 5678.0]))
     assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()] == list(named)
     for views in ([small, small], sized([small, large], [1234.0, 1234.0]), [small]):

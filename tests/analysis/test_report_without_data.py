@@ -97,8 +97,9 @@ def test_a_study_of_which_nothing_is_finished(tmp_path, change, ends):
 def test_a_setting_that_is_still_to_do_keeps_the_other_one(tmp_path):
     study = write_study(tmp_path / "study", few(layers=(3, 6)))
     content = json.loads((study / "study.json").read_text())
+    sizes = {run.hash: run.layers for run in few(layers=(3, 6))}
     for run in content["runs"]:
-        layers = int(run["hash"].split("-")[-2])
+        layers = sizes[run["hash"]]
         run["bindings"] = {"synthetic.Synthetic.num_layers": layers}
         if layers == 6:
             shutil.rmtree(study / "runs" / run["hash"])
@@ -144,7 +145,8 @@ def test_runs_without_weights(tmp_path, log):
 
 def test_metrics_of_few_runs_are_named(tmp_path):
     study = write_study(tmp_path / "study", few())
-    for path in (study / "runs").glob("mgda*/result.json"):
+    mgda = [run.hash for run in few() if run.method == "mgda"]
+    for path in (study / "runs" / run / "result.json" for run in mgda):
         content = json.loads(path.read_text())
         content["test"]["tasks"]["left"]["foo"] = 0.5
         path.write_text(json.dumps(content))

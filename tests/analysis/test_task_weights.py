@@ -72,7 +72,7 @@ def test_a_run_without_weights_has_no_mean(tmp_path):
     ("given", "expected"),
     [
         ("{'left': 1, 'right': 3}", {"left": 0.25, "right": 0.75}),
-        ("[2.0, 2.0]", {"0": 0.5, "1": 0.5}),
+        ("[2.0, 2.0]", None),  # Of which tasks, nothing tells.
         ("'imagenet'", None),
         ("imagenet", None),
         ("{'left': 'x'}", None),
@@ -80,6 +80,14 @@ def test_a_run_without_weights_has_no_mean(tmp_path):
         (float("nan"), None),
     ],
 )
-def test_fixed_weights_are_found_in_the_configuration(given, expected):
-    row = {"method": "x", "combiners.StaticWeights.weights": given}
+def test_fixed_weights_of_old_runs_are_those_of_their_combiner(given, expected):
+    row = {"combiner": "StaticWeights", "combiners.StaticWeights.weights": given}
     assert analysis.static_weights(row) == expected
+    assert analysis.static_weights({**row, "combiner": "PCGrad"}) is None
+    assert analysis.static_weights({"combiner": "a", "deeplab.DeepLab.rates": given}) is None
+
+
+def test_fixed_weights_are_those_that_the_run_recorded():
+    recorded = {"left": 0.9, "right": 0.1}
+    row = {"task_weights": recorded, "combiners.StaticWeights.weights": "{'left': 1, 'right': 3}"}
+    assert analysis.static_weights({**row, "combiner": "StaticWeights"}) == recorded

@@ -1,182 +1,200 @@
-"""Leads, their spreads and the verdict: known cases, and how often it errs on made-up studies."""
-
-from collections import Counter
+"""The four answers: cases by construction, and what must not change them."""
 
 import numpy as np
 import pytest
 
-from mtk.analysis import Candidates, equal_budget, judge, lead
-from mtk.analysis.leading import scale_of
-from mtk.analysis.spread import over_grids, over_seeds
+from mtk.analysis import Models, asked, judge
+from mtk.analysis.judging import words
+from mtk.analysis.verdict import FRONT, MEAN, UTILITY, WORST_TASK
 
 WEIGHTS = np.linspace(0.1, 0.9, 9)
+BOTH = np.stack([WEIGHTS, 1 - WEIGHTS], axis=1)
 
 
-def models(test, validation=None, seeds=1, groups=None):
-    test = np.asarray(test, float)
-    number = len(test)
-    return Candidates(
-        test if validation is None else np.asarray(validation, float),
-        test,
-        np.full(number, seeds),
-        np.arange(number) if groups is None else np.asarray(groups),
-        np.arange(number),
-    )
+def front(weights):
+    """A convex front of width one in both tasks."""
+    weights = np.asarray(weights, float)
+    losses = np.stack([(1 - weights) ** 2, weights**2], axis=-1)
+    return losses / np.ptp(np.stack([(1 - WEIGHTS) ** 2, WEIGHTS**2], -1), axis=0)
 
 
-FRONT = models([[0, 10], [2, 6], [5, 3], [10, 0]])
-ONES = np.ones(2)
+def study(gains, noise=0.01, seeds=5, draw=0, own=0.45):
+    """Nine static models, and a method with one model for each gain."""
+    generator = np.random.default_rng(draw)
 
+    def at_seeds(means):
+        return means[:, None] + generator.normal(0, noise, (len(means), seeds, 2))
 
-@pytest.mark.parametrize(
-    ("point", "amount", "dominates", "extends"),
-    [
-        ([3, 7], -1, 0, 0),  # (2, 6) is better by 1 in both.
-        ([2, 6], 0, 0, 0),  # Equal to a model of the front.
-        ([4, 4], 1, 0, 0),  # Between two models: until (5, 3) is as good, it takes 1.
-        ([1, 5], 1, 1, 0),  # Dominates (2, 6), which is as good after 1 more.
-        ([-1, 11], -np.inf, 0, 1),  # A more extreme trade-off.
-        ([-1, -1], 6, 1, 0),  # Dominates all; the nearest is (5, 3).
-        ([-1, 9], 1, 1, 0),  # Better in the first task than all, and dominates (0, 10).
-    ],
-)
-def test_leads_worked_out_by_hand(point, amount, dominates, extends):
-    found = lead(models([point]), FRONT, ONES)
-    assert (found.amount, found.dominates, found.extends) == (amount, dominates, extends)
-    assert found.model == (-1 if np.isinf(amount) else 0)
-
-
-def test_lead_equals_the_definition_by_bisection():
-    generator = np.random.default_rng(0)
-    for num_tasks in (1, 2, 3, 4):
-        for _ in range(30):
-            front = models(generator.uniform(size=(8, num_tasks)))
-            point = generator.uniform(0.2, 1, num_tasks)
-            found = lead(models([point]), front, np.ones(num_tasks)).amount
-            if np.isinf(found):
-                continue
-            low, high = -2.0, 2.0
-            for _ in range(50):
-                middle = (low + high) / 2
-                covered = (front.test[front.selected] <= point + middle).all(1).any()
-                low, high = (low, middle) if covered else (middle, high)
-            assert found == pytest.approx(high, abs=1e-9)
-
-
-def test_validation_selects_and_test_only_measures():
-    generator = np.random.default_rng(1)
-    validation = generator.uniform(size=(30, 2))
-    plain = models(generator.uniform(size=(30, 2)), validation)
-    poisoned = plain.test.copy()
-    unselected = np.setdiff1d(np.arange(30), plain.selected)
-    poisoned[unselected] = -100.0  # As good as one wishes, and never seen.
-    changed = models(poisoned, validation)
-    assert changed.selected.tolist() == plain.selected.tolist()
-    assert lead(changed, FRONT, ONES) == lead(plain, FRONT, ONES)
-    assert lead(FRONT, changed, ONES) == lead(FRONT, plain, ONES)
-
-
-def test_leads_do_not_depend_on_the_unit_of_a_task():
-    generator = np.random.default_rng(2)
-    front, own = (models(generator.uniform(size=(12, 2))) for _ in range(2))
-    plain = lead(own, front, scale_of(front)).amount
-    units = np.array([1000.0, 0.01])
-    other = models(front.test * units)
-    assert lead(models(own.test * units), other, scale_of(other)).amount == pytest.approx(plain)
-
-
-def test_interval_over_seeds_of_one_model_each_is_that_of_a_difference_of_means():
-    generator = np.random.default_rng(3)
-    noise = generator.normal(0, 0.2, (400, 2))
-    own, static = models([[1.0]], seeds=4), models([[2.0]], seeds=2)
-    low, high = over_seeds(own, static, np.ones(1), noise, 0.95, draws=4000)
-    deviation = noise[:, 1].std() * np.sqrt(1 / 4 + 1 / 2)
-    assert low == pytest.approx(1 - 1.96 * deviation, abs=0.03)
-    assert high == pytest.approx(1 + 1.96 * deviation, abs=0.03)
-
-
-def test_each_static_weighting_is_held_out_once():
-    # The outermost two only extend what remains; (2, 6) and (5, 3) have gaps to their neighbours.
-    leads = over_grids(FRONT, ONES, size=1)
-    by_hand = [min(5 - 2, 10 - 6), min(10 - 5, 6 - 3)]  # (5, 3) and (2, 6) are nearest.
-    assert sorted(leads) == sorted(by_hand)
-
-
-def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
-    generator = np.random.default_rng(4)
-    static = models(generator.uniform(1, 2, (40, 2)))
-    same, better = models(static.test[:7]), models(static.test[:7] - 0.5)
-    assert equal_budget(same, static).size == 7
-    assert equal_budget(static, static).share == 0.5
-    assert equal_budget(better, static).share > 0.99
-
-
-def study(generator, noise, gain, seeds=3):
-    """Static weights and a method at three learning rates; without gain the method is one more."""
-
-    def runs(weights, gain):
-        base = np.stack([1 + (1 - weights) ** 2, 1 + weights**2], axis=1)
-        means = (base[:, None] + np.array([0, 0.05, 0.15])[:, None] - gain).reshape(-1, 2)
-        validation = means[:, None] + generator.normal(0, noise, (len(means), seeds, 2))
-        test = validation + generator.normal(0, noise / 2, validation.shape)
-        both = np.concatenate([validation, test], axis=2)
-        residuals = (both - both.mean(1, keepdims=True)) * np.sqrt(seeds / (seeds - 1))
-        groups = np.repeat(np.arange(len(weights)), 3)
-        return models(test.mean(1), validation.mean(1), seeds, groups), residuals.reshape(-1, 4)
-
-    static, first = runs(WEIGHTS, 0.0)
-    method, second = runs(generator.uniform(0.15, 0.85, 1), gain)
-    return method, static, np.concatenate([first, second])
-
-
-def conclusions(noise, gain, number=40):
-    generator = np.random.default_rng(0)
-    return Counter(
-        judge(*study(generator, noise, gain), draws=200).conclusion for _ in range(number)
-    )
-
-
-@pytest.mark.parametrize("noise", [0.003, 0.03, 0.1])
-def test_a_method_that_is_one_more_weighting_is_not_called_beyond(noise):
-    assert conclusions(noise, gain=0.0)["beyond"] <= 2  # Of 40: 5 %.
-
-
-@pytest.mark.parametrize("noise", [0.003, 0.03])
-def test_a_method_with_a_real_gain_is_called_beyond(noise):
-    assert conclusions(noise, gain=0.2)["beyond"] >= 38
-
-
-def test_without_repeated_seeds_nothing_is_concluded():
-    method, static, _ = study(np.random.default_rng(0), 0.01, 0.3)
-    for noise in (np.empty((0, 4)), np.zeros((4, 4))):
-        found = judge(method, static, noise)
-        assert found.conclusion == "beyond, but nothing can be concluded"
-        assert "Too few seeds were repeated" in found.words
-
-
-def test_a_front_of_few_weightings_has_no_spread_to_compare_with():
-    method, static, noise = study(np.random.default_rng(0), 0.01, 0.3)
-    found = judge(method, static[static.groups % 4 == 0], noise, draws=100)
-    assert found.exceeds_grids is None
-    assert found.conclusion == "beyond, but nothing can be concluded"
+    static = Models(at_seeds(front(WEIGHTS)), BOTH)
+    methods = {
+        f"m{n}": Models(at_seeds(front([own]) - gain))
+        for n, gain in enumerate(np.atleast_1d(gains))
+    }
+    return static, methods
 
 
 @pytest.mark.parametrize(
-    ("method", "static", "expected"),
+    ("gain", "noise", "answer"),
     [
-        (models(np.empty((0, 2))), FRONT, "no run to judge"),
-        (FRONT, models(np.empty((0, 2))), "no static weights to compare with"),
-        (models([[-1, 11]]), FRONT, "extends the front only"),
-        (models([[9, 9]]), FRONT, "not beyond"),
+        (0.3, 0.01, "better"),
+        (0.0, 0.01, "equivalent"),
+        (0.02, 0.01, "equivalent"),
+        (-0.3, 0.01, "worse"),
+        (0.05, 0.08, "undecided"),
     ],
 )
-def test_what_cannot_lead_is_said(method, static, expected):
-    found = judge(method, static, np.empty((0, 4)))
-    assert found.conclusion == expected
-    assert found.words
+@pytest.mark.parametrize("question", [FRONT, MEAN])
+def test_each_answer(gain, noise, answer, question):
+    static, methods = study(gain, noise, own=0.5, draw=1)
+    found = judge(static, methods, question)["m0"]
+    assert found.answer == answer
+    assert found.low < gain < found.high
+    assert words(found).startswith(answer.capitalize())
 
 
-def test_many_methods_widen_the_interval():
-    method, static, noise = study(np.random.default_rng(0), 0.03, 0.2)
-    one, twenty = (judge(method, static, noise, comparisons=n) for n in (1, 20))
-    assert twenty.over_seeds[0] < one.over_seeds[0] < one.over_seeds[1] < twenty.over_seeds[1]
+def test_what_a_seed_does_to_all_runs_changes_nothing():
+    static, methods = study([0.1, 0.0, -0.1], noise=0.02)
+    before = judge(static, methods, FRONT)
+    shift = np.random.default_rng(1).normal(0, 3.0, (1, 5, 2))
+    shift -= shift.mean(1)
+    moved = {name: Models(own.values + shift) for name, own in methods.items()}
+    after = judge(Models(static.values + shift, BOTH), moved, FRONT)
+    for name, verdict in before.items():
+        assert after[name].answer == verdict.answer
+        ends = verdict.margin, verdict.low, verdict.high
+        assert (after[name].margin, after[name].low, after[name].high) == pytest.approx(ends)
+
+
+def test_units_of_the_tasks_change_nothing():
+    static, methods = study([0.1, 0.0], noise=0.02)
+    units = np.array([1000.0, 1e-3])
+    other = judge(
+        Models(static.values * units, BOTH),
+        {name: Models(own.values * units) for name, own in methods.items()},
+        FRONT,
+    )
+    for name, verdict in judge(static, methods, FRONT).items():
+        assert other[name].answer == verdict.answer
+        assert other[name].low == pytest.approx(verdict.low)
+
+
+def test_intervals_hold_what_they_say():
+    """Of 95 % intervals over a method that is as good as static weights, about 95 % hold zero."""
+    held = [
+        verdict.low <= 0 <= verdict.high
+        for draw in range(25)
+        for verdict in judge(*study([0.0], 0.03, draw=draw), FRONT).values()
+    ]
+    assert np.mean(held) >= 0.84
+
+
+def test_more_methods_and_questions_widen_the_interval():
+    static, methods = study([0.1])
+    one = judge(static, methods, FRONT)["m0"]
+    eight = judge(static, methods, FRONT, questions=8)["m0"]
+    assert eight.low < one.low < one.high < eight.high
+    assert eight.level == pytest.approx(1 - 0.05 / 8)
+    more = judge(static, methods | {f"x{n}": methods["m0"] for n in range(7)}, FRONT)["m0"]
+    assert more.level == pytest.approx(eight.level)
+
+
+def test_a_noisier_method_has_its_own_interval_and_spoils_no_others():
+    static, methods = study([0.2] * 6)
+    calm = judge(static, methods, FRONT)["m1"]
+    wild = methods["m0"].values
+    wild = wild.mean(1, keepdims=True) + 40 * (wild - wild.mean(1, keepdims=True))
+    found = judge(static, {**methods, "m0": Models(wild)}, FRONT)
+    assert found["m0"].answer == "undecided"
+    assert found["m1"].high - found["m1"].low < 1.5 * (calm.high - calm.low)
+
+
+def test_the_seeds_that_are_asked_for_decide():
+    static, methods = study(-0.04, noise=0.06, draw=1)
+    found = judge(static, methods, FRONT)["m0"]
+    assert found.answer == "undecided"
+    assert found.further_seeds
+
+    def spread(models, number):
+        """The same means over more seeds, and the same variance."""
+        mean = models.values.mean(1, keepdims=True)
+        away = np.tile(models.values - mean, (1, number // 5, 1))
+        return Models(mean + away * np.sqrt(4 / 5 * number / (number - 1)), models.weights)
+
+    number = 5 * int(np.ceil((5 + found.further_seeds) / 5)) + 5
+    decided = judge(
+        spread(static, number), {name: spread(own, number) for name, own in methods.items()}, FRONT
+    )
+    assert decided["m0"].answer != "undecided"
+
+
+def test_one_seed_has_no_interval():
+    static, methods = study([0.5], seeds=1)
+    found = judge(static, methods, FRONT)["m0"]
+    assert (found.answer, found.further_seeds) == ("undecided", None)
+    assert np.isnan([found.low, found.high]).all()
+    assert "one seed" in words(found)
+
+
+def test_one_static_weighting_is_no_front_to_lie_beyond():
+    static, methods = study([0.5])
+    alone = Models(static.values[4:5], BOTH[4:5])
+    assert judge(alone, methods, FRONT)["m0"].answer == "undecided"
+    assert judge(alone, methods, MEAN)["m0"].answer == "undecided"
+
+
+def test_a_gap_in_the_grid_is_no_gain():
+    """Of four weightings, the one that is held out lies as far beyond as a method between them."""
+    few = np.array([0.05, 0.2, 0.8, 0.95])
+    _static, methods = study([0.0], own=0.5)
+    generator = np.random.default_rng(0)
+    values = front(few)[:, None] + generator.normal(0, 0.003, (4, 5, 2))
+    found = judge(Models(values), methods, FRONT)["m0"]
+    assert found.low > 0
+    assert found.answer != "better"
+    assert judge(Models(values, np.stack([few, 1 - few], 1)), methods, FRONT)["m0"].margin < 0.05
+
+
+def test_a_more_extreme_weighting_is_not_called_better_or_worse():
+    static, methods = study([0.0], own=0.02, noise=0.002)
+    for weights in (BOTH, None):
+        found = judge(Models(static.values, weights), methods, FRONT)["m0"]
+        assert found.extrapolated
+        assert found.answer in ("undecided", "equivalent")
+    assert "add more extreme ones" in judge(Models(static.values), methods, FRONT)["m0"].reason
+
+
+def test_the_best_of_many_models_must_be_beyond_what_luck_gives():
+    generator = np.random.default_rng(0)
+    better = 0
+    for draw in range(12):
+        static, _ = study([0.0], 0.05, draw=draw)
+        values = front([0.5] * 5)[:, None] + generator.normal(0, 0.05, (5, 5, 2))
+        better += judge(static, {"m": Models(values)}, FRONT)["m"].answer == "better"
+    assert better <= 1
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 9, 40])
+def test_any_number_of_tasks(num_tasks):
+    generator = np.random.default_rng(num_tasks)
+    center = generator.normal(size=(6, 1, num_tasks))
+    static = Models(center + generator.normal(0, 0.01, (6, 4, num_tasks)))
+    methods = {"m": Models(static.values[:2] - 5.0)}
+    for question in asked(num_tasks):
+        found = judge(static, methods, question, len(asked(num_tasks)))["m"]
+        assert found.margin > 0
+        assert found.low <= found.margin <= found.high or np.isinf(found.low)
+
+
+def test_from_four_tasks_on_the_front_is_not_asked_for():
+    assert asked(3) == [FRONT, MEAN]
+    assert asked(4) == asked(40) == [MEAN, WORST_TASK, UTILITY]
+
+
+def test_means_are_taken_in_the_units_that_are_given():
+    static, methods = study([0.1], noise=1e-6)
+    scale = np.array([10.0, 1.0])
+    wide = Models(static.values * scale)
+    own = {"m0": Models(methods["m0"].values * scale)}
+    raw = judge(wide, own, MEAN, units=np.ones(2))["m0"].margin
+    best = wide.values.mean((1, 2)).min() - own["m0"].values.mean()
+    assert raw == pytest.approx(best / 5.5, rel=0.01)

@@ -30,6 +30,7 @@ def make_study():
             },
             "grid": {"experiment.run.learning_rate": [0.1, 0.3]},
             "baseline": "static_weights",
+            "fresh_seeds": 0,
         }
         return Study(**{**given, **changes})
 

@@ -122,7 +122,7 @@ def test_equal_runs_are_one(make_study):
         ({"grid": {"experiment.run.learning_rate": []}}, "needs a list of values"),
         ({"grid": {"experiment.run.learning_rate": "0.1"}}, "needs a list of values"),
         ({"grid": {("seed", "evaluate_every"): [(1, 2), (3,)]}}, r"tuple of 2. Received: \(3,\)"),
-        ({"best_seeds": [1, 0]}, r"stand in both: \[0\]"),
+        ({"fresh_seeds": [1, 0]}, "`fresh_seeds` is a number"),
     ],
 )
 def test_what_is_wrong_is_found_before_the_first_run(make_study, changes, message):

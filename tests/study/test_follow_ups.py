@@ -34,28 +34,119 @@ def listed(sweep):
     return json.loads(sweep.folder.list.read_text())["runs"]
 
 
-def test_best_configuration_of_each_method_is_repeated(make_sweep):
-    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1, 2, 3], seeds=[0, 9])
-    table = {
-        0.03: ("finished", (0.2, 0.9)),
-        0.1: ("finished", (0.5, 0.5)),
-        0.3: ("diverged", (0, 0)),
+WEIGHTS = "combiners.StaticWeights.weights"
+WEIGHTINGS = [{"left": 0.3, "right": 0.7}, {"left": 0.6, "right": 0.4}]
+ALPHAS = [0.5, 1.0, 1.5]
+
+
+def two_stages(make_sweep, **changes):
+    """Two weightings and three alphas, each at three learning rates, and two fresh seeds."""
+    given = {
+        "grid": {RATE: RATES},
+        "method_grids": {
+            "static_weights": {WEIGHTS: WEIGHTINGS},
+            "gradnorm": {"combiners.GradNorm.alpha": ALPHAS},
+        },
+        "fresh_seeds": 2,
+        "seeds": [0, 4],
     }
-    engine = losses_by_rate(sweep, table)
+    return make_sweep(**{**given, **changes})
+
+
+def by_point(sweep, losses, method=None):
+    """An engine whose losses are a function of the point of a run and of its seed."""
+    every = {run.hash: run for run in sweep.runs}
+
+    def outcome(folder, run, number):
+        status, values = losses(every[run]) if run in every else ("finished", (1.0, 1.0))
+        finish(folder, run, status, values)
+        if method and run in every:
+            about = json.dumps({"method": method(every[run])})
+            (sweep.folder.run_dir(run) / "manifest.json").write_text(about)
+
+    return FakeEngine(outcome)
+
+
+def measured(sweep):
+    return [entry for entry in listed(sweep) if entry.get("stage") == "measure"]
+
+
+def rising(run):
+    """Losses that favour 0.1 for the first weighting and 0.3 for the second one."""
+    if run.method == "gradnorm":
+        alpha = run.point["combiners.GradNorm.alpha"]
+        return "finished", (alpha + run.point[RATE], 2 - alpha + run.point[RATE])
+    best = 0.1 if run.point[WEIGHTS] == WEIGHTINGS[0] else 0.3
+    return "finished", (abs(run.point[RATE] - best), 0.5)
+
+
+def test_selected_models_of_every_method_are_measured_with_fresh_seeds(make_sweep):
+    sweep = two_stages(make_sweep)
+    assert "15 runs" not in sweep.describe(1)
+    engine = by_point(sweep, rising)
     assert sweep.go(engine) == 0
-    assert len(engine.started) == 2 * 3 * 2 + 2 * 3
-    more = [entry for entry in listed(sweep) if entry["seed"] in (1, 2, 3)]
-    assert [(e["method"], e["seed"]) for e in more] == [
-        (method, seed) for method in ("static_weights", "gradnorm") for seed in (1, 2, 3)
-    ]
-    assert all(entry["bindings"][RATE] == 0.1 for entry in more)
+    again = measured(sweep)
+    static = [e["bindings"] for e in again if e["method"] == "static_weights"]
+    # For each weighting its best rate; of the method, what none of its own dominates.
+    assert static == [{RATE: rate, WEIGHTS: w} for rate, w in
+                      ((0.1, WEIGHTINGS[0]), (0.3, WEIGHTINGS[1])) for _ in range(2)]  # fmt: skip
+    own = [e["bindings"] for e in again if e["method"] == "gradnorm"]
+    assert {b["combiners.GradNorm.alpha"] for b in own} == {*ALPHAS}
+    assert {b[RATE] for b in own} == {0.03}
+    assert {e["seed"] for e in again} == {5, 6}
+    assert len(again) == 2 * (2 + 3)
+    assert {e["stage"] for e in listed(sweep) if e["seed"] in (0, 4)} == {"select"}
     idle = FakeEngine()
-    assert make_sweep(grid={RATE: RATES}, best_seeds=[1, 2, 3], seeds=[0, 9]).go(idle) == 0
+    assert two_stages(make_sweep).go(idle) == 0
     assert idle.started == []
 
 
-def test_method_without_a_finished_run_has_no_best(make_sweep):
-    sweep = make_sweep(best_seeds=[1])
+def test_of_many_non_dominated_models_five_are_measured(make_sweep):
+    alphas = [0.1 * n for n in range(1, 10)]
+    grids = {"gradnorm": {"combiners.GradNorm.alpha": alphas}}
+    sweep = two_stages(make_sweep, method_grids=grids, grid={RATE: [0.1]}, fresh_seeds=1)
+
+    def losses(run):
+        alpha = run.point.get("combiners.GradNorm.alpha", 1.0)
+        return "finished", (alpha, -alpha)
+
+    assert sweep.go(by_point(sweep, losses)) == 0
+    own = [e for e in measured(sweep) if e["method"] == "gradnorm"]
+    chosen = sorted(e["bindings"]["combiners.GradNorm.alpha"] for e in own)
+    assert len(chosen) == 5
+    assert chosen[0] == pytest.approx(0.1)
+    assert chosen[-1] == pytest.approx(0.9)
+
+
+def test_what_a_run_recorded_decides_whether_it_is_static(make_sweep):
+    """Whatever it is called; of a static one, each weighting has one best model."""
+    sweep = two_stages(make_sweep, baseline=None)
+
+    def static(run):
+        weights = {"left": 0.5, "right": 0.5}
+        return {"static": run.method == "gradnorm", "task_weights": weights}
+
+    assert sweep.go(by_point(sweep, rising, static)) == 0
+    again = measured(sweep)
+    assert sum(e["method"] == "gradnorm" for e in again) == 2 * 1
+    assert sum(e["method"] == "static_weights" for e in again) == 2 * 2
+
+
+def test_a_model_that_diverged_with_a_seed_is_not_selected(make_sweep):
+    def losses(run):
+        status, values = rising(run)
+        lost = run.method == "static_weights" and run.seed == 4 and run.point[RATE] == 0.1
+        return ("diverged" if lost else status), values
+
+    sweep = two_stages(make_sweep)
+    assert sweep.go(by_point(sweep, losses)) == 0
+    static = [e["bindings"] for e in measured(sweep) if e["method"] == "static_weights"]
+    assert all(b[RATE] != 0.1 for b in static)
+    assert len(static) == 2 * 2
+
+
+def test_method_without_a_finished_run_has_no_second_stage(make_sweep):
+    sweep = make_sweep(fresh_seeds=1)
     table = {0.1: ("diverged", (0.1, 0.1)), 0.3: ("finished", (None, 1.0))}
     assert sweep.go(losses_by_rate(sweep, table)) == 0
     assert all(entry["seed"] == 0 for entry in listed(sweep))
@@ -140,24 +231,27 @@ def test_a_replay_that_is_in_the_grid_remains_there(make_sweep, capsys):
     assert "gradnorm (replayed)" in said
 
 
-def test_two_names_for_one_method_have_one_best(make_sweep, capsys):
+def test_two_names_for_one_method_are_measured_once(make_sweep, capsys):
     gradnorm = "combiners/gradnorm.gin"
     methods = {"static_weights": "combiners/static_weights.gin", "a": gradnorm, "b": gradnorm}
-    sweep = make_sweep(methods=methods, best_seeds=[1])
+    sweep = make_sweep(methods=methods, fresh_seeds=1)
     assert sweep.go(FakeEngine()) == 0
-    assert [e["method"] for e in listed(sweep) if e["seed"] == 1] == ["static_weights", "a"]
+    assert {e["method"] for e in measured(sweep)} == {"static_weights", "a"}
     assert "2 runs are equal to others" in capsys.readouterr().err
 
 
-def test_what_is_known_of_follow_ups_is_counted_once(make_sweep):
-    sweep = make_sweep(best_seeds=[1, 2], run_minutes=1.0)
-    assert "small: 8 runs (4 to do)" in sweep.describe(slots=1)
-    assert sweep.go(FakeEngine()) == 0
-    text = make_sweep(best_seeds=[1, 2], run_minutes=1.0).describe(slots=1)
-    assert "small: 8 runs (8 finished)" in text
-    assert "further seeds" not in text
+def test_the_dry_run_tells_both_stages(make_sweep):
+    sweep = two_stages(make_sweep, run_minutes=1.0, seeds=[0])
+    text = sweep.describe(slots=1)
+    # 2 weightings and 5 of 9 models, with two seeds each.
+    assert "15 runs and at most 14 more (15 to do)" in text
+    assert "2 fresh seeds: at most 14" in text
+    assert "29:00" in text
+    assert sweep.go(by_point(sweep, rising)) == 0
+    text = two_stages(make_sweep, run_minutes=1.0, seeds=[0]).describe(slots=1)
+    assert "small: 25 runs (25 finished)" in text
+    assert "fresh seeds" not in text
     assert "estimated time: 0:00" in text
-    assert text.count(" finished\n") == 8
 
 
 def said(name, direction, value, first=None):
@@ -200,28 +294,35 @@ LOSSES = [(9.0, 0.9), (0.9, 0.09), (0.2, 0.5)]
 @pytest.mark.parametrize("kind", MONITORED)
 def test_best_is_so_by_what_runs_are_selected_by(make_sweep, kind):
     expected, monitors = MONITORED[kind]
-    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+    sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
     assert sweep.go(engine_that_says(sweep, table)) == 0
-    more = [entry["bindings"][RATE] for entry in listed(sweep) if entry["seed"] == 1]
+    more = [e["bindings"][RATE] for e in measured(sweep) if e["method"] == "static_weights"]
     if kind == "relative losses":
         units = [(90 * 1 * 5) ** (1 / 3), (9 * 0.1 * 0.9) ** (1 / 3)]
         means = [sum(x / u for x, u in zip(own, units, strict=True)) for own in LOSSES]
         expected = RATES[means.index(min(means))]
-    assert more == [expected, expected]
+    assert more == [expected]
 
 
-def test_runs_of_two_monitors_have_no_best(make_sweep):
-    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+def test_runs_of_two_monitors_cannot_be_selected_among(make_sweep):
+    sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     monitors = [said("mean_loss", "min", 0.2), said("left_accuracy", "max", 0.9), {}]
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
-    with pytest.raises(StudyError, match="no best configuration.*'mean_loss'.*'left_accuracy'"):
+    with pytest.raises(StudyError, match="'mean_loss'.*'left_accuracy'"):
         sweep.go(engine_that_says(sweep, table))
 
 
 def test_old_results_are_of_the_mean(make_sweep):
-    sweep = make_sweep(grid={RATE: RATES}, best_seeds=[1])
+    sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     monitors = [said("mean_loss", "min", 4.95), {}, {}]
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
     assert sweep.go(engine_that_says(sweep, table)) == 0
-    assert [e["bindings"][RATE] for e in listed(sweep) if e["seed"] == 1] == [0.3, 0.3]
+    more = [e["bindings"][RATE] for e in measured(sweep) if e["method"] == "static_weights"]
+    assert more == [0.3]
+
+
+@pytest.mark.parametrize("given", [-1, 1.5, True, (1, 2)])
+def test_fresh_seeds_are_a_number(make_study, given):
+    with pytest.raises(StudyError, match="fresh_seeds"):
+        make_study(fresh_seeds=given)

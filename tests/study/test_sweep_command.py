@@ -65,7 +65,7 @@ def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     study = kills.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))
     text = study.read_text().replace("static_weights", "uncertainty_weights")
     weights = "'uncertainty_weights': {'combiners.UncertaintyWeights.regression': (('up',),)}"
-    text += f"    method_grids = {{{weights}}}\n    best_seeds = ()\n"
+    text += f"    method_grids = {{{weights}}}\n"
     study.write_text(text)
     folder = tmp_path / "study"
     command = [argument for argument in kills.command(study, folder) if "retry" not in argument]

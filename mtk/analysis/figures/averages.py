@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
@@ -107,8 +107,10 @@ def draw_by_rate(view: View) -> Figure:
         own = pd.DataFrame(columns)
         own = own.dropna()
         best = own.loc[own.groupby("rate")["validation"].idxmin()] if len(own) else own
-        axis.plot(best["rate"], best["test"], label=name, ms=7, **look(name, view.methods))
+        style = look(name, view.methods)
+        axis.plot(best["rate"], best["test"], label=label(name), ms=7, **style)
     axis.set_xscale("log")
+    plain_ticks(axis.xaxis)
     axis.set_xlabel("learning rate")
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
     handles, labels = axis.get_legend_handles_labels()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives, repeats
 from mtk.analysis.candidate import candidates
-from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_below, look
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
@@ -96,7 +96,7 @@ def _panel(
         place = np.stack([x[chosen], y[chosen]], axis=1)
         error = _spread(view, own.iloc[chosen], pair, split)
         axis.errorbar(
-            x[chosen], y[chosen], xerr=error[:, 0], yerr=error[:, 1], label=method, ls="none",
+            *place.T, xerr=error[:, 0], yerr=error[:, 1], label=label(method), ls="none",
             ms=6 if method == STATIC else 8, mec="white", mew=0.6, elinewidth=0.9, **style
         )  # fmt: skip
         if method == STATIC and len(view.spaces[space]) == 2:

@@ -16,7 +16,8 @@ def numbers(found: pd.DataFrame, name: str) -> pd.Series:
     """Returns a knob's setting in each row, NaN where it is no number, such as a schedule."""
     if name not in found:
         return pd.Series(np.nan, found.index)
-    return pd.to_numeric(found[name], errors="coerce").astype(float)
+    known = pd.to_numeric(found[name], errors="coerce").astype(float)
+    return known.where(np.isfinite(known))
 
 
 def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:

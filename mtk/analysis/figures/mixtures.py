@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure
+from mtk.analysis.figures.style import figure, plain_ticks
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -85,6 +85,8 @@ def draw_region(view: View) -> Figure:
     for known, set_scale in ((rates, axis.set_xscale), (decays, axis.set_yscale)):
         name, options = knobs.scale(known)
         set_scale(name, **options)
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis)
     axis.plot(rates, decays, ".", color="#BBBBBB", ms=5)
     generator = np.random.default_rng(0)
     for share, rows in found:

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.compute import search_curve
-from mtk.analysis.figures.style import figure, legend_below, look
-from mtk.analysis.leading import scale_of
+from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
+from mtk.analysis.margins import widths
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
@@ -22,7 +22,7 @@ def table(view: View) -> pd.DataFrame:
     unit = view.runs(STATIC)["cost"].median()
     if not unit > 0:
         raise UnavailableError("no throughput was recorded, and no costs were given")
-    scale = scale_of(static)
+    scale = widths(static.test[static.selected])
     parts = []
     for name in [STATIC, *view.methods]:
         models, cost = view.candidates(name, space), view.runs(name)["cost"].median()
@@ -40,10 +40,13 @@ def draw(view: View) -> Figure:
     for name, curve in table(view).groupby("method", sort=False):
         style = look(str(name), view.methods)
         every = max(1, len(curve) // 8)
-        axis.plot(curve["cost"], curve["mean"], label=name, ms=5, markevery=every, **style)
+        axis.plot(
+            curve["cost"], curve["mean"], label=label(str(name)), ms=5, markevery=every, **style
+        )
         band = curve["cost"], curve["low"], curve["high"]
         axis.fill_between(*band, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
+    plain_ticks(axis.xaxis)
     axis.set_xlabel("compute spent, in runs of static weights")
     axis.set_ylabel(
         f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"

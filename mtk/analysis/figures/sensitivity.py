@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
 from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -54,9 +54,8 @@ def _panel(axis: Axes, view: View, knob: str, objective: Objective) -> None:
             continue
         x = knobs.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
         style = look(method, view.methods)
-        axis.plot(
-            x, own[objective.column("test")], ls="none", ms=4, alpha=0.7, label=method, **style
-        )
+        y = own[objective.column("test")]
+        axis.plot(x, y, ls="none", ms=4, alpha=0.7, label=label(method), **style)
     axis.set_xlim(knobs.limits(axis.xaxis, known))
     if name == "linear":
         axis.locator_params(axis="x", nbins=5)
@@ -67,3 +66,5 @@ def _panel(axis: Axes, view: View, knob: str, objective: Objective) -> None:
     reached = view.found[objective.column("test")].dropna()
     if 0 < 5 * reached.min() < reached.max():
         axis.set_yscale("log")
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis)

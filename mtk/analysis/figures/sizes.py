@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, repeats
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.figures.style import COLORS, MARKERS, figure
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, label
 from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -31,7 +30,7 @@ def draw(views: Sequence[View]) -> Figure:
         front = front[np.argsort(front[:, 0])]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         axis.step(*front.T, where="post", color=color, lw=1.2)
-        style: dict[str, Any] = {"marker": marker, "color": color, "label": size}
+        style: dict[str, Any] = {"marker": marker, "color": color, "label": label(size)}
         axis.plot(*points.T, ls="none", ms=7, mec="white", **style)
     first, second = losses
     axis.set_xlabel(f"{first.task}: {first.metric}, test ({first.direction})")
@@ -42,24 +41,17 @@ def draw(views: Sequence[View]) -> Figure:
 
 
 def by_size(views: Sequence[View]) -> dict[str, Candidates]:
-    """Returns the static models of each size of model, by the size in words.
+    """Returns the static models of each size of model, by their number of parameters in words.
 
-    Sizes differ where the numbers of parameters do or, if these are not recorded, where the
-    configurations do. Of views with models of one size, the first one counts.
+    Of views with models of one size, the first one counts; runs that did not record it have none.
     """
-    alike = _alike(views)
-    if not alike:
-        return {}
-    models = [view.candidates(STATIC, view.spaces.loss) for view in alike]
-    rows = [view.of(STATIC).iloc[own.rows[:1]] for view, own in zip(alike, models, strict=True)]
-    table = pd.concat(rows, ignore_index=True)
-    counts = table.get("parameters", pd.Series(np.nan, table.index))
-    found: dict[float | str, tuple[str, Candidates]] = {}
-    for words, count, own in zip(repeats.sizes(table), counts, models, strict=True):
-        number = f"{count:,.0f} parameters" if count > 0 else ""
-        size = ", ".join(filter(None, (words, number)))
-        found.setdefault(words if counts.isna().any() else count, (size, own))
-    return dict(found.values())
+    found: dict[str, Candidates] = {}
+    for view in _alike(views):
+        own = view.candidates(STATIC, view.spaces.loss)
+        size = repeats.sizes(view.of(STATIC).iloc[own.rows[:1]])[0]
+        if size is not None:
+            found.setdefault(size, own)
+    return found
 
 
 def _alike(views: Sequence[View]) -> list[View]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 # The palette of Okabe and Ito (2008), black kept for static weights.
 COLORS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31"]
@@ -28,6 +30,9 @@ _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 110.0,
     "svg.fonttype": "none",
     "svg.hashsalt": "mtk",
+    # Names are shown as they are, whatever dollars and backslashes they have.
+    "text.parse_math": False,
+    "text.usetex": False,
 }
 
 
@@ -57,3 +62,22 @@ def legend_below(drawn: Figure, handles: list[Any], labels: list[str]) -> None:
     columns = min(len(labels), max(2, int(drawn.get_figwidth() / 1.7)))
     if labels:
         drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def label(name: str) -> str:
+    """Returns a name for a legend, which leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Writes the numbers of an axis, if it is logarithmic, without the mark-up of mathematics."""
+    if axis.get_scale() in ("log", "symlog"):
+        axis.set_major_formatter(_PlainLogFormatter())
+        axis.set_minor_formatter(_PlainLogFormatter())
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Labels what matplotlib would label, as a plain number."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""

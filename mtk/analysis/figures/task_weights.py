@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
-from mtk.analysis.figures.style import COLORS, MARKERS, figure, legend_below
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, legend_below
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 from mtk.analysis.weights import weights_over_time
 
 _MOST_TASKS = 8
+# Tasks that are called as a column of the table is.
+_COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 
 
 def draw(view: View) -> Figure:
@@ -24,9 +26,9 @@ def draw(view: View) -> Figure:
     rows = -(-len(found) // columns)
     drawn = figure(3.4 * columns + 0.4, 2.7 * rows + 0.7)
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=True)
-    for axis, (method, (weights, label)) in zip(axes.flat, found.items(), strict=False):
+    for axis, (method, (weights, words)) in zip(axes.flat, found.items(), strict=False):
         _panel(axis, weights, view.tasks)
-        axis.set_title(f"{method}\n{label}" if label else method)
+        axis.set_title(f"{method}\n{words}" if words else method)
     for axis in list(axes.flat)[len(found) :]:
         axis.remove()
     for axis in axes[:, 0]:
@@ -40,8 +42,8 @@ def draw(view: View) -> Figure:
 def table(view: View) -> pd.DataFrame:
     """Returns the curves of the figure: a row for each method and evaluation."""
     parts = [
-        weights.reset_index().assign(method=method, run=label)
-        for method, (weights, label) in _found(view).items()
+        weights.rename(columns=_COLUMNS).reset_index().assign(method=method, run=words)
+        for method, (weights, words) in _found(view).items()
     ]
     return pd.concat(parts, ignore_index=True).set_index(["method", "run"]).reset_index()
 
@@ -64,8 +66,8 @@ def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:
             continue
         if not weights.empty:
             rate = row.get("experiment.run.learning_rate")
-            label = f"learning rate {rate:g}" if isinstance(rate, (int, float)) else ""
-            return weights, label
+            words = f"learning rate {rate:g}" if isinstance(rate, (int, float)) else ""
+            return weights, words
     return None
 
 
@@ -78,6 +80,6 @@ def _panel(axis: Axes, weights: pd.DataFrame, tasks: list[str]) -> None:
             "marker": MARKERS[number],
             "markevery": every,
         }
-        axis.plot(shares.index, shares[task], label=task, ms=5, **style)
+        axis.plot(shares.index, shares[task], label=label(task), ms=5, **style)
     axis.axhline(1 / max(len(shares.columns), 1), color="#888888", lw=0.8, ls=":")
     axis.set_xlabel("training step")

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import utility
-from mtk.analysis.figures.style import figure, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_below, look
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
@@ -29,7 +29,7 @@ def compared(view: View) -> pd.DataFrame:
 
 def table(view: View) -> pd.DataFrame:
     """Returns the curves: what each method reaches in test, a row for each weighting."""
-    return compared(view).reset_index()
+    return compared(view).reset_index(allow_duplicates=True)
 
 
 def draw(view: View) -> Figure:
@@ -44,7 +44,7 @@ def draw(view: View) -> Figure:
     for number, method in enumerate(gaps):
         style = look(method, view.methods)
         offset = (number % _EVERY, _EVERY)
-        axis.plot(gaps.index, gaps[method], label=method, markevery=offset, ms=6, **style)
+        axis.plot(gaps.index, gaps[method], label=label(method), markevery=offset, ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
     axis.set_ylabel(f"weighted {chosen[0].metric}, test:\nbehind the best method (lower is better)")
     handles, labels = axis.get_legend_handles_labels()

@@ -114,7 +114,9 @@ def grid_table(view: View) -> pd.DataFrame:
             "learning rate of the seeds": grid.rate,
             "standard deviation over grids": grid.by_grid.std(ddof=1),
             "standard deviation over seeds": grid.by_seed.std(ddof=1),
-            "ratio": grid.ratio,
+            "ratio without the seed's share": grid.ratio,
+            "low (95 %)": grid.interval()[0],
+            "high (95 %)": grid.interval()[1],
             "over grids, % of their mean": 100
             * grid.by_grid.std(ddof=1)
             / abs(grid.by_grid.mean()),

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import judging, tables
-from mtk.analysis.figures import leads, toy
+from mtk.analysis import judging, search_space, tables, variance
+from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
+from mtk.analysis.file_names import FileNames
 from mtk.analysis.judging import Question
 from mtk.analysis.reporting import catalogue
+from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.verdict import MEAN
 from mtk.analysis.view import View
 
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
@@ -49,29 +51,29 @@ class Part:
 
     Attributes:
         title: Its heading.
+        names: Makes the names of its files; one for the whole report.
         view: The study, or None.
         questions: Its verdicts.
         pictures: Its figures.
         tables: Its tables by title.
         absent: What could not be drawn or tabled, with the reason.
+        files: Names of the tables' files by title.
     """
 
     title: str
+    names: FileNames
     view: View | None = None
     questions: list[Question] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
-
-    def file(self, title: str) -> str:
-        """Returns the name of a table's file."""
-        return _file(f"{title} {self.title}") + ".csv"
+    files: dict[str, str] = field(default_factory=dict)
 
     def draw(self, name: str, title: str, make: Callable[[], Figure]) -> None:
         """Adds a figure, or the reason why there is none."""
         try:
             with styled():
-                self.pictures.append(_picture(_file(f"{name} {self.title}"), title, make()))
+                self.pictures.append(_picture(self._file(name), title, make()))
         except UnavailableError as reason:
             self.absent[title] = str(reason)
 
@@ -79,8 +81,13 @@ class Part:
         """Adds a table, or the reason why there is none."""
         try:
             self.tables[title] = make()
+            self.files[title] = self._file(title) + ".csv"
         except UnavailableError as reason:
             self.absent[title] = str(reason)
+
+    def _file(self, title: str) -> str:
+        words = f"{title} {self.title}".replace("×", "and").lower()
+        return self.names.make(words)
 
 
 @dataclass
@@ -104,8 +111,8 @@ class Contents:
                 (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
                 (folder / "figures" / f"{picture.name}.svg").write_text(picture.svg, "utf-8")
             for title, table in part.tables.items():
-                table.to_csv(folder / "tables" / part.file(title), index=False)
-        self.table.to_csv(folder / "tables" / "runs.csv", index=False)
+                (folder / "tables" / part.files[title]).write_bytes(csv(table))
+        (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
 def collect(table: pd.DataFrame, views: list[View]) -> Contents:
@@ -115,36 +122,38 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
         table: As `load` makes it.
         views: Its studies and settings.
     """
-    everything = Part("All studies")
+    names = FileNames()
+    names.make("runs")  # The table of all of them.
+    everything = Part("All studies", names)
     everything.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
     everything.tabulate("Runs that are not compared", partial(tables.problems, table))
     everything.tabulate(_LEFT_OUT, partial(tables.left_out, table))
     if table.attrs.get("remarks"):
         remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])
-        everything.tables["What the sweeps say of their runs"] = remarks
+        everything.tabulate("What the sweeps say of their runs", lambda: remarks)
     everything.tabulate("Table 1: data", partial(tables.sources, views))
     everything.tabulate("Table 2: models and speed", partial(tables.models, views))
     everything.draw("figure 01", "Figure 1: what two tasks can reach (a convex problem)", toy.draw)
     everything.tabulate("Figure 1: points", toy.table)
     for name, title, draw_all in catalogue.OVER_STUDIES:
         everything.draw(name, title, partial(draw_all, views))
-    return Contents(table, [everything, *(_study(view) for view in views)])
+    return Contents(table, [everything, *(_study(view, names) for view in views)])
 
 
-def _study(view: View) -> Part:
-    part = Part(view.title, view)
+def _study(view: View, names: FileNames) -> Part:
+    part = Part(view.title, names, view)
     if not (view.table["status"] == "finished").any():
         ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
         part.absent["Verdicts, figures and tables"] = f"no run is finished ({ends})"
         return part
     part.questions = judging.questions(view)
+    part.draw("verdicts", "All verdicts", partial(forest.draw, view, part.questions))
     for question in part.questions:
         title = f"Verdict on the {question.title}"
         part.tabulate(title, partial(judging.verdict_table, view, question))
-        draw = partial(leads.draw, view, question.verdicts, question.title)
-        part.draw(f"verdict {question.title}", title, draw)
-        held = f"Static weightings held out, {question.title}"
-        part.tabulate(held, partial(leads.table, question.verdicts))
+        if question.kind == MEAN:
+            better = f"Probability of improvement over equal weights, {question.space}"
+            part.tabulate(better, partial(variance.improvement_table, view, question))
     for name, title, draw_one in catalogue.OF_A_STUDY:
         part.draw(name, title, partial(draw_one, view))
     for title, make in _tables(view):
@@ -153,7 +162,10 @@ def _study(view: View) -> Part:
 
 
 def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    yield "Budgets, tuning included", partial(search_space.budgets, view)
     for space in view.spaces:
+        sources = f"What moves results: variance of the mean {space}"
+        yield sources, partial(variance.variance_table, view, space)
         yield f"Selected by validation, {space}", partial(judging.selected, view, space)
         yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
         yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)
@@ -174,7 +186,3 @@ def _picture(name: str, title: str, drawn: Figure) -> Picture:
     drawn.savefig(png, format="png", dpi=130)
     drawn.savefig(svg, format="svg", metadata={"Date": None})
     return Picture(name, title, png.getvalue(), svg.getvalue())
-
-
-def _file(title: str) -> str:
-    return re.sub(r"\W+", "_", title.replace("×", "and")).strip("_").lower()

@@ -6,12 +6,18 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import repeats
-from mtk.analysis.reporting.contents import Contents, Part
+from mtk.analysis import plain_text, repeats
+from mtk.analysis.judging import words
+from mtk.analysis.reporting.contents import Contents, Part, Picture
+from mtk.analysis.reporting.spreadsheet import csv
+from mtk.analysis.search_space import edges
 from mtk.analysis.view import STATIC, View
 
-# Longer tables are cut on the page; the CSV is whole.
+# Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 40
+_LONGEST = 500
+# The page needs nothing else, so a browser may refuse it everything else.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
@@ -21,30 +27,27 @@ table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; 
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
          vertical-align: top; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; } .faint { color: #666; }
-li.beyond strong { background: #fff2c9; }
+li.better strong { background: #cfe6f5; }
 """
 
 _METHOD = """
-<p><b>How to read the verdict.</b> Validation alone selects: first each run's step, then each
-method's models that no other configuration of it dominates. All distances are taken in test. A
-method's <i>lead</i> is how much its best selected model must get worse in every task until some
-selected model of the static weights is at least as good everywhere, in percent of the static
-front's width in each task (for means over tasks: of what static weights reach). A model that is
-better than all static ones in one task, but in all tasks than none, only <i>extends</i> the front:
-a more extreme weighting may do the same, so it does not lead.</p>
-<p>Static weights are a grid, so their front has gaps, and even another static weighting would lie a
-little beyond it. Hence the <i>sparse grids</i>: each static weighting in turn is held out and
-treated like a method with as many configurations as the method had; a lead counts only if it is
-larger than all of theirs. <i>Seeds</i>: residuals of repeated configurations are resampled, and
-selection starts anew each time; the interval is corrected for the optimism of a maximum, and its
-confidence grows with the number of methods (Bonferroni); where it begins at <i>extending the front
-only</i>, other seeds may leave no lead at all. Only a lead beyond both is called <i>beyond</i>.
-Static weights usually had more configurations than a method; the table of indicators compares both
-at equal budgets too.</p>
-<p>Sparse grids of learning rates are another matter, and no verdict rests on them: where a study
-has a dense grid and enough seeds, Figure 6 (left) and its table tell how far the choice of a sparse
-one alone moves a method's result, there also in percent, which compares with leads on means over
-tasks. A lead that is no larger should not be trusted if its method was tuned on such a grid.</p>
+<p><b>How to read the verdict.</b> Validation alone selects: each run's step, then for every static
+weighting its best other parameters, and for every method its models that none of its others
+dominates, five at most. The selected models are run again with fresh seeds, and only these runs, in
+test, make the verdict. A seed fixes initial weights, order and dropout, so models are compared seed
+by seed, and what a seed does to all of them cancels.</p>
+<p>A method's <i>margin</i> is by how much its best model must get worse in every task until static
+weights do as well, in percent of the static front's width in each task. The front is a curve: with
+two tasks and known weights, each task's value as a monotone function of the logit of the weight;
+else the chords between static models. Beyond its outermost models it is continued in a straight
+line, and the margin is marked as <i>extrapolated</i>. From four tasks on, the mean over tasks, the
+worst task and the expected utility (R2 with weighted sums) take the front's place.</p>
+<p>There are four answers. <i>Better</i>: the interval of the margin lies above zero, and above the
+largest margin that a static weighting has when it is held out and treated like a method (less what
+noise explains). <i>Equivalent</i>: the interval lies within the band that is as good as none.
+<i>Worse</i>: it lies below zero. Else <i>undecided</i>, with the number of further seeds that would
+decide if the margin stays. Intervals are Student's, over seeds, with a deviation pooled over all
+models but noisier ones; their error is divided by the number of methods and questions.</p>
 """
 
 
@@ -54,7 +57,8 @@ def render(made: Contents) -> str:
     studies = escape(", ".join(dict.fromkeys(made.table["study"])))
     download = _download("All runs, with their parameters and metrics", made.table, "runs.csv")
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{studies}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{studies}</title>'
         f"<style>{_STYLE}</style></head><body><h1>Report on {studies}</h1>"
         f"{_summary(made)}<p>{download}</p>{_METHOD}{body}</body></html>\n"
     )
@@ -67,27 +71,36 @@ def _summary(made: Contents) -> str:
     lines = [f"<p>{len(made.table)} runs: {escape(counts)}.</p>"]
     for part in made.parts:
         if part.view is not None:
-            lines.append(f"<h2>Verdict: {escape(part.title)}</h2>{_warnings(part.view)}")
+            lines.append(f"<h2>Verdict: {escape(part.title)}</h2>{_warnings(part)}")
             lines.append(_verdicts(part))
     return "".join(lines)
 
 
 def _verdicts(part: Part) -> str:
-    lines = []
+    lines = [_figure(picture) for picture in part.pictures[:1] if part.questions]
     for question in part.questions:
         lines.append(f"<h3>On the {escape(question.title)}</h3><ul>")
         for name, verdict in question.verdicts.items():
-            kind = "beyond" if verdict.conclusion == "beyond" else "other"
-            words = escape(verdict.words)
-            lines.append(f'<li class="{kind}"><strong>{escape(name)}</strong>: {words}</li>')
+            said = escape(words(verdict))
+            lines.append(
+                f'<li class="{verdict.answer}"><strong>{escape(name)}</strong>: {said}</li>'
+            )
         lines.append("</ul>")
     return "".join(lines)
 
 
-def _warnings(view: View) -> str:
+def _figure(picture: Picture) -> str:
+    title = escape(picture.title)
+    return f'<figure><h3>{title}</h3><img src="{picture.source}" alt="{title}"></figure>'
+
+
+def _warnings(part: Part) -> str:
     """Returns what the reader must know before he believes anything."""
-    found = view.found
-    said = []
+    view = part.view
+    assert view is not None  # As the caller has seen.
+    said = list(dict.fromkeys(r for question in part.questions for r in question.measured.remarks))
+    if part.questions:
+        said += edges(view, part.questions[0].measured)
     if not len(view.of(STATIC)):
         said.append("There are no static weights: no method can be judged.")
     if not view.methods:
@@ -106,8 +119,6 @@ def _warnings(view: View) -> str:
             f"{len(incomplete)} of {len(view.table)} runs lack values that others have, for "
             f"instance {reason}; they are not compared."
         )
-    if not (found["seeds"] > 1).any():
-        said.append("No configuration was run with two seeds: the spread over seeds is unknown.")
     for metric in view.unknown:
         said.append(
             f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "
@@ -124,13 +135,10 @@ def _part(part: Part) -> str:
     lines = [f"<h2>{escape(part.title)}</h2>"]
     if part.view is not None:
         lines.append(_what_was_run(part.view))
-    for picture in part.pictures:
-        lines.append(
-            f'<figure><h3>{escape(picture.title)}</h3><img src="{picture.source}" '
-            f'alt="{escape(picture.title)}"></figure>'
-        )
+    # The verdicts stand at the top of the page.
+    lines += [_figure(picture) for picture in part.pictures[1 if part.questions else 0 :]]
     for title, table in part.tables.items():
-        link = _download("CSV", table, part.file(title))
+        link = _download("CSV", table, part.files[title])
         lines.append(f"<h3>{escape(title)}</h3>{_table(table)}<p>{link}</p>")
     if part.absent:
         items = "".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in part.absent.items())
@@ -187,9 +195,9 @@ def _cell(value: object) -> str:
         if np.isnan(value):
             return ""
         return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
-    return str(value)
+    return plain_text.short(plain_text.printable(str(value)), _LONGEST)
 
 
 def _download(title: str, table: pd.DataFrame, name: str) -> str:
-    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="{name}" href="data:text/csv;base64,{data}">{escape(title)}</a>'
+    data = base64.b64encode(csv(table)).decode()
+    return f'<a download="{escape(name)}" href="data:text/csv;base64,{data}">{escape(title)}</a>'

@@ -1,0 +1,93 @@
+"""All verdicts on a study at a glance."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mtk.analysis.figures.style import figure, label, legend_below
+from mtk.analysis.judging import Question
+from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.verdict import BETTER, EQUIVALENT, UNDECIDED, WORSE, Verdict
+from mtk.analysis.view import View
+
+_COLORS = {BETTER: "#0072B2", EQUIVALENT: "#009E73", WORSE: "#D55E00", UNDECIDED: "#777777"}
+_MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
+# Of one row, questions beyond the third begin a new one.
+_COLUMNS = 3
+# Further away, the distance tells nothing more; in widths of the front.
+_FARTHEST = 1.0
+
+
+def draw(view: View, questions: Sequence[Question]) -> Figure:
+    """Draws the margin of every method, with its interval, in every question.
+
+    Args:
+        view: The study.
+        questions: Its verdicts.
+    """
+    asked = [question for question in questions if question.verdicts]
+    if not asked:
+        raise UnavailableError("there is no verdict")
+    methods = [m for m in view.methods if any(m in question.verdicts for question in asked)]
+    columns = 2 if len(asked) == 4 else min(len(asked), _COLUMNS)
+    rows = -(-len(asked) // columns)
+    drawn = figure(2.4 + 3.3 * columns, 1.6 + rows * (0.9 + 0.3 * len(methods)))
+    axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axis, question in zip(axes, asked, strict=False):
+        _panel(axis, question, methods)
+    for axis in axes[len(asked) :]:
+        axis.remove()
+    handles = [_handle(answer) for answer in _COLORS]
+    handles += [
+        Patch(color="#009E73", alpha=0.15, label="equivalent within"),
+        Line2D([], [], color="black", ls="", marker="|", label="largest static held out"),
+    ]
+    legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
+    drawn.suptitle(f"{view.title}: margins over static weights, % of the front's width")
+    return drawn
+
+
+def _panel(axis: Axes, question: Question, methods: Sequence[str]) -> None:
+    for row, method in enumerate(methods):
+        if method in question.verdicts:
+            _row(axis, row, question.verdicts[method])
+    delta = next(iter(question.verdicts.values())).delta
+    axis.axvspan(-100 * delta, 100 * delta, color="#009E73", alpha=0.12, lw=0)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set_yticks(range(len(methods)), [label(name) for name in methods])
+    axis.set_ylim(len(methods) - 0.5, -0.5)
+    axis.set_title(question.title)
+    axis.set_xlabel("worse  ←  margin, %  →  better")
+
+
+def _row(axis: Axes, row: int, verdict: Verdict) -> None:
+    style: dict[str, Any] = {"color": _COLORS[verdict.answer]}
+    ends = np.array([verdict.low, verdict.high])
+    if np.isfinite(ends).all():
+        axis.plot(_shown(ends), [row, row], lw=2.2, solid_capstyle="butt", **style)
+    hollow = {"mfc": "white"} if verdict.extrapolated else {}
+    axis.plot(
+        _shown(verdict.margin),
+        [row],
+        ms=7,
+        ls="",
+        marker=_MARKERS[verdict.answer],
+        **style,
+        **hollow,
+    )
+    if np.isfinite(verdict.held_out):
+        axis.plot(_shown(verdict.held_out), [row], "|", color="black", ms=11, mew=1.4)
+
+
+def _handle(answer: str) -> Line2D:
+    return Line2D([], [], marker=_MARKERS[answer], color=_COLORS[answer], label=answer)
+
+
+def _shown(amounts: float | np.ndarray) -> np.ndarray:
+    """Returns margins in percent, those that are too far away at the edge."""
+    return 100 * np.clip(np.atleast_1d(amounts), -_FARTHEST, _FARTHEST)

@@ -1,0 +1,188 @@
+"""How far models lie beyond a front, in units of its width."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator, RBFInterpolator
+from scipy.optimize import isotonic_regression
+from scipy.spatial import Delaunay
+
+from mtk.analysis.fronts import non_dominated
+
+# Points of the curve between two weights.
+_STEPS = 8
+# How far the curve is continued beyond its ends, in widths.
+_BEYOND = 10.0
+_ROUNDING = 1e-9
+
+
+class Front(NamedTuple):
+    """What static weights reach: points, and the pieces between them.
+
+    Attributes:
+        points: `(N, K)`, measured models; less is better.
+        pieces: `(M, K, K)`, simplices with K corners each.
+        measured: `(M,)`, whether a piece lies between measured models or continues the front.
+    """
+
+    points: np.ndarray
+    pieces: np.ndarray
+    measured: np.ndarray
+
+
+class Margins(NamedTuple):
+    """How far points lie beyond a front.
+
+    Attributes:
+        amount: `(N,)`, by how much a point must get worse in every task until it meets the front;
+            negative if the front is better.
+        inside: `(N,)`, whether that is between measured models. Elsewhere the front is continued,
+            or not met at all: a model that was not measured may do as well.
+        met: `(N,)`, whether the front is met. Elsewhere the amount is that of the corner.
+        corner: `(N,)`, the same distance to the measured models alone, never less than `amount`.
+    """
+
+    amount: np.ndarray
+    inside: np.ndarray
+    met: np.ndarray
+    corner: np.ndarray
+
+
+def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
+    """Returns the front of static models.
+
+    Two tasks and known weights: each task's value is a monotone function of the logit of the
+    weight (isotonic means, PCHIP between them), continued in a straight line at both ends. Three
+    tasks: a thin-plate spline over the logarithms of the weights' ratios, between the models.
+    Chords join the models in any case, and what is lowest counts.
+
+    Args:
+        points: `(N, K)`; less is better.
+        weights: `(N, K)`, all positive; None if unknown.
+    """
+    number, num_tasks = points.shape
+    front = _chords(points)
+    if weights is None or number <= num_tasks:
+        return front
+    places = np.log(weights[:, :-1] / weights[:, -1:])
+    if num_tasks == 2 and len(np.unique(places)) > 1:
+        return _joined(_curve(points, places[:, 0]), front)
+    if num_tasks == 3 and np.linalg.matrix_rank(places - places.mean(0), tol=_ROUNDING) == 2:
+        return _joined(_surface(points, places), front)
+    return front
+
+
+def _joined(first: Front, second: Front) -> Front:
+    pieces = np.concatenate([first.pieces, second.pieces])
+    return Front(first.points, pieces, np.concatenate([first.measured, second.measured]))
+
+
+def margins(points: np.ndarray, front: Front) -> Margins:
+    """Returns how far points `(N, K)` lie beyond a front."""
+    corner = (front.points[None] - points[:, None]).max(2).min(1)
+    if not len(front.pieces):
+        nowhere = np.zeros(len(points), bool)
+        return Margins(corner, nowhere, nowhere, corner)
+    distance = _met(points, front.pieces)
+    best = distance.argmin(1)
+    amount = np.minimum(distance.min(1), corner)
+    met = np.isfinite(distance.min(1))
+    return Margins(amount, met & front.measured[best], met, corner)
+
+
+def _surface(points: np.ndarray, places: np.ndarray) -> Front:
+    """Returns small triangles on a smooth surface over the plane of the weights."""
+    unique, index = np.unique(places.round(9), axis=0, return_inverse=True)
+    number = np.bincount(index.ravel())
+    means = np.stack([np.bincount(index.ravel(), v) / number for v in points.T], axis=1)
+    corners = unique[Delaunay(unique).simplices]
+    fine = np.einsum("tck,jc->tjk", corners, _INNER)
+    values = RBFInterpolator(unique, means, kernel="thin_plate_spline")(fine.reshape(-1, 2))
+    pieces = values.reshape(len(fine), len(_INNER), 3)[:, _SMALL].reshape(-1, 3, 3)
+    return Front(points, pieces, np.ones(len(pieces), bool))
+
+
+def _subdivided(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a triangle in small ones.
+
+    Returns:
+        Points `(P, 3)` by their shares of the corners, and the triangles `(steps^2, 3)` between.
+    """
+    points = [(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]
+    at = {point: number for number, point in enumerate(points)}
+    up = [(at[a, b], at[a + 1, b], at[a, b + 1]) for a, b in points if a + b < steps]
+    down = [(at[a + 1, b], at[a, b + 1], at[a + 1, b + 1]) for a, b in points if a + b < steps - 1]
+    shares = np.array([(a, b, steps - a - b) for a, b in points]) / steps
+    return shares, np.array(up + down)
+
+
+_INNER, _SMALL = _subdivided(4)
+
+
+def _curve(points: np.ndarray, places: np.ndarray) -> Front:
+    place, index = np.unique(places, return_inverse=True)
+    number = np.bincount(index)
+    means = np.stack([np.bincount(index, values) / number for values in points.T], axis=1)
+    # More weight on a task makes it no worse.
+    monotone = np.stack(
+        [
+            isotonic_regression(means[:, task], weights=number, increasing=bool(task)).x
+            for task in (0, 1)
+        ],
+        axis=1,
+    )
+    fine = np.interp(np.arange((len(place) - 1) * _STEPS + 1) / _STEPS, range(len(place)), place)
+    line = PchipInterpolator(place, monotone)(fine)
+    first, last = _continued(line[0], monotone), _continued(line[-1], monotone[::-1])
+    line = np.concatenate([[first], line, [last]])
+    measured = np.ones(len(line) - 1, bool)
+    measured[[0, -1]] = False
+    return Front(points, np.stack([line[:-1], line[1:]], axis=1), measured)
+
+
+def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Returns a point far beyond an end, on the line through it and the next one that differs.
+
+    Where the front is convex that line is better than what static weights can reach.
+    """
+    steps = end - knots
+    away = steps[np.abs(steps).max(1) > _ROUNDING]
+    return end + _BEYOND * (away[0] / np.abs(away[0]).max() if len(away) else np.zeros_like(end))
+
+
+def _chords(points: np.ndarray) -> Front:
+    num_tasks = points.shape[1]
+    chosen = points[non_dominated(points)]
+    corners = list(itertools.combinations(range(len(chosen)), num_tasks))
+    pieces = chosen[np.array(corners, int).reshape(-1, num_tasks)]
+    return Front(points, pieces, np.ones(len(pieces), bool))
+
+
+def _met(points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Returns `(N, M)`: how far each point is from each piece along the diagonal, else infinity.
+
+    The point p meets the simplex with corners v where p + t 1 = sum_j a_j v_j, a in the simplex.
+    """
+    number, num_tasks = len(pieces), points.shape[1]
+    matrix = np.ones((number, num_tasks + 1, num_tasks + 1))
+    matrix[:, :num_tasks, :num_tasks] = pieces.transpose(0, 2, 1)
+    matrix[:, :num_tasks, num_tasks] = -1.0
+    matrix[:, num_tasks, num_tasks] = 0.0
+    usable = np.abs(np.linalg.det(matrix)) > 1e-12
+    matrix[~usable] = np.eye(num_tasks + 1)
+    right = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    found = np.einsum("mij,nj->nmi", np.linalg.inv(matrix), right)
+    hit = usable & (found[..., :num_tasks] >= -_ROUNDING).all(2)
+    return np.where(hit, found[..., num_tasks], np.inf)
+
+
+def widths(points: np.ndarray) -> np.ndarray:
+    """Returns `(K,)`: how far the non-dominated points spread in each task.
+
+    With one such point, the spread of all; where there is none, 1.
+    """
+    front = points[non_dominated(points)]
+    spread = np.ptp(front, axis=0)
+    spread = np.where(spread > 0, spread, np.ptp(points, axis=0))
+    return np.where(spread > 0, spread, 1.0)

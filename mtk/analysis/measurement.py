@@ -1,0 +1,156 @@
+"""What test says of the selected models, seed by seed."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis.objectives import Objective, points
+from mtk.analysis.selection import best_of_each, spread_front
+from mtk.analysis.verdict import Models
+
+STATIC = "static weights"
+# Stages of a study, as its runs record them.
+SELECT, MEASURE = "select", "measure"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Selected models at the seeds that all of them have.
+
+    Attributes:
+        models: By method, the static ones under `STATIC`; methods without a model are not there.
+        configurations: By method, those of its models.
+        seeds: Which ones.
+        remarks: What was left out, and why; what the reader must know.
+    """
+
+    models: dict[str, Models]
+    configurations: dict[str, list[str]]
+    seeds: list[int]
+    remarks: list[str]
+
+
+def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
+    """Returns the second stage of a study; of one without, seeds that did not select.
+
+    Args:
+        runs: A row for each run: `method`, `configuration`, `static` (whether it trained with
+            static weights), `weights` (`{task: share}` of those, or None), `seed`, `stage` (or
+            None), `status`, `monitored` (what validation selected by; less is better) and the
+            metrics.
+        objectives: What is compared.
+    """
+    runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
+    staged, remarks = runs[runs["stage"] == MEASURE], []
+    if staged.empty:
+        staged, remarks = _other_seeds(runs, objectives)
+    values = points(staged, objectives, "test")
+    usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
+    table = pd.DataFrame(values, staged.index).assign(
+        **{name: staged[name] for name in ("label", "configuration", "seed")}
+    )
+    table = table[usable].drop_duplicates(["label", "configuration", "seed"])
+    has = table.assign(there=1).pivot(
+        index=["label", "configuration"], columns="seed", values="there"
+    )
+    seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
+    whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
+    remarks += _left_out(staged, whole, seeds) + _surplus(has, seeds)
+    ordered = table.set_index(["label", "configuration", "seed"]).sort_index()
+    models, names = {}, {}
+    for label in dict.fromkeys(staged["label"]):
+        own = [c for name, c in whole.index if name == label]
+        if own:
+            keys = pd.MultiIndex.from_product([[label], own, seeds])
+            found = ordered.reindex(keys).to_numpy(float)
+            weights = _shares(staged, own, objectives) if label == STATIC else None
+            models[label] = Models(found.reshape(len(own), len(seeds), -1), weights)
+            names[label] = own
+    return Measured(models, names, seeds, remarks)
+
+
+def _other_seeds(
+    runs: pd.DataFrame, objectives: Sequence[Objective]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Returns the selected models with the seeds that did not select, where no stage is known."""
+    finished = runs[runs["status"] == "finished"]
+    seeds = sorted(finished["seed"].dropna().unique())
+    if not seeds:
+        return finished, ["No run is finished."]
+    chosen = select(finished[finished["seed"] == seeds[0]], objectives)
+    keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
+    own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
+    if len(seeds) == 1:
+        said = f"One seed alone, {seeds[0]:g}: it selects and it measures, without an interval."
+        return own, [said]
+    said = f"The study has no second stage: seed {seeds[0]:g} selects, the others measure."
+    return own[own["seed"] != seeds[0]], [said]
+
+
+def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Returns the rows of the models that validation selects: see `selection`.
+
+    Args:
+        runs: One run of each configuration, as in `measured`, with `label`.
+        objectives: What is compared.
+    """
+    runs = runs.drop_duplicates(["label", "configuration"])
+    parts = []
+    for label, own in runs.groupby("label", sort=False):
+        losses = points(own, objectives, "validation")
+        values = own["monitored"].to_numpy(float)
+        values = np.where(np.isfinite(values), values, losses.mean(1))
+        known = own["weights"].notna().all() and label == STATIC
+        chosen = (
+            best_of_each([_key(weights) for weights in own["weights"]], values)
+            if known
+            else spread_front(losses, values, len(own) if label == STATIC else 5)
+        )
+        parts.append(own.iloc[chosen])
+    return pd.concat(parts) if parts else runs
+
+
+def _key(weights: dict[str, float]) -> Hashable:
+    return tuple(round(weights[task], 9) for task in sorted(weights))
+
+
+def _shares(
+    staged: pd.DataFrame, own: Sequence[str], objectives: Sequence[Objective]
+) -> np.ndarray | None:
+    """Returns the weights of each model `(N, K)`, if all are known and positive."""
+    first = staged.drop_duplicates("configuration").set_index("configuration")["weights"]
+    tasks = [objective.task for objective in objectives]
+    found = [first[name] for name in own]
+    if not all(isinstance(weights, dict) and {*tasks} <= weights.keys() for weights in found):
+        return None
+    shares = np.array([[weights[task] for task in tasks] for weights in found], float)
+    return shares if (shares > 0).all() else None
+
+
+def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
+    """Returns a sentence for each method of which models lack a seed."""
+    said = []
+    shown = ", ".join(map(str, seeds)) or "any seed that most models have"
+    for label, own in staged.groupby("label", sort=False):
+        every = own["configuration"].unique()
+        lacking = [c for c in every if (label, c) not in whole.index]
+        if lacking:
+            runs = own[own["configuration"].isin(lacking)]
+            ends = runs["status"].value_counts()
+            ended = ", ".join(f"{number} {status}" for status, number in ends.items())
+            said.append(
+                f"{label}: {len(lacking)} of {len(every)} selected models are left out, since they "
+                f"do not have test values for all of the seeds {shown} (their runs: {ended})."
+            )
+    return said
+
+
+def _surplus(has: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
+    others = [int(seed) for seed in has if int(seed) not in seeds]
+    if not others:
+        return []
+    return [
+        f"Of seeds {', '.join(map(str, others))} most models have no run; they are not compared."
+    ]

@@ -1,0 +1,225 @@
+"""What the files of a study and of its runs may say: all of it is checked here when it is read.
+
+Every text that passes can be shown: see `plain_text`. Entries that no schema names are not read.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from mtk import monitor
+from mtk.analysis import plain_text
+from mtk.analysis.records import DamagedError
+
+SPLITS = ("train", "validation", "test")
+
+_HASH = re.compile(r"[0-9a-f]{16}")
+# Nothing is measured that single precision does not hold, and no square of it overflows.
+_LARGEST = float.fromhex("0x1.fffffep127")
+# Deeper values configure nothing, and Python's own recursion ends soon after.
+_DEEPEST = 50
+# More is no experiment, and would take the report days.
+_MOST_NAMES = 2_000
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 60
+
+
+class Kind(NamedTuple):
+    """A kind of value.
+
+    Attributes:
+        expected: What it is, in words.
+        read: Returns the value as it is used, or raises a ValueError or TypeError.
+    """
+
+    expected: str
+    read: Callable[[Any], Any]
+
+
+class Named(NamedTuple):
+    """An object whose entries have names of their own, and values of one kind.
+
+    Attributes:
+        kind: Of the values.
+        without: What no name has in it; a task's has no `/`, as `mtk.Task` sees to.
+    """
+
+    kind: Any
+    without: str = "\n"
+
+
+# A kind, `[schema]` for a list, `{name: schema}` for an object of which each entry may be absent.
+Schema: TypeAlias = Kind | Named | list[Any] | Mapping[str, Any]
+
+
+def check(value: Any, schema: Schema, where: str, name: str = "") -> Any:
+    """Returns a value as it is used, None if it is absent or null.
+
+    Args:
+        value: As JSON gives it.
+        schema: What it must be.
+        where: What it stands in, in words.
+        name: Of the entry that it is.
+
+    Raises:
+        DamagedError: If it is something else, with the place.
+    """
+    if value is None:
+        return None
+    if isinstance(schema, Kind):
+        try:
+            return schema.read(value)
+        except (ValueError, TypeError):
+            raise _wrong(value, schema.expected, where, name) from None
+    inner = f"{where}, {name}" if name else where
+    if isinstance(schema, list):
+        if not isinstance(value, list):
+            raise _wrong(value, "a list", where, name)
+        return [check(each, schema[0], inner, str(number)) for number, each in enumerate(value)]
+    if not isinstance(value, dict):
+        raise _wrong(value, "an object", where, name)
+    if isinstance(schema, Named):
+        return _named(value, schema, inner)
+    return {key: check(value.get(key), kind, inner, key) for key, kind in schema.items()}
+
+
+def _named(value: dict[str, Any], schema: Named, where: str) -> dict[str, Any]:
+    if len(value) > _MOST_NAMES:
+        raise DamagedError(f"{where} has {len(value)} names, at most {_MOST_NAMES} were expected")
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        name = plain_text.name(key)
+        if not name or name in found or schema.without in name:
+            raise DamagedError(f"{where}: {_shown.repr(key)} is no name, or is there twice")
+        found[name] = check(each, schema.kind, where, name)
+    return found
+
+
+def _wrong(value: Any, expected: str, where: str, name: str) -> DamagedError:
+    what = f"{where}: {name!r}" if name else where
+    return DamagedError(f"{what} is {_shown.repr(value)}, {expected} was expected")
+
+
+def _whole(value: Any) -> int:
+    # What is larger was never counted.
+    if type(value) is not int or abs(value) > 2**63 - 1:
+        raise TypeError
+    return value
+
+
+def _finite(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) <= _LARGEST:
+        raise TypeError
+    return value
+
+
+def _measured(value: Any) -> float | None:
+    """Returns a number, or None for NaN and infinity: a value that is as good as absent."""
+    if type(value) is float and not math.isfinite(value):
+        return None
+    return _finite(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _hash(value: Any) -> str:
+    if not _HASH.fullmatch(value):
+        raise ValueError
+    return str(value)
+
+
+def _bindings(value: Any) -> Any:
+    """Returns the bindings of a run: `{name: value}`, or statements of gin."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return value
+    if not isinstance(value, dict) or _depth(value) > _DEEPEST:
+        raise TypeError
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _DEEPEST:
+        inner = [each for each in level if isinstance(each, (list, dict))]
+        level = [e for each in inner for e in (each.values() if isinstance(each, dict) else each)]
+        depth += 1
+    return depth
+
+
+def _one_of(*words: str) -> Kind:
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    return Kind(" or ".join(map(repr, words)), read)
+
+
+_WHOLE = Kind("a whole number", _whole)
+_FINITE = Kind("a finite number", _finite)
+_MEASURED = Kind("a finite number", _measured)
+_NAME = Kind("a text", lambda value: plain_text.name(_text(value)))
+_SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
+_FLAG = Kind("true or false", _flag)
+_TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
+_EXTRAS = dict.fromkeys(
+    ("steps_per_second", "parameters", "train_examples", "test_examples"), _FINITE
+)
+
+RESULT: Schema = {
+    "status": _one_of("finished", "diverged"),
+    "steps": _WHOLE,
+    "selected_step": _WHOLE,
+    "task": _NAME,
+    "monitor": {
+        "name": _NAME,
+        "direction": _one_of(*monitor.DIRECTIONS),
+        "value": _FINITE,
+        "first": Named(_FINITE),
+    },
+    **dict.fromkeys(SPLITS, _TASK_METRICS),
+    **_EXTRAS,
+}
+MANIFEST: Schema = {
+    "seed": _WHOLE,
+    # What decides how the run is compared.
+    "method": {
+        "combiner": _NAME,
+        "static": _FLAG,
+        "task_weights": Named(_FINITE),
+        "directions": Named(Named(_one_of(*monitor.DIRECTIONS)), "/"),
+        "parameters": _FINITE,
+    },
+    "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],
+    **_EXTRAS,
+}
+FAILED: Schema = {"reason": _SENTENCE}
+# A line of the log that tells a task's weight.
+WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}
+STUDY: Schema = {
+    "name": _NAME,
+    "baseline": _NAME,
+    "remarks": [_SENTENCE],
+    "runs": [{"hash": Kind("16 hexadecimal digits", _hash)}],
+}
+# What a study says of one run; a fault here concerns that run alone.
+LISTED: Schema = {
+    "method": _NAME,
+    "role": _one_of("baseline", "method", "replay", "single"),
+    "stage": _one_of("select", "measure"),
+    "seed": _WHOLE,
+    "bindings": Kind(f"gin statements, or values nested at most {_DEEPEST} deep", _bindings),
+}

@@ -1,0 +1,75 @@
+"""What the configuration of somebody else may name: nothing that does more than train a model.
+
+A configuration is a program: what it imports runs, and so does every function that it calls.
+"""
+
+import inspect
+from typing import Any
+
+from mtk.config.source import ConfigError, Line
+
+_PACKAGES = ("mtk", "keras")
+# Functions and classes of a run. None of them writes, or reads another configuration.
+_OF_A_RUN = tuple(
+    f"mtk.{name}"
+    for name in (
+        "combiners",
+        "data.translation.batches",
+        "data.translation.cldr",
+        "data.translation.opening",
+        "distribution",
+        "losses",
+        "metrics",
+        "models",
+        "schedules",
+        "task_metrics",
+        "tasks",
+        "workloads",
+    )
+)
+# Their classes, that is: some functions there load what a file names.
+_CLASSES = tuple(
+    f"keras.src.{name}"
+    for name in ("initializers", "losses", "metrics", "optimizers", "regularizers")
+)
+_REMEDY = (
+    "A configuration is a program, and this one comes with the network. If you trust who made it, "
+    "add --trust; or name a configuration of your own with --gin_file."
+)
+
+
+def check_import(module: str, line: Line) -> None:
+    """Raises an error if a module is not one that others may have imported.
+
+    Args:
+        module: Its name.
+        line: Where it is imported.
+
+    Raises:
+        ConfigError: With the place and what to do.
+    """
+    if module.split(".")[0] not in _PACKAGES:
+        raise ConfigError(f"It imports {module!r}, which is refused. {_REMEDY}\n  {line.where}")
+
+
+def check_target(target: Any, line: Line) -> None:
+    """Raises an error if a function or class is not one of a run.
+
+    By the attributes of modules a configuration could reach whatever these have imported.
+
+    Args:
+        target: The function or class.
+        line: Where it is named.
+
+    Raises:
+        ConfigError: With the place and what to do.
+    """
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
+    is_keras = inspect.isclass(target) and _is_in(module, _CLASSES)
+    if not (is_keras or _is_in(module, _OF_A_RUN) or (module, name) == ("mtk.experiment", "run")):
+        named = f"{module}.{name}" if module else repr(target)
+        raise ConfigError(f"It uses {named!r}, which is refused. {_REMEDY}\n  {line.where}")
+
+
+def _is_in(module: str | None, packages: tuple[str, ...]) -> bool:
+    return module is not None and any(f"{module}.".startswith(f"{each}.") for each in packages)

@@ -1,0 +1,73 @@
+"""What the verdict finds, and how often it errs, on studies whose truth is known.
+
+The short form; `tools/verdict_power.py` measures the whole table of docs/verdict.md.
+"""
+
+import numpy as np
+import pytest
+from simulated_studies import GAINING, Cell, optimal_losses, study, verdicts, weightings
+from verdict_power import any_better, equivalent, found
+
+from mtk.analysis.measurement import MEASURE, SELECT
+
+
+def share(cell, of, studies):
+    return np.mean([of(verdicts(cell, seed)) for seed in range(studies)])
+
+
+@pytest.mark.parametrize(
+    ("cell", "least"),
+    [
+        (Cell(gain=0.1, noise=0.04), 0.8),
+        (Cell(gain=0.25, noise=0.12), 0.8),
+        (Cell(gain=0.25, num_tasks=3), 0.7),
+        (Cell(gain=0.25, num_tasks=5), 0.6),
+    ],
+)
+def test_a_gain_is_found(cell, least):
+    assert share(cell, found, 6) >= least
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [Cell(ratio=30.0), Cell(noise=0.12, ratio=30.0), Cell(num_tasks=3, ratio=10.0)],
+)
+def test_static_weightings_in_disguise_are_not_called_better(cell):
+    assert share(cell, any_better, 6) <= 1 / 6
+
+
+def test_static_weightings_in_disguise_are_called_equivalent():
+    assert share(Cell(), equivalent, 6) >= 0.6
+
+
+def test_a_noisy_method_is_not_called_better():
+    assert share(Cell(noisy=True), found, 6) == 0
+
+
+def test_a_study_has_the_truth_that_it_was_given():
+    """Without noise, what is measured is what was put in."""
+    said = verdicts(Cell(noise=1e-6, gain=0.1), 0)["front"]
+    assert said[GAINING].margin == pytest.approx(0.1, abs=0.01)
+    others = [verdict.margin for name, verdict in said.items() if name != GAINING]
+    assert np.abs(others).max() < 0.01
+
+
+def test_static_weights_minimize_what_they_weigh():
+    generator = np.random.default_rng(0)
+    factors = generator.normal(size=(2, 3, 3))
+    matrices = factors @ factors.transpose(0, 2, 1) + np.eye(3)
+    weights = weightings(2, 9)
+    losses = optimal_losses(weights, matrices, generator.normal(size=(2, 3)))
+    weighted = weights @ losses.T  # Of each model, by each weighting.
+    assert (weighted.argmin(1) == np.arange(9)).all()
+
+
+def test_seeds_are_blocks_and_the_stages_share_none():
+    cell = Cell(noise=0.1, common=1.0, methods=3)
+    runs = study(cell, np.random.default_rng(0))
+    first, second = (runs[runs["stage"] == stage] for stage in (SELECT, MEASURE))
+    assert not {*first["seed"]} & {*second["seed"]}
+    assert len(first) == (9 + 3) * 3
+    column = second.pivot(index="configuration", columns="seed", values="test/task0/loss")
+    # All of the noise is common, so all configurations move alike.
+    assert np.ptp(column.sub(column.mean(axis=1), axis=0).to_numpy(), axis=0).max() < 1e-9

@@ -1,0 +1,63 @@
+"""Where results come from, what was searched, and what it cost."""
+
+import numpy as np
+import pytest
+
+from mtk import analysis
+from mtk.analysis import variance
+from mtk.analysis.search_space import budgets, edges
+from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.verdict import MEAN
+from tests.analysis.synthetic import grid, two_stages, write_study
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("variance") / "study"
+    (made,) = analysis.views(analysis.load(write_study(folder, two_stages(gain=0.2))))
+    return made
+
+
+def question(view):
+    return next(q for q in analysis.questions(view) if q.kind == MEAN and q.space == "loss")
+
+
+def test_shares_of_the_variance_add_up(view):
+    table = variance.variance_table(view, "loss").set_index("source").iloc[:, 0]
+    assert table.sum() == pytest.approx(100)
+    assert (table >= -1e-9).all()
+    # Learning rates cost up to 0.15, weights move less, seeds 0.01.
+    assert table["hyperparameters"] > 50
+    assert table["rest"] < 5
+
+
+def test_without_repeats_the_variance_has_no_source(tmp_path):
+    (once,) = analysis.views(analysis.load(write_study(tmp_path / "study", grid())))
+    with pytest.raises(UnavailableError, match="two seeds"):
+        variance.variance_table(once, "loss")
+
+
+def test_improvement_is_the_share_of_pairs_of_runs(view):
+    asked = question(view)
+    table = variance.improvement_table(view, asked).set_index("method")
+    static, own = asked.measured.models["static weights"], asked.measured.models["gradnorm"]
+    equal = static.values[4].mean(1)
+    pairs = [a < b for a in own.values[0].mean(1) for b in equal]
+    assert table.loc["gradnorm", "probability"] == pytest.approx(np.mean(pairs))
+    assert table.loc["pcgrad", "probability"] == 1
+    assert (table["low (95 %)"] <= table["high (95 %)"]).all()
+
+
+def test_budgets_count_both_stages(view):
+    table = budgets(view).set_index("method")
+    assert table.loc["static weights"].tolist()[:3] == [27, 27, 27]
+    assert table.loc["pcgrad"].tolist()[:3] == [3, 3, 3]
+
+
+def test_a_value_at_the_edge_of_its_grid_is_said(view, tmp_path):
+    assert edges(view, question(view).measured) == []
+    runs = two_stages(rates=(0.1, 1.0, 10.0))
+    (narrow,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    said = edges(narrow, question(narrow).measured)
+    assert len(said) == 4  # Three methods, and the static weights.
+    assert all("learning_rate = 0.1 is the smallest" in text for text in said)

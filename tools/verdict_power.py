@@ -1,0 +1,164 @@
+"""Measures how often the verdict errs, and what it finds, on simulated studies.
+
+    python tools/verdict_power.py --studies=150
+
+Each study has eight methods, nine static weightings and three learning rates; 80 % of the variance
+over seeds is common to all runs of a seed. The table is that of docs/verdict.md. About 10 minutes
+on one core.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from simulated_studies import GAINING, Cell, verdicts
+
+from mtk.analysis.verdict import BETTER, EQUIVALENT, Verdict
+
+Verdicts = dict[str, dict[str, Verdict]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        title: What is measured.
+        cells: The kinds of study.
+        share: Returns what one study contributes.
+        target: What the mean must reach at least, or at most if it is an error.
+        is_error: Whether less is better.
+    """
+
+    title: str
+    cells: Sequence[Cell]
+    share: Callable[[Verdicts], float]
+    target: str
+    is_error: bool = False
+
+
+def found(said: Verdicts) -> float:
+    """Returns 1 if the first method is called better on the first question."""
+    return float(next(iter(said.values()))[GAINING].answer == BETTER)
+
+
+def any_better(said: Verdicts) -> float:
+    """Returns 1 if any method is called better on any question."""
+    return float(any(v.answer == BETTER for own in said.values() for v in own.values()))
+
+
+def others_better(said: Verdicts) -> float:
+    """Returns 1 if any method but the first is called better on any question."""
+    every = [v for own in said.values() for name, v in own.items() if name != GAINING]
+    return float(any(v.answer == BETTER for v in every))
+
+
+def equivalent(said: Verdicts) -> float:
+    """Returns the share of methods that are called equivalent on the first question."""
+    return float(np.mean([v.answer == EQUIVALENT for v in next(iter(said.values())).values()]))
+
+
+ROWS = [
+    Row(
+        "gain of 10 % of the width, noise 4 / 12 %, found",
+        [Cell(gain=0.1, noise=0.04), Cell(gain=0.1, noise=0.12)],
+        found,
+        "0.95 / 0.40",
+    ),
+    Row(
+        "gain of 25 %, noise 12 / 25 %, found",
+        [Cell(gain=0.25, noise=0.12), Cell(gain=0.25, noise=0.25)],
+        found,
+        "0.95 / 0.50",
+    ),
+    Row(
+        "the same with curvatures that differ 30 times",
+        [Cell(gain=0.25, noise=n, ratio=30.0) for n in (0.12, 0.25)],
+        found,
+        "-",
+    ),
+    Row(
+        "null: any of eight methods called better in a study; curvatures 1 / 10 / 30, noise 4 %",
+        [Cell(ratio=ratio) for ratio in (1.0, 10.0, 30.0)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same, noise 12 %",
+        [Cell(ratio=ratio, noise=0.12) for ratio in (1.0, 10.0, 30.0)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same, noise 25 %",
+        [Cell(ratio=ratio, noise=0.25) for ratio in (1.0, 10.0, 30.0)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row("null called equivalent, noise 4 %, 5 seeds", [Cell()], equivalent, "0.60"),
+    Row(
+        "gain of 25 %, noise 4 %, K = 3 / 5, found",
+        [Cell(gain=0.25, num_tasks=k) for k in (3, 5)],
+        found,
+        "0.80 / 0.60",
+    ),
+    Row(
+        "null, K = 3 / 5, any called better in a study",
+        [Cell(num_tasks=k) for k in (3, 5)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same with curvatures that differ 10 times",
+        [Cell(num_tasks=k, ratio=10.0) for k in (3, 5)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "null, one method with six times the others' noise, called better",
+        [Cell(noisy=True)],
+        found,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the other methods beside it, any called better in a study",
+        [Cell(noisy=True)],
+        others_better,
+        "0.05",
+        is_error=True,
+    ),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the flags and prints the table."""
+    parser = argparse.ArgumentParser("python tools/verdict_power.py", description=__doc__)
+    parser.add_argument("--studies", type=int, default=150, help="simulated studies a cell")
+    flags = parser.parse_args(arguments)
+    start = time.monotonic()
+    said: dict[Cell, list[Verdicts]] = {}
+    print("| | measured | target |\n|---|---|---|")
+    for row in ROWS:
+        shares = []
+        for cell in row.cells:
+            if cell not in said:
+                said[cell] = [verdicts(cell, seed) for seed in range(flags.studies)]
+            shares.append(np.mean([row.share(each) for each in said[cell]]))
+        bound = "at most" if row.is_error else "at least"
+        target = row.target if row.target == "-" else f"{bound} {row.target}"
+        print(f"| {row.title} | {' / '.join(f'{s:.2f}' for s in shares)} | {target} |", flush=True)
+    print(f"\n{flags.studies} studies a cell, {time.monotonic() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
