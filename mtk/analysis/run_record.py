@@ -1,6 +1,7 @@
 """What one run folder says, as one row of a table."""
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +27,9 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         `run`, `path`, `method`, `role`, `seed`, `status`, `reason`, `steps`, `selected_step`,
         `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
-        selected, if it says so), `configuration` (a text equal for runs that differ in the seed
-        only), the configuration by parameter name, and `<split>/<task>/<metric>`.
+        selected, if it says so), `data` (what tells its data from others), `configuration` (a text
+        equal for runs that differ in the seed only), the configuration by parameter name, and
+        `<split>/<task>/<metric>`.
     """
     row: dict[str, Any] = {
         "run": listed.get("hash", path.name),
@@ -40,8 +42,10 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     }
     config = gin_text.from_bindings(listed.get("bindings") or {})
     try:
-        row |= _contents(path, row["seed"])
+        row |= _contents(path)
         config |= _configuration(path / "operative_config.gin")
+        if row["seed"] is None:
+            row["seed"] = gin_text.seed(records.text(path / "operative_config.gin"))
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended))
     except (records.DamagedError, OSError) as problem:
@@ -61,16 +65,44 @@ class _EndedError(Exception):
         self.status = status
 
 
-def _contents(path: Path, seed: int | None) -> dict[str, Any]:
+def _contents(path: Path) -> dict[str, Any]:
     """Returns what the files of a run say, but for its configuration."""
     _check_ended(path)
-    found = _outcome(records.json_object(path / "result.json"))
-    manifest = records.json_object(path / "manifest.json")
-    found |= {**_speed(manifest), **_extras(manifest, "manifest.json")}
+    result = records.json_object(path / "result.json")
+    _check_belongs(path, result)
+    found = _outcome(result)
+    with contextlib.suppress(
+        records.DamagedError
+    ):  # Without a manifest a run lacks its speed only.
+        found |= _manifest(path / "manifest.json")
     with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
         weights_over_time(path)
-    own = records.entry(manifest, "seed", int, "manifest.json")
-    return {**found, "seed": own if seed is None else seed}
+    return found
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest = records.json_object(path)
+    return {**_speed(manifest), **_extras(manifest, path.name)}
+
+
+def _check_belongs(path: Path, result: dict[str, Any]) -> None:
+    """Checks that the files are those of the run that `run.json` describes, where there is one."""
+    about_path = path / "checkpoints" / "run.json"
+    if not about_path.exists():
+        return
+    about = records.json_object(about_path)
+    own = records.entry(about, "hash", str, about_path.name)
+    if own is not None and result.get("run") != own:
+        raise records.DamagedError(f"result.json is of the run {result.get('run')!r:.60}")
+    hashes = records.entry(about, "files", dict, about_path.name) or {}
+    name = "operative_config.gin"
+    # Where it is missing, that is said elsewhere.
+    if hashes.get(name) and (path / name).is_file() and _hash(path / name) != hashes[name]:
+        raise records.DamagedError(f"{name} was changed since the run wrote it")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -96,7 +128,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     status = result.get("status")
     if status not in ("finished", "diverged"):
         raise records.DamagedError(f"result.json has the status {status!r}")
-    found = {**_extras(result, "result.json"), **_monitor(result)}
+    found = {**_extras(result, "result.json"), **_monitor(result), **_data(result)}
     for name in ("steps", "selected_step"):
         found[name] = records.entry(result, name, int, "result.json")
     if status == "diverged":
@@ -125,6 +157,13 @@ def _monitor(result: dict[str, Any]) -> dict[str, Any]:
         "selected_value": records.entry(said, "value", float, where),
         "first_losses": first,
     }
+
+
+def _data(result: dict[str, Any]) -> dict[str, str]:
+    """Returns the fingerprint of the run's data in a line; nothing if it is not known."""
+    told = records.entry(result, "data", dict, "result.json") or {}
+    parts = [f"{name}: {records.entry(told, name, str, 'result.json, data')}" for name in told]
+    return {"data": "; ".join(parts)} if parts else {}
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:

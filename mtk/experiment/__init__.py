@@ -189,7 +189,7 @@ def run(
             folder, watchers, interruption, checkpoint_every, keep_checkpoints
         )
         model.check(data.train(batch_size, plan.steps, seed))
-        folder.open(config.asked(), config.operative(), data.fingerprint)
+        folder.open(config.asked(), config.operative(), data.fingerprint())
         result = training.train(model, data, plan, watchers, checkpointing, profile)
         workers.wait()  # Whoever left early would look lost to the others.
         return {**result, **who}

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +23,7 @@ _PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
 
 def begin(
-    path: Path, seed: int, first_step: int = 0, sharing: Mapping[str, Any] | None = None
+    path: Path, seed: int, first_step: int = 0, more: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
     """Writes the manifest, or adds a session to the one that is there.
 
@@ -33,9 +34,9 @@ def begin(
         path: The file.
         seed: Of the run.
         first_step: The optimizer step that the session starts from.
-        sharing: Which variables are shared, and which belong to heads.
+        more: Facts of the run by name: which variables are shared, what the data are.
     """
-    facts = {**_facts(), **({} if sharing is None else {"variables": dict(sharing)})}
+    facts = {**_facts(), **more}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session: dict[str, Any] = {"first_step": first_step, "started": now, "command": sys.orig_argv}
     content = {"seed": seed, **facts, "command": sys.orig_argv, "sessions": [session]}

@@ -113,7 +113,8 @@ def train(
             "--profile_steps=FIRST:LAST.",
             stacklevel=2,
         )
-    manifest.begin(folder.manifest, plan.seed, position.step, rehearsal.sharing(model))
+    facts = {"variables": rehearsal.sharing(model), "data": dict(folder.description.data)}
+    manifest.begin(folder.manifest, plan.seed, position.step, facts)
     pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
     fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
     try:
@@ -125,7 +126,7 @@ def train(
             _export(model.network, data, plan, folder)
         else:
             result = _diverged(model, watchers)
-        folder.close(result)
+        result = folder.close(result)
         checkpointing.forget_damaged()
     except InterruptedRunError:
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import repeats
+from mtk.analysis import repeats, tables
 from mtk.analysis.reporting.contents import Contents, Part
 from mtk.analysis.view import STATIC, View
 
@@ -106,6 +106,8 @@ def _warnings(view: View) -> str:
             f"{len(incomplete)} of {len(view.table)} runs lack values that others have, for "
             f"instance {reason}; they are not compared."
         )
+    if (number := len(tables.other_data(view.table)["data"])) > 1:
+        said.append(f"Its runs saw {number} different sets of data; the table below tells which.")
     if not (found["seeds"] > 1).any():
         said.append("No configuration was run with two seeds: the spread over seeds is unknown.")
     for metric in view.unknown:
