@@ -39,6 +39,13 @@ def parse(text: str) -> dict[str, Any]:
     return {_shown(name): value for name, value in values.items() if _is_parameter(name)}
 
 
+def seed(text: str) -> int | None:
+    """Returns the seed of a run by its operative configuration; None if it does not say."""
+    raw = _raw(text)
+    found = _value(raw, raw.get("experiment.run.seed", "None"))
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
 def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
     """Returns the bindings that a study recorded for a run, as `parse` would.
 

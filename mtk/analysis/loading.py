@@ -31,7 +31,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         test (both at the step that validation selected). `monitor`, `monitor_direction` ("min" or
         "max") and `selected_value` say by what, `first_losses` what it was relative to; runs of
         earlier versions, which do not say, were selected by the mean of their losses.
-        `steps_per_second` and `parameters` are
+        `data` tells the data of a run from others. `steps_per_second` and `parameters` are
         there if the runs recorded them. A status other than "finished" (diverged, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
         Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have

@@ -1,7 +1,7 @@
 """What one run folder says, as one row of a table."""
 
 import contextlib
-import os
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         `run`, `path`, `method`, `role`, `stage`, `seed`, `status`, `reason`, `steps`,
         `selected_step`, `static`, `task_weights` and `directions` (None in earlier versions),
         `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it was
-        selected, if it says so), `configuration` (a text equal for runs that differ in the seed
-        only), the configuration by parameter name, and `<split>/<task>/<metric>`.
+        selected, if it says so), `data` (what tells its data from others), `configuration` (a text
+        equal for runs that differ in the seed only), the configuration by parameter name, and
+        `<split>/<task>/<metric>`.
     """
     row: dict[str, Any] = {"run": plain_text.name(path.name), "path": str(path), **_NOTHING_SAID}
     config: dict[str, Any] = {}
@@ -39,8 +40,10 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         said = schema.check(listed, schema.LISTED, "study.json, this run")
         config = gin_text.from_bindings(said.pop("bindings") or {})
         row |= said
-        row |= _contents(path, row["seed"])
+        row |= _contents(path)
         config |= _configuration(path / "operative_config.gin")
+        if row["seed"] is None:
+            row["seed"] = gin_text.seed(records.text(path / "operative_config.gin"))
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended))
     except (records.DamagedError, OSError) as problem:
@@ -60,20 +63,42 @@ class _EndedError(Exception):
         self.status = status
 
 
-def _contents(path: Path, seed: int | None) -> dict[str, Any]:
+def _contents(path: Path) -> dict[str, Any]:
     """Returns what the files of a run say, but for its configuration."""
     _check_ended(path)
-    found = _outcome(_checked(path / "result.json", schema.RESULT))
-    manifest = _checked(path / "manifest.json", schema.MANIFEST)
-    found |= {**_speed(manifest), **_extras(manifest), **_method(manifest["method"] or {})}
+    result = _checked(path / "result.json", schema.RESULT)
+    _check_belongs(path, result)
+    found = _outcome(result)
+    with contextlib.suppress(records.DamagedError):  # The run itself is sound.
+        manifest = _checked(path / "manifest.json", schema.MANIFEST)
+        found |= {**_speed(manifest), **_extras(manifest), **_method(manifest["method"] or {})}
     with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
         weights_over_time(path)
-    return {**found, "seed": manifest["seed"] if seed is None else seed}
+    return found
 
 
 def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
     found: dict[str, Any] = schema.check(records.json_object(path), expected, path.name)
     return found
+
+
+def _check_belongs(path: Path, result: dict[str, Any]) -> None:
+    """Checks that the files are those of the run that `run.json` describes, where there is one."""
+    about_path = path / "checkpoints" / "run.json"
+    if not about_path.exists():
+        return
+    about = _checked(about_path, schema.RUN)
+    if about["hash"] is not None and result["run"] != about["hash"]:
+        raise records.DamagedError(f"result.json is of the run {result['run']!r:.60}")
+    name = "operative_config.gin"
+    known = (about["files"] or {}).get(name)
+    # Where it is missing, that is said elsewhere.
+    if known and (path / name).is_file() and _hash(path / name) != known:
+        raise records.DamagedError(f"{name} was changed since the run wrote it")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(records.text(path).encode()).hexdigest()[:16]
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -100,7 +125,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     """Returns what a result says, as a part of the row."""
     if result["status"] is None:
         raise records.DamagedError("result.json has no status")
-    found = {**_extras(result), **_monitor(result["monitor"])}
+    found = {**_extras(result), **_monitor(result["monitor"]), **_data(result["data"])}
     found |= {name: result[name] for name in ("steps", "selected_step")}
     if result["status"] == "diverged":
         where = f"task {result['task']!r}" if result["task"] else "the gradient"
@@ -128,6 +153,11 @@ def _monitor(said: dict[str, Any] | None) -> dict[str, Any]:
 def _method(said: dict[str, Any]) -> dict[str, Any]:
     """Returns what the run recorded of its method; nothing if it is of an earlier version."""
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _data(told: dict[str, str] | None) -> dict[str, str]:
+    """Returns the fingerprint of the run's data in a line; nothing if it is not known."""
+    return {"data": "; ".join(f"{name}: {told[name]}" for name in told)} if told else {}
 
 
 def _speed(manifest: dict[str, Any]) -> dict[str, float]:

@@ -180,6 +180,8 @@ _EXTRAS = dict.fromkeys(
 )
 
 RESULT: Schema = {
+    "run": _NAME,
+    "data": Named(_NAME),
     "status": _one_of("finished", "diverged"),
     "steps": _WHOLE,
     "selected_step": _WHOLE,
@@ -206,6 +208,8 @@ MANIFEST: Schema = {
     "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],
     **_EXTRAS,
 }
+# What a run was begun as.
+RUN: Schema = {"hash": _NAME, "files": Named(_NAME)}
 FAILED: Schema = {"reason": _SENTENCE}
 # A line of the log that tells a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}

@@ -1,6 +1,6 @@
 """The tables of the report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,28 @@ def left_out(table: pd.DataFrame) -> pd.DataFrame:
     ]
     found = pd.concat(parts, ignore_index=True)
     return found[["study", "metric", "runs", *SPLITS]]
+
+
+def other_data(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns what the runs of a setting were made with, where that is not the same for all."""
+    columns = ["study", "setting", "data", "runs", "methods"]
+    known = repeats.with_setting(table).reindex(columns=[*columns[:3], "method"])
+    known = known.dropna(subset=["data"])
+    rows = []
+    for (study, setting), own in known.groupby(["study", "setting"], sort=False):
+        groups = dict(list(own.groupby("data", sort=False)["method"]))
+        for data, differing in zip(groups, _differing(groups), strict=True):
+            methods = ", ".join(groups[data].unique())
+            rows.append((study, setting, differing, len(groups[data]), methods))
+    found = pd.DataFrame(rows, columns=columns)
+    return found[found.groupby(["study", "setting"])["runs"].transform("size") > 1]
+
+
+def _differing(data: Iterable[str]) -> list[str]:
+    """Returns of each text the parts that not all have."""
+    parts = [text.split("; ") for text in data]
+    shared = set.intersection(*map(set, parts))
+    return ["; ".join(part for part in own if part not in shared) for own in parts]
 
 
 def sources(views: Sequence[View]) -> pd.DataFrame:

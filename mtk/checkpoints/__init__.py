@@ -2,7 +2,7 @@
 
 from mtk.checkpoints.background import BackgroundWriter
 from mtk.checkpoints.growing import GrowingFiles
-from mtk.checkpoints.snapshot import DamagedError, Snapshot, link
+from mtk.checkpoints.snapshot import DamagedError, Snapshot, link, read_state
 from mtk.checkpoints.store import Store
 from mtk.checkpoints.variables import assign, values
 
@@ -14,5 +14,6 @@ __all__ = [
     "Store",
     "assign",
     "link",
+    "read_state",
     "values",
 ]

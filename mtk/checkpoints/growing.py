@@ -1,5 +1,6 @@
 """Files that a run only ever appends to, and the way back to a length that they had."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ class GrowingFiles:
         self.root = root
         self.record = record
         self.curves = curves
+        self._hash = hashlib.sha256()
+        self._hashed = 0
 
     def lengths(self) -> dict[str, int]:
         """Returns the bytes of each file, by its path in the run folder."""
@@ -38,21 +41,48 @@ class GrowingFiles:
             if (self.root / name).exists():
                 atomic.flush(self.root / name)
 
-    def check(self, lengths: Mapping[str, int]) -> None:
-        """Raises if the record is shorter than it was; nothing can make up for its lines.
+    def record_hash(self, length: int) -> str:
+        """Returns the SHA-256 of the record's first bytes; each is read once in a process.
+
+        Args:
+            length: How many bytes, no fewer than in the last call.
+        """
+        if length > self._hashed:
+            with self.record.open("rb") as file:
+                file.seek(self._hashed)
+                self._hash.update(file.read(length - self._hashed))
+            self._hashed = length
+        return self._hash.hexdigest()
+
+    def record_length(self, lengths: Mapping[str, int]) -> int:
+        """Returns the length of the record, 0 if it was not there."""
+        return lengths.get(str(self.record.relative_to(self.root)), 0)
+
+    def check(self, lengths: Mapping[str, int], record: str) -> None:
+        """Raises if the record is not what it was; nothing can make up for its lines.
+
+        Args:
+            lengths: Of the files at a checkpoint.
+            record: Hash of the record then.
 
         Raises:
-            ValueError: Lines of the record are missing.
+            ValueError: Lines of the record are missing or changed.
         """
-        noted = lengths.get(str(self.record.relative_to(self.root)), 0)
+        self._hash, self._hashed = hashlib.sha256(), 0
+        noted = self.record_length(lengths)
         there = self.record.stat().st_size if self.record.exists() else 0
         if there < noted:
             state = f"has {there} bytes" if self.record.exists() else "is missing"
-            raise ValueError(
-                f"The record {str(self.record)!r} {state}, and had {noted} at the last checkpoint, "
-                "so the run cannot go on. Nothing was changed. Put the whole record back; or start "
-                "anew: name a new folder, or remove this one first."
-            )
+            problem = f"{state}, and had {noted} at the last checkpoint"
+        elif noted and self.record_hash(noted) != record:
+            problem = f"was changed in its first {noted} bytes since the last checkpoint"
+        else:
+            return
+        raise ValueError(
+            f"The record {str(self.record)!r} {problem}, so the run cannot go on. Nothing was "
+            "changed. Put the whole record back; or start anew: name a new folder, or remove this "
+            "one first."
+        )
 
     def cut(self, lengths: Mapping[str, int]) -> None:
         """Takes away what was written after the lengths were taken."""
@@ -62,9 +92,13 @@ class GrowingFiles:
                 path.unlink()
             elif path.stat().st_size > noted:
                 os.truncate(path, noted)
-        gone = [name for name in lengths if not (self.root / name).exists()]
+        gone = [name for name, length in lengths.items() if self._size(name) < length]
         if gone:
-            warnings.warn(f"Curves before this point are missing: {gone}", stacklevel=2)
+            warnings.warn(f"Curves before this point are missing or cut: {gone}", stacklevel=2)
+
+    def _size(self, name: str) -> int:
+        path = self.root / name
+        return path.stat().st_size if path.exists() else -1
 
     def _files(self) -> list[Path]:
         record = [self.record] if self.record.exists() else []

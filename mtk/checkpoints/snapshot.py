@@ -29,6 +29,7 @@ class Snapshot:
         state: What JSON can hold of everything else.
         lengths: Bytes of the growing files, by their path in the run folder.
         files: Finished files that belong to the state, by their name in the checkpoint.
+        record: Hash of the run's record as it was then; see `GrowingFiles.record_hash`.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Snapshot:
     state: Mapping[str, Any]
     lengths: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    record: str = ""
 
     def save(self, folder: Path) -> None:
         """Writes the snapshot to an empty folder.
@@ -45,6 +47,7 @@ class Snapshot:
         arrays: dict[str, Any] = dict(self.variables)
         np.savez(folder / _VARIABLES, **arrays)
         content = {"step": self.step, "state": self.state, "lengths": self.lengths}
+        content["record"] = self.record
         (folder / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         for name, path in self.files.items():
             link(path, folder / name)
@@ -62,12 +65,13 @@ class Snapshot:
         """
         try:
             _verify(folder)
-            content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            content = _read(folder)
             with np.load(folder / _VARIABLES, allow_pickle=False) as arrays:
                 variables = {name: arrays[name] for name in arrays.files}
             known = (_VARIABLES, _STATE, _SUMS)
             files = {path.name: path for path in folder.iterdir() if path.name not in known}
-            return cls(content["step"], variables, content["state"], content["lengths"], files)
+            step, state, lengths = (content[name] for name in ("step", "state", "lengths"))
+            return cls(step, variables, state, lengths, files, content["record"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DamagedError(str(error)) from error
 
@@ -80,11 +84,41 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """Reads the state that a checkpoint holds beside the variables, and checks that part only.
+
+    Raises:
+        DamagedError: If it is not as it was written, with the reason.
+    """
+    try:
+        _check(folder, _STATE, _sums(folder).get(_STATE))
+        return dict(_read(folder)["state"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(str(error)) from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    return content
+
+
 def _verify(folder: Path) -> None:
-    for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        if _digest(folder / name) != digest:
-            raise DamagedError(f"the checksum of {name} is wrong")
+    sums = _sums(folder)
+    for name in sorted({path.name for path in folder.iterdir()} - {_SUMS} | {*sums}):
+        _check(folder, name, sums.get(name))
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Returns the checksums that were written, by the names of the files."""
+    lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _check(folder: Path, name: str, digest: str | None) -> None:
+    if digest is None:
+        raise DamagedError(f"{_SUMS} has no checksum of {name}")
+    if _digest(folder / name) != digest:
+        raise DamagedError(f"the checksum of {name} is wrong")
 
 
 def _digest(path: Path) -> str:

@@ -71,7 +71,7 @@ class Store:
             except DamagedError as reason:
                 damaged[path] = reason
         if found is not None:
-            self.growing.check(found.lengths)
+            self.growing.check(found.lengths, found.record)
         self._tidy(damaged)
         return found
 

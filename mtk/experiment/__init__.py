@@ -18,7 +18,7 @@ from mtk.experiment.interruption import Interruption
 from mtk.experiment.numerics import Precision
 from mtk.experiment.plan import Plan, make_plan
 from mtk.experiment.run_folder import RunFolder
-from mtk.experiment.sharing import claimed
+from mtk.experiment.sharing import check_same_data, claimed
 from mtk.gradients import GradientStrategy
 from mtk.monitor import Monitored
 from mtk.trainer import MultiTaskModel, OnNonfinite
@@ -189,7 +189,9 @@ def run(
             folder, watchers, interruption, checkpoint_every, keep_checkpoints
         )
         model.check(data.train(batch_size, plan.steps, seed))
-        folder.open(config.asked(), config.operative(), data.fingerprint)
+        fingerprint = data.fingerprint()
+        check_same_data(fingerprint, workers)
+        folder.open(config.asked(), config.operative(), fingerprint)
         result = training.train(model, data, plan, watchers, checkpointing, profile)
         workers.wait()  # Whoever left early would look lost to the others.
         return {**result, **who}

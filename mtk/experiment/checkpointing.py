@@ -171,10 +171,15 @@ class Checkpointing(StepCallback):
         with contextlib.suppress(OSError):  # It comes again when the checkpoint is written.
             self._flush()
         position = Position(self.step, evaluated, self.model.stop_training)
-        state = {"position": position, "callbacks": [each.get_state() for each in self.others]}
-        values = checkpoints.values(self.model)
+        state = {
+            "position": position,
+            "callbacks": [each.get_state() for each in self.others],
+            "run": self.folder.description.as_dict(),
+        }
+        values, lengths = checkpoints.values(self.model), self.growing.lengths()
+        record = self.growing.record_hash(self.growing.record_length(lengths))
         self.held_up += time.monotonic() - started
-        return Snapshot(self.step, values, state, self.growing.lengths())
+        return Snapshot(self.step, values, state, lengths, record=record)
 
     def _save(self, snapshot: Snapshot) -> None:
         started = time.monotonic()

@@ -1,6 +1,7 @@
 """What an exported network reaches on a split of a workload."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from mtk import config, export
-from mtk.experiment import results, run
+from mtk.experiment import RunFolder, identity, results, run
+from mtk.experiment.run_description import recorded
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
@@ -18,6 +20,7 @@ def evaluate(
     saved_model: str | Path,
     split: str = "test",
     batch_size: int = 256,
+    known: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluates an exported network, by the same losses and metrics as in training.
 
@@ -26,10 +29,13 @@ def evaluate(
         saved_model: What `mtk.export.load` reads.
         split: "train", "validation" or "test".
         batch_size: Examples at a time; the figures do not depend on it.
+        known: The fingerprint of the data that the network was trained on, if they should be the
+            same. With others the figures are those of the data that are there, with a warning.
 
     Returns:
         The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`;
-        "signatures" says how scores of the workload's own were computed, where it has any.
+        "signatures" says how scores of the workload's own were computed, where it has any, and
+        "other_data" what differs from the data that are known.
 
     Raises:
         ValueError: If an argument is out of range, or the network cannot be loaded or does not
@@ -48,6 +54,8 @@ def evaluate(
     logs.update(results.as_logs(data.scores(network, split)))
     about: dict[str, Any] = {"workload": data.name, "split": split}
     about["saved_model"] = str(saved_model)
+    if others := _other_data(data, known):
+        about["other_data"] = others
     if data.signatures:
         about["signatures"] = dict(data.signatures)
     return {**about, **results.by_task(logs, model.task_names, "test")}
@@ -76,13 +84,15 @@ def launch(
     given = Path(path)
     own = [asked for folder in (given, given.parent) if (asked := folder / "config.gin").is_file()]
     files = files or [str(asked) for asked in own[:1]]
+    known = _checked(own[0].parent) if own and files == [str(own[0])] else None
     if own and own[0].parent == given:  # A run folder.
         path = str(_exported(given))
     config.parse(files, bindings, trust)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)
     default = inspect.signature(run).parameters["batch_size"].default
-    return evaluate(values["workload"], path, split, values.get("batch_size", default))
+    size = values.get("batch_size", default)
+    return evaluate(values["workload"], path, split, size, known)
 
 
 def described(figures: Mapping[str, Any]) -> str:
@@ -92,6 +102,38 @@ def described(figures: Mapping[str, Any]) -> str:
     mean = f"  Mean loss: {'no number' if loss is None else f'{loss:.4f}'}"
     signatures = [f"  {name}: {text}" for name, text in figures.get("signatures", {}).items()]
     return "\n".join([first, *results.table(figures), mean, *signatures])
+
+
+def _checked(run_folder: Path) -> Mapping[str, str] | None:
+    """Returns the fingerprint of a finished run's data, if it says so.
+
+    Raises:
+        ValueError: If its configuration is not the one that it wrote, or its result another run's.
+    """
+    folder = RunFolder(run_folder, {})
+    result = folder.read_result() if folder.finished else {}
+    for description in recorded(folder.begun)[:1]:
+        if "config.gin" in description.changed(run_folder):
+            raise ValueError(
+                f"{str(run_folder / 'config.gin')!r} was changed since the run wrote it, so it may "
+                "describe another run. Give the configuration yourself: --gin_file=FILE."
+            )
+        if result:
+            description.check_result(result, folder.result)
+    data = result.get("data")
+    return data if isinstance(data, dict) else None
+
+
+def _other_data(data: Workload, known: Mapping[str, str] | None) -> list[str]:
+    """Returns what differs between the data and those that are known, a line each."""
+    differences = identity.difference(known, data.fingerprint()) if known else ""
+    if differences:
+        warnings.warn(
+            "These are not the data that the run was made with, so the figures are not comparable "
+            f"with its own:\n{differences}",
+            stacklevel=3,
+        )
+    return [line.strip() for line in differences.splitlines()]
 
 
 def _exported(run_folder: Path) -> Path:

@@ -34,7 +34,7 @@ def begin(
         path: The file.
         seed: Of the run.
         first_step: The optimizer step that the session starts from.
-        about: Facts of the model: its variables, its method.
+        about: Facts of the run by name: which variables are shared, its method, what the data are.
     """
     facts = {**_facts(), **about}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

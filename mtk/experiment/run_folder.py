@@ -1,19 +1,17 @@
 """The folder that a run leaves behind."""
 
-import json
 import tempfile
-from collections.abc import Collection, Mapping
-from importlib import metadata
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from mtk import atomic
-from mtk.experiment import identity
+from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
-
-_FORMAT = 1  # of the run folder and its checkpoints
-_VERSION = metadata.version("mtk")
+from mtk.experiment.run_description import RunDescription, read_json, recorded
 
 
 class RunFolder:
@@ -29,6 +27,9 @@ class RunFolder:
     Args:
         path: The folder.
         settings: What makes a run this one; see `mtk.experiment.identity`.
+
+    Attributes:
+        description: What the opened folder says of its run.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, str]):
@@ -45,6 +46,9 @@ class RunFolder:
         # Says that the files before the first step are complete, and whose they are.
         self.begun = self.checkpoints / "run.json"
         self.lock = FolderLock(self.checkpoints / "lock")
+        # What is said of the run that is there: by `run.json`, and by the newest checkpoint.
+        self._known: list[RunDescription] = []
+        self.description = RunDescription(self.settings)
 
     @classmethod
     def claim(cls, path: str | Path | None, settings: Mapping[str, str]) -> "RunFolder":
@@ -57,7 +61,7 @@ class RunFolder:
         if path is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
         folder = cls(path, settings)
-        if folder.lock.path.exists():
+        if folder.lock.path.exists() or recorded(folder.begun):
             folder.lock.acquire()
             try:
                 folder._check_same_run()
@@ -97,6 +101,8 @@ class RunFolder:
             operative: The configuration in force.
             data: The fingerprint of the workload.
 
+        A file that was changed since it was written is written anew, with a warning.
+
         Raises:
             ValueError: If another process has been quicker, or the run was begun with other data.
             OSError: If the folder cannot be written.
@@ -105,56 +111,70 @@ class RunFolder:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
             self._check_same_run()
-        if self.begun.exists():
-            self._check_same_data(data)
-            return
-        for name, text in (("config.gin", asked), ("operative_config.gin", operative)):
-            with atomic.replacing(self.path / name) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
-        about = {"format": _FORMAT, "mtk": _VERSION, "settings": self.settings}
-        about["data"] = dict(data)
-        atomic.write_json(self.begun, about)
+        for description in self._known:
+            description.check_data(self.path, data)
+        known = self._known[0] if self._known else RunDescription(self.settings, dict(data))
+        texts = {"config.gin": asked, "operative_config.gin": operative}
+        self.description = replace(known, files=self._write_texts(texts, known.files))
+        if not self.begun.exists() or self.description != known:
+            self.description.save(self.begun)
 
-    def close(self, result: dict[str, Any]) -> None:
-        """Writes the result, whole or not at all."""
-        atomic.write_json(self.result, result)
+    def close(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the result, whole or not at all, and returns it with the hash of its run."""
+        about = {"run": self.description.hash, "data": dict(self.description.data)}
+        atomic.write_json(self.result, {**result, **about})
+        return {**result, **about}
 
     def read_result(self) -> dict[str, Any]:
         """Returns the result of a finished run.
 
         Raises:
-            ValueError: If the file is damaged.
+            ValueError: If the file is damaged, or belongs to another run.
         """
         mend = "Remove this file, and the same command makes the end of the run again."
-        return _read(self.result, ("status",), mend)
+        result = read_json(self.result, ("status",), mend)
+        for description in self._known:
+            description.check_result(result, self.result)
+        for name in self._known[0].changed(self.path) if self._known else ():
+            warnings.warn(
+                f"{str(self.path / name)!r} was changed since the run wrote it.", stacklevel=2
+            )
+        return result
 
     def _check_same_run(self) -> None:
-        if not self.begun.exists():
+        known = recorded(self.begun)
+        if not known:
+            self._check_nothing_lost()
             return  # Killed before there was anything to go on with.
-        mend = "Put it back; or start anew: name a new folder, or remove this one first."
-        about = _read(self.begun, ("format", "mtk", "settings"), mend)
-        made = (about["format"], about["mtk"])
-        if made != (_FORMAT, _VERSION) and not self.finished:
+        for description in known:
+            description.check_same(self.path, self.settings, self.finished)
+        self._known = known
+
+    def _check_nothing_lost(self) -> None:
+        left = [path for path in (self.metrics, self.result) if path.exists()]
+        if left:
             raise ValueError(
-                f"The run in {str(self.path)!r} was begun by mtk {made[1]} (format {made[0]}), and "
-                f"this is mtk {_VERSION} (format {_FORMAT}). Nothing was changed. Go on with that "
-                "version, or name a new folder."
-            )
-        differences = identity.difference(about["settings"], self.settings)
-        if differences:
-            raise ValueError(
-                f"The run folder {str(self.path)!r} holds a run of another configuration. Nothing "
-                f"was changed. Name a new folder, or undo these differences:\n{differences}"
+                f"{str(self.begun)!r} is missing, and there is no sound checkpoint that says to "
+                f"which run {left[0].name} belongs. Nothing was changed. Put the file back; or "
+                "start anew: name a new folder, or remove this one first."
             )
 
-    def _check_same_data(self, now: Mapping[str, str]) -> None:
-        before = json.loads(self.begun.read_text(encoding="utf-8")).get("data", now)
-        differences = identity.difference(before, now)
-        if differences:
-            raise ValueError(
-                f"The run in {str(self.path)!r} was begun with other data. Nothing was changed. "
-                f"Put them back, or name a new folder. These differ:\n{differences}"
-            )
+    def _write_texts(self, texts: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
+        """Writes what is missing or has changed since it was written; returns all hashes."""
+        found = dict(hashes)
+        for name, text in texts.items():
+            path = self.path / name
+            if path.exists() and digest(path.read_bytes()) == hashes.get(name):
+                continue
+            if path.exists() and name in hashes:
+                warnings.warn(
+                    f"{str(path)!r} was changed since the run wrote it. It is written anew.",
+                    stacklevel=3,
+                )
+            with atomic.replacing(path) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
+            found[name] = digest(text.encode())
+        return found
 
     def _check_unused(self) -> None:
         path = self.path
@@ -173,23 +193,6 @@ class RunFolder:
                 f"The run folder {str(path)!r} cannot be made: {str(above)!r} is not a folder that "
                 f"can be written ({error.strerror}). Name another one: --run_dir=PATH."
             ) from error
-
-
-def _read(path: Path, needed: Collection[str], mend: str) -> dict[str, Any]:
-    """Reads a JSON object with these keys."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{str(path)!r} is damaged: {error}. Nothing was changed. {mend}"
-        ) from error
-    if not isinstance(content, dict) or not content.keys() >= set(needed):
-        keys = ", ".join(needed)
-        raise ValueError(
-            f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "
-            f"{mend}"
-        )
-    return content
 
 
 def _holds_files(folder: Path) -> bool:

@@ -32,7 +32,9 @@ def claimed(
     Raises:
         ValueError: If the chief's folder cannot be claimed, or the workers' settings differ.
     """
-    _check_alike(settings, workers)
+    command = "Start all of them with the same command; only TF_CONFIG differs."
+    problem = f"The workers do not have the same configuration. {command}"
+    _check_alike(identity.alike(settings), workers, problem)
     with contextlib.ExitStack() as stack:
         if workers.is_chief:
             try:
@@ -48,18 +50,27 @@ def claimed(
         yield folder
 
 
-def _check_alike(settings: Mapping[str, str], workers: Workers) -> None:
-    """Finds workers that were started with another command, on every worker."""
-    own_settings = identity.alike(settings)
-    chiefs = json.loads(workers.from_chief(json.dumps(own_settings).encode()))
-    differences = identity.difference(chiefs, own_settings)
+def check_same_data(data: Mapping[str, str], workers: Workers) -> None:
+    """Finds workers that read other data, on every worker.
+
+    Args:
+        data: The fingerprint of this worker's data.
+        workers: The workers; all call this together.
+
+    Raises:
+        ValueError: If the data differ.
+    """
+    remedy = "Give all of them the same files."
+    _check_alike(data, workers, f"The workers do not have the same data. {remedy}")
+
+
+def _check_alike(own: Mapping[str, str], workers: Workers, problem: str) -> None:
+    chiefs = json.loads(workers.from_chief(json.dumps(dict(own)).encode()))
+    differences = identity.difference(chiefs, own)
     (differ,) = workers.any(bool(differences))
     if differ:
-        own = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")
-        raise ValueError(
-            "The workers do not have the same configuration. Start all of them with the same "
-            f"command; only TF_CONFIG differs.\n{own or '  Another worker says what differs.'}"
-        )
+        told = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")
+        raise ValueError(f"{problem}\n{told or '  Another worker says what differs.'}")
 
 
 def _packed(folder: RunFolder) -> bytes:

@@ -113,8 +113,12 @@ def train(
             "--profile_steps=FIRST:LAST.",
             stacklevel=2,
         )
-    about = {"variables": rehearsal.sharing(model), "method": method.describe(model, data)}
-    manifest.begin(folder.manifest, plan.seed, position.step, about)
+    facts = {
+        "variables": rehearsal.sharing(model),
+        "method": method.describe(model, data),
+        "data": dict(folder.description.data),
+    }
+    manifest.begin(folder.manifest, plan.seed, position.step, facts)
     pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
     fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
     try:
@@ -127,7 +131,7 @@ def train(
         else:
             result = _diverged(model, watchers)
         hparams.write(folder, result)
-        folder.close(result)
+        result = folder.close(result)
         checkpointing.forget_damaged()
     except InterruptedRunError:
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))

@@ -8,10 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk.data.fingerprints import of_arrays
 from mtk.tasks import Task
 
 # `{task: {metric: value}}`
 Scores = Mapping[str, Mapping[str, float]]
+# How much of a split the fingerprint reads, where a workload has none of its own.
+_SAMPLED_BATCH, _SAMPLED_BATCHES = 256, 4
 
 
 class Workload(abc.ABC):
@@ -29,8 +32,6 @@ class Workload(abc.ABC):
         score_directions: Whether less ("min") or more ("max") of each score is better, by metric.
         signatures: How scores were computed, by `<task>/<metric>`, for the result; empty where
             that goes without saying.
-        fingerprint: What tells data from other data in the same place, as texts by name: a run only
-            goes on if they are the same. Empty where the configuration says it all.
     """
 
     name: str
@@ -39,7 +40,6 @@ class Workload(abc.ABC):
     shares: Mapping[str, float] | None = None
     score_directions: Mapping[str, str] = MappingProxyType({})
     signatures: Mapping[str, str] = MappingProxyType({})
-    fingerprint: Mapping[str, str] = MappingProxyType({})
 
     @abc.abstractmethod
     def network(self, seed: int | None = None) -> keras.Model:
@@ -123,6 +123,22 @@ class Workload(abc.ABC):
         del network
         return {}
 
+    def fingerprint(self) -> Mapping[str, str]:
+        """Returns what tells these data from others in the same place, as texts by name.
+
+        A run goes on only with the data that it was begun with, `mtk.evaluate` warns where they are
+        others than the run's, and a report names runs of a study that saw different data. Where the
+        configuration is the same, so must be these texts: in every process, on every machine.
+
+        By default, for each split, the number of its batches of 256 examples, if it is known, and
+        a hash of what the first four hold: enough to find that a file was replaced, not that one of
+        its last examples was. Override it with hashes of all arrays or files; see
+        `mtk.data.fingerprints`. An empty mapping says that the data cannot be told apart: then
+        nothing is checked.
+        """
+        splits = {"train": self.train_evaluation, "validation": self.validation, "test": self.test}
+        return {name: _sampled(split(_SAMPLED_BATCH)) for name, split in splits.items()}
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns how many full batches the training split holds.
 
@@ -135,3 +151,14 @@ class Workload(abc.ABC):
                 f"training split. Received: {batch_size}"
             )
         return self.num_train // batch_size
+
+
+def _sampled(batches: tf.data.Dataset) -> str:
+    number = int(batches.cardinality())
+    first = [
+        np.asarray(part)
+        for batch in batches.take(_SAMPLED_BATCHES)
+        for part in tf.nest.flatten(batch, expand_composites=True)
+    ]
+    known = "" if number < 0 else f"{number:,} batches, "
+    return f"{known}of the first {_SAMPLED_BATCHES} sha256 {of_arrays(*first)}"

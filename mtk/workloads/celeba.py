@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.data.batches import ordered_batches, train_batches
-from mtk.data.celeba import ATTRIBUTES, Faces, open_faces
+from mtk.data.celeba import ATTRIBUTES, Faces, fingerprint, open_faces
 from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
@@ -49,6 +49,7 @@ class CelebA(Workload):
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     ):
+        self.data_dir = data_dir
         faces = open_faces(data_dir)
         empty = [split for split, found in faces.items() if not len(found.images)]
         if empty:
@@ -81,6 +82,9 @@ class CelebA(Workload):
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         return ordered_batches(self._test, batch_size)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return fingerprint(self.data_dir)
 
     def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws the first validation faces with the attributes that they have or are given."""

@@ -1,10 +1,13 @@
 """Two digits in one image, a task each: what Multi-MNIST and Multi-digits share."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mtk.data.batches import ordered_batches, train_batches
+from mtk.data.fingerprints import described
 from mtk.data.labels import require_labels
 from mtk.data.overlay import Pairs
 from mtk.data.sources import Source, Structure, in_memory
@@ -32,7 +35,9 @@ class DigitPairs(Workload):
         self.mean = mean
         self.deviation = deviation
         require_labels({"left": train.left, "right": train.right})
-        self._train, self._validation, self._test = map(self._source, (train, validation, test))
+        splits = {"train": train, "validation": validation, "test": test}
+        self._fingerprint = {name: described(len(p.left), *p) for name, p in splits.items()}
+        self._train, self._validation, self._test = map(self._source, splits.values())
 
     def _source(self, pairs: Pairs) -> Source:
         labels = {"left": pairs.left, "right": pairs.right}
@@ -41,6 +46,9 @@ class DigitPairs(Workload):
     def _normalize(self, batch: Structure) -> Structure:
         images, labels = batch
         return (tf.cast(images, tf.float32) - self.mean) / self.deviation, labels
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return self._fingerprint
 
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         return train_batches(self._train, batch_size, steps, seed, first_step)

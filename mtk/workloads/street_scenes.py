@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.data.batches import ordered_batches, train_batches
+from mtk.data.fingerprints import described
 from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory
 from mtk.data.street_labels import CATEGORIES, VOID
@@ -45,8 +46,13 @@ class StreetScenes(Workload):
         require_labels(labels, missing={"segmentation": VOID, "depth": _UNMEASURED})
         self.image_shape = train.images.shape[1:]
         self.outputs = {"segmentation": len(CATEGORIES), "depth": 1}
-        self._train, self._validation, self._test = map(_source, (train, validation, test))
+        splits = {"train": train, "validation": validation, "test": test}
+        self._fingerprint = {name: described(len(s.images), *s) for name, s in splits.items()}
+        self._train, self._validation, self._test = map(_source, splits.values())
         self._examples = validation.take(np.arange(min(_PICTURED, len(validation.images))))
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return self._fingerprint
 
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         return train_batches(self._train, batch_size, steps, seed, first_step)

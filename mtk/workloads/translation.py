@@ -84,7 +84,6 @@ class Translation(Workload):
         self.corpus = corpus()
         for language in self.corpus.languages:
             tokenizer(language)  # What is missing should be said before the training.
-        self.fingerprint = self.corpus.fingerprint()
         self.lengths = lengths or Lengths()
         self.sampling_rates = _by_language(sampling_rates, self.corpus.languages)
         self.window = window
@@ -132,6 +131,9 @@ class Translation(Workload):
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         return in_turn(self._sources(TEST), batch_size)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return self.corpus.fingerprint()
 
     def check(self, network: keras.Model) -> None:
         """Checks that the network has the corpus's vocabulary, as far as it knows its own.

@@ -1,9 +1,11 @@
 """Folders that a crash or a hand has damaged: a row with a reason, and the rest is read."""
 
+import hashlib
 import json
 import os
 import shutil
 
+import pandas as pd
 import pytest
 
 from mtk import analysis
@@ -106,14 +108,9 @@ DAMAGES = {
     "empty configuration": (other("operative_config.gin", ""), "damaged", "has no bindings"),
     "binary configuration": (other("operative_config.gin", b"\xff"), "damaged", "is no text"),
     "configuration folder": (folder_instead("operative_config.gin"), "damaged", "is a folder"),
-    "no manifest": (other("manifest.json", None), "damaged", "manifest.json is missing"),
-    "sessions": (other("manifest.json", '{"sessions": "x"}'), "damaged", "'sessions' is 'x'"),
-    "a session": (other("manifest.json", '{"sessions": [1]}'), "damaged", "sessions: '0' is 1"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
     "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
     "log folder": (folder_instead("metrics.jsonl"), "damaged", "is a folder"),
-    "throughput": (session(throughput=5), "damaged", "'throughput' is 5"),
-    "speed": (session(throughput={"steps": "a"}), "damaged", "throughput: 'steps' is 'a'"),
 }  # fmt: skip
 
 
@@ -129,6 +126,57 @@ def test_a_damaged_run_is_a_row_with_a_reason(study, kind):
     assert (table["status"] == "finished").sum() == len(table) - 1
     (view,) = analysis.views(table)
     assert view.found["comparable"].sum() == len(table) - 1
+
+
+BAD_MANIFESTS = ["", "{", "[]", '{"sessions": "x"}', '{"sessions": [1]}', '{"sessions": 5}']
+BAD_MANIFESTS += [json.dumps({"seed": "x", "sessions": [{"throughput": 5}]})]
+BAD_MANIFESTS += [json.dumps({"sessions": [{"throughput": {"steps": "a"}}]}), None, b"\xff"]
+
+
+@pytest.mark.parametrize("content", BAD_MANIFESTS)
+def test_a_damaged_manifest_costs_a_run_its_speed_only(study, content):
+    folder = sorted((study / "runs").iterdir())[3]
+    (study / "study.json").unlink()  # Which knows the seeds too.
+    before = analysis.load(study)
+    session(throughput={"steps": 100, "steps_per_second": 5.0})(folder)
+    assert analysis.load(study)["steps_per_second"].notna().sum() == 1
+    other("manifest.json", content)(folder)
+    pd.testing.assert_frame_equal(analysis.load(study), before)
+
+
+def described(folder, **changes):
+    """Adds to a run what `mtk` writes of it before the first step."""
+    path = folder / "checkpoints" / "run.json"
+    path.parent.mkdir(exist_ok=True)
+    digest = hashlib.sha256((folder / "operative_config.gin").read_bytes()).hexdigest()
+    about = {"hash": "abc", "files": {"operative_config.gin": digest[:16]}, **changes}
+    path.write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (result(run="another"), "result.json is of the run 'another'"),
+        (result(run=None), "result.json is of the run None"),
+        (lambda folder: write_rate(folder, "0.5"), "operative_config.gin was changed"),
+        (lambda folder: described(folder, files=5), "'files' is 5"),
+    ],
+)
+def test_files_of_another_run_are_found(study, damage, reason):
+    folders = sorted((study / "runs").iterdir())
+    for folder in folders[:2]:
+        result(run="abc")(folder)
+        described(folder)
+    assert set(analysis.load(study)["status"]) == {"finished"}
+    damage(folders[0])
+    table = analysis.load(study).set_index("run")
+    assert reason in table.loc[folders[0].name, "reason"]
+    assert (table["status"] == "damaged").sum() == 1
+
+
+def write_rate(folder, rate):
+    path = folder / "operative_config.gin"
+    path.write_text(path.read_text().replace("learning_rate = 0.1", f"learning_rate = {rate}"))
 
 
 def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):

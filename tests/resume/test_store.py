@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 
@@ -20,6 +21,13 @@ def store(tmp_path):
 
 def snapshot(step, **others):
     return Snapshot(step, {"0000 a/b": np.full((2, 3), step, np.float32)}, {"at": step}, **others)
+
+
+def growing(store):
+    """What a snapshot says of the growing files as they are now."""
+    lengths = json.loads(json.dumps(store.growing.lengths()))
+    length = store.growing.record_length(lengths)
+    return {"lengths": lengths, "record": store.growing.record_hash(length)}
 
 
 def all_names(store):
@@ -115,6 +123,46 @@ def test_every_byte_counts(tmp_path, name):
     assert Snapshot.load(tmp_path).step == 3
 
 
+def keep_lines(kept):
+    def change(folder):
+        lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+        (folder / "SHA256SUMS").write_text("".join(lines[i] for i in kept))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        keep_lines([]),
+        keep_lines([0]),
+        keep_lines([1, 2]),
+        keep_lines([0, 2]),
+        lambda folder: (folder / "SHA256SUMS").unlink(),
+        lambda folder: (folder / "more.weights.h5").write_text("not written by the run"),
+        lambda folder: (folder / "selected.weights.h5").unlink(),
+    ],
+)
+def test_every_file_of_a_checkpoint_is_listed(tmp_path, change):
+    (tmp_path / "weights").write_text("weights")
+    (tmp_path / "one").mkdir()
+    snapshot(3, files={"selected.weights.h5": tmp_path / "weights"}).save(tmp_path / "one")
+    assert Snapshot.load(tmp_path / "one").step == 3
+    change(tmp_path / "one")
+    with pytest.raises(DamagedError):
+        Snapshot.load(tmp_path / "one")
+
+
+def test_the_state_is_read_alone_and_checked(tmp_path):
+    snapshot(3).save(tmp_path)
+    (tmp_path / "variables.npz").unlink()  # A large file is not read for it.
+    assert checkpoints.read_state(tmp_path) == {"at": 3}
+    for content in ((tmp_path / "state.json").read_text().replace("3", "4"), "{", ""):
+        (tmp_path / "state.json").write_text(content)
+        with pytest.raises(DamagedError, match=r"checksum of state\.json"):
+            checkpoints.read_state(tmp_path)
+
+
 def test_failed_write_leaves_what_was_there(store, monkeypatch):
     store.write(snapshot(1))
 
@@ -147,17 +195,18 @@ def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
     curves.mkdir(parents=True)
     record.write_text("one\n")
     (curves / "events.out.tfevents.1").write_text("12")
-    lengths = json.loads(json.dumps(store.growing.lengths()))
+    noted = growing(store)
+    lengths = noted["lengths"]
     record.write_text("one\ntwo\nthr")
     (curves / "events.out.tfevents.1").write_text("1234")
     (curves / "events.out.tfevents.2").write_text("5")
-    store.growing.check(lengths)
+    store.growing.check(*noted.values())
     store.growing.cut(lengths)
     assert record.read_text() == "one\n"
     assert {p.name: p.read_text() for p in curves.iterdir()} == {"events.out.tfevents.1": "12"}
     record.write_text("one")
     with pytest.raises(ValueError, match=r"metrics\.jsonl' has 3 bytes, and had 4.*Put the whole"):
-        store.growing.check(lengths)
+        store.growing.check(*noted.values())
     store.growing.cut({})
     assert not record.exists()
 
@@ -178,6 +227,51 @@ def test_what_the_run_did_not_write_stays_with_the_curves(store, tmp_path):
     }
 
 
+@pytest.mark.parametrize("appended", ["", "three\n"])
+def test_a_changed_byte_of_the_record_is_refused_and_nothing_changed(store, tmp_path, appended):
+    record = tmp_path / "metrics.jsonl"
+    for step, text in enumerate(['{"value": 0.125}\n', '{"value": 0.125}\n{"value": 0.5}\n']):
+        record.write_text(text)
+        store.write(snapshot(step, **growing(store)))
+    for place in range(len(text)):
+        for changed in (text[:place] + "7" + text[place + 1 :], text[:place] + text[place + 1 :]):
+            record.write_text(changed + appended)
+            if record.read_text().startswith(text):
+                continue
+            before = content(tmp_path)
+            with pytest.raises(ValueError, match=r"metrics\.jsonl.*Put the whole record back"):
+                store.newest()
+            assert content(tmp_path) == before
+    record.write_text(text + appended)
+    assert store.newest().step == 1
+
+
+def test_the_hash_of_the_record_is_that_of_its_bytes(store, tmp_path):
+    """However it grew, and however often it was asked for."""
+    record, written = tmp_path / "metrics.jsonl", b""
+    assert growing(store)["record"] == hashlib.sha256(b"").hexdigest()
+    for number in range(20):
+        written += bytes(range(number))
+        record.write_bytes(written)
+        assert growing(store)["record"] == hashlib.sha256(written).hexdigest()
+    for part in (0, 5, len(written)):  # As a process that takes the run up finds it.
+        lengths = {"metrics.jsonl": part}
+        store.growing.check(lengths, hashlib.sha256(written[:part]).hexdigest())
+        store.growing.cut({"metrics.jsonl": len(written)})
+        assert growing(store)["record"] == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_shortened_curves_are_missed(store, tmp_path, cut):
+    events = tmp_path / "tensorboard" / "train" / "events.out.tfevents.1"
+    events.parent.mkdir(parents=True)
+    events.write_text("1234")
+    lengths = store.growing.lengths()
+    events.write_text("1234"[:cut])
+    with pytest.warns(UserWarning, match=r"missing or cut: \['tensorboard/train/events"):
+        store.growing.cut(lengths)
+
+
 def content(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -192,7 +286,7 @@ def test_lost_record_is_refused_and_nothing_changed(store, tmp_path, left, damag
     record = tmp_path / "metrics.jsonl"
     for step, text in enumerate(["one\ntwo\n", "one\ntwo\nthree\n"]):
         record.write_text(text)
-        store.write(snapshot(step, lengths=store.growing.lengths()))
+        store.write(snapshot(step, **growing(store)))
     if damaged:  # Even then the one before is too long for the record.
         (store.folder / "000002-step-1" / "state.json").unlink()
     record.unlink() if left is None else record.write_text(left)

@@ -139,3 +139,40 @@ def test_help_needs_no_tensorflow():
     assert done.returncode == 0, done.stderr
     for flag in ("--gin_file", "--gin_bindings", "--gin.NAME", "--saved_model", "--split"):
         assert flag in done.stdout
+
+
+def changed(run, folder, name, change):
+    """A copy of a run with something else in one of its files."""
+    shutil.copytree(run, folder)
+    (folder / name).write_text(change((folder / name).read_text()))
+    return folder
+
+
+def test_other_data_are_told(run, tmp_path, capsys):
+    assert "other_data" not in evaluated(capsys, f"--saved_model={run}")
+    other_seed = "--gin.multi_digits.MultiDigits.data_seed=1"
+    with pytest.warns(UserWarning, match="not the data that the run was made with"):
+        found = evaluated(capsys, f"--saved_model={run}", other_seed)
+    names = [line.partition(":")[0] for line in found["other_data"]]
+    assert names == ["test", "train", "validation"]
+
+    # In the same place, with the same configuration.
+    told = json.loads((run / "result.json").read_text())["data"]["test"]
+    folder = changed(run, tmp_path / "run", "result.json", lambda t: t.replace(told, "others"))
+    with pytest.warns(UserWarning, match="test: others in the folder"):
+        found = evaluated(capsys, f"--saved_model={folder}")
+    assert len(found["other_data"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.gin", lambda text: text.replace("partners = 1", "partners = 2")),
+        ("result.json", lambda text: text.replace('"run": "', '"run": "0')),
+    ],
+)
+def test_files_of_another_run_are_refused(run, tmp_path, capsys, name, change):
+    folder = changed(run, tmp_path / "run", name, change)
+    assert (folder / name).read_text() != (run / name).read_text()
+    assert evaluate.main([f"--saved_model={folder}"]) == 2
+    assert name in capsys.readouterr().err

@@ -47,6 +47,20 @@ def test_tokens_are_memory_mapped_and_small(prepared):
         assert side.tokens.dtype == np.uint16
 
 
+def test_changed_files_are_another_corpus(prepared, tmp_path):
+    """Of the same size, and whichever language or side it is."""
+    folder = copied(prepared, tmp_path)
+    found = open_corpus(str(folder)).fingerprint()
+    assert found == open_corpus(str(prepared)).fingerprint()
+    for name in ("train.fr.source.tokens.npy", "test.fr.target.txt"):
+        content = bytearray((folder / name).read_bytes())
+        content[-2] ^= 1
+        (folder / name).write_bytes(content)
+        changed = open_corpus(str(folder)).fingerprint()
+        assert [x for x in found if found[x] != changed[x]] == [".".join(name.split(".")[:2])]
+        (folder / name).write_bytes((prepared / name).read_bytes())
+
+
 def test_files_do_not_depend_on_chunks_and_processes(text, prepared, tmp_path):
     settings = {**SETTINGS, "chunk_pairs": 1_000, "processes": 1}
     prepare(str(tmp_path / "corpus"), readers(text), **settings)

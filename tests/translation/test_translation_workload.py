@@ -115,15 +115,21 @@ def test_without_sacrebleu_nothing_begins(make, monkeypatch):
         make()
 
 
-def test_a_corpus_is_known_by_its_vocabulary_and_its_sizes(make):
-    found = make().fingerprint
-    assert found == make().fingerprint  # Of a corpus that was made anew, too.
-    assert Translation(toy_corpus, **SMALL).fingerprint == found
+def test_a_corpus_is_known_by_its_vocabulary_its_sizes_and_its_contents(make):
+    found = make().fingerprint()
+    assert found == make().fingerprint()
+    assert toy_corpus().fingerprint() == found  # Of a corpus that was made anew, too.
     assert found["train.fr"].startswith("200 pairs of ")
-    fewer = Translation(lambda: toy_corpus(sizes=(200, 30, 19)), **SMALL).fingerprint
+    fewer = toy_corpus(sizes=(200, 30, 19)).fingerprint()
     assert [name for name in found if found[name] != fewer[name]] == ["test.fr", "test.de"]
-    other = Translation(lambda: toy_corpus(("de", "fr")), **SMALL).fingerprint
+    other = toy_corpus(("de", "fr")).fingerprint()
     assert other["vocabulary"] != found["vocabulary"]
+
+    corpus = toy_corpus()
+    corpus.pairs("train", "fr").target.tokens[-1] += 1
+    corpus.texts("test", "de").references[-1] += "."
+    changed = corpus.fingerprint()
+    assert [name for name in found if found[name] != changed[name]] == ["train.fr", "test.de"]
 
 
 def start(make, run_dir, **arguments):

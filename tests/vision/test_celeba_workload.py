@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -61,6 +62,19 @@ def test_both_ways_to_read_give_the_same_batches(faces):
     assert one.element_spec == other.element_spec
     for here, there in zip(one, other, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, here, there)
+
+
+def test_changed_arrays_are_other_data(faces, tmp_path):
+    found = CelebA(faces).fingerprint()
+    copy = Path(shutil.copytree(faces, tmp_path / "copy"))
+    assert CelebA(str(copy)).fingerprint() == found
+    for name in ("images.npy", "attributes.npy"):
+        content = bytearray((copy / name).read_bytes())
+        content[-1] ^= 1
+        (copy / name).write_bytes(content)
+        changed = CelebA(str(copy)).fingerprint()
+        assert [part for part in found if found[part] != changed[part]] == [name]
+        shutil.copy(Path(faces) / name, copy / name)
 
 
 def test_network_is_the_papers(faces):

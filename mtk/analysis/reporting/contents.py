@@ -127,6 +127,9 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
     everything = Part("All studies", names)
     everything.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
     everything.tabulate("Runs that are not compared", partial(tables.problems, table))
+    other_data = tables.other_data(table)
+    if len(other_data):
+        everything.tables["Runs that saw different data"] = other_data
     everything.tabulate(_LEFT_OUT, partial(tables.left_out, table))
     if table.attrs.get("remarks"):
         remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import plain_text, repeats
+from mtk.analysis import plain_text, repeats, tables
 from mtk.analysis.judging import words
 from mtk.analysis.reporting.contents import Contents, Part, Picture
 from mtk.analysis.reporting.spreadsheet import csv
@@ -119,6 +119,8 @@ def _warnings(part: Part) -> str:
             f"{len(incomplete)} of {len(view.table)} runs lack values that others have, for "
             f"instance {reason}; they are not compared."
         )
+    if (number := len(tables.other_data(view.table)["data"])) > 1:
+        said.append(f"Its runs saw {number} different sets of data; a table below tells which.")
     for metric in view.unknown:
         said.append(
             f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtk.data.celeba.listing import ATTRIBUTES, SPLITS
+from mtk.data.fingerprints import of_file
 
 FORMAT = "celeba-1"
 IMAGES = "images.npy"
@@ -52,6 +53,19 @@ def open_faces(folder: str | Path) -> dict[str, Faces]:
         split: Faces(images[first:last], attributes[first:last])
         for split, first, last in zip(SPLITS, bounds, bounds[1:], strict=False)
     }
+
+
+def fingerprint(folder: str | Path) -> dict[str, str]:
+    """Returns the hash of each array of a prepared folder, and the size of each split, by name.
+
+    Raises:
+        ValueError: If the folder does not hold prepared faces.
+        OSError: If a file cannot be read.
+    """
+    folder = Path(folder).expanduser()
+    counts = _manifest(folder)["counts"]
+    sizes = {split: f"{counts[split]:,} examples" for split in SPLITS}
+    return {**sizes, **{name: f"sha256 {of_file(folder / name)}" for name in ARRAYS}}
 
 
 def check(folder: Path) -> None:

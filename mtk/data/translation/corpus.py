@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from mtk.data import fingerprints
 from mtk.data.translation.sequences import Sequences
 from mtk.data.translation.vocabulary import Vocabulary
 
@@ -81,14 +82,22 @@ class Corpus:
         return _found(self._texts, split, language)
 
     def fingerprint(self) -> dict[str, str]:
-        """Returns the hash of the vocabulary and the size of each part, in words, by name."""
+        """Returns the hash of the vocabulary, and of each part with its size, in words, by name."""
         parts = {
-            f"{split}.{language}": f"{len(source):,} pairs of {source.tokens.size:,} and "
-            f"{target.tokens.size:,} tokens"
-            for split, by_language in self._pairs.items()
-            for language, (source, target) in by_language.items()
+            f"{split}.{language}": self._described(split, language)
+            for split in SPLITS
+            for language in self.languages
         }
         return {"vocabulary": self.vocabulary.sha256, **parts}
+
+    def _described(self, split: str, language: str) -> str:
+        source, target = self.pairs(split, language)
+        arrays = (source.tokens, source.starts, target.tokens, target.starts)
+        said = f"{len(source):,} pairs of {source.tokens.size:,} and {target.tokens.size:,} tokens"
+        said += f", sha256 {fingerprints.of_arrays(*arrays)}"
+        if split == TRAIN:
+            return said
+        return f"{said}, text {fingerprints.of_texts(*self.texts(split, language))}"
 
     def _check(self, split: str, language: str) -> None:
         source, target = self.pairs(split, language)

@@ -1,0 +1,166 @@
+"""What a run is: its settings, its data, and the version that began it."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+from mtk import atomic
+from mtk.checkpoints import DamagedError, read_state
+from mtk.experiment import identity
+from mtk.experiment.callables import digest
+
+_FORMAT = 2  # of the run folder and its checkpoints
+_VERSION = metadata.version("mtk")
+_CHECKPOINTS = "[0-9]*-step-*"
+_KEYS = ("format", "mtk", "settings")
+_MEND = "Put it back; or start anew: name a new folder, or remove this one first."
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What `run.json` holds, and every checkpoint with it.
+
+    Attributes:
+        settings: What makes a run this one; see `mtk.experiment.identity`.
+        data: The fingerprint of its data.
+        files: Hashes of the files that describe the run, by name.
+        format: Of the run folder.
+        mtk: The version that began the run.
+    """
+
+    settings: Mapping[str, str]
+    data: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    format: int = _FORMAT
+    mtk: str = _VERSION
+
+    @property
+    def hash(self) -> str:
+        """A hash of settings and data, which tells a run's result from another's."""
+        return digest(json.dumps([self.settings, self.data], sort_keys=True).encode())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the content as JSON can hold it."""
+        return {**asdict(self), "hash": self.hash}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Returns what `as_dict` was made of; earlier versions did not write all of it.
+
+        Raises:
+            ValueError: If the content has other types.
+        """
+        settings, data, files = parts = [content.get(n, {}) for n in ("settings", "data", "files")]
+        if not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"A run is described by objects of texts. Received: {parts!r:.200}")
+        return cls(settings, data, files, content["format"], content["mtk"])
+
+    def changed(self, folder: Path) -> list[str]:
+        """Returns the files that describe the run and are not as it wrote them."""
+        there = {name: folder / name for name in self.files if (folder / name).exists()}
+        return [n for n, path in there.items() if digest(path.read_bytes()) != self.files[n]]
+
+    def save(self, path: Path) -> None:
+        """Writes `run.json`.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        atomic.write_json(path, self.as_dict())
+
+    def check_same(self, folder: Path, settings: Mapping[str, str], finished: bool) -> None:
+        """Checks that a run with these settings may go on with what is in the folder.
+
+        Raises:
+            ValueError: If it may not, with the differences.
+        """
+        if (self.format, self.mtk) != (_FORMAT, _VERSION) and not finished:
+            raise ValueError(
+                f"The run in {str(folder)!r} was begun by mtk {self.mtk} (format {self.format}), "
+                f"and this is mtk {_VERSION} (format {_FORMAT}). Nothing was changed. Go on with "
+                "that version, or name a new folder."
+            )
+        differences = identity.difference(self.settings, settings)
+        if differences:
+            raise ValueError(
+                f"The run folder {str(folder)!r} holds a run of another configuration. Nothing "
+                f"was changed. Name a new folder, or undo these differences:\n{differences}"
+            )
+
+    def check_data(self, folder: Path, data: Mapping[str, str]) -> None:
+        """Checks that the data are those of the run.
+
+        Raises:
+            ValueError: If they are not, with the differences.
+        """
+        differences = identity.difference(self.data, data)
+        if differences:
+            raise ValueError(
+                f"The run in {str(folder)!r} was begun with other data. Nothing was changed. "
+                f"Put them back, or name a new folder. These differ:\n{differences}"
+            )
+
+    def check_result(self, result: Mapping[str, Any], path: Path) -> None:
+        """Checks that a result is that of the run.
+
+        Raises:
+            ValueError: If it is another run's.
+        """
+        if self.format >= _FORMAT and result.get("run") != self.hash:
+            raise ValueError(
+                f"{str(path)!r} belongs to another run: it names the run {result.get('run')!r}, "
+                f"and this is {self.hash!r}. Nothing was changed. Put the right file back; or "
+                "remove this one, and the same command makes the end of the run again."
+            )
+
+
+def recorded(begun: Path) -> list[RunDescription]:
+    """Returns what `run.json` and the newest sound checkpoint beside it say, what there is.
+
+    Each checkpoint describes its run too, so that the file may be lost.
+
+    Args:
+        begun: Path of `run.json`.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    found = [read_json(begun, _KEYS, _MEND)] if begun.exists() else []
+    found += [next(_of_checkpoints(begun.parent), {})]
+    return [RunDescription.of(content) for content in found if content]
+
+
+def _of_checkpoints(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob(_CHECKPOINTS), key=_number, reverse=True):
+        try:
+            yield read_state(path)["run"]
+        except (DamagedError, KeyError):
+            continue  # It is put aside, with a warning, when the run is taken up.
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[0])
+
+
+def read_json(path: Path, needed: Collection[str], mend: str) -> dict[str, Any]:
+    """Reads a JSON object with these keys.
+
+    Raises:
+        ValueError: If the file holds something else; it ends with `mend`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged: {error}. Nothing was changed. {mend}"
+        ) from error
+    if not isinstance(content, dict) or not content.keys() >= set(needed):
+        keys = ", ".join(needed)
+        raise ValueError(
+            f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "
+            f"{mend}"
+        )
+    return content

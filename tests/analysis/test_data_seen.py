@@ -1,0 +1,48 @@
+"""A study says when its runs saw different data."""
+
+import json
+
+from mtk import analysis
+from mtk.analysis import tables
+from mtk.analysis.reporting import contents, page
+from tests.analysis.synthetic import grid, write_study
+
+DATA = {"train": "9 examples, sha256 a", "test": "5 examples, sha256 b"}
+
+
+def study(folder, *data):
+    """A study whose runs saw these data in turn; None of them tells nothing."""
+    path = write_study(folder / "study", grid(rates=(0.1,)))
+    for number, run in enumerate(sorted(path.glob("runs/*/result.json"))):
+        seen = data[number % len(data)]
+        more = {} if seen is None else {"data": seen}
+        run.write_text(json.dumps({**json.loads(run.read_text()), **more}))
+    return analysis.load(path)
+
+
+def words(table):
+    views = analysis.views(table)
+    made = contents.Contents(table, [contents.Part(v.title, v) for v in views])
+    return page.render(made)
+
+
+def test_equal_or_unknown_data_are_no_news(tmp_path):
+    for number, data in enumerate([(DATA,), (None,), (DATA, None)]):
+        table = study(tmp_path / str(number), *data)
+        assert tables.other_data(table).empty
+        assert "different sets of data" not in words(table)
+
+
+def test_what_differs_is_told_with_the_runs(tmp_path):
+    table = study(tmp_path, DATA, {**DATA, "test": "6 examples, sha256 <c>"})
+    found = tables.other_data(table)
+    assert sorted(found["data"]) == ["test: 5 examples, sha256 b", "test: 6 examples, sha256 <c>"]
+    assert found["runs"].sum() == len(table)
+    assert "Its runs saw 2 different sets of data" in words(table)
+    assert (table["status"] == "finished").all()
+
+
+def test_data_of_another_type_are_damage(tmp_path):
+    table = study(tmp_path, DATA, ["train"], {"train": 5})
+    assert {"finished", "damaged"} == set(table["status"])
+    assert table.loc[table["status"] == "damaged", "reason"].str.contains("train").all()
