@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,23 +12,6 @@ from application_runs import start
 
 from mtk import callbacks
 from mtk.experiment.checkpointing import Checkpointing
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """A function that mounts a small file system in memory; who may not mount skips the test."""
-    with contextlib.ExitStack() as stack:
-
-        def mount(*options):
-            place = tmp_path / "mounted"
-            place.mkdir(exist_ok=True)
-            command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "none", str(place)]
-            if subprocess.run(command, capture_output=True).returncode:
-                pytest.skip("mounting is not allowed here")
-            stack.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
-            return place
-
-        yield mount
 
 
 def fill(monkeypatch, ballast, full, free=None):
