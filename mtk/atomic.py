@@ -288,8 +288,10 @@ def _beside(target: Path) -> Iterator[Path]:
     try:
         yield place / target.name
     finally:
-        _clear(place, target)
-        os.close(descriptor)
+        try:
+            _clear(place, target)
+        finally:
+            os.close(descriptor)
 
 
 def _new_place(parent: Path) -> tuple[Path, int]:
@@ -360,7 +362,7 @@ def _remove_own(folder: Path) -> None:
         if file != marker and str(file.relative_to(folder)) in own:
             file.unlink()
     with contextlib.suppress(OSError):
-        marker.unlink()
+        marker.unlink(missing_ok=True)
         for inner in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
             inner.rmdir()
         folder.rmdir()

@@ -38,7 +38,9 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
                     f"{path} is not an IDX file of unsigned bytes in {ndim} dimensions: it begins "
                     f"with {start[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')}."
                 )
-            shape = tuple(int(size) for size in np.frombuffer(start[4:], ">u4"))
+            shape = tuple(
+                int(size) for size in np.frombuffer(start[4 : len(start) // 4 * 4], ">u4")
+            )
             size = int(np.prod(shape, dtype=object))
             content = file.read(min(size, MOST_BYTES) + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -46,13 +48,10 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
         ) from error
     if len(shape) < ndim or len(content) != size:
+        more = "more than " if len(content) > min(size, MOST_BYTES) else ""
         raise ValueError(
-            f"{path} is damaged: it holds {_bytes(content, size)} behind its header, which "
-            f"announces {size}, an array of shape {shape}. Fetch the file again."
+            f"{path} is damaged: it holds {more}{len(start) + len(content) - bool(more)} bytes, "
+            f"but its header announces {header + size}, an array of shape {shape}. Fetch the file "
+            "again."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _bytes(content: bytes, announced: int) -> str:
-    more = len(content) > min(announced, MOST_BYTES)
-    return f"more than {len(content) - 1} bytes" if more else f"{len(content)} bytes"

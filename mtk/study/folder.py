@@ -185,7 +185,7 @@ class StudyFolder:
 
     def _write_config(self, run: Run) -> None:
         path = self.config(run.hash)
-        if path.exists() and path.read_text(encoding="utf-8") == run.text:
+        if path.is_file() and path.read_text(encoding="utf-8") == run.text:
             return
         with atomic.replacing(path) as unfinished:
             unfinished.write_text(run.text, encoding="utf-8")

@@ -205,9 +205,13 @@ def test_files_that_come_while_the_new_ones_are_moved_are_kept(tmp_path, monkeyp
         (path / "inner" / "precious").write_text("mine")
         return found
 
-    with pytest.warns(UserWarning, match="kept"), replacing_folder(path) as new:
-        (new / "file").write_text("new")
-        monkeypatch.setattr(atomic, "_folder", too_late)
+    def write():
+        with replacing_folder(path) as new:
+            (new / "file").write_text("new")
+            monkeypatch.setattr(atomic, "_folder", too_late)
+
+    with pytest.warns(UserWarning, match="kept"):
+        write()
     assert names(path) == ["file", MARKER]
     (kept,) = tmp_path.rglob("precious")
     assert kept.read_text() == "mine"
