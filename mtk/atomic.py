@@ -287,6 +287,10 @@ def _beside(target: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         yield place / target.name
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error  # Writing names no file.
     finally:
         try:
             _clear(place, target)

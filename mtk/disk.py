@@ -37,10 +37,5 @@ def require(path: Path, needed: int, what: str) -> None:
     Raises:
         OSError: If fewer are free.
     """
-    found = free(path)
-    if found < needed:
-        reason = (
-            f"No room for {what}, which takes about {needed / 1e6:.1f} MB; "
-            f"{found / 1e6:.1f} MB are free"
-        )
-        raise OSError(errno.ENOSPC, reason, str(path))
+    if free(path) < needed:
+        raise OSError(errno.ENOSPC, f"No room for {what}: about {needed / 1e6:.1f} MB are needed")

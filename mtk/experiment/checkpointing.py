@@ -214,12 +214,13 @@ class Checkpointing(StepCallback):
     def _report(self, error: OSError) -> None:
         """Goes on without a checkpoint that could not be written, if there is an older one."""
         self.folder.check_there(error)
-        free = disk.free(self.folder.path)
-        problem = f"The checkpoint could not be written: {error}; {free / 1e6:.1f} MB are free."
+        problem = f"The checkpoint could not be written: {error}"
         if not self.writer.store:
-            raise OSError(f"{problem} There is no earlier one, so the run ends") from error
+            raise OSError(f"{problem}. There is no earlier one, so the run ends") from error
+        free = disk.free(self.folder.path)
         warnings.warn(
-            f"{problem} The training goes on, and tries again in {self.every:g} s or at the next "
-            "evaluation. Until then a crash leads back to the checkpoint before.",
+            f"{problem}; {free / 1e6:.1f} MB are free. The training goes on, and tries again in "
+            f"{self.every:g} s or at the next evaluation. Until then a crash leads back to the "
+            "checkpoint before.",
             stacklevel=2,
         )

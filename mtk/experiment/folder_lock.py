@@ -1,5 +1,6 @@
 """Keeps two processes out of one run folder."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -44,9 +45,10 @@ class FolderLock:
                 "process uses this run folder.",
                 stacklevel=2,
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # On a full disk the others do not learn whose it is.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Gives the lock back, if it is held."""

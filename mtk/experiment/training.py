@@ -21,7 +21,7 @@ from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
-_GRAPH_BYTES = 1 << 17  # what an export holds besides the variables, at least
+_GRAPH_BYTES = 1 << 18  # what an export holds besides the variables, at least
 
 
 class Watchers(NamedTuple):
@@ -210,7 +210,7 @@ def _export(network: keras.Model, data: Workload, plan: Plan, folder: RunFolder)
     served = data.serving(network)
     size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in network.variables)
     needed = (2 + len(served)) * (size + _GRAPH_BYTES)
-    disk.require(folder.path, needed, "saved_model, model.keras and what else is exported")
+    disk.require(folder.path, needed, "saved_model and model.keras")
     spec = data.validation(plan.batch_size).element_spec
     export(network, folder.saved_model, batch.inputs_of(spec))
     save_keras(network, folder.keras_file)

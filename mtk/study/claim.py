@@ -34,8 +34,12 @@ class Claim:
         descriptor = _open_if_free(self.path)
         if descriptor is None:
             return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
         self._beats = threading.Thread(target=self._beat, args=(descriptor,), daemon=True)
         self._beats.start()
