@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import flags, quiet
+from mtk import atomic, flags, quiet
 
 _EPILOG = """\
 examples:
@@ -32,16 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--trust", action="store_true", help=trust)
     add("--json", metavar="FILE", help="write the figures there too; '-' prints nothing else")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
+    try:
+        out = _file(given.json)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
-    from mtk import atomic, config
+    from mtk import config
     from mtk.experiment import evaluation
 
     try:
         asked = (given.saved_model, given.split, given.trust)
         figures = evaluation.launch(given.gin_file, bindings, *asked)
-        if given.json and given.json != "-":
-            Path(given.json).parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_json(given.json, figures)
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_json(out, figures)
     except (ValueError, OSError) as error:
         if given.traceback:
             raise
@@ -49,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(json.dumps(figures, indent=2) if given.json == "-" else evaluation.described(figures))
     return 0
+
+
+def _file(given: str | None) -> Path | None:
+    """Returns the file to write, if any."""
+    return None if given in (None, "-") else atomic.check_file(given)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A line that tells how far something is."""
 
+import contextlib
 import shutil
 from typing import TextIO
 
@@ -30,5 +31,6 @@ class StatusLine:
             text = text[: shutil.get_terminal_size().columns - 1]  # A second line would remain.
         # "Erase to the end of the line" after the text removes what a longer line left behind.
         start, end = ("\r", "\x1b[K") if self.on_terminal else ("", "")
-        self.stream.write(f"{start}{text}{end}" + "\n" * stays)
-        self.stream.flush()
+        with contextlib.suppress(OSError):  # A log on a full disk must not stop what it tells of.
+            self.stream.write(f"{start}{text}{end}" + "\n" * stays)
+            self.stream.flush()

@@ -1,4 +1,6 @@
+import contextlib
 import os
+import subprocess
 
 import pytest
 
@@ -24,3 +26,34 @@ def read_events():
         return found
 
     return read
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A function that mounts a small file system in memory; who may not mount skips the test."""
+    with contextlib.ExitStack() as stack:
+
+        def mount(*options):
+            place = tmp_path / "mounted"
+            place.mkdir(exist_ok=True)
+            _mount(stack, place, "-t", "tmpfs", "-o", ",".join(options), "none")
+            return place
+
+        yield mount
+
+
+@pytest.fixture
+def bind():
+    """A function that mounts a file or a folder on another one."""
+    with contextlib.ExitStack() as stack:
+        yield lambda what, place: _mount(stack, place, "--bind", str(what))
+
+
+def _mount(stack, place, *options):
+    try:
+        done = subprocess.run(["mount", *options, str(place)], capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no command to mount")
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    stack.callback(subprocess.run, ["umount", "-l", str(place)], check=True)

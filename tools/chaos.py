@@ -7,6 +7,7 @@ the others anywhere. Exit code: 0 if every run came to the same, 1 otherwise.
 """
 
 import argparse
+import contextlib
 import random
 import shutil
 import signal
@@ -85,7 +86,15 @@ class Victim:
         return code, any(name.startswith("unfinished.0") for name in self._names())
 
     def _names(self) -> list[str]:
-        return [p.name for p in self.checkpoints.iterdir()] if self.checkpoints.exists() else []
+        """Returns the names of the checkpoints; those that are being written have a folder each."""
+        names = []
+        for path in self.checkpoints.glob("*"):
+            if path.name.startswith("unfinished."):
+                with contextlib.suppress(OSError):  # It is complete.
+                    names += [f"unfinished.{inner.name}" for inner in path.iterdir()]
+            else:
+                names.append(path.name)
+        return names
 
 
 def kill_once(run_dir: Path, moment: str, draw: random.Random) -> str:

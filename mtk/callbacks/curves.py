@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from mtk import event_files
+
 
 class Curves:
     """Writes points of curves, a folder of event files for each split.
@@ -65,5 +67,6 @@ class Curves:
 
     def _writer(self, split: str) -> tf.summary.SummaryWriter:
         if split not in self._writers:
+            event_files.put_in_order(self.log_dir / split)
             self._writers[split] = tf.summary.create_file_writer(str(self.log_dir / split))
         return self._writers[split]

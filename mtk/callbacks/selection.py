@@ -1,13 +1,13 @@
 """Keeps the weights that validation likes best, and stops when nothing better comes."""
 
+import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from mtk import atomic
 from mtk.callbacks.base import StepCallback
@@ -23,7 +23,7 @@ class Selection(StepCallback):
     full disk, are kept in memory until `flush`, or until there are better ones.
 
     Args:
-        path: File for the weights, ending in `.weights.h5`.
+        path: File for the weights, ending in `.weights.h5`; a file that is there is replaced.
         patience: Evaluations without a better one after which `fit` stops; None never stops it.
         monitor: What is compared; see `mtk.monitor.resolve`. By default the mean of the validation
             losses, or, where they are of several kinds, of the losses relative to the first
@@ -38,8 +38,9 @@ class Selection(StepCallback):
         worse_in_a_row: Evaluations since.
 
     Raises:
-        ValueError: If the path has another ending, `patience` is not positive, the model does not
-            measure what is compared, or nobody knows whether more or less of it is better.
+        ValueError: If the path has another ending or is a folder, `patience` is not positive, the
+            model does not measure what is compared, or nobody knows whether more or less of it is
+            better.
         OSError: At the end of `fit`, if the weights cannot be written.
     """
 
@@ -66,7 +67,7 @@ class Selection(StepCallback):
         self.best: float | None = None
         self.first: dict[str, float] | None = None
         self.worse_in_a_row = 0
-        self._unsaved: list[np.ndarray] | None = None
+        self._unsaved: bytes | None = None
 
     @property
     def network(self) -> keras.Model:
@@ -92,6 +93,7 @@ class Selection(StepCallback):
         return found
 
     def begin(self) -> None:
+        atomic.check_file(self.path).parent.mkdir(parents=True, exist_ok=True)
         if self.task_names:  # Another model's metrics may not be known before it has run.
             _ = self.compared
 
@@ -130,17 +132,11 @@ class Selection(StepCallback):
         self.best, self.worse_in_a_row = value, 0
         self.selected_step = self.step
         self.selected_logs = {name: float(value) for name, value in logs.items()}
-        self._unsaved = None
+        self._unsaved = _weights(self.network)
         try:
-            self._save()
+            self.flush()
         except OSError as error:
             warnings.warn(f"{self.path} waits for room on the disk: {error}", stacklevel=2)
-            self._unsaved = [variable.numpy() for variable in self.network.variables]
-
-    def _save(self) -> None:
-        # Written aside and moved: a crash leaves the last good file.
-        with atomic.replacing(self.path) as unfinished:
-            self.network.save_weights(unfinished)
 
     def flush(self) -> None:
         """Writes the selected weights if that has failed before.
@@ -150,13 +146,9 @@ class Selection(StepCallback):
         """
         if self._unsaved is None:
             return
-        variables = self.network.variables
-        now = [variable.numpy() for variable in variables]
-        try:
-            _assign(variables, self._unsaved)
-            self._save()
-        finally:
-            _assign(variables, now)
+        # Written aside and moved: a crash leaves the last good file.
+        with atomic.replacing(self.path) as unfinished:
+            unfinished.write_bytes(self._unsaved)
         self._unsaved = None
 
     def end(self) -> None:
@@ -170,6 +162,18 @@ class Selection(StepCallback):
             self.network.load_weights(self.path)
 
 
-def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+class _WeightsFile(io.BytesIO):
+    """A file in memory, with the name that Keras asks of a file of weights."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def _weights(network: keras.Model) -> bytes:
+    """Returns the content of a file of weights.
+
+    HDF5 must not write to a disk itself: where there is no room, closing its file ends the process.
+    """
+    file = _WeightsFile()
+    network.save_weights(file)
+    return file.getvalue()

@@ -1,12 +1,13 @@
 """Files that a run only ever appends to, and the way back to a length that they had."""
 
+import contextlib
 import hashlib
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtk import atomic
+from mtk import atomic, event_files
 
 _EVENTS = "*/events.out.tfevents.*"  # as TensorFlow's writers name them, in a folder of each split
 
@@ -32,14 +33,15 @@ class GrowingFiles:
         self._hashed = 0
 
     def lengths(self) -> dict[str, int]:
-        """Returns the bytes of each file, by its path in the run folder."""
-        return {str(path.relative_to(self.root)): path.stat().st_size for path in self._files()}
+        """Returns the bytes of each file, by the path in the run folder at which it was made."""
+        return {self._name(path): path.stat().st_size for path in self._files()}
 
     def flush(self, lengths: Mapping[str, int]) -> None:
         """Waits until the files are on the disk."""
-        for name in lengths:
-            if (self.root / name).exists():
-                atomic.flush(self.root / name)
+        for path in self._files():
+            if self._name(path) in lengths:
+                with contextlib.suppress(FileNotFoundError):  # It is put in order just now.
+                    atomic.flush(path)
 
     def record_hash(self, length: int) -> str:
         """Returns the SHA-256 of the record's first bytes; each is read once in a process.
@@ -86,19 +88,21 @@ class GrowingFiles:
 
     def cut(self, lengths: Mapping[str, int]) -> None:
         """Takes away what was written after the lengths were taken."""
-        for path in self._files():
-            noted = lengths.get(str(path.relative_to(self.root)))
+        files = self._files()
+        for path in files:
+            noted = lengths.get(self._name(path))
             if noted is None:
                 path.unlink()
             elif path.stat().st_size > noted:
                 os.truncate(path, noted)
-        gone = [name for name, length in lengths.items() if self._size(name) < length]
+        now = self.lengths()
+        gone = [name for name, length in lengths.items() if now.get(name, -1) < length]
         if gone:
             warnings.warn(f"Curves before this point are missing or cut: {gone}", stacklevel=2)
 
-    def _size(self, name: str) -> int:
-        path = self.root / name
-        return path.stat().st_size if path.exists() else -1
+    def _name(self, path: Path) -> str:
+        inner = path.relative_to(self.root)
+        return str(inner.with_name(event_files.original_name(inner.name)))
 
     def _files(self) -> list[Path]:
         record = [self.record] if self.record.exists() else []

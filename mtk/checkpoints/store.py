@@ -10,7 +10,6 @@ from mtk import atomic
 from mtk.checkpoints.growing import GrowingFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot
 
-_UNFINISHED = "unfinished."  # as `atomic` names what is being written
 _DAMAGED = "damaged."  # what was put aside
 _NAME = re.compile(r"(?P<number>\d{6,})-step-\d+")
 
@@ -48,8 +47,8 @@ class Store:
         # Those put aside count, so that no two ever have one name.
         number = max([0, *map(_number, self._all() + self._all(_DAMAGED))]) + 1
         self.growing.flush(snapshot.lengths)
-        with atomic.replacing(self.folder / f"{number:06}-step-{snapshot.step}") as unfinished:
-            unfinished.mkdir()
+        name = f"{number:06}-step-{snapshot.step}"
+        with atomic.making_folder(self.folder / name) as unfinished:
             snapshot.save(unfinished)
         for old in self._all()[: -self.keep]:
             shutil.rmtree(old)
@@ -84,7 +83,7 @@ class Store:
         return bool(self._all())
 
     def _tidy(self, damaged: Mapping[Path, DamagedError]) -> None:
-        for left in self.folder.glob(f"{_UNFINISHED}*"):
+        for left in self.folder.glob(f"{atomic.UNFINISHED}*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         for path, reason in damaged.items():
             aside = path.rename(path.with_name(f"{_DAMAGED}{path.name}"))

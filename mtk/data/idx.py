@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mtk.data.bounded import MOST_BYTES
+
 _UNSIGNED_BYTE = 0x08
 _NUMBER_SIZE = 4  # bytes of a dimension in the header, big endian
 
@@ -26,30 +28,30 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Reference:
         LeCun, Cortes & Burges, *The MNIST database of handwritten digits* (1998), file formats.
     """
-    content = _content(path)
     magic = bytes((0, 0, _UNSIGNED_BYTE, ndim))
-    if content[:4] != magic:
-        raise ValueError(
-            f"{path} is not an IDX file of unsigned bytes in {ndim} dimensions: it begins with "
-            f"{content[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')}."
-        )
     header = 4 + _NUMBER_SIZE * ndim
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    expected = header + int(np.prod(shape, dtype=np.int64))
-    if len(shape) < ndim or len(content) != expected:
-        raise ValueError(
-            f"{path} is damaged: it holds {len(content)} bytes, but its header announces "
-            f"{expected}, an array of shape {shape}. Fetch the file again."
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
-    if path.suffix != ".gz":
-        return path.read_bytes()
     try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(header)
+            if start[:4] != magic:
+                raise ValueError(
+                    f"{path} is not an IDX file of unsigned bytes in {ndim} dimensions: it begins "
+                    f"with {start[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')}."
+                )
+            shape = tuple(
+                int(size) for size in np.frombuffer(start[4 : len(start) // 4 * 4], ">u4")
+            )
+            size = int(np.prod(shape, dtype=object))
+            content = file.read(min(size, MOST_BYTES) + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
         ) from error
+    if len(shape) < ndim or len(content) != size:
+        more = "more than " if len(content) > min(size, MOST_BYTES) else ""
+        raise ValueError(
+            f"{path} is damaged: it holds {more}{len(start) + len(content) - bool(more)} bytes, "
+            f"but its header announces {header + size}, an array of shape {shape}. Fetch the file "
+            "again."
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)

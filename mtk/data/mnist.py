@@ -1,11 +1,13 @@
 """MNIST from IDX files, from an `.npz` file, or from TensorFlow Datasets."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mtk.data.bounded import read_npz
 from mtk.data.digits import Digits
 from mtk.data.idx import read_idx
 
@@ -13,6 +15,7 @@ _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _TFDS_BATCH = 10_000  # images are read in batches: one by one takes long
 
 
@@ -69,16 +72,13 @@ def _find(folder: Path, name: str) -> Path:
 
 def _from_npz(path: Path) -> Mnist:
     try:
-        with np.load(path) as arrays:
-            found = dict(arrays)
-    # A TypeError, if the file holds one bare array.
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        found = read_npz(path, _NPZ_ARRAYS)
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
-    missing = {"x_train", "y_train", "x_test", "y_test"} - set(found)
+    missing = sorted(set(_NPZ_ARRAYS) - set(found))
     if missing:
         raise ValueError(
-            f"{path} lacks the arrays {sorted(missing)}. It holds {sorted(found)}; "
-            "expected x_train, y_train, x_test and y_test."
+            f"{path} lacks the arrays {missing}; expected x_train, y_train, x_test and y_test."
         )
     return Mnist(
         *(_checked(found[f"x_{s}"], found[f"y_{s}"], f"{path} ({s})") for s in ("train", "test"))

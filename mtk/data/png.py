@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from mtk.data import bounded
+
 GREY, COLOUR = 0, 2  # a PNG's colour types
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">8x4x4s2I2B")  # signature, length, chunk, size, bit depth, colour type
+_MOST_PIXELS = 1 << 26  # 32 times those of CityScapes
+_MOST_BYTES = 1 << 28  # of a file
 _CHANNELS = {GREY: 1, COLOUR: 3}
 _KINDS = {GREY: "grey", COLOUR: "RGB"}
 
@@ -31,17 +35,22 @@ def read_png(path: Path, bits: int, colour_type: int) -> np.ndarray:
         ValueError: If the file is missing, damaged, or of another kind.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = bounded.read(file, _MOST_BYTES, path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if len(content) < _HEADER.size or not content.startswith(_SIGNATURE):
         raise ValueError(f"{path} is no PNG file, or it is cut short. Fetch the file again.")
-    _, _, _, found_bits, found_type = _HEADER.unpack_from(content)
+    _, width, height, found_bits, found_type = _HEADER.unpack_from(content)
     if (found_bits, found_type) != (bits, colour_type):
         kind = _KINDS.get(found_type, f"colour type {found_type}")
         raise ValueError(
             f"{path}: expected a PNG file with {bits} bits a channel, {_KINDS[colour_type]}. "
             f"Received: {found_bits} bits, {kind}"
+        )
+    if width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"{path} has {width}x{height} pixels; more than {_MOST_PIXELS:,} are not decoded."
         )
     dtype = tf.uint8 if bits == 8 else tf.uint16
     try:

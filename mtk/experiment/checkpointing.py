@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtk import atomic, checkpoints
+from mtk import atomic, checkpoints, disk
 from mtk.callbacks.base import StepCallback
 from mtk.checkpoints import BackgroundWriter, GrowingFiles, Snapshot, Store
 from mtk.experiment.interruption import Interruption
@@ -158,7 +157,8 @@ class Checkpointing(StepCallback):
     def close(self) -> None:
         """Ends what runs in the background."""
         self.writer.close()
-        self._pinned.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # The folder may be gone.
+            self._pinned.unlink(missing_ok=True)
 
     def _set_states(self) -> None:
         if self.last is not None:
@@ -218,12 +218,14 @@ class Checkpointing(StepCallback):
 
     def _report(self, error: OSError) -> None:
         """Goes on without a checkpoint that could not be written, if there is an older one."""
-        free = shutil.disk_usage(self.folder.path).free
-        problem = f"The checkpoint could not be written: {error}; {free / 1e6:.1f} MB are free."
+        self.folder.check_there(error)
+        problem = f"The checkpoint could not be written: {error}"
         if not self.writer.store:
-            raise OSError(f"{problem} There is no earlier one, so the run ends.") from error
+            raise OSError(f"{problem}. There is no earlier one, so the run ends") from error
+        free = disk.free(self.folder.path)
         warnings.warn(
-            f"{problem} The training goes on, and tries again in {self.every:g} s or at the next "
-            "evaluation. Until then a crash leads back to the checkpoint before.",
+            f"{problem}; {free / 1e6:.1f} MB are free. The training goes on, and tries again in "
+            f"{self.every:g} s or at the next evaluation. Until then a crash leads back to the "
+            "checkpoint before.",
             stacklevel=2,
         )

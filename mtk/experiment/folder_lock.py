@@ -1,12 +1,11 @@
 """Keeps two processes out of one run folder."""
 
-import errno
-import fcntl
+import contextlib
 import os
 import warnings
 from pathlib import Path
 
-_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+from mtk import locks
 
 
 class FolderLock:
@@ -29,30 +28,27 @@ class FolderLock:
 
         Raises:
             ValueError: If another process, or another run of this one, holds it.
-            OSError: If the file cannot be written.
+            OSError: If the file cannot be written, or is a link.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        descriptor = locks.open_file(self.path)
+        free = locks.lock(descriptor)
+        if free is False:
             owner = os.pread(descriptor, 20, 0).decode().strip()
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(descriptor)
-                raise ValueError(
-                    f"The run folder {str(self.path.parent.parent)!r} is in use by process "
-                    f"{owner or '?'}. Wait until it ends, or name another folder."
-                ) from error
-            if error.errno not in _UNSUPPORTED:
-                os.close(descriptor)
-                raise
+            os.close(descriptor)
+            raise ValueError(
+                f"The run folder {str(self.path.parent.parent)!r} is in use by process "
+                f"{owner or '?'}. Wait until it ends, or name another folder."
+            )
+        if free is None:
             warnings.warn(
                 f"The file system of {self.path} knows no locks: see to it yourself that no second "
                 "process uses this run folder.",
                 stacklevel=2,
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # On a full disk the others do not learn whose it is.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Gives the lock back, if it is held."""

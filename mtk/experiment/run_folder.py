@@ -1,6 +1,5 @@
 """The folder that a run leaves behind."""
 
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from mtk import atomic
+from mtk import atomic, disk
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
 from mtk.experiment.run_description import RunDescription, read_json, recorded
@@ -61,10 +60,13 @@ class RunFolder:
         if path is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
         folder = cls(path, settings)
-        if folder.lock.path.exists() or recorded(folder.begun):
+        if folder.finished and folder.begun.exists():
+            folder._check_same_run()  # It is only shown: nothing is written, so nothing is locked.
+        elif folder.lock.path.exists() or recorded(folder.begun):
             folder.lock.acquire()
             try:
                 folder._check_same_run()
+                folder._check_outputs()
             except ValueError:
                 folder.lock.release()
                 raise
@@ -90,6 +92,34 @@ class RunFolder:
     def further_saved_model(self, name: str) -> Path:
         """Returns where a SavedModel goes that the workload serves besides the network."""
         return self.path / f"saved_model_{name}"
+
+    def check_there(self, error: OSError) -> None:
+        """Checks that the folder was not removed while the run was writing to it.
+
+        Args:
+            error: What writing has raised.
+
+        Raises:
+            FileNotFoundError: If it was.
+        """
+        if not self.checkpoints.is_dir():
+            raise FileNotFoundError(
+                f"The run folder {str(self.path)!r} was removed or moved while the run was going "
+                "on, so the run ends. Put it back to go on from its last checkpoint; otherwise the "
+                "same command starts anew"
+            ) from error
+
+    def stopped_by(self, error: OSError) -> OSError:
+        """Returns the error in words of the run: what has become of it, and how it goes on."""
+        try:
+            self.check_there(error)
+            room = f"{disk.free(self.path) / 1e6:.1f} MB are free."
+        except OSError as gone:
+            return gone
+        return OSError(
+            f"The run in {str(self.path)!r} has stopped: {error}. {room} What was written before "
+            "is sound: give the same command again when there is room."
+        )
 
     def open(
         self, asked: str, operative: str, data: Mapping[str, str] = MappingProxyType({})
@@ -176,22 +206,30 @@ class RunFolder:
             found[name] = digest(text.encode())
         return found
 
+    def _check_outputs(self) -> None:
+        """Checks that nothing of others is where the run will write at its end."""
+        for file in (self.keras_file, self.manifest, self.metrics, self.selected):
+            atomic.check_file(file)
+        for folder in (self.saved_model, *self.path.glob("saved_model_*")):
+            atomic.check_folder(folder)
+
     def _check_unused(self) -> None:
         path = self.path
+        if path.is_symlink() and not path.exists():
+            raise ValueError(
+                f"The run folder {str(path)!r} is a link that leads to nothing. Name a new folder."
+            )
         if path.exists() and (not path.is_dir() or _holds_files(path)):
             state = "holds a finished run" if self.finished else "is not empty"
             raise ValueError(
                 f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
-                "was changed. Name a new folder, or remove this one first."
+                "was changed. Name a new folder."
             )
-        above = next(p for p in (path, *path.absolute().parents) if p.exists())
         try:
-            # Only trying tells: not every folder that says so can be written.
-            tempfile.TemporaryDirectory(dir=above).cleanup()
-        except OSError as error:
+            atomic.check_writable(path)
+        except ValueError as error:
             raise ValueError(
-                f"The run folder {str(path)!r} cannot be made: {str(above)!r} is not a folder that "
-                f"can be written ({error.strerror}). Name another one: --run_dir=PATH."
+                f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
             ) from error
 
 

@@ -1,7 +1,9 @@
 """Temporary folders that do not stay behind, not even those of killed processes."""
 
 import contextlib
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,26 +15,45 @@ _LOCK = "lock"  # held by the process whose folder it is
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Makes a folder that is removed at the end.
+    """Makes a folder that is removed at the end, where only this user can write and read.
 
     Folders of this prefix whose processes were killed are removed now.
 
     Args:
         prefix: Beginning of the folder's name.
+
+    Raises:
+        ValueError: If another user has taken the place of this user's temporary folders.
     """
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*/{_LOCK}"):
-        with contextlib.suppress(OSError, ValueError):  # It is in use, or not ours.
+    place = _own_place()
+    for path in place.glob(f"{prefix}*/{_LOCK}"):
+        with contextlib.suppress(OSError, ValueError):  # It is in use.
             _remove(_locked(path.parent))
-    lock = _new_folder(prefix)
+    lock = _new_folder(prefix, place)
     try:
         yield lock.path.parent
     finally:
         _remove(lock)
 
 
-def _new_folder(prefix: str) -> FolderLock:
+def _own_place() -> Path:
+    """Returns a folder among the temporary files where nobody else can put anything."""
+    place = Path(tempfile.gettempdir()) / f"mtk-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    about = place.lstat()  # A link is somebody else's place.
+    private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
+    if not private or about.st_uid != os.getuid():
+        raise ValueError(
+            f"Temporary files go to {str(place)!r}, which is not a folder that only you can use; "
+            "nothing was changed. Name a folder of your own by the variable TMPDIR."
+        )
+    return place
+
+
+def _new_folder(prefix: str, place: Path) -> FolderLock:
     while True:
-        path = Path(tempfile.mkdtemp(prefix=prefix))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         # Before it is locked, another process may take it for a left one, and remove it.
         with contextlib.suppress(FileNotFoundError, ValueError):
             return _locked(path)

@@ -1,6 +1,6 @@
 """The course of a run: fit, select, test, export, result."""
 
-import shutil
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtk import callbacks
+from mtk import callbacks, disk
 from mtk.experiment import hparams, manifest, method, rehearsal
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
@@ -20,6 +20,8 @@ from mtk.export import export, export_module, save_keras
 from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
+
+_GRAPH_BYTES = 1 << 18  # what an export holds besides the variables, at least
 
 
 class Watchers(NamedTuple):
@@ -137,11 +139,7 @@ def train(
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         return {"status": "interrupted", "steps": checkpointing.step}
     except OSError as error:
-        free = shutil.disk_usage(folder.path).free
-        raise OSError(
-            f"The run in {str(folder.path)!r} has stopped: {error}. {free / 1e6:.1f} MB are free. "
-            "What was written before is sound: give the same command again when there is room."
-        ) from error
+        raise folder.stopped_by(error) from error
     finally:
         checkpointing.close()
     return result
@@ -215,10 +213,14 @@ def _scores(
 
 
 def _export(network: keras.Model, data: Workload, plan: Plan, folder: RunFolder) -> None:
+    served = data.serving(network)
+    size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in network.variables)
+    needed = (2 + len(served)) * (size + _GRAPH_BYTES)
+    disk.require(folder.path, needed, "saved_model and model.keras")
     spec = data.validation(plan.batch_size).element_spec
     export(network, folder.saved_model, batch.inputs_of(spec))
     save_keras(network, folder.keras_file)
-    for name, module in data.serving(network).items():
+    for name, module in served.items():
         export_module(module, folder.further_saved_model(name))
 
 

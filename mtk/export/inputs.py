@@ -1,7 +1,7 @@
 """What a network reads, by name."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,13 +86,33 @@ def write_order(saved_model: Path, names: Sequence[str]) -> None:
     path.write_text(json.dumps({"inputs": list(names)}) + "\n", encoding="utf-8")
 
 
-def read_order(saved_model: Path) -> list[str] | None:
-    """Returns the names of the inputs in order, or None for a SavedModel made elsewhere."""
+def read_order(saved_model: Path, known: Collection[str]) -> list[str]:
+    """Returns the names of the inputs in order, the alphabetical one if no note tells.
+
+    Args:
+        saved_model: Its folder.
+        known: The names.
+
+    Raises:
+        ValueError: If the note of the order is damaged.
+    """
     path = saved_model / _ORDER
     if not path.is_file():
-        return None
-    names: list[str] = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        return sorted(known)
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(known):
+        raise _damaged(path)
     return names
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{str(path)!r} is damaged: it names the inputs of the network in their order. Export the "
+        "network again."
+    )
 
 
 def _structure(network: keras.Model, given: Any) -> Any:

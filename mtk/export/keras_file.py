@@ -20,15 +20,20 @@ def save_keras(network: keras.Model, path: str | Path) -> bool:
 
     Args:
         network: The network.
-        path: A file ending in `.keras`. What is there already is replaced.
+        path: A file ending in `.keras`. A file that is there already is replaced.
 
     Returns:
         Whether the file was written.
+
+    Raises:
+        ValueError: If `path` is a folder, or cannot be written.
+        OSError: If there is no room.
     """
     reason = ""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    target = atomic.check_file(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic.replacing(path) as unfinished:
+        with atomic.replacing(target) as unfinished:
             network.save(unfinished)
             if _holds_code(unfinished):
                 raise NotImplementedError("A Lambda layer holds a Python function.")

@@ -1,6 +1,8 @@
 """Reads an exported network again, to be called or evaluated like any other."""
 
 import importlib
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import tensorflow as tf
 from mtk import quiet
 from mtk.export.inputs import by_name, inputs_of, read_order
 
+# What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
+_DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_MOST_GROWTH = 100
 _UNKNOWN_OPERATION = "Op type not registered"
 
 
@@ -53,7 +58,7 @@ class ExportedNetwork(keras.Model):
         self._serve = self._loaded.signatures.get("logits", serving)
         self._masks = self._loaded.signatures.get("masks")
         self.input_specs: dict[str, tf.TensorSpec] = self._serve.structured_input_signature[1]
-        self.input_names_in_order = read_order(path) or sorted(self.input_specs)
+        self.input_names_in_order = read_order(path, self.input_specs)
         self.built = True
 
     @property
@@ -92,16 +97,25 @@ def load(path: str | Path) -> keras.Model:
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}.")
     try:
+        _check_archive(path)
         loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, TypeError, ValueError) as error:
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{str(path)!r} cannot be loaded: {_first_line(error)}") from error
     return getattr(loaded, "network", loaded)
+
+
+def _check_archive(path: Path) -> None:
+    """Checks that an archive does not become much larger than it is: Keras stores, uncompressed."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_GROWTH * path.stat().st_size:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, but unpacked {size:,}")
 
 
 def _loaded(path: Path) -> Any:
     try:
         return _read(path)
-    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+    except (*_DAMAGE, tf.errors.OpError) as error:
         reason = _first_line(error)
         if not reason.startswith(_UNKNOWN_OPERATION):
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from mtk import atomic
+from mtk.export.writing import written_by_tensorflow
 
 
 class Served(Protocol):
@@ -20,10 +21,15 @@ def export_module(module: Served, path: str | Path) -> None:
 
     Args:
         module: What to write.
-        path: Folder to write. What is there already is replaced.
+        path: Folder to write: new, empty, or an earlier export, which is replaced.
+
+    Raises:
+        ValueError: If something else is in the folder; then nothing is changed.
+        OSError: If it cannot be written.
     """
+    target = atomic.check_folder(path)
     # Traced here, or the signatures would be traced anew, for other names of the arguments.
     traced = {name: given.get_concrete_function() for name, given in module.signatures().items()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as unfinished:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(target) as unfinished, written_by_tensorflow():
         tf.saved_model.save(module, str(unfinished), signatures=traced)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtk import atomic
 from mtk.export.inputs import Inputs, inputs_of, write_order
+from mtk.export.writing import written_by_tensorflow
 
 
 def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
@@ -22,14 +23,17 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
 
     Args:
         network: A network whose output is a dict by task, or one tensor, then called "output".
-        path: Folder to write. What is there already is replaced.
+        path: Folder to write: new, empty, or one that this function has written, which is
+            replaced. A link to a folder stays, and the folder is replaced.
         inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
             Read only where the network is neither functional nor sequential: those know it.
 
     Raises:
         ValueError: If the network does not know its inputs and none are given, or two inputs
-            have one name.
+            have one name, or something else is in the folder; then nothing is changed.
+        OSError: If it cannot be written.
     """
+    target = atomic.check_folder(path)
     known = inputs_of(network, inputs)
     archive = keras.export.ExportArchive()
     archive.track(network)
@@ -38,8 +42,8 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
     endpoint.get_concrete_function()  # Traced now, so that it is known whether there are masks.
     if served.masked:
         archive.add_endpoint("masks", served.masks, [known.specs])
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as unfinished:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(target) as unfinished, written_by_tensorflow():
         archive.write_out(str(unfinished), verbose=False)
         write_order(unfinished, known.names)
 

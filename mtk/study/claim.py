@@ -1,17 +1,15 @@
 """Keeps two processes, on one host or on several, from doing the same run."""
 
 import contextlib
-import errno
-import fcntl
 import os
 import socket
 import threading
 from pathlib import Path
 
+from mtk import locks
+
 _BEAT = 15.0  # seconds
 _DEAD = 8 * _BEAT
-_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
-_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Claim:
@@ -33,11 +31,15 @@ class Claim:
 
     def acquire(self) -> bool:
         """Takes the claim, if nobody has it; tells whether it did."""
-        descriptor = _open_if_free(self.path, fcntl.LOCK_EX)
+        descriptor = _open_if_free(self.path)
         if descriptor is None:
             return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
         self._beats = threading.Thread(target=self._beat, args=(descriptor,), daemon=True)
         self._beats.start()
@@ -62,36 +64,30 @@ def is_taken(path: Path) -> bool:
     """Tells whether some process has the claim at `path`."""
     if not path.exists():
         return False
-    descriptor = _open_if_free(path, fcntl.LOCK_SH)
+    descriptor = _open_if_free(path, shared=True)
     if descriptor is not None:
         os.close(descriptor)
     return descriptor is None
 
 
-def _open_if_free(path: Path, kind: int) -> int | None:
+def _open_if_free(path: Path, shared: bool = False) -> int | None:
     """Returns a descriptor of the file, locked where that is possible, or None if it is taken."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    locks = True
+    descriptor = locks.open_file(path)
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (*_TAKEN, *_UNSUPPORTED):
-            os.close(descriptor)
-            raise
-        if error.errno in _TAKEN:
-            os.close(descriptor)
-            return None
-        locks = False
-    if _owner_lives(path, descriptor, locks):
+        free = locks.lock(descriptor, shared)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if free is False or _owner_lives(path, descriptor, free is True):
         os.close(descriptor)
         return None
     return descriptor
 
 
-def _owner_lives(path: Path, descriptor: int, locks: bool) -> bool:
+def _owner_lives(path: Path, descriptor: int, locked: bool) -> bool:
     """Tells what the file itself says: of another host, or where the system knows no locks."""
     owner = os.pread(descriptor, 300, 0).decode(errors="replace").split()
-    if len(owner) != 2 or (locks and owner[0] == socket.gethostname()):
+    if len(owner) != 2 or (locked and owner[0] == socket.gethostname()):
         return False
     return _now(path) - os.fstat(descriptor).st_mtime < _DEAD
 

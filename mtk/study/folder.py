@@ -1,21 +1,22 @@
 """The folder of a study: the only place where its state is kept."""
 
 import contextlib
-import fcntl
 import json
 import math
 import os
-import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, monitor
+from mtk import atomic, disk, locks, monitor
 from mtk.study.claim import Claim, is_taken
 from mtk.study.description import Study, StudyError
 from mtk.study.expansion import Run
-from mtk.study.journal import Journal
+from mtk.study.journal import FULL, Journal
+
+_LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
 
 class State(Enum):
@@ -103,7 +104,10 @@ class StudyFolder:
     def reason(self, run: str) -> str:
         """Returns why a run has failed, or what is wrong with its folder."""
         if self.state(run) is State.DAMAGED:
-            return "result.json is damaged; remove the run folder to have the run done again"
+            return (
+                "result.json is damaged; remove this one file, and the same command makes the end "
+                "of the run again"
+            )
         return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
 
     def add(self, study: Study, runs: Sequence[Run], remarks: Sequence[str] = ()) -> None:
@@ -120,6 +124,8 @@ class StudyFolder:
         for folder in ("configs", "runs", "logs", "claims"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         for run in runs:
+            if self.log(run.hash).is_dir():
+                raise StudyError(f"{str(self.log(run.hash))!r} is a folder. Move it away.")
             self._write_config(run)
         with self._alone():
             entries = {entry["hash"]: entry for entry in self.listed(study)}
@@ -137,6 +143,8 @@ class StudyFolder:
         """
         if not self.list.exists():
             return []
+        if self.list.is_dir():
+            raise StudyError(f"{str(self.list)!r} is a folder. Name another folder for the study.")
         content = _read(self.list)
         entries = content.get("runs")
         if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
@@ -157,6 +165,15 @@ class StudyFolder:
         content = {"reason": reason, "log": str(self.log(run).relative_to(self.path))}
         atomic.write_json(self.run_dir(run) / "failed.json", content)
 
+    def lacks_room(self, run: str) -> bool:
+        """Tells whether a full disk has stopped a run, or would stop any run now."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path / "claims") as file:
+                file.write(bytes(_LEAST_ROOM))
+        except OSError as error:
+            return disk.is_full(error)
+        return self.journal.last(run) == FULL
+
     def forgive(self, run: str) -> None:
         """Has a failed run tried again."""
         (self.run_dir(run) / "failed.json").unlink(missing_ok=True)
@@ -173,19 +190,20 @@ class StudyFolder:
 
     def _write_config(self, run: Run) -> None:
         path = self.config(run.hash)
-        if path.exists() and path.read_text(encoding="utf-8") == run.text:
+        if path.is_file() and path.read_text(encoding="utf-8") == run.text:
             return
-        unfinished = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
-        unfinished.write_text(run.text, encoding="utf-8")
-        unfinished.replace(path)
+        with atomic.replacing(path) as unfinished:
+            unfinished.write_text(run.text, encoding="utf-8")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keeps other sweeps from writing at the same time, where the file system knows locks."""
-        with (self.path / "claims" / "study").open("w") as file:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+        descriptor = locks.open_file(self.path / "claims" / "study")
+        try:
+            locks.lock(descriptor, wait=True)
             yield
+        finally:
+            os.close(descriptor)
 
 
 def _read(path: Path) -> dict[str, Any]:

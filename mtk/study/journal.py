@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+FULL = "no room"  # the event of a run that a full disk has stopped
 
 
 class Journal:
@@ -26,8 +29,12 @@ class Journal:
             seconds: How long it was at work.
         """
         line = json.dumps({"run": run, "event": event, "seconds": round(seconds, 3)})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # A full disk has cut off the last one.
+                    line = f"\n{line}"
+            file.write(f"{line}\n".encode())
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yields `run`, `event` and `seconds` of each line that can be read."""
@@ -38,6 +45,10 @@ class Journal:
                 entry = json.loads(line)
                 seconds = float(entry["seconds"])
                 yield {"run": entry["run"], "event": entry["event"], "seconds": seconds}
+
+    def last(self, run: str) -> str | None:
+        """Returns how a run stopped the last time; None if it never did."""
+        return {entry["run"]: entry["event"] for entry in self.entries()}.get(run)
 
     def seconds(self) -> dict[str, float]:
         """Returns how long each completed run was at work, over all its sessions."""

@@ -30,6 +30,8 @@ class Scheduler:
     Attributes:
         states: What has become of each run, by hash.
         later: How many runs will come that are not known yet.
+        full: Whether a run has stopped because there is no room on the disk. Then none is started
+            any more.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Scheduler:
         self.board = board
         self.states: dict[str, State] = {}
         self.later = 0
+        self.full = False
         self._runs: dict[str, Run] = {}
         self._started: dict[str, float] = {}
         self._deaths: dict[str, tuple[str, int]] = {}
@@ -60,19 +63,23 @@ class Scheduler:
             runs: In the order in which to start them.
 
         Returns:
-            False if a signal has stopped the sweep before that.
+            False if a signal, or a full disk, has stopped the sweep before that.
         """
         self._runs |= {run.hash: run for run in runs}
         self.states |= {run.hash: self.folder.state(run.hash) for run in runs}
-        while self._started or (not self._stopped and self._open()):
+        while self._started or (not self._ends and self._open()):
             self._heed_signals()
-            if not self._stopped:
+            if not self._ends:
                 self._start_some()
             for run in self.engine.wait(_WAIT):
                 self._settle(self._runs[run])
             self._look_elsewhere()
             self.board.draw(self._counts(), len(self._started), self._left())
-        return not self._stopped
+        return not self._ends
+
+    @property
+    def _ends(self) -> bool:
+        return bool(self._stopped) or self.full
 
     def _open(self) -> list[Run]:
         open_states = (State.PENDING, State.ELSEWHERE)
@@ -94,7 +101,9 @@ class Scheduler:
         """Takes account of a run that has stopped."""
         seconds = time.monotonic() - self._started.pop(run.hash)
         state = self.states[run.hash] = self.folder.state(run.hash)
-        if state is State.PENDING and not self._stopped:
+        if state is State.PENDING and self.folder.lacks_room(run.hash):
+            self.full = True
+        elif state is State.PENDING and not self._stopped:
             self._count_death(run)
             state = self.states[run.hash]
         if state in (State.FINISHED, State.DIVERGED):
@@ -107,7 +116,7 @@ class Scheduler:
             reason = self.folder.reason(run).splitlines() or [""]
             return f"FAILED: {reason[0]} ({self.folder.log(run)})"
         if state is State.PENDING:
-            return "interrupted, will go on"
+            return "no room on the disk" if self.full else "interrupted, will go on"
         if state is State.ELSEWHERE:
             return "another sweep is doing it"
         return f"{state.value} after {seconds:.0f} s"

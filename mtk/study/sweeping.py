@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mtk import disk
 from mtk.study import follow_ups, overview
 from mtk.study.board import Board
 from mtk.study.description import Study, StudyError
@@ -74,8 +75,8 @@ class Sweep:
             board: Where progress is shown.
 
         Returns:
-            0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal has
-            stopped the sweep: then the same call goes on.
+            0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal or a
+            full disk has stopped the sweep: then the same call goes on.
 
         Raises:
             StudyError: If there can be no replay.
@@ -89,10 +90,10 @@ class Sweep:
             scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
             scheduler.later = self._known()[1]
             if not self._do(scheduler, self.runs):
-                return self._stopped(board)
+                return self._stopped(scheduler, board)
             scheduler.later = 0
             if not self._do(scheduler, self._follow_ups(replay, board)):
-                return self._stopped(board)
+                return self._stopped(scheduler, board)
         return self._report(scheduler, board)
 
     def _known(self) -> tuple[list[Run], int]:
@@ -128,8 +129,15 @@ class Sweep:
         expected = None if minutes is None else 60 * minutes
         return Estimate(self.folder.journal.seconds(), self.runs, expected)
 
-    def _stopped(self, board: Board) -> int:
-        board.say("Stopped. The same command goes on.")
+    def _stopped(self, scheduler: Scheduler, board: Board) -> int:
+        if scheduler.full:
+            free = disk.free(self.folder.path) / 1e6
+            board.say(
+                f"No room on the disk of {self.folder.path}: {free:.1f} MB are free. No run has "
+                "failed by that; the same command goes on when there is room."
+            )
+        else:
+            board.say("Stopped. The same command goes on.")
         return 75
 
     def _report(self, scheduler: Scheduler, board: Board) -> int:

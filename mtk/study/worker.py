@@ -11,10 +11,17 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from mtk import quiet
+from mtk import disk, quiet
+from mtk.study import journal
 from mtk.study.folder import State, StudyFolder
 
-FINISHED, FAILED, BAD_INPUT, DIVERGED, INTERRUPTED, TAKEN = 0, 1, 2, 3, 75, 76
+FINISHED, FAILED, BAD_INPUT, DIVERGED, FULL, INTERRUPTED, TAKEN = 0, 1, 2, 3, 74, 75, 76
+_EVENTS = {
+    FINISHED: "finished",
+    DIVERGED: "diverged",
+    FULL: journal.FULL,
+    INTERRUPTED: "interrupted",
+}
 _WATCH = 0.5  # seconds
 
 
@@ -26,7 +33,8 @@ def work(folder: str | Path, run: str) -> int:
         run: Hash of the run.
 
     Returns:
-        0 finished, 1 or 2 failed, 3 diverged, 75 interrupted, 76 in the hands of another process.
+        0 finished, 1 or 2 failed, 3 diverged, 74 stopped by a full disk, 75 interrupted, 76 in the
+        hands of another process.
     """
     study = StudyFolder(folder)
     claim = study.claim(run)
@@ -37,8 +45,9 @@ def work(folder: str | Path, run: str) -> int:
             return TAKEN  # Another process was quicker.
         started = time.monotonic()
         code = _launch(study, run)
-        event = {FINISHED: "finished", DIVERGED: "diverged", INTERRUPTED: "interrupted"}
-        study.journal.note(run, event.get(code, "failed"), time.monotonic() - started)
+        event = _EVENTS.get(code, "failed")
+        with contextlib.suppress(OSError):  # It only tells how long runs take.
+            study.journal.note(run, event, time.monotonic() - started)
         return code
     finally:
         claim.release()
@@ -55,7 +64,10 @@ def _launch(study: StudyFolder, run: str) -> int:
     try:
         result = experiment.launch([file], [], run_dir, dry_run=False)
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # The log may be on the disk that is full.
+            traceback.print_exc()
+        if disk.is_full(error):  # It is no fault of the run's, which goes on when there is room.
+            return FULL
         expected = isinstance(error, (ValueError, OSError))
         reason = config.explain(error) if expected else f"{type(error).__name__}: {error}"
         study.fail(run, reason)

@@ -44,9 +44,11 @@ GOOD = idx_bytes(np.arange(6).reshape(1, 2, 3))
         (idx_bytes(np.arange(6)), "begins with 00 00 08 01, expected 00 00 08 03"),
         (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
         (GOOD[:-1], r"holds 21 bytes, but its header announces 22.*\(1, 2, 3\)"),
-        (GOOD + b"\x00", "holds 23 bytes, but its header announces 22"),
+        (GOOD + b"\x00", "holds more than 22 bytes, but its header announces 22"),
         (GOOD[:8], "damaged"),
+        (GOOD[:10], "damaged"),
         (GOOD[:12], "damaged"),
+        (GOOD[:4] + b"\xff" * 12, "damaged"),
     ],
 )
 @pytest.mark.parametrize("name", ["images", "images.gz"])

@@ -31,7 +31,7 @@ def wait_for(pattern, folder, processes):
 
 
 def copies():
-    return set(Path(tempfile.gettempdir()).glob("mtk-worker-*"))
+    return set(Path(tempfile.gettempdir()).glob("mtk-*/mtk-worker-*"))
 
 
 def record(folder):

@@ -3,33 +3,21 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import likeness
+import numpy as np
 import pytest
+import tensorflow as tf
 from application_runs import start
+from crashes import AugmentedDigits
 
-from mtk import callbacks
+from mtk import callbacks, disk, export
 from mtk.experiment.checkpointing import Checkpointing
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """A function that mounts a small file system in memory; who may not mount skips the test."""
-    with contextlib.ExitStack() as stack:
-
-        def mount(*options):
-            place = tmp_path / "mounted"
-            place.mkdir(exist_ok=True)
-            command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "none", str(place)]
-            if subprocess.run(command, capture_output=True).returncode:
-                pytest.skip("mounting is not allowed here")
-            stack.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
-            return place
-
-        yield mount
 
 
 def fill(monkeypatch, ballast, full, free=None):
@@ -119,6 +107,139 @@ def test_full_disk_before_the_first_checkpoint_ends_the_run(tiny, monkeypatch, m
     fill(monkeypatch, place / "ballast", full=1)
     with pytest.raises(OSError, match=r"There is no earlier one"):
         start(tiny, place / "run", checkpoint_every=0.0)
+
+
+def ballast(place, free):
+    """Leaves so many MiB of a file system free."""
+    about = os.statvfs(place)
+    with (place / "ballast").open("wb") as file:
+        file.write(bytes(about.f_bavail * about.f_frsize - int(free * 2**20)))
+    return place / "ballast"
+
+
+SIZES = (0.0, 0.9, 1.0, 1.2)
+
+
+@pytest.fixture(scope="module")
+def heavy():
+    """A network with weights of 1.05 MB."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((256,)), keras.layers.Dense(1024)])
+
+
+def selection_of(network, path):
+    selection = callbacks.Selection(path)
+    selection.set_model(network)
+    selection.begin()
+    return selection
+
+
+@pytest.mark.parametrize("free", SIZES)
+def test_weights_and_exports_on_a_nearly_full_disk(heavy, mounted, free):
+    place = mounted("size=6m")
+    filled = ballast(place, free)
+    selection = selection_of(heavy, place / "best.weights.h5")
+    with contextlib.nullcontext() if free > 1.1 else pytest.warns(UserWarning, match="waits for"):
+        selection._keep({}, 0.5)
+    for write, name in ((export.export, "saved_model"), (export.save_keras, "model.keras")):
+        with pytest.raises(OSError, match=r"Errno 28.*"):
+            write(heavy, place / name)
+    complete = {"best.weights.h5"} if free > 1.1 else set()
+    assert {path.name for path in place.iterdir()} == {"ballast", *complete}
+
+    before = [variable.numpy() for variable in heavy.variables]
+    filled.unlink()
+    selection.flush()
+    export.export(heavy, place / "saved_model")
+    export.save_keras(heavy, place / "model.keras")
+    heavy.load_weights(place / "best.weights.h5")
+    for variable, values in zip(heavy.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
+
+
+def full(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, "run; No space left on device\nmore")
+
+
+def test_errors_of_tensorflow_are_errors_of_the_disk(heavy, tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*made'$") as caught:
+        export.export(heavy, tmp_path / "made")
+    assert disk.is_full(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_find_no_room_are_those_of_their_step(tmp_path, monkeypatch):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    selection = selection_of(network, tmp_path / "best.weights.h5")
+
+    def no_room(self, data):
+        raise OSError(28, "No space left on device")
+
+    network.set_weights([np.full((2, 1), 7.0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", no_room)
+        with pytest.warns(UserWarning, match="waits for room"):
+            selection._keep({}, 0.5)
+    network.set_weights([np.zeros((2, 1))])
+    selection.flush()
+    network.load_weights(selection.path)
+    np.testing.assert_array_equal(network.get_weights()[0], np.full((2, 1), 7.0))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("free", [*SIZES, 0.2, 0.35])
+def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, free):
+    """The network of the README's first command: 1.2 MB in all."""
+
+    def workload():
+        return AugmentedDigits(partners=1)
+
+    start(workload, tmp_path / "undisturbed", steps=8)
+    place = mounted("size=8m")
+    filled = ballast(place, free)
+    with pytest.raises(OSError, match=r"No space left|No room for") as caught:
+        start(workload, place / "run", steps=8)
+    assert disk.is_full(caught.value)
+    filled.unlink()
+    start(workload, place / "run", steps=8)
+    differences = likeness.differences(place / "run", tmp_path / "undisturbed")
+    assert [text for text in differences if not text.startswith("curve")] == []
+
+
+def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "free", lambda path: 1000)
+    with pytest.raises(OSError, match=r"has stopped: .*saved_model and model\.keras.*again when"):
+        start(tiny, tmp_path / "run", steps=2, evaluate_every=2)
+    assert not (tmp_path / "run" / "saved_model").exists()
+    monkeypatch.undo()
+    assert start(tiny, tmp_path / "run", steps=2, evaluate_every=2)["status"] == "finished"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatch):
+    original = Checkpointing.stepped
+
+    def stepped(self, logs):
+        if self.step == 3:
+            self.writer.wait()
+            shutil.rmtree(self.folder.path)
+        original(self, logs)
+
+    monkeypatch.setattr(Checkpointing, "stepped", stepped)
+    with pytest.raises(OSError, match=r"'.*/run' was removed or moved while the run was going on"):
+        start(tiny, tmp_path / "run", steps=6, checkpoint_every=0.0)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_finished_run_on_a_read_only_file_system_is_shown(tiny, tmp_path, bind):
+    result = start(tiny, tmp_path / "run", steps=2, evaluate_every=2)
+    bind(tmp_path / "run", tmp_path / "run")
+    subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path / "run"], check=True)
+    assert start(tiny, tmp_path / "run", steps=2, evaluate_every=2) == result
+    with pytest.raises(ValueError, match="another configuration"):
+        start(tiny, tmp_path / "run", steps=4, evaluate_every=2)
 
 
 def never():

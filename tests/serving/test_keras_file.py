@@ -101,3 +101,28 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     assert not zipfile.is_zipfile(path)
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(path)
+
+
+def test_every_damage_of_a_keras_file_is_named_or_without_effect(tmp_path):
+    path = tmp_path / "model.keras"
+    save_keras(NETWORKS["dense"](), path)
+    whole = path.read_bytes()
+    for kept in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=r"model\.keras' cannot be loaded"):
+            load(path)
+    for place in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            load(path)
+        except ValueError as error:
+            assert "model.keras' cannot be loaded" in str(error)  # noqa: PT017
+
+
+def test_archive_that_would_become_very_large(tmp_path):
+    path = tmp_path / "model.keras"
+    save_keras(NETWORKS["dense"](), path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/bomb", bytes(1 << 24))
+    with pytest.raises(ValueError, match=r"model\.keras' cannot be loaded: .*unpacked"):
+        load(path)

@@ -65,6 +65,41 @@ def test_damaged_saved_model(made, part):
         load(made)
 
 
+PARTS = (
+    *("saved_model.pb", "variables/variables.index", "assets.extra/mtk.json", "fingerprint.pb"),
+    "variables/variables.data-00000-of-00001",
+)
+
+
+def damaged(content):
+    """Yields what has become of a file: it is cut short, or bytes of it have changed."""
+    for kept in (0, 1, len(content) // 2, len(content) - 1):
+        yield content[:kept]
+    for place in (0, len(content) // 3, len(content) // 2, len(content) - 1):
+        yield content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_damage_of_a_saved_model_is_named_or_without_effect(made, part):
+    whole = (made / part).read_bytes()
+    for content in damaged(whole):
+        (made / part).write_bytes(content)
+        try:
+            load(made)
+        except ValueError as error:
+            assert str(made) in str(error)  # noqa: PT017
+            assert "damaged" in str(error) or "serving_default" in str(error)  # noqa: PT017
+        else:  # What is checked when the weights are read by nobody is theirs.
+            assert len(content) == len(whole) or part == "fingerprint.pb"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"inputs": 3}', '{"inputs": ["z"]}', "[" * 10**5])
+def test_damaged_order_of_the_inputs(made, content):
+    (made / "assets.extra" / "mtk.json").write_text(content)
+    with pytest.raises(ValueError, match=r"mtk\.json' is damaged"):
+        load(made)
+
+
 def test_saved_model_without_the_signature(tmp_path):
     module = tf.Module()
     module.double = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, 3), name="x")])

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mtk import locks
 from mtk.study import claim
 from mtk.study.claim import Claim, is_taken
 
@@ -83,7 +84,7 @@ def test_words_must_do_where_the_file_system_knows_no_locks(path, monkeypatch):
     def unsupported(descriptor, kind):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(claim.fcntl, "flock", unsupported)
+    monkeypatch.setattr(locks.fcntl, "flock", unsupported)
     monkeypatch.setattr(claim.socket, "gethostname", lambda: "this")
     first = Claim(path)
     assert first.acquire()
@@ -112,6 +113,6 @@ def test_other_errors_of_the_file_system_are_not_swallowed(path, monkeypatch):
     def broken(descriptor, kind):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(claim.fcntl, "flock", broken)
+    monkeypatch.setattr(locks.fcntl, "flock", broken)
     with pytest.raises(OSError, match="Input/output"):
         Claim(path).acquire()

@@ -52,7 +52,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
     assert sweep.go(engine) == 1
     assert sorted(engine.started) == sorted(r.hash for r in sweep.runs if r.hash != bad)
     said = capsys.readouterr().err
-    assert f"{bad}: result.json is damaged; remove the run folder" in said
+    assert f"{bad}: result.json is damaged; remove this one file" in said
     assert "3 runs finished, 0 diverged, 0 failed, 1 damaged." in said
     assert "--retry_failed" not in said
     assert (folder.run_dir(bad) / "result.json").read_text() == content

@@ -215,7 +215,9 @@ def test_a_folder_with_something_else_is_kept(text, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="holds something else than a prepared corpus"):
         prepare(str(tmp_path), readers(text), **SETTINGS)
-    with pytest.raises(ValueError, match=r"letter\.txt' is a file. Name a folder"):
+    with pytest.raises(
+        ValueError, match=r"letter\.txt' is a file; nothing was changed. Name a folder"
+    ):
         prepare(str(tmp_path / "letter.txt"), readers(text), **SETTINGS)
     with pytest.raises(ValueError, match=r"no prepared corpus in .*no manifest\.json"):
         open_corpus(str(tmp_path))

@@ -26,7 +26,8 @@ def report(
 
     Args:
         study_dirs: Study folders.
-        out: Folder to write: new, empty, or an earlier report, which is replaced.
+        out: Folder to write: new, empty, or an earlier report, which is replaced. A link to a
+            folder stays, and the folder is replaced.
         higher: Names of metrics of which more is better, if their names do not tell.
         lower: Names of metrics of which less is better, if their names do not tell.
         costs: Relative cost of a step by method, in place of the measured one.
@@ -36,15 +37,10 @@ def report(
 
     Raises:
         StudyError: If a folder is no study, or has no runs.
-        ValueError: If something else is in the folder to write, a cost is of no method, or a
-            direction of no metric.
+        ValueError: If something else is in the folder to write, or it cannot be moved; a cost is of
+            no method, or a direction of no metric.
     """
-    out = Path(out)
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not _is_report(out):
-        raise ValueError(
-            f"{str(out)!r} holds something that is no report; nothing was changed. Name a new "
-            "folder."
-        )
+    target = atomic.check_folder(out)
     table = loading.load(study_dirs)
     unknown = set(costs or {}) - set(table["method"])
     if unknown:
@@ -52,13 +48,13 @@ def report(
         raise ValueError(f"No run has the method {min(unknown)!r}. There are: {methods}")
     higher, lower = set(higher), set(lower)
     _check_metrics(table, higher, lower)
-    with atomic.replacing(out) as aside:
-        aside.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(target) as aside:
         made = collect(table, views(table, higher, lower, costs))
         made.write(aside)
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")
-    return out / "index.html"
+    return Path(out) / "index.html"
 
 
 def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> None:
@@ -69,7 +65,3 @@ def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> No
         raise ValueError(f"No run has the metric {min(unknown)!r}. There are: {names}")
     if both := higher & lower:
         raise ValueError(f"More and less of {min(both)!r} cannot both be better. Name it once.")
-
-
-def _is_report(folder: Path) -> bool:
-    return (folder / "index.html").exists() and (folder / "tables").is_dir()

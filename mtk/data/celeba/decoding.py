@@ -27,8 +27,14 @@ def decode(encoded: bytes, name: str, size: int) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
-            image.load()
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+            if image.size == _ALIGNED:  # Another one may be too large to be decoded.
+                image.load()
+    except (
+        OSError,
+        UnidentifiedImageError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
         raise ValueError(
             f"The image {name} is damaged: it cannot be decoded ({error}). Fetch it again."
         ) from error

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtk.data import bounded
+
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs"),
     *("Big_Lips", "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair"),
@@ -117,9 +119,9 @@ def read_partition(path: Path) -> dict[str, int]:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the number and the words of each line that is not empty."""
     try:
-        with path.open(encoding="ascii") as file:
-            for number, line in enumerate(file, start=1):
-                if words := line.split():
+        with path.open("rb") as file:
+            for number, line in enumerate(bounded.lines(file, path), start=1):
+                if words := line.decode("ascii").split():
                     yield number, words
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text file of CelebA: {error}") from error

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mtk.data import bounded
 from mtk.data.celeba.listing import Listing, arranged, read_attributes, read_partition
 
 _IMAGES = "img_align_celeba"
 _ATTRIBUTES = "list_attr_celeba.txt"
 _PARTITION = "list_eval_partition.txt"
 # The files may lie together, or in the folders of the official download.
+_LARGEST = 1 << 20  # bytes of an image; those of CelebA have 30,000 at most
 _FOLDERS = (".", "Img", "Anno", "Eval")
 
 
@@ -53,7 +55,7 @@ class Official:
         for file in self.listing.files[first:]:
             path = self._paths[file]
             if self._archive is None:
-                yield Path(path).read_bytes()
+                yield _read(Path(path))
             else:
                 yield _extracted(self._archive, path)
 
@@ -109,10 +111,16 @@ def _images(paths: dict[str, str]) -> dict[str, str]:
     return {n: path for n, path in paths.items() if n.endswith(".jpg") and not n.startswith("._")}
 
 
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return bounded.read(file, _LARGEST, path)
+
+
 def _extracted(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
-        return archive.read(name)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        with archive.open(name) as file:
+            return bounded.read(file, _LARGEST, f"{name} of {archive.filename}")
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"{archive.filename} is damaged: {name} cannot be read ({error}). Fetch the file again."
         ) from error

@@ -20,7 +20,7 @@ from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
 from mtk.data.celeba.listing import ATTRIBUTES, Listing
 from mtk.data.celeba.official import Official
 from mtk.data.celeba.tfds import FromTfds
-from mtk.data.exclusive import LOCK, exclusive
+from mtk.data.exclusive import LOCK, destination, exclusive
 from mtk.status_line import StatusLine
 
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ def prepare(
     """
     if size < 1:
         raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
-    out = Path(folder).expanduser().absolute()
+    out = destination(folder)
     images = FromTfds(tfds_dir) if source is None else Official(Path(source).expanduser(), subset)
     digest = _digest(images, size)
     if _is_prepared(out, digest):
@@ -107,17 +107,14 @@ def _digest(source: Source, size: int) -> str:
 
 def _is_prepared(out: Path, digest: str) -> bool:
     """Whether the folder holds this preparation already; raises if it holds something else."""
-    if out.is_dir() and not any(out.iterdir()):
+    if not out.exists() or not any(out.iterdir()):
         return False  # `rename` replaces an empty folder.
-    if not out.exists():
-        return False
     with contextlib.suppress(OSError, ValueError, AttributeError):
         manifest: dict[str, Any] = json.loads((out / faces.MANIFEST).read_text())
         if manifest.get("digest") == digest:
             return True
     raise ValueError(
-        f"{out} holds something else already: other images, or another size. Choose another "
-        "folder, or remove it."
+        f"{out} holds something else already: other images, or another size. Choose another folder."
     )
 
 

@@ -1,17 +1,17 @@
 """Turns parallel text into a vocabulary and token files, once."""
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mtk.data.exclusive import destination
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.manifest import VOCABULARY, Manifest
 from mtk.data.translation.readers import Reader
 from mtk.data.translation.stages import Stages
-from mtk.data.translation.workspace import MODIFIED, check_same, workspace
+from mtk.data.translation.workspace import MODIFIED, check_same, remove, workspace
 
 _CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
@@ -60,9 +60,9 @@ def prepare(
         "vocabulary_lines": vocabulary_lines,
         "filters": asdict(filters),
     }
-    final = Path(folder).expanduser()
+    final = destination(folder)
     work = final.with_name(f"unfinished.{final.name}")
-    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+    if final.exists() and any(final.iterdir()):
         manifest = _finished(final, asked)
     else:
         # Chunks that are there must be of the same size, and of files that have not changed since.
@@ -73,8 +73,8 @@ def prepare(
             stages.pack(chunk_pairs, processes)
             manifest = stages.merge(work / "corpus")
             (work / "corpus").replace(final)
-    shutil.rmtree(work, ignore_errors=True)
-    return f"{final}\n{manifest.table()}"
+    remove(work)
+    return f"{Path(folder).expanduser()}\n{manifest.table()}"
 
 
 def _check(source: str, readers: Mapping[str, Reader], smallest: int) -> None:
@@ -93,8 +93,6 @@ def _check(source: str, readers: Mapping[str, Reader], smallest: int) -> None:
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:
     """Checks a corpus that is there already."""
-    if not folder.is_dir():
-        raise ValueError(f"{str(folder)!r} is a file. Name a folder to write the corpus to.")
     if not Manifest.is_in(folder):
         raise ValueError(
             f"The folder {str(folder)!r} holds something else than a prepared corpus. Nothing was "

@@ -2,15 +2,21 @@
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mtk import atomic
-from mtk.data.exclusive import exclusive
+from mtk.data.exclusive import LOCK, exclusive
+from mtk.data.translation.corpus import SPLITS
+from mtk.data.translation.manifest import VOCABULARY
 
 _PLAN = "plan.json"
+_FILES = (_PLAN, LOCK, VOCABULARY)
+# The finished corpus, the chunks of a split of a language, and what `atomic` was writing.
+_OWN = re.compile(rf"corpus|({'|'.join(SPLITS)})\..+|{re.escape(atomic.UNFINISHED)}[0-9a-f]{{12}}")
 MODIFIED = "modified"  # In a plan: the time of each file by its path.
 
 
@@ -42,8 +48,19 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
         try:
             yield folder
         except ValueError:
-            shutil.rmtree(folder)
+            remove(folder)
             raise
+
+
+def remove(folder: Path) -> None:
+    """Removes what a preparation has made to work in; anything else in the folder stays."""
+    for entry in folder.glob("*"):
+        if entry.name in _FILES:
+            entry.unlink()
+        elif _OWN.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+    with contextlib.suppress(OSError):  # It is not there, or something else is in it.
+        folder.rmdir()
 
 
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

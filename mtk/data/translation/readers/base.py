@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtk.data import bounded
+
 # A source and its target, as bytes that should be UTF-8.
 RawPair = tuple[bytes, bytes]
 
@@ -116,11 +118,11 @@ def lines(path: Path) -> Iterator[bytes]:
     Only a line feed ends a line: Unicode's other separators occur inside sentences.
 
     Raises:
-        ValueError: If it cannot be decompressed.
+        ValueError: If it cannot be decompressed, or a line is too long to be a sentence.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file):
+            for number, line in enumerate(bounded.lines(file, path)):
                 text = line.rstrip(b"\r\n")
                 yield text if number else text.removeprefix(codecs.BOM_UTF8)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtk.data.bounded import LONGEST_LINE
 from mtk.data.translation.readers.base import RawPair, TableReader
 
 _COLUMN = "translation"
@@ -52,6 +53,7 @@ class ParquetFiles(TableReader):
         try:
             with parquet.ParquetFile(path) as file:
                 self._check(path, file.schema_arrow)
+                _check_size(path, file.metadata)
                 for batch in file.iter_batches(_ROWS, columns=[_COLUMN]):
                     column = batch.column(0)
                     sides = [column.field(name) for name in (self.source, self.target)]
@@ -69,4 +71,15 @@ class ParquetFiles(TableReader):
             raise ValueError(
                 f"{path} must have a column {_COLUMN!r} with {self.source!r} and {self.target!r}. "
                 f"It has the columns {schema.names}, and in {_COLUMN!r}: {sorted(names)}"
+            )
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    """Checks that no part of the file is larger than sentences can be."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size > LONGEST_LINE * max(group.num_rows, 1):
+            raise ValueError(
+                f"{path}: {group.num_rows} rows take {group.total_byte_size:,} bytes, so these are "
+                "no sentences."
             )

@@ -1,0 +1,107 @@
+"""Reads files without taking more memory than the data can need, whatever is in them."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+LONGEST_LINE = 1 << 20  # bytes
+MOST_BYTES = 1 << 30  # of an array; MNIST's largest has 47 million
+
+
+def read(file: IO[bytes], most: int, name: object) -> bytes:
+    """Reads a file to its end.
+
+    Args:
+        file: The opened file, which may be compressed.
+        most: Bytes that it may hold.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: If there are more.
+    """
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{name} holds more than the {most:,} bytes that it can need.")
+    return content
+
+
+def lines(file: IO[bytes], name: object) -> Iterator[bytes]:
+    """Yields the lines of a file with their ends.
+
+    Args:
+        file: The opened file, which may be compressed.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: If a line is longer than `LONGEST_LINE`.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{name}, line {number}: it has more than {LONGEST_LINE:,} bytes, so this is no "
+                "text of sentences or short records. Fetch the file again."
+            )
+        yield line
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads those arrays of an `.npz` file that have these names, as far as they are there.
+
+    Args:
+        path: The file.
+        names: Of the arrays.
+
+    Raises:
+        ValueError: If the file is no archive of arrays, or an array is larger than `MOST_BYTES` or
+            than its part of the archive.
+        OSError: If it cannot be read.
+        zipfile.BadZipFile: If it is damaged.
+        RuntimeError: If it is encrypted, or compressed in another way than NumPy does it.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in names:
+            if f"{name}.npy" in archive.namelist():
+                with archive.open(f"{name}.npy") as file:
+                    size = archive.getinfo(f"{name}.npy").file_size
+                    found[name] = read_array(file, size, f"{path} ({name})")
+    return found
+
+
+def read_array(file: IO[bytes], size: int, name: object) -> np.ndarray:
+    """Reads an array in NumPy's format, if it is not larger than it can be.
+
+    Args:
+        file: The opened file, at its beginning, which may be compressed.
+        size: Bytes of the file.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: If the file is no array, or its header announces more than the file holds.
+    """
+    shape, _, dtype = _header(file)
+    announced = dtype.itemsize * int(np.prod(shape, dtype=object))
+    if announced > min(size, MOST_BYTES):
+        raise ValueError(
+            f"{name} announces an array of {announced:,} bytes, but the file has {size:,}, and "
+            f"more than {MOST_BYTES:,} are not read."
+        )
+    file.seek(0)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of NumPy's format is not known")
+    return readers[version](file)

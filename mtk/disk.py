@@ -1,0 +1,41 @@
+"""The room on a disk."""
+
+import errno
+import shutil
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tells whether an error, or one that led to it, says that there is no room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+def free(path: Path) -> int:
+    """Returns the bytes that are free where `path` is, or will be.
+
+    Raises:
+        OSError: If the disk cannot be asked.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
+
+
+def require(path: Path, needed: int, what: str) -> None:
+    """Checks that there is room before it is used up.
+
+    Args:
+        path: What will be written, or its folder.
+        needed: Bytes.
+        what: What needs them, in words.
+
+    Raises:
+        OSError: If fewer are free.
+    """
+    if free(path) < needed:
+        raise OSError(errno.ENOSPC, f"No room for {what}: about {needed / 1e6:.1f} MB are needed")

@@ -1,0 +1,70 @@
+"""Locks that the system takes away when their process ends, however it ends."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+# The last one is a network file system's, for a folder: only what can be written is locked there.
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF)
+
+
+def open_file(path: Path) -> int:
+    """Opens a file to lock, and makes it where it is missing.
+
+    Whoever can read a file can lock it, so nobody else may. A link is not followed: what it leads
+    to may be anybody's.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A descriptor, which the caller closes.
+
+    Raises:
+        OSError: If it is a link or no regular file, or cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(error.errno, "A lock is a file, not a link. Remove it", str(path)) from error
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "A lock is a regular file. Remove this one", str(path))
+    if about.st_mode & 0o077:  # As earlier versions made it.
+        with contextlib.suppress(OSError):  # It is another user's, or all files have one mode.
+            os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def lock(descriptor: int, shared: bool = False, wait: bool = False) -> bool | None:
+    """Locks a file or a folder; closing the descriptor unlocks it.
+
+    Args:
+        descriptor: Of the opened file.
+        shared: Whether others may have shared locks at the same time.
+        wait: Whether to wait until the lock is free.
+
+    Returns:
+        Whether the lock was free; None where the file system knows no locks.
+
+    Raises:
+        OSError: If the file system fails.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        if error.errno in _UNSUPPORTED:
+            return None
+        raise
+    return True

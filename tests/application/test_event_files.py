@@ -1,0 +1,84 @@
+"""TensorBoard reads curves in the order of their steps, whatever the clock said."""
+
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mtk import event_files
+from mtk.callbacks.curves import Curves
+from mtk.checkpoints import GrowingFiles
+
+
+def name(seconds, rest="host.1.0.v2"):
+    return f"events.out.tfevents.{seconds:010}.{rest}"
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """A function that sets the clock of this module."""
+    return lambda now: monkeypatch.setattr(event_files.time, "time", lambda: float(now))
+
+
+@pytest.mark.parametrize("clock", [1500, 1999, 2000, 999, 1001, 500, 1])
+def test_a_file_of_now_is_the_last_and_the_others_keep_their_order(tmp_path, at, clock):
+    made = [1000, 1001, 2000, 2001, 2100]
+    for seconds in made:
+        (tmp_path / name(seconds)).write_text(str(seconds))
+    for now in (clock, max(clock - 300, 1), 1):  # Set back again and again.
+        at(now)
+        event_files.put_in_order(tmp_path)
+        (tmp_path / name(now, "me")).write_text(str(now))
+        made.append(now)
+        found = sorted(tmp_path.iterdir())
+        assert [path.read_text() for path in found] == [str(seconds) for seconds in made]
+        at(now + 1)
+
+
+@pytest.mark.parametrize("clock", [2100, 2101, 9000])
+def test_nothing_is_renamed_while_the_clock_goes_on(tmp_path, at, clock):
+    for seconds in (1000, 2000, 2100):
+        (tmp_path / name(seconds)).touch()
+    (tmp_path / "notes").touch()
+    before = sorted(tmp_path.iterdir())
+    at(clock)
+    event_files.put_in_order(tmp_path)
+    event_files.put_in_order(tmp_path / "missing")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_is_known_by_its_first_name(tmp_path, at):
+    (tmp_path / name(2000)).touch()
+    for now in (1000, 500):
+        at(now)
+        event_files.put_in_order(tmp_path)
+        (path,) = tmp_path.iterdir()
+        assert path.name != name(2000)
+        assert event_files.original_name(path.name) == name(2000)
+
+
+def write(folder, *steps):
+    curves = Curves(folder)
+    for step in steps:
+        curves.points("train", step, {"x": float(step)})
+    curves.flush(steps[-1])
+
+
+def test_curves_go_on_in_order_and_back_to_a_checkpoint(tmp_path):
+    curves = tmp_path / "tensorboard"
+    files = GrowingFiles(tmp_path, tmp_path / "metrics.jsonl", curves)
+    write(curves, 1, 2)
+    (first,) = (curves / "train").iterdir()
+    later = first.rename(first.with_name(name(int(time.time()) + 5000)))  # The clock was wrong.
+    lengths = files.lengths()
+    write(curves, 3)
+    write(curves, 4)
+    assert not later.exists()
+    assert len(files.lengths()) == 3
+    shown = EventAccumulator(str(curves / "train")).Reload()
+    assert [event.step for event in shown.Tensors("x")] == [1, 2, 3, 4]
+    files.flush(lengths)
+    files.cut(lengths)
+    assert files.lengths() == lengths
+    shown = EventAccumulator(str(curves / "train")).Reload()
+    assert [event.step for event in shown.Tensors("x")] == [1, 2]

@@ -1,0 +1,181 @@
+"""Small files that would become very large: they are refused, and named, without being unpacked."""
+
+import gzip
+import io
+import struct
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtk.data import bounded
+from mtk.data.celeba.decoding import decode
+from mtk.data.celeba.listing import read_partition
+from mtk.data.celeba.official import _extracted, _read
+from mtk.data.cityscapes_arrays import _array
+from mtk.data.idx import read_idx
+from mtk.data.mnist import load_mnist
+from mtk.data.png import COLOUR, read_png
+from mtk.data.translation.readers.base import lines
+from mtk.data.translation.readers.parquet import ParquetFiles
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def memory():
+    """Fails where more than 40 MiB were in use at one time."""
+    tracemalloc.start()
+    yield
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 40 * MIB
+
+
+def zeros(number):
+    """A gzip file of so many MiB of zeros, made without them."""
+    packer = zlib.compressobj(wbits=31)
+    block = bytes(MIB)
+    return b"".join([*(packer.compress(block) for _ in range(number)), packer.flush()])
+
+
+def header_of_npy(shape, dtype="|u1"):
+    file = io.BytesIO()
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def jpeg(width, height):
+    """A small JPEG file whose header announces another size."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    content = bytearray(file.getvalue())
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [(65500, 65500), (20000, 20000), (12000, 12000), (300, 218)])
+def test_jpeg_is_not_decoded_before_its_size_is_known(memory, size):
+    with pytest.raises(ValueError, match=r"the\.jpg"):
+        decode(jpeg(*size), "the.jpg", 64)
+
+
+@pytest.mark.parametrize("size", [(1 << 31) - 1, 100_000])
+def test_png_is_not_decoded_before_its_size_is_known(memory, tmp_path, size):
+    head = b"IHDR" + struct.pack(">2I5B", size, size, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head
+    (tmp_path / "the.png").write_bytes(content + struct.pack(">I", zlib.crc32(head)))
+    with pytest.raises(ValueError, match=r"the\.png has \d+x\d+ pixels"):
+        read_png(tmp_path / "the.png", 8, COLOUR)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_gzip_file_with_one_enormous_line(memory, tmp_path, ends):
+    path = tmp_path / "text.en.gz"
+    path.write_bytes(gzip.compress(b"good\n") + zeros(200) + ends * gzip.compress(b"\ngood\n"))
+    found = lines(path)
+    assert next(found) == b"good"
+    with pytest.raises(ValueError, match=r"text\.en\.gz, line 2: .*more than"):
+        next(found)
+
+
+def test_longest_line_is_read(tmp_path):
+    path = tmp_path / "text.en"
+    longest = b"x" * (bounded.LONGEST_LINE - 1)
+    path.write_bytes(longest + b"\n" + longest + b"\nshort")
+    assert [len(line) for line in lines(path)] == [len(longest), len(longest), 5]
+
+
+def test_list_of_faces_with_one_enormous_line(memory, tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"000001.jpg 0\n" + bytes(8 * MIB))
+    with pytest.raises(ValueError, match=r"list\.txt, line 2"):
+        read_partition(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("shape", [(1 << 31, 1 << 31, 1 << 31), (60_000, 28, 28), (1, 28, 28)])
+def test_idx_files_that_hold_more_than_they_announce(memory, tmp_path, shape):
+    head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape)
+    path = tmp_path / "images.gz"
+    content = zeros(20) if shape[0] == 1 << 31 else zeros(100)
+    path.write_bytes(gzip.compress(head) + (zeros(1) if shape[0] == 60_000 else content))
+    with pytest.raises(ValueError, match=r"images\.gz is damaged"):
+        read_idx(path, 3)
+
+
+def npz(path, **parts):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header_of_npy((1 << 40,)),
+        header_of_npy((1 << 20, 1 << 20, 1 << 20)) + bytes(100),
+        header_of_npy((10,), "<f8") + bytes(10),
+        header_of_npy((1,), "|O"),
+        b"\x93NUMPY\x09\x00",
+        b"no array",
+        b"",
+    ],
+)
+def test_npz_entries(memory, tmp_path, content):
+    path = npz(tmp_path / "mnist.npz", x_train=content)
+    with pytest.raises(ValueError, match=r"mnist\.npz"):
+        load_mnist(str(path))
+
+
+def test_npz_entry_that_is_large_indeed(memory, tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded, "MOST_BYTES", MIB)
+    path = npz(tmp_path / "mnist.npz", x_train=header_of_npy((2 * MIB,)) + bytes(2 * MIB))
+    with pytest.raises(ValueError, match=r"mnist\.npz \(x_train\) announces"):
+        load_mnist(str(path))
+
+
+def test_arrays_that_nobody_asks_for_are_not_unpacked(memory, tmp_path):
+    path = npz(tmp_path / "mnist.npz", other=header_of_npy((80 * MIB,)) + bytes(8 * MIB))
+    assert bounded.read_npz(path, ["x_train"]) == {}
+
+
+def test_array_of_a_scene(memory, tmp_path):
+    (tmp_path / "1.npy").write_bytes(header_of_npy((1 << 40,)) + bytes(100))
+    with pytest.raises(ValueError, match=r"1\.npy"):
+        _array(tmp_path / "1.npy", (2, 2))
+
+
+def test_images_in_an_archive_and_beside(memory, tmp_path):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("000001.jpg", bytes(16 * MIB))
+    with (
+        zipfile.ZipFile(path) as archive,
+        pytest.raises(ValueError, match=r"000001\.jpg of .*images\.zip"),
+    ):
+        _extracted(archive, "000001.jpg")
+    (tmp_path / "000001.jpg").write_bytes(bytes(16 * MIB))
+    with pytest.raises(ValueError, match=r"000001\.jpg"):
+        _read(tmp_path / "000001.jpg")
+
+
+def test_parquet_whose_sentences_are_enormous(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "text.parquet"
+    for length, good in ((3, True), (4 * MIB, False)):
+        rows = [{"en": "x" * length, "fr": "y"}]
+        parquet.write_table(pa.table({"translation": rows}), path)
+        names = [path.name]
+        reader = ParquetFiles(names, names, names, "fr", folder=str(tmp_path))
+        if good:
+            assert list(reader.pairs("train")) == [(b"xxx", b"y")]
+        else:
+            with pytest.raises(ValueError, match=r"text\.parquet: 1 rows take"):
+                list(reader.pairs("train"))

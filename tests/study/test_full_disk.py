@@ -1,0 +1,81 @@
+"""A sweep on a disk without room: no run has failed for good."""
+
+import errno
+import io
+import os
+
+import pytest
+from fake_engine import FakeEngine, finish
+
+from mtk import experiment
+from mtk.study import State, StudyFolder, worker
+from mtk.study.board import Board
+from mtk.study.journal import FULL, Journal
+
+
+def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
+    sweep, said = make_sweep(), io.StringIO()
+    third = sweep.runs[2].hash
+
+    def outcome(folder, run, number):
+        if run == third:
+            sweep.folder.journal.note(run, FULL, 1.0)
+        else:
+            finish(folder, run)
+
+    engine = FakeEngine(outcome, slots=1)
+    assert sweep.go(engine, board=Board(said)) == 75
+    assert "MB are free" in said.getvalue()
+    assert engine.started == [run.hash for run in sweep.runs[:3]]
+    assert sweep.folder.state(third) is State.PENDING
+    engine = FakeEngine()
+    assert make_sweep().go(engine, board=Board(io.StringIO())) == 0
+    assert engine.started == [run.hash for run in sweep.runs[2:]]
+
+
+def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, tmp_path):
+    def launch(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise ValueError("The run folder cannot be made") from error
+
+    monkeypatch.setattr(experiment, "launch", launch)
+    sweep = make_sweep()
+    sweep.folder.add(sweep.study, sweep.runs)
+    run = sweep.runs[0].hash
+    assert worker.work(sweep.folder.path, run) == worker.FULL
+    assert sweep.folder.state(run) is State.PENDING
+    assert sweep.folder.lacks_room(run)
+    assert not sweep.folder.lacks_room(sweep.runs[1].hash)
+    assert not (sweep.folder.run_dir(run) / "failed.json").exists()
+
+
+def test_nothing_at_all_can_be_written(mounted):
+    place = mounted("size=1m")
+    folder = StudyFolder(place)
+    (place / "claims").mkdir()
+    assert not folder.lacks_room("some")
+    with (place / "ballast").open("wb") as file:
+        file.write(bytes(os.statvfs(place).f_bavail * 4096))
+    assert folder.lacks_room("some")
+
+
+def test_line_after_one_that_was_cut_off_is_read(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.note("a", "finished", 1.0)
+    with journal.path.open("a") as file:
+        file.write('{"run": "b", "ev')
+    journal.note("a", FULL, 2.0)
+    assert [entry["event"] for entry in journal.entries()] == ["finished", FULL]
+    assert journal.last("a") == FULL
+    assert journal.last("b") is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_progress_that_cannot_be_shown_stops_nothing(number):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise OSError(number, "cannot be written")
+
+    Board(Broken()).say("text")
