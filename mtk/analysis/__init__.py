@@ -9,7 +9,7 @@ from mtk.analysis.compute import search_curve, with_cost
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.indicators import additive_epsilon, hypervolume, multiplicative_epsilon, r2
-from mtk.analysis.judging import Question, questions, selected
+from mtk.analysis.judging import Question, questions, selected, verdicts
 from mtk.analysis.loading import load
 from mtk.analysis.measurement import Measured, measured, select
 from mtk.analysis.objectives import Objective, points, spaces
@@ -59,6 +59,7 @@ __all__ = [
     "sparse_grids",
     "static_weights",
     "utilities",
+    "verdicts",
     "views",
     "weights_over_time",
     "with_cost",

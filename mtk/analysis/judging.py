@@ -104,6 +104,12 @@ def selected(view: View, space: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
 
 
+def verdicts(view: View) -> pd.DataFrame:
+    """Returns all verdicts on a study as one table; see `verdict_table`."""
+    tables = [verdict_table(view, question) for question in questions(view)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["method"])
+
+
 def verdict_table(view: View, question: Question) -> pd.DataFrame:
     """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
     rows = []

@@ -7,7 +7,7 @@ import keras
 
 from mtk.directions import directions
 from mtk.losses import SmoothedCrossentropy
-from mtk.monitor import MIN, Monitor, resolve
+from mtk.monitor import Monitor, resolve
 
 # Losses that are measured in nats, of which a mean over tasks has a meaning.
 _NATS = (

@@ -1,16 +1,15 @@
 """Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtk.comparison.given import Given, as_arrays
-from mtk.comparison.look import Look, look
+from mtk.comparison.look import Look, look, monitored
 from mtk.comparison.planning import SIZES, Size, method_of, rates, runs_of, seconds, study_of
 from mtk.comparison.result import Comparison
 from mtk.duration import in_words
-from mtk.study import Local
-from mtk.study.engines import Engine, Here
+from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
 from mtk.study.sweeping import Sweep
 
@@ -69,23 +68,26 @@ def compare(
     Raises:
         ValueError: If an argument does not fit, or the budget is too small for any answer.
     """
+    allowed = _seconds(budget)
     found = Given(build, *(as_arrays(*each, build) for each in _splits(train, validation, test)))
     key = found.key()
     chosen = [method_of(method) for method in methods if str(method).lower() != "static"]
     print("Looking at the model: building it and timing a few steps.", flush=True)
-    seen = look(key, batch_size)
+    seen = look(key, batch_size, monitor)
     make = engine or (Local if may_fork() else Here)
     steps = epochs * (seen.examples // batch_size)
     slots = make().slots
-    size, expected = _size(seen, len(chosen), steps, epochs, slots, learning_rates, seeds, budget)
+    size, expected = _size(seen, len(chosen), steps, epochs, slots, learning_rates, seeds, allowed)
     print(
-        f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: "
-        f"{size.weightings} static weightings and {len(chosen)} methods, {size.seeds} fresh seeds; "
-        f"about {in_words(expected)} with {slots} runs at a time.",
+        f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: {size.weightings} "
+        f"static weightings, {len(chosen)} methods, {size.seeds} fresh seeds; about "
+        f"{in_words(expected)}, {slots} at a time.",
         flush=True,
     )
-    settings = {"epochs": epochs, "batch_size": batch_size, "monitor": _monitor(monitor, seen)}
-    study = study_of(Path(out), key, seen, chosen, size, rates(seen, learning_rates, size.rates), settings)
+    chosen_by = monitored(monitor, seen.tasks)
+    settings = {"epochs": epochs, "batch_size": batch_size, "monitor": chosen_by}
+    tried = rates(seen, learning_rates, size.rates)
+    study = study_of(Path(out), key, seen, chosen, size, tried, settings)
     code = Sweep(study, out).go(make())
     if code:
         raise RuntimeError(
@@ -100,13 +102,6 @@ def _splits(train: Any, validation: Any, test: Any) -> list[tuple[str, Any]]:
     return [("train", train), ("validation", validation), ("test", test)]
 
 
-def _monitor(given: Any, seen: Look) -> Any:
-    """Returns `{task: metric}` as names of metrics in the logs."""
-    if isinstance(given, Mapping) and set(given) <= set(seen.tasks):
-        return [f"{task}_{metric}" for task, metric in given.items()]
-    return given
-
-
 def _size(
     seen: Look,
     methods: int,
@@ -115,12 +110,11 @@ def _size(
     slots: int,
     learning_rates: Sequence[float] | None,
     seeds: int | None,
-    budget: str | float | None,
+    allowed: float,
 ) -> tuple[Size, float]:
     """Returns the largest size that the budget allows, and how long it takes."""
     if steps < 1:
         raise ValueError("`epochs` and `batch_size` leave no step to take.")
-    allowed = _seconds(budget)
     for size in SIZES:
         size = size if seeds is None else size._replace(seeds=seeds)
         number = size.rates if learning_rates is None else len(learning_rates)
@@ -130,7 +124,7 @@ def _size(
             return size, expected
     raise ValueError(
         f"The least that has an answer takes about {in_words(expected)}, more than the budget of "
-        f"{budget!r}. Allow more time, compare fewer methods, or train for fewer epochs."
+        f"{in_words(allowed)}. Allow more time, compare fewer methods, or train for fewer epochs."
     )
 
 

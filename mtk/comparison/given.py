@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.compiled_tasks import compiled_tasks
+from mtk.data.fingerprints import of_arrays
 from mtk.experiment.contents import identified
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel
@@ -80,7 +81,6 @@ class Compiled(Arrays):
             found.test,
             name="compared",
         )
-        self.fingerprint = {"model and data": key}
 
 
 def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
@@ -161,8 +161,4 @@ def _joined(batches: Iterable[Any]) -> Any:
 
 
 def _digest(data: Any) -> str:
-    found = hashlib.sha256()
-    for array in tf.nest.flatten(data):
-        values = np.ascontiguousarray(array)
-        found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
-    return found.hexdigest()
+    return of_arrays(*map(np.asarray, tf.nest.flatten(data)))

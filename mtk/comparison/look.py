@@ -2,12 +2,15 @@
 
 import multiprocessing
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from mtk import combiners
+from mtk.callbacks.monitored import monitor_of
 from mtk.comparison.given import Compiled, given, optimizer, optimizer_of
 from mtk.study.engines.local import may_fork
+from mtk.trainer import MultiTaskModel
 from mtk.workloads.arrays import made
 
 _STEPS = 10
@@ -38,7 +41,7 @@ class Look(NamedTuple):
     evaluation: float
 
 
-def look(key: str, batch_size: int) -> Look:
+def look(key: str, batch_size: int, monitor: Any = None) -> Look:
     """Builds the model and takes a few steps, in a process of its own where that can be.
 
     So TensorFlow starts no threads in this process, which may then be forked for the runs.
@@ -46,21 +49,24 @@ def look(key: str, batch_size: int) -> Look:
     Args:
         key: As `Given.key` returned it.
         batch_size: Examples a step.
+        monitor: What is to select; `{task: metric}`, or as `mtk.monitor.resolve` takes it.
 
     Raises:
-        ValueError: If the model cannot be trained on the data.
+        ValueError: If the model does not measure it, or cannot be trained on the data.
     """
     if not may_fork():
-        return _look(key, batch_size)
+        return _look(key, batch_size, monitor)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(key, batch_size, sender), daemon=True)
+    process = context.Process(target=_send, args=(key, batch_size, monitor, sender), daemon=True)
     process.start()
     sender.close()
     try:
         found = receiver.recv()
     except EOFError:
-        raise ValueError("The process that tried the model out has ended; is memory short?") from None
+        raise ValueError(
+            "The process that tried the model out has ended; is memory short?"
+        ) from None
     finally:
         process.join()
     if isinstance(found, Exception):
@@ -68,17 +74,22 @@ def look(key: str, batch_size: int) -> Look:
     return found
 
 
-def _send(key: str, batch_size: int, sender: Connection) -> None:
+def monitored(given: Any, tasks: Sequence[str]) -> Any:
+    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is."""
+    if isinstance(given, Mapping) and set(given) <= set(tasks):
+        return [f"{task}_{metric}" for task, metric in given.items()]
+    return given
+
+
+def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
     try:
-        sender.send(_look(key, batch_size))
+        sender.send(_look(key, batch_size, monitor))
     except Exception as error:  # The other process says it.
-        sender.send(ValueError(f"{type(error).__name__}: {error}"))
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        sender.send(ValueError(f"{name}{error}"))
 
 
-def _look(key: str, batch_size: int) -> Look:
-    from mtk import combiners
-    from mtk.trainer import MultiTaskModel
-
+def _look(key: str, batch_size: int, monitor: Any) -> Look:
     data = Compiled(key)
     compiled = optimizer_of(made(given(key).build, 0))
     names = [task.name for task in data.tasks]
@@ -90,6 +101,7 @@ def _look(key: str, batch_size: int) -> Look:
         model = MultiTaskModel(data.network(0), data.tasks, combiner)
         rate = float(compiled.get_config()["learning_rate"])
         model.compile(optimizer(key, rate))
+        monitor_of(monitored(monitor, names), model)
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}

@@ -1,7 +1,6 @@
 """Which runs a comparison consists of."""
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ STATIC = "static weights"
 SINGLE = "single task: "
 _WEIGHTS = "combiners.StaticWeights.weights"
 _RATE = "experiment.run.learning_rate"
-_STEP = math.sqrt(10.0)  # from one learning rate to the next
+_STEP = 10.0**0.5  # from one learning rate to the next
 
 
 class Size(NamedTuple):
@@ -89,12 +88,16 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
     names = look.tasks
     if len(names) == 2:
         shares = np.linspace(0.0, 1.0, number + 2)[1:-1]
-        return [dict(zip(names, (round(float(s), 6), round(1 - float(s), 6)), strict=True)) for s in shares]
-    inverse = [1.0 / loss if loss > 0 and math.isfinite(loss) else 1.0 for loss in look.losses.values()]
-    found = [np.ones(len(names)), np.array(inverse)]
-    found += [np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
-    draws = np.random.default_rng(0).dirichlet(np.ones(len(names)), max(0, number - len(found)))
-    every = [*found, *draws][: max(number, 3)]
+        every = [np.array([share, 1.0 - share]) for share in shares]
+    else:
+        losses = np.array([look.losses[name] for name in names])
+        usable = np.isfinite(losses) & (losses > 0)
+        inverse = np.divide(1.0, losses, out=np.ones(len(names)), where=usable)
+        up = [np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
+        found = [np.ones(len(names)), inverse, *up]
+        rng = np.random.default_rng(0)
+        every = [*found, *rng.dirichlet(np.ones(len(names)), max(0, number - len(found)))]
+        every = every[: max(number, 3)]
     return [
         {name: round(float(w), 6) for name, w in zip(names, weights / weights.sum(), strict=True)}
         for weights in every
@@ -170,7 +173,7 @@ def study_of(
         grid={_RATE: tuple(learning_rates)},
         method_grids=own_weights,
         seeds=(0,),
-        best_seeds=tuple(range(1, size.seeds + 1)),
+        fresh_seeds=size.seeds,
         baseline=STATIC,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.data.batches import Augment
+from mtk.data.fingerprints import described
 from mtk.data.sources import Structure, in_memory
 from mtk.data.splits import split
 from mtk.tasks import Task, check_tasks
@@ -63,11 +64,19 @@ class Arrays(SourcedWorkload):
         self.tasks = check_tasks(tasks)
         self._make = network
         splits = _splits(train, validation, test, data_seed)
+        self._fingerprint = {
+            what: described(len(flat[0]), *flat)
+            for what, arrays in splits.items()
+            if (flat := tf.nest.flatten(arrays))
+        }
         train, validation, test = (in_memory(arrays, prepare) for arrays in splits.values())
-        super().__init__(train, validation, test, augment)
+        super().__init__(train, validation, test, augment=augment)
 
     def network(self, seed: int | None = None) -> keras.Model:
         return made(self._make, seed)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return self._fingerprint
 
 
 def made(network: MakeNetwork, seed: int | None) -> keras.Model:

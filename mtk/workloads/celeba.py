@@ -6,20 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.batches import ordered_batches, train_batches
 from mtk.data.celeba import ATTRIBUTES, Faces, fingerprint, open_faces
 from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
 from mtk.tasks import Task
-from mtk.workloads.base import Workload
 from mtk.workloads.captions import captioned
+from mtk.workloads.sourced import SourcedWorkload
 
 _PICTURED = 8  # faces
 
 
-class CelebA(Workload):
+class CelebA(SourcedWorkload):
     """Forty attributes of a face, each present or absent.
 
     Batches are `(images (B, height, width, 3) float32, {attribute: labels (B,) int32})`, with
@@ -58,30 +57,15 @@ class CelebA(Workload):
                 "from images of all three splits."
             )
         self.tasks = [_classification(name) for name in ATTRIBUTES]
-        self.num_train = len(faces["train"].images)
         self.widths = widths
         self._size = faces["train"].images.shape[1]
         self._in_memory = in_memory
         require_labels(_by_task(faces["train"]))
-        self._train, self._validation, self._test = (
-            self._source(faces[split]) for split in ("train", "validation", "test")
-        )
+        super().__init__(*(self._source(faces[name]) for name in ("train", "validation", "test")))
         self._examples = faces["validation"].images[:_PICTURED], faces["validation"].attributes
 
     def network(self, seed: int | None = None) -> keras.Model:
         return resnet18((self._size, self._size, 3), ATTRIBUTES, widths=self.widths, seed=seed)
-
-    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
-        return train_batches(self._train, batch_size, steps, seed, first_step)
-
-    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._train, batch_size)
-
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._validation, batch_size)
-
-    def test(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._test, batch_size)
 
     def fingerprint(self) -> Mapping[str, str]:
         return fingerprint(self.data_dir)

@@ -6,16 +6,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.batches import ordered_batches, train_batches
 from mtk.data.fingerprints import described
 from mtk.data.labels import require_labels
 from mtk.data.overlay import Pairs
 from mtk.data.sources import Source, Structure, in_memory
 from mtk.tasks import Task
-from mtk.workloads.base import Workload
+from mtk.workloads.sourced import SourcedWorkload
 
 
-class DigitPairs(Workload):
+class DigitPairs(SourcedWorkload):
     """Classification of the left and of the right digit of an image.
 
     Batches are `(images (B, height, width, 1) float32, {"left": labels, "right": labels})` with
@@ -31,13 +30,12 @@ class DigitPairs(Workload):
 
     def __init__(self, train: Pairs, validation: Pairs, test: Pairs, mean: float, deviation: float):
         self.tasks = [_classification("left"), _classification("right")]
-        self.num_train = len(train.images)
         self.mean = mean
         self.deviation = deviation
         require_labels({"left": train.left, "right": train.right})
         splits = {"train": train, "validation": validation, "test": test}
         self._fingerprint = {name: described(len(p.left), *p) for name, p in splits.items()}
-        self._train, self._validation, self._test = map(self._source, splits.values())
+        super().__init__(*map(self._source, splits.values()))
 
     def _source(self, pairs: Pairs) -> Source:
         labels = {"left": pairs.left, "right": pairs.right}
@@ -49,18 +47,6 @@ class DigitPairs(Workload):
 
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint
-
-    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
-        return train_batches(self._train, batch_size, steps, seed, first_step)
-
-    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._train, batch_size)
-
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._validation, batch_size)
-
-    def test(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._test, batch_size)
 
 
 def _classification(name: str) -> Task:

@@ -20,7 +20,7 @@ class SourcedWorkload(Workload):
     """
 
     def __init__(
-        self, train: Source, validation: Source, test: Source, augment: Augment | None = None
+        self, train: Source, validation: Source, test: Source, *, augment: Augment | None = None
     ):
         self.num_train = train.num_examples
         self._train, self._validation, self._test = train, validation, test

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.batches import ordered_batches, train_batches
 from mtk.data.fingerprints import described
 from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory
@@ -14,7 +13,7 @@ from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Streets
 from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
 from mtk.tasks import Task
-from mtk.workloads.base import Workload
+from mtk.workloads.sourced import SourcedWorkload
 from mtk.workloads.street_pictures import draw_streets
 
 # Mean colour of ImageNet in the order blue, green, red: how Keras' ResNet weights were trained.
@@ -23,7 +22,7 @@ _UNMEASURED = 0.0
 _PICTURED = 4  # streets
 
 
-class StreetScenes(Workload):
+class StreetScenes(SourcedWorkload):
     """Seven categories and the depth of each pixel of a street.
 
     The network, exported too, reads blue, green and red, less ImageNet's mean colour: as Keras'
@@ -41,30 +40,17 @@ class StreetScenes(Workload):
 
     def __init__(self, train: Streets, validation: Streets, test: Streets):
         self.tasks = [_segmentation(), _depth()]
-        self.num_train = len(train.images)
         labels = {"segmentation": train.categories, "depth": train.depths}
         require_labels(labels, missing={"segmentation": VOID, "depth": _UNMEASURED})
         self.image_shape = train.images.shape[1:]
         self.outputs = {"segmentation": len(CATEGORIES), "depth": 1}
         splits = {"train": train, "validation": validation, "test": test}
         self._fingerprint = {name: described(len(s.images), *s) for name, s in splits.items()}
-        self._train, self._validation, self._test = map(_source, splits.values())
+        super().__init__(*map(_source, splits.values()))
         self._examples = validation.take(np.arange(min(_PICTURED, len(validation.images))))
 
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint
-
-    def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
-        return train_batches(self._train, batch_size, steps, seed, first_step)
-
-    def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._train, batch_size)
-
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._validation, batch_size)
-
-    def test(self, batch_size: int) -> tf.data.Dataset:
-        return ordered_batches(self._test, batch_size)
 
     def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws the first validation streets with true and predicted categories and depths."""

@@ -34,12 +34,12 @@ def build():
 
 
 def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(comparison, "SIZES", (planning.Size(3, 1, 2),))
-    arguments = {"methods": ["pcgrad"], "epochs": 2, "learning_rates": [0.1], "out": tmp_path / "s"}
-    study = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
+    monkeypatch.setattr(comparison, "SIZES", (planning.Size(2, 1, 1),))
+    arguments = {"methods": ["pcgrad"], "epochs": 1, "learning_rates": [0.1], "out": tmp_path / "s"}
+    study = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
     first, *lines = str(study).splitlines()
     assert first.startswith("Use loss_weights={'size': ")
-    assert "kind_auc" in first
+    assert "kind_AUC" in first
     assert any(line.startswith("PCGrad") for line in lines)
     assert set(study.verdict["method"]) == {"PCGrad"}
     assert set(study.verdict["answer"]) <= {"better", "equivalent", "worse", "undecided"}
@@ -49,7 +49,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
         study.best(limits={"size": -1.0})
     assert study.report().is_file()
     capsys.readouterr()
-    again = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
+    again = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
     assert str(again) == str(study)
     assert "finished after" not in capsys.readouterr().out
 
@@ -79,7 +79,7 @@ def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 runs at a time" in done.stdout or "1 runs at a time" in done.stdout
+    assert "at a time" in done.stdout
     assert "Use loss_weights=" in done.stdout
 
 
@@ -120,7 +120,7 @@ def test_methods_by_name_class_or_object():
     assert (label, kind, arguments) == ("CAGrad, c=0.2", combiners.CAGrad, {"c": 0.2})
     assert planning.method_of(Own)[0] == "Own"
     with pytest.raises(ValueError, match=r"Did you mean 'PCGrad'"):
-        planning.method_of("PGrad")
+        planning.method_of("PCGradd")
     with pytest.raises(ValueError, match="object"):
         planning.method_of(3)
 
@@ -170,7 +170,7 @@ def test_tasks_of_each_way_to_compile():
     made.compile("sgd")
     assert [task.name for task in given.tasks_of(made)] == ["size"]
     with pytest.raises(ValueError, match="not compiled"):
-        given.tasks_of(keras.models.clone_model(build()))
+        given.tasks_of(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,7 @@ def test_tasks_of_each_way_to_compile():
         ({"batch_size": 100}, "batch"),
         ({"methods": ["static", "NoGrad"]}, "NoGrad"),
         ({"train": X}, r"\(x, y\)"),
+        ({"monitor": {"kind": "auc"}}, "Did you mean 'kind_AUC'"),
     ],
 )
 def test_bad_input(changed, words, tmp_path):

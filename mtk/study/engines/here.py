@@ -24,9 +24,11 @@ class Here(Engine):
 
     def start(self, folder: Path, run: str) -> None:
         log = StudyFolder(folder).log(run)
-        with log.open("a", encoding="utf-8") as file:
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                worker.work(folder, run)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(log.open("a", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(file))
+            stack.enter_context(contextlib.redirect_stderr(file))
+            worker.work(folder, run)
         self._stopped.append(run)
 
     def wait(self, seconds: float) -> list[str]:
