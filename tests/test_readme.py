@@ -27,7 +27,7 @@ def test_example_in_the_way_of_keras_runs():
 
 def test_library_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example = EXAMPLES[1]
+    example = EXAMPLES[2]
     assert len(example.strip().splitlines()) <= 5
     inputs = keras.Input((8,))
     features = keras.layers.Dense(16, activation="relu")(inputs)

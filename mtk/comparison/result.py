@@ -120,14 +120,19 @@ class Comparison:
         return ", ".join(parts) + f" (mean of {len(runs)} seeds)"
 
     def _lines(self) -> list[str]:
+        """Returns a line for each method: its answer to the first question on what selected."""
         table = self.verdict
         if not len(table):
             return ["No method was compared."]
+        asked = list(dict.fromkeys(table["compared"]))
+        by_loss = "loss" in monitor.selected(self._finished[0]["result"]).monitor
+        fitting = [title for title in asked if ("loss" in title) == by_loss]
+        question = (fitting or asked)[0]
         width = max(len(name) for name in table["method"])
         return [
-            f"{row['method']:{width}}  {row['compared']}: {row['in words']}"
-            for row in table.to_dict("records")
-        ]
+            f"{row['method']:{width}}  {row['in words']}"
+            for row in table[table["compared"] == question].to_dict("records")
+        ] + [f"(Compared by the {question}, on fresh seeds. All questions: `verdict`, `report()`.)"]
 
     def _values(self, runs: Sequence[Mapping[str, Any]]) -> list[float]:
         return monitor.compared([monitor.selected(run["result"]) for run in runs])
