@@ -1,11 +1,13 @@
 """Evaluates an exported network on a split of its workload's data."""
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mtk import flags, quiet
+from mtk import exports, flags, quiet
 
 _EPILOG = """\
 examples:
@@ -23,26 +25,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = flags.parser("mtk.evaluate", __doc__, _EPILOG)
     add = parser.add_argument
     what = "run folder, or a SavedModel's folder or .keras file; a run's config.gin is the default"
-    add("--saved_model", metavar="PATH", required=True, help=what)
+    add("--saved_model", metavar="PATH", type=flags.path, required=True, help=what)
     add("--split", choices=["train", "validation", "test"], default="test", help="default: test")
-    add("--json", metavar="FILE", help="write the figures there too; '-' prints nothing else")
+    written = "write the figures there too; '-' prints nothing else"
+    add("--json", metavar="FILE", type=flags.file, help=written)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
-    quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
-    from mtk import atomic, config
-    from mtk.experiment import evaluation
+    from mtk import config
 
     try:
-        figures = evaluation.launch(given.gin_file, bindings, given.saved_model, given.split)
-        if given.json and given.json != "-":
-            Path(given.json).parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_json(given.json, figures)
-    except (ValueError, OSError) as error:
+        figures = _evaluate(given, bindings)
+    except (ValueError, OSError, ImportError) as error:
         if given.traceback:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
+    from mtk.experiment import evaluation
+
     print(json.dumps(figures, indent=2) if given.json == "-" else evaluation.described(figures))
     return 0
+
+
+def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
+    from mtk import atomic, config
+
+    # What can be found before TensorFlow is imported, which takes seconds.
+    found = exports.find(given.saved_model)
+    files = given.gin_file or ([str(found.config)] if found.config else [])
+    if not files and not bindings:
+        raise ValueError(
+            f"No config tells the data of {given.saved_model!r}: there is no {exports.CONFIG!r} "
+            "beside it, and so no 'workload'. Give the run's: --gin_file=FILE."
+        )
+    config.check_names(files, bindings)
+    quiet.start_tensorflow()
+    from mtk.experiment import evaluation
+
+    figures = evaluation.launch(files, bindings, found.path, given.split)
+    if given.json and given.json != "-":
+        Path(given.json).parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(given.json, figures)
+    return figures
 
 
 if __name__ == "__main__":

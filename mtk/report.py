@@ -29,12 +29,11 @@ def _cost(text: str) -> tuple[str, float]:
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m mtk.report", None, __doc__, _EPILOG, [], style)
-    parser.allow_abbrev = False
+    parser = flags.Parser("mtk.report", __doc__, _EPILOG)
     add = parser.add_argument
-    add("--study_dir", metavar="PATH", action="append", required=True, help="a study; repeatable")
-    add("--out", metavar="PATH", required=True, help="folder to write")
+    study = "a study; repeatable"
+    add("--study_dir", metavar="PATH", type=flags.path, action="append", required=True, help=study)
+    add("--out", metavar="PATH", type=flags.folder, required=True, help="folder to write")
     add("--higher", metavar="METRIC", action="append", default=[], help="more of it is better")
     add("--lower", metavar="METRIC", action="append", default=[], help="less of it is better")
     add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[],
@@ -44,12 +43,12 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, writes the report, and returns the exit code."""
-    flags = _parse(sys.argv[1:] if arguments is None else arguments)
+    asked = _parse(sys.argv[1:] if arguments is None else arguments)
     from mtk import analysis  # Takes a second, hence not before the flags are read.
 
     try:
         page = analysis.report(
-            flags.study_dir, flags.out, flags.higher, flags.lower, dict(flags.cost)
+            asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost)
         )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ no decorators and works without any configuration.
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import gin
 
 from mtk.config import relevance
 from mtk.config.draft import MODULE_OF, Draft
+from mtk.config.early import EarlyChecker
 from mtk.config.source import ConfigError
 from mtk.config.types import Reference, refers
 
@@ -27,10 +29,12 @@ __all__ = [
     "bindings",
     "bound",
     "bound_values",
+    "check_names",
     "explain",
     "modules",
     "operative",
     "parse",
+    "read_names",
     "refers",
     "values",
 ]
@@ -62,6 +66,29 @@ def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str
     return asked()
 
 
+def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> Draft:
+    """Finds missing files and misspelled names, without importing what a configuration names.
+
+    Args:
+        files: As for `parse`.
+        bindings: As for `parse`.
+
+    Returns:
+        The configuration, with names in the place of what they stand for.
+
+    Raises:
+        ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
+    """
+    draft = read_names(files).overlaid(bindings)
+    draft.finish()
+    return draft
+
+
+def read_names(files: Sequence[str | Path]) -> Draft:
+    """Reads files like `Draft.read`, without importing what they name."""
+    return Draft.read(files, EarlyChecker())
+
+
 def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[..., Any]:
     """Returns `function` with the parameters that the configuration binds.
 
@@ -76,12 +103,20 @@ def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[.
     names = {value.parameter for value in values}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and name not in {*names, *given}:
-            home = function.__module__.rpartition(".")[2]
             raise ConfigError(
                 f"The configuration gives no {name!r}. Give a config file, or bind "
-                f"{home}.{function.__name__}.{name}."
+                f"{_as_written(function)}.{name}."
             )
     return gin.get_configurable(function) if values else function
+
+
+def _as_written(function: Callable[..., Any]) -> str:
+    """Returns the name of a function or class by the package that shows it, else its module."""
+    module = function.__module__
+    package = module.rpartition(".")[0]
+    name = function.__name__
+    shown = getattr(sys.modules.get(package), name, None) is function
+    return f"{(package if shown else module).rpartition('.')[2]}.{name}"
 
 
 def values(function: Callable[..., Any]) -> dict[str, Any]:

@@ -18,26 +18,32 @@ MODULE_OF = "module of "
 class Draft:
     """A configuration as a text, with what it binds.
 
+    Args:
+        checker: What the statements are followed by; by default what imports the modules.
+
     Attributes:
         lines: The text.
-        checker: What the statements are followed by.
+        checker: As given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checker: check.Checker | None = None) -> None:
         self.lines: list[source.Line] = []
-        self.checker = check.Checker()
+        self.checker = checker or check.Checker()
 
     @classmethod
-    def read(cls, files: Sequence[str | Path]) -> "Draft":
+    def read(
+        cls, files: Sequence[str | Path], checker: check.Checker | None = None
+    ) -> "Draft":
         """Reads files, the later overlaying the earlier.
 
         Args:
             files: Paths of gin files.
+            checker: As for the class.
 
         Raises:
             ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
         """
-        draft = cls()
+        draft = cls(checker)
         draft._add(source.read(files))
         return draft
 
@@ -52,8 +58,8 @@ class Draft:
         Raises:
             ConfigError: If a statement is wrong.
         """
-        other = Draft()
-        other.lines, other.checker = list(self.lines), self.checker.copy()
+        other = Draft(self.checker.copy())
+        other.lines = list(self.lines)
         other._add(source.statements(bindings, origin))
         return other
 
@@ -64,6 +70,11 @@ class Draft:
             ConfigError: As `read`, for macros, missing values and types.
         """
         self.checker.finish()
+
+    @property
+    def imported(self) -> set[str]:
+        """Names of the modules that it imports."""
+        return self.checker.imported
 
     @property
     def text(self) -> str:

@@ -53,24 +53,20 @@ def evaluate(
     return {**about, **results.by_task(logs, model.task_names, "test")}
 
 
-def launch(files: Sequence[str], bindings: Sequence[str], path: str, split: str) -> dict[str, Any]:
+def launch(
+    files: Sequence[str], bindings: Sequence[str], path: str | Path, split: str
+) -> dict[str, Any]:
     """Evaluates on what a configuration of a run describes, on one device.
 
     Args:
-        files: Gin files, the later overlaying the earlier. Without any, those of the run whose
-            folder, or whose network in its folder, `path` is.
+        files: Gin files, the later overlaying the earlier.
         bindings: Gin statements that overlay the files.
-        path: As `evaluate` reads it, or a run folder.
+        path: As `evaluate` reads it.
         split: As in `evaluate`.
 
     Returns:
         As `evaluate`.
     """
-    given = Path(path)
-    own = [asked for folder in (given, given.parent) if (asked := folder / "config.gin").is_file()]
-    files = files or [str(asked) for asked in own[:1]]
-    if own and own[0].parent == given:  # A run folder.
-        path = str(_exported(given))
     config.parse(files, bindings)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)
@@ -85,12 +81,6 @@ def described(figures: Mapping[str, Any]) -> str:
     mean = f"  Mean loss: {'no number' if loss is None else f'{loss:.4f}'}"
     signatures = [f"  {name}: {text}" for name, text in figures.get("signatures", {}).items()]
     return "\n".join([first, *results.table(figures), mean, *signatures])
-
-
-def _exported(run_folder: Path) -> Path:
-    """Returns the SavedModel of a run that can do most: one of those that the workload serves."""
-    further = sorted(run_folder.glob("saved_model_*"))
-    return further[0] if further else run_folder / "saved_model"
 
 
 def _split(data: Workload, split: str, batch_size: int) -> tf.data.Dataset:

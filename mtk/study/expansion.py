@@ -1,18 +1,20 @@
 """From a study to its runs."""
 
+import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtk import config, experiment
+from mtk import config
 from mtk.study.description import Axis, Study, StudyError
 from mtk.study.statements import statements
 
 _DIGITS = 16
+_SETTINGS = "settings of the study"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +96,38 @@ class Expansion:
         Raises:
             StudyError: As `runs`.
         """
-        try:
+        with self._named_in_errors():
             own = statements({**point, "seed": seed})
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
             draft.finish()
-        except config.ConfigError as error:
-            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
         known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
         return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
 
+    def check_names(self) -> None:
+        """Finds missing files and misspelled names, without importing what they name.
+
+        Raises:
+            StudyError: As `runs`.
+        """
+        for method in self.study.methods:
+            point = next(points(self.study.grids(method)))
+            with self._named_in_errors():
+                own = statements({**point, "seed": self.study.seeds[0]})
+                draft = self._read(method, config.read_names)
+                draft.overlaid(own, origin=f"grid of {method}").finish()
+
+    @contextlib.contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except config.ConfigError as error:
+            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
+
     def unread(self) -> list[str]:
         """Returns a sentence for each parameter of a grid that a method's runs do not read."""
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
         found = []
         for method in self.study.methods:
             point = next(points(self.study.grids(method)))
@@ -120,11 +142,12 @@ class Expansion:
     def _draft(self, method: str) -> config.Draft:
         """Returns the configuration of a method, read once."""
         if method not in self._drafts:
-            files = [self._find(file) for file in self.study.files(method)]
-            fixed = statements(self.study.settings)
-            draft = config.Draft.read(files).overlaid(fixed, origin="settings of the study")
-            self._drafts[method] = draft
+            self._drafts[method] = self._read(method, config.Draft.read)
         return self._drafts[method]
+
+    def _read(self, method: str, read: Callable[[Sequence[Path]], config.Draft]) -> config.Draft:
+        files = [self._find(file) for file in self.study.files(method)]
+        return read(files).overlaid(statements(self.study.settings), origin=_SETTINGS)
 
     def _find(self, file: str) -> Path:
         places = [folder / file for folder in self.folders]
