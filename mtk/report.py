@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtk import flags
+from mtk import extras, flags
 
 _EPILOG = """\
 example:
@@ -44,12 +44,19 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, writes the report, and returns the exit code."""
     asked = _parse(sys.argv[1:] if arguments is None else arguments)
-    from mtk import analysis  # Takes a second, hence not before the flags are read.
-
     try:
+        from mtk import analysis  # Takes a second, hence not before the flags are read.
+
         page = analysis.report(
             asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost)
         )
+    except ModuleNotFoundError as error:
+        print(
+            f"error: A report needs {error.name}, which is not installed. "
+            f"Install it by: {extras.command('analysis')}",
+            file=sys.stderr,
+        )
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -50,7 +50,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         name = _unused(str(listed.get("name") or path.resolve().name), names)
         rows = [run_record.read(*run) for run in study_list.runs(path, listed)]
         if not rows:
-            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or remove it.")
+            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         _roles(rows, listed.get("baseline"))
         tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
         remarks += [(name, str(remark)) for remark in listed.get("remarks") or []]

@@ -17,14 +17,17 @@ import gin
 from mtk.config import relevance
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
-from mtk.config.source import ConfigError
+from mtk.config.source import ConfigError, Line, as_text
 from mtk.config.types import Reference, refers
 
 __all__ = [
     "MODULE_OF",
     "ConfigError",
     "Draft",
+    "Line",
     "Reference",
+    "apply",
+    "as_text",
     "asked",
     "bindings",
     "bound",
@@ -56,8 +59,22 @@ def parse(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> str
     Raises:
         ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
     """
+    return apply(Draft.read(files).overlaid(bindings))
+
+
+def apply(draft: Draft) -> str:
+    """Puts a draft in force, in place of the last configuration.
+
+    Args:
+        draft: A whole configuration.
+
+    Returns:
+        As `parse`.
+
+    Raises:
+        ConfigError: As `parse`.
+    """
     global _draft
-    draft = Draft.read(files).overlaid(bindings)
     draft.finish()
     gin.clear_config()
     gin.parse_config("\n".join(line.text for line in draft.lines))
@@ -153,12 +170,7 @@ def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
     Args:
         function: A function or class.
     """
-    checker = _draft.checker
-    return {
-        binding.parameter: checker.value(binding)
-        for (scope, _, _), binding in checker.bindings.items()
-        if binding.target is function and not scope
-    }
+    return _draft.values(function)
 
 
 def operative() -> str:
@@ -192,4 +204,18 @@ def explain(error: Exception) -> str:
     ]
     if innermost and not places:
         places = [f"in {innermost}"]
+    elif names and not places:
+        places = _only_place(message)
     return "\n  ".join([message, *places])
+
+
+def _only_place(message: str) -> list[str]:
+    """Returns where the value that a message has received was bound, if it is so in one place."""
+    _, _, received = message.rpartition("eceived:")
+    checker = _draft.checker
+    found = [
+        bound
+        for bound in checker.bindings.values()
+        if received and relevance.score("", checker.value(bound), received)
+    ]
+    return [line.where for line in checker.origin(found[0])] if len(found) == 1 else []

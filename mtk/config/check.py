@@ -165,6 +165,11 @@ class Checker:
         """Returns the value of a binding, with macros replaced by what they stand for."""
         return self._expand(bound.value)
 
+    def canonical(self, bound: Bound) -> Any:
+        """Returns the value of a binding in the form that stands for all that mean the same."""
+        hint = types.hints(bound.target).get(bound.parameter, Any)
+        return types.canonical(hint, self.value(bound))
+
     def _names(self) -> Iterator[tuple[str, Bound]]:
         for (_, selector, name), bound in self.bindings.items():
             yield f"{selector}.{name}", bound

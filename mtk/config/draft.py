@@ -31,9 +31,7 @@ class Draft:
         self.checker = checker or check.Checker()
 
     @classmethod
-    def read(
-        cls, files: Sequence[str | Path], checker: check.Checker | None = None
-    ) -> "Draft":
+    def read(cls, files: Sequence[str | Path], checker: check.Checker | None = None) -> "Draft":
         """Reads files, the later overlaying the earlier.
 
         Args:
@@ -71,6 +69,29 @@ class Draft:
         """
         self.checker.finish()
 
+    @classmethod
+    def of(cls, lines: Sequence[source.Line]) -> "Draft":
+        """Returns a draft of lines that another one has.
+
+        Args:
+            lines: The whole text.
+
+        Raises:
+            ConfigError: As `read`.
+        """
+        draft = cls()
+        draft._add(list(lines))
+        return draft
+
+    def values(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Returns what is bound to the parameters of a function, with `Reference`s in it."""
+        checker = self.checker
+        return {
+            binding.parameter: checker.value(binding)
+            for (scope, _, _), binding in checker.bindings.items()
+            if binding.target is function and not scope
+        }
+
     @property
     def imported(self) -> set[str]:
         """Names of the modules that it imports."""
@@ -94,7 +115,7 @@ class Draft:
                 checker.bindings[key].target
             ):
                 names[key] = checker.name(key, whole=True)
-        return {names[key]: repr(checker.value(b)) for key, b in checker.bindings.items()}
+        return {names[key]: repr(checker.canonical(b)) for key, b in checker.bindings.items()}
 
     def modules(self) -> dict[str, str]:
         """Returns where what is bound or referred to is defined, by its name behind "module of ".
@@ -109,6 +130,14 @@ class Draft:
             for reference in types.references(checker.value(bound)):
                 found[f"@{reference.name}"] = check.whole_name(reference.target)
         return {f"{MODULE_OF}{name}": place for name, place in found.items()}
+
+    def met(self, function: Callable[..., Any]) -> dict[str, str]:
+        """Returns what is bound to a function, to what that refers to, and so on, as texts."""
+        checker = self.checker
+        return {
+            checker.name(key, whole=True): repr(checker.canonical(bound))
+            for key, bound in checker.met_by(function).items()
+        }
 
     def unmet(self, function: Callable[..., Any]) -> set[str]:
         """Returns the parameters, as they are written, that a call of a function does not read.

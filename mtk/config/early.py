@@ -36,9 +36,7 @@ class EarlyChecker(check.Checker):
             similar = did_you_mean(error.name, error.known)
             check.fail(line, f"{error.owner!r} has no {error.name!r}.{similar}")
         if found is not None and not found.qualname:
-            check.fail(
-                line, f"{selector!r} is not a function or class, so it has no parameters."
-            )
+            check.fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
         return found
 
     def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:

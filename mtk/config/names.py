@@ -113,7 +113,9 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try):
-            yield from _statements([n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)])
+            yield from _statements(
+                [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
+            )
 
 
 def _named(node: ast.stmt) -> list[str]:

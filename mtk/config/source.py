@@ -102,7 +102,9 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Line]:
     if path.is_dir():
-        raise ConfigError(f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it.")
+        raise ConfigError(
+            f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it."
+        )
     if not path.is_file():
         near = [file.name for file in path.parent.glob("*.gin")] if path.parent.is_dir() else []
         raise ConfigError(

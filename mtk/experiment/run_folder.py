@@ -162,7 +162,7 @@ class RunFolder:
             state = "holds a finished run" if self.finished else "is not empty"
             raise ValueError(
                 f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
-                "was changed. Name a new folder, or remove this one first."
+                "was changed. Name a new folder: --run_dir=PATH."
             )
         above = next(p for p in (path, *path.absolute().parents) if p.exists())
         try:

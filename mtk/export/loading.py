@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk import quiet
+from mtk import extras, quiet
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 _UNKNOWN_OPERATION = "Op type not registered"
@@ -108,7 +108,7 @@ def _loaded(path: Path) -> Any:
     except (ImportError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             f"The SavedModel in {str(path)!r} has operations of a package that is not installed: "
-            f"{reason.split(' in ')[0]}. If it reads text: pip install 'mtk[text]'"
+            f"{reason.split(' in ')[0]}. If it reads text: {extras.command('text')}"
         ) from error
 
 

@@ -27,7 +27,7 @@ class Run:
         seed: Its seed.
         point: Its point of the grid: values by name.
         settings: What the study binds for every run.
-        text: Its configuration, which can be parsed alone.
+        lines: Its configuration.
         role: What it is for, where its method does not tell: "replay".
     """
 
@@ -36,8 +36,13 @@ class Run:
     seed: int
     point: dict[str, Any]
     settings: Mapping[str, Any]
-    text: str
+    lines: tuple[config.Line, ...]
     role: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its configuration as one text, which can be parsed alone."""
+        return config.as_text(self.lines)
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -100,9 +105,21 @@ class Expansion:
             own = statements({**point, "seed": seed})
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
             draft.finish()
+        self._check_numbers(draft, label or method, own)
         known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
-        return Run(digest, label or method, seed, point, self.study.settings, draft.text, role)
+        lines = tuple(draft.lines)
+        return Run(digest, label or method, seed, point, self.study.settings, lines, role)
+
+    def _check_numbers(self, draft: config.Draft, method: str, own: Sequence[str]) -> None:
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
+        try:
+            experiment.check_bound(draft.values(experiment.run))
+        except ValueError as error:
+            raise StudyError(
+                f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"
+            ) from None
 
     def check_names(self) -> None:
         """Finds missing files and misspelled names, without importing what they name.

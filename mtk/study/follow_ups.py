@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mtk import monitor
+from mtk import extras, monitor
 from mtk.study.description import StudyError
 from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
@@ -56,7 +56,7 @@ def check_replays(expansion: Expansion) -> None:
     if study.baseline is None:
         raise StudyError("A replay needs static weights: set the study's `baseline`.")
     if importlib.util.find_spec("pandas") is None:
-        raise StudyError("A replay needs pandas: pip install 'mtk[analysis]'")
+        raise StudyError(f"A replay needs pandas: {extras.command('analysis')}")
     point = next(points(study.grids(study.baseline)))
     expansion.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
 

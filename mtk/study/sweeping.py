@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mtk.study import follow_ups, overview
+from mtk.study import checking, follow_ups, overview
 from mtk.study.board import Board
 from mtk.study.description import Study, StudyError
 from mtk.study.engines import Engine, Local
@@ -160,6 +160,8 @@ def sweep(
 ) -> int:
     """Does the runs of a study that are not done yet.
 
+    Before the first one, what the runs need is built once; see `mtk.study.checking`.
+
     Args:
         study: What to run.
         study_dir: Folder to write; new, or the one of this study.
@@ -185,4 +187,6 @@ def sweep(
             follow_ups.check_replays(made.expansion)
         print(made.describe(chosen.slots))
         return 0
-    return made.go(chosen, replay)
+    board = Board()
+    checking.check(made.runs, made.folder, board)
+    return made.go(chosen, replay, board)

@@ -13,6 +13,7 @@ from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
 from mtk.tasks import Task
+from mtk.workloads.arguments import check_sizes
 from mtk.workloads.base import Workload
 from mtk.workloads.captions import captioned
 
@@ -49,6 +50,7 @@ class CelebA(Workload):
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     ):
+        check_sizes(widths=widths)
         faces = open_faces(data_dir)
         empty = [split for split, found in faces.items() if not len(found.images)]
         if empty:

@@ -93,7 +93,7 @@ def test_base_config_shows_every_argument_of_the_root(name):
     (block,) = re.findall(r"^experiment\.run:\n((?:    .*\n)+)", text, flags=re.MULTILINE)
     shown = set(re.findall(r"^    (\w+) = ", block, flags=re.MULTILINE))
     # The others are flags of the command.
-    unseen = {"run_dir", "dry_run", "dry_run_batch", "profile_steps"}
+    unseen = {"run_dir", "dry_run", "dry_run_batch", "check_only", "profile_steps"}
     assert shown == set(inspect.signature(experiment.run).parameters) - unseen
 
 

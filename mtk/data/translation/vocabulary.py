@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mtk import atomic
+from mtk import atomic, extras
 
 PAD, START, END, UNKNOWN = range(4)
 _SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
@@ -189,6 +189,6 @@ def _sentencepiece() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "Translation needs SentencePiece, which is not installed. "
-            "Install it by: pip install 'mtk[translation]'"
+            f"Install it by: {extras.command('translation')}"
         ) from error
     return sentencepiece

@@ -94,7 +94,7 @@ class Local(Engine):
     def _may_fork(self) -> bool:
         if self.share_import is not None:
             return self.share_import
-        return sys.platform == "linux" and not self.gpus and not _tensorflow_runs()
+        return not self.gpus and may_fork()
 
     def _environment(self, slot: int) -> dict[str, str]:
         environment = {}
@@ -124,11 +124,11 @@ def _visible_gpus() -> list[str]:
     return subprocess.run(asked, capture_output=True, text=True).stdout.split()
 
 
-def _tensorflow_runs() -> bool:
-    """Whether TensorFlow has started its threads in this process: they do not survive a fork."""
-    if "tensorflow" not in sys.modules:
-        return False
+def may_fork() -> bool:
+    """Whether this process can be forked: TensorFlow's threads, if they run, do not survive it."""
+    if sys.platform != "linux" or "tensorflow" not in sys.modules:
+        return sys.platform == "linux"
     from tensorflow.python.eager import context
 
     current = context.context_safe()
-    return current is not None and current._context_handle is not None
+    return current is None or current._context_handle is None
