@@ -48,7 +48,8 @@ def prepare(
         A table of what the corpus holds.
 
     Raises:
-        ValueError: If the text cannot be read, or the folder holds something else.
+        ValueError: If the text cannot be read, too much of it would be left out, or the folder
+            holds something else.
         OSError: If the folder cannot be written.
     """
     filters = filters or Filters()
@@ -58,7 +59,7 @@ def prepare(
         "languages": {language: reader.asked() for language, reader in readers.items()},
         "vocabulary_size": vocabulary_size,
         "vocabulary_lines": vocabulary_lines,
-        "filters": asdict(filters),
+        "filters": {name: v for name, v in asdict(filters).items() if name != "max_dropped"},
     }
     final = Path(folder).expanduser()
     work = final.with_name(f"unfinished.{final.name}")

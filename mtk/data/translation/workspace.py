@@ -9,6 +9,7 @@ from typing import Any
 
 from mtk import atomic
 from mtk.data.exclusive import exclusive
+from mtk.data.translation.dropped import DroppedError
 
 _PLAN = "plan.json"
 MODIFIED = "modified"  # In a plan: the time of each file by its path.
@@ -18,8 +19,8 @@ MODIFIED = "modified"  # In a plan: the time of each file by its path.
 def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Path]:
     """Opens the folder for this process alone.
 
-    A ValueError inside removes the folder: what was made from bad input is of no use to the next
-    plan, which mends it.
+    A ValueError inside removes the folder, since what was made from bad input is of no use to the
+    next plan, which mends it. A DroppedError does not: the work is done.
 
     Args:
         folder: New, or left behind by a preparation.
@@ -41,6 +42,8 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
             atomic.write_json(path, plan)
         try:
             yield folder
+        except DroppedError:
+            raise  # The work is done, and of use to whoever allows what was found.
         except ValueError:
             shutil.rmtree(folder)
             raise
