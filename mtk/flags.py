@@ -30,7 +30,9 @@ class Parser(argparse.ArgumentParser):
         _, _, unknown = message.partition("unrecognized arguments: ")
         flag = unknown.split("=")[0].split(" ")[0]
         near = difflib.get_close_matches(flag, list(self._option_string_actions), n=1)
-        similar = f". Did you mean {near[0]}?" if near else f". See {self.prog} --help"
+        similar = f". Did you mean {near[0]}?" if near else ""
+        if not similar and not message.startswith("argument --"):
+            similar = f". See {self.prog} --help"
         print(f"error: {message}{similar}", file=sys.stderr)
         sys.exit(2)
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mtk import extras, flags
 
@@ -45,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, writes the report, and returns the exit code."""
     asked = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        from mtk import analysis  # Takes a second, hence not before the flags are read.
+        for study in asked.study_dir:
+            if not Path(study).is_dir():
+                raise ValueError(
+                    f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
+                )
+        from mtk import analysis  # Takes seconds, hence not before the flags are read.
 
         page = analysis.report(
             asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost)

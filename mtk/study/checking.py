@@ -15,11 +15,14 @@ from mtk.study.expansion import Run
 from mtk.study.folder import State, StudyFolder
 
 _SHOWN = 5  # problems
+_BEGUN = (State.FINISHED, State.DIVERGED, State.ELSEWHERE)
 # Under any other strategy variables belong to one object of it, and so to one run.
 _ONE_DEVICE = ("None", ".single")
 
 
-def check(runs: Sequence[Run], folder: StudyFolder, board: Board) -> None:
+def check(
+    runs: Sequence[Run], folder: StudyFolder, board: Board, retry_failed: bool = False
+) -> None:
     """Builds data, network, combiner and plan of enough runs to meet every value of every method.
 
     For the first run of each method a training step is traced too. Values that a run of the folder
@@ -29,13 +32,16 @@ def check(runs: Sequence[Run], folder: StudyFolder, board: Board) -> None:
     Args:
         runs: All that are known.
         folder: The study folder.
-        board: Where to say how far it is.
+        board: Where to say what is done.
+        retry_failed: Whether runs that have failed are done again.
 
     Raises:
         StudyError: If a run could not be started.
     """
-    begun = [run for run in runs if _is_begun(folder, run)]
-    chosen = list(covering(runs, begun))
+    states = {run: folder.state(run.hash) for run in runs}
+    begun = [run for run in runs if states[run] in _BEGUN or _has_begun(folder, run)]
+    wanted = (State.PENDING, State.FAILED) if retry_failed else (State.PENDING,)
+    chosen = list(covering([run for run in runs if states[run] in wanted], begun))
     if not chosen:
         return
     board.say(f"Checking: {len(chosen)} runs stand for all values of the study.")
@@ -71,9 +77,8 @@ def _values(run: Run) -> set[tuple[str, str, str]]:
     return {(run.method, name, repr(value)) for name, value in varied.items()}
 
 
-def _is_begun(folder: StudyFolder, run: Run) -> bool:
-    done = folder.state(run.hash) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED)
-    return done or (folder.run_dir(run.hash) / "checkpoints" / "run.json").exists()
+def _has_begun(folder: StudyFolder, run: Run) -> bool:
+    return (folder.run_dir(run.hash) / "checkpoints" / "run.json").exists()
 
 
 def _outcomes(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[str]:

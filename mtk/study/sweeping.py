@@ -188,5 +188,5 @@ def sweep(
         print(made.describe(chosen.slots))
         return 0
     board = Board()
-    checking.check(made.runs, made.folder, board)
+    checking.check(made.runs, made.folder, board, retry_failed)
     return made.go(chosen, replay, board)

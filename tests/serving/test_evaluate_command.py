@@ -89,8 +89,8 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--saved_model=nowhere", *DIGITS], "no SavedModel in 'nowhere'"),
-        (["--saved_model=no.keras", *DIGITS], "no file 'no.keras'"),
+        (["--saved_model=nowhere", *DIGITS], "nothing at 'nowhere'"),
+        (["--saved_model=no.keras", *DIGITS], "nothing at 'no.keras'"),
         (["--saved_model={alone}"], "no 'workload'"),
         (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
         (["--saved_model={run}", "--gin.experiment.run.batch_size='many'"], "must be int"),
