@@ -82,10 +82,11 @@ def look_up(module: str, path: Sequence[str]) -> Name | None:
     if not path:
         return Name(module)
     first, *rest = path
-    if spec(f"{module}.{first}") is not None:
-        return look_up(f"{module}.{first}", rest)
     defined = _definitions(module)
     node = defined.get(first)
+    own = isinstance(node, ast.ImportFrom) and node.module == module
+    if (node is None or own) and spec(f"{module}.{first}") is not None:
+        return look_up(f"{module}.{first}", rest)
     if node is None:
         if "__getattr__" in defined or "*" in defined:
             return None

@@ -182,9 +182,9 @@ def sweep(
         raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
     made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
     chosen = engine()
+    if replay:
+        follow_ups.check_replays(made.expansion)
     if dry_run:
-        if replay:
-            follow_ups.check_replays(made.expansion)
         print(made.describe(chosen.slots))
         return 0
     board = Board()

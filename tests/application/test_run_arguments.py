@@ -119,7 +119,7 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert "34 (2.125 epochs of 16), 64 examples each" in text
     assert "unrolled, at parameters" in text
     assert "tasks               left, right" in text
-    assert "ms with 64 examples (the first: " in text
+    assert "ms with 64 examples (the first, " in text
     head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
     assert f"head left         {head:,} in 4 variables" in text
 

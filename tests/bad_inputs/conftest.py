@@ -39,7 +39,7 @@ from mtk.data.translation import readers
 data_dir = 'text'
 preparation.prepare:
     readers = {'fr': @readers.LineFiles()}
-    vocabulary_size = 60
+    vocabulary_size = 300
     filters = @filters.Filters()
     processes = 1
 filters.Filters.max_tokens = 126

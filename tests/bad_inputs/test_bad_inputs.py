@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ _LONGEST = 900  # characters: a message is to be read
 
 
 def files(root):
-    """What is in a folder, with what tells a change."""
+    """What is in a folder, with what tells a change; a lock says who looked at a run last."""
+    found = [path for path in root.rglob("*") if path.name != "lock"]
     return {
-        path.relative_to(root): (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in root.rglob("*")
+        path.relative_to(root): (path.lstat().st_size, path.is_file() and path.lstat().st_mtime_ns)
+        for path in found
     }
 
 
@@ -31,13 +33,16 @@ def _no_configuration():
 def refused(case, world, monkeypatch, capsys):
     monkeypatch.chdir(world)
     before = files(world)
+    assert not (world / "new").exists()
     try:
         code = importlib.import_module(f"mtk.{case.command}").main(list(case.arguments))
     except SystemExit as end:
         code = end.code
     printed = capsys.readouterr()
+    after = files(world)
+    shutil.rmtree(world / "new", ignore_errors=True)
     assert code == 2, printed
-    assert files(world) == before
+    assert after == before, {*after} ^ {*before}
     assert printed.out == ""
     message = printed.err[printed.err.rindex("error: ") :]
     for word in case.words:

@@ -172,7 +172,7 @@ def test_what_is_not_installed(monkeypatch, tmp_path, module, extra):
         "pyarrow": ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path)),
         "tensorflow_datasets": TFDSTranslation("wmt16_translate/ro-en", "ro"),
     }
-    with pytest.raises(ImportError, match=rf"pip install 'mtk\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install -e '.*\[{extra}\]'"):
         list(readers[module].pairs("train"))
 
 

@@ -176,7 +176,7 @@ def _explained(message: str, size: int) -> str:
     if needed:
         return (
             f"A vocabulary of {size} is too small: the special tokens, 256 bytes and the text's "
-            f"characters alone are {needed[1]}. Ask for more."
+            f"characters alone are {needed[1]}. Ask for more: `vocabulary_size`."
         )
     if "sentences_.empty()" in message:
         return "There is no text to learn a vocabulary from."

@@ -34,6 +34,7 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
         ValueError: If another process works there, or the folder holds the work of another
             plan.
     """
+    new = [above for above in folder.absolute().parents if not above.exists()]
     with exclusive(folder):
         path = folder / _PLAN
         if path.exists() and (folder / worth).exists():
@@ -46,6 +47,9 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
             raise  # The work is done, and of use to whoever allows what was found.
         except ValueError:
             shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # Somebody has put something there.
+                for above in new:
+                    above.rmdir()
             raise
 
 

@@ -148,7 +148,7 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
             if encoding == "utf-8":
                 yield from _without_ends(file)
             else:
-                text = io.TextIOWrapper(file, encoding, newline="\n")  # type: ignore[arg-type]
+                text = io.TextIOWrapper(file, encoding, newline="\n")
                 yield from _without_ends(line.encode() for line in text)
     except UnicodeError as error:
         raise ValueError(f"{path} is not {encoding}: {error}. Name its encoding.") from error
