@@ -240,7 +240,9 @@ def check_bound(bound: Mapping[str, Any]) -> None:
     """
     parameters = inspect.signature(run).parameters
     names = ("learning_rate", "seed", "epochs", "steps", *COUNTS)
-    check_arguments(**{name: bound.get(name, parameters[name].default) for name in names})
+    # What a reference will return is not known yet.
+    known = {n: value for n, value in bound.items() if not config.refers(value)}
+    check_arguments(**{name: known.get(name, parameters[name].default) for name in names})
 
 
 def launch(

@@ -88,7 +88,7 @@ def _outcomes(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[str]:
     traced = {run.method for run in begun}
     lines = [(run.lines, run.method) for run in runs]
     process = context.Process(  # type: ignore[attr-defined]
-        target=_build_all, args=(lines, traced, sender), daemon=True
+        target=_build_all, args=(lines, traced, sender)
     )
     process.start()
     sender.close()
