@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk import exports, flags, quiet
+from mtk import flags, quiet, saved_model_path
 
 _EPILOG = """\
 examples:
@@ -49,12 +49,12 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
     from mtk import atomic, config
 
     # What can be found before TensorFlow is imported, which takes seconds.
-    found = exports.find(given.saved_model)
+    found = saved_model_path.find(given.saved_model)
     files = given.gin_file or ([str(found.config)] if found.config else [])
     if not files and not bindings:
         raise ValueError(
-            f"No config tells the data of {given.saved_model!r}: there is no {exports.CONFIG!r} "
-            "beside it, and so no 'workload'. Give the run's: --gin_file=FILE."
+            f"No config tells the data of {given.saved_model!r}: there is no 'config.gin' beside "
+            "it, and so no 'workload'. Give the run's: --gin_file=FILE."
         )
     config.check_names(files, bindings)
     quiet.start_tensorflow()

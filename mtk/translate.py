@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mtk import exports, flags, quiet
+from mtk import flags, quiet, saved_model_path
 
 _EPILOG = """\
 examples:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _translate(saved_model: str, language: str) -> None:
-    found = exports.find(saved_model, text=True)
+    found = saved_model_path.find(saved_model, text=True)
     quiet.start_tensorflow()  # Takes seconds, hence not before the path is looked at.
     from mtk.decoding import lines
     from mtk.export.text import load_translator

@@ -150,14 +150,15 @@ def test_files_of_unequal_length(tmp_path, split):
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [([], r"\.$"), ([b""] * 4, r": all 4 were left out \(4 empty\)")]
+    ("content", "why"),
+    [([], "no pair in the {} split of 'fr'"), ([b""] * 4, "4 of 4 .*'fr' for {} .*empty")],
 )
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_without_pairs(tmp_path, content, why, split):
     made = make(tmp_path / "text", 60)
     for name in ("en", "fr.gz"):
         write(tmp_path / "text" / f"{split}.fr.{name}", content)
-    with pytest.raises(ValueError, match=rf"no pair in the {split} split of 'fr'{why}"):
+    with pytest.raises(ValueError, match=why.format(split)):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
     make(tmp_path / "text", 60)  # Mended, it is prepared.

@@ -8,7 +8,7 @@ _NEEDED = (
     "Name the folder of a finished run, a SavedModel's folder (with a file 'saved_model.pb'), or a "
     "'.keras' file."
 )
-CONFIG = "config.gin"
+_CONFIG = "config.gin"
 _SAVED_MODEL = "saved_model.pb"
 
 
@@ -39,11 +39,11 @@ def find(path: str | Path, text: bool = False) -> Export:
         raise ValueError(f"There is nothing at {str(path)!r}. {_NEEDED}")
     if given.is_file():
         _check_file(given)
-    elif (given / CONFIG).is_file():
-        return Export(_of_run(given, text), given / CONFIG)
+    elif (given / _CONFIG).is_file():
+        return Export(_of_run(given, text), given / _CONFIG)
     elif not (given / _SAVED_MODEL).is_file():
         raise ValueError(f"There is no SavedModel in {str(path)!r}: {_held(given)}. {_NEEDED}")
-    beside = given.parent / CONFIG
+    beside = given.parent / _CONFIG
     return Export(given, beside if beside.is_file() else None)
 
 
