@@ -1,5 +1,6 @@
 """Checks the names in a configuration by reading sources, before anything is imported."""
 
+import sys
 from typing import Any
 
 from mtk.config import check, names
@@ -15,7 +16,7 @@ class EarlyChecker(check.Checker):
 
     def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
         top = module.split(".")[0]
-        if names.spec(top) is None:
+        if top not in sys.modules and names.spec(top) is None:
             check.no_module(top, (), line)
         parts = module.split(".") if top == "mtk" else []
         for end in range(2, len(parts) + 1):

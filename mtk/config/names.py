@@ -44,7 +44,6 @@ class NoSuchNameError(LookupError):
         self.owner, self.name, self.known = owner, name, known
 
 
-@functools.cache
 def spec(module: str) -> ModuleSpec | None:
     """Returns where a module would be imported from; None if there is none.
 

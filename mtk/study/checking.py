@@ -44,11 +44,16 @@ def check(
     chosen = list(covering([run for run in runs if states[run] in wanted], begun))
     if not chosen:
         return
-    board.say(f"Checking: {len(chosen)} runs stand for all values of the study.")
+    board.say(
+        f"Checking: building {len(chosen)} runs, which stand for all values of the study. It takes "
+        "seconds."
+    )
     problems: dict[str, Run] = {}
-    for run, problem in zip(chosen, _outcomes(chosen, begun), strict=False):
+    for done, (run, problem) in enumerate(zip(chosen, _outcomes(chosen, begun), strict=False), 1):
+        board.busy(f"checked {done}/{len(chosen)}: {run.method}")
         if problem:
             problems.setdefault(problem, run)
+    board.busy("")  # What follows begins on an empty line.
     if problems:
         shown = [f"{run.method} {run.point}: {text}" for text, run in problems.items()]
         more = f"\nand {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
