@@ -14,6 +14,7 @@ examples:
   python -m mtk.sweep --gin_file=configs/studies/multi_digits.gin \\
       --gin_file=configs/engines/ray.gin --study_dir=studies/digits
 
+Before the first run, what the runs need is built once: if one cannot be done, none is started.
 The same command goes on where it was stopped or killed; finished runs are not repeated. Several
 sweeps may work on one folder. SIGINT and SIGTERM have every run write a checkpoint first.
 Exit code: 0 all runs are done, 1 some have failed, 2 bad input, 75 stopped by a signal.

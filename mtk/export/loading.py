@@ -1,7 +1,9 @@
 """Reads an exported network again, to be called or evaluated like any other."""
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import tensorflow as tf
 from mtk import extras, quiet
 from mtk.export.inputs import by_name, inputs_of, read_order
 
+_PATTERN = set("[]*?\\")
 _UNKNOWN_OPERATION = "Op type not registered"
 
 
@@ -113,8 +116,21 @@ def _loaded(path: Path) -> Any:
 
 
 def _read(path: Path) -> Any:
-    with quiet.no_error_stream():  # A tokenizer tells how it does not normalize.
-        return tf.saved_model.load(str(path))
+    # A tokenizer tells how it does not normalize.
+    with _plainly_named(path) as folder, quiet.no_error_stream():
+        return tf.saved_model.load(str(folder))
+
+
+@contextlib.contextmanager
+def _plainly_named(path: Path) -> Iterator[Path]:
+    """Gives a path to a folder in which TensorFlow sees no pattern to look for."""
+    if not _PATTERN & set(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "saved_model"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def check_inputs(network: keras.Model, given: Any) -> None:
