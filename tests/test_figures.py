@@ -13,13 +13,16 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 README = (ROOT / "README.md").read_text()
 _EXPECTED = re.compile(
-    r"Test accuracy \(seed 0, one point either way\): left (0\.\d\d), right (0\.\d\d)\."
+    r"Test accuracy \(seed 0, (one point|three points) either way\): "
+    r"left (0\.\d\d), right (0\.\d\d)\."
 )
 # Figures that depend on a machine or on chance: durations, sizes, metrics.
 _MEASURED = re.compile(
     r"\d (s|min|h|ms|[KMG]i?B)\b|BLEU \d|(mIoU|accuracy|error|BLEU)\b[^.:]{0,40}\d*\.\d"
 )
-_POINT = 0.015  # One point, of figures that are rounded to one.
+# Figures are rounded to one point, hence the half. Threads add up in any order, and some methods
+# draw or magnify chance.
+_TOLERANCE = {"one point": 0.015, "three points": 0.035}
 
 
 def head(path):
@@ -27,11 +30,15 @@ def head(path):
 
 
 def expected(path):
+    """The accuracies that a head promises, and how far off they may be."""
     found = _EXPECTED.search(head(path))
-    return found and [float(figure) for figure in found.groups()]
+    if not found:
+        return None
+    words, *figures = found.groups()
+    return pytest.approx([float(figure) for figure in figures], abs=_TOLERANCE[words])
 
 
-TRAININGS = [p for p in sorted(CONFIGS.rglob("*.gin")) if expected(p)]
+TRAININGS = [p for p in sorted(CONFIGS.rglob("*.gin")) if expected(p) is not None]
 
 
 def reached(overlays, folder):
@@ -48,14 +55,15 @@ def reached(overlays, folder):
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_accuracy_in_the_head_of_a_config(path, tmp_path):
     overlays = [path] if path.parent.name == "combiners" else []
-    assert reached(overlays, tmp_path) == pytest.approx(expected(path), abs=_POINT)
+    assert reached(overlays, tmp_path) == expected(path)
 
 
 @pytest.mark.slow
 def test_accuracy_in_the_readme(tmp_path):
     figures = re.search(r"test accuracy of about (\S+) \(left\) and (\S+) \(right\)", README)
     found = reached([CONFIGS / "combiners" / "pcgrad.gin"], tmp_path)
-    assert found == pytest.approx([float(figure) for figure in figures.groups()], abs=_POINT)
+    wanted = [float(figure) for figure in figures.groups()]
+    assert found == pytest.approx(wanted, abs=_TOLERANCE["one point"])
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
