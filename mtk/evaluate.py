@@ -1,11 +1,12 @@
 """Evaluates an exported network on a split of its workload's data."""
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from mtk import atomic, flags, quiet
+from mtk import atomic, flags, quiet, saved_model_path
 
 _EPILOG = """\
 examples:
@@ -26,39 +27,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = flags.parser("mtk.evaluate", __doc__, _EPILOG)
     add = parser.add_argument
     what = "run folder, or a SavedModel's folder or .keras file; a run's config.gin is the default"
-    add("--saved_model", metavar="PATH", required=True, help=what)
+    add("--saved_model", metavar="PATH", type=flags.path, required=True, help=what)
     add("--split", choices=["train", "validation", "test"], default="test", help="default: test")
     trust = "let a run's own config.gin import what it names: it can run any code"
     add("--trust", action="store_true", help=trust)
-    add("--json", metavar="FILE", help="write the figures there too; '-' prints nothing else")
+    written = "write the figures there too; '-' prints nothing else"
+    add("--json", metavar="FILE", type=flags.path, help=written)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
-    try:
-        out = _file(given.json)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
     from mtk import config
-    from mtk.experiment import evaluation
 
     try:
-        asked = (given.saved_model, given.split, given.trust)
-        figures = evaluation.launch(given.gin_file, bindings, *asked)
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_json(out, figures)
-    except (ValueError, OSError) as error:
+        figures = _evaluate(given, bindings)
+    except (ValueError, OSError, ImportError) as error:
         if given.traceback:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
+    from mtk.experiment import evaluation
+
     print(json.dumps(figures, indent=2) if given.json == "-" else evaluation.described(figures))
     return 0
 
 
-def _file(given: str | None) -> Path | None:
-    """Returns the file to write, if any."""
-    return None if given in (None, "-") else atomic.check_file(given)
+def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
+    from mtk import config
+
+    # What can be found before TensorFlow is imported, which takes seconds.
+    out = None if given.json in (None, "-") else atomic.check_file(given.json)
+    found = saved_model_path.find(given.saved_model)
+    own = None if given.gin_file else found.config
+    files = [str(own)] if own else given.gin_file
+    if not files and not bindings:
+        raise ValueError(
+            f"No config tells the data of {given.saved_model!r}: there is no 'config.gin' beside "
+            "it, and so no 'workload'. Give the run's: --gin_file=FILE."
+        )
+    config.check_names(files, bindings)
+    quiet.start_tensorflow()
+    from mtk.experiment import evaluation
+
+    asked = (found.path, given.split, own and own.parent, given.trust)
+    figures = evaluation.launch(files, bindings, *asked)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(out, figures)
+    return figures
 
 
 if __name__ == "__main__":

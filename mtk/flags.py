@@ -1,12 +1,43 @@
 """The flags of commands that a configuration drives."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 
-def parser(command: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Reads the flags of a command, and says in one line what is wrong with them.
+
+    Args:
+        command: Name of the command's module.
+        description: What the command does.
+        epilog: Examples and exit codes, shown as they are.
+    """
+
+    def __init__(self, command: str, description: str | None, epilog: str):
+        super().__init__(
+            prog=f"python -m {command}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        flag = unknown.split("=")[0].split(" ")[0]
+        near = difflib.get_close_matches(flag, list(self._option_string_actions), n=1)
+        similar = f". Did you mean {near[0]}?" if near else ""
+        if not similar and not message.startswith("argument --"):
+            similar = f". See {self.prog} --help"
+        print(f"error: {message}{similar}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parser(command: str, description: str | None, epilog: str) -> Parser:
     """Returns a parser of the flags that name a configuration; the command adds its own.
 
     Args:
@@ -14,20 +45,55 @@ def parser(command: str, description: str | None, epilog: str) -> argparse.Argum
         description: What the command does.
         epilog: Examples and exit codes, shown as they are.
     """
-    style = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(
-        f"python -m {command}", None, description, epilog, [], style, allow_abbrev=False
-    )
-    for flag, metavar, text in (
-        ("--gin_file", "FILE", "config, which can run any code; a later file overlays the earlier"),
-        ("--gin_bindings", "'NAME = VALUE'", "binding that overlays the files"),
+    made = Parser(command, description, epilog)
+    ran = "config, which can run any code; a later file overlays the earlier"
+    for flag, metavar, kind, text in (
+        ("--gin_file", "FILE", path, ran),
+        ("--gin_bindings", "'NAME = VALUE'", str, "binding that overlays the files"),
     ):
-        made.add_argument(flag, metavar=metavar, action="append", default=[], help=text)
+        made.add_argument(flag, metavar=metavar, type=kind, action="append", default=[], help=text)
     again = "the same: --gin.experiment.run.epochs=3"
     made.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=again)
     shown = "show where in the code an error arose"
     made.add_argument("--traceback", action="store_true", help=shown)
     return made
+
+
+def path(text: str) -> str:
+    """Reads a path for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If no path looks like that.
+    """
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"give a path. Received: {text!r}")
+    return text
+
+
+def folder(text: str) -> str:
+    """Reads the path of a folder, there already or to be made, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If a file is there, or no path looks like that.
+    """
+    place = Path(path(text)).expanduser()
+    file = next((p for p in (place, *place.absolute().parents) if p.exists()), place)
+    if file.exists() and not file.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{str(file)!r} is a file, and {text!r} is to be a folder. Name another path"
+        )
+    return text
+
+
+def file(text: str) -> str:
+    """Reads the path of a file, there already or to be written, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If a folder is there, or no path looks like that.
+    """
+    if Path(path(text)).expanduser().is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file. Name a file")
+    return text
 
 
 def window(text: str) -> tuple[int, int]:
@@ -48,7 +114,10 @@ def parse(
     parser: argparse.ArgumentParser, given: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
     """Returns the flags, and all bindings: those of `--gin.NAME=VALUE` come last."""
-    bound = [flag for flag in given if flag.startswith("--gin.") and "=" in flag]
+    for flag in given:
+        if flag.startswith("--gin.") and "=" not in flag:
+            parser.error(f"{flag} needs a value, as in {flag}=VALUE")
+    bound = [flag for flag in given if flag.startswith("--gin.")]
     flags = parser.parse_args([flag for flag in given if flag not in bound])
     return flags, flags.gin_bindings + [flag[6:].replace("=", " = ", 1) for flag in bound]
 

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, prepares, and returns the exit code."""
     parser = flags.parser("mtk.prepare", __doc__, _EPILOG)
     parser.add_argument("data_set", choices=list(_DATA_SETS), help="what to prepare")
-    parser.add_argument("--out", metavar="PATH", help="folder to write, instead of the config's")
+    out = "folder to write, instead of the config's"
+    parser.add_argument("--out", metavar="PATH", type=flags.folder, help=out)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 

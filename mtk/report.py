@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from mtk import flags
+from mtk import extras, flags
 
 _EPILOG = """\
 example:
@@ -29,12 +30,11 @@ def _cost(text: str) -> tuple[str, float]:
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m mtk.report", None, __doc__, _EPILOG, [], style)
-    parser.allow_abbrev = False
+    parser = flags.Parser("mtk.report", __doc__, _EPILOG)
     add = parser.add_argument
-    add("--study_dir", metavar="PATH", action="append", required=True, help="a study; repeatable")
-    add("--out", metavar="PATH", required=True, help="folder to write")
+    study = "a study; repeatable"
+    add("--study_dir", metavar="PATH", type=flags.path, action="append", required=True, help=study)
+    add("--out", metavar="PATH", type=flags.folder, required=True, help="folder to write")
     add("--higher", metavar="METRIC", action="append", default=[], help="more of it is better")
     add("--lower", metavar="METRIC", action="append", default=[], help="less of it is better")
     add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[],
@@ -44,13 +44,25 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, writes the report, and returns the exit code."""
-    flags = _parse(sys.argv[1:] if arguments is None else arguments)
-    from mtk import analysis  # Takes a second, hence not before the flags are read.
-
+    asked = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        for study in asked.study_dir:
+            if not Path(study).is_dir():
+                raise ValueError(
+                    f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
+                )
+        from mtk import analysis  # Takes seconds, hence not before the flags are read.
+
         page = analysis.report(
-            flags.study_dir, flags.out, flags.higher, flags.lower, dict(flags.cost)
+            asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost)
         )
+    except ModuleNotFoundError as error:
+        print(
+            f"error: A report needs {error.name}, which is not installed. "
+            f"Install it by: {extras.command('analysis')}",
+            file=sys.stderr,
+        )
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

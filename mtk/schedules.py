@@ -24,13 +24,13 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         every: Epochs between two multiplications.
 
     Raises:
-        ValueError: If `every` or `steps_per_epoch` is not positive.
+        ValueError: If `factor`, `every` or `steps_per_epoch` is not positive.
     """
 
     def __init__(
         self, learning_rate: float, steps_per_epoch: int, factor: float = 0.85, every: int = 30
     ):
-        _check_positive(steps_per_epoch=steps_per_epoch, every=every)
+        _check_positive(steps_per_epoch=steps_per_epoch, every=every, factor=factor)
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.factor = factor

@@ -1,5 +1,6 @@
 """Does the runs of a study as a gin file describes it, and goes on with those that are left."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ examples:
       --gin_file=configs/engines/ray.gin --study_dir=studies/digits
 
 A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
+Before the first run, what the runs need is built once: if one cannot be done, none is started.
 The same command goes on where it was stopped or killed; finished runs are not repeated. Several
 sweeps may work on one folder. SIGINT and SIGTERM have every run write a checkpoint first.
 Exit code: 0 all runs are done, 1 some have failed, 2 bad input, 75 stopped by a signal or a full
@@ -25,36 +27,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, does the runs, and returns the exit code."""
     parser = flags.parser("mtk.sweep", __doc__, _EPILOG)
     add = parser.add_argument
-    add("--study_dir", metavar="PATH", help="folder for the study's runs")
+    add("--study_dir", metavar="PATH", type=flags.folder, help="folder for the study's runs")
     add("--dry_run", action="store_true", help="show the runs, their number and time; do nothing")
     add("--retry_failed", action="store_true", help="do again what has failed")
     replay = "then do the methods' best runs again with their mean weights as static weights"
     add("--replay", action="store_true", help=replay)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
-    quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
-    from mtk import config, study
+    from mtk import config
 
     try:
-        config.parse(given.gin_file, bindings)
-        asked = config.bound(study.Study)()
-        folders = [Path(file).parent for file in given.gin_file]
-        own = ("study", "study_dir", "folders", "retry_failed", "replay", "dry_run")
-        sweep = config.bound(study.sweep, given=own)
-        return int(
-            sweep(
-                study=asked,
-                study_dir=given.study_dir,
-                folders=folders,
-                retry_failed=given.retry_failed,
-                replay=given.replay,
-                dry_run=given.dry_run,
-            )
-        )
+        return _sweep(given, bindings)
     except (ValueError, OSError, ImportError) as error:
         if given.traceback:
             raise
         print(f"error: {config.explain(error)}", file=sys.stderr)
         return 2
+
+
+def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
+    from mtk import config, study
+
+    # What can be found before TensorFlow is imported, which takes seconds.
+    names = config.check_names(given.gin_file, bindings)
+    if any(not module.startswith("mtk.study") for module in names.imported):
+        quiet.start_tensorflow()
+    config.parse(given.gin_file, bindings)
+    asked = config.bound(study.Study)()
+    if given.study_dir is None and not given.dry_run:
+        raise ValueError("A study needs a folder to write. Name one: --study_dir=PATH.")
+    folders = [Path(file).parent for file in given.gin_file]
+    study.Expansion(asked, folders).check_names()
+    quiet.start_tensorflow()
+    own = ("study", "study_dir", "folders", "retry_failed", "replay", "dry_run")
+    sweep = config.bound(study.sweep, given=own)
+    return int(
+        sweep(
+            study=asked,
+            study_dir=given.study_dir,
+            folders=folders,
+            retry_failed=given.retry_failed,
+            replay=given.replay,
+            dry_run=given.dry_run,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Translates the lines of standard input with an exported network, to standard output."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from mtk import flags, quiet
+from mtk import flags, quiet, saved_model_path
 
 _EPILOG = """\
 examples:
@@ -20,34 +19,36 @@ error. Exit code: 0 done, 1 nobody reads the output any more, 2 bad input.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, translates, and returns the exit code."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m mtk.translate", None, __doc__, _EPILOG, [], style, allow_abbrev=False
-    )
+    parser = flags.Parser("mtk.translate", __doc__, _EPILOG)
     add = parser.add_argument
     what = "folder of a SavedModel of text, or of a run that has written one"
-    add("--saved_model", metavar="PATH", required=True, help=what)
+    add("--saved_model", metavar="PATH", type=flags.path, required=True, help=what)
     add("--to", metavar="LANGUAGE", required=True, help="target language, such as de")
     add("--traceback", action="store_true", help="show where in the code an error arose")
     given = parser.parse_args(arguments)
-    quiet.start_tensorflow()  # Takes seconds, hence not before the flags are read.
-    from mtk.decoding import lines
-    from mtk.export.text import load_translator
-
     try:
-        translate = load_translator(given.saved_model, given.to)
-        texts = lines.read_lines(sys.stdin.buffer)
-        lines.translate_lines(translate, texts, given.to, sys.stdout.buffer)
+        _translate(given.saved_model, given.to)
     except BrokenPipeError:
         # Otherwise Python tries to write the rest when it ends, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if given.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _translate(saved_model: str, language: str) -> None:
+    found = saved_model_path.find(saved_model, text=True)
+    quiet.start_tensorflow()  # Takes seconds, hence not before the path is looked at.
+    from mtk.decoding import lines
+    from mtk.export.text import load_translator
+
+    translate = load_translator(found.path, language)
+    texts = lines.read_lines(sys.stdin.buffer)
+    lines.translate_lines(translate, texts, language, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in study_list.runs(path, listed)]
         if not rows:
-            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or remove it.")
+            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         remarks += [(name, remark) for remark in _roles(rows, listed.get("baseline"))]
         tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
         remarks += [(name, remark) for remark in listed.get("remarks") or [] if remark]

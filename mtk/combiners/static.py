@@ -1,7 +1,7 @@
 """Static weights: scalarization, the baseline that every method has to beat."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
 from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.ratios import Ratios
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -33,7 +34,9 @@ class StaticWeights(LossCombiner):
     loss_independent = True
     is_static = True
 
-    def __init__(self, weights: PerTask | None = None, name: str | None = None):
+    def __init__(
+        self, weights: Annotated[PerTask | None, Ratios()] = None, name: str | None = None
+    ):
         super().__init__(name=name)
         given = 1.0 if weights is None else plain("weights", weights)
         values = list(given.values()) if isinstance(given, dict) else np.atleast_1d(given).tolist()

@@ -7,6 +7,7 @@ no decorators and works without any configuration.
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,28 @@ import gin
 
 from mtk.config import relevance
 from mtk.config.draft import MODULE_OF, Draft
-from mtk.config.source import ConfigError
+from mtk.config.early import EarlyChecker
+from mtk.config.source import ConfigError, Line, as_text
 from mtk.config.types import Reference, refers
 
 __all__ = [
     "MODULE_OF",
     "ConfigError",
     "Draft",
+    "Line",
     "Reference",
+    "apply",
+    "as_text",
     "asked",
     "bindings",
     "bound",
     "bound_values",
+    "check_names",
     "explain",
     "modules",
     "operative",
     "parse",
+    "read_names",
     "refers",
     "values",
 ]
@@ -56,14 +63,51 @@ def parse(
     Raises:
         ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
     """
+    return apply(Draft.read(files, check.Checker(trusted)).overlaid(bindings))
+
+
+def apply(draft: Draft) -> str:
+    """Puts a draft in force, in place of the last configuration.
+
+    Args:
+        draft: A whole configuration.
+
+    Returns:
+        As `parse`.
+
+    Raises:
+        ConfigError: As `parse`.
+    """
     global _draft
-    draft = Draft.read(files, trusted).overlaid(bindings)
     draft.finish()
     gin.clear_config()
     gin.parse_config("\n".join(line.text for line in draft.lines))
     gin.finalize()
     _draft = draft
     return asked()
+
+
+def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> Draft:
+    """Finds missing files and misspelled names, without importing what a configuration names.
+
+    Args:
+        files: As for `parse`.
+        bindings: As for `parse`.
+
+    Returns:
+        The configuration, with names in the place of what they stand for.
+
+    Raises:
+        ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
+    """
+    draft = read_names(files).overlaid(bindings)
+    draft.finish()
+    return draft
+
+
+def read_names(files: Sequence[str | Path]) -> Draft:
+    """Reads files like `Draft.read`, without importing what they name."""
+    return Draft.read(files, EarlyChecker())
 
 
 def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[..., Any]:
@@ -80,12 +124,20 @@ def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[.
     names = {value.parameter for value in values}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and name not in {*names, *given}:
-            home = function.__module__.rpartition(".")[2]
             raise ConfigError(
                 f"The configuration gives no {name!r}. Give a config file, or bind "
-                f"{home}.{function.__name__}.{name}."
+                f"{_as_written(function)}.{name}."
             )
     return gin.get_configurable(function) if values else function
+
+
+def _as_written(function: Callable[..., Any]) -> str:
+    """Returns the name of a function or class by the package that shows it, else its module."""
+    module = function.__module__
+    package = module.rpartition(".")[0]
+    name = function.__name__
+    shown = getattr(sys.modules.get(package), name, None) is function
+    return f"{(package if shown else module).rpartition('.')[2]}.{name}"
 
 
 def values(function: Callable[..., Any]) -> dict[str, Any]:
@@ -122,12 +174,7 @@ def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
     Args:
         function: A function or class.
     """
-    checker = _draft.checker
-    return {
-        binding.parameter: checker.value(binding)
-        for (scope, _, _), binding in checker.bindings.items()
-        if binding.target is function and not scope
-    }
+    return _draft.values(function)
 
 
 def operative() -> str:
@@ -161,4 +208,18 @@ def explain(error: Exception) -> str:
     ]
     if innermost and not places:
         places = [f"in {innermost}"]
+    elif names and not places:
+        places = _only_place(message)
     return "\n  ".join([message, *places])
+
+
+def _only_place(message: str) -> list[str]:
+    """Returns where the value that a message has received was bound, if it is so in one place."""
+    _, _, received = message.rpartition("eceived:")
+    checker = _draft.checker
+    found = [
+        bound
+        for bound in checker.bindings.values()
+        if received and relevance.score("", checker.value(bound), received)
+    ]
+    return [line.where for line in checker.origin(found[0])] if len(found) == 1 else []

@@ -7,7 +7,7 @@ for few.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
@@ -51,19 +51,23 @@ class Checker:
     Attributes:
         bindings: The last value of each (scope, selector, parameter).
         macros: The last value of each macro.
+        imported: Names of the modules.
     """
 
     def __init__(self, trusted: bool = True) -> None:
         self.trusted = trusted
         self.bindings: dict[tuple[str, str, str], Bound] = {}
         self.macros: dict[str, Bound] = {}
+        self.imported: set[str] = set()
         self._symbols: dict[str, Any] = {}
         self._uses: dict[str, Line] = {}
 
     def copy(self) -> "Checker":
         """Returns one that can follow other statements from here on."""
-        other = Checker()
+        other = type(self)()
+        other.trusted = self.trusted
         other.bindings, other.macros = dict(self.bindings), dict(self.macros)
+        other.imported = set(self.imported)
         other._symbols, other._uses = dict(self._symbols), dict(self._uses)
         return other
 
@@ -75,8 +79,9 @@ class Checker:
             imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and module.startswith(error.name):
-                _fail(line, f"There is no module {error.name!r}.{_similar_module(error.name)}")
-            _fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
+                no_module(error.name, _siblings(error.name), line)
+            fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
+        self.imported.add(module)
         root = importlib.import_module(module.split(".")[0]) if whole else imported
         self._symbols[bound_name] = root
 
@@ -85,16 +90,16 @@ class Checker:
         first, *rest = selector.split(".")
         if first not in self._symbols:
             similar = did_you_mean(first, self._symbols)
-            _fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
+            fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
         found = self._symbols[first]
         for attribute in rest:
             if not hasattr(found, attribute):
                 owner = getattr(found, "__name__", first)
                 public = [name for name in dir(found) if not name.startswith("_")]
-                _fail(line, f"{owner!r} has no {attribute!r}.{did_you_mean(attribute, public)}")
+                fail(line, f"{owner!r} has no {attribute!r}.{did_you_mean(attribute, public)}")
             found = getattr(found, attribute)
         if isinstance(found, ModuleType) or not callable(found):
-            _fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
+            fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
         if not self.trusted:
             trust.check_target(found, line)
         return found
@@ -107,7 +112,7 @@ class Checker:
             self.macros[macro] = Bound(value, line)
             return
         target = self.add_target(selector, line)
-        _check_parameter(target, selector, name, line)
+        self._check_parameter(target, selector, name, line)
         self.bindings[scope, selector, name] = Bound(value, line, target, name)
 
     def finish(self) -> None:
@@ -118,14 +123,14 @@ class Checker:
         """
         for name, line in self._uses.items():
             if name not in self.macros and name != REQUIRED:
-                _fail(line, f"The macro %{name} is not defined.{did_you_mean(name, self.macros)}")
+                fail(line, f"The macro %{name} is not defined.{did_you_mean(name, self.macros)}")
         for name, bound in self.macros.items():
             if name not in self._uses:
                 similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
-                _fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
+                fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
         for name, bound in (*self.macros.items(), *self._names()):
             if bound.value == Macro(REQUIRED):
-                _fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
+                fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
         for bound in self.bindings.values():
             self._check_type(bound)
 
@@ -169,6 +174,11 @@ class Checker:
         """Returns the value of a binding, with macros replaced by what they stand for."""
         return self._expand(bound.value)
 
+    def canonical(self, bound: Bound) -> Any:
+        """Returns the value of a binding in the form that stands for all that mean the same."""
+        hint = types.hints(bound.target).get(bound.parameter, Any)
+        return types.canonical(hint, self.value(bound))
+
     def _names(self) -> Iterator[tuple[str, Bound]]:
         for (_, selector, name), bound in self.bindings.items():
             yield f"{selector}.{name}", bound
@@ -195,11 +205,18 @@ class Checker:
             return type(value)([self._expand(item, depth) for item in value])
         return value
 
+    def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:
+        parameters = inspect.signature(target).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        # Keras' classes take any name and reject it later: one that looks like a slip is one.
+        if name not in parameters and (not takes_any or did_you_mean(name, parameters)):
+            no_parameter(selector, name, parameters, line)
+
     def _check_type(self, bound: Bound) -> None:
         value = self.value(bound)
         hint = types.hints(bound.target).get(bound.parameter, Any)
         if hint is not Any and not types.accepts(hint, value):
-            _fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
+            fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
 
 
 def whole_name(target: Any) -> str:
@@ -207,21 +224,24 @@ def whole_name(target: Any) -> str:
     return f"{target.__module__}.{target.__qualname__}"
 
 
-def _fail(line: Line, problem: str) -> NoReturn:
+def fail(line: Line, problem: str) -> NoReturn:
+    """Raises a `ConfigError` about a line."""
     raise ConfigError(f"{problem}\n  {line.where}")
 
 
-def _check_parameter(target: Any, selector: str, name: str, line: Line) -> None:
-    parameters = inspect.signature(target).parameters
-    similar = did_you_mean(name, parameters)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    # Keras' classes take any name and reject it later: one that looks like a slip is one.
-    if name not in parameters and (similar or not takes_any):
-        remedy = similar or f" It has: {', '.join(parameters)}."
-        _fail(line, f"{selector!r} has no parameter {name!r}.{remedy}")
+def no_parameter(selector: str, name: str, known: Iterable[str], line: Line) -> NoReturn:
+    """Raises a `ConfigError` about a parameter that a function or class does not have."""
+    remedy = did_you_mean(name, known) or f" It has: {', '.join(known)}."
+    fail(line, f"{selector!r} has no parameter {name!r}.{remedy}")
 
 
-def _similar_module(name: str) -> str:
-    parent, _, last = name.rpartition(".")
+def no_module(name: str, siblings: Iterable[str], line: Line) -> NoReturn:
+    """Raises a `ConfigError` about a module that does not exist."""
+    similar = did_you_mean(name.rpartition(".")[2], siblings)
+    fail(line, f"There is no module {name!r}.{similar}")
+
+
+def _siblings(name: str) -> list[str]:
+    parent = name.rpartition(".")[0]
     path = importlib.import_module(parent).__path__ if parent else None
-    return did_you_mean(last, (module.name for module in pkgutil.iter_modules(path)))
+    return [module.name for module in pkgutil.iter_modules(path)]

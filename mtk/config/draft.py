@@ -19,29 +19,29 @@ class Draft:
     """A configuration as a text, with what it binds.
 
     Args:
-        trusted: Whether its lines may import whatever they name; see `trust`.
+        checker: What the statements are followed by; by default what imports the modules.
 
     Attributes:
         lines: The text.
-        checker: What the statements are followed by.
+        checker: As given.
     """
 
-    def __init__(self, trusted: bool = True) -> None:
+    def __init__(self, checker: check.Checker | None = None) -> None:
         self.lines: list[source.Line] = []
-        self.checker = check.Checker(trusted)
+        self.checker = checker or check.Checker()
 
     @classmethod
-    def read(cls, files: Sequence[str | Path], trusted: bool = True) -> "Draft":
+    def read(cls, files: Sequence[str | Path], checker: check.Checker | None = None) -> "Draft":
         """Reads files, the later overlaying the earlier.
 
         Args:
             files: Paths of gin files.
-            trusted: Whether they may import whatever they name; see `trust`.
+            checker: As for the class.
 
         Raises:
             ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
         """
-        draft = cls(trusted)
+        draft = cls(checker)
         draft._add(source.read(files))
         return draft
 
@@ -56,8 +56,8 @@ class Draft:
         Raises:
             ConfigError: If a statement is wrong.
         """
-        other = Draft()
-        other.lines, other.checker = list(self.lines), self.checker.copy()
+        other = Draft(self.checker.copy())
+        other.lines = list(self.lines)
         other._add(source.statements(bindings, origin))
         return other
 
@@ -68,6 +68,34 @@ class Draft:
             ConfigError: As `read`, for macros, missing values and types.
         """
         self.checker.finish()
+
+    @classmethod
+    def of(cls, lines: Sequence[source.Line]) -> "Draft":
+        """Returns a draft of lines that another one has.
+
+        Args:
+            lines: The whole text.
+
+        Raises:
+            ConfigError: As `read`.
+        """
+        draft = cls()
+        draft._add(list(lines))
+        return draft
+
+    def values(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Returns what is bound to the parameters of a function, with `Reference`s in it."""
+        checker = self.checker
+        return {
+            binding.parameter: checker.value(binding)
+            for (scope, _, _), binding in checker.bindings.items()
+            if binding.target is function and not scope
+        }
+
+    @property
+    def imported(self) -> set[str]:
+        """Names of the modules that it imports."""
+        return self.checker.imported
 
     @property
     def text(self) -> str:
@@ -87,7 +115,7 @@ class Draft:
                 checker.bindings[key].target
             ):
                 names[key] = checker.name(key, whole=True)
-        return {names[key]: repr(checker.value(b)) for key, b in checker.bindings.items()}
+        return {names[key]: repr(checker.canonical(b)) for key, b in checker.bindings.items()}
 
     def modules(self) -> dict[str, str]:
         """Returns where what is bound or referred to is defined, by its name behind "module of ".
@@ -102,6 +130,14 @@ class Draft:
             for reference in types.references(checker.value(bound)):
                 found[f"@{reference.name}"] = check.whole_name(reference.target)
         return {f"{MODULE_OF}{name}": place for name, place in found.items()}
+
+    def met(self, function: Callable[..., Any]) -> dict[str, str]:
+        """Returns what is bound to a function, to what that refers to, and so on, as texts."""
+        checker = self.checker
+        return {
+            checker.name(key, whole=True): repr(checker.canonical(bound))
+            for key, bound in checker.met_by(function).items()
+        }
 
     def unmet(self, function: Callable[..., Any]) -> set[str]:
         """Returns the parameters, as they are written, that a call of a function does not read.

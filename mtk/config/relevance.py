@@ -10,14 +10,14 @@ def score(parameter: str, value: Any, message: str) -> int:
     """Tells how much of a binding an error's message mentions.
 
     Args:
-        parameter: Name of the parameter.
+        parameter: Name of the parameter; empty to look for the value alone.
         value: What it is bound to, a literal or a reference.
         message: The message.
 
     Returns:
         One for the parameter's name and one for its value; `SURE` also for a text in quotes.
     """
-    named = _mentions(message, parameter)
+    named = parameter != "" and _mentions(message, parameter)
     if isinstance(value, str) and len(value) > 1 and repr(value) in message:
         return SURE + named
     # None and switches are too frequent as values, and as words, to tell anything alone.

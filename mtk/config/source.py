@@ -101,6 +101,10 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Line]:
+    if path.is_dir():
+        raise ConfigError(
+            f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it."
+        )
     if not path.is_file():
         near = [file.name for file in path.parent.glob("*.gin")] if path.parent.is_dir() else []
         raise ConfigError(
@@ -109,7 +113,7 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
     if path in parents:
         raise ConfigError(f"{path} includes itself{asked_by}. Remove one of the includes.")
     lines: list[Line] = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(_text(path, asked_by).splitlines(), start=1):
         include = _INCLUDE.match(text)
         if include:
             lines += _included(path, include["path"], Line(text, str(path), number), parents)
@@ -118,6 +122,18 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
         else:
             lines.append(Line(text, str(path), number))
     return lines
+
+
+def _text(path: Path, asked_by: str) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"The config file {str(path)!r}{asked_by} is not UTF-8: line {line} has the byte "
+            f"0x{content[error.start]:02x}. Save it as UTF-8; a config is a text."
+        ) from error
 
 
 def _included(path: Path, name: str, line: Line, parents: tuple[Path, ...]) -> list[Line]:

@@ -1,5 +1,6 @@
 """Whether a value of a configuration fits the type that a parameter declares."""
 
+import functools
 import inspect
 import types
 import typing
@@ -48,13 +49,43 @@ def refers(value: Any) -> bool:
     return next(references(value), None) is not None
 
 
+@functools.cache
 def hints(target: Any) -> dict[str, Any]:
     """Returns the declared types of a callable's parameters; empty where they cannot be known."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
+
+
+def canonical(hint: Any, value: Any) -> Any:
+    """Returns a value in the one form that stands for all that mean the same.
+
+    A whole number is a float where a float is declared, and a list a tuple where any sequence will
+    do. A type that is annotated by an object with a method `canonical` has what that returns.
+
+    Args:
+        hint: The declared type.
+        value: A literal that it accepts, possibly holding `Reference`s.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        own = [extra.canonical for extra in args[1:] if hasattr(extra, "canonical")]
+        return own[0](value) if own else canonical(args[0], value)
+    if origin in (typing.Union, types.UnionType):
+        fitting = [arg for arg in args if accepts(arg, value)]
+        return canonical(fitting[0], value) if fitting else value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not inspect.isclass(origin):
+        return value
+    if isinstance(value, dict) and issubclass(origin, Mapping):
+        return {key: canonical(args[-1], item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and issubclass(origin, Sequence):
+        each = args if origin is tuple and args[-1] is not ... else [args[0]] * len(value)
+        return tuple(map(canonical, each, value))
+    return value
 
 
 def accepts(hint: Any, value: Any) -> bool:
@@ -67,6 +98,8 @@ def accepts(hint: Any, value: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
+    if origin is typing.Annotated:
+        return accepts(args[0], value)
     if origin in (typing.Union, types.UnionType):
         return any(accepts(arg, value) for arg in args)
     if isinstance(value, Reference):
@@ -86,9 +119,28 @@ def accepts(hint: Any, value: Any) -> bool:
 
 def _accepts_reference(hint: Any, origin: Any, value: Reference) -> bool:
     if origin is Callable:
-        # A class with parentheses is an instance where something to call is wanted.
-        return not (value.evaluated and inspect.isclass(value.target))
-    return value.evaluated or hint not in (int, float, bool, str, None, type(None))
+        if value.evaluated:
+            # A class with parentheses is an instance where something to call is wanted.
+            return not inspect.isclass(value.target)
+        return _makes(value.target, typing.get_args(hint)[-1])
+    if hint in (None, type(None)):
+        return False
+    if not inspect.isclass(hint) or origin is not None:
+        return True
+    return _makes(value.target, hint) if value.evaluated else hint in (type, object)
+
+
+def _makes(target: Any, wanted: Any) -> bool:
+    """Tells whether a call of `target` may give a `wanted`; where that is not known, it may."""
+    made = target if inspect.isclass(target) else hints(target).get("return")
+    if not inspect.isclass(made) or not inspect.isclass(wanted) or typing.get_origin(wanted):
+        return True
+    if wanted is float and made is int:
+        return True
+    try:
+        return issubclass(made, wanted)
+    except TypeError:  # A protocol.
+        return True
 
 
 def _accepts_container(origin: Any, args: tuple[Any, ...], value: Any) -> bool:
@@ -107,12 +159,16 @@ def _accepts_container(origin: Any, args: tuple[Any, ...], value: Any) -> bool:
 def describe(hint: Any) -> str:
     """Returns the type in words for an error message."""
     origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return describe(typing.get_args(hint)[0])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(describe(arg) for arg in typing.get_args(hint))
     if origin is Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
     if origin is Callable:
-        return "a reference to a class or function, @name without parentheses"
+        made = typing.get_args(hint)[-1]
+        what = f" that returns {describe(made)}" if made is not Any and made is not ... else ""
+        return f"a reference, @name without parentheses, to a class or function{what}"
     if hint in (None, type(None)):
         return "None"
     return hint.__name__ if inspect.isclass(hint) and origin is None else str(hint)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtk import extras
+
 
 class Digits(NamedTuple):
     """Images of single digits.
@@ -35,7 +37,7 @@ def load_digits() -> Digits:
     except ImportError as error:
         raise ImportError(
             "The embedded digits come with scikit-learn, which is not installed. "
-            "Install it by: pip install 'mtk[demo]'"
+            f"Install it by: {extras.command('demo')}"
         ) from error
     digits = datasets.load_digits()
     return Digits(digits.images.astype(np.uint8), digits.target.astype(np.int32))

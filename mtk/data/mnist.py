@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtk import extras
 from mtk.data.bounded import read_npz
 from mtk.data.digits import Digits
 from mtk.data.idx import read_idx
@@ -91,7 +92,7 @@ def _from_tfds() -> Mnist:
     except ImportError as error:
         raise ImportError(
             "Without `data_dir` MNIST comes from TensorFlow Datasets, which is not installed. "
-            "Install it by: pip install 'mtk[tfds]', or give a folder with MNIST's IDX files."
+            f"Install it by: {extras.command('tfds')}, or give a folder with MNIST's IDX files."
         ) from error
     splits = []
     for name in ("train", "test"):

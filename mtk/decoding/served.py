@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mtk import quiet
+from mtk import extras, quiet
 from mtk.data.translation.vocabulary import END, Vocabulary
 from mtk.decoding.beam import beam_search
 from mtk.models import Transformer
@@ -159,7 +159,7 @@ def served(
     if importlib.util.find_spec("tensorflow_text") is None:
         warnings.warn(
             "No SavedModel that reads and writes text is exported, only the one for token ids: "
-            "tensorflow-text is not installed. Install it by: pip install 'mtk[text]'",
+            f"tensorflow-text is not installed. Install it by: {extras.command('text')}",
             stacklevel=2,
         )
     else:

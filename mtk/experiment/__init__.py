@@ -1,10 +1,10 @@
 """One run, from tasks to result: what a configuration configures."""
 
 import contextlib
-import math
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,8 @@ from mtk import config, distribution
 from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner, StaticWeights
 from mtk.experiment import identity, manifest, numerics, rehearsal, results, supply, training
+from mtk.experiment.arguments import COUNTS
+from mtk.experiment.arguments import check as check_arguments
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.interruption import Interruption
 from mtk.experiment.numerics import Precision
@@ -24,7 +26,7 @@ from mtk.monitor import Monitored
 from mtk.trainer import MultiTaskModel, OnNonfinite
 from mtk.workloads import Workload
 
-__all__ = ["Plan", "RunFolder", "launch", "run"]
+__all__ = ["Plan", "RunFolder", "check_bound", "launch", "run"]
 
 
 def run(
@@ -59,6 +61,7 @@ def run(
     seed: int = 0,
     dry_run: bool = False,
     dry_run_batch: int | None = None,
+    check_only: Literal["arguments", "step"] | None = None,
     profile_steps: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
@@ -116,11 +119,13 @@ def run(
         seed: Of the initial weights, dropout and the order of the data.
         dry_run: Describe the run and time a step instead, and write nothing.
         dry_run_batch: Examples of the step that is timed then; by default `batch_size`, or the
-            largest part of it whose memory, as estimated, is there.
+            largest part of it whose memory is there, as a smaller step tells.
+        check_only: Build everything instead, and write nothing; `"step"` also traces a step.
         profile_steps: First and last step to record for TensorBoard's profiler, counted from 1.
 
     Returns:
-        What `result.json` holds; for a dry run the description, under "description"; if a signal
+        What `result.json` holds; for a dry run the description, under "description"; nothing for
+        a check; if a signal
         has ended the call, the status "interrupted" and the steps done. A worker that is not the
         chief has its number in it, under "worker".
 
@@ -130,12 +135,17 @@ def run(
         OSError: If the run folder cannot be written.
         PeerLostError: If another worker has ended or does not answer.
     """
-    settings = identity.settings(locals(), config.bound_values(run))
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(
-            "The learning rate is a positive number, or the loss does not fall. "
-            f"Received: learning_rate={learning_rate}"
-        )
+    settings = {} if check_only else identity.settings(locals(), config.bound_values(run))
+    check_arguments(
+        learning_rate=learning_rate,
+        seed=seed,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        evaluate_every=evaluate_every,
+        micro_batches=micro_batches,
+        patience=patience,
+    )
     if dry_run_batch is not None and not dry_run:
         raise ValueError(
             "`dry_run_batch` is for a dry run only; a run's batches are `batch_size`. "
@@ -148,14 +158,15 @@ def run(
         workers = distribution.Workers(devices)
         who = {} if workers.is_chief else {"worker": workers.index}
         stack.enter_context(distribution.peers_watched(devices))
-        folder = None if dry_run else stack.enter_context(claimed(run_dir, settings, workers))
+        dry = dry_run or check_only is not None
+        folder = None if dry else stack.enter_context(claimed(run_dir, settings, workers))
         if folder is not None and folder.finished:
             return {**folder.read_result(), **who}
         interruption = Interruption(workers)
-        if not dry_run:
+        if not dry:
             stack.enter_context(interruption)
         with devices.scope(), numerics.computing_in(precision):
-            data = workload()
+            data = _built(workload, Workload, "workload")
             plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
             rate: Any = learning_rate
             if schedule is not None:
@@ -163,7 +174,7 @@ def run(
             model = MultiTaskModel(
                 data.network(seed),
                 data.tasks,
-                combiner(),
+                _built(combiner, Combiner, "combiner"),
                 gradients=gradients,
                 shared=shared,
                 heads=heads,
@@ -179,22 +190,61 @@ def run(
             )
         compared = monitor_of(monitor, model)
         supply.check(data, plan)
+        # What can fail should fail now, while there is nothing in the folder.
+        written = folder or RunFolder("", settings)  # Nothing is written to that one.
+        watchers = training.watch(plan, written, log_every, measure_every, compared)
+        profile = training.profile(plan, written, profile_steps)
+        checkpointing = Checkpointing(
+            written, watchers, interruption, checkpoint_every, keep_checkpoints
+        )
+        batches = data.train(batch_size, plan.steps, seed)
+        if check_only != "arguments":
+            model.check(batches)
+        if folder is None and check_only:
+            if check_only == "step":
+                model.step_graph(batches)
+            return {}
         if folder is None:
             description = rehearsal.describe(model, data, plan, compared, dry_run_batch)
             return {"description": description}
-        # What can fail should fail now, while there is nothing in the folder.
-        watchers = training.watch(plan, folder, log_every, measure_every, compared)
-        profile = training.profile(plan, folder, profile_steps)
-        checkpointing = Checkpointing(
-            folder, watchers, interruption, checkpoint_every, keep_checkpoints
-        )
-        model.check(data.train(batch_size, plan.steps, seed))
         fingerprint = data.fingerprint()
         check_same_data(fingerprint, workers)
         folder.open(config.asked(), config.operative(), fingerprint)
         result = training.train(model, data, plan, watchers, checkpointing, profile)
         workers.wait()  # Whoever left early would look lost to the others.
         return {**result, **who}
+
+
+def _built(factory: Callable[[], Any], kind: type, name: str) -> Any:
+    """Calls a factory that was given as an argument of `run`."""
+    if isinstance(factory, kind):
+        raise ValueError(
+            f"`{name}` is called to make a {kind.__name__}, so give what makes it: the class, or a "
+            f"function, without calling it. Received: a {type(factory).__name__}"
+        )
+    made = factory()
+    if not isinstance(made, kind):
+        raise ValueError(
+            f"`{name}` makes a {kind.__name__}, such as those in mtk.{name}s. Received: "
+            f"{getattr(factory, '__name__', factory)}, which makes a {type(made).__name__}"
+        )
+    return made
+
+
+def check_bound(bound: Mapping[str, Any]) -> None:
+    """Checks by themselves the numbers that a configuration binds to arguments of `run`.
+
+    Args:
+        bound: Values by the name of the parameter.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+    parameters = inspect.signature(run).parameters
+    names = ("learning_rate", "seed", "epochs", "steps", *COUNTS)
+    # What a reference will return is not known yet.
+    known = {n: value for n, value in bound.items() if not config.refers(value)}
+    check_arguments(**{name: known.get(name, parameters[name].default) for name in names})
 
 
 def launch(

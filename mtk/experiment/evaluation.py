@@ -62,17 +62,22 @@ def evaluate(
 
 
 def launch(
-    files: Sequence[str], bindings: Sequence[str], path: str, split: str, trust: bool = False
+    files: Sequence[str],
+    bindings: Sequence[str],
+    path: str | Path,
+    split: str,
+    run_folder: Path | None = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Evaluates on what a configuration of a run describes, on one device.
 
     Args:
-        files: Gin files, the later overlaying the earlier. Without any, those of the run whose
-            folder, or whose network in its folder, `path` is.
+        files: Gin files, the later overlaying the earlier.
         bindings: Gin statements that overlay the files.
-        path: As `evaluate` reads it, or a run folder.
+        path: As `evaluate` reads it.
         split: As in `evaluate`.
-        trust: Whether a run's own configuration may name whatever it does, as `files` may.
+        run_folder: The folder of the run whose own configuration `files` are, if they are.
+        trust: Whether such a configuration may name whatever it does, as other `files` may.
 
     Returns:
         As `evaluate`.
@@ -80,14 +85,8 @@ def launch(
     Raises:
         ConfigError: If a configuration is wrong, or one that comes with the network is not trusted.
     """
-    trust = trust or bool(files)
-    given = Path(path)
-    own = [asked for folder in (given, given.parent) if (asked := folder / "config.gin").is_file()]
-    files = files or [str(asked) for asked in own[:1]]
-    known = _checked(own[0].parent) if own and files == [str(own[0])] else None
-    if own and own[0].parent == given:  # A run folder.
-        path = str(_exported(given))
-    config.parse(files, bindings, trust)
+    known = None if run_folder is None else _checked(run_folder)
+    config.parse(files, bindings, trust or run_folder is None)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     values = config.values(run)
     default = inspect.signature(run).parameters["batch_size"].default
@@ -134,12 +133,6 @@ def _other_data(data: Workload, known: Mapping[str, str] | None) -> list[str]:
             stacklevel=3,
         )
     return [line.strip() for line in differences.splitlines()]
-
-
-def _exported(run_folder: Path) -> Path:
-    """Returns the SavedModel of a run that can do most: one of those that the workload serves."""
-    further = sorted(run_folder.glob("saved_model_*"))
-    return further[0] if further else run_folder / "saved_model"
 
 
 def _split(data: Workload, split: str, batch_size: int) -> tf.data.Dataset:

@@ -9,7 +9,7 @@ from mtk import config
 from mtk.experiment.contents import UnidentifiedError, identified
 
 # Where and how a run is shown is not what it computes.
-_NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "profile_steps")
+_NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "check_only", "profile_steps")
 _ROOT = "experiment.run."
 # Arguments that earlier versions did not have, by their defaults.
 _NEW = dict.fromkeys((f"{_ROOT}monitor", f"{_ROOT}shared", f"{_ROOT}heads"), "None")

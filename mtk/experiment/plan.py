@@ -42,21 +42,12 @@ def make_plan(
 ) -> Plan:
     """Returns the plan of a run.
 
+    Args are those of a run, and checked.
+
     Raises:
-        ValueError: If not exactly one of `epochs` and `steps` is given, or a number is not
-            positive.
+        ValueError: If the batch size does not fit the data.
     """
-    if (epochs is None) == (steps is None):
-        raise ValueError(
-            "The length of a run is given by `epochs` or by `steps`, one of them. "
-            f"Received: epochs={epochs}, steps={steps}. Set the other to None."
-        )
     per_epoch = data.steps_per_epoch(batch_size)
     total = steps if steps is not None else (epochs or 0) * per_epoch
     every = per_epoch if evaluate_every is None else evaluate_every
-    if total < 1 or every < 1:
-        raise ValueError(
-            "A run has at least one step, and at least one between two evaluations. "
-            f"Received: epochs={epochs}, steps={steps}, evaluate_every={evaluate_every}"
-        )
     return Plan(total, per_epoch, min(every, total), patience, batch_size, seed)

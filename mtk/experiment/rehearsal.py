@@ -27,7 +27,7 @@ def describe(
     """Makes a few steps of a run and describes it.
 
     Args:
-        model: The compiled model; the steps change it.
+        model: The compiled and checked model; the steps change it.
         data: The workload.
         plan: Steps and evaluations.
         monitor: What validation selects by.
@@ -38,9 +38,7 @@ def describe(
         memory, and the time of a step.
     """
     batches = data.train(plan.batch_size, plan.steps, plan.seed)
-    model.check(batches)
-    needed = trial.memory(model, batches)
-    size = trial.fitting(model, data, plan, needed) if batch_size is None else batch_size
+    size = trial.fitting(model, data, plan) if batch_size is None else batch_size
     timed = trial.steps(model, data, plan, size)
     per_run = timed.seconds * plan.batch_size / timed.batch_size * plan.steps
     lines = [
@@ -56,15 +54,23 @@ def describe(
         f"{plan.steps_per_epoch}), {plan.batch_size} examples each",
         f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
         f"selected by         validation's {monitor.name} (best: {monitor.direction})",
-        f"memory              about {_bytes(needed.total)} of tensors, estimated from the graph: "
-        f"{_bytes(needed.variables)} of variables, {_bytes(needed.step)} in a step of "
-        f"{plan.batch_size} examples",
+        f"memory              {_memory(timed)}",
         f"one step            {1000 * timed.seconds:.1f} ms with {timed.batch_size} examples "
-        f"(the first: {timed.first:.1f} s, tracing: {needed.seconds:.1f} s)",
+        f"(the first, with tracing: {timed.first:.1f} s)",
         f"all steps           about {per_run / 60:.1f} min, without evaluations"
         + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]
     return "\n".join(lines)
+
+
+def _memory(timed: trial.Timed) -> str:
+    if timed.memory is None:
+        return "not measured: this system does not tell it"
+    most, before = map(_bytes, timed.memory)
+    return (
+        f"{most} at most while {timed.batch_size} examples a step were trained on, {before} before "
+        f"the first step (measured, {timed.measured_on})"
+    )
 
 
 def _bytes(number: int) -> str:

@@ -223,7 +223,7 @@ class RunFolder:
             state = "holds a finished run" if self.finished else "is not empty"
             raise ValueError(
                 f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
-                "was changed. Name a new folder."
+                "was changed. Name a new folder: --run_dir=PATH."
             )
         try:
             atomic.check_writable(path)

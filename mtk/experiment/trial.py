@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtk.experiment import graph_memory
+from mtk.experiment import peak_memory
 from mtk.experiment.plan import Plan
 from mtk.experiment.supply import ExhaustedDataError
 from mtk.trainer import MultiTaskModel
@@ -17,70 +17,52 @@ from mtk.workloads import Workload
 
 _TIMED = 7  # steps
 _ENOUGH = 60.0  # seconds after which fewer will do
-# Of the free memory: a process was measured to take up to twice the tensors of the estimate.
-_SHARE = 0.5
-
-
-class Memory(NamedTuple):
-    """What training needs, in bytes.
-
-    Attributes:
-        variables: Of the network and of the optimizer.
-        step: Tensors that are alive at once in a step, at most.
-        seconds: How long it took to trace the step, from which that is read.
-    """
-
-    variables: int
-    step: int
-    seconds: float
-
-    @property
-    def total(self) -> int:
-        return self.variables + self.step
+# Parameters times examples: where they are fewer, memory is not short, and a trial takes long.
+_MUCH = 1e9
+_PART = 8  # A step with this part of a batch tells what a whole one needs.
 
 
 class Timed(NamedTuple):
-    """How long steps took.
+    """How long steps took, and what they took.
 
     Attributes:
         batch_size: Their examples.
         seconds: A step's time, the median.
         first: Seconds of the first step.
+        memory: Bytes in use at most, and before the first step; None where that is not known.
+        measured_on: What uses them: the process, or a GPU.
     """
 
     batch_size: int
     seconds: float
     first: float
+    memory: tuple[int, int] | None
+    measured_on: str
 
 
-def memory(model: MultiTaskModel, batches: tf.data.Dataset) -> Memory:
-    """Estimates from the graph of a step what training needs; no step is taken.
-
-    Args:
-        model: The compiled model.
-        batches: What it would be trained on.
-    """
-    started = time.monotonic()
-    graph = model.step_graph(batches)
-    seconds = time.monotonic() - started
-    held = [*model.network.variables, *model.optimizer.variables]
-    return Memory(sum(_bytes(variable) for variable in held), graph_memory.peak(graph), seconds)
-
-
-def fitting(model: MultiTaskModel, data: Workload, plan: Plan, needed: Memory) -> int:
+def fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
     """Returns the size of a run's batches, halved until a step fits into the memory that is free.
 
+    What a step needs is measured with an eighth of a batch, and taken to grow with the examples.
+
     Args:
-        model: The compiled model.
+        model: The compiled model; steps change it.
         data: The workload.
         plan: Steps and batches of the run.
-        needed: What a step of the run needs.
     """
     size, room = plan.batch_size, _free()
+    if model.network.count_params() * size < _MUCH or room is None:
+        return size
     parts = model.distribute_strategy.num_replicas_in_sync * model.compile_args.micro_batches
-    while room is not None and needed.total > _SHARE * room and size % (2 * parts) == 0:
+    small = size // _PART // parts * parts
+    if small == 0:
+        return size
+    measured = steps(model, data, plan, small).memory
+    if measured is None:
+        return size
+    each = (measured[0] - measured[1]) / small
+    while each * size > room and size % (2 * parts) == 0:
         size //= 2
-        needed = memory(model, data.train(size, plan.steps, plan.seed))
     return size
 
 
@@ -99,7 +81,7 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
     data.steps_per_epoch(size)  # Raises what is wrong with the size.
     batches = data.train(size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
     model.check(batches)
-    stopwatch = _Stopwatch()
+    stopwatch, used = _Stopwatch(), peak_memory.Peak()
     model.fit(batches, epochs=1, callbacks=[stopwatch], shuffle=False, verbose=0)
     taken = len(stopwatch.seconds)
     if taken < _TIMED and not model.stop_training:
@@ -109,7 +91,7 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
             "`steps` say."
         )
     first, *others = stopwatch.seconds
-    return Timed(size, statistics.median(others), first)
+    return Timed(size, statistics.median(others), first, used.read(), used.device)
 
 
 def _free() -> int | None:
@@ -133,10 +115,6 @@ def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
         return max(1, int(limit) - int(used))
     except (OSError, ValueError):  # No such group, or "max".
         return None
-
-
-def _bytes(variable: keras.Variable) -> int:
-    return int(keras.ops.size(variable)) * tf.as_dtype(variable.dtype).size
 
 
 class _Stopwatch(keras.callbacks.Callback):

@@ -1,21 +1,24 @@
 """Reads an exported network again, to be called or evaluated like any other."""
 
+import contextlib
 import importlib
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from mtk import quiet
+from mtk import extras, quiet
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 # What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
 _DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _MOST_GROWTH = 100
+_PATTERN = set("[]*?\\")
 _UNKNOWN_OPERATION = "Op type not registered"
 
 
@@ -127,13 +130,26 @@ def _loaded(path: Path) -> Any:
     except (ImportError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             f"The SavedModel in {str(path)!r} has operations of a package that is not installed: "
-            f"{reason.split(' in ')[0]}. If it reads text: pip install 'mtk[text]'"
+            f"{reason.split(' in ')[0]}. If it reads text: {extras.command('text')}"
         ) from error
 
 
 def _read(path: Path) -> Any:
-    with quiet.no_error_stream():  # A tokenizer tells how it does not normalize.
-        return tf.saved_model.load(str(path))
+    # A tokenizer tells how it does not normalize.
+    with _plainly_named(path) as folder, quiet.no_error_stream():
+        return tf.saved_model.load(str(folder))
+
+
+@contextlib.contextmanager
+def _plainly_named(path: Path) -> Iterator[Path]:
+    """Gives a path to a folder in which TensorFlow sees no pattern to look for."""
+    if not _PATTERN & set(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "saved_model"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def check_inputs(network: keras.Model, given: Any) -> None:

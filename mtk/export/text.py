@@ -10,15 +10,12 @@ def load_translator(path: str | Path, language: str) -> Translator:
     """Returns what translates text.
 
     Args:
-        path: The folder of a SavedModel of text, or a run folder with one.
+        path: The folder of a SavedModel of text.
         language: The target language that will be asked for.
 
     Raises:
         ValueError: If there is no such SavedModel, or it does not know the language.
     """
-    path = Path(path)
-    if (path / "config.gin").is_file():  # A run folder.
-        path /= "saved_model_text"
     signatures = ExportedNetwork(path).signatures
     if "languages" not in signatures:
         raise ValueError(

@@ -43,6 +43,11 @@ class Board:
             done = (counts[State.FINISHED] + counts[State.DIVERGED]) / max(counts.total(), 1)
             self._line.show(self._line.bar(done) + _line(counts, running, left), stays=False)
 
+    def busy(self, what: str) -> None:
+        """Tells what is being done just now, on a terminal."""
+        if self._line.on_terminal:
+            self._line.show(what, stays=False)
+
     def say(self, text: str) -> None:
         """Writes a line that stays."""
         self._line.show(text, stays=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 Axis = str | tuple[str, ...]
 Grid = Mapping[Axis, Sequence[Any]]
+_SEEDS = (["seed"], ["run", "seed"])
 
 
 class StudyError(ValueError):
@@ -67,6 +68,8 @@ class Study:
         for grid in (self.grid, *self.method_grids.values()):
             for axis, values in grid.items():
                 _check_axis(axis, values)
+        for method in self.methods:
+            self._check_names(method)
         if type(self.fresh_seeds) is not int or self.fresh_seeds < 0:
             raise StudyError(
                 f"`fresh_seeds` is a number of seeds, 0 or more. Received: {self.fresh_seeds!r}"
@@ -77,6 +80,26 @@ class Study:
         """The seeds of the second stage: none of them took part in selecting."""
         first = max(self.seeds) + 1
         return range(first, first + self.fresh_seeds)
+
+    def _check_names(self, method: str) -> None:
+        """Raises a StudyError where a name would have two values."""
+        varied = [name for axis, _ in self.grids(method) for name in _names(axis)]
+        twice = sorted({name for name in varied if varied.count(name) > 1})
+        if twice:
+            raise StudyError(
+                f"Two axes of {method} give values to {twice[0]!r}. Leave one of them out."
+            )
+        both = [name for name in varied if name in self.settings]
+        if both:
+            raise StudyError(
+                f"The grid of {method} contradicts the study's settings: both give values to "
+                f"{both[0]!r}. Leave it out of one of them."
+            )
+        seeds = [name for name in (*varied, *self.settings) if name.split(".")[-2:] in _SEEDS]
+        if seeds:
+            raise StudyError(
+                f"The study gives {seeds[0]!r} a value, which its `seeds` do. Leave it out."
+            )
 
     def grids(self, method: str) -> list[tuple[Axis, Sequence[Any]]]:
         """Returns all axes of a method: its own, then those of all methods."""
@@ -90,10 +113,22 @@ class Study:
         return [*self.configs, *([overlay] if isinstance(overlay, str) else overlay)]
 
 
+def _names(axis: Axis) -> tuple[str, ...]:
+    return (axis,) if isinstance(axis, str) else axis
+
+
 def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
     if isinstance(values, str) or not values:
         raise StudyError(f"The axis {axis!r} needs a list of values. Received: {values!r}")
     if isinstance(axis, str):
+        if (
+            len({isinstance(v, Mapping) for v in values if isinstance(v, (Mapping, list, tuple))})
+            > 1
+        ):
+            raise StudyError(
+                f"The axis {axis!r} has values with names and values without, so that equal ones "
+                "cannot be told. Write all of them as dicts."
+            )
         return
     wrong = [v for v in values if not isinstance(v, (list, tuple)) or len(v) != len(axis)]
     if wrong:

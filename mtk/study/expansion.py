@@ -1,18 +1,20 @@
 """From a study to its runs."""
 
+import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtk import config, experiment
+from mtk import config
 from mtk.study.description import Axis, Study, StudyError
 from mtk.study.statements import statements
 
 _DIGITS = 16
+_SETTINGS = "settings of the study"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Run:
         seed: Its seed.
         point: Its point of the grid: values by name.
         settings: What the study binds for every run.
-        text: Its configuration, which can be parsed alone.
+        lines: Its configuration.
         role: What it is for, where its method does not tell: "replay".
         stage: "select" or "measure" in a study of two stages.
     """
@@ -35,9 +37,14 @@ class Run:
     seed: int
     point: dict[str, Any]
     settings: Mapping[str, Any]
-    text: str
+    lines: tuple[config.Line, ...]
     role: str | None = None
     stage: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its configuration as one text, which can be parsed alone."""
+        return config.as_text(self.lines)
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -97,25 +104,55 @@ class Expansion:
         Raises:
             StudyError: As `runs`.
         """
-        try:
+        with self._named_in_errors():
             own = statements({**point, "seed": seed})
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
             draft.finish()
-        except config.ConfigError as error:
-            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
+        self._check_numbers(draft, label or method, own)
         known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
-        stage = self._stage(seed)
-        settings = self.study.settings
-        return Run(digest, label or method, seed, point, settings, draft.text, role, stage)
+        about = (self.study.settings, tuple(draft.lines), role, self._stage(seed))
+        return Run(digest, label or method, seed, point, *about)
 
     def _stage(self, seed: int) -> str | None:
         if not self.study.fresh_seeds:
             return None
         return "measure" if seed in self.study.second_stage else "select"
 
+    def _check_numbers(self, draft: config.Draft, method: str, own: Sequence[str]) -> None:
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
+        try:
+            experiment.check_bound(draft.values(experiment.run))
+        except ValueError as error:
+            raise StudyError(
+                f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"
+            ) from None
+
+    def check_names(self) -> None:
+        """Finds missing files and misspelled names, without importing what they name.
+
+        Raises:
+            StudyError: As `runs`.
+        """
+        for method in self.study.methods:
+            point = next(points(self.study.grids(method)))
+            with self._named_in_errors():
+                own = statements({**point, "seed": self.study.seeds[0]})
+                draft = self._read(method, config.read_names)
+                draft.overlaid(own, origin=f"grid of {method}").finish()
+
+    @contextlib.contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except config.ConfigError as error:
+            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
+
     def unread(self) -> list[str]:
         """Returns a sentence for each parameter of a grid that a method's runs do not read."""
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
         found = []
         for method in self.study.methods:
             point = next(points(self.study.grids(method)))
@@ -130,11 +167,12 @@ class Expansion:
     def _draft(self, method: str) -> config.Draft:
         """Returns the configuration of a method, read once."""
         if method not in self._drafts:
-            files = [self._find(file) for file in self.study.files(method)]
-            fixed = statements(self.study.settings)
-            draft = config.Draft.read(files).overlaid(fixed, origin="settings of the study")
-            self._drafts[method] = draft
+            self._drafts[method] = self._read(method, config.Draft.read)
         return self._drafts[method]
+
+    def _read(self, method: str, read: Callable[[Sequence[Path]], config.Draft]) -> config.Draft:
+        files = [self._find(file) for file in self.study.files(method)]
+        return read(files).overlaid(statements(self.study.settings), origin=_SETTINGS)
 
     def _find(self, file: str) -> Path:
         places = [folder / file for folder in self.folders]

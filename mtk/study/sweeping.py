@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mtk import disk
-from mtk.study import follow_ups, overview
+from mtk.study import checking, follow_ups, overview
 from mtk.study.board import Board
 from mtk.study.description import Study, StudyError
 from mtk.study.engines import Engine, Local
@@ -169,6 +169,8 @@ def sweep(
 ) -> int:
     """Does the runs of a study that are not done yet.
 
+    Before the first one, what the runs need is built once; see `mtk.study.checking`.
+
     Args:
         study: What to run.
         study_dir: Folder to write; new, or the one of this study.
@@ -189,9 +191,11 @@ def sweep(
         raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
     made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
     chosen = engine()
+    if replay:
+        follow_ups.check_replays(made.expansion)
     if dry_run:
-        if replay:
-            follow_ups.check_replays(made.expansion)
         print(made.describe(chosen.slots))
         return 0
-    return made.go(chosen, replay)
+    board = Board()
+    checking.check(made.runs, made.folder, board, retry_failed)
+    return made.go(chosen, replay, board)

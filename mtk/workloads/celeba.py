@@ -12,6 +12,7 @@ from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
 from mtk.tasks import Task
+from mtk.workloads.arguments import check_sizes
 from mtk.workloads.captions import captioned
 from mtk.workloads.sourced import SourcedWorkload
 
@@ -48,6 +49,7 @@ class CelebA(SourcedWorkload):
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     ):
+        check_sizes(widths=widths)
         self.data_dir = data_dir
         faces = open_faces(data_dir)
         empty = [split for split, found in faces.items() if not len(found.images)]

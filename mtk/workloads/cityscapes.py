@@ -6,6 +6,7 @@ from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.streets import Size
 from mtk.models.deeplab import deeplab
+from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.street_scenes import StreetScenes
 
 
@@ -41,6 +42,9 @@ class CityScapes(StreetScenes):
         dropout: float = 0.5,
         data_seed: int = 0,
     ):
+        check_rates(dropout=dropout)
+        check_sizes(size=size)
+        check_data_seed(data_seed)
         self.weights = weights
         self.dropout = dropout
         data = load_cityscapes(data_dir, size)

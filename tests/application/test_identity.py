@@ -311,7 +311,8 @@ def two_modules(tmp_path, monkeypatch):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
         (tmp_path / package / "work.py").write_text(
-            f"class Digits:\n    def __init__(self, size={size}):\n        self.size = size\n"
+            "from mtk.workloads import Workload\nclass Digits(Workload):\n"
+            f"    def __init__(self, size={size}):\n        self.size = size\n"
         )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield ("first_pkg", "second_pkg")

@@ -1,6 +1,7 @@
 import re
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from application_runs import start
@@ -8,7 +9,7 @@ from sklearn.datasets import load_digits
 
 import mtk
 from mtk import combiners
-from mtk.experiment import trial
+from mtk.experiment import peak_memory, trial
 from mtk.workloads import Workload
 
 
@@ -67,8 +68,8 @@ def test_run_without_folder_is_refused(tiny):
     [
         ({"steps": None}, "one of them"),
         ({"epochs": 3}, "one of them"),
-        ({"steps": 0}, "at least one step"),
-        ({"evaluate_every": 0}, "at least one"),
+        ({"steps": 0}, "steps=0"),
+        ({"evaluate_every": 0}, "evaluate_every=0"),
         ({"patience": 0}, "patience"),
         ({"log_every": 0}, "^`log_every` .*Received: 0$"),
         ({"measure_every": -1}, "^`measure_every` "),
@@ -118,34 +119,42 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert "34 (2.125 epochs of 16), 64 examples each" in text
     assert "unrolled, at parameters" in text
     assert "tasks               left, right" in text
-    assert "ms with 64 examples (the first: " in text
+    assert "ms with 64 examples (the first, " in text
     head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
     assert f"head left         {head:,} in 4 variables" in text
 
 
-def test_dry_run_estimates_the_memory(tiny, tmp_path):
+def test_dry_run_measures_the_memory(tiny, tmp_path):
     text = start(tiny, tmp_path / "run", dry_run=True)["description"]
-    found = re.search(r"estimated from the graph: (.*) MiB of variables, (.*) MiB in a step", text)
-    # The network, and three numbers of SGD without momentum.
-    assert float(found[1]) == pytest.approx(tiny().network(0).count_params() * 4 / 2**20, abs=0.1)
-    # At least the batch's first layer: 64 images of 10x10 pixels in 4 channels.
-    assert 64 * 10 * 10 * 4 * 4 / 2**20 < float(found[2]) < 50
+    found = re.search(r"memory +(.*) (.)iB at most while 64 .*, (.*) (.)iB before", text)
+    most, before = (float(found[i]) * {"M": 1, "G": 1024}[found[i + 1]] for i in (1, 3))
+    assert 100 < before <= most < 16 * 1024  # TensorFlow alone takes some hundred MiB.
+
+
+def test_peak_of_memory_is_that_of_the_time_since():
+    peak = peak_memory.Peak()
+    held = np.ones(32 * 2**20)  # 256 MiB
+    del held
+    most, before = peak.read()
+    assert 250 < (most - before) / 2**20 < 280
+    most, before = peak_memory.Peak().read()
+    assert (most - before) / 2**20 < 50
 
 
 def test_dry_run_times_another_batch(tiny, tmp_path):
     text = start(tiny, tmp_path / "run", dry_run=True, dry_run_batch=16)["description"]
     assert "ms with 16 examples" in text
-    assert "in a step of 64 examples" in text
     assert "without evaluations, if time goes with examples" in text
 
 
-@pytest.mark.parametrize(("room", "size"), [(128_000, 64), (127_998, 32), (9_000, 4)])
+@pytest.mark.parametrize(("room", "size"), [(64_000, 64), (63_999, 32), (4_500, 4)])
 def test_dry_run_takes_what_fits(tiny, tmp_path, monkeypatch, room, size):
-    def needed(model, batches):
-        return trial.Memory(0, 1000 * batches.element_spec[0].shape[0], 0.0)
+    def steps(model, data, plan, size):
+        return trial.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")
 
-    monkeypatch.setattr(trial, "memory", needed)
+    monkeypatch.setattr(trial, "steps", steps)
     monkeypatch.setattr(trial, "_free", lambda: room)
+    monkeypatch.setattr(trial, "_MUCH", 0)
     text = start(tiny, tmp_path / "run", dry_run=True)["description"]
     assert f"ms with {size} examples" in text
 

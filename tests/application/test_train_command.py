@@ -50,6 +50,20 @@ def test_help_is_quick_and_complete():
         assert flag in done.stdout
 
 
+@pytest.mark.parametrize(
+    "fault", ["--gin_file=nothing.gin", "--gin.sed=1", "--gin.experiment.run.stepz=1", "--run_dir="]
+)
+def test_errors_about_files_and_names_are_quick(fault, tmp_path):
+    seconds = []
+    for _ in range(2):
+        start = time.monotonic()
+        done = command(*TINY, f"--run_dir={tmp_path / 'run'}", fault)
+        seconds.append(time.monotonic() - start)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+    assert min(seconds) < 1.5  # 0.3 s where nothing else runs.
+
+
 def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     done = command(*TINY, f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
@@ -87,7 +101,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
     ("flags", "message"),
     [
         (["--gin.experiment.run.learning_rat=1"], "Did you mean 'learning_rate'"),
-        (["--gin.experiment.run.learning_rate='fast'"], "must be float"),
+        (["--gin.experiment.run.learning_rate='fast'", "--dry_run"], "must be float"),
         (["--gin.sed=1"], "Did you mean 'seed'"),
         (["--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
         (["--gin.multi_digits.MultiDigits.offset=-1", "--dry_run"], "MultiDigits.offset = -1"),

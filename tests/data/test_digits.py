@@ -24,5 +24,5 @@ def test_take_keeps_image_and_label_together():
 
 def test_scikit_learn_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtk\[demo\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.*\[demo\]'"):
         load_digits()

@@ -91,7 +91,7 @@ def test_tfds_itself():
 
 def test_tfds_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtk\[tfds\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.*\[tfds\]'"):
         load_mnist()
 
 

@@ -139,7 +139,7 @@ def test_an_unknown_language_is_named_by_the_graph(exported):
 
 def test_without_tensorflow_text_there_is_no_text_model(network, corpus, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.warns(UserWarning, match=r"pip install 'mtk\[text\]'"):
+    with pytest.warns(UserWarning, match=r"pip install -e '.*\[text\]'"):
         assert set(served(network, DECODING, corpus.vocabulary)) == {"ids"}
 
 

@@ -60,7 +60,7 @@ def test_a_run_folder_will_do(command, saved_models, tmp_path):
         ),
         ("text", "fr", b"a\n\xff\n", "Line 2 of the input is no UTF-8: byte 1 is 0xff"),
         ("ids", "fr", b"a\n", "does not translate text"),
-        ("none", "fr", b"a\n", "There is no SavedModel in"),
+        ("none", "fr", b"a\n", "There is nothing at"),
     ],
 )
 def test_bad_input(command, saved_models, kind, language, given, message):
@@ -137,7 +137,8 @@ def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
     with (tmp_path / "output").open("w") as output:
         monkeypatch.setattr(sys, "stdout", output)
-        assert translate.main(["--saved_model=any", "--to=fr"]) == 1
+        (tmp_path / "saved_model.pb").touch()
+        assert translate.main([f"--saved_model={tmp_path}", "--to=fr"]) == 1
     assert capsys.readouterr().err == ""
 
 

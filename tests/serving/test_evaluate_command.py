@@ -17,7 +17,7 @@ DIGITS = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "one"
+    folder = tmp_path_factory.mktemp("runs") / "one [1]"
     short = ["epochs=None", "steps=6", "evaluate_every=3", "batch_size=100"]
     few = ["--gin.multi_digits.MultiDigits.channels=(4, 4)"]
     assert (
@@ -80,8 +80,8 @@ def test_table_and_file(run, capsys, tmp_path):
 
 
 def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
-    shutil.copytree(run, tmp_path / "else where")
-    found = evaluated(capsys, f"--saved_model={tmp_path / 'else where'}")
+    shutil.copytree(run, tmp_path / "else [w]here")
+    found = evaluated(capsys, f"--saved_model={tmp_path / 'else [w]here'}")
     expected = evaluated(capsys, f"--saved_model={run}")
     assert {**found, "saved_model": ""} == {**expected, "saved_model": ""}
 
@@ -89,8 +89,8 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--saved_model=nowhere", *DIGITS], "no SavedModel in 'nowhere'"),
-        (["--saved_model=no.keras", *DIGITS], "no file 'no.keras'"),
+        (["--saved_model=nowhere", *DIGITS], "nothing at 'nowhere'"),
+        (["--saved_model=no.keras", *DIGITS], "nothing at 'no.keras'"),
         (["--saved_model={alone}"], "no 'workload'"),
         (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
         (["--saved_model={run}", "--gin.experiment.run.batch_size='many'"], "must be int"),

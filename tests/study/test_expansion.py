@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mtk import config
+from mtk.ratios import Ratios
 from mtk.study import Expansion, StudyError
 from mtk.study.expansion import distinct, points
 from mtk.study.statements import statements
@@ -72,6 +73,41 @@ def test_hash_is_that_of_the_configuration_not_of_its_words(make_study, tmp_path
     assert hashes(again) == before
 
 
+SAME = [
+    ("combiners.StaticWeights.weights", [1, 1], (0.5, 0.5)),
+    ("combiners.StaticWeights.weights", [1, 1], {"left": 2.0, "right": 2}),
+    ("combiners.StaticWeights.weights", None, {"left": 0.1, "right": 0.1}),
+    ("combiners.StaticWeights.weights", [1, 3], [0.25, 0.75]),
+    ("combiners.StaticWeights.weights", {"left": 1, "right": 9}, {"right": 0.9, "left": 0.1}),
+    ("experiment.run.learning_rate", 1, 1.0),
+    ("experiment.run.weight_decay", 0, 0.0),
+    ("experiment.run.clip_norm", 3, 3.0),
+    ("multi_digits.MultiDigits.channels", [4, 4], (4, 4)),
+    ("experiment.run.shared", ["a"], ("a",)),
+]
+DIFFERENT = [
+    ("combiners.StaticWeights.weights", [1, 3], [3, 1]),
+    ("combiners.StaticWeights.weights", [1, 3], [1, 3.0001]),
+    ("combiners.StaticWeights.weights", [1, 3], {"left": 1, "right": 3}),  # In which order?
+    ("experiment.run.clip_norm", 3, None),
+    ("experiment.run.evaluate_every", 1, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "one", "other"), [*SAME, *DIFFERENT])
+def test_two_ways_to_write_one_configuration(make_study, name, one, other):
+    found = [hashes(make_study(grid={}, settings={name: value})) for value in (one, other)]
+    assert (found[0] == found[1]) == ((name, one, other) in SAME)
+
+
+def test_equal_shares_of_a_batch_are_not_their_absence():
+    rates = Ratios(none_is_equal=False)
+    assert rates.canonical([1, 1]) == rates.canonical([0.5, 0.5]) == (0.5, 0.5)
+    assert rates.canonical(None) is None
+    for wrong in ("equal", [-1, 2], [0, 0], [], {}, [float("inf"), 1], ["a"]):
+        assert Ratios().canonical(wrong) == wrong
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -123,6 +159,26 @@ def test_equal_runs_are_one(make_study):
         ({"grid": {"experiment.run.learning_rate": "0.1"}}, "needs a list of values"),
         ({"grid": {("seed", "evaluate_every"): [(1, 2), (3,)]}}, r"tuple of 2. Received: \(3,\)"),
         ({"fresh_seeds": [1, 0]}, "`fresh_seeds` is a number"),
+        ({"settings": {"experiment.run.learning_rate": 0.1}}, "contradicts .*learning_rate"),
+        ({"settings": {"seed": 1}}, "'seed'"),
+        ({"grid": {"experiment.run.seed": [1]}}, "'experiment.run.seed'"),
+        ({"method_grids": {"gradnorm": {("seed", "evaluate_every"): [(1, 2)]}}}, "'seed'"),
+        (
+            {
+                "grid": {
+                    "experiment.run.learning_rate": [0.1],
+                    ("experiment.run.learning_rate", "evaluate_every"): [(0.2, 3)],
+                }
+            },
+            "learning_rate",
+        ),
+        ({"grid": {"experiment.run.learning_rate": [0.1, -0.1]}}, r"learning_rate=-0\.1"),
+        ({"seeds": [0, -1]}, "seed=-1"),
+        ({"settings": {"experiment.run.steps": 3}}, "epochs=30, steps=3"),
+        (
+            {"grid": {"combiners.StaticWeights.weights": [[1, 2], {"left": 1, "right": 2}]}},
+            "as dicts",
+        ),
     ],
 )
 def test_what_is_wrong_is_found_before_the_first_run(make_study, changes, message):

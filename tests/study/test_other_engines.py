@@ -27,7 +27,7 @@ def command(engine, study, folder):
 
 
 @pytest.mark.parametrize(
-    ("engine", "module", "extra"), [(Ray, "ray", "mtk[ray]"), (Slurm, "submitit", "mtk[slurm]")]
+    ("engine", "module", "extra"), [(Ray, "ray", "[ray]"), (Slurm, "submitit", "[slurm]")]
 )
 def test_missing_package_is_named(monkeypatch, engine, module, extra):
     monkeypatch.setitem(sys.modules, module, None)

@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 def test_table_has_a_row_for_each_run_with_what_differs(make_sweep):
     alphas = {"gradnorm": {"combiners.GradNorm.alpha": [0.5, 1.5]}}
-    sweep = make_sweep(method_grids=alphas, seeds=[0, 7], settings={"seed": 3})
+    sweep = make_sweep(method_grids=alphas, seeds=[0, 7])
     finish(sweep.folder.path, sweep.runs[0].hash)
     head, *rows = sweep.describe(slots=2).split("\n\n")[0].splitlines()
     assert head.split() == ["run", "method", "seed", "learning_rate", "alpha", "state"]

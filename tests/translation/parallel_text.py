@@ -17,18 +17,19 @@ _SYLLABLES = {
 }
 
 
-def sentence(generator: random.Random, language: str) -> str:
+def sentence(generator: random.Random, language: str, number: int) -> str:
     syllables = _SYLLABLES[language]
     words = [
-        "".join(generator.choices(syllables, k=generator.randint(1, 3)))
-        for _ in range(generator.randint(3, 12))
+        "".join(generator.choices(syllables, k=generator.randint(1, 3))) for _ in range(number)
     ]
     return ("" if language == "zh" else " ").join(words)
 
 
 def lines(language: str, number: int, seed: int) -> list[bytes]:
-    generator = random.Random(f"{language} {seed}")
-    return [sentence(generator, language).encode() for _ in range(number)]
+    """Sentences; those of two languages have as many words, line by line."""
+    generator, words = random.Random(f"{language} {seed}"), random.Random(seed)
+    sizes = [words.randint(3, 12) for _ in range(number)]
+    return [sentence(generator, language, size).encode() for size in sizes]
 
 
 def write(path: Path, content: list[bytes]) -> None:

@@ -156,7 +156,7 @@ def test_a_split_that_is_not_there(corpus):
 
 def test_babel_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "babel", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtk\[translation\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.*\[translation\]'"):
         cldr_corpus()
 
 

@@ -42,6 +42,12 @@ def test_lengths(source, target, reason):
     assert Filters().reason(source, target) == reason
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none(share):
+    with pytest.raises(ValueError, match="max_dropped"):
+        Filters(max_dropped=share)
+
+
 @pytest.mark.parametrize("limit", ["max_characters", "max_tokens", "max_ratio"])
 def test_limits_that_nothing_passes(limit):
     with pytest.raises(ValueError, match=f"must be 1 or more: .*{limit}=0"):

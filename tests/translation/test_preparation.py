@@ -8,6 +8,7 @@ from parallel_text import LANGUAGES, SETTINGS, hashes, lines, make, readers, wri
 from mtk.data.translation import Vocabulary, open_corpus
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.preparation import prepare
+from mtk.data.translation.stages import Stages
 
 
 def copied(prepared, tmp_path):
@@ -119,9 +120,8 @@ def test_bad_lines_are_counted_and_left_out(tmp_path):
         write(tmp_path / "text" / f"{split}.fr.en", english)
         write(tmp_path / "text" / f"{split}.fr.fr.gz", french)
     folder = tmp_path / "corpus"
-    table = prepare(
-        str(folder), readers(tmp_path / "text"), filters=Filters(max_tokens=90), **SETTINGS
-    )
+    filters = Filters(max_tokens=90, max_dropped=1.0)
+    table = prepare(str(folder), readers(tmp_path / "text"), filters=filters, **SETTINGS)
     splits = json.loads((folder / "manifest.json").read_text())["splits"]
     expected = Counter(reason for *_, reason in bad)
     train = Counter(splits["train"]["fr"]["skipped"])
@@ -164,14 +164,15 @@ def test_files_of_unequal_length(tmp_path, split):
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [([], r"\.$"), ([b""] * 4, r": all 4 were left out \(4 empty\)")]
+    ("content", "why"),
+    [([], "no pair in the {} split of 'fr'"), ([b""] * 4, "4 of 4 .*'fr' for {} .*empty")],
 )
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_without_pairs(tmp_path, content, why, split):
     made = make(tmp_path / "text", 60)
     for name in ("en", "fr.gz"):
         write(tmp_path / "text" / f"{split}.fr.{name}", content)
-    with pytest.raises(ValueError, match=rf"no pair in the {split} split of 'fr'{why}"):
+    with pytest.raises(ValueError, match=why.format(split)):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
     make(tmp_path / "text", 60)  # Mended, it is prepared.
@@ -185,7 +186,7 @@ def test_a_split_without_pairs(tmp_path, content, why, split):
 )
 def test_arguments_that_cannot_be(text, tmp_path, change):
     arguments = {"folder": str(tmp_path / "corpus"), "readers": readers(text), **change}
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ValueError, match=next(iter(change))):
         prepare(**arguments)
     assert not list(tmp_path.iterdir())
 
@@ -284,3 +285,63 @@ def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         open_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
+def test_too_much_that_is_left_out_is_an_error(tmp_path, split, share):
+    """At the limit nothing is said; one pair more is too much."""
+    make(tmp_path / "text", number=100)
+    number = int(100 * share)
+    asked = {"source": "en", "vocabulary_size": 400, "vocabulary_lines": 1000}
+    for bad in (number, number + 1):
+        latin1 = [f"café {i}".encode("latin-1") for i in range(bad)]
+        french = [*lines("fr", 100 - bad, 1), *latin1]
+        write(tmp_path / "text" / f"{split}.fr.en", lines("en", 100, 1))
+        write(tmp_path / "text" / f"{split}.fr.fr.gz", french)
+        (tmp_path / str(bad)).mkdir()
+        filters = Filters(max_dropped=share)
+        stages = Stages(tmp_path / str(bad), readers(tmp_path / "text"), asked, filters)
+        if bad == number:
+            stages.learn()
+            continue
+        with pytest.raises(ValueError, match=f"{bad} of 100 .*'fr' for {split} .*not UTF-8") as e:
+            stages.learn()
+        for word in ("encoding", "max_dropped", f"pair {101 - bad}: ", "caf\\xe9"):
+            assert word in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("english", "french", "reason"),
+    [
+        ([b"ba ke lo " * 60] * 30, [b"la ne ou " * 60] * 30, "too many tokens"),
+        ([b"ba"] * 30, [b"la ne ou que " * 5] * 30, "lengths too different"),
+    ],
+)
+def test_lengths_are_looked_at_before_the_work(tmp_path, english, french, reason):
+    make(tmp_path / "text", number=100)
+    write(tmp_path / "text" / "train.fr.en", [*lines("en", 70, 1), *english])
+    write(tmp_path / "text" / "train.fr.fr.gz", [*lines("fr", 70, 1), *french])
+    asked = {"source": "en", "vocabulary_size": 400, "vocabulary_lines": 1000}
+    filters = Filters(max_tokens=90, max_dropped=0.2)
+    with pytest.raises(ValueError, match=f"of 100 .*{reason}"):
+        Stages(tmp_path, readers(tmp_path / "text"), asked, filters).learn()
+    assert not (tmp_path / "vocabulary.model").exists()
+
+
+def test_what_is_found_after_the_work_keeps_it(tmp_path, monkeypatch):
+    """The sample was lucky: who allows the share gets the corpus without doing it again."""
+    readers = make(tmp_path / "text", number=100)
+    write(tmp_path / "text" / "train.fr.en", [*lines("en", 98, 1), b"", b""])
+    write(tmp_path / "text" / "train.fr.fr.gz", lines("fr", 100, 1))
+    folder = tmp_path / "corpus"
+    with monkeypatch.context() as lucky:
+        lucky.setattr(Stages, "_sample", lambda self, language: [("ba ke lo", "é ou la")] * 40)
+        lucky.setattr(Stages, "_check_texts", lambda *_: [])
+        with pytest.raises(ValueError, match="2 of 100 .*empty"):
+            prepare(str(folder), readers, **{**SETTINGS, "vocabulary_size": 280})
+    assert not folder.exists()
+    assert (tmp_path / "unfinished.corpus").exists()
+    monkeypatch.setattr(Stages, "_sample", None)  # Nothing is read again.
+    given = {**SETTINGS, "vocabulary_size": 280, "filters": Filters(max_dropped=0.02)}
+    assert "2 empty" in prepare(str(folder), readers, **given)

@@ -32,6 +32,35 @@ def test_line_files(tmp_path, suffix, end):
     assert list(reader.pairs("test")) == [(b"v", b"v")]
 
 
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", "cp1252", "utf-16", "UTF8", "utf-8-sig", "gb18030"]
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_other_encodings_become_utf8(tmp_path, encoding, suffix):
+    text = "café\r\n\nété\n"
+    for name in ("t.en", "t.fr"):
+        content = text.encode(encoding)
+        (tmp_path / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+    names = [(f"t.en{suffix}", f"t.fr{suffix}")]
+    reader = LineFiles(names, names, names, str(tmp_path), encoding)
+    expected = [word.encode() for word in ("café", "", "été")]
+    assert list(reader.pairs("test")) == list(zip(expected, expected, strict=True))
+    (tmp_path / "t.tsv").write_bytes("é\tè\n".encode(encoding))
+    table = TSVFiles(*[["t.tsv"]] * 3, str(tmp_path), encoding=encoding)
+    assert list(table.pairs("train")) == [("é".encode(), "è".encode())]
+    assert ("encoding" in table.asked()) == (encoding != "UTF8")
+
+
+@pytest.mark.parametrize("content", [b"a\n\xff\n", b"\x80"])
+def test_a_file_of_another_encoding_is_named(tmp_path, content):
+    (tmp_path / "t").write_bytes(content)
+    reader = LineFiles(*[[("t", "t")]] * 3, str(tmp_path), "ascii")
+    with pytest.raises(ValueError, match=r"/t is not ascii"):
+        list(reader.pairs("train"))
+    with pytest.raises(ValueError, match="'asci'"):
+        LineFiles(*[[("t", "t")]] * 3, str(tmp_path), "asci")
+
+
 def test_several_line_files_follow_one_another(tmp_path):
     for name in ("1.en", "1.fr", "2.en", "2.fr"):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + name.encode() + b"\n")
@@ -143,7 +172,7 @@ def test_what_is_not_installed(monkeypatch, tmp_path, module, extra):
         "pyarrow": ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path)),
         "tensorflow_datasets": TFDSTranslation("wmt16_translate/ro-en", "ro"),
     }
-    with pytest.raises(ImportError, match=rf"pip install 'mtk\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install -e '.*\[{extra}\]'"):
         list(readers[module].pairs("train"))
 
 

@@ -125,5 +125,5 @@ def test_a_model_of_another_kind():
 
 def test_sentencepiece_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtk\[translation\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.*\[translation\]'"):
         train_vocabulary(TEXTS, 400)

@@ -111,5 +111,5 @@ def test_it_cannot_be_fetched(tmp_path, monkeypatch):
 
 def test_it_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtk\[tfds\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.*\[tfds\]'"):
         preparation.prepare(str(tmp_path / "faces"))

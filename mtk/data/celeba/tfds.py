@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtk import extras
 from mtk.data.celeba.listing import ATTRIBUTES, SPLITS, arranged
 
 
@@ -29,7 +30,8 @@ class FromTfds:
         except ImportError as error:
             raise ImportError(
                 "Without `source` CelebA comes from TensorFlow Datasets, which is not installed. "
-                "Install it by: pip install 'mtk[tfds]', or give a folder with the official files."
+                f"Install it by: {extras.command('tfds')}, or give a folder with the official "
+                "files."
             ) from error
         self._tfds = tfds
         self._builder = tfds.builder("celeb_a", data_dir=data_dir)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from mtk import extras
 from mtk.data.translation.languages import normalized
 
 # SacreBLEU's own choice. The words of others are told apart by spaces and punctuation, as the
@@ -34,7 +35,7 @@ def sacrebleu_metrics() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "BLEU needs SacreBLEU, which is not installed. "
-            "Install it by: pip install 'mtk[translation]'"
+            f"Install it by: {extras.command('translation')}"
         ) from error
     return metrics
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mtk import extras
 from mtk.data.splits import split
 from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN, Corpus, Pairs, Texts, chosen
 from mtk.data.translation.sequences import dtype_for, pack
@@ -83,7 +84,7 @@ def _texts(languages: Sequence[str], number: int, seed: int) -> dict[str, list[s
     except ImportError as error:
         raise ImportError(
             "The embedded phrases come with Babel, which is not installed. "
-            "Install it by: pip install 'mtk[translation]'"
+            f"Install it by: {extras.command('translation')}"
         ) from error
     # Phrases that all languages can say, so that they don't depend on which are taken.
     english = Locale(SOURCE)

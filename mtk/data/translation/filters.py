@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from mtk.data.translation.readers.base import RawPair
 
 TextPair = tuple[str, str]
+# Why a pair is left out.
+NOT_UTF8, EMPTY, TOO_LONG = "not UTF-8", "empty", "too many characters"
+TOO_MANY, UNLIKE = "too many tokens", "lengths too different"
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,14 @@ class Filters:
         max_tokens: Of a source or target in training, without special tokens: with these, 126 make
             the paper's 128.
         max_ratio: By how much the longer side may exceed the shorter one in training, in tokens.
+        max_dropped: The largest share of a split's pairs that may be left out for one reason: more
+            is an error.
     """
 
     max_characters: int = 2_000
     max_tokens: int = 126
     max_ratio: float = 4.0
+    max_dropped: float = 0.01
 
     def __post_init__(self) -> None:
         """Checks the limits.
@@ -33,6 +39,10 @@ class Filters:
         """
         if self.max_characters < 1 or self.max_tokens < 1 or self.max_ratio < 1:
             raise ValueError(f"No pair passes these limits, which must be 1 or more: {self}")
+        if not 0 <= self.max_dropped <= 1:
+            raise ValueError(
+                f"`max_dropped` is a share, from 0 to 1. Received: max_dropped={self.max_dropped}"
+            )
 
     def texts(self, pairs: Iterable[RawPair], skipped: Counter[str]) -> list[TextPair]:
         """Returns the pairs that are text: on both sides, in UTF-8, not too long.
@@ -46,12 +56,12 @@ class Filters:
             try:
                 texts = _one_line(source), _one_line(target)
             except UnicodeDecodeError:
-                skipped["not UTF-8"] += 1
+                skipped[NOT_UTF8] += 1
                 continue
             if not all(texts):
-                skipped["empty"] += 1
+                skipped[EMPTY] += 1
             elif max(map(len, texts)) > self.max_characters:
-                skipped["too many characters"] += 1
+                skipped[TOO_LONG] += 1
             else:
                 kept.append(texts)
         return kept
@@ -65,8 +75,8 @@ class Filters:
         """
         longer, shorter = max(source, target), min(source, target)
         if longer > self.max_tokens:
-            return "too many tokens"
-        return "lengths too different" if longer > self.max_ratio * shorter else ""
+            return TOO_MANY
+        return UNLIKE if longer > self.max_ratio * shorter else ""
 
 
 def _one_line(text: bytes) -> str:

@@ -48,17 +48,24 @@ def prepare(
         A table of what the corpus holds.
 
     Raises:
-        ValueError: If the text cannot be read, or the folder holds something else.
+        ValueError: If the text cannot be read, too much of it would be left out, or the folder
+            holds something else.
         OSError: If the folder cannot be written.
     """
     filters = filters or Filters()
-    _check(source, readers, min(vocabulary_lines, chunk_pairs, processes or 1))
+    _check(source, readers)
+    _check_counts(
+        vocabulary_size=vocabulary_size,
+        vocabulary_lines=vocabulary_lines,
+        chunk_pairs=chunk_pairs,
+        processes=1 if processes is None else processes,
+    )
     asked = {
         "source": source,
         "languages": {language: reader.asked() for language, reader in readers.items()},
         "vocabulary_size": vocabulary_size,
         "vocabulary_lines": vocabulary_lines,
-        "filters": asdict(filters),
+        "filters": {name: v for name, v in asdict(filters).items() if name != "max_dropped"},
     }
     final = destination(folder)
     work = final.with_name(f"unfinished.{final.name}")
@@ -77,12 +84,15 @@ def prepare(
     return f"{Path(folder).expanduser()}\n{manifest.table()}"
 
 
-def _check(source: str, readers: Mapping[str, Reader], smallest: int) -> None:
-    if not readers or smallest < 1:
-        raise ValueError(
-            "A corpus needs readers of one target language or more, and `vocabulary_lines`, "
-            "`chunk_pairs` and `processes` of 1 or more."
-        )
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"`{name}` is 1 or more. Received: {name}={count}")
+
+
+def _check(source: str, readers: Mapping[str, Reader]) -> None:
+    if not readers:
+        raise ValueError("A corpus needs `readers` of one target language or more.")
     wrong = [name for name in readers if name == source or not _CODE.fullmatch(name)]
     if wrong:
         raise ValueError(

@@ -3,16 +3,17 @@
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtk.data.translation import dropped
 from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN
-from mtk.data.translation.filters import Filters
+from mtk.data.translation.filters import Filters, TextPair
 from mtk.data.translation.manifest import VOCABULARY, Manifest, in_words
 from mtk.data.translation.meter import Meter
 from mtk.data.translation.packing import Packers
-from mtk.data.translation.readers import Reader
+from mtk.data.translation.readers import RawPair, Reader
 from mtk.data.translation.sampling import reservoir
 from mtk.data.translation.token_files import SplitFiles, merge, sha256
 from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
@@ -39,7 +40,8 @@ class Stages(NamedTuple):
         """Learns the vocabulary, and so reads all text once: what is damaged is found here.
 
         Raises:
-            ValueError: If text cannot be read, a split is empty, or the vocabulary is too small.
+            ValueError: If text cannot be read, a split is empty, too much would be left out, or the
+                vocabulary is too small.
         """
         path = self.work / VOCABULARY
         if path.exists():
@@ -47,20 +49,35 @@ class Stages(NamedTuple):
         texts: dict[str, list[str]] = {self.asked["source"]: []}
         for language in self.readers:
             for split in HELD_OUT:
-                number = sum(1 for _ in self.readers[language].pairs(split))
-                _require(number, split, language)
-            pairs = self._sample(language)
+                pairs = list(self.readers[language].pairs(split))
+                _require(len(pairs), split, language)
+                self._check_texts(pairs, split, language)
+            kept = self._sample(language)
             # Each target has its own English: together it must not count more than one of them.
-            texts[self.asked["source"]] += [source for source, _ in pairs[:: len(self.readers)]]
-            texts[language] = [target for _, target in pairs]
+            texts[self.asked["source"]] += [source for source, _ in kept[:: len(self.readers)]]
+            texts[language] = [target for _, target in kept]
         print("learning the vocabulary", file=sys.stderr)
-        train_vocabulary(texts, self.asked["vocabulary_size"], self.asked["source"]).save(path)
+        vocabulary = train_vocabulary(texts, self.asked["vocabulary_size"], self.asked["source"])
+        for language, reader in self.readers.items():
+            skipped, number = dropped.sample(reader.pairs(TRAIN), self.filters, vocabulary)
+            dropped.check(self._part(TRAIN, language), skipped, number, self.filters, vocabulary)
+        vocabulary.save(path)
 
     def _sample(self, language: str) -> list[tuple[str, str]]:
         pairs = Meter(f"reading {language}").watch(self.readers[language].pairs(TRAIN))
         drawn, number = reservoir(pairs, self.asked["vocabulary_lines"], _SEED)
         _require(number, TRAIN, language)
-        return self.filters.texts(drawn, Counter())
+        return self._check_texts(drawn, TRAIN, language)
+
+    def _check_texts(self, pairs: Sequence[RawPair], split: str, language: str) -> list[TextPair]:
+        """Returns what is text; raises an error if too little is."""
+        skipped: Counter[str] = Counter()
+        kept = self.filters.texts(pairs, skipped)
+        dropped.check(self._part(split, language), skipped, len(pairs), self.filters)
+        return kept
+
+    def _part(self, split: str, language: str) -> dropped.Part:
+        return dropped.Part(split, language, lambda: self.readers[language].pairs(split))
 
     def pack(self, size: int, processes: int | None) -> None:
         """Tokenizes all splits.
@@ -86,12 +103,13 @@ class Stages(NamedTuple):
         """Writes the corpus.
 
         Raises:
-            ValueError: If all pairs of a split were left out.
+            ValueError: If all pairs of a split were left out, or too many for one reason.
             OSError: If a file cannot be written.
         """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+        vocabulary = Vocabulary.load(self.work / VOCABULARY)
         for split, by_language in splits.items():
             for language in self.readers:
                 parts = sorted(self._chunks(split, language).glob("[0-9]*.npz"))
@@ -99,8 +117,12 @@ class Stages(NamedTuple):
                 counted = merge(files, parts, held_out=split in HELD_OUT)
                 why = f": all {counted['read']:,} were left out ({in_words(counted['skipped'])})"
                 _require(counted["kept"], split, language, why)
+                skipped = Counter(counted["skipped"])
+                part = self._part(split, language)
+                dropped.check(
+                    part, skipped, counted["read"], self.filters, vocabulary, dropped.DroppedError
+                )
                 by_language[language] = counted
-        vocabulary = Vocabulary.load(self.work / VOCABULARY)
         vocabulary.save(folder / VOCABULARY)
         described = {"size": len(vocabulary), "sha256": sha256(folder / VOCABULARY)}
         manifest = Manifest(self.asked, described, splits)

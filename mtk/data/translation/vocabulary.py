@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mtk import atomic
+from mtk import atomic, extras
 
 PAD, START, END, UNKNOWN = range(4)
 _SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
@@ -176,7 +176,7 @@ def _explained(message: str, size: int) -> str:
     if needed:
         return (
             f"A vocabulary of {size} is too small: the special tokens, 256 bytes and the text's "
-            f"characters alone are {needed[1]}. Ask for more."
+            f"characters alone are {needed[1]}. Ask for more: `vocabulary_size`."
         )
     if "sentences_.empty()" in message:
         return "There is no text to learn a vocabulary from."
@@ -189,6 +189,6 @@ def _sentencepiece() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "Translation needs SentencePiece, which is not installed. "
-            "Install it by: pip install 'mtk[translation]'"
+            f"Install it by: {extras.command('translation')}"
         ) from error
     return sentencepiece

@@ -11,6 +11,7 @@ from typing import Any
 from mtk import atomic
 from mtk.data.exclusive import LOCK, exclusive
 from mtk.data.translation.corpus import SPLITS
+from mtk.data.translation.dropped import DroppedError
 from mtk.data.translation.manifest import VOCABULARY
 
 _PLAN = "plan.json"
@@ -24,8 +25,8 @@ MODIFIED = "modified"  # In a plan: the time of each file by its path.
 def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Path]:
     """Opens the folder for this process alone.
 
-    A ValueError inside removes the folder: what was made from bad input is of no use to the next
-    plan, which mends it.
+    A ValueError inside removes the folder, since what was made from bad input is of no use to the
+    next plan, which mends it. A DroppedError does not: the work is done.
 
     Args:
         folder: New, or left behind by a preparation.
@@ -39,6 +40,7 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
         ValueError: If another process works there, or the folder holds the work of another
             plan.
     """
+    new = [above for above in folder.absolute().parents if not above.exists()]
     with exclusive(folder):
         path = folder / _PLAN
         if path.exists() and (folder / worth).exists():
@@ -47,8 +49,13 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
             atomic.write_json(path, plan)
         try:
             yield folder
+        except DroppedError:
+            raise  # The work is done, and of use to whoever allows what was found.
         except ValueError:
             remove(folder)
+            with contextlib.suppress(OSError):  # Somebody has put something there.
+                for above in new:
+                    above.rmdir()
             raise
 
 

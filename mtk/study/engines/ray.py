@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from mtk import extras
 from mtk.study.engines.base import Engine
 
 _POLL = 0.1  # seconds
@@ -39,7 +40,7 @@ class Ray(Engine):
         try:
             import ray
         except ImportError as error:
-            raise ImportError("Ray is not installed: pip install 'mtk[ray]'") from error
+            raise ImportError(f"Ray is not installed: {extras.command('ray')}") from error
         self._ray = ray
         self._address, self._cores, self._gpus = address, cores, gpus
         self._slots = slots or 1

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from mtk import extras
 from mtk.study import worker
 from mtk.study.engines.base import Engine
 from mtk.study.folder import StudyFolder
@@ -47,7 +48,7 @@ class Slurm(Engine):
         try:
             import submitit
         except ImportError as error:
-            raise ImportError("submitit is not installed: pip install 'mtk[slurm]'") from error
+            raise ImportError(f"submitit is not installed: {extras.command('slurm')}") from error
         self._submitit = submitit
         self._slots = slots
         self._cluster = cluster

@@ -3,8 +3,9 @@
 import abc
 import codecs
 import gzip
+import io
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +113,53 @@ def found(folder: Path, names: Sequence[str], split: str) -> list[Path]:
     return paths
 
 
-def lines(path: Path) -> Iterator[bytes]:
+def check_encoding(encoding: str) -> str:
+    """Returns the standard name of an encoding.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ValueError(
+            f"Python knows no encoding {encoding!r}. Others are 'utf-8', 'latin-1', 'cp1252' and "
+            "'utf-16'."
+        ) from error
+
+
+def other_encoding(encoding: str) -> dict[str, str]:
+    """Returns what a manifest says of an encoding: nothing of UTF-8."""
+    return {} if encoding == "utf-8" else {"encoding": encoding}
+
+
+def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
     """Yields the lines of a file, plain or compressed by gzip (`.gz`), without their ends.
 
     Only a line feed ends a line: Unicode's other separators occur inside sentences.
 
+    Args:
+        path: The file.
+        encoding: Of the file, by its standard name. UTF-8 is not checked, others become UTF-8.
+
     Raises:
-        ValueError: If it cannot be decompressed, or a line is too long to be a sentence.
+        ValueError: If it cannot be decompressed, is not of that encoding, or has a line that is too
+            long to be a sentence.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(bounded.lines(file, path)):
-                text = line.rstrip(b"\r\n")
-                yield text if number else text.removeprefix(codecs.BOM_UTF8)
+            text = file if encoding == "utf-8" else io.TextIOWrapper(file, encoding, newline="\n")
+            found = bounded.lines(text, path)
+            yield from _without_ends(x if isinstance(x, bytes) else x.encode() for x in found)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is not {encoding}: {error}. Name its encoding.") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
         ) from error
+
+
+def _without_ends(found: Iterable[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(found):
+        text = line.rstrip(b"\r\n")
+        yield text if number else text.removeprefix(codecs.BOM_UTF8)

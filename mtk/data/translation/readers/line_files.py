@@ -3,8 +3,16 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from mtk.data.translation.readers.base import FileReader, RawPair, found, lines
+from mtk.data.translation.readers.base import (
+    FileReader,
+    RawPair,
+    check_encoding,
+    found,
+    lines,
+    other_encoding,
+)
 
 
 class LineFiles(FileReader):
@@ -15,9 +23,10 @@ class LineFiles(FileReader):
         validation: The same for validation.
         test: The same for testing.
         folder: Where the files are.
+        encoding: Of all files.
 
     Raises:
-        ValueError: If a file is missing.
+        ValueError: If a file is missing, or the encoding is unknown.
     """
 
     def __init__(
@@ -26,7 +35,9 @@ class LineFiles(FileReader):
         validation: Sequence[tuple[str, str]],
         test: Sequence[tuple[str, str]],
         folder: str = ".",
+        encoding: str = "utf-8",
     ):
+        self._encoding = check_encoding(encoding)
         root = Path(folder).expanduser()
         named = {"train": train, "validation": validation, "test": test}
         self._sides = {
@@ -39,11 +50,15 @@ class LineFiles(FileReader):
 
     def pairs(self, split: str) -> Iterator[RawPair]:
         for source, target in zip(*self._sides[split], strict=True):
-            yield from _aligned(source, target)
+            yield from _aligned(source, target, self._encoding)
+
+    def asked(self) -> dict[str, Any]:
+        return {**super().asked(), **other_encoding(self._encoding)}
 
 
-def _aligned(source: Path, target: Path) -> Iterator[RawPair]:
-    for number, (ours, theirs) in enumerate(itertools.zip_longest(lines(source), lines(target))):
+def _aligned(source: Path, target: Path, encoding: str) -> Iterator[RawPair]:
+    sides = (lines(path, encoding) for path in (source, target))
+    for number, (ours, theirs) in enumerate(itertools.zip_longest(*sides)):
         if ours is None or theirs is None:
             sizes = [sum(1 for _ in lines(path)) for path in (source, target)]
             raise ValueError(

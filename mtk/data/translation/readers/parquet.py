@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtk import extras
 from mtk.data.bounded import LONGEST_LINE
 from mtk.data.translation.readers.base import RawPair, TableReader
 
@@ -48,7 +49,7 @@ class ParquetFiles(TableReader):
         except ImportError as error:
             raise ImportError(
                 "Parquet files need pyarrow, which is not installed. "
-                "Install it by: pip install 'mtk[parquet]'"
+                f"Install it by: {extras.command('parquet')}"
             ) from error
         try:
             with parquet.ParquetFile(path) as file:

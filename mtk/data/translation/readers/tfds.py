@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mtk import extras
 from mtk.data.translation.readers.base import RawPair, Reader
 
 
@@ -57,7 +58,7 @@ class TFDSTranslation(Reader):
             import tensorflow_datasets as tfds
         except ImportError as error:
             raise ImportError(
-                "TensorFlow Datasets is not installed. Install it by: pip install 'mtk[tfds]'"
+                f"TensorFlow Datasets is not installed. Install it by: {extras.command('tfds')}"
             ) from error
         return tfds.builder(self.name, data_dir=self.data_dir)
 

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk.data.translation.readers.base import RawPair, TableReader, lines
+from mtk.data.translation.readers.base import (
+    RawPair,
+    TableReader,
+    check_encoding,
+    lines,
+    other_encoding,
+)
 
 
 class TSVFiles(TableReader):
@@ -18,9 +24,10 @@ class TSVFiles(TableReader):
         test: The same for testing.
         folder: Where the files are.
         columns: Those of source and target, counted from 0.
+        encoding: Of all files.
 
     Raises:
-        ValueError: If a file is missing, or a column is negative.
+        ValueError: If a file is missing, a column is negative, or the encoding is unknown.
     """
 
     def __init__(
@@ -30,19 +37,22 @@ class TSVFiles(TableReader):
         test: Sequence[str],
         folder: str = ".",
         columns: tuple[int, int] = (0, 1),
+        encoding: str = "utf-8",
     ):
+        self._encoding = check_encoding(encoding)
         if min(columns) < 0:
             raise ValueError(f"`columns` are counted from 0. Received: {columns}")
         super().__init__(train, validation, test, folder)
         self.columns = columns
 
     def asked(self) -> dict[str, Any]:
-        return {**super().asked(), "columns": list(self.columns)}
+        own = {"columns": list(self.columns), **other_encoding(self._encoding)}
+        return {**super().asked(), **own}
 
     def _pairs_of(self, path: Path) -> Iterator[RawPair]:
         source, target = self.columns
         last = max(self.columns)
-        for line in lines(path):
+        for line in lines(path, self._encoding):
             cells = line.split(b"\t")
             cells += [b""] * (last + 1 - len(cells))
             yield cells[source], cells[target]

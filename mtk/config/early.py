@@ -1,0 +1,49 @@
+"""Checks the names in a configuration by reading sources, before anything is imported."""
+
+import sys
+from typing import Any
+
+from mtk.config import check, names
+from mtk.config.source import Line, did_you_mean
+
+
+class EarlyChecker(check.Checker):
+    """Follows a configuration without importing what it names.
+
+    What it finds wrong is wrong. It knows the modules of `mtk` only, and no types: `check.Checker`
+    finds the rest, once TensorFlow is imported.
+    """
+
+    def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
+        top = module.split(".")[0]
+        if top not in sys.modules and names.spec(top) is None:
+            check.no_module(top, (), line)
+        parts = module.split(".") if top == "mtk" else []
+        for end in range(2, len(parts) + 1):
+            if names.spec(".".join(parts[:end])) is None:
+                parent = ".".join(parts[: end - 1])
+                check.no_module(".".join(parts[:end]), names.children(parent), line)
+        self.imported.add(module)
+        self._symbols[bound_name] = top if whole else module
+
+    def add_target(self, selector: str, line: Line) -> names.Name | None:
+        first, *rest = selector.split(".")
+        if first not in self._symbols:
+            similar = did_you_mean(first, self._symbols)
+            check.fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
+        try:
+            found = names.look_up(self._symbols[first], rest)
+        except names.NoSuchNameError as error:
+            similar = did_you_mean(error.name, error.known)
+            check.fail(line, f"{error.owner!r} has no {error.name!r}.{similar}")
+        if found is not None and not found.qualname:
+            check.fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
+        return found
+
+    def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:
+        known = target.parameters if target else None
+        if known is not None and name not in known:
+            check.no_parameter(selector, name, known, line)
+
+    def _check_type(self, bound: check.Bound) -> None:
+        """Types are known once the modules are imported."""

@@ -1,0 +1,111 @@
+"""Refuses text of which too much would be left out."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from mtk.data.translation.filters import EMPTY, NOT_UTF8, TOO_LONG, TOO_MANY, UNLIKE, Filters
+from mtk.data.translation.readers.base import RawPair
+from mtk.data.translation.vocabulary import Vocabulary
+
+_EXAMPLES = 3
+_SHOWN = 60  # bytes of an example
+_TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
+_REMEDIES = {
+    NOT_UTF8: "Name the encoding of the files, such as readers.LineFiles.encoding = 'latin-1'",
+    EMPTY: "Look for lines that lack their other side",
+    TOO_LONG: "Look whether a file's sentences stand on one line, or set Filters.max_characters",
+    TOO_MANY: "Look at these pairs, or set filters.Filters.max_tokens",
+    UNLIKE: "Look whether lines correspond, or set filters.Filters.max_ratio",
+}
+
+
+class DroppedError(ValueError):
+    """More pairs were left out than allowed, after all work was done."""
+
+
+class Part(NamedTuple):
+    """A split of a language.
+
+    Attributes:
+        split: Its name.
+        language: Of its targets.
+        pairs: Reads it again.
+    """
+
+    split: str
+    language: str
+    pairs: Callable[[], Iterable[RawPair]]
+
+
+def check(
+    part: Part,
+    skipped: Counter[str],
+    number: int,
+    filters: Filters,
+    vocabulary: Vocabulary | None = None,
+    kind: type[ValueError] = ValueError,
+) -> None:
+    """Raises an error if more pairs are left out for one reason than allowed.
+
+    Args:
+        part: What was read.
+        skipped: Pairs that are left out, by reason.
+        number: Pairs that were looked at.
+        filters: With the largest share.
+        vocabulary: By which pairs were found too long, for examples.
+        kind: Of the error.
+
+    Raises:
+        ValueError: With the reason, the numbers, examples and the remedy.
+    """
+    for reason, found in skipped.most_common(1):
+        if found <= filters.max_dropped * number:
+            continue
+        raise kind(
+            f"{found:,} of {number:,} pairs ({found / number:.1%}) of {part.language!r} for "
+            f"{part.split} would be left out: {reason}. At most {filters.max_dropped:.1%} may be. "
+            f"{_REMEDIES[reason]}; or allow it: filters.Filters.max_dropped = "
+            f"{_above(found / number)}\n" + "\n".join(_examples(part, reason, filters, vocabulary))
+        )
+
+
+def _above(share: float) -> float:
+    return min(1.0, round(share + 0.01, 2))
+
+
+def sample(
+    pairs: Iterable[RawPair], filters: Filters, vocabulary: Vocabulary
+) -> tuple[Counter[str], int]:
+    """Returns how many of some training pairs are left out for their tokens, and their number."""
+    skipped: Counter[str] = Counter()
+    drawn = list(itertools.islice(pairs, _TOKENIZED))
+    for source, target in filters.texts(drawn, Counter()):
+        sizes = [len(ids) for ids in vocabulary.encode_all([source, target])]
+        if reason := filters.reason(*sizes):
+            skipped[reason] += 1
+    return skipped, len(drawn)
+
+
+def _examples(
+    part: Part, reason: str, filters: Filters, vocabulary: Vocabulary | None
+) -> list[str]:
+    """Returns the first pairs that are left out for a reason, with their numbers."""
+    found = (
+        f"  pair {number}: {_shown(source)} | {_shown(target)}"
+        for number, (source, target) in enumerate(part.pairs(), start=1)
+        if _reason((source, target), filters, vocabulary) == reason
+    )
+    return list(itertools.islice(found, _EXAMPLES))
+
+
+def _reason(pair: RawPair, filters: Filters, vocabulary: Vocabulary | None) -> str:
+    skipped: Counter[str] = Counter()
+    if filters.texts([pair], skipped) and vocabulary is not None:
+        skipped, _ = sample([pair], filters, vocabulary)
+    return next(iter(skipped), "")
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")

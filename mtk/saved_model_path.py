@@ -1,0 +1,83 @@
+"""What a path to an exported network leads to, found before TensorFlow is imported."""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+_NEEDED = (
+    "Name the folder of a finished run, a SavedModel's folder (with a file 'saved_model.pb'), or a "
+    "'.keras' file."
+)
+_CONFIG = "config.gin"
+_SAVED_MODEL = "saved_model.pb"
+
+
+class Export(NamedTuple):
+    """An exported network.
+
+    Attributes:
+        path: Of the SavedModel's folder or the `.keras` file.
+        config: The configuration of the run that exported it, None where it is not known.
+    """
+
+    path: Path
+    config: Path | None
+
+
+def find(path: str | Path, text: bool = False) -> Export:
+    """Returns the exported network that a path leads to.
+
+    Args:
+        path: A SavedModel's folder, a `.keras` file, or the folder of a run that has exported one.
+        text: Whether it shall translate text. By default the one that can do most is taken.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    given = Path(path).expanduser()
+    if not given.exists():
+        raise ValueError(f"There is nothing at {str(path)!r}. {_NEEDED}")
+    if given.is_file():
+        _check_file(given)
+    elif (given / _CONFIG).is_file():
+        return Export(_of_run(given, text), given / _CONFIG)
+    elif not (given / _SAVED_MODEL).is_file():
+        raise ValueError(f"There is no SavedModel in {str(path)!r}: {_held(given)}. {_NEEDED}")
+    beside = given.parent / _CONFIG
+    return Export(given, beside if beside.is_file() else None)
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix != ".keras":
+        raise ValueError(f"{str(path)!r} is a file whose name does not end in '.keras'. {_NEEDED}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{str(path)!r} is damaged or no Keras file: it is no complete zip archive "
+            f"({path.stat().st_size:,} bytes). Export the network again."
+        )
+
+
+def _of_run(folder: Path, text: bool) -> Path:
+    further = sorted(folder.glob("saved_model_*"))
+    found = folder / "saved_model_text" if text else [*further, folder / "saved_model"][0]
+    if (found / _SAVED_MODEL).is_file():
+        return found
+    if text and (folder / "saved_model" / _SAVED_MODEL).is_file():
+        raise ValueError(
+            f"The run in {str(folder)!r} has no SavedModel that translates text: no "
+            f"{found.name!r}. A translation writes it where tensorflow-text is installed."
+        )
+    raise ValueError(
+        f"The run in {str(folder)!r} has no SavedModel: a run writes {found.name!r} when it "
+        "finishes. Give the command again that trains it."
+    )
+
+
+def _held(folder: Path) -> str:
+    if (folder / "study.json").is_file():
+        return "it is a study's folder; its runs are in its 'runs', a folder each"
+    names = sorted(entry.name for entry in folder.iterdir())
+    if not names:
+        return "the folder is empty"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"the folder holds {', '.join(map(repr, names[:3]))}{more}"

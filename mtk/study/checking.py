@@ -1,0 +1,166 @@
+"""Builds what the runs of a study need once, before the first of them is started."""
+
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mtk.study.board import Board
+from mtk.study.description import StudyError
+from mtk.study.engines.local import may_fork
+from mtk.study.expansion import Run
+from mtk.study.folder import State, StudyFolder
+
+_SHOWN = 5  # problems
+_BEGUN = (State.FINISHED, State.DIVERGED, State.ELSEWHERE)
+# Under any other strategy variables belong to one object of it, and so to one run.
+_ONE_DEVICE = ("None", ".single")
+
+
+def check(
+    runs: Sequence[Run], folder: StudyFolder, board: Board, retry_failed: bool = False
+) -> None:
+    """Builds data, network, combiner and plan of enough runs to meet every value of every method.
+
+    For the first run of each method a training step is traced too. Values that a run of the folder
+    has been begun with are known to be right. Nothing is written. A process of its own does it, so
+    that TensorFlow starts no threads in this one, which may be forked.
+
+    Args:
+        runs: All that are known.
+        folder: The study folder.
+        board: Where to say what is done.
+        retry_failed: Whether runs that have failed are done again.
+
+    Raises:
+        StudyError: If a run could not be started.
+    """
+    states = {run: folder.state(run.hash) for run in runs}
+    begun = [run for run in runs if states[run] in _BEGUN or _has_begun(folder, run)]
+    wanted = (State.PENDING, State.FAILED) if retry_failed else (State.PENDING,)
+    chosen = list(covering([run for run in runs if states[run] in wanted], begun))
+    if not chosen:
+        return
+    board.say(
+        f"Checking: building {len(chosen)} runs, which stand for all values of the study. It takes "
+        "seconds."
+    )
+    problems: dict[str, Run] = {}
+    for done, (run, problem) in enumerate(zip(chosen, _outcomes(chosen, begun), strict=False), 1):
+        board.busy(f"checked {done}/{len(chosen)}: {run.method}")
+        if problem:
+            problems.setdefault(problem, run)
+    board.busy("")  # What follows begins on an empty line.
+    if problems:
+        shown = [f"{run.method} {run.point}: {text}" for text, run in problems.items()]
+        more = f"\nand {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        raise StudyError(
+            "No run was started, since some cannot be done:\n" + "\n".join(shown[:_SHOWN]) + more
+        )
+
+
+def covering(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[Run]:
+    """Yields runs until each value of each method was met once.
+
+    Args:
+        runs: The runs.
+        begun: Runs whose values need not be met again.
+    """
+    met = {value for run in begun for value in _values(run)}
+    for run in runs:
+        new = _values(run) - met
+        met |= new
+        if new:
+            yield run
+
+
+def _values(run: Run) -> set[tuple[str, str, str]]:
+    varied = {**run.point, "seed": run.seed}
+    return {(run.method, name, repr(value)) for name, value in varied.items()}
+
+
+def _has_begun(folder: StudyFolder, run: Run) -> bool:
+    return (folder.run_dir(run.hash) / "checkpoints" / "run.json").exists()
+
+
+def _outcomes(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[str]:
+    """Yields what is wrong with each run, empty where nothing is."""
+    context = multiprocessing.get_context("fork" if may_fork() else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    traced = {run.method for run in begun}
+    lines = [(run.lines, run.method) for run in runs]
+    process = context.Process(  # type: ignore[attr-defined]
+        target=_build_all, args=(lines, traced, sender)
+    )
+    process.start()
+    sender.close()
+    try:
+        for _ in runs:
+            try:
+                yield receiver.recv()
+            except EOFError:
+                process.join()
+                yield (
+                    f"the process that built it has ended ({process.exitcode}). Memory may be "
+                    "short."
+                )
+                return
+    finally:
+        process.kill()
+        process.join()
+
+
+def _build_all(
+    configurations: Sequence[tuple[Any, str]], traced: set[str], sender: Connection
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The sweep ends this process.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    builder = _Builder()
+    for lines, method in configurations:
+        sender.send(builder.problem(lines, trace=method not in traced))
+        traced.add(method)
+
+
+class _Builder:
+    """Builds runs one after the other, with the data and network of the last one if they fit."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._data: Any = None
+
+    def problem(self, lines: Sequence[Any], trace: bool) -> str:
+        """Returns what is wrong with a configuration, empty if nothing is."""
+        from mtk import config
+
+        try:
+            self._build(lines, trace)
+        except Exception as error:  # Whatever it is, the run would meet it.
+            expected = isinstance(error, (ValueError, OSError, ImportError))
+            return ("" if expected else f"{type(error).__name__}: ") + config.explain(error)
+        return ""
+
+    def _build(self, lines: Sequence[Any], trace: bool) -> None:
+        from mtk import config, experiment
+
+        draft = config.Draft.of(lines)
+        config.apply(draft)  # Places of what is wrong are known from here on.
+        configured = config.bound(experiment.run, given=("workload", "check_only"))
+        factory = config.values(experiment.run)["workload"]
+        workload = draft.values(experiment.run)["workload"].target
+        bound = draft.values(experiment.run)
+        key = (draft.met(workload), bound.get("precision"), repr(bound.get("strategy")))
+        if key != self._key or not repr(bound.get("strategy")).endswith(_ONE_DEVICE):
+            self._key = self._data = None
+
+        def data() -> Any:
+            if self._data is None:
+                self._data, self._key = factory(), key
+                self._data.network = functools.cache(self._data.network)
+            return self._data
+
+        configured(workload=data, check_only="step" if trace else "arguments")

@@ -1,0 +1,80 @@
+"""What is read from sources is what importing them would give."""
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import mtk
+from mtk import config
+from mtk.config import names
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(mtk.__path__, "mtk.")
+    if not module.name.rpartition(".")[2].startswith("_")
+)
+
+
+def public(module):
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_name_is_found_with_its_parameters(name):
+    module = importlib.import_module(name)
+    for shown, value in public(module).items():
+        found = names.look_up(name, [shown])
+        if found is None or not callable(value) or inspect.ismodule(value):
+            continue
+        assert found.module == value.__module__
+        assert found.qualname == value.__qualname__
+        if found.parameters is not None:
+            assert list(found.parameters) == list(inspect.signature(value).parameters), shown
+
+
+def test_most_of_what_configs_bind_is_known():
+    """It would be easy, and useless, to know nothing."""
+    for module, name in (
+        ("mtk.experiment", "run"),
+        ("mtk.study", "Study"),
+        ("mtk.combiners", "PCGrad"),
+        ("mtk.workloads.multi_digits", "MultiDigits"),
+        ("mtk.workloads.translation", "Translation"),
+        ("mtk.data.translation.preparation", "prepare"),
+        ("mtk.data.translation.readers", "LineFiles"),
+        ("mtk.data.translation.filters", "Filters"),
+        ("mtk.schedules", "StepDecay"),
+    ):
+        found = names.look_up(module, [name])
+        assert found is not None
+        assert found.parameters, name
+
+
+@pytest.mark.parametrize("name", ["mtk.combiners", "mtk.experiment", "mtk.workloads.multi_digits"])
+def test_a_name_that_is_not_there(name):
+    with pytest.raises(names.NoSuchNameError) as caught:
+        names.look_up(name, ["nothing"])
+    assert {*caught.value.known} >= {*public(importlib.import_module(name))}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
+def test_shipped_configs_pass(path):
+    bases = {
+        "combiners": ["translation_cldr.gin", "multi_digits.gin"],
+        "strategies": ["multi_digits.gin"],
+        "engines": ["studies/multi_digits.gin"],
+    }
+    files = [*(CONFIGS / base for base in bases.get(path.parent.name, ())), path]
+    draft = config.read_names(files)
+    needed = {"data_dir", "folder"} & {*draft.checker.macros}
+    draft = draft.overlaid([f"{macro} = 'somewhere'" for macro in needed])
+    draft.finish()
+    assert draft.imported
+
+
+def test_other_packages_are_left_to_the_import():
+    assert names.look_up("keras.optimizers", ["NoSuchOptimizer"]) is None

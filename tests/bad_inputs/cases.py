@@ -1,0 +1,387 @@
+"""Two hundred bad inputs: what is given to which command, and what its message must name.
+
+A case is a command, its arguments, and words of the message: the culprit by its own name and place.
+Paths are relative to the folder that `conftest.py` makes.
+"""
+
+from typing import NamedTuple
+
+
+class Case(NamedTuple):
+    command: str
+    arguments: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @property
+    def id(self):
+        return f"{self.command} {' '.join(self.arguments)}"[:120]
+
+
+def case(command, *arguments, words):
+    words = (words,) if isinstance(words, str) else words
+    return Case(command, arguments, tuple(words))
+
+
+TINY = "--gin_file=tiny.gin"
+OUT = "--run_dir=new"
+
+
+def train(*arguments, words):
+    return case("train", TINY, OUT, *arguments, words=words)
+
+
+def bound(name, value, words, *others):
+    """A binding of the command line that is wrong."""
+    return train(*others, f"--gin.{name}={value}", words=words)
+
+
+def run_value(name, value, *words):
+    return bound(f"experiment.run.{name}", value, words or (name,))
+
+
+def digits(name, value, *words):
+    return bound(f"multi_digits.MultiDigits.{name}", value, words or (name,))
+
+
+def method(file, name, value, *words):
+    return bound(
+        f"combiners.{name}",
+        value,
+        words or (name.split(".")[1],),
+        f"--gin_file=combiners/{file}.gin",
+    )
+
+
+# Found before TensorFlow is imported: flags, files, names.
+NAMES = [
+    case("train", words="--gin_file"),
+    case("train", OUT, words="workload"),
+    case("train", TINY, words="--run_dir"),
+    case("train", "--gin_file=nothing.gin", OUT, words="'nothing.gin'"),
+    case("train", "--gin_file=tyni.gin", OUT, words=("'tyni.gin'", "'tiny.gin'")),
+    case("train", "--gin_file=empty", OUT, words=("'empty'", "folder")),
+    case("train", "--gin_file=", OUT, words="--gin_file"),
+    case("train", "--gin_file=a\0b", OUT, words="--gin_file"),
+    case("train", "--gin_file=latin1.gin", OUT, words=("latin1.gin", "line 2", "0xe9", "UTF-8")),
+    case("train", "--gin_file=circle.gin", OUT, words=("circle.gin", "includes itself")),
+    case("train", "--gin_file=includes.gin", OUT, words=("absent.gin", "includes.gin, line 1")),
+    case("train", "--gin_file=open.gin", OUT, words=("open.gin, line 3", "never closed")),
+    case("train", "--gin_file=indented.gin", OUT, words=("indented.gin, line", "indentation")),
+    case("train", "--gin_file=notes.txt", OUT, words="notes.txt, line 1"),
+    case("train", "--gin_file=image.png", OUT, words="image.png"),
+    case("train", TINY, "--run_dir=", words="--run_dir"),
+    case("train", TINY, "--run_dir= ", words="--run_dir"),
+    case("train", TINY, "--run_dir=a\0b", words="--run_dir"),
+    case("train", TINY, "--run_dir=notes.txt", words=("--run_dir", "notes.txt")),
+    case("train", TINY, "--run_dir=notes.txt/below", words=("--run_dir", "notes.txt")),
+    case("train", TINY, "--run_dirr=new", words=("--run_dirr", "--run_dir?")),
+    case("train", TINY, OUT, "new", words="new"),
+    case("train", TINY, OUT, "--dry_run_batch=many", words=("--dry_run_batch", "many")),
+    case("train", TINY, OUT, "--profile_steps=3", words=("--profile_steps", "3")),
+    case("train", TINY, OUT, "--profile_steps=20:10", words=("--profile_steps", "20:10")),
+    case("train", TINY, OUT, "--profile_steps=0:3", words=("--profile_steps", "0:3")),
+    case("train", TINY, OUT, "--profile_steps=a:b", words=("--profile_steps", "a:b")),
+    case("train", TINY, OUT, "--gin.seed", words="--gin.seed"),
+    case("train", TINY, OUT, "--gin.", words="--gin."),
+    train("--gin_bindings=nonsense", words="nonsense"),
+    train("--gin_bindings=", "--gin_bindings=seed ==", words="seed =="),
+    bound("seed", "", "seed"),
+    bound("sed", "3", ("'sed'", "'seed'")),
+    bound("experiment.run.seed", "%sed", ("%sed", "'seed'")),
+    bound("experiment.run.steps", "four", "four"),
+    bound("experiment.run.steps", "4)", "4)"),
+    bound("experiment.run.learning_rat", "1", ("'learning_rat'", "'learning_rate'")),
+    bound("experiment.run.xyz", "1", "'xyz'"),
+    bound("experimnt.run.steps", "1", ("'experimnt'", "'experiment'")),
+    bound("experiment.rum.steps", "1", ("'rum'", "'run'")),
+    bound("experiment.steps", "1", "'experiment'"),
+    bound("experiment.run", "1", "experiment.run"),
+    bound("multi_digits.MultiDigit.units", "1", ("'MultiDigit'", "'MultiDigits'")),
+    bound("multi_digits.MultiDigits.unit", "1", ("'unit'", "'units'")),
+    bound("experiment.run.combiner", "@combiners.PCGard", ("'PCGard'", "'PCGrad'")),
+    bound("experiment.run.combiner", "@combiner.PCGrad", ("'combiner'", "'combiners'")),
+    bound("experiment.run.combiner", "@combiners", "'combiners'"),
+    bound("combiners.PCGrad.sed", "1", ("'sed'", "'seed'")),
+    bound("schedules.StepDecay.evry", "1", ("'evry'", "'every'")),
+    train("--gin_bindings=import blub", words="'blub'"),
+    train("--gin_bindings=import mtk.combinres", words=("mtk.combinres", "'combiners'")),
+    train("--gin_bindings=from mtk import nothing", words="mtk.nothing"),
+    case("train", "--gin_file=required.gin", OUT, words=("'data_dir'", "--gin.data_dir")),
+    case("sweep", words="'name'"),
+    case("sweep", "--gin_file=study.gin", words="--study_dir"),
+    case("sweep", "--gin_file=stduy.gin", words="'study.gin'"),
+    case("sweep", "--gin_file=study.gin", "--study_dir=", words="--study_dir"),
+    case("sweep", "--gin_file=study.gin", "--study_dir=notes.txt", words="notes.txt"),
+    case("sweep", "--gin_file=study.gin", "--study_dir=new", "--replayy", words="--replay"),
+    case("report", words="--study_dir"),
+    case("report", "--study_dir=study", words="--out"),
+    case("report", "--study_dir=", "--out=new", words="--study_dir"),
+    case("report", "--study_dir=study", "--out=", words="--out"),
+    case("report", "--study_dir=study", "--out=notes.txt", words=("--out", "notes.txt")),
+    case("report", "--study_dir=study", "--out=new", "--cost=mgda", words=("--cost", "mgda")),
+    case("report", "--study_dir=study", "--out=new", "--cost=mgda=0", words="mgda=0"),
+    case("report", "--study_dir=study", "--out=new", "--cost=mgda=inf", words="mgda=inf"),
+    case("report", "--study_dir=study", "--out=new", "--cost==2", words="=2"),
+    case("report", "--study_dir=nothing", "--out=new", words="'nothing'"),
+    case("report", "--study_dir=empty", "--out=new", words="'empty'"),
+    case("report", "--study_dir=notes.txt", "--out=new", words="'notes.txt'"),
+    case("report", "--study_dir=run", "--out=new", words="'run'"),
+    case("report", "--study_dir=study", "--out=new", words="'study'"),
+    case("report", "--study_dirs=study", "--out=new", words="--study_dir"),
+    case("evaluate", words="--saved_model"),
+    case("evaluate", "--saved_model=", words="--saved_model"),
+    case("evaluate", "--saved_model=nothing", words="'nothing'"),
+    case("evaluate", "--saved_model=nothing.keras", words="'nothing.keras'"),
+    case("evaluate", "--saved_model=empty", words=("'empty'", "is empty")),
+    case("evaluate", "--saved_model=full", words=("'full'", "'mine.txt'")),
+    case("evaluate", "--saved_model=study", words=("'study'", "study's folder", "'runs'")),
+    case("evaluate", "--saved_model=notes.txt", words=("'notes.txt'", "'.keras'")),
+    case("evaluate", "--saved_model=cut.keras", words=("'cut.keras'", "damaged")),
+    case("evaluate", "--saved_model=text.keras", words=("'text.keras'", "damaged")),
+    case("evaluate", "--saved_model=none.keras", words=("'none.keras'", "damaged")),
+    case("evaluate", "--saved_model=unfinished", words=("'unfinished'", "when it finishes")),
+    case("evaluate", "--saved_model=alone", words=("'alone'", "workload", "--gin_file")),
+    case("evaluate", "--saved_model=run", "--gin_file=nothing.gin", words="'nothing.gin'"),
+    case("evaluate", "--saved_model=run", "--split=dev", words=("--split", "dev")),
+    case("evaluate", "--saved_model=run", "--json=", words="--json"),
+    case("evaluate", "--saved_model=run", "--json=full", words=("--json", "'full'")),
+    case("evaluate", "--saved_model=run", "--gin.experiment.run.batch_siz=1", words="batch_size"),
+    case("translate", words="--saved_model"),
+    case("translate", "--saved_model=run", words="--to"),
+    case("translate", "--saved_model=", "--to=de", words="--saved_model"),
+    case("translate", "--saved_model=nothing", "--to=de", words="'nothing'"),
+    case("translate", "--saved_model=empty", "--to=de", words=("'empty'", "is empty")),
+    case("translate", "--saved_model=study", "--to=de", words="study's folder"),
+    case("translate", "--saved_model=notes.txt", "--to=de", words="'notes.txt'"),
+    case("translate", "--saved_model=run", "--to=de", words=("'run'", "saved_model_text")),
+    case("translate", "--saved_model=unfinished", "--to=de", words="'unfinished'"),
+    case("prepare", words="data_set"),
+    case("prepare", "pictures", words=("pictures", "celeba")),
+    case("prepare", "translation", words="'folder'"),
+    case("prepare", "translation", "--gin_file=nothing.gin", words="'nothing.gin'"),
+    case("prepare", "translation", "--gin_file=text.gin", "--out=notes.txt", words="notes.txt"),
+    case("prepare", "translation", "--gin_file=text.gin", "--out=", words="--out"),
+    case("prepare", "celeba", "--gin_file=faces.gin", "--out=new", words="'data_dir'"),
+]
+
+# Found where the run is built, before anything is written.
+VALUES = [
+    case("train", TINY, "--run_dir=full", words=("'full'", "not empty")),
+    case("train", TINY, "--run_dir=run", words=("'run'", "another configuration", "steps")),
+    case("train", TINY, "--run_dir=/proc/new", words="/proc/new"),
+    case("train", TINY, OUT, "--dry_run_batch=8", words="dry_run_batch"),
+    case("train", TINY, "--dry_run", "--dry_run_batch=0", words="0"),
+    case("train", TINY, "--dry_run", "--dry_run_batch=100000", words="100000"),
+    case("train", TINY, OUT, "--profile_steps=3:9", words=("3:9", "4")),
+    *[run_value("learning_rate", v) for v in ("0", "-0.1", "1e999", "'fast'", "None", "[0.1]")],
+    *[bound("seed", v, ("seed",)) for v in ("-1", "4294967296", "1.5", "'a'")],
+    *[run_value("epochs", v) for v in ("3", "0", "-1")],
+    *[run_value("steps", v) for v in ("0", "-4", "1.5", "None")],
+    *[bound("evaluate_every", v, "evaluate_every") for v in ("0", "-1", "'often'")],
+    *[run_value("batch_size", v) for v in ("0", "-1", "2.5")],
+    run_value("batch_size", "100000", "batch size", "100000"),
+    *[run_value("micro_batches", v) for v in ("0", "-1", "'x'")],
+    run_value("micro_batches", "3", "3"),
+    run_value("patience", "0"),
+    *[run_value("log_every", v) for v in ("0", "-5")],
+    run_value("measure_every", "-1"),
+    run_value("checkpoint_every", "-1.0"),
+    *[run_value("keep_checkpoints", v) for v in ("0", "-1")],
+    run_value("weight_decay", "-1.0"),
+    *[run_value("clip_norm", v) for v in ("0.0", "-1.0")],
+    run_value("precision", "'float8'"),
+    run_value("on_nonfinite", "'ignore'"),
+    run_value("gradients", "'fast'"),
+    run_value("monitor", "'left_acuracy'", "left_acuracy"),
+    run_value("monitor", "{'left_accuracy': 'up'}", "up"),
+    run_value("shared", "('nolayer',)", "nolayer"),
+    run_value("heads", "{'up': ('left_hidden',)}", "up"),
+    run_value("workload", "@combiners.PCGrad", "workload", "Workload", "PCGrad"),
+    run_value("workload", "@multi_digits.MultiDigits()", "workload"),
+    *[run_value("workload", v) for v in ("None", "3", "'multi_digits'")],
+    run_value("combiner", "@multi_digits.MultiDigits", "combiner", "Combiner", "MultiDigits"),
+    run_value("combiner", "@combiners.PCGrad()", "combiner"),
+    *[run_value("combiner", v) for v in ("None", "'pcgrad'")],
+    run_value("optimizer", "@combiners.PCGrad", "optimizer", "Optimizer"),
+    run_value("optimizer", "'sgd'"),
+    run_value("schedule", "@keras.optimizers.SGD", "schedule"),
+    run_value("strategy", "@combiners.PCGrad", "strategy"),
+    *[digits("dropout", v) for v in ("1.5", "-0.1", "1.0", "'x'")],
+    *[digits("offset", v) for v in ("-1", "0.5")],
+    digits("partners", "0"),
+    *[digits("channels", v) for v in ("(0, 4)", "(4,)", "4", "(-1, 4)")],
+    *[digits("units", v) for v in ("0", "-3")],
+    digits("data_seed", "-1"),
+    method("static_weights", "StaticWeights.weights", "{'left': 1, 'up': 1}", "'up'"),
+    method("static_weights", "StaticWeights.weights", "{'left': 1}", "weights"),
+    method("static_weights", "StaticWeights.weights", "[1, 2, 3]", "weights", "3"),
+    method("static_weights", "StaticWeights.weights", "[-1, 2]", "-1"),
+    method("static_weights", "StaticWeights.weights", "[0, 0]", "zero"),
+    method("static_weights", "StaticWeights.weights", "'equal'"),
+    method("mgda", "MGDA.normalization", "'l3'", "l3"),
+    method("mgda", "MGDA.at", "'nolayer'", "nolayer"),
+    method("pcgrad", "PCGrad.update_every", "0"),
+    method("cagrad", "CAGrad.c", "-1.0", "-1"),
+    method("gradnorm", "GradNorm.alpha", "-1.0"),
+    method("dwa", "DWA.temperature", "0.0"),
+    method("imtl_l", "IMTLL.learning_rate", "-1.0"),
+    method("uncertainty_weights", "UncertaintyWeights.regression", "('up',)", "up"),
+    method("rlw_normal", "RLW.distribution", "'cauchy'"),
+    bound("keras.optimizers.SGD.momentum", "2.0", "momentum"),
+    bound("keras.optimizers.SGD.momentm", "0.9", ("'momentm'", "'momentum'")),
+    bound("keras.optimizers.SGDD.momentum", "0.9", ("'SGDD'", "'SGD'")),
+    *[bound("schedules.StepDecay.factor", v, "factor") for v in ("0.0", "-1.0")],
+    bound("schedules.StepDecay.every", "0", "every"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir='nowhere'", words="nowhere"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir='empty'", words="empty"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir='notes.txt'", words="notes.txt"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir='cut.npz'", words="cut.npz"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir='other.npz'", words="x_train"),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir=None", words=("data_dir", "[tfds]")),
+    case("train", "--gin_file=mnist.gin", OUT, "--gin.data_dir=3", words="data_dir"),
+    case("evaluate", "--saved_model=run", "--gin.experiment.run.batch_size=0", words="batch_size"),
+    case(
+        "evaluate", "--saved_model=run", "--gin.experiment.run.batch_size='x'", words="batch_size"
+    ),
+    case(
+        "evaluate",
+        "--saved_model=run",
+        "--gin.multi_digits.MultiDigits.offset=4",
+        words="(None, 12, 12, 1)",
+    ),
+    case("evaluate", "--saved_model=damaged", "--gin_file=tiny.gin", words="'damaged'"),
+    case("evaluate", "--saved_model=zip.keras", "--gin_file=tiny.gin", words="'zip.keras'"),
+    case("translate", "--saved_model=run/saved_model", "--to=de", words="does not translate text"),
+]
+
+
+def study(field, value, *words, extra=()):
+    return case(
+        "sweep",
+        "--gin_file=study.gin",
+        "--study_dir=new",
+        f"--gin.study.Study.{field}={value}",
+        *extra,
+        words=words,
+    )
+
+
+_RATE = "'experiment.run.learning_rate'"
+STUDIES = [
+    study("seed", "(0,)", "'seed'", "'seeds'"),
+    study("seeds", "3", "seeds"),
+    study("seeds", "()", "seeds"),
+    study("seeds", "(-1,)", "seed=-1"),
+    study("best_seeds", "(0,)", "best_seeds", "0"),
+    study("methods", "{}", "methods"),
+    study(
+        "methods",
+        "{'a': 'nothing.gin'}",
+        "'nothing.gin'",
+        extra=["--gin.study.Study.baseline=None"],
+    ),
+    study("baseline", "'pcgard'", "'pcgard'"),
+    study("configs", "('absent.gin',)", "'absent.gin'"),
+    study("configs", "('tiny.gin')", "configs"),
+    study("settings", "{'experiment.run.epochs': 3}", "epochs=3", "steps=4"),
+    study("settings", "{'experiment.run.xyz': 3}", "'xyz'"),
+    study("settings", "{'seed': 3}", "'seed'", "seeds"),
+    study("settings", f"{{{_RATE}: 0.1}}", "learning_rate", "settings"),
+    study("grid", f"{{{_RATE}: ()}}", "learning_rate"),
+    study("grid", f"{{{_RATE}: 0.1}}", "learning_rate"),
+    study("grid", f"{{{_RATE}: (0.1, -0.1)}}", "learning_rate=-0.1"),
+    study("grid", f"{{{_RATE}: (0.1, 'fast')}}", "learning_rate", "'fast'"),
+    study("grid", "{'experiment.run.learning_rat': (0.1,)}", "'learning_rate'"),
+    study("grid", "{'experiment.run.batch_size': (0,)}", "batch_size=0"),
+    study("grid", "{'experiment.run.seed': (1, 2)}", "experiment.run.seed", "seeds"),
+    study("grid", f"{{{_RATE}: (0.1,), ({_RATE}, 'seed'): ((0.1, 1),)}}", "learning_rate"),
+    study("grid", f"{{({_RATE}, 'evaluate_every'): ((0.1, 1), (0.1,))}}", "tuple of 2"),
+    study("method_grids", "{'mgda': {}}", "'mgda'"),
+    study(
+        "method_grids",
+        "{'static_weights': {'combiners.StaticWeights.weights': ([1, 2], {'left': 1})}}",
+        "combiners.StaticWeights.weights",
+        "dicts",
+    ),
+    study("weights", "3", "weights"),
+    study("run_minutes", "'long'", "run_minutes"),
+    case(
+        "sweep",
+        *("--gin_file=study.gin", "--study_dir=full", "--gin_file=engines/local.gin"),
+        "--gin.engines.Local.workers=-1",
+        words="workers",
+    ),
+    case(
+        "sweep",
+        *("--gin_file=study.gin", "--study_dir=new", "--replay"),
+        "--gin.study.Study.baseline=None",
+        words="baseline",
+    ),
+    case("sweep", "--gin_file=study.gin", "--study_dir=study", words=("'study'", "Name another")),
+]
+
+# Found by building models in a process of its own, for some seconds each.
+BUILT_STUDIES = [
+    study("settings", "{'multi_digits.MultiDigits.dropout': 1.5}", "dropout=1.5"),
+    study("grid", "{'experiment.run.log_every': (10, 0)}", "log_every"),
+    study("grid", "{'experiment.run.batch_size': (64, 100000)}", "100000"),
+    study("grid", "{'experiment.run.monitor': ('left_acuracy',)}", "left_acuracy"),
+    study(
+        "method_grids",
+        "{'static_weights': {'combiners.StaticWeights.weights': ({'left': 1, 'up': 1},)}}",
+        "'up'",
+    ),
+]
+
+
+def text(*arguments, words):
+    return case(
+        "prepare", "translation", "--gin_file=text.gin", "--out=new/corpus", *arguments, words=words
+    )
+
+
+TEXTS = [
+    text("--gin.data_dir='nowhere'", words="nowhere"),
+    text("--gin.data_dir='latin1'", words=("not UTF-8", "'fr'", "train", "encoding", "caf")),
+    text("--gin.data_dir='latin1'", "--gin.readers.LineFiles.encoding='ascii'", words="ascii"),
+    text("--gin.readers.LineFiles.encoding='latin-0'", words="'latin-0'"),
+    text("--gin.readers.LineFiles.encodin='latin-1'", words=("'encodin'", "'encoding'")),
+    text("--gin.data_dir='gaps'", words=("empty", "max_dropped")),
+    text("--gin.data_dir='long'", words=("too many tokens", "max_tokens")),
+    text("--gin.data_dir='unlike'", words=("lengths too different", "max_ratio")),
+    text("--gin.data_dir='shifted'", words=("train.fr", "lines")),
+    text("--gin.data_dir='nothing'", words="no pair"),
+    text("--gin.preparation.prepare.vocabulary_size=4", words="vocabulary_size"),
+    text("--gin.preparation.prepare.vocabulary_size=-1", words="vocabulary_size"),
+    text("--gin.preparation.prepare.vocabulary_lines=0", words="vocabulary_lines"),
+    text("--gin.preparation.prepare.chunk_pairs=0", words="chunk_pairs"),
+    text("--gin.preparation.prepare.processes=-1", words="processes"),
+    text("--gin.preparation.prepare.source='fr'", words="'fr'"),
+    text("--gin.preparation.prepare.readers={}", words="readers"),
+    text("--gin.preparation.prepare.readers={'fr/../x': @readers.LineFiles()}", words="fr/../x"),
+    text("--gin.filters.Filters.max_tokens=0", words="max_tokens"),
+    text("--gin.filters.Filters.max_dropped=2.0", words="max_dropped"),
+    text("--gin.filters.Filters.max_ratio=0.5", words="max_ratio"),
+    case("prepare", "translation", "--gin_file=text.gin", "--out=full", words="'full'"),
+    case(
+        "prepare",
+        *("celeba", "--gin_file=faces.gin", "--out=new", "--gin.data_dir='nowhere'"),
+        words="nowhere",
+    ),
+    case(
+        "prepare",
+        *("celeba", "--gin_file=faces.gin", "--out=new", "--gin.data_dir='empty'"),
+        words="empty",
+    ),
+    case(
+        "prepare",
+        *("celeba", "--gin_file=faces.gin", "--out=new", "--gin.data_dir='empty'"),
+        "--gin.preparation.prepare.size=0",
+        words="size=0",
+    ),
+    case(
+        "prepare",
+        *("celeba", "--gin_file=faces.gin", "--out=new", "--gin.data_dir=None"),
+        words=("source", "[tfds]"),
+    ),
+]

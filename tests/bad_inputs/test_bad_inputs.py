@@ -1,0 +1,99 @@
+"""Every bad input exits 2 with a message that names the culprit; nothing is written or lost."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtk import config
+from tests.bad_inputs.cases import BUILT_STUDIES, NAMES, STUDIES, TEXTS, VALUES
+
+_LONGEST = 900  # characters: a message is to be read
+
+
+def files(root):
+    """What is in a folder, with what tells a change; a lock says who looked at a run last."""
+    found = [path for path in root.rglob("*") if path.name != "lock"]
+    return {
+        path.relative_to(root): (path.lstat().st_size, path.is_file() and path.lstat().st_mtime_ns)
+        for path in found
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+def refused(case, world, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    before = files(world)
+    assert not (world / "new").exists()
+    try:
+        code = importlib.import_module(f"mtk.{case.command}").main(list(case.arguments))
+    except SystemExit as end:
+        code = end.code
+    printed = capsys.readouterr()
+    after = files(world)
+    shutil.rmtree(world / "new", ignore_errors=True)
+    assert code == 2, printed
+    assert after == before, {*after} ^ {*before}
+    assert printed.out == ""
+    message = printed.err[printed.err.rindex("error: ") :]
+    for word in case.words:
+        assert word in message, message
+    for word in ("Traceback", "In call to", "\n\n"):
+        assert word not in message, message
+    assert len(message) < _LONGEST, message
+
+
+@pytest.mark.parametrize("case", NAMES, ids=lambda case: case.id)
+def test_flags_files_and_names(case, world, monkeypatch, capsys):
+    refused(case, world, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("case", VALUES, ids=lambda case: case.id)
+def test_values(case, world, monkeypatch, capsys):
+    refused(case, world, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("case", [*STUDIES, *TEXTS], ids=lambda case: case.id)
+def test_studies_and_texts(case, world, monkeypatch, capsys):
+    refused(case, world, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", BUILT_STUDIES, ids=lambda case: case.id)
+def test_studies_that_must_be_built_to_be_refused(case, world, monkeypatch, capsys):
+    refused(case, world, monkeypatch, capsys)
+
+
+def test_two_hundred():
+    every = [*NAMES, *VALUES, *STUDIES, *BUILT_STUDIES, *TEXTS]
+    assert len({(case.command, case.arguments) for case in every}) >= 200
+
+
+def test_files_and_names_are_looked_at_without_tensorflow(world):
+    """One process for all: each import would take seconds."""
+    program = (
+        "import importlib, sys\n"
+        "from tests.bad_inputs.cases import NAMES\n"
+        "for case in NAMES:\n"
+        "    try: importlib.import_module(f'mtk.{case.command}').main(list(case.arguments))\n"
+        "    except SystemExit: pass\n"
+        "    assert 'tensorflow' not in sys.modules, case\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=world,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

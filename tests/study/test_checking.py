@@ -1,0 +1,115 @@
+"""What is built before the first run of a study."""
+
+import itertools
+
+import pytest
+
+from mtk import config
+from mtk.study import StudyError, checking
+from mtk.study.board import Board
+from mtk.study.checking import covering
+
+RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+
+
+def met(runs):
+    return {
+        (run.method, name, repr(value))
+        for run in runs
+        for name, value in {**run.point, "seed": run.seed}.items()
+    }
+
+
+@pytest.mark.parametrize("sizes", list(itertools.product((1, 2, 5), repeat=3)))
+def test_every_value_of_every_method_is_met_by_few_runs(make_sweep, sizes):
+    rates, decays, seeds = sizes
+    grid = {RATE: [0.1 * k for k in range(1, rates + 1)], DECAY: [0.1 * k for k in range(decays)]}
+    runs = make_sweep(grid=grid, seeds=range(seeds)).runs
+    chosen = list(covering(runs, []))
+    assert met(chosen) == met(runs)
+    assert len(chosen) <= 2 * (rates + decays + seeds - 2)
+    assert [run.method for run in chosen[:1]] == ["static_weights"]
+    # What has begun is known to be right.
+    assert list(covering(runs, chosen)) == []
+    known = [run for run in runs if run.method == "gradnorm"]
+    assert {run.method for run in covering(runs, known)} == {"static_weights"}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The texts that would be built, and what is said of them."""
+    found = []
+
+    def outcomes(runs, begun):
+        del begun
+        for run in runs:
+            found.append(run)
+            yield "too bad" if run.point[RATE] == 0.3 else ""
+
+    monkeypatch.setattr(checking, "_outcomes", outcomes)
+    return found
+
+
+def test_what_cannot_be_built_is_said_once(make_sweep, built, capsys):
+    made = make_sweep()
+    with pytest.raises(StudyError, match="No run was started") as caught:
+        checking.check(made.runs, made.folder, Board())
+    assert str(caught.value).count("too bad") == 1
+    assert "learning_rate': 0.3" in str(caught.value)
+    assert len(built) == 4
+    assert not made.folder.path.exists()
+
+
+def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, built):
+    made = make_sweep(grid={RATE: [0.1]})
+    for run in made.runs:
+        made.folder.fail(run.hash, "something")
+    checking.check(made.runs, made.folder, Board())
+    assert built == []
+    checking.check(made.runs, made.folder, Board(), retry_failed=True)
+    assert built == made.runs
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"multi_digits.MultiDigits.dropout": 1.5}, "dropout=1.5"),
+        ({"experiment.run.batch_size": 10_000}, "10000"),
+        ({"experiment.run.log_every": 0}, "log_every"),
+        ({"experiment.run.monitor": "left_acuracy"}, "left_acuracy"),
+        ({"combiners.GradNorm.alpha": -1.0}, "alpha"),
+        ({"experiment.run.gradients": "share"}, "share"),
+    ],
+)
+@pytest.mark.parametrize("trace", [False, True])
+def test_building(make_sweep, settings, words, trace):
+    small = {"multi_digits.MultiDigits.channels": (4, 4), "multi_digits.MultiDigits.partners": 1}
+    run = make_sweep(settings={**small, **settings}).runs[-1]
+    assert run.method == "gradnorm"
+    problem = checking._Builder().problem(run.lines, trace)
+    if words == "share" and not trace:
+        return  # Seen where a step is traced.
+    assert (words in problem) if words else (problem == "")
+
+
+def test_data_and_network_are_built_once(make_sweep, monkeypatch):
+    from mtk.workloads.multi_digits import MultiDigits
+
+    calls = []
+    network = MultiDigits.network
+    monkeypatch.setattr(
+        MultiDigits, "network", lambda self, seed=None: calls.append(seed) or network(self, seed)
+    )
+    builder = checking._Builder()
+    small = {"multi_digits.MultiDigits.channels": (4, 4)}
+    for run in make_sweep(settings=small, seeds=[0, 1]).runs:
+        assert builder.problem(run.lines, trace=False) == ""
+    assert calls == [0, 1]
+
+
+def test_places_are_those_of_the_study(make_sweep):
+    run = make_sweep(settings={"multi_digits.MultiDigits.dropout": 1.5}).runs[0]
+    problem = checking._Builder().problem(run.lines, trace=False)
+    assert "settings of the study, line 1" in problem
+    config.parse()
