@@ -2,7 +2,6 @@
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-from tensorboard.backend.event_processing.directory_loader import DirectoryLoader
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
@@ -21,8 +20,9 @@ def table(tmp_path):
 
 
 def events_of(folder):
-    """Returns step and value of everything in the event files of a folder."""
-    loader = DirectoryLoader(str(folder), LegacyEventFileLoader)
+    """Returns step and value of everything in the one event file of a folder."""
+    (path,) = folder.iterdir()
+    loader = LegacyEventFileLoader(str(path))
     return [(event.step, value) for event in loader.Load() for value in event.summary.value]
 
 

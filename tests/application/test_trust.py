@@ -109,6 +109,13 @@ def test_what_is_shipped_for_runs_is_not_refused(path):
     config.parse()
 
 
+def test_an_error_shows_a_line_as_plain_text(trap):
+    (trap / "config.gin").write_text(HEAD + "import os  # \x1b[2J\u202e\0 é\n")
+    with pytest.raises(config.ConfigError) as raised:
+        config.parse([trap / "config.gin"], trusted=False)
+    assert str(raised.value).endswith(r"line 3: import os  # \x1b[2J\u202e\x00 é")
+
+
 def test_what_the_user_says_himself_is_trusted(trap):
     (trap / "config.gin").write_text(HEAD + "experiment.run.seed = 3\n")
     config.parse([trap / "config.gin"], ["import trap"], trusted=False)
