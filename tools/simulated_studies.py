@@ -28,6 +28,7 @@ class Cell:
         num_tasks: K.
         seeds: Fresh seeds of the second stage.
         common: Share of the variance over seeds that is common to all runs of a seed.
+        reach: How far the methods' hidden weights reach, in logits of the outermost static ones.
         noisy: Whether the first method has six times the noise of the others.
         methods: How many; all but the first one are static weightings in disguise.
         weightings: How many static ones.
@@ -40,6 +41,7 @@ class Cell:
     num_tasks: int = 2
     seeds: int = 5
     common: float = 0.8
+    reach: float = 1.0
     noisy: bool = False
     methods: int = 8
     weightings: int = 9
@@ -81,7 +83,7 @@ def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     if cell.num_tasks == 2:
         logit = np.log(static[:, 0] / static[:, 1])
         mixed = np.zeros((cell.methods, 2))
-        mixed[:, 0] = generator.uniform(logit.min(), logit.max(), cell.methods)
+        mixed[:, 0] = cell.reach * generator.uniform(logit.min(), logit.max(), cell.methods)
     hidden = np.exp(mixed) / np.exp(mixed).sum(1, keepdims=True)
     best, width = _truth(cell, static, hidden, generator)
     rates = np.arange(cell.rates)

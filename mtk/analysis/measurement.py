@@ -46,6 +46,8 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     staged, remarks = runs[runs["stage"] == MEASURE], []
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
+    absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
+    remarks += [f"{label} has no run that measures, and no verdict." for label in absent]
     values = points(staged, objectives, "test")
     usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
     table = pd.DataFrame(values, staged.index).assign(

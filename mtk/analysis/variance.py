@@ -52,8 +52,8 @@ def improvement_table(view: View, question: judging.Question) -> pd.DataFrame:
     """Returns how probably a run of each method is better than one with equal static weights.
 
     The mean over tasks in test of a random run of the method's model that is best in validation,
-    against that of a random run with equal weights, both over the fresh seeds; the interval is a bootstrap over seeds, drawn
-    together for both.
+    against that of a random run with equal weights, both over the fresh seeds; the interval is a
+    bootstrap over seeds, drawn together for both.
 
     Args:
         view: The study.
