@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtk.analysis.comparison import asked
 from mtk.analysis.measurement import MEASURE, SELECT, STATIC, measured, select
 from mtk.analysis.objectives import Objective
-from mtk.analysis.verdict import Verdict, asked, judge
+from mtk.analysis.verdict import Verdict, judge
 
 # What a learning rate that is one or two steps from the best one costs, in widths of the front.
 _PENALTY = (0.0, 0.1, 0.3)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import monitored, plain_text, repeats
+from mtk.analysis.comparison import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.measurement import Measured, measured
-from mtk.analysis.verdict import FRONT, MEAN, Verdict, asked, judge
+from mtk.analysis.verdict import UNDECIDED, Verdict, judge
 from mtk.analysis.view import STATIC, View
 from mtk.analysis.weights import static_weights
 
@@ -126,7 +127,9 @@ def verdict_table(view: View, question: Question) -> pd.DataFrame:
                 "further seeds to decide": verdict.further_seeds,
                 "models": len(own),
                 "static models": len(question.measured.configurations[STATIC]),
-                "model": _model(view, name, own[min(verdict.model, len(own) - 1)]),
+                "model": "all"
+                if question.kind == UTILITY
+                else _model(view, name, own[verdict.model]),
                 "in words": words(verdict),
             }
         )
@@ -142,7 +145,7 @@ def words(verdict: Verdict) -> str:
         f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
         f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds)."
     )
-    if verdict.answer == "undecided" and verdict.further_seeds is not None:
+    if verdict.answer == UNDECIDED and verdict.further_seeds is not None:
         many = "seeds" if verdict.further_seeds > 1 else "seed"
         said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
     return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")

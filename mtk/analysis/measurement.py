@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtk.analysis.comparison import Models
 from mtk.analysis.objectives import Objective, points
 from mtk.analysis.selection import best_of_each, spread_front
-from mtk.analysis.verdict import Models
 
 STATIC = "static weights"
 # Stages of a study, as its runs record them.

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import judging, search_space, tables, variance
+from mtk.analysis.comparison import MEAN
 from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
 from mtk.analysis.file_names import FileNames
@@ -18,7 +19,6 @@ from mtk.analysis.judging import Question
 from mtk.analysis.reporting import catalogue
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.verdict import MEAN
 from mtk.analysis.view import View
 
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
