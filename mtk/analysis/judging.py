@@ -51,8 +51,10 @@ def questions(view: View) -> list[Question]:
         test = measured(_runs(view), chosen)
         static = test.models.get(STATIC)
         methods = {name: own for name, own in test.models.items() if name != STATIC}
-        for kind in asked(len(chosen)) if static is not None else ():
-            units = mean_units(view, space)
+        if static is None:
+            continue
+        units = mean_units(view, space)
+        for kind in asked(len(chosen)):
             verdicts = judge(static, methods, kind, number, units)
             found.append(Question(space, kind, test, verdicts))
     return found

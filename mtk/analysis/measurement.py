@@ -43,7 +43,8 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
         objectives: What is compared.
     """
     runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
-    staged, remarks = runs[runs["stage"] == MEASURE], []
+    remarks: list[str] = []
+    staged = runs[runs["stage"] == MEASURE]
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
     absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
