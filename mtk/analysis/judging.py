@@ -8,7 +8,7 @@ import pandas as pd
 from mtk.analysis import monitored, plain_text, repeats
 from mtk.analysis.comparison import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.measurement import Measured, measured
-from mtk.analysis.verdict import UNDECIDED, Verdict, judge
+from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.view import STATIC, View
 from mtk.analysis.weights import static_weights
 
@@ -35,13 +35,14 @@ class Question:
         return of.get(self.kind, f"{self.kind}, {self.space}")
 
 
-def questions(view: View) -> list[Question]:
+def questions(view: View, delta: float = DELTA) -> list[Question]:
     """Returns the verdicts on every method, in every set of objectives.
 
     A study without methods, or without static weights, poses no question.
 
     Args:
         view: The study.
+        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
     """
     if not view.methods or not len(view.of(STATIC)):
         return []
@@ -55,7 +56,7 @@ def questions(view: View) -> list[Question]:
             continue
         units = mean_units(view, space)
         for kind in asked(len(chosen)):
-            verdicts = judge(static, methods, kind, number, units)
+            verdicts = judge(static, methods, kind, number, units, delta)
             found.append(Question(space, kind, test, verdicts))
     return found
 

@@ -10,6 +10,8 @@ from mtk.analysis.comparison import Comparison, Error, HeldOut, Models, held_out
 from mtk.analysis.margins import Margins
 
 BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecided"
+# What is too little to matter, in widths of the front.
+DELTA = 0.05
 # Further seeds than these are no advice.
 _MOST_SEEDS = 1000
 
@@ -55,7 +57,7 @@ def judge(
     question: str,
     questions: int = 1,
     units: np.ndarray | None = None,
-    delta: float = 0.05,
+    delta: float = DELTA,
     level: float = 0.95,
 ) -> dict[str, Verdict]:
     """Compares methods with static weights, paired by seed.

@@ -280,6 +280,8 @@ def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
     command = [f"--study_dir={study}", f"--out={tmp_path / 'out'}", "--cost=magic=2"]
     assert report.main(command) == 2
     assert "No run has the method 'magic'" in capsys.readouterr().err
+    assert report.main([*command[:2], "--delta=0"]) == 2
+    assert "delta" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         report.main([*command[:2], "--cost=mgda=-1"])
     assert not (tmp_path / "out").exists()
