@@ -1,12 +1,13 @@
 """How far models lie beyond a front, in units of its width."""
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.optimize import isotonic_regression
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull, Delaunay
 
 from mtk.analysis.fronts import non_dominated
 
@@ -15,6 +16,8 @@ _STEPS = 8
 # How far the curve is continued beyond its ends, in widths.
 _BEYOND = 10.0
 _ROUNDING = 1e-9
+# Of more pieces between models, only those on the hull are tried.
+_MOST_CHORDS = 200
 
 
 class Front(NamedTuple):
@@ -152,9 +155,13 @@ def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def _chords(points: np.ndarray) -> Front:
+    """Returns the pieces between models among which the lowest one is, wherever it is met."""
     num_tasks = points.shape[1]
     chosen = points[non_dominated(points)]
-    corners = list(itertools.combinations(range(len(chosen)), num_tasks))
+    if math.comb(len(chosen), num_tasks) <= _MOST_CHORDS:
+        corners = list(itertools.combinations(range(len(chosen)), num_tasks))
+    else:  # Joggled, since points may lie in a plane.
+        corners = ConvexHull(chosen, qhull_options="QJ").simplices.tolist()
     pieces = chosen[np.array(corners, int).reshape(-1, num_tasks)]
     return Front(points, pieces, np.ones(len(pieces), bool))
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mtk.analysis.comparison import Models
 from mtk.analysis.objectives import Objective, points
-from mtk.analysis.selection import best_of_each, spread_front
+from mtk.analysis.selection import MOST_MODELS, best_of_each, spread_front
 
 STATIC = "static weights"
 # Stages of a study, as its runs record them.
@@ -109,7 +109,7 @@ def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
         chosen = (
             best_of_each([_key(weights) for weights in own["weights"]], values)
             if known
-            else spread_front(losses, values, len(own) if label == STATIC else 5)
+            else spread_front(losses, values, len(own) if label == STATIC else MOST_MODELS)
         )
         parts.append(own.iloc[chosen])
     return pd.concat(parts) if parts else runs

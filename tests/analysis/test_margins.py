@@ -44,8 +44,10 @@ def hull_by_linear_program(point, front):
 @pytest.mark.parametrize("num_tasks", [1, 2, 3])
 def test_margins_to_chords_are_those_of_a_linear_program(num_tasks):
     generator = np.random.default_rng(num_tasks)
-    for _ in range(10):
-        front = generator.uniform(size=(9, num_tasks))
+    for number in (1, 2, 5, 9, 9, 9, 40, 40):
+        front = generator.dirichlet(np.ones(num_tasks), number) ** 0.5 + generator.uniform(
+            size=(number, num_tasks)
+        ) * (0.1 if number > 9 else 1.0)
         points = generator.uniform(size=(3, num_tasks))
         found = margins(points, front_of(front))
         for n, point in enumerate(points):
