@@ -14,7 +14,8 @@ examples:
       --saved_model=runs/translation_cldr/saved_model_text
 
 One line of output for each line of input, in the same order. Progress and warnings go to standard
-error. Exit code: 0 done, 1 nobody reads the output any more, 2 bad input.
+error. A SavedModel is a program that TensorFlow runs: use only those of people you trust.
+Exit code: 0 done, 1 nobody reads the output any more, 2 bad input.
 """
 
 

@@ -1,26 +1,18 @@
 """A study in TensorBoard's HParams tab."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import metadata, plugin_data_pb2, summary_v2
-from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS, STATUS_UNKNOWN
-from tensorboard.summary.writer.record_writer import RecordWriter
 
+from mtk import hparams
 from mtk.analysis import objectives, plain_text
 from mtk.analysis.file_names import FileNames
 from mtk.analysis.repeats import varying
 from mtk.analysis.schema import SPLITS
 from mtk.analysis.weights import static_weights
 
-_STATUS = {"finished": STATUS_SUCCESS, "unfinished": STATUS_UNKNOWN, "missing": STATUS_UNKNOWN}
-# One and the same name, so that writing again replaces what was written.
-_FILE = "events.out.tfevents.0.hparams"
 # More weights are no name for a run.
 _MOST_TASKS = 4
 _LONGEST = 200
@@ -42,22 +34,16 @@ def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
     metrics = [column for column in table if objectives.is_metric(column)]
     metrics.sort(key=lambda column: SPLITS[::-1].index(column.partition("/")[0]))
     folders = _folders(table)
-    config = summary_v2.hparams_config_pb(
-        [summary_v2.HParam(name) for name in names],
-        [summary_v2.Metric(name) for name in metrics],
-        time_created_secs=0.0,
-    )
-    _write(folder, [config])
+    hparams.write(folder, [hparams.table(names, metrics)])
     for row, own in zip(table.to_dict("records"), folders, strict=True):
-        values = {name: _plain(row[name]) for name in names if pd.notna(row[name])}
-        identity = f"{row['study']}/{row['run']}"
-        start = summary_v2.hparams_pb(
-            values, trial_id=hashlib.sha256(identity.encode()).hexdigest(), start_time_secs=0.0
+        session = hparams.Session(
+            f"{row['study']}/{row['run']}",
+            {name: _plain(row[name]) for name in names if pd.notna(row[name])},
+            {name: row[name] for name in metrics if pd.notna(row[name])},
+            row["status"],
+            int(row["selected_step"]) if pd.notna(row["selected_step"]) else 0,
         )
-        known = [name for name in metrics if pd.notna(row[name])]
-        scalars = [Summary.Value(tag=name, simple_value=row[name]) for name in known]
-        step = row["selected_step"] if pd.notna(row["selected_step"]) else 0
-        _write(folder / own, [start, Summary(value=scalars), _end(row["status"])], int(step))
+        hparams.write(folder / own, session.summaries, session.step)
 
 
 def _folders(table: pd.DataFrame) -> list[str]:
@@ -83,31 +69,7 @@ def _words(row: Mapping[Any, Any], knobs: list[str]) -> str:
     return ",".join(filter(None, parts))
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return plain_text.short(value, _LONGEST)
     return value.item() if hasattr(value, "item") else value
-
-
-def _end(status: str) -> Summary:
-    info = plugin_data_pb2.SessionEndInfo(status=_STATUS.get(status, STATUS_FAILURE))
-    data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
-    return Summary(
-        value=[
-            Summary.Value(
-                tag=metadata.SESSION_END_INFO_TAG,
-                metadata=metadata.create_summary_metadata(data),
-                tensor=metadata.NULL_TENSOR,
-            )
-        ]
-    )
-
-
-def _write(folder: Path, summaries: list[Summary], step: int = 0) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _FILE).open("wb") as file:
-        records = RecordWriter(file)
-        records.write(Event(file_version="brain.Event:2").SerializeToString())
-        for summary in summaries:
-            records.write(Event(step=step, summary=summary).SerializeToString())
-        records.flush()

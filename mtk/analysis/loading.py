@@ -18,6 +18,10 @@ _FIRST += ["selected_step", "combiner", "static", "task_weights", "directions", 
 def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Reads any number of study folders into one table, a row for each run.
 
+    Studies may come from elsewhere: nothing that they name is imported, no link is followed, and
+    what does not fit the schema (`mtk.analysis.schema`) makes a damaged run. Texts are fit to be
+    shown: control characters are escapes, and longer names than 100 characters are shortened.
+
     Args:
         folders: Study folders: `study.json` and `runs/<hash>/`. A folder without a `study.json` is
             read too, if it holds `runs/`; then a method is called by its combiner.

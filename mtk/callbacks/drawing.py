@@ -1,12 +1,16 @@
 """What TensorBoard shows beyond curves: the layout of charts, and a matrix as a picture."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalars
 
 _PICTURE = 480  # pixels, about
+_KEY = 24  # of the strip under it
+_FONT = 14
 _CHARTS = {
     "Losses": "^loss/",
     "Weights": "^weight/",
@@ -15,19 +19,27 @@ _CHARTS = {
 }
 
 
-def layout(cosines: bool = True) -> bytes:
-    """Returns the summary that gives the tab "Custom scalars" a chart for all tasks.
+def layout(cosines: bool = True, metrics: Sequence[str] = ()) -> bytes:
+    """Returns the summary that gives the tab "Custom scalars" charts of all tasks together.
 
     Args:
         cosines: Whether there are curves of cosines.
+        metrics: Names of the tasks' metrics: each has a chart in a panel of its own.
     """
     shown = {title: pattern for title, pattern in _CHARTS.items() if cosines or title != "Cosines"}
-    charts = [
-        layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
-        for title, pattern in shown.items()
+    panels = [_panel("All tasks", shown)]
+    if metrics:
+        panels.append(_panel("Metrics", {name: f"^{re.escape(name)}/" for name in metrics}))
+    return custom_scalars.pb(layout_pb2.Layout(category=panels)).SerializeToString()
+
+
+def _panel(title: str, charts: Mapping[str, str]) -> layout_pb2.Category:
+    """Returns charts of the curves that patterns match, by their titles."""
+    made = [
+        layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
+        for name, pattern in charts.items()
     ]
-    category = layout_pb2.Category(title="All tasks", chart=charts)
-    return custom_scalars.pb(layout_pb2.Layout(category=[category])).SerializeToString()
+    return layout_pb2.Category(title=title, chart=made)
 
 
 def legend(names: Sequence[str]) -> str:
@@ -43,13 +55,33 @@ def heat_map(cosines: np.ndarray) -> np.ndarray:
         cosines: Array `(K, K)` of values in -1 ... 1 or NaN.
 
     Returns:
-        Picture `(height, width, 3)`, uint8, first task in the upper left corner.
+        Picture `(height, width, 3)`, uint8, first task in the upper left corner, a key of the
+        colours under it.
     """
+    picture = _colours(cosines)
+    size = max(4, _PICTURE // len(cosines))
+    drawn = np.rint(255 * picture).astype(np.uint8).repeat(size, axis=0).repeat(size, axis=1)
+    return np.concatenate([drawn, _key(drawn.shape[1])])
+
+
+def _colours(cosines: np.ndarray) -> np.ndarray:
+    """Returns `(height, width, 3)`, the colours of cosines from 0 to 1."""
     values = np.clip(np.nan_to_num(cosines), -1.0, 1.0)
     fade = 1.0 - np.abs(values)
     red = np.where(values > 0, fade, 1.0)
     blue = np.where(values < 0, fade, 1.0)
     picture = np.stack([red, fade, blue], axis=-1)
     picture[np.isnan(cosines)] = 0.5
-    size = max(4, _PICTURE // len(cosines))
-    return np.rint(255 * picture).astype(np.uint8).repeat(size, axis=0).repeat(size, axis=1)
+    return picture
+
+
+def _key(width: int) -> np.ndarray:
+    """Returns a strip with all colours, from -1 to 1."""
+    strip = _colours(np.linspace(-1, 1, width)[None]).repeat(_KEY, axis=0)
+    image = Image.fromarray(np.rint(255 * strip).astype(np.uint8))
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT)
+    for x, text, anchor in ((4, "-1", "lm"), (width // 2, "0", "mm"), (width - 4, "1", "rm")):
+        pen.text(
+            (x, _KEY // 2), text, fill="black" if text == "0" else "white", font=font, anchor=anchor
+        )
+    return np.asarray(image)

@@ -26,9 +26,9 @@ class TaskBoard(StepCallback):
     The runs `train`, `validation` and `test` hold the tags `loss/<task>`, `<metric>/<task>`,
     `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
     `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
-    "Custom scalars" shows all losses in one chart, all weights in another. `<metric>/mean` is the
-    mean over tasks, where all have the metric. Train values are means over the steps since the last
-    evaluation.
+    "Custom scalars" shows all losses in one chart, all weights in another, and a panel of metrics.
+    `<metric>/mean` is the mean over tasks, where all have the metric. Train values are means over
+    the steps since the last evaluation.
 
     Norms and cosines need the gradient of each task, which costs a model that does not take them
     anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
@@ -69,7 +69,7 @@ class TaskBoard(StepCallback):
             self._before = schedule.diagnostics_every
             schedule.diagnostics_every = self._interval()
         if not self.curves.begun:
-            layout = drawing.layout(not self._pictured)
+            layout = drawing.layout(not self._pictured, self._metrics)
             write = tf.summary.experimental.write_raw_pb
             self.curves.put("train", 0, lambda: write(layout, step=0))
 
@@ -114,6 +114,13 @@ class TaskBoard(StepCallback):
     def flush(self) -> None:
         """Brings everything written to the disk."""
         self.curves.flush(self.step)
+
+    @property
+    def _metrics(self) -> list[str]:
+        """Names of the tasks' metrics, each once."""
+        tasks = self.model.tasks if self.task_names else ()
+        found = [m.name for task in tasks for m in (*task.metrics, *task.weighted_metrics)]
+        return list(dict.fromkeys(found))
 
     @property
     def _pictured(self) -> bool:

@@ -30,7 +30,9 @@ class Line(NamedTuple):
 
     @property
     def where(self) -> str:
-        return f"{self.origin}, line {self.number}: {self.text.strip()}"
+        # Others may have written it: what is no glyph would command the reader's terminal.
+        shown = (each if each.isprintable() else repr(each)[1:-1] for each in self.text.strip())
+        return f"{self.origin}, line {self.number}: {''.join(shown)}"
 
 
 def read(files: Sequence[str | Path]) -> list[Line]:

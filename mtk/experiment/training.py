@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import callbacks
-from mtk.experiment import manifest, method, rehearsal
+from mtk.experiment import hparams, manifest, method, rehearsal
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
 from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
@@ -126,6 +126,7 @@ def train(
             _export(model.network, data, plan, folder)
         else:
             result = _diverged(model, watchers)
+        hparams.write(folder, result)
         folder.close(result)
         checkpointing.forget_damaged()
     except InterruptedRunError:

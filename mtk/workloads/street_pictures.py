@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mtk.data.street_labels import COLOURS, VOID
+from mtk.data.street_labels import CATEGORIES, COLOURS, VOID
 from mtk.data.streets import Streets
 
 _COLUMNS = ("street", "category", "predicted", "depth: near is bright", "predicted")
@@ -20,7 +20,7 @@ def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -
 
     Categories have CityScapes' colours, void is black. Depths of a street share one scale; purple
     is what was not measured. (The network predicts something for void and unmeasured pixels too;
-    nobody knows whether it is right.)
+    nobody knows whether it is right.) A key of the colours stands below.
 
     Args:
         streets: N streets.
@@ -34,7 +34,7 @@ def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -
     scale = max(1, _WIDTH // width)
     size = (width * scale + _GAP, height * scale + _GAP)
     number = len(streets.images)
-    picture = Image.new("RGB", (size[0] * len(_COLUMNS), _TOP + size[1] * number), "white")
+    picture = Image.new("RGB", (size[0] * len(_COLUMNS), 2 * _TOP + size[1] * number), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT)
     for column, name in enumerate(_COLUMNS):
         pen.text((column * size[0], 0), name, fill="black", font=font)
@@ -50,7 +50,19 @@ def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -
         for column, cell in enumerate(cells):
             image = Image.fromarray(cell).resize((width * scale, height * scale), 0)
             picture.paste(image, (column * size[0], _TOP + row * size[1]))
+    _draw_key(pen, _TOP + size[1] * number, picture.width)
     return np.asarray(picture)
+
+
+def _draw_key(pen: ImageDraw.ImageDraw, top: int, width: int) -> None:
+    """Draws what the colours mean, in one line."""
+    font = ImageFont.load_default(_FONT)
+    meanings = [*zip(CATEGORIES, map(tuple, COLOURS.tolist()), strict=True)]
+    meanings += [("void", _VOID_COLOUR), ("not measured", _UNMEASURED_COLOUR)]
+    for number, (name, colour) in enumerate(meanings):
+        left = number * width // len(meanings)
+        pen.rectangle((left, top + 3, left + _FONT - 3, top + _FONT), fill=colour)
+        pen.text((left + _FONT + 2, top), name, fill="black", font=font)
 
 
 def _coloured(categories: np.ndarray) -> np.ndarray:

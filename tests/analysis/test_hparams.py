@@ -2,6 +2,7 @@
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
@@ -16,6 +17,13 @@ def table(tmp_path):
     runs = grid(weights=(0.3, 0.7), rates=(0.1, 1.0))
     runs[-1].status = "diverged"
     return analysis.load(write_study(tmp_path / "study", runs))
+
+
+def events_of(folder):
+    """Returns step and value of everything in the one event file of a folder."""
+    (path,) = folder.iterdir()
+    loader = LegacyEventFileLoader(str(path))
+    return [(event.step, value) for event in loader.Load() for value in event.summary.value]
 
 
 def sessions(folder, table):

@@ -121,7 +121,7 @@ def test_all_texts_in_one_report(unrendered, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", [*TEXTS.values(), *random_texts(30, seed=1)])
+@pytest.mark.parametrize("text", [*TEXTS.values(), *random_texts(10, seed=1)])
 def test_a_text_everywhere_in_a_report(tmp_path, text):
     study = write_odd_study(tmp_path / "study", text)
     check_report(analysis.report([study], tmp_path / "out").parent, tmp_path)

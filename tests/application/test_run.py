@@ -122,12 +122,14 @@ def test_manifest_tells_how_to_repeat_the_run(finished):
 def test_curves_for_every_split(finished, read_events):
     folder, result = finished
     boards = {path.name: read_events(path) for path in (folder / "tensorboard").iterdir()}
-    assert set(boards) == {"train", "validation", "test"}
+    assert set(boards) == {"train", "validation", "test", "hparams"}
+    shown = boards.pop("hparams")
     for task in TASKS:
         assert {f"loss/{task}", f"accuracy/{task}"} <= set.intersection(*map(set, boards.values()))
         assert {f"weight/{task}", f"gradient_norm/{task}"} <= set(boards["train"])
         expected = (result["selected_step"], result["test"]["tasks"][task]["loss"])
         assert boards["test"][f"loss/{task}"] == [pytest.approx(expected)]
+        assert shown[f"test/{task}/loss"] == [pytest.approx(expected)]
     assert "cosine/left~right" in boards["train"]
     # PCGrad takes per-task gradients anyway, so each point of the curve has its norm.
     assert [step for step, _ in boards["train"]["gradient_norm/left"]] == [2, 4, 6, 8, 10]

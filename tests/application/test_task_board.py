@@ -121,9 +121,12 @@ def test_layout_has_one_chart_for_weights_and_one_for_losses(cosines):
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.custom_scalar import layout_pb2
 
-    value = Summary.FromString(drawing.layout(cosines)).value[0]
+    value = Summary.FromString(drawing.layout(cosines, ["accuracy", "a+b"])).value[0]
     layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
     charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
+    (panel,) = layout.category[1:]
+    assert [chart.title for chart in panel.chart] == ["accuracy", "a+b"]
+    assert list(panel.chart[1].multiline.tag) == [r"^a\+b/"]
     assert charts["Weights"] == ["^weight/"]
     assert charts["Losses"] == ["^loss/"]
     assert ("Cosines" in charts) == cosines
@@ -157,7 +160,9 @@ def test_cosines_of_gradients_that_are_no_numbers(bad):
 
 def test_heat_map_colours():
     picture = drawing.heat_map(np.array([[1.0, -1.0], [0.0, np.nan]]))
-    half = len(picture) // 2
+    half = picture.shape[1] // 2
+    key = picture[2 * half :]
+    assert key[0, [0, -1]].tolist() == [[255, 0, 0], [0, 0, 255]]
     corners = picture[[0, 0, half, half], [0, half, 0, half]]
     assert corners.tolist() == [[0, 0, 255], [255, 0, 0], [255, 255, 255], [128, 128, 128]]
 
@@ -165,6 +170,7 @@ def test_heat_map_colours():
 def measured_model(num_tasks, shared):
     return SimpleNamespace(
         task_names=[f"t{k}" for k in range(num_tasks)],
+        tasks=[],
         last_measured=4,
         last_gramian=np.eye(num_tasks),
         structure=SimpleNamespace(shared=shared),

@@ -102,6 +102,9 @@ def test_pictures_show_truth_and_prediction():
     assert pixel(3, 1, 2) == (127, 127, 127)
     assert pixel(4, 1, 2) == (255, 255, 255)
     assert len(set(pixel(3, 9, 9))) > 1  # not measured: no grey
+    key = picture[top + len(streets.images) * (SIZE[0] * scale + 4) :]
+    shown = {tuple(colour) for colour in key.reshape(-1, 3)}
+    assert {tuple(colour) for colour in COLOURS} | {(0, 0, 0), (60, 0, 60)} <= shown
     diverged = draw_streets(streets, categories, np.full(streets.depths.shape, np.nan))
     assert not diverged[top + 1 : top + SIZE[0] * scale, 4 * column : 5 * column - 4].any()
 

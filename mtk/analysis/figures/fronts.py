@@ -95,8 +95,9 @@ def _panel(
             continue
         place = np.stack([x[chosen], y[chosen]], axis=1)
         error = _spread(view, own.iloc[chosen], pair, split)
+        style["label"] = label(method)
         axis.errorbar(
-            *place.T, xerr=error[:, 0], yerr=error[:, 1], label=label(method), ls="none",
+            x[chosen], y[chosen], xerr=error[:, 0], yerr=error[:, 1], ls="none",
             ms=6 if method == STATIC else 8, mec="white", mew=0.6, elinewidth=0.9, **style
         )  # fmt: skip
         if method == STATIC and len(view.spaces[space]) == 2:

@@ -1,0 +1,156 @@
+"""A configuration of somebody else may name what a run is made of, and nothing more."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtk import config, evaluate, sweep, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# Those of runs; the others are for studies, their engines and preparations.
+OF_RUNS = sorted(
+    path
+    for path in CONFIGS.rglob("*.gin")
+    if path.parent.name not in ("studies", "engines") and not path.name.startswith("prepare_")
+)
+HEAD = "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
+
+REFUSED = {
+    "a module": ("import os\n", "imports 'os'"),
+    "a module under another name": ("import subprocess as keras\n", "imports 'subprocess'"),
+    "a part of a package": ("from os import path\n", "imports 'os.path'"),
+    "a name that begins alike": ("import mtkx.y\n", "imports 'mtkx.y'"),
+    "a module of a stranger": ("import trap\nx = @trap.f\n", "imports 'trap'"),
+    "an included file": ("include 'other.gin'\n", "imports 'trap'"),
+    "what a module of ours imports": (
+        "import mtk.study.folder\nexperiment.run.workload = @mtk.study.folder.os.system()\n",
+        "uses 'posix.system'",
+    ),
+    "a parameter of such": (
+        "import mtk.study.folder\nmtk.study.folder.os.system.command = 'touch caught'\n",
+        "uses 'posix.system'",
+    ),
+    "a block": (
+        "import mtk.study.folder\nmtk.study.folder.os.system:\n  command = 'touch caught'\n",
+        "uses 'posix.system'",
+    ),
+    "a macro": ("import mtk.quiet\nx = @mtk.quiet.os.system()\n", "uses 'posix.system'"),
+    "in a container": (
+        "import mtk.quiet\nexperiment.run.monitor = {'a': [@mtk.quiet.os.abort()]}\n",
+        "uses 'posix.abort'",
+    ),
+    "in a scope": (
+        "import mtk.quiet\nexperiment.run.workload = @a/b/mtk.quiet.os.abort()\n",
+        "uses 'posix.abort'",
+    ),
+    "another configuration": (
+        "experiment.launch.files = []\n",
+        "uses 'mtk.experiment.launch'",
+    ),
+    "a command": ("from mtk import train\nx = @train.main()\n", "uses 'mtk.train.main'"),
+    "a function that writes": (
+        "from mtk import atomic\natomic.write_json.path = 'caught'\n",
+        "uses 'mtk.atomic.write_json'",
+    ),
+    "a class of Python": (
+        "import mtk.tasks\nx = @mtk.tasks.Task.__class__()\n",
+        "uses 'builtins.type'",
+    ),
+    "a method": (
+        "from mtk import combiners\nx = @combiners.MGDA.from_config()\n",
+        "uses 'keras.src.ops.operation.Operation.from_config'",
+    ),
+    "a program of Keras": (
+        "import keras\nx = @keras.saving.load_model()\n",
+        "uses 'keras.src.saving.saving_api.load_model'",
+    ),
+    "a download": ("import keras\nx = @keras.utils.get_file()\n", "uses 'keras.src.utils"),
+    "a lambda": ("import keras\nx = @keras.layers.Lambda()\n", "uses 'keras.src.layers"),
+    "what reads a class": (
+        "import keras\nx = @keras.optimizers.deserialize()\n",
+        "uses 'keras.src.optimizers.deserialize'",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """A folder with a module that writes a file when it is imported."""
+    (tmp_path / "trap.py").write_text("open('caught', 'w')\ndef f(): open('caught', 'w')\n")
+    (tmp_path / "other.gin").write_text("import trap\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("trap", None)
+    config.parse()
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_does_more_is_refused_before_it_is_done(trap, kind):
+    text, refused = REFUSED[kind]
+    (trap / "config.gin").write_text(HEAD + text)
+    with pytest.raises(config.ConfigError) as raised:
+        config.parse([trap / "config.gin"], trusted=False)
+    assert refused in str(raised.value)
+    assert "add --trust" in str(raised.value)
+    assert ".gin, line " in str(raised.value)
+    assert not (trap / "caught").exists()
+
+
+@pytest.mark.parametrize("path", OF_RUNS, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_what_is_shipped_for_runs_is_not_refused(path):
+    said = ""
+    try:
+        config.parse([path], trusted=False)
+    except config.ConfigError as error:  # An overlay alone, or a value to be given.
+        said = str(error)
+    assert "refused" not in said
+    config.parse()
+
+
+def test_an_error_shows_a_line_as_plain_text(trap):
+    (trap / "config.gin").write_text(HEAD + "import os  # \x1b[2J\u202e\0 é\n")
+    with pytest.raises(config.ConfigError) as raised:
+        config.parse([trap / "config.gin"], trusted=False)
+    assert str(raised.value).endswith(r"line 3: import os  # \x1b[2J\u202e\x00 é")
+
+
+def test_what_the_user_says_himself_is_trusted(trap):
+    (trap / "config.gin").write_text(HEAD + "experiment.run.seed = 3\n")
+    config.parse([trap / "config.gin"], ["import trap"], trusted=False)
+    assert (trap / "caught").exists()
+
+
+@pytest.mark.parametrize("flag", ["--saved_model={run}", "--saved_model={run}/model.keras"])
+def test_a_run_folder_is_not_trusted_unless_the_user_does(trap, flag, capsys):
+    run = trap / "run"
+    run.mkdir()
+    (run / "config.gin").write_text(HEAD + "import trap\n")
+    command = [flag.format(run=run)]
+    assert evaluate.main(command) == 2
+    said = capsys.readouterr().err
+    assert "imports 'trap'" in said
+    assert "--trust" in said
+    assert "config.gin, line 3" in said
+    assert not (trap / "caught").exists()
+    assert evaluate.main([*command, "--trust"]) == 2  # There is no workload.
+    assert "trap" not in capsys.readouterr().err
+    assert (trap / "caught").exists()
+
+
+def test_a_named_file_is_trusted(trap, capsys):
+    run = trap / "run"
+    run.mkdir()
+    (run / "config.gin").write_text("import os\n")
+    (trap / "own.gin").write_text(HEAD + "import trap\n")
+    assert evaluate.main([f"--saved_model={run}", f"--gin_file={trap / 'own.gin'}"]) == 2
+    assert "refused" not in capsys.readouterr().err
+    assert (trap / "caught").exists()
+
+
+@pytest.mark.parametrize("command", [train, sweep, evaluate])
+def test_help_says_that_a_configuration_can_run_any_code(command, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    assert "run any code" in " ".join(capsys.readouterr().out.split())
