@@ -150,8 +150,7 @@ def _of_utility(
 
 
 def _plain(amount: np.ndarray) -> Margins:
-    everywhere = np.ones(len(amount), bool)
-    return Margins(amount, everywhere, everywhere, amount)
+    return Margins(amount, np.ones(len(amount), bool), amount, amount)
 
 
 def _mean(values: np.ndarray, seed: int | None) -> np.ndarray:

@@ -153,8 +153,7 @@ class _Rule:
         number = len(own.amount)
         freedom = error.freedom[..., None] * (seeds - 1) / (self.num_seeds - 1)
         errors = error.deviation[..., None] / np.sqrt(seeds)
-        low = own.amount[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
-        low[~own.met] = -np.inf
+        low = own.least[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
         # Beyond the ends, a front that is continued is too good: only measured models are better.
         kind = np.where(own.inside, 0, 1), np.arange(number)
         top = np.where(own.inside, own.amount, own.corner)[:, None]
