@@ -39,6 +39,8 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     add("--lower", metavar="METRIC", action="append", default=[], help="less of it is better")
     add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[],
         help="a step of METHOD costs X steps of static weights; else it is measured")  # fmt: skip
+    add("--delta", metavar="X", type=float, default=0.05,
+        help="margins within X of the front's width count as none (default: 0.05)")  # fmt: skip
     return parser.parse_args(given)
 
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mtk import analysis  # Takes seconds, hence not before the flags are read.
 
         page = analysis.report(
-            asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost)
+            asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost), asked.delta
         )
     except ModuleNotFoundError as error:
         print(

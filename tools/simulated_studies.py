@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mtk.analysis.comparison import asked
 from mtk.analysis.measurement import MEASURE, SELECT, STATIC, measured, select
 from mtk.analysis.objectives import Objective
-from mtk.analysis.verdict import Verdict, asked, judge
+from mtk.analysis.verdict import Verdict, judge
 
 # What a learning rate that is one or two steps from the best one costs, in widths of the front.
 _PENALTY = (0.0, 0.1, 0.3)
@@ -28,6 +30,7 @@ class Cell:
         num_tasks: K.
         seeds: Fresh seeds of the second stage.
         common: Share of the variance over seeds that is common to all runs of a seed.
+        reach: How far the methods' hidden weights reach, in logits of the outermost static ones.
         noisy: Whether the first method has six times the noise of the others.
         methods: How many; all but the first one are static weightings in disguise.
         weightings: How many static ones.
@@ -40,6 +43,7 @@ class Cell:
     num_tasks: int = 2
     seeds: int = 5
     common: float = 0.8
+    reach: float = 1.0
     noisy: bool = False
     methods: int = 8
     weightings: int = 9
@@ -74,48 +78,69 @@ def optimal_losses(weights: np.ndarray, matrices: np.ndarray, centers: np.ndarra
     return 0.5 * np.einsum("nkp,kpq,nkq->nk", away, matrices, away)
 
 
+class Truth(NamedTuple):
+    """What the runs of a study scatter around.
+
+    Attributes:
+        about: Columns of each model and learning rate.
+        values: `(N, rates, K)` losses without noise; the static models come first.
+        deviation: `(N, K)` over seeds.
+    """
+
+    about: pd.DataFrame
+    values: np.ndarray
+    deviation: np.ndarray
+
+
 def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     """Returns the runs of both stages; each method's hidden weights lie between the static ones."""
     static = weightings(cell.num_tasks, cell.weightings)
-    mixed = generator.dirichlet(np.ones(len(static)), cell.methods) @ np.log(static)
-    if cell.num_tasks == 2:
-        logit = np.log(static[:, 0] / static[:, 1])
-        mixed = np.zeros((cell.methods, 2))
-        mixed[:, 0] = generator.uniform(logit.min(), logit.max(), cell.methods)
-    hidden = np.exp(mixed) / np.exp(mixed).sum(1, keepdims=True)
-    best, width = _truth(cell, static, hidden, generator)
+    best, width = _optima(cell, static, _hidden(cell, static, generator), generator)
     rates = np.arange(cell.rates)
     favourite = np.full(len(best), cell.rates // 2)
     favourite[len(static) :] = generator.integers(0, cell.rates, cell.methods)
     penalty = np.array(_PENALTY)[np.abs(rates - favourite[:, None])]
-    truth = best[:, None] + penalty[..., None] * width
-    own_noise = np.ones(len(best))
-    own_noise[len(static)] = _NOISY if cell.noisy else 1.0
-    labels = ["static"] * len(static) + [f"method {n}" for n in range(cell.methods)]
-    names = [f"weights {n}" for n in range(len(static))] + labels[len(static) :]
-    weights: list[dict[str, float] | None] = [
-        {f"task{k}": float(w) for k, w in enumerate(row)} for row in static
-    ]
-    about = pd.DataFrame(
-        {
-            "method": np.repeat(labels, cell.rates),
-            "configuration": [f"{name}, rate {rate}" for name in names for rate in rates],
-            "static": np.repeat(np.arange(len(best)) < len(static), cell.rates),
-        }
-    ).assign(status="finished")
-    about["weights"] = [w for w in weights + [None] * cell.methods for _ in rates]
-    scale = cell.noise * width
-    first = _runs(about, truth, scale, own_noise, cell.common, [0], SELECT, generator)
+    deviation = np.tile(cell.noise * width, (len(best), 1))
+    deviation[len(static)] *= _NOISY if cell.noisy else 1.0
+    truth = Truth(_about(cell, static), best[:, None] + penalty[..., None] * width, deviation)
+    first = _runs(cell, truth, [0], SELECT, generator)
     labelled = first.assign(label=first["method"].where(~first["static"], STATIC))
-    chosen = select(labelled, cell.objectives)
-    kept = about["configuration"].isin(chosen["configuration"])
-    fresh = _runs(
-        about, truth, scale, own_noise, cell.common, range(1, 1 + cell.seeds), MEASURE, generator
+    chosen = select(labelled, cell.objectives)["configuration"]
+    fresh = _runs(cell, truth, range(1, 1 + cell.seeds), MEASURE, generator)
+    return pd.concat([first, fresh[fresh["configuration"].isin(chosen)]])
+
+
+def _hidden(cell: Cell, static: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Returns the weights `(methods, K)` of the static weightings that methods are in disguise."""
+    logs = generator.dirichlet(np.ones(len(static)), cell.methods) @ np.log(static)
+    if cell.num_tasks == 2:
+        logit = np.log(static[:, 0] / static[:, 1])
+        drawn = generator.uniform(logit.min(), logit.max(), cell.methods)
+        logs = np.stack([cell.reach * drawn, np.zeros(cell.methods)], axis=1)
+    return np.exp(logs) / np.exp(logs).sum(1, keepdims=True)
+
+
+def _about(cell: Cell, static: np.ndarray) -> pd.DataFrame:
+    """Returns the columns that tell what each model and learning rate is."""
+    rows = [
+        ("static", f"weights {n}", {f"task{k}": float(w) for k, w in enumerate(row)})
+        for n, row in enumerate(static)
+    ]
+    names = [f"method {n}" for n in range(cell.methods)]
+    return pd.DataFrame(
+        {
+            "method": method,
+            "configuration": f"{name}, rate {rate}",
+            "static": weights is not None,
+            "weights": weights,
+            "status": "finished",
+        }
+        for method, name, weights in [*rows, *((name, name, None) for name in names)]
+        for rate in range(cell.rates)
     )
-    return pd.concat([first, fresh[fresh["configuration"].isin(about["configuration"][kept])]])
 
 
-def _truth(
+def _optima(
     cell: Cell, static: np.ndarray, hidden: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what each model reaches at its best learning rate, and the width of the front."""
@@ -132,26 +157,21 @@ def _truth(
 
 
 def _runs(
-    about: pd.DataFrame,
-    truth: np.ndarray,
-    scale: np.ndarray,
-    own_noise: np.ndarray,
-    common: float,
+    cell: Cell,
+    truth: Truth,
     seeds: Sequence[int],
     stage: str,
     generator: np.random.Generator,
 ) -> pd.DataFrame:
-    """Returns the runs of some seeds; what a seed does in validation it does half in test."""
-    models, rates, tasks = truth.shape
-    own = (
-        generator.normal(size=(2, models, rates, len(seeds), tasks))
-        * own_noise[:, None, None, None]
-    )
+    """Returns the runs of some seeds; half of what a seed does in validation it does in test."""
+    models, rates, tasks = truth.values.shape
+    own = generator.normal(size=(2, models, rates, len(seeds), tasks))
     shared = generator.normal(size=(2, 1, 1, len(seeds), tasks))
-    noise = common**0.5 * shared + (1 - common) ** 0.5 * own
+    usual = truth.deviation[-1]
+    noise = usual * cell.common**0.5 * shared
+    noise = noise + truth.deviation[:, None, None] * (1 - cell.common) ** 0.5 * own
     noise[1] = 0.5 * noise[0] + 0.75**0.5 * noise[1]
-    values = truth[:, :, None] + scale * noise
-    flat = values.reshape(2, models * rates, len(seeds), tasks)
+    flat = (truth.values[:, :, None] + noise).reshape(2, models * rates, len(seeds), tasks)
     parts = []
     for number, seed in enumerate(seeds):
         columns = {
@@ -160,7 +180,7 @@ def _runs(
             for k in range(tasks)
         }
         monitored = flat[0, :, number].mean(1)
-        parts.append(about.assign(seed=seed, stage=stage, monitored=monitored, **columns))
+        parts.append(truth.about.assign(seed=seed, stage=stage, monitored=monitored, **columns))
     return pd.concat(parts, ignore_index=True)
 
 

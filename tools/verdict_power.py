@@ -101,6 +101,13 @@ ROWS = [
         "0.05",
         is_error=True,
     ),
+    Row(
+        "null methods with weights up to 0.03 and 0.97, curvatures 1 / 30, any called better",
+        [Cell(reach=1.6, ratio=ratio) for ratio in (1.0, 30.0)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
     Row("null called equivalent, noise 4 %, 5 seeds", [Cell()], equivalent, "0.60"),
     Row(
         "gain of 25 %, noise 4 %, K = 3 / 5, found",

@@ -5,6 +5,7 @@ Needs no TensorFlow.
 
 from mtk.analysis.budget import EqualBudget, equal_budget
 from mtk.analysis.candidate import Candidates, candidates
+from mtk.analysis.comparison import Models, asked
 from mtk.analysis.compute import search_curve, with_cost
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.hparams import write_hparams
@@ -19,7 +20,7 @@ from mtk.analysis.reporting import report
 from mtk.analysis.single_task import delta_m
 from mtk.analysis.study_list import StudyError
 from mtk.analysis.utility import ranks, utilities
-from mtk.analysis.verdict import Models, Verdict, asked, judge
+from mtk.analysis.verdict import Verdict, judge
 from mtk.analysis.view import View, views
 from mtk.analysis.weights import mean_weights, static_weights, weights_over_time
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import monitored, plain_text, repeats
+from mtk.analysis.comparison import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.measurement import Measured, measured
-from mtk.analysis.verdict import FRONT, MEAN, Verdict, asked, judge
+from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.view import STATIC, View
 from mtk.analysis.weights import static_weights
 
@@ -34,13 +35,14 @@ class Question:
         return of.get(self.kind, f"{self.kind}, {self.space}")
 
 
-def questions(view: View) -> list[Question]:
+def questions(view: View, delta: float = DELTA) -> list[Question]:
     """Returns the verdicts on every method, in every set of objectives.
 
     A study without methods, or without static weights, poses no question.
 
     Args:
         view: The study.
+        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
     """
     if not view.methods or not len(view.of(STATIC)):
         return []
@@ -50,9 +52,11 @@ def questions(view: View) -> list[Question]:
         test = measured(_runs(view), chosen)
         static = test.models.get(STATIC)
         methods = {name: own for name, own in test.models.items() if name != STATIC}
-        for kind in asked(len(chosen)) if static is not None else ():
-            units = mean_units(view, space)
-            verdicts = judge(static, methods, kind, number, units)
+        if static is None:
+            continue
+        units = mean_units(view, space)
+        for kind in asked(len(chosen)):
+            verdicts = judge(static, methods, kind, number, units, delta)
             found.append(Question(space, kind, test, verdicts))
     return found
 
@@ -132,7 +136,9 @@ def verdict_table(view: View, question: Question) -> pd.DataFrame:
                 "further seeds to decide": verdict.further_seeds,
                 "models": len(own),
                 "static models": len(question.measured.configurations[STATIC]),
-                "model": _model(view, name, own[min(verdict.model, len(own) - 1)]),
+                "model": "all"
+                if question.kind == UTILITY
+                else _model(view, name, own[verdict.model]),
                 "in words": words(verdict),
             }
         )
@@ -148,7 +154,7 @@ def words(verdict: Verdict) -> str:
         f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
         f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds)."
     )
-    if verdict.answer == "undecided" and verdict.further_seeds is not None:
+    if verdict.answer == UNDECIDED and verdict.further_seeds is not None:
         many = "seeds" if verdict.further_seeds > 1 else "seed"
         said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
     return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")

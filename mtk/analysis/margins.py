@@ -1,12 +1,13 @@
 """How far models lie beyond a front, in units of its width."""
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.optimize import isotonic_regression
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull, Delaunay
 
 from mtk.analysis.fronts import non_dominated
 
@@ -15,6 +16,8 @@ _STEPS = 8
 # How far the curve is continued beyond its ends, in widths.
 _BEYOND = 10.0
 _ROUNDING = 1e-9
+# Of more pieces between models, only those on the hull are tried.
+_MOST_CHORDS = 200
 
 
 class Front(NamedTuple):
@@ -36,16 +39,17 @@ class Margins(NamedTuple):
 
     Attributes:
         amount: `(N,)`, by how much a point must get worse in every task until it meets the front;
-            negative if the front is better.
+            negative if the front is better. Where the front is not met, that of the corner.
         inside: `(N,)`, whether that is between measured models. Elsewhere the front is continued,
             or not met at all: a model that was not measured may do as well.
-        met: `(N,)`, whether the front is met. Elsewhere the amount is that of the corner.
+        least: `(N,)`, the amount where the front is met; elsewhere by how much the point is better
+            than the best measured values of all tasks together.
         corner: `(N,)`, the same distance to the measured models alone, never less than `amount`.
     """
 
     amount: np.ndarray
     inside: np.ndarray
-    met: np.ndarray
+    least: np.ndarray
     corner: np.ndarray
 
 
@@ -81,14 +85,15 @@ def _joined(first: Front, second: Front) -> Front:
 def margins(points: np.ndarray, front: Front) -> Margins:
     """Returns how far points `(N, K)` lie beyond a front."""
     corner = (front.points[None] - points[:, None]).max(2).min(1)
+    beyond_all = (front.points.min(0) - points).min(1)
     if not len(front.pieces):
-        nowhere = np.zeros(len(points), bool)
-        return Margins(corner, nowhere, nowhere, corner)
+        return Margins(corner, np.zeros(len(points), bool), beyond_all, corner)
     distance = _met(points, front.pieces)
     best = distance.argmin(1)
-    amount = np.minimum(distance.min(1), corner)
     met = np.isfinite(distance.min(1))
-    return Margins(amount, met & front.measured[best], met, corner)
+    amount = np.minimum(distance.min(1), corner)
+    least = np.where(met, amount, beyond_all)
+    return Margins(amount, met & front.measured[best], least, corner)
 
 
 def _surface(points: np.ndarray, places: np.ndarray) -> Front:
@@ -152,9 +157,13 @@ def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def _chords(points: np.ndarray) -> Front:
+    """Returns the pieces between models among which the lowest one is, wherever it is met."""
     num_tasks = points.shape[1]
     chosen = points[non_dominated(points)]
-    corners = list(itertools.combinations(range(len(chosen)), num_tasks))
+    if math.comb(len(chosen), num_tasks) <= _MOST_CHORDS:
+        corners = list(itertools.combinations(range(len(chosen)), num_tasks))
+    else:  # Joggled, since points may lie in a plane.
+        corners = ConvexHull(chosen, qhull_options="QJ").simplices.tolist()
     pieces = chosen[np.array(corners, int).reshape(-1, num_tasks)]
     return Front(points, pieces, np.ones(len(pieces), bool))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtk.analysis.comparison import Models
 from mtk.analysis.objectives import Objective, points
-from mtk.analysis.selection import best_of_each, spread_front
-from mtk.analysis.verdict import Models
+from mtk.analysis.selection import MOST_MODELS, best_of_each, spread_front
 
 STATIC = "static weights"
 # Stages of a study, as its runs record them.
@@ -43,32 +43,49 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
         objectives: What is compared.
     """
     runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
-    staged, remarks = runs[runs["stage"] == MEASURE], []
+    remarks: list[str] = []
+    staged = runs[runs["stage"] == MEASURE]
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
-    values = points(staged, objectives, "test")
-    usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
-    table = pd.DataFrame(values, staged.index).assign(
-        **{name: staged[name] for name in ("label", "configuration", "seed")}
-    )
-    table = table[usable].drop_duplicates(["label", "configuration", "seed"])
-    has = table.assign(there=1).pivot(
-        index=["label", "configuration"], columns="seed", values="there"
-    )
+    absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
+    remarks += [f"{label} has no run that measures, and no verdict." for label in absent]
+    table = _values(staged, objectives)
+    has = table.iloc[:, 0].unstack("seed")
     seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
     whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
     remarks += _left_out(staged, whole, seeds) + _surplus(has, seeds)
-    ordered = table.set_index(["label", "configuration", "seed"]).sort_index()
     models, names = {}, {}
     for label in dict.fromkeys(staged["label"]):
-        own = [c for name, c in whole.index if name == label]
+        own = [configuration for name, configuration in whole.index if name == label]
+        own = _one_a_weighting(staged, own) if label == STATIC else own
         if own:
             keys = pd.MultiIndex.from_product([[label], own, seeds])
-            found = ordered.reindex(keys).to_numpy(float)
+            found = table.reindex(keys).to_numpy(float)
             weights = _shares(staged, own, objectives) if label == STATIC else None
             models[label] = Models(found.reshape(len(own), len(seeds), -1), weights)
             names[label] = own
     return Measured(models, names, seeds, remarks)
+
+
+def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Returns test values by label, configuration and seed, where all are known; less is better."""
+    keys = ["label", "configuration", "seed"]
+    values = points(staged, objectives, "test")
+    usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
+    table = staged[keys].join(pd.DataFrame(values, staged.index))
+    return table[usable].drop_duplicates(keys).set_index(keys).sort_index()
+
+
+def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
+    """Returns the model of each weighting that is best in validation, of those measured.
+
+    A sweep that went on after failures may have selected another one than before.
+    """
+    by_model = staged[staged["configuration"].isin(own)].groupby("configuration")
+    weights, values = by_model["weights"].first(), by_model["monitored"].mean()
+    if weights.isna().any() or values.isna().any():
+        return own
+    return [own[n] for n in best_of_each([_key(weights[c]) for c in own], values[own].to_numpy())]
 
 
 def _other_seeds(
@@ -106,7 +123,7 @@ def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
         chosen = (
             best_of_each([_key(weights) for weights in own["weights"]], values)
             if known
-            else spread_front(losses, values, len(own) if label == STATIC else 5)
+            else spread_front(losses, values, len(own) if label == STATIC else MOST_MODELS)
         )
         parts.append(own.iloc[chosen])
     return pd.concat(parts) if parts else runs

@@ -102,7 +102,8 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
     counted[metrics] = _by_stage(counted, metrics)
     groups = counted.groupby(_KEY, sort=False, dropna=False)
     counts = groups[["seeds", "diverged", "unusable"]].sum()
-    facts = groups[[*parameters(table.drop(columns="setting")), "combiner"]].first()
+    recorded = [name for name in ("combiner", "task_weights") if name in table]
+    facts = groups[[*parameters(table.drop(columns="setting")), *recorded]].first()
     speed = [name for name in ("steps_per_second", "parameters", "steps") if name in table]
     found = pd.concat([facts, counts, groups[[*speed, *metrics]].mean()], axis=1).reset_index()
     return found.assign(comparable=(found["seeds"] > 0) & (found["diverged"] == 0))

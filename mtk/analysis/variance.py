@@ -94,7 +94,8 @@ def _best(view: View, question: judging.Question, method: str, units: np.ndarray
 
 
 def _equal(weights: np.ndarray | None) -> int:
-    near = [] if weights is None else np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
+    weights = np.empty((0, 1)) if weights is None else weights
+    near = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
     if not len(near):
         raise UnavailableError("no static model with equal weights was measured")
     return int(near[0])

@@ -73,8 +73,8 @@ def views(
 
     Args:
         table: As `load` makes it.
-        higher: Names of metrics of which more is better, if their names do not tell.
-        lower: Names of metrics of which less is better, if their names do not tell.
+        higher: Names of metrics of which more is better, if the runs do not tell.
+        lower: Names of metrics of which less is better, if the runs do not tell.
         costs: Relative cost of a step by method, in place of the measured one.
     """
     found = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import gin
 
-from mtk.config import relevance
+from mtk.config import check, relevance
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
 from mtk.config.source import ConfigError, Line, as_text

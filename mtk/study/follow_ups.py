@@ -123,9 +123,10 @@ def replays(
 ) -> tuple[list[Run], list[str]]:
     """Returns runs with the mean weights of a method's runs as static weights.
 
-    What a method reaches beyond its replay is what its weights do by changing. The configurations
-    that no other of the method dominates in validation are replayed, each with all its seeds, with
-    the mean weights over them, and at its point of the grid that all methods share.
+    What a method reaches beyond its replay is what its weights do by changing. The models of the
+    second stage are replayed, or without one the configurations that no other of the method
+    dominates in validation: each with all its seeds, with the mean weights over them, and at its
+    point of the grid that all methods share.
 
     Args:
         expansion: Of the study, checked by `check_replays`.
@@ -143,8 +144,11 @@ def replays(
     for method in study.methods:
         own = [run for run in runs if run.method == method != study.baseline]
         finished = _by_point([run for run in own if _losses(folder, run)])
-        losses = [np.mean([_losses(folder, run) for run in each], 0) for each in finished]
-        chosen = analysis.non_dominated(np.array(losses)) if losses else ()
+        if study.fresh_seeds:
+            chosen = [any(run.seed in study.second_stage for run in each) for each in finished]
+        else:
+            losses = [np.mean([_losses(folder, run) for run in each], 0) for each in finished]
+            chosen = analysis.non_dominated(np.array(losses)).tolist() if losses else []
         for each in itertools.compress(finished, chosen):
             try:
                 means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]

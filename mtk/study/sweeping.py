@@ -92,7 +92,10 @@ class Sweep:
             if not self._do(scheduler, self.runs):
                 return self._stopped(scheduler, board)
             scheduler.later = 0
-            if not self._do(scheduler, self._follow_ups(replay, board)):
+            second = follow_ups.measured_again(self.expansion, self.runs, self.folder)
+            if not self._do(scheduler, self._new(second, board)):
+                return self._stopped(scheduler, board)
+            if replay and not self._do(scheduler, self._replays(second, board)):
                 return self._stopped(scheduler, board)
         return self._report(scheduler, board)
 
@@ -103,20 +106,24 @@ class Sweep:
         more = follow_ups.measured_again(self.expansion, self.runs, self.folder)
         return distinct([*self.runs, *more])[0], 0
 
-    def _follow_ups(self, replay: bool, board: Board) -> list[Run]:
-        """Returns the runs that depend on the results of others; says what is not among them."""
-        more = follow_ups.measured_again(self.expansion, self.runs, self.folder)
-        said: list[str] = []
-        if replay:
-            known = [*self.runs, *more]
-            replays, said = follow_ups.replays(self.expansion, known, self.folder)
-            more += replays
+    def _replays(self, second: Sequence[Run], board: Board) -> list[Run]:
+        """Returns the replays; says which ones there cannot be."""
+        known = distinct([*self.runs, *second])[0]
+        replays, said = follow_ups.replays(self.expansion, known, self.folder)
+        self._say(said, board)
+        return [run for run in self._new([*second, *replays], board) if run in replays]
+
+    def _new(self, more: Sequence[Run], board: Board) -> list[Run]:
+        """Returns the runs that are not among those of the first stage; says which ones are."""
         every, again = distinct([*self.runs, *more])
-        said += overview.repeated(again)
-        for line in said:
-            board.say(line)
-        self.remarks += said
+        self._say(overview.repeated(again), board)
         return every[len(self.runs) :]
+
+    def _say(self, lines: Sequence[str], board: Board) -> None:
+        """Tells the user and, with the list of runs, the readers of the study."""
+        for line in (line for line in lines if line not in self.remarks):
+            board.say(line)
+            self.remarks.append(line)
 
     def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
         self.folder.add(self.study, runs, self.remarks)

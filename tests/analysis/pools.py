@@ -5,13 +5,7 @@ import numpy as np
 from mtk.analysis import Candidates
 
 
-def models(test, validation=None, seeds=1, groups=None):
+def models(test, validation=None):
     test = np.asarray(test, float)
-    number = len(test)
-    return Candidates(
-        test if validation is None else np.asarray(validation, float),
-        test,
-        np.full(number, seeds),
-        np.arange(number) if groups is None else np.asarray(groups),
-        np.arange(number),
-    )
+    known = test if validation is None else np.asarray(validation, float)
+    return Candidates(known, test, np.arange(len(test)))

@@ -125,3 +125,11 @@ def test_more_methods_than_colours_are_told_apart_even_when_dominated(tmp_path):
     looks = {(line.get_color(), line.get_marker()) for line in small}
     assert len(small) == 12
     assert len(looks) == 12
+
+
+def test_mixtures_are_those_that_the_runs_recorded(table):
+    """Whatever decides the weights: of sampling, no parameter of a combiner tells them."""
+    other = table.drop(columns="combiners.StaticWeights.weights").assign(combiner="Sampling")
+    found = mixtures.mixtures(view_of(other))
+    assert list(found) == list(mixtures.mixtures(view_of(table)))
+    assert len(found) > 2

@@ -115,6 +115,22 @@ def test_without_a_second_stage_the_first_seed_selects():
     assert any("no second stage" in remark for remark in found.remarks)
 
 
+def test_a_weighting_that_was_measured_twice_counts_once():
+    """As after a sweep that selected again when failed runs were done."""
+    other = runs()[lambda t: t["configuration"] == "w1"]
+    other = other.assign(configuration="w1 slow", monitored=9.0, **{"test/left/loss": -5.0})
+    found = measured(pd.concat([runs(), other]), LOSSES)
+    assert found.configurations[STATIC] == ["w0", "w1", "w2"]
+
+
+def test_a_method_without_a_second_stage_is_said():
+    lost = runs()[lambda t: t["method"] != "b"]
+    first = runs("select", seeds=(0,))
+    found = measured(pd.concat([first, lost]), LOSSES)
+    assert "b" not in found.models
+    assert any(remark.startswith("b has no run that measures") for remark in found.remarks)
+
+
 def test_one_seed_alone_is_said():
     found = measured(runs(stage=None, seeds=(0,)), LOSSES)
     assert found.seeds == [0]

@@ -17,12 +17,17 @@ from tests.analysis.synthetic import grid, write_study
 FIGURES = {name: draw for name, _, draw in catalogue.OF_A_STUDY}
 
 
+HIGHER = {"miou", "pixel_accuracy"}
+
+
 def view_of(metrics):
     """A study with the metrics `{task: names}`, of values that tell the metric from others."""
     generator = np.random.default_rng(0)
     found = pd.DataFrame({"method": ["static"] * 4 + ["mgda"] * 2})
     found["role"] = ["baseline"] * 4 + ["method"] * 2
     found = found.assign(status="finished", comparable=True, seeds=1, study="s", setting="")
+    said = {t: {n: "max" if n in HIGHER else "min" for n in own} for t, own in metrics.items()}
+    found["directions"] = [said] * 6
     found["configuration"] = [f"c.x = {n}" for n in range(6)]
     for split in ("validation", "test", "train"):
         for task, names in metrics.items():

@@ -10,7 +10,7 @@ import pytest
 
 from mtk import analysis, report
 from mtk.analysis.reporting import contents as contents_module
-from tests.analysis.synthetic import Run, grid, write_run, write_study
+from tests.analysis.synthetic import Run, grid, two_stages, write_run, write_study
 
 SPEED = {"static_weights": 12.0, "pcgrad": 5.0, "mgda": 4.0, "gradnorm": 8.0}
 
@@ -93,8 +93,13 @@ def test_tables_behind_the_figures_are_there(full):
     assert fast.loc["mgda", "steps per second"].iloc[0] == 4.0
     assert fast.loc["mgda", "cost of a step"].iloc[0] == pytest.approx(3.0)
     verdict = tables["verdict_on_the_front_of_loss_first"].set_index("method")
-    assert verdict.loc["pcgrad", "conclusion"] == "beyond"
-    assert verdict.loc["mgda", "conclusion"] != "beyond"
+    assert verdict.loc["pcgrad", "answer"] == "better"
+    assert verdict.loc["mgda", "answer"] != "better"
+    assert verdict.loc["pcgrad", "low, %"] < verdict.loc["pcgrad", "margin, %"]
+    shares = tables["what_moves_results_variance_of_the_mean_loss_first"]
+    assert shares.iloc[:, 1].sum() == pytest.approx(100)
+    budgets = tables["budgets_tuning_included_first"].set_index("method")
+    assert budgets.loc["mgda", "runs that select"] == 3 * 2 * 3
     single = tables["against_single_task_models_loss_first"].set_index("method")
     assert len(single) == 4
     assert "indicators_of_accuracy_first" in tables
@@ -104,10 +109,14 @@ def test_tables_behind_the_figures_are_there(full):
 
 
 def test_the_verdict_stands_on_the_page(full):
-    _, page = full
-    assert "pcgrad: Beyond: by" in page.words
-    assert "It exceeds the spread over seeds" in page.words
-    assert "No configuration was run with two seeds" in page.words  # The second study.
+    folder, page = full
+    assert "pcgrad: Better: margin" in page.words
+    assert "The study has no second stage: seed 0 selects" in page.words
+    assert "Undecided: one seed alone" in page.words  # The second study.
+    # The forest plot is the first picture of all.
+    assert (folder / "figures" / "verdicts_first.png").stat().st_size > 3000
+    html = (folder / "index.html").read_text()
+    assert html.index("All verdicts") < html.index("Figure 1:")
 
 
 def test_a_new_report_replaces_the_old_one_and_nothing_else(unrendered, tmp_path):
@@ -162,7 +171,7 @@ def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
         run.status = "diverged" if run.method == "mgda" else run.status
     page = page_of(tmp_path, runs)
     assert "No run of mgda can be compared: 2 diverged." in page.words
-    assert "mgda: No run to judge." in page.words
+    assert "mgda has no run that measures, and no verdict" in page.words
 
 
 def test_all_runs_diverged(unrendered, tmp_path):
@@ -208,7 +217,8 @@ def test_damaged_and_unfinished_runs_are_listed(unrendered, tmp_path):
 def test_any_number_of_tasks(unrendered, tmp_path, tasks):
     page = page_of(tmp_path, with_tasks(small(weights=(0.3, 0.5, 0.7)), tasks))
     assert "On the mean loss over tasks" in page.words
-    assert ("On the front of loss" in page.words) == (len(tasks) < 6)
+    assert ("On the front of loss" in page.words) == (len(tasks) == 3)
+    assert ("worst task, loss" in page.words) == (len(tasks) > 3)
 
 
 def with_tasks(runs, tasks):
@@ -227,6 +237,39 @@ def test_a_metric_of_unknown_direction_is_left_out_and_said(unrendered, tmp_path
     assert "On the front of score" in page.words
 
 
+def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(unrendered, tmp_path):
+    study = write_study(tmp_path / "study", grid(seeds=(0, 1, 2)), recorded=False)
+    content = json.loads((study / "study.json").read_text())
+    content["baseline"] = "static_weights"
+    (study / "study.json").write_text(json.dumps(content))
+    page = Page(analysis.report([study], tmp_path / "out"))
+    assert "of an earlier version" in page.words
+    assert "the metric 'accuracy' is better is unknown" in page.words
+    assert "On the front of loss" in page.words
+
+
+def test_runs_of_two_sizes_are_not_compared(unrendered, tmp_path):
+    page = page_of(tmp_path, small(layers=(3, 6), seeds=(0, 1)))
+    for size in (3000, 6000):
+        assert f"Verdict: synthetic ({size:,} parameters)" in page.words
+
+
+def test_a_method_with_a_single_configuration_is_said(unrendered, tmp_path):
+    runs = [r for r in small(seeds=(0, 1)) if r.method != "mgda" or r.rate == 0.1]
+    assert "mgda has a single configuration" in page_of(tmp_path, runs).words
+
+
+def test_seeds_that_do_not_match_are_said(unrendered, tmp_path):
+    runs = two_stages()
+    for run in runs:
+        if run.method == "mgda" and run.stage == "measure":
+            run.seed += 50
+    page = page_of(tmp_path, runs)
+    assert "mgda: 1 of 1 selected models are left out" in page.words
+    assert "mgda: Better" not in page.words
+    assert "gradnorm: " in page.words
+
+
 def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
     study = write_study(tmp_path / "study", [])
     assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'out'}"]) == 2
@@ -237,6 +280,8 @@ def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
     command = [f"--study_dir={study}", f"--out={tmp_path / 'out'}", "--cost=magic=2"]
     assert report.main(command) == 2
     assert "No run has the method 'magic'" in capsys.readouterr().err
+    assert report.main([*command[:2], "--delta=0"]) == 2
+    assert "delta" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         report.main([*command[:2], "--cost=mgda=-1"])
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,9 @@ import pytest
 
 from mtk import analysis
 from mtk.analysis import variance
+from mtk.analysis.comparison import MEAN
 from mtk.analysis.search_space import budgets, edges
 from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.verdict import MEAN
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mtk.analysis import Models, asked, judge
+from mtk.analysis.comparison import FRONT, MEAN, UTILITY, WORST_TASK
 from mtk.analysis.judging import words
-from mtk.analysis.verdict import FRONT, MEAN, UTILITY, WORST_TASK
 
 WEIGHTS = np.linspace(0.1, 0.9, 9)
 BOTH = np.stack([WEIGHTS, 1 - WEIGHTS], axis=1)
@@ -188,6 +188,17 @@ def test_any_number_of_tasks(num_tasks):
 def test_from_four_tasks_on_the_front_is_not_asked_for():
     assert asked(3) == [FRONT, MEAN]
     assert asked(4) == asked(40) == [MEAN, WORST_TASK, UTILITY]
+
+
+@pytest.mark.parametrize("gain", [0.0, 5.0])
+def test_tasks_that_do_not_compete_have_a_front_of_one_point(gain):
+    """Then better is what is better in every task."""
+    generator = np.random.default_rng(0)
+    noise = generator.normal(0, 0.1, (10, 5, 2))
+    for weights in (BOTH, None):
+        static = Models(noise[:9] * [[[1, 0.5]]], weights)
+        found = judge(static, {"m": Models(noise[9:] - gain)}, FRONT)["m"]
+        assert found.answer == ("better" if gain else "undecided")
 
 
 def test_means_are_taken_in_the_units_that_are_given():

@@ -175,6 +175,22 @@ def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
     assert [entry for entry in listed(sweep) if entry.get("role") == "replay"] == replays
 
 
+def test_replays_are_measured_with_fresh_seeds_too(make_sweep):
+    own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
+    sweep = make_sweep(grid={RATE: RATES}, method_grids=own, fresh_seeds=2)
+    table = {
+        0.03: ("finished", (0.2, 0.9)),
+        0.1: ("finished", (0.5, 0.5)),
+        0.3: ("finished", (0.6, 0.9)),
+    }
+    assert sweep.go(losses_by_rate(sweep, table), replay=True) == 0
+    replays = [entry for entry in listed(sweep) if entry.get("role") == "replay"]
+    assert {(e["seed"], e["stage"]) for e in replays} == {
+        (0, "select"), (1, "measure"), (2, "measure")
+    }  # fmt: skip
+    assert {e["bindings"][RATE] for e in replays} == {0.03, 0.1}
+
+
 def test_replay_needs_a_baseline(make_sweep):
     engine = FakeEngine()
     with pytest.raises(StudyError, match="set the study's `baseline`"):

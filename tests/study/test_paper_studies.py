@@ -162,3 +162,14 @@ def test_engine_config_shows_every_option(path):
     shown = {key.removeprefix(own): v for key, v in bindings.items() if key.startswith(own)}
     parameters = inspect.signature(engine).parameters
     assert shown == {name: repr(parameter.default) for name, parameter in parameters.items()}
+
+
+@pytest.mark.parametrize("name", ["multi_digits", "multi_mnist_short"])
+def test_a_seed_draws_the_split_too(name, tmp_path):
+    """Runs of one seed see the same data, and those of another one other data."""
+    made = expand(name, tmp_path)
+    run = made.runs[0]
+    other = made.expansion.run(run.method, run.point, made.study.second_stage[0])
+    for each in (run, other):
+        assert f"seed = {each.seed}" in each.text
+        assert "data_seed = %seed" in each.text

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -42,7 +43,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
         _panel(axis, question, methods)
     for axis in axes[len(asked) :]:
         axis.remove()
-    handles = [_handle(answer) for answer in _COLORS]
+    handles: list[Artist] = [_handle(answer) for answer in _COLORS]
     handles += [
         Patch(color="#009E73", alpha=0.15, label="equivalent within"),
         Line2D([], [], color="black", ls="", marker="|", label="largest static held out"),
@@ -66,20 +67,14 @@ def _panel(axis: Axes, question: Question, methods: Sequence[str]) -> None:
 
 
 def _row(axis: Axes, row: int, verdict: Verdict) -> None:
-    style: dict[str, Any] = {"color": _COLORS[verdict.answer]}
+    color = _COLORS[verdict.answer]
     ends = np.array([verdict.low, verdict.high])
-    if np.isfinite(ends).all():
-        axis.plot(_shown(ends), [row, row], lw=2.2, solid_capstyle="butt", **style)
-    hollow = {"mfc": "white"} if verdict.extrapolated else {}
-    axis.plot(
-        _shown(verdict.margin),
-        [row],
-        ms=7,
-        ls="",
-        marker=_MARKERS[verdict.answer],
-        **style,
-        **hollow,
-    )
+    if not np.isnan(ends).any():
+        axis.plot(_shown(ends), [row, row], lw=2.2, solid_capstyle="butt", color=color)
+    style: dict[str, Any] = {"marker": _MARKERS[verdict.answer], "color": color, "ls": ""}
+    if verdict.extrapolated:
+        style["mfc"] = "white"
+    axis.plot(_shown(verdict.margin), [row], ms=7, **style)
     if np.isfinite(verdict.held_out):
         axis.plot(_shown(verdict.held_out), [row], "|", color="black", ms=11, mew=1.4)
 

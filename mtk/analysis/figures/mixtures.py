@@ -33,7 +33,7 @@ def mixtures(view: View) -> dict[float, pd.DataFrame]:
     own = own[own["comparable"]]
     first = view.tasks[0]
     weights = [static_weights(row) for row in own.to_dict("records")]
-    shares = [w.get(first, w.get("0", np.nan)) if w else np.nan for w in weights]
+    shares = [w.get(first, np.nan) if w else np.nan for w in weights]
     groups = {round(float(share), 6): rows for share, rows in own.groupby(np.array(shares, float))}
     if len(groups) < 2:
         raise UnavailableError(

@@ -64,8 +64,12 @@ def draw(view: View) -> Figure:
         ]
         axis.set_xticks([x for x, _ in names], [label for _, label in names])
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
-    ratios = "\n".join(f"{grid.method}: {grid.ratio:.1f}" for grid in found)
-    axis.set_title(f"standard deviation over grids / over seeds\n{ratios}")
+    lines = [
+        f"{g.method}: {g.ratio:.1f} ({' to '.join(f'{e:.1f}' for e in g.interval())})"
+        for g in found
+    ]
+    title = "deviation over grids without the seed's share, in deviations over seeds (95 %)"
+    axis.set_title("\n".join([title, *lines]))
     axis.grid(axis="x", visible=False)
     drawn.suptitle(view.title)
     return drawn

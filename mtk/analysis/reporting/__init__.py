@@ -10,6 +10,7 @@ from mtk.analysis import loading, objectives
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.reporting import page
 from mtk.analysis.reporting.contents import collect
+from mtk.analysis.verdict import DELTA
 from mtk.analysis.view import views
 
 
@@ -19,6 +20,7 @@ def report(
     higher: Iterable[str] = (),
     lower: Iterable[str] = (),
     costs: Mapping[str, float] | None = None,
+    delta: float = DELTA,
 ) -> Path:
     """Writes the report on studies: a page, figures as PNG and SVG, tables as CSV, HParams.
 
@@ -28,9 +30,10 @@ def report(
         study_dirs: Study folders.
         out: Folder to write: new, empty, or an earlier report, which is replaced. A link to a
             folder stays, and the folder is replaced.
-        higher: Names of metrics of which more is better, if their names do not tell.
-        lower: Names of metrics of which less is better, if their names do not tell.
+        higher: Names of metrics of which more is better, if the runs do not tell.
+        lower: Names of metrics of which less is better, if the runs do not tell.
         costs: Relative cost of a step by method, in place of the measured one.
+        delta: Margins within ± delta, in widths of the static front, are equivalent to none.
 
     Returns:
         The page, `<out>/index.html`: it needs no other file.
@@ -38,9 +41,11 @@ def report(
     Raises:
         StudyError: If a folder is no study, or has no runs.
         ValueError: If something else is in the folder to write, or it cannot be moved; a cost is of
-            no method, or a direction of no metric.
+            no method, a direction of no metric, or delta is not between 0 and 1.
     """
     target = atomic.check_folder(out)
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
     table = loading.load(study_dirs)
     unknown = set(costs or {}) - set(table["method"])
     if unknown:
@@ -50,7 +55,7 @@ def report(
     _check_metrics(table, higher, lower)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as aside:
-        made = collect(table, views(table, higher, lower, costs))
+        made = collect(table, views(table, higher, lower, costs), delta)
         made.write(aside)
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import judging, search_space, tables, variance
+from mtk.analysis.comparison import MEAN
 from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
 from mtk.analysis.file_names import FileNames
@@ -18,7 +19,7 @@ from mtk.analysis.judging import Question
 from mtk.analysis.reporting import catalogue
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.verdict import MEAN
+from mtk.analysis.verdict import DELTA
 from mtk.analysis.view import View
 
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
@@ -115,12 +116,13 @@ class Contents:
         (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
-def collect(table: pd.DataFrame, views: list[View]) -> Contents:
+def collect(table: pd.DataFrame, views: list[View], delta: float = DELTA) -> Contents:
     """Makes everything that the studies allow.
 
     Args:
         table: As `load` makes it.
         views: Its studies and settings.
+        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
     """
     names = FileNames()
     names.make("runs")  # The table of all of them.
@@ -140,16 +142,16 @@ def collect(table: pd.DataFrame, views: list[View]) -> Contents:
     everything.tabulate("Figure 1: points", toy.table)
     for name, title, draw_all in catalogue.OVER_STUDIES:
         everything.draw(name, title, partial(draw_all, views))
-    return Contents(table, [everything, *(_study(view, names) for view in views)])
+    return Contents(table, [everything, *(_study(view, names, delta) for view in views)])
 
 
-def _study(view: View, names: FileNames) -> Part:
+def _study(view: View, names: FileNames, delta: float) -> Part:
     part = Part(view.title, names, view)
     if not (view.table["status"] == "finished").any():
         ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
         part.absent["Verdicts, figures and tables"] = f"no run is finished ({ends})"
         return part
-    part.questions = judging.questions(view)
+    part.questions = judging.questions(view, delta)
     part.draw("verdicts", "All verdicts", partial(forest.draw, view, part.questions))
     for question in part.questions:
         title = f"Verdict on the {question.title}"

@@ -1,6 +1,7 @@
 """The report as one page of HTML that needs nothing else."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -69,6 +70,7 @@ def _summary(made: Contents) -> str:
     status = made.table["status"].value_counts()
     counts = ", ".join(f"{number} {name}" for name, number in status.items())
     lines = [f"<p>{len(made.table)} runs: {escape(counts)}.</p>"]
+    lines.append(_list([f"{study}: {said}" for study, said in made.table.attrs["remarks"]]))
     for part in made.parts:
         if part.view is not None:
             lines.append(f"<h2>Verdict: {escape(part.title)}</h2>{_warnings(part)}")
@@ -77,7 +79,7 @@ def _summary(made: Contents) -> str:
 
 
 def _verdicts(part: Part) -> str:
-    lines = [_figure(picture) for picture in part.pictures[:1] if part.questions]
+    lines = [_figure(picture) for picture in part.pictures[: _at_top(part)]]
     for question in part.questions:
         lines.append(f"<h3>On the {escape(question.title)}</h3><ul>")
         for name, verdict in question.verdicts.items():
@@ -89,6 +91,11 @@ def _verdicts(part: Part) -> str:
     return "".join(lines)
 
 
+def _at_top(part: Part) -> int:
+    """Returns how many of the figures stand at the top of the page: that of the verdicts."""
+    return int(any(question.verdicts for question in part.questions))
+
+
 def _figure(picture: Picture) -> str:
     title = escape(picture.title)
     return f'<figure><h3>{title}</h3><img src="{picture.source}" alt="{title}"></figure>'
@@ -98,6 +105,7 @@ def _warnings(part: Part) -> str:
     """Returns what the reader must know before he believes anything."""
     view = part.view
     assert view is not None  # As the caller has seen.
+    found = view.found
     said = list(dict.fromkeys(r for question in part.questions for r in question.measured.remarks))
     if part.questions:
         said += edges(view, part.questions[0].measured)
@@ -109,6 +117,8 @@ def _warnings(part: Part) -> str:
         own = view.of(method)
         if len(own) and not own["comparable"].any():
             said.append(f"No run of {method} can be compared: {_ends(view.runs(method))}.")
+        elif len(own) == 1 and len(found) > 1:
+            said.append(f"{method} has a single configuration: it was not tuned.")
         elif own["diverged"].any():
             number = int((own["diverged"] > 0).sum())
             said.append(f"{method}: {number} of {len(own)} configurations diverged.")
@@ -126,7 +136,11 @@ def _warnings(part: Part) -> str:
             f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "
             "Name it with --higher or --lower."
         )
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in said) + "</ul>"
+    return _list(said)
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>" if texts else ""
 
 
 def _ends(runs: pd.DataFrame) -> str:
@@ -137,8 +151,7 @@ def _part(part: Part) -> str:
     lines = [f"<h2>{escape(part.title)}</h2>"]
     if part.view is not None:
         lines.append(_what_was_run(part.view))
-    # The verdicts stand at the top of the page.
-    lines += [_figure(picture) for picture in part.pictures[1 if part.questions else 0 :]]
+    lines += [_figure(picture) for picture in part.pictures[_at_top(part) :]]
     for title, table in part.tables.items():
         link = _download("CSV", table, part.files[title])
         lines.append(f"<h3>{escape(title)}</h3>{_table(table)}<p>{link}</p>")

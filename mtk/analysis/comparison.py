@@ -1,0 +1,214 @@
+"""How far methods lie beyond static weights, and what seeds and gaps in the grid do to that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy import stats
+
+from mtk.analysis.indicators import simplex
+from mtk.analysis.margins import Margins, front_of, margins, widths
+
+FRONT, MEAN, WORST_TASK, UTILITY = "front", "mean over tasks", "worst task", "expected utility"
+# From so many tasks on hardly any model dominates another.
+_MANY_TASKS = 4
+# Preferences over tasks that the expected utility is a mean of.
+_USERS = 512
+# A method whose variance exceeds the others' at this level keeps its own.
+_NOISIER = 0.99
+# Step of the numerical derivative: the weight that one seed gains in the mean.
+_STEP = 0.05
+_TINY = 1e-30
+# For each task but one, fewer static weightings that are held out tell little of the gaps.
+_FEWEST = 5
+
+# Static models and each method's `(N, K)`, and the static weights, to each method's margins.
+_Question: TypeAlias = Callable[[np.ndarray, list[np.ndarray], np.ndarray | None], list[Margins]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models that were measured at the same seeds.
+
+    Attributes:
+        values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
+        weights: `(N, K)`, all positive, if these are static models and they are known.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray | None = None
+
+
+def asked(num_tasks: int) -> list[str]:
+    """Returns the questions that are asked of so many tasks."""
+    if num_tasks == 1:
+        return [MEAN]
+    return [FRONT, MEAN] if num_tasks < _MANY_TASKS else [MEAN, WORST_TASK, UTILITY]
+
+
+class Error(NamedTuple):
+    """What one seed does to margins: standard deviation `(2, N)` of amounts and corners."""
+
+    deviation: np.ndarray
+    freedom: np.ndarray
+
+
+class HeldOut(NamedTuple):
+    """The largest margin of a static weighting over the others; NaN without one to hold out."""
+
+    inside: float
+    anywhere: float
+
+
+class Comparison:
+    """Margins over the means of seeds, in widths of the front.
+
+    Args:
+        static: The static models, one for each weighting.
+        methods: Each method's models, at the same seeds.
+        question: One of those that `asked` names.
+        units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
+    """
+
+    def __init__(
+        self,
+        static: Models,
+        methods: Mapping[str, Models],
+        question: str,
+        units: np.ndarray | None,
+    ):
+        scale = widths(static.values.mean(1))
+        self.static = static.values / scale
+        self.methods = [models.values / scale for models in methods.values()]
+        self.weights = static.weights
+        self.num_seeds = static.values.shape[1]
+        shares = np.ones(len(scale)) if units is None else scale / units
+        best = self.static.mean(1).min(0)
+        self._margins: _Question = {
+            FRONT: _of_front,
+            MEAN: lambda *sets: _of_values(shares / shares.sum(), *sets),
+            WORST_TASK: lambda *sets: _of_worst(best, *sets),
+            UTILITY: _of_utility,
+        }[question]
+
+    def margins(self, seed: int | None = None) -> list[Margins]:
+        """Returns the margins of each method, then of each static model over the other ones.
+
+        Args:
+            seed: Which one counts a little more in the means, if any.
+        """
+        static = _mean(self.static, seed)
+        found = self._margins(static, [_mean(own, seed) for own in self.methods], self.weights)
+        for number in range(len(static) if len(static) > 1 else 0):
+            rest = np.arange(len(static)) != number
+            weights = None if self.weights is None else self.weights[rest]
+            found += self._margins(static[rest], [static[~rest]], weights)
+        return found
+
+    def errors(self, found: list[Margins]) -> list[Error | None]:
+        """Returns what a seed does to each of `margins`; pooled over methods and static models."""
+        if self.num_seeds < 2:
+            return [None] * len(found)
+        moved = np.stack([_flat(self.margins(seed)) for seed in range(self.num_seeds)])
+        variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
+        inside = np.concatenate([own.inside for own in found])
+        pooled, freedom = _pooled(variances, self.num_seeds - 1, inside)
+        ends = np.cumsum([len(own.amount) for own in found])[:-1]
+        parts = zip(np.split(pooled, ends, 1), np.split(freedom, ends, 1), strict=True)
+        return [Error(np.sqrt(variance), own) for variance, own in parts]
+
+
+def _of_front(
+    static: np.ndarray, methods: list[np.ndarray], weights: np.ndarray | None
+) -> list[Margins]:
+    front = front_of(static, weights)
+    return [margins(own, front) for own in methods]
+
+
+def _of_values(
+    shares: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    best = (static @ shares).min()
+    return [_plain(best - own @ shares) for own in methods]
+
+
+def _of_worst(
+    best: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    reached = (static - best).max(1).min()
+    return [_plain(reached - (own - best).max(1)) for own in methods]
+
+
+def _of_utility(
+    static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
+    users = simplex(static.shape[1])[:_USERS]
+    reached = (static @ users.T).min(0).mean()
+    return [_plain(np.array([reached - (own @ users.T).min(0).mean()])) for own in methods]
+
+
+def _plain(amount: np.ndarray) -> Margins:
+    return Margins(amount, np.ones(len(amount), bool), amount, amount)
+
+
+def _mean(values: np.ndarray, seed: int | None) -> np.ndarray:
+    means = values.mean(1)
+    return means if seed is None else means + _STEP * (values[:, seed] - means)
+
+
+def _flat(found: list[Margins]) -> np.ndarray:
+    """Returns `(2, N)`: all amounts, and all corners."""
+    kinds = ("amount", "corner")
+    return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in kinds])
+
+
+def _pooled(
+    variances: np.ndarray, freedom: int, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `(2, N)` variances and their degrees of freedom: the mean, where it will do.
+
+    Args:
+        variances: `(2, N)`, of amounts and of corners.
+        freedom: Degrees of freedom of each.
+        inside: `(N,)`, which ones make the mean; where there are none, all.
+    """
+    usual = variances[:, inside] if inside.any() else variances
+    # The median is not moved by those that are to be found.
+    typical = np.median(usual, axis=1, keepdims=True) * freedom / stats.chi2.median(freedom)
+    most = typical * stats.f.ppf(_NOISIER, freedom, freedom * max(usual.shape[1] - 1, 1))
+    counted = usual <= most
+    number = np.maximum(counted.sum(1, keepdims=True), 1)
+    mean = np.where(counted, usual, 0.0).sum(1, keepdims=True) / number
+    noisier = variances > most
+    own = np.maximum(variances, mean)
+    return np.where(noisier, own, mean), np.where(noisier, freedom, freedom * number)
+
+
+def held_out(
+    held: list[Margins], errors: Sequence[Error | None], shape: tuple[int, ...], delta: float
+) -> HeldOut:
+    """Returns the largest margins, shrunk by the share of their squares that is noise.
+
+    Of few, the largest says little: then it is not less than delta.
+
+    Args:
+        held: Margins of static models over the other ones.
+        errors: Of them; None after a single seed.
+        shape: Of the static models' values: models, seeds, tasks.
+        delta: What is too little to matter.
+    """
+    _, num_seeds, num_tasks = shape
+    if not held:
+        return HeldOut(np.nan, np.nan)
+    amounts = np.concatenate([own.amount for own in held])
+    inside = np.concatenate([own.inside for own in held])
+    chosen = inside if inside.any() else ~inside
+    real = 1.0
+    if errors[0] is not None:
+        noise = np.array([error.deviation[0, 0] for error in errors if error is not None])
+        square = np.mean(amounts[chosen] ** 2)
+        real = max(0.0, 1 - np.median(noise[chosen] ** 2) / num_seeds / max(square, _TINY))
+    least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else delta
+    return HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))
