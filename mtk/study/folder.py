@@ -98,7 +98,7 @@ class StudyFolder:
     def reason(self, run: str) -> str:
         """Returns why a run has failed, or what is wrong with its folder."""
         if self.state(run) is State.DAMAGED:
-            return "result.json is damaged; remove the run folder to have the run done again"
+            return "result.json is damaged or another run's; remove it to have it made again"
         return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
 
     def add(self, study: Study, runs: Sequence[Run], remarks: Sequence[str] = ()) -> None:
@@ -161,7 +161,10 @@ class StudyFolder:
         return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
 
     def _result(self, run: str) -> dict[str, Any]:
-        return _read(self.run_dir(run) / "result.json")
+        """Returns the result of a run; nothing if it is damaged or belongs to another run."""
+        folder = self.run_dir(run)
+        result, about = _read(folder / "result.json"), _read(folder / "checkpoints" / "run.json")
+        return result if result.get("run") == about.get("hash", result.get("run")) else {}
 
     def _claim(self, run: str) -> Path:
         return self.path / "claims" / run
