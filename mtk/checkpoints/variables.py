@@ -1,7 +1,7 @@
 """The variables of a compiled model: what they are called, their values, and the way back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -19,11 +19,17 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
             optimizer and its metrics are read.
 
     Returns:
-        The values by number and path, such as "0004 conv/kernel"; in the order of the model.
+        The values by number and path, such as "0004 conv/kernel"; in the order of the model. What
+        several replicas keep each by itself, as metrics, has the replicas along a first axis: a sum
+        that is taken apart again is another to the last bit. All workers call this together.
     """
+    variables = list(_variables(model))
+    parts = _of_replicas(model.distribute_strategy, [v for v in variables if _is_kept_apart(v)])
     return {
-        f"{number:04} {variable.path}": np.array(tf.convert_to_tensor(variable.value).numpy())
-        for number, variable in enumerate(_variables(model))
+        f"{number:04} {variable.path}": parts[id(variable)]
+        if id(variable) in parts
+        else np.array(tf.convert_to_tensor(variable.value).numpy())
+        for number, variable in enumerate(variables)
     }
 
 
@@ -42,13 +48,76 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray]) -> None:
     paths = [name.partition(" ")[2] for name in saved]
     arrays = list(saved.values())
     expected = [(_COUNTER.sub("", path), shape) for path, shape, _ in described]
-    found = [(_COUNTER.sub("", p), a.shape) for p, a in zip(paths, arrays, strict=True)]
+    shapes = map(_shape, arrays, [*own, *[None] * len(arrays)])
+    found = [(_COUNTER.sub("", p), shape) for p, shape in zip(paths, shapes, strict=True)]
     if expected != found:
         raise ValueError(_difference(expected, found))
+    strategy = model.distribute_strategy
+    apart = {
+        id(v): (v, array)
+        for v, array in zip(own, arrays, strict=True)
+        if array.ndim > len(v.shape) and len(array) == strategy.num_replicas_in_sync
+    }
+    if apart:
+        strategy.run(_assign_own, (list(apart.values()),))
     for variable, array in zip(own, arrays, strict=True):
+        if id(variable) in apart:
+            continue
+        if array.ndim > len(variable.shape):  # Of another number of replicas: equal parts.
+            variable.assign(array.sum(axis=0))
+            continue
         # NumPy's files know no bfloat16: it comes back as two bytes without a meaning.
         known = array.dtype.kind != "V"
         variable.assign(array if known else array.view(tf.as_dtype(variable.dtype).as_numpy_dtype))
+
+
+def _is_kept_apart(variable: keras.Variable) -> bool:
+    """Whether each replica keeps a value of its own, whose sum is the variable's."""
+    return variable.synchronization == "on_read" and variable.aggregation == "sum"
+
+
+def _shape(array: np.ndarray, variable: keras.Variable | None) -> tuple[int, ...]:
+    """Returns the shape of the variable that an array was taken from."""
+    if variable is None or not _is_kept_apart(variable) or array.ndim == len(variable.shape):
+        return array.shape
+    return array.shape[1:]
+
+
+def _of_replicas(
+    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]
+) -> dict[int, np.ndarray]:
+    """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable."""
+    number = strategy.num_replicas_in_sync
+    by_dtype: dict[str, list[keras.Variable]] = {}
+    for variable in variables if number > 1 else ():
+        by_dtype.setdefault(variable.dtype, []).append(variable)
+    found = {}
+    for group in by_dtype.values():
+        rows = strategy.run(_row, (group, number))
+        # Everything but one replica's row is zero, so that the sum is exact.
+        whole = np.array(strategy.reduce(tf.distribute.ReduceOp.SUM, rows, axis=None))
+        ends = np.cumsum([int(np.prod(v.shape)) for v in group])
+        for variable, values in zip(group, np.split(whole, ends[:-1], axis=1), strict=True):
+            found[id(variable)] = values.reshape(number, *variable.shape)
+    return found
+
+
+def _row(variables: Sequence[keras.Variable], number: int) -> tf.Tensor:
+    """Returns this replica's values in its row of a matrix, and zeros in the others."""
+    flat = tf.concat([tf.reshape(tf.convert_to_tensor(v.value), [-1]) for v in variables], axis=0)
+    own = tf.equal(tf.range(number), _replica())[:, tf.newaxis]
+    return tf.where(own, flat, tf.zeros_like(flat))
+
+
+def _assign_own(pairs: Sequence[tuple[keras.Variable, np.ndarray]]) -> None:
+    """Gives each variable this replica's value."""
+    for variable, array in pairs:
+        variable.assign(tf.gather(tf.constant(array), _replica()))
+
+
+def _replica() -> tf.Tensor:
+    context = tf.distribute.get_replica_context()
+    return tf.convert_to_tensor(context.replica_id_in_sync_group)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

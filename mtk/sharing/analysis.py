@@ -18,6 +18,11 @@ _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
 # Operations that take a part of what they read: where their place is fixed, a gradient is zero
 # outside of it, though the graph leads there.
 _SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
+# Operations with several outputs, each of which depends on all that they read.
+_BY_PRODUCTS = frozenset(
+    {"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"}
+    | {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
+)
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
@@ -145,7 +150,8 @@ class _Analysis:
                 continue
             each = {self.tasks.get(t.name, 0) for t in op.outputs if _carries_gradient(t)}
             # A split, or an inner function with outputs for several tasks; or what selects.
-            if len(each) > 1 or (mine != self.everyone and self._selects(op)):
+            splits = len(each) > 1 and op.type not in _BY_PRODUCTS
+            if splits or (mine != self.everyone and self._selects(op)):
                 found.add(op.name)
         return found
 
@@ -204,6 +210,7 @@ class _Analysis:
         common = [i for i, ks in enumerate(by) if len(ks) == len(names)]
         if places is None:
             places = self._frontier()
+        on_both_sides = self._on_both_sides(places)
         return Structure(
             shared=[v for v, yes in zip(variables, is_shared, strict=True) if yes],
             heads=heads,
@@ -212,7 +219,7 @@ class _Analysis:
             common=[variables[i] for i in common],
             representation=places,
             both_sides=[
-                v for i, v in enumerate(variables) if is_shared[i] and self._both(places, i)
+                v for i, v in enumerate(variables) if is_shared[i] and on_both_sides >> i & 1
             ],
             last=self._last(network, common),
             network=network,
@@ -220,17 +227,13 @@ class _Analysis:
             grouped_convolutions=any(map(_is_grouped, _with_inner(self.operations))),
         )
 
-    def _both(self, places: Sequence[LayerOutput], index: int) -> bool:
-        """Whether a variable acts before the representation and behind it too."""
-        before, behind = self._around(tuple((id(layer), number) for layer, number in places))
-        return bool(before & behind & 1 << index)
-
-    @functools.cache  # noqa: B019 (an analysis lives as long as a trace)
-    def _around(self, chosen: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    def _on_both_sides(self, places: Sequence[LayerOutput]) -> int:
+        """Returns the variables that act before the representation and behind it too."""
+        chosen = [(id(layer), number) for layer, number in places]
         ends = {c.outputs[0].op.name for c in self.calls if (id(c.layer), c.number) in chosen}
         past = self._reached_variables(ends)
         behind = functools.reduce(operator.or_, (past.get(t.op.name, 0) for t in self.losses))
-        return functools.reduce(operator.or_, (self.sources.get(e, 0) for e in ends), 0), behind
+        return behind & functools.reduce(operator.or_, (self.sources.get(e, 0) for e in ends), 0)
 
     def _frontier(self) -> list[LayerOutput]:
         """Finds the layers' outputs that all tasks depend on and that operations of heads read."""

@@ -64,7 +64,9 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
     """
     variables = network.trainable_variables
     keys: list[tuple[int, int, int]] = []
-    function = tf.function(functools.partial(_flags, network, forward, keys), autograph=False)
+    places: list[tuple[int, int]] = []
+    flags = functools.partial(_flags, network, forward, keys, places)
+    function = tf.function(flags, autograph=False)
     rng = np.random.default_rng(0)
     with tf.init_scope():
         weights = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
@@ -85,7 +87,9 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
         finally:
             for variable, value in zip(variables, weights, strict=True):
                 variable.assign(value)
-    found = np.any(draws, axis=0)
+    found = np.zeros((num_tasks, len(variables) + len(keys)), bool)
+    for place, flag in zip(places, np.any(draws, axis=0), strict=True):
+        found[place] |= flag
     reached = [_bits(row[: len(variables)]) for row in found]
     outputs = found[:, len(variables) :].T
     return Probed(reached, {key: _bits(of) for key, of in zip(keys, outputs, strict=True)})
@@ -102,9 +106,23 @@ def _tried(
 
 
 def _flags(
-    network: keras.Model, forward: Forward, keys: list[tuple[int, int, int]], data: Any
+    network: keras.Model,
+    forward: Forward,
+    keys: list[tuple[int, int, int]],
+    places: list[tuple[int, int]],
+    data: Any,
 ) -> tf.Tensor:
-    """Returns whether each task has a gradient by each variable and layer output, `(K, N)`."""
+    """Returns which gradients of tasks by variables and layer outputs are other than zero.
+
+    Args:
+        network: The network.
+        forward: Computes the task losses of a batch.
+        keys: Gets the layer outputs.
+        places: Gets for each flag that is returned its task, and its variable, or, behind them, its
+            layer output. What has no gradient has no flag: most pairs, where there are many heads.
+        data: A batch.
+    """
+    del keys[:], places[:]  # Another form of a batch is another trace.
     with tf.GradientTape() as tape, recorded(all_layers(network)) as calls:
         losses, sources, _ = forward(data, tape)
     outputs = []
@@ -116,22 +134,23 @@ def _flags(
                 keys.append(key)
                 outputs.append(tensor)
     variables = network.trainable_variables
-    own = [(v.value, *sources.get(id(v), ())) for v in variables]
-    flat = [tensor for group in own for tensor in group]
-    rows = []
-    for loss in losses:
+    own = [[v.value, *sources.get(id(v), ())] for v in variables] + [[x] for x in outputs]
+    flat = [(number, tensor) for number, group in enumerate(own) for tensor in group]
+    flags = []
+    for task, loss in enumerate(losses):
         # Not by the tape, which records nothing where the analysis leaves the graph of a step.
-        found = iter([_is_other(g) for g in tf.gradients(loss, [*flat, *outputs])])
-        of_variables = [tf.reduce_any([next(found) for _ in group]) for group in own]
-        rows.append(tf.stack([*of_variables, *found]))
-    return tf.stack(rows)
+        gradients = tf.gradients(loss, [tensor for _, tensor in flat])
+        for (number, _), gradient in zip(flat, gradients, strict=True):
+            if gradient is not None:
+                flags.append(_is_other(gradient))
+                places.append((task, number))
+    return tf.stack(flags) if flags else tf.zeros([0], tf.bool)
 
 
 def _is_other(gradient: Any) -> tf.Tensor:
     """Whether a gradient is other than zero; one that is not finite is."""
-    if gradient is None:
-        return tf.constant(False)
-    return tf.reduce_any(getattr(gradient, "values", gradient) != 0)
+    flat = tf.reshape(getattr(gradient, "values", gradient), [-1])
+    return tf.reduce_any(flat != 0, axis=0)
 
 
 def _bits(flags: np.ndarray) -> int:

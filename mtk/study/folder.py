@@ -105,8 +105,8 @@ class StudyFolder:
         """Returns why a run has failed, or what is wrong with its folder."""
         if self.state(run) is State.DAMAGED:
             return (
-                "result.json is damaged; remove this one file, and the same command makes the end "
-                "of the run again"
+                "result.json is damaged or another run's; remove this one file, and the same "
+                "command makes the end of the run again"
             )
         return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
 
@@ -183,7 +183,10 @@ class StudyFolder:
         return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
 
     def _result(self, run: str) -> dict[str, Any]:
-        return _read(self.run_dir(run) / "result.json")
+        """Returns the result of a run; nothing if it is damaged or belongs to another run."""
+        folder = self.run_dir(run)
+        result, about = _read(folder / "result.json"), _read(folder / "checkpoints" / "run.json")
+        return result if result.get("run") == about.get("hash", result.get("run")) else {}
 
     def _claim(self, run: str) -> Path:
         return self.path / "claims" / run

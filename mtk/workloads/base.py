@@ -137,7 +137,8 @@ class Workload(abc.ABC):
         nothing is checked.
         """
         splits = {"train": self.train_evaluation, "validation": self.validation, "test": self.test}
-        return {name: _sampled(split(_SAMPLED_BATCH)) for name, split in splits.items()}
+        size = min(_SAMPLED_BATCH, self.num_train)
+        return {name: _sampled(split(size)) for name, split in splits.items()}
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns how many full batches the training split holds.

@@ -35,6 +35,19 @@ def test_states_of_a_run(folder):
         assert folder.state("a") is state
 
 
+def test_the_result_of_another_run_is_damage(folder):
+    for run in ("a", "b"):
+        finish(folder.path, run, "finished")
+        path = folder.run_dir(run) / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "run": f"hash of {run}"}))
+        (folder.run_dir(run) / "checkpoints").mkdir()
+        about = {"hash": f"hash of {run}"}
+        (folder.run_dir(run) / "checkpoints" / "run.json").write_text(json.dumps(about))
+        assert folder.state(run) is State.FINISHED
+    path.write_bytes((folder.run_dir("a") / "result.json").read_bytes())
+    assert (folder.state("a"), folder.state("b")) == (State.FINISHED, State.DAMAGED)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -52,7 +65,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
     assert sweep.go(engine) == 1
     assert sorted(engine.started) == sorted(r.hash for r in sweep.runs if r.hash != bad)
     said = capsys.readouterr().err
-    assert f"{bad}: result.json is damaged; remove this one file" in said
+    assert f"{bad}: result.json is damaged or another run's; remove this one file" in said
     assert "3 runs finished, 0 diverged, 0 failed, 1 damaged." in said
     assert "--retry_failed" not in said
     assert (folder.run_dir(bad) / "result.json").read_text() == content

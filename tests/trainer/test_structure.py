@@ -1,12 +1,18 @@
 """Which variables are shared is found for models of every make."""
 
+import gc
+
 import keras
 import pytest
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.framework.func_graph import FuncGraph
 
 import mtk
+from mtk.sharing import probe
 from tests import networks
+
+SIZES = {"left": 3, "right": 4, "size": 1}
 
 
 def model_of(network, **options):
@@ -168,3 +174,36 @@ def test_finds_where_heads_begin(kind, layers_found):
 def test_no_structure_before_a_batch():
     with pytest.raises(ValueError, match="has not seen a batch"):
         _ = model_of(networks.dense()).structure
+
+
+def graphs():
+    gc.collect()
+    return sum(isinstance(one, FuncGraph) for one in gc.get_objects())
+
+
+def test_nothing_of_an_analysis_stays_behind():
+    def analyze():
+        model_of(networks.NETWORKS["dense"]()).inspect(networks.batch("dense"))
+
+    analyze()
+    before = graphs()
+    analyze()
+    assert graphs() <= before
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolutional", "attention"])
+def test_networks_that_hide_nothing_are_not_tried_out(kind, monkeypatch):
+    """Losses and normalizations have by-products, which select nothing."""
+    monkeypatch.setattr(probe, "run", lambda *_: pytest.fail("tried out"))
+    model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
+
+
+def test_heads_cut_from_one_output_are_told_apart_by_trying():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, name="trunk")(inputs)
+    both = layers.Concatenate()([layers.Dense(n, name=name)(x) for name, n in SIZES.items()])
+    parts = keras.ops.split(both, [3, 7], axis=-1)
+    found = model_of(keras.Model(inputs, dict(zip(SIZES, parts, strict=True))))
+    structure = found.inspect(networks.batch("dense"))
+    assert paths(structure.shared) == {"trunk"}
+    assert {name: paths(vs) for name, vs in structure.heads.items()} == {n: {n} for n in SIZES}
