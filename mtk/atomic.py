@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import locks
+from mtk import disk, locks
 
 MARKER = "mtk-files.json"
 UNFINISHED = "unfinished."
@@ -68,6 +68,8 @@ def check_folder(path: str | Path) -> Path:
 def check_writable(folder: Path) -> None:
     """Checks that a folder, or the first above it that is there, can be written.
 
+    Room is another matter: what a full disk cannot take now may find room later.
+
     Raises:
         ValueError: If it cannot.
     """
@@ -76,6 +78,8 @@ def check_writable(folder: Path) -> None:
         # Only trying tells: not every folder that says so can be written.
         tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=there).cleanup()
     except OSError as error:
+        if disk.is_full(error):
+            return
         raise ValueError(
             f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "
             "changed. Name another place."
