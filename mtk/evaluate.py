@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import atomic, flags, quiet
+from mtk import atomic, flags, places, quiet
 
 _EPILOG = """\
 examples:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _file(given: str | None) -> Path | None:
     """Returns the file to write, if any."""
-    return None if given in (None, "-") else atomic.check_file(given)
+    return None if given in (None, "-") else places.check_file(given)
 
 
 if __name__ == "__main__":

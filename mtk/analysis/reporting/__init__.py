@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.analysis import loading, objectives
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.reporting import page
@@ -40,7 +40,7 @@ def report(
         ValueError: If something else is in the folder to write, or it cannot be moved; a cost is of
             no method, or a direction of no metric.
     """
-    target = atomic.check_folder(out)
+    target = places.check_folder(out)
     table = loading.load(study_dirs)
     unknown = set(costs or {}) - set(table["method"])
     if unknown:
