@@ -143,7 +143,7 @@ def breaking(original, packers, *args):
 
 
 def test_what_others_have_put_where_a_preparation_works_stays(text, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         (tmp_path / "unfinished.corpus" / "notes").write_text("mine")
         raise ValueError("bad text")
 
