@@ -1,9 +1,7 @@
-"""Files and folders that are written whole or not at all, and take nobody else's place.
+"""Files and folders that are written whole or not at all.
 
 What is written goes to a folder beside its place, `unfinished.<letters and digits>`, and is moved
-when it is complete. A file only takes the place of a file. A folder only takes that of an empty
-one, or of one with a list of its files, `mtk-files.json`, which this module has written: files that
-are not on the list are somebody else's, and stay where they are.
+when it is complete, if `mtk.places` allows.
 """
 
 import contextlib
@@ -14,72 +12,14 @@ import os
 import secrets
 import shutil
 import socket
-import stat
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import locks
+from mtk import locks, places
 
-MARKER = "mtk-files.json"
-UNFINISHED = "unfinished."
 _REPLACED = "replaced."  # what was there until the new one was complete
-_MOST_NAMED = 3
-
-
-def check_file(path: str | Path) -> Path:
-    """Checks, before the work is done, that a file can be written.
-
-    Args:
-        path: The file. A link is followed: what it leads to is written, and the link stays.
-
-    Returns:
-        The file that is written; the folders above it may still be missing.
-
-    Raises:
-        ValueError: If something else is there, or the folder above cannot be written.
-    """
-    target = _file(path)
-    check_writable(target.parent)
-    return target
-
-
-def check_folder(path: str | Path) -> Path:
-    """Checks, before the work is done, that a folder can be written in the place of `path`.
-
-    Args:
-        path: The folder. A link is followed: the folder that it leads to is replaced, and the link
-            stays.
-
-    Returns:
-        The folder that is written; those above it may still be missing.
-
-    Raises:
-        ValueError: If something is there that this package has not written, or that cannot be
-            moved, or the folder above cannot be written.
-    """
-    target = _folder(path)
-    check_writable(target.parent)
-    return target
-
-
-def check_writable(folder: Path) -> None:
-    """Checks that a folder, or the first above it that is there, can be written.
-
-    Raises:
-        ValueError: If it cannot.
-    """
-    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
-    try:
-        # Only trying tells: not every folder that says so can be written.
-        tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=there).cleanup()
-    except OSError as error:
-        raise ValueError(
-            f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "
-            "changed. Name another place."
-        ) from error
 
 
 @contextlib.contextmanager
@@ -98,11 +38,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         ValueError: If something is there that is no file; nothing is changed.
         OSError: If the file cannot be written.
     """
-    target = _file(path)
+    target = places.file_target(path)
     with _beside(target) as new:
         yield new
         flush(new)
-        new.replace(_file(target))
+        new.replace(places.file_target(target))
         _flush_one(target.parent)
 
 
@@ -110,7 +50,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Gives an empty folder to fill, and moves it to `path` when all is written.
 
-    What is there already is removed then, if `check_folder` allows; it stays if an error is raised.
+    What is there already is removed then, if `mtk.places` allows; it stays if an error is raised.
     Of two that are written at once, the one that is complete last remains.
 
     Args:
@@ -123,13 +63,11 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         ValueError: If something is there that is not to be replaced; nothing is changed.
         OSError: If the folder cannot be written.
     """
-    target = _folder(path)
+    target = places.folder_target(path)
     with _beside(target) as new:
         new.mkdir()
         yield new
-        names = sorted(str(file.relative_to(new)) for file in _files(new))
-        content = json.dumps({"written by": "mtk", "files": names}, indent=1)
-        (new / MARKER).write_text(content + "\n", encoding="utf-8")
+        places.mark(new)
         flush(new)
         _put(new, target)
         _flush_one(target.parent)
@@ -176,104 +114,6 @@ def _flush_one(path: Path) -> None:
         os.close(descriptor)
 
 
-def _file(path: str | Path) -> Path:
-    """Returns where a file goes, if it may."""
-    target = _followed(path)
-    if target.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; nothing was changed. Name a file to write.")
-    if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
-        raise ValueError(
-            f"{str(path)!r} is a device or a pipe; nothing was changed. Name a file to write."
-        )
-    _check_movable(path, target)
-    return target
-
-
-def _folder(path: str | Path) -> Path:
-    """Returns where a folder goes, if it may."""
-    target = _followed(path)
-    if os.path.lexists(target) and not target.is_dir():
-        raise ValueError(f"{str(path)!r} is a file; nothing was changed. Name a folder to write.")
-    if target.is_dir():
-        if Path.cwd().resolve().is_relative_to(target.resolve()):
-            raise ValueError(
-                f"{str(path)!r} is, or holds, the working directory, which cannot be replaced; "
-                "nothing was changed. Name a new folder, such as one inside it."
-            )
-        _check_movable(path, target)
-        _check_own(path, target)
-    return target
-
-
-def _followed(path: str | Path) -> Path:
-    target = Path(path)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        target.lstat()  # Raises what no name can be, such as one that is too long.
-    if target.is_symlink():
-        target = Path(os.path.realpath(target))
-        if target.is_symlink():
-            raise ValueError(f"{str(path)!r} is a link that leads back to itself.")
-    return target
-
-
-def _check_movable(path: str | Path, target: Path) -> None:
-    if target.exists() and (os.path.ismount(target) or str(target.resolve()) in _mounts()):
-        raise ValueError(
-            f"{str(path)!r} is a mount point, which cannot be replaced; nothing was changed. Name "
-            "a new file or folder, such as one inside it."
-        )
-
-
-def _mounts() -> set[str]:
-    """Returns the mount points, where the system lists them: some look like any other folder."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return set()
-    # Spaces and the like are written as "\040".
-    found = (line.split()[4].decode("unicode_escape").encode("latin-1") for line in lines)
-    return set(map(os.fsdecode, found))
-
-
-def _check_own(path: str | Path, folder: Path) -> None:
-    """Checks that a folder holds nothing that would be lost."""
-    files = _files(folder)
-    if not files:
-        return
-    own = _listed(folder)
-    if own is None:
-        raise ValueError(
-            f"{str(path)!r} holds {_some(files, folder)}, and no list of files ({MARKER}) that "
-            "this program has written; nothing was changed. Name a new or an empty folder."
-        )
-    strange = [file for file in files if str(file.relative_to(folder)) not in own]
-    if strange:
-        raise ValueError(
-            f"{str(path)!r} holds {_some(strange, folder)}, which this program has not written; "
-            "nothing was changed. Move it away, or name another folder."
-        )
-
-
-def _listed(folder: Path) -> set[str] | None:
-    """Returns the files that this module has written to a folder; None if there is no list."""
-    try:
-        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return {str(name) for name in content["files"]} | {MARKER}
-    except (OSError, ValueError, TypeError, LookupError):
-        return None
-
-
-def _files(folder: Path) -> list[Path]:
-    """Returns everything in a folder and its folders, but these."""
-    return sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
-
-
-def _some(files: list[Path], folder: Path) -> str:
-    names = ", ".join(repr(str(file.relative_to(folder))) for file in files[:_MOST_NAMED])
-    more = len(files) - _MOST_NAMED
-    return f"{names} and {more} more" if more > 0 else names
-
-
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Gives a path of the same name in a new folder beside `target`, which is removed at the end.
@@ -312,7 +152,7 @@ def _new_place(parent: Path) -> tuple[Path, int]:
 
 def _own() -> str:
     """Returns the beginning of this host's names: another host's locks may not be seen here."""
-    return UNFINISHED + hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
+    return places.UNFINISHED + hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
 
 
 def _tidy(target: Path) -> None:
@@ -346,7 +186,7 @@ def _put(new: Path, target: Path) -> None:
     """Moves a folder to its place: the only function that replaces one."""
     replaced = new.with_name(f"{_REPLACED}{target.name}")
     while True:
-        _folder(target)
+        places.folder_target(target)
         with contextlib.suppress(FileNotFoundError):
             target.rename(replaced)
         try:
@@ -359,10 +199,10 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _remove_own(folder: Path) -> None:
-    """Removes the files that this module has listed; others keep the folders that they are in."""
-    own = _listed(folder) or set()
-    marker = folder / MARKER
-    for file in _files(folder):
+    """Removes the files that are on the folder's list; others keep the folders that they are in."""
+    own = places.own_files(folder) or set()
+    marker = folder / places.MARKER
+    for file in places.contents(folder):
         if file != marker and str(file.relative_to(folder)) in own:
             file.unlink()
     with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mtk import atomic, flags, quiet, saved_model_path
+from mtk import atomic, flags, places, quiet, saved_model_path
 
 _EPILOG = """\
 examples:
@@ -53,7 +53,7 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
     from mtk import config
 
     # What can be found before TensorFlow is imported, which takes seconds.
-    out = None if given.json in (None, "-") else atomic.check_file(given.json)
+    out = None if given.json in (None, "-") else places.check_file(given.json)
     found = saved_model_path.find(given.saved_model)
     own = None if given.gin_file else found.config
     files = [str(own)] if own else given.gin_file

@@ -8,7 +8,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from mtk import atomic, callbacks, config, evaluate, export, prepare, report
+from mtk import callbacks, config, evaluate, export, places, prepare, report
 from mtk.analysis import reporting
 from mtk.data.translation.vocabulary import Vocabulary
 from mtk.experiment import evaluation
@@ -285,5 +285,5 @@ def test_the_list_of_files_is_the_only_addition_to_a_saved_model(tmp_path, netwo
     export.export(network, tmp_path / "made")
     names = {p.name for p in (tmp_path / "made").iterdir()}
     plain = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
-    assert names <= {*plain, atomic.MARKER}
+    assert names <= {*plain, places.MARKER}
     assert export.load(tmp_path / "made")(tf.ones((1, 2))).shape == (1, 1)

@@ -1,5 +1,6 @@
 """A profiler's record of a few steps."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,4 +63,11 @@ class Profile(StepCallback):
 
     def _stop(self) -> None:
         self.running = False
-        tf.profiler.experimental.stop()
+        try:
+            tf.profiler.experimental.stop()
+        except tf.errors.OpError as error:  # Such as on a full disk, which stops no training.
+            warnings.warn(
+                f"The record of the profiler is lost: {self.log_dir} cannot be written, "
+                f"{type(error).__name__}.",
+                stacklevel=2,
+            )

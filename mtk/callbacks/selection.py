@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.callbacks.base import StepCallback
 from mtk.callbacks.monitored import monitor_of
 from mtk.monitor import MEAN_LOSS, Monitor
@@ -93,7 +93,7 @@ class Selection(StepCallback):
         return found
 
     def begin(self) -> None:
-        atomic.check_file(self.path).parent.mkdir(parents=True, exist_ok=True)
+        places.check_file(self.path).parent.mkdir(parents=True, exist_ok=True)
         if self.task_names:  # Another model's metrics may not be known before it has run.
             _ = self.compared
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.checkpoints.growing import GrowingFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot
 
@@ -83,7 +83,7 @@ class Store:
         return bool(self._all())
 
     def _tidy(self, damaged: Mapping[Path, DamagedError]) -> None:
-        for left in self.folder.glob(f"{atomic.UNFINISHED}*"):
+        for left in self.folder.glob(f"{places.UNFINISHED}*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         for path, reason in damaged.items():
             aside = path.rename(path.with_name(f"{_DAMAGED}{path.name}"))

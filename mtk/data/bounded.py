@@ -1,5 +1,6 @@
 """Reads files without taking more memory than the data can need, whatever is in them."""
 
+import gzip
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +10,12 @@ import numpy as np
 
 LONGEST_LINE = 1 << 20  # bytes
 MOST_BYTES = 1 << 30  # of an array; MNIST's largest has 47 million
+_AT_ONCE = 1 << 20  # bytes
+
+Opened = IO[bytes] | gzip.GzipFile
 
 
-def read(file: IO[bytes], most: int, name: object) -> bytes:
+def read(file: Opened, most: int, name: object) -> bytes:
     """Reads a file to its end.
 
     Args:
@@ -22,13 +26,22 @@ def read(file: IO[bytes], most: int, name: object) -> bytes:
     Raises:
         ValueError: If there are more.
     """
-    content = file.read(most + 1)
+    content = read_up_to(file, most + 1)
     if len(content) > most:
         raise ValueError(f"{name} holds more than the {most:,} bytes that it can need.")
     return content
 
 
-def lines(file: IO[bytes], name: object) -> Iterator[bytes]:
+def read_up_to(file: Opened, most: int) -> bytes:
+    """Reads a file to its end, but no more than so many bytes, in memory for what is there."""
+    parts = []
+    while most > 0 and (part := file.read(min(most, _AT_ONCE))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
+
+
+def lines(file: Opened, name: object) -> Iterator[bytes]:
     """Yields the lines of a file with their ends.
 
     Args:

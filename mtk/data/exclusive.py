@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtk import atomic, locks
+from mtk import locks, places
 
 LOCK = "lock"
 
@@ -19,7 +19,7 @@ def destination(folder: str) -> Path:
     """
     path = Path(os.path.realpath(Path(folder).expanduser()))
     if not path.is_dir() or not any(path.iterdir()):
-        atomic.check_folder(path)
+        places.check_folder(path)
     return path
 
 

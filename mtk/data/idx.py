@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtk.data.bounded import MOST_BYTES
+from mtk.data.bounded import MOST_BYTES, read_up_to
 
 _UNSIGNED_BYTE = 0x08
 _NUMBER_SIZE = 4  # bytes of a dimension in the header, big endian
@@ -42,7 +42,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
                 int(size) for size in np.frombuffer(start[4 : len(start) // 4 * 4], ">u4")
             )
             size = int(np.prod(shape, dtype=object))
-            content = file.read(min(size, MOST_BYTES) + 1)
+            content = read_up_to(file, min(size, MOST_BYTES) + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."

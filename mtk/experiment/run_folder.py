@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from mtk import atomic, disk
+from mtk import atomic, disk, places
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
 from mtk.experiment.run_description import RunDescription, read_json, recorded
@@ -209,9 +209,9 @@ class RunFolder:
     def _check_outputs(self) -> None:
         """Checks that nothing of others is where the run will write at its end."""
         for file in (self.keras_file, self.manifest, self.metrics, self.selected):
-            atomic.check_file(file)
+            places.check_file(file)
         for folder in (self.saved_model, *self.path.glob("saved_model_*")):
-            atomic.check_folder(folder)
+            places.check_folder(folder)
 
     def _check_unused(self) -> None:
         path = self.path
@@ -226,7 +226,7 @@ class RunFolder:
                 "was changed. Name a new folder: --run_dir=PATH."
             )
         try:
-            atomic.check_writable(path)
+            places.check_writable(path)
         except ValueError as error:
             raise ValueError(
                 f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."

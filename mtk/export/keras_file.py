@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from mtk import atomic
+from mtk import atomic, places
 
 
 def save_keras(network: keras.Model, path: str | Path) -> bool:
@@ -30,7 +30,7 @@ def save_keras(network: keras.Model, path: str | Path) -> bool:
         OSError: If there is no room.
     """
     reason = ""
-    target = atomic.check_file(path)
+    target = places.check_file(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic.replacing(target) as unfinished:

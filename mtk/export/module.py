@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.export.writing import written_by_tensorflow
 
 
@@ -27,7 +27,7 @@ def export_module(module: Served, path: str | Path) -> None:
         ValueError: If something else is in the folder; then nothing is changed.
         OSError: If it cannot be written.
     """
-    target = atomic.check_folder(path)
+    target = places.check_folder(path)
     # Traced here, or the signatures would be traced anew, for other names of the arguments.
     traced = {name: given.get_concrete_function() for name, given in module.signatures().items()}
     target.parent.mkdir(parents=True, exist_ok=True)

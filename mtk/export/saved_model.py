@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.export.inputs import Inputs, inputs_of, write_order
 from mtk.export.writing import written_by_tensorflow
 
@@ -33,7 +33,7 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
             have one name, or something else is in the folder; then nothing is changed.
         OSError: If it cannot be written.
     """
-    target = atomic.check_folder(path)
+    target = places.check_folder(path)
     known = inputs_of(network, inputs)
     archive = keras.export.ExportArchive()
     archive.track(network)

@@ -127,13 +127,20 @@ class StudyFolder:
             if self.log(run.hash).is_dir():
                 raise StudyError(f"{str(self.log(run.hash))!r} is a folder. Move it away.")
             self._write_config(run)
+        wanted = json.loads(json.dumps(self._content(study, runs, remarks)))
+        if self.list.is_file() and _read(self.list) == wanted:
+            return  # A study that is done can be shown where nothing can be written.
         with self._alone():
-            entries = {entry["hash"]: entry for entry in self.listed(study)}
-            # A run of the grid that is equal to a replay remains a run of the grid.
-            more = [run for run in runs if not (run.role and run.hash in entries)]
-            entries |= {run.hash: run.entry for run in more}
-            about = {"name": study.name, "baseline": study.baseline, "remarks": [*remarks]}
-            atomic.write_json(self.list, {**about, "runs": list(entries.values())})
+            atomic.write_json(self.list, self._content(study, runs, remarks))
+
+    def _content(self, study: Study, runs: Sequence[Run], remarks: Sequence[str]) -> dict[str, Any]:
+        """Returns what the list holds when the runs are on it."""
+        entries = {entry["hash"]: entry for entry in self.listed(study)}
+        # A run of the grid that is equal to a replay remains a run of the grid.
+        more = [run for run in runs if not (run.role and run.hash in entries)]
+        entries |= {run.hash: run.entry for run in more}
+        about = {"name": study.name, "baseline": study.baseline, "remarks": [*remarks]}
+        return {**about, "runs": list(entries.values())}
 
     def listed(self, study: Study) -> list[dict[str, Any]]:
         """Returns the runs that the folder lists.

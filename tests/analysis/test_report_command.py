@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from mtk import analysis, report
+from mtk import analysis, places, report
 from mtk.analysis.reporting import contents as contents_module
 from tests.analysis.synthetic import Run, grid, two_stages, write_run, write_study
 
@@ -123,7 +123,10 @@ def test_a_new_report_replaces_the_old_one_and_nothing_else(unrendered, tmp_path
     study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
     out = tmp_path / "out"
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
-    (out / "figures" / "old.png").write_text("old")
+    (out / "figures" / "old.png").write_text("somebody's")
+    assert report.main([f"--study_dir={study}", f"--out={out}"]) == 2
+    assert (out / "figures" / "old.png").exists()
+    places.mark(out)  # It is the report's own.
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
     assert not (out / "figures" / "old.png").exists()
     (tmp_path / "other").mkdir()

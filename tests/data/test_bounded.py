@@ -97,12 +97,14 @@ def test_list_of_faces_with_one_enormous_line(memory, tmp_path):
         read_partition(tmp_path / "list.txt")
 
 
-@pytest.mark.parametrize("shape", [(1 << 31, 1 << 31, 1 << 31), (60_000, 28, 28), (1, 28, 28)])
-def test_idx_files_that_hold_more_than_they_announce(memory, tmp_path, shape):
+@pytest.mark.parametrize(
+    ("shape", "held"),
+    [((1 << 31, 1 << 31, 1 << 31), 5), ((60_000, 28, 28), 5), ((1, 28, 28), 100)],
+)
+def test_idx_files_that_hold_something_else_than_they_announce(memory, tmp_path, shape, held):
     head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape)
     path = tmp_path / "images.gz"
-    content = zeros(20) if shape[0] == 1 << 31 else zeros(100)
-    path.write_bytes(gzip.compress(head) + (zeros(1) if shape[0] == 60_000 else content))
+    path.write_bytes(gzip.compress(head) + zeros(held))
     with pytest.raises(ValueError, match=r"images\.gz is damaged"):
         read_idx(path, 3)
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +110,12 @@ def test_full_disk_before_the_first_checkpoint_ends_the_run(tiny, monkeypatch, m
         start(tiny, place / "run", checkpoint_every=0.0)
 
 
+def start_silently(*arguments, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return start(*arguments, **settings)
+
+
 def ballast(place, free):
     """Leaves so many MiB of a file system free."""
     about = os.statvfs(place)
@@ -188,7 +195,6 @@ def test_weights_that_find_no_room_are_those_of_their_step(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("free", [*SIZES, 0.2, 0.35])
 def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, free):
     """The network of the README's first command: 1.2 MB in all."""
@@ -200,7 +206,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
     place = mounted("size=8m")
     filled = ballast(place, free)
     with pytest.raises(OSError, match=r"No space left|No room for") as caught:
-        start(workload, place / "run", steps=8)
+        start_silently(workload, place / "run", steps=8)
     assert disk.is_full(caught.value)
     filled.unlink()
     start(workload, place / "run", steps=8)
@@ -217,7 +223,6 @@ def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
     assert start(tiny, tmp_path / "run", steps=2, evaluate_every=2)["status"] == "finished"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatch):
     original = Checkpointing.stepped
 
@@ -229,7 +234,7 @@ def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(Checkpointing, "stepped", stepped)
     with pytest.raises(OSError, match=r"'.*/run' was removed or moved while the run was going on"):
-        start(tiny, tmp_path / "run", steps=6, checkpoint_every=0.0)
+        start_silently(tiny, tmp_path / "run", steps=6, checkpoint_every=0.0)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

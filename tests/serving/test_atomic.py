@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from mtk import atomic
-from mtk.atomic import MARKER, check_file, check_folder, replacing, replacing_folder, write_json
+from mtk import atomic, places
+from mtk.atomic import replacing, replacing_folder, write_json
+from mtk.places import MARKER, check_file, check_folder
 
 
 def names(folder):
@@ -163,6 +164,11 @@ def damaged_list(path):
     (path / MARKER).write_text('{"precious": 1}')
 
 
+def list_that_is_too_deep(path):
+    write_folder(path, "ours")
+    (path / MARKER).write_text("[" * 100_000)
+
+
 def list_that_leads_outside(path):
     (path.parent / "precious").write_text("mine")
     path.mkdir()
@@ -172,13 +178,20 @@ def list_that_leads_outside(path):
 
 @pytest.mark.parametrize(
     "make",
-    [other_files, one_more_file, one_more_link, damaged_list, list_that_leads_outside],
+    [
+        other_files,
+        one_more_file,
+        one_more_link,
+        damaged_list,
+        list_that_is_too_deep,
+        list_that_leads_outside,
+    ],
 )
 def test_a_folder_with_files_of_others_is_refused_and_they_are_named(tmp_path, make):
     path = tmp_path / "thing"
     make(path)
     before = names(tmp_path)
-    culprit = MARKER if make is damaged_list else "precious"
+    culprit = MARKER if make in (damaged_list, list_that_is_too_deep) else "precious"
     for write in (check_folder, check_file, lambda p: write_folder(p, "new")):
         with pytest.raises(ValueError, match=rf"thing' .*({culprit}|is a folder)"):
             write(path)
@@ -198,7 +211,7 @@ def test_a_list_never_leads_to_files_elsewhere(tmp_path):
 def test_files_that_come_while_the_new_ones_are_moved_are_kept(tmp_path, monkeypatch):
     path = tmp_path / "thing"
     write_folder(path, "old")
-    real = atomic._folder
+    real = places.folder_target
 
     def too_late(target):
         found = real(target)
@@ -208,7 +221,7 @@ def test_files_that_come_while_the_new_ones_are_moved_are_kept(tmp_path, monkeyp
     def write():
         with replacing_folder(path) as new:
             (new / "file").write_text("new")
-            monkeypatch.setattr(atomic, "_folder", too_late)
+            monkeypatch.setattr(places, "folder_target", too_late)
 
     with pytest.warns(UserWarning, match="kept"):
         write()

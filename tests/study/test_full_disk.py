@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import subprocess
 
 import pytest
 from fake_engine import FakeEngine, finish
@@ -59,6 +60,16 @@ def test_nothing_at_all_can_be_written(mounted):
     with (place / "ballast").open("wb") as file:
         file.write(bytes(os.statvfs(place).f_bavail * 4096))
     assert folder.lacks_room("some")
+
+
+def test_study_that_is_done_is_shown_on_a_read_only_file_system(make_sweep, bind):
+    sweep = make_sweep()
+    assert sweep.go(FakeEngine(), board=Board(io.StringIO())) == 0
+    bind(sweep.folder.path, sweep.folder.path)
+    subprocess.run(["mount", "-o", "remount,bind,ro", sweep.folder.path], check=True)
+    said = io.StringIO()
+    assert make_sweep().go(FakeEngine(), board=Board(said)) == 0
+    assert "4 runs finished" in said.getvalue()
 
 
 def test_line_after_one_that_was_cut_off_is_read(tmp_path):

@@ -140,3 +140,18 @@ def breaking(original, packers, *args):
         for process in packers._pool._processes.values():
             process.kill()
         yield number
+
+
+def test_what_others_have_put_where_a_preparation_works_stays(text, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        (tmp_path / "unfinished.corpus" / "notes").write_text("mine")
+        raise ValueError("bad text")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "merge", fail)
+        with pytest.raises(ValueError, match="bad text"):
+            prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+    assert hashes(tmp_path).keys() == {"unfinished.corpus/notes"}
+    with pytest.raises(ValueError, match=r"unfinished\.corpus', which holds something else"):
+        prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
+    assert hashes(tmp_path).keys() == {"unfinished.corpus/notes"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.analysis import loading, objectives
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.reporting import page
@@ -43,7 +43,7 @@ def report(
         ValueError: If something else is in the folder to write, or it cannot be moved; a cost is of
             no method, a direction of no metric, or delta is not between 0 and 1.
     """
-    target = atomic.check_folder(out)
+    target = places.check_folder(out)
     if not 0 < delta < 1:
         raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
     table = loading.load(study_dirs)

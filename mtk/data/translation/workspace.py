@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic
+from mtk import atomic, places
 from mtk.data.exclusive import LOCK, exclusive
 from mtk.data.translation.corpus import SPLITS
 from mtk.data.translation.dropped import DroppedError
@@ -17,7 +17,7 @@ from mtk.data.translation.manifest import VOCABULARY
 _PLAN = "plan.json"
 _FILES = (_PLAN, LOCK, VOCABULARY)
 # The finished corpus, the chunks of a split of a language, and what `atomic` was writing.
-_OWN = re.compile(rf"corpus|({'|'.join(SPLITS)})\..+|{re.escape(atomic.UNFINISHED)}[0-9a-f]{{12}}")
+_OWN = re.compile(rf"corpus|({'|'.join(SPLITS)})\..+|{re.escape(places.UNFINISHED)}[0-9a-f]{{12}}")
 MODIFIED = "modified"  # In a plan: the time of each file by its path.
 
 

@@ -1,0 +1,188 @@
+"""Where a file or a folder may be put: nothing of others may be lost, and that is seen before.
+
+A file only takes the place of a file. A folder only takes that of an empty one, or of one with a
+list of its files, `mtk-files.json`: files that are not on the list are somebody else's.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from mtk import disk
+
+MARKER = "mtk-files.json"
+UNFINISHED = "unfinished."  # how names of what is being written begin
+_MOST_NAMED = 3
+
+
+def check_file(path: str | Path) -> Path:
+    """Checks, before the work is done, that a file can be written.
+
+    Args:
+        path: The file. A link is followed: what it leads to is written, and the link stays.
+
+    Returns:
+        The file that is written; the folders above it may still be missing.
+
+    Raises:
+        ValueError: If something else is there, or the folder above cannot be written.
+    """
+    target = file_target(path)
+    check_writable(target.parent)
+    return target
+
+
+def check_folder(path: str | Path) -> Path:
+    """Checks, before the work is done, that a folder can be written in the place of `path`.
+
+    Args:
+        path: The folder. A link is followed: the folder that it leads to is replaced, and the link
+            stays.
+
+    Returns:
+        The folder that is written; those above it may still be missing.
+
+    Raises:
+        ValueError: If something is there that this package has not written, or that cannot be
+            moved, or the folder above cannot be written.
+    """
+    target = folder_target(path)
+    check_writable(target.parent)
+    return target
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that a folder, or the first above it that is there, can be written.
+
+    Room is another matter: what a full disk cannot take now may find room later.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    try:
+        # Only trying tells: not every folder that says so can be written.
+        tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=there).cleanup()
+    except OSError as error:
+        if disk.is_full(error):
+            return
+        raise ValueError(
+            f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "
+            "changed. Name another place."
+        ) from error
+
+
+def file_target(path: str | Path) -> Path:
+    """Returns where a file goes, if it may; see `check_file`.
+
+    Raises:
+        ValueError: If it may not.
+    """
+    target = _followed(path)
+    if target.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder; nothing was changed. Name a file to write.")
+    if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
+        raise ValueError(
+            f"{str(path)!r} is a device or a pipe; nothing was changed. Name a file to write."
+        )
+    _check_movable(path, target)
+    return target
+
+
+def folder_target(path: str | Path) -> Path:
+    """Returns where a folder goes, if it may; see `check_folder`.
+
+    Raises:
+        ValueError: If it may not.
+    """
+    target = _followed(path)
+    if os.path.lexists(target) and not target.is_dir():
+        raise ValueError(f"{str(path)!r} is a file; nothing was changed. Name a folder to write.")
+    if target.is_dir():
+        if Path.cwd().resolve().is_relative_to(target.resolve()):
+            raise ValueError(
+                f"{str(path)!r} is, or holds, the working directory, which cannot be replaced; "
+                "nothing was changed. Name a new folder, such as one inside it."
+            )
+        _check_movable(path, target)
+        _check_own(path, target)
+    return target
+
+
+def _followed(path: str | Path) -> Path:
+    target = Path(path)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        target.lstat()  # Raises what no name can be, such as one that is too long.
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+        if target.is_symlink():
+            raise ValueError(f"{str(path)!r} is a link that leads back to itself.")
+    return target
+
+
+def _check_movable(path: str | Path, target: Path) -> None:
+    if target.exists() and (os.path.ismount(target) or str(target.resolve()) in _mounts()):
+        raise ValueError(
+            f"{str(path)!r} is a mount point, which cannot be replaced; nothing was changed. Name "
+            "a new file or folder, such as one inside it."
+        )
+
+
+def _mounts() -> set[str]:
+    """Returns the mount points, where the system lists them: some look like any other folder."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return set()
+    # Spaces and the like are written as "\040".
+    found = (line.split()[4].decode("unicode_escape").encode("latin-1") for line in lines)
+    return set(map(os.fsdecode, found))
+
+
+def _check_own(path: str | Path, folder: Path) -> None:
+    """Checks that a folder holds nothing that would be lost."""
+    files = contents(folder)
+    if not files:
+        return
+    own = own_files(folder)
+    if own is None:
+        raise ValueError(
+            f"{str(path)!r} holds {_some(files, folder)}, and no list of files ({MARKER}) that "
+            "this program has written; nothing was changed. Name a new or an empty folder."
+        )
+    strange = [file for file in files if str(file.relative_to(folder)) not in own]
+    if strange:
+        raise ValueError(
+            f"{str(path)!r} holds {_some(strange, folder)}, which this program has not written; "
+            "nothing was changed. Move it away, or name another folder."
+        )
+
+
+def mark(folder: Path) -> None:
+    """Lists the files of a folder in it, so that they can be replaced later."""
+    names = [str(file.relative_to(folder)) for file in contents(folder)]
+    text = json.dumps({"written by": "mtk", "files": names}, indent=1)
+    (folder / MARKER).write_text(text + "\n", encoding="utf-8")
+
+
+def own_files(folder: Path) -> set[str] | None:
+    """Returns the files that `mark` has listed, with its list; None if there is no list."""
+    try:
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return {str(name) for name in content["files"]} | {MARKER}
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+
+
+def contents(folder: Path) -> list[Path]:
+    """Returns everything in a folder and its folders, but these."""
+    return sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+
+
+def _some(files: list[Path], folder: Path) -> str:
+    names = ", ".join(repr(str(file.relative_to(folder))) for file in files[:_MOST_NAMED])
+    more = len(files) - _MOST_NAMED
+    return f"{names} and {more} more" if more > 0 else names
