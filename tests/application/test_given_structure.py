@@ -29,6 +29,7 @@ def layers_of(paths):
     return list(dict.fromkeys(path.split("/")[0] for path in paths))
 
 
+@pytest.mark.slow
 def test_given_ones_are_taken(tiny, tmp_path):
     start(tiny, tmp_path / "found", steps=1)
     found = paths(tmp_path / "found")

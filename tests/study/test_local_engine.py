@@ -137,6 +137,7 @@ def wait_for(log, text):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_runs_stop_when_the_sweep_is_gone(tmp_path):
     log = tmp_path / "log"
     sweep = subprocess.Popen([sys.executable, "-c", WAIT, str(log)])
@@ -175,6 +176,7 @@ def test_worker_says_why_a_run_failed(folder):
     assert folder.journal.seconds() == {}
 
 
+@pytest.mark.slow
 def test_fresh_process_does_the_same(monkeypatch, folder):
     folder.config("a").parent.mkdir()
     folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")

@@ -8,6 +8,7 @@ import pytest
 
 from mtk import config, sweep
 from mtk.study import Study, Sweep, engines
+from tests.quick import slow, some
 
 STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 ENGINES = STUDIES.parent / "engines"
@@ -39,7 +40,9 @@ def test_every_shipped_study_has_its_number():
     assert {path.stem for path in STUDIES.glob("*.gin")} == NUMBERS.keys()
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "name", some(NUMBERS, ["multi_digits", "multi_digits_rates", "multi30k", "multi_mnist_short"])
+)
 def test_dry_run_prints_the_number(name, capsys):
     assert sweep.main([f"--gin_file={STUDIES / name}.gin", "--dry_run"]) == 0
     text = capsys.readouterr().out
@@ -87,6 +90,7 @@ def test_translation_is_522_of_the_papers_runs(tmp_path):
         assert all(f"steps = {steps}" in run.text for run in of_one)
 
 
+@pytest.mark.slow
 def test_cityscapes_is_the_papers_grid(tmp_path):
     runs = expand("cityscapes", tmp_path).runs
     assert len({run.hash for run in runs}) == 1960
@@ -101,7 +105,7 @@ def test_cityscapes_is_the_papers_grid(tmp_path):
     assert np.allclose(np.unique(shares), np.arange(1, 20) / 20)
 
 
-@pytest.mark.parametrize("name", ["celeba", "multi_mnist"])
+@pytest.mark.parametrize("name", some(["celeba", "multi_mnist"], ["multi_mnist"]))
 def test_mgda_is_that_of_the_papers_code(name, tmp_path):
     """`loss+` on features; the variants have every normalization in both places."""
     mgda = [run for run in expand(name, tmp_path).runs if run.method == "mgda"]
@@ -122,7 +126,7 @@ def test_mgda_is_that_of_the_papers_code(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
-        ("celeba_variants", ("imtl", "imtl_l")),
+        slow(("celeba_variants", ("imtl", "imtl_l"))),
         ("multi_mnist_variants", ("imtl", "imtl_l")),
         ("multi_digits", ("imtl",)),
         ("multi_mnist_short", ("imtl",)),

@@ -22,17 +22,13 @@ MODES = {
     "several": {"steps_per_execution": 2},
 }
 QUICK = {
-    ("static", "graph"),
     ("static", "xla"),
     ("famo", "eagerly"),
-    ("gradnorm", "xla"),
-    ("pcgrad", "graph"),
-    ("mgda every second", "graph"),
     ("mgda every second", "several"),
-    ("mgda-ub", "xla"),
     ("graddrop", "eagerly"),
     ("graddrop features", "graph"),
 }
+QUICK_ON_REPLICAS = ["famo", "graddrop"]
 
 
 def ways():
@@ -79,11 +75,10 @@ def test_own_steps_train_with_every_combiner(name, mode):
     check(name, weights, logs, tested)
 
 
-@pytest.fixture(scope="module")
-def on_replicas(tmp_path_factory):
-    path = tmp_path_factory.mktemp("own_steps") / "found.json"
+def found_on_replicas(folder, names):
+    path = folder / "found.json"
     process = subprocess.run(
-        [sys.executable, "-m", "tests.trainer.own_steps", path],
+        [sys.executable, "-m", "tests.trainer.own_steps", path, *names],
         env=environment(None, ()),
         capture_output=True,
         text=True,
@@ -92,10 +87,20 @@ def on_replicas(tmp_path_factory):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", COMBINERS)
-def test_own_steps_train_on_two_replicas(on_replicas, name):
-    assert "error" not in on_replicas[name], on_replicas[name]
-    check(name, **on_replicas[name], replicas=True)
+def check_replicas(found):
+    for name, of_one in found.items():
+        assert "error" not in of_one, (name, of_one)
+        check(name, **of_one, replicas=True)
+
+
+def test_own_steps_train_on_two_replicas(tmp_path):
+    check_replicas(found_on_replicas(tmp_path, QUICK_ON_REPLICAS))
+
+
+@pytest.mark.slow
+def test_own_steps_train_on_two_replicas_with_every_combiner(tmp_path):
+    found = found_on_replicas(tmp_path, [n for n in COMBINERS if n not in QUICK_ON_REPLICAS])
+    check_replicas(found)
 
 
 def test_own_steps_see_validation_and_single_batches():

@@ -106,6 +106,7 @@ def test_pictures_show_truth_and_prediction():
     assert not diverged[top + 1 : top + SIZE[0] * scale, 4 * column : 5 * column - 4].any()
 
 
+@pytest.mark.slow
 def test_a_run_on_the_street_world(world, tmp_path):
     result = experiment.run(
         lambda: world,

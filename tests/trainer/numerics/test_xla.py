@@ -9,8 +9,8 @@ import mtk
 from tests import networks
 from tests.combiners.cases import BY_NAME, CASES
 
-# One of each way through a step runs always; test_step.py compiles three more.
-QUICK = {"famo", "graddrop features"}
+# test_step.py and test_own_steps.py compile others.
+QUICK = {"famo"}
 
 
 def parameters():
