@@ -20,6 +20,7 @@ from mtk.combiners import (
 )
 from tests import networks
 from tests.gradients.test_strategies import plain_losses
+from tests.quick import slow
 
 RATE = 0.1
 
@@ -181,7 +182,7 @@ def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
 @pytest.mark.parametrize(
     ("combiner", "options"),
     [
-        (StaticWeights, {"steps_per_execution": 2}),
+        slow((StaticWeights, {"steps_per_execution": 2})),
         (MGDA, {"run_eagerly": True}),
         (MGDA, {"steps_per_execution": 2}),
         (CAGrad, {"jit_compile": True}),
