@@ -4,7 +4,6 @@ import sys
 import pytest
 
 import mtk
-from tests.quick import some
 
 # What must be there whichever module is imported first.
 _CHECK = """
@@ -22,7 +21,8 @@ def _registered_after(line: str) -> None:
 LINES = ["import mtk.combiners", "from mtk import Task", "import mtk, keras"]
 
 
-@pytest.mark.parametrize("line", some(LINES, LINES[:1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
 def test_classes_are_registered(line):
     _registered_after(line)
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import tensorflow as tf
 from fake_engine import finish
 
 from mtk.study import StudyFolder, worker
@@ -109,12 +110,19 @@ def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):
 
 def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    tf.constant(1)
+    assert not Local(2)._may_fork()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert not Local()._may_fork()
+
+
+@pytest.mark.slow
+def test_a_process_that_has_only_imported_tensorflow_may_fork(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     asks = "from mtk.study.engines import Local; import tensorflow as tf; e = Local(2)"
     asks += "; print(e._may_fork()); tf.constant(1); print(e._may_fork())"
     done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
     assert done.stdout.split() == [str(sys.platform == "linux"), "False"], done.stderr
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert not Local()._may_fork()
 
 
 def sweep_of(log):
