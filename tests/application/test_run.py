@@ -133,6 +133,7 @@ def test_curves_for_every_split(finished, read_events):
     assert [step for step, _ in boards["train"]["gradient_norm/left"]] == [2, 4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_path):
     expected = (finished[0] / "metrics.jsonl").read_bytes()
     start(tiny, tmp_path / "again")

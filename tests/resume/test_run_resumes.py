@@ -162,6 +162,18 @@ def interrupted(tiny, folder, monkeypatch, step=7):
     return folder
 
 
+@pytest.fixture(scope="module")
+def ended(tiny, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return interrupted(tiny, tmp_path_factory.mktemp("runs") / "ended", patch)
+
+
+@pytest.fixture
+def run(ended, tmp_path):
+    """A run that ended before step 7."""
+    return shutil.copytree(ended, tmp_path / "run")
+
+
 def damage_variables(checkpoint):
     path = checkpoint / "variables.npz"
     content = bytearray(path.read_bytes())
@@ -188,8 +200,7 @@ def spoil_selection(checkpoint):
     "damage",
     some([damage_variables, truncate, lose, spoil_selection], [damage_variables]),
 )
-def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch, damage):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_damaged_checkpoint_falls_back(tiny, undisturbed, damage, run):
     before, newest = names(run)
     damage(run / "checkpoints" / newest)
     with pytest.warns(UserWarning, match=f"{newest} is damaged"):
@@ -199,8 +210,8 @@ def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch,
     assert likeness.differences(run, undisturbed) == []
 
 
-def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+@pytest.mark.slow
+def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypatch, run):
     record = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text("")  # The checkpoints speak of lines that are gone.
     before = names(run)
@@ -235,9 +246,7 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             RunFolder.claim(tmp_path / "run", settings)
 
 
-@pytest.mark.slow
-def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_curves_that_were_removed_are_missed_and_no_more(tiny, run):
     shutil.rmtree(run / "tensorboard")
     with (
         pytest.warns(UserWarning, match="Curves before this point are missing"),
@@ -246,16 +255,13 @@ def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeyp
         assert go_on(tiny, run, profile_steps=(2, 6))["status"] == "finished"
 
 
-@pytest.mark.slow
-def test_leftovers_of_a_write_are_removed(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_leftovers_of_a_write_are_removed(tiny, run):
     (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
     go_on(tiny, run)
     assert not list((run / "checkpoints").glob("unfinished*"))
 
 
-def test_another_configuration_is_refused_with_the_differences(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_another_configuration_is_refused_with_the_differences(tiny, run):
     before = (run / "metrics.jsonl").read_bytes()
     with pytest.raises(ValueError, match="another configuration") as caught:
         go_on(tiny, run, learning_rate=0.2, epochs=3, steps=None)
@@ -269,9 +275,7 @@ def test_another_configuration_is_refused_with_the_differences(tiny, tmp_path, m
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_another_version_is_refused(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_another_version_is_refused(tiny, run):
     about = json.loads((run / "checkpoints" / "run.json").read_text())
     (run / "checkpoints" / "run.json").write_text(json.dumps({**about, "mtk": "9.9"}))
     with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 1\)"):

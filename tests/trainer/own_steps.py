@@ -1,6 +1,6 @@
 """Subclasses of the model with steps of their own; also trains them on two replicas.
 
-    python -m tests.trainer.own_steps out.json pcgrad graddrop
+    python -m tests.trainer.own_steps out.json
 
 One process can hold one MirroredStrategy, so replicas have a process of their own.
 """
@@ -80,13 +80,13 @@ def trained(model, factor=1.0):
     return [w.tolist() for w in model.network.get_weights()], history
 
 
-def main(path: str, *names: str) -> None:
+def main(path: str) -> None:
     results = {}
     strategy = mtk.distribution.mirrored(2)
-    for name in names:
+    for name, make in COMBINERS.items():
         try:
             with strategy.scope():
-                model = model_of(Augmented, COMBINERS[name]())
+                model = model_of(Augmented, make())
             weights, logs = trained(model)
             tested = model.evaluate(X, Y, batch_size=SIZE, verbose=0, return_dict=True)
             results[name] = {"weights": weights, "logs": logs, "tested": tested}
@@ -96,4 +96,4 @@ def main(path: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

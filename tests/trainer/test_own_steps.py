@@ -24,11 +24,8 @@ MODES = {
 QUICK = {
     ("static", "xla"),
     ("famo", "eagerly"),
-    ("mgda every second", "several"),
-    ("graddrop", "eagerly"),
     ("graddrop features", "graph"),
 }
-QUICK_ON_REPLICAS = ["famo", "graddrop"]
 
 
 def ways():
@@ -75,10 +72,11 @@ def test_own_steps_train_with_every_combiner(name, mode):
     check(name, weights, logs, tested)
 
 
-def found_on_replicas(folder, names):
-    path = folder / "found.json"
+@pytest.fixture(scope="module")
+def on_replicas(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own_steps") / "found.json"
     process = subprocess.run(
-        [sys.executable, "-m", "tests.trainer.own_steps", path, *names],
+        [sys.executable, "-m", "tests.trainer.own_steps", path],
         env=environment(None, ()),
         capture_output=True,
         text=True,
@@ -87,20 +85,11 @@ def found_on_replicas(folder, names):
     return json.loads(path.read_text())
 
 
-def check_replicas(found):
-    for name, of_one in found.items():
-        assert "error" not in of_one, (name, of_one)
-        check(name, **of_one, replicas=True)
-
-
-def test_own_steps_train_on_two_replicas(tmp_path):
-    check_replicas(found_on_replicas(tmp_path, QUICK_ON_REPLICAS))
-
-
 @pytest.mark.slow
-def test_own_steps_train_on_two_replicas_with_every_combiner(tmp_path):
-    found = found_on_replicas(tmp_path, [n for n in COMBINERS if n not in QUICK_ON_REPLICAS])
-    check_replicas(found)
+@pytest.mark.parametrize("name", COMBINERS)
+def test_own_steps_train_on_two_replicas(on_replicas, name):
+    assert "error" not in on_replicas[name], on_replicas[name]
+    check(name, **on_replicas[name], replicas=True)
 
 
 def test_own_steps_see_validation_and_single_batches():

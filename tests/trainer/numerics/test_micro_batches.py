@@ -13,7 +13,7 @@ from tests.combiners.cases import BY_NAME, CASES
 from tests.quick import some
 
 SIZE = 12
-QUICK = {"static", "graddrop"}
+QUICK = {"graddrop"}
 COMBINERS = {
     "static": combiners.StaticWeights,
     "famo": combiners.FAMO,

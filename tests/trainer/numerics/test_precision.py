@@ -67,7 +67,7 @@ def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, pr
 @pytest.mark.parametrize(
     ("precision", "make"),
     [
-        ("mixed_float16", combiners.FAMO),
+        slow(("mixed_float16", combiners.FAMO)),
         slow(("mixed_bfloat16", combiners.GradNorm)),
         slow(("mixed_float16", lambda: combiners.MGDA(at="representation"))),
         ("mixed_bfloat16", lambda: combiners.GradDrop(at="representation", leak=1.0)),
