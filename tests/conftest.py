@@ -1,10 +1,21 @@
 import contextlib
+import gc
 import os
 import subprocess
+import sys
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_memory():
+    """Frees graphs and models after each file: a process would grow to gigabytes, and slow down."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+    gc.collect()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from application_runs import read_metrics, start
 
 import mtk
 from mtk import callbacks
+from tests.quick import some
 
 _MARK = 99.0  # In a pixel it makes a batch one with a NaN gradient.
 
@@ -48,7 +49,7 @@ def marked(batches, step):
     )
 
 
-@pytest.mark.parametrize("step", [1, 4, 13, 20])
+@pytest.mark.parametrize("step", some([1, 4, 13, 20], [1, 13]))
 def test_hidden_nan_is_found(hiding, batches, step):
     divergence = callbacks.Divergence()
     train = marked(batches.repeat(4), step)

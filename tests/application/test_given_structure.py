@@ -6,6 +6,7 @@ import pytest
 from application_runs import start
 
 from mtk import config, experiment
+from tests.quick import slow
 
 HEAD = ["left_0", "left"]
 
@@ -14,9 +15,14 @@ def paths(folder):
     return json.loads((folder / "manifest.json").read_text())["variables"]
 
 
-def test_what_was_found_is_in_the_manifest(tiny, tmp_path):
-    start(tiny, tmp_path / "run", steps=1)
-    found = paths(tmp_path / "run")
+@pytest.fixture(scope="module")
+def found(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "found"
+    start(tiny, folder, steps=1)
+    return paths(folder)
+
+
+def test_what_was_found_is_in_the_manifest(tiny, found):
     every = [variable.path for variable in tiny().network(0).trainable_variables]
     told = [*found["shared"], *found["heads"]["left"], *found["heads"]["right"]]
     assert sorted(told) == sorted(every)
@@ -29,9 +35,8 @@ def layers_of(paths):
     return list(dict.fromkeys(path.split("/")[0] for path in paths))
 
 
-def test_given_ones_are_taken(tiny, tmp_path):
-    start(tiny, tmp_path / "found", steps=1)
-    found = paths(tmp_path / "found")
+@pytest.mark.slow
+def test_given_ones_are_taken(tiny, found, tmp_path):
     *lower, last = layers_of(found["shared"])
     start(tiny, tmp_path / "heads", steps=1, heads={"left": [last]})
     given = paths(tmp_path / "heads")
@@ -49,7 +54,7 @@ def test_given_ones_are_taken(tiny, tmp_path):
     ("arguments", "message"),
     [
         ({"shared": ["nolayer"]}, "'nolayer'"),
-        ({"heads": {"left": ["nolayer"]}}, "'nolayer'"),
+        slow(({"heads": {"left": ["nolayer"]}}, "'nolayer'")),
         ({"heads": {"up": ["nolayer"]}}, "'up'"),
     ],
 )
@@ -59,9 +64,8 @@ def test_unknown_ones_leave_no_folder(tiny, tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_dry_run_names_layers_and_configs_may_give_them(tiny, tmp_path, write):
-    start(tiny, tmp_path / "found", steps=1)
-    *_, last = layers_of(paths(tmp_path / "found")["shared"])
+def test_dry_run_names_layers_and_configs_may_give_them(found, write):
+    *_, last = layers_of(found["shared"])
     text = (
         "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
         "from mtk.workloads import multi_digits\n"
@@ -71,7 +75,7 @@ def test_dry_run_names_layers_and_configs_may_give_them(tiny, tmp_path, write):
         "multi_digits.MultiDigits:\n    partners = 1\n    channels = (4, 4)\n    units = 8\n"
     )
     config.parse([write(text)])
-    found = config.bound(experiment.run)(dry_run=True)["description"]
-    (line,) = [line for line in found.splitlines() if line.startswith("  head left")]
+    text = config.bound(experiment.run)(dry_run=True)["description"]
+    (line,) = [line for line in text.splitlines() if line.startswith("  head left")]
     assert last in line.split(": ")[1]
-    assert "selected by         validation's left_accuracy (best: max)" in found
+    assert "selected by         validation's left_accuracy (best: max)" in text

@@ -273,6 +273,7 @@ def test_refusal_names_the_argument_and_the_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_same_in_another_process(tmp_path):
     values = "[made({'b': ARRAY, 'a': {3, 1, 2}}), made(made(1)), local_class(2), lambda: work(3)]"
     program = f"""

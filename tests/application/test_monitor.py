@@ -16,6 +16,7 @@ from mtk.callbacks.monitored import monitor_of
 from mtk.directions import direction
 from mtk.losses import SmoothedCrossentropy
 from mtk.workloads import MultiDigits
+from tests.quick import slow
 
 sys.path.append(str(Path(__file__).parents[1] / "resume"))
 TASKS = ("left", "right")
@@ -362,12 +363,22 @@ def test_another_monitor_is_another_run(tiny, tmp_path):
         start(tiny, tmp_path / "run", steps=1, monitor="relative_loss")
 
 
-@pytest.mark.parametrize("given", ["relative_loss", "left_accuracy"])
-def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given):
+CRASHES = ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated"))
+
+
+@pytest.mark.parametrize(
+    ("given", "crashes"),
+    [
+        ("relative_loss", CRASHES[1:2]),
+        slow(("relative_loss", CRASHES)),
+        slow(("left_accuracy", CRASHES)),
+    ],
+)
+def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given, crashes):
     from crashes import CrashError, crash
 
     expected = start(tiny, tmp_path / "undisturbed", monitor=given, checkpoint_every=0.0)
-    for step, moment in ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated")):
+    for step, moment in crashes:
         crash(monkeypatch, step, moment)
         with pytest.raises(CrashError):
             start(tiny, tmp_path / "run", monitor=given, checkpoint_every=0.0)

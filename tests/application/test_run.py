@@ -135,6 +135,7 @@ def test_curves_for_every_split(finished, read_events):
     assert [step for step, _ in boards["train"]["gradient_norm/left"]] == [2, 4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_path):
     expected = (finished[0] / "metrics.jsonl").read_bytes()
     start(tiny, tmp_path / "again")
@@ -143,6 +144,7 @@ def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_pa
     assert (tmp_path / "other" / "metrics.jsonl").read_bytes() != expected
 
 
+@pytest.mark.slow
 def test_divergence_ends_the_run_with_its_record(tiny, tmp_path):
     result = start(tiny, tmp_path / "run", learning_rate=1e30)
     assert result["status"] == "diverged"
@@ -165,6 +167,7 @@ def test_divergence_after_a_good_evaluation_keeps_the_selection(tiny, tmp_path):
     assert result["validation"]["tasks"]["left"]["loss"] > 0
 
 
+@pytest.mark.slow
 def test_early_stopping(tiny, tmp_path):
     result = start(tiny, tmp_path / "run", learning_rate=1e-30, patience=2, steps=40)
     assert (result["steps"], result["selected_step"]) == (12, 4)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from application_runs import read_metrics, start
 
 from mtk.workloads.multi_digits import MultiDigits
+from tests.quick import some
 
 
 class Spoilt(MultiDigits):
@@ -51,13 +52,14 @@ def test_without_skipping_the_same_run_diverges(tmp_path):
     assert result["task"] == "left"
 
 
+@pytest.mark.slow
 def test_a_run_of_skipped_steps_ends_as_diverged(tmp_path):
     result = start(Hopeless, tmp_path / "run", on_nonfinite="skip", steps=300, evaluate_every=150)
     assert (result["status"], result["steps"]) == ("diverged", 102)
     assert result["skipped_steps"] >= 100
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", some(["mixed_bfloat16", "mixed_float16"], ["mixed_float16"]))
 def test_precision_is_that_of_the_run_alone(tiny, tmp_path, precision):
     result = start(tiny, tmp_path / "run", precision=precision, micro_batches=4)
     assert result["status"] == "finished"
@@ -67,6 +69,7 @@ def test_precision_is_that_of_the_run_alone(tiny, tmp_path, precision):
     assert precision in policies
 
 
+@pytest.mark.slow
 def test_xla_trains_as_without(tmp_path):
     """XLA's dropout draws other masks: here are none."""
 
@@ -110,6 +113,7 @@ assert is_op_determinism_enabled()
 """
 
 
+@pytest.mark.slow
 def test_deterministic_runs_are_equal_to_the_bit(tmp_path):
     """In a process of its own: the mode cannot be left."""
     one, two = tmp_path / "a", tmp_path / "b"

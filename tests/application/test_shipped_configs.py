@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mtk import config, experiment
+from mtk import combiners, config, experiment
+from tests.quick import some
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
@@ -24,16 +25,35 @@ def _no_configuration():
     config.parse()
 
 
+def set_by(overlay):
+    return re.findall(r"^    (\w+) = ", overlay.read_text(), flags=re.MULTILINE)
+
+
+def named(overlay):
+    return re.search(r"experiment\.run\.combiner = @combiners\.(\w+)", overlay.read_text())[1]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_combiner_is_built(overlay):
+    config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
+    combiner = config.values(experiment.run)["combiner"]()
+    assert type(combiner) is getattr(combiners, named(overlay))
+    for name in set_by(overlay):
+        assert f"combiners.{named(overlay)}.{name}" in config.bindings()
+
+
+QUICK = [CONFIGS / "combiners" / "mgda_representation.gin"]
+
+
+@pytest.mark.parametrize("overlay", some(OVERLAYS, QUICK), ids=lambda path: path.stem)
 def test_every_combiner_builds_and_steps(overlay):
     config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
     text = config.bound(experiment.run)(dry_run=True)["description"]
-    combiner = re.search(r"experiment\.run\.combiner = @combiners\.(\w+)", overlay.read_text())[1]
-    assert f"combiner            {combiner}\n" in text
+    assert f"combiner            {named(overlay)}\n" in text
     assert "one step" in text
     # Nothing that the overlay sets is lost.
-    for name in re.findall(r"^    (\w+) = ", overlay.read_text(), flags=re.MULTILINE):
-        assert re.search(rf"combiners\.{combiner}\.{name} = ", text)
+    for name in set_by(overlay):
+        assert re.search(rf"combiners\.{named(overlay)}\.{name} = ", text)
 
 
 @pytest.mark.parametrize("overlay", STRATEGIES, ids=lambda path: path.stem)

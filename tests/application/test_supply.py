@@ -1,5 +1,6 @@
 """A workload that gives fewer batches than are due: an error, and no result."""
 
+import itertools
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from application_runs import read_metrics, start
 
 from mtk.experiment.supply import ExhaustedDataError
 from mtk.workloads import MultiDigits
+from tests.quick import slow, some
 
 
 class Short(MultiDigits):
@@ -50,8 +52,11 @@ def of(monkeypatch, **attributes):
 
 
 # The run has 10 steps and evaluates every 4.
-@pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 8, 9])
-@pytest.mark.parametrize("known", [True, False])
+FEWER = list(itertools.product([0, 1, 3, 4, 5, 8, 9], [True, False]))
+QUICK = [(0, False), (3, False), (8, False), (9, True), (9, False)]
+
+
+@pytest.mark.parametrize(("number", "known"), some(FEWER, QUICK))
 def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
     workload = of(monkeypatch, number=number, known=known)
     message = rf"10 batches were asked for, for the run's 10 steps, and {number} came.*repeat\(\)"
@@ -63,13 +68,15 @@ def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
         assert {x["step"] for x in read_metrics(tmp_path / "run")} == {4, 8} & {*range(number + 1)}
 
 
-@pytest.mark.parametrize("number", [10, 12])
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("number", "known"), [(10, False), (12, True), slow((10, True)), slow((12, False))]
+)
 def test_as_many_as_are_due(tmp_path, monkeypatch, number, known):
     workload = of(monkeypatch, number=number, known=known)
     assert start(workload, tmp_path / "run")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
     start(of(monkeypatch, number=10), tmp_path / "whole", checkpoint_every=0.0)
     for number, came in ((6, 6), (6, 0), (7, 1), (8, 0)):

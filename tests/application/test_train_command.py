@@ -80,6 +80,7 @@ def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_asked_configuration_repeats_the_run_too(tmp_path, capsys):
     assert train.main([*TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
     asked = tmp_path / "run" / "config.gin"

@@ -47,6 +47,7 @@ def test_number_of_replicas_is_positive():
         distribution.mirrored(0)
 
 
+@pytest.mark.slow
 def test_run_on_two_replicas_equals_the_run_on_one(tmp_path):
     losses = []
     for name, flags in {"one": [], "two": TWO}.items():
@@ -60,6 +61,7 @@ def test_run_on_two_replicas_equals_the_run_on_one(tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
     size = "--gin.experiment.run.batch_size=63"
     status, _, errors = end_of(train(*TWO, size, f"--run_dir={tmp_path / 'run'}"))

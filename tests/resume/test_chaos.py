@@ -16,6 +16,7 @@ def train(run_dir, steps=STEPS):
     subprocess.run(chaos.command(run_dir, steps), check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     train(undisturbed)

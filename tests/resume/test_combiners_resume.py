@@ -36,7 +36,7 @@ OTHERS = {
     "upgrad": lambda: combiners.UPGrad(update_every=4),
 }
 # Each keeps another kind of state.
-QUICK = ("rlw", "famo", "gradnorm")
+QUICK = ("rlw", "gradnorm")
 CASES = [
     pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,))
     for name in [*STATEFUL, *OTHERS]

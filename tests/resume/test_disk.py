@@ -38,6 +38,7 @@ def fill(monkeypatch, ballast, full, free=None):
     monkeypatch.setattr(Checkpointing, "stepped", stepped)
 
 
+@pytest.mark.slow
 def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     start(tiny, tmp_path / "undisturbed", steps=18, checkpoint_every=0.0)
     place = mounted("size=8m")

@@ -12,6 +12,7 @@ from mtk.experiment import interruption, results, training
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.folder_lock import FolderLock
 from mtk.experiment.interruption import InterruptedRunError, Interruption
+from tests.quick import slow
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +40,15 @@ def send_at(monkeypatch, owner, name, step):
     monkeypatch.setattr(owner, name, sending)
 
 
-def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypatch):
+PLACES = [("stepped", 6), ("on_test_batch_end", 8)]
+
+
+@pytest.mark.parametrize("places", [PLACES[1:], slow(PLACES)])
+def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypatch, places):
     """In an interval, in a validation, and in the last evaluations."""
     run = tmp_path / "run"
     handler = signal.getsignal(signal.SIGTERM)
-    for name, step in (("stepped", 6), ("on_test_batch_end", 8)):
+    for name, step in places:
         send_at(monkeypatch, Checkpointing, name, step)
         result = start(tiny, run)
         assert result == {"status": "interrupted", "steps": step}

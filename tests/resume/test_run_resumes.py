@@ -11,6 +11,7 @@ from crashes import AugmentedDigits, CrashError, crash, names
 
 from mtk import callbacks
 from mtk.experiment import RunFolder, training
+from tests.quick import some
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +25,50 @@ def go_on(tiny, folder, **arguments):
     return start(tiny, folder, checkpoint_every=0.0, **arguments)
 
 
-def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
-    """One run that ends eight times: in an interval, around evaluations and in its last phase."""
+def crashes(tiny, run, monkeypatch, moments, failing):
+    """Lets a run end at moments of its training, then in functions of its last phase."""
 
     def fail(*arguments):
         raise CrashError
 
-    run = tmp_path / "run"
-    for step, moment in (
+    for step, moment in moments:
+        crash(monkeypatch, step, moment)
+        with pytest.raises(CrashError):
+            go_on(tiny, run)
+    for owner, name in failing:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(CrashError):
+                go_on(tiny, run)
+    go_on(tiny, run)
+    sessions = json.loads((run / "manifest.json").read_text())["sessions"]
+    return [x["first_step"] for x in sessions]
+
+
+def test_run_that_ends_in_a_validation_and_in_its_last_phase(
+    tiny, undisturbed, tmp_path, monkeypatch
+):
+    failing = [(training, "export")]
+    found = crashes(tiny, tmp_path / "run", monkeypatch, [(4, "on_test_begin")], failing)
+    assert found == [0, 4, 10]
+    assert likeness.differences(tmp_path / "run", undisturbed) == []
+
+
+@pytest.mark.slow
+def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
+    """One run that ends eight times: in an interval, around evaluations and in its last phase."""
+    moments = [
         (3, "stepped"),
         (4, "stepped"),
         (4, "on_test_begin"),
         (4, "evaluated"),
         (9, "stepped"),
         (10, "evaluated"),
-    ):
-        crash(monkeypatch, step, moment)
-        with pytest.raises(CrashError):
-            go_on(tiny, run)
-    for owner, name in ((callbacks.Selection, "restore"), (training, "export")):
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, fail)
-            with pytest.raises(CrashError):
-                go_on(tiny, run)
-    go_on(tiny, run)
-    assert likeness.differences(run, undisturbed) == []
-    sessions = json.loads((run / "manifest.json").read_text())["sessions"]
-    assert [x["first_step"] for x in sessions] == [0, 2, 3, 4, 4, 8, 10, 10, 10]
+    ]
+    failing = [(callbacks.Selection, "restore"), (training, "export")]
+    found = crashes(tiny, tmp_path / "run", monkeypatch, moments, failing)
+    assert found == [0, 2, 3, 4, 4, 8, 10, 10, 10]
+    assert likeness.differences(tmp_path / "run", undisturbed) == []
 
 
 def test_likeness_sees_a_difference(tiny, undisturbed, tmp_path):
@@ -103,6 +121,7 @@ def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monke
     assert kept["data"] == json.loads((run / "result.json").read_text())["data"] == OtherData.found
 
 
+@pytest.mark.slow
 def test_early_stopping_is_counted_over_a_crash(tiny, tmp_path, monkeypatch):
     stops = {"learning_rate": 1e-30, "patience": 2, "steps": 40}
     for step, moment in ((10, "stepped"), (12, "evaluated")):
@@ -129,6 +148,7 @@ def averaging(learning_rate):
     return keras.optimizers.SGD(learning_rate, use_ema=True, ema_momentum=0.5)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_put_in_place_once(tiny, tmp_path, monkeypatch):
     """Keras puts the averages in place at the end of a `fit`, and a resumed run has several."""
     go_on(tiny, tmp_path / "undisturbed", optimizer=averaging)
@@ -145,6 +165,18 @@ def interrupted(tiny, folder, monkeypatch, step=7):
     with pytest.raises(CrashError):
         go_on(tiny, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def ended(tiny, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return interrupted(tiny, tmp_path_factory.mktemp("runs") / "ended", patch)
+
+
+@pytest.fixture
+def run(ended, tmp_path):
+    """A run that ended before step 7."""
+    return shutil.copytree(ended, tmp_path / "run")
 
 
 def damage_variables(checkpoint):
@@ -169,9 +201,11 @@ def spoil_selection(checkpoint):
     path.write_bytes(b"nothing")
 
 
-@pytest.mark.parametrize("damage", [damage_variables, truncate, lose, spoil_selection])
-def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch, damage):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+@pytest.mark.parametrize(
+    "damage",
+    some([damage_variables, truncate, lose, spoil_selection], [damage_variables]),
+)
+def test_damaged_checkpoint_falls_back(tiny, undisturbed, damage, run):
     before, newest = names(run)
     damage(run / "checkpoints" / newest)
     with pytest.warns(UserWarning, match=f"{newest} is damaged"):
@@ -181,8 +215,8 @@ def test_damaged_checkpoint_falls_back(tiny, undisturbed, tmp_path, monkeypatch,
     assert likeness.differences(run, undisturbed) == []
 
 
-def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+@pytest.mark.slow
+def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypatch, run):
     record = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text("")  # The checkpoints speak of lines that are gone.
     before = names(run)
@@ -217,8 +251,7 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             RunFolder.claim(tmp_path / "run", settings)
 
 
-def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_curves_that_were_removed_are_missed_and_no_more(tiny, run):
     shutil.rmtree(run / "tensorboard")
     with (
         pytest.warns(UserWarning, match="Curves before this point are missing"),
@@ -227,15 +260,13 @@ def test_curves_that_were_removed_are_missed_and_no_more(tiny, tmp_path, monkeyp
         assert go_on(tiny, run, profile_steps=(2, 6))["status"] == "finished"
 
 
-def test_leftovers_of_a_write_are_removed(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_leftovers_of_a_write_are_removed(tiny, run):
     (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
     go_on(tiny, run)
     assert not list((run / "checkpoints").glob("unfinished*"))
 
 
-def test_another_configuration_is_refused_with_the_differences(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_another_configuration_is_refused_with_the_differences(tiny, run):
     before = (run / "metrics.jsonl").read_bytes()
     with pytest.raises(ValueError, match="another configuration") as caught:
         go_on(tiny, run, learning_rate=0.2, epochs=3, steps=None)
@@ -249,8 +280,7 @@ def test_another_configuration_is_refused_with_the_differences(tiny, tmp_path, m
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_another_version_is_refused(tiny, tmp_path, monkeypatch):
-    run = interrupted(tiny, tmp_path / "run", monkeypatch)
+def test_another_version_is_refused(tiny, run):
     about = json.loads((run / "checkpoints" / "run.json").read_text())
     (run / "checkpoints" / "run.json").write_text(json.dumps({**about, "mtk": "9.9"}))
     with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 2\)"):

@@ -25,6 +25,7 @@ class Applied(keras.layers.Layer):
         return self.function(x)
 
 
+@pytest.mark.slow
 def test_network_of_keras_layers_loads_where_this_package_is_not(tmp_path):
     network = lenet((20, 20, 1), ["left", "right"], channels=(2, 2))
     path = tmp_path / "model.keras"

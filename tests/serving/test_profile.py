@@ -5,6 +5,7 @@ import tensorflow as tf
 import mtk
 from mtk.callbacks import Profile
 from tests.networks import NETWORKS, batch, tasks
+from tests.quick import some
 
 BATCHES = tf.data.Dataset.from_tensors(batch("dense")).repeat()
 
@@ -43,7 +44,10 @@ def fit(model, callback, epochs=2, **options):
     model.fit(BATCHES, validation_data=BATCHES.take(1), callbacks=[callback], **settings)
 
 
-@pytest.mark.parametrize(("first", "last"), [(1, 1), (2, 3), (3, 4), (1, 6), (6, 6)])
+STEPS = [(1, 1), (2, 3), (3, 4), (1, 6), (6, 6)]
+
+
+@pytest.mark.parametrize(("first", "last"), some(STEPS, [(3, 4), (6, 6)]))
 def test_exactly_these_steps(model, recorded, tmp_path, first, last):
     fit(model, Profile(tmp_path, first, last))
     marks = [mark for step in range(first, last + 1) for mark in (step, -step)]
@@ -55,6 +59,7 @@ def test_training_that_ends_inside_the_window_closes_the_record(model, recorded,
     assert recorded == ["start", 5, -5, 6, -6, "stop"]
 
 
+@pytest.mark.slow
 def test_training_that_goes_on_inside_the_window_records_the_rest(model, recorded, tmp_path):
     fit(model, Profile(tmp_path, 1, 1))
     recorded.clear()

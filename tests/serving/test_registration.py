@@ -18,9 +18,11 @@ def _registered_after(line: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(
-    "line", ["import mtk.combiners", "from mtk import Task", "import mtk, keras"]
-)
+LINES = ["import mtk.combiners", "from mtk import Task", "import mtk, keras"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
 def test_classes_are_registered(line):
     _registered_after(line)
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from mtk.export import export, load
 from mtk.models import Transformer, resnet18
+from tests.quick import some
 
 A, B = (np.random.default_rng(seed).normal(size=(5, 3)).astype("float32") for seed in (0, 1))
 IDS = np.array([[1, 2, 0, 0], [3, 1, 4, 0]], "int32")
@@ -82,7 +83,7 @@ def test_inputs_of_one_name_are_refused(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("kind", ["resnet", "transformer"])
+@pytest.mark.parametrize("kind", some(["resnet", "transformer"], ["transformer"]))
 def test_another_program_gets_the_same_outputs_from_a_moved_folder(
     tmp_path, in_another_program, kind
 ):

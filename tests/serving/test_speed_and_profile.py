@@ -32,6 +32,7 @@ def records(folder):
     return list(folder.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
 
 
+@pytest.mark.slow
 def test_run_with_a_profile_is_the_same_run(tmp_path, capsys):
     with_profile, without = tmp_path / "with", tmp_path / "without"
     assert train.main([*TINY, f"--run_dir={with_profile}", "--profile_steps=4:5"]) == 0

@@ -6,6 +6,7 @@ import tensorflow as tf
 import mtk
 from mtk.callbacks import Throughput, throughput
 from tests.networks import NETWORKS, batch, tasks
+from tests.quick import slow
 
 BATCHES = tf.data.Dataset.from_tensors(batch("dense")).repeat(8)
 
@@ -52,7 +53,7 @@ def trained(combiner, callbacks, fits=1, **options):
 
 @pytest.mark.parametrize(
     ("fits", "options", "steps_each"),
-    [(1, {}, 1), (2, {}, 1), (1, {"steps_per_execution": 4}, 4)],
+    [slow((1, {}, 1)), (2, {}, 1), (1, {"steps_per_execution": 4}, 4)],
 )
 def test_every_second_is_told_apart(clock, fits, options, steps_each):
     found = Throughput(batch_size=12)

@@ -1,8 +1,7 @@
 import errno
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 
 import pytest
@@ -11,14 +10,6 @@ from mtk import locks
 from mtk.study import claim
 from mtk.study.claim import Claim, is_taken
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from mtk.study.claim import Claim
-print(Claim(Path(sys.argv[1])).acquire(), flush=True)
-time.sleep(100)
-"""
-
 
 @pytest.fixture
 def path(tmp_path):
@@ -26,10 +17,16 @@ def path(tmp_path):
 
 
 def hold(path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    return process, process.stdout.readline().strip() == "True"
+    """Asks for the claim in a process of its own, which then waits to be killed."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def work():
+        sender.send(Claim(path).acquire())
+        time.sleep(100)
+
+    process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+    process.start()
+    return process, receiver.recv()
 
 
 def test_claim_is_lost_with_the_process_however_it_ends(path):
@@ -41,13 +38,13 @@ def test_claim_is_lost_with_the_process_however_it_ends(path):
         assert not Claim(path).acquire()
     finally:
         process.kill()
-        process.communicate()
+        process.join()
     assert not is_taken(path)
     own = Claim(path)
     assert own.acquire()
     other, took = hold(path)
     other.kill()
-    other.communicate()
+    other.join()
     assert not took
     own.release()
     own.release()

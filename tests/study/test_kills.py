@@ -32,6 +32,7 @@ def undisturbed(study, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
     """A run that shares the import of TensorFlow with others computes the same bits."""
     run = json.loads((undisturbed / "study.json").read_text())["runs"][1]["hash"]

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import time
 
 import pytest
+import tensorflow as tf
 from fake_engine import finish
 
 from mtk.study import StudyFolder, worker
@@ -108,26 +110,38 @@ def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):
 
 def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    asks = "from mtk.study.engines import Local; import tensorflow as tf; e = Local(2)"
-    asks += "; print(e._may_fork()); tf.constant(1); print(e._may_fork())"
-    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
-    assert done.stdout.split() == [str(sys.platform == "linux"), "False"], done.stderr
+    tf.constant(1)
+    assert not Local(2)._may_fork()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert not Local()._may_fork()
 
 
-WAIT = """
-import os, signal, subprocess, sys, time
-from pathlib import Path
-from mtk.study import worker
-def job():
-    print("begun", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: (print("asked to stop", flush=True), os._exit(75)))
-    time.sleep(100)
-if os.fork() == 0:
-    worker.apart(job, Path(sys.argv[1]), os.getppid())
-time.sleep(100)
-"""
+@pytest.mark.slow
+def test_a_process_that_has_only_imported_tensorflow_may_fork(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asks = "from mtk.study.engines import Local; import tensorflow as tf; e = Local(2)"
+    asks += "; print(e._may_fork()); tf.constant(1); print(e._may_fork())"
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
+    assert done.stdout.split() == [str(sys.platform == "linux"), "False"], done.stderr
+
+
+def sweep_of(log):
+    """A process that does a run as a sweep does; both wait."""
+
+    def job():
+        signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop"), os._exit(75)))
+        os.write(1, b"begun")
+        time.sleep(100)
+
+    def work():
+        os.setsid()
+        if os.fork() == 0:
+            worker.apart(job, log, os.getppid())
+        time.sleep(100)
+
+    process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+    process.start()
+    return process
 
 
 def wait_for(log, text):
@@ -139,19 +153,19 @@ def wait_for(log, text):
 
 def test_runs_stop_when_the_sweep_is_gone(tmp_path):
     log = tmp_path / "log"
-    sweep = subprocess.Popen([sys.executable, "-c", WAIT, str(log)])
+    sweep = sweep_of(log)
     wait_for(log, "begun")
     sweep.kill()
-    sweep.wait()
+    sweep.join()
     wait_for(log, "asked to stop")
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_runs(tmp_path):
     log = tmp_path / "log"
-    sweep = subprocess.Popen([sys.executable, "-c", WAIT, str(log)], start_new_session=True)
+    sweep = sweep_of(log)
     wait_for(log, "begun")
     os.killpg(sweep.pid, signal.SIGINT)  # As a terminal does.
-    sweep.wait()
+    sweep.join()
     wait_for(log, "asked to stop")  # Because the sweep is gone.
     assert "KeyboardInterrupt" not in log.read_text()
 
@@ -175,6 +189,7 @@ def test_worker_says_why_a_run_failed(folder):
     assert folder.journal.seconds() == {}
 
 
+@pytest.mark.slow
 def test_fresh_process_does_the_same(monkeypatch, folder):
     folder.config("a").parent.mkdir()
     folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")

@@ -61,6 +61,7 @@ def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     """One that cannot start, one that diverges, one that finishes; then a retry."""
     study = kills.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))

@@ -75,13 +75,9 @@ def test_vectorized_is_right_or_refused_with_depthwise_convolutions(kind):
 
 REPLICATED = zoo.names(lambda kind: kind.replicas)
 QUICK = [
-    "dense",
     "repeated_tokens",
     "synchronized_batch_norm",
-    "masked_sequence",
-    "spectral_dense",
     "weight_regularizers",
-    "concatenated_heads",
     "mixed_losses",
 ]
 

@@ -86,7 +86,7 @@ def check(kind, optimizer, clip):
     return logs, logged
 
 
-@pytest.mark.parametrize(("kind", "way"), zoo.rotation(WAYS))
+@pytest.mark.parametrize(("kind", "way"), zoo.each_way_once(WAYS, first=1))
 def test_fifty_steps_with_static_weights_are_those_of_keras(kind, way):
     check(kind, *way)
 

@@ -1,5 +1,6 @@
 """Each form of a batch works by the order of the tasks, or is refused with what to write."""
 
+import itertools
 import re
 
 import keras
@@ -10,6 +11,7 @@ from keras import layers
 
 import mtk
 from mtk.combiners import MGDA, StaticWeights
+from tests.quick import some
 from tests.trainer import zoo
 
 SIZE = 12
@@ -243,9 +245,10 @@ TOKENS = RNG.integers(0, 5, (SIZE, 4)) * (RNG.uniform(size=(SIZE, 4)) < 0.7)
 TOKENS[:, 1:][TOKENS[:, :1].ravel() == 0] = 0
 
 
-@pytest.mark.parametrize("micro_batches", [1, 3])
-@pytest.mark.parametrize("form", ["ragged", "sparse"])
-@pytest.mark.parametrize("combiner", [StaticWeights, MGDA])
+INPUTS = list(itertools.product(["ragged", "sparse"], [1, 3], [StaticWeights, MGDA]))
+
+
+@pytest.mark.parametrize(("form", "micro_batches", "combiner"), some(INPUTS, INPUTS[::3]))
 def test_inputs_that_are_not_dense(form, micro_batches, combiner):
     lengths = 4 - (TOKENS[:, ::-1] != 0).argmax(axis=1) * (TOKENS != 0).any(axis=1)
     given = {

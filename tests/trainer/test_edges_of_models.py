@@ -1,5 +1,6 @@
 """Odd types, places, structures and batches, each against Keras or a plain oracle."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import mtk
 from mtk import combiners
 from mtk.combiners import MGDA, Combined, PCGrad, StaticWeights
 from tests.distribution.starting import environment
+from tests.quick import slow, some
 from tests.trainer import zoo
 from tests.trainer.edges_on_replicas import QUICK, SCENARIOS
 
@@ -121,15 +123,22 @@ def trained_in(policy, make, y=None, loss="mse", number=2):
     return [np.asarray(keras.ops.cast(v, "float64")) for v in net.variables]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", some(KINDS, ["gradnorm", "mgda-ub", "last layer", "graddrop"]))
 @pytest.mark.usefixtures("floatx")
 def test_double_precision(name):
     found = trained_in("float64", KINDS[name])
     zoo.assert_close(found, trained_in("float32", KINDS[name]), 1e-5)
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", ["static", "mgda", "mgda-ub", "last layer", "graddrop features"])
+HALF = list(
+    itertools.product(
+        ["static", "mgda", "mgda-ub", "last layer", "graddrop features"],
+        ["bfloat16", "mixed_bfloat16", "mixed_float16"],
+    )
+)
+
+
+@pytest.mark.parametrize(("name", "policy"), some(HALF, HALF[::4]))
 @pytest.mark.usefixtures("floatx")
 def test_half_precision(name, policy):
     found = trained_in(policy, KINDS[name])
@@ -137,8 +146,14 @@ def test_half_precision(name, policy):
         zoo.assert_close(found, trained_in("float32", KINDS[name]), 0.05)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "uint8", "bool"])
-@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
+LABELS = list(
+    itertools.product(
+        ["float64", "float16", "int64", "uint8", "bool"], ["float32", "float64", "mixed_bfloat16"]
+    )
+)
+
+
+@pytest.mark.parametrize(("dtype", "policy"), some(LABELS, LABELS[::4]))
 @pytest.mark.usefixtures("floatx")
 def test_types_of_labels(policy, dtype):
     y = {task: (Y[task] > 0).astype(dtype) for task in "ab"}
@@ -160,7 +175,7 @@ def test_types_of_classes(dtype):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("number", [13, 40])
+@pytest.mark.parametrize("number", some([13, 40], [13]))
 @pytest.mark.usefixtures("floatx")
 def test_many_tasks_at_the_representation_in_half_precision(policy, number):
     keras.config.set_dtype_policy(policy)
@@ -252,7 +267,7 @@ np.savez("after.npz", *model.network.get_weights())
 """
 
 
-@pytest.mark.parametrize(("first", "second"), [("mtk", "keras"), ("keras", "mtk")])
+@pytest.mark.parametrize(("first", "second"), [slow(("mtk", "keras")), ("keras", "mtk")])
 def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
     model = model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.Adam(0.01))
     fit(model)
@@ -448,7 +463,7 @@ def taken(heads):
     return [ops.take(whole, [k], axis=-1) for k in range(len(heads))]
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", some([2, 3], [3]))
 @pytest.mark.parametrize("join", [concatenated, stacked, split, masked, taken])
 def test_heads_that_are_joined_and_parted(join, number):
     i = keras.Input((4,))

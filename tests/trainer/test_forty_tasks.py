@@ -1,4 +1,4 @@
-"""With forty tasks, labels missing, every method steps as its definition says."""
+"""With thirteen or forty tasks, labels missing, every method steps as its definition says."""
 
 import keras
 import numpy as np
@@ -7,16 +7,13 @@ import tensorflow as tf
 
 import mtk
 from mtk import callbacks, combiners
+from tests.quick import slow, some
 
-NUMBER = 40
-NAMES = [f"task_{k}" for k in range(NUMBER)]
-# The others take the same ways; they are slow because a graph of forty heads is traced for each.
-FIRST = {
+QUICK = "pcgrad_at_features"
+METHODS = {
     "mgda": combiners.MGDA,
     "pcgrad_at_features": lambda: combiners.PCGrad(at="representation"),
     "graddrop_at_features": lambda: combiners.GradDrop(at="representation"),
-}
-OTHERS = {
     "static": combiners.StaticWeights,
     "rlw": combiners.RLW,
     "uncertainty": combiners.UncertaintyWeights,
@@ -37,69 +34,69 @@ OTHERS = {
 }
 
 
-def network():
+def names(number):
+    return [f"task_{k}" for k in range(number)]
+
+
+def network(number):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6,))
     features = keras.layers.Dense(8, "tanh", name="features")(inputs)
-    return keras.Model(inputs, {name: keras.layers.Dense(2)(features) for name in NAMES})
+    return keras.Model(inputs, {name: keras.layers.Dense(2)(features) for name in names(number)})
 
 
-def batch(size=16):
+def batch(number, size=16):
     """Inputs, labels, and masks: a fifth of the labels are missing, and all of the last task's."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(size, 6)).astype("float32")
-    labels = {name: (x @ rng.normal(size=6) > 0).astype("int32") for name in NAMES}
-    masks = {name: (rng.uniform(size=size) < 0.8).astype("float32") for name in NAMES}
-    masks[NAMES[-1]][:] = 0
+    labels = {name: (x @ rng.normal(size=6) > 0).astype("int32") for name in names(number)}
+    masks = {name: (rng.uniform(size=size) < 0.8).astype("float32") for name in names(number)}
+    masks[names(number)[-1]][:] = 0
     return tf.nest.map_structure(tf.constant, (x, labels, masks))
 
 
-def compiled(combiner):
+def compiled(combiner, number):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    tasks = [mtk.Task(name, loss) for name in NAMES]
-    model = mtk.MultiTaskModel(network(), tasks, combiner)
+    tasks = [mtk.Task(name, loss) for name in names(number)]
+    model = mtk.MultiTaskModel(network(number), tasks, combiner)
     model.compile(keras.optimizers.SGD(0.1))
     return model
 
 
-def trained(combiner, folder, steps=3):
-    model = compiled(combiner)
-    data = tf.data.Dataset.from_tensors(batch()).repeat(steps)
+def trained(combiner, number, folder, steps=3):
+    model = compiled(combiner, number)
+    data = tf.data.Dataset.from_tensors(batch(number)).repeat(steps)
     board = callbacks.TaskBoard(folder, every=1, measure_every=2)
     model.fit(data, callbacks=[board], shuffle=False, verbose=0)
     return model
 
 
 def check(model, events):
+    number = len(model.tasks)
     weights = model.last_weights.numpy()
-    assert weights.shape == (NUMBER,)
+    assert weights.shape == (number,)
     assert np.isfinite(weights).all()
     assert weights[-1] == 0  # It is absent.
     assert all(np.isfinite(v.numpy()).all() for v in model.network.weights)
     assert not [tag for tag in events if tag.startswith("cosine/")]
-    assert len([tag for tag in events if tag.startswith("gradient_norm/")]) == NUMBER
+    assert len([tag for tag in events if tag.startswith("gradient_norm/")]) == number
     width, height, png = events["cosines"][0][1][:3]
-    assert int(width) == int(height) >= NUMBER
+    assert int(width) == int(height) >= number
     # Red, white, blue; grey for the absent task, in the last row and column.
     pixels = tf.io.decode_png(png).numpy()
     assert (pixels[-1, ::12] == 128).all()
     assert (pixels[0, 0] == (0, 0, 255)).all()
 
 
-@pytest.mark.parametrize("name", FIRST)
-def test_every_way_steps(name, tmp_path, read_events):
-    check(trained(FIRST[name](), tmp_path), read_events(tmp_path / "train"))
+@pytest.mark.parametrize(("name", "number"), [(QUICK, 13), *(slow((name, 40)) for name in METHODS)])
+def test_every_method_steps(name, number, tmp_path, read_events):
+    check(trained(METHODS[name](), number, tmp_path), read_events(tmp_path / "train"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OTHERS)
-def test_every_method_steps(name, tmp_path, read_events):
-    check(trained(OTHERS[name](), tmp_path), read_events(tmp_path / "train"))
-
-
-def test_gramian_is_that_of_the_jacobian():
-    x, labels, masks = batch()
-    model = compiled(combiners.MGDA())
+@pytest.mark.parametrize("number", some([13, 40], [13]))
+def test_gramian_is_that_of_the_jacobian(number):
+    x, labels, masks = batch(number)
+    model = compiled(combiners.MGDA(), number)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
     shared = model.network.get_layer("features").trainable_variables
     with tf.GradientTape() as tape:
@@ -109,18 +106,19 @@ def test_gramian_is_that_of_the_jacobian():
                 tf.reduce_sum(loss(labels[name], outputs[name]) * masks[name]),
                 tf.reduce_sum(masks[name]),
             )
-            for name in NAMES
+            for name in names(number)
         ]
         stacked = tf.stack(losses)
     rows = tape.jacobian(stacked, [v.value for v in shared])
-    flat = np.concatenate([row.numpy().reshape(NUMBER, -1) for row in rows], axis=1)
+    flat = np.concatenate([row.numpy().reshape(number, -1) for row in rows], axis=1)
     model.fit(tf.data.Dataset.from_tensors((x, labels, masks)), shuffle=False, verbose=0)
     np.testing.assert_allclose(model.last_gramian.numpy(), flat @ flat.T, rtol=1e-4, atol=1e-7)
 
 
-def test_graph_of_a_step_is_the_one_that_training_takes():
-    model = compiled(combiners.StaticWeights())
-    data = tf.data.Dataset.from_tensors(batch())
+@pytest.mark.parametrize("number", some([13, 40], [13]))
+def test_graph_of_a_step_is_the_one_that_training_takes(number):
+    model = compiled(combiners.StaticWeights(), number)
+    data = tf.data.Dataset.from_tensors(batch(number))
     before = [v.numpy() for v in model.network.weights]
     assert model.step_graph(data).get_operations()
     for value, variable in zip(before, model.network.weights, strict=True):

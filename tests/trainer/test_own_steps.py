@@ -22,15 +22,8 @@ MODES = {
     "several": {"steps_per_execution": 2},
 }
 QUICK = {
-    ("static", "graph"),
     ("static", "xla"),
     ("famo", "eagerly"),
-    ("gradnorm", "xla"),
-    ("pcgrad", "graph"),
-    ("mgda every second", "graph"),
-    ("mgda every second", "several"),
-    ("mgda-ub", "xla"),
-    ("graddrop", "eagerly"),
     ("graddrop features", "graph"),
 }
 
@@ -92,6 +85,7 @@ def on_replicas(tmp_path_factory):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMBINERS)
 def test_own_steps_train_on_two_replicas(on_replicas, name):
     assert "error" not in on_replicas[name], on_replicas[name]

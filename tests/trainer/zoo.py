@@ -93,6 +93,32 @@ def rotation(
             yield pytest.param(name, way, marks=marks, id=f"{name}-{title}")
 
 
+def each_way_once(
+    ways: Sequence[Any], fits: Callable[[Kind, Any], bool] = lambda *_: True, first: int = 0
+):
+    """Gives each kind with each way that fits; by default each way once, with different kinds.
+
+    By default `test_against_jacobian` meets each kind. Kinds that take long are left to the slow
+    tests.
+
+    Args:
+        ways: What to try.
+        fits: Tells whether a way can be tried with a kind.
+        first: The place of the kind for the first way, so that tests take different ones.
+    """
+    cheap = names(lambda kind: not kind.twin and not kind.recurrent)
+    quick = {}
+    for index, way in enumerate(ways):
+        turned = cheap[(first + 3 * index) % len(cheap) :] + cheap
+        quick[way] = next(k for k in turned if fits(KINDS[k], way) and k not in quick.values())
+    for name, each in KINDS.items():
+        for way in ways:
+            if fits(each, way):
+                title = "-".join(map(str, way)) if isinstance(way, tuple) else str(way)
+                marks = () if quick[way] == name else (pytest.mark.slow,)
+                yield pytest.param(name, way, marks=marks, id=f"{name}-{title}")
+
+
 def names(condition: Callable[[Kind], bool] = lambda kind: True) -> list[str]:
     return [name for name, kind in KINDS.items() if condition(kind)]
 

@@ -8,11 +8,15 @@ import mtk
 from mtk import config, experiment
 from mtk.data.translation.batches import Lengths
 from mtk.workloads import Translation
+from tests.quick import some
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
-# Of each kind one: what reads nothing, losses, the Gramian, the last layer, gradients, features.
-DEFAULT = ("proportional_sampling", "famo", "pcgrad", "gradnorm", "graddrop", "mgda_representation")
+# By default: mixed batches, shares, and a refusal.
+QUICK = [
+    CONFIGS / "combiners" / f"{name}.gin"
+    for name in ("proportional_sampling", "famo", "mgda_representation")
+]
 PAIRS = {"fr_zh": ("fr", "zh"), "fr_de": ("fr", "de"), "fr_ro": ("fr", "ro")}
 
 
@@ -27,13 +31,7 @@ def corpus():
     return toy_corpus(sizes=(40, 5, 5))
 
 
-@pytest.mark.parametrize(
-    "overlay",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem in DEFAULT else [pytest.mark.slow])
-        for path in OVERLAYS
-    ],
-)
+@pytest.mark.parametrize("overlay", some(OVERLAYS, QUICK), ids=lambda path: path.stem)
 def test_every_combiner_steps(overlay, corpus):
     config.parse([CONFIGS / "translation_cldr.gin", overlay])
     combiner = config.values(experiment.run)["combiner"]()
@@ -85,6 +83,7 @@ def test_a_missing_folder_is_named(tmp_path):
     assert "folder = " in config.explain(caught.value)
 
 
+@pytest.mark.slow
 def test_cldr_trains_from_its_config(tmp_path):
     small = [
         "cldr.cldr_corpus.num_train = 400",

@@ -17,6 +17,7 @@ from mtk.data.translation.batches import Lengths
 from mtk.experiment import evaluation, run
 from mtk.export.text import load_translator
 from mtk.workloads import Translation
+from tests.quick import slow
 
 SIZE = {"num_layers": 1, "width": 32, "feed_forward_width": 64, "num_heads": 2, "dropout": 0.0}
 
@@ -47,9 +48,27 @@ def finished(make, tmp_path_factory):
     return folder, run(make, folder, steps=120, evaluate_every=60, measure_every=0, **settings)
 
 
+def test_a_run_reports_every_figure_by_language(finished):
+    folder, result = finished
+    assert json.loads((folder / "result.json").read_text()) == result
+    for split in ("validation", "test"):
+        tasks = result[split]["tasks"]
+        for figures in tasks.values():
+            assert figures.keys() == {"loss", "cross_entropy", "error", "bleu"}
+            # Smoothing keeps the loss up.
+            assert 0 < figures["cross_entropy"] < figures["loss"]
+        losses = [tasks[language]["loss"] for language in ("fr", "de")]
+        assert result[split]["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
+    assert result["signatures"].keys() == {"fr/bleu", "de/bleu"}
+
+
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("saved_model_ids", "test"), ("saved_model_text", "validation"), ("model.keras", "test")],
+    [
+        ("saved_model_ids", "test"),
+        slow(("saved_model_text", "validation")),
+        slow(("model.keras", "test")),
+    ],
 )
 def test_every_export_reaches_what_the_run_recorded(make, finished, name, split):
     folder, result = finished

@@ -151,6 +151,7 @@ def finished(make, tmp_path_factory):
     return folder, start(workload, folder)
 
 
+@pytest.mark.slow
 def test_a_run_reports_every_figure_by_language(finished):
     folder, result = finished
     assert json.loads((folder / "result.json").read_text()) == result
@@ -166,12 +167,14 @@ def test_a_run_reports_every_figure_by_language(finished):
     assert "beam:4" in result["signatures"]["fr/bleu"]
 
 
+@pytest.mark.slow
 def test_selection_is_by_the_mean_loss(finished):
     _, result = finished
     losses = [result["validation"]["tasks"][language]["loss"] for language in ("fr", "de")]
     assert result["validation"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_to_translate(finished):
     """Word by word in one language, backwards in the other."""
     _, result = finished

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from celeba_files import NAMES, PARTITION, colours, has, write
 
-from mtk import config, experiment, prepare
+import mtk
+from mtk import combiners, config, experiment, prepare
 from mtk.data.celeba import preparation
 from mtk.models import resnet18
 from mtk.workloads import CelebA
@@ -114,12 +115,32 @@ def test_splits_without_faces_are_named(tmp_path):
         CelebA(str(tmp_path / "faces"))
 
 
-def test_config_prepares_and_trains(faces, tmp_path, capsys, read_events):
-    official = str(Path(faces).parent / "official")
-    out = tmp_path / "faces"
+@pytest.fixture
+def out(faces, tmp_path, capsys):
+    """A folder that the command has prepared."""
+    official, out = Path(faces).parent / "official", tmp_path / "faces"
     flags = [f"--gin_file={CONFIGS / 'prepare_celeba.gin'}", f"--gin.data_dir='{official}'"]
     assert prepare.main(["celeba", *flags, f"--out={out}"]) == 0
     assert "24 train, 8 validation, 8 test" in capsys.readouterr().out
+    return out
+
+
+def test_config_prepares_and_steps(out):
+    config.parse([CONFIGS / "celeba.gin"], [f"data_dir = {str(out)!r}", *SMALL])
+    workload = config.values(experiment.run)["workload"]()
+    network = workload.network(0)
+    model = mtk.MultiTaskModel(network, workload.tasks, combiners.StaticWeights())
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = [v.numpy() for v in network.trainable_variables]
+    logs = model.fit(workload.train(4, 1, seed=0), verbose=0, shuffle=False).history
+    assert all(np.isfinite(logs[f"{name}_loss"]).all() for name in NAMES)
+    assert all(0 <= logs[f"{name}_error"][0] <= 100 for name in NAMES)
+    after = network.trainable_variables
+    assert all((old != new.numpy()).any() for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.slow
+def test_config_trains(out, tmp_path, read_events):
     config.parse([CONFIGS / "celeba.gin"], [f"data_dir = {str(out)!r}", *SMALL])
     result = config.bound(experiment.run)(run_dir=str(tmp_path / "run"))
     assert result["status"] == "finished"

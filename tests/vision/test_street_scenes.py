@@ -13,6 +13,7 @@ from mtk.data.streets import Streets
 from mtk.workloads import CityScapes, StreetWorld
 from mtk.workloads.street_pictures import draw_streets
 from mtk.workloads.street_scenes import StreetScenes
+from tests.quick import slow
 
 SIZE = (16, 32)
 SMALL = {
@@ -109,9 +110,10 @@ def test_pictures_show_truth_and_prediction():
     assert not diverged[top + 1 : top + SIZE[0] * scale, 4 * column : 5 * column - 4].any()
 
 
-def test_a_run_on_the_street_world(world, tmp_path):
+@pytest.mark.parametrize("made", [Given, slow(lambda: StreetWorld(**SMALL))])
+def test_a_run_on_streets(made, tmp_path):
     result = experiment.run(
-        lambda: world,
+        made,
         tmp_path / "run",
         optimizer=keras.optimizers.Adam,
         learning_rate=1e-3,

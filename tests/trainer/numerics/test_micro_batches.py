@@ -10,9 +10,10 @@ import mtk
 from mtk import combiners
 from tests import networks
 from tests.combiners.cases import BY_NAME, CASES
+from tests.quick import some
 
 SIZE = 12
-QUICK = {"static", "graddrop", "imtl_g features"}
+QUICK = {"graddrop"}
 COMBINERS = {
     "static": combiners.StaticWeights,
     "famo": combiners.FAMO,
@@ -78,7 +79,7 @@ def test_step_of_every_combiner_is_that_of_the_whole_batch(name):
     assert_same(parts, whole)
 
 
-@pytest.mark.parametrize("way", ["loop", pytest.param("vectorized", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", some(["loop", "vectorized"], []))
 def test_every_way_to_per_task_gradients(way):
     whole, parts = (trained(networks.attention, combiners.MGDA(), shared, n, way) for n in (1, 4))
     assert_same(parts, whole)
@@ -126,7 +127,9 @@ def test_with_xla_and_without_a_graph(name, options):
     assert_same(trained(networks.attention, make(), shared, 3, **options), whole)
 
 
-@pytest.mark.parametrize("name", ["mgda-ub", "mgda", "graddrop features"])
+@pytest.mark.parametrize(
+    "name", some(["mgda-ub", "mgda", "graddrop features"], ["graddrop features"])
+)
 def test_regularizers_and_added_losses_count_once(name):
     class Active(layers.Layer):
         def call(self, x):
@@ -143,6 +146,7 @@ def test_regularizers_and_added_losses_count_once(name):
     assert_same(parts, whole)
 
 
+@pytest.mark.slow
 def test_measured_steps_of_static_weights():
     found = []
     for number in (1, 3):

@@ -10,6 +10,7 @@ import tensorflow as tf
 import mtk
 from mtk import combiners
 from tests import networks
+from tests.quick import slow, some
 
 # What rounding leaves of a Gramian: bfloat16 has 8 bits, float16 has 11.
 ERRORS = {"mixed_bfloat16": 0.03, "mixed_float16": 0.005}
@@ -48,15 +49,12 @@ def distance(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("precision", ERRORS)
-@pytest.mark.parametrize(
-    ("kind", "way", "micro_batches"),
-    [
-        ("dense", "vectorized", 1),
-        ("convolutional", "unrolled", 1),
-        ("attention", "loop", 3),
-    ],
-)
+WAYS = [("dense", "vectorized", 1), ("convolutional", "unrolled", 1), ("attention", "loop", 3)]
+CASES = [(*way, precision) for way in WAYS for precision in ERRORS]
+QUICK = [(*WAYS[0], "mixed_float16"), (*WAYS[2], "mixed_bfloat16")]
+
+
+@pytest.mark.parametrize(("kind", "way", "micro_batches", "precision"), some(CASES, QUICK))
 def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, precision):
     single = stepped("float32", kind, combiners.StaticWeights(), way)
     mixed = stepped(precision, kind, combiners.StaticWeights(), way, micro_batches)
@@ -69,9 +67,9 @@ def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, pr
 @pytest.mark.parametrize(
     ("precision", "make"),
     [
-        ("mixed_float16", combiners.FAMO),
-        ("mixed_bfloat16", combiners.GradNorm),
-        ("mixed_float16", lambda: combiners.MGDA(at="representation")),
+        slow(("mixed_float16", combiners.FAMO)),
+        slow(("mixed_bfloat16", combiners.GradNorm)),
+        slow(("mixed_float16", lambda: combiners.MGDA(at="representation"))),
         ("mixed_bfloat16", lambda: combiners.GradDrop(at="representation", leak=1.0)),
     ],
     ids=["famo", "gradnorm", "mgda-ub", "graddrop"],

@@ -9,17 +9,11 @@ import mtk
 from tests import networks
 from tests.combiners.cases import BY_NAME, CASES
 
-# One of each way through a step runs always; test_step.py compiles three more.
-QUICK = {"famo", "graddrop features"}
 
-
-def parameters():
-    for case in CASES:
-        marks = () if case.name in QUICK else (pytest.mark.slow,)
-        yield pytest.param(case.name, marks=marks, id=case.name)
-
-
-@pytest.mark.parametrize("name", parameters())
+# By default test_step.py and test_own_steps.py compile a step, and combiners/test_contract.py every
+# solver.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [case.name for case in CASES])
 def test_every_combiner_compiles_to_the_same_steps(name):
     found = []
     for compiled in (False, True):
