@@ -96,6 +96,20 @@ def file(text: str) -> str:
     return text
 
 
+def importable(text: str) -> str:
+    """Reads what is imported from a module, `my_package.my_module:name`, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it has another form.
+    """
+    module, colon, name = text.partition(":")
+    if not (colon and name.isidentifier() and all(p.isidentifier() for p in module.split("."))):
+        raise argparse.ArgumentTypeError(
+            f"give a module and a name in it: my_package.my_module:make. Received: {text!r}"
+        )
+    return text
+
+
 def window(text: str) -> tuple[int, int]:
     """Reads a window of steps, such as `10:20`, for a flag.
 

@@ -13,7 +13,10 @@ examples:
       --gin_file=configs/combiners/pcgrad.gin --run_dir=runs/pcgrad
   python -m mtk.train --gin_file=configs/multi_digits.gin --dry_run \\
       --gin.experiment.run.learning_rate=0.2 --gin_bindings="experiment.run.epochs = 3"
+  python -m mtk.train --workload=my_package.my_module:make --combiner=PCGrad --epochs=10 \\
+      --learning_rate=0.1 --batch_size=32 --run_dir=runs/mine
 
+--workload and the flags behind it stand for lines of a config, which are printed.
 A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
@@ -22,6 +25,9 @@ record is kept), 4 another worker was lost, 75 stopped by SIGTERM or SIGINT afte
 the run has begun; before, in the seconds that TensorFlow takes to start, a signal ends the process
 at once. After 4 and 75 the same command goes on.
 """
+
+
+_NUMBERS = {"learning_rate": float, "epochs": int, "batch_size": int, "seed": int}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--dry_run_batch", metavar="N", type=int, help=timed)
     window = "record these steps for TensorBoard's profiler, such as 10:20"
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
+    workload = "function or class that makes a workload of your own, importable from here"
+    add("--workload", metavar="MODULE:NAME", type=flags.importable, help=workload)
+    add("--combiner", metavar="NAME", help="class in mtk.combiners, or MODULE:NAME of your own")
+    for name, kind in _NUMBERS.items():
+        add(f"--{name}", metavar="N", type=kind, help=f"experiment.run.{name}")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
+    bindings = [*_statements(given), *bindings]
     try:
         config.check_names(given.gin_file, bindings)
         _check(given, bindings)
@@ -50,11 +62,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _statements(given: argparse.Namespace) -> list[str]:
+    """Returns the lines of a config that the flags for a workload of one's own stand for."""
+    lines = [
+        *_reference("workload", given.workload),
+        *_reference("combiner", given.combiner),
+        *(
+            f"experiment.run.{name} = {getattr(given, name)}"
+            for name in _NUMBERS
+            if getattr(given, name) is not None
+        ),
+    ]
+    if not lines:
+        return []
+    lines.insert(0, "from mtk import experiment")
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def _reference(argument: str, given: str | None) -> list[str]:
+    if given is None:
+        return []
+    module, _, name = given.rpartition(":")
+    if not module:
+        return ["from mtk import combiners", f"experiment.run.{argument} = @combiners.{name}"]
+    return [f"import {module}", f"experiment.run.{argument} = @{module}.{name}"]
+
+
 def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
     """Finds what is missing before TensorFlow is imported, which takes seconds."""
     if not given.gin_file and not bindings:
         raise ValueError(
-            "There is no config, and so no 'workload' to train. Give a file: --gin_file=FILE."
+            "There is no config, and so no 'workload' to train. Give a file: --gin_file=FILE; or "
+            "a workload of your own: --workload=MODULE:NAME."
         )
     # Of several workers only the first one needs a folder.
     if given.run_dir is None and not given.dry_run and "TF_CONFIG" not in os.environ:

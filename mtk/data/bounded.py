@@ -41,7 +41,7 @@ def read_up_to(file: Opened, most: int) -> bytes:
     return b"".join(parts)
 
 
-def lines(file: Opened, name: object) -> Iterator[bytes]:
+def lines(file: Any, name: object) -> Iterator[Any]:
     """Yields the lines of a file with their ends.
 
     Args:
