@@ -127,12 +127,19 @@ def window(text: str) -> tuple[int, int]:
 def parse(
     parser: argparse.ArgumentParser, given: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the flags, and all bindings: those of `--gin.NAME=VALUE` come last."""
-    for flag in given:
-        if flag.startswith("--gin.") and "=" not in flag:
+    """Returns the flags, and all bindings: those of `--gin.NAME VALUE`, or `=VALUE`, come last."""
+    bound, others, rest = [], [], list(given)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--gin."):
+            others.append(flag)
+        elif "=" in flag:
+            bound.append(flag)
+        elif rest and not rest[0].startswith("--"):
+            bound.append(f"{flag}={rest.pop(0)}")
+        else:
             parser.error(f"{flag} needs a value, as in {flag}=VALUE")
-    bound = [flag for flag in given if flag.startswith("--gin.")]
-    flags = parser.parse_args([flag for flag in given if flag not in bound])
+    flags = parser.parse_args(others)
     return flags, flags.gin_bindings + [flag[6:].replace("=", " = ", 1) for flag in bound]
 
 

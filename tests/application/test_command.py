@@ -1,0 +1,111 @@
+"""The command `mtk` and what it lists."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mtk import combiners, command, workloads
+from mtk import list as listing
+
+
+def test_commands_are_handed_their_arguments(monkeypatch, capsys):
+    from mtk import evaluate
+
+    seen = []
+    monkeypatch.setattr(evaluate, "main", lambda given: seen.append(given) or 2)
+    assert command.main(["evaluate", "--saved_model=x"]) == 2
+    assert seen == [["--saved_model=x"]]
+    assert command.main([]) == 0
+    assert "sweep" in capsys.readouterr().out
+
+
+def test_version_and_completion(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--version"])
+    assert capsys.readouterr().out.startswith("mtk ")
+    assert command.main(["--completion"]) == 0
+    script = capsys.readouterr().out
+    assert "COMMANDS" not in script
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_unknown_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["trian"])
+    assert "'train'" in capsys.readouterr().err
+
+
+def test_classes_are_listed_without_importing_them(capsys):
+    program = (
+        "import sys; from mtk import list as l; l.main(['combiners']); l.main(['workloads']);"
+        "assert 'keras' not in sys.modules and 'pandas' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    named = {line.split()[0] for line in done.stdout.splitlines()}
+    bases = {"Combiner", "GramianCombiner", "LossCombiner", "Combined"}
+    methods = {name for name in combiners.__all__ if name[0].isupper()} - bases
+    own = {name for name in workloads.__all__ if name != "Workload"}
+    assert named == methods | own | {"name"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    done, unfinished = tmp_path / "runs" / "done", tmp_path / "runs" / "unfinished"
+    for path in (done, unfinished, tmp_path / "runs" / "notes"):
+        path.mkdir(parents=True)
+    config = "experiment.run.combiner = @combiners.PCGrad\n"
+    (done / "operative_config.gin").write_text(config)
+    (unfinished / "config.gin").write_text(config)
+    result = {
+        "status": "finished",
+        "steps": 8,
+        "selected_step": 4,
+        "monitor": {"name": "mean_loss", "direction": "min", "value": 0.5},
+        "test": {"tasks": {"a": {"loss": 0.25}}},
+    }
+    (done / "result.json").write_text(json.dumps(result))
+    return tmp_path
+
+
+def test_runs_are_listed(folder, capsys):
+    assert listing.main(["runs", str(folder / "runs")]) == 0
+    _, done, unfinished = capsys.readouterr().out.splitlines()
+    assert done.split()[:3] == ["done", "finished", "PCGrad"]
+    assert "4 of 8" in done
+    assert "a_loss 0.25" in done
+    assert unfinished.split()[:2] == ["unfinished", "unfinished"]
+    (folder / "runs" / "done" / "result.json").write_text("{")
+    assert listing.main(["runs", str(folder / "runs")]) == 0
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_studies_are_listed(folder, capsys):
+    runs = [{"hash": "0123456789abcdef", "method": "x"}]
+    (folder / "study.json").write_text(json.dumps({"name": "s", "runs": runs}))
+    for place in (folder, folder.parent):
+        assert listing.main(["studies", str(place)]) == 0
+        assert "1 unfinished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["runs", "nowhere"], "'nowhere'"),
+        (["runs", "."], "no runs"),
+        (["runs"], "needs a folder"),
+        (["combiners", "x"], "takes no folder"),
+        (["things"], "things"),
+    ],
+)
+def test_bad_input(given, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = listing.main(given)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert words in capsys.readouterr().err
