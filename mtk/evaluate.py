@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trust = "let a run's own config.gin import what it names: it can run any code"
     add("--trust", action="store_true", help=trust)
     written = "write the figures there too; '-' prints nothing else"
-    add("--json", metavar="FILE", type=flags.path, help=written)
+    add("--json", metavar="FILE", type=flags.file, help=written)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 

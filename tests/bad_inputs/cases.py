@@ -362,7 +362,7 @@ TEXTS = [
     text("--gin.filters.Filters.max_tokens=0", words="max_tokens"),
     text("--gin.filters.Filters.max_dropped=2.0", words="max_dropped"),
     text("--gin.filters.Filters.max_ratio=0.5", words="max_ratio"),
-    case("prepare", "translation", "--gin_file=text.gin", "--out=full", words="'full'"),
+    case("prepare", "translation", "--gin_file=text.gin", "--out=full", words="full'"),
     case(
         "prepare",
         *("celeba", "--gin_file=faces.gin", "--out=new", "--gin.data_dir='nowhere'"),
