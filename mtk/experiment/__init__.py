@@ -63,6 +63,7 @@ def run(
     dry_run_batch: int | None = None,
     check_only: Literal["arguments", "step"] | None = None,
     profile_steps: tuple[int, int] | None = None,
+    callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = (),
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
 
@@ -122,6 +123,8 @@ def run(
             largest part of it whose memory is there, as a smaller step tells.
         check_only: Build everything instead, and write nothing; `"step"` also traces a step.
         profile_steps: First and last step to record for TensorBoard's profiler, counted from 1.
+        callbacks: Factories of further Keras callbacks, such as those of experiment trackers. They
+            see Keras' epochs, one for each evaluation; what they remember is in no checkpoint.
 
     Returns:
         What `result.json` holds; for a dry run the description, under "description"; nothing for
@@ -210,7 +213,8 @@ def run(
         fingerprint = data.fingerprint()
         check_same_data(fingerprint, workers)
         folder.open(config.asked(), config.operative(), fingerprint)
-        result = training.train(model, data, plan, watchers, checkpointing, profile)
+        further = [make() for make in callbacks]
+        result = training.train(model, data, plan, watchers, checkpointing, profile, further)
         workers.wait()  # Whoever left early would look lost to the others.
         return {**result, **who}
 

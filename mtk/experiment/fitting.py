@@ -26,6 +26,7 @@ class Fitting:
         watchers: The callbacks that watch the run.
         checkpointing: What saves it.
         profile: What records steps for the profiler, if anything does.
+        further: Callbacks of the user's.
 
     Attributes:
         throughput: What measures the speed.
@@ -39,6 +40,7 @@ class Fitting:
         watchers: Sequence[StepCallback],
         checkpointing: Checkpointing,
         profile: callbacks.Profile | None = None,
+        further: Sequence[keras.callbacks.Callback] = (),
     ):
         self.model = model
         self.data = data
@@ -51,7 +53,8 @@ class Fitting:
         self.throughput = callbacks.Throughput(plan.batch_size)
         self.supply = Supply(data.name, plan)
         first = [] if profile is None else [profile]
-        self.callbacks = [self.supply, *first, *watchers, *ends, checkpointing, self.throughput]
+        own = [self.supply, *first, *watchers, *ends, checkpointing, self.throughput]
+        self.callbacks = [*own, *further]
         for callback in self.callbacks:
             callback.set_model(model)  # A run that only lacks its end takes no step that would.
 

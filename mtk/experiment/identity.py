@@ -13,6 +13,7 @@ _NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "check_only", "profile_st
 _ROOT = "experiment.run."
 # Arguments that earlier versions did not have, by their defaults.
 _NEW = dict.fromkeys((f"{_ROOT}monitor", f"{_ROOT}shared", f"{_ROOT}heads"), "None")
+_NEW[f"{_ROOT}callbacks"] = "()"
 _MAIN = f"{config.MODULE_OF}__main__"
 
 

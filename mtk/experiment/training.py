@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -92,6 +92,7 @@ def train(
     watchers: Watchers,
     checkpointing: Checkpointing,
     profile: callbacks.Profile | None = None,
+    further: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Trains a compiled model, from the newest checkpoint on, and completes the run folder.
 
@@ -102,6 +103,7 @@ def train(
         watchers: The callbacks.
         checkpointing: What saves the run to its opened folder.
         profile: What records steps for the profiler, if anything does.
+        further: Callbacks of the user's.
 
     Returns:
         What `result.json` holds; or the status "interrupted" if a signal has ended this process.
@@ -122,7 +124,8 @@ def train(
     }
     manifest.begin(folder.manifest, plan.seed, position.step, facts)
     pictures = callbacks.Pictures(watchers.board.curves, data.pictures)
-    fitting = Fitting(model, data, plan, [*watchers, pictures], checkpointing, profile)
+    shown = [*watchers, pictures]
+    fitting = Fitting(model, data, plan, shown, checkpointing, profile, further)
     try:
         fitting.go_on(position)
         checkpointing.complete()

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import keras
@@ -191,3 +192,26 @@ def test_epochs_set_the_length(tiny, tmp_path):
     )
     assert result["steps"] == 4
     assert {x["step"] for x in read_metrics(tmp_path / "run")} == {2, 4}
+
+
+class Noted(keras.callbacks.Callback):
+    """A callback of the user's, such as that of an experiment tracker."""
+
+    seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(("epoch", epoch, sorted(logs)))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(("step", batch))
+
+
+def test_further_callbacks_see_the_run_and_change_nothing(tiny, finished, tmp_path):
+    Noted.seen.clear()
+    csv = functools.partial(keras.callbacks.CSVLogger, str(tmp_path / "log.csv"))
+    start(tiny, tmp_path / "run", callbacks=(Noted, csv))
+    kinds = [entry[0] for entry in Noted.seen]
+    assert (kinds.count("step"), kinds.count("epoch")) == (10, 3)
+    assert "val_left_loss" in Noted.seen[-1][2]
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+    assert read_metrics(tmp_path / "run") == read_metrics(finished[0])
