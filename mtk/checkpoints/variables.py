@@ -20,11 +20,12 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
 
     Returns:
         The values by number and path, such as "0004 conv/kernel"; in the order of the model. What
-        several replicas keep each by itself, as metrics, has the replicas along a first axis: a sum
-        that is taken apart again is another to the last bit. All workers call this together.
+        several replicas of one process keep each by itself, as metrics, has the replicas along a
+        first axis: a sum that is taken apart again differs by rounding.
     """
     variables = list(_variables(model))
-    parts = _of_replicas(model.distribute_strategy, [v for v in variables if _is_kept_apart(v)])
+    apart = [v for v in variables if _is_kept_apart(v)]
+    parts = _of_replicas(model.distribute_strategy, apart)
     return {
         f"{number:04} {variable.path}": parts[id(variable)]
         if id(variable) in parts
@@ -53,18 +54,14 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray]) -> None:
     if expected != found:
         raise ValueError(_difference(expected, found))
     strategy = model.distribute_strategy
-    apart = {
-        id(v): (v, array)
-        for v, array in zip(own, arrays, strict=True)
-        if array.ndim > len(v.shape) and len(array) == strategy.num_replicas_in_sync
-    }
-    if apart:
-        strategy.run(_assign_own, (list(apart.values()),))
     for variable, array in zip(own, arrays, strict=True):
-        if id(variable) in apart:
-            continue
-        if array.ndim > len(variable.shape):  # Of another number of replicas: equal parts.
-            variable.assign(array.sum(axis=0))
+        if array.ndim > len(variable.shape):
+            parts = _parts(strategy, variable)
+            if len(array) == len(parts) == strategy.num_replicas_in_sync:
+                for part, value in zip(parts, array, strict=True):
+                    part.assign(value)
+            else:  # Of another number of replicas, which get equal parts.
+                variable.assign(array.sum(axis=0))
             continue
         # NumPy's files know no bfloat16: it comes back as two bytes without a meaning.
         known = array.dtype.kind != "V"
@@ -86,38 +83,21 @@ def _shape(array: np.ndarray, variable: keras.Variable | None) -> tuple[int, ...
 def _of_replicas(
     strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]
 ) -> dict[int, np.ndarray]:
-    """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable."""
-    number = strategy.num_replicas_in_sync
-    by_dtype: dict[str, list[keras.Variable]] = {}
-    for variable in variables if number > 1 else ():
-        by_dtype.setdefault(variable.dtype, []).append(variable)
-    found = {}
-    for group in by_dtype.values():
-        rows = strategy.run(_row, (group, number))
-        # Everything but one replica's row is zero, so that the sum is exact.
-        whole = np.array(strategy.reduce(tf.distribute.ReduceOp.SUM, rows, axis=None))
-        ends = np.cumsum([int(np.prod(v.shape)) for v in group])
-        for variable, values in zip(group, np.split(whole, ends[:-1], axis=1), strict=True):
-            found[id(variable)] = values.reshape(number, *variable.shape)
+    """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable.
+
+    None where the replicas of other processes are out of reach.
+    """
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {}
+    if strategy.num_replicas_in_sync == 1:
+        return {}
+    return {id(v): np.stack([part.numpy() for part in _parts(strategy, v)]) for v in variables}
+
+
+def _parts(strategy: tf.distribute.Strategy, variable: keras.Variable) -> tuple[tf.Variable, ...]:
+    """Returns what each replica keeps of a variable."""
+    found: tuple[tf.Variable, ...] = strategy.experimental_local_results(variable.value)
     return found
-
-
-def _row(variables: Sequence[keras.Variable], number: int) -> tf.Tensor:
-    """Returns this replica's values in its row of a matrix, and zeros in the others."""
-    flat = tf.concat([tf.reshape(tf.convert_to_tensor(v.value), [-1]) for v in variables], axis=0)
-    own = tf.equal(tf.range(number), _replica())[:, tf.newaxis]
-    return tf.where(own, flat, tf.zeros_like(flat))
-
-
-def _assign_own(pairs: Sequence[tuple[keras.Variable, np.ndarray]]) -> None:
-    """Gives each variable this replica's value."""
-    for variable, array in pairs:
-        variable.assign(tf.gather(tf.constant(array), _replica()))
-
-
-def _replica() -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    return tf.convert_to_tensor(context.replica_id_in_sync_group)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
