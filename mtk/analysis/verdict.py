@@ -177,5 +177,5 @@ class _Rule:
         if outside:
             return "beyond the outermost static weighting: add more extreme ones"
         if self.delta < margin <= bar:
-            return "a static weighting that is held out leads as far: add some between"
+            return "no more than gaps between static weightings may hide: add some between"
         return "too near to a limit for any number of seeds"
