@@ -28,8 +28,9 @@ class Verdict:
         high: Upper end; both NaN if there is no interval.
         level: Confidence of the interval, all comparisons counted (Bonferroni).
         delta: Margins within ±delta are as good as none.
-        held_out: The bar that a better method exceeds: the largest margin of a static weighting over
-            the other ones, less what noise explains, or twice delta if few can be held out.
+        held_out: The bar that a better method exceeds: the largest margin of a static weighting
+            over the other ones, less what noise explains; at least twice delta if few can be held
+            out.
         extrapolated: Whether the model lies beyond the ends of the front.
         seeds: How many seeds were compared.
         further_seeds: How many more decide, if the margin stays; None if no number does.
