@@ -191,7 +191,7 @@ def held_out(
 ) -> HeldOut:
     """Returns the largest margins, shrunk by the share of their squares that is noise.
 
-    Of few, the largest says little: then it is not less than delta.
+    Of few, the largest says little: then it is not less than twice delta.
 
     Args:
         held: Margins of static models over the other ones.
@@ -210,5 +210,5 @@ def held_out(
         noise = np.array([error.deviation[0, 0] for error in errors if error is not None])
         square = np.mean(amounts[chosen] ** 2)
         real = max(0.0, 1 - np.median(noise[chosen] ** 2) / num_seeds / max(square, _TINY))
-    least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else delta
+    least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else 2 * delta
     return HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))

@@ -130,7 +130,7 @@ def verdict_table(view: View, question: Question) -> pd.DataFrame:
                 "high, %": 100 * verdict.high,
                 "level, %": 100 * verdict.level,
                 "equivalent within, %": 100 * verdict.delta,
-                "static weighting held out, %": 100 * verdict.held_out,
+                "bar of static weightings held out, %": 100 * verdict.held_out,
                 "extrapolated": verdict.extrapolated,
                 "seeds": verdict.seeds,
                 "further seeds to decide": verdict.further_seeds,

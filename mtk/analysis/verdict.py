@@ -28,8 +28,9 @@ class Verdict:
         high: Upper end; both NaN if there is no interval.
         level: Confidence of the interval, all comparisons counted (Bonferroni).
         delta: Margins within ±delta are as good as none.
-        held_out: The largest margin of a static weighting over the other ones, less what noise
-            explains: a better method lies beyond it. Zero if none is beyond.
+        held_out: The bar that a better method exceeds: the largest margin of a static weighting
+            over the other ones, less what noise explains; at least twice delta if few can be held
+            out.
         extrapolated: Whether the model lies beyond the ends of the front.
         seeds: How many seeds were compared.
         further_seeds: How many more decide, if the margin stays; None if no number does.
@@ -177,5 +178,5 @@ class _Rule:
         if outside:
             return "beyond the outermost static weighting: add more extreme ones"
         if self.delta < margin <= bar:
-            return "a static weighting that is held out leads as far: add some between"
+            return "no more than gaps between static weightings may hide: add some between"
         return "too near to a limit for any number of seeds"

@@ -46,7 +46,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
     handles: list[Artist] = [_handle(answer) for answer in _COLORS]
     handles += [
         Patch(color="#009E73", alpha=0.15, label="equivalent within"),
-        Line2D([], [], color="black", ls="", marker="|", label="largest static held out"),
+        Line2D([], [], color="black", ls="", marker="|", label="bar: static weights held out"),
     ]
     legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
     drawn.suptitle(f"{view.title}: margins over static weights, % of the front's width")

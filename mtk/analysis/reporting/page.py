@@ -45,7 +45,8 @@ line, and the margin is marked as <i>extrapolated</i>. From four tasks on, the m
 worst task and the expected utility (R2 with weighted sums) take the front's place.</p>
 <p>There are four answers. <i>Better</i>: the interval of the margin lies above zero, and above the
 largest margin that a static weighting has when it is held out and treated like a method (less what
-noise explains). <i>Equivalent</i>: the interval lies within the band that is as good as none.
+noise explains; where few can be held out, at least twice the band that follows).
+<i>Equivalent</i>: the interval lies within the band that is as good as none.
 <i>Worse</i>: it lies below zero. Else <i>undecided</i>, with the number of further seeds that would
 decide if the margin stays. Intervals are Student's, over seeds, with a deviation pooled over all
 models but noisier ones; their error is divided by the number of methods and questions.</p>
