@@ -9,13 +9,19 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def pytest_collection_finish():
+    """What has been imported stays: leaving it out makes each collection of garbage cheap."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _free_memory():
     """Frees graphs and models after each file: a process would grow to gigabytes, and slow down."""
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
-    gc.collect()
+        gc.collect()
 
 
 @pytest.fixture

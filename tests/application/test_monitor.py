@@ -325,8 +325,8 @@ def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
 @pytest.mark.parametrize(
     ("given", "name", "way"),
     [
-        (None, "mean_loss", "min"),
-        ("left_accuracy", "left_accuracy", "max"),
+        slow((None, "mean_loss", "min")),
+        slow(("left_accuracy", "left_accuracy", "max")),
         (
             {"left_accuracy": "max", "right_loss": "min"},
             "mean(left_accuracy: max, right_loss: min)",

@@ -53,7 +53,7 @@ def of(monkeypatch, **attributes):
 
 # The run has 10 steps and evaluates every 4.
 FEWER = list(itertools.product([0, 1, 3, 4, 5, 8, 9], [True, False]))
-QUICK = [(0, False), (3, False), (8, False), (9, True), (9, False)]
+QUICK = [(0, False), (9, True), (9, False)]
 
 
 @pytest.mark.parametrize(("number", "known"), some(FEWER, QUICK))
@@ -123,7 +123,7 @@ def test_split_without_an_end(tmp_path, monkeypatch, split):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [0, 1, 6])
+@pytest.mark.parametrize("number", some([0, 1, 6], [1]))
 def test_dry_run_of_too_few(monkeypatch, number):
     with pytest.raises(ExhaustedDataError, match=f"{number} came"):
         start(of(monkeypatch, number=number), None, dry_run=True)
