@@ -18,6 +18,9 @@ def all_reduce(values: Tensors) -> Tensors:
     flat = tf.nest.flatten(values)
     if number_of_replicas() == 1 or not flat:
         return values
+    # Where a process has one replica, TensorFlow reads off the tensor where its sum belongs. What
+    # was read from a variable does not say: a copy that is made here does.
+    flat = [value if value.device else tf.identity(value) for value in flat]
     # TensorFlow packs what is summed at once into one tensor, whatever the types.
     by_type: dict[Any, list[int]] = {}
     for index, value in enumerate(flat):
