@@ -54,7 +54,7 @@ def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
         ("figure_6_right_curves_synthetic", {"static weights", "mgda"}),
         ("what_a_search_reaches_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
         ("figures_2_4_5_and_8_to_18_configurations_synthetic", {"seeds", "test/left/loss"}),
-        ("static_weightings_held_out_front_of_loss_synthetic", {"method"}),
+        ("verdict_on_the_front_of_loss_synthetic", {"answer", "low, %", "high, %"}),
     ],
 )
 def test_what_figures_draw_is_there_as_a_table(written, name, columns):
