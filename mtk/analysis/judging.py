@@ -8,6 +8,7 @@ import pandas as pd
 from mtk.analysis import monitored, plain_text, repeats
 from mtk.analysis.comparison import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.measurement import Measured, measured
+from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.view import STATIC, View
 from mtk.analysis.weights import static_weights
@@ -52,11 +53,12 @@ def questions(view: View, delta: float = DELTA) -> list[Question]:
         test = measured(_runs(view), chosen)
         static = test.models.get(STATIC)
         methods = {name: own for name, own in test.models.items() if name != STATIC}
-        if static is None:
-            continue
         units = mean_units(view, space)
         for kind in asked(len(chosen)):
-            verdicts = judge(static, methods, kind, number, units, delta)
+            # Without either of both, what the question was asked of says why.
+            verdicts = {}
+            if static is not None and methods:
+                verdicts = judge(static, methods, kind, number, units, delta)
             found.append(Question(space, kind, test, verdicts))
     return found
 
@@ -116,6 +118,8 @@ def verdicts(view: View) -> pd.DataFrame:
 
 def verdict_table(view: View, question: Question) -> pd.DataFrame:
     """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
+    if not question.verdicts:
+        raise UnavailableError("no method was measured together with static weights")
     rows = []
     for name, verdict in question.verdicts.items():
         own = question.measured.configurations[name]

@@ -66,7 +66,9 @@ def improvement_table(view: View, question: judging.Question) -> pd.DataFrame:
         Agarwal et al., *Deep reinforcement learning at the edge of the statistical precipice*
         (2021), section 4.3.
     """
-    static = question.measured.models[STATIC]
+    static = question.measured.models.get(STATIC)
+    if static is None:
+        raise UnavailableError("no static model was measured")
     equal = _equal(static.weights)
     units = judging.mean_units(view, question.space)
     units = np.ones(static.values.shape[2]) if units is None else units

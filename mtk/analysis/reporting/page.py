@@ -81,7 +81,7 @@ def _summary(made: Contents) -> str:
 
 def _verdicts(part: Part) -> str:
     lines = [_figure(picture) for picture in part.pictures[: _at_top(part)]]
-    for question in part.questions:
+    for question in (each for each in part.questions if each.verdicts):
         lines.append(f"<h3>On the {escape(question.title)}</h3><ul>")
         for name, verdict in question.verdicts.items():
             said = escape(words(verdict))
