@@ -10,9 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_collection_finish():
-    """What has been imported stays: leaving it out makes each collection of garbage cheap."""
-    gc.collect()
-    gc.freeze()
+    _collect_garbage()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,7 +19,13 @@ def _free_memory():
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
-        gc.collect()
+        _collect_garbage()
+
+
+def _collect_garbage():
+    """What is left, as modules and their caches, is not looked through again: that takes seconds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk import combiners
 from tests.combiners import properties, samples
 from tests.combiners.cases import BY_NAME, CASES, Runner, runner
+from tests.quick import some
 
 NAMES = [case.name for case in CASES]
 # Those that keep their sums of gradients variable by variable.
@@ -49,7 +50,7 @@ def test_finite_on_every_kind_and_scale(name, kind):
 
 
 @pytest.mark.parametrize("name", having(mean_scale=True))
-@pytest.mark.parametrize("num_tasks", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_tasks", some([1, 2, 3, 5], [2, 5]))
 def test_mean_scale(name, num_tasks):
     row = samples.jacobian("conflicting", 2, seed=num_tasks)[0]
     properties.assert_mean_scale(runner(name, num_tasks), row, num_tasks)
@@ -64,7 +65,7 @@ def test_permutation(name, kind):
 
 
 @pytest.mark.parametrize("kind", ["conflicting", pytest.param("opposed", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", having(fixed=False))
+@pytest.mark.parametrize("name", some(having(fixed=False), ["rlw", "pcgrad", "graddrop"]))
 def test_permutation_in_distribution(name, kind):
     jacobians = [samples.jacobian(kind, 3, seed) for seed in range(3)]
     properties.assert_permutes_in_distribution(runner(name, 3), jacobians)
