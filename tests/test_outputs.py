@@ -45,6 +45,7 @@ def inputs(tmp_path_factory):
     place = tmp_path_factory.mktemp("inputs")
     write_study(place / "study", grid(weights=(0.5,), rates=(0.1,)))
     celeba_files.write(place / "faces")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(place / "a.keras")
     (place / "text").mkdir()
     for name in ("train", "val", "test_2016_flickr"):
         for language in ("en", "de", "fr"):
@@ -74,9 +75,10 @@ def outputs(network, inputs, monkeypatch):
         return lambda path: prepare.main([*given, f"--out={path}"])
 
     study = f"--study_dir={inputs / 'study'}"
+    model, gin = f"--saved_model={inputs}/a.keras", f"--gin_file={ROOT}/configs/multi_digits.gin"
     return {
         "report --out": lambda path: report.main([study, f"--out={path}"]),
-        "evaluate --json": lambda path: evaluate.main(["--saved_model=x", f"--json={path}"]),
+        "evaluate --json": lambda path: evaluate.main([model, gin, f"--json={path}"]),
         "prepare celeba --out": prepared("celeba", "faces", [faces]),
         "prepare translation --out": prepared("translation", "text", [pairs, *own]),
         "export": lambda path: export.export(network, path),
@@ -103,7 +105,8 @@ def begin_run(path):
 
 def begin_study(path):
     study = Study("small", ["a.gin"], {"method": "b.gin"})
-    run = Run("0123456789abcdef", "method", 0, {}, {}, "text")
+    line = config.Line("text", "a.gin", 1)
+    run = Run("0123456789abcdef", "method", 0, {}, {}, (line,))
     folder = StudyFolder(path)
     folder.listed(study)
     folder.add(study, [run])
@@ -179,6 +182,8 @@ def code(write, path, capsys):
         status = int(write(path) or 0)
     except (ValueError, OSError) as error:
         return 2, str(error)
+    except SystemExit as end:  # The flags' own error.
+        status = end.code
     return status, capsys.readouterr().err
 
 

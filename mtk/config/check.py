@@ -63,9 +63,8 @@ class Checker:
         self._uses: dict[str, Line] = {}
 
     def copy(self) -> "Checker":
-        """Returns one that can follow other statements from here on."""
+        """Returns one that can follow other statements, which are trusted, from here on."""
         other = type(self)()
-        other.trusted = self.trusted
         other.bindings, other.macros = dict(self.bindings), dict(self.macros)
         other.imported = set(self.imported)
         other._symbols, other._uses = dict(self._symbols), dict(self._uses)

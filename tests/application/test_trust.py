@@ -1,6 +1,7 @@
 """A configuration of somebody else may name what a run is made of, and nothing more."""
 
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -122,10 +123,17 @@ def test_what_the_user_says_himself_is_trusted(trap):
     assert (trap / "caught").exists()
 
 
+def exported(run):
+    """Makes a run folder that looks as if it held networks."""
+    (run / "saved_model").mkdir(parents=True)
+    (run / "saved_model" / "saved_model.pb").touch()
+    zipfile.ZipFile(run / "model.keras", "w").close()
+    return run
+
+
 @pytest.mark.parametrize("flag", ["--saved_model={run}", "--saved_model={run}/model.keras"])
 def test_a_run_folder_is_not_trusted_unless_the_user_does(trap, flag, capsys):
-    run = trap / "run"
-    run.mkdir()
+    run = exported(trap / "run")
     (run / "config.gin").write_text(HEAD + "import trap\n")
     command = [flag.format(run=run)]
     assert evaluate.main(command) == 2
@@ -140,8 +148,7 @@ def test_a_run_folder_is_not_trusted_unless_the_user_does(trap, flag, capsys):
 
 
 def test_a_named_file_is_trusted(trap, capsys):
-    run = trap / "run"
-    run.mkdir()
+    run = exported(trap / "run")
     (run / "config.gin").write_text("import os\n")
     (trap / "own.gin").write_text(HEAD + "import trap\n")
     assert evaluate.main([f"--saved_model={run}", f"--gin_file={trap / 'own.gin'}"]) == 2
