@@ -23,7 +23,7 @@ def _free_memory():
 
 
 def _collect_garbage():
-    """What is left, as modules and their caches, is not looked through again: that takes seconds."""
+    """What is left (modules, caches) is not looked through again: that would take seconds."""
     gc.collect()
     gc.freeze()
 

@@ -64,6 +64,7 @@ def quick(tmp_path_factory):
     return found_on_replicas(tmp_path_factory.mktemp("edges") / "found.json", QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_two_replicas_are_one_device(quick, name):
     check_same(**quick[name])

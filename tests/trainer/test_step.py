@@ -1,5 +1,7 @@
 """A step does what the formulas say: combine, L2, clip, apply; moving statistics once."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -43,9 +45,13 @@ def change(network, run):
     return [(b - a) / RATE for b, a in zip(before, after, strict=True)]
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.3])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.7])
-@pytest.mark.parametrize("measured", [False, True])
+LIMITS = list(itertools.product([False, True], [0.0, 0.7], [None, 0.3]))
+
+
+@pytest.mark.parametrize(
+    ("measured", "weight_decay", "clip_norm"),
+    some(LIMITS, [(False, 0.7, 0.3), (True, 0.7, 0.3), (False, 0.0, 0.3)]),
+)
 def test_l2_first_then_clip(measured, weight_decay, clip_norm):
     network, data = networks.dense(), networks.batch("dense")
     with tf.GradientTape() as tape:
@@ -269,7 +275,15 @@ def test_mixed_batch_is_one_loss_over_all_examples():
 
 @pytest.mark.parametrize(
     "combiner",
-    [RLW(), UncertaintyWeights(), GradNorm(), MGDA(), MGDA(at="representation"), FAMO(), IMTLL()],
+    [
+        slow(RLW()),
+        UncertaintyWeights(),
+        GradNorm(),
+        slow(MGDA()),
+        MGDA(at="representation"),
+        slow(FAMO()),
+        slow(IMTLL()),
+    ],
     ids=lambda c: f"{type(c).__name__}-{c.at}",
 )
 def test_the_network_descends_the_weighted_losses_and_nothing_else(combiner):

@@ -206,6 +206,7 @@ def test_metrics_against_their_definition(make):
         )
 
 
+@pytest.mark.slow
 def test_a_mixed_and_a_shared_batch_hold_the_same(make):
     """Half and half, both kinds read the same pairs, and so have the same losses."""
     network = make(dropout=0.0).network(0)
