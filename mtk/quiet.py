@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow and keeps its C++ messages off the terminal.
+    """Says so, imports TensorFlow, and keeps its C++ messages off the terminal.
 
     Whoever sets `TF_CPP_MIN_LOG_LEVEL` himself sees everything that it lets through.
     """
+    if "tensorflow" not in sys.modules:
+        print("Starting TensorFlow, which takes some seconds.", file=sys.stderr, flush=True)
     if _LEVEL in os.environ:
         return
     # Errors too: without a GPU, TensorFlow reports the missing one as an error. What goes wrong in

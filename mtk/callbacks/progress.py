@@ -32,6 +32,8 @@ class Progress(StepCallback):
         self._traced = False
         self._first = self.step
         self._started = self._shown_at = time.monotonic()
+        if self.status.on_terminal:
+            self.status.show("tracing the first step …", stays=False)
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
         now = time.monotonic()

@@ -69,7 +69,8 @@ def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Test at step" in done.stdout
     assert str(tmp_path / "run") in done.stdout
-    assert [line[:8] for line in done.stderr.splitlines()] == ["step 2/4", "step 4/4"]
+    said = [line[:8] for line in done.stderr.splitlines()]
+    assert said == ["Starting", "step 2/4", "step 4/4"]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "finished"
     # The run folder's own configuration repeats the run.
