@@ -21,7 +21,7 @@ class Elements(NamedTuple):
             weight, one by default.
         labels: The labels, with a harmless zero in the place of the missing ones.
         predictions: The predictions, through which no gradient flows where a label is missing.
-            They carry `labelled` as a mask of Keras.
+            They carry `labelled`, for metrics that see no weights.
         labelled: One where there is a label and zero where there is none; None if all are there.
     """
 
@@ -38,7 +38,8 @@ class Elements(NamedTuple):
             labelled: Boolean tensor `(B, ...)`.
         """
         predictions = tf.identity(self.predictions)
-        predictions._keras_mask = labelled
+        # Not as Keras' own mask, which its metrics would count a second time.
+        predictions._labelled = labelled
         there = tf.cast(labelled, tf.float32)
         return self._replace(predictions=predictions, labelled=there)
 

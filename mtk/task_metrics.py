@@ -76,7 +76,7 @@ class TaskMetric(keras.metrics.Metric):
             self.metric.update_state(y_true, y_pred)
             return
         if not self.weighted:
-            labelled = getattr(y_pred, "_keras_mask", None)
+            labelled = getattr(y_pred, "_labelled", None)
             labelled = sample_weight != 0 if labelled is None else labelled
             sample_weight = tf.cast(labelled, tf.float32)
         if is_for_each_label(sample_weight, y_true, y_pred):
