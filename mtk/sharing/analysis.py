@@ -23,6 +23,8 @@ _BY_PRODUCTS = frozenset(
     {"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"}
     | {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 )
+# Each output is the input of its number, and depends on no other.
+_SIDE_BY_SIDE = "IdentityN"
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
@@ -108,7 +110,7 @@ class _Analysis:
         for op in self.operations:
             if op.name in masks or op.name in walls or op.type in _BARRIERS:
                 continue
-            inputs = (masks.get(t.op.name, 0) for t in op.inputs if _carries_gradient(t))
+            inputs = (masks.get(_origin(t).op.name, 0) for t in op.inputs if _carries_gradient(t))
             masks[op.name] = functools.reduce(operator.or_, inputs, 0)
         return masks
 
@@ -131,7 +133,10 @@ class _Analysis:
                 if tensor.name in self.limits and tensor.name in tasks:
                     tasks[tensor.name] &= self.limits[tensor.name]
             mine = self._of_outputs(op, tasks)
-            if mine and op.type not in _BARRIERS and op.name not in walls:
+            if op.type == _SIDE_BY_SIDE:
+                for tensor, output in zip(op.inputs, op.outputs, strict=True):
+                    tasks[tensor.name] = tasks.get(tensor.name, 0) | tasks.get(output.name, 0)
+            elif mine and op.type not in _BARRIERS and op.name not in walls:
                 for tensor in op.inputs:
                     if _carries_gradient(tensor):
                         tasks[tensor.name] = tasks.get(tensor.name, 0) | mine
@@ -150,16 +155,17 @@ class _Analysis:
                 continue
             each = {self.tasks.get(t.name, 0) for t in op.outputs if _carries_gradient(t)}
             # A split, or an inner function with outputs for several tasks; or what selects.
-            splits = len(each) > 1 and op.type not in _BY_PRODUCTS
+            splits = len(each) > 1 and op.type not in {*_BY_PRODUCTS, _SIDE_BY_SIDE}
             if splits or (mine != self.everyone and self._selects(op)):
                 found.add(op.name)
         return found
 
     def _selects(self, op: tf.Operation) -> bool:
         """Whether an operation takes a fixed part of what it reads."""
+        if op.type in _SELECTING:  # The rows of an embedding are the data's choice.
+            is_fixed = op.inputs[1].op.name not in self.data
+            return self.sources.get(op.inputs[0].op.name, 0) > 0 and is_fixed
         others = [t for t in op.inputs if t.op.name not in self.data and t.op.type == "Const"]
-        if op.type in _SELECTING:
-            return self.sources.get(op.inputs[0].op.name, 0) > 0 and bool(others)
         return op.type in _PRODUCTS and any(t.shape.num_elements() != 1 for t in others)
 
     def refine(self, probed: probe.Probed | None, ambiguous: Collection[str]) -> None:
@@ -291,6 +297,13 @@ def _owners(network: keras.Model) -> dict[int, int]:
     """Returns by `id` of each variable that of the innermost layer that holds it."""
     layers = sorted([network, *all_layers(network)], key=lambda layer: -len(layer.variables))
     return {id(v): id(layer) for layer in layers for v in layer.variables}
+
+
+def _origin(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns the tensor of which another is a mere copy."""
+    while tensor.op.type == _SIDE_BY_SIDE:
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor
 
 
 def _carries_gradient(tensor: tf.Tensor) -> bool:
