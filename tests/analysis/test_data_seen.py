@@ -4,6 +4,7 @@ import json
 
 from mtk import analysis
 from mtk.analysis import tables
+from mtk.analysis.file_names import FileNames
 from mtk.analysis.reporting import contents, page
 from tests.analysis.synthetic import grid, write_study
 
@@ -22,7 +23,7 @@ def study(folder, *data):
 
 def words(table):
     views = analysis.views(table)
-    made = contents.Contents(table, [contents.Part(v.title, v) for v in views])
+    made = contents.Contents(table, [contents.Part(v.title, FileNames(), v) for v in views])
     return page.render(made)
 
 
