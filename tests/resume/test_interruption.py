@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import threading
 import time
@@ -105,12 +106,19 @@ def test_other_signals_and_threads_are_left_alone():
     assert handlers == [signal.getsignal(signal.SIGTERM)]
 
 
-def test_folder_in_use_is_refused(tiny, undisturbed):
-    lock = FolderLock(undisturbed / "checkpoints" / "lock")
+def test_folder_in_use_is_refused(tiny, undisturbed, tmp_path):
+    """Unless its run has finished: that one is only shown."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    (folder / "result.json").rename(tmp_path / "result.json")
+    lock = FolderLock(folder / "checkpoints" / "lock")
     lock.acquire()
     try:
         with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"):
-            start(tiny, undisturbed)
+            start(tiny, folder)
+        (tmp_path / "result.json").rename(folder / "result.json")
+        assert start(tiny, folder)["status"] == "finished"
+        (folder / "result.json").unlink()
     finally:
         lock.release()
-    assert start(tiny, undisturbed)["status"] == "finished"
+    assert start(tiny, folder)["status"] == "finished"
