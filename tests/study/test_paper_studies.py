@@ -177,9 +177,9 @@ def test_engine_config_shows_every_option(path):
 
 
 @pytest.mark.parametrize("name", ["multi_digits", "multi_mnist_short"])
-def test_a_seed_draws_the_split_too(name, tmp_path):
+def test_a_seed_draws_the_split_too(name, expand):
     """Runs of one seed see the same data, and those of another one other data."""
-    made = expand(name, tmp_path)
+    made = expand(name)
     run = made.runs[0]
     other = made.expansion.run(run.method, run.point, made.study.second_stage[0])
     for each in (run, other):
