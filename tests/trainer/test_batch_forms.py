@@ -45,7 +45,7 @@ def test_one_task_may_have_plain_labels():
         ((X, {"a": Y}), r"one entry for each task.*Missing: \['b'\]"),
         ((X, {"a": Y, "b": Y, "c": Y}), r"Unknown: \['c'\]"),
         ((X, {"a": Y, "b": Y}, {"c": Y}), r"masks for unknown tasks \['c'\]"),
-        ((X, {"a": Y, "b": Y}, Y), "third part of a batch is"),
+        ((X, {"a": Y, "b": Y}, tf.ones((4, 7))), "third part of a batch is"),
         ({"a": (X, Y)}, r"inputs of their own must have.*Missing: \['b'\]"),
         ({"a": (X, Y), "b": X}, "share of task 'b' is"),
         ((X, Y), "A batch is"),

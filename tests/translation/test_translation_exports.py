@@ -128,7 +128,7 @@ def test_ids_and_text_agree(make, finished):
     source = [[vocabulary.language_id("de"), *vocabulary.encode("three one four"), 2]]
     serve = export.load(folder / "saved_model_ids").signatures["serving_default"]
     ids = serve(source=tf.constant(source))["ids"].numpy()[0]
-    translate = load_translator(folder, "de")
+    translate = load_translator(folder / "saved_model_text", "de")
     assert translate(["three one four"], "de").texts == [vocabulary.decode(ids)]
 
 
