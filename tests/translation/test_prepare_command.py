@@ -102,7 +102,7 @@ def test_unknown_data_set(capsys):
 
 def test_stopped_by_the_keyboard(text, tmp_path):
     for language in ("en", "de", "fr"):
-        write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 3_000, 0))
+        write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 9_000, 0))
     given = flags(text, f"--out={tmp_path / 'corpus'}", "--gin.preparation.prepare.chunk_pairs=50")
     process = subprocess.Popen(
         [sys.executable, "-m", "mtk.prepare", *given],
