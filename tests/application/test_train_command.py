@@ -61,7 +61,7 @@ def test_errors_about_files_and_names_are_quick(fault, tmp_path):
         seconds.append(time.monotonic() - start)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
-    assert min(seconds) < 1.5  # 0.3 s where nothing else runs.
+    assert min(seconds) < 3.0  # 0.3 s where nothing else runs.
 
 
 def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
