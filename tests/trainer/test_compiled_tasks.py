@@ -9,7 +9,13 @@ from tests.trainer import zoo
 from tests.trainer.test_against_keras import WEIGHTS, on_dense_gradients
 
 FAST = [name for name, kind in zoo.KINDS.items() if not (kind.twin or kind.recurrent)][::5]
-KINDS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in zoo.KINDS]
+# Keras cannot weigh examples whose losses have more axes.
+OF_POSITIONS = ("masked_sequence", "dense_outputs")
+KINDS = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+    for name in zoo.KINDS
+    if name not in OF_POSITIONS
+]
 
 
 def fitted(model, problem, arguments, **of_fit):
