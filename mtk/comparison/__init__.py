@@ -66,9 +66,13 @@ def compare(
         What was found; print it.
 
     Raises:
-        ValueError: If an argument does not fit, or the budget is too small for any answer.
+        ValueError: If an argument does not fit, the budget is too small for any answer, or `out`
+            holds something else, such as a comparison of another model.
+        RuntimeError: If a signal has stopped it, or some runs have failed.
     """
     allowed = _seconds(budget)
+    if seeds is not None and seeds < 2:
+        raise ValueError(f"An interval needs two seeds or more. Received: seeds={seeds}")
     found = Given(build, *(as_arrays(*each, build) for each in _splits(train, validation, test)))
     key = found.key()
     chosen = [method_of(method) for method in methods if str(method).lower() != "static"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import keras
+
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
 from mtk.comparison.given import Compiled, given, optimizer, optimizer_of
@@ -114,6 +116,6 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
             before = time.monotonic()
             model.evaluate(data.validation(batch_size), verbose=0)
             evaluation = time.monotonic() - before
-    is_linear = type(compiled).__name__ == "SGD"
+    is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     return Look(*about, start, (steps[0], steps[1]), evaluation)

@@ -1,22 +1,26 @@
 """Which runs a comparison consists of."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtk import combiners
+from mtk import atomic, combiners
 from mtk.combiners import Combiner
 from mtk.comparison.look import Look
 from mtk.study.description import Study
+from mtk.study.folder import StudyFolder
 from mtk.study.statements import statements
 
 STATIC = "static weights"
 SINGLE = "single task: "
 _WEIGHTS = "combiners.StaticWeights.weights"
 _RATE = "experiment.run.learning_rate"
+_FOLDER = "methods"  # in the study folder: what its runs are configured by
+_EXPORT = 3.0  # seconds, about, that a run's end takes
 _STEP = 10.0**0.5  # from one learning rate to the next
 
 
@@ -127,7 +131,7 @@ def runs_of(look: Look, methods: int, size: Size, number_of_rates: int) -> tuple
 
 def seconds(look: Look, counts: tuple[int, int], steps: int, evaluations: int) -> float:
     """Returns about how long runs take, one after the other."""
-    common = look.start + evaluations * look.evaluation + 3.0
+    common = look.start + evaluations * look.evaluation + _EXPORT
     each = [common + steps * step for step in look.step]
     return counts[0] * each[0] + counts[1] * each[1]
 
@@ -143,6 +147,9 @@ def study_of(
 ) -> Study:
     """Writes the configurations of a comparison, and returns its study.
 
+    Its name tells the model, the data and the length of the runs: another comparison in the same
+    folder is refused, and one with more methods is added to.
+
     Args:
         out: The study folder.
         key: As `Given.key` returned it.
@@ -151,24 +158,27 @@ def study_of(
         size: How much is tried.
         learning_rates: For each configuration.
         settings: Arguments of `mtk.experiment.run`.
+
+    Raises:
+        ValueError: If two methods have one label, or the folder holds something else.
     """
-    folder = out / "methods"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {STATIC: _write(folder, "static", combiners.StaticWeights, {})}
-    for number, (label, kind, arguments) in enumerate(methods):
+    folder = out.resolve() / _FOLDER
+    texts = {folder / "base.gin": [*_BASE, *statements(_settings(key, settings))]}
+    files = {STATIC: str(folder / "static.gin")}
+    texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
+    for label, kind, arguments in methods:
         if label in files:
             raise ValueError(f"Two methods are called {label!r}. Leave one out.")
-        files[label] = _write(folder, f"method_{number}", kind, arguments)
+        path = folder / f"{_digest(label)}.gin"
+        files[label], texts[path] = str(path), _overlay(kind, arguments)
     own_weights: dict[str, Any] = {STATIC: {_WEIGHTS: tuple(weightings(look, size.weightings))}}
     for task in look.tasks:
         alone = {name: float(name == task) for name in look.tasks}
         files[SINGLE + task] = files[STATIC]
         own_weights[SINGLE + task] = {_WEIGHTS: (alone,)}
-    base = folder / "base.gin"
-    base.write_text("\n".join([*_BASE, *statements(_settings(key, settings))]) + "\n", "utf-8")
-    return Study(
-        name="comparison",
-        configs=(str(base.resolve()),),
+    study = Study(
+        name=f"comparison {_digest(repr((key, sorted(settings.items(), key=str))))}",
+        configs=(str(folder / "base.gin"),),
         methods=files,
         grid={_RATE: tuple(learning_rates)},
         method_grids=own_weights,
@@ -176,6 +186,19 @@ def study_of(
         fresh_seeds=size.seeds,
         baseline=STATIC,
     )
+    found = StudyFolder(out)
+    if folder.exists() and not found.list.exists():
+        raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
+    found.listed(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, lines in texts.items():
+        with atomic.replacing(path) as unfinished:
+            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return study
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 _BASE = (
@@ -196,16 +219,13 @@ def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**bound, "given.Compiled.key": key, "given.optimizer.key": key}
 
 
-def _write(folder: Path, name: str, kind: type[Combiner], arguments: Mapping[str, Any]) -> str:
+def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
     known = getattr(combiners, kind.__name__, None) is kind
     module = "combiners" if known else kind.__module__
     selector = f"{module}.{kind.__qualname__}"
-    lines = [
+    return [
         "from mtk import combiners" if known else f"import {module}",
         "from mtk import experiment",
         f"experiment.run.combiner = @{selector}",
         *statements({f"{selector}.{argument}": value for argument, value in arguments.items()}),
     ]
-    path = folder / f"{name}.gin"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return str(path.resolve())

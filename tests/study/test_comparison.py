@@ -34,7 +34,7 @@ def build():
 
 
 def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(comparison, "SIZES", (planning.Size(2, 1, 1),))
+    monkeypatch.setattr(comparison, "SIZES", (planning.Size(2, 1, 2),))
     arguments = {"methods": ["pcgrad"], "epochs": 1, "learning_rates": [0.1], "out": tmp_path / "s"}
     study = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
     first, *lines = str(study).splitlines()
@@ -51,7 +51,23 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     again = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
     assert str(again) == str(study)
-    assert "finished after" not in capsys.readouterr().out
+    assert "finished after" not in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.gin")}
+    for other in ({"train": (X + 1.0, Y)}, {"epochs": 2}):
+        given_then = {"train": (X, Y), "monitor": {"kind": "AUC"}, **arguments, **other}
+        with pytest.raises(ValueError, match="holds the study"):
+            comparison.compare(build, **given_then)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    mine = tmp_path / "methods" / "base.gin"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="no part of a study"):
+        comparison.compare(build, (X, Y), out=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["methods", "base.gin"]
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.slow
@@ -179,6 +195,7 @@ def test_tasks_of_each_way_to_compile():
         ({"budget": "soon"}, "30min"),
         ({"budget": 0.01}, "more than the budget"),
         ({"batch_size": 100}, "batch"),
+        ({"seeds": 1}, "seeds=1"),
         ({"methods": ["static", "NoGrad"]}, "NoGrad"),
         ({"train": X}, r"\(x, y\)"),
         ({"monitor": {"kind": "auc"}}, "Did you mean 'kind_AUC'"),
