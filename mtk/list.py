@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import extras, flags
+from mtk import extras, flags, text_table
 from mtk.config import names
 
 _EPILOG = """\
@@ -30,59 +30,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         needs = "needs a folder" if given.folder is None else "takes no folder"
         parser.error(f"argument what: {given.what} {needs}")
     if given.what in ("combiners", "workloads"):
-        print(_table(["name", "what it is"], _classes(f"mtk.{given.what}")))
-        return 0
-    place = Path(given.folder)
+        rows = [["name", "what it is"], *_classes(f"mtk.{given.what}")]
+    else:
+        try:
+            rows = _in_folder(given.what, Path(given.folder))
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    print("\n".join(text_table.aligned(rows)))
+    return 0
+
+
+def _in_folder(what: str, place: Path) -> list[list[str]]:
+    """Returns the rows of runs or studies."""
     if not place.is_dir():
-        print(f"error: {given.folder!r} is no folder. Name one that holds {given.what}.",
-              file=sys.stderr)  # fmt: skip
-        return 2
+        raise ValueError(f"{str(place)!r} is no folder. Name one that holds {what}.")
     try:
         from mtk.analysis import overview  # Takes a second or two.
     except ModuleNotFoundError as error:
         install = extras.command("analysis")
-        print(f"error: Listing runs needs {error.name}. Install it by: {install}", file=sys.stderr)
-        return 2
-    heads, rows = getattr(overview, given.what)(place)
-    if not rows:
-        print(f"error: There are no {given.what} in {given.folder!r}.", file=sys.stderr)
-        return 2
-    print(_table(heads, rows))
-    return 0
+        raise ValueError(f"This needs {error.name}. Install it by: {install}") from error
+    rows = overview.runs(place) if what == "runs" else overview.studies(place)
+    if len(rows) == 1:
+        raise ValueError(f"There are no {what} in {str(place)!r}.")
+    return rows
 
 
 def _classes(package: str) -> list[list[str]]:
     """Returns name and first line of each class of a package, read off its sources."""
+    imports = [node for node in _body(package) if isinstance(node, ast.ImportFrom)]
+    exported = {alias.name for node in imports for alias in node.names}
     found = []
-    for name in names.children(package):
-        spec = names.spec(f"{package}.{name}")
-        if spec is None or spec.origin is None or name in ("__init__", "base"):
-            continue
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        exported = _exported(package)
-        for node in tree.body:
-            is_base = isinstance(node, ast.ClassDef) and node.name.endswith("Combiner")
-            if isinstance(node, ast.ClassDef) and node.name in exported and not is_base:
+    for module in sorted({node.module for node in imports if node.module} - {f"{package}.base"}):
+        for node in _body(module):
+            if isinstance(node, ast.ClassDef) and node.name in exported:
                 first = (ast.get_docstring(node) or "").split("\n\n")[0]
                 found.append([node.name, " ".join(first.split())])
-    return sorted(found)
+    return sorted(row for row in found if not row[0].endswith("Combiner"))
 
 
-def _exported(package: str) -> set[str]:
-    spec = names.spec(package)
+def _body(module: str) -> list[ast.stmt]:
+    spec = names.spec(module)
     assert spec is not None
     assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return {a.name for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    lines = [
-        "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in (heads, *rows)
-    ]
-    return "\n".join(lines)
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from mtk.study.description import Study
 from mtk.study.estimate import Estimate
 from mtk.study.expansion import Run
 from mtk.study.folder import State
+from mtk.text_table import aligned
 
 DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
@@ -20,8 +21,7 @@ def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
     for run in runs:
         values = [_short(run.point.get(name, "")) for name in names]
         rows.append([run.hash, run.method, str(run.seed), *values, states[run.hash].value])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return aligned(rows)
 
 
 def numbers(

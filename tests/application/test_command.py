@@ -88,7 +88,7 @@ def test_studies_are_listed(folder, capsys):
     (folder / "study.json").write_text(json.dumps({"name": "s", "runs": runs}))
     for place in (folder, folder.parent):
         assert listing.main(["studies", str(place)]) == 0
-        assert "1 unfinished" in capsys.readouterr().out
+        assert "1 missing, 1 finished, 2 unfinished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
