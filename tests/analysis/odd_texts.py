@@ -34,7 +34,7 @@ TEXTS = {
     "at": "@SUM(1)",
     "a tab before": "\t=1+1",
     "a path": "../../outside",
-    "an absolute path": "/tmp/outside",
+    "an absolute path": "/outside",
     "a device": "con",
     "this folder": ".",
     "the folder above": "..",

@@ -226,7 +226,7 @@ HASH = "0123456789abcdef"
 
 @pytest.mark.parametrize(
     "name",
-    [5, "", "a", [], "..", "../../../outside", "/tmp/outside", f"../{HASH}", f"{HASH}/..",
+    [5, "", "a", [], "..", "../../../outside", "/outside", f"../{HASH}", f"{HASH}/..",
      HASH[1:], f"{HASH}0", HASH.upper(), f"{HASH}\n", "\u0665" * 16],
 )  # fmt: skip
 def test_a_hash_is_sixteen_digits_and_never_a_path(study, name):

@@ -152,15 +152,18 @@ def test_method_without_a_finished_run_has_no_second_stage(make_sweep):
     assert all(entry["seed"] == 0 for entry in listed(sweep))
 
 
+# Losses by learning rate, of which the last are worse than the second in both tasks.
+TRADE_OFF = {
+    0.03: ("finished", (0.2, 0.9)),
+    0.1: ("finished", (0.5, 0.5)),
+    0.3: ("finished", (0.6, 0.9)),
+}
+
+
 def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
     own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
     sweep = make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4, 8])
-    table = {
-        0.03: ("finished", (0.2, 0.9)),
-        0.1: ("finished", (0.5, 0.5)),
-        0.3: ("finished", (0.6, 0.9)),
-    }
-    assert sweep.go(losses_by_rate(sweep, table), replay=True) == 0
+    assert sweep.go(losses_by_rate(sweep, TRADE_OFF), replay=True) == 0
     replays = [entry for entry in listed(sweep) if entry.get("role") == "replay"]
     assert [entry["method"] for entry in replays] == ["gradnorm (replayed)"] * 4
     assert [entry["seed"] for entry in replays] == [4, 8, 4, 8]
@@ -178,12 +181,7 @@ def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
 def test_replays_are_measured_with_fresh_seeds_too(make_sweep):
     own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
     sweep = make_sweep(grid={RATE: RATES}, method_grids=own, fresh_seeds=2)
-    table = {
-        0.03: ("finished", (0.2, 0.9)),
-        0.1: ("finished", (0.5, 0.5)),
-        0.3: ("finished", (0.6, 0.9)),
-    }
-    assert sweep.go(losses_by_rate(sweep, table), replay=True) == 0
+    assert sweep.go(losses_by_rate(sweep, TRADE_OFF), replay=True) == 0
     replays = [entry for entry in listed(sweep) if entry.get("role") == "replay"]
     assert {(e["seed"], e["stage"]) for e in replays} == {
         (0, "select"), (1, "measure"), (2, "measure")
