@@ -7,6 +7,7 @@
     python tools/benchmark.py solvers --tasks=40
     python tools/benchmark.py data
     python tools/benchmark.py board
+    python tools/benchmark.py inspect --model=resnet
 
 Steps are timed in one process, in turns (scalarized, first method, second method, ... and again),
 so that a machine that slows down slows all of them; the ratio is the median over the rounds.
@@ -104,6 +105,14 @@ def growth(args: argparse.Namespace) -> None:
     for _ in range(2):
         runner_model.train_function(iterator)
     print((resident("VmHWM") - before) / 1024)
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """Prints how long it takes to find which variables are shared."""
+    model, batch = make(args, (args.methods or ["MGDA()"])[0])
+    start = time.perf_counter()
+    model.inspect(batch)
+    print(f"{args.model}, {args.tasks} tasks: {time.perf_counter() - start:.1f} s")
 
 
 def resident(field: str) -> int:
@@ -212,7 +221,7 @@ def board(args: argparse.Namespace) -> None:
 def main() -> None:
     """Parses the command line and measures."""
     commands = {"memory": memory, "growth": growth, "solvers": solvers, "data": data}
-    commands["board"] = board
+    commands |= {"board": board, "inspect": inspect}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*commands, "steps", "ways"])
     models = ["lenet", "resnet", "transformer", "transformer-paper"]
