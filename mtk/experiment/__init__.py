@@ -128,9 +128,8 @@ def run(
 
     Returns:
         What `result.json` holds; for a dry run the description, under "description"; nothing for
-        a check; if a signal
-        has ended the call, the status "interrupted" and the steps done. A worker that is not the
-        chief has its number in it, under "worker".
+        a check; if a signal has ended the call, the status "interrupted" and the steps done. A
+        worker that is not the chief has its number in it, under "worker".
 
     Raises:
         ValueError: If the run folder holds something else or is in use, or an argument is out of
