@@ -85,11 +85,10 @@ def _of_replicas(
 ) -> dict[int, np.ndarray]:
     """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable.
 
-    None where the replicas of other processes are out of reach.
+    Nothing with one replica, or where those of other processes are out of reach.
     """
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return {}
-    if strategy.num_replicas_in_sync == 1:
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if several or strategy.num_replicas_in_sync == 1:
         return {}
     return {id(v): np.stack([part.numpy() for part in _parts(strategy, v)]) for v in variables}
 

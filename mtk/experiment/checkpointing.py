@@ -176,10 +176,7 @@ class Checkpointing(StepCallback):
             "callbacks": [each.get_state() for each in self.others],
             "run": self.folder.description.as_dict(),
         }
-        values, lengths = (
-            checkpoints.values(self.model),
-            self.growing.lengths(),
-        )
+        values, lengths = checkpoints.values(self.model), self.growing.lengths()
         record = self.growing.record_hash(self.growing.record_length(lengths))
         self.held_up += time.monotonic() - started
         return Snapshot(self.step, values, state, lengths, record=record)
