@@ -83,7 +83,7 @@ ROWS = [
     *(
         Row(
             f"null: any of eight methods called better in a study; curvatures 1 / 10 / 30, noise "
-            f"{noise:.0%}",
+            f"{100 * noise:.0f} %",
             [Cell(ratio=ratio, noise=noise) for ratio in (1.0, 10.0, 30.0)],
             any_better,
             "0.05",
