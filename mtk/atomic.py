@@ -63,14 +63,36 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         ValueError: If something is there that is not to be replaced; nothing is changed.
         OSError: If the folder cannot be written.
     """
-    target = places.folder_target(path)
-    with _beside(target) as new:
+    with _beside(_checked_folder(path)) as new:
         new.mkdir()
         yield new
         places.mark(new)
         flush(new)
-        _put(new, target)
+        target = places.followed(path)
+        with _alone_in(target.parent):
+            _put(new, target)
         _flush_one(target.parent)
+
+
+def _checked_folder(path: str | Path) -> Path:
+    """Returns where a folder goes; what another writer is just replacing is not looked at."""
+    with _alone_in(places.followed(path).parent):
+        return places.folder_target(path)
+
+
+@contextlib.contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Waits until no other writer moves folders in `parent`, where its file system knows locks."""
+    if not parent.is_dir():  # The error comes from the writing, which names what was to be written.
+        yield
+        return
+    descriptor = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        locks.lock(descriptor, wait=True)
+        yield
+    finally:
+        locks.unlock(descriptor)  # A forked process may keep a copy of the descriptor.
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -120,7 +142,8 @@ def _beside(target: Path) -> Iterator[Path]:
 
     The folder is locked, so that what killed processes have left can be told from it.
     """
-    _tidy(target)
+    with _alone_in(target.parent):
+        _tidy(target)
     try:
         place, descriptor = _new_place(target.parent)
     except OSError as error:
@@ -133,7 +156,8 @@ def _beside(target: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(target)) from error  # Writing names no file.
     finally:
         try:
-            _clear(place, target)
+            with _alone_in(target.parent):
+                _clear(place, target)
         finally:
             os.close(descriptor)
 

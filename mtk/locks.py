@@ -68,3 +68,9 @@ def lock(descriptor: int, shared: bool = False, wait: bool = False) -> bool | No
             return None
         raise
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Unlocks a file or a folder at once, whoever else has a copy of the descriptor."""
+    with contextlib.suppress(OSError):  # The file system knows no locks.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -81,7 +81,7 @@ def file_target(path: str | Path) -> Path:
     Raises:
         ValueError: If it may not.
     """
-    target = _followed(path)
+    target = followed(path)
     if target.is_dir():
         raise ValueError(f"{str(path)!r} is a folder; nothing was changed. Name a file to write.")
     if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
@@ -98,7 +98,7 @@ def folder_target(path: str | Path) -> Path:
     Raises:
         ValueError: If it may not.
     """
-    target = _followed(path)
+    target = followed(path)
     if os.path.lexists(target) and not target.is_dir():
         raise ValueError(f"{str(path)!r} is a file; nothing was changed. Name a folder to write.")
     if target.is_dir():
@@ -112,7 +112,12 @@ def folder_target(path: str | Path) -> Path:
     return target
 
 
-def _followed(path: str | Path) -> Path:
+def followed(path: str | Path) -> Path:
+    """Returns the path itself, or what it leads to where it is a link.
+
+    Raises:
+        ValueError: If it is a link that leads to itself.
+    """
     target = Path(path)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         target.lstat()  # Raises what no name can be, such as one that is too long.

@@ -116,7 +116,7 @@ def test_two_writers_of_one_folder_do_not_destroy_each_other(tmp_path):
 
     def work(name):
         try:
-            for number in range(25):
+            for number in range(50):
                 write_folder(tmp_path / "thing", f"{name}{number}")
         except Exception as error:
             errors.append(error)
@@ -127,7 +127,7 @@ def test_two_writers_of_one_folder_do_not_destroy_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert read(tmp_path / "thing")[1:] == "24"
+    assert read(tmp_path / "thing")[1:] == "49"
     assert [p.name for p in tmp_path.iterdir()] == ["thing"]
 
 
