@@ -120,7 +120,9 @@ def _train(given: argparse.Namespace, bindings: list[str]) -> int:
 
     try:
         if given.dry_run:
-            experiment.launch_dry(given.gin_file, bindings, given.dry_run_batch)
+            config.parse(given.gin_file, bindings)
+            describe = config.bound(experiment.run, ["run_dir"], experiment.describe)
+            print(describe(batch_size=given.dry_run_batch))
             return 0
         asked = (given.run_dir, given.profile_steps)
         result = experiment.launch(given.gin_file, bindings, *asked)

@@ -13,26 +13,17 @@ _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"^([A-Za-z_][\w./]*) = (.*)$")
 # What runs of earlier versions call by the name of the function, `experiment.run.epochs`.
 _GROUPS = {
-    "Sharing": ("gradients", "representation", "shared", "heads"),
-    "Optimization": (
-        *("optimizer", "learning_rate", "schedule", "weight_decay", "clip_norm", "batch_size"),
-    ),
-    "Training": ("epochs", "steps", "evaluate_every", "monitor", "patience", "seed"),
-    "Numerics": (
-        *("precision", "on_nonfinite", "micro_batches", "jit_compile", "deterministic"),
-        "strategy",
-    ),
-    "Logging": ("log_every", "measure_every", "profile_steps", "callbacks"),
+    "Sharing": "gradients representation shared heads",
+    "Optimization": "optimizer learning_rate schedule weight_decay clip_norm batch_size",
+    "Training": "epochs steps evaluate_every monitor patience seed",
+    "Numerics": "precision on_nonfinite micro_batches jit_compile deterministic strategy",
+    "Logging": "log_every measure_every profile_steps callbacks",
 }
 RENAMED = {
-    f"experiment.run.{field}": f"experiment.{group}.{field}"
-    for group, fields in _GROUPS.items()
-    for field in fields
+    f"experiment.run.{f}": f"experiment.{g}.{f}" for g in _GROUPS for f in _GROUPS[g].split()
 }
-RENAMED |= {
-    "experiment.run.checkpoint_every": "experiment.Checkpoints.every",
-    "experiment.run.keep_checkpoints": "experiment.Checkpoints.keep",
-}
+RENAMED["experiment.run.checkpoint_every"] = "experiment.Checkpoints.every"
+RENAMED["experiment.run.keep_checkpoints"] = "experiment.Checkpoints.keep"
 # A longer text is not evaluated, but kept as it is.
 _LONGEST = 100_000
 # Larger numbers count nothing, and Python refuses to write them in digits.
@@ -76,7 +67,7 @@ def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
     """
     if isinstance(bindings, list):
         return parse("\n".join(bindings))
-    known = {_now(name): value for name, value in bindings.items() if value != "%seed"}
+    known = {RENAMED.get(name, name): value for name, value in bindings.items() if value != "%seed"}
     return {_shown(name): _plain(value) for name, value in known.items() if _is_parameter(name)}
 
 
@@ -85,18 +76,13 @@ def _raw(text: str) -> dict[str, str]:
     name = ""
     for line in text.splitlines():
         if binding := _BINDING.match(line):
-            name = _now(binding[1])
+            name = RENAMED.get(binding[1], binding[1])
             found[name] = [binding[2].removesuffix("\\").strip()]
         elif name and line[:1].isspace() and line.strip():
             found[name].append(line.strip().removesuffix("\\"))
         else:
             name = ""
     return {name: "".join(parts) for name, parts in found.items()}
-
-
-def _now(name: str) -> str:
-    """Returns what this version calls a parameter."""
-    return RENAMED.get(name, name)
 
 
 def _is_parameter(name: str) -> bool:

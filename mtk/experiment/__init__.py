@@ -119,18 +119,8 @@ def describe(
 ) -> str:
     """Makes a few steps of a run and describes it: its size, memory and time. Nothing is written.
 
-    Args:
-        workload: As for `run`.
-        training: As for `run`.
-        combiner: As for `run`.
-        sharing: As for `run`.
-        optimization: As for `run`.
-        numerics: As for `run`.
-        batch_size: Examples of the steps; by default those of the run, or the largest part of them
-            whose memory is there, as a smaller step tells.
-
-    Raises:
-        ValueError: As `run`.
+    Arguments and errors are those of `run`. The steps have `batch_size` examples: by default those
+    of the run, or the largest part of them whose memory is there, as a smaller step tells.
     """
     with started(training, numerics) as devices:
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
@@ -149,17 +139,7 @@ def check(
 ) -> None:
     """Builds what a run needs, and finds what does not fit. Nothing is trained or written.
 
-    Args:
-        workload: As for `run`.
-        training: As for `run`.
-        combiner: As for `run`.
-        sharing: As for `run`.
-        optimization: As for `run`.
-        numerics: As for `run`.
-        trace: Whether to trace a training step too.
-
-    Raises:
-        ValueError: As `run`.
+    Arguments and errors are those of `run`. With `trace` a training step is traced too.
     """
     with started(training, numerics) as devices:
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
@@ -210,15 +190,3 @@ def launch(
     if speed and "worker" not in result:
         print(speed)
     return result
-
-
-def launch_dry(files: list[str], bindings: list[str], batch_size: int | None = None) -> None:
-    """Prints what a run of a configuration would be.
-
-    Args:
-        files: As in `launch`.
-        bindings: As in `launch`.
-        batch_size: As in `describe`.
-    """
-    config.parse(files, bindings)
-    print(config.bound(run, given=("run_dir",), instead=describe)(batch_size=batch_size))

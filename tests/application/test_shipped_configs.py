@@ -135,3 +135,5 @@ def test_config_opens_with_its_command_and_what_to_expect(path):
     assert f"--gin_file={path.relative_to(CONFIGS.parent)}" in head
     if path.parent.name not in ("strategies", "engines") and not path.stem.startswith("prepare_"):
         assert re.search(r"accuracy|error|BLEU", head)
+    if path in RUNS:
+        assert re.search(r"minute|time|took|accelerators", head)
