@@ -133,12 +133,10 @@ def bound(
     Raises:
         ConfigError: If a parameter without a default is neither given nor bound.
     """
-    bindings = _draft.checker.bindings.values()
-    names = {b.parameter for b in bindings if b.target is function}
-    groups = types.groups(function)
-    parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in {*names, *given, *groups}:
+    names = {b.parameter for b in _draft.checker.bindings.values() if b.target is function}
+    made = {n: kind for n, kind in types.groups(function).items() if n not in {*names, *given}}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is parameter.empty and name not in {*names, *given, *made}:
             raise ConfigError(
                 f"The configuration gives no {name!r}. Give a config file, or bind "
                 f"{_as_written(function)}.{name}."
@@ -146,24 +144,12 @@ def bound(
     configured = gin.get_configurable(function) if names else function
     if instead is not None:
         configured = functools.partial(_call_instead, function, instead)
-    made = {
-        name: kind
-        for name, kind in groups.items()
-        if name not in {*names, *given}
-        and (parameters[name].default is inspect.Parameter.empty or _is_bound(kind))
-    }
-    if not made:
-        return configured
 
     def call(*args: Any, **passed: Any) -> Any:
-        from_fields = {name: bound(kind)() for name, kind in made.items() if name not in passed}
-        return configured(*args, **{**from_fields, **passed})
+        groups = {name: bound(kind)() for name, kind in made.items() if name not in passed}
+        return configured(*args, **{**groups, **passed})
 
-    return call
-
-
-def _is_bound(target: Any) -> bool:
-    return any(b.target is target for b in _draft.checker.bindings.values())
+    return call if made else configured
 
 
 def _call_instead(function: Callable[..., Any], instead: Callable[..., Any], **passed: Any) -> Any:

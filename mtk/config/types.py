@@ -59,7 +59,7 @@ def hints(target: Any) -> dict[str, Any]:
         return {}
 
 
-def groups(target: Any) -> dict[str, type]:
+def groups(target: Any) -> dict[str, Any]:
     """Returns the parameters of a callable whose type is a dataclass, with that class."""
     found = hints(target).items()
     return {n: kind for n, kind in found if dataclasses.is_dataclass(kind) and n != "return"}

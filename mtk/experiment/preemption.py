@@ -132,6 +132,10 @@ class StopEvaluation(keras.callbacks.Callback):
         super().__init__()
         self.preemption = preemption
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        del logs
+        self.preemption.forget_pace()
+
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch, logs
         self.preemption.check()
