@@ -4,6 +4,7 @@ Functions and classes are configured as they are, by gin's dynamic registration:
 no decorators and works without any configuration.
 """
 
+import dataclasses
 import functools
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
@@ -45,8 +46,11 @@ __all__ = [
     "values",
 ]
 
+_PLAIN = (bool, int, float, str, tuple, type(None))
 _draft = Draft()
-_replaced: list[Callable[..., Any]] = []  # What something else was called instead of.
+# What gin does not know of: what was called through another function, groups without a binding.
+_replaced: list[Callable[..., Any]] = []
+_unbound: list[Any] = []
 
 
 def parse(
@@ -88,6 +92,7 @@ def apply(draft: Draft) -> str:
     gin.parse_config("\n".join(line.text for line in draft.lines))
     gin.finalize()
     _replaced.clear()
+    _unbound.clear()
     _draft = draft
     return asked()
 
@@ -142,6 +147,8 @@ def bound(
                 f"{_as_written(function)}.{name}."
             )
     configured = gin.get_configurable(function) if names else function
+    if not names and dataclasses.is_dataclass(function):
+        _unbound.append(function)
     if instead is not None:
         configured = functools.partial(_call_instead, function, instead)
 
@@ -217,6 +224,12 @@ def operative() -> str:
         return ""
     names = tuple(f"{_as_written(function)}." for function in _replaced)
     own = [f"{name} = {text}" for name, text in bindings().items() if name.startswith(names)]
+    own += [
+        f"{_as_written(group)}.{field.name} = {field.default!r}"
+        for group in dict.fromkeys(_unbound)
+        for field in dataclasses.fields(group)
+        if isinstance(field.default, _PLAIN)
+    ]
     return "\n".join([gin.operative_config_str(), *own])
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from application_runs import described, start
 
-from mtk import config
+from mtk import config, experiment
 from tests.quick import slow
 
 HEAD = ["left_0", "left"]
@@ -81,3 +81,18 @@ def test_dry_run_names_layers_and_configs_may_give_them(found, write):
     (line,) = [line for line in text.splitlines() if line.startswith("  head left")]
     assert last in line.split(": ")[1]
     assert "selected by         validation's left_accuracy (best: max)" in text
+
+
+def test_defaults_that_no_config_binds_are_in_force_too(write):
+    text = (
+        "from mtk import experiment\nfrom mtk.workloads import multi_digits\n"
+        "experiment.run.workload = @multi_digits.MultiDigits\nexperiment.Training.steps = 4\n"
+    )
+    config.parse([write(text)])
+    assert config.bound(experiment.Optimization)() == experiment.Optimization()
+    config.bound(experiment.Training)()
+    told = config.operative()
+    config.parse([write(told, "again.gin")])
+    names = config.bindings()
+    assert names["experiment.Optimization.learning_rate"] == "0.1"
+    assert names["experiment.Training.steps"] == "4"
