@@ -46,13 +46,16 @@ def parser(command: str, description: str | None, epilog: str) -> Parser:
         epilog: Examples and exit codes, shown as they are.
     """
     made = Parser(command, description, epilog)
-    ran = "config, which can run any code; a later file overlays the earlier"
+    ran = (
+        "config, which can run any code: a path or, where there is no such file, the name of one "
+        "that mtk ships; a later file overlays the earlier"
+    )
     for flag, metavar, kind, text in (
         ("--gin_file", "FILE", path, ran),
         ("--gin_bindings", "'NAME = VALUE'", str, "binding that overlays the files"),
     ):
         made.add_argument(flag, metavar=metavar, type=kind, action="append", default=[], help=text)
-    again = "the same: --gin.experiment.run.epochs=3"
+    again = "the same: --gin.experiment.Training.epochs=3"
     made.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=again)
     shown = "show where in the code an error arose"
     made.add_argument("--traceback", action="store_true", help=shown)

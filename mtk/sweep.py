@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mtk import flags, quiet
 
@@ -55,7 +54,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     asked = config.bound(study.Study)()
     if given.study_dir is None and not given.dry_run:
         raise ValueError("A study needs a folder to write. Name one: --study_dir=PATH.")
-    folders = [Path(file).parent for file in given.gin_file]
+    folders = [config.find(file).parent for file in given.gin_file]
     study.Expansion(asked, folders).check_names()
     quiet.start_tensorflow()
     own = ("study", "study_dir", "folders", "retry_failed", "replay", "dry_run")

@@ -36,17 +36,17 @@ study.Study:
     settings = {{
         'multi_digits.MultiDigits.partners': 1,
         'multi_digits.MultiDigits.channels': (4, 4),
-        'experiment.run.epochs': None,
-        'experiment.run.steps': {steps},
-        'experiment.run.batch_size': 64,
-        'experiment.run.checkpoint_every': 0.0,
+        'experiment.Training.epochs': None,
+        'experiment.Training.steps': {steps},
+        'experiment.Optimization.batch_size': 64,
+        'experiment.Checkpoints.every': 0.0,
         'evaluate_every': 7,
     }}
     methods = {{
         'static_weights': 'configs/combiners/static_weights.gin',
         'pcgrad': 'configs/combiners/pcgrad.gin',
     }}
-    grid = {{'experiment.run.learning_rate': {rates}}}
+    grid = {{'experiment.Optimization.learning_rate': {rates}}}
     fresh_seeds = 0
     baseline = 'static_weights'
 """

@@ -11,6 +11,19 @@ from mtk.analysis.schema import SPLITS
 
 _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"^([A-Za-z_][\w./]*) = (.*)$")
+# What runs of earlier versions call by the name of the function, `experiment.run.epochs`.
+_GROUPS = {
+    "Sharing": "gradients representation shared heads",
+    "Optimization": "optimizer learning_rate schedule weight_decay clip_norm batch_size",
+    "Training": "epochs steps evaluate_every monitor patience seed",
+    "Numerics": "precision on_nonfinite micro_batches jit_compile deterministic strategy",
+    "Logging": "log_every measure_every profile_steps callbacks",
+}
+RENAMED = {
+    f"experiment.run.{f}": f"experiment.{g}.{f}" for g in _GROUPS for f in _GROUPS[g].split()
+}
+RENAMED["experiment.run.checkpoint_every"] = "experiment.Checkpoints.every"
+RENAMED["experiment.run.keep_checkpoints"] = "experiment.Checkpoints.keep"
 # A longer text is not evaluated, but kept as it is.
 _LONGEST = 100_000
 # Larger numbers count nothing, and Python refuses to write them in digits.
@@ -42,7 +55,7 @@ def parse(text: str) -> dict[str, Any]:
 def seed(text: str) -> int | None:
     """Returns the seed of a run by its operative configuration; None if it does not say."""
     raw = _raw(text)
-    found = _value(raw, raw.get("experiment.run.seed", "None"))
+    found = _value(raw, raw.get("experiment.Training.seed", "None"))
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
@@ -54,7 +67,7 @@ def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
     """
     if isinstance(bindings, list):
         return parse("\n".join(bindings))
-    known = {name: value for name, value in bindings.items() if value != "%seed"}
+    known = {RENAMED.get(name, name): value for name, value in bindings.items() if value != "%seed"}
     return {_shown(name): _plain(value) for name, value in known.items() if _is_parameter(name)}
 
 
@@ -63,7 +76,7 @@ def _raw(text: str) -> dict[str, str]:
     name = ""
     for line in text.splitlines():
         if binding := _BINDING.match(line):
-            name = binding[1]
+            name = RENAMED.get(binding[1], binding[1])
             found[name] = [binding[2].removesuffix("\\").strip()]
         elif name and line[:1].isspace() and line.strip():
             found[name].append(line.strip().removesuffix("\\"))
@@ -74,7 +87,7 @@ def _raw(text: str) -> dict[str, str]:
 
 def _is_parameter(name: str) -> bool:
     """Tells parameters, which have a dot, from macros."""
-    return "." in name and name != "experiment.run.seed"
+    return "." in name and name != "experiment.Training.seed"
 
 
 def _shown(name: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from mtk import monitor
 from mtk.analysis.objectives import Objective
 
-_CONFIGURED = "experiment.run.monitor"
+_CONFIGURED = "experiment.Training.monitor"
 
 
 def names(table: pd.DataFrame) -> pd.Series:

@@ -11,7 +11,7 @@ from mtk.analysis import monitored
 from mtk.analysis.objectives import Objective, points
 from mtk.analysis.repeats import checked
 
-LEARNING_RATE = "experiment.run.learning_rate"
+LEARNING_RATE = "experiment.Optimization.learning_rate"
 
 
 @dataclass(frozen=True)

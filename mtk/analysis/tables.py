@@ -69,7 +69,7 @@ def sources(views: Sequence[View]) -> pd.DataFrame:
         row["workload"] = _one(view.table, "experiment.run.workload")
         for name in ("train_examples", "test_examples"):
             row[name.replace("_", " ")] = _one(view.table, name)
-        row["batch size"] = _one(view.table, "experiment.run.batch_size")
+        row["batch size"] = _one(view.table, "experiment.Optimization.batch_size")
         row["steps"] = _one(view.table, "steps")
         rows.append(row)
     return pd.DataFrame(rows)

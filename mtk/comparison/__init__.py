@@ -54,7 +54,8 @@ def compare(
         batch_size: Examples a step.
         learning_rates: To try for each configuration, for the mean of the losses; by default three
             around the model's.
-        monitor: What validation selects by: `{task: metric}`, or as `mtk.experiment.run` takes it.
+        monitor: What validation selects by: `{task: metric}`, or as
+            `mtk.experiment.Training` takes it.
         seeds: Fresh seeds; by default 5, or what the budget allows.
         budget: How long it may take, about: seconds, or a text such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried where it would take longer.
@@ -89,7 +90,11 @@ def compare(
         flush=True,
     )
     chosen_by = monitored(monitor, seen.tasks)
-    settings = {"epochs": epochs, "batch_size": batch_size, "monitor": chosen_by}
+    settings = {
+        "experiment.Training.epochs": epochs,
+        "experiment.Training.monitor": chosen_by,
+        "experiment.Optimization.batch_size": batch_size,
+    }
     tried = rates(seen, learning_rates, size.rates)
     study = study_of(Path(out), key, seen, chosen, size, tried, settings)
     code = Sweep(study, out).go(make())

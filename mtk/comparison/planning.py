@@ -18,7 +18,7 @@ from mtk.study.statements import statements
 STATIC = "static weights"
 SINGLE = "single task: "
 _WEIGHTS = "combiners.StaticWeights.weights"
-_RATE = "experiment.run.learning_rate"
+_RATE = "experiment.Optimization.learning_rate"
 _FOLDER = "methods"  # in the study folder: what its runs are configured by
 _EXPORT = 3.0  # seconds, about, that a run's end takes
 _STEP = 10.0**0.5  # from one learning rate to the next
@@ -157,13 +157,13 @@ def study_of(
         methods: As `method_of` returns them.
         size: How much is tried.
         learning_rates: For each configuration.
-        settings: Arguments of `mtk.experiment.run`.
+        settings: What all runs have in common, by the name that a configuration binds.
 
     Raises:
         ValueError: If two methods have one label, or the folder holds something else.
     """
     folder = out.resolve() / _FOLDER
-    texts = {folder / "base.gin": [*_BASE, *statements(_settings(key, settings))]}
+    texts = {folder / "common.gin": [*_BASE, *statements(_settings(key, settings))]}
     files = {STATIC: str(folder / "static.gin")}
     texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
     for label, kind, arguments in methods:
@@ -178,7 +178,7 @@ def study_of(
         own_weights[SINGLE + task] = {_WEIGHTS: (alone,)}
     study = Study(
         name=f"comparison {_digest(repr((key, sorted(settings.items(), key=str))))}",
-        configs=(str(folder / "base.gin"),),
+        configs=(str(folder / "common.gin"),),
         methods=files,
         grid={_RATE: tuple(learning_rates)},
         method_grids=own_weights,
@@ -203,20 +203,15 @@ def _digest(text: str) -> str:
 
 _BASE = (
     "# What all runs of this comparison have in common; `mtk.compare` has written it.",
-    "from mtk import combiners",
-    "from mtk import experiment",
+    "include 'base.gin'",
     "from mtk.comparison import given",
     "experiment.run.workload = @given.Compiled",
-    "experiment.run.optimizer = @given.optimizer",
-    "experiment.run.combiner = @combiners.StaticWeights",
-    "experiment.run.seed = %seed",
-    "seed = 0",
+    "experiment.Optimization.optimizer = @given.optimizer",
 )
 
 
 def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    bound = {f"experiment.run.{name}": value for name, value in settings.items()}
-    return {**bound, "given.Compiled.key": key, "given.optimizer.key": key}
+    return {**settings, "given.Compiled.key": key, "given.optimizer.key": key}
 
 
 def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:

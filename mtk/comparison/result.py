@@ -14,7 +14,7 @@ from mtk.export import load
 from mtk.study import StudyFolder
 
 _WEIGHTS = "combiners.StaticWeights.weights"
-_RATE = "experiment.run.learning_rate"
+_RATE = "experiment.Optimization.learning_rate"
 
 
 class Comparison:

@@ -149,12 +149,13 @@ class _Builder:
 
         draft = config.Draft.of(lines)
         config.apply(draft)  # Places of what is wrong are known from here on.
-        configured = config.bound(experiment.run, given=("workload", "check_only"))
+        own = ("workload", "run_dir")
+        check = config.bound(experiment.run, given=own, instead=experiment.check)
         factory = config.values(experiment.run)["workload"]
         workload = draft.values(experiment.run)["workload"].target
-        bound = draft.values(experiment.run)
+        bound = draft.values(experiment.Numerics)
         key = (draft.met(workload), bound.get("precision"), repr(bound.get("strategy")))
-        if key != self._key or not repr(bound.get("strategy")).endswith(_ONE_DEVICE):
+        if key != self._key or not key[-1].endswith(_ONE_DEVICE):
             self._key = self._data = None
 
         def data() -> Any:
@@ -163,4 +164,4 @@ class _Builder:
                 self._data.network = functools.cache(self._data.network)
             return self._data
 
-        configured(workload=data, check_only="step" if trace else "arguments")
+        check(workload=data, trace=trace)

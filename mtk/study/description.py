@@ -6,7 +6,7 @@ from typing import Any
 
 Axis = str | tuple[str, ...]
 Grid = Mapping[Axis, Sequence[Any]]
-_SEEDS = (["seed"], ["run", "seed"])
+_SEEDS = (["seed"], ["Training", "seed"])
 
 
 class StudyError(ValueError):

@@ -123,7 +123,7 @@ class Expansion:
         from mtk import experiment  # Takes seconds, and reading a study does not need it.
 
         try:
-            experiment.check_bound(draft.values(experiment.run))
+            experiment.check_bound(draft)
         except ValueError as error:
             raise StudyError(
                 f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"

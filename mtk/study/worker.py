@@ -62,7 +62,7 @@ def _launch(study: StudyFolder, run: str) -> int:
     command = [f"--gin_file={file}", f"--run_dir={run_dir}"]
     sys.orig_argv = [sys.executable, "-m", "mtk.train", *command]
     try:
-        result = experiment.launch([file], [], run_dir, dry_run=False)
+        result = experiment.launch([file], [], run_dir)
     except Exception as error:
         with contextlib.suppress(OSError):  # The log may be on the disk that is full.
             traceback.print_exc()

@@ -44,7 +44,7 @@ class Arrays(SourcedWorkload):
     def workload():
         return mtk.workloads.Arrays(network, tasks, (x, y), validation=0.2, test=0.2)
 
-    mtk.experiment.run(workload, run_dir="runs/mine", batch_size=32, epochs=10)
+    mtk.experiment.run(workload, "runs/mine", mtk.experiment.Training(epochs=10))
     ```
     """
 

@@ -5,7 +5,7 @@ import keras
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.streets import Size
-from mtk.models.deeplab import deeplab
+from mtk.models.deeplab import Head, deeplab
 from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.street_scenes import StreetScenes
 
@@ -60,5 +60,9 @@ class CityScapes(StreetScenes):
 
     def network(self, seed: int | None = None) -> keras.Model:
         return deeplab(
-            self.image_shape, self.outputs, weights=self.weights, dropout=self.dropout, seed=seed
+            self.image_shape,
+            self.outputs,
+            weights=self.weights,
+            head=Head(dropout=self.dropout),
+            seed=seed,
         )

@@ -17,12 +17,12 @@ seed = {seed}
 
 # Parameters for experiment.run:
 # ==============================================================================
-experiment.run.batch_size = 256
+experiment.Optimization.batch_size = 256
 experiment.run.combiner = @combiners.{combiner}
-experiment.run.epochs = {epochs}
-experiment.run.learning_rate = {rate}
-experiment.run.seed = %seed
-experiment.run.weight_decay = {decay}
+experiment.Training.epochs = {epochs}
+experiment.Optimization.learning_rate = {rate}
+experiment.Training.seed = %seed
+experiment.Optimization.weight_decay = {decay}
 experiment.run.workload = @synthetic.Synthetic
 synthetic.Synthetic.num_layers = {layers}
 

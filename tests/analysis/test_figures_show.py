@@ -11,7 +11,7 @@ from mtk.analysis.figures.knobs import scale
 from mtk.analysis.unavailable import UnavailableError
 from tests.analysis.synthetic import Run, grid, write_study
 
-RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
 @pytest.fixture(scope="module")

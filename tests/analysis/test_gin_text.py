@@ -1,11 +1,13 @@
 """The reader of operative configurations against gin itself."""
 
+import dataclasses
 import json
 
 import gin
 import pytest
 
 from mtk.analysis import gin_text, plain_text
+from mtk.experiment.options import GROUPS
 from mtk.study.statements import statements
 
 
@@ -60,10 +62,10 @@ def test_a_macro_of_itself_does_not_hang():
 
 
 def test_bindings_in_both_forms_are_equal():
-    given = {"f.rate": 0.1, "f.name": "x", "f.list": [1, 2], "experiment.run.seed": 3}
+    given = {"f.rate": 0.1, "f.name": "x", "f.list": [1, 2], "experiment.Training.seed": 3}
     statements = [f"{name} = {value!r}" for name, value in given.items()]
     assert gin_text.from_bindings(given) == gin_text.from_bindings(statements)
-    assert "experiment.run.seed" not in gin_text.from_bindings(given)
+    assert "experiment.Training.seed" not in gin_text.from_bindings(given)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,22 @@ def test_macros_are_no_parameters():
 @pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "\0", "'", "1 +", "@", "%"])
 def test_what_is_no_value_is_kept_as_a_text(text):
     assert gin_text.parse(f"f.x = {text}") == {"f.x": plain_text.printable(text)}
+
+
+def test_names_of_earlier_versions_are_those_of_now():
+    text = "experiment.run.learning_rate = 0.1\nexperiment.run.workload = @w.W\n"
+    text += "experiment.run.keep_checkpoints = 3\nexperiment.run.seed = 4\n"
+    expected = {"experiment.Optimization.learning_rate": 0.1, "experiment.run.workload": "w.W"}
+    assert gin_text.parse(text) == {**expected, "experiment.Checkpoints.keep": 3}
+    assert gin_text.seed(text) == 4
+    now = gin_text.from_bindings({"experiment.run.epochs": 2})
+    assert now == {"experiment.Training.epochs": 2}
+
+
+def test_every_setting_of_earlier_versions_has_a_name_now():
+    known = {
+        f"experiment.{kind.__name__}.{field.name}"
+        for kind in GROUPS
+        for field in dataclasses.fields(kind)
+    }
+    assert set(gin_text.RENAMED.values()) == known

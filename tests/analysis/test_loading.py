@@ -27,7 +27,7 @@ def test_every_value_comes_back(tmp_path):
                 for name, value in values.items():
                     assert row[f"{split}/{task}/{name}"] == value
         gin = (folder / "runs" / row["run"] / "operative_config.gin").read_text()
-        assert f"learning_rate = {row['experiment.run.learning_rate']}\n" in gin
+        assert f"learning_rate = {row['experiment.Optimization.learning_rate']}\n" in gin
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 
@@ -43,8 +43,12 @@ def test_runs_that_differ_in_the_seed_are_one_configuration(study):
     assert len(found) == len(grid())
     assert set(found["seeds"]) == {2}
     table = analysis.load(study)
-    own = table[(table["method"] == "mgda") & (table["experiment.run.learning_rate"] == 0.1)]
-    mean = found[(found["method"] == "mgda") & (found["experiment.run.learning_rate"] == 0.1)]
+    own = table[
+        (table["method"] == "mgda") & (table["experiment.Optimization.learning_rate"] == 0.1)
+    ]
+    mean = found[
+        (found["method"] == "mgda") & (found["experiment.Optimization.learning_rate"] == 0.1)
+    ]
     column = "test/left/loss"
     assert mean[column].item() == pytest.approx(own[column].mean())
 

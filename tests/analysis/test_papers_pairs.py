@@ -97,7 +97,7 @@ def test_counts_and_costs_are_no_parameters(tmp_path):
     assert set(repeats.varying(view.found)) == {
         "combiners.StaticWeights.weights",
         "experiment.run.combiner",
-        "experiment.run.learning_rate",
+        "experiment.Optimization.learning_rate",
     }
     chosen = analysis.selected(view, "loss")
     assert len(set(chosen)) == len(chosen.columns)

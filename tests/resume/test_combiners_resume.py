@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from crashes import CrashError, crash
 
-from mtk import MultiTaskModel, callbacks, checkpoints, combiners
-from mtk.experiment.checkpointing import Checkpointing
-from mtk.experiment.fitting import Fitting
-from mtk.experiment.interruption import Interruption
+from mtk import MultiTaskModel, checkpoints, combiners
+from mtk.callbacks.monitored import monitor_of
+from mtk.experiment import Checkpoints, Logging, Training
+from mtk.experiment.building import Built
+from mtk.experiment.loop import Loop
 from mtk.experiment.plan import make_plan
+from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
 
 FEATURES = "representation"
@@ -49,7 +51,7 @@ class Session:
     def __init__(self, data, combiner):
         keras.utils.set_random_seed(0)
         self.data = data
-        self.plan = make_plan(data, 64, None, 11, 4, None, 0)
+        self.plan = make_plan(data, 64, Training(steps=11, evaluate_every=4))
         self.model = MultiTaskModel(data.network(0), data.tasks, combiner)
         self.model.compile(keras.optimizers.Adam(0.01), weight_decay=1e-4, clip_norm=1.0)
         self.model.check(data.train(64, 11, 0))
@@ -65,19 +67,18 @@ class Session:
         folder = RunFolder.claim(path, {})
         with folder:
             folder.open("", "")
-            watchers = [
-                callbacks.MetricsLog(folder.metrics),
-                callbacks.Selection(folder.selected, restore=False),
-            ]
-            saving = Checkpointing(folder, watchers, Interruption(), every=0.0, keep=2)
+            built = Built(self.data, self.model, self.plan, monitor_of(None, self.model))
+            logging, often = Logging(measure_every=0), Checkpoints(every=0.0)
+            loop = Loop(built, folder, Preemption(), logging, often)
             try:
-                position = saving.restore(self.model)
+                position = loop.checkpointing.restore(self.model)
                 if position.step == 0:
                     checkpoints.assign(self.model, self.first)
-                Fitting(self.model, self.data, self.plan, watchers, saving).go_on(position)
+                loop.train(position)
             finally:
-                saving.close()
-        return checkpoints.values(self.model), folder.metrics.read_bytes(), watchers[1].get_state()
+                loop.checkpointing.close()
+        selection = loop.watchers.selection.get_state()
+        return checkpoints.values(self.model), folder.metrics.read_bytes(), selection
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -28,7 +28,7 @@ def make_study():
                 "static_weights": "combiners/static_weights.gin",
                 "gradnorm": "combiners/gradnorm.gin",
             },
-            "grid": {"experiment.run.learning_rate": [0.1, 0.3]},
+            "grid": {"experiment.Optimization.learning_rate": [0.1, 0.3]},
             "baseline": "static_weights",
             "fresh_seeds": 0,
         }

@@ -9,7 +9,7 @@ from mtk.study import StudyError, checking
 from mtk.study.board import Board
 from mtk.study.checking import covering
 
-RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
 def met(runs):
@@ -75,11 +75,10 @@ def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, bu
     [
         ({}, ""),
         ({"multi_digits.MultiDigits.dropout": 1.5}, "dropout=1.5"),
-        ({"experiment.run.batch_size": 10_000}, "10000"),
-        ({"experiment.run.log_every": 0}, "log_every"),
-        ({"experiment.run.monitor": "left_acuracy"}, "left_acuracy"),
+        ({"experiment.Optimization.batch_size": 10_000}, "10000"),
+        ({"experiment.Training.monitor": "left_acuracy"}, "left_acuracy"),
         ({"combiners.GradNorm.alpha": -1.0}, "alpha"),
-        ({"experiment.run.gradients": "share"}, "share"),
+        ({"experiment.Sharing.gradients": "share"}, "share"),
     ],
 )
 @pytest.mark.parametrize("trace", [False, True])

@@ -42,7 +42,7 @@ def test_every_method_meets_every_point_and_seed(make_study):
 
 
 def test_a_methods_own_axis_replaces_the_common_one(make_study):
-    rate = "experiment.run.learning_rate"
+    rate = "experiment.Optimization.learning_rate"
     runs = expand(make_study(method_grids={"gradnorm": {rate: [0.5]}}))
     assert [run.point[rate] for run in runs if run.method == "gradnorm"] == [0.5]
     assert [run.point[rate] for run in runs if run.method != "gradnorm"] == [0.1, 0.3]
@@ -50,7 +50,7 @@ def test_a_methods_own_axis_replaces_the_common_one(make_study):
 
 def test_text_of_a_run_stands_alone_and_says_what_its_hash_says(make_study):
     settings = {
-        "experiment.run.optimizer": "@keras.optimizers.Adam",
+        "experiment.Optimization.optimizer": "@keras.optimizers.Adam",
         "multi_digits.MultiDigits.channels": (4, 4),
     }
     for run in expand(make_study(settings=settings)):
@@ -58,17 +58,19 @@ def test_text_of_a_run_stands_alone_and_says_what_its_hash_says(make_study):
         draft = config.Draft().overlaid([alone])
         draft.finish()
         found = draft.bindings()
-        assert found["experiment.run.optimizer"] == "@keras.optimizers.Adam"
+        assert found["experiment.Optimization.optimizer"] == "@keras.optimizers.Adam"
         assert found["multi_digits.MultiDigits.channels"] == "(4, 4)"
-        rate = run.point["experiment.run.learning_rate"]
-        assert found["experiment.run.learning_rate"] == repr(rate)
+        rate = run.point["experiment.Optimization.learning_rate"]
+        assert found["experiment.Optimization.learning_rate"] == repr(rate)
 
 
 def test_hash_is_that_of_the_configuration_not_of_its_words(make_study, tmp_path):
     before = hashes(make_study())
     text = (CONFIGS / "multi_digits.gin").read_text()
     in_other_words = text.replace("    learning_rate = 0.1\n", "").replace("# ", "# Note: ")
-    (tmp_path / "other.gin").write_text(in_other_words + "\nexperiment.run.learning_rate = 7.0\n")
+    (tmp_path / "other.gin").write_text(
+        in_other_words + "\nexperiment.Optimization.learning_rate = 7.0\n"
+    )
     again = make_study(configs=[str(tmp_path / "other.gin")], name="renamed")
     assert hashes(again) == before
 
@@ -79,18 +81,18 @@ SAME = [
     ("combiners.StaticWeights.weights", None, {"left": 0.1, "right": 0.1}),
     ("combiners.StaticWeights.weights", [1, 3], [0.25, 0.75]),
     ("combiners.StaticWeights.weights", {"left": 1, "right": 9}, {"right": 0.9, "left": 0.1}),
-    ("experiment.run.learning_rate", 1, 1.0),
-    ("experiment.run.weight_decay", 0, 0.0),
-    ("experiment.run.clip_norm", 3, 3.0),
+    ("experiment.Optimization.learning_rate", 1, 1.0),
+    ("experiment.Optimization.weight_decay", 0, 0.0),
+    ("experiment.Optimization.clip_norm", 3, 3.0),
     ("multi_digits.MultiDigits.channels", [4, 4], (4, 4)),
-    ("experiment.run.shared", ["a"], ("a",)),
+    ("experiment.Sharing.shared", ["a"], ("a",)),
 ]
 DIFFERENT = [
     ("combiners.StaticWeights.weights", [1, 3], [3, 1]),
     ("combiners.StaticWeights.weights", [1, 3], [1, 3.0001]),
     ("combiners.StaticWeights.weights", [1, 3], {"left": 1, "right": 3}),  # In which order?
-    ("experiment.run.clip_norm", 3, None),
-    ("experiment.run.evaluate_every", 1, 2),
+    ("experiment.Optimization.clip_norm", 3, None),
+    ("experiment.Training.evaluate_every", 1, 2),
 ]
 
 
@@ -111,10 +113,10 @@ def test_equal_shares_of_a_batch_are_not_their_absence():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"experiment.run.batch_size": 255},
+        {"experiment.Optimization.batch_size": 255},
         {"multi_digits.MultiDigits.dropout": 0.2},
-        {"experiment.run.weight_decay": 1e-9},
-        {"experiment.run.schedule": None},
+        {"experiment.Optimization.weight_decay": 1e-9},
+        {"experiment.Optimization.schedule": None},
         {"combiners.StaticWeights.name": "other"},
     ],
 )
@@ -124,7 +126,7 @@ def test_every_binding_counts_in_the_hash(make_study, settings):
 
 def test_what_is_added_later_leaves_other_runs_as_they_are(make_study):
     before = hashes(make_study())
-    more = {"experiment.run.learning_rate": [0.03, 0.1, 0.3]}
+    more = {"experiment.Optimization.learning_rate": [0.03, 0.1, 0.3]}
     methods = {**make_study().methods, "pcgrad": "combiners/pcgrad.gin"}
     after = hashes(make_study(grid=more, methods=methods, seeds=(1, 0)))
     assert {*before} < {*after}
@@ -133,7 +135,7 @@ def test_what_is_added_later_leaves_other_runs_as_they_are(make_study):
 
 def test_equal_runs_are_one(make_study):
     methods = {**make_study().methods, "gradnorm again": "combiners/gradnorm.gin"}
-    rates = {"experiment.run.learning_rate": [0.1, 0.1, 1e-1]}
+    rates = {"experiment.Optimization.learning_rate": [0.1, 0.1, 1e-1]}
     once, again = distinct(expand(make_study(methods=methods, grid=rates)))
     assert [run.method for run in once] == ["static_weights", "gradnorm"]
     assert len(again) == 7
@@ -143,38 +145,43 @@ def test_equal_runs_are_one(make_study):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"grid": {"experiment.run.learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
+        ({"grid": {"experiment.Optimization.learning_rat": [0.1]}}, "Did you mean 'learning_rate'"),
         ({"grid": {"sed": [0.1]}}, "Did you mean 'seed'"),
-        ({"grid": {"experiment.run.learning_rate": [0.1, "fast"]}}, "must be float"),
+        ({"grid": {"experiment.Optimization.learning_rate": [0.1, "fast"]}}, "must be float"),
         ({"method_grids": {"gradnorm": {"combiners.GradNorm.alfa": [1]}}}, "Did you mean 'alpha'"),
         ({"settings": {"multi_digit.MultiDigits.dropout": 1}}, "Did you mean 'multi_digits'"),
-        ({"settings": {"experiment.run.optimizer": "@keras.optimizers.Adan"}}, "'Adam"),
-        ({"settings": {"experiment.run.optimizer": print}}, "Write a reference as a text"),
+        ({"settings": {"experiment.Optimization.optimizer": "@keras.optimizers.Adan"}}, "'Adam"),
+        ({"settings": {"experiment.Optimization.optimizer": print}}, "Write a reference as a text"),
         ({"methods": {"a": "combiners/pcgard.gin"}, "baseline": None}, "pcgard.gin"),
         ({"methods": {}, "baseline": None}, "no methods"),
         ({"seeds": []}, "no seeds"),
         ({"baseline": "static"}, "'static' is not among the methods"),
         ({"method_grids": {"gradnrm": {}}}, "'gradnrm' is not among the methods"),
-        ({"grid": {"experiment.run.learning_rate": []}}, "needs a list of values"),
-        ({"grid": {"experiment.run.learning_rate": "0.1"}}, "needs a list of values"),
+        ({"grid": {"experiment.Optimization.learning_rate": []}}, "needs a list of values"),
+        ({"grid": {"experiment.Optimization.learning_rate": "0.1"}}, "needs a list of values"),
         ({"grid": {("seed", "evaluate_every"): [(1, 2), (3,)]}}, r"tuple of 2. Received: \(3,\)"),
         ({"fresh_seeds": [1, 0]}, "`fresh_seeds` is a number"),
-        ({"settings": {"experiment.run.learning_rate": 0.1}}, "contradicts .*learning_rate"),
+        (
+            {"settings": {"experiment.Optimization.learning_rate": 0.1}},
+            "contradicts .*learning_rate",
+        ),
         ({"settings": {"seed": 1}}, "'seed'"),
-        ({"grid": {"experiment.run.seed": [1]}}, "'experiment.run.seed'"),
+        ({"grid": {"experiment.Training.seed": [1]}}, "'experiment.Training.seed'"),
         ({"method_grids": {"gradnorm": {("seed", "evaluate_every"): [(1, 2)]}}}, "'seed'"),
         (
             {
                 "grid": {
-                    "experiment.run.learning_rate": [0.1],
-                    ("experiment.run.learning_rate", "evaluate_every"): [(0.2, 3)],
+                    "experiment.Optimization.learning_rate": [0.1],
+                    ("experiment.Optimization.learning_rate", "evaluate_every"): [(0.2, 3)],
                 }
             },
             "learning_rate",
         ),
-        ({"grid": {"experiment.run.learning_rate": [0.1, -0.1]}}, r"learning_rate=-0\.1"),
+        ({"grid": {"experiment.Optimization.learning_rate": [0.1, -0.1]}}, r"learning_rate=-0\.1"),
         ({"seeds": [0, -1]}, "seed=-1"),
-        ({"settings": {"experiment.run.steps": 3}}, "epochs=30, steps=3"),
+        ({"settings": {"experiment.Training.steps": 3}}, "epochs=30, steps=3"),
+        ({"settings": {"experiment.Logging.log_every": 0}}, "log_every=0"),
+        ({"settings": {"experiment.Numerics.precision": "float8"}}, "'float8'"),
         (
             {"grid": {"combiners.StaticWeights.weights": [[1, 2], {"left": 1, "right": 2}]}},
             "as dicts",
@@ -192,14 +199,14 @@ def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
     assert said == [
         "static_weights does not read combiners.GradNorm.alpha: its runs with each value are alike."
     ]
-    sizes = {"multi_digits.MultiDigits.channels": [(4, 4)], ("experiment.run.epochs",): [(1,)]}
+    sizes = {"multi_digits.MultiDigits.channels": [(4, 4)], ("experiment.Training.epochs",): [(1,)]}
     read = make_study(method_grids={"gradnorm": {**alphas, **sizes}})
     assert not Expansion(read, [CONFIGS]).unread()
 
 
 def test_error_tells_the_place_in_the_study(make_study):
     with pytest.raises(StudyError, match="grid of static_weights, line 1.*\n.*'small'"):
-        expand(make_study(grid={"experiment.run.learning_rat": [0.1]}))
+        expand(make_study(grid={"experiment.Optimization.learning_rat": [0.1]}))
 
 
 def test_statements_say_the_same_in_a_configuration(tmp_path):

@@ -5,7 +5,7 @@ from fake_engine import FakeEngine, finish
 
 from mtk.study import StudyError
 
-RATE = "experiment.run.learning_rate"
+RATE = "experiment.Optimization.learning_rate"
 RATES = [0.03, 0.1, 0.3]
 
 

@@ -182,7 +182,7 @@ def test_worker_leaves_a_claimed_or_completed_run_alone(folder):
 
 def test_worker_says_why_a_run_failed(folder):
     folder.config("a").parent.mkdir()
-    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     assert worker.work(folder.path, "a") == worker.BAD_INPUT
     assert "Did you mean 'epochs'" in folder.reason("a")
     assert [entry["event"] for entry in folder.journal.entries()] == ["failed"]
@@ -192,7 +192,7 @@ def test_worker_says_why_a_run_failed(folder):
 @pytest.mark.slow
 def test_fresh_process_does_the_same(monkeypatch, folder):
     folder.config("a").parent.mkdir()
-    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert do(Local(2, share_import=False), folder, ["a"]) == ["a"]
     assert "Did you mean 'epochs'" in folder.reason("a")

@@ -8,7 +8,7 @@ from fake_engine import FakeEngine, finish
 from mtk.study.board import Board, left_in_words
 from mtk.study.estimate import Estimate
 
-RATE = "experiment.run.learning_rate"
+RATE = "experiment.Optimization.learning_rate"
 
 
 class Terminal(io.StringIO):

@@ -74,7 +74,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
 def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
     make_sweep().go(FakeEngine())
     before = {e["hash"]: e for e in json.loads(folder.list.read_text())["runs"]}
-    make_sweep(grid={"experiment.run.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
+    make_sweep(grid={"experiment.Optimization.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
     content = json.loads(folder.list.read_text())
     after = {entry["hash"]: entry for entry in content["runs"]}
     assert len(content["runs"]) == len(after) == 6
@@ -82,7 +82,7 @@ def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
     assert content["baseline"] == "static_weights"
     new = [after[run] for run in after if run not in before]
     assert [(e["method"], e["seed"]) for e in new] == [("static_weights", 1), ("gradnorm", 1)]
-    assert all(e["bindings"] == {"experiment.run.learning_rate": 0.5} for e in new)
+    assert all(e["bindings"] == {"experiment.Optimization.learning_rate": 0.5} for e in new)
 
 
 def test_folder_of_another_study_is_refused(make_sweep):

@@ -10,7 +10,7 @@ from mtk.analysis.figures.style import figure, label, legend_below, look, plain_
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
-_RATE = "experiment.run.learning_rate"
+_RATE = "experiment.Optimization.learning_rate"
 _SPLITS = ("validation", "test")
 
 

@@ -18,7 +18,7 @@ from mtk.analysis.weights import static_weights
 
 _COLORS = mpl.colormaps["viridis"]
 _SAYS = {"test": "test, selected by validation", "train": "training set, last step"}
-_RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+_RATE, _DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
 def mixtures(view: View) -> dict[float, pd.DataFrame]:

@@ -10,7 +10,7 @@ from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
-_RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+_RATE, _DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 _MOST_TASKS = 4
 
 

@@ -65,7 +65,7 @@ def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:
         except OSError:
             continue
         if not weights.empty:
-            rate = row.get("experiment.run.learning_rate")
+            rate = row.get("experiment.Optimization.learning_rate")
             words = f"learning rate {rate:g}" if isinstance(rate, (int, float)) else ""
             return weights, words
     return None

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from mtk import locks
-from mtk.experiment.scratch import temporary_folder
+from mtk.experiment.tempdir import temporary_folder
 
 KILLED = """
 import os, sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from mtk.experiment.scratch import temporary_folder
+from mtk.experiment.tempdir import temporary_folder
 with temporary_folder("test-") as folder:
     (folder / "file").write_text("content")
     os.kill(os.getpid(), 9)

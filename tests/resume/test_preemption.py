@@ -9,10 +9,10 @@ import pytest
 from application_runs import start
 from crashes import names
 
-from mtk.experiment import interruption, results, training
+from mtk.experiment import completion, preemption, results
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.folder_lock import FolderLock
-from mtk.experiment.interruption import InterruptedRunError, Interruption
+from mtk.experiment.preemption import InterruptedRunError, Preemption
 from tests.quick import slow
 
 
@@ -56,9 +56,10 @@ def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypa
         assert names(run)[-1].endswith(f"-step-{step}")
         assert not (run / "result.json").exists()
         assert signal.getsignal(signal.SIGTERM) is handler
-    restore = training.callbacks.Selection.restore
+    owner = completion.callbacks.Selection
+    restore = owner.restore
     with monkeypatch.context() as patch:
-        patch.setattr(training.callbacks.Selection, "restore", lambda self: (restore(self), send()))
+        patch.setattr(owner, "restore", lambda self: (restore(self), send()))
         assert start(tiny, run)["status"] == "interrupted"
     assert start(tiny, run)["status"] == "finished"
     assert likeness.differences(run, undisturbed) == []
@@ -72,8 +73,8 @@ def test_summary_tells_how_to_go_on():
 
 def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
     codes = []
-    monkeypatch.setattr(interruption.os, "_exit", codes.append)
-    with Interruption() as asked:
+    monkeypatch.setattr(preemption.os, "_exit", codes.append)
+    with Preemption() as asked:
         send(signal.SIGINT)
         assert asked.asked == "SIGINT"
         with pytest.raises(InterruptedRunError):
@@ -88,7 +89,7 @@ def test_other_signals_and_threads_are_left_alone():
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
     try:
-        with Interruption() as asked:
+        with Preemption() as asked:
             send(signal.SIGUSR1)
             assert heard == [signal.SIGUSR1]
             assert asked.asked is None
@@ -97,7 +98,7 @@ def test_other_signals_and_threads_are_left_alone():
     handlers = []
 
     def elsewhere():
-        with Interruption():
+        with Preemption():
             handlers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=elsewhere)
@@ -122,3 +123,52 @@ def test_folder_in_use_is_refused(tiny, undisturbed, tmp_path):
     finally:
         lock.release()
     assert start(tiny, folder)["status"] == "finished"
+
+
+class Together:
+    """Two workers that do everything together, as the chief sees them."""
+
+    number, is_chief = 2, True
+
+    def __init__(self):
+        self.asked = 0
+
+    def any(self, *flags):
+        self.asked += 1
+        return flags
+
+    def from_chief(self, data):
+        return data
+
+
+@pytest.mark.parametrize(
+    ("step", "pace", "most"), [(0.01, 1.0, 20), (2.0, 1.0, 200), (0.01, 0, 200)]
+)
+def test_several_workers_ask_one_another_at_a_pace(monkeypatch, step, pace, most):
+    now = [0.0]
+    monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
+    workers = Together()
+    asked = Preemption(workers, pace)
+    for _ in range(200):
+        now[0] += step
+        assert asked.agreed(True) in ((False, True), (False, False))
+    assert (workers.asked == most) == (most == 200)
+    assert workers.asked <= most
+    asked.asked, signalled = "SIGTERM", now[0]
+    while not asked.agreed()[0]:
+        now[0] += step
+    assert now[0] - signalled <= max(2 * pace, step)
+    with pytest.raises(InterruptedRunError):
+        asked.check()
+
+
+def test_what_follows_may_be_slower(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
+    asked = Preemption(Together())
+    for _ in range(1000):
+        now[0] += 0.001
+        asked.agreed()
+    asked.asked = "SIGTERM"
+    asked.forget_pace()
+    assert asked.agreed() == (True,)

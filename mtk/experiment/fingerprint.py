@@ -2,46 +2,58 @@
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from mtk import config
 from mtk.experiment.contents import UnidentifiedError, identified
+from mtk.experiment.options import GROUPS
 
-# Where and how a run is shown is not what it computes.
-_NOT_THE_RUN = ("run_dir", "dry_run", "dry_run_batch", "check_only", "profile_steps")
-_ROOT = "experiment.run."
-# Arguments that earlier versions did not have, by their defaults.
-_NEW = dict.fromkeys((f"{_ROOT}monitor", f"{_ROOT}shared", f"{_ROOT}heads"), "None")
-_NEW[f"{_ROOT}callbacks"] = "()"
+# Where a run is written and recorded is not what it computes.
+_NOT_THE_RUN = ("run_dir", "profile_steps")
 _MAIN = f"{config.MODULE_OF}__main__"
 
 
-def settings(arguments: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the arguments of `run` and every binding in force, as texts by their names.
+def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the arguments of a run and every binding in force, as texts by their names.
 
     What comes from the configuration has the text of its binding; what is given otherwise, a text
-    of its contents, even where the configuration binds something else. Names in texts have their
-    modules beside them, by keys that begin with "module of ".
+    of its contents, even where the configuration binds something else. An argument that is a group
+    is told field by field. Names in texts have their modules beside them, by keys that begin with
+    "module of ".
 
     Args:
-        arguments: Arguments of `run` by name.
-        configured: What the configuration binds to them; see `config.bound_values`.
+        function: `mtk.experiment.run`.
+        arguments: Its arguments by name.
 
     Raises:
         ValueError: If nothing tells an argument from others.
     """
     bindings = config.bindings()
-    for name, value in arguments.items():
-        known = name in configured and f"{_ROOT}{name}" in bindings
-        if name in _NOT_THE_RUN or (known and _comes_from(configured[name], value)):
-            continue
-        bindings[f"{_ROOT}{name}"] = _text(name, value)
+    for owner, name, value in _flat(function, arguments):
+        bound, key = config.bound_values(owner), f"experiment.{owner.__name__}.{name}"
+        known = name in bound and key in bindings
+        if name in _NOT_THE_RUN:
+            bindings.pop(key, None)
+        elif not known or not _comes_from(bound[name], value):
+            bindings[key] = _text(name, value)
     found = {**bindings, **config.modules()}
     if any("__main__." in text for text in found.values()):
         # Two programs may call two things alike.
         found[_MAIN] = str(getattr(sys.modules["__main__"], "__file__", "an interactive session"))
     return found
+
+
+def _flat(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[tuple[Callable[..., Any], str, Any]]:
+    """Yields what is bound, the name of a parameter of it, and its value."""
+    for name, value in arguments.items():
+        if isinstance(value, GROUPS):
+            yield from ((type(value), f.name, getattr(value, f.name)) for f in fields(value))
+        else:
+            yield function, name, value
 
 
 def alike(settings: Mapping[str, str]) -> dict[str, str]:
@@ -50,20 +62,11 @@ def alike(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Returns the settings that differ, a line each; empty if none does.
-
-    What an earlier version did not write is compared with what it did.
-    """
-    unwritten = {
-        name
-        for name in now.keys() - before.keys()
-        if name.startswith(config.MODULE_OF) or _NEW.get(name) == now[name]
-    }
+    """Returns the settings that differ, a line each; empty if none does."""
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return "\n".join(
         f"  {name}: {before.get(name, 'not set')} in the folder, {now.get(name, 'not set')} now"
         for name in names
-        if name not in unwritten
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mtk.distribution import Workers
-from mtk.experiment import identity
+from mtk.experiment import fingerprint
 from mtk.experiment.run_folder import RunFolder
-from mtk.experiment.scratch import temporary_folder
+from mtk.experiment.tempdir import temporary_folder
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def claimed(
 
     Args:
         path: The chief's folder.
-        settings: What makes a run this one; see `mtk.experiment.identity`.
+        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
         workers: The workers; all call this together.
 
     Raises:
@@ -34,7 +34,7 @@ def claimed(
     """
     command = "Start all of them with the same command; only TF_CONFIG differs."
     problem = f"The workers do not have the same configuration. {command}"
-    _check_alike(identity.alike(settings), workers, problem)
+    _check_alike(fingerprint.alike(settings), workers, problem)
     with contextlib.ExitStack() as stack:
         if workers.is_chief:
             try:
@@ -66,7 +66,7 @@ def check_same_data(data: Mapping[str, str], workers: Workers) -> None:
 
 def _check_alike(own: Mapping[str, str], workers: Workers, problem: str) -> None:
     chiefs = json.loads(workers.from_chief(json.dumps(dict(own)).encode()))
-    differences = identity.difference(chiefs, own)
+    differences = fingerprint.difference(chiefs, own)
     (differ,) = workers.any(bool(differences))
     if differ:
         told = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")

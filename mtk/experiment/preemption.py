@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,23 +20,36 @@ class InterruptedRunError(Exception):
     """The run has stopped because it was asked to, and can go on."""
 
 
-class Interruption:
+class Preemption:
     """Notes SIGTERM and SIGINT while it is entered; a second one ends the process at once.
 
     A handler in Python runs between two operations only, and one operation of TensorFlow may take
     long. So a thread listens to the pipe into which Python's own handler writes at once.
 
+    Several workers ask one another about once in `pace` seconds: a collective and its result after
+    every step would have all of them wait.
+
     Args:
         workers: Who stops together. By default this process alone.
+        pace: Seconds, at most about, until all workers know of a signal to one of them.
 
     Attributes:
         asked: Name of the signal that came to this process, or None.
     """
 
-    def __init__(self, workers: Workers | None = None) -> None:
+    def __init__(self, workers: Workers | None = None, pace: float = 1.0) -> None:
         self.workers = workers or Workers(tf.distribute.get_strategy())
+        self.pace = pace
         self.asked: str | None = None
+        self._agreed = False
+        self._skipped = self._skip = 0  # Calls that ask nobody: since the last that did; in all.
+        self._asked_at = time.monotonic()
         self._handlers: dict[int, Any] = {}
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that prints."""
+        return self.workers.is_chief
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -65,14 +79,36 @@ class Interruption:
     def agreed(self, *others: bool) -> tuple[bool, ...]:
         """Returns whether a signal has come to any worker, and whether any has set each flag.
 
-        All workers ask together.
+        All workers call this together. Until they ask one another again, the answer is no.
         """
-        return self.workers.any(self.asked is not None, *others)
+        if not self._agreed and self._skipped < self._skip:
+            self._skipped += 1
+            return (False,) * (1 + len(others))
+        found = self.workers.any(self._agreed or self.asked is not None, *others)
+        self._agreed = found[0]
+        self._set_pace()
+        return found
+
+    def forget_pace(self) -> None:
+        """Has the next call ask: what follows may take longer; all workers call this together."""
+        self._skipped = self._skip = 0
 
     def check(self) -> None:
         """Raises `InterruptedRunError` if a signal has come to any worker; all ask together."""
         if self.agreed()[0]:
             raise InterruptedRunError(self.asked)
+
+    def _set_pace(self) -> None:
+        """Finds, by the chief's clock, how many calls may pass until the workers ask again."""
+        if self.workers.number == 1 or self.pace <= 0:
+            return
+        now = time.monotonic()
+        each = (now - self._asked_at) / (1 + self._skipped)
+        most = 2 * self._skip + 1  # A little more each time: a first step is slower than others.
+        skip = min(most, int(self.pace / max(each, 1e-6)) - 1)
+        told = self.workers.from_chief(max(0, skip).to_bytes(8, "big"))
+        self._skip, self._skipped = int.from_bytes(told, "big"), 0
+        self._asked_at = time.monotonic()
 
     def _listen(self, receiver: int) -> None:
         with os.fdopen(receiver, "rb", buffering=0) as pipe:
@@ -89,16 +125,20 @@ class StopEvaluation(keras.callbacks.Callback):
     """Ends an evaluation between two batches when a signal has come.
 
     Args:
-        interruption: What notes the signals.
+        preemption: What notes the signals.
     """
 
-    def __init__(self, interruption: Interruption):
+    def __init__(self, preemption: Preemption):
         super().__init__()
-        self.interruption = interruption
+        self.preemption = preemption
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        del logs
+        self.preemption.forget_pace()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch, logs
-        self.interruption.check()
+        self.preemption.check()
 
 
 def _nothing(number: int, frame: Any) -> None:

@@ -20,8 +20,8 @@ import pytest
 import tensorflow as tf
 from application_runs import start
 
-from mtk import config
-from mtk.experiment import identity
+from mtk import config, experiment
+from mtk.experiment import Training, fingerprint
 from mtk.experiment.contents import UnidentifiedError, identified
 
 
@@ -279,7 +279,7 @@ def test_same_in_another_process(tmp_path):
     program = f"""
         import sys
         sys.path[:0] = {[str(pathlib.Path(__file__).parent)]!r}
-        from test_identity import *
+        from test_fingerprint import *
         print([identified(value) for value in {values}])
     """
     (tmp_path / "program.py").write_text(textwrap.dedent(program))
@@ -327,13 +327,13 @@ def parsed(package, write, name="w"):
         "work.Digits.size = 3\n"
     )
     config.parse([write(text, f"{package}.gin")])
-    return identity.settings({"seed": 0}, {})
+    return fingerprint.settings(experiment.run, {"training": Training(epochs=1)})
 
 
 def test_configurations_that_mean_two_modules(two_modules, write):
     one, other = (parsed(package, write) for package in two_modules)
-    assert identity.difference(one, parsed(two_modules[0], write)) == ""
-    assert identity.difference(one, other).splitlines() == [
+    assert fingerprint.difference(one, parsed(two_modules[0], write)) == ""
+    assert fingerprint.difference(one, other).splitlines() == [
         "  module of @work.Digits: first_pkg.work.Digits in the folder, second_pkg.work.Digits now",
         "  module of work.Digits: first_pkg.work.Digits in the folder, second_pkg.work.Digits now",
     ]
@@ -356,30 +356,22 @@ def test_an_argument_beside_a_configuration_is_not_taken_for_its_binding(two_mod
     import first_pkg.work
     import second_pkg.work
 
-    from mtk import experiment
+    def text(value):
+        return fingerprint.settings(experiment.run, {"workload": value})["experiment.run.workload"]
 
     parsed("first_pkg", write)
-    bound = config.bound_values(experiment.run)
-    texts = [
-        identity.settings({"workload": value}, bound)["experiment.run.workload"]
-        for value in (first_pkg.work.Digits, second_pkg.work.Digits, made(1), made(2))
-    ]
+    values = (first_pkg.work.Digits, second_pkg.work.Digits, made(1), made(2))
+    texts = [text(value) for value in values]
     assert texts[0] == "@work.Digits"
     assert len(set(texts)) == 4
     by_gin = config.values(experiment.run)["workload"]
-    assert identity.settings({"workload": by_gin}, bound)["experiment.run.workload"] == texts[0]
+    assert text(by_gin) == texts[0]
 
 
-def test_folders_of_earlier_versions_hold_the_same_run():
-    now = {
-        "experiment.run.seed": "0",
-        "experiment.run.monitor": "None",
-        "experiment.run.shared": "None",
-        "experiment.run.heads": "None",
-        "module of @work.Digits": "first_pkg.work.Digits",
-    }
-    assert identity.difference({"experiment.run.seed": "0"}, now) == ""
-    changed = {**now, "experiment.run.monitor": "'relative_loss'"}
-    assert identity.difference({"experiment.run.seed": "0"}, changed) == (
-        "  experiment.run.monitor: not set in the folder, 'relative_loss' now"
-    )
+def test_groups_are_told_field_by_field(two_modules, write):
+    parsed("first_pkg", write)
+    given = {"training": Training(epochs=2), "checkpoints": experiment.Checkpoints(every=1.0)}
+    found = fingerprint.settings(experiment.run, given)
+    assert found["experiment.Training.epochs"] == "2"
+    assert found["experiment.Checkpoints.every"] == "1.0"
+    assert "experiment.run.training" not in found
