@@ -95,7 +95,7 @@ TAKERS = [
     # (maker, the numbers as the combiner has them)
     (combiners.StaticWeights, lambda combiner: combiner.normalized),
     (lambda leak: combiners.GradDrop(leak=leak), lambda combiner: combiner.leaks),
-    (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.lowest),
+    (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.log_losses.lowest),
     (
         lambda losses: combiners.GradNorm(initial_losses=losses),
         lambda combiner: combiner.given_losses,
