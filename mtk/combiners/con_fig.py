@@ -8,7 +8,7 @@ import tensorflow as tf
 from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask
-from mtk.combiners.solvers.scaling import scale
+from mtk.combiners.solvers.scaling import scale_and_decompose
 from mtk.ratios import Ratios
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
@@ -35,7 +35,7 @@ class ConFIG(GramianCombiner):
     task out.
 
     Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
-    no gradient if these are independent. Two decompositions of a `(K, K)` matrix in a step.
+    no gradient if these are independent. One decomposition of a `(K, K)` matrix in a step.
 
     Args:
         preference: One number for each task, by name or in their order; equal by default.
@@ -70,9 +70,9 @@ class ConFIG(GramianCombiner):
     ) -> tf.Tensor:
         del task_losses
         takes_part = present & (tf.constant(self.preferred) > 0.0)
-        cosines, lengths, directed = scale(gramian, takes_part)
+        scaled, values, vectors = scale_and_decompose(gramian, takes_part)
+        cosines, lengths, directed = scaled
         _, target = preferences.of_present(self.preferred, directed, lengths.dtype)
-        values, vectors = tf.linalg.eigh(cosines)
         along = tf.linalg.matvec(vectors, target, transpose_a=True)
         independent = values > RANK_TOLERANCE * self.num_tasks
         inverse = tf.where(independent, 1.0 / values, tf.zeros_like(values))

@@ -85,6 +85,14 @@ CASES = [
 BY_NAME = {case.name: case for case in CASES}
 
 
+def every(case: Case, steps: int) -> combiners.Combiner:
+    """Returns a combiner that computes new weights every so many steps, if it has the choice."""
+    combiner = case.make()
+    if combiner.reads != "gramian" or combiner.changes_gradients:
+        return combiner
+    return type(combiner).from_config({**combiner.get_config(), "update_every": steps})
+
+
 class Outcome(NamedTuple):
     direction: np.ndarray
     weights: np.ndarray
