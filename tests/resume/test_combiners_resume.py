@@ -13,36 +13,16 @@ from mtk.experiment.loop import Loop
 from mtk.experiment.plan import make_plan
 from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
+from tests.combiners.cases import BY_NAME, every
+from tests.quick import some
 
-FEATURES = "representation"
-STATEFUL = {
-    "uncertainty": lambda: combiners.UncertaintyWeights(),
-    "rlw": lambda: combiners.RLW(seed=3),
-    "dwa": lambda: combiners.DWA(steps_per_epoch=3),
-    "famo": lambda: combiners.FAMO(),
-    "imtl": lambda: combiners.IMTL(update_every=4),
-    "gradnorm": lambda: combiners.GradNorm(),
-    "gradvac": lambda: combiners.GradVac(beta=0.5),
-    "pcgrad": lambda: combiners.PCGrad(seed=1, update_every=4),
-    "graddrop": lambda: combiners.GradDrop(at=FEATURES),
-    "mgda": lambda: combiners.MGDA(at=FEATURES, update_every=4),
-}
-OTHERS = {
-    "static": lambda: combiners.StaticWeights({"left": 0.3, "right": 0.7}),
-    "proportional": lambda: combiners.ProportionalSampling(),
-    "imtl_l": lambda: combiners.IMTLL(),
-    "imtl_g": lambda: combiners.IMTLG(update_every=4),
-    "cagrad": lambda: combiners.CAGrad(update_every=4),
-    "nash": lambda: combiners.NashMTL(update_every=4),
-    "aligned": lambda: combiners.AlignedMTL(update_every=4),
-    "upgrad": lambda: combiners.UPGrad(update_every=4),
-}
 # Each keeps another kind of state.
 QUICK = ("rlw", "gradnorm")
-CASES = [
-    pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,))
-    for name in [*STATEFUL, *OTHERS]
-]
+
+
+def combiner_of(name):
+    # Elsewhere it is taken at all parameters.
+    return combiners.GradNorm() if name == "gradnorm" else every(BY_NAME[name], 4)
 
 
 class Session:
@@ -81,9 +61,9 @@ class Session:
         return checkpoints.values(self.model), folder.metrics.read_bytes(), selection
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(BY_NAME, QUICK))
 def test_resumed_equals_undisturbed(tiny, tmp_path, monkeypatch, name):
-    session = Session(tiny(), {**STATEFUL, **OTHERS}[name]())
+    session = Session(tiny(), combiner_of(name))
     values, record, selection = session.go_on(tmp_path / "undisturbed")
     for step in (6, 10):
         crash(monkeypatch, step)
