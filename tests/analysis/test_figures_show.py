@@ -7,7 +7,7 @@ import pytest
 
 from mtk import analysis
 from mtk.analysis.figures import averages, fronts, mixtures, seeds_and_grids, sensitivity
-from mtk.analysis.figures.knobs import scale
+from mtk.analysis.figures.hyperparameters import scale
 from mtk.analysis.unavailable import UnavailableError
 from tests.analysis.synthetic import Run, grid, write_study
 
@@ -120,7 +120,7 @@ def test_more_methods_than_colours_are_told_apart_even_when_dominated(tmp_path):
     ]
     runs += [run for run in grid() if run.method == "static_weights"]
     view = view_of(analysis.load(write_study(tmp_path / "study", runs)))
-    (axis,) = fronts.draw(view, [("loss", "test")], everything=True).axes
+    (axis,) = fronts.draw(view, [("loss", "test")]).axes
     small = [line for line in axis.lines if line.get_markersize() == 3 and len(line.get_xdata())]
     looks = {(line.get_color(), line.get_marker()) for line in small}
     assert len(small) == 12

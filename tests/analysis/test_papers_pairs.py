@@ -1,6 +1,7 @@
 """Which metrics the figures set against each other, and which sizes of models."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,15 @@ import pytest
 from mtk import analysis
 from mtk.analysis import objectives, repeats
 from mtk.analysis.figures import sizes
-from mtk.analysis.reporting import catalogue
+from mtk.analysis.reporting import figure_list
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 from tests.analysis.synthetic import grid, write_study
 
-FIGURES = {name: draw for name, _, draw in catalogue.OF_A_STUDY}
+FIGURES = {
+    entry.name: partial(lambda draw, view: draw(view, ()), entry.draw)
+    for entry in figure_list.OF_A_STUDY
+}
 
 
 HIGHER = {"miou", "pixel_accuracy"}
