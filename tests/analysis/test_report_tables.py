@@ -80,7 +80,7 @@ def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
 
 
 def test_long_tables_are_cut_on_the_page_and_whole_as_files(written, monkeypatch):
-    study, path = written
+    _, path = written
     assert "of 101 rows" not in path.read_text(encoding="utf-8")
     monkeypatch.setattr(page, "_MOST_ROWS", 40)
     table = pd.DataFrame({"a": range(101)})

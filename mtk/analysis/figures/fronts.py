@@ -130,7 +130,7 @@ def _enlarged(panel: _Panel) -> Iterator[_Panel]:
     """Yields a panel, and another one of the place where methods crowd in it, if they do."""
     methods = [name for name in panel.models if name != STATIC]
     points = _near(panel, methods)
-    if len(points) < 4:
+    if len(points) < 4 or len(panel.models[STATIC].values.T) > 2:
         yield panel
         return
     size = np.diff(panel.limits, axis=1)[:, 0]
@@ -192,7 +192,7 @@ def _panel(axis: Axes, view: View, panel: _Panel) -> None:
             x, y, xerr=error[0], yerr=error[1], ls="none", ms=6 if method == STATIC else 8,
             mec="white", mew=0.7, elinewidth=1.1, zorder=3 + number, **style
         )  # fmt: skip
-    if len(next(iter(panel.models.values())).values.T) == 2:
+    if len(panel.models[STATIC].values.T) == 2:
         axis.plot(*_static_front(panel), ls="--", color=STATIC_COLOR, lw=1.2, zorder=2)
         _label_weights(axis, panel)
     if panel.box is not None:

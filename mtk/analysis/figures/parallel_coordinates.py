@@ -16,17 +16,17 @@ _MANY = 6
 
 
 def draw(view: View, questions: Sequence[Question]) -> Figure:
-    """Draws each measured model over the tasks; 1 is the best static value, 0 the worst."""
+    """Draws each measured model over the tasks, from the worst value of all to the best one."""
     space = view.spaces.loss
     chosen = view.spaces[space]
     if len(chosen) < 3:
         raise UnavailableError(f"drawn for three tasks or more; this study has {len(chosen)}")
     models = shown(view, space, "test", questions)
-    if not len(models[STATIC].values):
-        raise UnavailableError("there are no static weights to compare with")
     signs = np.array([objective.sign for objective in chosen])
-    static = models[STATIC].values * signs
-    worst, best = static.max(0), static.min(0)
+    every = np.concatenate([own.values for own in models.values()]) * signs
+    if not len(every):
+        raise UnavailableError("no model was selected")
+    worst, best = every.max(0), every.min(0)
     width = np.where(worst > best, worst - best, 1.0)
     drawn = figure(max(6.4, 1.5 + 0.35 * len(chosen)), 4.8)
     axis = drawn.subplots()
@@ -38,7 +38,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
             axis.plot(line, label=label(method) if number == 0 else None, **style)
     upright = {"rotation": 90} if len(chosen) > _MANY else {}
     axis.set_xticks(range(len(chosen)), [objective.task for objective in chosen], **upright)
-    axis.set_ylabel(f"{space}, test: 0 worst, 1 best of the static models\n(higher is better)")
+    axis.set_ylabel(f"{space}, test: from the worst to the best\n(higher is better)")
     axis.grid(axis="x", color="#BBBBBB")
     legend_of(drawn, axis)
     drawn.suptitle(view.title)

@@ -124,9 +124,9 @@ OF_A_STUDY = [
     Entry("figure 13", "Figure 13: fronts of a metric, validation and training", _FRONT,
           _metric_in_two_splits),
     Entry("parallel coordinates", "Three tasks or more: parallel coordinates",
-          "Each line is a measured model, on an axis for each task, scaled to what static weights "
-          "reach; higher is better on each. A line above all dashed ones in every task would "
-          "dominate them.", parallel_coordinates.draw),
+          "Each line is a measured model, with an axis for each task, from the worst to the best "
+          "value of these models. A line above another one in every task dominates it.",
+          parallel_coordinates.draw),
     Entry("figure 03", "Figure 3: task weights during training",
           "Each task's share of the weights, of runs at one learning rate. Lines: means between "
           "two evaluations. Bands: the 5th to the 95th percentile of single steps, where the runs "
