@@ -83,12 +83,13 @@ def test_long_tables_are_cut_on_the_page_and_whole_as_files(written, monkeypatch
     _, path = written
     assert "of 101 rows" not in path.read_text(encoding="utf-8")
     monkeypatch.setattr(page, "_MOST_ROWS", 40)
-    table = pd.DataFrame({"a": range(101)})
+    table = pd.DataFrame({"study": "s", "status": "finished", "a": range(101)})
+    table.attrs["remarks"] = []
     made = contents.Contents(table, [contents.Section("s", FileNames())])
     made.sections[0].tabulate("long", lambda: table)
     text = page.render(made)
     assert "the first 40 of 101 rows" in text
-    assert text.count("<td") == 40
+    assert text.count("<td") == 40 * 3
 
 
 def test_tables_hold_what_is_drawn(written):
