@@ -1,7 +1,9 @@
 """What figures must show: every selected model, every setting at its place, all methods apart."""
 
 import dataclasses
+import json
 import re
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -236,6 +238,29 @@ def test_figure_3_is_at_one_learning_rate_on_shares(table):
     for axis in task_weights.draw(view_of(table)).axes:
         assert axis.get_title().endswith("\nlearning rate 0.1")
         assert axis.get_ylim() == (0, 1)
+
+
+def test_figure_3_shows_how_much_single_steps_vary(tmp_path):
+    study = write_study(tmp_path / "study", grid(rates=(0.1,)))
+    table = analysis.load(study)
+    ends = {"weight_low": 0.2, "weight_high": 0.7}
+    for path in table.loc[table["method"] == "mgda", "path"]:
+        lines = [
+            {"step": step, "split": "train", "task": "left", "name": name, "value": value}
+            for name, value in ends.items()
+            for step in range(100, 700, 100)
+        ]
+        with (Path(path) / "metrics.jsonl").open("a") as log:
+            log.writelines(json.dumps(line) + "\n" for line in lines)
+    axes = {
+        axis.get_title().split("\n")[0]: axis for axis in task_weights.draw(view_of(table)).axes
+    }
+    for method, axis in axes.items():
+        heights = [set(band.get_paths()[0].vertices[:, 1]) for band in axis.collections]
+        assert heights == ([{0.2, 0.7}] if method == "mgda" else [])
+    own = task_weights.table(view_of(table)).set_index("method").loc["mgda"]
+    assert (own["left, 5 %"] == 0.2).all()
+    assert (own["left, 95 %"] == 0.7).all()
 
 
 def test_three_tasks_have_a_panel_for_each_pair_and_parallel_coordinates(tmp_path, staged):

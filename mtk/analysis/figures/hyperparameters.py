@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
 
-LEARNING_RATE = "experiment.run.learning_rate"
+from mtk.analysis.rate_grids import LEARNING_RATE
+
+__all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale"]
+
 WEIGHT_DECAY = "experiment.run.weight_decay"
 # Two values that are closer, as factors, are read more easily on a linear axis.
 _WIDE = 8

@@ -1,5 +1,6 @@
 """Figure 3: the task weights that methods choose during training."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,32 @@ _MOST_TASKS = 8
 _COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """The weights of a method's run.
+
+    Attributes:
+        words: Its learning rate.
+        mean: Means between two evaluations, a column for each task.
+        low: The 5th percentile of the shares of single steps; empty if not recorded.
+        high: The 95th.
+    """
+
+    words: str
+    mean: pd.DataFrame
+    low: pd.DataFrame
+    high: pd.DataFrame
+
+
 def draw(view: View) -> Figure:
     """Draws the weights of each method's best run in validation, all at one learning rate."""
     if len(view.tasks) > _MOST_TASKS:
         raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
     found = _found(view)
     drawn, axes = grid_of(len(found), 4, 3.2, 2.6)
-    for number, (axis, (method, (weights, words))) in enumerate(
-        zip(axes, found.items(), strict=True)
-    ):
-        _panel(axis, weights, view.tasks)
-        axis.set_title(f"{method}\n{words}" if words else method)
+    for number, (axis, (method, own)) in enumerate(zip(axes, found.items(), strict=True)):
+        _panel(axis, own, view.tasks)
+        axis.set_title(f"{method}\n{own.words}" if own.words else method)
         if number % 4 == 0:
             axis.set_ylabel("weight (share of the sum)")
     legend_of(drawn, axes[0])
@@ -39,14 +55,15 @@ def draw(view: View) -> Figure:
 
 def table(view: View) -> pd.DataFrame:
     """Returns the curves of the figure: a row for each method and evaluation."""
-    parts = [
-        weights.rename(columns=_COLUMNS).reset_index().assign(method=method, run=words)
-        for method, (weights, words) in _found(view).items()
-    ]
+    parts = []
+    for method, own in _found(view).items():
+        bands = [own.low.add_suffix(", 5 %"), own.high.add_suffix(", 95 %")]
+        joined = own.mean.rename(columns=_COLUMNS).join([band for band in bands if len(band)])
+        parts.append(joined.reset_index().assign(method=method, run=own.words))
     return pd.concat(parts, ignore_index=True).set_index(["method", "run"]).reset_index()
 
 
-def _found(view: View) -> dict[str, tuple[pd.DataFrame, str]]:
+def _found(view: View) -> dict[str, _Weights]:
     rate = _common_rate(view)
     found = {m: weights for m in view.methods if (weights := _weights(view, m, rate))}
     if not found:
@@ -71,24 +88,27 @@ def _mean_loss(view: View, runs: pd.DataFrame) -> np.ndarray:
     return objectives.points(runs, view.spaces[view.spaces.loss], "validation").mean(1)
 
 
-def _weights(view: View, method: str, rate: float) -> tuple[pd.DataFrame, str] | None:
-    """Returns the weights of a method's best run at a rate, else of all; and its rate in words."""
+def _weights(view: View, method: str, rate: float) -> _Weights | None:
+    """Returns the weights of a method's best run at a rate, else of all."""
     runs = _finished(view, method)
     elsewhere = (numbers(runs, LEARNING_RATE) != rate).to_numpy()
     for row in runs.iloc[np.lexsort((_mean_loss(view, runs), elsewhere))].to_dict("records"):
         try:
-            weights = weights_over_time(row["path"])
+            found = [
+                weights_over_time(row["path"], name)
+                for name in ("weight", "weight_low", "weight_high")
+            ]
         except OSError:
             continue
-        if not weights.empty:
+        if not found[0].empty:
             own = row.get(LEARNING_RATE)
             words = f"learning rate {own:g}" if isinstance(own, (int, float)) else ""
-            return weights, words
+            return _Weights(words, *found)
     return None
 
 
-def _panel(axis: Axes, weights: pd.DataFrame, tasks: list[str]) -> None:
-    shares = weights.div(weights.sum(axis=1), axis=0)
+def _panel(axis: Axes, weights: _Weights, tasks: list[str]) -> None:
+    shares = weights.mean.div(weights.mean.sum(axis=1), axis=0)
     for number, task in enumerate(name for name in tasks if name in shares):
         every = max(1, len(shares) // 8)
         style: dict[str, Any] = {
@@ -97,5 +117,8 @@ def _panel(axis: Axes, weights: pd.DataFrame, tasks: list[str]) -> None:
             "markevery": every,
         }
         axis.plot(shares.index, shares[task], label=label(task), ms=5, **style)
+        if task in weights.low and task in weights.high:
+            band = weights.low[task], weights.high[task]
+            axis.fill_between(weights.low.index, *band, color=COLORS[number], alpha=0.18, lw=0)
     axis.axhline(1 / max(len(shares.columns), 1), color="#888888", lw=0.8, ls=":")
     axis.set(xlabel="training step", ylim=(0, 1))
