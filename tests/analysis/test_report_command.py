@@ -248,6 +248,7 @@ def test_seeds_that_do_not_match_are_said(unrendered, tmp_path):
     page = page_of(tmp_path, runs)
     assert "MGDA: 1 of 1 selected models are left out" in page.words
     assert "MGDA: Better" not in page.words
+    assert "MGDA no verdict" in page.words
     assert "GradNorm: " in page.words
 
 

@@ -52,18 +52,22 @@ class _Panel:
     Attributes:
         title: Its title.
         pair: What its axes are.
-        columns: Which two of the tasks these are.
-        models: Of each method, in all tasks.
-        limits: `(2, 2)`, low and high ends of both axes.
+        models: Of each method, in these two tasks.
+        num_tasks: Of the study.
+        limits: `(2, 2)`, low and high ends of both axes; around the models by default.
         box: `(2, 2)`, what another panel enlarges, or None.
     """
 
     title: str
     pair: tuple[Objective, Objective]
-    columns: list[int]
     models: dict[str, Shown]
+    num_tasks: int
     limits: np.ndarray
     box: np.ndarray | None = None
+
+    @property
+    def size(self) -> np.ndarray:
+        return np.diff(self.limits, axis=1)[:, 0]
 
 
 def draw(
@@ -88,7 +92,7 @@ def draw_everything(
         UnavailableError: If no model lies outside of the limits that `draw` has.
     """
     near = _panels(view, panels, questions)
-    wide = [replace(panel, limits=_limits(_everything(panel))) for panel in near]
+    wide = [replace(panel, limits=_limits(_everything(panel.models))) for panel in near]
     if not any(_outside(panel) for panel in near):
         raise UnavailableError("all models are in Figures 2, 4, 5 already")
     return _drawn(view, wide)
@@ -116,54 +120,38 @@ def _panels(
             raise UnavailableError(f"no run has values of {space!r} in {split}")
     found = []
     for space, split in panels:
-        models, chosen = shown(view, space, split, questions), view.spaces[space]
-        for first, second in itertools.combinations(range(len(chosen)), 2):
-            pair = chosen[first], chosen[second]
-            panel = _Panel(_SAYS[split], pair, [first, second], models, np.empty((2, 2)))
-            near = _near(panel, list(models))
-            limits = _limits(near if len(near) else _everything(panel))
-            found.append(replace(panel, limits=limits))
+        every, chosen = shown(view, space, split, questions), view.spaces[space]
+        for tasks in itertools.combinations(range(len(chosen)), 2):
+            models = {name: own.of(list(tasks)) for name, own in every.items()}
+            near = np.concatenate([own.ends for own in models.values()])
+            limits = _limits(near if len(near) else _everything(models))
+            pair = chosen[tasks[0]], chosen[tasks[1]]
+            found.append(_Panel(_SAYS[split], pair, models, len(chosen), limits))
     return found
 
 
 def _enlarged(panel: _Panel) -> Iterator[_Panel]:
     """Yields a panel, and another one of the place where methods crowd in it, if they do."""
-    methods = [name for name in panel.models if name != STATIC]
-    points = _near(panel, methods)
-    if len(points) < 4 or len(panel.models[STATIC].values.T) > 2:
-        yield panel
-        return
-    size = np.diff(panel.limits, axis=1)[:, 0]
-    away = (np.abs(points - np.median(points, axis=0)) / size).max(1)
-    crowd = points[away <= np.quantile(away, _CROWD)]
-    box = _limits(crowd, 0.5, at_least=0.1 * size)
-    if (np.diff(box, axis=1)[:, 0] > _CROWDED * size).any():
+    own = [models.ends for name, models in panel.models.items() if name != STATIC]
+    points = np.concatenate([np.empty((0, 2)), *own])
+    box = panel.limits
+    if len(points) > 2 and panel.num_tasks == 2:
+        away = (np.abs(points - np.median(points, axis=0)) / panel.size).max(1)
+        crowd = points[away <= np.quantile(away, _CROWD)]
+        box = _limits(crowd, 0.5, at_least=0.1 * panel.size)
+    if (np.diff(box, axis=1)[:, 0] > _CROWDED * panel.size).any():
         yield panel
         return
     yield replace(panel, box=box)
     yield replace(panel, title=f"the box, enlarged ({panel.title.split(',')[0]})", limits=box)
 
 
-def _values(panel: _Panel, method: str) -> np.ndarray:
-    return panel.models[method].values[:, panel.columns]
-
-
-def _near(panel: _Panel, methods: Sequence[str]) -> np.ndarray:
-    """Returns the ends of the intervals of the chosen models `(N, 2)`."""
-    parts = [np.empty((0, 2))]
-    for method in methods:
-        error = np.nan_to_num(panel.models[method].errors[:, panel.columns])
-        parts += [_values(panel, method) - error, _values(panel, method) + error]
-    return np.concatenate(parts)
-
-
-def _everything(panel: _Panel) -> np.ndarray:
-    others = [own.others[:, panel.columns] for own in panel.models.values()]
-    return np.concatenate([_near(panel, list(panel.models)), *others])
+def _everything(models: dict[str, Shown]) -> np.ndarray:
+    return np.concatenate([part for own in models.values() for part in (own.ends, own.others)])
 
 
 def _outside(panel: _Panel) -> bool:
-    points = _everything(panel)
+    points = _everything(panel.models)
     return bool(((points < panel.limits[:, 0]) | (points > panel.limits[:, 1])).any())
 
 
@@ -185,14 +173,13 @@ def _panel(axis: Axes, view: View, panel: _Panel) -> None:
     for number, (method, own) in enumerate(panel.models.items()):
         style = style_of(method, view.methods)
         grey = {"color": DOMINATED_COLOR, "marker": style["marker"]}
-        axis.plot(*own.others[:, panel.columns].T, ls="none", ms=3, mew=0, alpha=0.6, **grey)
-        x, y = _values(panel, method).T
-        error = own.errors[:, panel.columns].T
+        axis.plot(*own.others.T, ls="none", ms=3, mew=0, alpha=0.6, **grey)
+        error = dict(zip(("xerr", "yerr"), own.errors.T, strict=True))
         axis.errorbar(
-            x, y, xerr=error[0], yerr=error[1], ls="none", ms=6 if method == STATIC else 8,
+            *own.values.T, **error, ls="none", ms=6 if method == STATIC else 8,
             mec="white", mew=0.7, elinewidth=1.1, zorder=3 + number, **style
         )  # fmt: skip
-    if len(panel.models[STATIC].values.T) == 2:
+    if panel.num_tasks == 2:
         axis.plot(*_static_front(panel), ls="--", color=STATIC_COLOR, lw=1.2, zorder=2)
         _label_weights(axis, panel)
     if panel.box is not None:
@@ -218,11 +205,10 @@ def _static_front(panel: _Panel) -> np.ndarray:
 def _label_weights(axis: Axes, panel: _Panel) -> None:
     """Writes each static model's weight beside it, on the better side, where there is room."""
     own, labelled = panel.models[STATIC], np.empty((0, 2))
-    size = np.diff(panel.limits, axis=1)[:, 0]
     away = [-5 * objective.sign for objective in panel.pair]
     aligned = {"ha": "right" if away[0] < 0 else "left", "va": "top" if away[1] < 0 else "bottom"}
     for place, weight in zip(own.values, own.first_weights, strict=True):
-        near = (np.abs(labelled - place) / size).max(1) < _CLOSE
+        near = (np.abs(labelled - place) / panel.size).max(1) < _CLOSE
         inside = ((place > panel.limits[:, 0]) & (place < panel.limits[:, 1])).all()
         if np.isnan(weight) or near.any() or not inside:
             continue

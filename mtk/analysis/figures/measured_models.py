@@ -30,6 +30,17 @@ class Shown:
     others: np.ndarray
     first_weights: np.ndarray
 
+    def of(self, tasks: list[int]) -> "Shown":
+        """Returns the same in some of the tasks."""
+        sliced = (values[:, tasks] for values in (self.values, self.errors, self.others))
+        return Shown(*sliced, self.first_weights)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The ends of all intervals `(2 N, K)`."""
+        errors = np.nan_to_num(self.errors)
+        return np.concatenate([self.values - errors, self.values + errors])
+
 
 def shown(view: View, space: str, split: str, questions: Sequence[Question]) -> dict[str, Shown]:
     """Returns the models of each method, of the static weights first.

@@ -24,7 +24,6 @@ from mtk.analysis.figures import (
     toy,
     utility,
 )
-from mtk.analysis.judging import Question
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import View
 
@@ -60,14 +59,13 @@ def _of_view(draw: Callable[[View], Figure]) -> Callable[[View, object], Figure]
     return lambda view, _: draw(view)
 
 
-def _fronts(view: View, questions: list[Question]) -> Figure:
-    panels = [(view.spaces.loss, "test"), (view.spaces.loss, "train")]
-    return fronts.draw(view, panels, questions)
+def _fronts(choose: Callable[[View], list[tuple[str, str]]]) -> Callable[..., Figure]:
+    """Returns what draws the fronts of the chosen sets of objectives, each in a split."""
+    return lambda view, questions: fronts.draw(view, choose(view), questions)
 
 
-def _all_models(view: View, questions: list[Question]) -> Figure:
-    panels = [(view.spaces.loss, "test"), (view.spaces.loss, "train")]
-    return fronts.draw_everything(view, panels, questions)
+def _losses(view: View) -> list[tuple[str, str]]:
+    return [(view.spaces.loss, "test"), (view.spaces.loss, "train")]
 
 
 def _others(view: View) -> list[str]:
@@ -77,35 +75,30 @@ def _others(view: View) -> list[str]:
     return others
 
 
-def _loss_and_metric(view: View, questions: list[Question]) -> Figure:
+def _loss_and_metric(view: View) -> list[tuple[str, str]]:
     others = _others(view)
     papers = [name for name in others if {*name.split(" × ")} == _SCENES]
-    panels = [(view.spaces.loss, "test"), ((papers or others[-1:])[0], "test")]
-    return fronts.draw(view, panels, questions)
+    return [(view.spaces.loss, "test"), ((papers or others[-1:])[0], "test")]
 
 
-def _metric_in_two_splits(view: View, questions: list[Question]) -> Figure:
+def _metric_in_two_splits(view: View) -> list[tuple[str, str]]:
     names = _others(view)
     name = "error" if "error" in names else names[0]
-    return fronts.draw(view, [(name, "validation"), (name, "train")], questions)
+    return [(name, "validation"), (name, "train")]
 
 
-def _translation_quality(view: View, questions: list[Question]) -> Figure:
-    return fronts.draw(view, [("bleu", "test")], questions)
-
-
-def _first_metrics(view: View, questions: list[Question]) -> Figure:
+def _first_metrics(view: View) -> list[tuple[str, str]]:
     name = _others(view)[0]
     if " × " not in name:
         raise UnavailableError("the tasks share their metrics; see Figure 16")
-    return fronts.draw(view, [(name, "test")], questions)
+    return [(name, "test")]
 
 
-def _shared_metric(view: View, questions: list[Question]) -> Figure:
+def _shared_metric(view: View) -> list[tuple[str, str]]:
     shared = [name for name in _others(view) if " × " not in name]
     if not shared:
         raise UnavailableError("the tasks share no metric beside the loss")
-    return fronts.draw(view, [(shared[0], "test")], questions)
+    return [(shared[0], "test")]
 
 
 FOREST = Entry(
@@ -116,13 +109,17 @@ FOREST = Entry(
     forest.draw, partial(forest.draw, columns=1),
 )  # fmt: skip
 OF_A_STUDY = [
-    Entry("figure 02 04 05", "Figures 2, 4, 5: fronts of the losses", _FRONT, _fronts),
-    Entry("figure 08", "Figure 8: fronts of loss and metric", _FRONT, _loss_and_metric),
-    Entry("figure 16", "Figure 16: fronts of a shared metric, test", _FRONT, _shared_metric),
-    Entry("figure 15", "Figure 15: fronts of the tasks' own metrics", _FRONT, _first_metrics),
-    Entry("figure 14", "Figure 14: fronts of BLEU", _FRONT, _translation_quality),
+    Entry("figure 02 04 05", "Figures 2, 4, 5: fronts of the losses", _FRONT, _fronts(_losses)),
+    Entry("figure 08", "Figure 8: fronts of loss and metric", _FRONT,
+          _fronts(_loss_and_metric)),
+    Entry("figure 16", "Figure 16: fronts of a shared metric, test", _FRONT,
+          _fronts(_shared_metric)),
+    Entry("figure 15", "Figure 15: fronts of the tasks' own metrics", _FRONT,
+          _fronts(_first_metrics)),
+    Entry("figure 14", "Figure 14: fronts of BLEU", _FRONT,
+          _fronts(lambda _: [("bleu", "test")])),
     Entry("figure 13", "Figure 13: fronts of a metric, validation and training", _FRONT,
-          _metric_in_two_splits),
+          _fronts(_metric_in_two_splits)),
     Entry("parallel coordinates", "Three tasks or more: parallel coordinates",
           "Each line is a measured model, with an axis for each task, from the worst to the best "
           "value of these models. A line above another one in every task dominates it.",
@@ -154,7 +151,8 @@ OF_A_STUDY = [
           "Large: configurations on the front of their weighting, moved a little apart. Small: "
           "all that was searched.", _of_view(mixtures.draw_region)),
     Entry("figure 12", "Figure 12: all models, dominated ones too",
-          "As Figures 2, 4, 5, with the models that lie outside of their limits.", _all_models),
+          "As Figures 2, 4, 5, with the models that lie outside of their limits.",
+          lambda view, questions: fronts.draw_everything(view, _losses(view), questions)),
     Entry("search", "What a search reaches for its cost",
           "The mean over tasks of the best model in validation so far, when configurations are "
           "tried in random order. Bands: 10 to 90 % of the orders.", _of_view(search.draw)),

@@ -22,6 +22,7 @@ from mtk.analysis.view import View
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 200
 _LONGEST = 500
+_MOST_NAMES = 6
 
 
 def render(made: Contents) -> str:
@@ -112,8 +113,10 @@ class Summary:
     def compared(self) -> str:
         """What was compared, in a sentence."""
         view = self.view
-        tasks = ", ".join(view.tasks) or "no task"
-        said = f"{_many(len(view.methods), 'method')} against static weights on the tasks {tasks}"
+        tasks = f"{len(view.tasks)} tasks"
+        if len(view.tasks) <= _MOST_NAMES:
+            tasks = "the tasks " + ", ".join(view.tasks)
+        said = f"{_many(len(view.methods), 'method')} against static weights on {tasks}"
         if not self.answered:
             return f"{said}: {_many(len(view.found), 'configuration')}."
         measured = self.answered[0].measured
@@ -139,13 +142,17 @@ class Summary:
 
     @property
     def methods(self) -> Iterator[MethodSummary]:
-        """A sentence on each method: the first comparison, then the answers of the others."""
+        """What is said of each method: the first comparison, then the answers of the others."""
         for name in dict.fromkeys(name for q in self.answered for name in q.verdicts):
             first, *others = (q for q in self.answered if name in q.verdicts)
             verdict = first.verdicts[name]
             sentence = f"On the {first.title}. {words(verdict)}"
             rest = [(question.title, question.verdicts[name].answer) for question in others]
             yield MethodSummary(name, verdict.answer, sentence, rest)
+        for name in self.view.methods:
+            if not any(name in q.verdicts for q in self.answered):
+                said = "It was not measured together with static weights: see the remarks."
+                yield MethodSummary(name, "no verdict", said, [])
 
     @property
     def answers(self) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:

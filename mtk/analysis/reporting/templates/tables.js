@@ -1,6 +1,6 @@
 "use strict";
 // Tables sort by a click on a heading, and are filtered by words. Without this they are read as they are.
-const few = 8;
+const few = 12;
 
 function key(row, column) {
   const cell = row.cells[column];
