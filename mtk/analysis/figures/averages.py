@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import objectives
 from mtk.analysis.figures import hyperparameters
-from mtk.analysis.figures.style import figure, label, legend_of, line_of, plain_ticks, style_of
+from mtk.analysis.figures.style import figure, label, legend_of, line_of, style_of
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
 
@@ -103,14 +103,11 @@ def draw_by_rate(view: View) -> Figure:
             "validation": means(view, name, "validation") * objective.sign,
             "test": means(view, name, "test"),
         }
-        own = pd.DataFrame(columns)
-        own = own.dropna()
+        own = pd.DataFrame(columns).dropna()
         best = own.loc[own.groupby("rate")["validation"].idxmin()] if len(own) else own
         style = line_of(name, view.methods)
         axis.plot(best["rate"], best["test"], label=label(name), **style)
-    scale, options = hyperparameters.scale(rates.dropna().to_numpy())
-    axis.set_xscale(scale, **options)
-    plain_ticks(axis.xaxis)
+    hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())
     axis.set_xlabel("learning rate")
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
     legend_of(drawn, axis)

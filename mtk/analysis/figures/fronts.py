@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -174,9 +175,9 @@ def _panel(axis: Axes, view: View, panel: _Panel) -> None:
         style = style_of(method, view.methods)
         grey = {"color": DOMINATED_COLOR, "marker": style["marker"]}
         axis.plot(*own.others.T, ls="none", ms=3, mew=0, alpha=0.6, **grey)
-        error = dict(zip(("xerr", "yerr"), own.errors.T, strict=True))
+        (x, y), (x_error, y_error) = own.values.T, own.errors.T
         axis.errorbar(
-            *own.values.T, **error, ls="none", ms=6 if method == STATIC else 8,
+            x, y, xerr=x_error, yerr=y_error, ls="none", ms=6 if method == STATIC else 8,
             mec="white", mew=0.7, elinewidth=1.1, zorder=3 + number, **style
         )  # fmt: skip
     if panel.num_tasks == 2:
@@ -205,8 +206,11 @@ def _static_front(panel: _Panel) -> np.ndarray:
 def _label_weights(axis: Axes, panel: _Panel) -> None:
     """Writes each static model's weight beside it, on the better side, where there is room."""
     own, labelled = panel.models[STATIC], np.empty((0, 2))
-    away = [-5 * objective.sign for objective in panel.pair]
-    aligned = {"ha": "right" if away[0] < 0 else "left", "va": "top" if away[1] < 0 else "bottom"}
+    away = -5.0 * panel.pair[0].sign, -5.0 * panel.pair[1].sign
+    aligned: dict[str, Any] = {
+        "ha": "right" if away[0] < 0 else "left",
+        "va": "top" if away[1] < 0 else "bottom",
+    }
     for place, weight in zip(own.values, own.first_weights, strict=True):
         near = (np.abs(labelled - place) / panel.size).max(1) < _CLOSE
         inside = ((place > panel.limits[:, 0]) & (place < panel.limits[:, 1])).all()
@@ -228,6 +232,6 @@ def _handles(view: View, panels: Sequence[_Panel]) -> list[Artist]:
     for method in there:
         style = style_of(method, view.methods)
         handles.append(Line2D([], [], ls="", ms=8, mec="white", label=label(method), **style))
-    grey = {"ls": "", "marker": "o", "ms": 3, "color": DOMINATED_COLOR}
+    grey: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "color": DOMINATED_COLOR}
     handles.append(Line2D([], [], label="not measured or dominated", **grey))
     return handles

@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
+from mtk.analysis.figures.style import plain_ticks
 from mtk.analysis.rate_grids import LEARNING_RATE
 
-__all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale"]
+__all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale", "set_scale"]
 
 WEIGHT_DECAY = "experiment.run.weight_decay"
 # Two values that are closer, as factors, are read more easily on a linear axis.
@@ -23,6 +25,14 @@ def numbers(found: pd.DataFrame, name: str) -> pd.Series:
         return pd.Series(np.nan, found.index)
     known = pd.to_numeric(found[name], errors="coerce").astype(float)
     return known.where(np.isfinite(known))
+
+
+def set_scale(axes: Axes, which: str, known: np.ndarray) -> str:
+    """Gives an axis, "x" or "y", the scale for a hyperparameter's values; returns its name."""
+    name, options = scale(known)
+    {"x": axes.set_xscale, "y": axes.set_yscale}[which](name, **options)
+    plain_ticks({"x": axes.xaxis, "y": axes.yaxis}[which])
+    return name
 
 
 def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:

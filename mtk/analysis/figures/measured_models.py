@@ -32,8 +32,8 @@ class Shown:
 
     def of(self, tasks: list[int]) -> "Shown":
         """Returns the same in some of the tasks."""
-        sliced = (values[:, tasks] for values in (self.values, self.errors, self.others))
-        return Shown(*sliced, self.first_weights)
+        values, errors, others = (v[:, tasks] for v in (self.values, self.errors, self.others))
+        return Shown(values, errors, others, self.first_weights)
 
     @property
     def ends(self) -> np.ndarray:

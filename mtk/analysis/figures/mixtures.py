@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mtk.analysis import objectives
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
-from mtk.analysis.figures.style import figure, label_axes, plain_ticks
+from mtk.analysis.figures.style import figure, label_axes
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -81,11 +81,8 @@ def draw_region(view: View) -> Figure:
     drawn = figure(6.4, 4.6)
     axis = drawn.subplots()
     rates, decays = pd.DataFrame(settings).dropna().to_numpy().T
-    for known, set_scale in ((rates, axis.set_xscale), (decays, axis.set_yscale)):
-        name, options = hyperparameters.scale(known)
-        set_scale(name, **options)
-    plain_ticks(axis.xaxis)
-    plain_ticks(axis.yaxis)
+    hyperparameters.set_scale(axis, "x", rates)
+    hyperparameters.set_scale(axis, "y", decays)
     axis.plot(rates, decays, ".", color="#BBBBBB", ms=5)
     generator = np.random.default_rng(0)
     for share, rows in found:

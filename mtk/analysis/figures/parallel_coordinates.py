@@ -1,6 +1,7 @@
 """Measured models of many tasks, a line for each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def draw(view: View, questions: Sequence[Question]) -> Figure:
         heights = (worst - own.values * signs) / width
         for number, line in enumerate(heights):
             axis.plot(line, label=label(method) if number == 0 else None, **style)
-    upright = {"rotation": 90} if len(chosen) > _MANY else {}
+    upright: dict[str, Any] = {"rotation": 90} if len(chosen) > _MANY else {}
     axis.set_xticks(range(len(chosen)), [objective.task for objective in chosen], **upright)
     axis.set_ylabel(f"{space}, test: from the worst to the best\n(higher is better)")
     axis.grid(axis="x", color="#BBBBBB")

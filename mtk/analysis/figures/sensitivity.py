@@ -56,8 +56,7 @@ def _panel(axis: Axes, view: View, parameter: str, objective: Objective) -> None
     generator = np.random.default_rng(0)
     settings = hyperparameters.numbers(view.found, parameter)
     known = settings.dropna().to_numpy()
-    name, options = hyperparameters.scale(known)
-    axis.set_xscale(name, **options)
+    scale = hyperparameters.set_scale(axis, "x", known)
     for method in [STATIC, *view.methods]:
         own = view.of(method)[lambda t: t["comparable"]]
         if not len(own):
@@ -67,7 +66,7 @@ def _panel(axis: Axes, view: View, parameter: str, objective: Objective) -> None
         y = own[objective.column("test")]
         axis.plot(x, y, ls="none", ms=4, alpha=0.7, label=label(method), **style)
     axis.set_xlim(hyperparameters.limits(axis.xaxis, known))
-    if name == "linear":
+    if scale == "linear":
         axis.locator_params(axis="x", nbins=5)
     others = int((settings.isna() & view.found[parameter].notna()).sum())
     remark = f"\n({others} configurations without a number are left out)" if others else ""
@@ -76,5 +75,4 @@ def _panel(axis: Axes, view: View, parameter: str, objective: Objective) -> None
     reached = view.found[objective.column("test")].dropna()
     if 0 < 5 * reached.min() < reached.max():
         axis.set_yscale("log")
-    plain_ticks(axis.xaxis)
     plain_ticks(axis.yaxis)

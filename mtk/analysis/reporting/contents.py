@@ -150,7 +150,7 @@ def _all_studies(table: pd.DataFrame, views: list[View], names: FileNames) -> Se
         (_LEFT_OUT, tables.left_out),
     ):
         if len(found := make(table)):
-            section.tabulate(title, lambda found=found: found)
+            section.tabulate(title, partial(make, table))
     if table.attrs.get("remarks"):
         remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])
         section.tabulate("What the sweeps say of their runs", lambda: remarks)

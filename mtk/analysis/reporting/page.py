@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -55,15 +56,21 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "cell": cell,
-        "csv": lambda table: f"data:text/csv;base64,{base64.b64encode(csv(table)).decode()}",
-        "png": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "csv": lambda table: _address("text/csv", csv(table)),
+        "png": lambda png: _address("image/png", png),
         "number": lambda value: isinstance(value, (int, float, np.number)),
         "what_was_run": what_was_run,
     }
+    environment.filters.update(filters)
     environment.globals["most_rows"] = _MOST_ROWS
     return environment
+
+
+def _address(kind: str, content: bytes) -> str:
+    """Returns an address that holds the content."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _asset(name: str) -> Markup:
