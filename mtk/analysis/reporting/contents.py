@@ -149,7 +149,7 @@ def _all_studies(table: pd.DataFrame, views: list[View], names: FileNames) -> Se
         ("Runs that saw different data", tables.other_data),
         (_LEFT_OUT, tables.left_out),
     ):
-        if len(found := make(table)):
+        if len(make(table)):
             section.tabulate(title, partial(make, table))
     if table.attrs.get("remarks"):
         remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])
