@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, repeats
 from mtk.analysis.candidate import Candidates
-from mtk.analysis.figures.style import COLORS, MARKERS, figure, label
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, label_axes
 from mtk.analysis.objectives import Objective
 from mtk.analysis.unavailable import UnavailableError
 from mtk.analysis.view import STATIC, View
@@ -32,11 +32,9 @@ def draw(views: Sequence[View]) -> Figure:
         axis.step(*front.T, where="post", color=color, lw=1.2)
         style: dict[str, Any] = {"marker": marker, "color": color, "label": label(size)}
         axis.plot(*points.T, ls="none", ms=7, mec="white", **style)
-    first, second = losses
-    axis.set_xlabel(f"{first.task}: {first.metric}, test ({first.direction})")
-    axis.set_ylabel(f"{second.task}: {second.metric}, test ({second.direction})")
+    label_axes(axis, losses)
     axis.legend()
-    axis.set_title("Static weights, models that validation selects")
+    axis.set_title("Static weights, test: models that validation selects")
     return drawn
 
 
