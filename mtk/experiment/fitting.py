@@ -47,7 +47,8 @@ class Fitting:
         self.plan = plan
         self.checkpointing = checkpointing
         is_chief = checkpointing.interruption.workers.is_chief
-        shown = [callbacks.Progress(plan.steps)] if is_chief else []
+        selection = next(w for w in watchers if isinstance(w, callbacks.Selection))
+        shown = [callbacks.Progress(plan.steps, selection=selection)] if is_chief else []
         ends = [callbacks.StepLimit(plan.steps), *shown]
         # Behind the checkpoints, so that it does not take their time for an evaluation's.
         self.throughput = callbacks.Throughput(plan.batch_size)
