@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mtk import disk
 
+# What a parameter reads: commands look whether it is there before they import TensorFlow.
+InputPath = str
 MARKER = "mtk-files.json"
 UNFINISHED = "unfinished."  # how names of what is being written begin
 _MOST_NAMED = 3

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from mtk import config, distribution
+from mtk import config, display, distribution
 from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner, StaticWeights
+from mtk.data import synthetic
 from mtk.experiment import identity, manifest, numerics, rehearsal, results, supply, training
 from mtk.experiment.arguments import COUNTS
 from mtk.experiment.arguments import check as check_arguments
@@ -163,12 +164,16 @@ def run(
         dry = dry_run or check_only is not None
         folder = None if dry else stack.enter_context(claimed(run_dir, settings, workers))
         if folder is not None and folder.finished:
+            display.Display().say(f"Finished already, so nothing is done: {folder.path}")
             return {**folder.read_result(), **who}
+        if dry_run:
+            stack.enter_context(synthetic.where_missing())
         interruption = Interruption(workers)
         if not dry:
             stack.enter_context(interruption)
         with devices.scope(), numerics.computing_in(precision):
-            data = _built(workload, Workload, "workload")
+            with display.stage("Reading the data"):
+                data = _built(workload, Workload, "workload")
             plan = make_plan(data, batch_size, epochs, steps, evaluate_every, patience, seed)
             rate: Any = learning_rate
             if schedule is not None:
