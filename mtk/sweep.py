@@ -68,7 +68,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     folders = [Path(file).parent for file in given.gin_file]
     for label in given.only:
         asked.check_method(label)
-    study.Grid(asked, folders).check_names()
+    study.Grid(asked, folders).check_names(needs_data=not given.dry_run)
     quiet.start_tensorflow()
     names = ("study_dir", "retry_failed", "replay", "dry_run", "only", "max_runs")
     own = {"study": asked, "folders": folders, **{name: getattr(given, name) for name in names}}

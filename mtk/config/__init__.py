@@ -103,7 +103,7 @@ def check_names(
     Raises:
         ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
     """
-    draft = Draft.read(files, EarlyChecker(needs_data)).overlaid(bindings)
+    draft = read_names(files, needs_data).overlaid(bindings)
     draft.finish()
     return draft
 
@@ -122,9 +122,9 @@ def required(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> 
     return [name for name, bound in macros.items() if bound.value == check.Macro(check.REQUIRED)]
 
 
-def read_names(files: Sequence[str | Path]) -> Draft:
-    """Reads files like `Draft.read`, without importing what they name."""
-    return Draft.read(files, EarlyChecker())
+def read_names(files: Sequence[str | Path], needs_data: bool = False) -> Draft:
+    """Reads files like `Draft.read`, without importing what they name; see `check_names`."""
+    return Draft.read(files, EarlyChecker(needs_data))
 
 
 def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[..., Any]:

@@ -128,8 +128,11 @@ class Grid:
                 f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"
             ) from None
 
-    def check_names(self) -> None:
+    def check_names(self, needs_data: bool = False) -> None:
         """Finds missing files and misspelled names, without importing what they name.
+
+        Args:
+            needs_data: Whether the data that the runs read must be there.
 
         Raises:
             StudyError: As `runs`.
@@ -138,7 +141,7 @@ class Grid:
             point = next(points(self.study.grids(method)))
             with self._named_in_errors():
                 own = bindings({**point, "seed": self.study.seeds[0]})
-                draft = self._read(method, config.read_names)
+                draft = self._read(method, lambda files: config.read_names(files, needs_data))
                 draft.overlaid(own, origin=f"grid of {method}").finish()
 
     @contextlib.contextmanager
