@@ -70,8 +70,8 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         asked.check_method(label)
     study.Grid(asked, folders).check_names(needs_data=not given.dry_run)
     quiet.start_tensorflow()
-    names = ("study_dir", "retry_failed", "replay", "dry_run", "only", "max_runs")
-    own = {"study": asked, "folders": folders, **{name: getattr(given, name) for name in names}}
+    named = ("study_dir", "retry_failed", "replay", "dry_run", "only", "max_runs")
+    own = {"study": asked, "folders": folders, **{name: getattr(given, name) for name in named}}
     return int(config.bound(study.sweep, given=list(own))(**own))
 
 
