@@ -56,6 +56,18 @@ def check_folder(path: str | Path) -> Path:
     return target
 
 
+def destination(folder: str) -> Path:
+    """Returns the path of a folder to prepare, with `~` and links followed.
+
+    Raises:
+        ValueError: If a new folder cannot be put there. One that holds something is not looked at.
+    """
+    path = Path(os.path.realpath(Path(folder).expanduser()))
+    if not path.is_dir() or not any(path.iterdir()):
+        check_folder(path)
+    return path
+
+
 def check_writable(folder: Path) -> None:
     """Checks that a folder, or the first above it that is there, can be written.
 

@@ -17,9 +17,9 @@ from mtk.data.celeba.decoding import decode
 from mtk.data.celeba.listing import ATTRIBUTES, Listing
 from mtk.data.celeba.official import Official
 from mtk.data.celeba.tfds import FromTfds
-from mtk.data.exclusive import destination
 from mtk.data.fingerprints import sha256
 from mtk.display import Meter
+from mtk.places import destination
 
 _AT_ONCE = 2048  # Images that are in memory at a time.
 
