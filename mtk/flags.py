@@ -99,6 +99,17 @@ def file(text: str) -> str:
     return text
 
 
+def positive(text: str) -> int:
+    """Reads a whole number, 1 or more, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number, 1 or more. Received: {text!r}")
+    return int(text)
+
+
 def importable(text: str) -> str:
     """Reads what is imported from a module, `my_package.my_module:name`, for a flag.
 
@@ -151,6 +162,6 @@ def end_with(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
     except KeyboardInterrupt:  # So early that nothing heeds it yet, or in a command that is short.
-        print("stopped", file=sys.stderr)
+        print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)

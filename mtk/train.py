@@ -28,6 +28,7 @@ at once. After 4 and 75 the same command goes on.
 """
 
 
+_NOT_GIVEN = "(not given)"
 _NUMBERS = {
     "learning_rate": ("Optimization", float),
     "batch_size": ("Optimization", int),
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     run_dir = "folder for metrics, curves, weights, result"
     add("--run_dir", metavar="PATH", type=flags.folder, help=run_dir)
-    dry = "show config, model, memory and time of a step; write nothing"
+    dry = "show config, model, memory and time of a step, without data too; write nothing"
     add("--dry_run", action="store_true", help=dry)
     timed = "examples of the step that --dry_run times, if not those of a batch or what fits"
     add("--dry_run_batch", metavar="N", type=int, help=timed)
@@ -61,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.workload and not given.gin_file:
         given.gin_file = ["base.gin"]
     try:
-        config.check_names(given.gin_file, bindings)
+        if given.dry_run:  # It goes without the data.
+            left_open = config.required(given.gin_file, bindings)
+            bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
+        config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
         _check(given, bindings)
         return _train(given, bindings)
     except (ValueError, OSError, ImportError) as error:

@@ -43,7 +43,7 @@ def sizes(process: subprocess.Popen) -> Iterator[tuple[int, float]]:
     """Yields the step of each evaluation and the resident set in MiB."""
     assert process.stderr is not None
     for line in process.stderr:
-        found = re.match(r"step (\d+)/\d+ · validation", line)
+        found = re.match(r"step +(\d+)/\d+ · .*validation", line)
         if not found:
             continue
         status = Path(f"/proc/{process.pid}/status").read_text()

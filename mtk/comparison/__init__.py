@@ -8,7 +8,7 @@ from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look, monitored
 from mtk.comparison.planning import SIZES, Size, method_of, rates, runs_of, seconds, study_of
 from mtk.comparison.result import Comparison
-from mtk.duration import in_words
+from mtk.display import format_duration
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
 from mtk.study.sweeping import Sweep
@@ -86,7 +86,7 @@ def compare(
     print(
         f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: {size.weightings} "
         f"static weightings, {len(chosen)} methods, {size.seeds} fresh seeds; about "
-        f"{in_words(expected)}, {slots} at a time.",
+        f"{format_duration(expected)}, {slots} at a time.",
         flush=True,
     )
     chosen_by = monitored(monitor, seen.tasks)
@@ -132,8 +132,9 @@ def _size(
         if expected <= allowed:
             return size, expected
     raise ValueError(
-        f"The least that has an answer takes about {in_words(expected)}, more than the budget of "
-        f"{in_words(allowed)}. Allow more time, compare fewer methods, or train for fewer epochs."
+        f"The least that has an answer takes about {format_duration(expected)}, more than the "
+        f"budget of {format_duration(allowed)}. Allow more time, compare fewer methods, or train "
+        "for fewer epochs."
     )
 
 

@@ -11,9 +11,8 @@ import numpy as np
 from mtk import atomic, combiners
 from mtk.combiners import Combiner
 from mtk.comparison.look import Look
-from mtk.study.description import Study
 from mtk.study.folder import StudyFolder
-from mtk.study.statements import statements
+from mtk.study.spec import Study, bindings
 
 STATIC = "static weights"
 SINGLE = "single task: "
@@ -163,7 +162,7 @@ def study_of(
         ValueError: If two methods have one label, or the folder holds something else.
     """
     folder = out.resolve() / _FOLDER
-    texts = {folder / "common.gin": [*_BASE, *statements(_settings(key, settings))]}
+    texts = {folder / "common.gin": [*_BASE, *bindings(_settings(key, settings))]}
     files = {STATIC: str(folder / "static.gin")}
     texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
     for label, kind, arguments in methods:
@@ -222,5 +221,5 @@ def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
         "from mtk import combiners" if known else f"import {module}",
         "from mtk import experiment",
         f"experiment.run.combiner = @{selector}",
-        *statements({f"{selector}.{argument}": value for argument, value in arguments.items()}),
+        *bindings({f"{selector}.{argument}": value for argument, value in arguments.items()}),
     ]

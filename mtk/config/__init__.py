@@ -97,12 +97,15 @@ def apply(draft: Draft) -> str:
     return asked()
 
 
-def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> Draft:
+def check_names(
+    files: Sequence[str | Path] = (), bindings: Sequence[str] = (), needs_data: bool = False
+) -> Draft:
     """Finds missing files and misspelled names, without importing what a configuration names.
 
     Args:
         files: As for `parse`.
         bindings: As for `parse`.
+        needs_data: Whether the data that it names must be there.
 
     Returns:
         The configuration, with names in the place of what they stand for.
@@ -110,14 +113,28 @@ def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) 
     Raises:
         ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
     """
-    draft = read_names(files).overlaid(bindings)
+    draft = read_names(files, needs_data).overlaid(bindings)
     draft.finish()
     return draft
 
 
-def read_names(files: Sequence[str | Path]) -> Draft:
-    """Reads files like `Draft.read`, without importing what they name."""
-    return Draft.read(files, EarlyChecker())
+def required(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> list[str]:
+    """Returns the names of the macros that a configuration leaves to the command line.
+
+    Args:
+        files: As for `parse`.
+        bindings: As for `parse`.
+
+    Raises:
+        ConfigError: As `check_names`.
+    """
+    macros = read_names(files).overlaid(bindings).checker.macros
+    return [name for name, bound in macros.items() if bound.value == check.Macro(check.REQUIRED)]
+
+
+def read_names(files: Sequence[str | Path], needs_data: bool = False) -> Draft:
+    """Reads files like `Draft.read`, without importing what they name; see `check_names`."""
+    return Draft.read(files, EarlyChecker(needs_data))
 
 
 def bound(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mtk.data import synthetic
+
 # A batch, or the arrays that batches are taken from: tensors in nested tuples and dicts, each with
 # the examples along its first axis.
 Structure = Any
@@ -41,6 +43,8 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
     Raises:
         ValueError: If the arrays differ in their number of examples.
     """
+    if any(map(synthetic.is_repeated, tf.nest.flatten(arrays))):
+        return memory_mapped(arrays, prepare)  # It is large by its shape only.
     # Tensors once, on the host: a pipeline gets them by reference, and no accelerator holds them.
     with tf.device("CPU"):
         tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)

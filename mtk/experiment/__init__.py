@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mtk import config, distribution
+from mtk import config, display, distribution
 from mtk.combiners import Combiner, StaticWeights
+from mtk.data import synthetic
 from mtk.experiment import fingerprint, loop, manifest, rehearsal, results
 from mtk.experiment.building import build, started
 from mtk.experiment.options import (
@@ -94,6 +95,7 @@ def run(
         who = {} if workers.is_chief else {"worker": workers.index}
         folder = stack.enter_context(claimed(run_dir, settings, workers))
         if folder.finished:
+            display.Display().say(f"Finished already, so nothing is done: {folder.path}")
             return {**folder.read_result(), **who}
         preemption = stack.enter_context(Preemption(workers, min(1.0, checkpoints.every)))
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
@@ -122,7 +124,7 @@ def describe(
     Arguments and errors are those of `run`. The steps have `batch_size` examples: by default those
     of the run, or the largest part of them whose memory is there, as a smaller step tells.
     """
-    with started(training, numerics) as devices:
+    with started(training, numerics) as devices, synthetic.where_missing():
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
         built.check()
         return rehearsal.describe(built.model, built.data, built.plan, built.monitor, batch_size)

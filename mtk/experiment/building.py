@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk import distribution
+from mtk import display, distribution
 from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner
 from mtk.experiment import supply
@@ -93,7 +93,8 @@ def build(
         ValueError: If they do not fit one another.
     """
     with devices.scope(), _computing_in(numerics.precision):
-        data = _made(workload, Workload, "workload")
+        with display.stage("Reading the data"):
+            data = _made(workload, Workload, "workload")
         plan = make_plan(data, optimization.batch_size, training)
         model = MultiTaskModel(
             data.network(training.seed),

@@ -117,7 +117,11 @@ class Loop:
     def _ordered(self) -> list[keras.callbacks.Callback]:
         """Returns all callbacks in the order in which they must be called."""
         pictures = callbacks.Pictures(self.watchers.board.curves, self.data.pictures)
-        progress = [callbacks.Progress(self.plan.steps)] if self.preemption.is_chief else []
+        progress = (
+            [callbacks.Progress(self.plan.steps, selection=self.watchers.selection)]
+            if self.preemption.is_chief
+            else []
+        )
         return [
             self._supply,
             *([self._profile] if self._profile else []),

@@ -1,13 +1,14 @@
 """Many runs: a grid of methods and values, done on one machine or many, once each."""
 
 from mtk.study import engines
-from mtk.study.description import Study, StudyError
-from mtk.study.expansion import Expansion, Run
 from mtk.study.folder import State, StudyFolder
+from mtk.study.grid import Grid, Run
+from mtk.study.spec import Study, StudyError
 from mtk.study.sweeping import Sweep, sweep
+from mtk.study.tail import tail
 
 __all__ = [
-    "Expansion",
+    "Grid",
     "Run",
     "State",
     "Study",
@@ -16,4 +17,5 @@ __all__ = [
     "Sweep",
     "engines",
     "sweep",
+    "tail",
 ]

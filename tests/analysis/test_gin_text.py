@@ -8,7 +8,7 @@ import pytest
 
 from mtk.analysis import gin_text, plain_text
 from mtk.experiment.options import GROUPS
-from mtk.study.statements import statements
+from mtk.study.spec import bindings
 
 
 def some_function(number=1, text="a", long=None, flag=False, other=None, seed=0, rate=0.5):
@@ -74,7 +74,7 @@ def test_bindings_in_both_forms_are_equal():
      "@f.Name()", ("@f.One", "@f.Two()"), {"left": "@f.One"}, "a@b", ["a@b"], True, None, 1e-05],
 )  # fmt: skip
 def test_a_binding_that_went_through_json_equals_the_operative_one(value):
-    text = f"f.x = {statements({'f.x': value})[0].partition(' = ')[2]}"
+    text = f"f.x = {bindings({'f.x': value})[0].partition(' = ')[2]}"
     given = json.loads(json.dumps({"f.x": value}))
     assert gin_text.from_bindings(given) == gin_text.parse(text)
 

@@ -56,7 +56,7 @@ def test_dry_run_prints_the_number(name, capsys):
     text = capsys.readouterr().out
     listed, further = NUMBERS[name]
     more = f" and at most {further} more" * bool(further)
-    assert f"\n{name}: {listed} runs{more} ({listed} to do)" in text
+    assert f"\n{name}: {listed} runs{more} ({listed} pending)" in text
     assert len(text.split("\n\n")[0].splitlines()) - 1 == listed
     assert (f"fresh seeds: at most {further}\n" in text) == (further > 0)
     assert "are equal to others" not in text
@@ -181,7 +181,7 @@ def test_a_seed_draws_the_split_too(name, expand):
     """Runs of one seed see the same data, and those of another one other data."""
     made = expand(name)
     run = made.runs[0]
-    other = made.expansion.run(run.method, run.point, made.study.second_stage[0])
+    other = made.grid.run(run.method, run.point, made.study.second_stage[0])
     for each in (run, other):
         assert f"seed = {each.seed}" in each.text
         assert "data_seed = %seed" in each.text

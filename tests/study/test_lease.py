@@ -7,13 +7,13 @@ import time
 import pytest
 
 from mtk import locks
-from mtk.study import claim
-from mtk.study.claim import Claim, is_taken
+from mtk.study import lease
+from mtk.study.lease import Lease, is_taken
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "claim"
+    return tmp_path / "lease"
 
 
 def hold(path):
@@ -21,7 +21,7 @@ def hold(path):
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def work():
-        sender.send(Claim(path).acquire())
+        sender.send(Lease(path).acquire())
         time.sleep(100)
 
     process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
@@ -35,12 +35,12 @@ def test_claim_is_lost_with_the_process_however_it_ends(path):
     try:
         assert took
         assert is_taken(path)
-        assert not Claim(path).acquire()
+        assert not Lease(path).acquire()
     finally:
         process.kill()
         process.join()
     assert not is_taken(path)
-    own = Claim(path)
+    own = Lease(path)
     assert own.acquire()
     other, took = hold(path)
     other.kill()
@@ -63,18 +63,18 @@ def test_another_hosts_claim_holds_while_it_is_touched(path):
     for age in [draw.uniform(0, 110) for _ in range(5)]:
         leave(path, "another", age)
         assert is_taken(path)
-        assert not Claim(path).acquire()
+        assert not Lease(path).acquire()
     for age in [draw.uniform(130, 1e6) for _ in range(5)]:
         leave(path, "another", age)
         assert not is_taken(path)
-    assert Claim(path).acquire()
+    assert Lease(path).acquire()
 
 
 def test_own_hosts_words_say_nothing_where_the_system_locks(path, monkeypatch):
-    monkeypatch.setattr(claim.socket, "gethostname", lambda: "this")
+    monkeypatch.setattr(lease.socket, "gethostname", lambda: "this")
     leave(path, "this", age=0)
     assert not is_taken(path)
-    assert Claim(path).acquire()
+    assert Lease(path).acquire()
 
 
 def test_words_must_do_where_the_file_system_knows_no_locks(path, monkeypatch):
@@ -82,20 +82,20 @@ def test_words_must_do_where_the_file_system_knows_no_locks(path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(locks.fcntl, "flock", unsupported)
-    monkeypatch.setattr(claim.socket, "gethostname", lambda: "this")
-    first = Claim(path)
+    monkeypatch.setattr(lease.socket, "gethostname", lambda: "this")
+    first = Lease(path)
     assert first.acquire()
     assert is_taken(path)
-    assert not Claim(path).acquire()
+    assert not Lease(path).acquire()
     first.release()
-    assert Claim(path).acquire()
+    assert Lease(path).acquire()
     leave(path, "this", age=200)
     assert not is_taken(path)
 
 
 def test_owner_touches_its_claim(path, monkeypatch):
-    monkeypatch.setattr(claim, "_BEAT", 0.01)
-    own = Claim(path)
+    monkeypatch.setattr(lease, "_HEARTBEAT", 0.01)
+    own = Lease(path)
     assert own.acquire()
     before = time.time() - 1000
     os.utime(path, (before, before))
@@ -112,4 +112,4 @@ def test_other_errors_of_the_file_system_are_not_swallowed(path, monkeypatch):
 
     monkeypatch.setattr(locks.fcntl, "flock", broken)
     with pytest.raises(OSError, match="Input/output"):
-        Claim(path).acquire()
+        Lease(path).acquire()

@@ -1,22 +1,24 @@
-"""The runs of a study as a table, before they are done."""
+"""The runs of a study in tables and words."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-from mtk import duration
-from mtk.study.description import Study
-from mtk.study.estimate import Estimate
-from mtk.study.expansion import Run
+from mtk import monitor
+from mtk.display import aligned, format_duration
 from mtk.study.folder import State
-from mtk.text_table import aligned
+from mtk.study.grid import Run
+from mtk.study.run_log import Estimate
+from mtk.study.spec import Study
 
 DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
     """Returns the lines of a table, a row for each run: what differs, and what has become of it."""
-    names = _varying(runs)
+    names = varying(runs)
     rows = [["run", "method", "seed", *(name.rpartition(".")[2] for name in names), "state"]]
     for run in runs:
         values = [_short(run.point.get(name, "")) for name in names]
@@ -47,22 +49,22 @@ def numbers(
     return [f"{study.name}: {total} ({known})", *lines]
 
 
-def time_left(todo: Sequence[Run], estimate: Estimate, slots: int) -> str:
+def time_left(pending: Sequence[Run], estimate: Estimate, slots: int) -> str:
     """Returns the estimated time in words, and where it comes from.
 
     Args:
-        todo: The runs that are still to do.
+        pending: The runs that are not done.
         estimate: How long runs take.
         slots: Runs at a time.
     """
-    total = estimate.total(todo, slots)
+    total = estimate.total(pending, slots)
     if total is None:
         return (
-            "estimated time: unknown until runs are finished. Give study.Study.run_minutes to "
-            "reckon with so many minutes for each."
+            "estimated time: unknown until runs are finished. Give the minutes of a run to "
+            "estimate it: study.Study.run_minutes."
         )
     source = "what finished runs took" if estimate.measured else "the study's `run_minutes`"
-    return f"estimated time: {duration.in_words(total)}, {slots} at a time, by {source}"
+    return f"estimated time: {format_duration(total)}, {slots} at a time, by {source}"
 
 
 def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
@@ -77,7 +79,50 @@ def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
     return [f"{some} and done once:", *shown]
 
 
-def _varying(runs: Sequence[Run]) -> list[str]:
+def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[list[str]]:
+    """Returns a table of the best configuration of each method, by what its runs were selected by.
+
+    Args:
+        runs: Runs of a study.
+        selected: What runs that have finished were selected by, by their hash.
+
+    Returns:
+        A head and a row for each method with a finished run: its name, how many of its runs have
+        finished, the mean over the configuration's seeds, and what it varies. Methods whose runs
+        cannot be compared are left out; nothing where there is none.
+    """
+    names, rows = varying(runs), []
+    for method in dict.fromkeys(run.method for run in runs):
+        own = [run for run in runs if run.method == method and run.hash in selected]
+        groups = by_point(own)
+        with contextlib.suppress(monitor.DifferentMonitorsError):
+            values = dict(zip(own, monitor.compared([selected[r.hash] for r in own]), strict=True))
+            if groups:
+                first = min(groups, key=lambda group: fmean(values[run] for run in group))
+                mean = fmean(selected[run.hash].value for run in first)
+                measured = f"{selected[first[0].hash].monitor} {mean:.4g}"
+                seeds = f"{len(first)} seeds" if len(first) > 1 else f"seed {first[0].seed}"
+                told = ", ".join([*parameters(first[0], names), seeds])
+                rows.append([method, str(len(own)), measured, told])
+    return [["method", "finished", "best", "with"], *rows] if rows else []
+
+
+def by_point(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns the runs of each configuration: they differ in nothing but the seed."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.point), []).append(run)
+    return list(groups.values())
+
+
+def parameters(run: Run, names: Sequence[str]) -> list[str]:
+    """Returns the values of a run's parameters, such as `learning_rate 0.1`."""
+    known = [name for name in names if name in run.point]
+    return [f"{name.rpartition('.')[2]} {_short(run.point[name])}" for name in known]
+
+
+def varying(runs: Sequence[Run]) -> list[str]:
+    """Returns the names of the parameters that are not the same in all runs."""
     names = dict.fromkeys(name for run in runs for name in run.point)
     return [name for name in names if len({repr(run.point.get(name)) for run in runs}) > 1]
 

@@ -1,5 +1,6 @@
 """What a study consists of: configurations, methods, grids and seeds."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 Axis = str | tuple[str, ...]
 Grid = Mapping[Axis, Sequence[Any]]
 _SEEDS = (["seed"], ["Training", "seed"])
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class StudyError(ValueError):
@@ -32,7 +34,7 @@ class Study:
         seeds: Values of the macro `seed` in the first stage, which selects among all points.
         fresh_seeds: How many seeds of the second stage, which measures: every model that validation
             selected in the first one is run with each of them; see
-            `mtk.study.follow_ups.measured_again`. They are the numbers after the largest of
+            `mtk.study.reruns.measured_again`. They are the numbers after the largest of
             `seeds`. With 0 there is no second stage.
         baseline: Label of the method that the others are compared with: static weights.
         weights: Parameter of the baseline that takes `{task: weight}`, for replays.
@@ -61,10 +63,7 @@ class Study:
             if not given:
                 raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
         for label in (*self.method_grids, *([self.baseline] if self.baseline else [])):
-            if label not in self.methods:
-                raise StudyError(
-                    f"{label!r} is not among the methods of the study: {', '.join(self.methods)}."
-                )
+            self.check_method(label)
         for grid in (self.grid, *self.method_grids.values()):
             for axis, values in grid.items():
                 _check_axis(axis, values)
@@ -101,6 +100,15 @@ class Study:
                 f"The study gives {seeds[0]!r} a value, which its `seeds` do. Leave it out."
             )
 
+    def check_method(self, label: str) -> None:
+        """Raises a StudyError if the study has no method of this label."""
+        if label not in self.methods:
+            close = difflib.get_close_matches(label, self.methods, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise StudyError(
+                f"{label!r} is not among the methods of the study: {', '.join(self.methods)}.{hint}"
+            )
+
     def grids(self, method: str) -> list[tuple[Axis, Sequence[Any]]]:
         """Returns all axes of a method: its own, then those of all methods."""
         own = self.method_grids.get(method, {})
@@ -121,10 +129,8 @@ def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
     if isinstance(values, str) or not values:
         raise StudyError(f"The axis {axis!r} needs a list of values. Received: {values!r}")
     if isinstance(axis, str):
-        if (
-            len({isinstance(v, Mapping) for v in values if isinstance(v, (Mapping, list, tuple))})
-            > 1
-        ):
+        nested = [v for v in values if isinstance(v, (Mapping, list, tuple))]
+        if len({isinstance(value, Mapping) for value in nested}) > 1:
             raise StudyError(
                 f"The axis {axis!r} has values with names and values without, so that equal ones "
                 "cannot be told. Write all of them as dicts."
@@ -135,3 +141,31 @@ def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
         raise StudyError(
             f"Each value of the axis {axis!r} is a tuple of {len(axis)}. Received: {wrong[0]!r}"
         )
+
+
+def bindings(values: Mapping[str, Any]) -> list[str]:
+    """Returns gin bindings, a line each.
+
+    Args:
+        values: By name; a text that begins with `@` or `%` is a reference or a macro.
+
+    Raises:
+        StudyError: If a value has no form in a configuration.
+    """
+    return [f"{name} = {_text(name, value)}" for name, value in values.items()]
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{key!r}: {_text(name, item)}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(_text(name, item) for item in value)
+        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
+    if not isinstance(value, _PLAIN):
+        raise StudyError(
+            f"{name!r} needs a number, text, list or dict. Received: {value!r}. Write a "
+            "reference as a text, such as '@keras.optimizers.Adam'."
+        )
+    return value if isinstance(value, str) and value[:1] in ("@", "%") else repr(value)

@@ -1,16 +1,19 @@
-"""When the runs of a study were at work, and how it ended."""
+"""How long the runs of a study took, how they ended, and how long others will take."""
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from mtk.study.grid import Run
 
 FULL = "no room"  # the event of a run that a full disk has stopped
 
 
-class Journal:
+class RunLog:
     """A file with a line for each time that a run stopped.
 
     Args:
@@ -59,3 +62,40 @@ class Journal:
             if entry["event"] in ("finished", "diverged"):
                 complete.add(entry["run"])
         return {run: total[run] for run in complete}
+
+
+class Estimate:
+    """Expects a run to take as long as those of its method did, or else as any did.
+
+    Args:
+        seconds: What completed runs took, by hash.
+        runs: All runs.
+        expected: What is taken before any run is completed; None if nothing is known.
+    """
+
+    def __init__(
+        self, seconds: Mapping[str, float], runs: Sequence[Run], expected: float | None = None
+    ):
+        self.expected = expected
+        self.measured: dict[str, list[float]] = {}
+        for run in runs:
+            if run.hash in seconds:
+                self.add(run, seconds[run.hash])
+
+    def add(self, run: Run, seconds: float) -> None:
+        """Adds what a completed run took."""
+        self.measured.setdefault(run.method, []).append(seconds)
+
+    def of(self, run: Run) -> float | None:
+        """Returns the seconds that a run is expected to take, or None."""
+        own = self.measured.get(run.method)
+        found = own or [second for each in self.measured.values() for second in each]
+        return fmean(found) if found else self.expected
+
+    def total(self, runs: Sequence[Run], slots: int) -> float | None:
+        """Returns the seconds that several runs take, so many at a time, or None."""
+        each = [self.of(run) for run in runs]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) < len(each):
+            return None
+        return sum(known) / min(slots, max(len(known), 1))

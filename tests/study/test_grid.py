@@ -6,15 +6,15 @@ import pytest
 
 from mtk import config
 from mtk.ratios import Ratios
-from mtk.study import Expansion, StudyError
-from mtk.study.expansion import distinct, points
-from mtk.study.statements import statements
+from mtk.study import Grid, StudyError
+from mtk.study.grid import distinct, points
+from mtk.study.spec import bindings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def expand(study):
-    return Expansion(study, [CONFIGS]).runs()
+    return Grid(study, [CONFIGS]).runs()
 
 
 def hashes(study):
@@ -195,13 +195,13 @@ def test_what_is_wrong_is_found_before_the_first_run(make_study, changes, messag
 
 def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
     alphas = {"combiners.GradNorm.alpha": [0.5, 1.0]}
-    said = Expansion(make_study(method_grids={"static_weights": alphas}), [CONFIGS]).unread()
+    said = Grid(make_study(method_grids={"static_weights": alphas}), [CONFIGS]).unread()
     assert said == [
         "static_weights does not read combiners.GradNorm.alpha: its runs with each value are alike."
     ]
     sizes = {"multi_digits.MultiDigits.channels": [(4, 4)], ("experiment.Training.epochs",): [(1,)]}
     read = make_study(method_grids={"gradnorm": {**alphas, **sizes}})
-    assert not Expansion(read, [CONFIGS]).unread()
+    assert not Grid(read, [CONFIGS]).unread()
 
 
 def test_error_tells_the_place_in_the_study(make_study):
@@ -211,7 +211,7 @@ def test_error_tells_the_place_in_the_study(make_study):
 
 def test_statements_say_the_same_in_a_configuration(tmp_path):
     values = [None, True, -3, 1e-30, "it's", [1, (2,)], {"a": [0.5, None]}, (), "@seed", "%seed"]
-    written = statements({f"name{i}": value for i, value in enumerate(values)})
+    written = bindings({f"name{i}": value for i, value in enumerate(values)})
     for line, value in zip(written, values, strict=True):
         text = re.fullmatch(r"name\d+ = (.*)", line)[1]
         reference = isinstance(value, str) and value[0] in "@%"

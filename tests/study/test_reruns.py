@@ -258,7 +258,7 @@ def test_the_dry_run_tells_both_stages(make_sweep):
     sweep = two_stages(make_sweep, run_minutes=1.0, seeds=[0])
     text = sweep.describe(slots=1)
     # 2 weightings and 5 of 9 models, with two seeds each.
-    assert "15 runs and at most 14 more (15 to do)" in text
+    assert "15 runs and at most 14 more (15 pending)" in text
     assert "2 fresh seeds: at most 14" in text
     assert "29:00" in text
     assert sweep.go(by_point(sweep, rising)) == 0

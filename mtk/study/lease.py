@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mtk import locks
 
-_BEAT = 15.0  # seconds
-_DEAD = 8 * _BEAT
+_HEARTBEAT = 15.0  # seconds
+_TIMEOUT = 8 * _HEARTBEAT
 
 
-class Claim:
-    """The right to do a run, lost when the process ends, however it ends.
+class Lease:
+    """The right to do a run, which is lost when the process ends, however it ends.
 
     On one host a lock of the system decides. Several hosts that share a file system may not see
     one another's locks, and some file systems know none: so the owner names itself in the file and
@@ -30,7 +30,7 @@ class Claim:
         self._released = threading.Event()
 
     def acquire(self) -> bool:
-        """Takes the claim, if nobody has it; tells whether it did."""
+        """Takes the lease, if nobody has it; tells whether it did."""
         descriptor = _open_if_free(self.path)
         if descriptor is None:
             return False
@@ -41,27 +41,27 @@ class Claim:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        self._beats = threading.Thread(target=self._beat, args=(descriptor,), daemon=True)
-        self._beats.start()
+        self._heartbeats = threading.Thread(target=self._heartbeat, args=(descriptor,), daemon=True)
+        self._heartbeats.start()
         return True
 
     def release(self) -> None:
-        """Gives the claim back, if it was taken."""
+        """Gives the lease back, if it was taken."""
         if self._descriptor is not None:
             self._released.set()
-            self._beats.join()
+            self._heartbeats.join()
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _beat(self, descriptor: int) -> None:
-        while not self._released.wait(_BEAT):
+    def _heartbeat(self, descriptor: int) -> None:
+        while not self._released.wait(_HEARTBEAT):
             with contextlib.suppress(OSError):  # The file system may be away for a while.
                 os.utime(descriptor)
 
 
 def is_taken(path: Path) -> bool:
-    """Tells whether some process has the claim at `path`."""
+    """Tells whether some process has the lease at `path`."""
     if not path.exists():
         return False
     descriptor = _open_if_free(path, shared=True)
@@ -89,7 +89,7 @@ def _owner_lives(path: Path, descriptor: int, locked: bool) -> bool:
     owner = os.pread(descriptor, 300, 0).decode(errors="replace").split()
     if len(owner) != 2 or (locked and owner[0] == socket.gethostname()):
         return False
-    return _now(path) - os.fstat(descriptor).st_mtime < _DEAD
+    return _now(path) - os.fstat(descriptor).st_mtime < _TIMEOUT
 
 
 def _now(path: Path) -> float:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtk import config
-from mtk.study.description import Axis, Study, StudyError
-from mtk.study.statements import statements
+from mtk.study.spec import Axis, Study, StudyError, bindings
 
 _DIGITS = 16
 _SETTINGS = "settings of the study"
@@ -55,7 +54,7 @@ class Run:
         return {**about, **role, **stage, "bindings": {**self.settings, **self.point}}
 
 
-class Expansion:
+class Grid:
     """Makes the runs of a study; every binding is checked on the way.
 
     Args:
@@ -105,7 +104,7 @@ class Expansion:
             StudyError: As `runs`.
         """
         with self._named_in_errors():
-            own = statements({**point, "seed": seed})
+            own = bindings({**point, "seed": seed})
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
             draft.finish()
         self._check_numbers(draft, label or method, own)
@@ -129,8 +128,11 @@ class Expansion:
                 f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"
             ) from None
 
-    def check_names(self) -> None:
+    def check_names(self, needs_data: bool = False) -> None:
         """Finds missing files and misspelled names, without importing what they name.
+
+        Args:
+            needs_data: Whether the data that the runs read must be there.
 
         Raises:
             StudyError: As `runs`.
@@ -138,8 +140,8 @@ class Expansion:
         for method in self.study.methods:
             point = next(points(self.study.grids(method)))
             with self._named_in_errors():
-                own = statements({**point, "seed": self.study.seeds[0]})
-                draft = self._read(method, config.read_names)
+                own = bindings({**point, "seed": self.study.seeds[0]})
+                draft = self._read(method, lambda files: config.read_names(files, needs_data))
                 draft.overlaid(own, origin=f"grid of {method}").finish()
 
     @contextlib.contextmanager
@@ -156,7 +158,7 @@ class Expansion:
         found = []
         for method in self.study.methods:
             point = next(points(self.study.grids(method)))
-            unmet = self._draft(method).overlaid(statements(point)).unmet(experiment.run)
+            unmet = self._draft(method).overlaid(bindings(point)).unmet(experiment.run)
             found += [
                 f"{method} does not read {name}: its runs with each value are alike."
                 for name in point
@@ -172,7 +174,7 @@ class Expansion:
 
     def _read(self, method: str, read: Callable[[Sequence[Path]], config.Draft]) -> config.Draft:
         files = [self._find(file) for file in self.study.files(method)]
-        return read(files).overlaid(statements(self.study.settings), origin=_SETTINGS)
+        return read(files).overlaid(bindings(self.study.settings), origin=_SETTINGS)
 
     def _find(self, file: str) -> Path:
         places = [folder / file for folder in self.folders]

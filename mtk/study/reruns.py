@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from mtk import monitor
-from mtk.study.description import Study, StudyError
-from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
+from mtk.study.grid import Grid, Run, points
+from mtk.study.spec import Study, StudyError
+from mtk.study.summary import by_point
 
 
-def measured_again(expansion: Expansion, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+def measured_again(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
     """Returns the second stage: every model that validation selected, with each fresh seed.
 
     Of static weights, for each weighting its best other parameters, by what the runs themselves
@@ -23,14 +24,14 @@ def measured_again(expansion: Expansion, runs: Sequence[Run], folder: StudyFolde
     selected.
 
     Args:
-        expansion: Of the study.
+        grid: Of the study.
         runs: The first stage, completed as far as it can be.
         folder: Where its results are.
 
     Raises:
         StudyError: If runs of one method were selected by different monitors.
     """
-    study = expansion.study
+    study = grid.study
     found: list[Run] = []
     for method in study.methods if study.fresh_seeds else ():
         own = [run for run in runs if run.method == method]
@@ -39,7 +40,7 @@ def measured_again(expansion: Expansion, runs: Sequence[Run], folder: StudyFolde
         except monitor.DifferentMonitorsError as error:
             raise StudyError(f"No model of {method} can be selected: {error}") from None
         found += [
-            expansion.run(method, run.point, seed) for run in chosen for seed in study.second_stage
+            grid.run(method, run.point, seed) for run in chosen for seed in study.second_stage
         ]
     return found
 
@@ -62,14 +63,14 @@ def _check_installed(what: str) -> None:
         raise StudyError(f"{what} needs what reads results: pip install 'mtk[analysis]'")
 
 
-def most_measured(study: Study) -> int:
-    """Returns how many runs the second stage has at most, before the first one is done."""
+def most_measured(study: Study, methods: Sequence[str]) -> int:
+    """Returns how many runs of methods the second stage has at most, before the first is done."""
     if not study.fresh_seeds:
         return 0
     from mtk.analysis.selection import MOST_MODELS  # See `_selected`.
 
     models = 0
-    for method in study.methods:
+    for method in methods:
         every = list(points(study.grids(method)))
         weightings = {repr(point.get(study.weights)) for point in every}
         static = method == study.baseline
@@ -81,7 +82,7 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
     """Returns a run of each model that is selected among those of one method."""
     from mtk.analysis.selection import best_of_each, spread_front  # Brings pandas with it.
 
-    models = [each for each in _by_point(own) if len(each) == len(study.seeds)]
+    models = [each for each in by_point(own) if len(each) == len(study.seeds)]
     said = {run.hash: folder.selected(run.hash) for each in models for run in each}
     models = [each for each in models if all(said[run.hash] for run in each)]
     if not models:
@@ -100,27 +101,25 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
     return [first[number] for number in spread_front(losses, means)]
 
 
-def check_replays(expansion: Expansion) -> None:
+def check_replays(grid: Grid) -> None:
     """Checks what can be known of replays before any run.
 
     Args:
-        expansion: Of the study.
+        grid: Of the study.
 
     Raises:
         StudyError: If there is no baseline, or it does not take the weights, or what reads results
             is not installed.
     """
-    study = expansion.study
+    study = grid.study
     if study.baseline is None:
         raise StudyError("A replay needs static weights: set the study's `baseline`.")
     _check_installed("A replay")
     point = next(points(study.grids(study.baseline)))
-    expansion.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
+    grid.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
 
 
-def replays(
-    expansion: Expansion, runs: Sequence[Run], folder: StudyFolder
-) -> tuple[list[Run], list[str]]:
+def replays(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> tuple[list[Run], list[str]]:
     """Returns runs with the mean weights of a method's runs as static weights.
 
     What a method reaches beyond its replay is what its weights do by changing. The models of the
@@ -129,7 +128,7 @@ def replays(
     point of the grid that all methods share.
 
     Args:
-        expansion: Of the study, checked by `check_replays`.
+        grid: Of the study, checked by `check_replays`.
         runs: The runs, completed as far as they can be.
         folder: Where their results are.
 
@@ -138,12 +137,12 @@ def replays(
     """
     from mtk import analysis  # Takes a second, and is not needed for anything else.
 
-    study = expansion.study
+    study = grid.study
     shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
     found, left_out = [], []
     for method in study.methods:
         own = [run for run in runs if run.method == method != study.baseline]
-        finished = _by_point([run for run in own if _losses(folder, run)])
+        finished = by_point([run for run in own if _losses(folder, run)])
         if study.fresh_seeds:
             chosen = [any(run.seed in study.second_stage for run in each) for each in finished]
         else:
@@ -156,26 +155,16 @@ def replays(
                 left_out.append(f"No replay of {method}: {error}")
                 continue
             point = {name: value for name, value in each[0].point.items() if name in shared}
-            found += [_replay(expansion, run, point, _mean(means)) for run in each]
+            found += [_replay(grid, run, point, _mean(means)) for run in each]
     return found, left_out
 
 
-def _replay(
-    expansion: Expansion, run: Run, point: dict[str, Any], weights: dict[str, float]
-) -> Run:
-    study = expansion.study
+def _replay(grid: Grid, run: Run, point: dict[str, Any], weights: dict[str, float]) -> Run:
+    study = grid.study
     assert study.baseline is not None  # As `check_replays` has seen.
     weighted = {**point, study.weights: weights}
     label = f"{run.method} (replayed)"
-    return expansion.run(study.baseline, weighted, run.seed, label, "replay")
-
-
-def _by_point(runs: Sequence[Run]) -> list[list[Run]]:
-    """Returns the runs of each configuration: they differ in nothing but the seed."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(repr(run.point), []).append(run)
-    return list(groups.values())
+    return grid.run(study.baseline, weighted, run.seed, label, "replay")
 
 
 def _mean(weights: Sequence[dict[str, float]]) -> dict[str, float]:
