@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtk.losses import WeightedSum
@@ -74,6 +75,29 @@ def of_tasks(data: Any, outputs: Sequence[str], names: Sequence[str]) -> Any:
     return (data[0], *map(selected, data[1:]))
 
 
+def check_numbers(y: Any, tasks: Sequence[Task]) -> None:
+    """Raises a ValueError for arrays of labels of which some are NaN though none may be missing.
+
+    Args:
+        y: `{task: labels}`, a list in the order of the tasks, or the labels of the only one.
+        tasks: The tasks.
+    """
+    if _is_sequence(y) and len(y) == len(tasks):
+        y = {task.name: labels for task, labels in zip(tasks, y, strict=True)}
+    each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
+    for task in tasks:
+        labels = each.get(task.name)
+        may_be_missing = task.missing is not None and math.isnan(task.missing)
+        if not isinstance(labels, np.ndarray) or labels.dtype.kind != "f" or may_be_missing:
+            continue
+        if number := int(np.isnan(labels).sum()):
+            raise ValueError(
+                f"{number} labels of task '{task.name}' are NaN. If they are missing, say so: "
+                f"mtk.Task({task.name!r}, ..., missing=float('nan')), or "
+                f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
+            )
+
+
 def class_weights(given: Any, names: Sequence[str]) -> dict[str, dict[int, float]]:
     """Returns the weights of classes by task.
 
@@ -120,6 +144,27 @@ def crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     if y_true.shape.rank < y_pred.shape.rank or y_true.shape[-1] == 1:
         return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
     return keras.losses.categorical_crossentropy(y_true, y_pred)
+
+
+def check_given(expected: bool, given: Mapping[str, Any]) -> None:
+    """Raises a ValueError unless losses are given once, to the tasks or to `compile`.
+
+    Args:
+        expected: Whether the model was made without tasks.
+        given: Losses, metrics and weights that `compile` received.
+    """
+    found = sorted(name for name, value in given.items() if value is not None)
+    if expected and given["loss"] is None:
+        raise ValueError(
+            "The model was made without tasks, so `compile` needs their losses: "
+            "`compile(optimizer, loss={output: loss, ...})`. Or give `tasks=` to the model."
+        )
+    if found and not expected:
+        raise ValueError(
+            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)} for a model that "
+            "was made with tasks, which have them: `mtk.Task(name, loss, metrics=[...])` and "
+            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Or leave out `tasks=`."
+        )
 
 
 def loss_weights(given: Any, names: Sequence[str]) -> list[float]:

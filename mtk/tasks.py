@@ -16,6 +16,7 @@ Normalize = Literal["labels", "weights", "sum"]
 
 # What a Keras loss says of its own reduction; None leaves it to the task.
 _REDUCTIONS: dict[str, Normalize] = {"mean_with_sample_weight": "weights", "sum": "sum"}
+_LABELS_OF_OTHER_SHAPES = ("ctc", "circle")
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
     "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
@@ -169,6 +170,41 @@ class Task:
         of_classes = self.class_weight if training else None
         return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero, of_classes)
 
+    def check_labels(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> None:
+        """Raises a ValueError for labels that the loss would compare wrongly or not at all.
+
+        Losses that are not Keras' own may take labels of any shape.
+
+        Args:
+            y_true: Labels, `(B, ...)`.
+            y_pred: Predictions, `(B, ...)`.
+        """
+        if y_true.dtype == tf.string:
+            raise ValueError(
+                f"The labels of task '{self.name}' are texts. Give numbers, such as those of "
+                "`keras.layers.StringLookup`."
+            )
+        function = getattr(self.loss, "fn", self.loss)
+        own = getattr(function, "__name__", type(function).__name__)
+        known = y_true.shape.rank is not None and y_pred.shape.rank is not None
+        is_keras = str(getattr(function, "__module__", "")).startswith("keras.")
+        if not (known and is_keras) or own in _LABELS_OF_OTHER_SHAPES:
+            return
+        config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
+        if config.get("axis", -1) != -1:
+            return
+        is_sparse = own.startswith("sparse")
+        labels, outputs = list(y_true.shape[1:]), list(y_pred.shape[1:]) or [1]
+        # One number for each prediction may have a last axis of one, or none.
+        single = is_sparse or outputs[-1] == 1
+        fitting = [outputs[:-1], [*outputs[:-1], 1]] if single else [outputs]
+        if not any(_alike(labels, shape) for shape in fitting):
+            needed = "integers, one for each prediction" if is_sparse else "the output's shape"
+            raise ValueError(
+                f"The labels of task '{self.name}' have the shape {y_true.shape}, and its output "
+                f"{y_pred.shape}: {own} needs {needed}."
+            )
+
     def divisor(self, count: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Returns what the sum of the weighted losses is divided by; zero without a label.
 
@@ -234,6 +270,11 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     if twice:
         raise ValueError(f"Each task needs a name of its own. Given more than once: {twice}")
     return tasks
+
+
+def _alike(one: Sequence[int | None], two: Sequence[int | None]) -> bool:
+    same = all(a is None or b is None or a == b for a, b in zip(one, two, strict=False))
+    return same and len(one) == len(two)
 
 
 def _get(module: Any, identifier: Any, what: str) -> Any:

@@ -153,6 +153,8 @@ def _elements(
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
     for label in part.labels:
         task, y_pred = tasks[label.task], predictions[label.task]
+        if label.member is None:
+            task.check_labels(label.y_true, y_pred)
         same = (task.missing, task.mask_zero, id(task.class_weight))
         key = (id(task.loss), *same, id(label.y_true), id(y_pred), id(label.mask))
         groups.setdefault(key, []).append(label)

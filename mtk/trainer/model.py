@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,14 @@ from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import Numerics, StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
+
+
+def _of_network(name: str) -> Any:
+    return property(lambda model: getattr(model.network, name))
+
+
+def _of_notes(name: str) -> Any:
+    return property(lambda model: getattr(model.notes, name))
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -121,6 +130,13 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
+        own = [name for name in ("train_step", "test_step") if _defines(network, name)]
+        if own:
+            warnings.warn(
+                f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
+                "not call. Put them into a subclass of MultiTaskModel.",
+                stacklevel=2,
+            )
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
@@ -218,7 +234,7 @@ class MultiTaskModel(keras.Model):
         """
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
         given["weighted_metrics"] = weighted_metrics
-        compile_args.check_losses(self._compiles_tasks, given)
+        compiled_tasks.check_given(self._compiles_tasks, given)
         arguments = CompileArgs(weight_decay, clip_norm, micro_batches, on_nonfinite)
         if self._distribute_strategy is None and tf.distribute.has_strategy():
             raise ValueError(
@@ -266,6 +282,8 @@ class MultiTaskModel(keras.Model):
         del given["self"]
         self._weigh_classes(given.pop("class_weight", None))
         set_modes(given.get("callbacks"), self)
+        if given.get("sample_weight") is None:
+            compiled_tasks.check_numbers(given.get("y"), self.tasks)
         return super().fit(**given)
 
     def train_on_batch(
@@ -463,40 +481,13 @@ class MultiTaskModel(keras.Model):
         skips = self.compile_args.on_nonfinite == "skip"
         return skips or compile_args.skips_overflow(self.optimizer)
 
-    @property
-    def last_weights(self) -> keras.Variable:
-        """The task weights `(K,)` of the last step."""
-        return self.notes.last_weights
-
-    @property
-    def last_gramian(self) -> keras.Variable:
-        """The Gramian `(K, K)` of the last step that took task gradients, `last_measured`."""
-        return self.notes.last_gramian
-
-    @property
-    def last_measured(self) -> keras.Variable:
-        """The last step that took task gradients, counted from 1; -1 if there is none."""
-        return self.notes.last_measured
-
-    @property
-    def nonfinite_step(self) -> keras.Variable:
-        """The step that is to end the training, counted from 1; -1 if there is none."""
-        return self.notes.nonfinite_step
-
-    @property
-    def nonfinite_tasks(self) -> keras.Variable:
-        """One for each task `(K,)` whose loss or gradient was not finite in that step."""
-        return self.notes.nonfinite_tasks
-
-    @property
-    def skipped_steps(self) -> keras.Variable:
-        """The number of steps that were left out."""
-        return self.notes.skipped_steps
-
-    @property
-    def skipped_in_a_row(self) -> keras.Variable:
-        """The number of steps that were left out since the last one that was not."""
-        return self.notes.skipped_in_a_row
+    # What the last step left behind, documented by `StepNotes`.
+    last_weights, last_gramian, last_measured = map(
+        _of_notes, ("last_weights", "last_gramian", "last_measured")
+    )
+    nonfinite_step, nonfinite_tasks, skipped_steps, skipped_in_a_row = map(
+        _of_notes, ("nonfinite_step", "nonfinite_tasks", "skipped_steps", "skipped_in_a_row")
+    )
 
     @property
     def structure(self) -> sharing.Structure:
@@ -648,6 +639,12 @@ class MultiTaskModel(keras.Model):
         """How often a training step was traced so far."""
         return 0 if self._train_loop is None else self._train_loop.tracings
 
+    # What programs read of a Keras model, and look for in its network.
+    layers, inputs, outputs, input, output, input_shape, output_shape = map(
+        _of_network,
+        ("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
+    )
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
         """Returns a layer of the network, as Keras does for a model."""
         return self.network.get_layer(name, index)
@@ -697,6 +694,10 @@ class MultiTaskModel(keras.Model):
         tasks = config["tasks"] and [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
+
+
+def _defines(network: keras.Model, name: str) -> bool:
+    return getattr(type(network), name) is not getattr(keras.Model, name)
 
 
 def _is_model(layer: keras.Layer) -> bool:
