@@ -21,6 +21,7 @@ _MODULES = (
     "experiment",
     "export",
     "gradients",
+    "losses",
     "metrics",
     "models",
     "schedules",

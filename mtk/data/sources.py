@@ -1,5 +1,6 @@
 """Examples that can be read by index."""
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,22 @@ class Source(NamedTuple):
     num_examples: int
     read: Callable[[tf.Tensor], Structure]
     sort_key: np.ndarray | None = None
+
+
+def check_room(what: str, size: int) -> None:
+    """Raises a ValueError for data that cannot be held in memory.
+
+    Args:
+        what: Names the data.
+        size: Their bytes.
+    """
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > room:
+        raise ValueError(
+            f"{what} takes {size / 1e9:,.1f} GB, and this machine has {room / 1e9:,.1f} GB of "
+            "memory. Give `mtk.workloads.Datasets` data sets that read files, or "
+            "`mtk.workloads.Arrays` arrays of `np.load(path, mmap_mode='r')`."
+        )
 
 
 def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | None = None) -> Source:

@@ -15,6 +15,8 @@ from mtk import disk, quiet
 from mtk.study.folder import State, StudyFolder
 from mtk.study.run_log import FULL as NO_ROOM
 
+# In the environment of a run: the study folder that it belongs to.
+STUDY_DIR = "MTK_STUDY_DIR"
 FINISHED, FAILED, BAD_INPUT, DIVERGED, FULL, INTERRUPTED, TAKEN = 0, 1, 2, 3, 74, 75, 76
 _EVENTS = {
     FINISHED: "finished",
@@ -40,6 +42,7 @@ def work(folder: str | Path, run: str) -> int:
     lease = study.lease(run)
     if not lease.acquire():
         return TAKEN
+    os.environ[STUDY_DIR] = str(study.path.absolute())
     try:
         if study.state(run) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED):
             return TAKEN  # Another process was quicker.

@@ -61,7 +61,7 @@ class Local(Engine):
 
     def start(self, folder: Path, run: str) -> None:
         slot = self._free.pop(0)
-        context = multiprocessing.get_context("fork" if self._may_fork() else "spawn")
+        context = multiprocessing.get_context("fork" if self.forks else "spawn")
         arguments = (folder, run, self._environment(slot), os.getpid())
         process = context.Process(target=_begin, args=arguments)  # type: ignore[attr-defined]
         # A signal that comes before the new process has its own handlers must not be lost.
@@ -91,7 +91,9 @@ class Local(Engine):
             process.kill()
             process.join()
 
-    def _may_fork(self) -> bool:
+    @property
+    def forks(self) -> bool:
+        """Whether runs are forked off this process, and so know what it knows."""
         if self.share_import is not None:
             return self.share_import
         return not self.gpus and may_fork()
