@@ -21,8 +21,7 @@ def read_arff(path: str | Path, targets: int) -> tuple[np.ndarray, np.ndarray, l
         ValueError: If the file is no such table.
     """
     path = Path(path)
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         lines = [line.strip() for line in file if line.strip() and not line.startswith("%")]
     heads = [line.lower() for line in lines]
     if "@data" not in heads:

@@ -1,10 +1,11 @@
-"""Docstrings are written as in Keras, with Markdown's code blocks: this makes them what Sphinx reads."""
+"""Docstrings have Markdown's code blocks, as in Keras: this makes them what Sphinx reads."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 # Code is left alone; what means something else to reStructuredText than to a reader is escaped.
 _CODE = re.compile(r"(`+[^`]*`+)")
@@ -41,12 +42,12 @@ def _converted(lines: list[str]) -> Iterator[str]:
             yield "".join(p if p.startswith("`") else _SPECIAL.sub(r"\\\1", p) for p in parts)
 
 
-def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _process(app: "Sphinx", what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     del app, what, name, obj, options
     lines[:] = to_restructured_text(lines)
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Converts docstrings before napoleon reads them."""
     app.connect("autodoc-process-docstring", _process, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

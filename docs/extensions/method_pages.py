@@ -116,7 +116,14 @@ def _page(
     if "papers" in facts:
         links = [f"[{title}]({url})" for title, url in facts["papers"]]
         lines += [f"**{'Papers' if len(links) > 1 else 'Paper'}:** {'; '.join(links)}.", ""]
-    lines += ["## The class", "", "```{eval-rst}", f".. autoclass:: mtk.combiners.{name}", "```", ""]
+    lines += [
+        "## The class",
+        "",
+        "```{eval-rst}",
+        f".. autoclass:: mtk.combiners.{name}",
+        "```",
+        "",
+    ]
     lines += _defaults(facts.get("defaults", [])) + _faults(facts.get("faults", []))
     return "\n".join(lines + _known(known)) + "\n"
 
@@ -135,11 +142,16 @@ def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
         lines.append(f"By default the gradients are taken at `{parameters['at'].default!r}`.")
     if "update_every" in parameters:
         lines.append("`update_every=n` computes new weights at every n-th step only.")
-    heads = "are scaled by the task's weight" if kind.weighs_heads else "keep their own gradient / K"
+    heads = (
+        "are scaled by the task's weight" if kind.weighs_heads else "keep their own gradient / K"
+    )
     lines.append(f"By default the heads {heads}.")
     if not costs:
         return lines
-    lines += ["", "Time of a step, as a multiple of one with static weights (LeNet, 2 tasks, batch 256;"]
+    lines += [
+        "",
+        "Time of a step, as a multiple of one with static weights (LeNet, 2 tasks, batch 256;",
+    ]
     lines += ["see [Measured](../measured.md)):", "", "| | ratio |", "|---|---|"]
     return lines + [f"| `{made}` | {ratio} |" for made, ratio in costs]
 
@@ -154,7 +166,12 @@ def _defaults(rows: Sequence[Sequence[str]]) -> list[str]:
 def _faults(faults: Sequence[str]) -> list[str]:
     if not faults:
         return []
-    lines = ["## Faults of public code", "", "Found in public implementations, and tested here:", ""]
+    lines = [
+        "## Faults of public code",
+        "",
+        "Found in public implementations, and tested here:",
+        "",
+    ]
     return [*lines, *(f"- {fault}" for fault in faults), ""]
 
 

@@ -5,7 +5,7 @@ import importlib
 # What has a page of its own elsewhere, or nothing for programs of others.
 _PACKAGES = {
     "mtk": "the model, the tasks, the comparison",
-    "mtk.combiners": "the base classes of the methods; each method has [its page](../../methods/index.md)",
+    "mtk.combiners": "base classes; each method has [a page](../../methods/index.md)",
     "mtk.gradients": "per-task gradients and the Gramian",
     "mtk.losses": "further losses",
     "mtk.metrics": "further metrics",
