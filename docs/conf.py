@@ -12,6 +12,7 @@ sys.path[:0] = [str(DOCS / "extensions"), str(DOCS.parent)]
 
 project = "mtk"
 author = "the authors of mtk"
+html_show_copyright = False
 language = "en"
 
 extensions = [

@@ -49,7 +49,7 @@ def fit(x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, names: list[s
     model.compile(keras.optimizers.Adam(rate), loss="mse")
     labels = {name: y[:, k] for k, name in enumerate(names)}
     model.fit(x, labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
-    predicted = model.predict(test, verbose=0)
+    predicted = model(test, training=False)
     return np.concatenate([predicted[name] for name in names], axis=1)
 
 

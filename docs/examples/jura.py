@@ -50,7 +50,7 @@ def fit(x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, names: list[s
         rate = keras.optimizers.schedules.CosineDecay(0.01, EPOCHS * (len(x) // BATCH))
         model.compile(keras.optimizers.Adam(rate), loss="mse", weight_decay=1e-3)
         model.fit(x, labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
-        predicted = model.predict(test, verbose=0)
+        predicted = model(test, training=False)
         predictions.append(np.concatenate([predicted[name] for name in names], axis=1))
     return np.mean(predictions, axis=0)
 

@@ -142,10 +142,10 @@ def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
         lines.append(f"By default the gradients are taken at `{parameters['at'].default!r}`.")
     if "update_every" in parameters:
         lines.append("`update_every=n` computes new weights at every n-th step only.")
-    heads = (
-        "are scaled by the task's weight" if kind.weighs_heads else "keep their own gradient / K"
-    )
-    lines.append(f"By default the heads {heads}.")
+    required = [p for n, p in parameters.items() if p.default is p.empty and n != "self"]
+    example: Any = kind if required else kind()  # An argument may decide it.
+    heads = "is scaled by its task's weight" if example.weighs_heads else "gets its gradient / K"
+    lines.append(f"By default each head {heads}.")
     if not costs:
         return lines
     lines += [

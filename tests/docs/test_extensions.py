@@ -54,10 +54,15 @@ def test_packages_of_the_reference_export_what_the_pages_name():
     assert ".. autofunction:: mtk.experiment.run" in found["reference/api/mtk.experiment.md"]
 
 
-def test_docstrings_become_restructured_text():
-    given = ["With |g| and `|g|` and a_b.", "", "Example:", "```python", "x * y", "```", "*Title*."]
-    assert docstrings.to_restructured_text(given) == [
-        r"With \|g\| and `|g|` and a\_b.",
-        *("", "", ".. rubric:: Example", "", "", ".. code-block:: python", "", "   x * y", ""),
-        "*Title*.",
-    ]
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("With |g| and `|g|`, 2 * 3.", r"With \|g\| and ``|g|``, 2 \* 3."),
+        ("* one\n* *Two*, (2021)", "* one\n* *Two*, (2021)"),
+        ("Returns:\n    `{task: y}`.", "Returns:\n    ``{task: y}``."),
+        ("```python\nx * y\n```\n", "\n.. code-block:: python\n\n   x * y\n\n"),
+        ("Example:\n>>> a_ * `b`\n'c_'", ".. rubric:: Example\n\n\n>>> a_ * `b`\n'c_'"),
+    ],
+)
+def test_docstrings_become_restructured_text(given, made):
+    assert docstrings.to_restructured_text(given.split("\n")) == made.split("\n")
