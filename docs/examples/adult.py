@@ -3,8 +3,8 @@
     python docs/examples/adult.py adult.data.gz
 
 The data are Kohavi & Becker's (1996), https://archive.ics.uci.edu/dataset/2/adult, as a table with
-a line of names at the head. The two tasks are those of Ma et al., https://doi.org/10.1145/3219819.3220007:
-marital status and relationship are no inputs. Categories become embeddings. Prints the ROC-AUC of
+a line of names at the head. The tasks are those that Ma et al. took of a larger census table,
+https://doi.org/10.1145/3219819.3220007. Marital status and relationship are no inputs. Categories become embeddings. Prints the ROC-AUC of
 both tasks on a fifth of the rows that was held out.
 """
 
