@@ -4,8 +4,8 @@
 
 The data are Kohavi & Becker's (1996), https://archive.ics.uci.edu/dataset/2/adult, as a table with
 a line of names at the head. The tasks are those that Ma et al. took of a larger census table,
-https://doi.org/10.1145/3219819.3220007. Marital status and relationship are no inputs. Categories become embeddings. Prints the ROC-AUC of
-both tasks on a fifth of the rows that was held out.
+https://doi.org/10.1145/3219819.3220007. Marital status and relationship are no inputs. Categories
+become embeddings. Prints the ROC-AUC of both tasks on a fifth of the rows that was held out.
 """
 
 import argparse
