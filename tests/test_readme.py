@@ -53,3 +53,9 @@ def test_every_combiner_has_a_row_and_every_row_a_combiner():
 def test_the_commands_name_files_that_exist():
     for path in re.findall(r"--gin_file=(\S+?\.gin)", README.read_text()):
         assert (README.parent / path).is_file(), path
+
+
+def test_the_links_lead_to_pages_that_exist():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README.read_text()) if ":" not in link]
+    assert len(links) > 20
+    assert [link for link in links if not (README.parent / link).is_file()] == []

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs what CI runs: format, lint, types, import contracts, tests. Arguments go to pytest.
+# Runs what CI runs: format, lint, types, import contracts, site, tests. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
 ruff format --check .
 ruff check .
 mypy
 lint-imports
+python -m sphinx -W --keep-going -q docs build/site
 python -m pytest "$@"

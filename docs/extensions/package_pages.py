@@ -1,0 +1,62 @@
+"""A page of reference for each package, from what it exports."""
+
+import importlib
+
+# What has a page of its own elsewhere, or nothing for programs of others.
+_PACKAGES = {
+    "mtk": "the model, the tasks, the comparison",
+    "mtk.combiners": "base classes; each method has [a page](../../methods/index.md)",
+    "mtk.gradients": "per-task gradients and the Gramian",
+    "mtk.losses": "further losses",
+    "mtk.metrics": "further metrics",
+    "mtk.callbacks": "callbacks for `fit`",
+    "mtk.schedules": "learning rates that change",
+    "mtk.workloads": "tasks, data and network of a run",
+    "mtk.data": "batches from arrays",
+    "mtk.models": "networks",
+    "mtk.experiment": "a run",
+    "mtk.distribution": "devices and processes",
+    "mtk.export": "networks for other programs",
+    "mtk.study": "many runs",
+    "mtk.analysis": "what many runs mean",
+}
+_BASES = ("Combined", "Combiner", "GramianCombiner", "LossCombiner")
+
+
+def pages() -> dict[str, str]:
+    """Returns the text of each page by its path in the folder of the site."""
+    found = {f"reference/api/{name}.md": _page(name, text) for name, text in _PACKAGES.items()}
+    rows = [f"| [{name}](api/{name}.md) | {text} |" for name, text in _PACKAGES.items()]
+    rows = [row.replace("(../../methods", "(../methods") for row in rows]
+    toc = ["```{toctree}", ":hidden:", "", *(f"api/{name}" for name in _PACKAGES), "```"]
+    lines = ["# The library", "", "| package | |", "|---|---|", *rows, "", *toc]
+    found["reference/api.md"] = "\n".join(lines) + "\n"
+    return found
+
+
+def _page(name: str, text: str) -> str:
+    lines = [f"# {name}", "", f"{text[0].upper()}{text[1:]}.", "", "```{eval-rst}"]
+    for exported in _exported(name):
+        lines += [*_directive(name, exported), ""]
+    return "\n".join([*lines, "```"]) + "\n"
+
+
+def _exported(name: str) -> list[str]:
+    if name == "mtk":
+        return ["MultiTaskModel", "Task", "compare", "comparison.Comparison"]
+    if name == "mtk.combiners":
+        return list(_BASES)
+    module = importlib.import_module(name)
+    own = [k for k, v in vars(module).items() if getattr(v, "__module__", None) == name]
+    return [n for n in getattr(module, "__all__", own) if not n.startswith("_")]
+
+
+def _directive(name: str, exported: str) -> list[str]:
+    module = importlib.import_module(name)
+    found = module
+    for part in exported.split("."):
+        found = getattr(found, part)
+    if isinstance(found, type):
+        return [f".. autoclass:: {name}.{exported}", "   :members:"]
+    kind = "autofunction" if callable(found) else "autodata"
+    return [f".. {kind}:: {name}.{exported}"]

@@ -1,0 +1,66 @@
+"""The pages of the site, and the blocks of code in them."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+_FENCE = re.compile(r"^(?P<run>% run\n)?```(?P<language>\S.*)\n(?P<text>.*?)^```$", re.M | re.S)
+_LANGUAGES = {"{code-cell} python": "python"}
+
+
+class Block(NamedTuple):
+    """A block of code.
+
+    Attributes:
+        language: "python", "bash" or another one.
+        text: The code.
+        line: Where it begins in its page, from 1.
+        runs: Whether a line before it says so.
+    """
+
+    language: str
+    text: str
+    line: int
+    runs: bool
+
+
+def written():
+    """The pages that people wrote, README included; what is made from code is left out."""
+    made = {"api", "methods"}
+    pages = [p for p in DOCS.rglob("*.md") if p.parent.name not in made]
+    pages = [p for p in pages if p.name not in ("api.md", "commands.md")]
+    return sorted([*pages, DOCS / "methods" / "index.md", ROOT / "README.md"])
+
+
+def blocks(page, language):
+    text = page.read_text(encoding="utf-8")
+    found = [
+        Block(
+            _LANGUAGES.get(match["language"], match["language"]),
+            match["text"],
+            text[: match.start()].count("\n") + 2,
+            bool(match["run"]),
+        )
+        for match in _FENCE.finditer(text)
+    ]
+    return [block for block in found if block.language == language]
+
+
+def with_code(language):
+    """Pages of the site that have such blocks."""
+    return [p for p in written() if p.is_relative_to(DOCS) and blocks(p, language)]
+
+
+def program(page):
+    """The Python blocks of a page as one program, whose lines have the numbers of the page."""
+    lines = []
+    for block in blocks(page, "python"):
+        lines += [""] * (block.line - len(lines) - 1)
+        lines += block.text.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def name(page):
+    return str(page.relative_to(ROOT))

@@ -1,0 +1,141 @@
+"""What the pages show is what runs."""
+
+import ast
+import functools
+import inspect
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import mtk
+from tests.docs import pages
+
+sys.path.append(str(pages.DOCS / "extensions"))
+import command_pages
+
+# The first program of a new user; the others take seconds each.
+QUICK = {"docs/start/two_lines.md", "docs/concepts/fronts.md", "docs/howto/from_torchjd.md"}
+WITH_PYTHON = pages.with_code("python")
+WITH_SHELL = [page for page in pages.written() if pages.blocks(page, "bash")]
+
+
+def _parameter(page):
+    marks = () if pages.name(page) in QUICK else pytest.mark.slow
+    return pytest.param(page, marks=marks, id=pages.name(page))
+
+
+@pytest.fixture
+def new_folder(tmp_path, monkeypatch):
+    """An empty working directory, from which `houses` can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(pages.DOCS / "examples"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    yield tmp_path
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("page", [_parameter(page) for page in WITH_PYTHON])
+def test_python_of_a_page_runs(page, new_folder):
+    path = new_folder / "program.py"
+    path.write_text(pages.program(page), encoding="utf-8")
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=pages.name)
+def test_names_and_arguments_of_a_page_exist(page):
+    wrong = []
+    for block in pages.blocks(page, "python"):
+        for node in ast.walk(ast.parse(block.text)):
+            wrong += [f"{pages.name(page)}:{block.line}: {w}" for w in _wrong(node)]
+    assert not wrong, wrong
+
+
+def _wrong(node):
+    """What does not exist of the attributes of `mtk` that a part of a program names."""
+    if isinstance(node, ast.Attribute) and (path := _path(node)):
+        return [] if _found(path) is not None else [path]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        called = _path(node.func) and _found(_path(node.func))
+        if callable(called):
+            known = inspect.signature(called).parameters
+            anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
+            given = {keyword.arg for keyword in node.keywords if keyword.arg}
+            return [] if anything else sorted(given - set(known))
+    return []
+
+
+def _path(node):
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join(reversed(parts)) if isinstance(node, ast.Name) and node.id == "mtk" else None
+
+
+def _found(path):
+    try:
+        return functools.reduce(getattr, path.split("."), mtk)
+    except AttributeError:
+        return None
+
+
+@pytest.mark.parametrize("page", WITH_SHELL, ids=pages.name)
+def test_commands_of_a_page_exist(page):
+    for block in pages.blocks(page, "bash"):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            words = re.search(r"(?:python -m mtk\.|^mtk )(\w+)(.*)", line)
+            if words:
+                known = set(re.findall(r"--[a-z_]+", _help(words[1]))) | {"--version", "--help"}
+                given = re.findall(r"(?<=\s)(--(?!gin\.)[a-z_]+)", words[2])
+                assert set(given) <= known, f"{pages.name(page)}: {line}"
+            for path in re.findall(r"--gin_file=(\S+\.gin)", line):
+                assert (pages.ROOT / path).is_file(), f"{pages.name(page)}: {path}"
+            for path in re.findall(r"(?:^|python )((?:tools|docs)/\S+)", line):
+                assert (pages.ROOT / path).is_file(), f"{pages.name(page)}: {path}"
+
+
+_help = functools.cache(command_pages.help_of)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block",
+    [b for page in WITH_SHELL for b in pages.blocks(page, "bash") if b.runs],
+    ids=lambda block: shlex.quote(block.text.splitlines()[0]),
+)
+def test_shell_block_runs(block, new_folder):
+    own = {"PYTHONPATH": str(pages.ROOT), "PATH": f"{os.path.dirname(sys.executable)}:{os.defpath}"}  # noqa: PTH120
+    done = subprocess.run(
+        ["bash", "-e", "-c", block.text], env={**os.environ, **own}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_between_pages_lead_somewhere():
+    made = re.compile(r"docs/(reference/(api/.*|api|commands)|methods/(table|[A-Z]\w*))\.md")
+    wrong = []
+    for page in pages.written():
+        for link in re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", page.read_text(encoding="utf-8")):
+            target = (page.parent / link).resolve()
+            outside = "://" in link or link.startswith("mailto:")
+            if outside or made.fullmatch(str(target).removeprefix(f"{pages.ROOT}/")):
+                continue
+            if not target.exists():
+                wrong.append(f"{pages.name(page)}: {link}")
+    assert not wrong, wrong
+
+
+def test_every_page_is_in_the_contents():
+    listed = set()
+    for page in pages.written():
+        for toctree in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.S):
+            entries = [e for e in toctree.splitlines() if e and not e.startswith(":")]
+            listed |= {(page.parent / f"{entry}.md").resolve() for entry in entries}
+    own = {p for p in pages.written() if p.is_relative_to(pages.DOCS)} - {pages.DOCS / "index.md"}
+    assert own - listed == set()
