@@ -109,8 +109,12 @@ class Runner:
         self.combiner.bind([f"task{k}" for k in range(num_tasks)], ["one/kernel", "two/kernel"])
         self.combiner.build(num_tasks)
         self.initial = [variable.numpy() for variable in self.combiner.variables]
-        step = lambda *inputs: self.combiner(*inputs)  # noqa: E731
-        self.step = step if eager else tf.function(step, jit_compile=jit)
+        self.step = self._step if eager else tf.function(self._step, jit_compile=jit)
+
+    def _step(self, rows: tf.Tensor, losses: tf.Tensor, present: tf.Tensor) -> tuple:
+        split = [tf.reshape(rows[:, :6], (len(rows), 2, 3)), rows[:, 6:]]
+        gradients, weights = self.combiner(split, losses, present, tf.cast(present, tf.float32))
+        return tf.concat([tf.reshape(gradient, (-1,)) for gradient in gradients], 0), weights
 
     def __call__(
         self,
@@ -138,12 +142,8 @@ class Runner:
         losses = np.ones(number, np.float32) if losses is None else losses
         present = np.ones(number, bool) if present is None else present
         rows = tf.constant(jacobian, tf.float32)
-        split = [tf.reshape(rows[:, :6], (number, 2, 3)), rows[:, 6:]]
-        gradients, weights = self.step(
-            split, tf.constant(losses), tf.constant(present), tf.cast(present, tf.float32)
-        )
-        flat = [tf.reshape(gradient, (-1,)) for gradient in gradients]
-        return Outcome(tf.concat(flat, 0).numpy(), weights.numpy())
+        direction, weights = self.step(rows, tf.constant(losses), tf.constant(present))
+        return Outcome(direction.numpy(), weights.numpy())
 
 
 @functools.cache

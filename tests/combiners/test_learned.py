@@ -1,5 +1,7 @@
 """The combiners that learn from step to step: where they go, and the traps on the way."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,9 +18,19 @@ def built(combiner: combiners.Combiner, names: tuple[str, ...] = ("a", "b")) -> 
     return combiner
 
 
+def each_of(inputs: tf.Tensor, step: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
+    """Takes a step for each input, one after another, and returns what each gave."""
+
+    @tf.function
+    def run() -> tf.Tensor:
+        return tf.map_fn(step, inputs, parallel_iterations=1, fn_output_signature=tf.float32)
+
+    return run().numpy()
+
+
 def weights_after(combiner: combiners.LossCombiner, losses: list[float], steps: int) -> np.ndarray:
-    step = tf.function(lambda: combiner.task_weights(tf.constant(losses), ALL, tf.ones(2)))
-    return np.array([step().numpy() for _ in range(steps)])
+    given = tf.constant(losses)
+    return each_of(tf.range(steps), lambda _: combiner.task_weights(given, ALL, tf.ones(2)))
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -43,9 +55,8 @@ def test_imtl_l_balances_losses():
 def test_imtl_heads_follow_their_scaled_losses():
     combiner = built(combiners.IMTL(learning_rate=0.05))
     gramian = tf.constant([[1.0, -0.9], [-0.9, 1.0]])
-    step = tf.function(lambda: combiner.new_weights(gramian, tf.constant([4.0, 0.25]), ALL))
-    for _ in range(600):
-        weights = step()
+    losses = tf.constant([4.0, 0.25])
+    weights = each_of(tf.range(600), lambda _: combiner.new_weights(gramian, losses, ALL))[-1]
     np.testing.assert_allclose(combiner.head_weights(weights, ALL), [1 / 8, 2.0], rtol=0.02)
     # The scaled gradients, 1/4 and 4 long, have the same projections: 16 to 1 in their weights.
     np.testing.assert_allclose(weights / [0.25, 4.0], [16 / 17, 1 / 17], rtol=0.05)
@@ -109,8 +120,8 @@ def test_famo_bears_losses_at_their_bound():
 def gradnorm(steps: int, losses: tuple[float, float] = (1.0, 1.0), **options: object) -> np.ndarray:
     combiner = built(combiners.GradNorm(**options))
     gramian = tf.constant([[1.0, 0.0], [0.0, 9.0]])
-    step = tf.function(lambda: combiner.new_weights(gramian, tf.constant(losses), ALL))
-    return np.array([step().numpy() for _ in range(steps)])
+    given = tf.constant(losses)
+    return each_of(tf.range(steps), lambda _: combiner.new_weights(gramian, given, ALL))
 
 
 def test_gradnorm_balances_norms():
@@ -154,8 +165,9 @@ def test_rlw_distributions_are_two():
 def test_rlw_without_a_task_is_rlw_of_the_others(distribution):
     combiner = built(combiners.RLW(distribution, seed=5), ("a", "b", "c"))
     present = tf.constant([True, False, True])
-    step = tf.function(lambda: combiner.task_weights(tf.ones(3), present, tf.ones(3)))
-    found = np.array([step().numpy() for _ in range(3000)])
+    found = each_of(
+        tf.range(3000), lambda _: combiner.task_weights(tf.ones(3), present, tf.ones(3))
+    )
     pair = weights_after(built(combiners.RLW(distribution)), [1.0, 1.0], 3000)
     np.testing.assert_array_equal(found[:, 1], 0)
     np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)

@@ -9,7 +9,8 @@ import tensorflow as tf
 from mtk import combiners
 from tests.combiners import samples
 from tests.combiners.cases import CASES, Runner, runner
-from tests.combiners.test_learned import ALL, built
+from tests.combiners.test_learned import ALL, built, each_of
+from tests.quick import latin
 
 COURSES = {
     "falls below zero": lambda t: 1.0 - 0.15 * t,
@@ -22,22 +23,25 @@ COURSES = {
 }
 
 
-@pytest.mark.parametrize("scale", [1e-10, 1e-3, 1.0, 1e6])
-@pytest.mark.parametrize("course", COURSES)
-@pytest.mark.parametrize("name", [case.name for case in CASES])
+NAMES = [case.name for case in CASES]
+SCALES = [1e-10, 1e-3, 1.0, 1e6]
+
+
+@pytest.mark.parametrize(("name", "course", "scale"), latin(NAMES, list(COURSES), SCALES))
 def test_losses_of_any_sign(name, course, scale):
     """No weight and no state becomes NaN, and losses that fall as usual go on counting."""
-    run = runner(name, 3)
+    run = runner(name, 5)
     run.restart()
-    jacobian = samples.jacobian("conflicting", 3)
+    jacobian = samples.jacobian("conflicting", 5)
     for step in range(12):
-        losses = np.array([COURSES[course](step), 0.9**step, 2 * 0.95**step]) * scale
+        others = [0.9**step, 2 * 0.95**step, 0.5 * 0.8**step, 3.0]
+        losses = np.array([COURSES[course](step), *others]) * scale
         outcome = run.again(jacobian, losses.astype(np.float32))
         assert np.isfinite(outcome.weights).all()
         assert np.isfinite(outcome.direction).all()
         if run.combiner.needs_post_update_loss:
-            after = tf.constant(losses * [1.0, 0.9, 0.95], tf.float32)
-            run.combiner.after_step(tf.constant(losses, tf.float32), after, tf.ones(3, tf.bool))
+            after = tf.constant(losses * [1.0, 0.9, 0.95, 0.8, 1.0], tf.float32)
+            run.combiner.after_step(tf.constant(losses, tf.float32), after, tf.ones(5, tf.bool))
     for variable in run.combiner.variables:
         assert np.isfinite(variable.numpy()).all(), variable.path
 
@@ -46,9 +50,8 @@ def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> co
     """Returns a GradNorm after these losses of two tasks, the last of them `steps` times."""
     combiner = built(combiners.GradNorm(**options))
     gramian = tf.constant([[1.0, 0.0], [0.0, 1.0]])
-    step = tf.function(lambda losses: combiner.new_weights(gramian, losses, ALL))
-    for row in [*losses[:-1], *[losses[-1]] * steps]:
-        step(tf.constant(row, tf.float32))
+    rows = tf.constant([*losses[:-1], *[losses[-1]] * steps], tf.float32)
+    each_of(rows, lambda losses: combiner.new_weights(gramian, losses, ALL))
     return combiner
 
 
@@ -138,9 +141,10 @@ def test_famo_is_the_papers_away_from_the_bounds(scale):
 def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
     """The weight rises as the loss falls, to the closeness, and then falls to zero."""
     combiner = built(combiners.FAMO())
+    step = tf.function(lambda losses: combiner.task_weights(losses, ALL, tf.ones(2)))
     course = np.concatenate([np.logspace(0, -9, 400), [0.0]])
     rows = [tf.constant([loss * scale, scale], tf.float32) for loss in course]
-    weights = np.array([combiner.task_weights(row, ALL, tf.ones(2))[0] for row in rows])
+    weights = np.array([step(row)[0] for row in rows])
     top = int(np.argmax(weights))
     np.testing.assert_allclose(course[top], 1e-3, rtol=0.05)
     assert (np.diff(weights[: top + 1]) >= 0).all()

@@ -19,11 +19,14 @@ def gramian_of(cosine: float, ratio: float) -> np.ndarray:
     return np.array([[1.0, cosine * ratio], [cosine * ratio, ratio**2]])
 
 
+@tf.function
 def problem(gramian: np.ndarray) -> tuple[Scaled, tf.Tensor]:
     """Returns the Gramian scaled, and the mean gradient of length one."""
-    scaled = scale(tf.constant(gramian), PAIR)
-    mean = scaled.lengths / np.sqrt(gramian.sum())
-    return scaled, mean
+    scaled = scale(gramian, PAIR)
+    return scaled, scaled.lengths / tf.sqrt(tf.reduce_sum(gramian))
+
+
+worst = tf.function(worst_mixture_of_two)
 
 
 def shares(mixture: tf.Tensor, scaled: Scaled) -> np.ndarray:
@@ -54,8 +57,8 @@ MATRICES = [
 def test_minimizes_over_the_line(c):
     """No end of the line and no point that SciPy's bounded search finds is lower."""
     for gramian in MATRICES:
-        scaled, mean = problem(gramian)
-        share = shares(worst_mixture_of_two(scaled, mean, c), scaled)[0]
+        scaled, mean = problem(tf.constant(gramian))
+        share = shares(worst(scaled, mean, c), scaled)[0]
         assert 0 <= share <= 1
         search = optimize.minimize_scalar(
             lambda t, gramian=gramian: bound(gramian, t, c),
@@ -74,9 +77,9 @@ def test_agrees_with_the_general_solver(c):
     compared = 0
     general = tf.function(lambda scaled, mean: cagrad._worst_mixture(scaled, mean, c))
     for gramian in MATRICES:
-        scaled, mean = problem(gramian)
+        scaled, mean = problem(tf.constant(gramian))
         mixtures = [
-            worst_mixture_of_two(scaled, mean, c).numpy(),
+            worst(scaled, mean, c).numpy(),
             general(scaled, mean)[0].numpy(),
         ]
         cosines = scaled.cosines.numpy()
@@ -94,8 +97,8 @@ def test_derivative_vanishes_inside(c):
     """The derivative by hand, a third way; at the ends it points outward."""
     inside = 0
     for gramian in MATRICES:
-        scaled, mean = problem(gramian)
-        first, second = shares(worst_mixture_of_two(scaled, mean, c), scaled)
+        scaled, mean = problem(tf.constant(gramian))
+        first, second = shares(worst(scaled, mean, c), scaled)
         along = np.array([1.0, -1.0])
         weights = np.array([first, second])
         norm = np.sqrt(max(weights @ gramian @ weights, 0.0))
@@ -114,8 +117,8 @@ def test_keeps_the_digits_of_a_small_share():
     """Norms 1 and 1e9, orthogonal, a very wide ball: nearly the point nearest to zero."""
     for order in (slice(None), slice(None, None, -1)):
         gramian = np.diag([1.0, 1e18])[order, order]
-        scaled, mean = problem(gramian)
-        found = shares(worst_mixture_of_two(scaled, mean, 1e15), scaled)[order]
+        scaled, mean = problem(tf.constant(gramian))
+        found = shares(worst(scaled, mean, 1e15), scaled)[order]
         np.testing.assert_allclose(found, [1.0, 1e-18], rtol=1e-5)
 
 
@@ -125,19 +128,19 @@ def test_keeps_the_digits_of_a_small_share():
 def test_a_gradient_without_direction_is_left_out(lengths, expected):
     scaled = scale(tf.constant(np.diag(np.square(lengths))), PAIR)
     mean = tf.constant([0.5, 0.5], tf.float64)
-    found = worst_mixture_of_two(scaled, mean, 0.5).numpy()
+    found = worst(scaled, mean, 0.5).numpy()
     np.testing.assert_array_equal(found, expected)
 
 
 def test_equal_gradients_share():
-    scaled, mean = problem(np.full((2, 2), 4.0))
-    np.testing.assert_allclose(worst_mixture_of_two(scaled, mean, 0.5), [0.5, 0.5])
+    scaled, mean = problem(tf.constant(np.full((2, 2), 4.0)))
+    np.testing.assert_allclose(worst(scaled, mean, 0.5), [0.5, 0.5])
 
 
 def test_opposed_gradients_cancel():
     """At the kink the mixture is zero; the caller takes it from there."""
     gramian = np.array([[1.0, -3.0], [-3.0, 9.0]])
     for c in (1.5, 3.0):
-        scaled, mean = problem(gramian)
-        found = shares(worst_mixture_of_two(scaled, mean, c), scaled)
+        scaled, mean = problem(tf.constant(gramian))
+        found = shares(worst(scaled, mean, c), scaled)
         np.testing.assert_allclose(found, [0.75, 0.25], atol=1e-7)

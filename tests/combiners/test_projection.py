@@ -1,7 +1,10 @@
 """PCGrad and GradVac on the gradients themselves, against the form on the Gramian."""
 
+import functools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtk import combiners
 from mtk.combiners import draws
@@ -44,10 +47,21 @@ def gradvac(
     return total / len(rows), targets
 
 
+@functools.cache
+def drawn_pcgrad(num_tasks: int) -> Runner:
+    return Runner(Case("", lambda: combiners.PCGrad(seed=11)), num_tasks)
+
+
+@functools.cache
+def drawn_gradvac(num_tasks: int) -> Runner:
+    return Runner(Case("", lambda: combiners.GradVac(beta=0.3, seed=11)), num_tasks)
+
+
 @pytest.mark.parametrize("num_tasks", [2, 3, 8])
 @pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed", "spread"])
 def test_pcgrad(kind, num_tasks):
-    run = Runner(Case("", lambda: combiners.PCGrad(seed=11)), num_tasks)
+    run = drawn_pcgrad(num_tasks)
+    run.restart()
     for step in range(4):
         rows = samples.jacobian(kind, num_tasks, seed=step).astype(np.float64)
         expected = pcgrad(rows, orders(11, step, num_tasks))
@@ -69,7 +83,8 @@ def test_pcgrad_leaves_a_gradient_its_own_direction():
 @pytest.mark.parametrize("num_tasks", [2, 3, 8])
 @pytest.mark.parametrize("kind", ["aligned", "conflicting", "opposed"])
 def test_gradvac(kind, num_tasks):
-    run = Runner(Case("", lambda: combiners.GradVac(beta=0.3, seed=11)), num_tasks)
+    run = drawn_gradvac(num_tasks)
+    run.restart()
     targets = np.zeros((num_tasks, num_tasks))
     for step in range(4):
         rows = samples.jacobian(kind, num_tasks, seed=step).astype(np.float64)
@@ -155,7 +170,8 @@ def test_gradvac_stays_bounded_when_targets_reach_one():
 
 def test_orders_are_random_for_each_gradient_and_step():
     """Traps: orders never shuffled, or one order for all gradients."""
-    drawn = np.stack([orders(0, step, 4) for step in range(2000)])
+    draw = tf.function(lambda step: draws.orders(tf.stack([0, step]), 4))
+    drawn = np.stack([draw(step) for step in tf.range(2000, dtype=tf.int64)])
     np.testing.assert_array_equal(np.sort(drawn, -1), np.broadcast_to(np.arange(4), drawn.shape))
     assert (drawn[:, 0] != drawn[:, 1]).any(-1).mean() > 0.9
     assert (drawn[1:] != drawn[:-1]).any(-1).mean() > 0.9

@@ -88,6 +88,19 @@ def test_arrays_of_different_lengths():
         in_memory((np.zeros((3, 1)), {"a": np.zeros(2)}))
 
 
+def test_a_batch_is_changed_at_once(arrays):
+    """Example by example would take long."""
+    seen = []
+
+    def note(batch):
+        seen.append(batch[0].shape.rank)
+        return batch
+
+    assert len(as_numpy(train_batches(in_memory(arrays, note), 4, 3, seed=0))) == 3
+    assert seen == [3]
+
+
+@pytest.mark.slow
 def test_speed():
     """A LeNet step takes about 15 ms, a batch here 0.3 ms; allowed is a tenth of the step.
 

@@ -8,9 +8,10 @@ from mtk.data.bucketing import bucketed_batches
 from mtk.data.mixing import mixed_batches, shared_batches, task_counts
 from mtk.data.order import index_batches
 from mtk.data.sources import Source
+from tests.quick import some
 
 UNEVEN = np.random.default_rng(1).integers(0, 9, 40)
-SIZES = [np.full(30, 4), np.full(7, 4), UNEVEN, np.ones(1, int)]
+SIZES = [(4,) * 30, (4,) * 7, tuple(UNEVEN.tolist()), (1,)]
 
 
 def ragged_source(number: int, seed: int = 0) -> Source:
@@ -34,9 +35,13 @@ def starts_of(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-@pytest.mark.parametrize("window", [1, 2, 5, 100])
-@pytest.mark.parametrize("sizes", SIZES, ids=["equal", "few", "uneven", "one"])
+WINDOWED = list(itertools.product(SIZES, [1, 2, 5, 100]))
+QUICK = [*zip(SIZES, [1, 2, 5, 100], strict=True), *zip(SIZES, [5, 100, 2, 1], strict=True)]
+
+
+@pytest.mark.parametrize(("sizes", "window"), some(WINDOWED, QUICK))
 def test_windows_hold_the_examples_of_the_plain_order(sizes, window):
+    sizes = np.array(sizes)
     source, starts = ragged_source(50), starts_of(sizes)
     plain = read(index_batches(50, starts, 3))
     found = read(bucketed_batches(source, starts, 3, window=window))
@@ -62,14 +67,18 @@ def test_within_a_window_lengths_are_dealt_out_by_rank():
     )
 
 
-@pytest.mark.parametrize("first_step", [0, 1, 4, 5, 6, 39, 40])
-@pytest.mark.parametrize("sizes", [UNEVEN, np.full(40, 3)], ids=["uneven", "equal"])
-def test_a_resumed_run_reads_the_tail(sizes, first_step):
+@pytest.mark.parametrize(
+    ("sizes", "first_steps"),
+    [(UNEVEN, (1, 5, 6, 40)), (np.full(40, 3), (0, 4, 39))],
+    ids=["uneven", "equal"],
+)
+def test_a_resumed_run_reads_the_tail(sizes, first_steps):
     source, starts = ragged_source(50), starts_of(sizes)
     whole = read(bucketed_batches(source, starts, 3, window=5))
-    rest = bucketed_batches(source, starts, 3, first_step, window=5)
-    assert int(rest.cardinality()) == 40 - first_step
-    assert read(rest) == whole[first_step:]
+    for first_step in first_steps:
+        rest = bucketed_batches(source, starts, 3, first_step, window=5)
+        assert int(rest.cardinality()) == 40 - first_step
+        assert read(rest) == whole[first_step:]
 
 
 def test_equal_sizes_are_known():

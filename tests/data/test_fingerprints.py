@@ -1,11 +1,11 @@
 import json
 import os
-import time
 
 import numpy as np
 import pytest
 
 from mtk.data import fingerprints
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -64,6 +64,12 @@ def test_a_mapped_file_is_read_once(tmp_path, cached, monkeypatch):
     assert fingerprints.of_arrays(array[:500]) == fingerprints.of_arrays(np.arange(500))
 
 
+def clock(folder):
+    """What the file system's clock shows, which goes on in steps."""
+    (folder / "touched").touch()
+    return (folder / "touched").stat().st_ctime_ns
+
+
 def change(path, when):
     path.write_bytes(b"1235")
     os.utime(path, ns=(when, when))
@@ -83,7 +89,7 @@ def test_a_change_of_equal_size_and_time_is_found(tmp_path, cached, changed):
     when = path.stat().st_mtime_ns
     found = fingerprints.of_file(path)
     assert fingerprints.of_file(path) == found
-    time.sleep(0.02)  # Longer than the step of the file system's clock.
+    until(lambda: clock(tmp_path) > path.stat().st_ctime_ns)
     changed(path, when)
     assert path.stat().st_mtime_ns == when
     assert fingerprints.of_file(path) != found

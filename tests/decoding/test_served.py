@@ -120,10 +120,17 @@ def test_another_vocabulary_is_refused(network, corpus, exported, monkeypatch, o
             translator(exported[kind], vocabulary, DECODING)
 
 
-def test_a_vocabulary_of_another_size_is_refused(network, corpus, exported, tmp_path):
+@pytest.fixture(scope="module")
+def plain(network, tmp_path_factory):
+    """The exported network, without a translation."""
+    folder = tmp_path_factory.mktemp("plain") / "plain"
     inputs = {name: tf.TensorSpec((None, None), tf.int32) for name in ("source", "target_in")}
-    export.export(network, tmp_path / "plain", inputs)
-    models = (network, export.load(tmp_path / "plain"), *exported.values())
+    export.export(network, folder, inputs)
+    return export.load(folder)
+
+
+def test_a_vocabulary_of_another_size_is_refused(network, corpus, exported, plain):
+    models = (network, plain, *exported.values())
     vocabulary = train_vocabulary({"en": ["one two"] * 3, "fr": ["un deux"] * 3}, 300)
     for model in models:
         check_vocabulary(model, corpus.vocabulary)
@@ -143,7 +150,5 @@ def test_without_tensorflow_text_there_is_no_text_model(network, corpus, monkeyp
         assert set(served(network, DECODING, corpus.vocabulary)) == {"ids"}
 
 
-def test_other_networks_do_not_translate(network, corpus, tmp_path):
-    inputs = {name: tf.TensorSpec((None, None), tf.int32) for name in ("source", "target_in")}
-    export.export(network, tmp_path / "plain", inputs)
-    assert translator(export.load(tmp_path / "plain"), corpus.vocabulary, DECODING) is None
+def test_other_networks_do_not_translate(corpus, plain):
+    assert translator(plain, corpus.vocabulary, DECODING) is None

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -28,10 +29,13 @@ SEVERAL = [f"--gin_file={CONFIGS / 'strategies' / 'multi_worker.gin'}"]
 
 
 def free_addresses(number: int) -> tuple[str, ...]:
-    """Addresses of ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        listening = [stack.enter_context(socket.create_server(("", 0))) for _ in range(number)]
-        return tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in listening)
+    """Addresses of ports that were free a moment ago, and that the system gives to nobody."""
+    found: list[str] = []
+    while len(found) < number:
+        port = random.SystemRandom().randrange(10_000, 32_000)  # Ephemeral ones begin at 32,768.
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            found += [f"127.0.0.1:{port}"] if f"127.0.0.1:{port}" not in found else []
+    return tuple(found)
 
 
 def environment(worker: int | None, addresses: tuple[str, ...]) -> dict[str, str]:

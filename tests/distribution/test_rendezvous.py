@@ -1,12 +1,13 @@
 import socket
 import threading
-import time
 
 import pytest
 
+from mtk.distribution import rendezvous
 from mtk.distribution.cluster import Cluster
 from mtk.distribution.rendezvous import await_peers
 from tests.distribution.starting import free_addresses
+from tests.waiting import until
 
 
 def listening(address):
@@ -23,7 +24,7 @@ def test_all_go_on_when_the_last_has_come(late):
     met = []
 
     def come(index):
-        await_peers(Cluster(addresses, index), timeout=60.0)
+        await_peers(Cluster(addresses, index), timeout=600.0)
         met.append(index)
         # TensorFlow's server takes over the port, and answers those who still look.
         servers.append(listening(addresses[index]))
@@ -32,11 +33,13 @@ def test_all_go_on_when_the_last_has_come(late):
     threads = [threading.Thread(target=come, args=(i,)) for i in range(3) if i != late]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    for i in range(3):
+        if i != late:
+            until(lambda i=i: rendezvous._answers(addresses[i]))
     assert not met
     come(late)
     for thread in threads:
-        thread.join(60.0)
+        thread.join(600.0)
     for server in servers:
         server.close()
     assert sorted(met) == [0, 1, 2]

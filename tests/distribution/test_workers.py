@@ -5,14 +5,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mtk import distribution
-from tests.distribution.starting import end_of, environment, free_addresses, train, train_two
+import mtk.train
+from mtk import config, distribution
+from tests.distribution.starting import (
+    SEVERAL,
+    SMALL,
+    end_of,
+    environment,
+    free_addresses,
+    train,
+    train_two,
+)
+from tests.waiting import until
 
 
 def started(folder, *flags):
@@ -21,13 +30,13 @@ def started(folder, *flags):
 
 def wait_for(pattern, folder, processes):
     """Waits until the run has written such a file."""
-    deadline = time.monotonic() + 600
-    while not list(folder.glob(pattern)):
-        assert all(process.poll() is None for process in processes), [
-            end_of(process) for process in processes if process.poll() is not None
-        ]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def there():
+        ended = [end_of(process) for process in processes if process.poll() is not None]
+        assert not ended, ended
+        return list(folder.glob(pattern))
+
+    until(there)
 
 
 def copies():
@@ -153,23 +162,20 @@ def test_dry_run_describes_the_workers(tmp_path):
     assert "/job:worker/replica:0/task:0/device:CPU:0" in out
 
 
-def test_peers_that_never_come_are_named(tmp_path):
+def test_peers_that_never_come_are_named(tmp_path, monkeypatch, capsys):
     addresses = free_addresses(2)
-    process = train(
-        f"--run_dir={tmp_path / 'run'}",
-        "--gin.distribution.multi_worker.timeout=1.0",
-        worker=0,
-        addresses=addresses,
-    )
-    status, _, errors = end_of(process)
-    assert status == 2
-    assert f"no answer from worker 1 ({addresses[1]})" in errors
+    monkeypatch.setenv("TF_CONFIG", environment(0, addresses)["TF_CONFIG"])
+    flags = [f"--run_dir={tmp_path / 'run'}", "--gin.distribution.multi_worker.timeout=0.1"]
+    assert mtk.train.main([*SMALL, *SEVERAL, *flags]) == 2
+    config.parse()
+    assert f"no answer from worker 1 ({addresses[1]})" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 JOINT = """
 import sys
-from mtk import distribution
+import mtk.train
+from mtk import config, distribution
 
 strategy = distribution.multi_worker(600.0)
 workers = distribution.Workers(strategy)

@@ -2,7 +2,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 
 import likeness
 import pytest
@@ -14,6 +13,7 @@ from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.folder_lock import FolderLock
 from mtk.experiment.preemption import InterruptedRunError, Preemption
 from tests.quick import slow
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +23,32 @@ def undisturbed(tiny, tmp_path_factory):
     return folder
 
 
-def send(number=signal.SIGTERM):
+@pytest.fixture(autouse=True)
+def entered(monkeypatch):
+    """What listens to signals, the last one last."""
+    found, enter = [], Preemption.__enter__
+
+    def entering(self):
+        found.append(self)
+        return enter(self)
+
+    monkeypatch.setattr(Preemption, "__enter__", entering)
+    return found
+
+
+def send(heard, number=signal.SIGTERM):
     """Sends this process a signal, and waits until it has been heard."""
     os.kill(os.getpid(), number)
-    time.sleep(0.3)
+    until(heard)
 
 
-def send_at(monkeypatch, owner, name, step):
+def send_at(monkeypatch, owner, name, step, entered):
     original = getattr(owner, name)
 
     def sending(self, *arguments, **others):
         if self.step == step:
             monkeypatch.setattr(owner, name, original)
-            send()
+            send(lambda: entered[-1].asked)
         return original(self, *arguments, **others)
 
     monkeypatch.setattr(owner, name, sending)
@@ -45,21 +58,27 @@ PLACES = [("stepped", 6), ("on_test_batch_end", 8)]
 
 
 @pytest.mark.parametrize("places", [PLACES[1:], slow(PLACES)])
-def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypatch, places):
+def test_signals_stop_a_run_wherever_it_is(
+    tiny, undisturbed, tmp_path, monkeypatch, entered, places
+):
     """In an interval, in a validation, and in the last evaluations."""
     run = tmp_path / "run"
     handler = signal.getsignal(signal.SIGTERM)
     for name, step in places:
-        send_at(monkeypatch, Checkpointing, name, step)
+        send_at(monkeypatch, Checkpointing, name, step, entered)
         result = start(tiny, run)
         assert result == {"status": "interrupted", "steps": step}
         assert names(run)[-1].endswith(f"-step-{step}")
         assert not (run / "result.json").exists()
         assert signal.getsignal(signal.SIGTERM) is handler
-    owner = completion.callbacks.Selection
-    restore = owner.restore
+    restore = completion.callbacks.Selection.restore
+
+    def restoring(self):
+        restore(self)
+        send(lambda: entered[-1].asked)
+
     with monkeypatch.context() as patch:
-        patch.setattr(owner, "restore", lambda self: (restore(self), send()))
+        patch.setattr(completion.callbacks.Selection, "restore", restoring)
         assert start(tiny, run)["status"] == "interrupted"
     assert start(tiny, run)["status"] == "finished"
     assert likeness.differences(run, undisturbed) == []
@@ -75,12 +94,12 @@ def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(preemption.os, "_exit", codes.append)
     with Preemption() as asked:
-        send(signal.SIGINT)
+        send(lambda: asked.asked, signal.SIGINT)
         assert asked.asked == "SIGINT"
         with pytest.raises(InterruptedRunError):
             asked.check()
         assert codes == []
-        send(signal.SIGTERM)
+        send(lambda: codes, signal.SIGTERM)
     assert codes == [128 + signal.SIGTERM]
     assert "SIGINT: stopping after this step" in capsys.readouterr().err
 
@@ -90,9 +109,9 @@ def test_other_signals_and_threads_are_left_alone():
     before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
     try:
         with Preemption() as asked:
-            send(signal.SIGUSR1)
-            assert heard == [signal.SIGUSR1]
-            assert asked.asked is None
+            send(lambda: heard, signal.SIGUSR1)
+        assert heard == [signal.SIGUSR1]
+        assert asked.asked is None  # Its listener has ended, and heard all.
     finally:
         signal.signal(signal.SIGUSR1, before)
     handlers = []

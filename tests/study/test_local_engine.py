@@ -12,6 +12,7 @@ from fake_engine import finish
 
 from mtk.study import StudyFolder, worker
 from mtk.study.engines import Local, local
+from tests.waiting import until
 
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 SHOW = ("CUDA_VISIBLE_DEVICES", *THREADS)
@@ -132,13 +133,13 @@ def sweep_of(log):
     def job():
         signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop"), os._exit(75)))
         os.write(1, b"begun")
-        time.sleep(100)
+        time.sleep(3600)
 
     def work():
         os.setsid()
         if os.fork() == 0:
             worker.detached(job, log, os.getppid())
-        time.sleep(100)
+        time.sleep(3600)
 
     process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
     process.start()
@@ -146,10 +147,7 @@ def sweep_of(log):
 
 
 def wait_for(log, text):
-    deadline = time.monotonic() + 60
-    while not log.exists() or text not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: log.exists() and text in log.read_text())
 
 
 def test_runs_stop_when_the_sweep_is_gone(tmp_path):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,68 +60,75 @@ def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
 
 
 _CODE = """
-import sys
+import os, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from parallel_text import readers
+from mtk.data.translation import packing, stages
 from mtk.data.translation.preparation import prepare
+
+calls = 0
+module, name, call = {at!r}
+owner = {{"stages": stages, "packing": packing}}[module]
+original = getattr(owner, name)
+
+def killed(*arguments, **others):
+    global calls
+    calls += 1
+    if calls == call:
+        {end}
+    return original(*arguments, **others)
+
+setattr(owner, name, killed)
 prepare({folder!r}, readers(Path({text!r})), **{settings!r})
 """
+_KILL = "os.kill(os.getpid(), 9)"
+_WAIT = "print(flush=True); sys.stdin.read()"
 
 
-def start(text, folder):
+def start(text, folder, at, end=_KILL):
+    """A preparation that is killed, or waits, at a call of a function: module, name, number."""
     values = {"tests": str(Path(__file__).parent), "text": str(text), "folder": str(folder)}
-    code = _CODE.format(**values, settings=SETTINGS)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    code = _CODE.format(**values, settings=SETTINGS, at=at, end=end)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+    )
 
 
-def children(process):
-    return [
-        int(pid)
-        for task in Path(f"/proc/{process.pid}/task").glob("*/children")
-        for pid in task.read_text().split()
-    ]
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.001)
-    return found
+# Nothing but a plan; a vocabulary; some chunks; more of them; some files of the corpus.
+MOMENTS = [
+    ("stages", "train_vocabulary", 1),
+    ("stages", "Packers", 1),
+    ("packing", "_finished", 4),
+    ("packing", "_finished", 2),
+    ("stages", "merge", 3),
+]
 
 
 def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_path):
     folder = tmp_path / "corpus"
-    work = tmp_path / "unfinished.corpus"
-    kills = 0
-    for sign in ("plan.json", "vocabulary.model", "train.fr/*03.npz", "test.*/0*.npz", "corpus/*"):
-        process = start(text, folder)
-        until(lambda: process.poll() is not None or list(work.glob(sign)) or folder.exists())
-        workers = children(process) if process.poll() is None else []
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        # Nobody is left to write while the next one works.
-        until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in workers))
-        if folder.exists():
-            break
-    assert kills >= 3
-    assert work.exists() or folder.exists()
+    for at in MOMENTS:
+        process = start(text, folder, at)
+        # The pipe ends with the last process that tokenizes: nobody writes then.
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not folder.exists()
+    assert (tmp_path / "unfinished.corpus").exists()
     prepare(str(folder), readers(text), **SETTINGS)
     assert hashes(folder) == hashes(prepared)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
 def test_two_at_once(text, tmp_path):
-    work = tmp_path / "unfinished.corpus"
-    process = start(text, tmp_path / "corpus")
+    process = start(text, tmp_path / "corpus", MOMENTS[0], _WAIT)
     try:
-        until(lambda: (work / "plan.json").exists())
+        assert process.stdout.readline()
         with pytest.raises(ValueError, match="Another process is preparing"):
             prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.communicate()
 
 
 def test_a_lost_process_is_told(text, tmp_path, monkeypatch):

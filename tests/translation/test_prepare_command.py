@@ -1,9 +1,6 @@
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,23 +97,33 @@ def test_unknown_data_set(capsys):
     assert "invalid choice: 'mnist'" in capsys.readouterr().err
 
 
+# As a terminal does: all processes get it, after the first chunk.
+STOPPED = """
+import os, signal
+from mtk import flags, prepare
+from mtk.data.translation.packing import Packers
+
+pack = Packers.pack
+
+def stopped(*arguments):
+    for number in pack(*arguments):
+        os.killpg(0, signal.SIGINT)
+        yield number
+
+Packers.pack = stopped
+flags.end_with(prepare.main)
+"""
+
+
 def test_stopped_by_the_keyboard(text, tmp_path):
     for language in ("en", "de", "fr"):
-        write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 9_000, 0))
+        write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 600, 0))
     given = flags(text, f"--out={tmp_path / 'corpus'}", "--gin.preparation.prepare.chunk_pairs=50")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mtk.prepare", *given],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    chunk = tmp_path / "unfinished.corpus" / "train.de" / "00000001.npz"
-    while not chunk.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: all processes get it.
-    error = process.communicate()[1]
-    assert process.returncode == 75
+    command = [sys.executable, "-c", STOPPED, *given]
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    error = done.stderr
+    assert done.returncode == 75
+    assert list((tmp_path / "unfinished.corpus" / "train.de").glob("0*.npz"))
     assert error.endswith("stopped; the same command goes on\n")
     assert "Traceback" not in error
     assert prepare.main(given) == 0
