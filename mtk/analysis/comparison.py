@@ -34,10 +34,13 @@ class Models:
     Attributes:
         values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
         weights: `(N, K)`, all positive, if these are static models and they are known.
+        examples: `(N, S, G, K)`, values over G groups of test examples, the same ones for all
+            models and seeds; their mean is `values`. None if that is not known.
     """
 
     values: np.ndarray
     weights: np.ndarray | None = None
+    examples: np.ndarray | None = None
 
 
 def asked(num_tasks: int) -> list[str]:
@@ -48,10 +51,37 @@ def asked(num_tasks: int) -> list[str]:
 
 
 class Error(NamedTuple):
-    """What one seed does to margins: standard deviation `(2, N)` of amounts and corners."""
+    """What seeds and test examples do to N margins; rows for amounts and for corners.
+
+    Attributes:
+        deviation: `(2, N)`, standard deviation over seeds, for one seed.
+        freedom: `(2, N)`, its degrees of freedom.
+        lasting: `(2, N)`, variance of the margin that the test examples cause and further seeds do
+            not take away; zero where they are not known.
+        lasting_freedom: `(2, N)`, its degrees of freedom.
+    """
 
     deviation: np.ndarray
     freedom: np.ndarray
+    lasting: np.ndarray
+    lasting_freedom: np.ndarray
+
+    def at(self, seeds: np.ndarray, measured: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns standard errors `(2, N, S)` after so many seeds, and their degrees of freedom.
+
+        Args:
+            seeds: `(S,)`, how many.
+            measured: How many there were.
+
+        Reference:
+            Satterthwaite, *An approximate distribution of estimates of variance components* (1946).
+        """
+        of_seeds = self.deviation[..., None] ** 2 / seeds
+        freedom = self.freedom[..., None] * (seeds - 1) / (measured - 1)
+        lasting = self.lasting[..., None]
+        squares = of_seeds**2 / freedom + lasting**2 / self.lasting_freedom[..., None]
+        total = of_seeds + lasting
+        return np.sqrt(total), total**2 / np.maximum(squares, _TINY**2)
 
 
 class HeldOut(NamedTuple):
@@ -81,6 +111,10 @@ class Comparison:
         scale = widths(static.values.mean(1))
         self.static = static.values / scale
         self.methods = [models.values / scale for models in methods.values()]
+        known = [models.examples for models in (static, *methods.values())]
+        self.examples = [each / scale for each in known if each is not None]
+        if len(self.examples) < len(known):
+            self.examples = []
         self.weights = static.weights
         self.num_seeds = static.values.shape[1]
         shares = np.ones(len(scale)) if units is None else scale / units
@@ -98,13 +132,21 @@ class Comparison:
         Args:
             seed: Which one counts a little more in the means, if any.
         """
-        static = _mean(self.static, seed)
-        found = self._margins(static, [_mean(own, seed) for own in self.methods], self.weights)
+        moved = None if seed is None else [each[:, seed] for each in (self.static, *self.methods)]
+        static, methods = self._means(moved)
+        found = self._margins(static, methods, self.weights)
         for number in range(len(static) if len(static) > 1 else 0):
             rest = np.arange(len(static)) != number
             weights = None if self.weights is None else self.weights[rest]
             found += self._margins(static[rest], [static[~rest]], weights)
         return found
+
+    def _means(self, moved: Sequence[np.ndarray] | None) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the means over seeds, a small step towards other values if there are any."""
+        means = [values.mean(1) for values in (self.static, *self.methods)]
+        if moved is not None:
+            means = [m + _STEP * (to - m) for m, to in zip(means, moved, strict=True)]
+        return means[0], means[1:]
 
     def errors(self, found: list[Margins]) -> list[Error | None]:
         """Returns what a seed does to each of `margins`; pooled over methods and static models."""
@@ -114,9 +156,54 @@ class Comparison:
         variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
         inside = np.concatenate([own.inside for own in found])
         pooled, freedom = _pooled(variances, self.num_seeds - 1, inside)
+        lasting, lasting_freedom = self._lasting(found)
+        # Of static models that are held out, what is usual among the methods.
+        parts = [np.sqrt(pooled), freedom]
+        for own in (lasting, lasting_freedom):
+            more = pooled.shape[1] - own.shape[1]
+            usual = np.repeat(np.median(own, axis=1, keepdims=True), more, axis=1)
+            parts.append(np.concatenate([own, usual], axis=1))
         ends = np.cumsum([len(own.amount) for own in found])[:-1]
-        parts = zip(np.split(pooled, ends, 1), np.split(freedom, ends, 1), strict=True)
-        return [Error(np.sqrt(variance), own) for variance, own in parts]
+        return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
+
+    def _lasting(self, found: list[Margins]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `(2, N)`: what examples cause at any number of seeds; its degrees of freedom.
+
+        Of the margins of methods. Seeds and groups of examples are crossed, so a margin's variance
+        is that of a seed, over S, that of a group, over G, and the rest, over SG. The first and the
+        last are in the variance of the means over seeds; the second is `(MS of groups - MS of the
+        rest) / SG`, by the mean squares of the two-way table.
+
+        Reference:
+            Searle, Casella & McCulloch, *Variance Components* (1992), section 4.7.
+        """
+        of_methods = found[: len(self.methods)]
+        flat = _flat(of_methods)
+        if not self.examples:
+            return np.zeros_like(flat), np.ones_like(flat)
+        seeds, groups = self.examples[0].shape[1:3]
+        cells = np.stack(
+            [_flat(self._at_cell(s, g)) for s in range(seeds) for g in range(groups)], axis=-1
+        ).reshape(*flat.shape, seeds, groups)
+        cells = (cells - flat[..., None, None]) / _STEP
+        by_group = cells.mean(-2, keepdims=True)
+        rest = (
+            cells - by_group - cells.mean(-1, keepdims=True) + cells.mean((-2, -1), keepdims=True)
+        )
+        squares = seeds * by_group[..., 0, :].var(-1, ddof=1)
+        squares_of_rest = (rest**2).sum((-2, -1)) / ((groups - 1) * (seeds - 1))
+        inside = np.concatenate([own.inside for own in of_methods])
+        of_group, freedom = _pooled(squares, groups - 1, inside)
+        of_rest, freedom_of_rest = _pooled(squares_of_rest, (groups - 1) * (seeds - 1), inside)
+        difference = np.maximum(of_group - of_rest, 0.0)
+        spread = of_group**2 / freedom + of_rest**2 / freedom_of_rest
+        freed = np.maximum(difference**2 / np.maximum(spread, _TINY), 1.0)
+        return difference / (seeds * groups), freed
+
+    def _at_cell(self, seed: int, group: int) -> list[Margins]:
+        """Returns the margins of methods as one group of examples counts more at one seed."""
+        static, methods = self._means([each[:, seed, group] for each in self.examples])
+        return self._margins(static, methods, self.weights)
 
 
 def _of_front(
@@ -151,11 +238,6 @@ def _of_utility(
 
 def _plain(amount: np.ndarray) -> Margins:
     return Margins(amount, np.ones(len(amount), bool), amount, amount)
-
-
-def _mean(values: np.ndarray, seed: int | None) -> np.ndarray:
-    means = values.mean(1)
-    return means if seed is None else means + _STEP * (values[:, seed] - means)
 
 
 def _flat(found: list[Margins]) -> np.ndarray:
@@ -207,8 +289,9 @@ def held_out(
     chosen = inside if inside.any() else ~inside
     real = 1.0
     if errors[0] is not None:
-        noise = np.array([error.deviation[0, 0] for error in errors if error is not None])
+        known = [error for error in errors if error is not None]
+        noise = np.array([e.deviation[0, 0] ** 2 / num_seeds + e.lasting[0, 0] for e in known])
         square = np.mean(amounts[chosen] ** 2)
-        real = max(0.0, 1 - np.median(noise[chosen] ** 2) / num_seeds / max(square, _TINY))
+        real = max(0.0, 1 - np.median(noise[chosen]) / max(square, _TINY))
     least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else 2 * delta
     return HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, plain_text, repeats
+from mtk.analysis import examples, monitored, plain_text, repeats
 from mtk.analysis.comparison import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.measurement import Measured, measured
 from mtk.analysis.unavailable import UnavailableError
@@ -77,6 +77,7 @@ def _runs(view: View) -> pd.DataFrame:
         weights=pd.Series(weights, runs.index, dtype=object),
         monitored=by,
         stage=runs.get("stage"),
+        examples=examples.of_runs(runs),
     )
 
 
@@ -137,6 +138,7 @@ def verdict_table(view: View, question: Question) -> pd.DataFrame:
                 "bar of static weightings held out, %": 100 * verdict.held_out,
                 "extrapolated": verdict.extrapolated,
                 "seeds": verdict.seeds,
+                "over": "seeds and test examples" if verdict.examples else "seeds alone",
                 "further seeds to decide": verdict.further_seeds,
                 "models": len(own),
                 "static models": len(question.measured.configurations[STATIC]),
@@ -156,7 +158,8 @@ def words(verdict: Verdict) -> str:
     interval = f"{_percent(verdict.low)} to {_percent(verdict.high)}"
     said = (
         f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
-        f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds)."
+        f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds"
+        f"{' and their test examples' if verdict.examples else ''})."
     )
     if verdict.answer == UNDECIDED and verdict.further_seeds is not None:
         many = "seeds" if verdict.further_seeds > 1 else "seed"

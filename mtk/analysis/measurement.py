@@ -1,12 +1,13 @@
 """What test says of the selected models, seed by seed."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from mtk.analysis.comparison import Models
+from mtk.analysis.examples import GroupedExamples
 from mtk.analysis.objectives import Objective, points
 from mtk.analysis.selection import MOST_MODELS, best_of_each, spread_front
 
@@ -38,8 +39,8 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     Args:
         runs: A row for each run: `method`, `configuration`, `static` (whether it trained with
             static weights), `weights` (`{task: share}` of those, or None), `seed`, `stage` (or
-            None), `status`, `monitored` (what validation selected by; less is better) and the
-            metrics.
+            None), `status`, `monitored` (what validation selected by; less is better), the
+            metrics, and `examples` (`GroupedExamples` or None) if anything is known of them.
         objectives: What is compared.
     """
     runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
@@ -54,17 +55,64 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
     whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
     remarks += _left_out(staged, whole, seeds) + _surplus(has, seeds)
-    models, names = {}, {}
+    names = {}
     for label in dict.fromkeys(staged["label"]):
         own = [configuration for name, configuration in whole.index if name == label]
         own = _one_a_weighting(staged, own) if label == STATIC else own
         if own:
-            keys = pd.MultiIndex.from_product([[label], own, seeds])
-            found = table.reindex(keys).to_numpy(float)
-            weights = _shares(staged, own, objectives) if label == STATIC else None
-            models[label] = Models(found.reshape(len(own), len(seeds), -1), weights)
             names[label] = own
-    return Measured(models, names, seeds, remarks)
+    keys = {n: pd.MultiIndex.from_product([[n], own, seeds]) for n, own in names.items()}
+    deviations, said = _deviations(staged, keys, seeds, objectives)
+    models = {}
+    for label, own in names.items():
+        shape = len(own), len(seeds), len(objectives)
+        values = table.reindex(keys[label]).to_numpy(float).reshape(shape)
+        weights = _shares(staged, own, objectives) if label == STATIC else None
+        cells = None
+        if deviations:
+            cells = deviations[label].reshape(*shape[:2], -1, shape[2]) + values[:, :, None]
+        models[label] = Models(values, weights, cells)
+    return Measured(models, names, seeds, remarks + said)
+
+
+def _deviations(
+    staged: pd.DataFrame,
+    keys: Mapping[str, pd.MultiIndex],
+    seeds: Sequence[int],
+    objectives: Sequence[Objective],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns what groups of test examples do, `(N * S, G, K)` by method, if all runs tell.
+
+    Returns:
+        The deviations, empty where a run does not tell them or has other examples; and a sentence
+        that says so.
+    """
+    if "examples" not in staged or not keys:
+        return {}, []
+    columns = ["label", "configuration", "seed"]
+    known = staged.drop_duplicates(columns).set_index(columns)["examples"]
+    found = {label: list(known.reindex(own)) for label, own in keys.items()}
+    every = [each for own in found.values() for each in own]
+    names = [f"{objective.task}/{objective.metric}" for objective in objectives]
+    alone = "The intervals are over seeds alone"
+    if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
+        of = f"{lacking} of {len(every)} runs that measure"
+        return {}, [f"{of} keep no test examples that can be read. {alone}."]
+    for name in names:
+        if any(name not in each.deviations for each in every):
+            return {}, [
+                f"{name} is not kept as a mean over test examples. {alone}, for this metric."
+            ]
+    orders = [{tuple(each.orders[n] for n in names) for each in every[s :: len(seeds)]}
+              for s in range(len(seeds))]  # fmt: skip
+    if any(len(own) > 1 for own in orders):
+        return {}, [f"The runs of a seed had different test examples. {alone}, and not all paired."]
+    if len(set.union(*orders)) > 1:
+        said = "Each seed has test examples of its own, so the intervals over seeds hold them."
+        return {}, [said]
+    return {
+        label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
+    }, []
 
 
 def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:

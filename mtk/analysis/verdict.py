@@ -36,6 +36,7 @@ class Verdict:
         further_seeds: How many more decide, if the margin stays; None if no number does.
         model: Position of the model that has the margin.
         reason: Why it is undecided, or what the reader must know.
+        examples: Whether the interval counts that the test set is finite, or the seeds alone.
     """
 
     answer: str
@@ -50,6 +51,7 @@ class Verdict:
     further_seeds: int | None
     model: int
     reason: str
+    examples: bool = False
 
 
 def judge(
@@ -65,7 +67,9 @@ def judge(
 
     The margin is that of the means over seeds. Its variance is that of the influence of each seed
     on it, in which whatever the seed does to all models alike cancels; it is pooled over all models
-    but those that are noisier. The interval is Student's, its error is divided by the number of
+    but those that are noisier. Where the models tell their values over groups of test examples, the
+    variance that these have in common at all seeds is added. The interval is Student's, its error
+    is divided by the number of
     methods and questions (Bonferroni), and below by that of a method's models too, since the best
     of them counts.
 
@@ -87,7 +91,7 @@ def judge(
     """
     comparison = Comparison(static, methods, question, units)
     alpha = (1 - level) / max(1, len(methods) * questions)
-    rule = _Rule(alpha, delta, comparison.num_seeds)
+    rule = _Rule(alpha, delta, comparison.num_seeds, bool(comparison.examples))
     found = comparison.margins()
     errors = comparison.errors(found)
     after = len(methods)
@@ -106,11 +110,13 @@ class _Rule:
         alpha: Error of one interval, both sides together.
         delta: Margins that are as good as none.
         num_seeds: How many seeds the means are taken over.
+        examples: Whether errors count the test examples.
     """
 
     alpha: float
     delta: float
     num_seeds: int
+    examples: bool
 
     def verdict(self, own: Margins, error: Error | None, held: HeldOut) -> Verdict:
         """Returns the verdict on one method.
@@ -145,6 +151,7 @@ class _Rule:
             further_seeds=int(decided[0]) if len(decided) else None,
             model=best,
             reason=self._reason(answers, outside, bar, float(own.amount[best])),
+            examples=self.examples and error is not None,
         )
 
     def _bounds(
@@ -152,8 +159,7 @@ class _Rule:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ends of the interval `(N, len(seeds))` after so many seeds."""
         number = len(own.amount)
-        freedom = error.freedom[..., None] * (seeds - 1) / (self.num_seeds - 1)
-        errors = error.deviation[..., None] / np.sqrt(seeds)
+        errors, freedom = error.at(seeds, self.num_seeds)
         low = own.least[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
         # Beyond the ends, a front that is continued is too good: only measured models are better.
         kind = np.where(own.inside, 0, 1), np.arange(number)
@@ -179,4 +185,5 @@ class _Rule:
             return "beyond the outermost static weighting: add more extreme ones"
         if self.delta < margin <= bar:
             return "no more than gaps between static weightings may hide: add some between"
-        return "too near to a limit for any number of seeds"
+        limit = "too near to a limit for any number of seeds"
+        return f"{limit} on these test examples" if self.examples else limit

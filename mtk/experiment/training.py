@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import callbacks, disk
-from mtk.experiment import hparams, manifest, method, rehearsal
+from mtk.experiment import hparams, manifest, method, rehearsal, test_examples
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.experiment.fitting import Fitting
 from mtk.experiment.interruption import InterruptedRunError, Interruption, StopEvaluation
@@ -132,6 +132,10 @@ def train(
         manifest.end(folder.manifest, fitting.throughput.report(checkpointing.held_up))
         if watchers.divergence.found_at is None:
             result = _finish(model, data, plan, watchers, interruption)
+            # All of it on one device: no more examples at a time than a step has there.
+            size = -(-plan.batch_size // model.distribute_strategy.num_replicas_in_sync)
+            test = data.test(size)
+            test_examples.write(model, test, folder, result["test"], interruption)
             _export(model.network, data, plan, folder)
         else:
             result = _diverged(model, watchers)
@@ -186,6 +190,7 @@ def _finish(
         "status": "finished",
         "parameters": model.network.count_params(),
         "train_examples": data.num_train,
+        "validation_examples": _number_of_examples(data.validation(plan.batch_size)),
         "test_examples": _number_of_examples(data.test(plan.batch_size)),
         "steps": last,
         "skipped_steps": _skipped(model),
