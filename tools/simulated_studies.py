@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.comparison import asked
-from mtk.analysis.examples import grouped
-from mtk.analysis.measurement import MEASURE, SELECT, STATIC, measured, select
-from mtk.analysis.objectives import Objective
+from mtk.analysis import asked, measured, select
+from mtk.analysis.measure import grouped
+from mtk.analysis.metric_sets import Objective
+from mtk.analysis.select import MEASURE, SELECT, STATIC
 from mtk.analysis.verdict import Verdict, judge
 from mtk.example_values import ExampleValues
 

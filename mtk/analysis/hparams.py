@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from mtk import hparams
-from mtk.analysis import objectives, plain_text
-from mtk.analysis.file_names import FileNames
-from mtk.analysis.repeats import varying
+from mtk.analysis import metric_sets, plain_text
+from mtk.analysis.plain_text import FileNames
+from mtk.analysis.run_table import varying
 from mtk.analysis.schema import SPLITS
 from mtk.analysis.weights import static_weights
 
@@ -31,7 +31,7 @@ def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
     """
     folder = Path(folder)
     names = ["run", "method", "seed", *varying(table)]
-    metrics = [column for column in table if objectives.is_metric(column)]
+    metrics = [column for column in table if metric_sets.is_metric(column)]
     metrics.sort(key=lambda column: SPLITS[::-1].index(column.partition("/")[0]))
     folders = _folders(table)
     hparams.write(folder, [hparams.table(names, metrics)])

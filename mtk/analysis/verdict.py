@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mtk.analysis.comparison import Comparison, Error, HeldOut, Models, held_out
 from mtk.analysis.margins import Margins
+from mtk.analysis.measure import Models
+from mtk.analysis.paired_margins import Error, HeldOut, PairedMargins, held_out
 
 BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecided"
 # What is too little to matter, in widths of the front.
@@ -26,7 +27,7 @@ class Verdict:
             front; negative behind it.
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
-        level: Confidence of the interval, all comparisons counted (Bonferroni).
+        level: Confidence of the interval, all paireds counted (Bonferroni).
         delta: Margins within ±delta are as good as none.
         held_out: The bar that a better method exceeds: the largest margin of a static weighting
             over the other ones, less what noise explains; at least twice delta if few can be held
@@ -89,11 +90,11 @@ def judge(
         Efron, *The Jackknife, the Bootstrap and Other Resampling Plans* (1982), chapter 6.
         Lakens, *Equivalence tests* (2017), for the answer "equivalent".
     """
-    comparison = Comparison(static, methods, question, units)
+    paired = PairedMargins(static, methods, question, units)
     alpha = (1 - level) / max(1, len(methods) * questions)
-    rule = _Rule(alpha, delta, comparison.num_seeds, bool(comparison.examples))
-    found = comparison.margins()
-    errors = comparison.errors(found)
+    rule = _Rule(alpha, delta, paired.num_seeds, bool(paired.examples))
+    found = paired.margins()
+    errors = paired.errors(found)
     after = len(methods)
     held = held_out(found[after:], errors[after:], static.values.shape, delta)
     return {

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import plain_text, records, schema
+from mtk import records
+from mtk.analysis import plain_text, schema
 
 _LOG = "metrics.jsonl"
 _WEIGHT = ("weight", "train")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from mtk.errors import StudyError
 from mtk.study.board import Board
-from mtk.study.description import StudyError
 from mtk.study.engines.local import may_fork
 from mtk.study.expansion import Run
 from mtk.study.folder import State, StudyFolder

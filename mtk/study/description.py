@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtk.errors import StudyError
+
 Axis = str | tuple[str, ...]
 Grid = Mapping[Axis, Sequence[Any]]
 _SEEDS = (["seed"], ["run", "seed"])
-
-
-class StudyError(ValueError):
-    """A study that cannot be run as it is described."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mtk import config
-from mtk.study.description import Axis, Study, StudyError
+from mtk.errors import StudyError
+from mtk.study.description import Axis, Study
 from mtk.study.statements import statements
 
 _DIGITS = 16

@@ -10,9 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, disk, locks, monitor
+from mtk import atomic, disk, locks, monitor, records
+from mtk.errors import StudyError
 from mtk.study.claim import Claim, is_taken
-from mtk.study.description import Study, StudyError
+from mtk.study.description import Study
 from mtk.study.expansion import Run
 from mtk.study.journal import FULL, Journal
 
@@ -218,10 +219,9 @@ class StudyFolder:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        return records.json_object(path)
+    except records.DamagedError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_entry(entry: Any) -> bool:

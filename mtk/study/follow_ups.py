@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mtk import monitor
-from mtk.study.description import Study, StudyError
+from mtk.errors import StudyError
+from mtk.study.description import Study
 from mtk.study.expansion import Expansion, Run, points
 from mtk.study.folder import StudyFolder
 
@@ -66,7 +67,7 @@ def most_measured(study: Study) -> int:
     """Returns how many runs the second stage has at most, before the first one is done."""
     if not study.fresh_seeds:
         return 0
-    from mtk.analysis.selection import MOST_MODELS  # See `_selected`.
+    from mtk.analysis.select import MOST_MODELS  # See `_selected`.
 
     models = 0
     for method in study.methods:
@@ -79,7 +80,7 @@ def most_measured(study: Study) -> int:
 
 def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run]:
     """Returns a run of each model that is selected among those of one method."""
-    from mtk.analysis.selection import best_of_each, spread_front  # Brings pandas with it.
+    from mtk.analysis.select import best_of_each, spread_front  # Brings pandas with it.
 
     models = [each for each in _by_point(own) if len(each) == len(study.seeds)]
     said = {run.hash: folder.selected(run.hash) for each in models for run in each}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtk.study.description import StudyError
+from mtk.errors import StudyError
 
 _PLAIN = (bool, int, float, str, type(None))
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mtk import disk
+from mtk.errors import StudyError
 from mtk.study import checking, follow_ups, overview
 from mtk.study.board import Board
-from mtk.study.description import Study, StudyError
+from mtk.study.description import Study
 from mtk.study.engines import Engine, Local
 from mtk.study.estimate import Estimate
 from mtk.study.expansion import Expansion, Run, distinct

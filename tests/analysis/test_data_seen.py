@@ -4,7 +4,7 @@ import json
 
 from mtk import analysis
 from mtk.analysis import tables
-from mtk.analysis.file_names import FileNames
+from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page
 from tests.analysis.synthetic import grid, write_study
 

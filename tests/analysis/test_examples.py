@@ -9,9 +9,9 @@ from simulated_studies import Cell, verdicts
 
 from mtk import example_values
 from mtk.analysis import Models, judge, measured
-from mtk.analysis.comparison import FRONT, MEAN
-from mtk.analysis.examples import FILE, GROUPS, grouped, of_runs
-from mtk.analysis.objectives import Objective
+from mtk.analysis.measure import FILE, GROUPS, examples_of, grouped
+from mtk.analysis.metric_sets import Objective
+from mtk.analysis.paired_margins import FRONT, MEAN
 from mtk.example_values import ExampleValues
 
 NUMBER = 640
@@ -109,14 +109,14 @@ def test_further_seeds_do_not_make_a_test_set_larger():
 
 
 said = functools.cache(verdicts)
-SMALL = Cell(test_size=200, test_noise=0.1, noise=0.02, methods=4)
+SMALL = Cell(test_size=200, test_noise=0.1, noise=0.02, interaction=0.1, methods=4)
 
 
 def test_a_small_test_set_makes_no_method_worse_or_better():
-    """Static weightings in disguise, whose differences are those of 200 examples."""
+    """Static weightings in disguise: what tells them apart are the 200 examples."""
     called = {}
     for known in (True, False):
-        found = [v for s in range(4) for v in said(SMALL, s, known)["mean over tasks"].values()]
+        found = [v for seed in range(3) for v in said(SMALL, seed, known)[FRONT].values()]
         called[known] = np.mean([v.answer in ("better", "worse") for v in found])
         assert all(v.examples == known for v in found)
     assert called[True] == 0
@@ -189,9 +189,5 @@ def test_files_are_read_where_a_run_measures(tmp_path):
     names = ["good", "damaged", "selects", "none", "link"]
     table = pd.DataFrame({"path": [str(tmp_path / name) for name in names]})
     stages = ["measure", None, "select", "measure", None]
-    found = of_runs(table.assign(status="finished", stage=stages))
+    found = examples_of(table.assign(status="finished", stage=stages))
     assert [each is not None for each in found] == [True, False, False, False, False]
-
-
-def test_the_front_is_compared_over_examples_too():
-    assert all(v.examples for v in said(SMALL, 0, True)[FRONT].values())

@@ -8,7 +8,7 @@ import pytest
 from mtk import analysis
 from mtk.analysis.figures import averages, fronts, mixtures, seeds_and_grids, sensitivity
 from mtk.analysis.figures.knobs import scale
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
 from tests.analysis.synthetic import Run, grid, write_study
 
 RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"

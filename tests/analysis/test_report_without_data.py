@@ -8,8 +8,8 @@ import pytest
 from mtk import analysis
 from mtk.analysis import tables
 from mtk.analysis.figures import task_weights
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.reporting import contents
-from mtk.analysis.unavailable import UnavailableError
 from mtk.study.folder import StudyFolder
 from tests.analysis.synthetic import grid, write_study
 from tests.analysis.test_report_command import Page

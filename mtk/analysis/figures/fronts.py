@@ -8,13 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtk.analysis import objectives, repeats
-from mtk.analysis.candidate import candidates
+from mtk.analysis import metric_sets, run_table
 from mtk.analysis.figures.style import figure, label, legend_below, look
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.objectives import Objective
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.select import STATIC, candidates
+from mtk.analysis.study_view import StudyView
 
 # Above this number of tasks, pairs of them are too many to be read.
 _MOST_TASKS = 4
@@ -28,7 +27,7 @@ _SAYS = {
 }
 
 
-def draw(view: View, panels: Sequence[tuple[str, str]], everything: bool = False) -> Figure:
+def draw(view: StudyView, panels: Sequence[tuple[str, str]], everything: bool = False) -> Figure:
     """Draws the fronts of all methods.
 
     Large markers are the models that validation selects (in training panels: those that are not
@@ -57,7 +56,7 @@ def draw(view: View, panels: Sequence[tuple[str, str]], everything: bool = False
 
 
 def _pairs(
-    view: View, panels: Sequence[tuple[str, str]]
+    view: StudyView, panels: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str, tuple[Objective, Objective]]]:
     for space, split in panels:
         if space not in view.spaces:
@@ -65,7 +64,7 @@ def _pairs(
         number = len(view.spaces[space])
         if not 2 <= number <= _MOST_TASKS:
             raise UnavailableError(f"drawn for two to {_MOST_TASKS} tasks; this study has {number}")
-        if not np.isfinite(objectives.points(view.found, view.spaces[space], split)).any():
+        if not np.isfinite(metric_sets.points(view.found, view.spaces[space], split)).any():
             raise UnavailableError(f"no run has values of {space!r} in {split}")
     return [
         (space, split, pair)
@@ -76,7 +75,7 @@ def _pairs(
 
 def _panel(
     axis: Axes,
-    view: View,
+    view: StudyView,
     space: str,
     split: str,
     pair: tuple[Objective, Objective],
@@ -115,17 +114,17 @@ def _chosen(own: pd.DataFrame, chosen: list[Objective], split: str) -> np.ndarra
     models = candidates(own, chosen)
     if split != "train":
         return models.rows[models.selected]
-    values = objectives.points(own, chosen, "train")
+    values = metric_sets.points(own, chosen, "train")
     rows = np.flatnonzero(own["comparable"].to_numpy(bool) & np.isfinite(values).all(1))
     return rows[non_dominated(values[rows])]
 
 
 def _spread(
-    view: View, own: pd.DataFrame, pair: tuple[Objective, Objective], split: str
+    view: StudyView, own: pd.DataFrame, pair: tuple[Objective, Objective], split: str
 ) -> np.ndarray:
     """Returns one standard deviation over seeds `(N, 2)`, NaN without repeats."""
     columns = [objective.column(split) for objective in pair]
-    runs = repeats.with_setting(view.table)[lambda t: t["status"] == "finished"]
+    runs = run_table.with_setting(view.table)[lambda t: t["status"] == "finished"]
     keys = ["method", "configuration"]
     deviations = runs.groupby(keys)[columns].std()
     return deviations.reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy(float)

@@ -6,15 +6,15 @@ from matplotlib.figure import Figure
 
 from mtk.analysis.figures import knobs
 from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
-from mtk.analysis.objectives import Objective
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 _RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
 _MOST_TASKS = 4
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws a panel for each task and knob: every configuration, in test."""
     names = [
         name
@@ -42,7 +42,7 @@ def draw(view: View) -> Figure:
     return drawn
 
 
-def _panel(axis: Axes, view: View, knob: str, objective: Objective) -> None:
+def _panel(axis: Axes, view: StudyView, knob: str, objective: Objective) -> None:
     generator = np.random.default_rng(0)
     settings = knobs.numbers(view.found, knob)
     known = settings.dropna().to_numpy()

@@ -6,10 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtk.analysis import objectives
+from mtk.analysis import metric_sets
 from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, legend_below
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import weights_over_time
 
 _MOST_TASKS = 8
@@ -17,7 +17,7 @@ _MOST_TASKS = 8
 _COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws the weights of each method's run with the best mean loss in validation."""
     if len(view.tasks) > _MOST_TASKS:
         raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
@@ -39,7 +39,7 @@ def draw(view: View) -> Figure:
     return drawn
 
 
-def table(view: View) -> pd.DataFrame:
+def table(view: StudyView) -> pd.DataFrame:
     """Returns the curves of the figure: a row for each method and evaluation."""
     parts = [
         weights.rename(columns=_COLUMNS).reset_index().assign(method=method, run=words)
@@ -48,17 +48,17 @@ def table(view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).set_index(["method", "run"]).reset_index()
 
 
-def _found(view: View) -> dict[str, tuple[pd.DataFrame, str]]:
+def _found(view: StudyView) -> dict[str, tuple[pd.DataFrame, str]]:
     found = {method: weights for method in view.methods if (weights := _weights(view, method))}
     if not found:
         raise UnavailableError("no method recorded task weights over time")
     return found
 
 
-def _weights(view: View, method: str) -> tuple[pd.DataFrame, str] | None:
+def _weights(view: StudyView, method: str) -> tuple[pd.DataFrame, str] | None:
     """Returns the weights of a method's best run, and its learning rate in words."""
     runs = view.runs(method)[lambda t: t["status"] == "finished"]
-    order = objectives.points(runs, view.spaces[view.spaces.loss], "validation").mean(1).argsort()
+    order = metric_sets.points(runs, view.spaces[view.spaces.loss], "validation").mean(1).argsort()
     for row in runs.iloc[order].to_dict("records"):
         try:
             weights = weights_over_time(row["path"])

@@ -10,17 +10,17 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import judging, search_space, tables, variance
-from mtk.analysis.comparison import MEAN
+from mtk.analysis import comparison, tables
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures import forest, toy
 from mtk.analysis.figures.style import styled
-from mtk.analysis.file_names import FileNames
-from mtk.analysis.judging import Question
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.paired_margins import MEAN
+from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import catalogue
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA
-from mtk.analysis.view import View
 
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 
@@ -63,8 +63,8 @@ class Part:
 
     title: str
     names: FileNames
-    view: View | None = None
-    questions: list[Question] = field(default_factory=list)
+    view: StudyView | None = None
+    questions: list[Comparison] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Contents:
         (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
-def collect(table: pd.DataFrame, views: list[View], delta: float = DELTA) -> Contents:
+def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -> Contents:
     """Makes everything that the studies allow.
 
     Args:
@@ -145,20 +145,20 @@ def collect(table: pd.DataFrame, views: list[View], delta: float = DELTA) -> Con
     return Contents(table, [everything, *(_study(view, names, delta) for view in views)])
 
 
-def _study(view: View, names: FileNames, delta: float) -> Part:
+def _study(view: StudyView, names: FileNames, delta: float) -> Part:
     part = Part(view.title, names, view)
     if not (view.table["status"] == "finished").any():
         ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
         part.absent["Verdicts, figures and tables"] = f"no run is finished ({ends})"
         return part
-    part.questions = judging.questions(view, delta)
+    part.questions = comparison.comparisons(view, delta)
     part.draw("verdicts", "All verdicts", partial(forest.draw, view, part.questions))
     for question in part.questions:
         title = f"Verdict on the {question.title}"
-        part.tabulate(title, partial(judging.verdict_table, view, question))
+        part.tabulate(title, partial(comparison.verdict_table, view, question))
         if question.kind == MEAN:
             better = f"Probability of improvement over equal weights, {question.space}"
-            part.tabulate(better, partial(variance.improvement_table, view, question))
+            part.tabulate(better, partial(tables.improvement_table, view, question))
     for name, title, draw_one in catalogue.OF_A_STUDY:
         part.draw(name, title, partial(draw_one, view))
     for title, make in _tables(view):
@@ -166,12 +166,12 @@ def _study(view: View, names: FileNames, delta: float) -> Part:
     return part
 
 
-def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
-    yield "Budgets, tuning included", partial(search_space.budgets, view)
+def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    yield "Budgets, tuning included", partial(tables.budgets, view)
     for space in view.spaces:
         sources = f"What moves results: variance of the mean {space}"
-        yield sources, partial(variance.variance_table, view, space)
-        yield f"Selected by validation, {space}", partial(judging.selected, view, space)
+        yield sources, partial(tables.variance_table, view, space)
+        yield f"Selected by validation, {space}", partial(comparison.selected, view, space)
         yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
         yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)
         single = f"Against single-task models, {space}"

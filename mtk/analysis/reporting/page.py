@@ -7,12 +7,13 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import plain_text, repeats, tables
-from mtk.analysis.judging import words
+from mtk.analysis import plain_text, run_table, tables
+from mtk.analysis.comparison import words
 from mtk.analysis.reporting.contents import Contents, Part, Picture
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.search_space import edges
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
+from mtk.analysis.tables import edges
 
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 40
@@ -162,7 +163,7 @@ def _part(part: Part) -> str:
     return "".join(lines)
 
 
-def _what_was_run(view: View) -> str:
+def _what_was_run(view: StudyView) -> str:
     """Returns the grids of each method."""
     sets = {method: view.of(method) for method in [STATIC, *view.methods]}
     single = view.found[view.found["role"] == "single"]
@@ -171,7 +172,7 @@ def _what_was_run(view: View) -> str:
     lines = []
     for name, own in sets.items():
         seeds = f", {own['seeds'].min()} to {own['seeds'].max()} finished seeds each"
-        grids = "; ".join(f"{knob} {_values(own[knob])}" for knob in repeats.varying(own))
+        grids = "; ".join(f"{knob} {_values(own[knob])}" for knob in run_table.varying(own))
         said = f"{len(own)} configurations{seeds if len(own) else ''}. {grids}"
         lines.append(f"<li><b>{escape(name)}</b>: {escape(said)}</li>")
     return f"<p>What was run:</p><ul>{''.join(lines)}</ul>"

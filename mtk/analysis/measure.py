@@ -1,19 +1,40 @@
 """What test says of the selected models, seed by seed."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.comparison import Models
-from mtk.analysis.examples import GroupedExamples
-from mtk.analysis.objectives import Objective, points
-from mtk.analysis.selection import MOST_MODELS, best_of_each, spread_front
+from mtk import example_values, records
+from mtk.analysis import plain_text
+from mtk.analysis.metric_sets import Objective, points
+from mtk.analysis.select import MEASURE, SELECT, STATIC, best_of_each, select, weighting
+from mtk.example_values import ExampleValues
 
-STATIC = "static weights"
-# Stages of a study, as its runs record them.
-SELECT, MEASURE = "select", "measure"
+FILE = "test_examples.npz"
+# As many degrees of freedom, and one more, has what is said of the test set.
+GROUPS = 32
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models that were measured at the same seeds.
+
+    Attributes:
+        values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
+        weights: `(N, K)`, all positive, if these are static models and they are known.
+        examples: `(N, S, G, K)`, values over G groups of test examples, the same ones for all
+            models and seeds; their mean is `values`. None if that is not known.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray | None = None
+    examples: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +154,9 @@ def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
     weights, values = by_model["weights"].first(), by_model["monitored"].mean()
     if weights.isna().any() or values.isna().any():
         return own
-    return [own[n] for n in best_of_each([_key(weights[c]) for c in own], values[own].to_numpy())]
+    return [
+        own[n] for n in best_of_each([weighting(weights[c]) for c in own], values[own].to_numpy())
+    ]
 
 
 def _other_seeds(
@@ -152,33 +175,6 @@ def _other_seeds(
         return own, [said]
     said = f"The study has no second stage: seed {seeds[0]:g} selects, the others measure."
     return own[own["seed"] != seeds[0]], [said]
-
-
-def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """Returns the rows of the models that validation selects: see `selection`.
-
-    Args:
-        runs: One run of each configuration, as in `measured`, with `label`.
-        objectives: What is compared.
-    """
-    runs = runs.drop_duplicates(["label", "configuration"])
-    parts = []
-    for label, own in runs.groupby("label", sort=False):
-        losses = points(own, objectives, "validation")
-        values = own["monitored"].to_numpy(float)
-        values = np.where(np.isfinite(values), values, losses.mean(1))
-        known = own["weights"].notna().all() and label == STATIC
-        chosen = (
-            best_of_each([_key(weights) for weights in own["weights"]], values)
-            if known
-            else spread_front(losses, values, len(own) if label == STATIC else MOST_MODELS)
-        )
-        parts.append(own.iloc[chosen])
-    return pd.concat(parts) if parts else runs
-
-
-def _key(weights: dict[str, float]) -> Hashable:
-    return tuple(round(weights[task], 9) for task in sorted(weights))
 
 
 def _shares(
@@ -219,3 +215,78 @@ def _surplus(has: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
     return [
         f"Of seeds {', '.join(map(str, others))} most models have no run; they are not compared."
     ]
+
+
+class GroupedExamples(NamedTuple):
+    """A run's metrics over random groups of its test examples, the same ones for all runs.
+
+    Attributes:
+        deviations: By `<task>/<metric>`, `(GROUPS,)`: how far the value over each group is from
+            that over all, to first order; the mean is zero.
+        orders: By the same names, what tells the examples and their order from others.
+    """
+
+    deviations: dict[str, np.ndarray]
+    orders: dict[str, str]
+
+    def of(self, objectives: Sequence[Objective]) -> np.ndarray | None:
+        """Returns the deviations `(GROUPS, K)` where less is better; None if one is not known."""
+        names = [f"{o.task}/{o.metric}" for o in objectives]
+        if any(name not in self.deviations for name in names):
+            return None
+        signs = [objective.sign for objective in objectives]
+        return np.stack([self.deviations[name] for name in names], axis=1) * signs
+
+
+def examples_of(runs: pd.DataFrame) -> pd.Series:
+    """Returns the examples of each run that may measure, None where there are none.
+
+    Args:
+        runs: As `load` makes them.
+    """
+    stage = runs.get("stage", pd.Series(None, runs.index, dtype=object))
+    asked = (runs["status"] == "finished") & (stage != SELECT)
+    found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
+    return pd.Series(found, runs.index, dtype=object)
+
+
+@functools.lru_cache(maxsize=4096)
+def _examples(path: str) -> GroupedExamples | None:
+    """Returns the examples of a run folder; None if it has none, or they are damaged."""
+    try:
+        with records.opened(Path(path) / FILE, _LARGEST) as file:
+            return grouped(example_values.read(file))
+    except (OSError, ValueError):
+        return None
+
+
+def grouped(found: ExampleValues) -> GroupedExamples:
+    """Returns examples in groups.
+
+    Each group's deviation is the sum of its examples' influence on the mean, times the number of
+    groups.
+
+    Args:
+        found: The examples.
+    """
+    step = -(-int(max(found.sizes, default=1)) // max(found.values.shape[1], 1))
+    deviations, orders = {}, {}
+    for row, name in enumerate(found.names):
+        # Of examples that were thinned out, as many are kept as make a smaller test set.
+        kept = -(-int(found.sizes[row]) // step)
+        values, counts = found.values[row, :kept], found.counts[row, :kept].astype(float)
+        if not kept or not counts.sum() > 0 or not np.isfinite(values).all():
+            continue
+        centered = counts * (values - np.average(values, weights=counts)) / counts.sum()
+        sums = np.bincount(_groups(kept), centered, GROUPS)
+        task, _, metric = str(name).partition("/")
+        shown = f"{plain_text.name(task)}/{plain_text.name(metric)}"
+        deviations[shown] = GROUPS * sums * np.sqrt(kept / int(found.sizes[row]))
+        orders[shown] = str(found.orders[row])
+    return GroupedExamples(deviations, orders)
+
+
+@functools.lru_cache(maxsize=64)
+def _groups(number: int) -> np.ndarray:
+    """Returns the group of each example, at random, so that their order says nothing."""
+    return np.random.default_rng(0).permutation(number) % GROUPS
