@@ -55,8 +55,8 @@ def by_size(views: Sequence[StudyView]) -> dict[str, Candidates]:
 
 def _alike(views: Sequence[StudyView]) -> list[StudyView]:
     """Returns the views with static models whose losses are those of the first such view."""
-    known = [v for v in views if v.metric_sets.loss in v.metric_sets]
-    known = [v for v in known if len(v.candidates(STATIC, v.metric_sets.loss))]
+    known = [v for v in views if v.spaces.loss in v.spaces]
+    known = [v for v in known if len(v.candidates(STATIC, v.spaces.loss))]
     return [v for v in known if _losses(v) == _losses(known[0])]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from mtk import atomic, places
-from mtk.analysis import load, metric_sets
+from mtk.analysis import metric_sets
 from mtk.analysis.hparams import write_hparams
+from mtk.analysis.load import load
 from mtk.analysis.reporting import page
 from mtk.analysis.reporting.contents import collect
 from mtk.analysis.study_view import views
@@ -46,7 +47,7 @@ def report(
     target = places.check_folder(out)
     if not 0 < delta < 1:
         raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
-    table = load.load(study_dirs)
+    table = load(study_dirs)
     unknown = set(costs or {}) - set(table["method"])
     if unknown:
         methods = ", ".join(sorted(set(table["method"])))
