@@ -49,9 +49,9 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
     if not view.methods or not len(view.of(STATIC)):
         return []
     number = sum(len(asked(len(chosen))) for chosen in view.spaces.values())
-    found = []
+    runs, found = _runs(view), []
     for space, chosen in view.spaces.items():
-        test = measured(_runs(view), chosen)
+        test = measured(runs, chosen)
         static = test.models.get(STATIC)
         methods = {name: own for name, own in test.models.items() if name != STATIC}
         units = mean_units(view, space)

@@ -1,6 +1,6 @@
 """The tables of the report."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,11 @@ from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
 from mtk.analysis.comparison import Comparison
 from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference, search_curve
 from mtk.analysis.margins import widths
-from mtk.analysis.measure import Measured
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import SPLITS
 from mtk.analysis.select import MEASURE, STATIC
 from mtk.analysis.study_view import StudyView, means, space_of_means
 
-# Of fewer values, each lies at an edge.
-_FEWEST_VALUES = 3
 _DRAWS = 1000
 
 
@@ -71,8 +68,8 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
     for view in views:
         row: dict[str, object] = {"study": view.title, "tasks": ", ".join(view.tasks)}
         row["workload"] = _one(view.table, "experiment.run.workload")
-        for name in ("train_examples", "test_examples"):
-            row[name.replace("_", " ")] = _one(view.table, name)
+        for split in SPLITS:
+            row[f"{split} examples"] = _one(view.table, f"{split}_examples")
         row["batch size"] = _one(view.table, "experiment.run.batch_size")
         row["steps"] = _one(view.table, "steps")
         rows.append(row)
@@ -208,36 +205,6 @@ def _one(table: pd.DataFrame, name: str) -> object:
         return values[0] if len(values) else "not recorded"
     ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
     return f"{ordered[0]} to {ordered[-1]}"
-
-
-def edges(view: StudyView, measured: Measured) -> list[str]:
-    """Returns a sentence for each selected value that lies at an edge of its grid.
-
-    A better one may lie beyond it, and then the comparison is of grids, not of methods.
-
-    Args:
-        view: The study.
-        measured: The selected models.
-    """
-    return [
-        f"{method}: {name.rpartition('.')[2]} = {value:g} is the {which} value of its grid, and "
-        f"{number} of {len(chosen)} selected models have it. A better one may lie beyond."
-        for method, chosen in measured.configurations.items()
-        for name, value, which, number in _at_edges(view.of(method), chosen)
-    ]
-
-
-def _at_edges(own: pd.DataFrame, chosen: list[str]) -> Iterator[tuple[str, float, str, int]]:
-    selected = own[own["configuration"].isin(chosen)]
-    for name in run_table.varying(own):
-        values = pd.to_numeric(own[name], errors="coerce")
-        grid = np.unique(values.dropna())
-        if len(grid) < _FEWEST_VALUES or values.isna().any():
-            continue
-        for value, which in ((grid[0], "smallest"), (grid[-1], "largest")):
-            number = int((values[selected.index] == value).sum())
-            if number:
-                yield name, float(value), which, number
 
 
 def budgets(view: StudyView) -> pd.DataFrame:

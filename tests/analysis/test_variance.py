@@ -7,7 +7,8 @@ from mtk import analysis
 from mtk.analysis import tables
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import MEAN
-from mtk.analysis.tables import budgets, edges
+from mtk.analysis.remarks import edges
+from mtk.analysis.tables import budgets
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 

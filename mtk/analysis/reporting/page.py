@@ -7,13 +7,13 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import plain_text, run_table, tables
+from mtk.analysis import plain_text, run_table
 from mtk.analysis.comparison import words
+from mtk.analysis.remarks import remarks
 from mtk.analysis.reporting.contents import Contents, Part, Picture
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
-from mtk.analysis.tables import edges
 
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 40
@@ -75,7 +75,8 @@ def _summary(made: Contents) -> str:
     lines.append(_list([f"{study}: {said}" for study, said in made.table.attrs["remarks"]]))
     for part in made.parts:
         if part.view is not None:
-            lines.append(f"<h2>Verdict: {escape(part.title)}</h2>{_warnings(part)}")
+            said = _list(remarks(part.view, part.questions))
+            lines.append(f"<h2>Verdict: {escape(part.title)}</h2>{said}")
             lines.append(_verdicts(part))
     return "".join(lines)
 
@@ -103,50 +104,8 @@ def _figure(picture: Picture) -> str:
     return f'<figure><h3>{title}</h3><img src="{picture.source}" alt="{title}"></figure>'
 
 
-def _warnings(part: Part) -> str:
-    """Returns what the reader must know before he believes anything."""
-    view = part.view
-    assert view is not None  # As the caller has seen.
-    found = view.found
-    said = list(dict.fromkeys(r for question in part.questions for r in question.measured.remarks))
-    if part.questions:
-        said += edges(view, part.questions[0].measured)
-    if not len(view.of(STATIC)):
-        said.append("There are no static weights: no method can be judged.")
-    if not view.methods:
-        said.append("There is no method beside the static weights.")
-    for method in [STATIC, *view.methods]:
-        own = view.of(method)
-        if len(own) and not own["comparable"].any():
-            said.append(f"No run of {method} can be compared: {_ends(view.runs(method))}.")
-        elif len(own) == 1 and len(found) > 1:
-            said.append(f"{method} has a single configuration: it was not tuned.")
-        elif own["diverged"].any():
-            number = int((own["diverged"] > 0).sum())
-            said.append(f"{method}: {number} of {len(own)} configurations diverged.")
-    incomplete = view.table[view.table["status"] == "incomplete"]
-    if len(incomplete):
-        reason = incomplete["reason"].iloc[0]
-        said.append(
-            f"{len(incomplete)} of {len(view.table)} runs lack values that others have, for "
-            f"instance {reason}; they are not compared."
-        )
-    if (number := len(tables.other_data(view.table)["data"])) > 1:
-        said.append(f"Its runs saw {number} different sets of data; a table below tells which.")
-    for metric in view.unknown:
-        said.append(
-            f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "
-            "Name it with --higher or --lower."
-        )
-    return _list(said)
-
-
 def _list(texts: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>" if texts else ""
-
-
-def _ends(runs: pd.DataFrame) -> str:
-    return ", ".join(f"{number} {name}" for name, number in runs["status"].value_counts().items())
 
 
 def _part(part: Part) -> str:
