@@ -127,3 +127,20 @@ def test_runs_without_a_result_are_counted(tmp_path):
     (folder / "runs" / lost.hash / "result.json").unlink()
     texts, _, table = said(folder)
     assert f"1 of {len(table)} runs left no result and do not count: 1 unfinished." in texts
+
+
+def test_selection_by_a_smoothed_loss_where_another_is_compared(tmp_path):
+    def change(path, content):
+        if path.name == "manifest.json":
+            for own in content["method"]["directions"].values():
+                own["cross_entropy"] = "min"
+        for split in ("train", "validation", "test") if path.name == "result.json" else ():
+            for own in content[split]["tasks"].values():
+                own["cross_entropy"] = 0.9 * own["loss"]
+
+    folder = rewritten(write_study(tmp_path / "study", small()), change)
+    texts, _, _ = said(folder)
+    assert (
+        "Validation selected by mean_loss, of the training loss with its label smoothing" in texts
+    )
+    assert "what is compared is cross_entropy" in texts
