@@ -70,6 +70,8 @@ def read(file: IO[bytes]) -> ExampleValues:
     rows = found.values.shape[:1]
     if len(number) != 1 or not number == rows == found.orders.shape == found.sizes.shape:
         raise ValueError("arrays of a row for each metric were expected")
+    if (found.sizes < 0).any():
+        raise ValueError("sizes of the test set, none negative, were expected")
     if found.values.ndim != 2 or found.values.shape != found.counts.shape:
         raise ValueError("a value and a count for each example were expected")
     return found

@@ -59,9 +59,11 @@ def others_better(said: Verdicts) -> float:
 
 
 def any_different(said: Verdicts) -> float:
-    """Returns 1 if any method is called better or worse on any question."""
-    different = (BETTER, WORSE)
-    return float(any(v.answer in different for own in said.values() for v in own.values()))
+    """Returns 1 if any method is called better or worse on the first question.
+
+    On the mean over tasks, a weighting that is not the best one is worse.
+    """
+    return float(any(v.answer in (BETTER, WORSE) for v in next(iter(said.values())).values()))
 
 
 def equivalent(said: Verdicts) -> float:
@@ -151,9 +153,15 @@ ROWS = [
         "0.05",
         is_error=True,
     ),
-    Row("the same, any called better or worse", [FINITE], any_different, "0.05", is_error=True),
     Row(
-        "the same, seeds alone, any called better or worse",
+        "the same, any called better or worse on the front",
+        [FINITE],
+        any_different,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same, seeds alone, any called better or worse on the front",
         [FINITE],
         any_different,
         "-",

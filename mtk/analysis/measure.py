@@ -128,9 +128,11 @@ def _deviations(
               for s in range(len(seeds))]  # fmt: skip
     if any(len(own) > 1 for own in orders):
         return {}, [f"The runs of a seed had different test examples. {alone}, and not all paired."]
-    if len(set.union(*orders)) > 1:
+    if (number := len(set.union(*orders))) == len(seeds) > 1:
         said = "Each seed has test examples of its own, so the intervals over seeds hold them."
         return {}, [said]
+    if number > 1:
+        return {}, [f"Some seeds had other test examples than others. {alone}."]
     return {
         label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
     }, []

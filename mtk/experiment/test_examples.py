@@ -18,6 +18,8 @@ from mtk.task_metrics import TaskMetric
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel, batch, forward
 
+# So many batches are done before a graph would be traced.
+_EAGER = 8
 # What the mean over examples may differ by from the metric as it was reported.
 _TOLERANCE = 1e-3
 
@@ -73,11 +75,11 @@ def measure(
         test: As in `write`.
         interruption: As in `write`.
     """
-    of_batch = tf.function(lambda data: _of_batch(model, data), reduce_retracing=True)
+    traced = tf.function(lambda data: _of_batch(model, data), reduce_retracing=True)
     parts: dict[str, list[np.ndarray]] = {}
     orders = {name: hashlib.sha256() for name in model.task_names}
-    for data in examples:
-        found = of_batch(data)
+    for number, data in enumerate(examples):
+        found = _of_batch(model, data) if number < _EAGER else traced(data)
         for name, labels in found.labels.items():
             orders[name].update(np.ascontiguousarray(labels).tobytes())
         for name, sums in found.sums.items():
@@ -164,10 +166,10 @@ def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Te
 
     Both are linear in the weights of the examples, so this is how they grow with each.
     """
+    if not _has_sums(metric.metric):
+        return None
     weights = None if elements.labelled is None else elements.weights
     y_true, y_pred, weights = metric.seen(elements.labels, elements.predictions, weights)
-    if not isinstance(metric.metric, (keras.metrics.Mean, PixelAccuracy)):
-        return None
     with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
         share = tf.ones(tf.shape(y_pred)[:1])
         tape.watch(share)
@@ -179,6 +181,13 @@ def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Te
         sums = _sums(metric.metric)
     found = [tape.gradient(value, share) for value in sums]
     return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+
+def _has_sums(metric: keras.metrics.Metric) -> bool:
+    """Whether a metric is one sum divided by another, and not, for instance, the root of that."""
+    is_mean = isinstance(metric, keras.metrics.Mean)
+    is_plain = is_mean and type(metric).result is keras.metrics.Mean.result
+    return is_plain or isinstance(metric, PixelAccuracy)
 
 
 def _sums(metric: keras.metrics.Metric) -> tuple[tf.Tensor, tf.Tensor]:

@@ -11,7 +11,7 @@ from application_runs import start
 import mtk
 from mtk import example_values
 from mtk.example_values import ExampleValues
-from mtk.experiment import results
+from mtk.experiment import results, test_examples
 from mtk.experiment.test_examples import measure
 from mtk.metrics import MeanIoU, PixelAccuracy, SparseCategoricalError
 from mtk.workloads.multi_digits import MultiDigits
@@ -109,6 +109,17 @@ def test_values_are_those_of_each_example_alone(made, kept, left_out):
         task, metric = name.split("/")
         mean = np.average(found.values[row], weights=found.counts[row])
         assert mean == pytest.approx(test["tasks"][task][metric], rel=1e-4)
+
+
+def test_a_graph_gives_what_the_first_batches_give_without(monkeypatch):
+    model, data = shared_input(np.random.default_rng(1))
+    test, batches = evaluated(model, data, 1)
+    found = []
+    for first in (0, NUMBER):
+        monkeypatch.setattr(test_examples, "_EAGER", first)
+        found.append(test_examples.measure(model, batches, test))
+    np.testing.assert_array_equal(found[0].orders, found[1].orders)
+    np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-4, atol=1e-5)
 
 
 def test_tasks_with_inputs_of_their_own_have_their_own_examples():
