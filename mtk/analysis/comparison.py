@@ -102,13 +102,13 @@ def selected(view: StudyView, space: str) -> pd.DataFrame:
         view: The study.
         space: Name of the set of objectives.
     """
-    knobs = run_table.varying(view.found)
+    varied = run_table.varying(view.found)
     parts = []
     for method in [STATIC, *view.methods]:
         models, own = view.candidates(method, space), view.of(method)
         rows = own.iloc[models.rows[models.selected]]
         columns = [o.column(s) for s in ("validation", "test", "train") for o in view.spaces[space]]
-        parts.append(rows.reindex(columns=["method", *knobs, "seeds", *columns]))
+        parts.append(rows.reindex(columns=["method", *varied, "seeds", *columns]))
     return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
 
 
@@ -176,6 +176,6 @@ def _model(view: StudyView, method: str, configuration: str) -> str:
     """Returns the parameters of the model that has the margin."""
     own = view.of(method)
     row = own[own["configuration"] == configuration].iloc[0]
-    knobs = [name for name in run_table.varying(own) if pd.notna(row[name])]
-    values = {name: plain_text.short(str(row[name])) for name in knobs}
+    varied = [name for name in run_table.varying(own) if pd.notna(row[name])]
+    values = {name: plain_text.short(str(row[name])) for name in varied}
     return ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in values.items())

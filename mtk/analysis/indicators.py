@@ -161,7 +161,7 @@ def reference(static: Candidates) -> np.ndarray:
     return static.test[static.selected].max(0) + 0.1 * widths(static.test[static.selected])
 
 
-def volume(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
+def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
     """Returns the hypervolume in test of the models that validation selects."""
     return hypervolume(models.test[models.selected] / scale, corner / scale)
 
@@ -173,7 +173,7 @@ def _volume(
     scale: np.ndarray,
     generator: np.random.Generator,
 ) -> float:
-    return volume(models[generator.permutation(len(models))[:size]], corner, scale)
+    return hypervolume_of(models[generator.permutation(len(models))[:size]], corner, scale)
 
 
 class SearchCurve(NamedTuple):

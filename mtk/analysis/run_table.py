@@ -5,7 +5,7 @@ import pandas as pd
 
 from mtk.analysis import metric_sets, plain_text
 
-# What makes a run another experiment, not another setting of the same knobs: models of two sizes,
+# What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
 _SIZE = "parameters"
 _LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}

@@ -146,7 +146,7 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
         row: dict[str, object] = {"method": name, "configurations": len(own)}
         row["selected"] = len(points)
         row["on the front in test"] = int(fronts.non_dominated(points).sum())
-        row["hypervolume"] = indicators.volume(own, corner, scale)
+        row["hypervolume"] = indicators.hypervolume_of(own, corner, scale)
         row["epsilon to static"] = indicators.additive_epsilon(points, front)
         row["static's epsilon to it"] = indicators.additive_epsilon(front, points)
         row["R2"] = indicators.r2(points, ideal)
