@@ -21,6 +21,7 @@ _MODULES = (
     "experiment",
     "export",
     "gradients",
+    "losses",
     "metrics",
     "models",
     "schedules",
@@ -29,7 +30,13 @@ _MODULES = (
     "workloads",
 )
 # Classes and functions by the module that has them.
-_NAMES = {"MultiTaskModel": "trainer", "Task": "tasks", "compare": "comparison"}
+_NAMES = {
+    "MultiTaskModel": "trainer",
+    "Task": "tasks",
+    "compare": "comparison",
+    "gramian": "gramians",
+    "per_example_gramian": "gramians",
+}
 
 __all__ = [*_MODULES, *_NAMES]
 

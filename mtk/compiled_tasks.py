@@ -6,22 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-from mtk.tasks import Task
+from mtk.losses import WeightedSum
+from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
 
 def compiled_tasks(
-    network: keras.Model, loss: Any, metrics: Any = None, weighted_metrics: Any = None
+    network: keras.Model,
+    loss: Any,
+    metrics: Any = None,
+    weighted_metrics: Any = None,
+    loss_weights: Any = None,
 ) -> list[Task]:
     """Makes a task of each output that has a loss.
 
     Args:
         network: The network.
         loss: `{output: loss}`; a list in the order of the outputs; or one for all of them. An
-            output whose loss is None is no task.
+            output whose loss is None is no task; the losses of one whose loss is a list are added.
         metrics: `{output: metric or list of metrics}`, or a list of these in the order of the
             outputs. With one output a list of its metrics.
         weighted_metrics: As `metrics`.
+        loss_weights: As `loss`; only a list of weights for one output's list of losses is read.
 
     Returns:
         The tasks, in the order of the outputs. Their sample weights are Keras': they are no masks.
@@ -29,24 +37,134 @@ def compiled_tasks(
     Raises:
         ValueError: If a name or a number does not fit the outputs, or no output has a loss.
     """
-    names = _output_names(network, loss)
-    losses = by_output("loss", loss, names, network)
+    names = output_names(network, loss)
+    losses = _losses(loss, loss_weights, names, network)
     found = _metrics("metrics", metrics, names, network)
     weighted = _metrics("weighted_metrics", weighted_metrics, names, network)
-    without = sorted(n for n in names if losses.get(n) is None and (found[n] or weighted[n]))
-    if without or not any(each is not None for each in losses.values()):
+    without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
+    if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
         raise ValueError(f"{what} no loss. Give each output that is to be learned one, by `loss=`.")
-    if _is_sequence(_outputs(network)) and len(names) > sum(x is not None for x in losses.values()):
+    tasks = []
+    for position, name in enumerate(names):
+        if name in losses:
+            each = (losses[name], found[name], None, weighted[name])
+            tasks.append(Task(name, *each, mask_zero=False))
+            tasks[-1].position = position
+    return tasks
+
+
+def of_tasks(data: Any, outputs: Sequence[str], names: Sequence[str]) -> Any:
+    """Returns a batch without the labels and weights of outputs that are no tasks.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned as it is.
+        outputs: Names of the network's outputs.
+        names: Those of the outputs that are tasks.
+    """
+    if len(outputs) == len(names) or not _is_sequence(data):
+        return data
+
+    def selected(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {n: own for n, own in part.items() if n in names or n not in outputs}
+        if _is_sequence(part) and len(part) == len(outputs):
+            return [own for n, own in zip(outputs, part, strict=True) if n in names]
+        return part
+
+    return (data[0], *map(selected, data[1:]))
+
+
+def check_numbers(y: Any, tasks: Sequence[Task]) -> None:
+    """Raises a ValueError for arrays of labels of which some are NaN though none may be missing.
+
+    Args:
+        y: `{task: labels}`, a list in the order of the tasks, or the labels of the only one.
+        tasks: The tasks.
+    """
+    if _is_sequence(y) and len(y) == len(tasks):
+        y = {task.name: labels for task, labels in zip(tasks, y, strict=True)}
+    each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
+    for task in tasks:
+        labels = each.get(task.name)
+        may_be_missing = task.missing is not None and math.isnan(task.missing)
+        if not isinstance(labels, np.ndarray) or labels.dtype.kind != "f" or may_be_missing:
+            continue
+        if number := int(np.isnan(labels).sum()):
+            raise ValueError(
+                f"{number} labels of task '{task.name}' are NaN. If they are missing, say so: "
+                f"mtk.Task({task.name!r}, ..., missing=float('nan')), or "
+                f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
+            )
+
+
+def class_weights(given: Any, names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Returns the weights of classes by task.
+
+    Args:
+        given: `{task: {class: weight}}`, or a list in the order of the tasks; for one task also
+            `{class: weight}`; or None.
+        names: Names of the tasks.
+
+    Raises:
+        ValueError: If a name is unknown, or what it has maps no classes to weights.
+    """
+    if isinstance(given, Mapping) and given and not any(isinstance(key, str) for key in given):
+        if len(names) > 1:
+            raise ValueError(
+                "`class_weight` has the weights of each output's classes, as in "
+                f"{{{names[0]!r}: {dict(given)}}}. The outputs are {list(names)}."
+            )
+        given = {names[0]: given}
+    found = by_output("class_weight", given, names)
+    each = {name: check_class_weight(name, own) for name, own in found.items()}
+    return {name: own for name, own in each.items() if own}
+
+
+def _losses(loss: Any, weights: Any, names: Sequence[str], network: keras.Model) -> dict[str, Any]:
+    """Returns what each output with a loss minimizes."""
+    if len(names) == 1 and _is_sequence(loss):
+        loss = {names[0]: loss[0] if len(loss) == 1 else loss}
+    factors = by_output("loss_weights", weights, names) if isinstance(weights, Mapping) else {}
+    found = {}
+    for name, own in by_output("loss", loss, names, network).items():
+        if _is_sequence(own):
+            each = factors.get(name)
+            own = WeightedSum(own, each if _is_sequence(each) else None)
+        if own is not None:
+            found[name] = crossentropy if own in ("crossentropy", "ce") else own
+    return found
+
+
+@keras.saving.register_keras_serializable("mtk")
+def crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Computes the cross-entropy that Keras chooses by the shapes of labels and predictions."""
+    if y_pred.shape[-1] == 1:
+        return keras.losses.binary_crossentropy(y_true, y_pred)
+    if y_true.shape.rank < y_pred.shape.rank or y_true.shape[-1] == 1:
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    return keras.losses.categorical_crossentropy(y_true, y_pred)
+
+
+def check_given(expected: bool, given: Mapping[str, Any]) -> None:
+    """Raises a ValueError unless losses are given once, to the tasks or to `compile`.
+
+    Args:
+        expected: Whether the model was made without tasks.
+        given: Losses, metrics and weights that `compile` received.
+    """
+    found = sorted(name for name, value in given.items() if value is not None)
+    if expected and given["loss"] is None:
         raise ValueError(
-            "The network's outputs are a list, of which each needs a loss. Give it a dict of "
-            f"outputs, or leave out those without a loss. Received: loss={loss!r}"
+            "The model was made without tasks, so `compile` needs their losses: "
+            "`compile(optimizer, loss={output: loss, ...})`. Or give `tasks=` to the model."
         )
-    return [
-        Task(n, losses[n], found[n], weighted_metrics=weighted[n], mask_zero=False)
-        for n in names
-        if losses.get(n) is not None
-    ]
+    if found and not expected:
+        raise ValueError(
+            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)} for a model that "
+            "was made with tasks, which have them: `mtk.Task(name, loss, metrics=[...])` and "
+            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Or leave out `tasks=`."
+        )
 
 
 def loss_weights(given: Any, names: Sequence[str]) -> list[float]:
@@ -59,7 +177,8 @@ def loss_weights(given: Any, names: Sequence[str]) -> list[float]:
     Raises:
         ValueError: If a name is unknown, or a weight is negative or not finite, or all are zero.
     """
-    found = by_output("loss_weights", given, names)
+    each = by_output("loss_weights", given, names).items()
+    found = {name: 1.0 if _is_sequence(own) else own for name, own in each}
     weights = [1.0 if found.get(name) is None else float(found[name]) for name in names]
     if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
         raise ValueError(
@@ -117,12 +236,28 @@ def _metrics(
         found = by_output(what, given, names, network)
     each = {name: found.get(name) for name in names}
     return {
-        name: list(own) if isinstance(own, (list, tuple)) else [] if own is None else [own]
+        name: [_resolved(m) for m in ([own] if not _is_sequence(own) else own) if m is not None]
         for name, own in each.items()
     }
 
 
-def _output_names(network: keras.Model, loss: Any) -> list[str]:
+def _resolved(metric: Any) -> Any:
+    """Returns a metric, where Keras chooses it by the shapes and not by the loss."""
+    if metric in ("accuracy", "acc"):
+        return keras.metrics.MeanMetricWrapper(accuracy_by_shape, name=metric)
+    return metric
+
+
+def output_names(network: keras.Model, loss: Any) -> list[str]:
+    """Returns the names of a network's outputs, in their order.
+
+    Args:
+        network: The network.
+        loss: As `compile` takes it; it tells the outputs of a network that is not built.
+
+    Raises:
+        ValueError: If neither does.
+    """
     outputs = _outputs(network)
     if isinstance(outputs, Mapping):
         return list(outputs)

@@ -86,6 +86,20 @@ def directions(model: keras.Model) -> dict[str, str | None]:
     return known | dict.fromkeys(("loss", *(f"{task.name}_loss" for task in tasks)), MIN)
 
 
+def set_modes(callbacks: Any, model: keras.Model) -> None:
+    """Tells callbacks with `mode="auto"` which way the metric that they monitor is better.
+
+    Args:
+        callbacks: A callback, a list of them, or None.
+        model: A `MultiTaskModel`, or another Keras model.
+    """
+    known = directions(model)
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        found = known.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
+        if found and getattr(callback, "mode", None) == "auto":
+            callback.mode = found
+
+
 def _is_loss(function: Any) -> bool:
     """Whether a function is one of Keras' losses, of which less is better."""
     name = getattr(function, "__name__", "")

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -51,6 +51,7 @@ def elements(
     mask: tf.Tensor | None = None,
     missing: float | None = None,
     mask_zero: bool = True,
+    class_weight: Mapping[int, float] | None = None,
 ) -> Elements:
     """Computes a loss label by label.
 
@@ -68,9 +69,11 @@ def elements(
         missing: Label value that says "no label here"; may be NaN.
         mask_zero: Whether a number of zero in `mask` says that there is no label. Otherwise only a
             boolean mask says so, and a label with the weight zero is one of those that count.
+        class_weight: Further weights, by the class that a label names; one for other classes.
 
     Raises:
-        ValueError: If the loss is a single number and labels are missing.
+        ValueError: If the loss is a single number and labels are missing, or labels are no classes
+            and there are weights of classes.
     """
     padding = getattr(y_pred, "_keras_mask", None)
     y_true, y_pred = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
@@ -88,9 +91,9 @@ def elements(
         y_true = tf.where(_match(there, y_true) != 0, y_true, tf.zeros_like(y_true))
         y_pred = tf.where(_match(there, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
     if by_label:
-        values = _values(loss, y_true[..., None], y_pred[..., None])
+        values = loss_values(loss, y_true[..., None], y_pred[..., None])
     else:
-        values = _values(loss, y_true, y_pred)
+        values = loss_values(loss, y_true, y_pred)
     if values.shape.rank == 0:
         if weights is not None:
             raise ValueError(
@@ -104,6 +107,9 @@ def elements(
     if own_mask is not None:
         own = tf.cast(_match(own_mask, values), tf.float32)
         weights, there = (own if x is None else _match(x, values) * own for x in (weights, there))
+    if class_weight:
+        factor = _of_classes(y_true, class_weight, values.shape.rank)
+        weights = factor if weights is None else _match(weights, factor) * factor
     if weights is None:
         return Elements(values, tf.ones(shape), y_true, y_pred, None)
     weights = tf.broadcast_to(_match(weights, values), shape)
@@ -168,6 +174,23 @@ def _weights(
     return total
 
 
+def _of_classes(y_true: tf.Tensor, class_weight: Mapping[int, float], rank: int) -> tf.Tensor:
+    """Returns the weight of each label's class, in a shape of this rank, as Keras finds it."""
+    if y_true.shape.rank == rank + 1:
+        one = y_true.shape[-1] == 1
+        y_true = tf.squeeze(y_true, -1) if one else tf.argmax(y_true, axis=-1)
+    if y_true.shape.rank != rank:
+        raise ValueError(
+            "`class_weight` is for labels that are classes, or one-hot, with one loss each. "
+            f"Received labels {y_true.shape} and losses of rank {rank}."
+        )
+    numbers = tf.cast(tf.round(tf.cast(y_true, tf.float32)), tf.int32)
+    table = [class_weight.get(number, 1.0) for number in range(max(class_weight) + 1)]
+    is_known = (numbers >= 0) & (numbers < len(table))
+    found = tf.gather(tf.constant(table, tf.float32), tf.where(is_known, numbers, 0))
+    return tf.where(is_known, found, 1.0)
+
+
 def is_for_each_label(weights: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
     """Whether examples have several labels, and each of these its own weight."""
     rank = y_true.shape.rank
@@ -193,8 +216,8 @@ def _adds_up(loss: LossFunction | keras.losses.Loss, y: np.ndarray, p: np.ndarra
     with tf.init_scope(), warnings.catch_warnings(action="ignore"):
         y_true, y_pred = tf.constant(y, tf.float32), tf.constant(p, tf.float32)
         try:
-            whole = _values(loss, y_true, y_pred)
-            each = _values(loss, y_true[..., None], y_pred[..., None])
+            whole = loss_values(loss, y_true, y_pred)
+            each = loss_values(loss, y_true[..., None], y_pred[..., None])
         except (ValueError, TypeError, tf.errors.InvalidArgumentError):
             return False
         if each.shape != y_true.shape or whole.shape != y_true.shape[:-1]:
@@ -215,10 +238,19 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(weights, -1) * every
 
 
-def _values(
+def loss_values(
     loss: LossFunction | keras.losses.Loss, y_true: tf.Tensor, y_pred: tf.Tensor
 ) -> tf.Tensor:
-    """Calls the loss as Keras does: in the loss' type, and a function on equal ranks."""
+    """Calls a loss as Keras does: in the loss' type, and a function on equal ranks.
+
+    Args:
+        loss: A Keras loss, or a function of `(y_true, y_pred)`.
+        y_true: Labels, `(B, ...)`.
+        y_pred: Predictions, `(B, ...)`.
+
+    Returns:
+        The losses, not reduced.
+    """
     dtype = loss.dtype if isinstance(loss, keras.losses.Loss) else keras.config.floatx()
     y_true, y_pred = tf.cast(y_true, dtype), tf.cast(y_pred, dtype)
     if isinstance(loss, keras.losses.Loss):

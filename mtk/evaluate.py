@@ -62,7 +62,7 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
             f"No config tells the data of {given.saved_model!r}: there is no 'config.gin' beside "
             "it, and so no 'workload'. Give the run's: --gin_file=FILE."
         )
-    config.check_names(files, bindings)
+    config.check_names(files, bindings, needs_data=True)
     quiet.start_tensorflow()
     from mtk.experiment import evaluation
 

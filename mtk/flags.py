@@ -46,13 +46,16 @@ def parser(command: str, description: str | None, epilog: str) -> Parser:
         epilog: Examples and exit codes, shown as they are.
     """
     made = Parser(command, description, epilog)
-    ran = "config, which can run any code; a later file overlays the earlier"
+    ran = (
+        "config, which can run any code: a path or, where there is no such file, the name of one "
+        "that mtk ships; a later file overlays the earlier"
+    )
     for flag, metavar, kind, text in (
         ("--gin_file", "FILE", path, ran),
         ("--gin_bindings", "'NAME = VALUE'", str, "binding that overlays the files"),
     ):
         made.add_argument(flag, metavar=metavar, type=kind, action="append", default=[], help=text)
-    again = "the same: --gin.experiment.run.epochs=3"
+    again = "the same: --gin.experiment.Training.epochs=3"
     made.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=again)
     shown = "show where in the code an error arose"
     made.add_argument("--traceback", action="store_true", help=shown)
@@ -94,6 +97,17 @@ def file(text: str) -> str:
     if Path(path(text)).expanduser().is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file. Name a file")
     return text
+
+
+def positive(text: str) -> int:
+    """Reads a whole number, 1 or more, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number, 1 or more. Received: {text!r}")
+    return int(text)
 
 
 def importable(text: str) -> str:
@@ -148,6 +162,6 @@ def end_with(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
     except KeyboardInterrupt:  # So early that nothing heeds it yet, or in a command that is short.
-        print("stopped", file=sys.stderr)
+        print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import extras, flags, text_table
+from mtk import extras, flags
 from mtk.config import names
+from mtk.display import aligned
 
 _EPILOG = """\
 examples:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-    print("\n".join(text_table.aligned(rows)))
+    print("\n".join(aligned(rows)))
     return 0
 
 

@@ -1,10 +1,12 @@
-"""Losses that the workloads train on and Keras does not have."""
+"""Losses that Keras does not have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from mtk.elements import loss_values
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -75,3 +77,63 @@ def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tens
         return values, gradient
 
     return losses(logits)
+
+
+@keras.saving.register_keras_serializable("mtk")
+class WeightedSum(keras.losses.Loss):
+    """Several losses of one output, added.
+
+    Args:
+        losses: Two losses or more: names, `keras.losses.Loss` objects, or functions of
+            `(y_true, y_pred)` that return one value per example.
+        weights: A factor for each; one by default.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Labels `(B, ...)`.
+        y_pred: Predictions `(B, ...)`.
+
+    Raises:
+        ValueError: If there are no losses, one is unknown, they are reduced in different ways, or
+            the weights are not one finite number, zero or more, for each.
+
+    Example:
+    >>> loss = WeightedSum(["mean_squared_error", "mean_absolute_error"], [1.0, 0.5])
+    >>> float(loss([[0.0]], [[2.0]]))
+    5.0
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[Any],
+        weights: Sequence[float] | None = None,
+        name: str = "weighted_sum",
+    ):
+        found = [keras.losses.get(loss) for loss in losses]
+        reductions = {getattr(loss, "reduction", "sum_over_batch_size") for loss in found}
+        if None in found or len(reductions) != 1:
+            raise ValueError(
+                "`losses` are one or more, none of them None, that are reduced in the same way. "
+                f"Received: {list(losses)}"
+            )
+        factors = [1.0] * len(found) if weights is None else [float(weight) for weight in weights]
+        if len(factors) != len(found) or not all(0 <= x < float("inf") for x in factors):
+            raise ValueError(
+                f"`weights` has one finite number, zero or more, for each of the {len(found)} "
+                f"losses. Received: {weights}"
+            )
+        super().__init__(name=name, reduction=reductions.pop())
+        self.losses, self.weights = found, factors
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        each = zip(self.losses, self.weights, strict=True)
+        return tf.add_n([weight * loss_values(loss, y_true, y_pred) for loss, weight in each])
+
+    def get_config(self) -> dict[str, Any]:
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {"losses": losses, "weights": self.weights, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WeightedSum":
+        restore = keras.saving.deserialize_keras_object
+        return cls(**{**config, "losses": [restore(loss) for loss in config["losses"]]})

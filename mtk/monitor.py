@@ -180,7 +180,8 @@ def compared(runs: Sequence[Selected]) -> list[float]:
         names = ", ".join(f"{name!r} ({direction})" for name, direction in found)
         raise DifferentMonitorsError(
             f"These runs were selected by different monitors, {names}, whose values cannot be "
-            "compared. Give all of them the same `experiment.run.monitor`, in a study of their own."
+            "compared. Give all of them the same `experiment.Training.monitor`, in a study of "
+            "their own."
         )
     units = common_units(runs)
     if units:

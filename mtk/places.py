@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mtk import disk
 
+# What a parameter reads: commands look whether it is there before they import TensorFlow.
+InputPath = str
 MARKER = "mtk-files.json"
 UNFINISHED = "unfinished."  # how names of what is being written begin
 _MOST_NAMED = 3
@@ -52,6 +54,18 @@ def check_folder(path: str | Path) -> Path:
     target = folder_target(path)
     check_writable(target.parent)
     return target
+
+
+def destination(folder: str) -> Path:
+    """Returns the path of a folder to prepare, with `~` and links followed.
+
+    Raises:
+        ValueError: If a new folder cannot be put there. One that holds something is not looked at.
+    """
+    path = Path(os.path.realpath(Path(folder).expanduser()))
+    if not path.is_dir() or not any(path.iterdir()):
+        check_folder(path)
+    return path
 
 
 def check_writable(folder: Path) -> None:

@@ -8,23 +8,26 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtk import display
+
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def start_tensorflow() -> None:
-    """Says so, imports TensorFlow, and keeps its C++ messages off the terminal.
+    """Imports TensorFlow, says how long that took, and keeps its C++ messages off the terminal.
 
     Whoever sets `TF_CPP_MIN_LOG_LEVEL` himself sees everything that it lets through.
     """
-    if "tensorflow" not in sys.modules:
-        print("Starting TensorFlow, which takes some seconds.", file=sys.stderr, flush=True)
-    if _LEVEL in os.environ:
-        return
+    is_chosen = _LEVEL in os.environ
     # Errors too: without a GPU, TensorFlow reports the missing one as an error. What goes wrong in
     # an operation is raised in Python anyway.
-    os.environ[_LEVEL] = "3"
-    # What is logged while the libraries load knows no level, hence the detour of the whole stream.
-    with no_error_stream():
+    os.environ.setdefault(_LEVEL, "3")
+    if "tensorflow" in sys.modules:
+        return
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(display.stage("Starting TensorFlow"))
+        if not is_chosen:  # What is logged while the libraries load knows no level.
+            stack.enter_context(no_error_stream())
         importlib.import_module("tensorflow")
 
 

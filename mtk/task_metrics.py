@@ -61,12 +61,12 @@ class TaskMetric(keras.metrics.Metric):
     Args:
         metric: The metric, which keeps its state: an object of the user's is used as it is.
         task: Name of the task.
-        name: Name of the metric in the logs, without that of the task.
+        name: Name of the metric in the logs.
         weighted: Whether it sees sample weights, and not only what is labelled.
     """
 
     def __init__(self, metric: keras.metrics.Metric, task: str, name: str, weighted: bool):
-        super().__init__(name=f"{task}_{name}")
+        super().__init__(name=name)
         self.metric, self.task, self.weighted = metric, task, weighted
 
     def update_state(
@@ -133,16 +133,23 @@ class TaskMetrics:
     Args:
         tasks: The K tasks.
         loss_weights: Weights of the tasks in what is logged as `loss`; None for their mean.
+        prefixed: Whether names of metrics begin with that of the task. Keras leaves it out where a
+            network has one output.
 
     Raises:
         ValueError: If two metrics have the same name, or one object is given to several tasks and
             cannot be copied.
     """
 
-    def __init__(self, tasks: Sequence[Task], loss_weights: Sequence[float] | None = None):
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        loss_weights: Sequence[float] | None = None,
+        prefixed: bool = True,
+    ):
         self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in tasks]
         used: set[int] = set()
-        self.by_task = {task.name: _named(task, used) for task in tasks}
+        self.by_task = {task.name: _named(task, used, prefixed) for task in tasks}
         self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses, loss_weights)
         names = [metric.name for metric in self.of_training()]
@@ -153,9 +160,11 @@ class TaskMetrics:
             )
 
     def of_evaluation(self) -> list[keras.metrics.Metric]:
-        """Returns the metrics that training and evaluation have in common."""
-        pairs = zip(self.losses, self.by_task.values(), strict=True)
-        return [self.mean, *(m for loss, metrics in pairs for m in (loss, *metrics))]
+        """Returns the metrics that training and evaluation have in common, in Keras' order."""
+        each = [metric for metrics in self.by_task.values() for metric in metrics]
+        if len(self.losses) > 1:
+            each.sort(key=lambda metric: metric.name)
+        return [self.mean, *self.losses, *each]
 
     def of_training(self) -> list[keras.metrics.Metric]:
         """Returns these and the task weights."""
@@ -221,12 +230,13 @@ def global_values(
     return list(zip(local, all_reduce(values), strict=True))
 
 
-def _named(task: Task, used: set[int]) -> list[TaskMetric]:
-    """Makes the metrics of a task; two of one automatic name are numbered within the task.
+def _named(task: Task, used: set[int], prefixed: bool) -> list[TaskMetric]:
+    """Makes the metrics of a task; those of one name are told apart as Keras does.
 
     Args:
         task: The task.
         used: Identities of the metric objects that serve already; more are added.
+        prefixed: Whether their names begin with that of the task.
     """
     given = [(m, False) for m in task.make_metrics(task.given_metrics)]
     given += [(m, True) for m in task.make_metrics(task.given_weighted_metrics)]
@@ -236,10 +246,11 @@ def _named(task: Task, used: set[int]) -> list[TaskMetric]:
         own = _copy(metric, task.name) if id(metric) in used else metric
         used.add(id(metric))
         name = automatic_name(own)
-        number = seen.get(name, 0)
-        seen[name] = number + 1
-        if number and name != own.name:
-            name = f"{name}_{number}"
+        if weighted and name in seen:
+            name = f"weighted_{name}"
+        number = seen[name] = seen.get(name, -1) + 1
+        name = f"{name}_{number}" if number else name
+        name = f"{task.name}_{name}" if prefixed else name
         found.append(TaskMetric(own, task.name, name, weighted))
     return found
 

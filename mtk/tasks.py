@@ -1,7 +1,8 @@
 """What a task is: a name, a loss and metrics over its own labels."""
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
@@ -15,6 +16,7 @@ Normalize = Literal["labels", "weights", "sum"]
 
 # What a Keras loss says of its own reduction; None leaves it to the task.
 _REDUCTIONS: dict[str, Normalize] = {"mean_with_sample_weight": "weights", "sum": "sum"}
+_LABELS_OF_OTHER_SHAPES = ("ctc", "circle")
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
     "SparseCategoricalCrossentropy": keras.metrics.SparseCategoricalAccuracy,
@@ -45,13 +47,25 @@ class Task:
         normalize: What the weighted sum is divided by: `"labels"`, the number of labels;
             `"weights"`, the sum of their weights; or `"sum"`, nothing. By default what the
             `reduction` of the loss says, and otherwise `"labels"`.
+        class_weight: Weights in training by class, `{0: 1.0, 1: 5.0}`, for labels that are classes
+            or one-hot; one for classes that are not named. As Keras' argument of `fit`, they
+            multiply sample weights, and evaluation does not see them.
         mask_zero: Whether a sample weight of zero says that a label is missing. Otherwise only a
             boolean mask (or `missing`) does, and weights are what they are in Keras: an example of
             weight zero is one of those that the sum is divided by, and that `metrics` see.
 
+    Attributes:
+        position: Where the network's outputs are a list of which only some are tasks, the place of
+            this one's; None for the place among the tasks.
+
+    A label that exists only where another task's label says so, such as a purchase after a click,
+    needs a boolean mask: `fit(x, y, sample_weight={"buy": y["click"] == 1})`. Several losses of one
+    task are added by `mtk.losses.WeightedSum`.
+
     Raises:
         ValueError: If the name is empty, contains `/` or starts with `val_`, the loss or a
-            metric is unknown, or `normalize` is none of the three.
+            metric is unknown, `normalize` is none of the three, or `class_weight` does not map
+            classes to numbers.
 
     Example:
     >>> task = Task("left", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -68,6 +82,7 @@ class Task:
         weighted_metrics: Sequence[Metric] = (),
         normalize: Normalize | None = None,
         mask_zero: bool = True,
+        class_weight: Mapping[int, float] | None = None,
     ):
         if not name or "/" in name or name.startswith("val_"):
             raise ValueError(
@@ -90,6 +105,8 @@ class Task:
         self.weighted_metrics = self.make_metrics(weighted_metrics)
         self.missing = missing
         self.mask_zero = mask_zero
+        self.class_weight = check_class_weight(name, class_weight)
+        self.position: int | None = None
         self._normalize = normalize
 
     @property
@@ -132,10 +149,14 @@ class Task:
                 f"'accuracy' is not defined for the loss of task '{self.name}' ({own}). "
                 "Name a metric, such as 'sparse_categorical_accuracy'."
             )
-        return keras.metrics.MeanMetricWrapper(_accuracy_by_shape, name=name)
+        return keras.metrics.MeanMetricWrapper(accuracy_by_shape, name=name)
 
     def elements(
-        self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None
+        self,
+        y_true: tf.Tensor,
+        y_pred: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        training: bool = False,
     ) -> Elements:
         """Returns the unreduced loss; see `mtk.elements.elements`.
 
@@ -144,8 +165,45 @@ class Task:
             y_pred: Predictions, `(B, ...)`.
             mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one value
                 per element. All labelled, by default.
+            training: Whether the weights of classes count.
         """
-        return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero)
+        of_classes = self.class_weight if training else None
+        return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero, of_classes)
+
+    def check_labels(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> None:
+        """Raises a ValueError for labels that the loss would compare wrongly or not at all.
+
+        Losses that are not Keras' own may take labels of any shape.
+
+        Args:
+            y_true: Labels, `(B, ...)`.
+            y_pred: Predictions, `(B, ...)`.
+        """
+        if y_true.dtype == tf.string:
+            raise ValueError(
+                f"The labels of task '{self.name}' are texts. Give numbers, such as those of "
+                "`keras.layers.StringLookup`."
+            )
+        function = getattr(self.loss, "fn", self.loss)
+        own = getattr(function, "__name__", type(function).__name__)
+        known = y_true.shape.rank is not None and y_pred.shape.rank is not None
+        is_keras = str(getattr(function, "__module__", "")).startswith("keras.")
+        if not (known and is_keras) or own in _LABELS_OF_OTHER_SHAPES:
+            return
+        config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
+        if config.get("axis", -1) != -1:
+            return
+        is_sparse = own.startswith("sparse")
+        labels, outputs = list(y_true.shape[1:]), list(y_pred.shape[1:]) or [1]
+        # One number for each prediction may have a last axis of one, or none.
+        single = is_sparse or outputs[-1] == 1
+        fitting = [outputs[:-1], [*outputs[:-1], 1]] if single else [outputs]
+        if not any(_alike(labels, shape) for shape in fitting):
+            needed = "integers, one for each prediction" if is_sparse else "the output's shape"
+            raise ValueError(
+                f"The labels of task '{self.name}' have the shape {y_true.shape}, and its output "
+                f"{y_pred.shape}: {own} needs {needed}."
+            )
 
     def divisor(self, count: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Returns what the sum of the weighted losses is divided by; zero without a label.
@@ -168,6 +226,7 @@ class Task:
             "weighted_metrics": [serialize(metric) for metric in self.given_weighted_metrics],
             "normalize": self._normalize,
             "mask_zero": self.mask_zero,
+            "class_weight": self.class_weight,
         }
 
     @classmethod
@@ -177,6 +236,28 @@ class Task:
         for name in ("metrics", "weighted_metrics"):
             parts[name] = [restore(metric) for metric in config.get(name, ())]
         return cls(**{**config, **parts})
+
+
+def check_class_weight(task: str, given: Mapping[Any, float] | None) -> dict[int, float] | None:
+    """Returns the weights of a task's classes, or raises a ValueError if they are none.
+
+    Args:
+        task: Name of the task.
+        given: `{class: weight}`; a class may be a text of digits, as a file holds it.
+    """
+    if given is None:
+        return None
+    try:
+        found = {int(number): float(weight) for number, weight in dict(given).items()}
+    except (TypeError, ValueError):
+        found = {}
+    fits = all(number >= 0 and 0 <= weight < math.inf for number, weight in found.items())
+    if not found or not fits:
+        raise ValueError(
+            f"`class_weight` of task '{task}' maps classes, which are integers from 0, to finite "
+            f"weights that are not negative: {{0: 1.0, 1: 5.0}}. Received: {given!r}"
+        )
+    return found
 
 
 def check_tasks(tasks: Sequence[Task]) -> list[Task]:
@@ -191,6 +272,11 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     return tasks
 
 
+def _alike(one: Sequence[int | None], two: Sequence[int | None]) -> bool:
+    same = all(a is None or b is None or a == b for a, b in zip(one, two, strict=False))
+    return same and len(one) == len(two)
+
+
 def _get(module: Any, identifier: Any, what: str) -> Any:
     try:
         found = module.get(identifier)
@@ -201,7 +287,8 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
     return found
 
 
-def _accuracy_by_shape(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+@keras.saving.register_keras_serializable("mtk")
+def accuracy_by_shape(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Computes the accuracy that Keras chooses by the shapes of labels and predictions."""
     if y_pred.shape[-1] == 1:
         return keras.metrics.binary_accuracy(y_true, y_pred)

@@ -12,11 +12,12 @@ examples:
   python -m mtk.train --gin_file=configs/multi_digits.gin \\
       --gin_file=configs/combiners/pcgrad.gin --run_dir=runs/pcgrad
   python -m mtk.train --gin_file=configs/multi_digits.gin --dry_run \\
-      --gin.experiment.run.learning_rate=0.2 --gin_bindings="experiment.run.epochs = 3"
+      --learning_rate=0.2 --gin_bindings="experiment.Training.patience = 3"
   python -m mtk.train --workload=my_package.my_module:make --combiner=PCGrad --epochs=10 \\
       --learning_rate=0.1 --batch_size=32 --run_dir=runs/mine
 
---workload and the flags behind it stand for lines of a config, which are printed.
+--workload and the flags behind it stand for lines of a config, which are printed. A config that is
+not there is looked for among those that mtk ships: --gin_file=multi_digits.gin works anywhere.
 A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
@@ -27,7 +28,14 @@ at once. After 4 and 75 the same command goes on.
 """
 
 
-_NUMBERS = {"learning_rate": float, "epochs": int, "batch_size": int, "seed": int}
+_NOT_GIVEN = "(not given)"
+_NUMBERS = {
+    "learning_rate": ("Optimization", float),
+    "batch_size": ("Optimization", int),
+    "epochs": ("Training", int),
+    "steps": ("Training", int),
+    "seed": ("Training", int),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     run_dir = "folder for metrics, curves, weights, result"
     add("--run_dir", metavar="PATH", type=flags.folder, help=run_dir)
-    dry = "show config, model, memory and time of a step; write nothing"
+    dry = "show config, model, memory and time of a step, without data too; write nothing"
     add("--dry_run", action="store_true", help=dry)
     timed = "examples of the step that --dry_run times, if not those of a batch or what fits"
     add("--dry_run_batch", metavar="N", type=int, help=timed)
@@ -45,14 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workload = "function or class that makes a workload of your own, importable from here"
     add("--workload", metavar="MODULE:NAME", type=flags.importable, help=workload)
     add("--combiner", metavar="NAME", help="class in mtk.combiners, or MODULE:NAME of your own")
-    for name, kind in _NUMBERS.items():
-        add(f"--{name}", metavar="N", type=kind, help=f"experiment.run.{name}")
+    for name, (group, kind) in _NUMBERS.items():
+        add(f"--{name}", metavar="N", type=kind, help=f"experiment.{group}.{name}")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
     bindings = [*_statements(given), *bindings]
+    if given.workload and not given.gin_file:
+        given.gin_file = ["base.gin"]
     try:
-        config.check_names(given.gin_file, bindings)
+        if given.dry_run:  # It goes without the data.
+            left_open = config.required(given.gin_file, bindings)
+            bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
+        config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
         _check(given, bindings)
         return _train(given, bindings)
     except (ValueError, OSError, ImportError) as error:
@@ -68,15 +81,16 @@ def _statements(given: argparse.Namespace) -> list[str]:
         *_reference("workload", given.workload),
         *_reference("combiner", given.combiner),
         *(
-            f"experiment.run.{name} = {getattr(given, name)}"
-            for name in _NUMBERS
+            f"experiment.{group}.{name} = {getattr(given, name)}"
+            for name, (group, _) in _NUMBERS.items()
             if getattr(given, name) is not None
         ),
     ]
     if not lines:
         return []
     lines.insert(0, "from mtk import experiment")
-    print("\n".join(lines), flush=True)
+    base = ["include 'base.gin'"] if given.workload and not given.gin_file else []
+    print("\n".join([*base, *lines]), flush=True)
     return lines
 
 
@@ -99,6 +113,8 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
     # Of several workers only the first one needs a folder.
     if given.run_dir is None and not given.dry_run and "TF_CONFIG" not in os.environ:
         raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+    if given.dry_run_batch is not None and not given.dry_run:
+        raise ValueError("--dry_run_batch is for --dry_run only; a run has its `batch_size`.")
 
 
 def _train(given: argparse.Namespace, bindings: list[str]) -> int:
@@ -107,7 +123,12 @@ def _train(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk import config, distribution, experiment
 
     try:
-        asked = (given.run_dir, given.dry_run, given.dry_run_batch, given.profile_steps)
+        if given.dry_run:
+            config.parse(given.gin_file, bindings)
+            describe = config.bound(experiment.run, ["run_dir"], experiment.describe)
+            print(describe(batch_size=given.dry_run_batch))
+            return 0
+        asked = (given.run_dir, given.profile_steps)
         result = experiment.launch(given.gin_file, bindings, *asked)
     except distribution.PeerLostError as error:
         print(f"error: {config.explain(error)}", file=sys.stderr)

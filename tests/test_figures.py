@@ -1,6 +1,5 @@
 """Figures in the README and in the heads of configs: each is checked here, or cites another's."""
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -76,7 +75,7 @@ def test_no_other_figure_is_promised_by_a_config(path):
 def test_no_other_figure_is_promised_by_the_readme():
     text = re.sub(r"test accuracy of about \S+ \(left\) and \S+ \(right\)", "", README)
     allowed = {
-        "0 s",  # checkpoint_every = 60 s, a default.
+        "0 s",  # every = 60 s, a default.
     }
     found = {match[0] for match in _MEASURED.finditer(text)} - allowed
     assert not found
@@ -84,5 +83,5 @@ def test_no_other_figure_is_promised_by_the_readme():
 
 def test_the_interval_of_checkpoints_in_the_readme():
     (seconds,) = re.findall(r"written at least every (\d+) s", README)
-    default = inspect.signature(experiment.run).parameters["checkpoint_every"].default
+    default = experiment.Checkpoints().every
     assert float(seconds) == default

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk.losses import SmoothedCrossentropy
+from mtk.losses import SmoothedCrossentropy, WeightedSum
 from mtk.tasks import Task
 
 RNG = np.random.default_rng(0)
@@ -113,3 +113,44 @@ def test_extreme_logits(scale):
     log_probs = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
     np.testing.assert_allclose(loss, -(one_hot * log_probs).sum(-1), rtol=1e-5)
     assert np.isfinite(tape.gradient(loss, z)).all()
+
+
+def own_loss(y_true, y_pred):
+    return tf.reduce_mean((y_true - y_pred) ** 4, axis=-1)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0, 2.5]])
+def test_a_sum_of_losses_is_the_sum_of_their_values(weights):
+    y, p = RNG.normal(size=(2, 5, 3)).astype("float32")
+    parts = ["mse", keras.losses.Huber(), own_loss]
+    each = [keras.losses.mean_squared_error(y, p), keras.losses.huber(y, p), own_loss(y, p)]
+    expected = sum(w * v for w, v in zip(weights or [1.0] * 3, each, strict=True))
+    loss = WeightedSum(parts, weights)
+    np.testing.assert_allclose(loss.call(y, p), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss(y, p), np.mean(expected), rtol=1e-5)
+    values = Task("a", loss).elements(tf.constant(y), tf.constant(p)).values
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_a_sum_of_losses_is_kept_in_files():
+    loss = WeightedSum(["mse", keras.losses.Huber(2.0)], [1.0, 3.0])
+    config = keras.saving.serialize_keras_object(loss)
+    copy = keras.saving.deserialize_keras_object(config)
+    y, p = RNG.normal(size=(2, 5, 3)).astype("float32")
+    np.testing.assert_allclose(copy.call(y, p), loss.call(y, p))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ([],),
+        (["mse", None],),
+        (["mse", "no_loss"],),
+        (["mse"], [1.0, 2.0]),
+        (["mse"], [-1.0]),
+        (["mse", keras.losses.Huber(reduction="sum")],),
+    ],
+)
+def test_wrong_sums_of_losses(arguments):
+    with pytest.raises(ValueError, match=r"losses|no_loss"):
+        WeightedSum(*arguments)

@@ -14,7 +14,7 @@ from mtk.data.translation.vocabulary import Vocabulary
 from mtk.experiment import evaluation
 from mtk.experiment.run_folder import RunFolder
 from mtk.study import Study, StudyFolder
-from mtk.study.expansion import Run
+from mtk.study.grid import Run
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "vision"), str(ROOT / "tests" / "translation")]

@@ -16,6 +16,7 @@ Memory is the growth of the resident set, each method in a process of its own.
 
 import argparse
 import gc
+import inspect
 import os
 import statistics
 import subprocess
@@ -30,29 +31,23 @@ from workbench import SCALARIZED, Runner, make
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-METHODS = [
-    "ProportionalSampling()",
-    "RLW()",
-    "UncertaintyWeights()",
-    "DWA(steps_per_epoch=100)",
-    "IMTLL()",
-    "FAMO()",
-    "GradNorm()",
-    "MGDA()",
-    "MGDA(at='representation')",
-    "IMTLG()",
-    "IMTLG(at='representation')",
-    "IMTL()",
-    "PCGrad()",
-    "GradVac()",
-    "GradDrop()",
-    "GradDrop(at='representation')",
-    "CAGrad()",
-    "NashMTL()",
-    "AlignedMTL()",
-    "UPGrad()",
-]
+# Beside each method with its defaults.
+AT_FEATURES = ["MGDA", "IMTLG", "GradDrop"]
+ABSTRACT = ["Combined", "Combiner", "GramianCombiner", "LossCombiner"]
 WAYS = ["unrolled", "loop", "vectorized"]
+
+
+def methods() -> list[str]:
+    """Returns every method of `mtk.combiners`, written as the call that makes it."""
+    from mtk import combiners
+
+    found = []
+    for name in combiners.__all__:
+        parameters = inspect.signature(getattr(combiners, name)).parameters.values()
+        required = [p.name for p in parameters if p.default is p.empty and p.name != "self"]
+        if name not in ABSTRACT:
+            found.append(f"{name}({', '.join(f'{each}=100' for each in required)})")
+    return found + [f"{name}(at='representation')" for name in AT_FEATURES]
 
 
 def compare(args: argparse.Namespace, variants: list[tuple[str, str]]) -> None:
@@ -107,7 +102,7 @@ def growth(args: argparse.Namespace) -> None:
     print((resident("VmHWM") - before) / 1024)
 
 
-def inspect(args: argparse.Namespace) -> None:
+def structure(args: argparse.Namespace) -> None:
     """Prints how long it takes to find which variables are shared."""
     model, batch = make(args, (args.methods or ["MGDA()"])[0])
     start = time.perf_counter()
@@ -148,12 +143,16 @@ def solvers(args: argparse.Namespace) -> None:
     rows += 0.5 * tf.random.stateless_normal((1, 3 * args.tasks), [7, 8])
     gramian = tf.matmul(rows, rows, transpose_b=True)
     losses, present = tf.ones(args.tasks), tf.ones(args.tasks, tf.bool)
-    for method in args.methods or [m for m in METHODS if is_gramian(m)]:
+    print(f"K={args.tasks}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"{'method':34}{'median':>11}{'least':>11}{'trace':>11}")
+    for method in args.methods or [m for m in methods() if is_gramian(m)]:
         combiner = eval(method, vars(combiners))
         combiner.build(args.tasks)
         solve = tf.function(combiner.new_weights, autograph=False)
-        times = [timed(lambda: solve(gramian, losses, present).numpy()) for _ in range(200)]  # noqa: B023
-        print(f"{method:34}{statistics.median(times[20:]) * 1e3:8.2f} ms, K={args.tasks}")
+        first = timed(lambda: solve(gramian, losses, present).numpy())  # noqa: B023
+        times = [timed(lambda: solve(gramian, losses, present).numpy()) for _ in range(args.calls)]  # noqa: B023
+        median, least = statistics.median(times) * 1e3, min(times) * 1e3
+        print(f"{method:34}{median:8.2f} ms{least:8.2f} ms{first:9.1f} s", flush=True)
 
 
 def is_gramian(method: str) -> bool:
@@ -221,7 +220,7 @@ def board(args: argparse.Namespace) -> None:
 def main() -> None:
     """Parses the command line and measures."""
     commands = {"memory": memory, "growth": growth, "solvers": solvers, "data": data}
-    commands |= {"board": board, "inspect": inspect}
+    commands |= {"board": board, "inspect": structure}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*commands, "steps", "ways"])
     models = ["lenet", "resnet", "transformer", "transformer-paper"]
@@ -236,12 +235,13 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs=4, default=[64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="steps a round and method")
+    parser.add_argument("--calls", type=int, default=200, help="calls of each of the solvers")
     args = parser.parse_args()
     few = {"lenet": (2, 256), "resnet": (8, 16), "transformer": (2, 32)}.get(args.model, (2, 16))
     args.tasks = args.tasks or (40 if args.what == "solvers" else few[0])
     args.batch = args.batch or few[1]
     if args.what == "steps":
-        compare(args, [(method, "auto") for method in args.methods or METHODS])
+        compare(args, [(method, "auto") for method in args.methods or methods()])
     elif args.what == "ways":
         compare(args, [("MGDA()", way) for way in WAYS])
     else:

@@ -32,18 +32,18 @@ TRAIN = [
     f"--gin_file={ROOT / 'configs' / 'combiners' / 'pcgrad.gin'}",
     "--gin.multi_digits.MultiDigits.partners=1",
     "--gin.multi_digits.MultiDigits.channels=(4, 4)",
-    "--gin.experiment.run.epochs=None",
-    "--gin.experiment.run.batch_size=64",
-    "--gin.experiment.run.log_every=5",
+    "--gin.experiment.Training.epochs=None",
+    "--gin.experiment.Optimization.batch_size=64",
+    "--gin.experiment.Logging.log_every=5",
     "--gin.evaluate_every=7",
-    "--gin.experiment.run.checkpoint_every=0",
+    "--gin.experiment.Checkpoints.every=0",
 ]
 WRITE, FINISHED = "in a write", "finished before"
 
 
 def command(run_dir: Path, steps: int = STEPS) -> list[str]:
     """Returns the command of the small training."""
-    return [*TRAIN, f"--gin.experiment.run.steps={steps}", f"--run_dir={run_dir}"]
+    return [*TRAIN, f"--gin.experiment.Training.steps={steps}", f"--run_dir={run_dir}"]
 
 
 class Victim:

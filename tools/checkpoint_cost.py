@@ -41,13 +41,13 @@ def main() -> None:
     files = [ROOT / "configs" / "multi_mnist.gin", ROOT / "configs/combiners" / args.combiner]
     bindings = [
         f"data_dir = '{args.data_dir}'",
-        "experiment.run.epochs = None",
-        f"experiment.run.steps = {args.steps}",
+        "experiment.Training.epochs = None",
+        f"experiment.Training.steps = {args.steps}",
     ]
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         names = [str(file.with_suffix(".gin")) for file in files]
-        experiment.launch(names, bindings, str(run_dir), dry_run=False)
+        experiment.launch(names, bindings, str(run_dir))
         (session,) = json.loads((run_dir / "manifest.json").read_text())["sessions"]
         newest = max((run_dir / "checkpoints").glob("0*"))
         size = sum(path.stat().st_size for path in newest.iterdir())

@@ -36,17 +36,17 @@ study.Study:
     settings = {{
         'multi_digits.MultiDigits.partners': 1,
         'multi_digits.MultiDigits.channels': (4, 4),
-        'experiment.run.epochs': None,
-        'experiment.run.steps': {steps},
-        'experiment.run.batch_size': 64,
-        'experiment.run.checkpoint_every': 0.0,
+        'experiment.Training.epochs': None,
+        'experiment.Training.steps': {steps},
+        'experiment.Optimization.batch_size': 64,
+        'experiment.Checkpoints.every': 0.0,
         'evaluate_every': 7,
     }}
     methods = {{
         'static_weights': 'configs/combiners/static_weights.gin',
         'pcgrad': 'configs/combiners/pcgrad.gin',
     }}
-    grid = {{'experiment.run.learning_rate': {rates}}}
+    grid = {{'experiment.Optimization.learning_rate': {rates}}}
     fresh_seeds = 0
     baseline = 'static_weights'
 """
@@ -86,10 +86,10 @@ class Victim:
 
     def runs_at_work(self) -> list[tuple[str, int]]:
         """Returns the runs at work, and their processes."""
-        claims = self.folder.path / "claims"
-        names = [p.name for p in claims.iterdir()] if claims.exists() else []
-        at_work = [n for n in names if self.folder.state(n) is State.ELSEWHERE]
-        owners = [(claims / name).read_text().split() for name in at_work]
+        leases = self.folder.path / "leases"
+        names = [p.name for p in leases.iterdir()] if leases.exists() else []
+        at_work = [n for n in names if self.folder.state(n) is State.RUNNING]
+        owners = [(leases / name).read_text().split() for name in at_work]
         return [(n, int(owner[1])) for n, owner in zip(at_work, owners, strict=True) if owner]
 
     def wait_for_run(self) -> bool:
@@ -134,7 +134,7 @@ def differences(folder: Path, expected: Path) -> list[str]:
     for entry in lists[1]["runs"]:
         alike = likeness.differences(ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"]))
         found += [f"{entry['hash']}: {what}" for what in alike]
-    events = Counter(e["run"] for e in ours.journal.entries() if e["event"] == "finished")
+    events = Counter(e["run"] for e in ours.run_log.entries() if e["event"] == "finished")
     return found + [f"{run}: finished {n} times" for run, n in events.items() if n > 1]
 
 

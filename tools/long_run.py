@@ -24,12 +24,12 @@ def command(args: argparse.Namespace, run_dir: str) -> list[str]:
         "multi_digits.MultiDigits.partners": 1,
         "multi_digits.MultiDigits.channels": (4, 4),
         "multi_digits.MultiDigits.units": 8,
-        "experiment.run.batch_size": 32,
-        "experiment.run.epochs": None,
-        "experiment.run.steps": args.steps,
-        "experiment.run.evaluate_every": args.every,
-        "experiment.run.log_every": 20,
-        "experiment.run.learning_rate": 0.01,
+        "experiment.Optimization.batch_size": 32,
+        "experiment.Training.epochs": None,
+        "experiment.Training.steps": args.steps,
+        "experiment.Training.evaluate_every": args.every,
+        "experiment.Logging.log_every": 20,
+        "experiment.Optimization.learning_rate": 0.01,
         **dict(binding.split("=", 1) for binding in args.set),
     }
     files = [ROOT / "configs" / "multi_digits.gin"]
@@ -43,7 +43,7 @@ def sizes(process: subprocess.Popen) -> Iterator[tuple[int, float]]:
     """Yields the step of each evaluation and the resident set in MiB."""
     assert process.stderr is not None
     for line in process.stderr:
-        found = re.match(r"step (\d+)/\d+ · validation", line)
+        found = re.match(r"step +(\d+)/\d+ · .*validation", line)
         if not found:
             continue
         status = Path(f"/proc/{process.pid}/status").read_text()

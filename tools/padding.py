@@ -36,9 +36,9 @@ def main() -> None:
 
     bindings = [other.removeprefix("--gin.").replace("=", " = ", 1) for other in others]
     config.parse(args.gin_file, bindings)
-    values = config.values(experiment.run)
-    data: Translation = values["workload"]()
-    batch_size, equal = values["batch_size"], 1 / len(data.corpus.languages)
+    data: Translation = config.values(experiment.run)["workload"]()
+    batch_size = config.bound(experiment.Optimization)().batch_size
+    equal = 1 / len(data.corpus.languages)
     rates = dict.fromkeys(data.corpus.languages, equal)
     print(f"{data.num_train} pairs, batches of {batch_size}, {data.lengths}")
     for window in args.windows or [1, data.window]:

@@ -11,7 +11,7 @@ from mtk.analysis import metric_sets
 from mtk.analysis.metric_sets import Objective, points
 from mtk.analysis.run_table import checked
 
-LEARNING_RATE = "experiment.run.learning_rate"
+LEARNING_RATE = "experiment.Optimization.learning_rate"
 
 
 @dataclass(frozen=True)

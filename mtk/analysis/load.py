@@ -32,11 +32,11 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         A table with the columns `study`, `run`, `path`, `method`, `role` (baseline, method, replay,
         single), `stage` (select, measure), `seed`, `status`, `reason`, `steps`, `selected_step`,
         `combiner`, `static`, `task_weights`, `directions`, `configuration`; the configuration by
-        parameter, such as `experiment.run.learning_rate`; and `<split>/<task>/<metric>` with the
-        splits train (at the last step), validation and
-        test (both at the step that validation selected). `monitor`, `monitor_direction` ("min" or
-        "max") and `selected_value` say by what, `first_losses` what it was relative to; runs of
-        earlier versions, which do not say, were selected by the mean of their losses.
+        parameter, such as `experiment.Optimization.learning_rate`; and `<split>/<task>/<metric>`
+        with the splits train (at the last step), validation and test (both at the step that
+        validation selected). `monitor`, `monitor_direction` ("min" or "max") and
+        `selected_value` say by what, `first_losses` what it was relative to; runs of earlier
+        versions, which do not say, were selected by the mean of their losses.
         `data` tells the data of a run from others. `steps_per_second` and `parameters` are
         there if the runs recorded them. A status other than "finished" (diverged, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
@@ -161,7 +161,7 @@ def _end(name: str) -> str:
 
 def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
     """Returns the parameters that are the seed in every run: they tell no configurations apart."""
-    seeds = {"experiment.run.seed"}
+    seeds = {"experiment.Training.seed"}
     both = list(zip([row["seed"] for row in rows], found, strict=True))
     if len({seed for seed, _ in both} - {None}) < 2:
         return seeds

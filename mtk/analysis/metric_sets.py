@@ -13,7 +13,7 @@ from mtk.analysis.schema import SPLITS
 
 # A metric that fewer of the runs have is left out, and not they for lacking it.
 _SHARE = 0.5
-_CONFIGURED = "experiment.run.monitor"
+_CONFIGURED = "experiment.Training.monitor"
 _METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 
 

@@ -13,6 +13,19 @@ from mtk.analysis.schema import SPLITS
 _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"([A-Za-z_][\w./]*) = (.*)", re.DOTALL)
 _MODULE = "module of "
+# What runs of earlier versions call by the name of the function, `experiment.run.epochs`.
+_GROUPS = {
+    "Sharing": "gradients representation shared heads",
+    "Optimization": "optimizer learning_rate schedule weight_decay clip_norm batch_size",
+    "Training": "epochs steps evaluate_every monitor patience seed",
+    "Numerics": "precision on_nonfinite micro_batches jit_compile deterministic strategy",
+    "Logging": "log_every measure_every profile_steps callbacks",
+}
+RENAMED = {
+    f"experiment.run.{f}": f"experiment.{g}.{f}" for g in _GROUPS for f in _GROUPS[g].split()
+}
+RENAMED["experiment.run.checkpoint_every"] = "experiment.Checkpoints.every"
+RENAMED["experiment.run.keep_checkpoints"] = "experiment.Checkpoints.keep"
 # A longer text is not evaluated, but kept as it is.
 _LONGEST = 100_000
 # Larger numbers count nothing, and Python refuses to write them in digits.
@@ -49,7 +62,7 @@ def listed(bindings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     """Returns the name of a parameter, unlike those of all metrics, `<split>/<task>/<metric>`."""
-    scopes = name.split("/")
+    scopes = RENAMED.get(name, name).split("/")
     joint = ":" if scopes[0] in SPLITS and len(scopes) > 2 else "/"
     return plain_text.name(joint.join(scopes))
 

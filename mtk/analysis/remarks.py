@@ -89,7 +89,7 @@ def _of_settings(view: StudyView) -> Iterator[str]:
 def _of_method(view: StudyView, method: str) -> Iterator[str]:
     own = view.of(method)
     if len(own) and not own["comparable"].any():
-        yield f"No run of {method} can be compared: {_ends(view.runs(method))}."
+        yield f"No run of {method} can be compared: {ends(view.runs(method))}."
     elif len(own) == 1 and len(view.found) > 1:
         yield f"{method} has a single configuration: it was not tuned."
     elif own["diverged"].any():
@@ -101,7 +101,7 @@ def _of_runs(view: StudyView) -> Iterator[str]:
     runs = view.table
     lost = runs[~runs["status"].isin(["finished", "diverged", "incomplete"])]
     if len(lost):
-        yield f"{len(lost)} of {len(runs)} runs left no result and do not count: {_ends(lost)}."
+        yield f"{len(lost)} of {len(runs)} runs left no result and do not count: {ends(lost)}."
     incomplete = runs[runs["status"] == "incomplete"]
     if len(incomplete):
         yield (
@@ -115,5 +115,6 @@ def _of_runs(view: StudyView) -> Iterator[str]:
         yield f"Its runs saw {number} different sets of data; a table below tells which."
 
 
-def _ends(runs: pd.DataFrame) -> str:
+def ends(runs: pd.DataFrame) -> str:
+    """Returns how many runs ended how."""
     return ", ".join(f"{number} {name}" for name, number in runs["status"].value_counts().items())

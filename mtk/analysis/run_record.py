@@ -62,7 +62,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         row.update(status=ended.status, reason=str(ended))
     except (records.DamagedError, OSError) as problem:
         row.update(status="damaged", reason=plain_text.sentence(str(problem)))
-    seed = row["recorded"].get("experiment.run.seed")
+    seed = row["recorded"].get("experiment.Training.seed")
     if row["seed"] is None and type(seed) is int:
         row["seed"] = seed
     bound = str(row["recorded"].get("experiment.run.combiner", "")).rpartition(".")[2]

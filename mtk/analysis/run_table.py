@@ -8,7 +8,11 @@ from mtk.analysis import metric_sets, plain_text
 # What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
 _SIZE = "parameters"
-_LENGTHS = {"experiment.run.batch_size", "experiment.run.epochs", "experiment.run.steps"}
+_LENGTHS = {
+    "experiment.Optimization.batch_size",
+    "experiment.Training.epochs",
+    "experiment.Training.steps",
+}
 _LENGTHS |= {"experiment.run.workload"}
 _RUN = ["study", "method", "role", "configuration", "seed", "status"]
 _KEY = ["study", "setting", "method", "role", "configuration"]

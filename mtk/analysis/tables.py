@@ -70,7 +70,7 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
         row["workload"] = _one(view.table, "experiment.run.workload")
         for split in SPLITS:
             row[f"{split} examples"] = _one(view.table, f"{split}_examples")
-        row["batch size"] = _one(view.table, "experiment.run.batch_size")
+        row["batch size"] = _one(view.table, "experiment.Optimization.batch_size")
         row["steps"] = _one(view.table, "steps")
         rows.append(row)
     return pd.DataFrame(rows)

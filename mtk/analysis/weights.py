@@ -13,7 +13,6 @@ from mtk import records
 from mtk.analysis import plain_text, schema
 
 _LOG = "metrics.jsonl"
-_WEIGHT = ("weight", "train")
 
 
 def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
@@ -40,7 +39,7 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
     return {task: weight / total for task, weight in named.items()} if total > 0 else None
 
 
-def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
+def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame:
     """Returns the task weights of a run, a row for each evaluation and a column for each task.
 
     Each value is the mean over the steps since the last evaluation. A line of the log that cannot
@@ -48,6 +47,8 @@ def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
 
     Args:
         run_dir: A run folder.
+        name: "weight", or "weight_low" or "weight_high" for the 5th or the 95th percentile of
+            single steps, as shares.
 
     Returns:
         The table, indexed by step; empty if the run recorded no weights.
@@ -58,7 +59,7 @@ def weights_over_time(run_dir: str | Path) -> pd.DataFrame:
     """
     found: dict[int, dict[str, float | None]] = {}
     for line in records.lines(Path(run_dir) / _LOG):
-        if '"weight"' in line and (entry := _entry(line)):
+        if f'"{name}"' in line and (entry := _entry(line, name)):
             step, task, value = entry
             found.setdefault(step, {})[task] = value
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
@@ -91,13 +92,13 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
     return means
 
 
-def _entry(line: str) -> tuple[int, str, float | None] | None:
+def _entry(line: str, name: str) -> tuple[int, str, float | None] | None:
     """Returns step, task and weight that a line of the log tells, or None if it tells no weight."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != _WEIGHT:
+    if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != (name, "train"):
         return None
     found = schema.check(entry, schema.WEIGHT, _LOG)
     if found["step"] is None or found["task"] is None:

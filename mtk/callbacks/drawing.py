@@ -11,25 +11,26 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalars
 _PICTURE = 480  # pixels, about
 _KEY = 24  # of the strip under it
 _FONT = 14
-_CHARTS = {
-    "Losses": "^loss/",
-    "Weights": "^weight/",
-    "Gradient norms": "^gradient_norm/",
-    "Cosines": "^cosine/",
-}
+_CHARTS = {"Losses": "loss", "Weights": "weight", "Gradient norms": "gradient_norm"}
 
 
-def layout(cosines: bool = True, metrics: Sequence[str] = ()) -> bytes:
+def layout(few_tasks: bool = True, metrics: Sequence[str] = ()) -> bytes:
     """Returns the summary that gives the tab "Custom scalars" charts of all tasks together.
 
     Args:
-        cosines: Whether there are curves of cosines.
+        few_tasks: Whether each task has curves in a run, and so a colour, of its own, and each two
+            tasks a curve of their cosines.
         metrics: Names of the tasks' metrics: each has a chart in a panel of its own.
     """
-    shown = {title: pattern for title, pattern in _CHARTS.items() if cosines or title != "Cosines"}
-    panels = [_panel("All tasks", shown)]
+
+    def pattern(name: str) -> str:
+        own = f"^by_task/((validation|test)_)?{re.escape(name)}$"
+        return own if few_tasks else f"^{re.escape(name)}/"
+
+    shown = {title: pattern(name) for title, name in _CHARTS.items()}
+    panels = [_panel("All tasks", shown | ({"Cosines": "^cosine/"} if few_tasks else {}))]
     if metrics:
-        panels.append(_panel("Metrics", {name: f"^{re.escape(name)}/" for name in metrics}))
+        panels.append(_panel("Metrics", {name: pattern(name) for name in metrics}))
     return custom_scalars.pb(layout_pb2.Layout(category=panels)).SerializeToString()
 
 

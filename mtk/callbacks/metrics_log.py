@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from mtk.callbacks.base import StepCallback, entries
+from mtk.callbacks.weight_quantiles import EVERY, WeightQuantiles
 
 
 class MetricsLog(StepCallback):
@@ -16,7 +19,9 @@ class MetricsLog(StepCallback):
 
     A line is `{"step", "split", "task", "name", "value"}`: no times, so that equal runs write equal
     files. Values of the split "train" are means over the steps since the last evaluation. A value
-    that is infinite or NaN is written as null, since JSON has no other word for it.
+    that is infinite or NaN is written as null, since JSON has no other word for it. Where weights
+    change from step to step, `weight_low` and `weight_high` are the 5th and the 95th percentile of
+    each task's share in single steps.
 
     Lines that cannot be written, as on a full disk, are kept and written with the next ones.
 
@@ -25,6 +30,7 @@ class MetricsLog(StepCallback):
 
     Attributes:
         unwritten: Lines that are not in the file yet.
+        weights: Shares of the weights since the last evaluation.
 
     Raises:
         OSError: At the end of `fit`, if there still are some.
@@ -34,15 +40,26 @@ class MetricsLog(StepCallback):
         super().__init__()
         self.path = Path(path)
         self.unwritten = ""
+        self.weights = WeightQuantiles()
+
+    def stepped(self, logs: Mapping[str, Any]) -> None:
+        del logs
+        if self.passed(EVERY) and self.task_names and not self.model.combiner.is_static:
+            self.weights.add(keras.ops.convert_to_numpy(self.model.last_weights))
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        self.write("train", logs)
+        self.write("train", {**logs, **self.weights.named(self.task_names)})
+        self.weights = WeightQuantiles()
 
     def end(self) -> None:
         self.flush()
 
     def get_state(self) -> dict[str, Any]:
-        return {"unwritten": self.unwritten}
+        return {"unwritten": self.unwritten, "counts": self.weights.counts.tolist()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.unwritten = state["unwritten"]
+        self.weights = WeightQuantiles(state.get("counts", ()))
 
     def flush(self) -> None:
         """Writes the lines that are not in the file yet, all or none.

@@ -1,75 +1,145 @@
 """Tells how far the training is."""
 
-import sys
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from mtk import duration
 from mtk.callbacks.base import StepCallback, entries
-from mtk.status_line import StatusLine
+from mtk.callbacks.selection import Selection
+from mtk.display import BEST, Display, format_duration
+
+_MOST_TASKS = 8  # that are shown one by one
+_WORST = 3  # of more tasks
+
+Rows = list[list[str]]
 
 
 class Progress(StepCallback):
-    """Shows steps, losses and the time left, and a line for each validation.
+    """Shows steps, speed, losses and the time left, and the metrics of each validation.
 
-    On a terminal a bar that is drawn again and again; elsewhere a line every few seconds.
+    On a terminal a bar and a table that are drawn anew; elsewhere a line every few seconds. With
+    more than eight tasks, the mean over the tasks and the three with the largest losses.
 
     Args:
         steps: Steps of the whole training.
         every: Seconds between two lines where there is no terminal.
         stream: Where to write; the standard error stream by default.
+        selection: Knows which validation is the best so far, which a star marks; it stands before
+            this callback in `fit`.
     """
 
-    def __init__(self, steps: int, every: float = 10.0, stream: TextIO | None = None):
+    def __init__(
+        self,
+        steps: int,
+        every: float = 10.0,
+        stream: TextIO | None = None,
+        selection: Selection | None = None,
+    ):
         super().__init__()
         self.steps = steps
-        self.status = StatusLine(stream or sys.stderr)
-        self.every = 0.2 if self.status.on_terminal else every
+        self.display = Display(stream)
+        self.every = 0.2 if self.display.on_terminal else every
+        self.selection = selection
         self._shown_at = 0.0
+        self._last: Rows = []
+        self._is_traced = False
 
     def begin(self) -> None:
-        self._traced = False
         self._first = self.step
         self._started = self._shown_at = time.monotonic()
-        if self.status.on_terminal:
-            self.status.show("tracing the first step …", stays=False)
+        if not self._is_traced:
+            what = f"Going on after step {self.step}: " if self.step else ""
+            self.display.say(f"{what}tracing the first step …")
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
         now = time.monotonic()
-        if not self._traced:
+        if not self._is_traced:
             # The first step is traced; its time says nothing about the others.
-            self._traced, self._first, self._started = True, self.step, now
+            self.display.say(f"traced and done: {now - self._started:.1f} s")
+            self._is_traced, self._first, self._started = True, self.step, now
         if now - self._shown_at >= self.every:
             self._shown_at = now
-            self.status.show(self._line(now, logs), stays=not self.status.on_terminal)
+            rows = self._rows(logs, "train", ("loss",))
+            speed = (self.step - self._first) / max(now - self._started, 1e-9)
+            left = format_duration((self.steps - self.step) / speed) if speed else "?"
+            self._show(f"{self._position} · {speed:.1f} steps/s · {left} left", rows)
 
     def on_test_begin(self, logs: Any = None) -> None:
         del logs
-        if self.status.on_terminal:
-            self.status.show(f"step {self.step}: validating …", stays=False)
+        self.display.draw(f"{self._position} · validating", self.step / self.steps, self._last)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        validation = {key: value for key, value in logs.items() if key.startswith("val_")}
-        shown = self._numbers(validation, names=None) or self._numbers(logs, names=("loss",))
-        self.status.show(f"step {self.step}/{self.steps} · {shown}", stays=True)
+        self._last = self._rows(logs, "validation") or self._rows(logs, "train", ("loss",))
+        parts = [self._position, *self._selected(logs), *_inline(self._last)]
+        best = self.selection is not None and self.selection.selected_step == self.step
+        self.display.say(" · ".join(parts), "green" if best else "")
 
-    def _line(self, now: float, logs: Mapping[str, Any]) -> str:
-        done = self.step / self.steps
-        speed = (self.step - self._first) / max(now - self._started, 1e-9)
-        left = duration.in_words((self.steps - self.step) / speed) if speed else "?"
-        bar = self.status.bar(done)
-        losses = self._numbers(logs, names=("loss",))
-        return f"{bar}step {self.step}/{self.steps} · {speed:.1f}/s · {left} left · {losses}"
+    def end(self) -> None:
+        self.display.close()
 
-    def _numbers(self, logs: Mapping[str, Any], names: tuple[str, ...] | None) -> str:
-        """Returns the metrics of each task as `split: task loss 0.1234 accuracy …`."""
-        # Keras sorts its logs; tasks come in their own order, what concerns all tasks last.
-        by_task: dict[str, list[str]] = {name: [] for name in [*self.task_names, ""]}
-        split = ""
+    @property
+    def _position(self) -> str:
+        return f"step {self.step:>{len(str(self.steps))}}/{self.steps}"
+
+    def _selected(self, logs: Mapping[str, Any]) -> list[str]:
+        """Returns what the run is selected by, and which validation is the best so far."""
+        if self.selection is None or self.selection.selected_step is None:
+            return []
+        monitor, step = self.selection.compared, self.selection.selected_step
+        value = _number(monitor.value(logs, self.selection.first))
+        is_best = step == self.step
+        return [f"{BEST if is_best else ' '} {monitor.name} {value} (best at step {step})"]
+
+    def _show(self, text: str, rows: Rows) -> None:
+        if self.display.on_terminal:
+            self.display.draw(text, self.step / self.steps, self._last or rows)
+        else:
+            self.display.say(" · ".join([text, *_inline(rows)]))
+
+    def _rows(
+        self, logs: Mapping[str, Any], split: str, names: Sequence[str] | None = None
+    ) -> Rows:
+        """Returns a table of metrics: a head, and a row for each task that is shown."""
+        # Keras sorts its logs; tasks come in their own order.
+        found: dict[str, dict[str, float]] = {name: {} for name in self.task_names or [""]}
         for entry in entries(logs, self.task_names, "train"):
-            if (entry.task or not self.task_names) and (names is None or entry.name in names):
-                split = entry.split
-                by_task[entry.task].append(f"{entry.name} {entry.value:.4g}")
-        parts = [" ".join([name, *numbers]).strip() for name, numbers in by_task.items() if numbers]
-        return f"{split}: {', '.join(parts)}" if parts else ""
+            if entry.split == split and entry.task in found and entry.name != "weight":
+                found[entry.task][entry.name] = entry.value
+        columns = sorted({n for own in found.values() for n in own}, key=lambda n: (n != "loss", n))
+        columns = [n for n in columns if names is None or n in names]
+        if not columns:
+            return []
+        cells = [[task, *(_number(own.get(n)) for n in columns)] for task, own in _worst(found)]
+        return [[split, *columns], *cells]
+
+
+def _worst(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """Returns tasks to show: all, or of many their mean and those with the largest losses."""
+    if len(found) <= _MOST_TASKS:
+        return list(found.items())
+    names = dict.fromkeys(name for own in found.values() for name in own)
+    means = {n: sum(own.get(n, math.nan) for own in found.values()) / len(found) for n in names}
+    loss = {task: own.get("loss", math.nan) for task, own in found.items()}
+    worst = sorted(found, key=lambda t: -math.inf if math.isnan(loss[t]) else -loss[t])[:_WORST]
+    return [(f"mean of {len(found)}", means), *((task, found[task]) for task in worst)]
+
+
+def _inline(rows: Rows) -> list[str]:
+    """Returns a table as `validation: left loss 0.1234 accuracy 0.9, right loss …`."""
+    if not rows:
+        return []
+    (split, *names), *tasks = rows
+    each = [
+        " ".join([task, *(f"{n} {v}" for n, v in zip(names, own, strict=True) if v.strip())])
+        for task, *own in tasks
+    ]
+    return [f"{split}: {', '.join(text.strip() for text in each)}"]
+
+
+def _number(value: float | None) -> str:
+    """Returns eight characters, so that numbers stand below one another."""
+    if value is None:
+        return " " * 8
+    is_plain = value == 0 or 1e-3 <= abs(value) < 1e3
+    return f"{value:8.4f}" if is_plain else f"{value:8.2g}"

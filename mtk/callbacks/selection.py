@@ -37,6 +37,9 @@ class Selection(StepCallback):
         first: Each loss at the first evaluation with finite ones, if the monitor is relative.
         worse_in_a_row: Evaluations since.
 
+    The best weights for each task by itself take a callback each:
+    `[Selection(f"{name}.weights.h5", monitor=f"{name}_loss", restore=False) for name in tasks]`.
+
     Raises:
         ValueError: If the path has another ending or is a folder, `patience` is not positive, the
             model does not measure what is compared, or nobody knows whether more or less of it is

@@ -1,6 +1,7 @@
 """Curves of every task for TensorBoard."""
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ class TaskBoard(StepCallback):
     `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
     `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
     "Custom scalars" shows all losses in one chart, all weights in another, and a panel of metrics.
+    TensorBoard gives each run a colour, and so up to 8 tasks have their curves in a run of their
+    own too, `tasks/<task>`, for these charts.
     `<metric>/mean` is the mean over tasks, where all have the metric. Train values are means over
     the steps since the last evaluation.
 
@@ -69,7 +72,7 @@ class TaskBoard(StepCallback):
             self._before = schedule.diagnostics_every
             schedule.diagnostics_every = self._interval()
         if not self.curves.begun:
-            layout = drawing.layout(not self._pictured, self._metrics)
+            layout = drawing.layout(not self._has_many_tasks, self._metrics)
             write = tf.summary.experimental.write_raw_pb
             self.curves.put("train", 0, lambda: write(layout, step=0))
 
@@ -100,9 +103,13 @@ class TaskBoard(StepCallback):
             step: The step they belong to; the last one, by default.
         """
         found = entries(logs, self.task_names, split)
+        at = self.step if step is None else step
         for entry in [*found, *_means(found, len(self.task_names))]:
             point = {f"{entry.name}/{entry.task or 'mean'}": entry.value}
-            self.curves.points(entry.split, self.step if step is None else step, point)
+            self.curves.points(entry.split, at, point)
+            if entry.task:
+                start = "" if entry.split == "train" else f"{entry.split}_"
+                self._write_by_task(entry.task, at, f"{start}{entry.name}", entry.value)
 
     def end(self) -> None:
         if self.task_names:
@@ -115,6 +122,12 @@ class TaskBoard(StepCallback):
         """Brings everything written to the disk."""
         self.curves.flush(self.step)
 
+    def _write_by_task(self, task: str, step: int, name: str, value: float) -> None:
+        """Writes a point to the task's own run, unless there are too many tasks."""
+        if not self._has_many_tasks:
+            own = re.sub(r"[^\w.-]", "_", task).lstrip(".")
+            self.curves.points(f"tasks/{own}", step, {f"by_task/{name}": value})
+
     @property
     def _metrics(self) -> list[str]:
         """Names of the tasks' metrics, each once."""
@@ -123,8 +136,8 @@ class TaskBoard(StepCallback):
         return list(dict.fromkeys(found))
 
     @property
-    def _pictured(self) -> bool:
-        """Whether cosines are shown as a picture."""
+    def _has_many_tasks(self) -> bool:
+        """Whether cosines are a picture, and tasks have no run of their own."""
         return len(self.task_names) > _MOST_CURVES
 
     def _interval(self) -> int | None:
@@ -155,7 +168,7 @@ class TaskBoard(StepCallback):
         norms, cosines = norms_and_cosines(_number(self.model.last_gramian))
         names = self.task_names
         points = {f"gradient_norm/{name}": norm for name, norm in zip(names, norms, strict=True)}
-        if self._pictured:
+        if self._has_many_tasks:
             picture, legend = drawing.heat_map(cosines)[None], drawing.legend(names)
             draw = tf.summary.image
             self.curves.put("train", measured, lambda: draw("cosines", picture, description=legend))
@@ -163,6 +176,8 @@ class TaskBoard(StepCallback):
             for i, j in zip(*np.triu_indices(len(names), k=1), strict=True):
                 points[f"cosine/{names[i]}~{names[j]}"] = cosines[i, j]
         self.curves.points("train", measured, points)
+        for name, norm in zip(names, norms, strict=True):
+            self._write_by_task(name, measured, "gradient_norm", norm)
 
 
 def _means(found: Sequence[Entry], num_tasks: int) -> list[Entry]:

@@ -31,9 +31,7 @@ class Store:
 
     def __init__(self, folder: Path, growing: GrowingFiles, keep: int = 2):
         if keep < 1:
-            raise ValueError(
-                f"`keep_checkpoints` is a number of checkpoints, 1 or more. Received: {keep}"
-            )
+            raise ValueError(f"`keep` is a number of checkpoints, 1 or more. Received: {keep}")
         self.folder = folder
         self.growing = growing
         self.keep = keep

@@ -3,36 +3,57 @@
 from mtk.combiners.aligned_mtl import AlignedMTL
 from mtk.combiners.base import Combined, Combiner, LossCombiner
 from mtk.combiners.cagrad import CAGrad
+from mtk.combiners.con_fig import ConFIG
+from mtk.combiners.cosmos import COSMOS
+from mtk.combiners.dualproj import DualProj
 from mtk.combiners.dwa import DWA
+from mtk.combiners.fairgrad import FairGrad
 from mtk.combiners.famo import FAMO
+from mtk.combiners.gls import GLS
 from mtk.combiners.graddrop import GradDrop
 from mtk.combiners.gradnorm import GradNorm
 from mtk.combiners.gradvac import GradVac
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.ign import IGN
 from mtk.combiners.imtl import IMTL
 from mtk.combiners.imtl_g import IMTLG
 from mtk.combiners.imtl_l import IMTLL
 from mtk.combiners.mgda import MGDA
 from mtk.combiners.nash_mtl import NashMTL
+from mtk.combiners.pbi import PBI
 from mtk.combiners.pcgrad import PCGrad
 from mtk.combiners.proportional import ProportionalSampling
 from mtk.combiners.rlw import RLW
+from mtk.combiners.scale_invariant import ScaleInvariant
+from mtk.combiners.softadapt import SoftAdapt
 from mtk.combiners.static import StaticWeights
+from mtk.combiners.stch import STCH
+from mtk.combiners.tchebycheff import Tchebycheff
 from mtk.combiners.uncertainty import UncertaintyWeights
 from mtk.combiners.upgrad import UPGrad
+from mtk.combiners.uw_so import UWSO
 
 __all__ = [
+    "COSMOS",
     "DWA",
     "FAMO",
+    "GLS",
+    "IGN",
     "IMTL",
     "IMTLG",
     "IMTLL",
     "MGDA",
+    "PBI",
     "RLW",
+    "STCH",
+    "UWSO",
     "AlignedMTL",
     "CAGrad",
     "Combined",
     "Combiner",
+    "ConFIG",
+    "DualProj",
+    "FairGrad",
     "GradDrop",
     "GradNorm",
     "GradVac",
@@ -41,7 +62,10 @@ __all__ = [
     "NashMTL",
     "PCGrad",
     "ProportionalSampling",
+    "ScaleInvariant",
+    "SoftAdapt",
     "StaticWeights",
+    "Tchebycheff",
     "UPGrad",
     "UncertaintyWeights",
 ]

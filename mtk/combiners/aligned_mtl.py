@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.graded import orthogonalize
-from mtk.combiners.solvers.scaling import scale
+from mtk.combiners.solvers.scaling import scale_and_decompose
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
@@ -43,8 +43,8 @@ class AlignedMTL(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        cosines, lengths, directed = scale(gramian, present)
-        values, vectors = tf.linalg.eigh(cosines)
+        scaled, values, vectors = scale_and_decompose(gramian, present)
+        lengths, directed = scaled.lengths, scaled.directed
         independent = values > RANK_TOLERANCE * self.num_tasks
         # A task without a direction is one of the cosines' eigenvalues, but no direction.
         number = tf.reduce_sum(tf.cast(independent, tf.int32)) - tf.reduce_sum(

@@ -1,5 +1,6 @@
 """CAGrad: the best worst improvement within a ball around the mean gradient."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import keras
@@ -9,7 +10,7 @@ from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.max_min import Ball, worst_mixture
 from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
-from mtk.combiners.solvers.scaling import Scaled, scale
+from mtk.combiners.solvers.scaling import Scaled, scale_and_decompose
 
 Rescale = Literal["1+c", "1+c^2", "none"]
 
@@ -75,7 +76,7 @@ class CAGrad(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        scaled = scale(gramian, present)
+        scaled, *spectrum = scale_and_decompose(gramian, present)
         everyone = tf.cast(present, scaled.lengths.dtype)
         mean_weights = tf.math.divide_no_nan(everyone, tf.reduce_sum(everyone))
         # From here on a vector is its coefficients of the unit gradients.
@@ -83,18 +84,21 @@ class CAGrad(GramianCombiner):
         unit_mean = tf.math.divide_no_nan(mean, _norm(scaled, mean))
         direction = unit_mean
         if self.c > 0.0:
-            direction = self._direction(scaled, unit_mean)
+            direction = self._direction(scaled, spectrum, unit_mean)
         added = (direction - unit_mean) * _norm(scaled, mean)
         weights = mean_weights + tf.math.divide_no_nan(added, scaled.lengths)
         divisor = {"1+c": 1.0 + self.c, "1+c^2": 1.0 + self.c**2, "none": 1.0}[self.rescale]
         return tf.cast(weights / divisor, tf.float32)
 
-    def _direction(self, scaled: Scaled, unit_mean: tf.Tensor) -> tf.Tensor:
+    def _direction(
+        self, scaled: Scaled, spectrum: Sequence[tf.Tensor], unit_mean: tf.Tensor
+    ) -> tf.Tensor:
         """Returns the solution for a mean gradient of length one."""
         if self.num_tasks == 2:
             worst, solved = worst_mixture_of_two(scaled, unit_mean, self.c), tf.constant(True)
         else:
-            worst, solved = _worst_mixture(scaled, unit_mean, self.c)
+            rows = spectrum[1] * tf.sqrt(spectrum[0])
+            worst, solved = _worst_mixture(scaled, rows, unit_mean, self.c)
         length = _norm(scaled, worst)
         regular = unit_mean + self.c * tf.math.divide_no_nan(worst, length)
 
@@ -117,7 +121,9 @@ def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.maximum(square, 0.0))
 
 
-def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tuple[tf.Tensor, tf.Tensor]:
+def _worst_mixture(
+    scaled: Scaled, rows: tf.Tensor, unit_mean: tf.Tensor, c: float
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
 
     Works in the coordinates of the eigenvectors, in which row i is the unit gradient i. The least
@@ -126,8 +132,6 @@ def _worst_mixture(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tuple[tf.T
     that one is left with, a negative number that may be 1e8 times as large. This is the unit for
     `t`, and the conditions of gradients that are smaller than it are divided by the quotient.
     """
-    values, vectors = tf.linalg.eigh(scaled.cosines)
-    rows = vectors * tf.sqrt(tf.maximum(values, 0.0))
     center = tf.linalg.matvec(rows, unit_mean, transpose_a=True)
     # A large ball is shrunk to order one, center and all.
     unit = max(c, 1.0)

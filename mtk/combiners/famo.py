@@ -7,12 +7,8 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.base import LossCombiner
-from mtk.combiners.per_task import PerTask, in_task_order, plain
-
-# Relative to its first distance, how close to its bound a loss is when it has arrived.
-CLOSE = 1e-3
-# Least normal number of float32, by far.
-SMALLEST = 1e-30
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -65,31 +61,20 @@ class FAMO(LossCombiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.lowest = tuple(in_task_order("bounds", self.bounds, self.task_names, num_tasks))
         self.logits = self.add_state("logits", (num_tasks,))
-        # Zero: not seen yet.
-        self.first_distances = self.add_state("first_distances", (num_tasks,))
+        self.log_losses = LogLosses(self, self.bounds)
         self.adam = TaskAdam(self, self.learning_rate)
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del counts
-        distances = self._distances(task_losses)
-        first = tf.convert_to_tensor(self.first_distances)
-        self.first_distances.assign(tf.where(present & (first == 0.0), distances, first))
-        smooth = self._smooth(distances)
-        # In units of the smallest distance no quotient leaves the range of numbers.
-        away = present & (distances > 0.0)
-        unit = tf.reduce_min(tf.where(away, smooth, smooth.dtype.max))
-        quotients = tf.where(away, (unit / smooth) * (distances / smooth), 0.0)
+        self.log_losses.see(task_losses, present)
         preferences = self._preferences(present)
-        weights = preferences * quotients
-        weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, preferences)
-        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+        return self.log_losses.normalized_slopes(task_losses, present, preferences)
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
-        before, after = (self._smooth(self._distances(losses)) for losses in (before, after))
+        before, after = (self.log_losses.smooth(losses) for losses in (before, after))
         fall = tf.where(present, tf.math.log(before) - tf.math.log(after), 0.0)
         preferences = self._preferences(present)
         # The derivative of sum_i p_i fall_i: z rises where a loss fell less than the average.
@@ -100,17 +85,6 @@ class FAMO(LossCombiner):
     def _preferences(self, present: tf.Tensor) -> tf.Tensor:
         logits = tf.where(present, self.logits, tf.float32.min)
         return tf.where(present, tf.nn.softmax(logits), 0.0)
-
-    def _distances(self, task_losses: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(task_losses - tf.constant(self.lowest), 0.0)
-
-    def _smooth(self, distances: tf.Tensor) -> tf.Tensor:
-        """Returns `sqrt(D^2 + d^2)`, positive."""
-        close = CLOSE * tf.convert_to_tensor(self.first_distances)
-        longer, shorter = tf.maximum(distances, close), tf.minimum(distances, close)
-        root = tf.sqrt(1.0 + tf.math.divide_no_nan(shorter, longer) ** 2)
-        # The first distances are not known where nothing was ever above its bound.
-        return tf.maximum(longer * root, SMALLEST)
 
     def get_config(self) -> dict[str, Any]:
         return {

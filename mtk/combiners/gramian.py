@@ -11,6 +11,10 @@ from mtk.combiners.base import Combined, Combiner, Place, place_names
 class GramianCombiner(Combiner):
     """A combiner that needs only the inner products of the task gradients.
 
+    The inner products are in float32, which holds those of gradients with norms from 1e-18 to
+    1e19. A shorter gradient counts as zero; a longer one makes weights that are NaN, which ends a
+    run as diverged. Multiply such losses by a constant, or use `loss_weights`.
+
     Args:
         at: Where the gradients are taken; see `Combiner`.
         update_every: Compute new weights every this many steps. In between, the last ones serve

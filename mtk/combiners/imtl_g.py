@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.solvers.scaling import scale
+from mtk.combiners.solvers.scaling import scale_and_decompose
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
@@ -51,9 +51,9 @@ def impartial_weights(gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         gramian: Tensor `(K, K)` of inner products of the gradients.
         present: Boolean tensor `(K,)`.
     """
-    cosines, lengths, directed = scale(gramian, present)
+    scaled, values, vectors = scale_and_decompose(gramian, present)
+    lengths, directed = scaled.lengths, scaled.directed
     ones = tf.cast(directed, lengths.dtype)
-    values, vectors = tf.linalg.eigh(cosines)
     along = tf.linalg.matvec(vectors, ones, transpose_a=True)
     tolerance = RANK_TOLERANCE * values.shape[0]
     # Noise on a null direction would be blown up to weights of any size.

@@ -6,13 +6,10 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
 
 Scale = Literal["authors", "mean", "paper"]
-
-# The largest beta that counts as an agreement. The cosine of the direction with gradient i is
-# 1 / (beta_i sqrt(K)); below about 1e-3 it is made of the rounding of a float32 Gramian.
-WEAKEST_AGREEMENT = 1e3
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -86,9 +83,7 @@ class NashMTL(GramianCombiner):
     ) -> tf.Tensor:
         del task_losses
         cosines, lengths, directed = scaled_gramian(gramian, present)
-        beta = _bargain(cosines)
-        error = tf.abs(beta * tf.linalg.matvec(cosines, beta) - 1.0)
-        agreed = (tf.reduce_max(error) < 1e-5) & (tf.reduce_max(beta) < WEAKEST_AGREEMENT)
+        beta, agreed = fair_shares(cosines, tf.ones_like(lengths), 1.0)
         beta = tf.where(directed & agreed, beta, 0.0)
         weights = tf.math.divide_no_nan(beta, lengths)
         if self.scale == "mean":
@@ -119,26 +114,3 @@ class NashMTL(GramianCombiner):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale, "max_norm": self.max_norm}
-
-
-def _bargain(cosines: tf.Tensor) -> tf.Tensor:
-    """Minimizes `beta' C beta / 2 - sum(log(beta))`; gives up where `beta` gets too large."""
-    num_tasks = cosines.shape[0]
-
-    def unfinished(step: tf.Tensor, beta: tf.Tensor, decrement: tf.Tensor) -> tf.Tensor:
-        return (step < 100) & (decrement > 1e-9) & (tf.reduce_max(beta) < WEAKEST_AGREEMENT)
-
-    def improve(step: tf.Tensor, beta: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        slope = tf.linalg.matvec(cosines, beta) - 1.0 / beta
-        hessian = tf.linalg.set_diag(cosines, tf.linalg.diag_part(cosines) + beta**-2.0)
-        change = -tf.linalg.cholesky_solve(tf.linalg.cholesky(hessian), slope[:, None])[:, 0]
-        # With r the largest relative decrease, a step of 1 / (1 + r) leaves all beta positive and
-        # lowers the function by at least half of what its slope promises.
-        size = 1.0 / (1.0 + tf.maximum(tf.reduce_max(-change / beta), 0.0))
-        return step + 1, beta + size * change, tf.reduce_max(tf.abs(change / beta))
-
-    # The best of all vectors with equal entries, within reason.
-    equal = (tf.reduce_sum(cosines) / num_tasks) ** -0.5
-    start = tf.ones_like(cosines[0]) * tf.clip_by_value(equal, num_tasks**-0.5, 10.0)
-    infinite = tf.constant(float("inf"), cosines.dtype)
-    return tf.while_loop(unfinished, improve, (tf.constant(0), start, infinite))[1]

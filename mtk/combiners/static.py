@@ -1,7 +1,7 @@
 """Static weights: scalarization, the baseline that every method has to beat."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -11,6 +11,11 @@ from mtk.combiners.base import LossCombiner
 from mtk.combiners.per_task import PerTask, in_task_order, plain
 from mtk.ratios import Ratios
 
+# From the number of steps taken to a factor: one of Keras' schedules, or a function in the graph.
+Schedule: TypeAlias = (
+    keras.optimizers.schedules.LearningRateSchedule | Callable[[tf.Tensor], tf.Tensor]
+)
+
 
 @keras.saving.register_keras_serializable("mtk")
 class StaticWeights(LossCombiner):
@@ -19,33 +24,52 @@ class StaticWeights(LossCombiner):
     `L = sum_i w_i L_i`, with the weights normalized to a sum of one. Over the tasks that a batch
     holds the weights are normalized again.
 
+    With a `schedule` the weights change as it says, or as a callback tells by `assign`, and are no
+    baseline for a comparison any more.
+
     Args:
         weights: The K weights, as an array or other sequence in the order of the tasks, or as a
             dict by task name; none negative, at least one positive. Equal ones by default.
+        schedule: By task, what its weight is multiplied by: one of
+            `keras.optimizers.schedules`, or a function of the step. Other tasks keep their weight.
+            An empty dict only makes `assign` possible.
 
     Raises:
         ValueError: If a weight is negative or not finite, if all are zero, or, when the tasks are
-            known, if the weights do not match them.
+            known, if weights or schedule do not match them.
+
+    Example:
+    >>> later = keras.optimizers.schedules.PiecewiseConstantDecay([1000], [0.0, 1.0])
+    >>> combiner = StaticWeights({"main": 1.0, "auxiliary": 0.5}, schedule={"auxiliary": later})
 
     Reference:
         Boyd & Vandenberghe, *Convex Optimization* (2004), section 4.7.4.
     """
 
     loss_independent = True
-    is_static = True
 
     def __init__(
-        self, weights: Annotated[PerTask | None, Ratios()] = None, name: str | None = None
+        self,
+        weights: Annotated[PerTask | None, Ratios()] = None,
+        schedule: Mapping[str, Schedule] | None = None,
+        name: str | None = None,
     ):
         super().__init__(name=name)
         given = 1.0 if weights is None else plain("weights", weights)
-        values = list(given.values()) if isinstance(given, dict) else np.atleast_1d(given).tolist()
-        if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
+        _check(list(given.values()) if isinstance(given, dict) else np.atleast_1d(given), weights)
+        wrong = [task for task, each in (schedule or {}).items() if not callable(each)]
+        if wrong:
             raise ValueError(
-                "Static weights are finite numbers, none negative and not all zero. "
-                f"Received: {weights}"
+                f"`schedule` maps tasks to schedules or functions of the step. That of {wrong} is "
+                f"neither. Received: {schedule!r}"
             )
         self._weights_by_task = given
+        self.schedule = None if schedule is None else dict(schedule)
+
+    @property
+    def is_static(self) -> bool:  # type: ignore[override]
+        """Whether the weights are the same at every step."""
+        return self.schedule is None
 
     @property
     def weights_by_task(self) -> float | Sequence[float] | Mapping[str, float]:
@@ -54,15 +78,73 @@ class StaticWeights(LossCombiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        weights = in_task_order("weights", self.weights_by_task, self.task_names, num_tasks)
-        self.normalized = [weight / sum(weights) for weight in weights]
+        self.normalized = self._normalized(self.weights_by_task)
+        if self.schedule is None:
+            return
+        unknown = sorted(set(self.schedule) - set(self.task_names or ()))
+        if unknown:
+            raise ValueError(
+                f"`schedule` is given for {unknown}, but the tasks are {self.task_names}."
+            )
+        self.step = self.add_state("step", (), dtype="int64")
+        self.assigned = self.add_state("assigned", (num_tasks,))
+        self.assigned.assign(self.normalized)
+
+    def _normalized(self, weights: Any) -> list[float]:
+        found = in_task_order("weights", weights, self.task_names, self.num_tasks)
+        return [weight / sum(found) for weight in found]
+
+    def assign(self, weights: PerTask) -> None:
+        """Changes the weights from the next step on; for callbacks.
+
+        Args:
+            weights: As the class takes them. A schedule multiplies them.
+
+        Raises:
+            ValueError: If they do not match the tasks, or the combiner has no `schedule`.
+        """
+        if self.schedule is None:
+            raise ValueError(
+                "These weights are fixed, since the traced steps hold them. Weights that change "
+                "need a schedule, if an empty one: StaticWeights(weights, schedule={})."
+            )
+        found = in_task_order("weights", weights, self.task_names, self.num_tasks)
+        _check(found, weights)
+        self.assigned.assign(self._normalized(weights))
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del task_losses, counts
-        weights = tf.constant(self.normalized) * tf.cast(present, tf.float32)
+        now = tf.constant(self.normalized) if self.schedule is None else self._scheduled()
+        weights = now * tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
+    def _scheduled(self) -> tf.Tensor:
+        """Returns the weights of this step, and counts it."""
+        assert self.schedule is not None
+        step = tf.identity(self.step.value)
+        self.step.assign_add(1)
+        each = [self.schedule.get(name) for name in self.task_names or ()]
+        factors = [1.0 if of is None else tf.cast(of(step), tf.float32) for of in each]
+        return tf.convert_to_tensor(self.assigned.value) * tf.stack(factors)
+
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weights": self.weights_by_task}
+        serialize = keras.saving.serialize_keras_object
+        schedule = self.schedule and {task: serialize(own) for task, own in self.schedule.items()}
+        return {**super().get_config(), "weights": self.weights_by_task, "schedule": schedule}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "StaticWeights":
+        restore = keras.saving.deserialize_keras_object
+        schedule = config.get("schedule")
+        if schedule:
+            schedule = {task: restore(own) for task, own in schedule.items()}
+        return cls(**{**config, "schedule": schedule})
+
+
+def _check(values: Sequence[float] | np.ndarray, given: Any) -> None:
+    if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
+        raise ValueError(
+            f"Static weights are finite numbers, none negative and not all zero. Received: {given}"
+        )

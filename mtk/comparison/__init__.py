@@ -1,20 +1,26 @@
 """Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
 
+import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
-from mtk.comparison.look import Look, look, monitored
-from mtk.comparison.planning import SIZES, Size, method_of, rates, runs_of, seconds, study_of
+from mtk.comparison.look import Look, look
+from mtk.comparison.plan import Budget, Plan, Trainer
+from mtk.comparison.planning import Size, method_of, rates
 from mtk.comparison.result import Comparison
-from mtk.duration import in_words
+from mtk.comparison.search import best_of, searched
+from mtk.display import format_duration
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
-from mtk.study.sweeping import Sweep
 
 __all__ = ["Comparison", "compare"]
 
+SEARCH = "search"
 METHODS = ("PCGrad", "MGDA", "GradNorm", "UncertaintyWeights", "RLW")
 
 
@@ -26,7 +32,7 @@ def compare(
     methods: Sequence[Any] = METHODS,
     epochs: int = 10,
     batch_size: int = 32,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: Sequence[float] | str | None = None,
     monitor: Any = None,
     seeds: int | None = None,
     budget: str | float | None = None,
@@ -53,14 +59,18 @@ def compare(
         epochs: Length of each run.
         batch_size: Examples a step.
         learning_rates: To try for each configuration, for the mean of the losses; by default three
-            around the model's.
-        monitor: What validation selects by: `{task: metric}`, or as `mtk.experiment.run` takes it.
+            around the model's. `"search"` begins with these and tries more, for equal weights and
+            for each method, until the best on validation lies inside.
+        monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse"}`, or as
+            `mtk.experiment.Training` takes it.
         seeds: Fresh seeds; by default 5, or what the budget allows.
         budget: How long it may take, about: seconds, or a text such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried where it would take longer.
         out: The study folder.
-        engine: Factory of what does the runs. By default processes of their own, one for each core,
-            or this process where TensorFlow has begun to compute in it.
+        engine: Factory of what does the runs, such as `mtk.study.engines.Ray`. By default processes
+            of their own, one for each core, or this process where TensorFlow has begun to compute
+            in it. Processes that are not forked off this one import the module of `build`; on Ray
+            it travels.
 
     Returns:
         What was found; print it.
@@ -70,66 +80,107 @@ def compare(
             holds something else, such as a comparison of another model.
         RuntimeError: If a signal has stopped it, or some runs have failed.
     """
+    started, out = time.monotonic(), Path(out)
+    searches = _check(seeds, learning_rates)
     allowed = _seconds(budget)
+    splits = [as_arrays(*each, build) for each in _splits(train, validation, test)]
+    make = engine or (Local if may_fork() else Here)
+    first = make()
+    content = sent.packed(build, first) if sent.is_needed(first) else None
+    chosen = [method_of(method) for method in methods if str(method).lower() != "static"]
+    key = Given(build, *splits).key()
+    arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
+    arguments.append([label for label, _, _ in chosen])
+    plan = Plan.written(out, arguments)
+    if plan is None:
+        print("Looking at the model: building it and timing a few steps.", flush=True)
+        plan = Plan(arguments, look(key, batch_size, monitor))
+    seen = plan.look
+    limits = Budget(
+        seconds=allowed,
+        steps=epochs * (seen.examples // batch_size),
+        evaluations=epochs,
+        slots=first.slots,
+        rates=None if learning_rates is None or searches else len(learning_rates),
+        seeds=seeds,
+        searches=searches,
+    )
+    if plan.size is None:
+        plan = dataclasses.replace(plan, size=_planned(limits, seen, len(chosen)))
+    settings = {
+        "experiment.Training.epochs": epochs,
+        "experiment.Training.monitor": seen.monitor,
+        "experiment.Optimization.batch_size": batch_size,
+    }
+    trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))
+    if plan.learning_rates is None:
+        tried = rates(seen, learning_rates, plan.size.rates)
+        if searches:
+            plan = _searched(trainer, plan, tried, limits, started)
+        else:
+            plan = dataclasses.replace(plan, learning_rates=dict.fromkeys(trainer.labels, tried))
+    trainer.sweep(plan)
+    return Comparison(out, seen.tasks)
+
+
+def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:
+    """Checks arguments; returns whether learning rates are searched."""
     if seeds is not None and seeds < 2:
         raise ValueError(f"An interval needs two seeds or more. Received: seeds={seeds}")
-    found = Given(build, *(as_arrays(*each, build) for each in _splits(train, validation, test)))
-    key = found.key()
-    chosen = [method_of(method) for method in methods if str(method).lower() != "static"]
-    print("Looking at the model: building it and timing a few steps.", flush=True)
-    seen = look(key, batch_size, monitor)
-    make = engine or (Local if may_fork() else Here)
-    steps = epochs * (seen.examples // batch_size)
-    slots = make().slots
-    size, expected = _size(seen, len(chosen), steps, epochs, slots, learning_rates, seeds, allowed)
-    print(
-        f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: {size.weightings} "
-        f"static weightings, {len(chosen)} methods, {size.seeds} fresh seeds; about "
-        f"{in_words(expected)}, {slots} at a time.",
-        flush=True,
-    )
-    chosen_by = monitored(monitor, seen.tasks)
-    settings = {"epochs": epochs, "batch_size": batch_size, "monitor": chosen_by}
-    tried = rates(seen, learning_rates, size.rates)
-    study = study_of(Path(out), key, seen, chosen, size, tried, settings)
-    code = Sweep(study, out).go(make())
-    if code:
-        raise RuntimeError(
-            "The comparison was stopped; the same call goes on."
-            if code == 75
-            else f"Some runs have failed; their logs are in {Path(out) / 'logs'}."
-        )
-    return Comparison(Path(out), seen.tasks)
+    if isinstance(learning_rates, str) and learning_rates != SEARCH:
+        raise ValueError(f"`learning_rates` are numbers, or 'search'. Received: {learning_rates!r}")
+    wrong = [] if isinstance(learning_rates, str) else learning_rates
+    if wrong is not None and any(not 0 < rate < math.inf for rate in wrong):
+        raise ValueError(f"`learning_rates` are positive. Received: {learning_rates!r}")
+    return learning_rates == SEARCH
 
 
 def _splits(train: Any, validation: Any, test: Any) -> list[tuple[str, Any]]:
     return [("train", train), ("validation", validation), ("test", test)]
 
 
-def _size(
-    seen: Look,
-    methods: int,
-    steps: int,
-    evaluations: int,
-    slots: int,
-    learning_rates: Sequence[float] | None,
-    seeds: int | None,
-    allowed: float,
-) -> tuple[Size, float]:
-    """Returns the largest size that the budget allows, and how long it takes."""
-    if steps < 1:
+def _planned(limits: Budget, seen: Look, methods: int) -> Size:
+    """Returns how much is tried, and says it."""
+    if len(seen.tasks) < 2:
+        raise ValueError(f"A comparison needs two tasks or more. The model has {seen.tasks}.")
+    if limits.steps < 1:
         raise ValueError("`epochs` and `batch_size` leave no step to take.")
-    for size in SIZES:
-        size = size if seeds is None else size._replace(seeds=seeds)
-        number = size.rates if learning_rates is None else len(learning_rates)
-        counts = runs_of(seen, methods, size, number)
-        expected = seconds(seen, counts, steps, evaluations) / slots
-        if expected <= allowed:
-            return size, expected
-    raise ValueError(
-        f"The least that has an answer takes about {in_words(expected)}, more than the budget of "
-        f"{in_words(allowed)}. Allow more time, compare fewer methods, or train for fewer epochs."
+    size, expected = limits.size(seen, methods)
+    if expected > limits.seconds:
+        raise ValueError(
+            f"The least that has an answer takes about {format_duration(expected)}, more than the "
+            f"budget of {format_duration(limits.seconds)}. Allow more time, compare fewer methods, "
+            "or train for fewer epochs."
+        )
+    print(
+        f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: {size.weightings} "
+        f"static weightings, {methods} methods, {size.seeds} fresh seeds; about "
+        f"{format_duration(expected)}, {limits.slots} at a time.",
+        flush=True,
     )
+    return size
+
+
+def _searched(
+    trainer: Trainer, plan: Plan, first: Sequence[float], limits: Budget, started: float
+) -> Plan:
+    """Returns the plan with the learning rates that were found, and what fits into the rest."""
+    found = searched(
+        lambda rates: trainer.sweep(dataclasses.replace(plan, learning_rates=rates), True),
+        lambda label, rates: best_of(trainer.out, label, rates),
+        trainer.labels,
+        first,
+        lambda: time.monotonic() < started + limits.seconds / 2,
+    )
+    for label, tried in found.items():
+        best = best_of(trainer.out, label, tried)
+        words = "none of these has finished" if best is None else f"the best is {best:g}"
+        print(f"Learning rates of {label}: {tried}; {words}.", flush=True)
+    size = plan.size
+    if limits.seconds < math.inf:
+        left = dataclasses.replace(limits, seconds=limits.seconds - (time.monotonic() - started))
+        size, _ = left.size(plan.look, len(trainer.methods), trainer.seconds_of_a_run())
+    return dataclasses.replace(plan, size=size, learning_rates=found)
 
 
 def _seconds(budget: str | float | None) -> float:

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.compiled_tasks import compiled_tasks
+from mtk.comparison import sent
+from mtk.compiled_tasks import compiled_tasks, of_tasks, output_names
 from mtk.data.fingerprints import of_arrays
+from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel
@@ -50,8 +52,11 @@ def given(key: str) -> Given:
     """Returns what a comparison was given.
 
     Raises:
-        ValueError: If that was in another process.
+        ValueError: If that was in another process, which has written nothing for this one.
     """
+    if key not in _GIVEN and (found := sent.read(key)) is not None:
+        build, splits = found
+        _GIVEN[key] = Given(build, *splits)
     if key not in _GIVEN:
         raise ValueError(
             "This run belongs to a comparison, whose model and data are known to the program that "
@@ -73,12 +78,15 @@ class Compiled(Arrays):
 
     def __init__(self, key: str):
         found = given(key)
+        model = made(found.build, 0)
+        tasks = tasks_of(model)
+        names = [task.name for task in tasks]
+        outputs = output_names(network(model), dict.fromkeys(names))
+        every = (found.train, found.validation, found.test)
         super().__init__(
             lambda seed=None: network(made(found.build, seed)),
-            tasks_of(made(found.build, 0)),
-            found.train,
-            found.validation,
-            found.test,
+            tasks,
+            *(of_tasks(split, outputs, names) for split in every),
             name="compared",
         )
 
@@ -140,7 +148,7 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
         model: Makes the model, which tells batches from examples.
 
     Raises:
-        ValueError: If it is none of these, or never ends.
+        ValueError: If it is none of these, never ends, or does not fit into memory.
     """
     if callable(data) and not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
         data = data()
@@ -149,14 +157,23 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
             raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
         rank = len(tf.nest.flatten(network(model()).inputs)[0].shape)
         is_batched = tf.nest.flatten(data.element_spec)[0].shape.rank == rank
-        return _joined((data if is_batched else data.batch(1024)).as_numpy_iterator())
+        return _joined(what, (data if is_batched else data.batch(1024)).as_numpy_iterator())
     if isinstance(data, keras.utils.PyDataset):
-        return _joined(data[number] for number in range(data.num_batches))
+        if data.num_batches is None:
+            raise ValueError(f"The {what} PyDataset never ends. Give it `__len__`, in batches.")
+        return _joined(what, (data[number] for number in range(data.num_batches)))
     return data
 
 
-def _joined(batches: Iterable[Any]) -> Any:
-    every = list(batches)
+def _joined(what: str, batches: Iterable[Any]) -> Any:
+    every, size = [], 0
+    for batch in batches:
+        size += sum(np.asarray(part).nbytes for part in tf.nest.flatten(batch))
+        # Its parts are there until the whole is.
+        check_room(f"The {what} split, of which a comparison holds two copies,", 2 * size)
+        every.append(batch)
+    if not every:
+        raise ValueError(f"The {what} split has no examples.")
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *every)
 
 

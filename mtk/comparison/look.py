@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -11,11 +11,17 @@ import keras
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
 from mtk.comparison.given import Compiled, given, optimizer, optimizer_of
+from mtk.directions import directions
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
 from mtk.workloads.arrays import made
 
 _STEPS = 10
+_SHORT = {
+    "root_mean_squared_error": "rmse",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+}
 
 
 class Look(NamedTuple):
@@ -31,6 +37,7 @@ class Look(NamedTuple):
         start: Seconds until the first step.
         step: Seconds of a step with static weights, and of one with task gradients.
         evaluation: Seconds of an evaluation.
+        monitor: What selects, with the names of metrics as they are logged.
     """
 
     tasks: list[str]
@@ -41,6 +48,7 @@ class Look(NamedTuple):
     start: float
     step: tuple[float, float]
     evaluation: float
+    monitor: Any = None
 
 
 def look(key: str, batch_size: int, monitor: Any = None) -> Look:
@@ -76,11 +84,26 @@ def look(key: str, batch_size: int, monitor: Any = None) -> Look:
     return found
 
 
-def monitored(given: Any, tasks: Sequence[str]) -> Any:
-    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is."""
-    if isinstance(given, Mapping) and set(given) <= set(tasks):
-        return [f"{task}_{metric}" for task, metric in given.items()]
-    return given
+def monitored(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
+    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is.
+
+    Args:
+        given: What is to select; capitals and short names such as "rmse" make no difference.
+        tasks: Names of the tasks.
+        known: Names of the metrics in the logs.
+    """
+    if not isinstance(given, Mapping) or not set(given) <= set(tasks):
+        return given
+    plain = {_plain(name): name for name in known}
+    names = [f"{task}_{metric}" for task, metric in given.items()]
+    return [plain.get(_plain(name), name) for name in names]
+
+
+def _plain(name: str) -> str:
+    name = name.lower()
+    for long, short in _SHORT.items():
+        name = name.removesuffix(long) + short if name.endswith(f"_{long}") else name
+    return name
 
 
 def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
@@ -103,7 +126,8 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         model = MultiTaskModel(data.network(0), data.tasks, combiner)
         rate = float(compiled.get_config()["learning_rate"])
         model.compile(optimizer(key, rate))
-        monitor_of(monitored(monitor, names), model)
+        selecting = monitored(monitor, names, directions(model))
+        monitor_of(selecting, model)
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
@@ -118,4 +142,4 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
             evaluation = time.monotonic() - before
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
-    return Look(*about, start, (steps[0], steps[1]), evaluation)
+    return Look(*about, start, (steps[0], steps[1]), evaluation, selecting)

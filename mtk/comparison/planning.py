@@ -4,24 +4,27 @@ import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from mtk import atomic, combiners
 from mtk.combiners import Combiner
 from mtk.comparison.look import Look
-from mtk.study.description import Study
 from mtk.study.folder import StudyFolder
-from mtk.study.statements import statements
+from mtk.study.spec import Study, bindings
 
 STATIC = "static weights"
 SINGLE = "single task: "
 _WEIGHTS = "combiners.StaticWeights.weights"
-_RATE = "experiment.run.learning_rate"
+RATE = "experiment.Optimization.learning_rate"
 _FOLDER = "methods"  # in the study folder: what its runs are configured by
 _EXPORT = 3.0  # seconds, about, that a run's end takes
 _STEP = 10.0**0.5  # from one learning rate to the next
+
+
+# Label, class and arguments of a method.
+Method: TypeAlias = tuple[str, type[Combiner], dict[str, Any]]
 
 
 class Size(NamedTuple):
@@ -42,7 +45,7 @@ class Size(NamedTuple):
 SIZES = (Size(9, 3, 5), Size(9, 3, 3), Size(5, 3, 3), Size(5, 1, 3), Size(3, 1, 2))
 
 
-def method_of(given: Any) -> tuple[str, type[Combiner], dict[str, Any]]:
+def method_of(given: Any) -> Method:
     """Returns the label, the class and the arguments of a method.
 
     Args:
@@ -108,19 +111,41 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
     ]
 
 
-def rates(look: Look, given: Sequence[float] | None, number: int) -> list[float]:
-    """Returns the learning rates to try; without any given, around that of the model.
+def rates(look: Look, given: Sequence[float] | str | None, number: int) -> list[float]:
+    """Returns the learning rates to try first; without any given, around that of the model.
 
     Args:
         look: The model.
-        given: Learning rates for the mean of the losses.
+        given: Learning rates for the mean of the losses, or "search".
         number: How many, if none are given.
     """
-    if given is not None:
+    if given is not None and not isinstance(given, str):
         return [float(rate) for rate in given]
     centre = look.learning_rate * (len(look.tasks) if look.is_linear else 1)
     exponents = range(-(number // 2), number - number // 2)
     return [float(f"{centre * _STEP**exponent:.3g}") for exponent in exponents]
+
+
+def widened(tried: Sequence[float], best: float | None) -> list[float]:
+    """Returns learning rates with one more beyond an end where the best one lies.
+
+    Args:
+        tried: The learning rates.
+        best: The best of them; None if no run with any of them has finished.
+    """
+    ordered = sorted(tried)
+    if best is None or best == ordered[0]:
+        ordered.insert(0, float(f"{ordered[0] / _STEP:.3g}"))
+    if best == max(tried):
+        ordered.append(float(f"{ordered[-1] * _STEP:.3g}"))
+    return ordered
+
+
+def around(tried: Sequence[float], best: float | None) -> list[float]:
+    """Returns the best learning rate and its neighbours; see `widened`."""
+    ordered = sorted(tried)
+    place = 0 if best is None else ordered.index(best)
+    return ordered[max(0, place - 1) : place + 2]
 
 
 def runs_of(look: Look, methods: int, size: Size, number_of_rates: int) -> tuple[int, int]:
@@ -140,10 +165,11 @@ def study_of(
     out: Path,
     key: str,
     look: Look,
-    methods: Sequence[tuple[str, type[Combiner], dict[str, Any]]],
+    methods: Sequence[Method],
     size: Size,
-    learning_rates: Sequence[float],
+    learning_rates: Mapping[str, Sequence[float]],
     settings: Mapping[str, Any],
+    searching: bool = False,
 ) -> Study:
     """Writes the configurations of a comparison, and returns its study.
 
@@ -156,14 +182,16 @@ def study_of(
         look: The model.
         methods: As `method_of` returns them.
         size: How much is tried.
-        learning_rates: For each configuration.
-        settings: Arguments of `mtk.experiment.run`.
+        learning_rates: By label.
+        settings: What all runs have in common, by the name that a configuration binds.
+        searching: Whether only learning rates are to be found: with equal weights, no single tasks
+            and no fresh seeds.
 
     Raises:
         ValueError: If two methods have one label, or the folder holds something else.
     """
     folder = out.resolve() / _FOLDER
-    texts = {folder / "base.gin": [*_BASE, *statements(_settings(key, settings))]}
+    texts = {folder / "common.gin": [*_BASE, *bindings(_settings(key, settings))]}
     files = {STATIC: str(folder / "static.gin")}
     texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
     for label, kind, arguments in methods:
@@ -171,19 +199,21 @@ def study_of(
             raise ValueError(f"Two methods are called {label!r}. Leave one out.")
         path = folder / f"{_digest(label)}.gin"
         files[label], texts[path] = str(path), _overlay(kind, arguments)
-    own_weights: dict[str, Any] = {STATIC: {_WEIGHTS: tuple(weightings(look, size.weightings))}}
-    for task in look.tasks:
+    grids: dict[str, dict[Any, Any]] = {
+        label: {RATE: tuple(learning_rates[label])} for label in files
+    }
+    grids[STATIC][_WEIGHTS] = tuple(_static(look, size, searching))
+    for task in () if searching else look.tasks:
         alone = {name: float(name == task) for name in look.tasks}
         files[SINGLE + task] = files[STATIC]
-        own_weights[SINGLE + task] = {_WEIGHTS: (alone,)}
+        grids[SINGLE + task] = {_WEIGHTS: (alone,), RATE: grids[STATIC][RATE]}
     study = Study(
         name=f"comparison {_digest(repr((key, sorted(settings.items(), key=str))))}",
-        configs=(str(folder / "base.gin"),),
+        configs=(str(folder / "common.gin"),),
         methods=files,
-        grid={_RATE: tuple(learning_rates)},
-        method_grids=own_weights,
+        method_grids=grids,
         seeds=(0,),
-        fresh_seeds=size.seeds,
+        fresh_seeds=0 if searching else size.seeds,
         baseline=STATIC,
     )
     found = StudyFolder(out)
@@ -197,26 +227,27 @@ def study_of(
     return study
 
 
+def _static(look: Look, size: Size, searching: bool) -> list[dict[str, float]]:
+    found = weightings(look, size.weightings)
+    # Of two tasks, the one in the middle has equal weights.
+    return found if not searching else [found[len(found) // 2 if len(look.tasks) == 2 else 0]]
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 _BASE = (
     "# What all runs of this comparison have in common; `mtk.compare` has written it.",
-    "from mtk import combiners",
-    "from mtk import experiment",
+    "include 'base.gin'",
     "from mtk.comparison import given",
     "experiment.run.workload = @given.Compiled",
-    "experiment.run.optimizer = @given.optimizer",
-    "experiment.run.combiner = @combiners.StaticWeights",
-    "experiment.run.seed = %seed",
-    "seed = 0",
+    "experiment.Optimization.optimizer = @given.optimizer",
 )
 
 
 def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    bound = {f"experiment.run.{name}": value for name, value in settings.items()}
-    return {**bound, "given.Compiled.key": key, "given.optimizer.key": key}
+    return {**settings, "given.Compiled.key": key, "given.optimizer.key": key}
 
 
 def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
@@ -227,5 +258,5 @@ def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
         "from mtk import combiners" if known else f"import {module}",
         "from mtk import experiment",
         f"experiment.run.combiner = @{selector}",
-        *statements({f"{selector}.{argument}": value for argument, value in arguments.items()}),
+        *bindings({f"{selector}.{argument}": value for argument, value in arguments.items()}),
     ]

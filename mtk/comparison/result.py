@@ -9,12 +9,11 @@ from typing import Any
 import keras
 
 from mtk import monitor
-from mtk.comparison.planning import SINGLE, STATIC
+from mtk.comparison.planning import RATE, SINGLE, STATIC
 from mtk.export import load
 from mtk.study import StudyFolder
 
 _WEIGHTS = "combiners.StaticWeights.weights"
-_RATE = "experiment.run.learning_rate"
 
 
 class Comparison:
@@ -105,7 +104,7 @@ class Comparison:
         values = self._values(selecting)
         chosen = min(zip(values, selecting, strict=True), key=lambda pair: pair[0])[1]
         fresh = [r for r in static if _point(r) == _point(chosen) and r["seed"] != chosen["seed"]]
-        weights, rate = chosen["bindings"][_WEIGHTS], chosen["bindings"][_RATE]
+        weights, rate = chosen["bindings"][_WEIGHTS], chosen["bindings"][RATE]
         return (
             f"Use loss_weights={weights} with learning rate {rate:g} (weights that sum to one): "
             f"on test {self._reached(fresh or [chosen])}."

@@ -4,6 +4,8 @@ Functions and classes are configured as they are, by gin's dynamic registration:
 no decorators and works without any configuration.
 """
 
+import dataclasses
+import functools
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
 import re
@@ -13,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import gin
+from gin.utils import augment_exception_message_and_reraise
 
-from mtk.config import check, relevance
+from mtk.config import check, relevance, types
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
-from mtk.config.source import ConfigError, Line, as_text
+from mtk.config.source import ConfigError, Line, as_text, find
 from mtk.config.types import Reference, refers
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "bound_values",
     "check_names",
     "explain",
+    "find",
     "modules",
     "operative",
     "parse",
@@ -42,7 +46,11 @@ __all__ = [
     "values",
 ]
 
+_PLAIN = (bool, int, float, str, tuple, type(None))
 _draft = Draft()
+# What gin does not know of: what was called through another function, groups without a binding.
+_replaced: list[Callable[..., Any]] = []
+_unbound: list[Any] = []
 
 
 def parse(
@@ -52,8 +60,8 @@ def parse(
 
     Args:
         files: Gin files, the later overlaying the earlier.
-        bindings: Statements that overlay the files, such as `experiment.run.epochs = 3`. What the
-            files import is known to them.
+        bindings: Statements that overlay the files, such as `experiment.Training.epochs = 3`. What
+            the files import is known to them.
         trusted: Whether the files may import and name whatever they do. Those of somebody else
             are programs: otherwise they may name only what a run is made of.
 
@@ -83,16 +91,21 @@ def apply(draft: Draft) -> str:
     gin.clear_config()
     gin.parse_config("\n".join(line.text for line in draft.lines))
     gin.finalize()
+    _replaced.clear()
+    _unbound.clear()
     _draft = draft
     return asked()
 
 
-def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> Draft:
+def check_names(
+    files: Sequence[str | Path] = (), bindings: Sequence[str] = (), needs_data: bool = False
+) -> Draft:
     """Finds missing files and misspelled names, without importing what a configuration names.
 
     Args:
         files: As for `parse`.
         bindings: As for `parse`.
+        needs_data: Whether the data that it names must be there.
 
     Returns:
         The configuration, with names in the place of what they stand for.
@@ -100,35 +113,80 @@ def check_names(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) 
     Raises:
         ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
     """
-    draft = read_names(files).overlaid(bindings)
+    draft = read_names(files, needs_data).overlaid(bindings)
     draft.finish()
     return draft
 
 
-def read_names(files: Sequence[str | Path]) -> Draft:
-    """Reads files like `Draft.read`, without importing what they name."""
-    return Draft.read(files, EarlyChecker())
+def required(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> list[str]:
+    """Returns the names of the macros that a configuration leaves to the command line.
+
+    Args:
+        files: As for `parse`.
+        bindings: As for `parse`.
+
+    Raises:
+        ConfigError: As `check_names`.
+    """
+    macros = read_names(files).overlaid(bindings).checker.macros
+    return [name for name, bound in macros.items() if bound.value == check.Macro(check.REQUIRED)]
 
 
-def bound(function: Callable[..., Any], given: Sequence[str] = ()) -> Callable[..., Any]:
+def read_names(files: Sequence[str | Path], needs_data: bool = False) -> Draft:
+    """Reads files like `Draft.read`, without importing what they name; see `check_names`."""
+    return Draft.read(files, EarlyChecker(needs_data))
+
+
+def bound(
+    function: Callable[..., Any],
+    given: Sequence[str] = (),
+    instead: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
     """Returns `function` with the parameters that the configuration binds.
+
+    A parameter whose type is a dataclass, and that nothing else gives, is made of what the
+    configuration binds to the fields of that class.
 
     Args:
         function: A function or class.
         given: Names of the parameters that the caller will pass himself.
+        instead: What to call in place of `function`, with those of the parameters that it has.
 
     Raises:
         ConfigError: If a parameter without a default is neither given nor bound.
     """
-    values = [b for b in _draft.checker.bindings.values() if b.target is function]
-    names = {value.parameter for value in values}
+    names = {b.parameter for b in _draft.checker.bindings.values() if b.target is function}
+    made = {n: kind for n, kind in types.groups(function).items() if n not in {*names, *given}}
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is parameter.empty and name not in {*names, *given}:
+        if parameter.default is parameter.empty and name not in {*names, *given, *made}:
             raise ConfigError(
                 f"The configuration gives no {name!r}. Give a config file, or bind "
                 f"{_as_written(function)}.{name}."
             )
-    return gin.get_configurable(function) if values else function
+    configured = gin.get_configurable(function) if names else function
+    if not names and dataclasses.is_dataclass(function):
+        _unbound.append(function)
+    if instead is not None:
+        configured = functools.partial(_call_instead, function, instead)
+
+    def call(*args: Any, **passed: Any) -> Any:
+        groups = {name: bound(kind)() for name, kind in made.items() if name not in passed}
+        return configured(*args, **{**groups, **passed})
+
+    return call if made else configured
+
+
+def _call_instead(function: Callable[..., Any], instead: Callable[..., Any], **passed: Any) -> Any:
+    """Calls `instead` with what is bound to `function`, as gin would call that one."""
+    arguments = {**values(function), **passed}
+    known = inspect.signature(instead).parameters
+    _replaced.append(function)
+    try:
+        return instead(**{name: value for name, value in arguments.items() if name in known})
+    except Exception as error:
+        told = f"\n  In call to configurable {function.__name__!r}"
+        augment_exception_message_and_reraise(error, told)
+        raise
 
 
 def _as_written(function: Callable[..., Any]) -> str:
@@ -147,7 +205,7 @@ def values(function: Callable[..., Any]) -> dict[str, Any]:
         function: A function or class.
     """
     names = [key for key, b in _draft.checker.bindings.items() if b.target is function]
-    return gin.get_bindings(gin.get_configurable(function)) if names else {}
+    return gin.get_bindings(function) if names else {}
 
 
 def asked() -> str:
@@ -179,7 +237,17 @@ def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
 
 def operative() -> str:
     """Returns the parameters that were used so far, defaults included, as a gin text."""
-    return gin.operative_config_str() if _draft.lines else ""
+    if not _draft.lines:
+        return ""
+    names = tuple(f"{_as_written(function)}." for function in _replaced)
+    own = [f"{name} = {text}" for name, text in bindings().items() if name.startswith(names)]
+    own += [
+        f"{_as_written(group)}.{field.name} = {field.default!r}"
+        for group in dict.fromkeys(_unbound)
+        for field in dataclasses.fields(group)
+        if isinstance(field.default, _PLAIN)
+    ]
+    return "\n".join([gin.operative_config_str(), *own])
 
 
 def explain(error: Exception) -> str:

@@ -142,9 +142,9 @@ class Checker:
         return lines
 
     def met_by(self, function: Any) -> dict[tuple[str, str, str], Bound]:
-        """Returns the bindings of a function, of what they refer to, and so on."""
+        """Returns the bindings of a function, of its groups, of what they refer to, and so on."""
         met: list[Any] = []
-        new = [function]
+        new = [function, *types.groups(function).values()]
         while new:
             target = new.pop()
             if not any(target is each for each in met):

@@ -49,8 +49,8 @@ class Draft:
         """Returns another draft in which statements overlay this one.
 
         Args:
-            bindings: Statements such as `experiment.run.epochs = 3`. What the files import is known
-                to them.
+            bindings: Statements such as `experiment.Training.epochs = 3`. What the files import
+                is known to them.
             origin: Where they come from, for error messages.
 
         Raises:

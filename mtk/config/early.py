@@ -1,6 +1,7 @@
 """Checks the names in a configuration by reading sources, before anything is imported."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from mtk.config import check, names
@@ -12,7 +13,20 @@ class EarlyChecker(check.Checker):
 
     What it finds wrong is wrong. It knows the modules of `mtk` only, and no types: `check.Checker`
     finds the rest, once TensorFlow is imported.
+
+    Args:
+        needs_data: Whether files and folders that parameters name must be there.
     """
+
+    def __init__(self, needs_data: bool = False):
+        super().__init__()
+        self.needs_data = needs_data
+
+    def copy(self) -> "EarlyChecker":
+        other = super().copy()
+        assert isinstance(other, EarlyChecker)
+        other.needs_data = self.needs_data
+        return other
 
     def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
         top = module.split(".")[0]
@@ -46,4 +60,11 @@ class EarlyChecker(check.Checker):
             check.no_parameter(selector, name, known, line)
 
     def _check_type(self, bound: check.Bound) -> None:
-        """Types are known once the modules are imported."""
+        """Looks for files; types are known once the modules are imported."""
+        value = self.value(bound)
+        is_input = self.needs_data and bound.target and bound.parameter in bound.target.inputs
+        if is_input and isinstance(value, str) and not Path(value).expanduser().exists():
+            line = self.origin(bound)[-1]
+            check.fail(
+                line, f"There is no file or folder {value!r}, which {bound.parameter!r} names."
+            )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+_INPUT = "InputPath"
 _PACKAGE = "mtk"  # Others may make their names in ways that reading does not show.
 
 
@@ -19,11 +20,13 @@ class Name:
         module: The module that defines it.
         qualname: Its name there; empty for the module itself.
         parameters: Those that a call takes; None if that is not known.
+        inputs: Those of them that are an `mtk.places.InputPath`.
     """
 
     module: str
     qualname: str = ""
     parameters: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -96,7 +99,12 @@ def look_up(module: str, path: Sequence[str]) -> Name | None:
         return look_up(node.module, [original, *rest])
     if rest or not isinstance(node, ast.FunctionDef | ast.ClassDef):
         return None
-    return Name(module, first, _parameters(module, node))
+    inputs = tuple(
+        part.arg
+        for part in ast.walk(node)
+        if isinstance(part, ast.arg) and part.annotation and _INPUT in ast.unparse(part.annotation)
+    )
+    return Name(module, first, _parameters(module, node), inputs)
 
 
 @functools.cache

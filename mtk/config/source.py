@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 DYNAMIC = "from __gin__ import dynamic_registration"
 COMMAND_LINE = "command line"
+# Beside the modules: a link to the configs at the top of the repository, files in a wheel.
+SHIPPED = Path(__file__).parents[1] / "configs"
 _INCLUDE = re.compile(r"""include\s+(["'])(?P<path>.+)\1\s*(#.*)?$""")
 
 
@@ -42,8 +44,8 @@ def read(files: Sequence[str | Path]) -> list[Line]:
     registration to be enabled once, before every import, hence it becomes the first line.
 
     Args:
-        files: Paths of gin files; an `include` is relative to the file that has it, or else to the
-            working directory.
+        files: As `find` takes them; an `include` is relative to the file that has it, or else as
+            `find` takes it.
 
     Returns:
         The lines of the whole text.
@@ -53,15 +55,29 @@ def read(files: Sequence[str | Path]) -> list[Line]:
     """
     lines = [Line(DYNAMIC, "(always)", 1)]
     for file in files:
-        lines += _read_file(Path(file), asked_by="", parents=())
+        lines += _read_file(find(file), asked_by="", parents=())
     return lines
+
+
+def find(file: str | Path) -> Path:
+    """Returns the path of a config: of the file itself, or else of the one that mtk ships.
+
+    Args:
+        file: A path, or the name of a shipped config, such as `multi_digits.gin`,
+            `combiners/pcgrad.gin` or, as in a clone, `configs/multi_digits.gin`.
+    """
+    if not Path(file).exists() and ".." not in Path(file).parts:
+        for path in (SHIPPED / file, SHIPPED.parent / file):
+            if SHIPPED in path.parents and path.is_file():
+                return path
+    return Path(file)
 
 
 def statements(bindings: Sequence[str], origin: str = COMMAND_LINE) -> list[Line]:
     """Returns the lines of statements that stand in no file.
 
     Args:
-        bindings: Statements such as `experiment.run.epochs = 3`.
+        bindings: Statements such as `experiment.Training.epochs = 3`.
         origin: Where they come from.
     """
     return [
@@ -108,7 +124,7 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
             f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it."
         )
     if not path.is_file():
-        near = [file.name for file in path.parent.glob("*.gin")] if path.parent.is_dir() else []
+        near = [file.name for folder in (path.parent, SHIPPED) for file in folder.glob("*.gin")]
         raise ConfigError(
             f"There is no config file {str(path)!r}{asked_by}.{did_you_mean(path.name, near)}"
         )
@@ -140,5 +156,6 @@ def _text(path: Path, asked_by: str) -> str:
 
 def _included(path: Path, name: str, line: Line, parents: tuple[Path, ...]) -> list[Line]:
     beside = path.parent / name
-    target = beside if beside.is_file() or not Path(name).is_file() else Path(name)
+    target = find(name)
+    target = beside if beside.is_file() or not target.is_file() else target
     return _read_file(target, f", asked for by {line.where}", (*parents, path))

@@ -27,6 +27,7 @@ _OF_A_RUN = tuple(
         "workloads",
     )
 )
+_EXPERIMENT = {"run", "Sharing", "Optimization", "Training", "Numerics", "Logging", "Checkpoints"}
 # Their classes, that is: some functions there load what a file names.
 _CLASSES = tuple(
     f"keras.src.{name}"
@@ -66,7 +67,8 @@ def check_target(target: Any, line: Line) -> None:
     """
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
     is_keras = inspect.isclass(target) and _is_in(module, _CLASSES)
-    if not (is_keras or _is_in(module, _OF_A_RUN) or (module, name) == ("mtk.experiment", "run")):
+    is_run = module == "mtk.experiment" and name in _EXPERIMENT
+    if not (is_keras or is_run or _is_in(module, _OF_A_RUN)):
         named = f"{module}.{name}" if module else repr(target)
         raise ConfigError(f"It uses {named!r}, which is refused. {_REMEDY}\n  {line.where}")
 

@@ -1,15 +1,15 @@
 """Whether a value of a configuration fits the type that a parameter declares."""
 
+import dataclasses
 import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 
-@dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Reference:
     """A reference of the configuration to a function or class.
 
@@ -57,6 +57,12 @@ def hints(target: Any) -> dict[str, Any]:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
+
+
+def groups(target: Any) -> dict[str, Any]:
+    """Returns the parameters of a callable whose type is a dataclass, with that class."""
+    found = hints(target).items()
+    return {n: kind for n, kind in found if dataclasses.is_dataclass(kind) and n != "return"}
 
 
 def canonical(hint: Any, value: Any) -> Any:

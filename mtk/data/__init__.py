@@ -15,6 +15,7 @@ _HOMES = {
     "ordered_batches": "batches",
     "shared_batches": "mixing",
     "task_counts": "mixing",
+    "temperature_shares": "mixing",
     "train_batches": "batches",
 }
 

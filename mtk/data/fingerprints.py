@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mtk.data import synthetic
+
 _DIGITS = 16
 _LARGE = 1 << 25  # Bytes; a smaller file is hashed in less time than a cache is worth.
 _SETTLED = 2.0  # Seconds after which a change to a file is sure to change its times.
@@ -33,6 +35,8 @@ def of_arrays(*arrays: np.ndarray) -> str:
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype.str} {array.shape};".encode())
+        if synthetic.is_repeated(array):
+            array = array[:1]
         if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
             found.update(of_file(Path(str(array.filename))).encode())
         elif array.dtype.hasobject:
@@ -59,14 +63,14 @@ def of_file(path: Path) -> str:
     path = path.resolve()
     state = _state(path)
     if state[0] < _LARGE:
-        return _hash(path)
+        return sha256(path)[:_DIGITS]
     name = hashlib.sha256(os.fsencode(path)).hexdigest()
     kept = _cache() / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["state"] == state:
             return str(known["sha256"])
-    found = _hash(path)
+    found = sha256(path)[:_DIGITS]
     changed = max(state[2:]) / 1e9
     if _state(path) == state and time.time() - changed > _SETTLED:
         _keep(kept, {"path": str(path), "state": state, "sha256": found})
@@ -85,9 +89,14 @@ def _state(path: Path) -> list[int]:
     return [about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns]
 
 
-def _hash(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _keep(path: Path, content: dict[str, object]) -> None:

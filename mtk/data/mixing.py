@@ -17,7 +17,44 @@ _GOLDEN = 2_654_435_769
 _OFFSET = 2  # tells the seed of the offsets from those of order and augmentation
 
 
-def task_counts(weights: Sequence[float], batch_size: int, steps: int, seed: int) -> np.ndarray:
+def temperature_shares(
+    sizes: Mapping[str, int], temperature: float | tuple[float, float], steps: int = 1
+) -> dict[str, np.ndarray]:
+    """Returns each task's share of a batch at each step: `n ** (1 / T)`, normalized.
+
+    A temperature of one takes examples as often as the data sets are large, an infinite one takes
+    all tasks equally often. Between two temperatures it changes linearly from step to step.
+
+    Args:
+        sizes: Examples of each task.
+        temperature: T, or that of the first and of the last step.
+        steps: Steps of the whole run.
+
+    Returns:
+        `(steps,)` by task, as `mixed_batches` takes them.
+
+    Raises:
+        ValueError: If a size or a temperature is not positive.
+
+    Reference:
+        Arivazhagan et al., *Massively Multilingual Neural Machine Translation in the Wild* (2019),
+        section 4.2.
+    """
+    first, last = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+    if not (first > 0 and last > 0 and sizes and min(sizes.values()) > 0):
+        raise ValueError(
+            "`temperature` and all `sizes` are positive. "
+            f"Received: temperature={temperature}, sizes={dict(sizes)}"
+        )
+    at = np.full(steps, first) if first == last else np.linspace(first, last, steps)
+    logarithms = np.log(np.array([*sizes.values()], np.float64))
+    powers = np.exp((logarithms - logarithms.max())[:, np.newaxis] / at)
+    return dict(zip(sizes, powers / powers.sum(0), strict=True))
+
+
+def task_counts(
+    weights: Sequence[float] | np.ndarray, batch_size: int, steps: int, seed: int
+) -> np.ndarray:
     """Returns how many examples of each task a batch holds, for every step.
 
     Systematic sampling: the batch is a line of length `batch_size`, cut into pieces of length
@@ -26,7 +63,8 @@ def task_counts(weights: Sequence[float], batch_size: int, steps: int, seed: int
     round by the golden ratio from step to step, so that the mean count is the share.
 
     Args:
-        weights: The K shares, not negative; normalized to a sum of one.
+        weights: The K shares, not negative, normalized to a sum of one; or `(steps, K)`, those of
+            each step.
         batch_size: Examples a batch.
         steps: Steps of the whole run.
         seed: Of the first offset.
@@ -42,27 +80,37 @@ def task_counts(weights: Sequence[float], batch_size: int, steps: int, seed: int
         shares.
     """
     shares = np.asarray(weights, np.float64)
-    if shares.ndim != 1 or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
+    fits = shares.ndim == 1 or (shares.ndim == 2 and len(shares) == steps)
+    if (
+        not fits
+        or not np.isfinite(shares).all()
+        or (shares < 0).any()
+        or (shares.sum(-1) <= 0).any()
+    ):
         raise ValueError(
-            "Shares are finite numbers, none negative and not all zero, one for each task. "
-            f"Received: {list(weights)}"
+            "Shares are finite numbers, none negative and not all zero, one for each task, or for "
+            f"each task at each of {steps} steps. Received: {list(weights)}"
         )
     if not 0 < batch_size < 1 << 30:
         raise ValueError(f"A batch holds one example or more. Received: {batch_size}")
-    cuts = np.cumsum(shares / shares.sum()) * batch_size
-    cuts[np.flatnonzero(shares)[-1] :] = batch_size
+    shares = np.atleast_2d(shares)
+    cuts = np.cumsum(shares / shares.sum(-1, keepdims=True), axis=1) * batch_size
+    # From the last task with a share on, the line is at its end, whatever was rounded.
+    behind = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1]
+    cuts[:, :-1][behind[:, 1:] <= 0] = batch_size
+    cuts[:, -1] = batch_size
     ends = np.round(cuts * _ONE).astype(np.int64)
     first = derive_seed(seed, 0, _OFFSET) % _ONE
     # Modulo 2^64 is also modulo 2^32: the product may overflow.
     turns = np.arange(steps, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(first)
     offsets = (turns % np.uint64(_ONE)).astype(np.int64)
-    below = (ends[np.newaxis, :] + offsets[:, np.newaxis]) // _ONE
+    below = (ends + offsets[:, np.newaxis]) // _ONE
     return np.diff(below, axis=1, prepend=0)
 
 
 def mixed_batches(
     sources: Mapping[str, Source],
-    weights: Mapping[str, float],
+    weights: Mapping[str, float | np.ndarray],
     batch_size: int,
     steps: int,
     seed: int,
@@ -75,7 +123,8 @@ def mixed_batches(
         sources: Of each task: batches `(x, y)` or `(x, y, mask)`, alike in structure, and in shape
             but for the number of examples and for axes of unknown size: along these, zeros are
             appended.
-        weights: Of each task; see `task_counts`.
+        weights: Of each task, a number or one for each step; see `task_counts` and
+            `temperature_shares`.
         batch_size: Examples a step, of all tasks together.
         steps: Steps of the whole run.
         seed: Of the order and of the shares.
@@ -94,7 +143,8 @@ def mixed_batches(
             f"Weights are given for {sorted(weights)}, but the tasks are {sorted(sources)}. "
             "Give one weight to each task."
         )
-    counts = task_counts([weights[task] for task in sources], batch_size, steps, seed)
+    shares = np.stack(np.broadcast_arrays(*(weights[task] for task in sources)), axis=-1)
+    counts = task_counts(shares, batch_size, steps, seed)
     starts = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
     streams = tuple(
         bucketed_batches(source, starts[:, stream], seed, first_step, stream, window)

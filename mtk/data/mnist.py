@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk import extras
+from mtk.data import synthetic
 from mtk.data.bounded import read_npz
 from mtk.data.digits import Digits
 from mtk.data.idx import read_idx
@@ -49,10 +50,24 @@ def load_mnist(data_dir: str | None = None) -> Mnist:
         return _from_idx(path)
     if path.suffix == ".npz" and path.is_file():
         return _from_npz(path)
-    raise ValueError(
+    error = ValueError(
         f"No MNIST at {path}: expected a folder with the files "
         f"{', '.join(name for names in _IDX_FILES.values() for name in names)} (or with .gz at "
         "their end), or one .npz file."
+    )
+    return synthetic.instead(error, _synthetic)
+
+
+def _synthetic() -> Mnist:
+    draw = np.random.default_rng(0)
+    return Mnist(
+        *(
+            Digits(
+                draw.integers(0, 256, (number, 28, 28), np.uint8),
+                draw.integers(0, 10, number, np.int32),
+            )
+            for number in (60_000, 10_000)
+        )
     )
 
 
@@ -90,10 +105,12 @@ def _from_tfds() -> Mnist:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise ImportError(
+        missing = ImportError(
             "Without `data_dir` MNIST comes from TensorFlow Datasets, which is not installed. "
             f"Install it by: {extras.command('tfds')}, or give a folder with MNIST's IDX files."
-        ) from error
+        )
+        missing.__cause__ = error
+        return synthetic.instead(missing, _synthetic)
     splits = []
     for name in ("train", "test"):
         parts = list(tfds.as_numpy(tfds.load("mnist", split=name, batch_size=_TFDS_BATCH)))

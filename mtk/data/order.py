@@ -1,6 +1,7 @@
 """The order of the data: a function of the seed and the step, and of nothing else."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -72,10 +73,24 @@ def index_batches(
     _check(num_examples, starts, first_step)
     spans = tf.data.Dataset.from_tensor_slices((starts[first_step:-1], starts[first_step + 1 :]))
     nothing_read = (tf.constant(-1, tf.int64), tf.zeros((num_examples,), tf.int64))
-    indices = spans.scan(nothing_read, _reader(num_examples, derive_seed(seed, stream)))
+    with _forgotten():
+        indices = spans.scan(nothing_read, _reader(num_examples, derive_seed(seed, stream)))
     if sizes.size and (sizes == sizes[0]).all():  # a static shape, for XLA and for the layers
         indices = indices.map(lambda batch: tf.ensure_shape(batch, (int(sizes[0]),)))
     return indices.apply(tf.data.experimental.assert_cardinality(sizes.size - first_step))
+
+
+@contextlib.contextmanager
+def _forgotten() -> Iterator[None]:
+    """Gives TensorFlow a graph to add the function of a scan to: the default one keeps it for good.
+
+    Each run of a process would leave some megabytes behind.
+    """
+    if not tf.executing_eagerly():
+        yield
+        return
+    with tf.Graph().as_default(), tf.__internal__.eager_context.eager_mode():
+        yield
 
 
 def _check(num_examples: int, starts: np.ndarray, first_step: int) -> None:

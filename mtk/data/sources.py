@@ -1,10 +1,13 @@
 """Examples that can be read by index."""
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from mtk.data import synthetic
 
 # A batch, or the arrays that batches are taken from: tensors in nested tuples and dicts, each with
 # the examples along its first axis.
@@ -26,6 +29,22 @@ class Source(NamedTuple):
     sort_key: np.ndarray | None = None
 
 
+def check_room(what: str, size: int) -> None:
+    """Raises a ValueError for data that cannot be held in memory.
+
+    Args:
+        what: Names the data.
+        size: Their bytes.
+    """
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > room:
+        raise ValueError(
+            f"{what} takes {size / 1e9:,.1f} GB, and this machine has {room / 1e9:,.1f} GB of "
+            "memory. Give `mtk.workloads.Datasets` data sets that read files, or "
+            "`mtk.workloads.Arrays` arrays of `np.load(path, mmap_mode='r')`."
+        )
+
+
 def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | None = None) -> Source:
     """Makes a source of arrays.
 
@@ -41,6 +60,8 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
     Raises:
         ValueError: If the arrays differ in their number of examples.
     """
+    if any(map(synthetic.is_repeated, tf.nest.flatten(arrays))):
+        return memory_mapped(arrays, prepare)  # It is large by its shape only.
     # Tensors once, on the host: a pipeline gets them by reference, and no accelerator holds them.
     with tf.device("CPU"):
         tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)

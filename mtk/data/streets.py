@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk import cores
+from mtk.data import synthetic
 
 Size = tuple[int, int]  # height and width
 
@@ -36,7 +37,13 @@ class Streets(NamedTuple):
 
     def take(self, indices: np.ndarray) -> "Streets":
         """Returns the scenes at `indices`, in that order."""
-        return Streets(*(array[indices] for array in self))
+        return Streets(*(_taken(array, indices) for array in self))
+
+
+def _taken(array: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    if synthetic.is_repeated(array):
+        return synthetic.repeated(array[0], len(indices))
+    return array[indices]
 
 
 def read_streets(

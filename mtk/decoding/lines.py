@@ -1,16 +1,12 @@
 """Translates lines, and tells how far that is."""
 
-import sys
-import time
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from mtk import duration
 from mtk.decoding.translators import Translator
-from mtk.status_line import StatusLine
+from mtk.display import Meter
 
 _WINDOW = 256  # lines: sentences of similar length are looked for among so many
-_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 
 
 def read_lines(stream: BinaryIO) -> list[str]:
@@ -36,38 +32,16 @@ def translate_lines(
         language: The target language.
         output: Where to write, as UTF-8.
     """
-    progress = _Progress(len(lines))
+    meter = Meter("lines", len(lines))
     for first in range(0, len(lines), _WINDOW):
         texts, cut = translate(lines[first : first + _WINDOW], language)
         output.write("".join(f"{_on_one_line(text)}\n" for text in texts).encode())
         output.flush()
         for number, longer in enumerate(cut, start=first + 1):
             if longer:
-                progress.warn(f"line {number} is longer than the model reads: its end is left out.")
-        progress.show(first + len(texts))
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line every few seconds."""
-
-    def __init__(self, lines: int):
-        self.lines = lines
-        self.status = StatusLine(sys.stderr)
-        self.started = self.shown = time.monotonic()
-
-    def show(self, done: int) -> None:
-        now, on_terminal = time.monotonic(), self.status.on_terminal
-        if not on_terminal and now - self.shown < _EVERY:
-            return
-        self.shown = now
-        speed = done / max(now - self.started, 1e-9)
-        left = duration.in_words((self.lines - done) / speed)
-        text = f"{done}/{self.lines} lines · {speed:.1f}/s · {left} left"
-        stays = done == self.lines or not on_terminal
-        self.status.show(self.status.bar(done / self.lines) + text, stays)
-
-    def warn(self, text: str) -> None:
-        self.status.show(f"warning: {text}", stays=True)
+                text = f"line {number} is longer than the model reads: its end is left out."
+                meter.display.say(f"warning: {text}", "yellow")
+        meter.add(len(texts))
 
 
 def _decoded(number: int, line: bytes) -> str:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from mtk import atomic, checkpoints, disk
 from mtk.callbacks.base import StepCallback
 from mtk.checkpoints import BackgroundWriter, GrowingFiles, Snapshot, Store
-from mtk.experiment.interruption import Interruption
+from mtk.experiment.options import Checkpoints
+from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
 from mtk.trainer import MultiTaskModel
 
@@ -40,34 +41,27 @@ class Checkpointing(StepCallback):
     Args:
         folder: The opened run folder.
         others: The callbacks with a state.
-        interruption: What notes the signals.
-        every: Seconds between two checkpoints.
-        keep: How many to keep.
+        preemption: What notes the signals.
+        options: How often to save, and how many to keep.
 
     Attributes:
         held_up: Seconds that the training waited for checkpoints.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         others: Sequence[StepCallback],
-        interruption: Interruption,
-        every: float,
-        keep: int,
+        preemption: Preemption,
+        options: Checkpoints,
     ):
         super().__init__()
-        if not every >= 0:
-            raise ValueError(f"`checkpoint_every` is in seconds, 0 or more. Received: {every}")
         self.folder = folder
         self.others = list(others)
-        self.interruption = interruption
-        self.every = every
+        self.preemption = preemption
+        self.every = options.every
         self.growing = GrowingFiles(folder.path, folder.metrics, folder.tensorboard)
-        self.writer = BackgroundWriter(Store(folder.checkpoints, self.growing, keep))
+        self.writer = BackgroundWriter(Store(folder.checkpoints, self.growing, options.keep))
         self.last: Snapshot | None = None
         self.held_up = 0.0
         self._refill = False
@@ -110,11 +104,12 @@ class Checkpointing(StepCallback):
         self._refill = True
 
     def begin(self) -> None:
-        self.interruption.check()
+        self.preemption.check()
         self._set_states()  # The other callbacks may have begun anew.
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
+        self.preemption.forget_pace()
         if self._refill:  # Keras has just emptied the metrics.
             self.reassign()
             self._refill = False
@@ -122,7 +117,7 @@ class Checkpointing(StepCallback):
     def stepped(self, logs: Mapping[str, Any]) -> None:
         del logs
         due = time.monotonic() - self._saved_at >= self.every
-        stop, save = self.interruption.agreed(due)
+        stop, save = self.preemption.agreed(due)
         if stop:
             self._stop(self._snapshot(evaluated=False))
         self._watch_writer()
@@ -131,18 +126,19 @@ class Checkpointing(StepCallback):
 
     def on_test_begin(self, logs: Any = None) -> None:
         del logs
+        self.preemption.forget_pace()
         # Keras' evaluation uses up the metrics of the training.
         self._before_evaluation = self._snapshot(evaluated=False)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch, logs
-        if self.interruption.agreed()[0]:
+        if self.preemption.agreed()[0]:
             self._stop(self._before_evaluation)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         del logs
         snapshot = self._snapshot(evaluated=True)
-        if self.interruption.agreed()[0]:
+        if self.preemption.agreed()[0]:
             self._stop(snapshot)
         self._save(snapshot)
 
@@ -196,7 +192,7 @@ class Checkpointing(StepCallback):
     def _stop(self, snapshot: Snapshot) -> None:
         self._save(snapshot)
         self._watch_writer(wait=True)
-        self.interruption.check()
+        self.preemption.check()
 
     def _flush(self) -> None:
         for other in self.others:

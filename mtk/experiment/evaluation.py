@@ -1,6 +1,5 @@
 """What an exported network reaches on a split of a workload."""
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtk import config, export
-from mtk.experiment import RunFolder, identity, results, run
+from mtk.experiment import Optimization, RunFolder, fingerprint, results, run
 from mtk.experiment.run_description import recorded
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
@@ -88,10 +87,8 @@ def launch(
     known = None if run_folder is None else _checked(run_folder)
     config.parse(files, bindings, trust or run_folder is None)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
-    values = config.values(run)
-    default = inspect.signature(run).parameters["batch_size"].default
-    size = values.get("batch_size", default)
-    return evaluate(values["workload"], path, split, size, known)
+    size = config.bound(Optimization)().batch_size
+    return evaluate(config.values(run)["workload"], path, split, size, known)
 
 
 def described(figures: Mapping[str, Any]) -> str:
@@ -125,7 +122,7 @@ def _checked(run_folder: Path) -> Mapping[str, str] | None:
 
 def _other_data(data: Workload, known: Mapping[str, str] | None) -> list[str]:
     """Returns what differs between the data and those that are known, a line each."""
-    differences = identity.difference(known, data.fingerprint()) if known else ""
+    differences = fingerprint.difference(known, data.fingerprint()) if known else ""
     if differences:
         warnings.warn(
             "These are not the data that the run was made with, so the figures are not comparable "

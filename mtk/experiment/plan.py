@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from mtk.experiment.options import Training
 from mtk.workloads import Workload
 
 
@@ -31,23 +32,18 @@ class Plan:
         return math.ceil(self.steps / self.evaluate_every)
 
 
-def make_plan(
-    data: Workload,
-    batch_size: int,
-    epochs: int | None,
-    steps: int | None,
-    evaluate_every: int | None,
-    patience: int | None,
-    seed: int,
-) -> Plan:
+def make_plan(data: Workload, batch_size: int, training: Training) -> Plan:
     """Returns the plan of a run.
 
-    Args are those of a run, and checked.
+    Args:
+        data: The workload.
+        batch_size: Examples a step.
+        training: How long to train and when to evaluate.
 
     Raises:
         ValueError: If the batch size does not fit the data.
     """
     per_epoch = data.steps_per_epoch(batch_size)
-    total = steps if steps is not None else (epochs or 0) * per_epoch
-    every = per_epoch if evaluate_every is None else evaluate_every
-    return Plan(total, per_epoch, min(every, total), patience, batch_size, seed)
+    total = training.steps if training.steps is not None else (training.epochs or 0) * per_epoch
+    every = per_epoch if training.evaluate_every is None else training.evaluate_every
+    return Plan(total, per_epoch, min(every, total), training.patience, batch_size, training.seed)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk import config, gradients
+from mtk.data import synthetic
 from mtk.distribution import Workers
 from mtk.experiment import trial
 from mtk.experiment.plan import Plan
@@ -44,6 +45,7 @@ def describe(
     lines = [
         config.operative().strip(),
         "",
+        *_synthetic(),
         f"# {data.name}: {data.num_train} training examples; nothing was written.",
         *_size(model),
         *_devices(model, plan.batch_size),
@@ -61,6 +63,14 @@ def describe(
         + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]
     return "\n".join(lines)
+
+
+def _synthetic() -> list[str]:
+    return [
+        "# SYNTHETIC DATA of the right shape, whose own memory is not counted, since some are "
+        f"missing: {text}"
+        for text in synthetic.missing()
+    ]
 
 
 def _memory(timed: trial.Timed) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from mtk import atomic
 from mtk.checkpoints import DamagedError, read_state
-from mtk.experiment import identity
+from mtk.experiment import fingerprint
 from mtk.experiment.callables import digest
 
-_FORMAT = 2  # of the run folder and its checkpoints
+_FORMAT = 3  # of the run folder and its checkpoints
 _VERSION = metadata.version("mtk")
 _CHECKPOINTS = "[0-9]*-step-*"
 _KEYS = ("format", "mtk", "settings")
@@ -24,7 +24,7 @@ class RunDescription:
     """What `run.json` holds, and every checkpoint with it.
 
     Attributes:
-        settings: What makes a run this one; see `mtk.experiment.identity`.
+        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
         data: The fingerprint of its data.
         files: Hashes of the files that describe the run, by name.
         format: Of the run folder.
@@ -77,13 +77,13 @@ class RunDescription:
         Raises:
             ValueError: If it may not, with the differences.
         """
-        if (self.format, self.mtk) != (_FORMAT, _VERSION) and not finished:
+        if self.format != _FORMAT or (self.mtk != _VERSION and not finished):
             raise ValueError(
                 f"The run in {str(folder)!r} was begun by mtk {self.mtk} (format {self.format}), "
                 f"and this is mtk {_VERSION} (format {_FORMAT}). Nothing was changed. Go on with "
                 "that version, or name a new folder."
             )
-        differences = identity.difference(self.settings, settings)
+        differences = fingerprint.difference(self.settings, settings)
         if differences:
             raise ValueError(
                 f"The run folder {str(folder)!r} holds a run of another configuration. Nothing "
@@ -96,7 +96,7 @@ class RunDescription:
         Raises:
             ValueError: If they are not, with the differences.
         """
-        differences = identity.difference(self.data, data)
+        differences = fingerprint.difference(self.data, data)
         if differences:
             raise ValueError(
                 f"The run in {str(folder)!r} was begun with other data. Nothing was changed. "
@@ -109,7 +109,7 @@ class RunDescription:
         Raises:
             ValueError: If it is another run's.
         """
-        if self.format >= _FORMAT and result.get("run") != self.hash:
+        if self.format > 1 and result.get("run") != self.hash:
             raise ValueError(
                 f"{str(path)!r} belongs to another run: it names the run {result.get('run')!r}, "
                 f"and this is {self.hash!r}. Nothing was changed. Put the right file back; or "

@@ -26,7 +26,7 @@ class RunFolder:
 
     Args:
         path: The folder.
-        settings: What makes a run this one; see `mtk.experiment.identity`.
+        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
 
     Attributes:
         description: What the opened folder says of its run.

@@ -11,7 +11,8 @@ import tensorflow as tf
 from mtk import atomic, example_values
 from mtk.elements import Elements
 from mtk.example_values import ExampleValues
-from mtk.experiment.interruption import Interruption
+from mtk.experiment.building import Built
+from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
 from mtk.metrics import PixelAccuracy
 from mtk.task_metrics import TaskMetric
@@ -34,26 +35,22 @@ class _Batch(NamedTuple):
     labels: dict[str, tf.Tensor]
 
 
-def write(
-    model: MultiTaskModel,
-    examples: Iterable[Any],
-    folder: RunFolder,
-    test: Mapping[str, Any],
-    interruption: Interruption,
-) -> None:
+def write(built: Built, folder: RunFolder, test: Mapping[str, Any], preemption: Preemption) -> None:
     """Writes `test_examples.npz`.
 
     Every worker computes all of it on one device, in the order of the data; only the chief's
     folder is the run's.
 
     Args:
-        model: The model, with the weights of the selected step.
-        examples: Batches of the test split.
+        built: What was trained, with the weights of the selected step.
         folder: The run folder.
         test: The metrics of the split, as `results.by_task` makes them.
-        interruption: Ends this between two batches when a signal has come.
+        preemption: What notes signals; they end it between two batches.
     """
-    found = measure(model, examples, test, interruption)
+    # No more examples at a time than a step has on a device.
+    replicas = built.model.distribute_strategy.num_replicas_in_sync
+    examples = built.data.test(-(-built.plan.batch_size // replicas))
+    found = measure(built.model, examples, test, preemption)
     with atomic.replacing(folder.test_examples) as unfinished:
         example_values.save(unfinished, found)
 
@@ -62,7 +59,7 @@ def measure(
     model: MultiTaskModel,
     examples: Iterable[Any],
     test: Mapping[str, Any],
-    interruption: Interruption | None = None,
+    preemption: Preemption | None = None,
 ) -> ExampleValues:
     """Returns the loss and the metrics of each example.
 
@@ -73,7 +70,7 @@ def measure(
         model: A model that has seen a batch.
         examples: Batches in order.
         test: As in `write`.
-        interruption: As in `write`.
+        preemption: As in `write`.
     """
     traced = tf.function(lambda data: _of_batch(model, data), reduce_retracing=True)
     parts: dict[str, list[np.ndarray]] = {}
@@ -84,8 +81,8 @@ def measure(
             orders[name].update(np.ascontiguousarray(labels).tobytes())
         for name, sums in found.sums.items():
             parts.setdefault(name, []).append(np.stack([np.asarray(s, np.float64) for s in sums]))
-        if interruption is not None:
-            interruption.check()
+        if preemption is not None:
+            preemption.check()
     kept = {name: np.concatenate(each, axis=1) for name, each in parts.items()}
     kept = {name: sums for name, sums in kept.items() if _is_mean(*sums, _reported(name, test))}
     return _joined(kept, {name: order.hexdigest()[:16] for name, order in orders.items()})

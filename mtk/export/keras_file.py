@@ -3,14 +3,16 @@
 import json
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from mtk import atomic, places
+from mtk.export.outputs import with_outputs
 
 
-def save_keras(network: keras.Model, path: str | Path) -> bool:
+def save_keras(network: keras.Model, path: str | Path, tasks: Sequence[str] | None = None) -> bool:
     """Writes `network` to the file `path`, whole or not at all.
 
     The file loads with `keras.saving.load_model(path)` in safe mode, that is, without running
@@ -21,15 +23,17 @@ def save_keras(network: keras.Model, path: str | Path) -> bool:
     Args:
         network: The network.
         path: A file ending in `.keras`. A file that is there already is replaced.
+        tasks: The outputs to keep; all by default.
 
     Returns:
         Whether the file was written.
 
     Raises:
-        ValueError: If `path` is a folder, or cannot be written.
+        ValueError: If `path` is a folder, or cannot be written, or a task is unknown.
         OSError: If there is no room.
     """
     reason = ""
+    network = network if tasks is None else with_outputs(network, tasks)
     target = places.check_file(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,5 +1,6 @@
 """Writes a network as a SavedModel that needs neither Keras nor this package."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,16 @@ import tensorflow as tf
 
 from mtk import atomic, places
 from mtk.export.inputs import Inputs, inputs_of, write_order
+from mtk.export.outputs import with_outputs
 from mtk.export.writing import written_by_tensorflow
 
 
-def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
+def export(
+    network: keras.Model,
+    path: str | Path,
+    inputs: Any = None,
+    tasks: Sequence[str] | None = None,
+) -> None:
     """Writes `network` to the folder `path`, whole or not at all.
 
     The SavedModel has the signature `serving_default`: from the named inputs, with any batch
@@ -27,13 +34,15 @@ def export(network: keras.Model, path: str | Path, inputs: Any = None) -> None:
             replaced. A link to a folder stays, and the folder is replaced.
         inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
             Read only where the network is neither functional nor sequential: those know it.
+        tasks: The outputs to keep, such as all but those of auxiliary tasks; all by default.
 
     Raises:
-        ValueError: If the network does not know its inputs and none are given, or two inputs
-            have one name, or something else is in the folder; then nothing is changed.
+        ValueError: If a task is unknown, the network does not know its inputs and none are given,
+            two inputs have one name, or something else is in the folder; then nothing is changed.
         OSError: If it cannot be written.
     """
     target = places.check_folder(path)
+    network = network if tasks is None else with_outputs(network, tasks)
     known = inputs_of(network, inputs)
     archive = keras.export.ExportArchive()
     archive.track(network)

@@ -1,6 +1,7 @@
 """DeepLab on a dilated ResNet-50, with one head a task."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import keras
 from keras import layers
@@ -11,6 +12,21 @@ from mtk.models.resnet50 import resnet50
 from mtk.models.seeds import layer_seeds
 
 
+@dataclass(frozen=True)
+class Head:
+    """What the heads are like.
+
+    Args:
+        width: Channels within a head.
+        rates: Dilation rates of its branches.
+        dropout: Rate of its dropout.
+    """
+
+    width: int = 256
+    rates: tuple[int, ...] = (12, 24, 36)
+    dropout: float = 0.5
+
+
 def deeplab(
     input_shape: tuple[int, int, int],
     outputs: Mapping[str, int],
@@ -18,9 +34,7 @@ def deeplab(
     output_stride: int = 8,
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3),
     widths: tuple[int, int, int, int] = (64, 128, 256, 512),
-    rates: tuple[int, ...] = (12, 24, 36),
-    head_width: int = 256,
-    dropout: float = 0.5,
+    head: Head = Head(),
     synchronized: bool = True,
     seed: int | None = None,
 ) -> keras.Model:
@@ -39,9 +53,7 @@ def deeplab(
         output_stride: How much smaller the features are than the image; see `resnet50`.
         blocks: Of the trunk's four stages.
         widths: Of the trunk's four stages.
-        rates: Dilation rates of the heads' branches.
-        head_width: Channels within a head.
-        dropout: Rate of the heads' dropout.
+        head: What the heads are like.
         synchronized: Whether batch norm takes its statistics over all replicas.
         seed: Makes the initial weights and the dropout reproducible.
 
@@ -66,48 +78,39 @@ def deeplab(
     seeds = layer_seeds(seed)
     image = keras.Input(input_shape, name="image")
     features = resnet50(image, seeds, output_stride, blocks, widths, synchronized)
-    head = _Head(seeds, head_width, rates, dropout, synchronized)
+    layers_of = _HeadLayers(seeds, head, synchronized)
     predicted = {}
     for task, channels in outputs.items():
         enlarged = layers.UpSampling2D(
             output_stride, interpolation="bilinear", dtype="float32", name=f"{task}_enlarged"
         )
-        predicted[task] = enlarged(head(features, channels, task))
+        predicted[task] = enlarged(layers_of(features, channels, task))
     network = keras.Model(image, predicted, name="deeplab")
     if weights is not None:
         load_imagenet(network, weights)
     return network
 
 
-class _Head:
+class _HeadLayers:
     """Makes the layers of a head."""
 
-    def __init__(
-        self,
-        seeds: Iterator[int | None],
-        width: int,
-        rates: tuple[int, ...],
-        dropout: float,
-        synchronized: bool,
-    ):
+    def __init__(self, seeds: Iterator[int | None], head: Head, synchronized: bool):
         self.seeds = seeds
-        self.width = width
-        self.rates = rates
-        self.dropout = dropout
+        self.head = head
         self.synchronized = synchronized
 
     def __call__(self, features: keras.KerasTensor, channels: int, task: str) -> keras.KerasTensor:
         height, width = features.shape[1:3]
         branches = [self.convolution(features, 1, 1, f"{task}_point")]
         branches += [
-            self.convolution(features, 3, rate, f"{task}_rate_{rate}") for rate in self.rates
+            self.convolution(features, 3, rate, f"{task}_rate_{rate}") for rate in self.head.rates
         ]
         mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{task}_mean")(features)
         mean = self.convolution(mean, 1, 1, f"{task}_pooled")
         branches.append(layers.UpSampling2D((height, width), name=f"{task}_spread")(mean))
         x = layers.Concatenate(name=f"{task}_branches")(branches)
         x = self.convolution(x, 1, 1, f"{task}_projection")
-        x = layers.Dropout(self.dropout, seed=next(self.seeds), name=f"{task}_dropout")(x)
+        x = layers.Dropout(self.head.dropout, seed=next(self.seeds), name=f"{task}_dropout")(x)
         x = self.convolution(x, 3, 1, f"{task}_hidden")
         initializer = keras.initializers.GlorotUniform(seed=next(self.seeds))
         return layers.Conv2D(
@@ -119,7 +122,7 @@ class _Head:
     ) -> keras.KerasTensor:
         """Convolution, batch norm and ReLU."""
         x = DilatedConv2D(
-            self.width,
+            self.head.width,
             kernel,
             dilation_rate=rate,
             padding="same",

@@ -230,7 +230,7 @@ class _Analysis:
             last=self._last(network, common),
             network=network,
             shared_input=shared_input,
-            grouped_convolutions=any(map(_is_grouped, _with_inner(self.operations))),
+            grouped_convolutions=any(map(_is_grouped, with_inner(self.operations))),
         )
 
     def _on_both_sides(self, places: Sequence[LayerOutput]) -> int:
@@ -311,14 +311,14 @@ def _carries_gradient(tensor: tf.Tensor) -> bool:
     return dtype.is_floating or dtype.is_complex or dtype in (tf.resource, tf.variant)
 
 
-def _with_inner(operations: Sequence[tf.Operation]) -> Iterator[tf.Operation]:
+def with_inner(operations: Sequence[tf.Operation]) -> Iterator[tf.Operation]:
     """Yields operations and those of the functions that they call, where Keras puts some."""
     for op in operations:
         yield op
         if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
             inner = op.graph._get_function(op.get_attr("f").name)
             if inner is not None:
-                yield from _with_inner(inner.graph.get_operations())
+                yield from with_inner(inner.graph.get_operations())
 
 
 def _is_grouped(op: tf.Operation) -> bool:

@@ -2,13 +2,14 @@
 
 from mtk.errors import StudyError
 from mtk.study import engines
-from mtk.study.description import Study
-from mtk.study.expansion import Expansion, Run
 from mtk.study.folder import State, StudyFolder
+from mtk.study.grid import Grid, Run
+from mtk.study.spec import Study
 from mtk.study.sweeping import Sweep, sweep
+from mtk.study.tail import tail
 
 __all__ = [
-    "Expansion",
+    "Grid",
     "Run",
     "State",
     "Study",
@@ -17,4 +18,5 @@ __all__ = [
     "Sweep",
     "engines",
     "sweep",
+    "tail",
 ]

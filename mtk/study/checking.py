@@ -9,19 +9,19 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mtk.errors import StudyError
-from mtk.study.board import Board
 from mtk.study.engines.local import may_fork
-from mtk.study.expansion import Run
 from mtk.study.folder import State, StudyFolder
+from mtk.study.grid import Run
+from mtk.study.progress import Progress
 
 _SHOWN = 5  # problems
-_BEGUN = (State.FINISHED, State.DIVERGED, State.ELSEWHERE)
+_BEGUN = (State.FINISHED, State.DIVERGED, State.RUNNING)
 # Under any other strategy variables belong to one object of it, and so to one run.
 _ONE_DEVICE = ("None", ".single")
 
 
 def check(
-    runs: Sequence[Run], folder: StudyFolder, board: Board, retry_failed: bool = False
+    runs: Sequence[Run], folder: StudyFolder, progress: Progress, retry_failed: bool = False
 ) -> None:
     """Builds data, network, combiner and plan of enough runs to meet every value of every method.
 
@@ -32,7 +32,7 @@ def check(
     Args:
         runs: All that are known.
         folder: The study folder.
-        board: Where to say what is done.
+        progress: Where to say what is done.
         retry_failed: Whether runs that have failed are done again.
 
     Raises:
@@ -44,16 +44,16 @@ def check(
     chosen = list(covering([run for run in runs if states[run] in wanted], begun))
     if not chosen:
         return
-    board.say(
+    progress.say(
         f"Checking: building {len(chosen)} runs, which stand for all values of the study. It takes "
         "seconds."
     )
     problems: dict[str, Run] = {}
     for done, (run, problem) in enumerate(zip(chosen, _outcomes(chosen, begun), strict=False), 1):
-        board.busy(f"checked {done}/{len(chosen)}: {run.method}")
+        progress.busy(f"checked {done}/{len(chosen)}: {run.method}")
         if problem:
             problems.setdefault(problem, run)
-    board.busy("")  # What follows begins on an empty line.
+    progress.close()
     if problems:
         shown = [f"{run.method} {run.point}: {text}" for text, run in problems.items()]
         more = f"\nand {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
@@ -149,12 +149,13 @@ class _Builder:
 
         draft = config.Draft.of(lines)
         config.apply(draft)  # Places of what is wrong are known from here on.
-        configured = config.bound(experiment.run, given=("workload", "check_only"))
+        own = ("workload", "run_dir")
+        check = config.bound(experiment.run, given=own, instead=experiment.check)
         factory = config.values(experiment.run)["workload"]
         workload = draft.values(experiment.run)["workload"].target
-        bound = draft.values(experiment.run)
+        bound = draft.values(experiment.Numerics)
         key = (draft.met(workload), bound.get("precision"), repr(bound.get("strategy")))
-        if key != self._key or not repr(bound.get("strategy")).endswith(_ONE_DEVICE):
+        if key != self._key or not key[-1].endswith(_ONE_DEVICE):
             self._key = self._data = None
 
         def data() -> Any:
@@ -163,4 +164,4 @@ class _Builder:
                 self._data.network = functools.cache(self._data.network)
             return self._data
 
-        configured(workload=data, check_only="step" if trace else "arguments")
+        check(workload=data, trace=trace)

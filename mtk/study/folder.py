@@ -12,10 +12,10 @@ from typing import Any
 
 from mtk import atomic, disk, locks, monitor, records
 from mtk.errors import StudyError
-from mtk.study.claim import Claim, is_taken
-from mtk.study.description import Study
-from mtk.study.expansion import Run
-from mtk.study.journal import FULL, Journal
+from mtk.study.grid import Run
+from mtk.study.lease import Lease, is_taken
+from mtk.study.run_log import FULL, RunLog
+from mtk.study.spec import Study
 
 _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
@@ -23,8 +23,8 @@ _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 class State(Enum):
     """What has become of a run."""
 
-    PENDING = "to do"
-    ELSEWHERE = "in work"
+    PENDING = "pending"
+    RUNNING = "running"
     FINISHED = "finished"
     DIVERGED = "diverged"
     FAILED = "failed"
@@ -36,7 +36,7 @@ class StudyFolder:
 
     `study.json` lists the runs; for each there is, by its hash, `configs/<hash>.gin` (what it is
     asked to do), `runs/<hash>/` (its run folder), `logs/<hash>.log` (what it said) and
-    `claims/<hash>` (who is doing it). `journal.jsonl` has a line for each time that a run stopped.
+    `leases/<hash>` (who is doing it). `run_log.jsonl` has a line for each time that a run stopped.
 
     Args:
         path: The folder.
@@ -45,7 +45,7 @@ class StudyFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.list = self.path / "study.json"
-        self.journal = Journal(self.path / "journal.jsonl")
+        self.run_log = RunLog(self.path / "run_log.jsonl")
 
     def config(self, run: str) -> Path:
         return self.path / "configs" / f"{run}.gin"
@@ -56,8 +56,8 @@ class StudyFolder:
     def log(self, run: str) -> Path:
         return self.path / "logs" / f"{run}.log"
 
-    def claim(self, run: str) -> Claim:
-        return Claim(self._claim(run))
+    def lease(self, run: str) -> Lease:
+        return Lease(self._lease(run))
 
     def state(self, run: str) -> State:
         """Returns what has become of a run."""
@@ -69,7 +69,7 @@ class StudyFolder:
             return State.DIVERGED if diverged else State.DAMAGED
         if (folder / "failed.json").exists():
             return State.FAILED
-        return State.ELSEWHERE if is_taken(self._claim(run)) else State.PENDING
+        return State.RUNNING if is_taken(self._lease(run)) else State.PENDING
 
     def losses(self, run: str) -> list[float]:
         """Returns the selected validation loss of each task, NaN if it is not finite.
@@ -122,7 +122,7 @@ class StudyFolder:
         Raises:
             StudyError: If the folder belongs to another study, or is damaged.
         """
-        for folder in ("configs", "runs", "logs", "claims"):
+        for folder in ("configs", "runs", "logs", "leases"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         for run in runs:
             if self.log(run.hash).is_dir():
@@ -176,17 +176,17 @@ class StudyFolder:
     def lacks_room(self, run: str) -> bool:
         """Tells whether a full disk has stopped a run, or would stop any run now."""
         try:
-            with tempfile.TemporaryFile(dir=self.path / "claims") as file:
+            with tempfile.TemporaryFile(dir=self.path / "leases") as file:
                 file.write(bytes(_LEAST_ROOM))
         except OSError as error:
             return disk.is_full(error)
-        return self.journal.last(run) == FULL
+        return self.run_log.last(run) == FULL
 
-    def forgive(self, run: str) -> None:
-        """Has a failed run tried again."""
+    def reset_failed(self, run: str) -> None:
+        """Makes a failed run pending again."""
         (self.run_dir(run) / "failed.json").unlink(missing_ok=True)
 
-    def progress(self, run: str) -> str:
+    def newest_checkpoint(self, run: str) -> str:
         """Returns the name of a run's newest checkpoint; empty if there is none."""
         return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
 
@@ -196,8 +196,8 @@ class StudyFolder:
         result, about = _read(folder / "result.json"), _read(folder / "checkpoints" / "run.json")
         return result if result.get("run") == about.get("hash", result.get("run")) else {}
 
-    def _claim(self, run: str) -> Path:
-        return self.path / "claims" / run
+    def _lease(self, run: str) -> Path:
+        return self.path / "leases" / run
 
     def _write_config(self, run: Run) -> None:
         path = self.config(run.hash)
@@ -209,7 +209,7 @@ class StudyFolder:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keeps other sweeps from writing at the same time, where the file system knows locks."""
-        descriptor = locks.open_file(self.path / "claims" / "study")
+        descriptor = locks.open_file(self.path / "leases" / "study")
         try:
             locks.lock(descriptor, wait=True)
             yield

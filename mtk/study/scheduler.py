@@ -3,18 +3,29 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
 
-from mtk.study.board import Board, left_in_words
+from mtk import monitor
+from mtk.display import BEST
+from mtk.study import summary
 from mtk.study.engines.base import Engine
-from mtk.study.estimate import Estimate
-from mtk.study.expansion import Run
 from mtk.study.folder import State, StudyFolder
-from mtk.study.stopping import Stopping
+from mtk.study.grid import Run
+from mtk.study.progress import Progress, Standing
+from mtk.study.run_log import Estimate
 
 _WAIT = 0.5  # seconds
 _LOOK_ELSEWHERE = 3.0
 # A run whose process ends so often in a row, with nothing new saved, is not tried again.
 _DEATHS = 5
+
+
+class End(Enum):
+    """What has stopped a sweep before all runs were done."""
+
+    SIGNAL = "a signal"
+    DISK = "a full disk"
+    MAX_RUNS = "--max_runs"
 
 
 class Scheduler:
@@ -23,67 +34,80 @@ class Scheduler:
     Args:
         folder: The study folder.
         engine: What does the runs.
-        stopping: Whether the sweep is asked to stop.
+        signals: Those that have asked the sweep to stop; see `mtk.study.signals`.
         estimate: How long runs take.
-        board: Where progress is shown.
+        progress: Where progress is shown.
+        max_runs: How many runs to start at most.
 
     Attributes:
         states: What has become of each run, by hash.
         later: How many runs will come that are not known yet.
-        full: Whether a run has stopped because there is no room on the disk. Then none is started
-            any more.
+        ended_by: What has stopped the sweep, if anything did. Then no run is started any more.
     """
 
     def __init__(
         self,
         folder: StudyFolder,
         engine: Engine,
-        stopping: Stopping,
+        signals: Sequence[int],
         estimate: Estimate,
-        board: Board,
+        progress: Progress,
+        max_runs: int | None = None,
     ):
         self.folder = folder
         self.engine = engine
-        self.stopping = stopping
+        self.signals = signals
         self.estimate = estimate
-        self.board = board
+        self.progress = progress
+        self.max_runs = max_runs
         self.states: dict[str, State] = {}
         self.later = 0
-        self.full = False
+        self.ended_by: End | None = None
         self._runs: dict[str, Run] = {}
+        self._selected: dict[str, monitor.Selected] = {}
+        self._begun: set[str] = set()
         self._started: dict[str, float] = {}
         self._deaths: dict[str, tuple[str, int]] = {}
         self._looked = 0.0
-        self._stopped = 0
+        self._heeded = 0
 
     def do(self, runs: Sequence[Run]) -> bool:
-        """Does all runs that are still to do, and waits for those that others are doing.
+        """Does all runs that are not done yet, and waits for those that others are doing.
 
         Args:
             runs: In the order in which to start them.
 
         Returns:
-            False if a signal, or a full disk, has stopped the sweep before that.
+            False if something has stopped the sweep before that; see `ended_by`.
         """
         self._runs |= {run.hash: run for run in runs}
-        self.states |= {run.hash: self.folder.state(run.hash) for run in runs}
-        while self._started or (not self._ends and self._open()):
+        for run in runs:
+            self._note(run.hash)
+        while self._started or (self.ended_by is None and self._open()):
             self._heed_signals()
-            if not self._ends:
+            if self.ended_by is None:
                 self._start_some()
-            for run in self.engine.wait(_WAIT):
-                self._settle(self._runs[run])
+            for stopped in self.engine.wait(_WAIT):
+                self._settle(self._runs[stopped])
             self._look_elsewhere()
-            self.board.draw(self._counts(), len(self._started), self._left())
-        return not self._ends
+            self.progress.draw(self._standing())
+        return self.ended_by is None
 
     @property
-    def _ends(self) -> bool:
-        return bool(self._stopped) or self.full
+    def best(self) -> list[list[str]]:
+        """The best configuration of each method, as a table."""
+        return summary.best(self._all, self._selected)
 
     def _open(self) -> list[Run]:
-        open_states = (State.PENDING, State.ELSEWHERE)
+        open_states = (State.PENDING, State.RUNNING)
         return [run for run in self._runs.values() if self.states[run.hash] in open_states]
+
+    def _note(self, run: str) -> State:
+        """Takes account of what the folder says of a run."""
+        self.states[run] = state = self.folder.state(run)
+        if state is State.FINISHED and (said := self.folder.selected(run)):
+            self._selected[run] = said
+        return state
 
     def _start_some(self) -> None:
         for run in self._open():
@@ -92,40 +116,60 @@ class Scheduler:
             if self.states[run.hash] is not State.PENDING or run.hash in self._started:
                 continue
             # Another sweep may have been quicker since.
-            self.states[run.hash] = self.folder.state(run.hash)
-            if self.states[run.hash] is State.PENDING:
-                self._started[run.hash] = time.monotonic()
-                self.engine.start(self.folder.path, run.hash)
+            if self._note(run.hash) is not State.PENDING:
+                continue
+            if len(self._begun) == self.max_runs and run.hash not in self._begun:
+                self.ended_by = End.MAX_RUNS
+                return
+            self._begun.add(run.hash)
+            self._started[run.hash] = time.monotonic()
+            self.engine.start(self.folder.path, run.hash)
 
     def _settle(self, run: Run) -> None:
         """Takes account of a run that has stopped."""
         seconds = time.monotonic() - self._started.pop(run.hash)
-        state = self.states[run.hash] = self.folder.state(run.hash)
+        state = self._note(run.hash)
         if state is State.PENDING and self.folder.lacks_room(run.hash):
-            self.full = True
-        elif state is State.PENDING and not self._stopped:
-            self._count_death(run)
-            state = self.states[run.hash]
+            self.ended_by = End.DISK
+        elif state is State.PENDING and self.ended_by is not End.SIGNAL:
+            state = self._count_death(run)
         if state in (State.FINISHED, State.DIVERGED):
             self.estimate.add(run, seconds)
-        what = self._words(run.hash, state, seconds)
-        self.board.event(run, what, self._counts(), len(self._started), self._left())
+        text = ", ".join([run.method, *summary.parameters(run, summary.varying(self._all))])
+        told = f"{text}, seed {run.seed} ({run.hash[:8]}): {self._words(run, state, seconds)}"
+        self.progress.event(told, self._standing(), BEST in told)
 
-    def _words(self, run: str, state: State, seconds: float) -> str:
+    @property
+    def _all(self) -> list[Run]:
+        return list(self._runs.values())
+
+    def _words(self, run: Run, state: State, seconds: float) -> str:
         if state is State.FAILED:
-            reason = self.folder.reason(run).splitlines() or [""]
-            return f"FAILED: {reason[0]} ({self.folder.log(run)})"
+            reason = self.folder.reason(run.hash).splitlines() or [""]
+            return f"FAILED: {reason[0]} ({self.folder.log(run.hash)})"
         if state is State.PENDING:
-            return "no room on the disk" if self.full else "interrupted, will go on"
-        if state is State.ELSEWHERE:
+            full = self.ended_by is End.DISK
+            return "no room on the disk" if full else "interrupted, will go on"
+        if state is State.RUNNING:
             return "another sweep is doing it"
-        return f"{state.value} after {seconds:.0f} s"
+        said = self._selected.get(run.hash)
+        result = f", {self._star(run)}{said.monitor} {said.value:.4g}" if said else ""
+        return f"{state.value}{result}, after {seconds:.0f} s"
 
-    def _count_death(self, run: Run) -> None:
-        progress = self.folder.progress(run.hash)
+    def _star(self, run: Run) -> str:
+        """Returns a star if a run is the best of its method so far."""
+        own = [r for r in self._all if r.method == run.method and r.hash in self._selected]
+        try:
+            values = monitor.compared([self._selected[each.hash] for each in own])
+        except monitor.DifferentMonitorsError:
+            return ""
+        return f"{BEST} " if own[values.index(min(values))] is run else ""
+
+    def _count_death(self, run: Run) -> State:
+        newest = self.folder.newest_checkpoint(run.hash)
         before, deaths = self._deaths.get(run.hash, ("", 0))
-        deaths = deaths + 1 if progress == before else 1
-        self._deaths[run.hash] = (progress, deaths)
+        deaths = deaths + 1 if newest == before else 1
+        self._deaths[run.hash] = (newest, deaths)
         if deaths >= _DEATHS:
             self.folder.fail(
                 run.hash,
@@ -133,18 +177,19 @@ class Scheduler:
                 "checkpoint. Memory may be short: try fewer workers.",
             )
             self.states[run.hash] = State.FAILED
+        return self.states[run.hash]
 
     def _heed_signals(self) -> None:
-        if self.stopping.asked == self._stopped:
+        if len(self.signals) == self._heeded:
             return
-        if self._stopped:
+        if self.ended_by is End.SIGNAL:
             self.engine.kill()
         elif self._started:
-            self.board.say(
+            self.progress.say(
                 f"Stopping: {len(self._started)} runs write a checkpoint. Again: they end at once."
             )
             self.engine.stop()
-        self._stopped = self.stopping.asked
+        self._heeded, self.ended_by = len(self.signals), End.SIGNAL
 
     def _look_elsewhere(self) -> None:
         """Sees what has become of runs that other sweeps are doing."""
@@ -152,17 +197,19 @@ class Scheduler:
             return
         self._looked = time.monotonic()
         for run in self._open():
-            if self.states[run.hash] is State.ELSEWHERE:
-                self.states[run.hash] = self.folder.state(run.hash)
+            if self.states[run.hash] is State.RUNNING:
+                self._note(run.hash)
 
-    def _counts(self) -> Counter[State]:
-        return Counter([*self.states.values(), *[State.PENDING] * self.later])
+    def _standing(self) -> Standing:
+        states = Counter([*self.states.values(), *[State.PENDING] * self.later])
+        best = self.best if self.progress.display.on_terminal else []
+        return Standing(states, len(self._started), self._seconds_left(), best)
 
-    def _left(self) -> str:
-        like_them = list(self._runs.values())[-1:] * self.later
+    def _seconds_left(self) -> float | None:
+        like_them = self._all[-1:] * self.later
         total = self.estimate.total([*self._open(), *like_them], self.engine.slots)
         if total is None:
-            return left_in_words(None)
+            return None
         now = time.monotonic()
         spent = sum(now - started for started in self._started.values())
-        return left_in_words(max(0.0, total - spent / self.engine.slots))
+        return max(0.0, total - spent / self.engine.slots)

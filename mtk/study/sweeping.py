@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mtk import disk
+from mtk.display import aligned
 from mtk.errors import StudyError
-from mtk.study import checking, follow_ups, overview
-from mtk.study.board import Board
-from mtk.study.description import Study
+from mtk.study import checking, reruns, summary
 from mtk.study.engines import Engine, Local
-from mtk.study.estimate import Estimate
-from mtk.study.expansion import Expansion, Run, distinct
 from mtk.study.folder import State, StudyFolder
-from mtk.study.scheduler import Scheduler
-from mtk.study.stopping import Stopping
+from mtk.study.grid import Grid, Run, distinct
+from mtk.study.progress import Progress
+from mtk.study.run_log import Estimate
+from mtk.study.scheduler import End, Scheduler
+from mtk.study.signals import noted_signals
+from mtk.study.spec import Study
 
 
 class Sweep:
@@ -27,6 +28,7 @@ class Sweep:
         study_dir: Folder to write; new, or the one of this study.
         folders: Where to look for the study's files, before the working directory.
         retry_failed: Whether to do again what has failed.
+        only: Labels of the methods whose runs are done; all by default.
 
     Raises:
         StudyError: If the study cannot be run, or the folder holds another one.
@@ -38,13 +40,18 @@ class Sweep:
         study_dir: str | Path,
         folders: Sequence[str | Path] = (),
         retry_failed: bool = False,
+        only: Sequence[str] = (),
     ):
-        follow_ups.check_second_stage(study)
+        reruns.check_second_stage(study)
+        for label in only:
+            study.check_method(label)
         self.study = study
         self.folder = StudyFolder(study_dir)
-        self.expansion = Expansion(study, folders)
-        self.runs, again = distinct(self.expansion.runs())
-        self.remarks = [*overview.repeated(again), *self.expansion.unread()]
+        self.grid = Grid(study, folders)
+        self.methods = [label for label in study.methods if label in only or not only]
+        every, again = distinct(self.grid.runs())
+        self.runs = [run for run in every if run.method in self.methods]
+        self.remarks = [*summary.repeated(again), *self.grid.unread()]
         self.folder.listed(study)
         self.retry_failed = retry_failed
 
@@ -56,113 +63,133 @@ class Sweep:
         """
         runs, later = self._known()
         states = {run.hash: self.folder.state(run.hash) for run in runs}
-        todo = [run for run in runs if states[run.hash] not in overview.DONE]
+        pending = [run for run in runs if states[run.hash] not in summary.DONE]
         return "\n".join(
             [
-                *overview.table(runs, states),
+                *summary.table(runs, states),
                 "",
                 *self.remarks,
-                *overview.numbers(self.study, runs, states, later),
-                overview.time_left([*todo, *runs[:1] * later], self._estimate(), slots),
+                *summary.numbers(self.study, runs, states, later),
+                summary.time_left([*pending, *runs[:1] * later], self._estimate(), slots),
             ]
         )
 
-    def go(self, engine: Engine, replay: bool = False, board: Board | None = None) -> int:
+    def go(
+        self,
+        engine: Engine,
+        replay: bool = False,
+        progress: Progress | None = None,
+        max_runs: int | None = None,
+    ) -> int:
         """Does what is left to do.
 
         Args:
             engine: What does the runs.
-            replay: Whether to do the replays too; see `mtk.study.follow_ups.replays`.
-            board: Where progress is shown.
+            replay: Whether to do the replays too; see `mtk.study.reruns.replays`.
+            progress: Where progress is shown.
+            max_runs: How many runs to start at most.
 
         Returns:
-            0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal or a
-            full disk has stopped the sweep: then the same call goes on.
+            0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal, a
+            full disk or `max_runs` has stopped the sweep: then the same call goes on.
 
         Raises:
             StudyError: If there can be no replay.
         """
         if replay:
-            follow_ups.check_replays(self.expansion)
-        board = board or Board()
+            reruns.check_replays(self.grid)
+        progress = progress or Progress()
         for line in self.remarks:
-            board.say(line)
-        with Stopping() as stopping, engine:
-            scheduler = Scheduler(self.folder, engine, stopping, self._estimate(), board)
-            scheduler.later = self._known()[1]
-            if not self._do(scheduler, self.runs):
-                return self._stopped(scheduler, board)
-            scheduler.later = 0
-            second = follow_ups.measured_again(self.expansion, self.runs, self.folder)
-            if not self._do(scheduler, self._new(second, board)):
-                return self._stopped(scheduler, board)
-            if replay and not self._do(scheduler, self._replays(second, board)):
-                return self._stopped(scheduler, board)
-        return self._report(scheduler, board)
+            progress.say(line)
+        try:
+            with noted_signals() as signals, engine:
+                scheduler = Scheduler(
+                    self.folder, engine, signals, self._estimate(), progress, max_runs
+                )
+                complete = self._do_all(scheduler, replay)
+        finally:
+            progress.close()
+        for line in aligned(scheduler.best) if scheduler.best else ():
+            progress.say(line)
+        return self._report(scheduler) if complete else self._stopped(scheduler)
+
+    def _do_all(self, scheduler: Scheduler, replay: bool) -> bool:
+        """Does both stages and the replays; returns False if something has stopped the sweep."""
+        progress = scheduler.progress
+        scheduler.later = self._known()[1]
+        if not self._do(scheduler, self.runs):
+            return False
+        scheduler.later = 0
+        second = reruns.measured_again(self.grid, self.runs, self.folder)
+        if not self._do(scheduler, self._new(second, progress)):
+            return False
+        return not replay or self._do(scheduler, self._replays(second, progress))
 
     def _known(self) -> tuple[list[Run], int]:
         """Returns the runs that are known, and how many more there will be at most."""
-        if any(self.folder.state(run.hash) not in overview.DONE for run in self.runs):
-            return self.runs, follow_ups.most_measured(self.study)
-        more = follow_ups.measured_again(self.expansion, self.runs, self.folder)
+        if any(self.folder.state(run.hash) not in summary.DONE for run in self.runs):
+            return self.runs, reruns.most_measured(self.study, self.methods)
+        more = reruns.measured_again(self.grid, self.runs, self.folder)
         return distinct([*self.runs, *more])[0], 0
 
-    def _replays(self, second: Sequence[Run], board: Board) -> list[Run]:
+    def _replays(self, second: Sequence[Run], progress: Progress) -> list[Run]:
         """Returns the replays; says which ones there cannot be."""
         known = distinct([*self.runs, *second])[0]
-        replays, said = follow_ups.replays(self.expansion, known, self.folder)
-        self._say(said, board)
-        return [run for run in self._new([*second, *replays], board) if run in replays]
+        replays, said = reruns.replays(self.grid, known, self.folder)
+        self._say(said, progress)
+        return [run for run in self._new([*second, *replays], progress) if run in replays]
 
-    def _new(self, more: Sequence[Run], board: Board) -> list[Run]:
+    def _new(self, more: Sequence[Run], progress: Progress) -> list[Run]:
         """Returns the runs that are not among those of the first stage; says which ones are."""
         every, again = distinct([*self.runs, *more])
-        self._say(overview.repeated(again), board)
+        self._say(summary.repeated(again), progress)
         return every[len(self.runs) :]
 
-    def _say(self, lines: Sequence[str], board: Board) -> None:
+    def _say(self, lines: Sequence[str], progress: Progress) -> None:
         """Tells the user and, with the list of runs, the readers of the study."""
         for line in (line for line in lines if line not in self.remarks):
-            board.say(line)
+            progress.say(line)
             self.remarks.append(line)
 
     def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
         self.folder.add(self.study, runs, self.remarks)
         for run in runs if self.retry_failed else ():
-            self.folder.forgive(run.hash)
+            self.folder.reset_failed(run.hash)
         return scheduler.do(runs)
 
     def _estimate(self) -> Estimate:
         minutes = self.study.run_minutes
         expected = None if minutes is None else 60 * minutes
-        return Estimate(self.folder.journal.seconds(), self.runs, expected)
+        return Estimate(self.folder.run_log.seconds(), self.runs, expected)
 
-    def _stopped(self, scheduler: Scheduler, board: Board) -> int:
-        if scheduler.full:
+    def _stopped(self, scheduler: Scheduler) -> int:
+        text = "Stopped. The same command goes on."
+        if scheduler.ended_by is End.MAX_RUNS:
+            text = f"Stopped after {scheduler.max_runs} runs. The same command does further ones."
+        elif scheduler.ended_by is End.DISK:
             free = disk.free(self.folder.path) / 1e6
-            board.say(
+            text = (
                 f"No room on the disk of {self.folder.path}: {free:.1f} MB are free. No run has "
                 "failed by that; the same command goes on when there is room."
             )
-        else:
-            board.say("Stopped. The same command goes on.")
+        scheduler.progress.say(text)
         return 75
 
-    def _report(self, scheduler: Scheduler, board: Board) -> int:
-        counts = Counter(scheduler.states.values())
+    def _report(self, scheduler: Scheduler) -> int:
+        say, counts = scheduler.progress.say, Counter(scheduler.states.values())
         for run, state in scheduler.states.items():
             if state in (State.FAILED, State.DAMAGED):
-                board.say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}")
+                say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
         failed, damaged = counts[State.FAILED], counts[State.DAMAGED]
-        board.say(
+        say(
             f"{counts[State.FINISHED]} runs finished, {counts[State.DIVERGED]} diverged, "
             f"{failed} failed{f', {damaged} damaged' * bool(damaged)}."
         )
         if failed:
-            board.say("What has failed is done again with --retry_failed.")
+            say("What has failed is done again with --retry_failed.")
         if failed or damaged:
             return 1
-        board.say(f"Report: python -m mtk.report --study_dir={self.folder.path} --out=report")
+        say(f"Report: python -m mtk.report --study_dir={self.folder.path} --out=report")
         return 0
 
 
@@ -174,6 +201,8 @@ def sweep(
     retry_failed: bool = False,
     replay: bool = False,
     dry_run: bool = False,
+    only: Sequence[str] = (),
+    max_runs: int | None = None,
 ) -> int:
     """Does the runs of a study that are not done yet.
 
@@ -187,6 +216,8 @@ def sweep(
         retry_failed: Whether to do again what has failed.
         replay: Whether to do the replays too.
         dry_run: Print the runs instead, and write nothing.
+        only: Labels of the methods whose runs are done; all by default.
+        max_runs: How many runs to start at most.
 
     Returns:
         The exit code; see `Sweep.go`.
@@ -197,13 +228,13 @@ def sweep(
     """
     if study_dir is None and not dry_run:
         raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
-    made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed)
+    made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed, only)
     chosen = engine()
     if replay:
-        follow_ups.check_replays(made.expansion)
+        reruns.check_replays(made.grid)
     if dry_run:
         print(made.describe(chosen.slots))
         return 0
-    board = Board()
-    checking.check(made.runs, made.folder, board, retry_failed)
-    return made.go(chosen, replay, board)
+    progress = Progress()
+    checking.check(made.runs, made.folder, progress, retry_failed)
+    return made.go(chosen, replay, progress, max_runs)

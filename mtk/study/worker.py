@@ -12,14 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtk import disk, quiet
-from mtk.study import journal
 from mtk.study.folder import State, StudyFolder
+from mtk.study.run_log import FULL as NO_ROOM
 
+# In the environment of a run: the study folder that it belongs to.
+STUDY_DIR = "MTK_STUDY_DIR"
 FINISHED, FAILED, BAD_INPUT, DIVERGED, FULL, INTERRUPTED, TAKEN = 0, 1, 2, 3, 74, 75, 76
 _EVENTS = {
     FINISHED: "finished",
     DIVERGED: "diverged",
-    FULL: journal.FULL,
+    FULL: NO_ROOM,
     INTERRUPTED: "interrupted",
 }
 _WATCH = 0.5  # seconds
@@ -37,9 +39,10 @@ def work(folder: str | Path, run: str) -> int:
         hands of another process.
     """
     study = StudyFolder(folder)
-    claim = study.claim(run)
-    if not claim.acquire():
+    lease = study.lease(run)
+    if not lease.acquire():
         return TAKEN
+    os.environ[STUDY_DIR] = str(study.path.absolute())
     try:
         if study.state(run) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED):
             return TAKEN  # Another process was quicker.
@@ -47,10 +50,10 @@ def work(folder: str | Path, run: str) -> int:
         code = _launch(study, run)
         event = _EVENTS.get(code, "failed")
         with contextlib.suppress(OSError):  # It only tells how long runs take.
-            study.journal.note(run, event, time.monotonic() - started)
+            study.run_log.note(run, event, time.monotonic() - started)
         return code
     finally:
-        claim.release()
+        lease.release()
 
 
 def _launch(study: StudyFolder, run: str) -> int:
@@ -62,7 +65,7 @@ def _launch(study: StudyFolder, run: str) -> int:
     command = [f"--gin_file={file}", f"--run_dir={run_dir}"]
     sys.orig_argv = [sys.executable, "-m", "mtk.train", *command]
     try:
-        result = experiment.launch([file], [], run_dir, dry_run=False)
+        result = experiment.launch([file], [], run_dir)
     except Exception as error:
         with contextlib.suppress(OSError):  # The log may be on the disk that is full.
             traceback.print_exc()
@@ -75,7 +78,7 @@ def _launch(study: StudyFolder, run: str) -> int:
     return {"diverged": DIVERGED, "interrupted": INTERRUPTED}.get(result["status"], FINISHED)
 
 
-def apart(job: Callable[[], int], log: Path, parent: int) -> int:
+def detached(job: Callable[[], int], log: Path, parent: int) -> int:
     """Does a job in a process that has just been started for it.
 
     The process gets a session of its own, so that Ctrl-C at the terminal reaches only the sweep,
@@ -98,6 +101,8 @@ def apart(job: Callable[[], int], log: Path, parent: int) -> int:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    # In a process that was forked off a sweep, what is written through the sweep's view.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     return job()
 
 
@@ -114,7 +119,7 @@ def main() -> int:
     parser.add_argument("--run", required=True)
     given = parser.parse_args()
     log = StudyFolder(given.study_dir).log(given.run)
-    return apart(lambda: work(given.study_dir, given.run), log, os.getppid())
+    return detached(lambda: work(given.study_dir, given.run), log, os.getppid())
 
 
 if __name__ == "__main__":

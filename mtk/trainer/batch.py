@@ -147,7 +147,7 @@ def _masks(given: Any, names: Sequence[str]) -> dict[str, Any]:
             )
         return dict(given)
     found = _by_task(given, names, "masks")
-    if found is None and isinstance(given, tf.Tensor) and given.shape.rank == 1:
+    if found is None and isinstance(given, tf.Tensor) and given.shape[1:].num_elements() == 1:
         return dict.fromkeys(names, given)
     if found is None:
         raise ValueError(

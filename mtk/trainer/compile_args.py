@@ -1,8 +1,7 @@
 """What `compile` takes: the arguments of a multi-task model, checked."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -44,27 +43,6 @@ class CompileArgs:
                 f"{get_args(OnNonfinite)}. Received: micro_batches={self.micro_batches}, "
                 f"on_nonfinite={self.on_nonfinite!r}"
             )
-
-
-def check_losses(expected: bool, given: Mapping[str, Any]) -> None:
-    """Raises a ValueError unless losses are given once, to the tasks or to `compile`.
-
-    Args:
-        expected: Whether the model was made without tasks.
-        given: Losses, metrics and weights that `compile` received.
-    """
-    found = sorted(name for name, value in given.items() if value is not None)
-    if expected and given["loss"] is None:
-        raise ValueError(
-            "The model was made without tasks, so `compile` needs their losses: "
-            "`compile(optimizer, loss={output: loss, ...})`. Or give `tasks=` to the model."
-        )
-    if found and not expected:
-        raise ValueError(
-            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)} for a model that "
-            "was made with tasks, which have them: `mtk.Task(name, loss, metrics=[...])` and "
-            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Or leave out `tasks=`."
-        )
 
 
 def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:

@@ -93,7 +93,7 @@ def run(
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
-        for label, elements in _elements(tasks, part, outputs):
+        for label, elements in _elements(tasks, part, outputs, training=state is not None):
             found[label.task] = summed(elements)
     inputs = [part.inputs for part in sub_batches]
     logs: dict[str, Any] = {}
@@ -145,13 +145,17 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
     return tf.nest.map_structure(without_padding, outputs)
 
 
-def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple[Label, Elements]]:
+def _elements(
+    tasks: Sequence[Task], part: SubBatch, outputs: Any, training: bool
+) -> list[tuple[Label, Elements]]:
     """Computes the losses; one that several tasks of a mixed batch share only once."""
     groups: dict[tuple[Any, ...], list[Label]] = {}
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
     for label in part.labels:
         task, y_pred = tasks[label.task], predictions[label.task]
-        same = (task.missing, task.mask_zero)
+        if label.member is None:
+            task.check_labels(label.y_true, y_pred)
+        same = (task.missing, task.mask_zero, id(task.class_weight))
         key = (id(task.loss), *same, id(label.y_true), id(y_pred), id(label.mask))
         groups.setdefault(key, []).append(label)
     found = []
@@ -162,7 +166,7 @@ def _elements(tasks: Sequence[Task], part: SubBatch, outputs: Any) -> list[tuple
             # Labels of other tasks may be none that this loss can take.
             own = tf.add_n([label.member for label in labels])
             mask = own if mask is None else _of_member(tf.cast(mask, tf.float32), own)
-        elements = task.elements(first.y_true, predictions[first.task], mask)
+        elements = task.elements(first.y_true, predictions[first.task], mask, training)
         found += [(label, _members(elements, label.member)) for label in labels]
     return found
 
@@ -186,6 +190,8 @@ def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
         return outputs
     if isinstance(outputs, dict) and task.name in outputs:
         return outputs[task.name]
+    if isinstance(outputs, (list, tuple)) and task.position is not None:
+        return outputs[task.position]
     if isinstance(outputs, (list, tuple)) and len(outputs) == len(tasks):
         return outputs[label.task]
     if tf.is_tensor(outputs) and label.has_own_input:

@@ -1,6 +1,9 @@
 """The Keras model that trains several tasks at once."""
 
+import copy
 import dataclasses
+import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +13,7 @@ from absl import logging
 
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
-from mtk.directions import directions
+from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
 from mtk.sharing.layer_calls import all_layers
@@ -31,6 +34,14 @@ from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import Numerics, StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
+
+
+def _of_network(name: str) -> Any:
+    return property(lambda model: getattr(model.network, name))
+
+
+def _of_notes(name: str) -> Any:
+    return property(lambda model: getattr(model.notes, name))
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -119,6 +130,13 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
+        own = [name for name in ("train_step", "test_step") if _defines(network, name)]
+        if own:
+            warnings.warn(
+                f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
+                "not call. Put them into a subclass of MultiTaskModel.",
+                stacklevel=2,
+            )
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
@@ -137,6 +155,8 @@ class MultiTaskModel(keras.Model):
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
+        self._outputs: list[str] = []
+        self._class_weight: dict[str, dict[int, float]] = {}
         if tasks is not None:
             self._take_tasks(check_tasks(tasks))
 
@@ -150,19 +170,21 @@ class MultiTaskModel(keras.Model):
         if not self.tasks:
             self.notes = StepNotes(len(tasks))
         self.tasks, self.task_names, self.loss_weights = list(tasks), names, loss_weights
-        self.task_metrics = TaskMetrics(self.tasks, loss_weights)
+        self.loss = {task.name: task.loss for task in tasks}
+        # Keras gives the metrics of a network's only output no prefix.
+        self.task_metrics = TaskMetrics(self.tasks, loss_weights, len(self._outputs) != 1)
         if self.network.built:
             self._build_combiner()
 
     def compile(
         self,
-        optimizer: str | keras.optimizers.Optimizer = "sgd",
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = 1,
         jit_compile: bool | str = False,
         auto_scale_loss: bool = True,
         weight_decay: float = 0.0,
@@ -183,7 +205,8 @@ class MultiTaskModel(keras.Model):
             metrics: `{output: metrics}`, or a list.
             weighted_metrics: `{output: metrics}`, or a list.
             run_eagerly: As in Keras.
-            steps_per_execution: As in Keras.
+            steps_per_execution: As in Keras; or `"auto"`, which is ten for a network whose step is
+                short beside the work between steps, one of less than a million parameters.
             jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, and on several
                 devices it is not done. Works on one device; dropout draws other masks than without.
             auto_scale_loss: Whether a network that computes in float16 gets a
@@ -211,7 +234,7 @@ class MultiTaskModel(keras.Model):
         """
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
         given["weighted_metrics"] = weighted_metrics
-        compile_args.check_losses(self._compiles_tasks, given)
+        compiled_tasks.check_given(self._compiles_tasks, given)
         arguments = CompileArgs(weight_decay, clip_norm, micro_batches, on_nonfinite)
         if self._distribute_strategy is None and tf.distribute.has_strategy():
             raise ValueError(
@@ -219,6 +242,9 @@ class MultiTaskModel(keras.Model):
                 "its variables and the optimizer's would not fit. Make the network and the model "
                 "inside `strategy.scope()` too."
             )
+        if steps_per_execution == "auto":
+            short = self.network.built and self.network.count_params() < 1_000_000
+            steps_per_execution = 10 if short and not run_eagerly else 1
         if jit_compile == "auto" and self.distribute_strategy.num_replicas_in_sync > 1:
             jit_compile = False
         super().compile(
@@ -235,8 +261,11 @@ class MultiTaskModel(keras.Model):
             self.distribute_strategy, self.network, self.optimizer, self.jit_compile, micro_batches
         )
         if self._compiles_tasks:
-            tasks = compiled_tasks.compiled_tasks(self.network, loss, metrics, weighted_metrics)
+            tasks = compiled_tasks.compiled_tasks(
+                self.network, loss, metrics, weighted_metrics, loss_weights
+            )
             names = [task.name for task in check_tasks(tasks)]
+            self._outputs = compiled_tasks.output_names(self.network, loss)
             self._take_tasks(tasks, compiled_tasks.loss_weights(loss_weights, names))
             self.loss = loss
         self.compile_args, self._compiled = arguments, given
@@ -244,16 +273,45 @@ class MultiTaskModel(keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does.
 
-        Callbacks with `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the
-        direction of the metric that they monitor, where its class tells.
+        `class_weight` is `{task: {class: weight}}`, and for one task also `{class: weight}`; it
+        takes the place of the tasks' own, and multiplies sample weights. Callbacks with
+        `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the direction of the metric
+        that they monitor, where its class tells.
         """
-        callbacks = kwargs.get("callbacks") or (args[5] if len(args) > 5 else None) or []
-        known = directions(self)
-        for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-            found = known.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
-            if found and getattr(callback, "mode", None) == "auto":
-                callback.mode = found
-        return super().fit(*args, **kwargs)
+        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        del given["self"]
+        self._weigh_classes(given.pop("class_weight", None))
+        set_modes(given.get("callbacks"), self)
+        if given.get("sample_weight") is None:
+            compiled_tasks.check_numbers(given.get("y"), self.tasks)
+        return super().fit(**given)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Takes a step, as `keras.Model.train_on_batch` does; `class_weight` as in `fit`."""
+        self._weigh_classes(class_weight)
+        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def _weigh_classes(self, class_weight: Any) -> None:
+        found = compiled_tasks.class_weights(class_weight, self.task_names)
+        if found != self._class_weight:
+            self._class_weight, self.train_function = found, None
+
+    def _tasks_of_fit(self) -> list[Task]:
+        """Returns the tasks, with the weights of classes that `fit` was given."""
+        tasks = [copy.copy(task) for task in self.tasks]
+        for task in tasks:
+            task.class_weight = self._class_weight.get(task.name, task.class_weight)
+        return tasks
+
+    def _of_tasks(self, data: Any) -> Any:
+        return compiled_tasks.of_tasks(data, self._outputs or self.task_names, self.task_names)
 
     def train_step(self, data: Any) -> Logs:
         """Takes one step on a batch; in a replica, on its part of the global batch.
@@ -265,13 +323,13 @@ class MultiTaskModel(keras.Model):
             Losses, metrics and task weights, by their names in the logs.
         """
         spec = self.step_spec()
-        result = step.compute(spec, data)
+        result = step.compute(spec, self._of_tasks(data))
         self.apply(spec, result)
         return self._own_logs(result.logs) or self.get_metrics_result()
 
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
-        sub_batches = batch.parse(data, self.task_names)
+        sub_batches = batch.parse(self._of_tasks(data), self.task_names)
         passed = forward.run(self.network, self.tasks, sub_batches)
         inputs = [part.inputs for part in sub_batches]
         inputs = inputs[0] if len(inputs) == 1 else inputs
@@ -298,7 +356,7 @@ class MultiTaskModel(keras.Model):
             self._in_place = written_in_place([self.network, *all_layers(self.network)])
         return StepSpec(
             network=self.network,
-            tasks=self.tasks,
+            tasks=self._tasks_of_fit() if self._class_weight else self.tasks,
             combiner=self.combiner,
             loss_factors=self.loss_weights and [w * len(self.tasks) for w in self.loss_weights],
             structure=lambda: self.structure,
@@ -408,9 +466,14 @@ class MultiTaskModel(keras.Model):
     def get_metrics_result(self) -> Logs:
         """Returns the values of all metrics; in a replica, over all replicas."""
         if number_of_replicas() == 1 or self._is_observing:
-            return super().get_metrics_result()
-        with keras.StatelessScope(global_values(self.metrics)):
-            return super().get_metrics_result()
+            found = super().get_metrics_result()
+        else:
+            with keras.StatelessScope(global_values(self.metrics)):
+                found = super().get_metrics_result()
+        if self._compiles_tasks and len(self.tasks) == 1:
+            # As in Keras, which has no loss of each output where one has a loss.
+            found.pop(self.task_metrics.losses[0].name)
+        return found
 
     @property
     def skips_steps(self) -> bool:
@@ -418,40 +481,13 @@ class MultiTaskModel(keras.Model):
         skips = self.compile_args.on_nonfinite == "skip"
         return skips or compile_args.skips_overflow(self.optimizer)
 
-    @property
-    def last_weights(self) -> keras.Variable:
-        """The task weights `(K,)` of the last step."""
-        return self.notes.last_weights
-
-    @property
-    def last_gramian(self) -> keras.Variable:
-        """The Gramian `(K, K)` of the last step that took task gradients, `last_measured`."""
-        return self.notes.last_gramian
-
-    @property
-    def last_measured(self) -> keras.Variable:
-        """The last step that took task gradients, counted from 1; -1 if there is none."""
-        return self.notes.last_measured
-
-    @property
-    def nonfinite_step(self) -> keras.Variable:
-        """The step that is to end the training, counted from 1; -1 if there is none."""
-        return self.notes.nonfinite_step
-
-    @property
-    def nonfinite_tasks(self) -> keras.Variable:
-        """One for each task `(K,)` whose loss or gradient was not finite in that step."""
-        return self.notes.nonfinite_tasks
-
-    @property
-    def skipped_steps(self) -> keras.Variable:
-        """The number of steps that were left out."""
-        return self.notes.skipped_steps
-
-    @property
-    def skipped_in_a_row(self) -> keras.Variable:
-        """The number of steps that were left out since the last one that was not."""
-        return self.notes.skipped_in_a_row
+    # What the last step left behind, documented by `StepNotes`.
+    last_weights, last_gramian, last_measured = map(
+        _of_notes, ("last_weights", "last_gramian", "last_measured")
+    )
+    nonfinite_step, nonfinite_tasks, skipped_steps, skipped_in_a_row = map(
+        _of_notes, ("nonfinite_step", "nonfinite_tasks", "skipped_steps", "skipped_in_a_row")
+    )
 
     @property
     def structure(self) -> sharing.Structure:
@@ -486,7 +522,7 @@ class MultiTaskModel(keras.Model):
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs forward once, without a change, for the analysis."""
-        parts, state = batch.parse(data, self.task_names), State()
+        parts, state = batch.parse(self._of_tasks(data), self.task_names), State()
         passed = forward.run(
             self.network, self.tasks, parts, state, tape=tape, observe=self._observe
         )
@@ -603,6 +639,12 @@ class MultiTaskModel(keras.Model):
         """How often a training step was traced so far."""
         return 0 if self._train_loop is None else self._train_loop.tracings
 
+    # What programs read of a Keras model, and look for in its network.
+    layers, inputs, outputs, input, output, input_shape, output_shape = map(
+        _of_network,
+        ("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
+    )
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
         """Returns a layer of the network, as Keras does for a model."""
         return self.network.get_layer(name, index)
@@ -652,6 +694,10 @@ class MultiTaskModel(keras.Model):
         tasks = config["tasks"] and [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
+
+
+def _defines(network: keras.Model, name: str) -> bool:
+    return getattr(type(network), name) is not getattr(keras.Model, name)
 
 
 def _is_model(layer: keras.Layer) -> bool:

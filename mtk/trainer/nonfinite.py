@@ -36,7 +36,14 @@ def apply_gradients(
         finite: Boolean scalar, the same on all replicas.
         skip: Whether steps that are not finite are skipped.
     """
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    context = tf.distribute.get_replica_context()
+    if context is not None and not (tf.distribute.has_strategy() or is_scaled):
+        # Keras would sum over replicas, by an operation that TensorFlow keeps, with the graph of
+        # the step, as long as the process lives. Outside of a replica it does not.
+        arguments = (optimizer, gradients, variables, finite, skip)
+        context.merge_call(lambda _: apply_gradients(*arguments))
+    elif is_scaled:
         # It skips such steps by itself; a loss that is NaN must count as an overflow too.
         optimizer.apply([_nan_unless(finite, gradient) for gradient in gradients], variables)
     elif skip:

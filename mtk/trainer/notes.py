@@ -16,6 +16,15 @@ class StepNotes(keras.layers.Layer):
 
     Args:
         num_tasks: K.
+
+    Attributes:
+        last_weights: The task weights `(K,)` of the last step.
+        last_gramian: The Gramian `(K, K)` of the last step that took task gradients.
+        last_measured: That step, counted from 1; -1 if there is none.
+        nonfinite_step: The step that is to end the training, counted from 1; -1 if there is none.
+        nonfinite_tasks: One for each task `(K,)` whose loss or gradient was not finite in it.
+        skipped_steps: The number of steps that were left out.
+        skipped_in_a_row: The number of steps that were left out since the last one that was not.
     """
 
     def __init__(self, num_tasks: int):

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk.compiled_tasks import check_numbers
 from mtk.data.batches import Augment
 from mtk.data.fingerprints import described
-from mtk.data.sources import Structure, in_memory
+from mtk.data.sources import Source, Structure, check_room, in_memory, memory_mapped
 from mtk.data.splits import split
 from mtk.tasks import Task, check_tasks
 from mtk.workloads.sourced import SourcedWorkload
@@ -26,7 +27,8 @@ class Arrays(SourcedWorkload):
             called after `keras.utils.set_random_seed`.
         tasks: The K tasks.
         train: The training split: `(x, y)` or `(x, y, mask)`, in the forms of
-            `mtk.trainer.batch.parse`, of arrays with an example a row.
+            `mtk.trainer.batch.parse`, of arrays with an example a row. Arrays of
+            `np.load(path, mmap_mode="r")` stay on the disk, if the other splits are given too.
         validation: The validation split, or the share of the training split that is held out
             for it.
         test: The test split, or a share, as for `validation`.
@@ -36,15 +38,15 @@ class Arrays(SourcedWorkload):
         name: For logs and reports.
 
     Raises:
-        ValueError: If the splits have other forms or no examples, or a share is not between 0 and
-            1.
+        ValueError: If the splits have other forms or no examples, do not fit into memory, have
+            labels that are NaN though none may be missing, or a share is not between 0 and 1.
 
     Example:
     ```python
     def workload():
         return mtk.workloads.Arrays(network, tasks, (x, y), validation=0.2, test=0.2)
 
-    mtk.experiment.run(workload, run_dir="runs/mine", batch_size=32, epochs=10)
+    mtk.experiment.run(workload, "runs/mine", mtk.experiment.Training(epochs=10))
     ```
     """
 
@@ -69,7 +71,9 @@ class Arrays(SourcedWorkload):
             for what, arrays in splits.items()
             if (flat := tf.nest.flatten(arrays))
         }
-        train, validation, test = (in_memory(arrays, prepare) for arrays in splits.values())
+        for arrays in splits.values():
+            check_numbers(arrays[1] if len(arrays) == 2 else None, self.tasks)
+        train, validation, test = (_source(*each, prepare) for each in splits.items())
         super().__init__(train, validation, test, augment=augment)
 
     def network(self, seed: int | None = None) -> keras.Model:
@@ -77,6 +81,16 @@ class Arrays(SourcedWorkload):
 
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint
+
+
+def _source(
+    what: str, arrays: Structure, prepare: Callable[[Structure], Structure] | None
+) -> Source:
+    every = tf.nest.flatten(arrays)
+    if any(isinstance(array, np.memmap) for array in every):
+        return memory_mapped(arrays, prepare)
+    check_room(f"The {what} split", sum(array.nbytes for array in every))
+    return in_memory(arrays, prepare)
 
 
 def made(network: MakeNetwork, seed: int | None) -> keras.Model:
@@ -136,4 +150,10 @@ def _with_tuples(given: Any) -> Any:
         return tuple(_with_tuples(part) for part in given)
     if isinstance(given, Mapping):
         return {name: _with_tuples(part) for name, part in given.items()}
-    return np.asarray(given)
+    array = np.asanyarray(given)
+    if array.dtype == object:
+        raise ValueError(
+            "An array holds Python objects, such as rows of different lengths or columns of "
+            "different types. Give numbers or texts in arrays of their own."
+        )
+    return array

@@ -11,6 +11,7 @@ from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
+from mtk.places import InputPath
 from mtk.tasks import Task
 from mtk.workloads.arguments import check_sizes
 from mtk.workloads.captions import captioned
@@ -45,7 +46,7 @@ class CelebA(SourcedWorkload):
 
     def __init__(
         self,
-        data_dir: str,
+        data_dir: InputPath,
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     ):

@@ -5,7 +5,8 @@ import keras
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.streets import Size
-from mtk.models.deeplab import deeplab
+from mtk.models.deeplab import Head, deeplab
+from mtk.places import InputPath
 from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.street_scenes import StreetScenes
 
@@ -35,7 +36,7 @@ class CityScapes(StreetScenes):
 
     def __init__(
         self,
-        data_dir: str,
+        data_dir: InputPath,
         size: Size = (128, 256),
         num_validation: int = 595,
         weights: str | None = None,
@@ -60,5 +61,9 @@ class CityScapes(StreetScenes):
 
     def network(self, seed: int | None = None) -> keras.Model:
         return deeplab(
-            self.image_shape, self.outputs, weights=self.weights, dropout=self.dropout, seed=seed
+            self.image_shape,
+            self.outputs,
+            weights=self.weights,
+            head=Head(dropout=self.dropout),
+            seed=seed,
         )

@@ -7,6 +7,7 @@ from mtk.data.mnist import load_mnist
 from mtk.data.overlay import Pairs, make_pairs
 from mtk.data.splits import split
 from mtk.models.lenet import lenet
+from mtk.places import InputPath
 from mtk.workloads.arguments import check_data_seed, check_rates
 from mtk.workloads.digit_pairs import DigitPairs
 
@@ -43,7 +44,7 @@ class MultiMNIST(DigitPairs):
 
     def __init__(
         self,
-        data_dir: str | None = None,
+        data_dir: InputPath | None = None,
         dropout: float = 0.5,
         num_validation: int = 12_000,
         data_seed: int = 0,

@@ -8,7 +8,7 @@ from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.street_world import write_world
 from mtk.data.streets import Size
-from mtk.models.deeplab import deeplab
+from mtk.models.deeplab import Head, deeplab
 from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.street_scenes import StreetScenes
 
@@ -74,9 +74,7 @@ class StreetWorld(StreetScenes):
             output_stride=self.output_stride,
             blocks=self.blocks,
             widths=self.widths,
-            rates=self.rates,
-            head_width=self.head_width,
-            dropout=self.dropout,
+            head=Head(self.head_width, self.rates, self.dropout),
             synchronized=False,
             seed=seed,
         )

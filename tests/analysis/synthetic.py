@@ -81,12 +81,12 @@ def settings(run):
     weights = {"left": run.weight, "right": 1 - run.weight}
     own = {"weights": repr(weights)} if run.combiner == "StaticWeights" else {"name": "None"}
     return {
-        "experiment.run.batch_size": "256",
+        "experiment.Optimization.batch_size": "256",
         "experiment.run.combiner": f"@combiners.{run.combiner}",
-        "experiment.run.epochs": "10",
-        "experiment.run.learning_rate": repr(run.rate),
-        "experiment.run.seed": repr(run.seed),
-        "experiment.run.weight_decay": repr(run.decay),
+        "experiment.Training.epochs": "10",
+        "experiment.Optimization.learning_rate": repr(run.rate),
+        "experiment.Training.seed": repr(run.seed),
+        "experiment.Optimization.weight_decay": repr(run.decay),
         "experiment.run.workload": "@synthetic.Synthetic",
         "synthetic.Synthetic.num_layers": repr(run.layers),
         "module of @synthetic.Synthetic": "synthetic.Synthetic",
@@ -145,7 +145,10 @@ def drifting(run, number):
 def listed_bindings(run):
     """What the list of a study says of a run that recorded nothing itself."""
     own = {"combiners.StaticWeights.weights": {"left": run.weight, "right": 1 - run.weight}}
-    shared = {"experiment.run.learning_rate": run.rate, "experiment.run.weight_decay": run.decay}
+    shared = {
+        "experiment.Optimization.learning_rate": run.rate,
+        "experiment.Optimization.weight_decay": run.decay,
+    }
     return {**shared, **(own if run.combiner == "StaticWeights" else {})}
 
 

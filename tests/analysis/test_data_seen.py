@@ -23,7 +23,7 @@ def study(folder, *data):
 
 def words(table):
     views = analysis.views(table)
-    made = contents.Contents(table, [contents.Part(v.title, FileNames(), v) for v in views])
+    made = contents.Contents(table, [contents.Section(v.title, FileNames(), v) for v in views])
     return page.render(made)
 
 

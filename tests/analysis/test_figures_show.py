@@ -1,17 +1,32 @@
 """What figures must show: every selected model, every setting at its place, all methods apart."""
 
+import dataclasses
+import json
 import re
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from scipy import stats
 
 from mtk import analysis
-from mtk.analysis.figures import averages, fronts, mixtures, seeds_and_grids, sensitivity
-from mtk.analysis.figures.knobs import scale
+from mtk.analysis.figures import (
+    averages,
+    fronts,
+    measured_models,
+    mixtures,
+    parallel_coordinates,
+    seeds_and_grids,
+    sensitivity,
+    style,
+    task_weights,
+)
+from mtk.analysis.figures.hyperparameters import scale
 from mtk.analysis.metric_sets import UnavailableError
-from tests.analysis.synthetic import Run, grid, write_study
+from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
-RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +109,19 @@ def test_learning_rates_that_are_schedules_are_left_out_and_counted(table, every
             assert draw(view).axes
 
 
-def test_scales_of_knobs():
+def test_scales_of_hyperparameters():
     assert scale(np.array([0.001, 0.005])) == ("linear", {})
     assert scale(np.array([0.001, 0.1])) == ("log", {})
     assert scale(np.array([0.0, 0.001, 0.1])) == ("symlog", {"linthresh": 0.001})
     assert scale(np.array([-1.0, 0.001, 0.1])) == ("linear", {})
     assert scale(np.array([0.0, 0.0])) == ("linear", {})
+    assert scale(np.array([0.1, 0.3, 1.0])) == ("log", {})
+    assert scale(np.array([0.1, 0.2, 0.3, 0.4, 0.5])) == ("linear", {})
+    assert scale(np.arange(1, 100) / 100) == ("linear", {})
+    assert scale(np.array([0.0, *10.0 ** np.arange(-6, -1.5, 0.5)])) == (
+        "symlog",
+        {"linthresh": 1e-6},
+    )
 
 
 def test_figure_18_shows_all_that_was_searched_and_no_negative_decay(table):
@@ -120,10 +142,12 @@ def test_more_methods_than_colours_are_told_apart_even_when_dominated(tmp_path):
     ]
     runs += [run for run in grid() if run.method == "static_weights"]
     view = view_of(analysis.load(write_study(tmp_path / "study", runs)))
-    (axis,) = fronts.draw(view, [("loss", "test")], everything=True).axes
+    axis, *_ = fronts.draw(view, [("loss", "test")]).axes
     small = [line for line in axis.lines if line.get_markersize() == 3 and len(line.get_xdata())]
-    looks = {(line.get_color(), line.get_marker()) for line in small}
-    assert len(small) == 12
+    large = [n for n in axis.lines if n.get_marker() != "None" and n.get_markersize() > 3]
+    assert {line.get_color() for line in small} == {style.DOMINATED_COLOR}
+    looks = {(line.get_color(), line.get_marker()) for line in large}
+    assert len(large) == 12
     assert len(looks) == 12
 
 
@@ -133,3 +157,129 @@ def test_mixtures_are_those_that_the_runs_recorded(table):
     found = mixtures.mixtures(view_of(other))
     assert list(found) == list(mixtures.mixtures(view_of(table)))
     assert len(found) > 2
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """A study of two stages, with its verdicts."""
+    runs = two_stages()
+    view = view_of(analysis.load(write_study(tmp_path_factory.mktemp("staged") / "study", runs)))
+    return view, analysis.comparisons(view)
+
+
+def drawn_at(axis, marker):
+    lines = [
+        line for line in axis.lines if line.get_marker() == marker and line.get_markersize() > 3
+    ]
+    return np.concatenate([line.get_xydata() for line in lines])
+
+
+@pytest.mark.parametrize("space", ["loss", "accuracy"])
+def test_every_measured_model_is_drawn_once_on_or_off_the_labelled_static_front(staged, space):
+    view, questions = staged
+    axis = fronts.draw(view, [(space, "test")], questions).axes[0]
+    measured = next(q.measured for q in questions if q.space == space)
+    sign = view.spaces[space][0].sign
+    for method, models in measured.models.items():
+        marker = style.style_of(method, view.methods)["marker"]
+        points = sign * models.values.mean(1)
+        np.testing.assert_allclose(np.sort(drawn_at(axis, marker), 0), np.sort(points, 0))
+    (front,) = (line for line in axis.lines if line.get_linestyle() == "--")
+    away = np.abs(
+        front.get_xydata()[:, None] - sign * measured.models["static weights"].values.mean(1)
+    )
+    assert away.max(2).min(0).max() < 1e-3
+    assert {text.get_text() for text in axis.texts} == {f"{n / 10:g}" for n in range(1, 10)}
+
+
+def test_intervals_are_those_of_what_seeds_do_not_do_to_all(staged):
+    view, questions = staged
+    measured = questions[0].measured
+    common = measured.models["static weights"].values.mean(0)
+    for method, own in measured_models.shown(view, "loss", "test", questions).items():
+        for model, errors in zip(measured.models[method].values, own.errors, strict=True):
+            for task, error in enumerate(errors):
+                low, high = stats.ttest_1samp(
+                    model[:, task] - common[:, task], 0
+                ).confidence_interval()
+                assert error == pytest.approx((high - low) / 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "number"), [((0.48, 0.5, 0.52), 2), ((0.3, 0.32, 0.9), 2), ((0.1, 0.5, 0.9), 1)]
+)
+def test_a_panel_enlarges_where_most_methods_crowd(tmp_path, weights, number):
+    places = dict(zip(("pcgrad", "mgda", "gradnorm"), weights, strict=True))
+    runs = two_stages()
+    runs = [dataclasses.replace(r, weight=places.get(r.method, r.weight), gain=0) for r in runs]
+    view = view_of(analysis.load(write_study(tmp_path / "study", runs, noise=0.003)))
+    first, *others = fronts.draw(view, [("loss", "test")], analysis.comparisons(view)).axes
+    assert len(others) == number - 1
+    for axis in others:
+        low, high = np.array([axis.get_xlim(), axis.get_ylim()]).T
+        assert high[0] - low[0] < 0.4 * np.ptp(first.get_xlim())
+        markers = [style.style_of(method, view.methods)["marker"] for method in view.methods]
+        points = np.concatenate([drawn_at(first, marker) for marker in markers])
+        assert ((low < points) & (points < high)).all(1).sum() == (weights[2] < 0.9) + 2
+
+
+def test_figure_12_is_drawn_only_where_figure_2_lacks_models(staged):
+    view, questions = staged
+    axis = fronts.draw_everything(view, [("loss", "test")], questions).axes[0]
+    x = x_of(axis)
+    assert (x >= axis.get_xlim()[0]).all()
+    assert (x <= axis.get_xlim()[1]).all()
+    few = dataclasses.replace(view, found=view.found[view.found[RATE] == 0.1])
+    with pytest.raises(UnavailableError):
+        fronts.draw_everything(few, [("loss", "test")])
+
+
+def test_figure_3_is_at_one_learning_rate_on_shares(table):
+    for axis in task_weights.draw(view_of(table)).axes:
+        assert axis.get_title().endswith("\nlearning rate 0.1")
+        assert axis.get_ylim() == (0, 1)
+
+
+def test_figure_3_shows_how_much_single_steps_vary(tmp_path):
+    study = write_study(tmp_path / "study", grid(rates=(0.1,)))
+    table = analysis.load(study)
+    ends = {"weight_low": 0.2, "weight_high": 0.7}
+    for path in table.loc[table["method"] == "mgda", "path"]:
+        lines = [
+            {"step": step, "split": "train", "task": "left", "name": name, "value": value}
+            for name, value in ends.items()
+            for step in range(100, 700, 100)
+        ]
+        with (Path(path) / "metrics.jsonl").open("a") as log:
+            log.writelines(json.dumps(line) + "\n" for line in lines)
+    axes = {
+        axis.get_title().split("\n")[0]: axis for axis in task_weights.draw(view_of(table)).axes
+    }
+    for method, axis in axes.items():
+        heights = [set(band.get_paths()[0].vertices[:, 1]) for band in axis.collections]
+        assert heights == ([{0.2, 0.7}] if method == "mgda" else [])
+    own = task_weights.table(view_of(table)).set_index("method").loc["mgda"]
+    assert (own["left, 5 %"] == 0.2).all()
+    assert (own["left, 95 %"] == 0.7).all()
+
+
+def test_three_tasks_have_a_panel_for_each_pair_and_parallel_coordinates(tmp_path, staged):
+    runs = [dataclasses.replace(run, tasks=("a", "b", "c")) for run in two_stages()]
+    view = view_of(analysis.load(write_study(tmp_path / "study", runs)))
+    questions = analysis.comparisons(view)
+    assert len(fronts.draw(view, [("loss", "test")], questions).axes) == 3
+    (axis,) = parallel_coordinates.draw(view, questions).axes
+    heights = np.array([line.get_ydata() for line in axis.lines])
+    assert len(heights) == 9 + 3
+    np.testing.assert_allclose(heights.max(0), 1)
+    np.testing.assert_allclose(heights.min(0), 0, atol=1e-12)
+    with pytest.raises(UnavailableError):
+        parallel_coordinates.draw(*staged)
+
+
+def test_a_style_is_that_of_a_method_in_every_figure_whatever_the_users_settings():
+    methods = [f"m{n}" for n in range(30)]
+    looks = {str(sorted(style.line_of(name, methods).items())) for name in methods}
+    assert len(looks) == len(methods)
+    with mpl.rc_context({"lines.linewidth": 9.0}), style.styled():
+        assert mpl.rcParams["lines.linewidth"] == 1.6

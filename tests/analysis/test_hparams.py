@@ -58,7 +58,7 @@ def test_the_tab_shows_every_run_with_its_values(table, tmp_path):
     analysis.write_hparams(table, tmp_path / "board")  # Again: nothing is there twice.
     experiment, groups = sessions(tmp_path / "board", table)
     names = {info.name for info in experiment.hparam_infos}
-    assert {"run", "method", "seed", "experiment.run.learning_rate"} <= names
+    assert {"run", "method", "seed", "experiment.Optimization.learning_rate"} <= names
     tags = [info.name.tag for info in experiment.metric_infos]
     assert [tag.startswith("test/") for tag in tags] == sorted(
         (tag.startswith("test/") for tag in tags), reverse=True
@@ -69,8 +69,8 @@ def test_the_tab_shows_every_run_with_its_values(table, tmp_path):
         (session,) = group.sessions
         row = rows.loc[group.hparams["run"].string_value]
         assert group.hparams["method"].string_value == row["method"]
-        rate = group.hparams["experiment.run.learning_rate"].number_value
-        assert rate == row["experiment.run.learning_rate"]
+        rate = group.hparams["experiment.Optimization.learning_rate"].number_value
+        assert rate == row["experiment.Optimization.learning_rate"]
         found = {value.name.tag: value.value for value in session.metric_values}
         assert found["validation/left/loss"] == pytest.approx(row["validation/left/loss"])
         finished = row["status"] == "finished"

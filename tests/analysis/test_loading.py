@@ -27,8 +27,8 @@ def test_every_value_comes_back(tmp_path):
                 for name, value in values.items():
                     assert row[f"{split}/{task}/{name}"] == value
         about = (folder / "runs" / row["run"] / "checkpoints" / "run.json").read_text()
-        rate = json.loads(about)["settings"]["experiment.run.learning_rate"]
-        assert float(rate) == row["experiment.run.learning_rate"]
+        rate = json.loads(about)["settings"]["experiment.Optimization.learning_rate"]
+        assert float(rate) == row["experiment.Optimization.learning_rate"]
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 
@@ -44,8 +44,12 @@ def test_runs_that_differ_in_the_seed_are_one_configuration(study):
     assert len(found) == len(grid())
     assert set(found["seeds"]) == {2}
     table = analysis.load(study)
-    own = table[(table["method"] == "mgda") & (table["experiment.run.learning_rate"] == 0.1)]
-    mean = found[(found["method"] == "mgda") & (found["experiment.run.learning_rate"] == 0.1)]
+    own = table[
+        (table["method"] == "mgda") & (table["experiment.Optimization.learning_rate"] == 0.1)
+    ]
+    mean = found[
+        (found["method"] == "mgda") & (found["experiment.Optimization.learning_rate"] == 0.1)
+    ]
     column = "test/left/loss"
     assert mean[column].item() == pytest.approx(own[column].mean())
 

@@ -95,7 +95,7 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
     runs = dense(lambda rate: said("left_accuracy", way, sign * rate))
     table = loaded(tmp_path, runs)
     found = analysis.sparse_grids(table, LOSSES, "static_weights")
-    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    first = table[table["seed"] == 0].set_index("experiment.Optimization.learning_rate")
     for k, value in zip(found.starts, found.by_grid, strict=True):
         own = first.loc[float(f"{k:g}e0")]
         assert value == pytest.approx((own["test/left/loss"] + own["test/right/loss"]) / 2)
@@ -105,9 +105,9 @@ def test_sparse_grids_of_relative_losses_have_one_unit(tmp_path):
     runs = dense(lambda rate: said("relative_loss", value=rate, first={"left": rate, "right": 8.0}))
     table = loaded(tmp_path, runs)
     found = analysis.sparse_grids(table, LOSSES, "static_weights")
-    rates = table["experiment.run.learning_rate"].astype(float)
+    rates = table["experiment.Optimization.learning_rate"].astype(float)
     units = np.array([np.exp(np.log(rates).mean()), 8.0])
-    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    first = table[table["seed"] == 0].set_index("experiment.Optimization.learning_rate")
     columns = {s: [f"{s}/left/loss", f"{s}/right/loss"] for s in ("validation", "test")}
     for k, value in zip(found.starts, found.by_grid, strict=True):
         own = first.loc[[float(f"{k:g}e{p}") for p in (-2, -1, 0)]]
@@ -120,7 +120,7 @@ def test_sparse_grids_refuse_two_monitors(tmp_path):
     with pytest.raises(ValueError, match="different monitors, .*'left_accuracy'"):
         analysis.sparse_grids(loaded(tmp_path, runs), LOSSES, "static_weights")
     runs = dense(lambda rate: said("right_loss" if rate > 0.1 else "mean_loss"))
-    with pytest.raises(ValueError, match="experiment.run.monitor"):
+    with pytest.raises(ValueError, match="experiment.Training.monitor"):
         analysis.sparse_grids(
             analysis.load(write_study(tmp_path / "other", runs)), LOSSES, "static_weights"
         )

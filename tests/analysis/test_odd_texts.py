@@ -15,7 +15,7 @@ from mtk import analysis
 from mtk.analysis import plain_text
 from mtk.analysis.figures import style
 from mtk.analysis.plain_text import FileNames
-from mtk.analysis.reporting import catalogue, contents, spreadsheet
+from mtk.analysis.reporting import contents, figure_list, spreadsheet
 from tests.analysis.odd_texts import (
     EVERY,
     TEXTS,
@@ -25,27 +25,18 @@ from tests.analysis.odd_texts import (
     write_list,
     write_odd_study,
 )
+from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, record, write_run
 
 # What a page of ours is made of.
-TAGS = {
-    "html",
-    "head",
-    "meta",
-    "title",
-    "style",
-    "body",
-    "h1",
-    "h2",
-    "h3",
-    "p",
-    "a",
-    "b",
-    "ul",
-    "li",
-}
-TAGS |= {"i", "strong", "div", "table", "tr", "th", "td", "details", "summary", "figure", "img"}
-ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "download", "href", "src", "alt", "class"}
+TAGS = """
+    html head meta title style script body header nav main section h1 h2 h3 p a b i ul li div
+    span table caption thead tbody tr th td details summary figure figcaption picture source img
+"""
+ATTRIBUTES = """
+    lang charset http-equiv name content id class download href src srcset media alt width
+    loading scope open tabindex role aria-label data-value
+"""
 FILE = re.compile(r"[a-z0-9_]{1,110}\.(png|svg|csv)")
 RUN = re.compile(r"[A-Za-z0-9=.,+_-]{1,110}")
 
@@ -55,15 +46,23 @@ class Strict(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.words = ""
+        self.words, self.scripts = "", 0
         self.feed(text)
+        assert self.scripts == 1
 
     def handle_starttag(self, tag, attributes):
-        assert tag in TAGS, tag
+        assert tag in TAGS.split(), tag
+        self.scripts += tag == "script"
         for name, value in attributes:
-            assert name in ATTRIBUTES, name
-            if name in ("href", "src"):
-                assert value.startswith(("data:text/csv;base64,", "data:image/png;base64,"))
+            assert name in ATTRIBUTES.split(), name
+            if name in ("href", "src", "srcset"):
+                start = (
+                    "data:text/csv;base64,",
+                    "data:image/png;base64,",
+                    "#verdict-",
+                    "#section-",
+                )
+                assert value.startswith((*start, "#how"))
 
     def handle_data(self, data):
         self.words += data
@@ -72,9 +71,8 @@ class Strict(HTMLParser):
 @pytest.fixture
 def unrendered(monkeypatch):
     """A report without figures, which take most of the time."""
-    fake = contents.Picture("a", "b", b"", "")
-    monkeypatch.setattr(contents, "_picture", lambda *_: fake)
-    monkeypatch.setattr(catalogue, "OF_A_STUDY", [])
+    monkeypatch.setattr(contents, "render", composed)
+    monkeypatch.setattr(figure_list, "OF_A_STUDY", [])
 
 
 def check_report(out, folder):
@@ -155,7 +153,7 @@ def test_figures_show_every_text_as_it_is():
         handles, labels = axis.get_legend_handles_labels()
         style.legend_below(drawn, handles, labels)
         drawn.suptitle("".join(TEXTS[name] for name in ("mathematics", "TeX", "an entity")))
-        picture = contents._picture("a", "b", drawn)
+        picture = contents.render("a", figure_list.FOREST, drawn)
     assert len(labels) == len(shown)
     words = "".join(ET.fromstring(picture.svg.encode("utf-8")).itertext())
     for text in shown:

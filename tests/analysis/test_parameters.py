@@ -1,11 +1,13 @@
 """The parameters that runs record and studies list."""
 
+import dataclasses
 import json
 
 import pytest
 
 from mtk.analysis import parameters, plain_text
-from mtk.study.statements import statements
+from mtk.experiment.options import GROUPS
+from mtk.study.spec import bindings
 
 
 def recorded(text):
@@ -39,7 +41,7 @@ def test_bindings_in_both_forms_are_equal():
      "@f.Name()", ("@f.One", "@f.Two()"), {"left": "@f.One"}, "a@b", ["a@b"], True, None, 1e-05],
 )  # fmt: skip
 def test_a_binding_that_went_through_json_equals_the_recorded_one(value):
-    text = statements({"f.x": value})[0].partition(" = ")[2]
+    text = bindings({"f.x": value})[0].partition(" = ")[2]
     given = json.loads(json.dumps({"f.x": value}))
     assert parameters.listed(given) == parameters.recorded({"f.x": text})
 
@@ -47,3 +49,21 @@ def test_a_binding_that_went_through_json_equals_the_recorded_one(value):
 @pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "\0", "'", "1 +", "@", "%"])
 def test_what_is_no_value_is_kept_as_a_text(text):
     assert recorded(text) == plain_text.printable(text)
+
+
+def test_names_of_earlier_versions_are_those_of_now():
+    given = {"experiment.run.learning_rate": "0.1", "experiment.run.workload": "@w.W"}
+    expected = {"experiment.Optimization.learning_rate": 0.1, "experiment.run.workload": "w.W"}
+    assert parameters.recorded({**given, "experiment.run.keep_checkpoints": "3"}) == {
+        **expected, "experiment.Checkpoints.keep": 3
+    }  # fmt: skip
+    assert parameters.listed({"experiment.run.epochs": 2}) == {"experiment.Training.epochs": 2}
+
+
+def test_every_setting_of_earlier_versions_has_a_name_now():
+    known = {
+        f"experiment.{kind.__name__}.{field.name}"
+        for kind in GROUPS
+        for field in dataclasses.fields(kind)
+    }
+    assert set(parameters.RENAMED.values()) == known

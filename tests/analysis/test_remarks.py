@@ -100,7 +100,7 @@ def test_an_old_study_folder(tmp_path):
     assert "recorded neither whether weights are static nor the direction of metrics" in texts
     assert "the metric 'accuracy' is better is unknown" in texts
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
-    assert table["experiment.run.learning_rate"].nunique() == 3
+    assert table["experiment.Optimization.learning_rate"].nunique() == 3
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -10,7 +10,9 @@ import pytest
 from mtk import analysis, report
 from mtk.analysis import convex
 from mtk.analysis.figures import search, task_weights, toy, utility
+from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page
+from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, grid, write_study
 
 
@@ -26,13 +28,9 @@ def written(tmp_path_factory):
         run.extra = {"steps_per_second": 6.0 if run.method == "mgda" else 12.0}
     study = write_study(folder / "study", runs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "_picture", lambda name, title, _: fake(name, title))
+        patch.setattr(contents, "render", composed)
         page = analysis.report([study], folder / "out")
     return study, page
-
-
-def fake(name, title):
-    return contents.Picture(name, title, b"", "")
 
 
 def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
@@ -51,7 +49,7 @@ def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
         ("figure_1_points_all_studies", {"panel", "kind", "task 1: loss"}),
         ("figure_3_weights_over_time_synthetic", {"method", "step", "left", "right"}),
         ("figure_6_left_points_synthetic", {"method", "of", "k", "test"}),
-        ("figure_6_right_curves_synthetic", {"static weights", "mgda"}),
+        ("figure_6_right_curves_synthetic", {"static weights", "MGDA"}),
         ("what_a_search_reaches_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
         ("figures_2_4_5_and_8_to_18_configurations_synthetic", {"seeds", "test/left/loss"}),
     ],
@@ -68,7 +66,7 @@ def test_methods_that_were_not_measured_with_static_weights_are_said(written):
     _, page = written
     text = page.read_text(encoding="utf-8")
     assert "no second stage: seed 0 selects" in text
-    assert "mgda has no run that measures, and no verdict" in text
+    assert "MGDA has no run that measures, and no verdict" in text
     assert "no method was measured together with static weights" in text
 
 
@@ -81,9 +79,17 @@ def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
     assert percent == pytest.approx(100 * points.std() / points.mean())
 
 
-def test_long_tables_are_folded_on_the_page(written):
-    _, page = written
-    assert "<summary>the first 40 of 101 rows" in page.read_text(encoding="utf-8")
+def test_long_tables_are_cut_on_the_page_and_whole_as_files(written, monkeypatch):
+    _, path = written
+    assert "of 101 rows" not in path.read_text(encoding="utf-8")
+    monkeypatch.setattr(page, "_MOST_ROWS", 40)
+    table = pd.DataFrame({"study": "s", "status": "finished", "a": range(101)})
+    table.attrs["remarks"] = []
+    made = contents.Contents(table, [contents.Section("s", FileNames())])
+    made.sections[0].tabulate("long", lambda: table)
+    text = page.render(made)
+    assert "the first 40 of 101 rows" in text
+    assert text.count("<td") == 40 * 3
 
 
 def test_tables_hold_what_is_drawn(written):
@@ -138,8 +144,10 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     runs = [Run(weight=w, rate=rate) for w in (0.3, 0.6) for rate in (10.0, 9.0, 0.5)]
     runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
-    said = page._what_was_run(view)
-    assert "learning_rate 0.5, 9, 10" in said
-    assert "<b>single-task runs</b>: 2 configurations, 1 to 1 finished seeds each." in said
+    said = page.what_was_run(view)
+    assert "learning_rate 0.5, 9, 10" in dict(said)["static weights"]
+    assert dict(said)["single-task runs"].startswith(
+        "2 configurations, 1 to 1 finished seeds each."
+    )
     mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
     assert page._values(mixed) == "9, 10, a schedule, constant"

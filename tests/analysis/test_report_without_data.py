@@ -11,19 +11,15 @@ from mtk.analysis.figures import task_weights
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.reporting import contents
 from mtk.study.folder import StudyFolder
+from tests.analysis.pages import Page, composed
 from tests.analysis.synthetic import grid, write_study
-from tests.analysis.test_report_command import Page
 
 SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture(autouse=True)
 def unrendered(monkeypatch):
-    monkeypatch.setattr(contents, "_picture", lambda name, title, _: fake(name, title))
-
-
-def fake(name, title):
-    return contents.Picture(name, title, b"", "")
+    monkeypatch.setattr(contents, "render", composed)
 
 
 def few(**changes):

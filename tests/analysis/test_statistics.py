@@ -109,7 +109,7 @@ def test_sparse_grids_are_those_of_each_k(tmp_path):
     assert found.starts.tolist() == list(range(1, 10))
     assert found.rate == 0.1
     assert len(found.by_seed) == 9
-    first = table[table["seed"] == 0].set_index("experiment.run.learning_rate")
+    first = table[table["seed"] == 0].set_index("experiment.Optimization.learning_rate")
     for k, value in zip(found.starts, found.by_grid, strict=True):
         own = first.loc[[float(f"{k:g}e{p}") for p in (-2, -1, 0)]]
         mean = own[["validation/left/loss", "validation/right/loss"]].mean(axis=1)
@@ -132,7 +132,7 @@ def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
 
 def test_a_schedule_is_no_part_of_a_sparse_grid(tmp_path):
     table = analysis.load(write_study(tmp_path / "dense", dense()[0]))
-    rate = "experiment.run.learning_rate"
+    rate = "experiment.Optimization.learning_rate"
     plain = analysis.sparse_grids(table, LOSSES, "static_weights")
     mixed = table.astype({rate: object})
     extra = table.iloc[:4].assign(

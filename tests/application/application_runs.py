@@ -1,8 +1,10 @@
 """Short ways to train, for the tests of the application."""
 
 import json
+from dataclasses import fields
 
-from mtk import combiners, experiment
+from mtk import combiners, config, experiment
+from mtk.experiment.options import GROUPS
 
 
 def fit(model, batches, *used, epochs=2, **arguments):
@@ -16,16 +18,40 @@ def fit(model, batches, *used, epochs=2, **arguments):
     )
 
 
-def start(workload, run_dir, **arguments):
-    settings = {
-        "combiner": combiners.PCGrad,
-        "learning_rate": 0.1,
-        "batch_size": 64,
-        "steps": 10,
-        "evaluate_every": 4,
-        "log_every": 2,
-    }
-    return experiment.run(workload, run_dir, **{**settings, **arguments})
+def grouped(combiner=combiners.PCGrad, **settings):
+    """The arguments of `experiment.run`, of fields of its groups by their names alone."""
+    found = {"combiner": combiner}
+    for kind in GROUPS:
+        own = {f.name: settings.pop(f.name) for f in fields(kind) if f.name in settings}
+        if own:
+            found[kind.__name__.lower()] = kind(**own)
+    assert not settings
+    return found
+
+
+SHORT = {
+    "learning_rate": 0.1,
+    "batch_size": 64,
+    "steps": 10,
+    "evaluate_every": 4,
+    "log_every": 2,
+}
+
+
+def start(workload, run_dir, **settings):
+    return experiment.run(workload, run_dir, **grouped(**{**SHORT, **settings}))
+
+
+def describe(workload, timed=None, **settings):
+    arguments = grouped(**{**SHORT, **settings})
+    del arguments["logging"]
+    return experiment.describe(workload, **arguments, batch_size=timed)
+
+
+def described():
+    """The description of a run of the configuration in force."""
+    own = {"given": ("run_dir",), "instead": experiment.describe}
+    return config.bound(experiment.run, **own)()
 
 
 def read_metrics(folder):

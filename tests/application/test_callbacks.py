@@ -3,6 +3,7 @@ import itertools
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -141,18 +142,53 @@ def test_selection_checks_its_arguments(path, patience):
         callbacks.Selection(path, patience)
 
 
-def test_progress_writes_lines_where_there_is_no_terminal(model, batches):
-    stream = io.StringIO()
-    fit(model, batches, callbacks.Progress(20, every=0.0, stream=stream))
-    lines = stream.getvalue().splitlines()
-    assert "step 3/20" in lines[2]
-    assert "left" in lines[2]
+def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_path):
+    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
+    progress = callbacks.Progress(20, every=0.0, stream=stream, selection=selection)
+    fit(model, batches, selection, progress)
+    text = stream.getvalue()
+    first, traced, *lines = text.splitlines()
+    assert (first, traced[:6]) == ("tracing the first step …", "traced")
+    assert "step  3/20" in lines[2]
+    assert "steps/s" in lines[2]
     assert "odd loss" in lines[2]
     assert "? left" in lines[0]
-    speeds = [float(re.search(r"([\d.]+)/s", line)[1]) for line in lines if "/s" in line]
-    assert all(speed > 1 for speed in speeds[1:])
-    assert lines[-1].startswith("step 20/20 · validation: odd accuracy")
-    assert "\r" not in stream.getvalue()
+    *_, last = lines
+    assert last.startswith("step 20/20 · ")
+    assert "validation: odd loss" in last
+    assert not re.search("[\r\x1b]", text)
+    # Numbers stand below one another.
+    told = [line for line in lines if "validation" in line]
+    assert len({line.index("large") for line in told}) == 1
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_progress_marks_the_best_validation_so_far(model, batches, tmp_path, better):
+    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
+    progress = callbacks.Progress(20, stream=stream, selection=selection)
+    model.compile(keras.optimizers.SGD(0.1 if better else 0.0))
+    fit(model, batches, selection, progress)
+    first, second = [line for line in stream.getvalue().splitlines() if "validation" in line]
+    assert (
+        f"★ mean_loss   {selection.selected_logs['val_loss']:.4f}"[:20] in (first, second)[better]
+    )
+    assert ("★" in first, "★" in second) == (True, better)
+    assert f"(best at step {20 if better else 10})" in second
+
+
+def test_of_many_tasks_the_mean_and_the_worst_are_shown():
+    stream = io.StringIO()
+    progress = callbacks.Progress(9, stream=stream)
+    names = [f"t{n}" for n in range(12)]
+    progress.set_model(SimpleNamespace(task_names=names))
+    progress.step = 9
+    progress.evaluated({f"val_t{n}_{m}": n * u for n in range(12) for m, u in UNITS.items()})
+    (line,) = stream.getvalue().splitlines()
+    assert "mean of 12 loss   5.5000 accuracy   0.5500" in line
+    assert re.findall(r"\bt\d+", line) == ["t11", "t10", "t9"]
+
+
+UNITS = {"loss": 1.0, "accuracy": 0.1}
 
 
 def test_progress_estimates_the_time_left(model, batches, monkeypatch):
@@ -167,16 +203,32 @@ def test_progress_estimates_the_time_left(model, batches, monkeypatch):
         progress.previous_step, progress.step = step - 1, step
         progress.stepped({})
     last = stream.getvalue().splitlines()[-1]
-    assert "step 3/1000 · 0.5/s · 33:14 left" in last
+    assert "step    3/1000 · 0.5 steps/s · 33:14 left" in last
 
 
-def test_progress_draws_a_bar_on_a_terminal(model, batches):
+def test_a_resume_says_from_which_step(model):
     stream = io.StringIO()
+    progress = callbacks.Progress(1000, stream=stream)
+    progress.set_model(model)
+    progress.start = 40
+    progress.on_train_begin()
+    assert stream.getvalue().startswith("Going on after step 40")
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_progress_draws_a_bar_and_a_table_on_a_terminal(
+    model, batches, tmp_path, monkeypatch, colours
+):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "" if colours else "1")
+    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
     stream.isatty = lambda: True
-    progress = callbacks.Progress(20, stream=stream)
+    progress = callbacks.Progress(20, stream=stream, selection=selection)
     progress.every = 0.0
-    fit(model, batches, progress)
-    bars = [part for part in stream.getvalue().split("\r") if "█" in part]
-    assert "[████████████            ] step 10/20" in stream.getvalue()
-    assert len(bars) >= 19
-    assert stream.getvalue().count("\n") == 2  # One for each validation.
+    fit(model, batches, selection, progress)
+    text = stream.getvalue()
+    assert len(set(re.findall(r"step +(\d+)/20", text))) == 20
+    assert "━" in text
+    assert "step 10/20" in text
+    assert ("\x1b[32m" in text) == colours
+    assert text.endswith("\x1b[2K")  # The view is taken away.

@@ -30,7 +30,7 @@ def test_every_public_name_is_found_with_its_parameters(name):
         found = names.look_up(name, [shown])
         if found is None or not callable(value) or inspect.ismodule(value):
             continue
-        assert found.module == value.__module__
+        assert getattr(importlib.import_module(found.module), found.qualname) is value
         assert found.qualname == value.__qualname__
         if found.parameters is not None:
             assert list(found.parameters) == list(inspect.signature(value).parameters), shown

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from application_runs import start
+from application_runs import described, start
 
 from mtk import config, experiment
 from tests.quick import slow
@@ -69,13 +69,30 @@ def test_dry_run_names_layers_and_configs_may_give_them(found, write):
     text = (
         "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
         "from mtk.workloads import multi_digits\n"
-        "experiment.run:\n    workload = @multi_digits.MultiDigits\n    batch_size = 64\n"
-        "    steps = 4\n    evaluate_every = 4\n"
-        f"    heads = {{'left': [{last!r}]}}\n    monitor = {{'left_accuracy': 'max'}}\n"
+        "experiment.run.workload = @multi_digits.MultiDigits\n"
+        "experiment.Optimization.batch_size = 64\n"
+        f"experiment.Sharing.heads = {{'left': [{last!r}]}}\n"
+        "experiment.Training:\n    steps = 4\n    evaluate_every = 4\n"
+        "    monitor = {'left_accuracy': 'max'}\n"
         "multi_digits.MultiDigits:\n    partners = 1\n    channels = (4, 4)\n    units = 8\n"
     )
     config.parse([write(text)])
-    text = config.bound(experiment.run)(dry_run=True)["description"]
+    text = described()
     (line,) = [line for line in text.splitlines() if line.startswith("  head left")]
     assert last in line.split(": ")[1]
     assert "selected by         validation's left_accuracy (best: max)" in text
+
+
+def test_defaults_that_no_config_binds_are_in_force_too(write):
+    text = (
+        "from mtk import experiment\nfrom mtk.workloads import multi_digits\n"
+        "experiment.run.workload = @multi_digits.MultiDigits\nexperiment.Training.steps = 4\n"
+    )
+    config.parse([write(text)])
+    assert config.bound(experiment.Optimization)() == experiment.Optimization()
+    config.bound(experiment.Training)()
+    told = config.operative()
+    config.parse([write(told, "again.gin")])
+    names = config.bindings()
+    assert names["experiment.Optimization.learning_rate"] == "0.1"
+    assert names["experiment.Training.steps"] == "4"

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
-from application_runs import fit, read_metrics, start
+from application_runs import describe, fit, read_metrics, start
 
 import mtk
 from mtk import callbacks, metrics, monitor
@@ -377,12 +377,12 @@ CRASHES = ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated"))
 def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given, crashes):
     from crashes import CrashError, crash
 
-    expected = start(tiny, tmp_path / "undisturbed", monitor=given, checkpoint_every=0.0)
+    expected = start(tiny, tmp_path / "undisturbed", monitor=given, every=0.0)
     for step, moment in crashes:
         crash(monkeypatch, step, moment)
         with pytest.raises(CrashError):
-            start(tiny, tmp_path / "run", monitor=given, checkpoint_every=0.0)
-    assert start(tiny, tmp_path / "run", monitor=given, checkpoint_every=0.0) == expected
+            start(tiny, tmp_path / "run", monitor=given, every=0.0)
+    assert start(tiny, tmp_path / "run", monitor=given, every=0.0) == expected
 
 
 def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
@@ -397,7 +397,7 @@ def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
 
 
 def test_dry_run_tells_the_monitor(tiny):
-    text = start(tiny, None, dry_run=True, monitor="left_accuracy")["description"]
+    text = describe(tiny, monitor="left_accuracy")
     assert "selected by         validation's left_accuracy (best: max)" in text
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from application_runs import start
+from application_runs import describe, start
 from sklearn.datasets import load_digits
 
 import mtk
@@ -71,7 +71,9 @@ def test_run_without_folder_is_refused(tiny):
         ({"steps": 0}, "steps=0"),
         ({"evaluate_every": 0}, "evaluate_every=0"),
         ({"patience": 0}, "patience"),
-        ({"log_every": 0}, "^`log_every` .*Received: 0$"),
+        ({"log_every": 0}, "log_every=0"),
+        ({"keep": 0}, "keep=0"),
+        ({"every": -1.0}, "every=-1.0"),
         ({"measure_every": -1}, "^`measure_every` "),
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"batch_size": 10_000}, "batch size"),
@@ -111,9 +113,8 @@ def test_network_that_does_not_fit_its_tasks_leaves_no_folder(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
-    text = start(tiny, tmp_path / "run", dry_run=True, steps=34)["description"]
-    assert not (tmp_path / "run").exists()
+def test_dry_run_describes(tiny):
+    text = describe(tiny, steps=34)
     network = tiny().network(0)
     assert f"{network.count_params():,}" in text
     assert "34 (2.125 epochs of 16), 64 examples each" in text
@@ -124,8 +125,8 @@ def test_dry_run_describes_and_writes_nothing(tiny, tmp_path):
     assert f"head left         {head:,} in 4 variables" in text
 
 
-def test_dry_run_measures_the_memory(tiny, tmp_path):
-    text = start(tiny, tmp_path / "run", dry_run=True)["description"]
+def test_dry_run_measures_the_memory(tiny):
+    text = describe(tiny)
     found = re.search(r"memory +(.*) (.)iB at most while 64 .*, (.*) (.)iB before", text)
     most, before = (float(found[i]) * {"M": 1, "G": 1024}[found[i + 1]] for i in (1, 3))
     assert 100 < before <= most < 16 * 1024  # TensorFlow alone takes some hundred MiB.
@@ -141,34 +142,28 @@ def test_peak_of_memory_is_that_of_the_time_since():
     assert (most - before) / 2**20 < 50
 
 
-def test_dry_run_times_another_batch(tiny, tmp_path):
-    text = start(tiny, tmp_path / "run", dry_run=True, dry_run_batch=16)["description"]
+def test_dry_run_times_another_batch(tiny):
+    text = describe(tiny, timed=16)
     assert "ms with 16 examples" in text
     assert "without evaluations, if time goes with examples" in text
 
 
 @pytest.mark.parametrize(("room", "size"), [(64_000, 64), (63_999, 32), (4_500, 4)])
-def test_dry_run_takes_what_fits(tiny, tmp_path, monkeypatch, room, size):
+def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
     def steps(model, data, plan, size):
         return trial.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")
 
     monkeypatch.setattr(trial, "steps", steps)
     monkeypatch.setattr(trial, "_free", lambda: room)
     monkeypatch.setattr(trial, "_MUCH", 0)
-    text = start(tiny, tmp_path / "run", dry_run=True)["description"]
+    text = describe(tiny)
     assert f"ms with {size} examples" in text
 
 
 @pytest.mark.parametrize("size", [0, 100_000])
-def test_dry_run_batch_out_of_range(tiny, tmp_path, size):
+def test_dry_run_batch_out_of_range(tiny, size):
     with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}"):
-        start(tiny, tmp_path / "run", dry_run=True, dry_run_batch=size)
-
-
-def test_dry_run_batch_is_for_dry_runs(tiny, tmp_path):
-    with pytest.raises(ValueError, match="dry_run_batch=16"):
-        start(tiny, tmp_path / "run", dry_run_batch=16)
-    assert not (tmp_path / "run").exists()
+        describe(tiny, timed=size)
 
 
 class Halves(Workload):
@@ -210,7 +205,7 @@ class Halves(Workload):
 
 
 def test_tasks_with_inputs_of_their_own(tmp_path):
-    text = start(Halves, None, dry_run=True)["description"]
+    text = describe(Halves)
     assert "per-task gradients  share, at parameters" in text
     result = start(Halves, tmp_path / "run")
     assert set(result["test"]["tasks"]) == {"upper", "lower"}

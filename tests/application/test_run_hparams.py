@@ -11,9 +11,9 @@ from tests.analysis.test_hparams import events_of
 
 def test_a_run_tells_its_settings_and_what_test_measured(tmp_path):
     settings = {
-        "experiment.run.learning_rate": "0.1",
+        "experiment.Optimization.learning_rate": "0.1",
         "experiment.run.combiner": "@combiners.PCGrad",
-        "experiment.run.jit_compile": "False",
+        "experiment.Numerics.jit_compile": "False",
         "module of combiners.PCGrad": "mtk.combiners.pcgrad",
         "f.long": "x" * 1000,
     }
@@ -39,9 +39,9 @@ def test_a_run_tells_its_settings_and_what_test_measured(tmp_path):
     assert tags == ["test/left/loss", "train/left/loss"]
     values = start.session_start_info.hparams
     assert set(values) == set(settings) - {"module of combiners.PCGrad", "f.long"}
-    assert values["experiment.run.learning_rate"].number_value == 0.1
+    assert values["experiment.Optimization.learning_rate"].number_value == 0.1
     assert values["experiment.run.combiner"].string_value == "@combiners.PCGrad"
-    assert values["experiment.run.jit_compile"].bool_value is False
+    assert values["experiment.Numerics.jit_compile"].bool_value is False
     assert end.session_end_info.status == 1
 
 

@@ -85,7 +85,7 @@ def test_xla_trains_as_without(tmp_path):
     ("arguments", "message"),
     [
         ({"precision": "float8"}, "`precision` is one of .*'float8'"),
-        ({"on_nonfinite": "ignore"}, "`on_nonfinite` one of .*'ignore'"),
+        ({"on_nonfinite": "ignore"}, "`on_nonfinite` is one of .*'ignore'"),
         ({"micro_batches": 0}, "micro_batches=0"),
         ({"micro_batches": 3}, "64 examples do not divide into 3 parts"),
     ],

@@ -1,12 +1,14 @@
-import inspect
+import dataclasses
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from application_runs import described
 from sklearn.datasets import load_digits
 
 from mtk import combiners, config, experiment
+from mtk.experiment.options import GROUPS
 from tests.quick import some
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -15,7 +17,7 @@ STRATEGIES = sorted((CONFIGS / "strategies").glob("*.gin"))
 SMALL = [
     "multi_digits.MultiDigits.partners = 1",
     "multi_digits.MultiDigits.channels = (4, 4)",
-    "experiment.run.batch_size = 64",
+    "experiment.Optimization.batch_size = 64",
 ]
 
 
@@ -47,7 +49,7 @@ QUICK = [CONFIGS / "combiners" / "mgda_representation.gin"]
 @pytest.mark.parametrize("overlay", some(OVERLAYS, QUICK), ids=lambda path: path.stem)
 def test_every_combiner_builds_and_steps(overlay):
     config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
-    text = config.bound(experiment.run)(dry_run=True)["description"]
+    text = described()
     assert f"combiner            {named(overlay)}\n" in text
     assert "one step" in text
     # Nothing that the overlay sets is lost.
@@ -58,12 +60,12 @@ def test_every_combiner_builds_and_steps(overlay):
 @pytest.mark.parametrize("overlay", STRATEGIES, ids=lambda path: path.stem)
 def test_every_strategy_is_one_value(overlay):
     text = config.parse([CONFIGS / "multi_digits.gin", overlay])
-    assert f"\nexperiment.run.strategy = @distribution.{overlay.stem}\n" in text
+    assert f"\nexperiment.Numerics.strategy = @distribution.{overlay.stem}\n" in text
 
 
 def test_multi_digits_alone():
     config.parse([CONFIGS / "multi_digits.gin"], SMALL)
-    assert "StaticWeights" in config.bound(experiment.run)(dry_run=True)["description"]
+    assert "StaticWeights" in described()
 
 
 @pytest.fixture
@@ -81,13 +83,13 @@ def mnist_file(tmp_path):
 def test_multi_mnist_has_the_papers_settings(mnist_file):
     small = ["multi_mnist.MultiMNIST.num_validation = 400"]
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(mnist_file)!r}", *small])
-    text = config.bound(experiment.run)(dry_run=True)["description"]
+    text = described()
     for setting in (
         "keras.optimizers.SGD.momentum = 0.8",
         "schedules.StepDecay.factor = 0.85",
         "schedules.StepDecay.every = 30",
-        "experiment.run.batch_size = 256",
-        "experiment.run.epochs = 100",
+        "experiment.Optimization.batch_size = 256",
+        "experiment.Training.epochs = 100",
     ):
         assert setting in text
 
@@ -100,20 +102,31 @@ def test_multi_mnist_asks_for_its_data():
 def test_missing_data_folder_is_named(tmp_path):
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(tmp_path / 'none')!r}"])
     with pytest.raises(ValueError, match="No MNIST at") as caught:
-        config.bound(experiment.run)(dry_run=True)
+        described()
     text = config.explain(caught.value)
     assert "command line, line 1: data_dir = " in text
     assert "dropout" not in text
 
 
-@pytest.mark.parametrize("name", ["celeba", "multi_digits", "multi_mnist"])
-def test_base_config_shows_every_argument_of_the_root(name):
-    text = (CONFIGS / f"{name}.gin").read_text()
-    (block,) = re.findall(r"^experiment\.run:\n((?:    .*\n)+)", text, flags=re.MULTILINE)
-    shown = set(re.findall(r"^    (\w+) = ", block, flags=re.MULTILINE))
-    # The others are flags of the command.
-    unseen = {"run_dir", "dry_run", "dry_run_batch", "check_only", "profile_steps"}
-    assert shown == set(inspect.signature(experiment.run).parameters) - unseen
+@pytest.mark.parametrize("group", GROUPS)
+def test_base_config_shows_every_setting_with_its_default(group):
+    config.parse([CONFIGS / "base.gin"])
+    shown = {n: getattr(v, "target", v) for n, v in config.bound_values(group).items()}
+    assert shown == {field.name: field.default for field in dataclasses.fields(group)}
+
+
+RUNS = [path for path in CONFIGS.glob("*.gin") if "experiment." in path.read_text()]
+
+
+@pytest.mark.parametrize("path", sorted(RUNS), ids=lambda path: path.stem)
+def test_configs_say_only_what_differs_from_base(path):
+    draft = config.Draft.read([path])
+    needed = re.findall(r"^(\w+) = %gin.REQUIRED", draft.text, re.MULTILINE)
+    given = draft.overlaid([f"{name} = 'x'" for name in needed]).bindings()
+    base = config.Draft.read([CONFIGS / "base.gin"]).bindings()
+    said = re.findall(r"^experiment\.(\w+)", path.read_text(), re.MULTILINE)
+    changed = {name.split(".")[1] for name, text in given.items() if base.get(name) != text}
+    assert path.stem == "base" or {*said} <= changed
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
@@ -122,3 +135,5 @@ def test_config_opens_with_its_command_and_what_to_expect(path):
     assert f"--gin_file={path.relative_to(CONFIGS.parent)}" in head
     if path.parent.name not in ("strategies", "engines") and not path.stem.startswith("prepare_"):
         assert re.search(r"accuracy|error|BLEU", head)
+    if path in RUNS:
+        assert re.search(r"minute|time|took|accelerators", head)

@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from application_runs import read_metrics, start
+from application_runs import describe, read_metrics, start
 
 from mtk.experiment.supply import ExhaustedDataError
 from mtk.workloads import MultiDigits
@@ -61,7 +61,7 @@ def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
     workload = of(monkeypatch, number=number, known=known)
     message = rf"10 batches were asked for, for the run's 10 steps, and {number} came.*repeat\(\)"
     with pytest.raises(ExhaustedDataError, match=message):
-        start(workload, tmp_path / "run", checkpoint_every=0.0)
+        start(workload, tmp_path / "run", every=0.0)
     assert not (tmp_path / "run" / "result.json").exists()
     assert (tmp_path / "run").exists() != known
     if not known and number >= 4:
@@ -78,13 +78,13 @@ def test_as_many_as_are_due(tmp_path, monkeypatch, number, known):
 
 @pytest.mark.slow
 def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
-    start(of(monkeypatch, number=10), tmp_path / "whole", checkpoint_every=0.0)
+    start(of(monkeypatch, number=10), tmp_path / "whole", every=0.0)
     for number, came in ((6, 6), (6, 0), (7, 1), (8, 0)):
         workload = of(monkeypatch, number=number)
         with pytest.raises(ExhaustedDataError, match=f"and {came} came"):
-            start(workload, tmp_path / "run", checkpoint_every=0.0)
+            start(workload, tmp_path / "run", every=0.0)
         assert not (tmp_path / "run" / "result.json").exists()
-    start(of(monkeypatch, number=10), tmp_path / "run", checkpoint_every=0.0)
+    start(of(monkeypatch, number=10), tmp_path / "run", every=0.0)
     one, other = (tmp_path / name for name in ("run", "whole"))
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
@@ -94,7 +94,7 @@ def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
 def test_resumed_run_says_from_where(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ExhaustedDataError) as caught:
-            start(of(monkeypatch, number=9), tmp_path / "run", checkpoint_every=0.0)
+            start(of(monkeypatch, number=9), tmp_path / "run", every=0.0)
     assert "1 batches were asked for from step 9 on" in str(caught.value)
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):
 def test_split_without_a_batch(tmp_path, monkeypatch, split, known, dry_run):
     workload = of(monkeypatch, number=10, known=known, changed=split)
     with pytest.raises(ExhaustedDataError, match=rf"`{split}\(64\)` of .* gives no batch"):
-        start(workload, tmp_path / "run", dry_run=dry_run)
+        describe(workload) if dry_run else start(workload, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -126,4 +126,4 @@ def test_split_without_an_end(tmp_path, monkeypatch, split):
 @pytest.mark.parametrize("number", some([0, 1, 6], [1]))
 def test_dry_run_of_too_few(monkeypatch, number):
     with pytest.raises(ExhaustedDataError, match=f"{number} came"):
-        start(of(monkeypatch, number=number), None, dry_run=True)
+        describe(of(monkeypatch, number=number))

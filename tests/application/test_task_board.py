@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import keras
@@ -116,20 +117,33 @@ def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
     assert [step for step, _ in read_events(tmp_path / "train")["loss/mean"]] == [5, 10, 10]
 
 
-@pytest.mark.parametrize("cosines", [True, False])
-def test_layout_has_one_chart_for_weights_and_one_for_losses(cosines):
+def test_each_task_has_a_run_and_so_a_colour_of_its_own(model, batches, tmp_path, read_events):
+    fit(model, batches, callbacks.TaskBoard(tmp_path, every=5, measure_every=5))
+    train, validation = read_events(tmp_path / "train"), read_events(tmp_path / "validation")
+    for task in ("odd", "large"):
+        own = read_events(tmp_path / "tasks" / task)
+        for name in ("loss", "accuracy", "weight", "gradient_norm"):
+            assert own[f"by_task/{name}"] == train[f"{name}/{task}"]
+        assert own["by_task/validation_loss"] == validation[f"loss/{task}"]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_layout_has_one_chart_for_weights_and_one_for_losses(few):
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.custom_scalar import layout_pb2
 
-    value = Summary.FromString(drawing.layout(cosines, ["accuracy", "a+b"])).value[0]
+    value = Summary.FromString(drawing.layout(few, ["accuracy", "a+b"])).value[0]
     layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
     charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
     (panel,) = layout.category[1:]
     assert [chart.title for chart in panel.chart] == ["accuracy", "a+b"]
-    assert list(panel.chart[1].multiline.tag) == [r"^a\+b/"]
-    assert charts["Weights"] == ["^weight/"]
-    assert charts["Losses"] == ["^loss/"]
-    assert ("Cosines" in charts) == cosines
+    tags = {"weight": charts["Weights"], "loss": charts["Losses"]}
+    tags["a+b"] = list(panel.chart[1].multiline.tag)
+    for name, (pattern,) in tags.items():
+        shown = [f"by_task/{name}", f"by_task/validation_{name}"] if few else [f"{name}/left"]
+        assert all(re.search(pattern, tag) for tag in shown)
+        assert not re.search(pattern, f"other{name}/left")
+    assert ("Cosines" in charts) == few
     assert value.metadata.plugin_data.plugin_name == "custom_scalars"
 
 

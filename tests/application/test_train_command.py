@@ -15,8 +15,8 @@ TINY = [
     f"--gin_file={CONFIGS / 'combiners' / 'pcgrad.gin'}",
     "--gin.multi_digits.MultiDigits.partners=1",
     "--gin.multi_digits.MultiDigits.channels=(4, 4)",
-    "--gin.experiment.run.epochs=None",
-    "--gin_bindings=experiment.run.steps = 4",
+    "--gin.experiment.Training.epochs=None",
+    "--gin_bindings=experiment.Training.steps = 4",
     "--gin.evaluate_every=2",
 ]
 
@@ -51,7 +51,8 @@ def test_help_is_quick_and_complete():
 
 
 @pytest.mark.parametrize(
-    "fault", ["--gin_file=nothing.gin", "--gin.sed=1", "--gin.experiment.run.stepz=1", "--run_dir="]
+    "fault",
+    ["--gin_file=nothing.gin", "--gin.sed=1", "--gin.experiment.Training.stepz=1", "--run_dir="],
 )
 def test_errors_about_files_and_names_are_quick(fault, tmp_path):
     seconds = []
@@ -94,7 +95,9 @@ def test_asked_configuration_repeats_the_run_too(tmp_path, capsys):
 
 
 def test_divergence_has_its_own_exit_code(tmp_path, capsys):
-    code = train.main([*TINY, "--gin.experiment.run.learning_rate=1e30", f"--run_dir={tmp_path}"])
+    code = train.main(
+        [*TINY, "--gin.experiment.Optimization.learning_rate=1e30", f"--run_dir={tmp_path}"]
+    )
     assert code == 3
     assert "Diverged" in capsys.readouterr().out
 
@@ -102,12 +105,12 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--gin.experiment.run.learning_rat=1"], "Did you mean 'learning_rate'"),
-        (["--gin.experiment.run.learning_rate='fast'", "--dry_run"], "must be float"),
+        (["--gin.experiment.Optimization.learning_rat=1"], "Did you mean 'learning_rate'"),
+        (["--gin.experiment.Optimization.learning_rate='fast'", "--dry_run"], "must be float"),
         (["--gin.sed=1"], "Did you mean 'seed'"),
         (["--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
         (["--gin.multi_digits.MultiDigits.offset=-1", "--dry_run"], "MultiDigits.offset = -1"),
-        (["--gin.experiment.run.batch_size=100000", "--dry_run"], "batch size"),
+        (["--gin.experiment.Optimization.batch_size=100000", "--dry_run"], "batch size"),
         ([], "--run_dir"),
     ],
 )
@@ -140,6 +143,6 @@ def test_no_config_at_all_is_explained(capsys):
 def test_dry_run_prints_the_configuration_in_force(tmp_path, capsys):
     assert train.main([*TINY, "--dry_run", f"--run_dir={tmp_path / 'run'}"]) == 0
     text = capsys.readouterr().out
-    assert "experiment.run.steps = 4" in text
+    assert "experiment.Training.steps = 4" in text
     assert "combiner            PCGrad" in text
     assert not (tmp_path / "run").exists()

@@ -38,7 +38,7 @@ REFUSED = {
     ),
     "a macro": ("import mtk.quiet\nx = @mtk.quiet.os.system()\n", "uses 'posix.system'"),
     "in a container": (
-        "import mtk.quiet\nexperiment.run.monitor = {'a': [@mtk.quiet.os.abort()]}\n",
+        "import mtk.quiet\nexperiment.Training.monitor = {'a': [@mtk.quiet.os.abort()]}\n",
         "uses 'posix.abort'",
     ),
     "in a scope": (
@@ -118,7 +118,7 @@ def test_an_error_shows_a_line_as_plain_text(trap):
 
 
 def test_what_the_user_says_himself_is_trusted(trap):
-    (trap / "config.gin").write_text(HEAD + "experiment.run.seed = 3\n")
+    (trap / "config.gin").write_text(HEAD + "experiment.Training.seed = 3\n")
     config.parse([trap / "config.gin"], ["import trap"], trusted=False)
     assert (trap / "caught").exists()
 

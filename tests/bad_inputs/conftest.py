@@ -14,9 +14,9 @@ include '{configs}/multi_digits.gin'
 multi_digits.MultiDigits.partners = 1
 multi_digits.MultiDigits.channels = (4, 4)
 multi_digits.MultiDigits.units = 8
-experiment.run.batch_size = 64
-experiment.run.epochs = None
-experiment.run.steps = 4
+experiment.Optimization.batch_size = 64
+experiment.Training.epochs = None
+experiment.Training.steps = 4
 evaluate_every = 2
 """
 _STUDY = """
@@ -27,7 +27,7 @@ study.Study:
     name = 'small'
     configs = ('tiny.gin',)
     methods = {'static_weights': 'combiners/static_weights.gin'}
-    grid = {'experiment.run.learning_rate': (0.1,)}
+    grid = {'experiment.Optimization.learning_rate': (0.1,)}
     baseline = 'static_weights'
 """
 _TEXT = """
@@ -69,7 +69,7 @@ def world(tmp_path_factory):
         "required.gin": f"include '{CONFIGS}/multi_mnist.gin'\n",
         "circle.gin": "include 'circle.gin'\n",
         "includes.gin": "include 'absent.gin'\n",
-        "open.gin": "include 'tiny.gin'\n\nexperiment.run.shared = ['a',\n",
+        "open.gin": "include 'tiny.gin'\n\nexperiment.Sharing.shared = ['a',\n",
         "indented.gin": "include 'tiny.gin'\n  seed = 3\n seed = 4\n",
         "notes.txt": "Mine: of value to me.\n",
         "full/mine.txt": "Mine: of value to me.\n",
@@ -85,7 +85,7 @@ def world(tmp_path_factory):
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     np.savez(root / "other.npz", x=np.zeros(3))
     _write_texts(root)
-    flags = [f"--gin_file={root / 'tiny.gin'}", "--gin.experiment.run.steps=2"]
+    flags = [f"--gin_file={root / 'tiny.gin'}", "--gin.experiment.Training.steps=2"]
     assert train.main([*flags, f"--run_dir={root / 'run'}"]) == 0
     config.parse()
     shutil.copytree(root / "run" / "saved_model", root / "alone")

@@ -41,6 +41,17 @@ CASES = [
     Case("dwa", lambda: combiners.DWA(steps_per_epoch=2)),
     Case("famo", lambda: combiners.FAMO()),
     Case("imtl_l", lambda: combiners.IMTLL()),
+    Case("si", lambda: combiners.ScaleInvariant()),
+    Case("gls", lambda: combiners.GLS()),
+    # The references are measured in the first step.
+    Case("stch", lambda: combiners.STCH(1, mu=0.5, warm_up_epochs=0)),
+    Case("tchebycheff", lambda: combiners.Tchebycheff()),
+    Case("pbi", lambda: combiners.PBI()),
+    Case("cosmos", lambda: combiners.COSMOS()),
+    Case("uwso", lambda: combiners.UWSO()),
+    Case("softadapt", lambda: combiners.SoftAdapt(10.0, window=2)),
+    Case("softadapt loss", lambda: combiners.SoftAdapt(10.0, 2, "loss_weighted")),
+    Case("softadapt normalized", lambda: combiners.SoftAdapt(10.0, 2, "normalized")),
     Case("imtl_g", lambda: combiners.IMTLG()),
     Case("imtl", lambda: combiners.IMTL()),
     Case("gradnorm", lambda: combiners.GradNorm(at="parameters")),
@@ -61,11 +72,25 @@ CASES = [
     Case("nash paper", lambda: combiners.NashMTL("paper"), False, homogeneous=False, peaceful=True),
     Case("aligned", lambda: combiners.AlignedMTL()),
     Case("upgrad", lambda: combiners.UPGrad(), peaceful=True),
+    Case("dualproj", lambda: combiners.DualProj(), peaceful=True),
+    Case("config", lambda: combiners.ConFIG(), peaceful=True),
+    Case("ign", lambda: combiners.IGN()),
+    Case("fairgrad", lambda: combiners.FairGrad(), peaceful=True),
+    Case("fairgrad 5", lambda: combiners.FairGrad(5.0), peaceful=True),
+    Case("fairgrad paper", lambda: combiners.FairGrad(scale="paper"), False, homogeneous=False),
     Case("mgda-ub", lambda: combiners.MGDA(at=FEATURES), peaceful=True),
     Case("imtl_g features", lambda: combiners.IMTLG(at=FEATURES, update_every=3)),
     Case("graddrop features", lambda: combiners.GradDrop(at=FEATURES), fixed=False),
 ]
 BY_NAME = {case.name: case for case in CASES}
+
+
+def every(case: Case, steps: int) -> combiners.Combiner:
+    """Returns a combiner that computes new weights every so many steps, if it has the choice."""
+    combiner = case.make()
+    if combiner.reads != "gramian" or combiner.changes_gradients:
+        return combiner
+    return type(combiner).from_config({**combiner.get_config(), "update_every": steps})
 
 
 class Outcome(NamedTuple):

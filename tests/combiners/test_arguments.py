@@ -41,6 +41,19 @@ BAD = [
     (lambda: combiners.GradVac(groups="layer", update_every=2), "leave `at` and `update_every`"),
     (lambda: combiners.GradVac(groups="layer", at="last_layer"), "leave `at` and `update_every`"),
     (lambda: combiners.GradDrop(at="last_layer"), "`at` is one of"),
+    (lambda: combiners.STCH(0), "`steps_per_epoch` is a number of steps"),
+    (lambda: combiners.STCH(5, warm_up_epochs=-1), "`warm_up_epochs` one of epochs"),
+    (lambda: combiners.STCH(5, mu=0.0), "`mu`"),
+    (lambda: combiners.PBI(-1.0), "`theta`"),
+    (lambda: combiners.COSMOS(float("nan")), "`strength`"),
+    (lambda: combiners.UWSO(0.0), "`temperature`"),
+    (lambda: combiners.SoftAdapt(float("inf")), "`beta`"),
+    (lambda: combiners.SoftAdapt(window=1), "`window`"),
+    (lambda: combiners.SoftAdapt(variant="plain"), "`variant`.*'plain'"),
+    (lambda: combiners.FairGrad(0.0), "`alpha`"),
+    (lambda: combiners.FairGrad(scale="authors"), "`scale`.*'authors'"),
+    (lambda: combiners.GLS("low"), "`bounds`.*'low'"),
+    (lambda: combiners.Tchebycheff(ideal="low"), "`ideal`.*'low'"),
 ]
 
 
@@ -56,6 +69,8 @@ MISMATCHED = [
     (combiners.UncertaintyWeights(["c"]), "`regression` names .*'c'.*, but the tasks are"),
     (combiners.FAMO(bounds=[0, 0, 0]), "`bounds` has 3 numbers for 2 tasks"),
     (combiners.FAMO(bounds={"a": 0}), "`bounds` is given for"),
+    (combiners.ScaleInvariant(bounds={"a": 0, "c": 0}), "`bounds` is given for"),
+    (combiners.PBI(ideal=[0, 0, 0]), "`ideal` has 3 numbers for 2 tasks"),
     (combiners.GradNorm(initial_losses=[1, 0]), "`initial_losses` are positive"),
     (combiners.GradNorm(initial_losses={"a": 1, "c": 1}), "`initial_losses` is given for"),
     (combiners.GradDrop(leak=2.0), "`leak` is a share, from 0 to 1"),
@@ -95,7 +110,7 @@ TAKERS = [
     # (maker, the numbers as the combiner has them)
     (combiners.StaticWeights, lambda combiner: combiner.normalized),
     (lambda leak: combiners.GradDrop(leak=leak), lambda combiner: combiner.leaks),
-    (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.lowest),
+    (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.log_losses.lowest),
     (
         lambda losses: combiners.GradNorm(initial_losses=losses),
         lambda combiner: combiner.given_losses,

@@ -14,7 +14,7 @@ def test_nash_without_solution_stands_still(num_tasks):
     """Trap: a solver's failure that silently becomes equal weights."""
     rows = samples.jacobian("conflicting", num_tasks)
     rows[-1] = -rows[:-1].sum(0)
-    for name in ("nash", "nash unclipped", "nash mean", "nash paper"):
+    for name in ("nash", "nash unclipped", "nash mean", "nash paper", "fairgrad", "fairgrad 5"):
         np.testing.assert_array_equal(runner(name, num_tasks)(rows).weights, 0)
 
 
@@ -172,5 +172,20 @@ def test_steps_in_between_keep_the_weights(name):
 def test_forty_tasks_of_forty_sizes():
     rows = samples.jacobian("spread", 40)
     names = ("mgda", "cagrad", "nash", "upgrad", "aligned", "imtl_g", "pcgrad", "gradvac")
+    names += ("dualproj", "config", "ign", "fairgrad")
     for name in names:
         properties.assert_finite(runner(name, 40)(rows), rows)
+
+
+@pytest.mark.parametrize("name", ["mgda", "cagrad", "nash mean", "upgrad", "fairgrad", "ign"])
+def test_norms_beyond_what_a_gramian_holds(name):
+    """Shorter than 1e-19 is zero, longer than 1e19 is seen as diverged; between, weights hold."""
+    rows = samples.jacobian("conflicting", 5).astype(np.float64)
+    rows /= properties.lengths(rows)[:, None]
+    plain = runner(name, 5)(rows).weights
+    for size in (2.0**-56, 2.0**62):
+        np.testing.assert_allclose(runner(name, 5)(rows * size).weights, plain, rtol=1e-3)
+    zero = runner(name, 5)(rows * np.array([1e-21, 1, 1, 1, 1])[:, None])
+    without = runner(name, 5)(rows * np.array([0, 1, 1, 1, 1])[:, None])
+    np.testing.assert_array_equal(zero.weights, without.weights)
+    assert np.isnan(runner(name, 5)(rows * np.array([1e20, 1, 1, 1, 1])[:, None]).weights).all()

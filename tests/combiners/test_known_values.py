@@ -69,6 +69,31 @@ GRAMIANS = [
     # |g_2| = 2 |g_1|, opposed: g_w vanishes, and so does what conflicts with neither.
     (combiners.CAGrad(2.0, "none"), [[1, -2], [-2, 4]], None, [1.7, 0.85]),
     (combiners.GradNorm(), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+    (combiners.IGN(), ORTHOGONAL, None, [2 / 3, 1 / 3]),
+    (combiners.IGN(), [[4, 2], [2, 1]], None, [1 / 3, 2 / 3]),
+    (combiners.IGN(), THREE, None, [4 / 7, 2 / 7, 1 / 7]),
+    (combiners.IGN(), [[1, 0], [0, 0]], None, [1, 0]),
+    # Independent: w_i = a_i sum(|g|) / (K |g_i| sum(a)) with C a = 1.
+    (combiners.ConFIG(), ORTHOGONAL, None, [3 / 4, 3 / 8]),
+    (combiners.ConFIG(), THREE, None, [7 / 9, 7 / 18, 7 / 36]),
+    (combiners.ConFIG(), CONFLICT, None, [(1 + 2**0.5) / 4, (1 + 2**0.5) / 4 / 2**0.5]),
+    (combiners.ConFIG(), [[1, 2], [2, 4]], None, [3 / 4, 3 / 8]),
+    (combiners.ConFIG(), [[1, -2], [-2, 4]], None, [0, 0]),
+    (combiners.ConFIG([1, 2]), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+    (combiners.DualProj(), CONFLICT, None, [1 / 2, 1 / 2]),
+    # The mean conflicts with g_1: half of g_1 is added.
+    (combiners.DualProj(), [[1, -2], [-2, 9]], None, [1, 1 / 2]),
+    (combiners.DualProj([3, 1]), [[1, -2], [-2, 9]], None, [3 / 4, 1 / 4]),
+    (combiners.DualProj(), [[1, 0], [0, 0]], None, [1 / 2, 1 / 2]),
+    # Orthogonal: w |g|^2 = w^(-1/alpha), w = |g|^(-2 alpha / (alpha + 1)).
+    (combiners.FairGrad(scale="paper"), ORTHOGONAL, None, [1, 2 ** (-4 / 3)]),
+    (combiners.FairGrad(5.0, "paper"), THREE, None, [1, 2 ** (-5 / 3), 4 ** (-5 / 3)]),
+    # Made from w = (1, 1/4): G w = (1, 2).
+    (combiners.FairGrad(scale="paper"), [[5 / 4, -1], [-1, 12]], None, [1, 1 / 4]),
+    (combiners.FairGrad(), [[5 / 4, -1], [-1, 12]], None, [4 / 5, 1 / 5]),
+    (combiners.FairGrad(1.0, "paper"), [[1, -1], [-1, 4]], None, [2**0.5, 0.5**0.5]),
+    # alpha = 1 and r = (2/5, 8/5): (w |g|)^2 = r.
+    (combiners.FairGrad(1.0, "paper", [1, 4]), ORTHOGONAL, None, [0.4**0.5, 0.4**0.5]),
 ]
 
 
@@ -105,6 +130,36 @@ LOSSES = [
     (combiners.FAMO(), [0, 0], [1, 1], [1 / 2, 1 / 2]),
     (combiners.FAMO(), [-2, 3], [1, 1], [0, 1]),
     (combiners.IMTLL(), [5, 6], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.ScaleInvariant(), [1, 3], [1, 1], [3 / 4, 1 / 4]),
+    (combiners.ScaleInvariant([-1, 1]), [1, 3], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.ScaleInvariant(), [-2, 3], [1, 1], [0, 1]),
+    (combiners.GLS(), [1, 4], [1, 1], [1, 1 / 4]),
+    (combiners.GLS({"a": -3, "b": 0}), [1, 4], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.GLS(), [1, 0], [1, 0], [1, 0]),
+    (combiners.UWSO(1.0), [1, 0.5], [1, 1], [1 / (1 + math.e), math.e / (1 + math.e)]),
+    (combiners.UWSO(2.0), [1e-30, 3], [1, 1], [1, 0]),
+    (combiners.STCH(1), [1, 3], [1, 1], [3 / 4, 1 / 4]),
+    (combiners.STCH(1, preference=[1, 2]), [1, 3], [1, 1], [3 / 5, 2 / 5]),
+    (combiners.Tchebycheff(), [5, 6], [1, 1], [0, 1]),
+    (combiners.Tchebycheff(), [6, 6], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.Tchebycheff([3, 1]), [5, 6], [1, 1], [1, 0]),
+    (combiners.Tchebycheff(ideal={"a": 4.5, "b": 6}), [5, 6], [1, 1], [1, 0]),
+    (combiners.Tchebycheff(), [-5, 0], [1, 0], [1, 0]),
+    # u = (1, 1) / sqrt(2), the way from the ray (1, -1) / sqrt(2).
+    (combiners.PBI(), [4, 3], [1, 1], [3, -2]),
+    (combiners.PBI(0.0), [4, 3], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.PBI(preference=[1, 2]), [2, 1], [1, 1], [2 / 3, 1 / 3]),
+    (combiners.PBI(ideal=[3, 2]), [4, 3], [1, 1], [1 / 2, 1 / 2]),
+    # |L| = 5 and u . L / |L| = 7 / (5 sqrt(2)).
+    (
+        combiners.COSMOS(1.0),
+        [3, 4],
+        [1, 1],
+        [0.5 - 4 / 125 / math.sqrt(2), 0.5 + 3 / 125 / math.sqrt(2)],
+    ),
+    (combiners.COSMOS(preference=[1, 2]), [2, 1], [1, 1], [1 / 3, 2 / 3]),
+    (combiners.SoftAdapt(), [5, 6], [1, 1], [1 / 2, 1 / 2]),
+    (combiners.SoftAdapt(variant="loss_weighted"), [2, 6], [1, 1], [1 / 4, 3 / 4]),
 ]
 
 
@@ -118,4 +173,4 @@ def test_weights_from_the_losses(combiner, losses, counts, weights):
     combiner.build(2)
     counts = tf.constant(counts, tf.float32)
     found = combiner.task_weights(tf.constant(losses, tf.float32), counts > 0, counts)
-    np.testing.assert_allclose(found, weights, rtol=1e-6)
+    np.testing.assert_allclose(found, weights, rtol=1e-6, atol=1e-12)

@@ -278,7 +278,9 @@ def test_cagrad_reaches_the_optimum_in_small_balls(c, num_tasks, span):
     assert combiner.unsolved.numpy() == 0
 
 
-@pytest.mark.parametrize("name", ["mgda", "mgda l2", "cagrad", "cagrad wide", "upgrad"])
+@pytest.mark.parametrize(
+    "name", ["mgda", "mgda l2", "cagrad", "cagrad wide", "upgrad", "dualproj", "fairgrad"]
+)
 @pytest.mark.parametrize("kind", samples.KINDS)
 def test_all_steps_are_solved(name, kind):
     for num_tasks in (3, 8, 40):
@@ -295,7 +297,7 @@ def test_an_unsolved_step_is_counted(monkeypatch):
     monkeypatch.setattr(active_set, "MOST_GUESSES", 0)
     monkeypatch.setattr(first_order, "MOST_ROUNDS", 0)
     rows = samples.jacobian("conflicting", 5)
-    for make in (combiners.CAGrad, combiners.MGDA, combiners.UPGrad):
+    for make in (combiners.CAGrad, combiners.MGDA, combiners.UPGrad, combiners.DualProj):
         run = Runner(Case("", make), 5)
         for steps in (1, 2):
             properties.assert_finite(run.again(rows), rows)
@@ -323,7 +325,17 @@ def test_many_quadratic_programs_at_once(kind):
 
 
 @pytest.mark.parametrize(
-    "make", [combiners.MGDA, combiners.CAGrad, combiners.NashMTL, combiners.UPGrad, combiners.IMTLG]
+    "make",
+    [
+        combiners.MGDA,
+        combiners.CAGrad,
+        combiners.NashMTL,
+        combiners.UPGrad,
+        combiners.IMTLG,
+        combiners.DualProj,
+        combiners.ConFIG,
+        combiners.FairGrad,
+    ],
 )
 @pytest.mark.parametrize("num_tasks", some([2, 3], [3]))
 def test_solvers_bear_float32(make, num_tasks, monkeypatch):

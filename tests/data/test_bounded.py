@@ -181,3 +181,15 @@ def test_parquet_whose_sentences_are_enormous(tmp_path):
         else:
             with pytest.raises(ValueError, match=r"text\.parquet: 1 rows take"):
                 list(reader.pairs("train"))
+
+
+def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
+    """Of 0.3 MB, written once: all its rows together would take 600 MB."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), ["x" * 300_000])
+    struct = pa.StructArray.from_arrays([long, pa.array(["y"] * 2_000)], ["en", "fr"])
+    parquet.write_table(pa.table({"translation": struct}), tmp_path / "text.parquet")
+    reader = ParquetFiles(*[["text.parquet"]] * 3, "fr", folder=str(tmp_path))
+    assert sum(len(ours) for ours, _ in reader.pairs("train")) == 2_000 * 300_000

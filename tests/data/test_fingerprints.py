@@ -58,7 +58,7 @@ def test_a_mapped_file_is_read_once(tmp_path, cached, monkeypatch):
     found = fingerprints.of_arrays(array)
     (kept,) = cached.iterdir()
     assert json.loads(kept.read_text())["path"] == str(path)
-    monkeypatch.setattr(fingerprints, "_hash", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(fingerprints, "sha256", lambda path: pytest.fail("read again"))
     assert fingerprints.of_arrays(array) == found
     # A part of it is read as it is.
     assert fingerprints.of_arrays(array[:500]) == fingerprints.of_arrays(np.arange(500))

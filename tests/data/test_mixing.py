@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk.data.mixing import mixed_batches, shared_batches, task_counts
+from mtk.data.mixing import mixed_batches, shared_batches, task_counts, temperature_shares
 from mtk.data.sources import in_memory
 
 WEIGHTS = [
@@ -143,3 +143,51 @@ def test_shares_that_cannot_be_equal(sources, batch_size):
 def test_weights_for_other_tasks(sources):
     with pytest.raises(ValueError, match=r"\['a', 'c'\].*\['a', 'b'\]"):
         mixed_batches(sources, {"a": 1, "c": 1}, 4, 5, 0)
+
+
+SIZES = {"a": 1000, "b": 10}
+
+
+def test_temperature_goes_from_sizes_to_equal_shares():
+    by_size = temperature_shares(SIZES, 1.0)
+    np.testing.assert_allclose([by_size["a"][0], by_size["b"][0]], [1000 / 1010, 10 / 1010])
+    np.testing.assert_allclose(temperature_shares(SIZES, float("inf"))["b"], [0.5])
+    five = temperature_shares(SIZES, 5.0)
+    assert five["a"][0] / five["b"][0] == pytest.approx(100 ** (1 / 5))
+
+
+def test_annealed_shares_change_from_step_to_step():
+    shares = temperature_shares(SIZES, (5.0, 1.0), steps=4)
+    for step, temperature in enumerate([5.0, 5 - 4 / 3, 5 - 8 / 3, 1.0]):
+        expected = temperature_shares(SIZES, temperature)["a"][0]
+        assert shares["a"][step] == pytest.approx(expected)
+    np.testing.assert_allclose(shares["a"] + shares["b"], 1.0)
+
+
+def test_batches_follow_shares_of_each_step():
+    steps = 400
+    shares = temperature_shares(SIZES, (5.0, 1.0), steps)
+    counts = task_counts(np.stack([*shares.values()], 1), 16, steps, seed=0)
+    assert (counts.sum(axis=1) == 16).all()
+    for rows in (slice(0, 200), slice(200, 400)):
+        assert counts[rows, 1].sum() == pytest.approx(16 * shares["b"][rows].sum(), abs=8)
+    sources = {
+        task: in_memory((np.full((size, 1), n, "float32"), np.zeros(size, "float32")))
+        for n, (task, size) in enumerate(SIZES.items())
+    }
+    batches = list(mixed_batches(sources, shares, 16, steps, seed=0, first_step=395))
+    found = [int(np.sum(ids)) for _, _, ids in batches]
+    assert found == counts[395:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "sizes"), [(0.0, SIZES), ((1.0, -1.0), SIZES), (1.0, {"a": 0}), (1.0, {})]
+)
+def test_wrong_temperatures_and_sizes(temperature, sizes):
+    with pytest.raises(ValueError, match="positive"):
+        temperature_shares(sizes, temperature)
+
+
+def test_shares_of_another_number_of_steps():
+    with pytest.raises(ValueError, match="at each of 4 steps"):
+        task_counts(np.ones((3, 2)), 8, 4, seed=0)

@@ -17,12 +17,12 @@ SMALL = [
     "--gin.multi_digits.MultiDigits.partners=1",
     "--gin.multi_digits.MultiDigits.channels=(4, 4)",
     "--gin.multi_digits.MultiDigits.dropout=0.0",
-    "--gin.experiment.run.batch_size=64",
-    "--gin.experiment.run.epochs=None",
-    "--gin.experiment.run.steps=20",
-    "--gin.experiment.run.log_every=1",
+    "--gin.experiment.Optimization.batch_size=64",
+    "--gin.experiment.Training.epochs=None",
+    "--gin.experiment.Training.steps=20",
+    "--gin.experiment.Logging.log_every=1",
     "--gin.evaluate_every=8",
-    "--gin.experiment.run.checkpoint_every=0.0",
+    "--gin.experiment.Checkpoints.every=0.0",
 ]
 SEVERAL = [f"--gin_file={CONFIGS / 'strategies' / 'multi_worker.gin'}"]
 

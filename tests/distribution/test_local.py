@@ -63,7 +63,7 @@ def test_run_on_two_replicas_equals_the_run_on_one(tmp_path):
 
 @pytest.mark.slow
 def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
-    size = "--gin.experiment.run.batch_size=63"
+    size = "--gin.experiment.Optimization.batch_size=63"
     status, _, errors = end_of(train(*TWO, size, f"--run_dir={tmp_path / 'run'}"))
     assert status == 2
     assert "by the 2 replicas, each task's share of it too, but there are parts of 63" in errors

@@ -123,7 +123,7 @@ def test_workers_started_differently_are_told_so(tmp_path):
     processes = [
         train(
             f"--run_dir={tmp_path / 'run'}",
-            f"--gin.experiment.run.learning_rate={rate}",
+            f"--gin.experiment.Optimization.learning_rate={rate}",
             worker=worker,
             addresses=addresses,
         )

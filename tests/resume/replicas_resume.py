@@ -15,7 +15,7 @@ devices = distribution.mirrored(2)
 arguments = {
     "strategy": lambda: devices,
     "combiner": functools.partial(combiners.FAMO),
-    "checkpoint_every": 0.0,
+    "every": 0.0,
 }
 
 

@@ -5,42 +5,24 @@ import numpy as np
 import pytest
 from crashes import CrashError, crash
 
-from mtk import MultiTaskModel, callbacks, checkpoints, combiners
-from mtk.experiment.checkpointing import Checkpointing
-from mtk.experiment.fitting import Fitting
-from mtk.experiment.interruption import Interruption
+from mtk import MultiTaskModel, checkpoints, combiners
+from mtk.callbacks.monitored import monitor_of
+from mtk.experiment import Checkpoints, Logging, Training
+from mtk.experiment.building import Built
+from mtk.experiment.loop import Loop
 from mtk.experiment.plan import make_plan
+from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
+from tests.combiners.cases import BY_NAME, every
+from tests.quick import some
 
-FEATURES = "representation"
-STATEFUL = {
-    "uncertainty": lambda: combiners.UncertaintyWeights(),
-    "rlw": lambda: combiners.RLW(seed=3),
-    "dwa": lambda: combiners.DWA(steps_per_epoch=3),
-    "famo": lambda: combiners.FAMO(),
-    "imtl": lambda: combiners.IMTL(update_every=4),
-    "gradnorm": lambda: combiners.GradNorm(),
-    "gradvac": lambda: combiners.GradVac(beta=0.5),
-    "pcgrad": lambda: combiners.PCGrad(seed=1, update_every=4),
-    "graddrop": lambda: combiners.GradDrop(at=FEATURES),
-    "mgda": lambda: combiners.MGDA(at=FEATURES, update_every=4),
-}
-OTHERS = {
-    "static": lambda: combiners.StaticWeights({"left": 0.3, "right": 0.7}),
-    "proportional": lambda: combiners.ProportionalSampling(),
-    "imtl_l": lambda: combiners.IMTLL(),
-    "imtl_g": lambda: combiners.IMTLG(update_every=4),
-    "cagrad": lambda: combiners.CAGrad(update_every=4),
-    "nash": lambda: combiners.NashMTL(update_every=4),
-    "aligned": lambda: combiners.AlignedMTL(update_every=4),
-    "upgrad": lambda: combiners.UPGrad(update_every=4),
-}
 # Each keeps another kind of state.
 QUICK = ("rlw", "gradnorm")
-CASES = [
-    pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,))
-    for name in [*STATEFUL, *OTHERS]
-]
+
+
+def combiner_of(name):
+    # Elsewhere it is taken at all parameters.
+    return combiners.GradNorm() if name == "gradnorm" else every(BY_NAME[name], 4)
 
 
 class Session:
@@ -49,7 +31,7 @@ class Session:
     def __init__(self, data, combiner):
         keras.utils.set_random_seed(0)
         self.data = data
-        self.plan = make_plan(data, 64, None, 11, 4, None, 0)
+        self.plan = make_plan(data, 64, Training(steps=11, evaluate_every=4))
         self.model = MultiTaskModel(data.network(0), data.tasks, combiner)
         self.model.compile(keras.optimizers.Adam(0.01), weight_decay=1e-4, clip_norm=1.0)
         self.model.check(data.train(64, 11, 0))
@@ -65,24 +47,23 @@ class Session:
         folder = RunFolder.claim(path, {})
         with folder:
             folder.open("", "")
-            watchers = [
-                callbacks.MetricsLog(folder.metrics),
-                callbacks.Selection(folder.selected, restore=False),
-            ]
-            saving = Checkpointing(folder, watchers, Interruption(), every=0.0, keep=2)
+            built = Built(self.data, self.model, self.plan, monitor_of(None, self.model))
+            logging, often = Logging(measure_every=0), Checkpoints(every=0.0)
+            loop = Loop(built, folder, Preemption(), logging, often)
             try:
-                position = saving.restore(self.model)
+                position = loop.checkpointing.restore(self.model)
                 if position.step == 0:
                     checkpoints.assign(self.model, self.first)
-                Fitting(self.model, self.data, self.plan, watchers, saving).go_on(position)
+                loop.train(position)
             finally:
-                saving.close()
-        return checkpoints.values(self.model), folder.metrics.read_bytes(), watchers[1].get_state()
+                loop.checkpointing.close()
+        selection = loop.watchers.selection.get_state()
+        return checkpoints.values(self.model), folder.metrics.read_bytes(), selection
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(BY_NAME, QUICK))
 def test_resumed_equals_undisturbed(tiny, tmp_path, monkeypatch, name):
-    session = Session(tiny(), {**STATEFUL, **OTHERS}[name]())
+    session = Session(tiny(), combiner_of(name))
     values, record, selection = session.go_on(tmp_path / "undisturbed")
     for step in (6, 10):
         crash(monkeypatch, step)

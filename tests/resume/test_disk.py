@@ -40,11 +40,11 @@ def fill(monkeypatch, ballast, full, free=None):
 
 @pytest.mark.slow
 def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
-    start(tiny, tmp_path / "undisturbed", steps=18, checkpoint_every=0.0)
+    start(tiny, tmp_path / "undisturbed", steps=18, every=0.0)
     place = mounted("size=8m")
     fill(monkeypatch, place / "ballast", full=5, free=14)
     with pytest.warns(UserWarning, match=r"No space left.*0\.0 MB are free.*goes on") as found:
-        start(tiny, place / "run", steps=18, checkpoint_every=0.0)
+        start(tiny, place / "run", steps=18, every=0.0)
     texts = " ".join(str(warning.message) for warning in found)
     for part in ("selected.weights.h5 waits", "Curves lose points"):
         assert part in texts
@@ -58,10 +58,10 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
         pytest.warns(UserWarning, match="No space left"),
         pytest.raises(OSError, match=r"has stopped: .*give the same command again"),
     ):
-        start(tiny, place / "again", steps=18, checkpoint_every=0.0)
+        start(tiny, place / "again", steps=18, every=0.0)
     (place / "ballast").unlink()
     monkeypatch.undo()
-    start(tiny, place / "again", steps=18, checkpoint_every=0.0)
+    start(tiny, place / "again", steps=18, every=0.0)
     differences = likeness.differences(place / "again", tmp_path / "undisturbed")
     assert [text for text in differences if not text.startswith("curve")] == []
 
@@ -108,7 +108,7 @@ def test_full_disk_before_the_first_checkpoint_ends_the_run(tiny, monkeypatch, m
     place = mounted("size=2m")
     fill(monkeypatch, place / "ballast", full=1)
     with pytest.raises(OSError, match=r"There is no earlier one"):
-        start(tiny, place / "run", checkpoint_every=0.0)
+        start(tiny, place / "run", every=0.0)
 
 
 def start_silently(*arguments, **settings):
@@ -235,7 +235,7 @@ def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(Checkpointing, "stepped", stepped)
     with pytest.raises(OSError, match=r"'.*/run' was removed or moved while the run was going on"):
-        start_silently(tiny, tmp_path / "run", steps=6, checkpoint_every=0.0)
+        start_silently(tiny, tmp_path / "run", steps=6, every=0.0)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

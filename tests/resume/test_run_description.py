@@ -8,8 +8,8 @@ import pytest
 from mtk.checkpoints import Snapshot
 from mtk.experiment import RunFolder
 
-SETTINGS = {"experiment.run.seed": "0", "experiment.run.learning_rate": "0.1"}
-OTHERS = {**SETTINGS, "experiment.run.learning_rate": "0.2"}
+SETTINGS = {"experiment.Training.seed": "0", "experiment.Optimization.learning_rate": "0.1"}
+OTHERS = {**SETTINGS, "experiment.Optimization.learning_rate": "0.2"}
 DATA = {"train": "10 examples, sha256 a", "test": "5 examples, sha256 b"}
 
 
@@ -155,7 +155,7 @@ def test_a_finished_run_says_that_a_text_was_changed(tmp_path):
         folder.read_result()
 
 
-@pytest.mark.parametrize("text", ['{"format": 2, "mtk": "0", "settings": [1]}'])
+@pytest.mark.parametrize("text", ['{"format": 3, "mtk": "0", "settings": [1]}'])
 def test_settings_of_another_type_are_damage(tmp_path, text):
     run = begun(tmp_path / "run")
     (run / "checkpoints" / "run.json").write_text(text)

@@ -10,19 +10,19 @@ from application_runs import read_metrics, start
 from crashes import AugmentedDigits, CrashError, crash, names
 
 from mtk import callbacks
-from mtk.experiment import RunFolder, training
+from mtk.experiment import RunFolder, completion
 from tests.quick import some
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
-    start(tiny, folder, checkpoint_every=0.0)
+    start(tiny, folder, every=0.0)
     return folder
 
 
 def go_on(tiny, folder, **arguments):
-    return start(tiny, folder, checkpoint_every=0.0, **arguments)
+    return start(tiny, folder, every=0.0, **arguments)
 
 
 def crashes(tiny, run, monkeypatch, moments, failing):
@@ -48,7 +48,7 @@ def crashes(tiny, run, monkeypatch, moments, failing):
 def test_run_that_ends_in_a_validation_and_in_its_last_phase(
     tiny, undisturbed, tmp_path, monkeypatch
 ):
-    failing = [(training, "export")]
+    failing = [(completion, "export")]
     found = crashes(tiny, tmp_path / "run", monkeypatch, [(4, "on_test_begin")], failing)
     assert found == [0, 4, 10]
     assert likeness.differences(tmp_path / "run", undisturbed) == []
@@ -65,7 +65,7 @@ def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
         (9, "stepped"),
         (10, "evaluated"),
     ]
-    failing = [(callbacks.Selection, "restore"), (training, "export")]
+    failing = [(callbacks.Selection, "restore"), (completion, "export")]
     found = crashes(tiny, tmp_path / "run", monkeypatch, moments, failing)
     assert found == [0, 2, 3, 4, 4, 8, 10, 10, 10]
     assert likeness.differences(tmp_path / "run", undisturbed) == []
@@ -238,7 +238,7 @@ def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypa
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_damaged_descriptions_are_named(tmp_path, content):
-    settings = {"experiment.run.seed": "0"}
+    settings = {"experiment.Training.seed": "0"}
     with RunFolder.claim(tmp_path / "run", settings) as folder:
         folder.open("", "")
         folder.close({"status": "finished"})
@@ -271,9 +271,9 @@ def test_another_configuration_is_refused_with_the_differences(tiny, run):
     with pytest.raises(ValueError, match="another configuration") as caught:
         go_on(tiny, run, learning_rate=0.2, epochs=3, steps=None)
     for line in (
-        "experiment.run.learning_rate: 0.1 in the folder, 0.2 now",
-        "experiment.run.epochs: None in the folder, 3 now",
-        "experiment.run.steps: 10 in the folder, None now",
+        "experiment.Optimization.learning_rate: 0.1 in the folder, 0.2 now",
+        "experiment.Training.epochs: None in the folder, 3 now",
+        "experiment.Training.steps: 10 in the folder, None now",
     ):
         assert line in str(caught.value)
     assert "seed" not in str(caught.value)
@@ -283,7 +283,7 @@ def test_another_configuration_is_refused_with_the_differences(tiny, run):
 def test_another_version_is_refused(tiny, run):
     about = json.loads((run / "checkpoints" / "run.json").read_text())
     (run / "checkpoints" / "run.json").write_text(json.dumps({**about, "mtk": "9.9"}))
-    with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 2\)"):
+    with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 3\)"):
         go_on(tiny, run)
 
 

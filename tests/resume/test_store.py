@@ -323,5 +323,5 @@ def test_damaged_checkpoints_are_kept_until_they_are_forgotten(store):
 
 
 def test_keep_is_checked(tmp_path):
-    with pytest.raises(ValueError, match="keep_checkpoints"):
+    with pytest.raises(ValueError, match="`keep`"):
         Store(tmp_path, GrowingFiles(tmp_path, tmp_path / "a", tmp_path / "b"), keep=0)

@@ -18,11 +18,12 @@ DIGITS = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "one [1]"
-    short = ["epochs=None", "steps=6", "evaluate_every=3", "batch_size=100"]
+    length = ["Training.epochs=None", "Training.steps=6", "Training.evaluate_every=3"]
+    short = [*length, "Optimization.batch_size=100"]
     few = ["--gin.multi_digits.MultiDigits.channels=(4, 4)"]
     assert (
         train.main(
-            [*DIGITS, *few, *(f"--gin.experiment.run.{x}" for x in short), f"--run_dir={folder}"]
+            [*DIGITS, *few, *(f"--gin.experiment.{x}" for x in short), f"--run_dir={folder}"]
         )
         == 0
     )
@@ -59,7 +60,7 @@ def test_training_split_is_read_once_and_unchanged(run, capsys):
             capsys,
             f"--saved_model={run}",
             "--split=train",
-            f"--gin.experiment.run.batch_size={size}",
+            f"--gin.experiment.Optimization.batch_size={size}",
         )
         for size in (100, 1079)
     ]
@@ -93,8 +94,8 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
         (["--saved_model=no.keras", *DIGITS], "nothing at 'no.keras'"),
         (["--saved_model={alone}"], "no 'workload'"),
         (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
-        (["--saved_model={run}", "--gin.experiment.run.batch_size='many'"], "must be int"),
-        (["--saved_model={run}", "--gin.experiment.run.batch_size=0"], "batch_size=0"),
+        (["--saved_model={run}", "--gin.experiment.Optimization.batch_size='many'"], "must be int"),
+        (["--saved_model={run}", "--gin.experiment.Optimization.batch_size=0"], "batch_size=0"),
         (["--saved_model={run}", "--gin_file=nothing.gin"], "no config file 'nothing.gin'"),
         (["--saved_model={run}", "--json=/proc/figures.json"], "/proc"),
     ],

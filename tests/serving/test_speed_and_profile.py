@@ -12,9 +12,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 BINDINGS = {
     "multi_digits.MultiDigits.partners": 1,
     "multi_digits.MultiDigits.channels": (4, 4),
-    "experiment.run.epochs": None,
-    "experiment.run.steps": 6,
-    "experiment.run.evaluate_every": 3,
+    "experiment.Training.epochs": None,
+    "experiment.Training.steps": 6,
+    "experiment.Training.evaluate_every": 3,
 }
 TINY = [
     f"--gin_file={CONFIGS / 'multi_digits.gin'}",

@@ -28,7 +28,7 @@ def make_study():
                 "static_weights": "combiners/static_weights.gin",
                 "gradnorm": "combiners/gradnorm.gin",
             },
-            "grid": {"experiment.run.learning_rate": [0.1, 0.3]},
+            "grid": {"experiment.Optimization.learning_rate": [0.1, 0.3]},
             "baseline": "static_weights",
             "fresh_seeds": 0,
         }
@@ -41,8 +41,8 @@ def make_study():
 def make_sweep(make_study, tmp_path):
     """A factory of a sweep of that study; its folder is `tmp_path / "study"`."""
 
-    def make(retry_failed=False, **changes):
+    def make(retry_failed=False, only=(), **changes):
         folders = [ROOT / "configs"]
-        return Sweep(make_study(**changes), tmp_path / "study", folders, retry_failed)
+        return Sweep(make_study(**changes), tmp_path / "study", folders, retry_failed, only)
 
     return make

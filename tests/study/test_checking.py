@@ -6,10 +6,10 @@ import pytest
 
 from mtk import config
 from mtk.study import StudyError, checking
-from mtk.study.board import Board
 from mtk.study.checking import covering
+from mtk.study.progress import Progress
 
-RATE, DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
+RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
 def met(runs):
@@ -53,7 +53,7 @@ def built(monkeypatch):
 def test_what_cannot_be_built_is_said_once(make_sweep, built, capsys):
     made = make_sweep()
     with pytest.raises(StudyError, match="No run was started") as caught:
-        checking.check(made.runs, made.folder, Board())
+        checking.check(made.runs, made.folder, Progress())
     assert str(caught.value).count("too bad") == 1
     assert "learning_rate': 0.3" in str(caught.value)
     assert len(built) == 4
@@ -64,9 +64,9 @@ def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, bu
     made = make_sweep(grid={RATE: [0.1]})
     for run in made.runs:
         made.folder.fail(run.hash, "something")
-    checking.check(made.runs, made.folder, Board())
+    checking.check(made.runs, made.folder, Progress())
     assert built == []
-    checking.check(made.runs, made.folder, Board(), retry_failed=True)
+    checking.check(made.runs, made.folder, Progress(), retry_failed=True)
     assert built == made.runs
 
 
@@ -75,11 +75,10 @@ def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, bu
     [
         ({}, ""),
         ({"multi_digits.MultiDigits.dropout": 1.5}, "dropout=1.5"),
-        ({"experiment.run.batch_size": 10_000}, "10000"),
-        ({"experiment.run.log_every": 0}, "log_every"),
-        ({"experiment.run.monitor": "left_acuracy"}, "left_acuracy"),
+        ({"experiment.Optimization.batch_size": 10_000}, "10000"),
+        ({"experiment.Training.monitor": "left_acuracy"}, "left_acuracy"),
         ({"combiners.GradNorm.alpha": -1.0}, "alpha"),
-        ({"experiment.run.gradients": "share"}, "share"),
+        ({"experiment.Sharing.gradients": "share"}, "share"),
     ],
 )
 @pytest.mark.parametrize("trace", [False, True])

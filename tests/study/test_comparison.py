@@ -1,5 +1,7 @@
 """One call from a compiled model to a verdict."""
 
+import dataclasses
+import functools
 import subprocess
 import sys
 import textwrap
@@ -11,8 +13,9 @@ import tensorflow as tf
 
 import mtk
 from mtk import combiners, comparison
-from mtk.comparison import given, planning
-from mtk.comparison.look import Look
+from mtk.comparison import given, plan, planning, search, sent
+from mtk.comparison.look import Look, monitored
+from mtk.study.engines import Here, Local
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4)).astype("float32")
@@ -34,9 +37,9 @@ def build():
 
 
 def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(comparison, "SIZES", (planning.Size(2, 1, 2),))
+    monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
     arguments = {"methods": ["pcgrad"], "epochs": 1, "learning_rates": [0.1], "out": tmp_path / "s"}
-    study = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
+    study = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
     first, *lines = str(study).splitlines()
     assert first.startswith("Use loss_weights={'size': ")
     assert "kind_AUC" in first
@@ -49,12 +52,12 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
         study.best(limits={"size": -1.0})
     assert study.report().is_file()
     capsys.readouterr()
-    again = comparison.compare(build, (X, Y), monitor={"kind": "AUC"}, **arguments)
+    again = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
     assert str(again) == str(study)
     assert "finished after" not in capsys.readouterr().err
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.gin")}
     for other in ({"train": (X + 1.0, Y)}, {"epochs": 2}):
-        given_then = {"train": (X, Y), "monitor": {"kind": "AUC"}, **arguments, **other}
+        given_then = {"train": (X, Y), "monitor": {"kind": "auc"}, **arguments, **other}
         with pytest.raises(ValueError, match="holds the study"):
             comparison.compare(build, **given_then)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
@@ -78,8 +81,8 @@ def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
         textwrap.dedent(
             """
             import numpy as np, keras, mtk
-            from mtk import comparison
-            comparison.SIZES = comparison.SIZES[-1:]
+            from mtk.comparison import planning
+            planning.SIZES = planning.SIZES[-1:]
             x = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
             y = {"a": x[:, :1], "b": x[:, 1:2]}
             def maker(units):
@@ -123,6 +126,91 @@ def test_learning_rates_are_those_of_the_mean_of_the_losses():
     assert planning.rates(LOOK, None, 1) == [0.2]
     assert planning.rates(LOOK._replace(is_linear=False), None, 3)[1] == 0.1
     assert planning.rates(LOOK, [1, 2], 3) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("optimum", [0.0007, 0.1, 20.0])
+def test_search_widens_until_the_best_rate_lies_inside(optimum):
+    """Validation is a parabola of the logarithm; runs with a rate above 30 diverge."""
+    sweeps = []
+
+    def best(label, tried):
+        assert all(sweeps[-1][label].count(rate) == 1 for rate in tried), "it has been trained"
+        at = optimum if label == planning.STATIC else optimum / 10
+        alive = [rate for rate in tried if rate < 30]
+        return min(alive, key=lambda rate: abs(np.log(rate / at)), default=None)
+
+    def sweep(rates):
+        sweeps.append({label: list(own) for label, own in rates.items()})
+
+    labels = [planning.STATIC, "PCGrad"]
+    found = search.searched(sweep, best, labels, [0.1, 0.3, 1.0], lambda: True)
+    assert len(sweeps) <= search.ROUNDS
+    assert len(found[planning.STATIC]) <= 3
+    if len(sweeps) < search.ROUNDS:
+        for label, tried in found.items():
+            assert min(tried) < best(label, tried) < max(tried)
+
+
+def test_search_ends_with_its_time():
+    sweeps = []
+    search.searched(sweeps.append, lambda label, tried: max(tried), ["a"], [1.0], lambda: False)
+    assert len(sweeps) == 1
+
+
+def test_search_goes_down_where_all_diverge():
+    assert planning.widened([0.1, 1.0], None)[0] < 0.1
+    assert planning.widened([0.1, 1.0, 10.0], 1.0) == [0.1, 1.0, 10.0]
+
+
+def test_size_follows_the_budget():
+    limits = plan.Budget(1e9, 100, 10, 2, None, None, False)
+    large, seconds = limits.size(LOOK, 3)
+    assert large == planning.SIZES[0]
+    tight = dataclasses.replace(limits, seconds=0.9 * seconds)
+    assert tight.size(LOOK, 3)[0] in planning.SIZES[1:]
+    assert tight.size(LOOK, 3, each=1e-3)[0] == large, "measured runs are shorter than expected"
+    least, seconds = dataclasses.replace(limits, seconds=1.0).size(LOOK, 3)
+    assert least == planning.SIZES[-1]
+    assert seconds > 1.0
+
+
+def test_plan_is_kept_for_the_same_call_alone(tmp_path):
+    (tmp_path / "methods").mkdir()
+    made = plan.Plan(["key", 3, None], LOOK, planning.SIZES[1], {"static weights": [0.1]})
+    made.write(tmp_path)
+    found = plan.Plan.written(tmp_path, ["key", 3, None])
+    assert (found.size, found.learning_rates) == (made.size, made.learning_rates)
+    assert found.look.losses == LOOK.losses
+    assert plan.Plan.written(tmp_path, ["key", 4, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [({"kind": "auc"}, "kind_AUC"), ({"size": "rmse"}, "size_root_mean_squared_error")],
+)
+def test_monitors_by_short_names(asked, meant):
+    known = ["kind_AUC", "size_root_mean_squared_error", "size_loss"]
+    assert monitored(asked, ["size", "kind"], known) == [meant]
+    assert monitored("kind_AUC", ["size", "kind"], known) == "kind_AUC"
+
+
+def test_other_processes_get_function_and_data(tmp_path, monkeypatch):
+    elsewhere = Local(workers=1, gpus=0, share_import=False)
+    assert sent.is_needed(elsewhere)
+    assert not sent.is_needed(Here())
+    sent.write(tmp_path, "k", sent.packed(build, elsewhere), ((X, Y), 0.2, 0.3))
+    monkeypatch.setenv("MTK_STUDY_DIR", str(tmp_path))
+    monkeypatch.setattr("multiprocessing.spawn.prepare", lambda data: None)
+    found = given.given("k")
+    assert found.build is build
+    np.testing.assert_array_equal(found.train[0], X)
+    assert (found.validation, found.test) == (0.2, 0.3)
+
+
+@pytest.mark.parametrize("function", [lambda: build(), functools.partial(lambda: None)])
+def test_functions_that_others_cannot_import_are_named(function):
+    with pytest.raises(ValueError, match=r"lambda.*Define it by `def`"):
+        sent.packed(function, Local(workers=1, gpus=0, share_import=False))
 
 
 class Own(combiners.PCGrad):
@@ -198,7 +286,9 @@ def test_tasks_of_each_way_to_compile():
         ({"seeds": 1}, "seeds=1"),
         ({"methods": ["static", "NoGrad"]}, "NoGrad"),
         ({"train": X}, r"\(x, y\)"),
-        ({"monitor": {"kind": "auc"}}, "Did you mean 'kind_AUC'"),
+        ({"monitor": {"kind": "aux"}}, "Did you mean 'kind_AUC'"),
+        ({"learning_rates": "serch"}, "search"),
+        ({"learning_rates": [0.1, -1.0]}, "positive"),
     ],
 )
 def test_bad_input(changed, words, tmp_path):

@@ -10,8 +10,8 @@ from fake_engine import FakeEngine, finish
 
 from mtk import experiment
 from mtk.study import State, StudyFolder, worker
-from mtk.study.board import Board
-from mtk.study.journal import FULL, Journal
+from mtk.study.progress import Progress
+from mtk.study.run_log import FULL, RunLog
 
 
 def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
@@ -20,17 +20,17 @@ def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
 
     def outcome(folder, run, number):
         if run == third:
-            sweep.folder.journal.note(run, FULL, 1.0)
+            sweep.folder.run_log.note(run, FULL, 1.0)
         else:
             finish(folder, run)
 
     engine = FakeEngine(outcome, slots=1)
-    assert sweep.go(engine, board=Board(said)) == 75
+    assert sweep.go(engine, progress=Progress(said)) == 75
     assert "MB are free" in said.getvalue()
     assert engine.started == [run.hash for run in sweep.runs[:3]]
     assert sweep.folder.state(third) is State.PENDING
     engine = FakeEngine()
-    assert make_sweep().go(engine, board=Board(io.StringIO())) == 0
+    assert make_sweep().go(engine, progress=Progress(io.StringIO())) == 0
     assert engine.started == [run.hash for run in sweep.runs[2:]]
 
 
@@ -55,7 +55,7 @@ def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, tmp_pat
 def test_nothing_at_all_can_be_written(mounted):
     place = mounted("size=1m")
     folder = StudyFolder(place)
-    (place / "claims").mkdir()
+    (place / "leases").mkdir()
     assert not folder.lacks_room("some")
     with (place / "ballast").open("wb") as file:
         file.write(bytes(os.statvfs(place).f_bavail * 4096))
@@ -64,23 +64,23 @@ def test_nothing_at_all_can_be_written(mounted):
 
 def test_study_that_is_done_is_shown_on_a_read_only_file_system(make_sweep, bind):
     sweep = make_sweep()
-    assert sweep.go(FakeEngine(), board=Board(io.StringIO())) == 0
+    assert sweep.go(FakeEngine(), progress=Progress(io.StringIO())) == 0
     bind(sweep.folder.path, sweep.folder.path)
     subprocess.run(["mount", "-o", "remount,bind,ro", sweep.folder.path], check=True)
     said = io.StringIO()
-    assert make_sweep().go(FakeEngine(), board=Board(said)) == 0
+    assert make_sweep().go(FakeEngine(), progress=Progress(said)) == 0
     assert "4 runs finished" in said.getvalue()
 
 
 def test_line_after_one_that_was_cut_off_is_read(tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.note("a", "finished", 1.0)
-    with journal.path.open("a") as file:
+    run_log = RunLog(tmp_path / "run_log.jsonl")
+    run_log.note("a", "finished", 1.0)
+    with run_log.path.open("a") as file:
         file.write('{"run": "b", "ev')
-    journal.note("a", FULL, 2.0)
-    assert [entry["event"] for entry in journal.entries()] == ["finished", FULL]
-    assert journal.last("a") == FULL
-    assert journal.last("b") is None
+    run_log.note("a", FULL, 2.0)
+    assert [entry["event"] for entry in run_log.entries()] == ["finished", FULL]
+    assert run_log.last("a") == FULL
+    assert run_log.last("b") is None
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
@@ -89,4 +89,4 @@ def test_progress_that_cannot_be_shown_stops_nothing(number):
         def write(self, text):
             raise OSError(number, "cannot be written")
 
-    Board(Broken()).say("text")
+    Progress(Broken()).say("text")

@@ -12,6 +12,7 @@ import likeness
 import pytest
 
 from mtk.study import StudyFolder
+from mtk.study.engines import base
 
 STEPS = 40  # So many that no run ends before it is disturbed.
 
@@ -40,8 +41,7 @@ def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
     # As the manifest tells, with the threads that two runs at a time have each.
     command = json.loads((folder.run_dir(run) / "manifest.json").read_text())["command"]
     assert command[1:3] == ["-m", "mtk.train"]
-    threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    environment = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    environment = base.threads(len(os.sched_getaffinity(0)) // 2)
     subprocess.run(
         [sys.executable, *command[1:-1], f"--run_dir={tmp_path / 'alone'}"],
         check=True,

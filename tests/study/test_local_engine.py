@@ -13,13 +13,14 @@ from fake_engine import finish
 from mtk.study import StudyFolder, worker
 from mtk.study.engines import Local, local
 
-SHOW = ("CUDA_VISIBLE_DEVICES", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+SHOW = ("CUDA_VISIBLE_DEVICES", *THREADS)
 
 
 @pytest.fixture
 def folder(tmp_path):
     made = StudyFolder(tmp_path)
-    for name in ("logs", "claims", "runs"):
+    for name in ("logs", "leases", "runs"):
         (tmp_path / name).mkdir()
     return made
 
@@ -79,7 +80,7 @@ def test_runs_share_the_cores(monkeypatch, folder, environments, cores, workers,
     monkeypatch.setattr(local, "_visible_gpus", lambda: [])
     do(Local(workers, share_import=True), folder, ["a"])
     seen = environments("a")
-    assert (seen["TF_NUM_INTRAOP_THREADS"], seen["OMP_NUM_THREADS"]) == (threads, threads)
+    assert [seen[name] for name in THREADS] == [threads] * 3
     assert Local().slots == cores
 
 
@@ -136,7 +137,7 @@ def sweep_of(log):
     def work():
         os.setsid()
         if os.fork() == 0:
-            worker.apart(job, log, os.getppid())
+            worker.detached(job, log, os.getppid())
         time.sleep(100)
 
     process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
@@ -171,28 +172,28 @@ def test_ctrl_c_at_the_terminal_does_not_reach_runs(tmp_path):
 
 
 def test_worker_leaves_a_claimed_or_completed_run_alone(folder):
-    claim = folder.claim("a")
-    assert claim.acquire()
+    lease = folder.lease("a")
+    assert lease.acquire()
     assert worker.work(folder.path, "a") == worker.TAKEN
-    claim.release()
+    lease.release()
     finish(folder.path, "a")
     assert worker.work(folder.path, "a") == worker.TAKEN
-    assert not folder.journal.path.exists()
+    assert not folder.run_log.path.exists()
 
 
 def test_worker_says_why_a_run_failed(folder):
     folder.config("a").parent.mkdir()
-    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     assert worker.work(folder.path, "a") == worker.BAD_INPUT
     assert "Did you mean 'epochs'" in folder.reason("a")
-    assert [entry["event"] for entry in folder.journal.entries()] == ["failed"]
-    assert folder.journal.seconds() == {}
+    assert [entry["event"] for entry in folder.run_log.entries()] == ["failed"]
+    assert folder.run_log.seconds() == {}
 
 
 @pytest.mark.slow
 def test_fresh_process_does_the_same(monkeypatch, folder):
     folder.config("a").parent.mkdir()
-    folder.config("a").write_text("from mtk import experiment\nexperiment.run.epoch = 3\n")
+    folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert do(Local(2, share_import=False), folder, ["a"]) == ["a"]
     assert "Did you mean 'epochs'" in folder.reason("a")

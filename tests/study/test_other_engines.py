@@ -65,7 +65,7 @@ def test_engine_stops_goes_on_and_does_every_run_once(engine, module, tmp_path):
     done = subprocess.run(asked, cwd=kills.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     runs = [entry["hash"] for entry in json.loads(made.list.read_text())["runs"]]
-    events = [entry for entry in made.journal.entries() if entry["event"] == "finished"]
+    events = [entry for entry in made.run_log.entries() if entry["event"] == "finished"]
     assert sorted(entry["run"] for entry in events) == sorted(runs)
     manifests = [json.loads((made.run_dir(run) / "manifest.json").read_text()) for run in runs]
     later = [session for manifest in manifests for session in manifest["sessions"][1:]]

@@ -56,7 +56,7 @@ def test_dry_run_prints_the_number(name, capsys):
     text = capsys.readouterr().out
     listed, further = NUMBERS[name]
     more = f" and at most {further} more" * bool(further)
-    assert f"\n{name}: {listed} runs{more} ({listed} to do)" in text
+    assert f"\n{name}: {listed} runs{more} ({listed} pending)" in text
     assert len(text.split("\n\n")[0].splitlines()) - 1 == listed
     assert (f"fresh seeds: at most {further}\n" in text) == (further > 0)
     assert "are equal to others" not in text
@@ -65,7 +65,7 @@ def test_dry_run_prints_the_number(name, capsys):
 def test_multi_mnist_is_the_papers_grid(expand):
     runs = expand("multi_mnist").runs
     assert len({run.hash for run in runs}) == 720
-    rates = {run.point["experiment.run.learning_rate"] for run in runs}
+    rates = {run.point["experiment.Optimization.learning_rate"] for run in runs}
     assert rates == {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5}
     dropouts = {run.point["multi_mnist.MultiMNIST.dropout"] for run in runs}
     assert dropouts == {0.1, 0.2, 0.3, 0.4, 0.5}
@@ -83,7 +83,7 @@ def test_translation_is_522_of_the_papers_runs(expand):
     runs = {name: expand(name).runs for name in names}
     assert len({run.hash for of_one in runs.values() for run in of_one}) == 522
     for name, of_one in runs.items():
-        rates = {run.point["experiment.run.learning_rate"] for run in of_one}
+        rates = {run.point["experiment.Optimization.learning_rate"] for run in of_one}
         assert rates == {0.05, 0.1, 0.5, 1, 2.5, 5}
         key = "translation.Translation.sampling_rates"
         shares = [run.point[key] for run in of_one if key in run.point]
@@ -103,9 +103,9 @@ def test_translation_is_522_of_the_papers_runs(expand):
 def test_cityscapes_is_the_papers_grid(expand):
     runs = expand("cityscapes").runs
     assert len({run.hash for run in runs}) == 1960
-    rates = sorted({run.point["experiment.run.learning_rate"] for run in runs})
+    rates = sorted({run.point["experiment.Optimization.learning_rate"] for run in runs})
     assert np.allclose(np.log10(rates), np.arange(-5, -1.9, 0.5), atol=1e-6)
-    none, *decays = sorted({run.point["experiment.run.weight_decay"] for run in runs})
+    none, *decays = sorted({run.point["experiment.Optimization.weight_decay"] for run in runs})
     assert none == 0
     assert np.allclose(np.log10(decays), np.arange(-6, -1.9, 0.5), atol=1e-6)
     weights = [run.point.get("combiners.StaticWeights.weights") for run in runs]
@@ -143,7 +143,7 @@ def test_mgda_is_that_of_the_papers_code(name, expand):
 )
 def test_imtl_has_rates_ten_times_lower(name, methods, expand):
     runs = expand(name).runs
-    key = "experiment.run.learning_rate"
+    key = "experiment.Optimization.learning_rate"
     rates = {
         m: sorted({r.point[key] for r in runs if r.method == m}) for m in {r.method for r in runs}
     }
@@ -158,7 +158,7 @@ def test_imtl_has_rates_ten_times_lower(name, methods, expand):
 @pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])
 def test_rates_are_nine_whole_sparse_grids(name, expand):
     made = expand(name)
-    rates = [run.point["experiment.run.learning_rate"] for run in made.runs]
+    rates = [run.point["experiment.Optimization.learning_rate"] for run in made.runs]
     wanted = np.outer([0.001, 0.01, 0.1], np.arange(1, 10)).ravel()
     assert np.allclose(rates, wanted, rtol=1e-12)
     assert len({*made.study.seeds, *made.study.second_stage}) == 9
@@ -181,7 +181,7 @@ def test_a_seed_draws_the_split_too(name, expand):
     """Runs of one seed see the same data, and those of another one other data."""
     made = expand(name)
     run = made.runs[0]
-    other = made.expansion.run(run.method, run.point, made.study.second_stage[0])
+    other = made.grid.run(run.method, run.point, made.study.second_stage[0])
     for each in (run, other):
         assert f"seed = {each.seed}" in each.text
         assert "data_seed = %seed" in each.text

@@ -7,7 +7,7 @@ import pytest
 from fake_engine import FakeEngine, finish, save
 
 from mtk.study import State, scheduler
-from mtk.study.board import Board
+from mtk.study.progress import Progress
 from tests.quick import some
 
 
@@ -44,7 +44,7 @@ def test_whatever_happens_every_run_comes_to_its_end(make_sweep, seed):
     for _ in range(100):
         sweep = make_sweep(retry_failed=True, seeds=range(3))
         engine = FakeEngine(outcome, slots=draw.randint(1, 4))
-        if sweep.go(engine, board=Board(io.StringIO())) == 0:
+        if sweep.go(engine, progress=Progress(io.StringIO())) == 0:
             break
     assert ends.keys() == {run.hash for run in sweep.runs}
     wanted = {"finish": State.FINISHED, "diverge": State.DIVERGED}
@@ -128,8 +128,8 @@ def test_runs_of_another_sweep_are_waited_for(make_sweep, monkeypatch, capsys):
     sweep = make_sweep()
     sweep.folder.add(sweep.study, sweep.runs)
     done, left = sweep.runs[0].hash, sweep.runs[1].hash
-    claims = {run: sweep.folder.claim(run) for run in (done, left)}
-    assert all(claim.acquire() for claim in claims.values())
+    leases = {run: sweep.folder.lease(run) for run in (done, left)}
+    assert all(lease.acquire() for lease in leases.values())
     looks = []
 
     class Watching(FakeEngine):
@@ -137,15 +137,15 @@ def test_runs_of_another_sweep_are_waited_for(make_sweep, monkeypatch, capsys):
             looks.append(sorted(self.at_work))
             if len(looks) == 10:
                 finish(sweep.folder.path, done)
-                claims[done].release()
-                claims[left].release()
+                leases[done].release()
+                leases[left].release()
             return super().wait(seconds)
 
     engine = Watching()
     assert sweep.go(engine) == 0
     assert done not in engine.started
     assert engine.started[-1] == left
-    assert "2 in work" in capsys.readouterr().err
+    assert "2 running elsewhere" in capsys.readouterr().err
 
 
 def test_two_sweeps_on_one_folder_share_the_runs(make_sweep):

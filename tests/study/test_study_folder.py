@@ -14,17 +14,17 @@ def folder(tmp_path):
 
 def test_states_of_a_run(folder):
     assert folder.state("a") is State.PENDING
-    folder.claim("a").path.parent.mkdir(parents=True)
-    claim = folder.claim("a")
+    folder.lease("a").path.parent.mkdir(parents=True)
+    lease = folder.lease("a")
     # A lock of this very process counts too: each opens the file anew.
-    assert claim.acquire()
-    assert folder.state("a") is State.ELSEWHERE
-    claim.release()
+    assert lease.acquire()
+    assert folder.state("a") is State.RUNNING
+    lease.release()
     assert folder.state("a") is State.PENDING
     folder.fail("a", "no data\nat all")
     assert folder.state("a") is State.FAILED
     assert folder.reason("a") == "no data\nat all"
-    folder.forgive("a")
+    folder.reset_failed("a")
     assert folder.state("a") is State.PENDING
     for status, state in (
         ("finished", State.FINISHED),
@@ -74,7 +74,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
 def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
     make_sweep().go(FakeEngine())
     before = {e["hash"]: e for e in json.loads(folder.list.read_text())["runs"]}
-    make_sweep(grid={"experiment.run.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
+    make_sweep(grid={"experiment.Optimization.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
     content = json.loads(folder.list.read_text())
     after = {entry["hash"]: entry for entry in content["runs"]}
     assert len(content["runs"]) == len(after) == 6
@@ -82,7 +82,7 @@ def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
     assert content["baseline"] == "static_weights"
     new = [after[run] for run in after if run not in before]
     assert [(e["method"], e["seed"]) for e in new] == [("static_weights", 1), ("gradnorm", 1)]
-    assert all(e["bindings"] == {"experiment.run.learning_rate": 0.5} for e in new)
+    assert all(e["bindings"] == {"experiment.Optimization.learning_rate": 0.5} for e in new)
 
 
 def test_folder_of_another_study_is_refused(make_sweep):
@@ -117,18 +117,18 @@ def test_journal_adds_up_the_sessions_of_completed_runs(folder):
     folder.path.mkdir()
     notes = [("a", "interrupted", 2.0), ("a", "finished", 3.0), ("b", "interrupted", 9.0)]
     for note in [*notes, ("c", "diverged", 1.0), ("d", "failed", 7.0)]:
-        folder.journal.note(*note)
-    with folder.journal.path.open("a") as file:
+        folder.run_log.note(*note)
+    with folder.run_log.path.open("a") as file:
         file.write('not a line\n{"run": "e"}\n{"run": "f", "event": "finished", "sec')
-    found = folder.journal.seconds()
+    found = folder.run_log.seconds()
     assert found.keys() == {"a", "c"}
     assert math.isclose(found["a"], 5.0)
     assert math.isclose(found["c"], 1.0)
 
 
 def test_progress_is_the_newest_checkpoint(folder):
-    assert folder.progress("a") == ""
+    assert folder.newest_checkpoint("a") == ""
     save(folder.path, "a")
-    first = folder.progress("a")
+    first = folder.newest_checkpoint("a")
     save(folder.path, "a")
-    assert folder.progress("a") > first > ""
+    assert folder.newest_checkpoint("a") > first > ""

@@ -55,7 +55,7 @@ def test_bad_input_is_one_message_without_traceback(given, message, capsys):
 def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
     folder = tmp_path / "study"
     assert sweep.main([STUDY, f"--study_dir={folder}", "--dry_run"]) == 0
-    bad = "--gin.study.Study.grid={'experiment.run.learning_rat': (1.0,)}"
+    bad = "--gin.study.Study.grid={'experiment.Optimization.learning_rat': (1.0,)}"
     assert sweep.main([STUDY, f"--study_dir={folder}", bad]) == 2
     assert "Did you mean 'learning_rate'" in capsys.readouterr().err
     assert not folder.exists()

@@ -1,6 +1,6 @@
 """Trains with every combiner on some logical CPUs, or workers, and saves what came out.
 
-    python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz PCGrad own
+    python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz pcgrad own
 
 One process for each number of replicas: TensorFlow keys collectives by process. With TF_CONFIG set
 the process is one of several workers.
@@ -16,41 +16,17 @@ import numpy as np
 import tensorflow as tf
 
 import mtk
-from mtk import distribution
-from mtk.combiners import *  # noqa: F403
+from mtk import combiners, distribution
 from mtk.combiners import PCGrad, ProportionalSampling
 from mtk.data.batches import train_batches
 from mtk.data.sources import in_memory
 from tests import networks
+from tests.combiners.cases import CASES
 
 FORMS = ["own", "mixed"]
-COMBINERS = {
-    name: name if "(" in name else f"{name}()"
-    for name in [
-        "StaticWeights",
-        "RLW",
-        "RLW(distribution='dirichlet')",
-        "UncertaintyWeights(regression=['size'])",
-        "DWA(steps_per_epoch=5)",
-        "FAMO",
-        "IMTLL",
-        "IMTLG",
-        "IMTL",
-        "GradNorm",
-        "MGDA",
-        "MGDA(normalization='loss+')",
-        "MGDA(at='representation')",
-        "PCGrad",
-        "GradVac",
-        "GradVac(groups='layer')",
-        "GradDrop",
-        "GradDrop(at='representation')",
-        "CAGrad",
-        "NashMTL",
-        "AlignedMTL",
-        "UPGrad(update_every=3)",
-    ]
-}
+COMBINERS = {case.name: case.make for case in CASES}
+COMBINERS["gradnorm last layer"] = combiners.GradNorm
+COMBINERS["upgrad at intervals"] = lambda: combiners.UPGrad(update_every=3)
 
 
 def data(steps: int, size: int = 16):
@@ -105,7 +81,7 @@ def train(strategy, combiner: str, steps: int):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         network = networks.dense(synchronized=True)
-        model = mtk.MultiTaskModel(network, networks.tasks(), eval(COMBINERS[combiner]))
+        model = mtk.MultiTaskModel(network, networks.tasks(), COMBINERS[combiner]())
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), weight_decay=1e-3, clip_norm=2.0)
     history = model.fit(data(steps), verbose=0, shuffle=False).history
     values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]

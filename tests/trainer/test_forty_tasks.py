@@ -7,31 +7,13 @@ import tensorflow as tf
 
 import mtk
 from mtk import callbacks, combiners
+from tests.combiners.cases import CASES
 from tests.quick import slow, some
 
-QUICK = "pcgrad_at_features"
-METHODS = {
-    "mgda": combiners.MGDA,
-    "pcgrad_at_features": lambda: combiners.PCGrad(at="representation"),
-    "graddrop_at_features": lambda: combiners.GradDrop(at="representation"),
-    "static": combiners.StaticWeights,
-    "rlw": combiners.RLW,
-    "uncertainty": combiners.UncertaintyWeights,
-    "dwa": lambda: combiners.DWA(steps_per_epoch=2),
-    "famo": combiners.FAMO,
-    "imtl_l": combiners.IMTLL,
-    "imtl_g": combiners.IMTLG,
-    "imtl": combiners.IMTL,
-    "pcgrad": combiners.PCGrad,
-    "gradnorm": combiners.GradNorm,
-    "gradvac": combiners.GradVac,
-    "graddrop": combiners.GradDrop,
-    "cagrad": combiners.CAGrad,
-    "nash_mtl": combiners.NashMTL,
-    "aligned_mtl": combiners.AlignedMTL,
-    "upgrad": combiners.UPGrad,
-    "mgda_at_features": lambda: combiners.MGDA(at="representation"),
-}
+METHODS = {case.name: case.make for case in CASES}
+METHODS["gradnorm"] = combiners.GradNorm
+METHODS["pcgrad features"] = lambda: combiners.PCGrad(at="representation")
+QUICK = "pcgrad features"
 
 
 def names(number):

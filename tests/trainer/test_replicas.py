@@ -16,7 +16,7 @@ from tests.trainer.replicated import COMBINERS, FORMS
 
 NAMES = [*COMBINERS, *FORMS]
 # The long form has all combiners, and batches with inputs of each task's own.
-KINDS = ["PCGrad", "mixed"]
+KINDS = ["pcgrad", "mixed"]
 
 
 def start(path, replicas, steps, names, worker=None, addresses=()):

@@ -24,10 +24,8 @@ if __name__ == "__main__":
     experiment.run(
         workload,
         sys.argv[1],
-        optimizer=keras.optimizers.Adam,
-        learning_rate=3e-3,
-        batch_size=32,
-        steps=6,
-        measure_every=0,
-        strategy=functools.partial(distribution.mirrored, 2),
+        experiment.Training(steps=6),
+        optimization=experiment.Optimization(keras.optimizers.Adam, 3e-3, batch_size=32),
+        numerics=experiment.Numerics(strategy=functools.partial(distribution.mirrored, 2)),
+        logging=experiment.Logging(measure_every=0),
     )

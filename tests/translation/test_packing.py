@@ -4,7 +4,6 @@ from parallel_text import lines
 
 from mtk.data.translation import chunks, train_vocabulary
 from mtk.data.translation.filters import Filters
-from mtk.data.translation.meter import Meter
 from mtk.data.translation.packing import Packers
 
 SIZE = 20
@@ -64,12 +63,3 @@ def test_a_chunk_comes_back(vocabulary, tmp_path):
             np.testing.assert_array_equal(found, getattr(made.sequences[side], part))
         text = chunks.array(tmp_path / "chunk.npz", f"{name}.text").tobytes().decode()
         assert text == "".join(f"{pair[side].decode()}\n" for pair in (pairs[0], pairs[2]))
-
-
-def test_meter(capsys):
-    watched = Meter("reading", every=0).watch(iter(range(2_500)))
-    assert list(watched) == list(range(2_500))
-    shown = capsys.readouterr().err.splitlines()
-    assert [line.split(" pairs, ")[0] for line in shown] == ["reading: 1,000", "reading: 2,000"]
-    Meter("reading").add(5)
-    assert capsys.readouterr().err == ""

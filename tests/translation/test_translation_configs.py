@@ -59,19 +59,20 @@ def test_every_combiner_steps(overlay, corpus):
 def test_the_papers_settings(pair):
     text = config.parse([CONFIGS / f"translation_{pair}.gin"], ["folder = 'nowhere'"])
     values = {name: value.strip("'") for name, value in config.bindings().items()}
-    run, network = "experiment.run.", "translation.Translation."
+    network = "translation.Translation."
     steps = 530_038 if pair == "fr_zh" else 397_529
-    assert values[f"{run}steps"] == str(steps)
-    assert values[f"{run}batch_size"] == "1024"
-    assert values[f"{run}evaluate_every"] == "5000"
+    assert values["experiment.Training.steps"] == str(steps)
+    assert values["experiment.Optimization.batch_size"] == "1024"
+    assert values["experiment.Training.evaluate_every"] == "5000"
     assert values[f"{network}num_layers"] == "3"
     assert values[f"{network}label_smoothing"] == "0.1"
     assert values[f"{network}dropout"] == "0.1"
-    schedule = config.values(experiment.run)["schedule"](learning_rate=0.5, steps_per_epoch=1)
+    factories = config.values(experiment.Optimization)
+    schedule = factories["schedule"](learning_rate=0.5, steps_per_epoch=1)
     assert float(schedule(40_000 - 1)) == pytest.approx(0.0025)
     assert float(schedule(20_000 - 1)) == pytest.approx(0.00125)
     assert float(schedule(160_000 - 1)) == pytest.approx(0.00125)
-    optimizer = config.values(experiment.run)["optimizer"](learning_rate=schedule)
+    optimizer = factories["optimizer"](learning_rate=schedule)
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.98, 1e-9)
     assert f"languages = {PAIRS[pair]}" in text
 
@@ -79,7 +80,7 @@ def test_the_papers_settings(pair):
 def test_a_missing_folder_is_named(tmp_path):
     config.parse([CONFIGS / "translation_multi30k.gin"], [f"folder = '{tmp_path / 'none'}'"])
     with pytest.raises((ValueError, OSError), match="none") as caught:
-        config.bound(experiment.run)(dry_run=True)
+        config.bound(experiment.run, ["run_dir"], experiment.describe)()
     assert "folder = " in config.explain(caught.value)
 
 
@@ -92,8 +93,8 @@ def test_cldr_trains_from_its_config(tmp_path):
         "cldr.cldr_corpus.vocabulary_size = 700",
         "translation.Translation.width = 16",
         "translation.Translation.num_layers = 1",
-        "experiment.run.batch_size = 16",
-        "experiment.run.steps = 4",
+        "experiment.Optimization.batch_size = 16",
+        "experiment.Training.steps = 4",
     ]
     config.parse([CONFIGS / "translation_cldr.gin"], small)
     result = config.bound(experiment.run)(run_dir=tmp_path / "run")

@@ -14,7 +14,7 @@ from toy import toy_corpus
 
 from mtk import config, evaluate, export
 from mtk.data.translation.batches import Lengths
-from mtk.experiment import evaluation, run
+from mtk.experiment import Logging, Optimization, Training, evaluation, run
 from mtk.export.text import load_translator
 from mtk.workloads import Translation
 from tests.quick import slow
@@ -44,8 +44,10 @@ def make():
 @pytest.fixture(scope="module")
 def finished(make, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    settings = {"learning_rate": 3e-3, "optimizer": keras.optimizers.Adam, "batch_size": 32}
-    return folder, run(make, folder, steps=120, evaluate_every=60, measure_every=0, **settings)
+    training = Training(steps=120, evaluate_every=60)
+    adam = Optimization(keras.optimizers.Adam, 3e-3, batch_size=32)
+    never = Logging(measure_every=0)
+    return folder, run(make, folder, training, optimization=adam, logging=never)
 
 
 def test_a_run_reports_every_figure_by_language(finished):

@@ -132,16 +132,16 @@ def test_a_corpus_is_known_by_its_vocabulary_its_sizes_and_its_contents(make):
     assert [name for name in found if found[name] != changed[name]] == ["train.fr", "test.de"]
 
 
-def start(make, run_dir, **arguments):
-    settings = {
-        "learning_rate": 3e-3,
-        "optimizer": keras.optimizers.Adam,
-        "batch_size": 32,
-        "steps": 250,
-        "evaluate_every": 125,
-        "measure_every": 0,
-    }
-    return experiment.run(make, run_dir, **{**settings, **arguments})
+def start(make, run_dir, steps=250, evaluate_every=125, learning_rate=3e-3, **arguments):
+    adam = experiment.Optimization(keras.optimizers.Adam, learning_rate, batch_size=32)
+    return experiment.run(
+        make,
+        run_dir,
+        experiment.Training(steps=steps, evaluate_every=evaluate_every),
+        optimization=adam,
+        logging=experiment.Logging(measure_every=0),
+        **arguments,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from celeba_files import NAMES, NUMBERS, check, file_name, jpeg, write
 
 from mtk.data.celeba import ATTRIBUTES, open_faces, preparation
+from mtk.data.celeba.listing import read_partition
 from mtk.data.celeba.official import Official
 
 
@@ -251,3 +252,33 @@ def test_arrays_that_do_not_fit_the_manifest(tmp_path):
 def test_what_is_not_prepared_tells_the_command(tmp_path):
     with pytest.raises(ValueError, match=r"No prepared CelebA in .*mtk\.prepare celeba"):
         open_faces(tmp_path)
+
+
+def test_an_image_in_two_splits_is_named(tmp_path):
+    path = tmp_path / "list_eval_partition.txt"
+    path.write_text("000001.jpg 0\n000002.jpg 1\n000001.jpg 2\n")
+    with pytest.raises(ValueError, match=r"partition\.txt, line 3: 000001\.jpg stands in an earl"):
+        read_partition(path)
+
+
+def test_what_was_cut_off_leaves_nothing_and_is_done_anew(tmp_path, monkeypatch):
+    source, out, decode = write(tmp_path / "official"), tmp_path / "faces", preparation.decode
+
+    def killed(encoded, name, size):
+        if name.startswith(file_name(7)):
+            raise KeyboardInterrupt
+        return decode(encoded, name, size)
+
+    monkeypatch.setattr(preparation, "decode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(str(out), str(source))
+    assert [path.name for path in tmp_path.iterdir()] == ["official"]
+    monkeypatch.setattr(preparation, "decode", decode)
+    monkeypatch.setattr(preparation, "_AT_ONCE", 4)
+    preparation.prepare(str(out), str(source))
+    check(out)
+
+
+def test_progress_is_a_plain_line_in_a_pipe(tmp_path, capsys):
+    preparation.prepare(str(tmp_path / "faces"), str(write(tmp_path / "official")))
+    assert capsys.readouterr().err.startswith("10/10 images · ")

@@ -6,7 +6,6 @@ import zipfile
 
 import pytest
 from celeba_files import NAMES, PARTITION, colours, file_name, has, write
-from test_celeba_interrupted import Counted
 from test_celeba_preparation import NUMBERS
 
 from mtk.data.celeba import open_faces, preparation
@@ -81,21 +80,6 @@ def test_its_faces_and_attributes_are_the_official_ones(whole):
     for numbers in faces.values():
         for number, labels in numbers.items():
             assert labels == [has(number, column) for column in range(len(NAMES))]
-
-
-def test_it_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, data_dir, whole):
-    monkeypatch.setattr(preparation, "_AT_ONCE", 3)
-    monkeypatch.setattr(preparation, "_A_TASK", 1)
-    parts, decode = tmp_path / "parts", preparation.decode
-    monkeypatch.setattr(preparation, "decode", Counted(fails_at=8))
-    with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(str(parts), tfds_dir=str(data_dir))
-    monkeypatch.setattr(preparation, "decode", decode)
-    monkeypatch.setattr(preparation, "decode", counted := Counted())
-    preparation.prepare(str(parts), tfds_dir=str(data_dir))
-    assert counted.calls == 10 - 6
-    for name in ("images.npy", "attributes.npy", "files.txt"):
-        assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_it_cannot_be_fetched(tmp_path, monkeypatch):

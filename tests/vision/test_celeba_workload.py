@@ -18,8 +18,8 @@ OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
 TRAIN = [n for n, part in enumerate(PARTITION) if part == 0]
 SMALL = [
     "celeba.CelebA.widths = (16, 16, 16, 16)",
-    "experiment.run.batch_size = 4",
-    "experiment.run.epochs = 1",
+    "experiment.Optimization.batch_size = 4",
+    "experiment.Training.epochs = 1",
     "evaluate_every = 3",
 ]
 
@@ -158,7 +158,7 @@ def test_config_has_the_papers_settings():
     text = config.parse([CONFIGS / "celeba.gin"], ["data_dir = 'nowhere'"])
     for setting in (
         "    batch_size = 256\n",
-        "    epochs = 100\n",
+        "experiment.Training.epochs = 100\n",
         "keras.optimizers.SGD.momentum = 0.8\n",
         "schedules.StepDecay:\n    factor = 0.85\n    every = 30\n",
         "    widths = (64, 128, 256, 512)\n",
@@ -170,6 +170,6 @@ def test_config_has_the_papers_settings():
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_every_combiner_steps_with_forty_tasks(overlay, faces):
     config.parse([CONFIGS / "celeba.gin", overlay], [f"data_dir = {faces!r}", *SMALL])
-    text = config.bound(experiment.run)(dry_run=True)["description"]
+    text = config.bound(experiment.run, ["run_dir"], experiment.describe)()
     assert "one step" in text
     keras.backend.clear_session()

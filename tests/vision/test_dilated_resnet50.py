@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mtk.models import deeplab, imagenet
+from mtk.models.deeplab import Head
 from mtk.models.resnet50 import resnet50
 from mtk.models.seeds import layer_seeds
 
@@ -68,7 +69,7 @@ def test_an_unknown_output_stride_is_refused():
 
 def test_heads_predict_every_pixel():
     outputs = {"segmentation": 7, "depth": 1}
-    network = deeplab((32, 64, 3), outputs, head_width=4, seed=0, **SMALL)
+    network = deeplab((32, 64, 3), outputs, head=Head(width=4), seed=0, **SMALL)
     found = network(images(32, 64, 2), training=False)
     assert {task: tuple(y.shape) for task, y in found.items()} == {
         "segmentation": (2, 32, 64, 7),

@@ -115,11 +115,9 @@ def test_a_run_on_streets(made, tmp_path):
     result = experiment.run(
         made,
         tmp_path / "run",
-        optimizer=keras.optimizers.Adam,
-        learning_rate=1e-3,
-        batch_size=2,
-        steps=2,
-        measure_every=0,
+        experiment.Training(steps=2),
+        optimization=experiment.Optimization(keras.optimizers.Adam, 1e-3, batch_size=2),
+        logging=experiment.Logging(measure_every=0),
     )
     assert result["status"] == "finished"
     assert set(result["test"]["tasks"]["segmentation"]) == {"loss", "miou", "pixel_accuracy"}

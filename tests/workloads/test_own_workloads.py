@@ -48,7 +48,12 @@ def rows_of(batches):
 
 @pytest.mark.parametrize("make", [arrays, datasets])
 def test_run_reaches_its_result(make, tmp_path):
-    result = mtk.experiment.run(make, tmp_path / "run", batch_size=10, epochs=2)
+    result = mtk.experiment.run(
+        make,
+        tmp_path / "run",
+        mtk.experiment.Training(epochs=2),
+        optimization=mtk.experiment.Optimization(batch_size=10),
+    )
     assert result["status"] == "finished"
     assert set(result["test"]["tasks"]) == {"size", "kind"}
     written = json.loads((tmp_path / "run" / "result.json").read_text())

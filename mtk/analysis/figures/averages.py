@@ -1,16 +1,15 @@
-"""Figures 10 and 11: the mean over tasks, as hyper-parameters move."""
+"""Figures 10 and 11: the mean over tasks, as hyperparameters move."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
+from mtk.analysis.figures import hyperparameters
+from mtk.analysis.figures.style import figure, label, legend_of, line_of, style_of
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView, means, space_of_means
 
-_RATE = "experiment.run.learning_rate"
 _SPLITS = ("validation", "test")
 
 
@@ -30,7 +29,7 @@ def draw(view: StudyView) -> Figure:
     axes = drawn.subplots(1, 2, sharey=True, sharex=True)
     for number, (axis, split) in enumerate(zip(axes, _SPLITS, strict=True)):
         for row, (name, both) in enumerate(panels.items()):
-            style = look(name, view.methods)
+            style = style_of(name, view.methods)
             jitter = np.random.default_rng(0).uniform(-0.18, 0.18, both.shape[1])
             axis.plot(both[number], row + jitter, ".", color=style["color"], ms=5, alpha=0.5)
             axis.plot(selected[name][number], row, ms=9, mec="black", mew=0.8, **style)
@@ -78,7 +77,7 @@ def draw_by_rate(view: StudyView) -> Figure:
     Of the configurations with a learning rate, validation chooses one.
     """
     objective = view.spaces[space_of_means(view)][0]
-    rates = knobs.numbers(view.found, _RATE)
+    rates = hyperparameters.numbers(view.found, hyperparameters.LEARNING_RATE)
     if rates.nunique() < 2:
         raise UnavailableError("the study has one learning rate only")
     drawn = figure(7.2, 4.8)
@@ -89,16 +88,13 @@ def draw_by_rate(view: StudyView) -> Figure:
             "validation": means(view, name, "validation") * objective.sign,
             "test": means(view, name, "test"),
         }
-        own = pd.DataFrame(columns)
-        own = own.dropna()
+        own = pd.DataFrame(columns).dropna()
         best = own.loc[own.groupby("rate")["validation"].idxmin()] if len(own) else own
-        style = look(name, view.methods)
-        axis.plot(best["rate"], best["test"], label=label(name), ms=7, **style)
-    axis.set_xscale("log")
-    plain_ticks(axis.xaxis)
+        style = line_of(name, view.methods)
+        axis.plot(best["rate"], best["test"], label=label(name), **style)
+    hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())
     axis.set_xlabel("learning rate")
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
-    handles, labels = axis.get_legend_handles_labels()
-    legend_below(drawn, handles, labels)
-    drawn.suptitle(f"{view.title}: other hyper-parameters chosen by validation")
+    legend_of(drawn, axis)
+    drawn.suptitle(f"{view.title}: other hyperparameters chosen by validation")
     return drawn

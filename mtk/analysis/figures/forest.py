@@ -18,38 +18,35 @@ from mtk.analysis.verdict import BETTER, EQUIVALENT, UNDECIDED, WORSE, Verdict
 
 _COLORS = {BETTER: "#0072B2", EQUIVALENT: "#009E73", WORSE: "#D55E00", UNDECIDED: "#777777"}
 _MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
-# Of one row, questions beyond the third begin a new one.
-_COLUMNS = 3
 # Further away, the distance tells nothing more; in widths of the front.
 _FARTHEST = 1.0
 
 
-def draw(view: StudyView, questions: Sequence[Comparison]) -> Figure:
-    """Draws the margin of every method, with its interval, in every question.
+def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None = None) -> Figure:
+    """Draws the margin of every method, with its interval, in every comparison.
 
     Args:
         view: The study.
         questions: Its verdicts.
+        columns: Panels beside one another; two, or three of more than four, by default.
     """
     asked = [question for question in questions if question.verdicts]
     if not asked:
         raise UnavailableError("there is no verdict")
     methods = [m for m in view.methods if any(m in question.verdicts for question in asked)]
-    columns = 2 if len(asked) == 4 else min(len(asked), _COLUMNS)
+    columns = min(len(asked), columns or (2 if len(asked) <= 4 else 3))
     rows = -(-len(asked) // columns)
-    drawn = figure(2.4 + 3.3 * columns, 1.6 + rows * (0.9 + 0.3 * len(methods)))
+    height = 0.8 + rows * (0.75 + 0.27 * len(methods)) + 0.5 / columns
+    drawn = figure(1.0 + 2.9 * columns, height)
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axis, question in zip(axes, asked, strict=False):
+    for number, (axis, question) in enumerate(zip(axes, asked, strict=False)):
         _panel(axis, question, methods)
+        if number + columns >= len(asked):
+            axis.set_xlabel("worse  ←  margin, %  →  better")
     for axis in axes[len(asked) :]:
         axis.remove()
-    handles: list[Artist] = [_handle(answer) for answer in _COLORS]
-    handles += [
-        Patch(color="#009E73", alpha=0.15, label="equivalent within"),
-        Line2D([], [], color="black", ls="", marker="|", label="bar: static weights held out"),
-    ]
+    handles = _handles()
     legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
-    drawn.suptitle(f"{view.title}: margins over static weights, % of the front's width")
     return drawn
 
 
@@ -58,12 +55,11 @@ def _panel(axis: Axes, question: Comparison, methods: Sequence[str]) -> None:
         if method in question.verdicts:
             _row(axis, row, question.verdicts[method])
     delta = next(iter(question.verdicts.values())).delta
-    axis.axvspan(-100 * delta, 100 * delta, color="#009E73", alpha=0.12, lw=0)
+    axis.axvspan(-100 * delta, 100 * delta, color=_COLORS[EQUIVALENT], alpha=0.12, lw=0)
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(methods)), [label(name) for name in methods])
     axis.set_ylim(len(methods) - 0.5, -0.5)
     axis.set_title(question.title)
-    axis.set_xlabel("worse  ←  margin, %  →  better")
 
 
 def _row(axis: Axes, row: int, verdict: Verdict) -> None:
@@ -79,8 +75,15 @@ def _row(axis: Axes, row: int, verdict: Verdict) -> None:
         axis.plot(_shown(verdict.held_out), [row], "|", color="black", ms=11, mew=1.4)
 
 
-def _handle(answer: str) -> Line2D:
-    return Line2D([], [], marker=_MARKERS[answer], color=_COLORS[answer], label=answer)
+def _handles() -> list[Artist]:
+    return [
+        *(
+            Line2D([], [], marker=_MARKERS[answer], color=_COLORS[answer], label=answer)
+            for answer in _COLORS
+        ),
+        Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="as good as none"),
+        Line2D([], [], color="black", ls="", marker="|", ms=11, label="held-out static"),
+    ]
 
 
 def _shown(amounts: float | np.ndarray) -> np.ndarray:

@@ -1,146 +1,237 @@
 """Trade-offs between two tasks: the form of the paper's Figures 2, 4, 5, 8 and 12 to 16."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-from mtk.analysis import metric_sets, run_table
-from mtk.analysis.figures.style import figure, label, legend_below, look
+from mtk.analysis import metric_sets
+from mtk.analysis.comparison import Comparison
+from mtk.analysis.figures.measured_models import Shown, shown
+from mtk.analysis.figures.style import (
+    DOMINATED_COLOR,
+    STATIC_COLOR,
+    grid_of,
+    label,
+    label_axes,
+    legend_below,
+    style_of,
+)
 from mtk.analysis.fronts import non_dominated
+from mtk.analysis.margins import front_of
 from mtk.analysis.metric_sets import Objective, UnavailableError
-from mtk.analysis.select import STATIC, candidates
+from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
 # Above this number of tasks, pairs of them are too many to be read.
 _MOST_TASKS = 4
-# Limits leave this share of the selected models' spread as a margin.
-_MARGIN = 0.35
+# What limits leave free on each side, of what they enclose.
+_MARGIN = 0.12
+# Methods crowd where this share of them takes less than that share of both axes.
+_CROWD, _CROWDED = 0.7, 0.35
+# Labels of weights closer than this share of an axis would hide one another.
+_CLOSE = 0.045
 
 _SAYS = {
-    "test": "test at the step that validation chose",
-    "validation": "validation at its best step",
-    "train": "training set at the last step",
+    "test": "test, at the step that validation chose",
+    "validation": "validation, at its best step",
+    "train": "training set, at the last step",
 }
 
 
-def draw(view: StudyView, panels: Sequence[tuple[str, str]], everything: bool = False) -> Figure:
-    """Draws the fronts of all methods.
+@dataclass(frozen=True)
+class _Panel:
+    """What one panel shows.
 
-    Large markers are the models that validation selects (in training panels: those that are not
-    dominated in training), small ones all others. The line is the staircase of the static weights.
+    Attributes:
+        title: Its title.
+        pair: What its axes are.
+        models: Of each method, in these two tasks.
+        num_tasks: Of the study.
+        limits: `(2, 2)`, low and high ends of both axes; around the models by default.
+        box: `(2, 2)`, what another panel enlarges, or None.
+    """
+
+    title: str
+    pair: tuple[Objective, Objective]
+    models: dict[str, Shown]
+    num_tasks: int
+    limits: np.ndarray
+    box: np.ndarray | None = None
+
+    @property
+    def size(self) -> np.ndarray:
+        return np.diff(self.limits, axis=1)[:, 0]
+
+
+def draw(
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
+) -> Figure:
+    """Draws the fronts of all methods, near the models that were measured.
 
     Args:
         view: The study.
         panels: Names of a set of objectives and of a split, for each panel.
-        everything: Show all models, however bad; otherwise the neighbourhood of the selected ones.
+        questions: The verdicts on the study, which know what was measured.
     """
-    pairs = _pairs(view, panels)
-    columns = min(len(pairs), 3)
-    rows = -(-len(pairs) // columns)
-    drawn = figure(4.6 * columns + 0.4, 4.1 * rows + 0.9)
-    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (space, split, pair) in zip(axes, pairs, strict=False):
-        _panel(axis, view, space, split, pair, everything)
-    for axis in axes[len(pairs) :]:
-        axis.remove()
-    handles = {}
-    for axis in axes[: len(pairs)]:
-        handles.update(dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True)))
-    legend_below(drawn, list(handles.values()), list(handles))
+    return _drawn(view, [*itertools.chain(*map(_enlarged, _panels(view, panels, questions)))])
+
+
+def draw_everything(
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
+) -> Figure:
+    """Draws the same with all models, however bad.
+
+    Raises:
+        UnavailableError: If no model lies outside of the limits that `draw` has.
+    """
+    near = _panels(view, panels, questions)
+    wide = [replace(panel, limits=_limits(_everything(panel.models))) for panel in near]
+    if not any(_outside(panel) for panel in near):
+        raise UnavailableError("all models are in Figures 2, 4, 5 already")
+    return _drawn(view, wide)
+
+
+def _drawn(view: StudyView, panels: Sequence[_Panel]) -> Figure:
+    columns = 2 if len(panels) in (2, 4) else 3
+    drawn, axes = grid_of(len(panels), columns, 4.6, 4.0)
+    for axis, panel in zip(axes, panels, strict=True):
+        _panel(axis, view, panel)
+    handles = _handles(view, panels)
+    legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
     drawn.suptitle(view.title)
     return drawn
 
 
-def _pairs(
-    view: StudyView, panels: Sequence[tuple[str, str]]
-) -> list[tuple[str, str, tuple[Objective, Objective]]]:
+def _panels(
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison]
+) -> list[_Panel]:
     for space, split in panels:
-        if space not in view.spaces:
-            raise UnavailableError(f"no run has the metric {space!r} for every task")
         number = len(view.spaces[space])
         if not 2 <= number <= _MOST_TASKS:
             raise UnavailableError(f"drawn for two to {_MOST_TASKS} tasks; this study has {number}")
         if not np.isfinite(metric_sets.points(view.found, view.spaces[space], split)).any():
             raise UnavailableError(f"no run has values of {space!r} in {split}")
-    return [
-        (space, split, pair)
-        for space, split in panels
-        for pair in itertools.combinations(view.spaces[space], 2)
-    ]
+    found = []
+    for space, split in panels:
+        every, chosen = shown(view, space, split, questions), view.spaces[space]
+        for tasks in itertools.combinations(range(len(chosen)), 2):
+            models = {name: own.of(list(tasks)) for name, own in every.items()}
+            near = np.concatenate([own.ends for own in models.values()])
+            limits = _limits(near if len(near) else _everything(models))
+            pair = chosen[tasks[0]], chosen[tasks[1]]
+            found.append(_Panel(_SAYS[split], pair, models, len(chosen), limits))
+    return found
 
 
-def _panel(
-    axis: Axes,
-    view: StudyView,
-    space: str,
-    split: str,
-    pair: tuple[Objective, Objective],
-    everything: bool,
-) -> None:
-    """Draws one panel: what is selected looks at all tasks, what is shown at two."""
-    near = []
-    for method in [*view.methods, STATIC]:
-        own = view.of(method)
-        chosen = _chosen(own, view.spaces[space], split)
-        x, y = (own[objective.column(split)].to_numpy(float) for objective in pair)
-        style = look(method, view.methods)
-        rest = np.setdiff1d(np.flatnonzero(own["comparable"]), chosen)
-        axis.plot(x[rest], y[rest], ls="none", ms=3, mew=0.3, alpha=0.5, **style)
-        if not len(chosen):
-            continue
-        place = np.stack([x[chosen], y[chosen]], axis=1)
-        error = _spread(view, own.iloc[chosen], pair, split)
-        style["label"] = label(method)
-        axis.errorbar(
-            x[chosen], y[chosen], xerr=error[:, 0], yerr=error[:, 1], ls="none",
-            ms=6 if method == STATIC else 8, mec="white", mew=0.6, elinewidth=0.9, **style
-        )  # fmt: skip
-        if method == STATIC and len(view.spaces[space]) == 2:
-            _staircase(axis, place, pair)
-        near += [place - np.nan_to_num(error), place + np.nan_to_num(error)]
-    axis.set_xlabel(f"{pair[0].task}: {pair[0].metric} ({pair[0].direction})")
-    axis.set_ylabel(f"{pair[1].task}: {pair[1].metric} ({pair[1].direction})")
-    axis.set_title(_SAYS[split])
-    if near and not everything:
-        _zoom(axis, np.concatenate(near))
+def _enlarged(panel: _Panel) -> Iterator[_Panel]:
+    """Yields a panel, and another one of the place where methods crowd in it, if they do."""
+    own = [models.ends for name, models in panel.models.items() if name != STATIC]
+    points = np.concatenate([np.empty((0, 2)), *own])
+    box = panel.limits
+    if len(points) > 2 and panel.num_tasks == 2:
+        away = (np.abs(points - np.median(points, axis=0)) / panel.size).max(1)
+        crowd = points[away <= np.quantile(away, _CROWD)]
+        box = _limits(crowd, 0.5, at_least=0.1 * panel.size)
+    if (np.diff(box, axis=1)[:, 0] > _CROWDED * panel.size).any():
+        yield panel
+        return
+    yield replace(panel, box=box)
+    yield replace(panel, title=f"the box, enlarged ({panel.title.split(',')[0]})", limits=box)
 
 
-def _chosen(own: pd.DataFrame, chosen: list[Objective], split: str) -> np.ndarray:
-    """Returns the positions of the selected models in the table of a method."""
-    models = candidates(own, chosen)
-    if split != "train":
-        return models.rows[models.selected]
-    values = metric_sets.points(own, chosen, "train")
-    rows = np.flatnonzero(own["comparable"].to_numpy(bool) & np.isfinite(values).all(1))
-    return rows[non_dominated(values[rows])]
+def _everything(models: dict[str, Shown]) -> np.ndarray:
+    return np.concatenate([part for own in models.values() for part in (own.ends, own.others)])
 
 
-def _spread(
-    view: StudyView, own: pd.DataFrame, pair: tuple[Objective, Objective], split: str
+def _outside(panel: _Panel) -> bool:
+    points = _everything(panel.models)
+    return bool(((points < panel.limits[:, 0]) | (points > panel.limits[:, 1])).any())
+
+
+def _limits(
+    points: np.ndarray, margin: float = _MARGIN, at_least: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Returns one standard deviation over seeds `(N, 2)`, NaN without repeats."""
-    columns = [objective.column(split) for objective in pair]
-    runs = run_table.with_setting(view.table)[lambda t: t["status"] == "finished"]
-    keys = ["method", "configuration"]
-    deviations = runs.groupby(keys)[columns].std()
-    return deviations.reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy(float)
+    """Returns `(2, 2)`, limits of both axes around points `(N, 2)`."""
+    if not len(points):
+        return np.array([[0.0, 1.0], [0.0, 1.0]])
+    low, high = points.min(0), points.max(0)
+    away = np.maximum(margin * (high - low), at_least)
+    away = np.where(away > 0, away, 0.05 * np.abs(high) + 1e-6)
+    return np.stack([low - away, high + away], axis=1)
 
 
-def _staircase(axis: Axes, points: np.ndarray, pair: tuple[Objective, Objective]) -> None:
-    """Draws the border of what the points weakly dominate."""
-    signs = np.array([objective.sign for objective in pair])
-    front = points[non_dominated(points * signs)]
-    front = front[np.argsort(front[:, 0] * signs[0])]
-    # From the better end of the first task on, its value is kept until the next model.
-    axis.step(*front.T, where="post", color="black", lw=1.2, zorder=1)
+def _panel(axis: Axes, view: StudyView, panel: _Panel) -> None:
+    axis.set(xlim=panel.limits[0], ylim=panel.limits[1], title=panel.title)
+    label_axes(axis, panel.pair)
+    for number, (method, own) in enumerate(panel.models.items()):
+        style = style_of(method, view.methods)
+        grey = {"color": DOMINATED_COLOR, "marker": style["marker"]}
+        axis.plot(*own.others.T, ls="none", ms=3, mew=0, alpha=0.6, **grey)
+        (x, y), (x_error, y_error) = own.values.T, own.errors.T
+        axis.errorbar(
+            x, y, xerr=x_error, yerr=y_error, ls="none", ms=6 if method == STATIC else 8,
+            mec="white", mew=0.7, elinewidth=1.1, zorder=3 + number, **style
+        )  # fmt: skip
+    if panel.num_tasks == 2:
+        axis.plot(*_static_front(panel), ls="--", color=STATIC_COLOR, lw=1.2, zorder=2)
+        _label_weights(axis, panel)
+    if panel.box is not None:
+        corner, size = panel.box[:, 0], np.diff(panel.box, axis=1)[:, 0]
+        axis.add_patch(Rectangle(tuple(corner), *size, fill=False, ec="#555555", lw=0.9, zorder=9))
 
 
-def _zoom(axis: Axes, near: np.ndarray) -> None:
-    low, high = near.min(0), near.max(0)
-    margin = _MARGIN * np.where(high > low, high - low, np.abs(high) * 0.05 + 1e-6) * 0.5
-    axis.set_xlim(low[0] - margin[0], high[0] + margin[0])
-    axis.set_ylim(low[1] - margin[1], high[1] + margin[1])
+def _static_front(panel: _Panel) -> np.ndarray:
+    """Returns the curve `(2, N)` that the verdict uses, or else lines between the models."""
+    own = panel.models[STATIC]
+    signs = np.array([objective.sign for objective in panel.pair])
+    points, weights = own.values * signs, own.first_weights
+    if ((weights > 0) & (weights < 1)).all() and not np.isnan(own.errors).all():
+        front = front_of(points, np.stack([weights, 1 - weights], axis=1))
+        ends = np.flatnonzero(~front.measured)
+        if len(ends) == 2:
+            pieces = front.pieces[ends[0] + 1 : ends[1]]
+            return (np.concatenate([pieces[:, 0], pieces[-1:, 1]]) * signs).T
+    front_points = points[non_dominated(points)] if len(points) else points
+    return (front_points[np.argsort(front_points[:, 0])] * signs).T
+
+
+def _label_weights(axis: Axes, panel: _Panel) -> None:
+    """Writes each static model's weight beside it, on the better side, where there is room."""
+    own, labelled = panel.models[STATIC], np.empty((0, 2))
+    away = -5.0 * panel.pair[0].sign, -5.0 * panel.pair[1].sign
+    aligned: dict[str, Any] = {
+        "ha": "right" if away[0] < 0 else "left",
+        "va": "top" if away[1] < 0 else "bottom",
+    }
+    for place, weight in zip(own.values, own.first_weights, strict=True):
+        near = (np.abs(labelled - place) / panel.size).max(1) < _CLOSE
+        inside = ((place > panel.limits[:, 0]) & (place < panel.limits[:, 1])).all()
+        if np.isnan(weight) or near.any() or not inside:
+            continue
+        labelled = np.concatenate([labelled, place[None]])
+        axis.annotate(
+            f"{weight:.2g}", place, away, textcoords="offset points", fontsize=8,
+            color="#333333", zorder=8, **aligned
+        )  # fmt: skip
+
+
+def _handles(view: StudyView, panels: Sequence[_Panel]) -> list[Artist]:
+    """Returns what the legend explains."""
+    there = [m for m in view.methods if any(len(panel.models[m].values) for panel in panels)]
+    handles: list[Artist] = [
+        Line2D([], [], ls="--", color=STATIC_COLOR, marker="o", mec="white", label=STATIC)
+    ]
+    for method in there:
+        style = style_of(method, view.methods)
+        handles.append(Line2D([], [], ls="", ms=8, mec="white", label=label(method), **style))
+    grey: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "color": DOMINATED_COLOR}
+    handles.append(Line2D([], [], label="not measured or dominated", **grey))
+    return handles

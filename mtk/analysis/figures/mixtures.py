@@ -9,8 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from mtk.analysis import metric_sets
-from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure, plain_ticks
+from mtk.analysis.figures import hyperparameters
+from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
+from mtk.analysis.figures.style import figure, label_axes
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
@@ -19,7 +20,6 @@ from mtk.analysis.weights import static_weights
 
 _COLORS = mpl.colormaps["viridis"]
 _SAYS = {"test": "test, selected by validation", "train": "training set, last step"}
-_RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
 
 
 def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
@@ -56,16 +56,13 @@ def _fronts(view: StudyView, split: str) -> Iterator[tuple[float, pd.DataFrame]]
 def draw(view: StudyView) -> Figure:
     """Draws the front of each mixture, in test and in training (Figure 9)."""
     mixtures(view)  # Only if there are some.
-    first, second = view.spaces["loss"]
     drawn = figure(10.2, 4.4)
     axes = drawn.subplots(1, 2)
     for axis, split in zip(axes, ("test", "train"), strict=True):
         for share, rows in _fronts(view, split):
             x, y = metric_sets.points(rows, view.spaces["loss"], split).T
             axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
-
-        axis.set_xlabel(f"{first.task}: {first.metric} ({first.direction})")
-        axis.set_ylabel(f"{second.task}: {second.metric} ({second.direction})")
+        label_axes(axis, view.spaces["loss"])
         axis.set_title(_SAYS[split])
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axes, label=f"static weight of {view.tasks[0]}")
     drawn.suptitle(view.title)
@@ -76,27 +73,29 @@ def draw_region(view: StudyView) -> Figure:
     """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
     found = list(_fronts(view, "validation"))
     every = pd.concat(list(mixtures(view).values()))
-    settings = {name: knobs.numbers(every, name) for name in (_RATE, _DECAY)}
+    settings = {
+        name: hyperparameters.numbers(every, name) for name in (LEARNING_RATE, WEIGHT_DECAY)
+    }
     for name, values in settings.items():
         if values.nunique() < 2:
             raise UnavailableError(f"the study does not vary {name}")
     drawn = figure(6.4, 4.6)
     axis = drawn.subplots()
     rates, decays = pd.DataFrame(settings).dropna().to_numpy().T
-    for known, set_scale in ((rates, axis.set_xscale), (decays, axis.set_yscale)):
-        name, options = knobs.scale(known)
-        set_scale(name, **options)
-    plain_ticks(axis.xaxis)
-    plain_ticks(axis.yaxis)
+    hyperparameters.set_scale(axis, "x", rates)
+    hyperparameters.set_scale(axis, "y", decays)
     axis.plot(rates, decays, ".", color="#BBBBBB", ms=5)
     generator = np.random.default_rng(0)
     for share, rows in found:
-        # Equal settings of several mixtures would hide one another.
-        x, y = (settings[name][rows.index].to_numpy() for name in (_RATE, _DECAY))
-        x = knobs.apart(axis.xaxis, x, rates, generator)
-        y = knobs.apart(axis.yaxis, y, decays, generator)
+        # Equal values of several mixtures would hide one another.
+        x, y = (settings[name][rows.index].to_numpy() for name in (LEARNING_RATE, WEIGHT_DECAY))
+        x = hyperparameters.apart(axis.xaxis, x, rates, generator)
+        y = hyperparameters.apart(axis.yaxis, y, decays, generator)
         axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
-    axis.set(xlim=knobs.limits(axis.xaxis, rates), ylim=knobs.limits(axis.yaxis, decays))
+    axis.set(
+        xlim=hyperparameters.limits(axis.xaxis, rates),
+        ylim=hyperparameters.limits(axis.yaxis, decays),
+    )
     axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")
     axis.set_title("large: on the front of its mixture (jittered); small: searched")
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axis, label=f"static weight of {view.tasks[0]}")

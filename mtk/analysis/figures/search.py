@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
+from mtk.analysis.figures.style import figure, label, legend_of, line_of, plain_ticks
 from mtk.analysis.indicators import search_curve
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
@@ -39,7 +39,7 @@ def draw(view: StudyView) -> Figure:
     drawn = figure(7.2, 4.8)
     axis = drawn.subplots()
     for name, curve in table(view).groupby("method", sort=False):
-        style = look(str(name), view.methods)
+        style = line_of(str(name), view.methods)
         every = max(1, len(curve) // 8)
         axis.plot(
             curve["cost"], curve["mean"], label=label(str(name)), ms=5, markevery=every, **style
@@ -52,7 +52,6 @@ def draw(view: StudyView) -> Figure:
     axis.set_ylabel(
         f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"
     )
-    handles, labels = axis.get_legend_handles_labels()
-    legend_below(drawn, handles, labels)
+    legend_of(drawn, axis)
     drawn.suptitle(f"{view.title}: best in validation so far, random orders (band: 10 to 90 %)")
     return drawn

@@ -4,22 +4,33 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures import knobs
-from mtk.analysis.figures.style import figure, label, legend_below, look, plain_ticks
+from mtk.analysis.figures import hyperparameters
+from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
+from mtk.analysis.figures.style import (
+    axis_label,
+    figure,
+    label,
+    legend_of,
+    plain_ticks,
+    style_of,
+)
 from mtk.analysis.metric_sets import Objective, UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
-_RATE, _DECAY = "experiment.run.learning_rate", "experiment.run.weight_decay"
 _MOST_TASKS = 4
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws a panel for each task and knob: every configuration, in test."""
+    """Draws a panel for each task and hyperparameter: every configuration, in test."""
     names = [
         name
-        for name in (_RATE, _DECAY, *sorted(c for c in view.found if c.endswith(".dropout")))
-        if knobs.numbers(view.found, name).nunique() > 1
+        for name in (
+            LEARNING_RATE,
+            WEIGHT_DECAY,
+            *sorted(c for c in view.found if c.endswith(".dropout")),
+        )
+        if hyperparameters.numbers(view.found, name).nunique() > 1
     ]
     if not names:
         raise UnavailableError("neither learning rate nor weight decay nor dropout varies")
@@ -30,41 +41,38 @@ def draw(view: StudyView) -> Figure:
         raise UnavailableError("no method has comparable runs")
     drawn = figure(4.6 * len(tasks), 3.4 * len(names) + 0.8)
     axes = drawn.subplots(len(names), len(tasks), squeeze=False, sharey="col")
-    for row, knob in zip(axes, names, strict=True):
+    for row, name in zip(axes, names, strict=True):
         for axis, objective in zip(row, tasks, strict=True):
-            _panel(axis, view, knob, objective)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend_below(drawn, handles, labels)
+            _panel(axis, view, name, objective)
+    legend_of(drawn, axes[0, 0])
     drawn.suptitle(
         f"{view.title}: test at the step that validation chose, every configuration\n"
-        "(equal settings drawn beside one another)"
+        "(equal values drawn beside one another)"
     )
     return drawn
 
 
-def _panel(axis: Axes, view: StudyView, knob: str, objective: Objective) -> None:
+def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) -> None:
     generator = np.random.default_rng(0)
-    settings = knobs.numbers(view.found, knob)
+    settings = hyperparameters.numbers(view.found, parameter)
     known = settings.dropna().to_numpy()
-    name, options = knobs.scale(known)
-    axis.set_xscale(name, **options)
+    scale = hyperparameters.set_scale(axis, "x", known)
     for method in [STATIC, *view.methods]:
         own = view.of(method)[lambda t: t["comparable"]]
         if not len(own):
             continue
-        x = knobs.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
-        style = look(method, view.methods)
+        x = hyperparameters.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
+        style = style_of(method, view.methods)
         y = own[objective.column("test")]
         axis.plot(x, y, ls="none", ms=4, alpha=0.7, label=label(method), **style)
-    axis.set_xlim(knobs.limits(axis.xaxis, known))
-    if name == "linear":
+    axis.set_xlim(hyperparameters.limits(axis.xaxis, known))
+    if scale == "linear":
         axis.locator_params(axis="x", nbins=5)
-    others = int((settings.isna() & view.found[knob].notna()).sum())
+    others = int((settings.isna() & view.found[parameter].notna()).sum())
     remark = f"\n({others} configurations without a number are left out)" if others else ""
-    axis.set_xlabel(knob.rpartition(".")[2].replace("_", " ") + remark)
-    axis.set_ylabel(f"{objective.task}: {objective.metric} ({objective.direction})")
+    axis.set_xlabel(parameter.rpartition(".")[2].replace("_", " ") + remark)
+    axis.set_ylabel(axis_label(objective))
     reached = view.found[objective.column("test")].dropna()
     if 0 < 5 * reached.min() < reached.max():
         axis.set_yscale("log")
-    plain_ticks(axis.xaxis)
     plain_ticks(axis.yaxis)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, run_table
-from mtk.analysis.figures.style import COLORS, MARKERS, figure, label
+from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, label_axes
 from mtk.analysis.metric_sets import Objective, UnavailableError
 from mtk.analysis.select import STATIC, Candidates
 from mtk.analysis.study_view import StudyView
@@ -31,11 +31,9 @@ def draw(views: Sequence[StudyView]) -> Figure:
         axis.step(*front.T, where="post", color=color, lw=1.2)
         style: dict[str, Any] = {"marker": marker, "color": color, "label": label(size)}
         axis.plot(*points.T, ls="none", ms=7, mec="white", **style)
-    first, second = losses
-    axis.set_xlabel(f"{first.task}: {first.metric}, test ({first.direction})")
-    axis.set_ylabel(f"{second.task}: {second.metric}, test ({second.direction})")
+    label_axes(axis, losses)
     axis.legend()
-    axis.set_title("Static weights, models that validation selects")
+    axis.set_title("Static weights, test: models that validation selects")
     return drawn
 
 

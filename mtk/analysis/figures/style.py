@@ -1,45 +1,35 @@
-"""How all figures look: made for reading, also by colour-blind readers and in print."""
+"""How all figures look; `mtk.mplstyle` holds the settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-# The palette of Okabe and Ito (2008), black kept for static weights.
-COLORS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31"]
-MARKERS = ["s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
-STATIC_COLOR = "black"
+from mtk.analysis.metric_sets import Objective
 
-_SETTINGS: dict[Any, Any] = {
-    "font.size": 10.0,
-    "axes.titlesize": 11.0,
-    "axes.labelsize": 10.0,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "legend.fontsize": 9.0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "figure.dpi": 110.0,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mtk",
-    # Names are shown as they are, whatever dollars and backslashes they have.
-    "text.parse_math": False,
-    "text.usetex": False,
-}
+_SETTINGS = Path(__file__).with_name("mtk.mplstyle")
+COLORS: list[str] = [
+    f"#{color}" if color[0] != "#" else color
+    for color in mpl.rc_params_from_file(_SETTINGS, use_default_template=False)[
+        "axes.prop_cycle"
+    ].by_key()["color"]
+]
+MARKERS = ["s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
+_LINES = ["-", "-.", ":", (0, (3, 1, 1, 1, 1, 1))]
+STATIC_COLOR = "black"
+DOMINATED_COLOR = "#9A9A9A"
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draws in the style of the report."""
-    with mpl.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)}):
+    """Draws in the style of the report, whatever the user's own settings are."""
+    with mpl.rc_context(fname=_SETTINGS):
         yield
 
 
@@ -48,25 +38,59 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def look(method: str, methods: list[str]) -> dict[str, Any]:
+def grid_of(number: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with so many panels of a size in inches, in rows of so many columns."""
+    columns = min(number, columns)
+    rows = -(-number // columns)
+    drawn = figure(width * columns + 0.4, height * rows + 0.9)
+    axes = list(drawn.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[number:]:
+        axis.remove()
+    return drawn, axes[:number]
+
+
+def style_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
     """Returns colour and marker of a method: the same in all figures of a study."""
     if method not in methods:
         return {"color": STATIC_COLOR, "marker": "o"}
-    number = methods.index(method)
+    number = list(methods).index(method)
     # Colours and markers have coprime periods: 88 pairs.
     return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def legend_below(drawn: Figure, handles: list[Any], labels: list[str]) -> None:
+def line_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
+    """Returns the style of a method's curve: methods of one colour differ in their lines too."""
+    dashes: Any = "--"
+    if method in methods:
+        dashes = _LINES[list(methods).index(method) // len(COLORS) % len(_LINES)]
+    return {**style_of(method, methods), "ls": dashes}
+
+
+def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Puts one legend for all panels under them."""
     columns = min(len(labels), max(2, int(drawn.get_figwidth() / 1.7)))
     if labels:
         drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
+def legend_of(drawn: Figure, axis: Axes) -> None:
+    """Puts the legend of one panel, which is that of all, under them."""
+    legend_below(drawn, *axis.get_legend_handles_labels())
+
+
 def label(name: str) -> str:
     """Returns a name for a legend, which leaves out what begins with an underscore."""
     return f" {name}" if name.startswith("_") else name
+
+
+def axis_label(objective: Objective) -> str:
+    """Returns what an axis shows, and which way it is better."""
+    return f"{objective.task}: {objective.metric} ({objective.direction})"
+
+
+def label_axes(axis: Axes, pair: Sequence[Objective]) -> None:
+    """Names both axes after their tasks."""
+    axis.set(xlabel=axis_label(pair[0]), ylabel=axis_label(pair[1]))
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import convex
-from mtk.analysis.figures.style import COLORS, figure, legend_below
+from mtk.analysis.figures.style import COLORS, figure, legend_of
 
 _WEIGHTS = np.linspace(0.1, 0.9, 9)
 _TITLES = ("no competition: one optimum", "competition: a front", "less competition: beyond it")
@@ -46,8 +46,7 @@ def draw() -> Figure:
     middle = _of(points.loc[_TITLES[1]], "front")
     axes[2].plot(*middle, color="#777777", lw=1.4, label="front of the middle panel")
     axes[0].set(ylabel="task 2: loss (lower is better)", xlim=(0, 3), ylim=(0, 3))
-    handles, labels = axes[2].get_legend_handles_labels()
-    legend_below(drawn, handles, labels)
+    legend_of(drawn, axes[2])
     return drawn
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import indicators
-from mtk.analysis.figures.style import figure, label, legend_below, look
+from mtk.analysis.figures.style import figure, label, legend_of, line_of
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -43,12 +43,11 @@ def draw(view: StudyView) -> Figure:
     drawn = figure(7.2, 4.6)
     axis = drawn.subplots()
     for number, method in enumerate(gaps):
-        style = look(method, view.methods)
+        style = line_of(method, view.methods)
         offset = (number % _EVERY, _EVERY)
         axis.plot(gaps.index, gaps[method], label=label(method), markevery=offset, ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
     axis.set_ylabel(f"weighted {chosen[0].metric}, test:\nbehind the best method (lower is better)")
-    handles, labels = axis.get_legend_handles_labels()
-    legend_below(drawn, handles, labels)
+    legend_of(drawn, axis)
     drawn.suptitle(f"{view.title}: configurations chosen by validation for each weighting")
     return drawn

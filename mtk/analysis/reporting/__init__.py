@@ -9,7 +9,7 @@ from mtk import atomic, places
 from mtk.analysis import metric_sets
 from mtk.analysis.hparams import write_hparams
 from mtk.analysis.load import load
-from mtk.analysis.reporting import page
+from mtk.analysis.reporting import method_names, page
 from mtk.analysis.reporting.contents import collect
 from mtk.analysis.study_view import views
 from mtk.analysis.verdict import DELTA
@@ -48,15 +48,17 @@ def report(
     if not 0 < delta < 1:
         raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
     table = load(study_dirs)
-    unknown = set(costs or {}) - set(table["method"])
-    if unknown:
+    costs, higher, lower = dict(costs or {}), set(higher), set(lower)
+    if unknown := costs.keys() - set(table["method"]):
         methods = ", ".join(sorted(set(table["method"])))
         raise ValueError(f"No run has the method {min(unknown)!r}. There are: {methods}")
-    higher, lower = set(higher), set(lower)
     _check_metrics(table, higher, lower)
+    names = method_names.written(table)
+    shown = table.assign(method=table["method"].map(names))
+    shown_costs = {names[method]: cost for method, cost in costs.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as aside:
-        made = collect(table, views(table, higher, lower, costs), delta)
+        made = collect(shown, views(shown, higher, lower, shown_costs), delta)
         made.write(aside)
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")

@@ -43,15 +43,17 @@ def orthogonalize(columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     # a column of zeros.)
     both = tf.transpose(tf.concat([tf.matmul(columns, vectors), vectors], 0))
     both = tf.pad(both, [[0, num_tasks % 2], [0, 0]])
-    tolerance = 100.0 * float(tf.experimental.numpy.finfo(columns.dtype.as_numpy_dtype).eps)
+    precision = float(tf.experimental.numpy.finfo(columns.dtype.as_numpy_dtype).eps)
+    # The eigenvectors reach this for sizes that are not far apart.
+    tolerance = max(100.0 * precision, 1e-12)
     # Below this a column is what rounding has left of one that depends on the others.
-    least = (0.01 * tolerance) ** 1.5 * tf.reduce_max(sizes)
+    least = precision**1.5 * tf.reduce_max(sizes)
 
     def unfinished(sweep: tf.Tensor, both: tf.Tensor) -> tf.Tensor:
         return (sweep < MOST_SWEEPS) & (_largest_cosine(both[:, :rows], least) > tolerance)
 
     def improve(sweep: tf.Tensor, both: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return sweep + 1, _sweep(both, rows, 0.1 * tolerance, least)
+        return sweep + 1, _sweep(both, rows, 10.0 * precision, least)
 
     both = tf.while_loop(unfinished, improve, (tf.constant(0), both))[1]
     found = tf.transpose(both[:num_tasks])

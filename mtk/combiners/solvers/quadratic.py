@@ -10,7 +10,7 @@ from mtk.combiners.solvers.scaling import Scaled
 # Weight of the distance to the weights that are preferred, times the number of tasks, against the
 # squared norm: above the rounding of a Gramian that was measured in float32.
 PREFERENCE = 1e-5
-# For few tasks factorizations are fast, for many products of matrices.
+# For few tasks, or one problem, factorizations are fast; for many products of matrices.
 _GUESSED_AT_MOST = 16
 
 
@@ -79,7 +79,8 @@ def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor,
     """
     outside = tf.cast(~scaled.directed, vectors.dtype)
     linear = tf.matmul(vectors, scaled.cosines) + outside
-    solve = guess if linear.shape[-1] <= _GUESSED_AT_MOST else descend
+    few = linear.shape[0] == 1 or linear.shape[-1] <= _GUESSED_AT_MOST
+    solve = guess if few else descend
     found, right = solve(scaled.cosines, linear)
     added, solved = tf.cond(
         right, lambda: (found, right), lambda: _nonnegative(scaled.cosines, linear)

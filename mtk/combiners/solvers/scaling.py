@@ -47,6 +47,18 @@ def scale(gramian: tf.Tensor, present: tf.Tensor) -> Scaled:
         gramian: Tensor `(K, K)`.
         present: Boolean tensor `(K,)`.
     """
+    return scale_and_decompose(gramian, present)[0]
+
+
+def scale_and_decompose(
+    gramian: tf.Tensor, present: tf.Tensor
+) -> tuple[Scaled, tf.Tensor, tf.Tensor]:
+    """As `scale`, with the eigenvalues `(K,)` and eigenvectors `(K, K)` of the cosines.
+
+    Args:
+        gramian: Tensor `(K, K)`.
+        present: Boolean tensor `(K,)`.
+    """
     gramian = tf.cast(gramian, solver_dtype())
     lengths = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
     directed = present & (lengths > 0.0)
@@ -54,10 +66,8 @@ def scale(gramian: tf.Tensor, present: tf.Tensor) -> Scaled:
     inverse = tf.math.reciprocal_no_nan(lengths)
     cosines = gramian * inverse[:, None] * inverse[None, :]
     cosines = tf.linalg.set_diag(cosines, tf.ones_like(lengths))
-    return Scaled(_positive(cosines), lengths, directed)
-
-
-def _positive(symmetric: tf.Tensor) -> tf.Tensor:
-    values, vectors = tf.linalg.eigh(symmetric)
-    positive = tf.matmul(vectors * tf.maximum(values, 0.0), vectors, transpose_b=True)
-    return tf.where(values[0] < 0.0, positive, symmetric)
+    values, vectors = tf.linalg.eigh(cosines)
+    positive_values = tf.maximum(values, 0.0)
+    positive = tf.matmul(vectors * positive_values, vectors, transpose_b=True)
+    cosines = tf.where(values[0] < 0.0, positive, cosines)
+    return Scaled(cosines, lengths, directed), positive_values, vectors

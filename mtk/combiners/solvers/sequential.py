@@ -41,12 +41,15 @@ def alter(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
     norms = tf.sqrt(tf.linalg.diag_part(gramian))
     others = ~tf.eye(num_tasks, dtype=tf.bool)
 
-    def meet(turn: tf.Tensor, rows: tf.Tensor, cosines: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    # `images` are the inner products of the altered gradients with the original ones.
+    def meet(
+        turn: tf.Tensor, rows: tf.Tensor, images: tf.Tensor, cosines: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         partners = orders[:, turn]
         chosen = tf.one_hot(partners, num_tasks, dtype=gramian.dtype)
         norm = tf.gather(norms, partners, axis=-1)
-        product = tf.reduce_sum(rows * tf.gather(gramian, partners, axis=-2), -1)
-        square = tf.reduce_sum(rows * tf.matmul(rows, gramian), -1)
+        product = tf.reduce_sum(images * chosen, -1)
+        square = tf.reduce_sum(rows * images, -1)
         own_norm = tf.sqrt(tf.maximum(square, 0.0))
         cosine = tf.clip_by_value(tf.math.divide_no_nan(product, own_norm * norm), -1.0, 1.0)
         target = tf.reduce_sum(targets * chosen, -1)
@@ -55,16 +58,18 @@ def alter(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
         change = tf.math.divide_no_nan(change, norm)
         below = (cosine < target) & (partners != tf.range(num_tasks))
         change = tf.where(below, change, 0.0)
-        return turn + 1, rows + change[..., None] * chosen, cosines + cosine[..., None] * chosen
+        added = change[..., None] * tf.gather(gramian, partners, axis=-2)
+        rows = rows + change[..., None] * chosen
+        return turn + 1, rows, images + added, cosines + cosine[..., None] * chosen
 
     rows = tf.broadcast_to(tf.eye(num_tasks, dtype=gramian.dtype), gramian.shape)
-    start = (tf.constant(0), rows, tf.zeros_like(gramian))
+    start = (tf.constant(0), rows, gramian, tf.zeros_like(gramian))
     if num_tasks <= _UNROLLED_AT_MOST:
         state = start
         for _ in range(num_tasks):
             state = meet(*state)
     else:
         state = tf.while_loop(lambda turn, *_: turn < num_tasks, meet, start)
-    _, rows, cosines = state
+    _, rows, _, cosines = state
     met = others & (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
     return Altered(rows, cosines, met)

@@ -1,6 +1,5 @@
 """CelebA as `python -m mtk.prepare celeba` leaves it."""
 
-import hashlib
 import json
 import operator
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtk.data import synthetic
 from mtk.data.celeba.listing import ATTRIBUTES, SPLITS
-from mtk.data.fingerprints import of_file
+from mtk.data.fingerprints import of_file, sha256
 
 FORMAT = "celeba-1"
 IMAGES = "images.npy"
@@ -17,6 +17,7 @@ LABELS = "attributes.npy"
 ARRAYS = (IMAGES, LABELS)
 FILES = "files.txt"
 MANIFEST = "manifest.json"
+_OFFICIAL = {"train": 162_770, "validation": 19_867, "test": 19_962}  # faces
 
 
 class Faces(NamedTuple):
@@ -41,6 +42,8 @@ def open_faces(folder: str | Path) -> dict[str, Faces]:
         ValueError: If the folder does not hold prepared faces, or its files are damaged.
     """
     folder = Path(folder).expanduser()
+    if not (folder / MANIFEST).is_file():
+        return synthetic.instead(_not_prepared(folder), _synthetic)
     manifest = _manifest(folder)
     size, counts = manifest["size"], manifest["counts"]
     number = sum(counts.values())
@@ -75,34 +78,17 @@ def check(folder: Path) -> None:
         ValueError: If a file has changed since it was prepared.
     """
     for name, expected in _manifest(folder)["sha256"].items():
-        if checksum(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise ValueError(
                 f"{folder / name} has changed since it was prepared. Remove {folder}, and prepare "
                 "the faces again."
             )
 
 
-def checksum(path: Path) -> str:
-    """Returns the SHA-256 of a file.
-
-    Raises:
-        ValueError: If it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"{path} is damaged ({error}). Prepare the faces again.") from error
-
-
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(
-            f"No prepared CelebA in {folder}: {MANIFEST} is missing. Make it once from the "
-            "official files: python -m mtk.prepare celeba --gin_file=configs/prepare_celeba.gin "
-            f"--gin.data_dir='\"<their folder>\"' --out={folder}"
-        )
+        raise _not_prepared(folder)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         fits = manifest["format"] == FORMAT and manifest["attributes"] == list(ATTRIBUTES)
@@ -115,6 +101,26 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not fits:
         raise ValueError(f"{path} tells of another data set or version. Prepare CelebA again.")
     return manifest
+
+
+def _not_prepared(folder: Path) -> ValueError:
+    return ValueError(
+        f"No prepared CelebA in {folder}: {MANIFEST} is missing. Make it once from the "
+        "official files: python -m mtk.prepare celeba --gin_file=configs/prepare_celeba.gin "
+        f"--gin.data_dir='\"<their folder>\"' --out={folder}"
+    )
+
+
+def _synthetic(size: int = 64) -> dict[str, Faces]:
+    draw = np.random.default_rng(0)
+    face = draw.integers(0, 256, (size, size, 3), np.uint8)
+    return {
+        split: Faces(
+            synthetic.repeated(face, number),
+            draw.integers(0, 2, (number, len(ATTRIBUTES)), np.uint8),
+        )
+        for split, number in _OFFICIAL.items()
+    }
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:

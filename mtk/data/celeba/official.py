@@ -46,13 +46,13 @@ class Official:
         self._paths = _in_archive(self._archive) if self._archive else _in_folder(images)
         self.listing = self._listed(attributes, partition, subset)
 
-    def encoded(self, first: int) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing, from the image `first` on.
+    def encoded(self) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing.
 
         Raises:
             ValueError: If the archive is damaged.
         """
-        for file in self.listing.files[first:]:
+        for file in self.listing.files:
             path = self._paths[file]
             if self._archive is None:
                 yield _read(Path(path))

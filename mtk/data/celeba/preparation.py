@@ -4,30 +4,24 @@ import contextlib
 import hashlib
 import itertools
 import json
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from mtk import atomic, cores
 from mtk.data.celeba import faces
 from mtk.data.celeba.decoding import decode
-from mtk.data.celeba.growing_array import PROGRESS, GrowingArray
 from mtk.data.celeba.listing import ATTRIBUTES, Listing
 from mtk.data.celeba.official import Official
 from mtk.data.celeba.tfds import FromTfds
-from mtk.data.exclusive import LOCK, destination, exclusive
-from mtk.status_line import StatusLine
+from mtk.data.fingerprints import sha256
+from mtk.display import Meter
+from mtk.places import destination
 
-Item = TypeVar("Item")
-
-_AT_ONCE = 2048  # Images between two notes of how far it is.
-_A_TASK = 32  # Images that a thread takes at a time.
-_EVERY = 10.0  # Seconds between two lines of progress where there is no terminal.
+_AT_ONCE = 2048  # Images that are in memory at a time.
 
 
 class Source(Protocol):
@@ -41,8 +35,8 @@ class Source(Protocol):
     origin: str
     listing: Listing
 
-    def encoded(self, first: int) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing, from the image `first` on."""
+    def encoded(self) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing."""
         ...
 
 
@@ -55,8 +49,7 @@ def prepare(
 ) -> str:
     """Decodes and resizes CelebA's images, on all cores, into a folder for `open_faces`.
 
-    A call that was cut off leaves `unfinished.<folder>` beside the folder; the same call goes on
-    there. The folder itself appears when it is complete.
+    It takes a minute or two for all images; the folder appears when it is complete.
 
     Args:
         folder: The folder to write.
@@ -71,8 +64,8 @@ def prepare(
 
     Raises:
         ValueError: If an image or a file of the source is missing or damaged, the size is not
-            positive, another process prepares the same folder, or the folder holds something else,
-            or files that have changed since they were prepared.
+            positive, or the folder holds something else, or files that have changed since they were
+            prepared.
         OSError: If the folder cannot be written, or the data set not be fetched.
     """
     if size < 1:
@@ -83,14 +76,10 @@ def prepare(
     if _is_prepared(out, digest):
         faces.check(out)
     else:
-        unfinished = out.with_name(f"unfinished.{out.name}")
-        with exclusive(unfinished):
-            _decode_all(images, size, unfinished, digest)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.making_folder(out) as unfinished:
+            _decode_all(images, size, unfinished / faces.IMAGES)
             _complete(images, size, unfinished, digest)
-            unfinished.rename(out)
-    # What the work needed goes last: a process that is killed before has lost nothing.
-    for name in (PROGRESS, LOCK):
-        (out / name).unlink(missing_ok=True)
     faces.open_faces(out)
     counts = ", ".join(f"{number} {split}" for split, number in images.listing.counts.items())
     return f"CelebA at {size}x{size} pixels in {out}: {counts}."
@@ -119,49 +108,20 @@ def _is_prepared(out: Path, digest: str) -> bool:
     )
 
 
-def _decode_all(source: Source, size: int, folder: Path, digest: str) -> None:
-    total = len(source.listing.files)
-    threads = ThreadPoolExecutor(cores.available())
-    with GrowingArray(folder, faces.IMAGES, (total, size, size, 3), digest) as array, threads:
-        encoded = source.encoded(array.done)
-        progress = _Progress(total, array.done)
-        while array.done < total:
-            names = source.listing.files[array.done : array.done + _AT_ONCE]
-            pairs = zip(itertools.islice(encoded, len(names)), names, strict=True)
-            tasks = [
-                threads.submit(_decode_some, some, size, source.origin)
-                for some in _groups(pairs, _A_TASK)
-            ]
-            array.append(np.concatenate([task.result() for task in tasks]))
-            progress.tell(array.done)
+def _decode_all(source: Source, size: int, path: Path) -> None:
+    names = source.listing.files
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(names), size, size, 3)}
+    pairs, meter = zip(source.encoded(), names, strict=True), Meter("images", len(names))
 
+    def decoded(pair: tuple[bytes, str]) -> bytes:
+        return decode(pair[0], f"{pair[1]} of {source.origin}", size).tobytes()
 
-class _Progress:
-    """Tells on the standard error output how far it is, and how fast."""
-
-    def __init__(self, total: int, done: int):
-        self.total, self.first = total, done
-        self.line = StatusLine(sys.stderr)
-        self.started = self.told = time.monotonic()
-
-    def tell(self, done: int) -> None:
-        now = time.monotonic()
-        last = done == self.total
-        if last or self.line.on_terminal or now - self.told > _EVERY:
-            self.told = now
-            speed = (done - self.first) / max(now - self.started, 1e-9)
-            text = f"{done} of {self.total} images, {speed:.0f} a second"
-            bar = self.line.bar(done / self.total)
-            self.line.show(f"{bar}{text}", stays=last or not self.line.on_terminal)
-
-
-def _groups(items: Iterator[Item], number: int) -> Iterator[list[Item]]:
-    while some := list(itertools.islice(items, number)):
-        yield some
-
-
-def _decode_some(pairs: list[tuple[bytes, str]], size: int, origin: str) -> np.ndarray:
-    return np.stack([decode(encoded, f"{name} of {origin}", size) for encoded, name in pairs])
+    # As a file and not through a memory map: there, a full disk ends the process without a word.
+    with path.open("wb") as file, ThreadPoolExecutor(cores.available()) as threads:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, len(names), _AT_ONCE):
+            file.writelines(threads.map(decoded, itertools.islice(pairs, _AT_ONCE)))
+            meter.add(min(_AT_ONCE, len(names) - first))
 
 
 def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
@@ -176,7 +136,6 @@ def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
         "size": size,
         "counts": listing.counts,
         "attributes": list(ATTRIBUTES),
-        "sha256": {name: faces.checksum(folder / name) for name in faces.ARRAYS},
+        "sha256": {name: sha256(folder / name) for name in faces.ARRAYS},
     }
     atomic.write_json(folder / faces.MANIFEST, manifest)
-    atomic.flush(folder)

@@ -50,14 +50,12 @@ class FromTfds:
         labels = np.concatenate([list(found.values()) for found in rows]).astype(np.uint8)
         self.listing = arranged(files, labels, partition)
 
-    def encoded(self, first: int) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing, from the image `first` on."""
+    def encoded(self) -> Iterator[bytes]:
+        """Yields the JPEG files of the listing."""
         decoders = {"image": self._tfds.decode.SkipDecoding()}
-        for split, number in self.listing.counts.items():
-            if first < number:
-                for example in self._read(split, decoders).skip(first):
-                    yield example["image"].numpy()
-            first = max(first - number, 0)
+        for split in self.listing.counts:
+            for example in self._read(split, decoders):
+                yield example["image"].numpy()
 
     def _attributes(self, split: str) -> dict[int, list[bool]]:
         wanted = self._tfds.decode.PartialDecoding({"attributes": set(ATTRIBUTES)})

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtk import atomic
+from mtk.data.fingerprints import sha256
 from mtk.data.translation.corpus import SPLITS, TEST, TRAIN, VALIDATION
-from mtk.data.translation.token_files import sha256
 
 VOCABULARY = "vocabulary.model"
 _NAME = "manifest.json"
@@ -40,6 +40,14 @@ class Manifest(NamedTuple):
         """Tells whether a folder has a manifest; `load` says whether it is a corpus's."""
         return (folder / _NAME).is_file()
 
+    @staticmethod
+    def missing(folder: Path) -> ValueError:
+        """Returns the error that says that there is none."""
+        return ValueError(
+            f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Make one by "
+            "python -m mtk.prepare translation"
+        )
+
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
         """Reads the manifest of a prepared corpus.
@@ -51,10 +59,7 @@ class Manifest(NamedTuple):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ValueError(
-                f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Make one by "
-                "python -m mtk.prepare translation"
-            ) from error
+            raise cls.missing(folder) from error
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}). Prepare the corpus again.") from error
         if not isinstance(found, dict) or not {"format", "vocabulary"} <= found.keys():

@@ -1,15 +1,28 @@
 """Opens a corpus that `mtk.prepare` has written."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk.data.translation.corpus import HELD_OUT, SPLITS, Corpus, chosen
+import numpy as np
+
+from mtk.data import synthetic
+from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN, Corpus, Pairs, Texts, chosen
 from mtk.data.translation.manifest import VOCABULARY, Manifest
+from mtk.data.translation.sequences import Sequences, dtype_for
 from mtk.data.translation.token_files import SplitFiles, open_pairs, read_texts
 from mtk.data.translation.vocabulary import Vocabulary
+from mtk.places import InputPath
+
+# Of synthetic data.
+_LANGUAGES = ("de", "fr")
+_PAIRS, _HELD_OUT_PAIRS = 50_000, 1_000
+_SHORTEST, _LONGEST = 5, 45  # tokens of a sentence
 
 
-def open_corpus(folder: str, languages: Sequence[str] | None = None) -> Corpus:
+def open_corpus(
+    folder: InputPath, languages: Sequence[str] | None = None, expected_vocabulary: int = 64_000
+) -> Corpus:
     """Opens a prepared corpus. Token ids are memory-mapped, so that this takes no time and memory.
 
     The vocabulary is checked by its hash, token files by their sizes. The hashes of all files are
@@ -18,6 +31,7 @@ def open_corpus(folder: str, languages: Sequence[str] | None = None) -> Corpus:
     Args:
         folder: Folder that `python -m mtk.prepare translation` has written.
         languages: Target languages to take, in this order; all by default.
+        expected_vocabulary: Pieces of the vocabulary, for a dry run without the corpus.
 
     Raises:
         ValueError: If there is no corpus, a language is unknown, the vocabulary is not the one of
@@ -25,6 +39,9 @@ def open_corpus(folder: str, languages: Sequence[str] | None = None) -> Corpus:
         ImportError: If SentencePiece is not installed.
     """
     path = Path(folder).expanduser()
+    if not Manifest.is_in(path):
+        make = functools.partial(_synthetic, languages or _LANGUAGES, expected_vocabulary)
+        return synthetic.instead(Manifest.missing(path), make)
     manifest = Manifest.load(path)
     taken = chosen(languages, manifest.languages)
     manifest.check_vocabulary(path)
@@ -42,3 +59,33 @@ def open_corpus(folder: str, languages: Sequence[str] | None = None) -> Corpus:
         for split in HELD_OUT
     }
     return Corpus(Vocabulary.load(path / VOCABULARY), pairs, texts)
+
+
+def _synthetic(languages: Sequence[str], size: int) -> Corpus:
+    draw = np.random.default_rng(0)
+
+    def sentences(number: int) -> Sequences:
+        lengths = draw.integers(_SHORTEST, _LONGEST + 1, number)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        first = size // 2  # Behind what is special.
+        return Sequences(draw.integers(first, size, starts[-1], dtype_for(size)), starts)
+
+    numbers = {split: _PAIRS if split == TRAIN else _HELD_OUT_PAIRS for split in SPLITS}
+    pairs = {
+        split: {language: Pairs(sentences(n), sentences(n)) for language in languages}
+        for split, n in numbers.items()
+    }
+    empty = Texts([""] * _HELD_OUT_PAIRS, [""] * _HELD_OUT_PAIRS)
+    texts = {split: dict.fromkeys(languages, empty) for split in HELD_OUT}
+    return Corpus(_SyntheticVocabulary(languages, size), pairs, texts)
+
+
+class _SyntheticVocabulary(Vocabulary):
+    """Knows its size and its languages, and no text."""
+
+    def __init__(self, languages: Sequence[str], size: int):
+        self.languages, self.proto, self.sha256 = tuple(languages), b"", ""
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mtk.data.exclusive import destination
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.manifest import VOCABULARY, Manifest
 from mtk.data.translation.readers import Reader
 from mtk.data.translation.stages import Stages
 from mtk.data.translation.workspace import MODIFIED, check_same, remove, workspace
+from mtk.places import destination
 
 _CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 

@@ -1,22 +1,22 @@
 """The stages of a preparation: learn the vocabulary, tokenize in chunks, merge the chunks."""
 
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtk.data.fingerprints import sha256
 from mtk.data.translation import dropped
 from mtk.data.translation.corpus import HELD_OUT, SPLITS, TRAIN
 from mtk.data.translation.filters import Filters, TextPair
 from mtk.data.translation.manifest import VOCABULARY, Manifest, in_words
-from mtk.data.translation.meter import Meter
 from mtk.data.translation.packing import Packers
 from mtk.data.translation.readers import RawPair, Reader
 from mtk.data.translation.sampling import reservoir
-from mtk.data.translation.token_files import SplitFiles, merge, sha256
+from mtk.data.translation.token_files import SplitFiles, merge
 from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
+from mtk.display import Meter, stage
 
 _SEED = 0  # of the lines that the vocabulary is learned from
 
@@ -56,15 +56,18 @@ class Stages(NamedTuple):
             # Each target has its own English: together it must not count more than one of them.
             texts[self.asked["source"]] += [source for source, _ in kept[:: len(self.readers)]]
             texts[language] = [target for _, target in kept]
-        print("learning the vocabulary", file=sys.stderr)
-        vocabulary = train_vocabulary(texts, self.asked["vocabulary_size"], self.asked["source"])
+        with stage("Learning the vocabulary"):
+            size, source = self.asked["vocabulary_size"], self.asked["source"]
+            vocabulary = train_vocabulary(texts, size, source)
         for language, reader in self.readers.items():
             skipped, number = dropped.sample(reader.pairs(TRAIN), self.filters, vocabulary)
             dropped.check(self._part(TRAIN, language), skipped, number, self.filters, vocabulary)
         vocabulary.save(path)
 
     def _sample(self, language: str) -> list[tuple[str, str]]:
-        pairs = Meter(f"reading {language}").watch(self.readers[language].pairs(TRAIN))
+        pairs = Meter("pairs", label=f"reading {language}").watch(
+            self.readers[language].pairs(TRAIN)
+        )
         drawn, number = reservoir(pairs, self.asked["vocabulary_lines"], _SEED)
         _require(number, TRAIN, language)
         return self._check_texts(drawn, TRAIN, language)
@@ -92,7 +95,7 @@ class Stages(NamedTuple):
         with Packers(self.work / VOCABULARY, self.filters, processes) as packers:
             for split in SPLITS:
                 for language, reader in self.readers.items():
-                    meter = Meter(f"tokenizing {split} {language}")
+                    meter = Meter("pairs", label=f"tokenizing {split} {language}")
                     folder = self._chunks(split, language)
                     folder.mkdir(exist_ok=True)
                     pairs = reader.pairs(split)

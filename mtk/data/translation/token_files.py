@@ -1,6 +1,5 @@
 """The files of a prepared corpus."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from mtk import atomic
+from mtk.data.fingerprints import sha256
 from mtk.data.translation import chunks
 from mtk.data.translation.chunks import SIDES
 from mtk.data.translation.corpus import Pairs, Texts
@@ -100,12 +100,6 @@ def _write(path: Path, kind: np.dtype, size: int, arrays: Iterable[np.ndarray]) 
     with atomic.replacing(path) as unfinished, unfinished.open("wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
         file.writelines(array.tobytes() for array in arrays)
-
-
-def sha256(path: Path) -> str:
-    """Returns the hash of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_pairs(files: SplitFiles, counted: dict[str, Any]) -> Pairs:

@@ -2,20 +2,22 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, places
-from mtk.data.exclusive import LOCK, exclusive
+from mtk import atomic, locks, places
 from mtk.data.translation.corpus import SPLITS
 from mtk.data.translation.dropped import DroppedError
 from mtk.data.translation.manifest import VOCABULARY
 
+_LOCK = "lock"
 _PLAN = "plan.json"
-_FILES = (_PLAN, LOCK, VOCABULARY)
+_FILES = (_PLAN, _LOCK, VOCABULARY)
 # The finished corpus, the chunks of a split of a language, and what `atomic` was writing.
 _OWN = re.compile(rf"corpus|({'|'.join(SPLITS)})\..+|{re.escape(places.UNFINISHED)}[0-9a-f]{{12}}")
 MODIFIED = "modified"  # In a plan: the time of each file by its path.
@@ -41,7 +43,7 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
             plan.
     """
     new = [above for above in folder.absolute().parents if not above.exists()]
-    with exclusive(folder):
+    with _exclusive(folder):
         path = folder / _PLAN
         if path.exists() and (folder / worth).exists():
             check_same(json.loads(path.read_text(encoding="utf-8")), plan, folder)
@@ -101,3 +103,47 @@ def _changes(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
         yield f"  {name}: {gone or found} there, {new or wanted} now"
     else:
         yield f"  {name}: {found} there, {wanted} now"
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Makes the folder where it is missing, and locks it for this process alone.
+
+    The system takes the lock away when the process ends, however it ends; the file `_LOCK` stays.
+
+    Raises:
+        ValueError: If another process works there, or the folder is not one that this function has
+            made.
+        OSError: If it cannot be written.
+    """
+    _check_own(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = locks.open_file(folder / _LOCK)
+    try:
+        free = locks.lock(descriptor)
+        if free is None:
+            warnings.warn(
+                f"The file system of {folder} knows no locks: see to it yourself that no second "
+                "process prepares there.",
+                stacklevel=3,
+            )
+        if free is False:
+            raise ValueError(
+                f"Another process is preparing in {str(folder)!r}. Wait until it ends."
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_own(folder: Path) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ValueError(
+            f"The preparation works in {str(folder)!r}, where there is a link or a file. Move it "
+            "away, or name another folder to prepare."
+        )
+    if folder.exists() and not (folder / _LOCK).exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"The preparation works in {str(folder)!r}, which holds something else; nothing was "
+            "changed. Move it away, or name another folder to prepare."
+        )

@@ -2,7 +2,6 @@
 
 import abc
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 
@@ -10,13 +9,13 @@ class Engine(abc.ABC):
     """Does runs, each in a process of its own, several at a time.
 
     An engine keeps nothing that matters: what has become of a run stands in the study folder, so
-    that losing an engine loses nothing. It is a context; at the end of it no run is at work.
+    that losing an engine loses nothing. It is a context; no run outlives it.
     """
 
     @property
     @abc.abstractmethod
     def slots(self) -> int:
-        """How many runs may be at work at a time."""
+        """How many runs may be running at a time."""
 
     @abc.abstractmethod
     def start(self, folder: Path, run: str) -> None:
@@ -37,19 +36,20 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """Asks every run at work to write a checkpoint and stop."""
+        """Asks every running run to write a checkpoint and stop."""
 
     @abc.abstractmethod
     def kill(self) -> None:
-        """Ends every run at work at once."""
+        """Ends every running run at once."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.kill()
+
+
+def threads(number: int) -> dict[str, str]:
+    """Returns the environment of a run that has so many cores: each thread pool is that large."""
+    pools = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return dict.fromkeys(pools, str(max(1, number)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtk import cores
 from mtk.study import worker
-from mtk.study.engines.base import Engine
+from mtk.study.engines.base import Engine, threads
 from mtk.study.folder import StudyFolder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -53,7 +53,7 @@ class Local(Engine):
             )
         self.share_import = share_import
         self._free = list(range(self.workers))
-        self._at_work: dict[str, tuple[BaseProcess, int]] = {}
+        self._running: dict[str, tuple[BaseProcess, int]] = {}
 
     @property
     def slots(self) -> int:
@@ -61,7 +61,7 @@ class Local(Engine):
 
     def start(self, folder: Path, run: str) -> None:
         slot = self._free.pop(0)
-        context = multiprocessing.get_context("fork" if self._may_fork() else "spawn")
+        context = multiprocessing.get_context("fork" if self.forks else "spawn")
         arguments = (folder, run, self._environment(slot), os.getpid())
         process = context.Process(target=_begin, args=arguments)  # type: ignore[attr-defined]
         # A signal that comes before the new process has its own handlers must not be lost.
@@ -70,28 +70,30 @@ class Local(Engine):
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        self._at_work[run] = (process, slot)
+        self._running[run] = (process, slot)
 
     def wait(self, seconds: float) -> list[str]:
-        sentinels = [process.sentinel for process, _ in self._at_work.values()]
+        sentinels = [process.sentinel for process, _ in self._running.values()]
         connection.wait(sentinels, seconds)
-        stopped = [run for run, (p, _) in self._at_work.items() if p.exitcode is not None]
+        stopped = [run for run, (p, _) in self._running.items() if p.exitcode is not None]
         for run in stopped:
-            process, slot = self._at_work.pop(run)
+            process, slot = self._running.pop(run)
             process.close()
             self._free.append(slot)
         return stopped
 
     def stop(self) -> None:
-        for process, _ in self._at_work.values():
+        for process, _ in self._running.values():
             process.terminate()
 
     def kill(self) -> None:
-        for process, _ in self._at_work.values():
+        for process, _ in self._running.values():
             process.kill()
             process.join()
 
-    def _may_fork(self) -> bool:
+    @property
+    def forks(self) -> bool:
+        """Whether runs are forked off this process, and so know what it knows."""
         if self.share_import is not None:
             return self.share_import
         return not self.gpus and may_fork()
@@ -101,15 +103,14 @@ class Local(Engine):
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
         if self.workers > 1:
-            threads = str(max(1, cores.available() // self.workers))
-            environment |= {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+            environment |= threads(cores.available() // self.workers)
         return environment
 
 
 def _begin(folder: Path, run: str, environment: dict[str, str], parent: int) -> None:
     os.environ.update(environment)
     log = StudyFolder(folder).log(run)
-    sys.exit(worker.apart(lambda: worker.work(folder, run), log, parent))
+    sys.exit(worker.detached(lambda: worker.work(folder, run), log, parent))
 
 
 def _visible_gpus() -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mtk import extras
-from mtk.study.engines.base import Engine
+from mtk.study.engines.base import Engine, threads
 
 _POLL = 0.1  # seconds
 
@@ -47,7 +47,7 @@ class Ray(Engine):
         self._fits_all = slots is None
         # The sweep itself looks after runs that were lost.
         self._task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(_do)
-        self._at_work: dict[Any, str] = {}
+        self._running: dict[Any, str] = {}
 
     def __enter__(self) -> Self:
         self._ray.init(address=self._address, include_dashboard=False, log_to_driver=False)
@@ -71,30 +71,29 @@ class Ray(Engine):
 
     def start(self, folder: Path, run: str) -> None:
         reference = self._task.remote(str(folder.absolute()), run, self._cores)
-        self._at_work[reference] = run
+        self._running[reference] = run
 
     def wait(self, seconds: float) -> list[str]:
-        if not self._at_work:
+        if not self._running:
             time.sleep(seconds)
             return []
-        ready, _ = self._ray.wait(list(self._at_work), timeout=seconds)
-        return [self._at_work.pop(reference) for reference in ready]
+        ready, _ = self._ray.wait(list(self._running), timeout=seconds)
+        return [self._running.pop(reference) for reference in ready]
 
     def stop(self) -> None:
-        for reference in self._at_work:
+        for reference in self._running:
             self._ray.cancel(reference)
 
     def kill(self) -> None:
-        for reference in self._at_work:
+        for reference in self._running:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
 
 
 def _do(folder: str, run: str, cores: int) -> int:
     """Does a run in a process of its own: TensorFlow never gives back the memory of a GPU."""
-    threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
     command = [sys.executable, "-m", "mtk.study.worker", f"--study_dir={folder}", f"--run={run}"]
-    process = subprocess.Popen(command, env={**os.environ, **threads})
+    process = subprocess.Popen(command, env={**os.environ, **threads(cores)})
     try:
         while process.poll() is None:
             time.sleep(_POLL)  # Ray's interrupt wakes no one: it is raised between two calls.

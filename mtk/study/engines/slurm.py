@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from mtk import extras
 from mtk.study import worker
-from mtk.study.engines.base import Engine
+from mtk.study.engines.base import Engine, threads
 from mtk.study.folder import StudyFolder
 
 _POLL = 1.0  # seconds
@@ -60,7 +60,7 @@ class Slurm(Engine):
         }
         if partition is not None:
             self._settings["slurm_partition"] = partition
-        self._at_work: dict[str, Any] = {}
+        self._running: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         if self._cluster == "slurm" and shutil.which("srun") is None:
@@ -77,15 +77,17 @@ class Slurm(Engine):
     def start(self, folder: Path, run: str) -> None:
         executor = self._submitit.AutoExecutor(folder / "slurm", cluster=self._cluster)
         executor.update_parameters(name=f"mtk-{run}", **self._settings)
-        self._at_work[run] = executor.submit(_do, str(folder.absolute()), run)
+        self._running[run] = executor.submit(
+            _do, str(folder.absolute()), run, self._settings["cpus_per_task"]
+        )
 
     def wait(self, seconds: float) -> list[str]:
         end = time.monotonic() + seconds
         while True:
-            done = [run for run, job in self._at_work.items() if job.done()]
+            done = [run for run, job in self._running.items() if job.done()]
             if done or time.monotonic() >= end:
                 for run in done:
-                    del self._at_work[run]
+                    del self._running[run]
                 return done
             time.sleep(min(_POLL, seconds))
 
@@ -93,12 +95,13 @@ class Slurm(Engine):
         self.kill()  # Slurm sends SIGTERM first, and runs save themselves then.
 
     def kill(self) -> None:
-        for job in self._at_work.values():
+        for job in self._running.values():
             job.cancel()
 
 
-def _do(folder: str, run: str) -> int:
+def _do(folder: str, run: str, cores: int) -> int:
     """Does a run in this job's process, which is its own."""
+    os.environ.update(threads(cores))
     # What announces the time limit is to the run what asks it to stop.
     signal.signal(signal.SIGUSR2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     with StudyFolder(folder).log(run).open("a", encoding="utf-8") as file:

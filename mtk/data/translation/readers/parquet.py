@@ -9,7 +9,8 @@ from mtk.data.bounded import LONGEST_LINE
 from mtk.data.translation.readers.base import RawPair, TableReader
 
 _COLUMN = "translation"
-_ROWS = 10_000  # read at once
+# Read at once. A sentence may stand in the file once, and in many rows.
+_ROWS = 64
 
 
 class ParquetFiles(TableReader):
@@ -58,8 +59,8 @@ class ParquetFiles(TableReader):
                 for batch in file.iter_batches(_ROWS, columns=[_COLUMN]):
                     column = batch.column(0)
                     sides = [column.field(name) for name in (self.source, self.target)]
-                    for ours, theirs in zip(*(side.to_pylist() for side in sides), strict=True):
-                        yield (ours or "").encode(), (theirs or "").encode()
+                    for pair in zip(*(side.to_pylist() for side in sides), strict=True):
+                        yield _encoded(pair[0], path), _encoded(pair[1], path)
         except pyarrow.ArrowException as error:
             raise ValueError(f"{path} is no parquet file, or it is damaged: {error}") from error
 
@@ -73,6 +74,13 @@ class ParquetFiles(TableReader):
                 f"{path} must have a column {_COLUMN!r} with {self.source!r} and {self.target!r}. "
                 f"It has the columns {schema.names}, and in {_COLUMN!r}: {sorted(names)}"
             )
+
+
+def _encoded(sentence: str | None, path: Path) -> bytes:
+    found = (sentence or "").encode()
+    if len(found) > LONGEST_LINE:
+        raise ValueError(f"{path}: a row of {len(found):,} bytes is no sentence.")
+    return found
 
 
 def _check_size(path: Path, metadata: Any) -> None:

@@ -1,0 +1,93 @@
+"""Axes of hyperparameters: their scale, and equal values drawn beside one another."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+
+from mtk.analysis.figures.style import plain_ticks
+from mtk.analysis.learning_rate_grids import LEARNING_RATE
+
+__all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale", "set_scale"]
+
+WEIGHT_DECAY = "experiment.Optimization.weight_decay"
+# Two values that are closer, as factors, are read more easily on a linear axis.
+_WIDE = 8
+# Points move by at most this share of the smallest gap between two values, as it is drawn.
+_SHARE = 0.1
+
+
+def numbers(found: pd.DataFrame, name: str) -> pd.Series:
+    """Returns a hyperparameter's value in each row, NaN where it is no number: a schedule, say."""
+    if name not in found:
+        return pd.Series(np.nan, found.index)
+    known = pd.to_numeric(found[name], errors="coerce").astype(float)
+    return known.where(np.isfinite(known))
+
+
+def set_scale(axes: Axes, which: str, known: np.ndarray) -> str:
+    """Gives an axis, "x" or "y", the scale for a hyperparameter's values; returns its name."""
+    name, options = scale(known)
+    {"x": axes.set_xscale, "y": axes.set_yscale}[which](name, **options)
+    plain_ticks({"x": axes.xaxis, "y": axes.yaxis}[which])
+    return name
+
+
+def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
+    """Returns the name and the options of the scale for a hyperparameter's values.
+
+    Logarithmic if their logarithms are spaced more evenly than they are themselves, with a place
+    for 0 if it is one of them.
+    """
+    positive = np.unique(known[known > 0])
+    if not len(positive) or known.min() < 0 or not _spaced_by_factors(positive, known.max()):
+        return "linear", {}
+    return ("log", {}) if known.min() > 0 else ("symlog", {"linthresh": positive.min()})
+
+
+def _spaced_by_factors(positive: np.ndarray, largest: float) -> bool:
+    if len(positive) < 3:
+        return bool(largest > _WIDE * positive.min())
+    return _unevenness(np.log(positive)) < _unevenness(positive)
+
+
+def _unevenness(values: np.ndarray) -> float:
+    gaps = np.diff(values)
+    return float(gaps.std() / gaps.mean())
+
+
+def apart(
+    axis: Axis, values: np.ndarray, known: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Moves points a little along an axis, so that equal values do not hide one another.
+
+    Args:
+        axis: Its scale is set.
+        values: `(N,)`, of points.
+        known: All values; a moved point stays next to its own.
+        generator: Of the distances.
+
+    Returns:
+        `(N,)`, nowhere negative if no value is.
+    """
+    away = _SHARE * _gap(axis, known) * generator.uniform(-1, 1, len(values))
+    transform = axis.get_transform()
+    moved = transform.inverted().transform(transform.transform(values) + away)
+    return np.abs(moved) if known.min() >= 0 else moved
+
+
+def limits(axis: Axis, known: np.ndarray) -> tuple[float, float]:
+    """Returns limits that show all values, and the points beside the outermost ones."""
+    transform = axis.get_transform()
+    ends = transform.transform(np.array([known.min(), known.max()]))
+    margin = max(2 * _SHARE * _gap(axis, known), 0.06 * np.ptp(ends))
+    low, high = transform.inverted().transform(ends + margin * np.array([-1, 1]))
+    return float(low), float(high)
+
+
+def _gap(axis: Axis, known: np.ndarray) -> float:
+    """Returns the smallest distance of two values, as it is drawn."""
+    gaps = np.diff(axis.get_transform().transform(np.unique(known)))
+    return float(gaps.min()) if len(gaps) else 1.0

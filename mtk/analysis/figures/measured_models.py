@@ -1,0 +1,112 @@
+"""The models that figures show one by one: measured ones, with their intervals, and all others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from mtk.analysis import metric_sets
+from mtk.analysis.comparison import Comparison
+from mtk.analysis.fronts import non_dominated
+from mtk.analysis.measure import Measured
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
+from mtk.analysis.weights import static_weights
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A method's models in one set of objectives and one split, as the metrics are.
+
+    Attributes:
+        values: `(N, K)` of the models that were measured, or else selected.
+        errors: `(N, K)`, half the 95 % interval of each; NaN where there is none.
+        others: `(M, K)` of all other comparable configurations.
+        first_weights: `(N,)`, the first task's static weight; NaN where there is none.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    others: np.ndarray
+    first_weights: np.ndarray
+
+    def of(self, tasks: list[int]) -> "Shown":
+        """Returns the same in some of the tasks."""
+        values, errors, others = (v[:, tasks] for v in (self.values, self.errors, self.others))
+        return Shown(values, errors, others, self.first_weights)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The ends of all intervals `(2 N, K)`."""
+        errors = np.nan_to_num(self.errors)
+        return np.concatenate([self.values - errors, self.values + errors])
+
+
+def shown(
+    view: StudyView, space: str, split: str, questions: Sequence[Comparison]
+) -> dict[str, Shown]:
+    """Returns the models of each method, of the static weights first.
+
+    Test: those of the second stage, over its seeds. Validation: the same models, where they were
+    selected. Training: those that no other one of the method dominates in training.
+
+    Args:
+        view: The study.
+        space: Name of the set of objectives.
+        split: Name of the split.
+        questions: The verdicts on the study, which know what was measured.
+    """
+    measured = next((q.measured for q in questions if q.space == space and q.verdicts), None)
+    return {m: _of_method(view, m, space, split, measured) for m in [STATIC, *view.methods]}
+
+
+def _of_method(
+    view: StudyView, method: str, space: str, split: str, measured: Measured | None
+) -> Shown:
+    own, chosen = view.of(method), view.spaces[space]
+    signs = np.array([objective.sign for objective in chosen])
+    values = metric_sets.points(own, chosen, split)
+    usable = own["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
+    rows = _selected(view, method, space, split, measured)
+    rest = np.setdiff1d(np.flatnonzero(usable), rows)
+    points, errors = values[rows], np.full((len(rows), len(chosen)), np.nan)
+    if measured is not None and split == "test" and len(rows):
+        found = measured.models[method].values
+        points, errors = found.mean(1), _half_intervals(found, measured)
+    weights = [static_weights(row) or {} for row in own.iloc[rows].to_dict("records")]
+    first = np.array([w.get(chosen[0].task, np.nan) for w in weights], float)
+    return Shown(points * signs, errors, values[rest] * signs, first)
+
+
+def _selected(
+    view: StudyView, method: str, space: str, split: str, measured: Measured | None
+) -> np.ndarray:
+    """Returns where in the method's table its measured or selected models stand."""
+    own = view.of(method)
+    if split == "train":
+        values = metric_sets.points(own, view.spaces[space], "train")
+        rows = np.flatnonzero(own["comparable"].to_numpy(bool) & np.isfinite(values).all(1))
+        return rows[non_dominated(values[rows])]
+    if measured is None:
+        models = view.candidates(method, space)
+        return models.rows[models.selected]
+    names = list(own["configuration"])
+    return np.array([names.index(c) for c in measured.configurations.get(method, [])], int)
+
+
+def _half_intervals(values: np.ndarray, measured: Measured) -> np.ndarray:
+    """Returns half the 95 % intervals of means over seeds, without what a seed does to all models.
+
+    What all static models have in common at a seed is taken off before the deviation is found.
+
+    Reference:
+        Cousineau, *Confidence intervals in within-subject designs* (2005).
+    """
+    seeds = values.shape[1]
+    if seeds < 2:
+        return np.full(values[:, 0].shape, np.nan)
+    own = values
+    if STATIC in measured.models and len(measured.models[STATIC].values) > 1:
+        own = values - measured.models[STATIC].values.mean(0)
+    return own.std(1, ddof=1) / np.sqrt(seeds) * stats.t.isf(0.025, seeds - 1)

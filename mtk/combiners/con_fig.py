@@ -1,0 +1,88 @@
+"""ConFIG: the direction that all gradients agree with equally, as long as their sum along it."""
+
+from typing import Annotated, Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import preference as preferences
+from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
+from mtk.combiners.solvers.scaling import scale_and_decompose
+from mtk.ratios import Ratios
+
+# Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
+RANK_TOLERANCE = 1e-6
+
+
+@keras.saving.register_keras_serializable("mtk")
+class ConFIG(GramianCombiner):
+    """Conflict-free inverse gradients: `d` with equal cosines to all gradients.
+
+    With the cosines C of the gradients and the preference r (equal: ones), `a = C^+ r` are the
+    coefficients of the unit gradients in a direction whose cosines are in proportion to r. Its
+    length is that of the projection of the sum of the gradients on it, divided by their number K:
+    the mean scale. (The authors do not divide.) So `w_i = s a_i / (K |g_i| sqrt(a' C a))` with
+    `s = sum_i |g_i| (C a)_i / sqrt(a' C a)`.
+
+    The direction is that of `IMTLG` for independent gradients; the length is another one. Where
+    the gradients depend on one another the pseudo-inverse gives the direction whose cosines are
+    nearest to equal, and it may conflict; between opposite gradients it is zero. The
+    pseudo-inverse is that of the `(K, K)` cosines, where the authors invert the matrix of all
+    gradients.
+
+    A gradient of zero has the weight zero, and counts in the mean. A preference of zero leaves a
+    task out.
+
+    Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
+    no gradient if these are independent. One decomposition of a `(K, K)` matrix in a step.
+
+    Args:
+        preference: One number for each task, by name or in their order; equal by default.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Raises:
+        ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
+            all zero, or, when the tasks are known, if it does not match them.
+
+    Reference:
+        Liu et al., *ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks*
+        (2025), equations 2 and 3.
+    """
+
+    def __init__(
+        self,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.preference = preferences.checked(preference)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        scaled, values, vectors = scale_and_decompose(gramian, takes_part)
+        cosines, lengths, directed = scaled
+        _, target = preferences.of_present(self.preferred, directed, lengths.dtype)
+        along = tf.linalg.matvec(vectors, target, transpose_a=True)
+        independent = values > RANK_TOLERANCE * self.num_tasks
+        inverse = tf.where(independent, 1.0 / values, tf.zeros_like(values))
+        ones = tf.cast(directed, lengths.dtype)
+        shares = tf.linalg.matvec(vectors, inverse * along) * ones
+        projections = tf.linalg.matvec(cosines, shares)
+        square = tf.reduce_sum(shares * projections)
+        number = tf.reduce_sum(tf.cast(takes_part, lengths.dtype))
+        length = tf.math.divide_no_nan(tf.reduce_sum(lengths * projections), square * number)
+        return tf.cast(tf.math.divide_no_nan(length * shares, lengths), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "preference": self.preference}

@@ -1,0 +1,83 @@
+"""DualProj: the mean gradient projected so that it conflicts with no gradient."""
+
+from typing import Annotated, Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import preference as preferences
+from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
+from mtk.combiners.solvers.quadratic import dual_cone_projection
+from mtk.combiners.solvers.scaling import scale
+from mtk.ratios import Ratios
+
+
+@keras.saving.register_keras_serializable("mtk")
+class DualProj(GramianCombiner):
+    """Projects the mean gradient on the dual cone of all gradients.
+
+    The dual cone holds the directions `d` with `d . g_i >= 0` for every i. The projection of the
+    mean is `sum_i w_i g_i` for the `w` that minimizes `w' G w` with `w >= r / K`, where the
+    preference r has a mean of one. Gradients that do not conflict with the mean leave it as it is:
+    the mean scale. `UPGrad` projects the gradients one by one.
+
+    A gradient of zero constrains nothing and adds nothing; its weight is its share of the mean. A
+    preference of zero leaves a task out.
+
+    Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
+    no gradient. One quadratic program with K unknowns in a step.
+
+    Args:
+        preference: One number for each task, by name or in their order; equal by default.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Attributes:
+        unsolved: Steps so far whose projection was short of optimal when the solver's iterations
+            ran out; the best that was found counts.
+
+    Raises:
+        ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
+            all zero, or, when the tasks are known, if it does not match them.
+
+    Reference:
+        Lopez-Paz & Ranzato, *Gradient Episodic Memory for Continual Learning* (2017), equations 8
+        to 11, with the mean in the place of the newest task's gradient.
+    """
+
+    def __init__(
+        self,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.preference = preferences.checked(preference)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
+        self.unsolved = self.add_state("unsolved", (), dtype="int64")
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        scaled = scale(gramian, takes_part)
+        lengths = scaled.lengths
+        _, preference = preferences.of_present(self.preferred, present, lengths.dtype)
+        number = tf.reduce_sum(tf.cast(takes_part, lengths.dtype))
+        mean = tf.math.divide_no_nan(preference, number)
+        # The longest part of the mean is the unit.
+        unit = tf.reduce_max(mean * lengths)
+        vector = tf.math.divide_no_nan(mean * lengths, unit)
+        projection, solved = dual_cone_projection(scaled, vector[None, :])
+        self.unsolved.assign_add(tf.cast(~solved, tf.int64))
+        weights = tf.math.divide_no_nan(projection[0] * unit, lengths)
+        return tf.cast(tf.where(scaled.directed, weights, mean), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "preference": self.preference}

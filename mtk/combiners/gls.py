@@ -1,0 +1,62 @@
+"""GLS: the geometric mean of the losses."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
+
+
+@keras.saving.register_keras_serializable("mtk")
+class GLS(LossCombiner):
+    """Geometric loss strategy: descends `(L_1 L_2 ... L_K)^(1/K)`.
+
+    The weight of a task is `M / (K L_i)`, where M is the geometric mean of the losses. K equal
+    losses have the weight 1/K each: the mean scale. The weights sum to one only then, and to more
+    where losses differ.
+
+    The product of many small losses is below the smallest number; the mean is taken of their
+    logarithms. A loss counts as its distance from its bound, `L_i - b_i`, and near it as in
+    `ScaleInvariant`: the weight of a loss at its bound, or below it, is zero, while it keeps the
+    mean of the others from vanishing. Losses that may be negative need a bound.
+
+    One backward pass; its state is one number for each task.
+
+    Args:
+        bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If, when the tasks are known, the bounds do not match them.
+
+    Reference:
+        Chennupati et al., *MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss Strategy
+        for Multi-Task Learning* (2019), equation 2.
+    """
+
+    def __init__(self, bounds: PerTask = 0.0, name: str | None = None):
+        super().__init__(name=name)
+        self.bounds = plain("bounds", bounds)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        self.log_losses.see(task_losses, present)
+        distances = self.log_losses.distances(task_losses)
+        smooth = self.log_losses.smooth(task_losses)
+        mask = tf.cast(present, tf.float32)
+        number = tf.reduce_sum(mask)
+        logs = tf.math.log(smooth)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(logs * mask), number)
+        weights = tf.exp(mean - logs) * (distances / smooth) * mask
+        return tf.math.divide_no_nan(weights, number)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bounds": self.bounds}

@@ -1,0 +1,89 @@
+"""Logarithms of losses that may reach zero."""
+
+import tensorflow as tf
+
+from mtk.combiners.base import Combiner
+from mtk.combiners.per_task import PerTask, in_task_order
+
+# Relative to its first distance, how close to its bound a loss is when it has arrived.
+CLOSE = 1e-3
+# Least normal number of float32, by far.
+SMALLEST = 1e-30
+
+
+class LogLosses:
+    """The logarithms of the losses' distances from their lower bounds, `log(L - b)`.
+
+    The logarithm has no end at the bound. Here it is that of `S = sqrt(D^2 + d^2)`, where
+    `D = max(L - b, 0)` and d is a thousandth of the first positive distance that was seen of the
+    task. Far from the bound, in comparison with the start and in whatever unit, that is the
+    logarithm. Its derivative `D / S^2` falls to zero at the bound; below it (then the bound is
+    wrong) it stays zero.
+
+    Args:
+        combiner: The owner of the state; call this in its `build`.
+        bounds: Lower bounds b: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If the bounds do not match the tasks.
+    """
+
+    def __init__(self, combiner: Combiner, bounds: PerTask):
+        names, number = combiner.task_names, combiner.num_tasks
+        self.lowest = tuple(in_task_order("bounds", bounds, names, number))
+        # Zero: not seen yet.
+        self.first_distances = combiner.add_state("first_distances", (number,))
+
+    def see(self, task_losses: tf.Tensor, present: tf.Tensor) -> None:
+        """Notes the first distances; call this once a step, before the others.
+
+        Args:
+            task_losses: Tensor `(K,)`.
+            present: Boolean tensor `(K,)`.
+        """
+        first = tf.convert_to_tensor(self.first_distances)
+        distances = self.distances(task_losses)
+        self.first_distances.assign(tf.where(present & (first == 0.0), distances, first))
+
+    def distances(self, task_losses: tf.Tensor) -> tf.Tensor:
+        """Returns D, `(K,)`.
+
+        Args:
+            task_losses: Tensor `(K,)`.
+        """
+        return tf.maximum(task_losses - tf.constant(self.lowest), 0.0)
+
+    def smooth(self, task_losses: tf.Tensor) -> tf.Tensor:
+        """Returns S, `(K,)`, positive: what the logarithm is taken of.
+
+        Args:
+            task_losses: Tensor `(K,)`.
+        """
+        distances = self.distances(task_losses)
+        close = CLOSE * tf.convert_to_tensor(self.first_distances)
+        longer, shorter = tf.maximum(distances, close), tf.minimum(distances, close)
+        root = tf.sqrt(1.0 + tf.math.divide_no_nan(shorter, longer) ** 2)
+        # The first distances are not known where nothing was ever above its bound.
+        return tf.maximum(longer * root, SMALLEST)
+
+    def normalized_slopes(
+        self, task_losses: tf.Tensor, present: tf.Tensor, shares: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the derivatives of `sum_i p_i log(S_i)`, divided by their sum.
+
+        Args:
+            task_losses: Tensor `(K,)`.
+            present: Boolean tensor `(K,)`.
+            shares: Tensor `(K,)`, p; zero for absent tasks.
+
+        Returns:
+            Tensor `(K,)` with a sum of one; in proportion to p where all losses are at their bound.
+        """
+        distances, smooth = self.distances(task_losses), self.smooth(task_losses)
+        # In units of the smallest distance no quotient leaves the range of numbers.
+        away = present & (distances > 0.0)
+        unit = tf.reduce_min(tf.where(away, smooth, smooth.dtype.max))
+        quotients = tf.where(away, (unit / smooth) * (distances / smooth), 0.0)
+        weights = shares * quotients
+        weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, shares)
+        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))

@@ -1,0 +1,72 @@
+"""How much each task matters to the user: one number for each."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mtk.combiners.per_task import PerTask, in_task_order, plain
+
+
+def checked(preference: PerTask | None) -> float | dict[str, float] | list[float] | None:
+    """Returns a preference as Python's own numbers, which a config can hold.
+
+    Args:
+        preference: The K numbers, as an array or other sequence in the order of the tasks, or as a
+            dict by task name; none negative, at least one positive. Only their ratios count. None
+            for equal ones.
+
+    Raises:
+        ValueError: If a number is negative, infinite or NaN, or if all are zero.
+    """
+    if preference is None:
+        return None
+    given = plain("preference", preference)
+    numbers = list(given.values()) if isinstance(given, dict) else given
+    numbers = [numbers] if isinstance(numbers, float) else numbers
+    if not all(0 <= number < float("inf") for number in numbers) or not sum(numbers) > 0:
+        raise ValueError(
+            "`preference` has one number for each task, finite, none negative and not all zero. "
+            f"Received: {preference!r}"
+        )
+    return given
+
+
+def in_order(
+    preference: PerTask | None, task_names: Sequence[str] | None, num_tasks: int
+) -> tuple[float, ...]:
+    """Returns a preference in the order of the tasks, divided by its largest number.
+
+    Args:
+        preference: As `checked` returned it.
+        task_names: Names of the tasks, if they are known.
+        num_tasks: K.
+
+    Raises:
+        ValueError: If the numbers do not match the tasks.
+    """
+    given = 1.0 if preference is None else preference
+    numbers = in_task_order("preference", given, task_names, num_tasks)
+    return tuple(number / max(numbers) for number in numbers)
+
+
+def of_present(
+    preference: Sequence[float], present: tf.Tensor, dtype: tf.DType
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns which tasks take part in a step, and their preferences.
+
+    A preference of zero leaves a task out, as if it had no label in the batch.
+
+    Args:
+        preference: The K numbers of `in_order`.
+        present: Boolean tensor `(K,)`.
+        dtype: Type of the preferences to return.
+
+    Returns:
+        Boolean tensor `(K,)`, and tensor `(K,)`: preferences with a mean of one over the tasks that
+        take part, zero for the others.
+    """
+    numbers = tf.constant(preference, dtype)
+    takes_part = present & (numbers > 0.0)
+    numbers = tf.where(takes_part, numbers, tf.zeros_like(numbers))
+    count = tf.reduce_sum(tf.cast(takes_part, dtype))
+    return takes_part, tf.math.divide_no_nan(numbers * count, tf.reduce_sum(numbers))

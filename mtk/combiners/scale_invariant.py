@@ -1,0 +1,59 @@
+"""SI: the logarithms of the losses, so that their units do not count."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
+
+
+@keras.saving.register_keras_serializable("mtk")
+class ScaleInvariant(LossCombiner):
+    """Descends the sum of the logarithms of the losses.
+
+    The weight of a task is `1 / (L_i - b_i)`, divided by the sum over the tasks, so that the
+    weights sum to one: the mean scale. (The gradient of the sum of logarithms grows without bound
+    as losses fall; here its direction counts.) A loss in another unit has the same part in the
+    direction.
+
+    The paper adds 1e-8 to a loss, with which a loss of zero takes all the weight. Here the
+    logarithm is `log(D^2 + d_i^2) / 2`, with `D = max(L_i - b_i, 0)` and `d_i` a thousandth of the
+    first distance that was seen of the task: a loss at its bound, or below it, has the weight zero.
+    Losses that may be negative need a bound. Where all losses are at their bounds the weights are
+    equal.
+
+    One backward pass; its state is one number for each task.
+
+    Args:
+        bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If, when the tasks are known, the bounds do not match them.
+
+    Reference:
+        Lin et al., *A Scale-Invariant Task Balancing Approach for Multi-Task Learning* (2023): the
+        logarithm of the losses in SI-MTL. Its balancing of gradients is that of `IGN`, but for the
+        length.
+    """
+
+    def __init__(self, bounds: PerTask = 0.0, name: str | None = None):
+        super().__init__(name=name)
+        self.bounds = plain("bounds", bounds)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        self.log_losses.see(task_losses, present)
+        everyone = tf.cast(present, tf.float32)
+        return self.log_losses.normalized_slopes(task_losses, present, everyone)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bounds": self.bounds}

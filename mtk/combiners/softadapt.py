@@ -1,0 +1,106 @@
+"""SoftAdapt: tasks whose loss rises, or falls slowly, get more weight."""
+
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+
+Variant = Literal["original", "loss_weighted", "normalized"]
+
+
+@keras.saving.register_keras_serializable("mtk")
+class SoftAdapt(LossCombiner):
+    """Weighs tasks by the slopes of their last losses: `w = softmax(beta s)`.
+
+    `s_i` is the slope, per step, of the last losses of task i. The three variants of the paper:
+
+    * `"original"`: as above. A slope is in units of the loss: where losses change by less than
+      `1 / beta` in a step, the weights are nearly equal.
+    * `"loss_weighted"`: `w_i` in proportion to `L_i exp(beta s_i)`, where `L_i` is the mean of the
+      last losses; a task whose mean is not positive has the weight zero, unless all have.
+    * `"normalized"`: the slopes divided by the sum of their absolute values.
+
+    The weights sum to one: the mean scale. The slope is that of a least-squares line through the
+    last losses; the paper's difference quotients of high order enlarge the noise of batches.
+    A step in which a task has no labels is left out of its losses. Until a task has been seen
+    `window` times its slope is zero.
+
+    One backward pass; its state is `window + 1` numbers for each task.
+
+    Args:
+        beta: Larger means further from equal weights; negative prefers tasks that fall fastest.
+        window: Number of last losses, at least two.
+        variant: See above.
+
+    Raises:
+        ValueError: If beta is not finite, the window less than two, or the variant none of the
+            three.
+
+    Reference:
+        Heydari et al., *SoftAdapt: Techniques for Adaptive Loss Weighting of Neural Networks with
+        Multi-Part Loss Functions* (2019), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.1,
+        window: int = 5,
+        variant: Variant = "original",
+        name: str | None = None,
+    ):
+        if not abs(beta) < float("inf"):
+            raise ValueError(f"`beta` is a finite number. Received: {beta}")
+        if window < 2:
+            raise ValueError(f"`window` is a number of losses, 2 or more. Received: {window}")
+        if variant not in get_args(Variant):
+            raise ValueError(f"`variant` is one of {get_args(Variant)}. Received: {variant!r}")
+        super().__init__(name=name)
+        self.beta = beta
+        self.window = window
+        self.variant = variant
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.history = self.add_state("history", (self.window, num_tasks))
+        self.seen = self.add_state("seen", (num_tasks,))
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        old = tf.convert_to_tensor(self.history)
+        history = tf.where(present, tf.concat([old[1:], task_losses[None]], 0), old)
+        seen = self.seen + tf.cast(present, tf.float32)
+        self.history.assign(history)
+        # More than a window is not counted: a large float32 has no next number.
+        self.seen.assign(tf.minimum(seen, float(self.window)))
+        slopes = tf.where(seen >= self.window, _slopes(history), 0.0)
+        slopes = tf.where(present, slopes, 0.0)
+        if self.variant == "normalized":
+            slopes = tf.math.divide_no_nan(slopes, tf.reduce_sum(tf.abs(slopes)))
+        far = tf.where(present, self.beta * slopes, tf.float32.min)
+        weights = tf.where(present, tf.exp(far - tf.reduce_max(far)), 0.0)
+        if self.variant == "loss_weighted":
+            # Rows that are not filled yet are zero.
+            means = tf.math.divide_no_nan(tf.reduce_sum(history, 0), tf.minimum(seen, self.window))
+            means = tf.maximum(means, 0.0)
+            sized = weights * tf.math.divide_no_nan(means, tf.reduce_max(means))
+            weights = tf.where(tf.reduce_sum(sized) > 0.0, sized, weights)
+        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "window": self.window,
+            "variant": self.variant,
+        }
+
+
+def _slopes(history: tf.Tensor) -> tf.Tensor:
+    """Returns the slopes `(K,)` of least-squares lines through the columns of `(n, K)`."""
+    number = history.shape[0]
+    times = tf.range(number, dtype=history.dtype) - (number - 1) / 2.0
+    return tf.linalg.matvec(history, times, transpose_a=True) / tf.reduce_sum(times**2)

@@ -1,0 +1,123 @@
+"""STCH: a smooth maximum of the losses."""
+
+from typing import Annotated, Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import preference as preferences
+from mtk.combiners.base import LossCombiner
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
+from mtk.ratios import Ratios
+
+
+@keras.saving.register_keras_serializable("mtk")
+class STCH(LossCombiner):
+    """Smooth Tchebycheff scalarization: descends `mu log(sum_i exp(r_i f_i / mu))`.
+
+    `f_i = log(L_i / M_i)` says how far the loss of task i is above its reference `M_i`, and r is
+    the preference, with a mean of one. With `p = softmax(r f / mu)` the weight of a task is
+    `r_i p_i / L_i`, divided by the sum over the tasks: the mean scale. (The authors' code does not
+    divide, so that its step grows as losses fall.) A small mu is near the maximum, a large one near
+    `ScaleInvariant`.
+
+    Training starts with the weights of `ScaleInvariant` at the same preference. After
+    `warm_up_epochs` the references are measured: the mean losses of one epoch, still with those
+    weights. The combiner counts its own steps, so that a resumed training is where it was. A task
+    without labels in that epoch takes its first loss afterwards.
+
+    A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`.
+    A preference of zero leaves a task out, its head too.
+
+    One backward pass; its state is three numbers for each task.
+
+    Args:
+        steps_per_epoch: Length of an epoch, in steps.
+        mu: Smoothness.
+        warm_up_epochs: Epochs before the one in which the references are measured.
+        preference: One number for each task, by name or in their order; equal by default.
+        bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If `steps_per_epoch` or `mu` is not positive, `warm_up_epochs` negative, the
+            preference negative, infinite, NaN or all zero, or, when the tasks are known, if
+            preference or bounds do not match them.
+
+    Reference:
+        Lin et al., *Smooth Tchebycheff Scalarization for Multi-Objective Optimization* (2024),
+        equation 7; `STCH_MTL` of github.com/Xi-L/STCH for logarithms, references and warm-up.
+    """
+
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        mu: float = 1.0,
+        warm_up_epochs: int = 4,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        bounds: PerTask = 0.0,
+        name: str | None = None,
+    ):
+        if steps_per_epoch < 1 or warm_up_epochs < 0:
+            raise ValueError(
+                "`steps_per_epoch` is a number of steps, 1 or more, and `warm_up_epochs` one of "
+                f"epochs, 0 or more. Received: {steps_per_epoch}, {warm_up_epochs}"
+            )
+        if not 0 < mu < float("inf"):
+            raise ValueError(f"`mu` is a positive number. Received: {mu}")
+        super().__init__(name=name)
+        self.steps_per_epoch = steps_per_epoch
+        self.mu = mu
+        self.warm_up_epochs = warm_up_epochs
+        self.preference = preferences.checked(preference)
+        self.bounds = plain("bounds", bounds)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+        self.step = self.add_state("step", (), dtype="int64")
+        self.loss_sum = self.add_state("loss_sum", (num_tasks,))
+        self.loss_count = self.add_state("loss_count", (num_tasks,))
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        self.log_losses.see(task_losses, present)
+        smooth = self.log_losses.smooth(task_losses)
+        measured_from = self.warm_up_epochs * self.steps_per_epoch
+        is_measured = self.step >= measured_from + self.steps_per_epoch
+        takes_part, preference = preferences.of_present(self.preferred, present, tf.float32)
+        far = preference * self._above_reference(smooth) / self.mu
+        far = tf.where(takes_part, far, tf.float32.min)
+        far = tf.where(is_measured, tf.nn.softmax(far), tf.ones_like(far))
+        self._measure(smooth, present, self.step >= measured_from, is_measured)
+        self.step.assign_add(1)
+        return self.log_losses.normalized_slopes(task_losses, takes_part, preference * far)
+
+    def _above_reference(self, smooth: tf.Tensor) -> tf.Tensor:
+        """Returns `f`, zero for a task without a reference."""
+        count = tf.convert_to_tensor(self.loss_count)
+        reference = tf.math.divide_no_nan(tf.convert_to_tensor(self.loss_sum), count)
+        known = reference > 0.0
+        above = tf.math.log(smooth) - tf.math.log(tf.where(known, reference, 1.0))
+        return tf.where(known, above, 0.0)
+
+    def _measure(
+        self, smooth: tf.Tensor, present: tf.Tensor, begun: tf.Tensor, ended: tf.Tensor
+    ) -> None:
+        unknown = tf.convert_to_tensor(self.loss_count) == 0.0
+        counts = tf.cast(present & begun & (unknown | ~ended), tf.float32)
+        self.loss_sum.assign_add(smooth * counts)
+        self.loss_count.assign_add(counts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "steps_per_epoch": self.steps_per_epoch,
+            "mu": self.mu,
+            "warm_up_epochs": self.warm_up_epochs,
+            "preference": self.preference,
+            "bounds": self.bounds,
+        }

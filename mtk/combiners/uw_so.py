@@ -1,0 +1,64 @@
+"""UW-SO: uncertainty weights in closed form, and a softmax."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import LossCombiner
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
+
+
+@keras.saving.register_keras_serializable("mtk")
+class UWSO(LossCombiner):
+    """Soft optimal uncertainty weights: `w = softmax((1 / L) / T)`.
+
+    `1 / L_i` is the weight to which `UncertaintyWeights` tends for a loss that stands still. No
+    gradient goes through the weights. They sum to one: the mean scale.
+
+    T decides everything, and has to be tuned: it is in units of `1 / L`, so as losses fall, the
+    smallest one takes more and more of the weight. A loss counts as its distance from its bound,
+    `L_i - b_i`, and near it as in `ScaleInvariant`: at the bound or below, it has no more than its
+    share for `1 / L = 0`.
+
+    One backward pass; its state is one number for each task.
+
+    Args:
+        temperature: T; larger means closer to equal weights.
+        bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If the temperature is not positive, or, when the tasks are known, if the bounds
+            do not match them.
+
+    Reference:
+        Kirchdorfer et al., *Analytical Uncertainty-Based Loss Weighting in Multi-Task Learning*
+        (2024), arXiv:2408.07985.
+    """
+
+    def __init__(self, temperature: float = 10.0, bounds: PerTask = 0.0, name: str | None = None):
+        if not temperature > 0:
+            raise ValueError(f"`temperature` is a positive number. Received: {temperature}")
+        super().__init__(name=name)
+        self.temperature = temperature
+        self.bounds = plain("bounds", bounds)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        del counts
+        self.log_losses.see(task_losses, present)
+        smooth = self.log_losses.smooth(task_losses)
+        inverse = self.log_losses.distances(task_losses) / smooth / smooth
+        inverse = tf.where(present, inverse, 0.0)
+        weights = tf.exp((inverse - tf.reduce_max(inverse)) / self.temperature)
+        weights = tf.where(present, weights, 0.0)
+        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "temperature": self.temperature, "bounds": self.bounds}

@@ -1,0 +1,159 @@
+"""How much a comparison tries, decided once and kept in its study folder."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtk import atomic
+from mtk.comparison import planning, sent
+from mtk.comparison.look import Look
+from mtk.comparison.planning import Method, Size
+from mtk.study import StudyFolder
+from mtk.study.engines import Engine
+from mtk.study.sweeping import Sweep
+
+_FILE = Path("methods", "plan.json")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a comparison may take.
+
+    Attributes:
+        seconds: In all, about.
+        steps: Of a run.
+        evaluations: Of a run.
+        slots: Runs at a time.
+        rates: Learning rates that are given; None for as many as the size says.
+        seeds: Fresh seeds that are given; likewise.
+        searches: Whether learning rates are searched.
+    """
+
+    seconds: float
+    steps: int
+    evaluations: int
+    slots: int
+    rates: int | None
+    seeds: int | None
+    searches: bool
+
+    def size(self, look: Look, methods: int, each: float | None = None) -> tuple[Size, float]:
+        """Returns the largest size that fits, or the least, and how many seconds it takes.
+
+        Args:
+            look: The model.
+            methods: How many are compared.
+            each: Seconds of a run, where that is known; by default those of the look.
+        """
+        expected = 0.0
+        for size in planning.SIZES:
+            size = size if self.seeds is None else size._replace(seeds=self.seeds)
+            rates = (size.rates if self.rates is None else self.rates) + self.searches
+            counts = planning.runs_of(look, methods, size, rates)
+            total = planning.seconds(look, counts, self.steps, self.evaluations)
+            expected = (total if each is None else sum(counts) * each) / self.slots
+            if expected <= self.seconds:
+                break
+        return size, expected
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison trains.
+
+    Attributes:
+        arguments: What it was called with, as JSON can hold it: another call makes another plan.
+        look: The model.
+        size: How much is tried, once it is decided.
+        learning_rates: By label, once they are found.
+    """
+
+    arguments: Sequence[Any]
+    look: Look
+    size: Size | None = None
+    learning_rates: Mapping[str, Sequence[float]] | None = None
+
+    @classmethod
+    def written(cls, out: Path, arguments: Sequence[Any]) -> "Plan | None":
+        """Returns the plan of an earlier call with these arguments, or None.
+
+        Args:
+            out: The study folder.
+            arguments: As `Plan.arguments`.
+        """
+        if not (out / _FILE).is_file():
+            return None
+        found = json.loads((out / _FILE).read_text(encoding="utf-8"))
+        if found["arguments"] != json.loads(json.dumps(arguments)):
+            return None
+        look = Look(**found["look"])
+        return cls(arguments, look, Size(*found["size"]), found["learning_rates"])
+
+    def write(self, out: Path) -> None:
+        """Writes the plan into the study folder."""
+        content = {
+            "arguments": self.arguments,
+            "look": self.look._asdict(),
+            "size": self.size,
+            "learning_rates": self.learning_rates,
+        }
+        atomic.write_json(out / _FILE, content)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Does the runs of a comparison.
+
+    Attributes:
+        out: The study folder.
+        key: As `Given.key` returned it.
+        methods: As `planning.method_of` returns them.
+        settings: Arguments of `mtk.experiment.run`.
+        engine: Factory of what does the runs.
+        build: As `sent.packed` returned it; None where the runs know the function themselves.
+        data: The three splits.
+    """
+
+    out: Path
+    key: str
+    methods: Sequence[Method]
+    settings: Mapping[str, Any]
+    engine: Callable[[], Engine]
+    build: bytes | None
+    data: Any
+
+    @property
+    def labels(self) -> list[str]:
+        """Of static weights and the methods."""
+        return [planning.STATIC, *(label for label, _, _ in self.methods)]
+
+    def sweep(self, plan: Plan, searching: bool = False) -> None:
+        """Does the runs that are not done yet.
+
+        Args:
+            plan: The plan, which is written but for learning rates that are still searched.
+            searching: As in `planning.study_of`.
+
+        Raises:
+            RuntimeError: If a signal has stopped it, or some runs have failed.
+        """
+        assert plan.size is not None
+        assert plan.learning_rates is not None
+        about = (self.key, plan.look, self.methods, plan.size, plan.learning_rates)
+        study = planning.study_of(self.out, *about, self.settings, searching)
+        if self.build is not None:
+            sent.write(self.out, self.key, self.build, self.data)
+        (dataclasses.replace(plan, learning_rates=None) if searching else plan).write(self.out)
+        code = Sweep(study, self.out).go(self.engine())
+        if code == 75:
+            raise RuntimeError("The comparison was stopped; the same call goes on.")
+        if code:
+            raise RuntimeError(f"Some runs have failed; their logs are in {self.out / 'logs'}.")
+
+    def seconds_of_a_run(self) -> float:
+        """Returns how long a run took so far, on average."""
+        each = StudyFolder(self.out).run_log.seconds()
+        return sum(each.values()) / len(each)

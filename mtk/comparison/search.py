@@ -1,0 +1,68 @@
+"""Learning rates found by validation: a grid that is widened until the best one lies inside."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mtk import monitor
+from mtk.comparison.planning import RATE, STATIC, around, widened
+from mtk.study import StudyFolder
+
+ROUNDS = 5  # More than a factor of thirty to each side.
+
+
+def searched(
+    sweep: Callable[[Mapping[str, Sequence[float]]], None],
+    best: Callable[[str, Sequence[float]], float | None],
+    labels: Sequence[str],
+    first: Sequence[float],
+    may_go_on: Callable[[], bool],
+) -> dict[str, list[float]]:
+    """Returns learning rates for each method, among which validation finds the best inside.
+
+    Args:
+        sweep: Trains with learning rates, given by label.
+        best: Called with a label and learning rates; returns which of them validation likes best,
+            or None if no run has finished.
+        labels: Of static weights and of the methods.
+        first: The learning rates to begin with.
+        may_go_on: Asked before the grid is widened: whether there is time.
+    """
+    rates = {label: sorted(first) for label in labels}
+    for number in range(ROUNDS):
+        if number and not may_go_on():
+            break
+        sweep(rates)
+        wider = {label: widened(own, best(label, own)) for label, own in rates.items()}
+        if wider == rates:
+            break
+        rates = wider
+    # Every static weighting then gets the same few.
+    return rates | {STATIC: around(rates[STATIC], best(STATIC, rates[STATIC]))}
+
+
+def best_of(out: Path, label: str, rates: Sequence[float]) -> float | None:
+    """Returns the learning rate that validation likes best; None if no run has finished.
+
+    Args:
+        out: The study folder.
+        label: Of the method.
+        rates: Those to choose from.
+    """
+    found = _values(out, label, rates)
+    return min(found, key=lambda rate: found[rate]) if found else None
+
+
+def _values(out: Path, label: str, rates: Sequence[float]) -> dict[float, float]:
+    """Returns what runs of a method reached, by learning rate; less is better."""
+    folder = StudyFolder(out)
+    if not folder.list.exists():
+        return {}
+    runs = json.loads(folder.list.read_text(encoding="utf-8"))["runs"]
+    own = {
+        float(run["bindings"][RATE]): said
+        for run in runs
+        if run["method"] == label and float(run["bindings"][RATE]) in rates
+        if (said := folder.selected(run["hash"])) is not None
+    }
+    return dict(zip(own, monitor.compared(list(own.values())), strict=True)) if own else {}

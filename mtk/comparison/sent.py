@@ -1,0 +1,97 @@
+"""What a comparison is given, in a file for runs in processes that are not forked off its own."""
+
+import os
+import pickle
+import sys
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any
+
+from mtk import atomic
+from mtk.study.engines import Engine, Here, Local, Ray
+from mtk.study.worker import STUDY_DIR
+
+_FOLDER = "methods"
+# What a new process needs to import the program's module; not what belongs to one process.
+_PREPARATION = ("sys_path", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
+
+
+def is_needed(engine: Engine) -> bool:
+    """Whether the runs of an engine are done in processes that know nothing of this one."""
+    return not isinstance(engine, Here) and not (isinstance(engine, Local) and engine.forks)
+
+
+def packed(build: Any, engine: Engine) -> bytes:
+    """Returns a model's function for other processes: its name, and on Ray its module too.
+
+    Args:
+        build: The function.
+        engine: What does the runs.
+
+    Raises:
+        ValueError: If another process cannot import it.
+    """
+    if isinstance(engine, Ray):
+        from ray import cloudpickle
+
+        module = sys.modules.get(getattr(build, "__module__", ""))
+        if module is not None and "site-packages" not in str(getattr(module, "__file__", "")):
+            cloudpickle.register_pickle_by_value(module)
+        return cloudpickle.dumps(build)
+    main = sys.modules["__main__"]
+    name = getattr(build, "__qualname__", repr(build))
+    try:
+        if getattr(build, "__module__", None) == "__main__" and not hasattr(main, "__file__"):
+            raise ValueError("it is defined in an interactive session")
+        return pickle.dumps(build)
+    except (ValueError, AttributeError, TypeError, pickle.PicklingError) as error:
+        raise ValueError(
+            f"Runs in processes of their own import `build`, and {name!r} cannot be imported: "
+            f"{error}. Define it by `def` at the top of a module, or do the runs in this process: "
+            "engine=mtk.study.engines.Here."
+        ) from error
+
+
+def write(out: Path, key: str, build: bytes, data: Any) -> None:
+    """Writes what a comparison is given into its study folder.
+
+    Args:
+        out: The study folder.
+        key: As `Given.key` returned it.
+        build: As `packed` returned it.
+        data: The three splits.
+    """
+    file = out / _FOLDER / f"{key}.pickle"
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    about = spawn.get_preparation_data("mtk")
+    with atomic.replacing(file) as unfinished, unfinished.open("wb") as stream:
+        pickle.dump({name: about[name] for name in _PREPARATION if name in about}, stream)
+        pickle.dump(build, stream)
+        pickle.dump(data, stream, protocol=5)
+
+
+def read(key: str) -> tuple[Any, Any] | None:
+    """Returns the model's function and the splits that were written for this run's study.
+
+    Args:
+        key: As `Given.key` returned it.
+
+    Returns:
+        None if nothing was written.
+
+    Raises:
+        ValueError: If the function cannot be imported.
+    """
+    file = Path(os.environ.get(STUDY_DIR, ""), _FOLDER, f"{key}.pickle")
+    if STUDY_DIR not in os.environ or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        preparation = pickle.load(stream)
+        try:
+            spawn.prepare(preparation)
+            build = pickle.loads(pickle.load(stream))
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"`build` of this comparison cannot be imported: {error}") from error
+        return build, pickle.load(stream)

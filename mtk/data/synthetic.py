@@ -1,0 +1,54 @@
+"""Synthetic data in the place of missing ones, so that a dry run needs no download."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TypeVar
+
+import numpy as np
+
+Data = TypeVar("Data")
+
+_MISSING: ContextVar[list[str] | None] = ContextVar("missing data", default=None)
+
+
+@contextlib.contextmanager
+def where_missing() -> Iterator[None]:
+    """Has loaders of data sets make synthetic data where the real ones are missing."""
+    token = _MISSING.set([])
+    try:
+        yield
+    finally:
+        _MISSING.reset(token)
+
+
+def missing() -> list[str]:
+    """Returns what was missing and has been made since `where_missing` was entered."""
+    return list(_MISSING.get() or ())
+
+
+def instead(error: Exception, make: Callable[[], Data]) -> Data:
+    """Returns synthetic data inside `where_missing`; raises elsewhere.
+
+    Args:
+        error: Says what is missing.
+        make: Makes data of the same shapes and types.
+
+    Raises:
+        Exception: The error.
+    """
+    found = _MISSING.get()
+    if found is None:
+        raise error
+    found.append(str(error))
+    return make()
+
+
+def repeated(example: np.ndarray, number: int) -> np.ndarray:
+    """Returns an array that holds an example `number` times and takes the memory of one."""
+    return np.broadcast_to(example, (number, *example.shape))
+
+
+def is_repeated(array: np.ndarray) -> bool:
+    """Whether an array was made by `repeated`, or in the same way."""
+    return bool(array.ndim and array.strides[0] == 0 and len(array) > 1)

@@ -1,0 +1,184 @@
+"""What commands show: lines that stay, and on a terminal a view that is drawn anew.
+
+Colours and views are rich's, which heeds NO_COLOR and is imported for a terminal only; files and
+pipes get plain lines.
+"""
+
+import atexit
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO, TypeVar
+
+Item = TypeVar("Item")
+
+BEST = "★"
+_BAR = 24  # characters
+_AT_ONCE = 1_000  # items between two looks at the clock
+
+
+class Display:
+    """Writes lines and, on a terminal, a bar and a table under them.
+
+    Args:
+        stream: Where to write; the standard error stream by default.
+
+    Attributes:
+        on_terminal: Whether that is a terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = stream or sys.stderr
+        self.on_terminal = self.stream.isatty()
+        self._live: Any = None
+
+    def say(self, text: str, style: str = "") -> None:
+        """Writes a line that stays, in a style of rich where there is a terminal."""
+        with _unstopped():
+            if not self.on_terminal:
+                print(text, file=self.stream, flush=True)
+                return
+            from rich.text import Text
+
+            self._console().print(Text(text, style), soft_wrap=True)
+
+    def draw(
+        self, text: str, done: float | None = None, rows: Sequence[Sequence[str]] = ()
+    ) -> None:
+        """Draws the view, on a terminal.
+
+        Args:
+            text: A line.
+            done: Share of the work that is done, which a bar shows before the text.
+            rows: Of a table under it, the first its head; cells that begin with `BEST` are green.
+        """
+        if not self.on_terminal:
+            return
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        line = Table.grid(padding=(0, 1))
+        bar = [] if done is None else [ProgressBar(1.0, min(done, 1.0), width=_BAR)]
+        line.add_row(*bar, Text(text, no_wrap=True, overflow="ellipsis"))
+        table = Table.grid(padding=(0, 2))
+        for number, row in enumerate(rows):
+            table.add_row(*(Text(cell, _style(cell, number)) for cell in row))
+        with _unstopped():
+            self._view().update(Group(line, *([table] if rows else [])), refresh=True)
+
+    def close(self) -> None:
+        """Takes the view away; the cursor stands at the beginning of an empty line then."""
+        if self._live is not None:
+            atexit.unregister(self.close)
+            with _unstopped():
+                self._live.stop()
+            self._live = None
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        return Console(file=self.stream) if self._live is None else self._live.console
+
+    def _view(self) -> Any:
+        if self._live is None:
+            from rich.live import Live
+
+            # Without a thread that draws: runs are forked off this process. Whoever is killed
+            # leaves the cursor as it is, so it stays visible.
+            self._live = Live(
+                console=self._console(),
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._live.start()
+            atexit.register(self.close)  # Where an error ends the program.
+            self._live.console.show_cursor(True)
+        return self._live
+
+
+class Meter:
+    """Tells how much is done, how fast and, if the whole is known, the time left.
+
+    A bar on a terminal; elsewhere a line every few seconds. A line stays when all is done.
+
+    Args:
+        unit: What is counted, such as "images".
+        total: How many there are, if that is known.
+        label: What is done with them.
+        every: Seconds between two lines.
+    """
+
+    def __init__(self, unit: str, total: int | None = None, label: str = "", every: float = 10.0):
+        self.display = Display()
+        self._unit, self._total, self._label, self._every = unit, total, label, every
+        self._started = self._said_at = time.monotonic()
+        self._done = 0
+
+    def add(self, number: int) -> None:
+        """Counts what has been done since."""
+        self._done += number
+        now, ends = time.monotonic(), self._done == self._total
+        if self.display.on_terminal and not ends:
+            self.display.draw(self._text(now), self._done / self._total if self._total else None)
+        elif ends or now - self._said_at >= self._every:
+            self._said_at = now
+            self.display.close()
+            self.display.say(self._text(now))
+
+    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yields the items, and counts them."""
+        for number, item in enumerate(items, start=1):
+            yield item
+            if not number % _AT_ONCE:
+                self.add(_AT_ONCE)
+
+    def _text(self, now: float) -> str:
+        speed = self._done / max(now - self._started, 1e-9)
+        done, left = f"{self._done:,}", ""
+        if self._total is not None:
+            done += f"/{self._total:,}"
+            left = f" · {format_duration((self._total - self._done) / speed)} left"
+        what = f"{self._label}: " if self._label else ""
+        return f"{what}{done} {self._unit} · {speed:,.0f} {self._unit}/s{left}"
+
+
+@contextlib.contextmanager
+def stage(what: str) -> Iterator[None]:
+    """Says what is begun and, if it has not failed, how long it took."""
+    display, started = Display(), time.monotonic()
+    display.say(f"{what} …")
+    yield
+    display.say(f"{what}: {time.monotonic() - started:.1f} s")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a line for each row, with columns as wide as their longest text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+
+
+def format_duration(seconds: float) -> str:
+    """Returns minutes and seconds, such as `1:05`, with the hours before them if there are any.
+
+    Of 100 hours or more, days.
+    """
+    if seconds >= 100 * 3600:
+        return f"{seconds / 86400:,.0f} days"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _style(cell: str, row: int) -> str:
+    return "bold" if row == 0 else "green" if cell.startswith(BEST) else ""
+
+
+@contextlib.contextmanager
+def _unstopped() -> Iterator[None]:
+    """A log on a full disk must not stop what it tells of."""
+    with contextlib.suppress(OSError):
+        yield

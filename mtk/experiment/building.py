@@ -1,0 +1,145 @@
+"""Data and model of a run, as its arguments describe them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import display, distribution
+from mtk.callbacks.monitored import monitor_of
+from mtk.combiners import Combiner
+from mtk.experiment import supply
+from mtk.experiment.options import Numerics, Optimization, Precision, Sharing, Training
+from mtk.experiment.plan import Plan, make_plan
+from mtk.monitor import Monitor
+from mtk.trainer import MultiTaskModel
+from mtk.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run trains, by what plan, and what it is selected by.
+
+    Attributes:
+        data: The workload.
+        model: The compiled model.
+        plan: Steps and evaluations.
+        monitor: What validation selects by.
+    """
+
+    data: Workload
+    model: MultiTaskModel
+    plan: Plan
+    monitor: Monitor
+
+    def batches(self, first_step: int = 0) -> tf.data.Dataset:
+        """Returns the training batches from a step on."""
+        plan = self.plan
+        return self.data.train(plan.batch_size, plan.steps, plan.seed, first_step)
+
+    def check(self) -> None:
+        """Checks that the model fits the batches.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        self.model.check(self.batches())
+
+
+@contextlib.contextmanager
+def started(training: Training, numerics: Numerics) -> Iterator[tf.distribute.Strategy]:
+    """Seeds what draws numbers, and yields the strategy of a run.
+
+    Without `deterministic` some operations (sums by several threads, on GPUs most of them) add up
+    in any order. TensorFlow cannot leave the deterministic mode again in one process.
+
+    Args:
+        training: How long to train, with the seed.
+        numerics: On what to compute.
+    """
+    keras.utils.set_random_seed(training.seed)
+    if numerics.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # First of all: several workers must know of one another before TensorFlow does anything.
+    devices = numerics.strategy()
+    with distribution.peers_watched(devices):
+        yield devices
+
+
+def build(
+    devices: tf.distribute.Strategy,
+    workload: Callable[[], Workload],
+    training: Training,
+    combiner: Callable[[], Combiner],
+    sharing: Sharing,
+    optimization: Optimization,
+    numerics: Numerics,
+) -> Built:
+    """Builds data and model of a run inside a strategy's scope.
+
+    Args:
+        devices: The strategy.
+        workload: As for `mtk.experiment.run`, like the others.
+        training: How long to train.
+        combiner: Factory of the combiner.
+        sharing: Which variables tasks share.
+        optimization: How a step changes the weights.
+        numerics: In what to compute.
+
+    Raises:
+        ValueError: If they do not fit one another.
+    """
+    with devices.scope(), _computing_in(numerics.precision):
+        with display.stage("Reading the data"):
+            data = _made(workload, Workload, "workload")
+        plan = make_plan(data, optimization.batch_size, training)
+        model = MultiTaskModel(
+            data.network(training.seed),
+            data.tasks,
+            _made(combiner, Combiner, "combiner"),
+            gradients=sharing.gradients,
+            shared=sharing.shared,
+            heads=sharing.heads,
+            representation=sharing.representation,
+        )
+        model.compile(
+            optimization.make(plan.steps_per_epoch),
+            weight_decay=optimization.weight_decay,
+            clip_norm=optimization.clip_norm,
+            jit_compile=numerics.jit_compile,
+            micro_batches=numerics.micro_batches,
+            on_nonfinite=numerics.on_nonfinite,
+        )
+    monitor = monitor_of(training.monitor, model)
+    supply.check(data, plan)
+    return Built(data, model, plan, monitor)
+
+
+@contextlib.contextmanager
+def _computing_in(precision: Precision) -> Iterator[None]:
+    """Builds the layers made inside under a dtype policy, and restores Keras' own afterwards."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _made(factory: Callable[[], Any], kind: type, name: str) -> Any:
+    """Calls a factory that was given as an argument of `run`."""
+    if isinstance(factory, kind):
+        raise ValueError(
+            f"`{name}` is called to make a {kind.__name__}, so give what makes it: the class, or a "
+            f"function, without calling it. Received: a {type(factory).__name__}"
+        )
+    made = factory()
+    if not isinstance(made, kind):
+        raise ValueError(
+            f"`{name}` makes a {kind.__name__}, such as those in mtk.{name}s. Received: "
+            f"{getattr(factory, '__name__', factory)}, which makes a {type(made).__name__}"
+        )
+    return made

@@ -1,0 +1,149 @@
+"""The end of a run: what it has reached, and the files that serve it."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from mtk import callbacks, disk
+from mtk.experiment.building import Built
+from mtk.experiment.preemption import Preemption, StopEvaluation
+from mtk.experiment.results import as_logs, by_task
+from mtk.experiment.run_folder import RunFolder
+from mtk.export import export, export_module, save_keras
+from mtk.trainer import MultiTaskModel, batch
+from mtk.workloads import Workload
+
+_GRAPH_BYTES = 1 << 18  # what an export holds besides the variables, at least
+
+
+class Watchers(NamedTuple):
+    """The callbacks whose findings outlive `fit`."""
+
+    board: callbacks.TaskBoard
+    log: callbacks.MetricsLog
+    selection: callbacks.Selection
+    divergence: callbacks.Divergence
+
+
+def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str, Any]:
+    """Measures train at the final step, then test at the selected one, and leaves its weights.
+
+    Args:
+        built: What was trained.
+        watchers: What its callbacks have found.
+        preemption: What notes signals; they end it between two batches.
+
+    Returns:
+        What `result.json` says of a finished run.
+
+    Raises:
+        ValueError: If there is no step to select.
+    """
+    model, data, plan = built.model, built.data, built.plan
+    selection, last = watchers.selection, watchers.selection.step
+    stop = [StopEvaluation(preemption)]
+
+    def evaluate(batches: Any) -> dict[str, float]:
+        return model.evaluate(batches, callbacks=stop, verbose=0, return_dict=True)
+
+    train_logs = evaluate(data.train_evaluation(plan.batch_size))
+    selection.restore()
+    selected = selection.selected_step
+    if selected is None:
+        raise ValueError(
+            f"No evaluation had a finite {selection.compared.name!r}, so there is no step to "
+            "select, though the training itself did not diverge. Choose another `monitor`."
+        )
+    test_logs = evaluate(data.test(plan.batch_size))
+    scores = _scores(model, data, preemption)
+    test_logs.update(scores["test"])
+    watchers.log.write("train_final", train_logs, last)
+    watchers.log.write("validation", scores["validation"], selected)
+    watchers.log.write("test", test_logs, selected)
+    watchers.log.flush()
+    watchers.board.write("test", test_logs, selected)
+    watchers.board.flush()
+    names = model.task_names
+    validation_logs = {f"val_{name}": value for name, value in scores["validation"].items()}
+    signatures = {"signatures": dict(data.signatures)} if data.signatures else {}
+    return {
+        "status": "finished",
+        "parameters": model.network.count_params(),
+        "train_examples": data.num_train,
+        "validation_examples": _number_of_examples(data.validation(plan.batch_size)),
+        "test_examples": _number_of_examples(data.test(plan.batch_size)),
+        "steps": last,
+        "skipped_steps": _skipped(model),
+        "selected_step": selected,
+        "monitor": selection.record,
+        "test": by_task(test_logs, names, "test"),
+        "validation": by_task({**selection.selected_logs, **validation_logs}, names, "validation"),
+        "train": by_task(train_logs, names, "train"),
+        **signatures,
+    }
+
+
+def export_all(built: Built, folder: RunFolder) -> None:
+    """Writes the network for those who serve it.
+
+    Args:
+        built: What was trained, with the weights to export.
+        folder: The run folder.
+
+    Raises:
+        OSError: If there is no room.
+    """
+    network = built.model.network
+    served = built.data.serving(network)
+    size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in network.variables)
+    needed = (2 + len(served)) * (size + _GRAPH_BYTES)
+    disk.require(folder.path, needed, "saved_model and model.keras")
+    spec = built.data.validation(built.plan.batch_size).element_spec
+    export(network, folder.saved_model, batch.inputs_of(spec))
+    save_keras(network, folder.keras_file)
+    for name, module in served.items():
+        export_module(module, folder.further_saved_model(name))
+
+
+def diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
+    """Returns what `result.json` says of a run that has diverged.
+
+    Args:
+        model: What was trained.
+        watchers: What its callbacks have found.
+    """
+    selection, divergence = watchers.selection, watchers.divergence
+    return {
+        "status": "diverged",
+        "steps": divergence.found_at,
+        "skipped_steps": _skipped(model),
+        "task": divergence.task or None,
+        "selected_step": selection.selected_step,
+        "monitor": selection.record,
+        "validation": by_task(selection.selected_logs, model.task_names, "validation"),
+    }
+
+
+def _number_of_examples(examples: Iterable[Any]) -> int:
+    """Counts what batches hold; in a batch of shares each task has its own."""
+    shares = (list(b.values()) if isinstance(b, dict) else [b] for b in examples)
+    return sum(len(tf.nest.flatten(share)[0]) for batch in shares for share in batch)
+
+
+def _scores(
+    model: MultiTaskModel, data: Workload, preemption: Preemption
+) -> dict[str, dict[str, float]]:
+    """Returns the workload's scores of validation and test, named as the logs of Keras are."""
+    found = {}
+    for split in ("validation", "test"):
+        preemption.check()
+        found[split] = as_logs(data.scores(model.network, split))
+    return found
+
+
+def _skipped(model: MultiTaskModel) -> int:
+    # Over several replicas a variable is many; this takes the first.
+    return int(keras.ops.convert_to_numpy(model.skipped_steps))

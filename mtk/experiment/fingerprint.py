@@ -1,0 +1,94 @@
+"""What makes two starts the same run: its arguments and its configuration."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from mtk import config
+from mtk.experiment.contents import UnidentifiedError, identified
+from mtk.experiment.options import GROUPS
+
+# Where a run is written and recorded is not what it computes.
+_NOT_THE_RUN = ("run_dir", "profile_steps")
+_MAIN = f"{config.MODULE_OF}__main__"
+
+
+def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the arguments of a run and every binding in force, as texts by their names.
+
+    What comes from the configuration has the text of its binding; what is given otherwise, a text
+    of its contents, even where the configuration binds something else. An argument that is a group
+    is told field by field. Names in texts have their modules beside them, by keys that begin with
+    "module of ".
+
+    Args:
+        function: `mtk.experiment.run`.
+        arguments: Its arguments by name.
+
+    Raises:
+        ValueError: If nothing tells an argument from others.
+    """
+    bindings = config.bindings()
+    for owner, name, value in _flat(function, arguments):
+        bound, key = config.bound_values(owner), f"experiment.{owner.__name__}.{name}"
+        known = name in bound and key in bindings
+        if name in _NOT_THE_RUN:
+            bindings.pop(key, None)
+        elif not known or not _comes_from(bound[name], value):
+            bindings[key] = _text(name, value)
+    found = {**bindings, **config.modules()}
+    if any("__main__." in text for text in found.values()):
+        # Two programs may call two things alike.
+        found[_MAIN] = str(getattr(sys.modules["__main__"], "__file__", "an interactive session"))
+    return found
+
+
+def _flat(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[tuple[Callable[..., Any], str, Any]]:
+    """Yields what is bound, the name of a parameter of it, and its value."""
+    for name, value in arguments.items():
+        if isinstance(value, GROUPS):
+            yield from ((type(value), f.name, getattr(value, f.name)) for f in fields(value))
+        else:
+            yield function, name, value
+
+
+def alike(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns what is the same for several workers: their programs may lie in different places."""
+    return {name: text for name, text in settings.items() if name != _MAIN}
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Returns the settings that differ, a line each; empty if none does."""
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return "\n".join(
+        f"  {name}: {before.get(name, 'not set')} in the folder, {now.get(name, 'not set')} now"
+        for name in names
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return identified(value)
+    except UnidentifiedError as error:
+        raise ValueError(
+            f"`{name}` cannot be told from another one in the same place: {error}. So it would not "
+            "be known whether a run folder belongs to it. Define it in a module and give it by its "
+            f"name, `{name}=my_module.{name}`; or give a function of a module its arguments, as "
+            f"`{name}=functools.partial(my_module.{name}, size=3)`: numbers, texts, arrays, and "
+            "lists of them can be told apart."
+        ) from error
+
+
+def _comes_from(bound: Any, value: Any) -> bool:
+    """Tells whether gin has made an argument of what a configuration binds to it."""
+    if not isinstance(bound, config.Reference):
+        return bool(config.refers(bound) or bound == value)
+    if bound.evaluated or value is bound.target:
+        return True
+    if isinstance(value, type):
+        return bound.target in value.__mro__
+    return callable(value) and inspect.unwrap(value) is bound.target

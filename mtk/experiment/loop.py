@@ -1,0 +1,215 @@
+"""The course of a run: steps and evaluations from wherever it stands, then its end."""
+
+import warnings
+from typing import Any
+
+import keras
+
+from mtk import callbacks
+from mtk.experiment import completion, hparams, manifest, method, rehearsal, test_examples
+from mtk.experiment.building import Built
+from mtk.experiment.checkpointing import Checkpointing, Position
+from mtk.experiment.options import Checkpoints, Logging
+from mtk.experiment.preemption import InterruptedRunError, Preemption
+from mtk.experiment.run_folder import RunFolder
+from mtk.experiment.supply import Supply
+
+
+class Loop:
+    """Trains what was built, from the newest checkpoint on, and completes the run folder.
+
+    One of Keras' epochs is the time between two evaluations. Where a run is taken up inside one, a
+    short `fit` completes it, and another does the rest.
+
+    Args:
+        built: Data, model and plan.
+        folder: The claimed run folder; nothing is written before `go`.
+        preemption: What notes signals.
+        logging: What to write of the run's course.
+        checkpoints: How often to save it.
+
+    Raises:
+        ValueError: If the steps to profile are not in order, or the run has fewer.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        folder: RunFolder,
+        preemption: Preemption,
+        logging: Logging,
+        checkpoints: Checkpoints,
+    ):
+        self.built, self.folder, self.preemption = built, folder, preemption
+        self.model, self.data, self.plan = built.model, built.data, built.plan
+        self.watchers = completion.Watchers(
+            callbacks.TaskBoard(folder.tensorboard, logging.log_every, logging.measure_every),
+            callbacks.MetricsLog(folder.metrics),
+            callbacks.Selection(folder.selected, self.plan.patience, built.monitor, restore=False),
+            callbacks.Divergence(),
+        )
+        self.checkpointing = Checkpointing(folder, self.watchers, preemption, checkpoints)
+        self._profile = self._profile_of(logging.profile_steps)
+        self._supply = Supply(self.data.name, self.plan)
+        self._throughput = callbacks.Throughput(self.plan.batch_size)
+        self._further = logging.callbacks
+        self._callbacks: list[keras.callbacks.Callback] = []
+
+    def go(self) -> dict[str, Any]:
+        """Does what is left of the run; the folder is open.
+
+        Returns:
+            What `result.json` holds; or the status "interrupted" if a signal has ended it.
+        """
+        position = self.checkpointing.restore(self.model)
+        facts = {
+            "variables": rehearsal.sharing(self.model),
+            "method": method.describe(self.model, self.data),
+            "data": dict(self.folder.description.data),
+        }
+        manifest.begin(self.folder.manifest, self.plan.seed, position.step, facts)
+        try:
+            self.train(position)
+            self.checkpointing.complete()
+            self._note_speed()
+            result = self.folder.close(self._ended())
+            self.checkpointing.forget_damaged()
+            return result
+        except InterruptedRunError:
+            self._note_speed()
+            return {"status": "interrupted", "steps": self.checkpointing.step}
+        except OSError as error:
+            raise self.folder.stopped_by(error) from error
+        finally:
+            self.checkpointing.close()
+
+    def train(self, position: Position) -> None:
+        """Takes the steps and makes the evaluations that are missing.
+
+        Args:
+            position: Where the run stands; model and callbacks are as they were there.
+
+        Raises:
+            ExhaustedDataError: If the training data end before they are due.
+        """
+        self._callbacks = self._ordered()
+        for callback in self._callbacks:
+            callback.set_model(
+                self.model
+            )  # A run that only lacks its end takes no step that would.
+        step, every = position.step, self.plan.evaluate_every
+        self._warn_of_past_profile(step)
+        self.model.stop_training = position.stopped
+        due = position.stopped or step % every == 0 or step == self.plan.steps
+        if due and not position.evaluated:
+            self._evaluate(step)
+        if self._is_done(step):
+            # What Keras' `fit` does at its end: an optimizer may average the weights.
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        while not self._is_done(step):
+            missing = -step % every
+            end = min(step + missing, self.plan.steps) if missing else self.plan.steps
+            self._fit(step, end)
+            step = end
+            if not self._is_done(step):
+                self.checkpointing.reassign()  # As before the end of that `fit`.
+
+    def _ordered(self) -> list[keras.callbacks.Callback]:
+        """Returns all callbacks in the order in which they must be called."""
+        pictures = callbacks.Pictures(self.watchers.board.curves, self.data.pictures)
+        progress = (
+            [callbacks.Progress(self.plan.steps, selection=self.watchers.selection)]
+            if self.preemption.is_chief
+            else []
+        )
+        return [
+            self._supply,
+            *([self._profile] if self._profile else []),
+            *self.watchers,
+            pictures,
+            callbacks.StepLimit(self.plan.steps),
+            *progress,
+            self.checkpointing,
+            # Behind the checkpoints, so that it does not take their time for an evaluation's.
+            self._throughput,
+            *(make() for make in self._further),
+        ]
+
+    def _is_done(self, step: int) -> bool:
+        return bool(self.model.stop_training) or step >= self.plan.steps
+
+    def _fit(self, first: int, end: int) -> None:
+        """Goes from one step to another; `first` may lie between two evaluations, `end` not."""
+        plan, done = self.plan, first % self.plan.evaluate_every
+        self._start_at(first)
+        if done:
+            self.checkpointing.refill_metrics()
+        batches = self.built.batches(first)
+        self._supply.expect(batches, first)
+        self.model.fit(
+            batches,
+            validation_data=self.data.validation(plan.batch_size),
+            # StepLimit ends the run's last epoch, which may be shorter.
+            initial_epoch=first // plan.evaluate_every,
+            epochs=-(-end // plan.evaluate_every),
+            steps_per_epoch=plan.evaluate_every - done,
+            callbacks=self._callbacks,
+            shuffle=False,  # The data set has its order; Keras warns if it is not told.
+            verbose=0,
+        )
+
+    def _evaluate(self, step: int) -> None:
+        """Makes up for an evaluation that was cut off, as `fit` would have made it."""
+        self._start_at(step)
+        notified = keras.callbacks.CallbackList(self._callbacks, model=self.model)
+        notified.on_train_begin()
+        logs = dict(self.model.get_metrics_result())
+        found = self.model.evaluate(
+            self.data.validation(self.plan.batch_size),
+            callbacks=notified,
+            verbose=0,
+            return_dict=True,
+        )
+        logs.update({f"val_{name}": value for name, value in found.items()})
+        notified.on_epoch_end((step - 1) // self.plan.evaluate_every, logs)
+        notified.on_train_end()
+
+    def _start_at(self, step: int) -> None:
+        for callback in self._callbacks:
+            callback.start = step
+
+    def _ended(self) -> dict[str, Any]:
+        """Measures and exports what was trained, and returns the result."""
+        if self.watchers.divergence.found_at is None:
+            result = completion.finish(self.built, self.watchers, self.preemption)
+            test_examples.write(self.built, self.folder, result["test"], self.preemption)
+            completion.export_all(self.built, self.folder)
+        else:
+            result = completion.diverged(self.model, self.watchers)
+        hparams.write(self.folder, result)
+        return result
+
+    def _note_speed(self) -> None:
+        report = self._throughput.report(self.checkpointing.held_up)
+        manifest.end(self.folder.manifest, report)
+
+    def _profile_of(self, window: tuple[int, int] | None) -> callbacks.Profile | None:
+        """Returns the callback that records steps for the profiler, if any are asked for."""
+        if window is None:
+            return None
+        if window[1] > self.plan.steps:
+            raise ValueError(
+                f"The steps to profile, {window[0]}:{window[1]}, reach beyond the run's "
+                f"{self.plan.steps}. Choose earlier ones: --profile_steps=FIRST:LAST."
+            )
+        return callbacks.Profile(self.folder.tensorboard, *window)
+
+    def _warn_of_past_profile(self, step: int) -> None:
+        profile = self._profile
+        if profile is not None and profile.last <= step:
+            warnings.warn(
+                f"Nothing is recorded for the profiler: the run goes on after step {step}, and "
+                f"the steps {profile.first}:{profile.last} are past. Choose later ones: "
+                "--profile_steps=FIRST:LAST.",
+                stacklevel=4,
+            )

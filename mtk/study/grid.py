@@ -1,0 +1,198 @@
+"""From a study to its runs."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtk import config
+from mtk.errors import StudyError
+from mtk.study.spec import Axis, Study, bindings
+
+_DIGITS = 16
+_SETTINGS = "settings of the study"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        hash: Of its configuration; equal for two that say the same in other words.
+        method: Its label.
+        seed: Its seed.
+        point: Its point of the grid: values by name.
+        settings: What the study binds for every run.
+        lines: Its configuration.
+        role: What it is for, where its method does not tell: "replay".
+        stage: "select" or "measure" in a study of two stages.
+    """
+
+    hash: str
+    method: str
+    seed: int
+    point: dict[str, Any]
+    settings: Mapping[str, Any]
+    lines: tuple[config.Line, ...]
+    role: str | None = None
+    stage: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its configuration as one text, which can be parsed alone."""
+        return config.as_text(self.lines)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the study's list of runs says of it."""
+        about = {"hash": self.hash, "method": self.method, "seed": self.seed}
+        role = {"role": self.role} if self.role else {}
+        stage = {"stage": self.stage} if self.stage else {}
+        return {**about, **role, **stage, "bindings": {**self.settings, **self.point}}
+
+
+class Grid:
+    """Makes the runs of a study; every binding is checked on the way.
+
+    Args:
+        study: The study.
+        folders: Where to look for its files, in this order, before the working directory.
+    """
+
+    def __init__(self, study: Study, folders: Sequence[str | Path] = ()):
+        self.study = study
+        self.folders = [Path(folder) for folder in folders]
+        self._drafts: dict[str, config.Draft] = {}
+
+    def runs(self) -> list[Run]:
+        """Returns all runs but those that depend on the results of others.
+
+        Two runs may be equal; see `distinct`.
+
+        Raises:
+            StudyError: If a file is missing, or a binding names what does not exist or has a wrong
+                value.
+        """
+        return [
+            self.run(method, point, seed)
+            for method in self.study.methods
+            for point in points(self.study.grids(method))
+            for seed in self.study.seeds
+        ]
+
+    def run(
+        self,
+        method: str,
+        point: dict[str, Any],
+        seed: int,
+        label: str | None = None,
+        role: str | None = None,
+    ) -> Run:
+        """Returns one run.
+
+        Args:
+            method: Whose configuration it has.
+            point: Its point of the grid.
+            seed: Its seed.
+            label: What it is called; by default its method.
+            role: See `Run`.
+
+        Raises:
+            StudyError: As `runs`.
+        """
+        with self._named_in_errors():
+            own = bindings({**point, "seed": seed})
+            draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
+            draft.finish()
+        self._check_numbers(draft, label or method, own)
+        known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
+        digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
+        about = (self.study.settings, tuple(draft.lines), role, self._stage(seed))
+        return Run(digest, label or method, seed, point, *about)
+
+    def _stage(self, seed: int) -> str | None:
+        if not self.study.fresh_seeds:
+            return None
+        return "measure" if seed in self.study.second_stage else "select"
+
+    def _check_numbers(self, draft: config.Draft, method: str, own: Sequence[str]) -> None:
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
+        try:
+            experiment.check_bound(draft)
+        except ValueError as error:
+            raise StudyError(
+                f"{error}\n  grid of {method}: {', '.join(own)}\n  in the study {self.study.name!r}"
+            ) from None
+
+    def check_names(self, needs_data: bool = False) -> None:
+        """Finds missing files and misspelled names, without importing what they name.
+
+        Args:
+            needs_data: Whether the data that the runs read must be there.
+
+        Raises:
+            StudyError: As `runs`.
+        """
+        for method in self.study.methods:
+            point = next(points(self.study.grids(method)))
+            with self._named_in_errors():
+                own = bindings({**point, "seed": self.study.seeds[0]})
+                draft = self._read(method, lambda files: config.read_names(files, needs_data))
+                draft.overlaid(own, origin=f"grid of {method}").finish()
+
+    @contextlib.contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except config.ConfigError as error:
+            raise StudyError(f"{error}\n  in the study {self.study.name!r}") from None
+
+    def unread(self) -> list[str]:
+        """Returns a sentence for each parameter of a grid that a method's runs do not read."""
+        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+
+        found = []
+        for method in self.study.methods:
+            point = next(points(self.study.grids(method)))
+            unmet = self._draft(method).overlaid(bindings(point)).unmet(experiment.run)
+            found += [
+                f"{method} does not read {name}: its runs with each value are alike."
+                for name in point
+                if name in unmet
+            ]
+        return found
+
+    def _draft(self, method: str) -> config.Draft:
+        """Returns the configuration of a method, read once."""
+        if method not in self._drafts:
+            self._drafts[method] = self._read(method, config.Draft.read)
+        return self._drafts[method]
+
+    def _read(self, method: str, read: Callable[[Sequence[Path]], config.Draft]) -> config.Draft:
+        files = [self._find(file) for file in self.study.files(method)]
+        return read(files).overlaid(bindings(self.study.settings), origin=_SETTINGS)
+
+    def _find(self, file: str) -> Path:
+        places = [folder / file for folder in self.folders]
+        return next((place for place in places if place.is_file()), Path(file))
+
+
+def points(axes: Sequence[tuple[Axis, Sequence[Any]]]) -> Iterator[dict[str, Any]]:
+    """Yields the points of a grid: the product of its axes, the last one changing fastest."""
+    for values in itertools.product(*(values for _, values in axes)):
+        point: dict[str, Any] = {}
+        for (axis, _), value in zip(axes, values, strict=True):
+            point.update({axis: value} if isinstance(axis, str) else zip(axis, value, strict=True))
+        yield point
+
+
+def distinct(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
+    """Returns the first of each set of equal runs, and the others, each beside its first."""
+    first: dict[str, Run] = {}
+    again = [(run, first[run.hash]) for run in runs if first.setdefault(run.hash, run) is not run]
+    return list(first.values()), again

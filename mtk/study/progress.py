@@ -1,0 +1,86 @@
+"""Shows how far a sweep is."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple, TextIO
+
+from mtk.display import Display, format_duration
+from mtk.study.folder import State
+
+_EVERY = 0.5  # seconds between two drawings
+_SHOWN = (State.DIVERGED, State.FAILED, State.DAMAGED)
+
+
+class Standing(NamedTuple):
+    """How far a sweep is.
+
+    Attributes:
+        states: How many runs are in each state.
+        running: Runs that this sweep is doing.
+        seconds_left: Estimated; None where it is not known.
+        best: Of each method the best configuration; see `mtk.study.summary.best`.
+    """
+
+    states: Counter[State]
+    running: int
+    seconds_left: float | None
+    best: Sequence[Sequence[str]]
+
+    @property
+    def done(self) -> int:
+        return self.states[State.FINISHED] + self.states[State.DIVERGED]
+
+    @property
+    def text(self) -> str:
+        elsewhere = self.states[State.RUNNING]
+        others = f", {elsewhere} running elsewhere" * bool(elsewhere)
+        others += "".join(f", {self.states[s]} {s.value}" for s in _SHOWN if self.states[s])
+        total, left = self.states.total(), time_left(self.seconds_left)
+        return f"{self.done}/{total} done, {self.running} running{others} · {left}"
+
+
+class Progress:
+    """A bar and a table that are drawn anew on a terminal; elsewhere a line for each event.
+
+    Args:
+        stream: Where to write; the standard error stream by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.display = Display(stream)
+        self._drawn_at = 0.0
+
+    def say(self, text: str, style: str = "") -> None:
+        """Writes a line that stays."""
+        self.display.say(text, style)
+
+    def busy(self, text: str) -> None:
+        """Tells what is being done just now, on a terminal."""
+        self.display.draw(text)
+
+    def event(self, text: str, standing: Standing, is_best: bool = False) -> None:
+        """Tells of one run, and how far all are."""
+        if not self.display.on_terminal:
+            self.say(f"{standing.text} · {text}")
+            return
+        self.say(text, "green" if is_best else "")
+        self._drawn_at = 0.0
+        self.draw(standing)
+
+    def draw(self, standing: Standing) -> None:
+        """Draws the view anew, on a terminal."""
+        now = time.monotonic()
+        if self.display.on_terminal and now - self._drawn_at > _EVERY:
+            self._drawn_at = now
+            done = standing.done / max(standing.states.total(), 1)
+            self.display.draw(standing.text, done, standing.best)
+
+    def close(self) -> None:
+        """Takes the view away."""
+        self.display.close()
+
+
+def time_left(seconds: float | None) -> str:
+    """Returns the time left in words."""
+    return "time left unknown" if seconds is None else f"{format_duration(seconds)} left"

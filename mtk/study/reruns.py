@@ -1,0 +1,179 @@
+"""Runs that depend on the results of others: the second stage, and replays."""
+
+import importlib.util
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mtk import monitor
+from mtk.errors import StudyError
+from mtk.study.folder import StudyFolder
+from mtk.study.grid import Grid, Run, points
+from mtk.study.spec import Study
+from mtk.study.summary import by_point
+
+
+def measured_again(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
+    """Returns the second stage: every model that validation selected, with each fresh seed.
+
+    Of static weights, for each weighting its best other parameters, by what the runs themselves
+    were selected by (their monitor's value, see `mtk.monitor.compared`); of every other method its
+    models that none of its others dominates in the losses, five at most. Whether a method is static
+    is what its runs recorded. A model that did not finish with every seed of the first stage is not
+    selected.
+
+    Args:
+        grid: Of the study.
+        runs: The first stage, completed as far as it can be.
+        folder: Where its results are.
+
+    Raises:
+        StudyError: If runs of one method were selected by different monitors.
+    """
+    study = grid.study
+    found: list[Run] = []
+    for method in study.methods if study.fresh_seeds else ():
+        own = [run for run in runs if run.method == method]
+        try:
+            chosen = _selected(own, study, folder)
+        except monitor.DifferentMonitorsError as error:
+            raise StudyError(f"No model of {method} can be selected: {error}") from None
+        found += [
+            grid.run(method, run.point, seed) for run in chosen for seed in study.second_stage
+        ]
+    return found
+
+
+def check_second_stage(study: Study) -> None:
+    """Checks before any run that the second stage can select.
+
+    Args:
+        study: The study.
+
+    Raises:
+        StudyError: If what reads results is not installed.
+    """
+    if study.fresh_seeds:
+        _check_installed("The second stage (`fresh_seeds`)")
+
+
+def _check_installed(what: str) -> None:
+    if not all(importlib.util.find_spec(name) for name in ("pandas", "moocore")):
+        raise StudyError(f"{what} needs what reads results: pip install 'mtk[analysis]'")
+
+
+def most_measured(study: Study, methods: Sequence[str]) -> int:
+    """Returns how many runs of methods the second stage has at most, before the first is done."""
+    if not study.fresh_seeds:
+        return 0
+    from mtk.analysis.select import MOST_MODELS  # See `_selected`.
+
+    models = 0
+    for method in methods:
+        every = list(points(study.grids(method)))
+        weightings = {repr(point.get(study.weights)) for point in every}
+        static = method == study.baseline
+        models += len(weightings) if static else min(len(every), MOST_MODELS)
+    return models * study.fresh_seeds
+
+
+def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run]:
+    """Returns a run of each model that is selected among those of one method."""
+    from mtk.analysis.select import best_of_each, spread_front  # Brings pandas with it.
+
+    models = [each for each in by_point(own) if len(each) == len(study.seeds)]
+    said = {run.hash: folder.selected(run.hash) for each in models for run in each}
+    models = [each for each in models if all(said[run.hash] for run in each)]
+    if not models:
+        return []
+    values = monitor.compared([said[run.hash] for each in models for run in each])  # type: ignore[misc]
+    means = np.array(values).reshape(len(models), -1).mean(1)
+    first = [each[0] for each in models]
+    about = [folder.method(run.hash) for run in first]
+    known = list(zip(first, about, strict=True))
+    if all(each.get("static", run.method == study.baseline) for run, each in known):
+        weights = [
+            repr(each.get("task_weights") or run.point.get(study.weights)) for run, each in known
+        ]
+        return [first[number] for number in best_of_each(weights, means)]
+    losses = np.array([np.mean([folder.losses(run.hash) for run in each], 0) for each in models])
+    return [first[number] for number in spread_front(losses, means)]
+
+
+def check_replays(grid: Grid) -> None:
+    """Checks what can be known of replays before any run.
+
+    Args:
+        grid: Of the study.
+
+    Raises:
+        StudyError: If there is no baseline, or it does not take the weights, or what reads results
+            is not installed.
+    """
+    study = grid.study
+    if study.baseline is None:
+        raise StudyError("A replay needs static weights: set the study's `baseline`.")
+    _check_installed("A replay")
+    point = next(points(study.grids(study.baseline)))
+    grid.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
+
+
+def replays(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> tuple[list[Run], list[str]]:
+    """Returns runs with the mean weights of a method's runs as static weights.
+
+    What a method reaches beyond its replay is what its weights do by changing. The models of the
+    second stage are replayed, or without one the configurations that no other of the method
+    dominates in validation: each with all its seeds, with the mean weights over them, and at its
+    point of the grid that all methods share.
+
+    Args:
+        grid: Of the study, checked by `check_replays`.
+        runs: The runs, completed as far as they can be.
+        folder: Where their results are.
+
+    Returns:
+        The replays, and a sentence for each configuration that cannot be replayed.
+    """
+    from mtk import analysis  # Takes a second, and is not needed for anything else.
+
+    study = grid.study
+    shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
+    found, left_out = [], []
+    for method in study.methods:
+        own = [run for run in runs if run.method == method != study.baseline]
+        finished = by_point([run for run in own if _losses(folder, run)])
+        if study.fresh_seeds:
+            chosen = [any(run.seed in study.second_stage for run in each) for each in finished]
+        else:
+            losses = [np.mean([_losses(folder, run) for run in each], 0) for each in finished]
+            chosen = analysis.non_dominated(np.array(losses)).tolist() if losses else []
+        for each in itertools.compress(finished, chosen):
+            try:
+                means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]
+            except ValueError as error:
+                left_out.append(f"No replay of {method}: {error}")
+                continue
+            point = {name: value for name, value in each[0].point.items() if name in shared}
+            found += [_replay(grid, run, point, _mean(means)) for run in each]
+    return found, left_out
+
+
+def _replay(grid: Grid, run: Run, point: dict[str, Any], weights: dict[str, float]) -> Run:
+    study = grid.study
+    assert study.baseline is not None  # As `check_replays` has seen.
+    weighted = {**point, study.weights: weights}
+    label = f"{run.method} (replayed)"
+    return grid.run(study.baseline, weighted, run.seed, label, "replay")
+
+
+def _mean(weights: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the mean of each task's weight, to six digits."""
+    return {task: float(f"{np.mean([w[task] for w in weights]):.6g}") for task in weights[0]}
+
+
+def _losses(folder: StudyFolder, run: Run) -> list[float]:
+    """Returns each task's validation loss; nothing if the run did not finish with numbers."""
+    losses = folder.losses(run.hash)
+    return losses if np.isfinite(losses).all() else []

@@ -1,0 +1,101 @@
+"""How long the runs of a study took, how they ended, and how long others will take."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from mtk.study.grid import Run
+
+FULL = "no room"  # the event of a run that a full disk has stopped
+
+
+class RunLog:
+    """A file with a line for each time that a run stopped.
+
+    Args:
+        path: The file; made with the first line.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def note(self, run: str, event: str, seconds: float) -> None:
+        """Adds a line.
+
+        Args:
+            run: Which run.
+            event: How it stopped.
+            seconds: How long it was at work.
+        """
+        line = json.dumps({"run": run, "event": event, "seconds": round(seconds, 3)})
+        with self.path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # A full disk has cut off the last one.
+                    line = f"\n{line}"
+            file.write(f"{line}\n".encode())
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Yields `run`, `event` and `seconds` of each line that can be read."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # Cut off, or mixed up.
+                entry = json.loads(line)
+                seconds = float(entry["seconds"])
+                yield {"run": entry["run"], "event": entry["event"], "seconds": seconds}
+
+    def last(self, run: str) -> str | None:
+        """Returns how a run stopped the last time; None if it never did."""
+        return {entry["run"]: entry["event"] for entry in self.entries()}.get(run)
+
+    def seconds(self) -> dict[str, float]:
+        """Returns how long each completed run was at work, over all its sessions."""
+        total: dict[str, float] = {}
+        complete = set()
+        for entry in self.entries():
+            total[entry["run"]] = total.get(entry["run"], 0.0) + entry["seconds"]
+            if entry["event"] in ("finished", "diverged"):
+                complete.add(entry["run"])
+        return {run: total[run] for run in complete}
+
+
+class Estimate:
+    """Expects a run to take as long as those of its method did, or else as any did.
+
+    Args:
+        seconds: What completed runs took, by hash.
+        runs: All runs.
+        expected: What is taken before any run is completed; None if nothing is known.
+    """
+
+    def __init__(
+        self, seconds: Mapping[str, float], runs: Sequence[Run], expected: float | None = None
+    ):
+        self.expected = expected
+        self.measured: dict[str, list[float]] = {}
+        for run in runs:
+            if run.hash in seconds:
+                self.add(run, seconds[run.hash])
+
+    def add(self, run: Run, seconds: float) -> None:
+        """Adds what a completed run took."""
+        self.measured.setdefault(run.method, []).append(seconds)
+
+    def of(self, run: Run) -> float | None:
+        """Returns the seconds that a run is expected to take, or None."""
+        own = self.measured.get(run.method)
+        found = own or [second for each in self.measured.values() for second in each]
+        return fmean(found) if found else self.expected
+
+    def total(self, runs: Sequence[Run], slots: int) -> float | None:
+        """Returns the seconds that several runs take, so many at a time, or None."""
+        each = [self.of(run) for run in runs]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) < len(each):
+            return None
+        return sum(known) / min(slots, max(len(known), 1))

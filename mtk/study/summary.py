@@ -1,0 +1,137 @@
+"""The runs of a study in tables and words."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from mtk import monitor
+from mtk.display import aligned, format_duration
+from mtk.study.folder import State
+from mtk.study.grid import Run
+from mtk.study.run_log import Estimate
+from mtk.study.spec import Study
+
+DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
+
+
+def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
+    """Returns the lines of a table, a row for each run: what differs, and what has become of it."""
+    names = varying(runs)
+    rows = [["run", "method", "seed", *(name.rpartition(".")[2] for name in names), "state"]]
+    for run in runs:
+        values = [_short(run.point.get(name, "")) for name in names]
+        rows.append([run.hash, run.method, str(run.seed), *values, states[run.hash].value])
+    return aligned(rows)
+
+
+def numbers(
+    study: Study, runs: Sequence[Run], states: Mapping[str, State], later: int
+) -> list[str]:
+    """Returns how many runs there are, by method and in all, and what has become of them.
+
+    Args:
+        study: The study.
+        runs: Those that are known.
+        states: What has become of them, by hash.
+        later: How many more there are at most, which depend on results still to come.
+    """
+    by_method = Counter(run.method for run in runs)
+    lines = [f"  {label}: {number}" for label, number in by_method.items()]
+    if later:
+        lines.append(
+            f"  then what validation selects, with {study.fresh_seeds} fresh seeds: at most {later}"
+        )
+    counts = Counter(states.values())
+    known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+    total = f"{len(runs)} runs" + (f" and at most {later} more" if later else "")
+    return [f"{study.name}: {total} ({known})", *lines]
+
+
+def time_left(pending: Sequence[Run], estimate: Estimate, slots: int) -> str:
+    """Returns the estimated time in words, and where it comes from.
+
+    Args:
+        pending: The runs that are not done.
+        estimate: How long runs take.
+        slots: Runs at a time.
+    """
+    total = estimate.total(pending, slots)
+    if total is None:
+        return (
+            "estimated time: unknown until runs are finished. Give the minutes of a run to "
+            "estimate it: study.Study.run_minutes."
+        )
+    source = "what finished runs took" if estimate.measured else "the study's `run_minutes`"
+    return f"estimated time: {format_duration(total)}, {slots} at a time, by {source}"
+
+
+def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
+    """Returns what is said of runs that are equal to others."""
+    if not again:
+        return []
+    lines = [f"  {run.method} {run.point} is {first.method} {first.point}" for run, first in again]
+    shown = [*lines[:5], f"  and {len(lines) - 5} more"] if len(lines) > 6 else lines
+    some = (
+        f"{len(again)} runs are equal to others" if len(again) > 1 else "A run is equal to another"
+    )
+    return [f"{some} and done once:", *shown]
+
+
+def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[list[str]]:
+    """Returns a table of the best configuration of each method, by what its runs were selected by.
+
+    Args:
+        runs: Runs of a study.
+        selected: What runs that have finished were selected by, by their hash.
+
+    Returns:
+        A head and a row for each method with a finished run: its name, how many of its runs have
+        finished, the mean over the configuration's seeds, and what it varies. Methods whose runs
+        cannot be compared are left out; nothing where there is none.
+    """
+    names, rows = varying(runs), []
+    for method in dict.fromkeys(run.method for run in runs):
+        own = [run for run in runs if run.method == method and run.hash in selected]
+        groups = by_point(own)
+        with contextlib.suppress(monitor.DifferentMonitorsError):
+            values = dict(zip(own, monitor.compared([selected[r.hash] for r in own]), strict=True))
+            if groups:
+                first = min(groups, key=lambda group: fmean(values[run] for run in group))
+                mean = fmean(selected[run.hash].value for run in first)
+                measured = f"{selected[first[0].hash].monitor} {mean:.4g}"
+                seeds = f"{len(first)} seeds" if len(first) > 1 else f"seed {first[0].seed}"
+                told = ", ".join([*parameters(first[0], names), seeds])
+                rows.append([method, str(len(own)), measured, told])
+    return [["method", "finished", "best", "with"], *rows] if rows else []
+
+
+def by_point(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns the runs of each configuration: they differ in nothing but the seed."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.point), []).append(run)
+    return list(groups.values())
+
+
+def parameters(run: Run, names: Sequence[str]) -> list[str]:
+    """Returns the values of a run's parameters, such as `learning_rate 0.1`."""
+    known = [name for name in names if name in run.point]
+    return [f"{name.rpartition('.')[2]} {_short(run.point[name])}" for name in known]
+
+
+def varying(runs: Sequence[Run]) -> list[str]:
+    """Returns the names of the parameters that are not the same in all runs."""
+    names = dict.fromkeys(name for run in runs for name in run.point)
+    return [name for name in names if len({repr(run.point.get(name)) for run in runs}) > 1]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        text = " ".join(f"{key} {_short(item)}" for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        text = " ".join(map(_short, value))
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

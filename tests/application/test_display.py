@@ -1,0 +1,87 @@
+"""What commands show on a terminal, and in a pipe."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from mtk import display
+from mtk.display import BEST, Display, Meter
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def show(stream):
+    shown = Display(stream)
+    shown.draw("step 1/2", 0.5, [["task", "loss"], ["left", f"{BEST} 0.3"]])
+    shown.say("a line with [markup] and 0.5", "green")
+    shown.close()
+    shown.close()
+    return stream.getvalue()
+
+
+def test_a_pipe_gets_plain_lines():
+    assert show(io.StringIO()) == "a line with [markup] and 0.5\n"
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_a_terminal_gets_a_view_below_the_lines(monkeypatch, colours):
+    monkeypatch.setenv("NO_COLOR", "" if colours else "1")
+    text = show(Terminal())
+    assert "a line with [markup] and 0.5" in text
+    for part in ("━", "step 1/2", "left", BEST):
+        assert part in text
+    assert ("\x1b[32m" in text) == colours
+    # What is killed leaves a cursor that is seen.
+    assert text.rindex("\x1b[?25l") < text.rindex("\x1b[?25h")
+
+
+def test_rich_is_imported_for_a_terminal_only():
+    code = "import sys; from mtk.display import Display; Display().say('x'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "x\n"
+    assert "rich" not in done.stdout.split()
+
+
+def test_a_stage_tells_its_time(capsys):
+    with display.stage("Reading"):
+        assert capsys.readouterr().err == "Reading …\n"
+    assert capsys.readouterr().err.startswith("Reading: 0.")
+    with pytest.raises(KeyError), display.stage("Reading"):
+        raise KeyError
+    assert capsys.readouterr().err == "Reading …\n"
+
+
+def test_meter_counts(capsys):
+    watched = Meter("pairs", label="reading", every=0).watch(iter(range(2_500)))
+    assert list(watched) == list(range(2_500))
+    said = capsys.readouterr().err
+    assert [line.split(" · ")[0] for line in said.splitlines()] == [
+        "reading: 1,000 pairs",
+        "reading: 2,000 pairs",
+    ]
+    meter = Meter("lines", 7)
+    meter.add(3)
+    assert capsys.readouterr().err == ""
+    meter.add(4)
+    said = capsys.readouterr().err
+    assert said.startswith("7/7 lines · ")
+    assert said.endswith(" lines/s · 0:00 left\n")
+
+
+def test_streams_that_cannot_be_written_stop_nothing():
+    class Broken(Terminal):
+        def write(self, text):
+            raise OSError("no room")
+
+    show(Broken())

@@ -1,0 +1,90 @@
+"""Dry runs of configurations whose data are not there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtk import config, train
+from mtk.data import synthetic
+from mtk.data.celeba import open_faces
+from mtk.data.cityscapes import load_cityscapes
+from mtk.data.mnist import load_mnist
+from mtk.data.translation.opening import open_corpus
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = {
+    "multi_mnist": [],
+    "translation_multi30k": ["translation.Translation.window = 2"],
+    "celeba": ["celeba.CelebA.widths = (2, 2, 2, 2)", "experiment.Optimization.batch_size = 2"],
+    "cityscapes": [
+        "cityscapes.CityScapes.size = (32, 64)",
+        "experiment.Optimization.batch_size = 2",
+    ],
+    "translation_fr_de": ["translation.Translation.width = 8"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration():
+    yield
+    config.parse()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "multi_mnist" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL],
+)
+def test_step_is_timed_on_synthetic_batches_and_said_so(name, capsys):
+    bindings = [f"--gin_bindings={each}" for each in SMALL[name]]
+    command = [f"--gin_file={CONFIGS / name}.gin", "--dry_run", "--dry_run_batch=2", *bindings]
+    assert train.main(command) == 0
+    said = capsys.readouterr().out
+    assert "SYNTHETIC DATA" in said
+    assert "(not given)" in said
+    assert "at most while 2 examples" in said
+
+
+LOADERS = {
+    "celeba": (open_faces, lambda d: d["train"].images.shape == (162_770, 64, 64, 3)),
+    "mnist": (load_mnist, lambda d: d.train.images.shape == (60_000, 28, 28)),
+    "cityscapes": (load_cityscapes, lambda d: d.val.images.shape == (500, 128, 256, 3)),
+    "corpus": (open_corpus, lambda d: len(d.vocabulary) == 64_000),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_data_are_made_in_dry_runs_only(name, tmp_path):
+    load, is_right = LOADERS[name]
+    with pytest.raises(ValueError, match="none"):
+        load(str(tmp_path / "none"))
+    with synthetic.where_missing():
+        assert is_right(load(str(tmp_path / "none")))
+        assert ["none" in text for text in synthetic.missing()] == [True]
+    assert synthetic.missing() == []
+    with pytest.raises(ValueError, match="none"):
+        load(str(tmp_path / "none"))
+
+
+def test_damaged_data_are_an_error_in_a_dry_run_too(tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    with synthetic.where_missing():
+        for load in (open_faces, open_corpus):
+            with pytest.raises(ValueError, match="damaged"):
+                load(str(tmp_path))
+    assert synthetic.missing() == []
+
+
+def test_values_that_are_left_to_the_command_line():
+    assert config.required([CONFIGS / "celeba.gin"]) == ["data_dir"]
+    assert config.required([CONFIGS / "celeba.gin"], ["data_dir = 'x'"]) == []
+    with pytest.raises(config.ConfigError, match="data_dir"):
+        config.parse([CONFIGS / "celeba.gin"])
+
+
+def test_repeated_examples_take_the_memory_of_one():
+    many = synthetic.repeated(np.arange(6.0).reshape(2, 3), 1 << 40)
+    assert many.shape == (1 << 40, 2, 3)
+    assert synthetic.is_repeated(many)
+    for other in (np.zeros((5, 2)), np.zeros(()), many[:1]):
+        assert not synthetic.is_repeated(other)

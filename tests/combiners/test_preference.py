@@ -1,0 +1,152 @@
+"""What a preference means: for every method that takes one."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners import samples
+
+NAMES = ("a", "b", "c")
+LOSSES = {
+    "stch": lambda r: combiners.STCH(1, mu=0.5, warm_up_epochs=0, preference=r),
+    "tchebycheff": lambda r: combiners.Tchebycheff(r),
+    "pbi": lambda r: combiners.PBI(preference=r),
+    "cosmos": lambda r: combiners.COSMOS(preference=r),
+}
+GRAMIANS = {
+    "dualproj": combiners.DualProj,
+    "config": combiners.ConFIG,
+    "fairgrad": lambda r: combiners.FairGrad(preference=r),
+    "fairgrad paper": lambda r: combiners.FairGrad(1.0, "paper", r),
+}
+MAKERS = {**LOSSES, **GRAMIANS}
+
+
+@functools.cache
+def step(name: str, preference: tuple, order: tuple = NAMES):
+    """Returns a function of losses, jacobian and presence that gives the weights of two steps."""
+    combiner = MAKERS[name](dict(preference) if preference else None)
+    combiner.bind(order, [])
+    combiner.build(len(order))
+    initial = [variable.numpy() for variable in combiner.variables]
+
+    def weights(losses, rows, present):
+        if isinstance(combiner, combiners.GramianCombiner):
+            return combiner.new_weights(rows @ tf.transpose(rows), losses, present)
+        return combiner.task_weights(losses, present, tf.cast(present, tf.float32))
+
+    traced = tf.function(weights)
+
+    def run(losses, rows, present):
+        for variable, value in zip(combiner.variables, initial, strict=True):
+            variable.assign(value)
+        everyone = tf.ones(len(order), tf.bool)
+        given = tf.constant(losses, tf.float32), tf.constant(rows, tf.float32)
+        traced(*given, everyone)
+        return traced(*given, tf.constant(present)).numpy()
+
+    return run
+
+
+def problem(num_tasks: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    return samples.losses(num_tasks), samples.jacobian("conflicting", num_tasks, seed=2)
+
+
+EVERYONE = [True, True, True]
+UNEQUAL = ((("a", 100), ("c", 1)), (("a", 1), ("c", 100)))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_only_ratios_count(name):
+    one = step(name, (("a", 1), ("b", 2), ("c", 4)))(*problem(), EVERYONE)
+    other = step(name, (("c", 12e8), ("a", 3e8), ("b", 6e8)))(*problem(), EVERYONE)
+    np.testing.assert_allclose(other, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_none_is_equal(name):
+    one = step(name, ())(*problem(), EVERYONE)
+    other = step(name, (("a", 3), ("b", 3), ("c", 3)))(*problem(), EVERYONE)
+    np.testing.assert_array_equal(other, one)
+    changed = [step(name, (*one_of, ("b", 1)))(*problem(), EVERYONE) for one_of in UNEQUAL]
+    assert all(np.isfinite(weights).all() for weights in changed)
+    assert max(np.abs(weights - one).max() for weights in changed) > 0
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_permutes_with_the_tasks(name):
+    preference = (("a", 1), ("b", 2), ("c", 4))
+    losses, rows = problem()
+    plain = step(name, preference)(losses, rows, EVERYONE)
+    permuted = step(name, preference, ("c", "a", "b"))(losses[[2, 0, 1]], rows[[2, 0, 1]], EVERYONE)
+    np.testing.assert_allclose(permuted, plain[[2, 0, 1]], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_zero_leaves_the_task_out(name):
+    """As if it were absent, whatever its loss and gradient are."""
+    losses, rows = problem()
+    without = step(name, (("a", 1), ("b", 0), ("c", 2)))(losses, rows, EVERYONE)
+    absent = step(name, (("a", 1), ("b", 5), ("c", 2)))
+    expected = absent(losses * [1, 0, 1], rows * [[1], [0], [1]], [True, False, True])
+    assert without[1] == 0
+    np.testing.assert_allclose(without, expected, rtol=1e-5)
+    other = step(name, (("a", 1), ("b", 0), ("c", 2)))
+    losses, rows = losses * [1, 9, 1], rows * [[1], [-7], [1]]
+    np.testing.assert_allclose(other(losses, rows, EVERYONE), without, rtol=1e-5)
+    # None that counts is present.
+    np.testing.assert_array_equal(other(losses, rows, [False, True, False]), 0)
+
+
+def reached(name: str, preference: float) -> np.ndarray:
+    """Returns the losses of two tasks, the distances from two points, at the end of descent."""
+    run = step(name, (("a", preference), ("b", 1.0)), ("a", "b"))
+    targets, scales = np.array([[0.0, 0.0], [1.0, 0.5]]), np.array([1.0, 2.0])
+    point = np.array([0.4, 1.5])
+    for turn in range(80):
+        ways = point - targets
+        losses = 0.05 + scales * (ways**2).sum(1)
+        rows = 2 * scales[:, None] * ways
+        weights = run(losses, rows, [True, True])
+        point = point - 0.1 / (1 + 0.1 * turn) * np.clip(weights, -5, 5) @ rows
+    return losses
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_larger_preference_means_a_smaller_loss(name):
+    first, second, third = (reached(name, preference) for preference in (0.4, 1.0, 2.5))
+    assert first[0] > second[0] > third[0]
+    assert first[1] < second[1] < third[1]
+
+
+BAD = [
+    {"a": -1, "b": 2, "c": 1},
+    {"a": 0, "b": 0.0},
+    [0, 0, 0],
+    [],
+    0.0,
+    [1, float("nan"), 1],
+    {"a": float("inf"), "b": 1},
+    "much",
+    [[1, 2], [3, 4]],
+    {"a": "much"},
+]
+
+
+@pytest.mark.parametrize("preference", BAD, ids=str)
+@pytest.mark.parametrize("name", MAKERS)
+def test_refused_at_once(name, preference):
+    with pytest.raises(ValueError, match="`preference`"):
+        MAKERS[name](preference)
+
+
+@pytest.mark.parametrize("preference", [{"a": 1, "b": 1, "d": 1}, {"a": 1}, [1, 2]], ids=str)
+@pytest.mark.parametrize("name", MAKERS)
+def test_refused_when_the_tasks_are_known(name, preference):
+    combiner = MAKERS[name](preference)
+    combiner.bind(NAMES, [])
+    with pytest.raises(ValueError, match="`preference`"):
+        combiner.build(3)

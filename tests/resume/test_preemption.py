@@ -1,0 +1,174 @@
+import os
+import shutil
+import signal
+import threading
+import time
+
+import likeness
+import pytest
+from application_runs import start
+from crashes import names
+
+from mtk.experiment import completion, preemption, results
+from mtk.experiment.checkpointing import Checkpointing
+from mtk.experiment.folder_lock import FolderLock
+from mtk.experiment.preemption import InterruptedRunError, Preemption
+from tests.quick import slow
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny, folder)
+    return folder
+
+
+def send(number=signal.SIGTERM):
+    """Sends this process a signal, and waits until it has been heard."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.3)
+
+
+def send_at(monkeypatch, owner, name, step):
+    original = getattr(owner, name)
+
+    def sending(self, *arguments, **others):
+        if self.step == step:
+            monkeypatch.setattr(owner, name, original)
+            send()
+        return original(self, *arguments, **others)
+
+    monkeypatch.setattr(owner, name, sending)
+
+
+PLACES = [("stepped", 6), ("on_test_batch_end", 8)]
+
+
+@pytest.mark.parametrize("places", [PLACES[1:], slow(PLACES)])
+def test_signals_stop_a_run_wherever_it_is(tiny, undisturbed, tmp_path, monkeypatch, places):
+    """In an interval, in a validation, and in the last evaluations."""
+    run = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGTERM)
+    for name, step in places:
+        send_at(monkeypatch, Checkpointing, name, step)
+        result = start(tiny, run)
+        assert result == {"status": "interrupted", "steps": step}
+        assert names(run)[-1].endswith(f"-step-{step}")
+        assert not (run / "result.json").exists()
+        assert signal.getsignal(signal.SIGTERM) is handler
+    owner = completion.callbacks.Selection
+    restore = owner.restore
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "restore", lambda self: (restore(self), send()))
+        assert start(tiny, run)["status"] == "interrupted"
+    assert start(tiny, run)["status"] == "finished"
+    assert likeness.differences(run, undisturbed) == []
+
+
+def test_summary_tells_how_to_go_on():
+    text = results.summary({"status": "interrupted", "steps": 6}, "runs/a")
+    assert "step 6" in text
+    assert "same command" in text
+
+
+def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(preemption.os, "_exit", codes.append)
+    with Preemption() as asked:
+        send(signal.SIGINT)
+        assert asked.asked == "SIGINT"
+        with pytest.raises(InterruptedRunError):
+            asked.check()
+        assert codes == []
+        send(signal.SIGTERM)
+    assert codes == [128 + signal.SIGTERM]
+    assert "SIGINT: stopping after this step" in capsys.readouterr().err
+
+
+def test_other_signals_and_threads_are_left_alone():
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with Preemption() as asked:
+            send(signal.SIGUSR1)
+            assert heard == [signal.SIGUSR1]
+            assert asked.asked is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    handlers = []
+
+    def elsewhere():
+        with Preemption():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_folder_in_use_is_refused(tiny, undisturbed, tmp_path):
+    """Unless its run has finished: that one is only shown."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    (folder / "result.json").rename(tmp_path / "result.json")
+    lock = FolderLock(folder / "checkpoints" / "lock")
+    lock.acquire()
+    try:
+        with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"):
+            start(tiny, folder)
+        (tmp_path / "result.json").rename(folder / "result.json")
+        assert start(tiny, folder)["status"] == "finished"
+        (folder / "result.json").unlink()
+    finally:
+        lock.release()
+    assert start(tiny, folder)["status"] == "finished"
+
+
+class Together:
+    """Two workers that do everything together, as the chief sees them."""
+
+    number, is_chief = 2, True
+
+    def __init__(self):
+        self.asked = 0
+
+    def any(self, *flags):
+        self.asked += 1
+        return flags
+
+    def from_chief(self, data):
+        return data
+
+
+@pytest.mark.parametrize(
+    ("step", "pace", "most"), [(0.01, 1.0, 20), (2.0, 1.0, 200), (0.01, 0, 200)]
+)
+def test_several_workers_ask_one_another_at_a_pace(monkeypatch, step, pace, most):
+    now = [0.0]
+    monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
+    workers = Together()
+    asked = Preemption(workers, pace)
+    for _ in range(200):
+        now[0] += step
+        assert asked.agreed(True) in ((False, True), (False, False))
+    assert (workers.asked == most) == (most == 200)
+    assert workers.asked <= most
+    asked.asked, signalled = "SIGTERM", now[0]
+    while not asked.agreed()[0]:
+        now[0] += step
+    assert now[0] - signalled <= max(2 * pace, step)
+    with pytest.raises(InterruptedRunError):
+        asked.check()
+
+
+def test_what_follows_may_be_slower(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
+    asked = Preemption(Together())
+    for _ in range(1000):
+        now[0] += 0.001
+        asked.agreed()
+    asked.asked = "SIGTERM"
+    asked.forget_pace()
+    assert asked.agreed() == (True,)

@@ -1,0 +1,66 @@
+"""Auxiliary tasks are left out of what is exported."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from mtk.export import export, save_keras, with_outputs
+
+X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+
+
+def functional():
+    x = keras.Input((4,), name="x")
+    h = layers.Dense(5, name="trunk")(x)
+    outputs = {name: layers.Dense(1, name=name)(h) for name in ("main", "other", "auxiliary")}
+    return keras.Model({"x": x}, outputs)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.outs = {name: layers.Dense(1) for name in ("main", "other", "auxiliary")}
+
+    def call(self, inputs):
+        return {name: out(inputs["x"]) for name, out in self.outs.items()}
+
+
+@pytest.mark.parametrize("make", [functional, Subclassed])
+def test_outputs_that_stay_are_what_they_were(make):
+    network = make()
+    expected = network({"x": X})
+    kept = with_outputs(network, ["other", "main"])({"x": X})
+    assert list(kept) == ["other", "main"]
+    for name, output in kept.items():
+        np.testing.assert_array_equal(output, expected[name])
+
+
+def test_layers_of_auxiliary_tasks_are_gone():
+    names = {layer.name for layer in with_outputs(functional(), ["main"]).layers}
+    assert {"trunk", "main"} <= names
+    assert not names & {"other", "auxiliary"}
+
+
+def test_exports_leave_them_out(tmp_path):
+    network = functional()
+    export(network, tmp_path / "saved", tasks=["main"])
+    served = tf.saved_model.load(str(tmp_path / "saved"))
+    assert set(served.signatures["serving_default"](x=X)) == {"main"}
+    assert len(served.variables) == 4
+    assert save_keras(network, tmp_path / "model.keras", tasks=["main", "other"])
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert set(loaded({"x": X})) == {"main", "other"}
+
+
+@pytest.mark.parametrize(("tasks", "words"), [(["mian"], "Did you mean 'main'"), ([], "some of")])
+def test_unknown_tasks_are_named(tasks, words):
+    with pytest.raises(ValueError, match=words):
+        with_outputs(functional(), tasks)
+
+
+def test_one_tensor_has_nothing_to_leave_out():
+    network = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="no dict"):
+        with_outputs(network, ["main"])

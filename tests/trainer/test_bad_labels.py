@@ -1,0 +1,156 @@
+"""Labels of wrong names, shapes and types, in every form: the error names the task."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(12, 4)).astype("float32")
+Y = {
+    "size": RNG.normal(size=(12, 1)).astype("float32"),
+    "kind": RNG.integers(0, 3, 12).astype("int32"),
+}
+LOSSES = {"size": "mse", "kind": "sparse_categorical_crossentropy"}
+
+
+def network():
+    x = keras.Input((4,))
+    h = layers.Dense(4, name="trunk")(x)
+    size, kind = layers.Dense(1, name="size")(h), layers.Dense(3, "softmax", name="kind")(h)
+    return keras.Model(x, {"size": size, "kind": kind})
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", LOSSES)
+    return made
+
+
+def in_form(form, y):
+    if form == "arrays":
+        return {"x": X, "y": y, "batch_size": 6}
+    if form == "list":
+        return {"x": X, "y": list(y.values()), "batch_size": 6}
+    return {"x": tf.data.Dataset.from_tensor_slices((X, y)).batch(6)}
+
+
+BAD = {
+    "several numbers for one": ({"size": np.ones((12, 3), "float32")}, "'size'.*output's shape"),
+    "no last axis, of images": ({"size": np.ones((12, 2, 2), "float32")}, "'size'"),
+    "one-hot": ({"kind": np.eye(3, dtype="float32")[Y["kind"]]}, "'kind'.*integers"),
+    "texts": ({"kind": np.array(["a", "b", "c"] * 4)}, "'kind' are texts"),
+}
+
+
+@pytest.mark.parametrize("form", ["arrays", "list", "dataset"])
+@pytest.mark.parametrize("bad", BAD)
+def test_labels_that_do_not_fit_are_named(model, form, bad):
+    changed, words = BAD[bad]
+    before = model.network.get_weights()
+    with pytest.raises(ValueError, match=words):
+        model.fit(**in_form(form, {**Y, **changed}), verbose=0)
+    for one, two in zip(before, model.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_one_number_is_not_spread_over_several_outputs():
+    made = mtk.MultiTaskModel(
+        keras.Model(*(lambda x: (x, layers.Dense(3, name="a")(x)))(keras.Input((4,))))
+    )
+    made.compile("sgd", {"a": "mse"})
+    for labels in (X[:, :1], X[:, 0]):
+        with pytest.raises(ValueError, match="task 'a'"):
+            made.fit(X, labels, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ({"size": Y["size"], "kinds": Y["kind"]}, "Did you mean 'kind'"),
+        ({"size": Y["size"]}, r"Missing: \['kind'\]"),
+        ([Y["size"]], "one entry each"),
+        (Y["size"], "The tasks are"),
+    ],
+)
+def test_names_and_numbers_of_labels(model, y, words):
+    with pytest.raises(ValueError, match=words):
+        model.fit(X, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"sizes": np.ones(12)}, "Did you mean 'size'"),
+        ([np.ones(12)], "one entry each"),
+    ],
+)
+def test_names_of_sample_weights(model, weights, words):
+    with pytest.raises(ValueError, match=words):
+        model.fit(X, Y, sample_weight=weights, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["dict", "list"])
+def test_labels_that_are_nan_are_named(model, form):
+    y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
+    given = y if form == "dict" else list(y.values())
+    with pytest.raises(ValueError, match=r"^1 labels of task 'size' are NaN.*missing="):
+        model.fit(X, given, verbose=0)
+    with pytest.raises(ValueError, match="'size' are NaN"):
+        mtk.workloads.Arrays(network, model.tasks, (X, y), 0.2, 0.2)
+
+
+def test_the_remedies_for_nan_work():
+    y = {**Y, "size": np.where(np.arange(12)[:, None] % 4 == 3, np.nan, Y["size"])}
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", LOSSES)
+    there = {"size": ~np.isnan(y["size"])}
+    logs = made.fit(X, y, sample_weight=there, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    tasks = [mtk.Task("size", "mse", missing=float("nan")), mtk.Task("kind", LOSSES["kind"])]
+    made = mtk.MultiTaskModel(network(), tasks)
+    made.compile("sgd")
+    assert np.isfinite(made.fit(X, y, verbose=0).history["loss"]).all()
+
+
+def test_labels_of_one_task_where_another_task_says_so():
+    """Purchases among clicks: a boolean mask from the other task's labels."""
+    click = np.arange(12) % 3 > 0
+    x = keras.Input((4,))
+    outputs = {n: layers.Dense(1, "sigmoid", name=n)(x) for n in ("click", "buy")}
+    y = {"click": click[:, None].astype("float32"), "buy": Y["size"] > 0}
+    found = []
+    for labels in (y, {**y, "buy": np.where(click[:, None], y["buy"], ~y["buy"])}):
+        keras.utils.set_random_seed(0)
+        made = mtk.MultiTaskModel(keras.models.clone_model(keras.Model(x, outputs)))
+        made.compile("sgd", "binary_crossentropy")
+        made.fit(X, labels, sample_weight={"buy": y["click"] == 1}, verbose=0, shuffle=False)
+        found.append(made.network.get_weights())
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_data_that_do_not_fit_into_memory_are_named(monkeypatch):
+    monkeypatch.setattr("mtk.data.sources.os.sysconf", lambda name: 10)
+    with pytest.raises(ValueError, match=r"train split takes .*mtk\.workloads\.Datasets"):
+        mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (X, Y["size"]), 0.2, 0.2)
+
+
+def test_memory_mapped_arrays_stay_on_disk(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    monkeypatch.setattr("mtk.data.sources.os.sysconf", lambda name: 10)
+    split = (mapped, np.memmap(tmp_path / "y", "float32", "w+", shape=(12, 1)))
+    data = mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], split, split, split)
+    x, _ = next(iter(data.validation(12)))
+    np.testing.assert_array_equal(x, X)
+
+
+def test_arrays_of_objects_are_named():
+    ragged = np.array([[1.0], [1.0, 2.0]], dtype=object)
+    with pytest.raises(ValueError, match="Python objects"):
+        mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (ragged, X[:2]), 0.2, 0.2)
