@@ -6,7 +6,6 @@ The data go one way, a module each: `load` (run folders to one table), `select` 
 
 from mtk.analysis.comparison import Comparison, comparisons, selected, verdicts
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.hparams import write_hparams
 from mtk.analysis.indicators import (
     EqualBudget,
     additive_epsilon,
@@ -25,6 +24,7 @@ from mtk.analysis.measure import Measured, Models, measured
 from mtk.analysis.metric_sets import Objective, find_metric_sets, points
 from mtk.analysis.paired_margins import asked
 from mtk.analysis.reporting import report
+from mtk.analysis.reporting.hparams import write_hparams
 from mtk.analysis.run_table import configurations
 from mtk.analysis.select import Candidates, candidates, select
 from mtk.analysis.study_view import StudyView, views, with_cost

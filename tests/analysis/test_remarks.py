@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtk import analysis
-from mtk.analysis.remarks import remarks
+from mtk.analysis.reporting.remarks import remarks
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)

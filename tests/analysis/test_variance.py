@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mtk import analysis
-from mtk.analysis import tables
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import MEAN
-from mtk.analysis.remarks import edges
-from mtk.analysis.tables import budgets
+from mtk.analysis.reporting import tables
+from mtk.analysis.reporting.remarks import edges
+from mtk.analysis.reporting.tables import budgets
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 

@@ -6,7 +6,7 @@ import pytest
 from application_runs import start
 
 from mtk import analysis, combiners
-from mtk.analysis.remarks import remarks
+from mtk.analysis.reporting.remarks import remarks
 from mtk.workloads.multi_digits import MultiDigits
 
 

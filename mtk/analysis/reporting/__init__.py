@@ -7,10 +7,10 @@ import pandas as pd
 
 from mtk import atomic, places
 from mtk.analysis import metric_sets
-from mtk.analysis.hparams import write_hparams
 from mtk.analysis.load import load
 from mtk.analysis.reporting import method_names, page
 from mtk.analysis.reporting.contents import collect
+from mtk.analysis.reporting.hparams import write_hparams
 from mtk.analysis.study_view import views
 from mtk.analysis.verdict import DELTA
 

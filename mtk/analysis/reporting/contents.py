@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import comparison, tables
+from mtk.analysis import comparison
 from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.style import styled
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.plain_text import FileNames
-from mtk.analysis.reporting import figure_list
+from mtk.analysis.reporting import figure_list, tables
 from mtk.analysis.reporting.figure_list import Entry
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.study_view import StudyView

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import indicators, tables
+from mtk.analysis import indicators
 from mtk.analysis.figures import (
     averages,
     forest,
@@ -24,6 +24,7 @@ from mtk.analysis.figures import (
     utility,
 )
 from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.reporting import tables
 from mtk.analysis.study_view import StudyView
 
 # What Figure 8 sets against each other, where the tasks have these metrics.

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from mtk.analysis import plain_text, run_table
 from mtk.analysis.comparison import words
-from mtk.analysis.remarks import ends, remarks
 from mtk.analysis.reporting.contents import BUDGETS, Contents, Section
+from mtk.analysis.reporting.remarks import ends, remarks
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
