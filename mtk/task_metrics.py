@@ -72,9 +72,18 @@ class TaskMetric(keras.metrics.Metric):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
+        y_true, y_pred, sample_weight = self.seen(y_true, y_pred, sample_weight)
         if sample_weight is None:
             self.metric.update_state(y_true, y_pred)
-            return
+        else:
+            self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def seen(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Returns labels, predictions and weights as the metric inside sees them."""
+        if sample_weight is None:
+            return y_true, y_pred, None
         if not self.weighted:
             labelled = getattr(y_pred, "_labelled", None)
             labelled = sample_weight != 0 if labelled is None else labelled
@@ -85,7 +94,7 @@ class TaskMetric(keras.metrics.Metric):
             else:
                 complete = tf.reduce_min(tf.cast(sample_weight != 0, tf.float32), axis=-1)
                 sample_weight = tf.reduce_mean(sample_weight, axis=-1) * complete
-        self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+        return y_true, y_pred, sample_weight
 
     def _takes_each_label(self, shape: tf.TensorShape) -> bool:
         """Whether the metric is the same of labels in the last axis and of labels one by one."""

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mtk.analysis.comparison import asked
-from mtk.analysis.measurement import MEASURE, SELECT, STATIC, measured, select
-from mtk.analysis.objectives import Objective
+from mtk.analysis import asked, measured, select
+from mtk.analysis.measure import grouped
+from mtk.analysis.metric_sets import Objective
+from mtk.analysis.select import MEASURE, SELECT, STATIC
 from mtk.analysis.verdict import Verdict, judge
+from mtk.example_values import ExampleValues
 
 # What a learning rate that is one or two steps from the best one costs, in widths of the front.
 _PENALTY = (0.0, 0.1, 0.3)
@@ -32,6 +34,9 @@ class Cell:
         common: Share of the variance over seeds that is common to all runs of a seed.
         reach: How far the methods' hidden weights reach, in logits of the outermost static ones.
         noisy: Whether the first method has six times the noise of the others.
+        test_size: Examples of the finite test set that all runs share; 0 for an infinite one.
+        test_noise: Standard deviation of a model's test values by that, in widths of the front.
+        interaction: Share of its variance that is not the same for all seeds of a model.
         methods: How many; all but the first one are static weightings in disguise.
         weightings: How many static ones.
         rates: Learning rates of each.
@@ -45,6 +50,9 @@ class Cell:
     common: float = 0.8
     reach: float = 1.0
     noisy: bool = False
+    test_size: int = 0
+    test_noise: float = 0.0
+    interaction: float = 0.5
     methods: int = 8
     weightings: int = 9
     rates: int = 3
@@ -107,7 +115,42 @@ def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     labelled = first.assign(label=first["method"].where(~first["static"], STATIC))
     chosen = select(labelled, cell.objectives)["configuration"]
     fresh = _runs(cell, truth, range(1, 1 + cell.seeds), MEASURE, generator)
-    return pd.concat([first, fresh[fresh["configuration"].isin(chosen)]])
+    fresh = fresh[fresh["configuration"].isin(chosen)]
+    if cell.test_size:
+        fresh = _with_examples(cell, fresh, width, generator)
+    return pd.concat([first, fresh])
+
+
+def _with_examples(
+    cell: Cell, runs: pd.DataFrame, width: np.ndarray, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Returns the runs as they are measured on a finite test set.
+
+    Examples are harder and easier for all models alike, which cancels; each model has a share of
+    its own at all seeds, and one at each seed.
+    """
+    number, tasks = cell.test_size, cell.num_tasks
+    scale = cell.test_noise * width * number**0.5
+    names = list(dict.fromkeys(runs["configuration"]))
+    own = generator.normal(size=(len(names), number, tasks)) * (1 - cell.interaction) ** 0.5
+    difficulty = 3 * generator.normal(size=(number, tasks)) * scale
+    runs = runs.assign(examples=None).reset_index(drop=True)
+    columns = [f"test/task{k}/loss" for k in range(tasks)]
+    orders = np.array(["the same"] * tasks)
+    for row, name in enumerate(runs["configuration"]):
+        at_seed = generator.normal(size=(number, tasks)) * cell.interaction**0.5
+        values = difficulty + scale * (own[names.index(name)] + at_seed)
+        values += runs.loc[row, columns].to_numpy(float)
+        found = ExampleValues(
+            np.array([f"task{k}/loss" for k in range(tasks)]),
+            orders,
+            np.full(tasks, number),
+            values.T,
+            np.ones((tasks, number)),
+        )
+        runs.loc[row, columns] = values.mean(0)
+        runs.at[row, "examples"] = grouped(found)
+    return runs
 
 
 def _hidden(cell: Cell, static: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -184,10 +227,18 @@ def _runs(
     return pd.concat(parts, ignore_index=True)
 
 
-def verdicts(cell: Cell, seed: int) -> dict[str, dict[str, Verdict]]:
-    """Returns the verdicts on one simulated study, by question and method."""
+def verdicts(cell: Cell, seed: int, examples: bool = True) -> dict[str, dict[str, Verdict]]:
+    """Returns the verdicts on one simulated study, by question and method.
+
+    Args:
+        cell: The kind of study.
+        seed: Which one of them.
+        examples: Whether they see the test examples.
+    """
     runs = study(cell, np.random.default_rng([seed, 15]))
-    found = measured(runs, cell.objectives)
+    found = measured(
+        runs if examples else runs.drop(columns="examples", errors="ignore"), cell.objectives
+    )
     static = found.models.pop(STATIC)
     names = asked(cell.num_tasks)
     return {name: judge(static, found.models, name, len(names)) for name in names}

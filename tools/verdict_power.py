@@ -11,12 +11,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from simulated_studies import GAINING, Cell, verdicts
 
-from mtk.analysis.verdict import BETTER, EQUIVALENT, Verdict
+from mtk.analysis.verdict import BETTER, EQUIVALENT, WORSE, Verdict
 
 Verdicts = dict[str, dict[str, Verdict]]
 
@@ -27,6 +27,7 @@ class Row:
 
     Attributes:
         title: What is measured.
+        examples: Whether the verdict sees the test examples, where the test set is finite.
         cells: The kinds of study.
         share: Returns what one study contributes.
         target: What the mean must reach at least, or at most if it is an error.
@@ -38,6 +39,7 @@ class Row:
     share: Callable[[Verdicts], float]
     target: str
     is_error: bool = False
+    examples: bool = True
 
 
 def found(said: Verdicts) -> float:
@@ -56,10 +58,21 @@ def others_better(said: Verdicts) -> float:
     return float(any(v.answer == BETTER for v in every))
 
 
+def any_different(said: Verdicts) -> float:
+    """Returns 1 if any method is called better or worse on the first question.
+
+    On the mean over tasks, a weighting that is not the best one is worse.
+    """
+    return float(any(v.answer in (BETTER, WORSE) for v in next(iter(said.values())).values()))
+
+
 def equivalent(said: Verdicts) -> float:
     """Returns the share of methods that are called equivalent on the first question."""
     return float(np.mean([v.answer == EQUIVALENT for v in next(iter(said.values())).values()]))
 
+
+# The null methods are equal to a static weighting, so any difference is one of the examples.
+FINITE = Cell(test_size=500, test_noise=0.1)
 
 ROWS = [
     Row(
@@ -133,6 +146,34 @@ ROWS = [
         "0.05",
         is_error=True,
     ),
+    Row(
+        "null, finite test set (500 examples, 10 % of the width), any called better in a study",
+        [FINITE],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same, any called better or worse on the front",
+        [FINITE],
+        any_different,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
+        "the same, seeds alone, any called better or worse on the front",
+        [FINITE],
+        any_different,
+        "-",
+        is_error=True,
+        examples=False,
+    ),
+    Row(
+        "gain of 50 % on the finite test set, found",
+        [replace(FINITE, gain=0.5)],
+        found,
+        "-",
+    ),
 ]
 
 
@@ -142,14 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--studies", type=int, default=150, help="simulated studies a cell")
     flags = parser.parse_args(arguments)
     start = time.monotonic()
-    said: dict[Cell, list[Verdicts]] = {}
+    said: dict[tuple[Cell, bool], list[Verdicts]] = {}
     print("| | measured | target |\n|---|---|---|")
     for row in ROWS:
         shares = []
         for cell in row.cells:
-            if cell not in said:
-                said[cell] = [verdicts(cell, seed) for seed in range(flags.studies)]
-            shares.append(np.mean([row.share(each) for each in said[cell]]))
+            kind = cell, row.examples or not cell.test_size
+            if kind not in said:
+                said[kind] = [verdicts(cell, s, kind[1]) for s in range(flags.studies)]
+            shares.append(np.mean([row.share(each) for each in said[kind]]))
         bound = "at most" if row.is_error else "at least"
         target = row.target if row.target == "-" else f"{bound} {row.target}"
         print(f"| {row.title} | {' / '.join(f'{s:.2f}' for s in shares)} | {target} |", flush=True)

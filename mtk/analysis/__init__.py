@@ -1,46 +1,56 @@
 """What studies mean: tables of runs, selection by validation, fronts, statistics, reports.
 
-Needs no TensorFlow.
+The data go one way, a module each: `load` (run folders to one table), `select` (validation only),
+`measure` (test only), `verdict`, `indicators`, `figures`, `reporting`. Needs no TensorFlow.
 """
 
-from mtk.analysis.budget import EqualBudget, equal_budget
-from mtk.analysis.candidate import Candidates, candidates
-from mtk.analysis.comparison import Models, asked
-from mtk.analysis.compute import search_curve, with_cost
+from mtk.analysis.comparison import Comparison, comparisons, selected, verdicts
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.hparams import write_hparams
-from mtk.analysis.indicators import additive_epsilon, hypervolume, multiplicative_epsilon, r2
-from mtk.analysis.judging import Question, questions, selected, verdicts
-from mtk.analysis.loading import load
-from mtk.analysis.measurement import Measured, measured, select
-from mtk.analysis.objectives import Objective, points, spaces
-from mtk.analysis.rate_grids import SparseGrids, sparse_grids
-from mtk.analysis.repeats import configurations
+from mtk.analysis.indicators import (
+    EqualBudget,
+    additive_epsilon,
+    delta_m,
+    equal_budget,
+    hypervolume,
+    multiplicative_epsilon,
+    r2,
+    ranks,
+    search_curve,
+    utilities,
+)
+from mtk.analysis.learning_rate_grids import SparseGrids, sparse_grids
+from mtk.analysis.load import load
+from mtk.analysis.measure import Measured, Models, measured
+from mtk.analysis.metric_sets import Objective, find_metric_sets, points
+from mtk.analysis.paired_margins import asked
 from mtk.analysis.reporting import report
-from mtk.analysis.single_task import delta_m
-from mtk.analysis.study_list import StudyError
-from mtk.analysis.utility import ranks, utilities
+from mtk.analysis.reporting.hparams import write_hparams
+from mtk.analysis.run_table import configurations
+from mtk.analysis.select import Candidates, candidates, select
+from mtk.analysis.study_view import StudyView, views, with_cost
 from mtk.analysis.verdict import Verdict, judge
-from mtk.analysis.view import View, views
 from mtk.analysis.weights import mean_weights, static_weights, weights_over_time
+from mtk.errors import StudyError
 
 __all__ = [
     "Candidates",
+    "Comparison",
     "EqualBudget",
     "Measured",
     "Models",
     "Objective",
-    "Question",
     "SparseGrids",
     "StudyError",
+    "StudyView",
     "Verdict",
-    "View",
     "additive_epsilon",
     "asked",
     "candidates",
+    "comparisons",
     "configurations",
     "delta_m",
     "equal_budget",
+    "find_metric_sets",
     "hypervolume",
     "judge",
     "load",
@@ -49,14 +59,12 @@ __all__ = [
     "multiplicative_epsilon",
     "non_dominated",
     "points",
-    "questions",
     "r2",
     "ranks",
     "report",
     "search_curve",
     "select",
     "selected",
-    "spaces",
     "sparse_grids",
     "static_weights",
     "utilities",

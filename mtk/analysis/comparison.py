@@ -1,214 +1,181 @@
-"""How far methods lie beyond static weights, and what seeds and gaps in the grid do to that."""
+"""All verdicts on a study."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import stats
+import pandas as pd
 
-from mtk.analysis.indicators import simplex
-from mtk.analysis.margins import Margins, front_of, margins, widths
-
-FRONT, MEAN, WORST_TASK, UTILITY = "front", "mean over tasks", "worst task", "expected utility"
-# From so many tasks on hardly any model dominates another.
-_MANY_TASKS = 4
-# Preferences over tasks that the expected utility is a mean of.
-_USERS = 512
-# A method whose variance exceeds the others' at this level keeps its own.
-_NOISIER = 0.99
-# Step of the numerical derivative: the weight that one seed gains in the mean.
-_STEP = 0.05
-_TINY = 1e-30
-# For each task but one, fewer static weightings that are held out tell little of the gaps.
-_FEWEST = 5
-
-# Static models and each method's `(N, K)`, and the static weights, to each method's margins.
-_Question: TypeAlias = Callable[[np.ndarray, list[np.ndarray], np.ndarray | None], list[Margins]]
+from mtk.analysis import metric_sets, plain_text, run_table
+from mtk.analysis.measure import Measured, examples_of, measured
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
+from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
+from mtk.analysis.weights import static_weights
 
 
 @dataclass(frozen=True)
-class Models:
-    """Models that were measured at the same seeds.
+class Comparison:
+    """One way to compare the methods of a study with its static weights.
 
     Attributes:
-        values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
-        weights: `(N, K)`, all positive, if these are static models and they are known.
+        space: Name of the set of objectives.
+        kind: What is compared in it; see `mtk.analysis.asked`.
+        measured: What it was compared by.
+        verdicts: By method.
     """
 
-    values: np.ndarray
-    weights: np.ndarray | None = None
+    space: str
+    kind: str
+    measured: Measured
+    verdicts: dict[str, Verdict]
+
+    @property
+    def title(self) -> str:
+        of = {FRONT: f"front of {self.space}", MEAN: f"mean {self.space} over tasks"}
+        return of.get(self.kind, f"{self.kind}, {self.space}")
 
 
-def asked(num_tasks: int) -> list[str]:
-    """Returns the questions that are asked of so many tasks."""
-    if num_tasks == 1:
-        return [MEAN]
-    return [FRONT, MEAN] if num_tasks < _MANY_TASKS else [MEAN, WORST_TASK, UTILITY]
+def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
+    """Returns the verdicts on every method, in every set of objectives.
 
-
-class Error(NamedTuple):
-    """What one seed does to margins: standard deviation `(2, N)` of amounts and corners."""
-
-    deviation: np.ndarray
-    freedom: np.ndarray
-
-
-class HeldOut(NamedTuple):
-    """The largest margin of a static weighting over the others; NaN without one to hold out."""
-
-    inside: float
-    anywhere: float
-
-
-class Comparison:
-    """Margins over the means of seeds, in widths of the front.
+    A study without methods, or without static weights, poses no question.
 
     Args:
-        static: The static models, one for each weighting.
-        methods: Each method's models, at the same seeds.
-        question: One of those that `asked` names.
-        units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
+        view: The study.
+        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
     """
-
-    def __init__(
-        self,
-        static: Models,
-        methods: Mapping[str, Models],
-        question: str,
-        units: np.ndarray | None,
-    ):
-        scale = widths(static.values.mean(1))
-        self.static = static.values / scale
-        self.methods = [models.values / scale for models in methods.values()]
-        self.weights = static.weights
-        self.num_seeds = static.values.shape[1]
-        shares = np.ones(len(scale)) if units is None else scale / units
-        best = self.static.mean(1).min(0)
-        self._margins: _Question = {
-            FRONT: _of_front,
-            MEAN: lambda *sets: _of_values(shares / shares.sum(), *sets),
-            WORST_TASK: lambda *sets: _of_worst(best, *sets),
-            UTILITY: _of_utility,
-        }[question]
-
-    def margins(self, seed: int | None = None) -> list[Margins]:
-        """Returns the margins of each method, then of each static model over the other ones.
-
-        Args:
-            seed: Which one counts a little more in the means, if any.
-        """
-        static = _mean(self.static, seed)
-        found = self._margins(static, [_mean(own, seed) for own in self.methods], self.weights)
-        for number in range(len(static) if len(static) > 1 else 0):
-            rest = np.arange(len(static)) != number
-            weights = None if self.weights is None else self.weights[rest]
-            found += self._margins(static[rest], [static[~rest]], weights)
-        return found
-
-    def errors(self, found: list[Margins]) -> list[Error | None]:
-        """Returns what a seed does to each of `margins`; pooled over methods and static models."""
-        if self.num_seeds < 2:
-            return [None] * len(found)
-        moved = np.stack([_flat(self.margins(seed)) for seed in range(self.num_seeds)])
-        variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
-        inside = np.concatenate([own.inside for own in found])
-        pooled, freedom = _pooled(variances, self.num_seeds - 1, inside)
-        ends = np.cumsum([len(own.amount) for own in found])[:-1]
-        parts = zip(np.split(pooled, ends, 1), np.split(freedom, ends, 1), strict=True)
-        return [Error(np.sqrt(variance), own) for variance, own in parts]
+    if not view.methods or not len(view.of(STATIC)):
+        return []
+    number = sum(len(asked(len(chosen))) for chosen in view.spaces.values())
+    runs, found = _runs(view), []
+    for space, chosen in view.spaces.items():
+        test = measured(runs, chosen)
+        static = test.models.get(STATIC)
+        methods = {name: own for name, own in test.models.items() if name != STATIC}
+        units = mean_units(view, space)
+        for kind in asked(len(chosen)):
+            # Without either of both, what the question was asked of says why.
+            verdicts = {}
+            if static is not None and methods:
+                verdicts = judge(static, methods, kind, number, units, delta)
+            found.append(Comparison(space, kind, test, verdicts))
+    return found
 
 
-def _of_front(
-    static: np.ndarray, methods: list[np.ndarray], weights: np.ndarray | None
-) -> list[Margins]:
-    front = front_of(static, weights)
-    return [margins(own, front) for own in methods]
+def _runs(view: StudyView) -> pd.DataFrame:
+    """Returns the runs that are compared, as `measured` takes them."""
+    runs = view.table[view.table["role"].isin(["baseline", "method", "replay"])]
+    finished = runs["status"] == "finished"
+    values = metric_sets.selected_values(runs[finished])
+    by = pd.Series(np.nan, runs.index)
+    if values is not None:
+        by[finished] = values
+    weights = [static_weights(row) for row in runs.to_dict("records")]
+    return runs.assign(
+        static=runs["role"] == "baseline",
+        weights=pd.Series(weights, runs.index, dtype=object),
+        monitored=by,
+        stage=runs.get("stage"),
+        examples=examples_of(runs),
+    )
 
 
-def _of_values(
-    shares: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    best = (static @ shares).min()
-    return [_plain(best - own @ shares) for own in methods]
+def mean_units(view: StudyView, space: str) -> np.ndarray | None:
+    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
+
+    Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
+    None where there are none: then each task's width of the front is its unit.
+    """
+    chosen = view.spaces[space]
+    units = metric_sets.loss_units(view.table[view.table["status"] == "finished"], chosen)
+    if units is None and len({objective.metric for objective in chosen}) == 1:
+        return np.ones(len(chosen))
+    return units
 
 
-def _of_worst(
-    best: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    reached = (static - best).max(1).min()
-    return [_plain(reached - (own - best).max(1)) for own in methods]
-
-
-def _of_utility(
-    static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
-    users = simplex(static.shape[1])[:_USERS]
-    reached = (static @ users.T).min(0).mean()
-    return [_plain(np.array([reached - (own @ users.T).min(0).mean()])) for own in methods]
-
-
-def _plain(amount: np.ndarray) -> Margins:
-    return Margins(amount, np.ones(len(amount), bool), amount, amount)
-
-
-def _mean(values: np.ndarray, seed: int | None) -> np.ndarray:
-    means = values.mean(1)
-    return means if seed is None else means + _STEP * (values[:, seed] - means)
-
-
-def _flat(found: list[Margins]) -> np.ndarray:
-    """Returns `(2, N)`: all amounts, and all corners."""
-    kinds = ("amount", "corner")
-    return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in kinds])
-
-
-def _pooled(
-    variances: np.ndarray, freedom: int, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `(2, N)` variances and their degrees of freedom: the mean, where it will do.
+def selected(view: StudyView, space: str) -> pd.DataFrame:
+    """Returns the models that validation selects, with their values in all splits.
 
     Args:
-        variances: `(2, N)`, of amounts and of corners.
-        freedom: Degrees of freedom of each.
-        inside: `(N,)`, which ones make the mean; where there are none, all.
+        view: The study.
+        space: Name of the set of objectives.
     """
-    usual = variances[:, inside] if inside.any() else variances
-    # The median is not moved by those that are to be found.
-    typical = np.median(usual, axis=1, keepdims=True) * freedom / stats.chi2.median(freedom)
-    most = typical * stats.f.ppf(_NOISIER, freedom, freedom * max(usual.shape[1] - 1, 1))
-    counted = usual <= most
-    number = np.maximum(counted.sum(1, keepdims=True), 1)
-    mean = np.where(counted, usual, 0.0).sum(1, keepdims=True) / number
-    noisier = variances > most
-    own = np.maximum(variances, mean)
-    return np.where(noisier, own, mean), np.where(noisier, freedom, freedom * number)
+    varied = run_table.varying(view.found)
+    parts = []
+    for method in [STATIC, *view.methods]:
+        models, own = view.candidates(method, space), view.of(method)
+        rows = own.iloc[models.rows[models.selected]]
+        columns = [o.column(s) for s in ("validation", "test", "train") for o in view.spaces[space]]
+        parts.append(rows.reindex(columns=["method", *varied, "seeds", *columns]))
+    return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
 
 
-def held_out(
-    held: list[Margins], errors: Sequence[Error | None], shape: tuple[int, ...], delta: float
-) -> HeldOut:
-    """Returns the largest margins, shrunk by the share of their squares that is noise.
+def verdicts(view: StudyView) -> pd.DataFrame:
+    """Returns all verdicts on a study as one table; see `verdict_table`."""
+    tables = [verdict_table(view, question) for question in comparisons(view)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["method"])
 
-    Of few, the largest says little: then it is not less than twice delta.
 
-    Args:
-        held: Margins of static models over the other ones.
-        errors: Of them; None after a single seed.
-        shape: Of the static models' values: models, seeds, tasks.
-        delta: What is too little to matter.
-    """
-    _, num_seeds, num_tasks = shape
-    if not held:
-        return HeldOut(np.nan, np.nan)
-    amounts = np.concatenate([own.amount for own in held])
-    inside = np.concatenate([own.inside for own in held])
-    chosen = inside if inside.any() else ~inside
-    real = 1.0
-    if errors[0] is not None:
-        noise = np.array([error.deviation[0, 0] for error in errors if error is not None])
-        square = np.mean(amounts[chosen] ** 2)
-        real = max(0.0, 1 - np.median(noise[chosen] ** 2) / num_seeds / max(square, _TINY))
-    least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else 2 * delta
-    return HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))
+def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
+    """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
+    if not question.verdicts:
+        raise UnavailableError("no method was measured together with static weights")
+    rows = []
+    for name, verdict in question.verdicts.items():
+        own = question.measured.configurations[name]
+        rows.append(
+            {
+                "study": view.title,
+                "compared": question.title,
+                "method": name,
+                "answer": verdict.answer,
+                "margin, %": 100 * verdict.margin,
+                "low, %": 100 * verdict.low,
+                "high, %": 100 * verdict.high,
+                "level, %": 100 * verdict.level,
+                "equivalent within, %": 100 * verdict.delta,
+                "bar of static weightings held out, %": 100 * verdict.held_out,
+                "extrapolated": verdict.extrapolated,
+                "seeds": verdict.seeds,
+                "over": "seeds and test examples" if verdict.examples else "seeds alone",
+                "further seeds to decide": verdict.further_seeds,
+                "models": len(own),
+                "static models": len(question.measured.configurations[STATIC]),
+                "model": "all"
+                if question.kind == UTILITY
+                else _model(view, name, own[verdict.model]),
+                "in words": words(verdict),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def words(verdict: Verdict) -> str:
+    """Returns a verdict as a sentence or two."""
+    if np.isnan(verdict.low):
+        return f"Undecided: {verdict.reason}. Margin {_percent(verdict.margin)} of the width."
+    interval = f"{_percent(verdict.low)} to {_percent(verdict.high)}"
+    said = (
+        f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
+        f"({verdict.level:.2%} interval {interval}; {verdict.seeds} seeds"
+        f"{' and their test examples' if verdict.examples else ''})."
+    )
+    if verdict.answer == UNDECIDED and verdict.further_seeds is not None:
+        many = "seeds" if verdict.further_seeds > 1 else "seed"
+        said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
+    return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share + 0.0:+.1f} %"
+
+
+def _model(view: StudyView, method: str, configuration: str) -> str:
+    """Returns the parameters of the model that has the margin."""
+    own = view.of(method)
+    row = own[own["configuration"] == configuration].iloc[0]
+    varied = [name for name in run_table.varying(own) if pd.notna(row[name])]
+    values = {name: plain_text.short(str(row[name])) for name in varied}
+    return ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in values.items())

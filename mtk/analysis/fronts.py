@@ -1,7 +1,8 @@
-"""Which points no other point dominates."""
+"""Which points no other point dominates, and weights spread over tasks."""
 
 import moocore
 import numpy as np
+from scipy.stats import qmc
 
 
 def non_dominated(points: np.ndarray) -> np.ndarray:
@@ -42,3 +43,12 @@ def checked(points: np.ndarray) -> np.ndarray:
             "Leave out the runs without values first."
         )
     return points
+
+
+def simplex(num_tasks: int) -> np.ndarray:
+    """Returns weights `(2048, K)` spread evenly over the simplex, always the same ones."""
+    if num_tasks == 1:
+        return np.ones((2048, 1))
+    # The gaps between sorted uniform numbers are uniform on the simplex.
+    cuts = np.sort(qmc.Sobol(num_tasks - 1, rng=0).random_base2(11), axis=1)
+    return np.diff(np.pad(cuts, ((0, 0), (1, 1)), constant_values=(0, 1)), axis=1)

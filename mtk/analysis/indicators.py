@@ -1,10 +1,22 @@
-"""Numbers that compare a front with another one, or with an ideal point."""
+"""Numbers that compare fronts and searches with those of static weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import moocore
 import numpy as np
-from scipy.stats import qmc
+import pandas as pd
 
-from mtk.analysis.fronts import checked
+from mtk.analysis.fronts import checked, simplex
+from mtk.analysis.margins import widths
+from mtk.analysis.metric_sets import Objective, points, tasks
+from mtk.analysis.select import Candidates
+from mtk.analysis.weights import static_weights
+
+_DRAWS = 200
+_ORDERS = 500
+# Exact hypervolumes take exponentially longer with more tasks.
+MOST_TASKS = 5
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -97,15 +109,6 @@ def r2(points: np.ndarray, ideal: np.ndarray) -> float:
     return float((weights[:, None, :] * distance[None, :, :]).max(2).min(1).mean())
 
 
-def simplex(num_tasks: int) -> np.ndarray:
-    """Returns weights `(2048, K)` spread evenly over the simplex, always the same ones."""
-    if num_tasks == 1:
-        return np.ones((2048, 1))
-    # The gaps between sorted uniform numbers are uniform on the simplex.
-    cuts = np.sort(qmc.Sobol(num_tasks - 1, rng=0).random_base2(11), axis=1)
-    return np.diff(np.pad(cuts, ((0, 0), (1, 1)), constant_values=(0, 1)), axis=1)
-
-
 def _two_sets(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points, reference = checked(points), checked(reference)
     if not len(points) or not len(reference) or points.shape[1] != reference.shape[1]:
@@ -114,3 +117,178 @@ def _two_sets(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np
             f"Received shapes: {points.shape} and {reference.shape}"
         )
     return points, reference
+
+
+class EqualBudget(NamedTuple):
+    """Hypervolumes in test of what validation selects, in units of the static front's width.
+
+    Attributes:
+        size: Configurations on each side.
+        method: Mean over the method's sub-grids of that size.
+        static: Mean over those of the static weights.
+        share: Of all pairs of sub-grids, those in which the method's volume is larger; ties half.
+    """
+
+    size: int
+    method: float
+    static: float
+    share: float
+
+
+def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
+    """Compares random sub-grids of equal size.
+
+    A method with 3 configurations against static weights with 27 has had a ninth of their chances:
+    here both have the smaller number.
+
+    Args:
+        method: The method's configurations.
+        static: The static weightings.
+    """
+    generator = np.random.default_rng(0)
+    size = min(len(method), len(static))
+    scale, corner = widths(static.test[static.selected]), reference(static)
+    own, other = (
+        np.array([_volume(models, size, corner, scale, generator) for _ in range(_DRAWS)])
+        for models in (method, static)
+    )
+    wins = (own[:, None] > other).mean() + 0.5 * (own[:, None] == other).mean()
+    return EqualBudget(size, float(own.mean()), float(other.mean()), float(wins))
+
+
+def reference(static: Candidates) -> np.ndarray:
+    """Returns the corner `(K,)` of the volumes: a tenth of its width behind the static front."""
+    return static.test[static.selected].max(0) + 0.1 * widths(static.test[static.selected])
+
+
+def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
+    """Returns the hypervolume in test of the models that validation selects."""
+    return hypervolume(models.test[models.selected] / scale, corner / scale)
+
+
+def _volume(
+    models: Candidates,
+    size: int,
+    corner: np.ndarray,
+    scale: np.ndarray,
+    generator: np.random.Generator,
+) -> float:
+    return hypervolume_of(models[generator.permutation(len(models))[:size]], corner, scale)
+
+
+class SearchCurve(NamedTuple):
+    """What a random search over a method's configurations reaches for its cost.
+
+    Attributes:
+        cost: `(N,)`, of 1 to N configurations.
+        mean: `(N,)`, test of the model that validation selects so far, averaged over orders.
+        low: `(N,)`, the 10 % quantile over orders.
+        high: `(N,)`, the 90 % quantile.
+    """
+
+    cost: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def search_curve(models: Candidates, cost: float) -> SearchCurve:
+    """Returns what a search reaches that tries the configurations in random order.
+
+    At equal cost the curves of two methods are fairly compared: the dearer one has tried fewer.
+
+    Args:
+        models: Configurations with one value each, such as `Candidates.average` makes them.
+        cost: Of one configuration.
+    """
+    generator = np.random.default_rng(0)
+    orders = np.argsort(generator.random((_ORDERS, len(models))), axis=1)
+    validation, test = models.validation[:, 0][orders], models.test[:, 0][orders]
+    newest = validation <= np.minimum.accumulate(validation, axis=1)
+    last = np.maximum.accumulate(np.where(newest, np.arange(len(models)), 0), axis=1)
+    reached = np.take_along_axis(test, last, axis=1)
+    low, high = np.quantile(reached, [0.1, 0.9], axis=0)
+    return SearchCurve(cost * np.arange(1, len(models) + 1), reached.mean(0), low, high)
+
+
+def utilities(methods: Mapping[str, Candidates], scale: np.ndarray) -> pd.DataFrame:
+    """Returns what each method reaches for each weighting of the tasks in the evaluation.
+
+    For every weighting, validation selects each method's configuration, and its weighted mean in
+    test is what the user gets.
+
+    Args:
+        methods: Their configurations.
+        scale: `(K,)`, what counts as one in each task; ones for raw values.
+
+    Returns:
+        A column for each method, a row for each weighting; less is better. Two tasks: 101
+        weightings in order, indexed by the first task's weight. More: 2,048 weightings spread
+        evenly over the simplex.
+    """
+    weights = interests(len(scale))
+    table = pd.DataFrame(
+        {name: _reached(models, weights / scale) for name, models in methods.items() if len(models)}
+    )
+    return table.set_axis(pd.Index(weights[:, 0], name="weight of the first task"))
+
+
+def ranks(found: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rank of each method for each weighting, 1 the best; ties share the mean."""
+    return found.rank(axis=1)
+
+
+def interests(num_tasks: int) -> np.ndarray:
+    """Returns the weightings `(W, K)` of the tasks in the evaluation."""
+    if num_tasks == 2:
+        first = np.linspace(0, 1, 101)
+        return np.stack([first, 1 - first], axis=1)
+    return simplex(num_tasks)
+
+
+def _reached(models: Candidates, weights: np.ndarray) -> np.ndarray:
+    chosen = (models.validation @ weights.T).argmin(0)
+    return (models.test[chosen] * weights).sum(1)
+
+
+def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
+    """Returns how much worse each configuration is than single-task models, in percent.
+
+    The mean over tasks of the relative difference in test to the single-task model that validation
+    selects: negative where the multi-task model is better.
+
+    Args:
+        found: As `configurations` makes it, with rows of the role "single" for every task: runs
+            that train only one task, or give all weight to it.
+        objectives: What is compared.
+
+    Raises:
+        ValueError: If a task has no single-task run.
+
+    Reference:
+        Maninis et al., *Attentive single-tasking of multiple tasks* (2019), section 5.1; the sign
+        is turned, so that less is better, as later papers have it.
+    """
+    single = found[(found["role"] == "single") & found["comparable"]]
+    reference = np.array([_reference(single, objective) for objective in objectives])
+    worse = (points(found, objectives, "test") - reference) / np.abs(reference)
+    return pd.Series(100 * worse.mean(1), found.index, name="delta_m").where(found["comparable"])
+
+
+def _reference(single: pd.DataFrame, objective: Objective) -> float:
+    """Returns the test value of a task's best model in validation."""
+    own = single[[_trains(row, objective.task) for row in single.to_dict("records")]]
+    validation = points(own, [objective], "validation")[:, 0]
+    if not np.isfinite(validation).any():
+        raise ValueError(
+            f"Task {objective.task!r} has no single-task run. Add one to the study: static weights "
+            "that give it everything."
+        )
+    return float(points(own, [objective], "test")[np.nanargmin(validation), 0])
+
+
+def _trains(row: dict[Any, Any], task: str) -> bool:
+    weights = static_weights(row)
+    if weights is None:
+        return tasks(pd.DataFrame([row])) == [task]
+    return weights.get(task) == 1.0

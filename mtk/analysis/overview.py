@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk.analysis import plain_text, records, run_record, study_list
-from mtk.analysis.study_list import StudyError
+from mtk import records
+from mtk.analysis import plain_text, run_record
+from mtk.analysis.load import read_list, runs_of
+from mtk.errors import StudyError
 
 _FILES = ("config.gin", "result.json", "manifest.json")
-_WEIGHTS = "StaticWeights.weights"
 
 
 def runs(place: Path) -> list[list[str]]:
@@ -23,7 +24,7 @@ def runs(place: Path) -> list[list[str]]:
     """
     head = ["run", "state", "method", "weights", "steps", "selected by", "test"]
     if (place / "study.json").is_file():
-        found = list(study_list.runs(place, study_list.read(place)))
+        found = list(runs_of(place, read_list(place)))
     else:
         folders = sorted(path for path in place.iterdir() if path.is_dir())
         found = [(path, {}) for path in folders if any((path / n).is_file() for n in _FILES)]
@@ -42,9 +43,9 @@ def studies(place: Path) -> list[list[str]]:
 
 
 def _run(row: Mapping[str, Any]) -> list[str]:
-    weights = next((str(row[key]) for key in row if key.endswith(_WEIGHTS)), "")
-    static = row["combiner"] == "StaticWeights"
-    about = [row["run"], row["status"], row["method"], weights if static else ""]
+    shares = (row["task_weights"] or {}).items()
+    weights = ", ".join(f"{task} {share:.3g}" for task, share in shares)
+    about = [row["run"], row["status"], row["method"], weights]
     if row["status"] != "finished":
         return [*about, "", "", row["reason"]]
     steps = f"{row['selected_step']} of {row['steps']}"
@@ -61,7 +62,7 @@ def _number(value: float | None) -> str:
 def _study(path: Path) -> list[str]:
     name = plain_text.name(path.name)
     try:
-        rows = [run_record.read(*each) for each in study_list.runs(path, study_list.read(path))]
+        rows = [run_record.read(*each) for each in runs_of(path, read_list(path))]
     except (StudyError, records.DamagedError, OSError) as error:
         return [name, "", plain_text.sentence(str(error)), ""]
     counts = Counter(row["status"] for row in rows)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mtk import monitor
 from mtk.analysis import plain_text
-from mtk.analysis.records import DamagedError
+from mtk.records import DamagedError
 
 SPLITS = ("train", "validation", "test")
 
@@ -175,9 +175,10 @@ _NAME = Kind("a text", lambda value: plain_text.name(_text(value)))
 _SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
 _FLAG = Kind("true or false", _flag)
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
-_EXTRAS = dict.fromkeys(
-    ("steps_per_second", "parameters", "train_examples", "test_examples"), _FINITE
-)
+# Facts that a result or a manifest may tell.
+EXTRAS = ("steps_per_second", "parameters")
+EXTRAS += tuple(f"{split}_examples" for split in SPLITS)
+_EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
 RESULT: Schema = {
     "run": _NAME,
@@ -209,7 +210,7 @@ MANIFEST: Schema = {
     **_EXTRAS,
 }
 # What a run was begun as.
-RUN: Schema = {"hash": _NAME, "files": Named(_NAME)}
+RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(Kind("a text", _text))}
 FAILED: Schema = {"reason": _SENTENCE}
 # A line of the log that tells a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}

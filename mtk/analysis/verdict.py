@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mtk.analysis.comparison import Comparison, Error, HeldOut, Models, held_out
 from mtk.analysis.margins import Margins
+from mtk.analysis.measure import Models
+from mtk.analysis.paired_margins import Error, HeldOut, PairedMargins, held_out
 
 BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecided"
 # What is too little to matter, in widths of the front.
@@ -26,7 +27,7 @@ class Verdict:
             front; negative behind it.
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
-        level: Confidence of the interval, all comparisons counted (Bonferroni).
+        level: Confidence of the interval, all paireds counted (Bonferroni).
         delta: Margins within ±delta are as good as none.
         held_out: The bar that a better method exceeds: the largest margin of a static weighting
             over the other ones, less what noise explains; at least twice delta if few can be held
@@ -36,6 +37,7 @@ class Verdict:
         further_seeds: How many more decide, if the margin stays; None if no number does.
         model: Position of the model that has the margin.
         reason: Why it is undecided, or what the reader must know.
+        examples: Whether the interval counts that the test set is finite, or the seeds alone.
     """
 
     answer: str
@@ -50,6 +52,7 @@ class Verdict:
     further_seeds: int | None
     model: int
     reason: str
+    examples: bool = False
 
 
 def judge(
@@ -65,7 +68,9 @@ def judge(
 
     The margin is that of the means over seeds. Its variance is that of the influence of each seed
     on it, in which whatever the seed does to all models alike cancels; it is pooled over all models
-    but those that are noisier. The interval is Student's, its error is divided by the number of
+    but those that are noisier. Where the models tell their values over groups of test examples, the
+    variance that these have in common at all seeds is added. The interval is Student's, its error
+    is divided by the number of
     methods and questions (Bonferroni), and below by that of a method's models too, since the best
     of them counts.
 
@@ -85,11 +90,11 @@ def judge(
         Efron, *The Jackknife, the Bootstrap and Other Resampling Plans* (1982), chapter 6.
         Lakens, *Equivalence tests* (2017), for the answer "equivalent".
     """
-    comparison = Comparison(static, methods, question, units)
+    paired = PairedMargins(static, methods, question, units)
     alpha = (1 - level) / max(1, len(methods) * questions)
-    rule = _Rule(alpha, delta, comparison.num_seeds)
-    found = comparison.margins()
-    errors = comparison.errors(found)
+    rule = _Rule(alpha, delta, paired.num_seeds, bool(paired.examples))
+    found = paired.margins()
+    errors = paired.errors(found)
     after = len(methods)
     held = held_out(found[after:], errors[after:], static.values.shape, delta)
     return {
@@ -106,11 +111,13 @@ class _Rule:
         alpha: Error of one interval, both sides together.
         delta: Margins that are as good as none.
         num_seeds: How many seeds the means are taken over.
+        examples: Whether errors count the test examples.
     """
 
     alpha: float
     delta: float
     num_seeds: int
+    examples: bool
 
     def verdict(self, own: Margins, error: Error | None, held: HeldOut) -> Verdict:
         """Returns the verdict on one method.
@@ -145,6 +152,7 @@ class _Rule:
             further_seeds=int(decided[0]) if len(decided) else None,
             model=best,
             reason=self._reason(answers, outside, bar, float(own.amount[best])),
+            examples=self.examples and error is not None,
         )
 
     def _bounds(
@@ -152,8 +160,7 @@ class _Rule:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ends of the interval `(N, len(seeds))` after so many seeds."""
         number = len(own.amount)
-        freedom = error.freedom[..., None] * (seeds - 1) / (self.num_seeds - 1)
-        errors = error.deviation[..., None] / np.sqrt(seeds)
+        errors, freedom = error.at(seeds, self.num_seeds)
         low = own.least[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
         # Beyond the ends, a front that is continued is too good: only measured models are better.
         kind = np.where(own.inside, 0, 1), np.arange(number)
@@ -179,4 +186,5 @@ class _Rule:
             return "beyond the outermost static weighting: add more extreme ones"
         if self.delta < margin <= bar:
             return "no more than gaps between static weightings may hide: add some between"
-        return "too near to a limit for any number of seeds"
+        limit = "too near to a limit for any number of seeds"
+        return f"{limit} on these test examples" if self.examples else limit

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import plain_text, records, schema
+from mtk import records
+from mtk.analysis import plain_text, schema
 
 _LOG = "metrics.jsonl"
 
@@ -25,7 +26,7 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
     recorded = row.get("task_weights")
     if isinstance(recorded, dict):
         return recorded
-    end = f".{row.get('combiner')}.weights"
+    end = f".{row.get('combiner') or 'StaticWeights'}.weights"
     text = next((row[name] for name in row if str(name).endswith(end)), None)
     try:
         value = ast.literal_eval(text) if isinstance(text, str) else None

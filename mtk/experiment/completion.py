@@ -73,6 +73,7 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
         "status": "finished",
         "parameters": model.network.count_params(),
         "train_examples": data.num_train,
+        "validation_examples": _number_of_examples(data.validation(plan.batch_size)),
         "test_examples": _number_of_examples(data.test(plan.batch_size)),
         "steps": last,
         "skipped_steps": _skipped(model),

@@ -18,8 +18,9 @@ class RunFolder:
 
     `config.gin`, `operative_config.gin` and `manifest.json` are written before the first step;
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
-    `model.keras`, what else the workload serves as `saved_model_<name>/`, and `result.json` end it.
-    A folder with a `result.json` is complete.
+    `model.keras`, what else the workload serves as `saved_model_<name>/`, `test_examples.npz` (the
+    metrics of each test example; see `mtk.example_values`), and `result.json` end it. A folder with
+    a `result.json` is complete.
 
     As a context it keeps other processes out.
 
@@ -41,6 +42,7 @@ class RunFolder:
         self.selected = self.checkpoints / "selected.weights.h5"
         self.saved_model = self.path / "saved_model"
         self.keras_file = self.path / "model.keras"
+        self.test_examples = self.path / "test_examples.npz"
         self.result = self.path / "result.json"
         # Says that the files before the first step are complete, and whose they are.
         self.begun = self.checkpoints / "run.json"
@@ -210,6 +212,7 @@ class RunFolder:
         """Checks that nothing of others is where the run will write at its end."""
         for file in (self.keras_file, self.manifest, self.metrics, self.selected):
             places.check_file(file)
+        places.check_file(self.test_examples)
         for folder in (self.saved_model, *self.path.glob("saved_model_*")):
             places.check_folder(folder)
 

@@ -1,9 +1,10 @@
 """Many runs: a grid of methods and values, done on one machine or many, once each."""
 
+from mtk.errors import StudyError
 from mtk.study import engines
 from mtk.study.folder import State, StudyFolder
 from mtk.study.grid import Grid, Run
-from mtk.study.spec import Study, StudyError
+from mtk.study.spec import Study
 from mtk.study.sweeping import Sweep, sweep
 from mtk.study.tail import tail
 

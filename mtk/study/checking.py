@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from mtk.errors import StudyError
 from mtk.study.engines.local import may_fork
 from mtk.study.folder import State, StudyFolder
 from mtk.study.grid import Run
 from mtk.study.progress import Progress
-from mtk.study.spec import StudyError
 
 _SHOWN = 5  # problems
 _BEGUN = (State.FINISHED, State.DIVERGED, State.RUNNING)

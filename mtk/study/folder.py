@@ -10,11 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, disk, locks, monitor
+from mtk import atomic, disk, locks, monitor, records
+from mtk.errors import StudyError
 from mtk.study.grid import Run
 from mtk.study.lease import Lease, is_taken
 from mtk.study.run_log import FULL, RunLog
-from mtk.study.spec import Study, StudyError
+from mtk.study.spec import Study
 
 _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
@@ -218,10 +219,9 @@ class StudyFolder:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        return records.json_object(path)
+    except records.DamagedError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_entry(entry: Any) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mtk import config
-from mtk.study.spec import Axis, Study, StudyError, bindings
+from mtk.errors import StudyError
+from mtk.study.spec import Axis, Study, bindings
 
 _DIGITS = 16
 _SETTINGS = "settings of the study"

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from mtk import monitor
+from mtk.errors import StudyError
 from mtk.study.folder import StudyFolder
 from mtk.study.grid import Grid, Run, points
-from mtk.study.spec import Study, StudyError
+from mtk.study.spec import Study
 from mtk.study.summary import by_point
 
 
@@ -67,7 +68,7 @@ def most_measured(study: Study, methods: Sequence[str]) -> int:
     """Returns how many runs of methods the second stage has at most, before the first is done."""
     if not study.fresh_seeds:
         return 0
-    from mtk.analysis.selection import MOST_MODELS  # See `_selected`.
+    from mtk.analysis.select import MOST_MODELS  # See `_selected`.
 
     models = 0
     for method in methods:
@@ -80,7 +81,7 @@ def most_measured(study: Study, methods: Sequence[str]) -> int:
 
 def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run]:
     """Returns a run of each model that is selected among those of one method."""
-    from mtk.analysis.selection import best_of_each, spread_front  # Brings pandas with it.
+    from mtk.analysis.select import best_of_each, spread_front  # Brings pandas with it.
 
     models = [each for each in by_point(own) if len(each) == len(study.seeds)]
     said = {run.hash: folder.selected(run.hash) for each in models for run in each}

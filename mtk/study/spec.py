@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtk.errors import StudyError
+
 Axis = str | tuple[str, ...]
 Grid = Mapping[Axis, Sequence[Any]]
 _SEEDS = (["seed"], ["Training", "seed"])
 _PLAIN = (bool, int, float, str, type(None))
-
-
-class StudyError(ValueError):
-    """A study that cannot be run as it is described."""
 
 
 @dataclass(frozen=True)

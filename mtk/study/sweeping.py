@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mtk import disk
 from mtk.display import aligned
+from mtk.errors import StudyError
 from mtk.study import checking, reruns, summary
 from mtk.study.engines import Engine, Local
 from mtk.study.folder import State, StudyFolder
@@ -14,7 +15,7 @@ from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
 from mtk.study.scheduler import End, Scheduler
 from mtk.study.signals import noted_signals
-from mtk.study.spec import Study, StudyError
+from mtk.study.spec import Study
 
 
 class Sweep:

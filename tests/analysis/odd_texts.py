@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from tests.analysis.synthetic import Run, write_run
+from tests.analysis.synthetic import Run, record, write_run
 
 TEXTS = {
     "mathematics": r"$\frac{1}{$",
@@ -94,8 +94,7 @@ def _write_into(folder: Path, text: str, number: float) -> None:
         for metrics in result[split]["tasks"].values():
             metrics[f"{text}error"] = 1 - metrics["accuracy"]
     (folder / "result.json").write_text(json.dumps(result))
-    with (folder / "operative_config.gin").open("a", errors="backslashreplace") as file:
-        file.write(f"\nf.other = {number}\nf.text = {text!r}\nf.raw = {text}\n")
+    record(folder, **{"f.other": repr(number), "f.text": repr(text), "f.raw": text})
 
 
 def write_failed(folder: Path, reason: str) -> None:

@@ -8,29 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-GIN = """from __gin__ import dynamic_registration
-from mtk import combiners
-
-# Macros:
-# ==============================================================================
-seed = {seed}
-
-# Parameters for experiment.run:
-# ==============================================================================
-experiment.Optimization.batch_size = 256
-experiment.run.combiner = @combiners.{combiner}
-experiment.Training.epochs = {epochs}
-experiment.Optimization.learning_rate = {rate}
-experiment.Training.seed = %seed
-experiment.Optimization.weight_decay = {decay}
-experiment.run.workload = @synthetic.Synthetic
-synthetic.Synthetic.num_layers = {layers}
-
-# Parameters for the combiner:
-# ==============================================================================
-{own}
-"""
-
 
 @dataclass
 class Run:
@@ -85,7 +62,7 @@ def metrics(run, values):
     return {"loss": float(np.mean(values)), "tasks": tasks}
 
 
-def about(run):
+def method(run):
     """What a run records of its method."""
     static = run.combiner == "StaticWeights"
     shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
@@ -99,23 +76,44 @@ def about(run):
     }
 
 
+def settings(run):
+    """What a run records of its configuration."""
+    weights = {"left": run.weight, "right": 1 - run.weight}
+    own = {"weights": repr(weights)} if run.combiner == "StaticWeights" else {"name": "None"}
+    return {
+        "experiment.Optimization.batch_size": "256",
+        "experiment.run.combiner": f"@combiners.{run.combiner}",
+        "experiment.Training.epochs": "10",
+        "experiment.Optimization.learning_rate": repr(run.rate),
+        "experiment.Training.seed": repr(run.seed),
+        "experiment.Optimization.weight_decay": repr(run.decay),
+        "experiment.run.workload": "@synthetic.Synthetic",
+        "synthetic.Synthetic.num_layers": repr(run.layers),
+        "module of @synthetic.Synthetic": "synthetic.Synthetic",
+        **{f"combiners.{run.combiner}.{name}": text for name, text in own.items()},
+    }
+
+
+def record(folder, **texts):
+    """Adds to what a run recorded of its configuration."""
+    path = folder / "checkpoints" / "run.json"
+    about = json.loads(path.read_text())
+    about["settings"] |= texts
+    path.write_text(json.dumps(about))
+
+
 def write_run(
     folder: Path, run: Run, noise: float = 0.01, evaluations: int = 6, recorded: bool = True
 ):
     folder.mkdir(parents=True)
     generator = np.random.default_rng(zlib.crc32(run.name.encode("utf-8", "backslashreplace")))
-    own = f"combiners.{run.combiner}.weights = {{'left': {run.weight}, 'right': {1 - run.weight}}}"
-    if run.combiner != "StaticWeights":
-        own = f"combiners.{run.combiner}.name = None"
-    gin = GIN.format(
-        seed=run.seed, combiner=run.combiner, epochs=10, rate=run.rate, decay=run.decay,
-        layers=run.layers, own=own,
-    )  # fmt: skip
-    (folder / "operative_config.gin").write_text(gin)
-    (folder / "config.gin").write_text(gin)
+    if recorded:
+        (folder / "checkpoints").mkdir()
+        about = {"settings": settings(run), "files": {}}
+        (folder / "checkpoints" / "run.json").write_text(json.dumps(about))
     manifest = {"seed": run.seed, "versions": {}}
     if recorded:
-        manifest["method"] = about(run)
+        manifest["method"] = method(run)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     validation = losses(run, generator, noise)
     result = {"status": run.status, "steps": 100 * evaluations, "selected_step": 500, **run.extra}
@@ -144,6 +142,16 @@ def drifting(run, number):
     return [first] + [(1 - first) / max(others, 1)] * others
 
 
+def listed_bindings(run):
+    """What the list of a study says of a run that recorded nothing itself."""
+    own = {"combiners.StaticWeights.weights": {"left": run.weight, "right": 1 - run.weight}}
+    shared = {
+        "experiment.Optimization.learning_rate": run.rate,
+        "experiment.Optimization.weight_decay": run.decay,
+    }
+    return {**shared, **(own if run.combiner == "StaticWeights" else {})}
+
+
 def write_study(
     folder: Path,
     runs: list[Run],
@@ -154,7 +162,8 @@ def write_study(
     folder.mkdir(parents=True)
     listed = []
     for run in runs:
-        about = {"hash": run.hash, "method": run.method, "seed": run.seed, "bindings": {}}
+        known = {} if recorded else listed_bindings(run)
+        about = {"hash": run.hash, "method": run.method, "seed": run.seed, "bindings": known}
         listed.append({**about, **({"stage": run.stage} if run.stage else {})})
         write_run(folder / "runs" / run.hash, run, noise, recorded=recorded)
     (folder / "study.json").write_text(json.dumps({"name": name, "runs": listed}))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mtk.analysis import convex, non_dominated
+from mtk.analysis import non_dominated
+from mtk.analysis.figures import convex
 
 PROBLEMS = [convex.example(apart) for apart in (0.3, 1.0, 2.0)]
 WEIGHTS = np.linspace(0.05, 0.95, 19)

@@ -4,15 +4,17 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from mtk import analysis
 from mtk.study.folder import StudyFolder
-from tests.analysis.synthetic import Run, grid, write_study
+from tests.analysis.synthetic import Run, grid, record, write_study
 
 METRICS = {"accuracy": 0.5, "loss": 1.0}
+RUN = "checkpoints/run.json"
 
 
 @pytest.fixture
@@ -104,10 +106,11 @@ DAMAGES = {
         "no value of validation/right/loss",
     ),
     "no test": (result(test=None), "incomplete", "no value of test/left/accuracy and 3 others"),
-    "no configuration": (other("operative_config.gin", None), "damaged", "gin is missing"),
-    "empty configuration": (other("operative_config.gin", ""), "damaged", "has no bindings"),
-    "binary configuration": (other("operative_config.gin", b"\xff"), "damaged", "is no text"),
-    "configuration folder": (folder_instead("operative_config.gin"), "damaged", "is a folder"),
+    "no description": (other(RUN, None), "damaged", "which has its parameters, is missing"),
+    "empty description": (other(RUN, ""), "damaged", "run.json is no JSON"),
+    "binary description": (other(RUN, b"\xff"), "damaged", "run.json is no text"),
+    "description folder": (folder_instead(RUN), "damaged", "is a folder"),
+    "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5, a text was expected"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
     "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
     "log folder": (folder_instead("metrics.jsonl"), "damaged", "is a folder"),
@@ -148,12 +151,12 @@ def test_a_damaged_manifest_costs_a_run_what_only_it_knows(study, content):
 
 
 def described(folder, **changes):
-    """Adds to a run what `mtk` writes of it before the first step."""
-    path = folder / "checkpoints" / "run.json"
-    path.parent.mkdir(exist_ok=True)
+    """Adds what `mtk` writes of a run before the first step."""
+    (folder / "operative_config.gin").write_text("f.x = 1\n")
     digest = hashlib.sha256((folder / "operative_config.gin").read_bytes()).hexdigest()
-    about = {"hash": "abc", "files": {"operative_config.gin": digest[:16]}, **changes}
-    path.write_text(json.dumps(about))
+    about = json.loads((folder / RUN).read_text())
+    about |= {"hash": "abc", "files": {"operative_config.gin": digest[:16]}, **changes}
+    (folder / RUN).write_text(json.dumps(about))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def described(folder, **changes):
     [
         (result(run="another"), "result.json is of the run 'another'"),
         (result(run=None), "result.json is of the run None"),
-        (lambda folder: write_rate(folder, "0.5"), "operative_config.gin was changed"),
+        (other("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
         (lambda folder: described(folder, files=5), "'files' is 5"),
     ],
 )
@@ -177,15 +180,10 @@ def test_files_of_another_run_are_found(study, damage, reason):
     assert (table["status"] == "damaged").sum() == 1
 
 
-def write_rate(folder, rate):
-    path = folder / "operative_config.gin"
-    path.write_text(path.read_text().replace("learning_rate = 0.1", f"learning_rate = {rate}"))
-
-
 def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
     run = json.loads((study / "study.json").read_text())["runs"][0]["hash"]
-    for path in (study / "runs").glob("*/operative_config.gin"):
-        path.write_text(path.read_text() + "synthetic.Synthetic.channels = (4, 4)\n")
+    for folder in (study / "runs").iterdir():
+        record(folder, **{"synthetic.Synthetic.channels": "(4, 4)"})
     content = json.loads((study / "study.json").read_text())
     for entry in content["runs"]:
         entry["bindings"] = {"synthetic.Synthetic.channels": (4, 4)}
@@ -268,7 +266,7 @@ def test_a_fault_in_the_list_concerns_its_run_alone(study, said, reason):
     assert len(analysis.views(table)) == 1
 
 
-FILES = ["result.json", "manifest.json", "operative_config.gin", "metrics.jsonl"]
+FILES = ["result.json", "manifest.json", RUN, "metrics.jsonl"]
 
 
 def pipe_instead(path):
@@ -278,8 +276,9 @@ def pipe_instead(path):
 
 def link_instead(path):
     """What it leads to is whole, but it lies outside of the study."""
-    path.rename(path.parents[3] / path.name)
-    path.symlink_to(path.parents[3] / path.name)
+    outside = next(p for p in path.parents if (p / "study.json").exists()).parent / path.name
+    path.rename(outside)
+    path.symlink_to(outside)
 
 
 def dangling_instead(path):
@@ -317,7 +316,9 @@ def test_only_files_of_a_bounded_size_are_read(study, name, change, reason):
     if name == "manifest.json":  # A run is sound without it.
         assert row["status"] == "finished"
         return
-    assert (row["status"], f"{name} {reason}" in row["reason"]) == ("damaged", True), row["reason"]
+    assert (row["status"], f"{Path(name).name} {reason}" in row["reason"]) == ("damaged", True), (
+        row["reason"]
+    )
     assert (table["status"] == "finished").sum() == len(table) - 1
 
 

@@ -3,9 +3,8 @@
 import json
 
 from mtk import analysis
-from mtk.analysis import tables
-from mtk.analysis.file_names import FileNames
-from mtk.analysis.reporting import contents, page
+from mtk.analysis.plain_text import FileNames
+from mtk.analysis.reporting import contents, page, tables
 from tests.analysis.synthetic import grid, write_study
 
 DATA = {"train": "9 examples, sha256 a", "test": "5 examples, sha256 b"}

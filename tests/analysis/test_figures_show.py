@@ -23,7 +23,7 @@ from mtk.analysis.figures import (
     task_weights,
 )
 from mtk.analysis.figures.hyperparameters import scale
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
 from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
 RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
@@ -164,7 +164,7 @@ def staged(tmp_path_factory):
     """A study of two stages, with its verdicts."""
     runs = two_stages()
     view = view_of(analysis.load(write_study(tmp_path_factory.mktemp("staged") / "study", runs)))
-    return view, analysis.questions(view)
+    return view, analysis.comparisons(view)
 
 
 def drawn_at(axis, marker):
@@ -213,7 +213,7 @@ def test_a_panel_enlarges_where_most_methods_crowd(tmp_path, weights, number):
     runs = two_stages()
     runs = [dataclasses.replace(r, weight=places.get(r.method, r.weight), gain=0) for r in runs]
     view = view_of(analysis.load(write_study(tmp_path / "study", runs, noise=0.003)))
-    first, *others = fronts.draw(view, [("loss", "test")], analysis.questions(view)).axes
+    first, *others = fronts.draw(view, [("loss", "test")], analysis.comparisons(view)).axes
     assert len(others) == number - 1
     for axis in others:
         low, high = np.array([axis.get_xlim(), axis.get_ylim()]).T
@@ -266,7 +266,7 @@ def test_figure_3_shows_how_much_single_steps_vary(tmp_path):
 def test_three_tasks_have_a_panel_for_each_pair_and_parallel_coordinates(tmp_path, staged):
     runs = [dataclasses.replace(run, tasks=("a", "b", "c")) for run in two_stages()]
     view = view_of(analysis.load(write_study(tmp_path / "study", runs)))
-    questions = analysis.questions(view)
+    questions = analysis.comparisons(view)
     assert len(fronts.draw(view, [("loss", "test")], questions).axes) == 3
     (axis,) = parallel_coordinates.draw(view, questions).axes
     heights = np.array([line.get_ydata() for line in axis.lines])

@@ -26,8 +26,9 @@ def test_every_value_comes_back(tmp_path):
             for task, values in result[split]["tasks"].items():
                 for name, value in values.items():
                     assert row[f"{split}/{task}/{name}"] == value
-        gin = (folder / "runs" / row["run"] / "operative_config.gin").read_text()
-        assert f"learning_rate = {row['experiment.Optimization.learning_rate']}\n" in gin
+        about = (folder / "runs" / row["run"] / "checkpoints" / "run.json").read_text()
+        rate = json.loads(about)["settings"]["experiment.Optimization.learning_rate"]
+        assert float(rate) == row["experiment.Optimization.learning_rate"]
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 

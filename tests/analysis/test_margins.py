@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linprog
 
 from mtk.analysis import non_dominated
-from mtk.analysis.convex import example
+from mtk.analysis.figures.convex import example
 from mtk.analysis.margins import front_of, margins, widths
 
 FRONT = np.array([[0.0, 10], [2, 6], [5, 3], [10, 0]])

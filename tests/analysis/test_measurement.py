@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from mtk.analysis import measured
-from mtk.analysis.measurement import STATIC, select
-from mtk.analysis.objectives import Objective
-from mtk.analysis.selection import best_of_each, spread_front
+from mtk.analysis.metric_sets import Objective
+from mtk.analysis.select import STATIC, best_of_each, select, spread_front
 
 LOSSES = [Objective("left", "loss", 1), Objective("right", "loss", 1)]
 

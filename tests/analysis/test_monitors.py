@@ -6,8 +6,8 @@ from synthetic import Run, grid, write_study
 
 from mtk import analysis
 from mtk.analysis import Objective
-from mtk.analysis.judging import mean_units
-from mtk.analysis.view import views
+from mtk.analysis.comparison import mean_units
+from mtk.analysis.study_view import views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
 

@@ -14,7 +14,7 @@ import pytest
 from mtk import analysis
 from mtk.analysis import plain_text
 from mtk.analysis.figures import style
-from mtk.analysis.file_names import FileNames
+from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, figure_list, spreadsheet
 from tests.analysis.odd_texts import (
     EVERY,
@@ -26,7 +26,7 @@ from tests.analysis.odd_texts import (
     write_odd_study,
 )
 from tests.analysis.pages import composed
-from tests.analysis.synthetic import Run, write_run
+from tests.analysis.synthetic import Run, record, write_run
 
 # What a page of ours is made of.
 TAGS = """
@@ -280,11 +280,8 @@ def test_a_configuration_imports_nothing(tmp_path, monkeypatch):
     run = Run()
     folder = tmp_path / "study" / "runs" / run.hash
     write_run(folder, run, evaluations=2)
-    for name in ("operative_config.gin", "config.gin"):
-        text = (folder / name).read_text()
-        (folder / name).write_text(
-            f"import trap\n{text}\ntrap.f.x = @trap.f()\ninclude 'trap.py'\n"
-        )
+    (folder / "config.gin").write_text("import trap\ninclude 'trap.py'\ntrap.f.x = @trap.f()\n")
+    record(folder, **{"trap.f.x": "@trap.f()", "trap.f.y": "__import__('trap')"})
     bindings = {"trap.f.x": "@trap.f()", "trap.f.y": "__import__('trap')"}
     write_list(tmp_path / "study", [entry(run, bindings)])
     table = analysis.load(tmp_path / "study")
@@ -297,8 +294,7 @@ def test_a_parameter_called_as_a_metric_is_no_metric(tmp_path):
     run = Run()
     study = tmp_path / "study"
     write_run(study / "runs" / run.hash, run, evaluations=2)
-    with (study / "runs" / run.hash / "operative_config.gin").open("a") as file:
-        file.write("test/left/f.loss = 'low'\n")
+    record(study / "runs" / run.hash, **{"test/left/f.loss": "'low'"})
     write_list(study, [entry(run, {"validation/a/b.c": "x"})])
     table = analysis.load(study)
     assert table["status"].tolist() == ["finished"]

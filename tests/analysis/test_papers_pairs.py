@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from mtk import analysis
-from mtk.analysis import objectives, repeats
+from mtk.analysis import metric_sets, run_table
 from mtk.analysis.figures import sizes
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.reporting import figure_list
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import View
+from mtk.analysis.study_view import StudyView
 from tests.analysis.synthetic import grid, write_study
 
 FIGURES = {
@@ -37,7 +37,7 @@ def view_of(metrics):
         for task, names in metrics.items():
             for name in names:
                 found[f"{split}/{task}/{name}"] = generator.uniform(size=6)
-    return View("made up", found, found, *objectives.spaces(found))
+    return StudyView("made up", found, found, *metric_sets.find_metric_sets(found))
 
 
 def labels(figure):
@@ -98,7 +98,7 @@ def test_counts_and_costs_are_no_parameters(tmp_path):
     runs = grid(rates=(0.1, 1.0), seeds=(0, 1))
     runs[0].status = "diverged"
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
-    assert set(repeats.varying(view.found)) == {
+    assert set(run_table.varying(view.found)) == {
         "combiners.StaticWeights.weights",
         "experiment.run.combiner",
         "experiment.Optimization.learning_rate",

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from mtk import analysis, report
-from mtk.analysis import convex
-from mtk.analysis.figures import search, task_weights, toy, utility
-from mtk.analysis.file_names import FileNames
+from mtk.analysis.figures import convex, search, task_weights, toy, utility
+from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page
 from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, grid, write_study

@@ -6,10 +6,9 @@ import shutil
 import pytest
 
 from mtk import analysis
-from mtk.analysis import tables
 from mtk.analysis.figures import task_weights
-from mtk.analysis.reporting import contents
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.reporting import contents, tables
 from mtk.study.folder import StudyFolder
 from tests.analysis.pages import Page, composed
 from tests.analysis.synthetic import grid, write_study

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mtk import analysis
-from mtk.analysis.objectives import Objective, directions
+from mtk.analysis.metric_sets import Objective, directions
 from tests.analysis.pools import models
 from tests.analysis.synthetic import Run, grid, write_study
 
@@ -20,7 +20,7 @@ def test_directions_are_those_that_runs_recorded_or_the_user_tells():
     values = {f"test/left/{name}": [1.0] for name in names}
     table = pd.DataFrame({**values, "directions": [said]})
     assert directions(table) == {("left", "iou_loss"): 1, ("left", "loss"): 1}
-    found, unknown = analysis.spaces(table)
+    found, unknown = analysis.find_metric_sets(table)
     assert (list(found), unknown) == (["loss", "iou_loss"], ["score", "accuracy"])
     told = directions(table, higher=["score", "iou_loss"], lower=["accuracy"])
     signs = {"iou_loss": -1, "loss": 1, "score": -1, "accuracy": 1}
@@ -30,7 +30,7 @@ def test_directions_are_those_that_runs_recorded_or_the_user_tells():
 def test_nothing_is_guessed_from_names():
     names = ("accuracy", "bleu", "miou", "error", "rmse")
     table = pd.DataFrame({f"test/a/{name}": [1.0] for name in ("loss", *names)})
-    found, unknown = analysis.spaces(table)
+    found, unknown = analysis.find_metric_sets(table)
     assert (list(found), unknown) == (["loss"], list(names))
 
 
@@ -44,13 +44,15 @@ def test_metrics_are_matched_over_tasks():
         "segmentation": {"miou": "max", "pixel_accuracy": "max"},
         "depth": {"absolute_error": "min", "relative_error": "min"},
     }
-    found, unknown = analysis.spaces(pd.DataFrame({**values, "directions": [said]}))
+    found, unknown = analysis.find_metric_sets(pd.DataFrame({**values, "directions": [said]}))
     assert list(found) == [
         "loss", "miou × absolute_error", "pixel_accuracy × absolute_error", "miou × relative_error",
     ]  # fmt: skip
     assert [objective.sign for objective in found["miou × absolute_error"]] == [-1, 1]
     assert unknown == []
-    found, unknown = analysis.spaces(pd.DataFrame({"test/a/score": [1.0], "test/a/loss": [1.0]}))
+    found, unknown = analysis.find_metric_sets(
+        pd.DataFrame({"test/a/score": [1.0], "test/a/loss": [1.0]})
+    )
     assert (list(found), unknown) == (["loss"], ["score"])
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mtk import analysis
-from mtk.analysis import variance
-from mtk.analysis.comparison import MEAN
-from mtk.analysis.search_space import budgets, edges
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.paired_margins import MEAN
+from mtk.analysis.reporting import tables
+from mtk.analysis.reporting.remarks import edges
+from mtk.analysis.reporting.tables import budgets
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 
@@ -19,11 +20,11 @@ def view(tmp_path_factory):
 
 
 def question(view):
-    return next(q for q in analysis.questions(view) if q.kind == MEAN and q.space == "loss")
+    return next(q for q in analysis.comparisons(view) if q.kind == MEAN and q.space == "loss")
 
 
 def test_shares_of_the_variance_add_up(view):
-    table = variance.variance_table(view, "loss").set_index("source").iloc[:, 0]
+    table = tables.variance_table(view, "loss").set_index("source").iloc[:, 0]
     assert table.sum() == pytest.approx(100)
     assert (table >= -1e-9).all()
     # Learning rates cost up to 0.15, weights move less, seeds 0.01.
@@ -34,12 +35,12 @@ def test_shares_of_the_variance_add_up(view):
 def test_without_repeats_the_variance_has_no_source(tmp_path):
     (once,) = analysis.views(analysis.load(write_study(tmp_path / "study", grid())))
     with pytest.raises(UnavailableError, match="two seeds"):
-        variance.variance_table(once, "loss")
+        tables.variance_table(once, "loss")
 
 
 def test_improvement_is_the_share_of_pairs_of_runs(view):
     asked = question(view)
-    table = variance.improvement_table(view, asked).set_index("method")
+    table = tables.improvement_table(view, asked).set_index("method")
     static, own = asked.measured.models["static weights"], asked.measured.models["gradnorm"]
     equal = static.values[4].mean(1)
     pairs = [a < b for a in own.values[0].mean(1) for b in equal]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mtk.analysis import Models, asked, judge
-from mtk.analysis.comparison import FRONT, MEAN, UTILITY, WORST_TASK
-from mtk.analysis.judging import words
+from mtk.analysis.comparison import words
+from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, WORST_TASK
 
 WEIGHTS = np.linspace(0.1, 0.9, 9)
 BOTH = np.stack([WEIGHTS, 1 - WEIGHTS], axis=1)

@@ -4,31 +4,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import objectives
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, style_of
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView, means, space_of_means
 
 _SPLITS = ("validation", "test")
 
 
-def space_of_means(view: View) -> str:
-    """Returns the set of objectives whose mean is taken: a metric of all tasks, not the loss."""
-    shared = [name for name, own in view.spaces.items() if len({o.metric for o in own}) == 1]
-    if not shared:
-        raise UnavailableError("the tasks share no metric whose mean would mean anything")
-    return next((name for name in shared if name != "loss"), shared[0])
-
-
-def means(view: View, method: str, split: str) -> np.ndarray:
-    """Returns `(N,)` means over tasks of a method's configurations, NaN if not comparable."""
-    own, chosen = view.of(method), view.spaces[space_of_means(view)]
-    values = objectives.points(own, chosen, split).mean(1) * chosen[0].sign
-    return np.where(own["comparable"], values, np.nan)
-
-
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws the mean of every configuration, in validation and in test (Figure 10)."""
     objective = view.spaces[space_of_means(view)][0]
     panels = {
@@ -86,7 +71,7 @@ def _outside(values: np.ndarray, limits: tuple[float, float]) -> str:
     return f" ({number} of {np.isfinite(values).sum()} are outside)" if number else ""
 
 
-def draw_by_rate(view: View) -> Figure:
+def draw_by_rate(view: StudyView) -> Figure:
     """Draws the mean in test over the learning rate (Figure 11).
 
     Of the configurations with a learning rate, validation chooses one.

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.style import figure, label, legend_below
-from mtk.analysis.judging import Question
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import BETTER, EQUIVALENT, UNDECIDED, WORSE, Verdict
-from mtk.analysis.view import View
 
 _COLORS = {BETTER: "#0072B2", EQUIVALENT: "#009E73", WORSE: "#D55E00", UNDECIDED: "#777777"}
 _MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
@@ -22,7 +22,7 @@ _MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
 _FARTHEST = 1.0
 
 
-def draw(view: View, questions: Sequence[Question], columns: int | None = None) -> Figure:
+def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None = None) -> Figure:
     """Draws the margin of every method, with its interval, in every comparison.
 
     Args:
@@ -50,7 +50,7 @@ def draw(view: View, questions: Sequence[Question], columns: int | None = None) 
     return drawn
 
 
-def _panel(axis: Axes, question: Question, methods: Sequence[str]) -> None:
+def _panel(axis: Axes, question: Comparison, methods: Sequence[str]) -> None:
     for row, method in enumerate(methods):
         if method in question.verdicts:
             _row(axis, row, question.verdicts[method])

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from mtk.analysis import objectives
+from mtk.analysis import metric_sets
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.measured_models import Shown, shown
 from mtk.analysis.figures.style import (
     DOMINATED_COLOR,
@@ -24,11 +25,10 @@ from mtk.analysis.figures.style import (
     style_of,
 )
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.judging import Question
 from mtk.analysis.margins import front_of
-from mtk.analysis.objectives import Objective
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 # Above this number of tasks, pairs of them are too many to be read.
 _MOST_TASKS = 4
@@ -72,7 +72,7 @@ class _Panel:
 
 
 def draw(
-    view: View, panels: Sequence[tuple[str, str]], questions: Sequence[Question] = ()
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
 ) -> Figure:
     """Draws the fronts of all methods, near the models that were measured.
 
@@ -85,7 +85,7 @@ def draw(
 
 
 def draw_everything(
-    view: View, panels: Sequence[tuple[str, str]], questions: Sequence[Question] = ()
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
 ) -> Figure:
     """Draws the same with all models, however bad.
 
@@ -99,7 +99,7 @@ def draw_everything(
     return _drawn(view, wide)
 
 
-def _drawn(view: View, panels: Sequence[_Panel]) -> Figure:
+def _drawn(view: StudyView, panels: Sequence[_Panel]) -> Figure:
     columns = 2 if len(panels) in (2, 4) else 3
     drawn, axes = grid_of(len(panels), columns, 4.6, 4.0)
     for axis, panel in zip(axes, panels, strict=True):
@@ -111,13 +111,13 @@ def _drawn(view: View, panels: Sequence[_Panel]) -> Figure:
 
 
 def _panels(
-    view: View, panels: Sequence[tuple[str, str]], questions: Sequence[Question]
+    view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison]
 ) -> list[_Panel]:
     for space, split in panels:
         number = len(view.spaces[space])
         if not 2 <= number <= _MOST_TASKS:
             raise UnavailableError(f"drawn for two to {_MOST_TASKS} tasks; this study has {number}")
-        if not np.isfinite(objectives.points(view.found, view.spaces[space], split)).any():
+        if not np.isfinite(metric_sets.points(view.found, view.spaces[space], split)).any():
             raise UnavailableError(f"no run has values of {space!r} in {split}")
     found = []
     for space, split in panels:
@@ -168,7 +168,7 @@ def _limits(
     return np.stack([low - away, high + away], axis=1)
 
 
-def _panel(axis: Axes, view: View, panel: _Panel) -> None:
+def _panel(axis: Axes, view: StudyView, panel: _Panel) -> None:
     axis.set(xlim=panel.limits[0], ylim=panel.limits[1], title=panel.title)
     label_axes(axis, panel.pair)
     for number, (method, own) in enumerate(panel.models.items()):
@@ -223,7 +223,7 @@ def _label_weights(axis: Axes, panel: _Panel) -> None:
         )  # fmt: skip
 
 
-def _handles(view: View, panels: Sequence[_Panel]) -> list[Artist]:
+def _handles(view: StudyView, panels: Sequence[_Panel]) -> list[Artist]:
     """Returns what the legend explains."""
     there = [m for m in view.methods if any(len(panel.models[m].values) for panel in panels)]
     handles: list[Artist] = [

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
 from mtk.analysis.figures.style import plain_ticks
-from mtk.analysis.rate_grids import LEARNING_RATE
+from mtk.analysis.learning_rate_grids import LEARNING_RATE
 
 __all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale", "set_scale"]
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mtk.analysis import objectives
+from mtk.analysis import metric_sets
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.judging import Question
-from mtk.analysis.measurement import STATIC, Measured
-from mtk.analysis.view import View
+from mtk.analysis.measure import Measured
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
 
 
@@ -42,7 +43,9 @@ class Shown:
         return np.concatenate([self.values - errors, self.values + errors])
 
 
-def shown(view: View, space: str, split: str, questions: Sequence[Question]) -> dict[str, Shown]:
+def shown(
+    view: StudyView, space: str, split: str, questions: Sequence[Comparison]
+) -> dict[str, Shown]:
     """Returns the models of each method, of the static weights first.
 
     Test: those of the second stage, over its seeds. Validation: the same models, where they were
@@ -58,10 +61,12 @@ def shown(view: View, space: str, split: str, questions: Sequence[Question]) -> 
     return {m: _of_method(view, m, space, split, measured) for m in [STATIC, *view.methods]}
 
 
-def _of_method(view: View, method: str, space: str, split: str, measured: Measured | None) -> Shown:
+def _of_method(
+    view: StudyView, method: str, space: str, split: str, measured: Measured | None
+) -> Shown:
     own, chosen = view.of(method), view.spaces[space]
     signs = np.array([objective.sign for objective in chosen])
-    values = objectives.points(own, chosen, split)
+    values = metric_sets.points(own, chosen, split)
     usable = own["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
     rows = _selected(view, method, space, split, measured)
     rest = np.setdiff1d(np.flatnonzero(usable), rows)
@@ -75,12 +80,12 @@ def _of_method(view: View, method: str, space: str, split: str, measured: Measur
 
 
 def _selected(
-    view: View, method: str, space: str, split: str, measured: Measured | None
+    view: StudyView, method: str, space: str, split: str, measured: Measured | None
 ) -> np.ndarray:
     """Returns where in the method's table its measured or selected models stand."""
     own = view.of(method)
     if split == "train":
-        values = objectives.points(own, view.spaces[space], "train")
+        values = metric_sets.points(own, view.spaces[space], "train")
         rows = np.flatnonzero(own["comparable"].to_numpy(bool) & np.isfinite(values).all(1))
         return rows[non_dominated(values[rows])]
     if measured is None:

@@ -8,20 +8,21 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from mtk.analysis import objectives
+from mtk.analysis import metric_sets
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.figures.style import figure, label_axes
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
 
 _COLORS = mpl.colormaps["viridis"]
 _SAYS = {"test": "test, selected by validation", "train": "training set, last step"}
 
 
-def mixtures(view: View) -> dict[float, pd.DataFrame]:
+def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     """Returns the comparable static configurations by the weight of the first task.
 
     Raises:
@@ -42,24 +43,24 @@ def mixtures(view: View) -> dict[float, pd.DataFrame]:
     return groups
 
 
-def _fronts(view: View, split: str) -> Iterator[tuple[float, pd.DataFrame]]:
+def _fronts(view: StudyView, split: str) -> Iterator[tuple[float, pd.DataFrame]]:
     """Yields the non-dominated configurations of each mixture."""
     by = "train" if split == "train" else "validation"
     for share, rows in mixtures(view).items():
-        values = objectives.points(rows, view.spaces["loss"], by)
+        values = metric_sets.points(rows, view.spaces["loss"], by)
         rows = rows[np.isfinite(values).all(1)]
         chosen = non_dominated(values[np.isfinite(values).all(1)])
         yield share, rows[chosen]
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws the front of each mixture, in test and in training (Figure 9)."""
     mixtures(view)  # Only if there are some.
     drawn = figure(10.2, 4.4)
     axes = drawn.subplots(1, 2)
     for axis, split in zip(axes, ("test", "train"), strict=True):
         for share, rows in _fronts(view, split):
-            x, y = objectives.points(rows, view.spaces["loss"], split).T
+            x, y = metric_sets.points(rows, view.spaces["loss"], split).T
             axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
         label_axes(axis, view.spaces["loss"])
         axis.set_title(_SAYS[split])
@@ -68,7 +69,7 @@ def draw(view: View) -> Figure:
     return drawn
 
 
-def draw_region(view: View) -> Figure:
+def draw_region(view: StudyView) -> Figure:
     """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
     found = list(_fronts(view, "validation"))
     every = pd.concat(list(mixtures(view).values()))

@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.measured_models import shown
 from mtk.analysis.figures.style import figure, label, legend_of, line_of
-from mtk.analysis.judging import Question
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 # Of more tasks, names stand upright.
 _MANY = 6
 
 
-def draw(view: View, questions: Sequence[Question]) -> Figure:
+def draw(view: StudyView, questions: Sequence[Comparison]) -> Figure:
     """Draws each measured model over the tasks, from the worst value of all to the best one."""
     space = view.spaces.loss
     chosen = view.spaces[space]

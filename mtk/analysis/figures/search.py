@@ -3,14 +3,15 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.compute import search_curve
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, plain_ticks
+from mtk.analysis.indicators import search_curve
 from mtk.analysis.margins import widths
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 
-def table(view: View) -> pd.DataFrame:
+def table(view: StudyView) -> pd.DataFrame:
     """Returns the curves: a row for each method and number of configurations tried.
 
     Costs are in runs of static weights, results are means over tasks in widths of the static front.
@@ -33,7 +34,7 @@ def table(view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).set_index("method").reset_index()
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws the mean over tasks that a random search reaches, over what it costs."""
     drawn = figure(7.2, 4.8)
     axis = drawn.subplots()

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import rate_grids
+from mtk.analysis import learning_rate_grids
 from mtk.analysis.figures.style import COLORS, figure
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.study_view import StudyView
 
 
-def grids(view: View) -> list[rate_grids.SparseGrids]:
+def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
     """Returns the sparse grids of every method that was tuned densely enough.
 
     Raises:
@@ -22,7 +22,7 @@ def grids(view: View) -> list[rate_grids.SparseGrids]:
     found, reasons = [], []
     for method in dict.fromkeys(view.found["method"]):
         try:
-            found.append(rate_grids.sparse_grids(view.table, chosen, method))
+            found.append(learning_rate_grids.sparse_grids(view.table, chosen, method))
         except ValueError as reason:
             reasons.append(str(reason))
     if not found:
@@ -30,7 +30,7 @@ def grids(view: View) -> list[rate_grids.SparseGrids]:
     return found
 
 
-def table(view: View) -> pd.DataFrame:
+def table(view: StudyView) -> pd.DataFrame:
     """Returns the points: the mean over tasks in test of every sparse grid and of every seed."""
     rows: list[dict[str, object]] = []
     objective = view.spaces[view.spaces.loss][0]
@@ -43,7 +43,7 @@ def table(view: View) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws, for each method, the results of all sparse grids beside those of all seeds."""
     found = grids(view)
     drawn = figure(4.0 + 2.6 * len(found), 4.6)

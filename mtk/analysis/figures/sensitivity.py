@@ -14,14 +14,14 @@ from mtk.analysis.figures.style import (
     plain_ticks,
     style_of,
 )
-from mtk.analysis.objectives import Objective
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 _MOST_TASKS = 4
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws a panel for each task and hyperparameter: every configuration, in test."""
     names = [
         name
@@ -52,7 +52,7 @@ def draw(view: View) -> Figure:
     return drawn
 
 
-def _panel(axis: Axes, view: View, parameter: str, objective: Objective) -> None:
+def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) -> None:
     generator = np.random.default_rng(0)
     settings = hyperparameters.numbers(view.found, parameter)
     known = settings.dropna().to_numpy()

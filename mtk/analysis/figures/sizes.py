@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mtk.analysis import fronts, repeats
-from mtk.analysis.candidate import Candidates
+from mtk.analysis import fronts, run_table
 from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, label_axes
-from mtk.analysis.objectives import Objective
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.select import STATIC, Candidates
+from mtk.analysis.study_view import StudyView
 
 
-def draw(views: Sequence[View]) -> Figure:
+def draw(views: Sequence[StudyView]) -> Figure:
     """Draws the static fronts of models of several sizes on the same tasks, in test."""
     found = by_size(views)
     if len(found) < 2:
@@ -38,7 +37,7 @@ def draw(views: Sequence[View]) -> Figure:
     return drawn
 
 
-def by_size(views: Sequence[View]) -> dict[str, Candidates]:
+def by_size(views: Sequence[StudyView]) -> dict[str, Candidates]:
     """Returns the static models of each size of model, by their number of parameters in words.
 
     Of views with models of one size, the first one counts; runs that did not record it have none.
@@ -46,18 +45,18 @@ def by_size(views: Sequence[View]) -> dict[str, Candidates]:
     found: dict[str, Candidates] = {}
     for view in _alike(views):
         own = view.candidates(STATIC, view.spaces.loss)
-        size = repeats.sizes(view.of(STATIC).iloc[own.rows[:1]])[0]
+        size = run_table.sizes(view.of(STATIC).iloc[own.rows[:1]])[0]
         if size is not None:
             found.setdefault(size, own)
     return found
 
 
-def _alike(views: Sequence[View]) -> list[View]:
+def _alike(views: Sequence[StudyView]) -> list[StudyView]:
     """Returns the views with static models whose losses are those of the first such view."""
     known = [v for v in views if v.spaces.loss in v.spaces]
     known = [v for v in known if len(v.candidates(STATIC, v.spaces.loss))]
     return [v for v in known if _losses(v) == _losses(known[0])]
 
 
-def _losses(view: View) -> list[Objective]:
+def _losses(view: StudyView) -> list[Objective]:
     return view.spaces[view.spaces.loss]

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from mtk.analysis.objectives import Objective
+from mtk.analysis.metric_sets import Objective
 
 _SETTINGS = Path(__file__).with_name("mtk.mplstyle")
 COLORS: list[str] = [

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtk.analysis import objectives
+from mtk.analysis import metric_sets
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, numbers
 from mtk.analysis.figures.style import COLORS, MARKERS, grid_of, label, legend_of
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import weights_over_time
 
 _MOST_TASKS = 8
@@ -37,7 +37,7 @@ class _Weights:
     high: pd.DataFrame
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws the weights of each method's best run in validation, all at one learning rate."""
     if len(view.tasks) > _MOST_TASKS:
         raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
@@ -53,7 +53,7 @@ def draw(view: View) -> Figure:
     return drawn
 
 
-def table(view: View) -> pd.DataFrame:
+def table(view: StudyView) -> pd.DataFrame:
     """Returns the curves of the figure: a row for each method and evaluation."""
     parts = []
     for method, own in _found(view).items():
@@ -63,7 +63,7 @@ def table(view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).set_index(["method", "run"]).reset_index()
 
 
-def _found(view: View) -> dict[str, _Weights]:
+def _found(view: StudyView) -> dict[str, _Weights]:
     rate = _common_rate(view)
     found = {m: weights for m in view.methods if (weights := _weights(view, m, rate))}
     if not found:
@@ -71,7 +71,7 @@ def _found(view: View) -> dict[str, _Weights]:
     return found
 
 
-def _common_rate(view: View) -> float:
+def _common_rate(view: StudyView) -> float:
     """Returns the learning rate that most methods have; of several, the best in validation."""
     runs = pd.concat([view.table.iloc[:0], *(_finished(view, name) for name in view.methods)])
     runs = runs.assign(rate=numbers(runs, LEARNING_RATE), loss=_mean_loss(view, runs))
@@ -80,15 +80,15 @@ def _common_rate(view: View) -> float:
     return float(ranking.sort_values(["methods", "loss"]).index[0]) if len(ranking) else np.nan
 
 
-def _finished(view: View, method: str) -> pd.DataFrame:
+def _finished(view: StudyView, method: str) -> pd.DataFrame:
     return view.runs(method)[lambda t: t["status"] == "finished"]
 
 
-def _mean_loss(view: View, runs: pd.DataFrame) -> np.ndarray:
-    return objectives.points(runs, view.spaces[view.spaces.loss], "validation").mean(1)
+def _mean_loss(view: StudyView, runs: pd.DataFrame) -> np.ndarray:
+    return metric_sets.points(runs, view.spaces[view.spaces.loss], "validation").mean(1)
 
 
-def _weights(view: View, method: str, rate: float) -> _Weights | None:
+def _weights(view: StudyView, method: str, rate: float) -> _Weights | None:
     """Returns the weights of a method's best run at a rate, else of all."""
     runs = _finished(view, method)
     elsewhere = (numbers(runs, LEARNING_RATE) != rate).to_numpy()

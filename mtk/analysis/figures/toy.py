@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import convex
+from mtk.analysis.figures import convex
 from mtk.analysis.figures.style import COLORS, figure, legend_of
 
 _WEIGHTS = np.linspace(0.1, 0.9, 9)

@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import utility
+from mtk.analysis import indicators
 from mtk.analysis.figures.style import figure, label, legend_of, line_of
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 _EVERY = 10  # Of the weightings, one in so many carries a marker.
 
 
-def compared(view: View) -> pd.DataFrame:
+def compared(view: StudyView) -> pd.DataFrame:
     """Returns what each method reaches for every weighting of the tasks, in units of the metric.
 
     Raises:
@@ -24,15 +25,15 @@ def compared(view: View) -> pd.DataFrame:
     named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
     if sum(len(models) > 0 for models in named.values()) < 2:
         raise UnavailableError("fewer than two methods have comparable runs")
-    return utility.utilities(named, np.ones(len(view.spaces[space])))
+    return indicators.utilities(named, np.ones(len(view.spaces[space])))
 
 
-def table(view: View) -> pd.DataFrame:
+def table(view: StudyView) -> pd.DataFrame:
     """Returns the curves: what each method reaches in test, a row for each weighting."""
     return compared(view).reset_index(allow_duplicates=True)
 
 
-def draw(view: View) -> Figure:
+def draw(view: StudyView) -> Figure:
     """Draws how far each method is behind the best one, over the first task's weight."""
     found = compared(view)
     chosen = view.spaces[view.spaces.loss]

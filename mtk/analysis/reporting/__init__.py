@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from mtk import atomic, places
-from mtk.analysis import loading, objectives
-from mtk.analysis.hparams import write_hparams
+from mtk.analysis import metric_sets
+from mtk.analysis.load import load
 from mtk.analysis.reporting import method_names, page
 from mtk.analysis.reporting.contents import collect
+from mtk.analysis.reporting.hparams import write_hparams
+from mtk.analysis.study_view import views
 from mtk.analysis.verdict import DELTA
-from mtk.analysis.view import views
 
 
 def report(
@@ -46,7 +47,7 @@ def report(
     target = places.check_folder(out)
     if not 0 < delta < 1:
         raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
-    table = loading.load(study_dirs)
+    table = load(study_dirs)
     costs, higher, lower = dict(costs or {}), set(higher), set(lower)
     if unknown := costs.keys() - set(table["method"]):
         methods = ", ".join(sorted(set(table["method"])))
@@ -65,7 +66,7 @@ def report(
 
 
 def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> None:
-    known = {name for task in objectives.tasks(table) for name in objectives.metrics(table, task)}
+    known = {name for task in metric_sets.tasks(table) for name in metric_sets.metrics(table, task)}
     # While no run has values nobody knows their names.
     if known and (unknown := (higher | lower) - known):
         names = ", ".join(sorted(known))

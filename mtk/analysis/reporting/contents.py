@@ -9,17 +9,17 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import judging, search_space, tables, variance
-from mtk.analysis.comparison import MEAN
+from mtk.analysis import comparison
+from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.style import styled
-from mtk.analysis.file_names import FileNames
-from mtk.analysis.judging import Question
-from mtk.analysis.reporting import figure_list
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.paired_margins import MEAN
+from mtk.analysis.plain_text import FileNames
+from mtk.analysis.reporting import figure_list, tables
 from mtk.analysis.reporting.figure_list import Entry
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.unavailable import UnavailableError
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA
-from mtk.analysis.view import View
 
 BUDGETS = "Budgets, tuning included"
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
@@ -67,8 +67,8 @@ class Section:
 
     title: str
     names: FileNames
-    view: View | None = None
-    questions: list[Question] = field(default_factory=list)
+    view: StudyView | None = None
+    questions: list[Comparison] = field(default_factory=list)
     forest: RenderedFigure | None = None
     figures: list[RenderedFigure] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Contents:
         (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
-def collect(table: pd.DataFrame, views: list[View], delta: float = DELTA) -> Contents:
+def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -> Contents:
     """Makes everything that the studies allow.
 
     Args:
@@ -141,7 +141,7 @@ def collect(table: pd.DataFrame, views: list[View], delta: float = DELTA) -> Con
     return Contents(table, [*studies, _all_studies(table, views, names)])
 
 
-def _all_studies(table: pd.DataFrame, views: list[View], names: FileNames) -> Section:
+def _all_studies(table: pd.DataFrame, views: list[StudyView], names: FileNames) -> Section:
     section = Section("All studies", names)
     section.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
     for title, make in (
@@ -162,33 +162,33 @@ def _all_studies(table: pd.DataFrame, views: list[View], names: FileNames) -> Se
     return section
 
 
-def _study(view: View, names: FileNames, delta: float) -> Section:
+def _study(view: StudyView, names: FileNames, delta: float) -> Section:
     section = Section(view.title, names, view)
     if not (view.table["status"] == "finished").any():
         ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
         section.skipped["Verdicts, figures and tables"] = f"no run is finished ({ends})"
         return section
-    section.questions = judging.questions(view, delta)
+    section.questions = comparison.comparisons(view, delta)
     section.forest = section.draw(figure_list.FOREST, view, section.questions)
     drawn = [section.draw(entry, view, section.questions) for entry in figure_list.OF_A_STUDY]
     section.figures = [figure for figure in drawn if figure]
     for question in section.questions:
         title = f"Verdict on the {question.title}"
-        section.tabulate(title, partial(judging.verdict_table, view, question))
+        section.tabulate(title, partial(comparison.verdict_table, view, question))
         if question.kind == MEAN:
             better = f"Probability of improvement over equal weights, {question.space}"
-            section.tabulate(better, partial(variance.improvement_table, view, question))
+            section.tabulate(better, partial(tables.improvement_table, view, question))
     for title, make in _tables(view):
         section.tabulate(title, make)
     return section
 
 
-def _tables(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
-    yield BUDGETS, partial(search_space.budgets, view)
+def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+    yield BUDGETS, partial(tables.budgets, view)
     for space in view.spaces:
         sources = f"What moves results: variance of the mean {space}"
-        yield sources, partial(variance.variance_table, view, space)
-        yield f"Selected by validation, {space}", partial(judging.selected, view, space)
+        yield sources, partial(tables.variance_table, view, space)
+        yield f"Selected by validation, {space}", partial(comparison.selected, view, space)
         yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
         yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)
         single = f"Against single-task models, {space}"

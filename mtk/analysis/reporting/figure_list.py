@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import tables
-from mtk.analysis import utility as utilities
+from mtk.analysis import indicators
 from mtk.analysis.figures import (
     averages,
     forest,
@@ -24,8 +23,9 @@ from mtk.analysis.figures import (
     toy,
     utility,
 )
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import View
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.reporting import tables
+from mtk.analysis.study_view import StudyView
 
 # What Figure 8 sets against each other, where the tasks have these metrics.
 _SCENES = {"pixel_accuracy", "absolute_error"}
@@ -55,46 +55,46 @@ class Entry:
     narrow: Callable[..., Figure] | None = None
 
 
-def _of_view(draw: Callable[[View], Figure]) -> Callable[[View, object], Figure]:
+def _of_view(draw: Callable[[StudyView], Figure]) -> Callable[[StudyView, object], Figure]:
     return lambda view, _: draw(view)
 
 
-def _fronts(choose: Callable[[View], list[tuple[str, str]]]) -> Callable[..., Figure]:
+def _fronts(choose: Callable[[StudyView], list[tuple[str, str]]]) -> Callable[..., Figure]:
     """Returns what draws the fronts of the chosen sets of objectives, each in a split."""
     return lambda view, questions: fronts.draw(view, choose(view), questions)
 
 
-def _losses(view: View) -> list[tuple[str, str]]:
+def _losses(view: StudyView) -> list[tuple[str, str]]:
     return [(view.spaces.loss, "test"), (view.spaces.loss, "train")]
 
 
-def _others(view: View) -> list[str]:
+def _others(view: StudyView) -> list[str]:
     others = [name for name in view.spaces if name not in ("loss", view.spaces.loss)]
     if not others:
         raise UnavailableError("the tasks have no metric beside the loss")
     return others
 
 
-def _loss_and_metric(view: View) -> list[tuple[str, str]]:
+def _loss_and_metric(view: StudyView) -> list[tuple[str, str]]:
     others = _others(view)
     papers = [name for name in others if {*name.split(" × ")} == _SCENES]
     return [(view.spaces.loss, "test"), ((papers or others[-1:])[0], "test")]
 
 
-def _metric_in_two_splits(view: View) -> list[tuple[str, str]]:
+def _metric_in_two_splits(view: StudyView) -> list[tuple[str, str]]:
     names = _others(view)
     name = "error" if "error" in names else names[0]
     return [(name, "validation"), (name, "train")]
 
 
-def _first_metrics(view: View) -> list[tuple[str, str]]:
+def _first_metrics(view: StudyView) -> list[tuple[str, str]]:
     name = _others(view)[0]
     if " × " not in name:
         raise UnavailableError("the tasks share their metrics; see Figure 16")
     return [(name, "test")]
 
 
-def _shared_metric(view: View) -> list[tuple[str, str]]:
+def _shared_metric(view: StudyView) -> list[tuple[str, str]]:
     shared = [name for name in _others(view) if " × " not in name]
     if not shared:
         raise UnavailableError("the tasks share no metric beside the loss")
@@ -167,7 +167,7 @@ OVER_STUDIES = [
 ]  # fmt: skip
 
 
-def points_of(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
+def points_of(view: StudyView) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
     """Yields the tables of what figures draw, beside those that say what it means."""
     yield "Figure 3: weights over time", partial(task_weights.table, view)
     yield "Figure 6, left: points", partial(seeds_and_grids.table, view)
@@ -176,7 +176,7 @@ def points_of(view: View) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
     yield "Figures 2, 4, 5 and 8 to 18: configurations", partial(tables.configurations, view)
 
 
-def grid_table(view: View) -> pd.DataFrame:
+def grid_table(view: StudyView) -> pd.DataFrame:
     """Returns the spreads over sparse grids and over seeds, by method."""
     return pd.DataFrame(_grid_row(grid) for grid in seeds_and_grids.grids(view))
 
@@ -197,9 +197,9 @@ def _grid_row(grid: Any) -> dict[str, object]:
     }
 
 
-def rank_table(view: View) -> pd.DataFrame:
+def rank_table(view: StudyView) -> pd.DataFrame:
     """Returns how methods rank over all weightings of the tasks in the evaluation."""
-    ranks = utilities.ranks(utility.compared(view))
+    ranks = indicators.ranks(utility.compared(view))
     table = pd.DataFrame({"mean rank": ranks.mean(), "best": ranks.min(), "worst": ranks.max()})
     first = (ranks == 1).mean().rename("share of weightings at the top")
     return table.join(first).rename_axis("method").reset_index()

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from mtk.analysis.measurement import STATIC
+from mtk.analysis.select import STATIC
 
 # Where the class of a combiner is not called as its paper calls the method.
 _WRITTEN = {

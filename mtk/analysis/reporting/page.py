@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from mtk.analysis import plain_text, repeats, tables
-from mtk.analysis.judging import Question, words
-from mtk.analysis.measurement import STATIC
+from mtk.analysis import plain_text, run_table
+from mtk.analysis.comparison import words
 from mtk.analysis.reporting.contents import BUDGETS, Contents, Section
+from mtk.analysis.reporting.remarks import ends, remarks
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.search_space import edges
-from mtk.analysis.view import View
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
 
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 200
@@ -39,7 +39,7 @@ def render(made: Contents) -> str:
         .render(
             made=made,
             studies=list(dict.fromkeys(made.table["study"])),
-            runs=f"{len(made.table)} runs: {_ends(made.table)}",
+            runs=f"{len(made.table)} runs: {ends(made.table)}",
             summaries=[Summary(s) for s in made.sections if s.view is not None],
             policy=policy,
             script=script,
@@ -114,7 +114,7 @@ class Summary:
         self.section, self.view = section, section.view
         self.answered = [q for q in section.questions if q.verdicts]
         self.budgets = section.tables.get(BUDGETS, pd.DataFrame())
-        self.warnings = list(dict.fromkeys(_warnings(self.view, section.questions)))
+        self.warnings = remarks(self.view, section.questions)
 
     @property
     def compared(self) -> str:
@@ -169,53 +169,11 @@ class Summary:
             yield question.title, [(name, own.answer, words(own)) for name, own in verdicts]
 
 
-def _warnings(view: View, questions: Sequence[Question]) -> Iterator[str]:
-    """Yields what the reader must know before he believes anything."""
-    for question in questions:
-        yield from question.measured.remarks
-    if questions:
-        yield from edges(view, questions[0].measured)
-    if not len(view.of(STATIC)):
-        yield "There are no static weights: no method can be judged."
-    if not view.methods:
-        yield "There is no method beside the static weights."
-    for method in [STATIC, *view.methods]:
-        yield from _warnings_of(view, method)
-    incomplete = view.table[view.table["status"] == "incomplete"]
-    if len(incomplete):
-        yield (
-            f"{len(incomplete)} of {len(view.table)} runs lack values that others have, for "
-            f"instance {incomplete['reason'].iloc[0]}; they are not compared."
-        )
-    if (number := len(tables.other_data(view.table)["data"])) > 1:
-        yield f"Its runs saw {number} different sets of data; a table below tells which."
-    for metric in view.unknown:
-        yield (
-            f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "
-            "Name it with --higher or --lower."
-        )
-
-
-def _warnings_of(view: View, method: str) -> Iterator[str]:
-    own = view.of(method)
-    if len(own) and not own["comparable"].any():
-        yield f"No run of {method} can be compared: {_ends(view.runs(method))}."
-    elif len(own) == 1 and len(view.found) > 1:
-        yield f"{method} has a single configuration: it was not tuned."
-    elif own["diverged"].any():
-        number = int((own["diverged"] > 0).sum())
-        yield f"{method}: {number} of {len(own)} configurations diverged."
-
-
-def _ends(runs: pd.DataFrame) -> str:
-    return ", ".join(f"{number} {name}" for name, number in runs["status"].value_counts().items())
-
-
 def _many(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def what_was_run(view: View) -> list[tuple[str, str]]:
+def what_was_run(view: StudyView) -> list[tuple[str, str]]:
     """Returns the grids of each method in words, by its name."""
     sets = {method: view.of(method) for method in [STATIC, *view.methods]}
     single = view.found[view.found["role"] == "single"]
@@ -224,7 +182,7 @@ def what_was_run(view: View) -> list[tuple[str, str]]:
     found = []
     for name, own in sets.items():
         seeds = f", {own['seeds'].min()} to {own['seeds'].max()} finished seeds each"
-        grids = [f"{_short(n)} {_values(own[n])}" for n in repeats.varying(own)]
+        grids = [f"{_short(n)} {_values(own[n])}" for n in run_table.varying(own)]
         counted = _many(len(own), "configuration") + (seeds if len(own) else "")
         found.append((name, f"{counted}. {'; '.join(grids)}"))
     return found

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mtk.analysis import monitored
-from mtk.analysis.objectives import Objective, points
-from mtk.analysis.repeats import checked
+from mtk.analysis import metric_sets
+from mtk.analysis.metric_sets import Objective, points
+from mtk.analysis.run_table import checked
 
 LEARNING_RATE = "experiment.Optimization.learning_rate"
 
@@ -81,12 +81,12 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     # A schedule, which is a text, has no place in a grid.
     rates = own.get(LEARNING_RATE, pd.Series(np.nan, own.index))
     own = own[pd.to_numeric(rates, errors="coerce") > 0]
-    units = monitored.units(own, objectives)
+    units = metric_sets.loss_units(own, objectives)
     means = {
         split: (points(own, objectives, split) / (1.0 if units is None else units)).mean(1)
         for split in ("validation", "test")
     }
-    chosen_by = monitored.values(own)
+    chosen_by = metric_sets.selected_values(own)
     own = own.assign(**{**means, **({} if chosen_by is None else {"validation": chosen_by})})
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:

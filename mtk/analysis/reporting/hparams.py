@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from mtk import hparams
-from mtk.analysis import objectives, plain_text
-from mtk.analysis.file_names import FileNames
-from mtk.analysis.repeats import varying
+from mtk.analysis import metric_sets, plain_text
+from mtk.analysis.plain_text import FileNames
+from mtk.analysis.run_table import varying
 from mtk.analysis.schema import SPLITS
 from mtk.analysis.weights import static_weights
 
@@ -31,7 +31,7 @@ def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
     """
     folder = Path(folder)
     names = ["run", "method", "seed", *varying(table)]
-    metrics = [column for column in table if objectives.is_metric(column)]
+    metrics = [column for column in table if metric_sets.is_metric(column)]
     metrics.sort(key=lambda column: SPLITS[::-1].index(column.partition("/")[0]))
     folders = _folders(table)
     hparams.write(folder, [hparams.table(names, metrics)])
@@ -52,17 +52,17 @@ def _folders(table: pd.DataFrame) -> list[str]:
     for study, runs in table.groupby("study", sort=False):
         names = FileNames("=.,+-")
         place = studies.make(str(study))
-        knobs = varying(runs)
+        varied = varying(runs)
         for index, row in runs.iterrows():
-            own[index] = f"{place}/{names.make(_words(row.to_dict(), knobs))}"
+            own[index] = f"{place}/{names.make(_words(row.to_dict(), varied))}"
     return [own[index] for index in table.index]
 
 
-def _words(row: Mapping[Any, Any], knobs: list[str]) -> str:
+def _words(row: Mapping[Any, Any], varied: list[str]) -> str:
     weights = static_weights(row) or {}
     shares = "-".join(f"{share:.3g}" for share in weights.values())
     told = (".weights", "experiment.run.combiner")  # By the method, and by the shares.
-    known = [name for name in knobs if pd.notna(row[name]) and not name.endswith(told)]
+    known = [name for name in varied if pd.notna(row[name]) and not name.endswith(told)]
     parts = [str(row["method"]), shares if len(weights) <= _MOST_TASKS else ""]
     parts += [f"{name.rpartition('.')[2]}={row[name]}" for name in known]
     parts.append(f"seed={row['seed']:.0f}" if pd.notna(row["seed"]) else "")

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import monitored, objectives, plain_text
+from mtk.analysis import metric_sets, plain_text
 
-# What makes a run another experiment, not another setting of the same knobs: models of two sizes,
+# What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
 _SIZE = "parameters"
 _LENGTHS = {
@@ -29,7 +29,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
 
 def parameters(table: pd.DataFrame) -> list[str]:
     """Returns the columns that hold the configuration: their names alone have a dot."""
-    return [name for name in table if "." in name and not objectives.is_metric(name)]
+    return [name for name in table if "." in name and not metric_sets.is_metric(name)]
 
 
 def varying(table: pd.DataFrame) -> list[str]:
@@ -44,7 +44,7 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
         table: As `load` makes it. Only runs of one setting are fairly compared.
     """
     parts = table[[name for name in varying(table) if name in _LENGTHS]]
-    monitors = monitored.names(table)
+    monitors = metric_sets.monitors(table)
     if monitors.nunique() > 1:
         parts = parts.assign(**{"selected by": monitors})
     if _SIZE in table and table[_SIZE].nunique() > 1:
@@ -95,7 +95,7 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
         ValueError: If it is no table of runs.
     """
     table = with_setting(checked(table))
-    metrics = [column for column in table if objectives.is_metric(column)]
+    metrics = [column for column in table if metric_sets.is_metric(column)]
     finished = table["status"] == "finished"
     counted = table.assign(
         seeds=finished,

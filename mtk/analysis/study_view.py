@@ -3,37 +3,38 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from mtk.analysis import completeness, objectives
-from mtk.analysis.candidate import Candidates, candidates
-from mtk.analysis.compute import with_cost
-from mtk.analysis.measurement import STATIC
-from mtk.analysis.objectives import Spaces
-from mtk.analysis.repeats import checked, configurations, with_setting
+from mtk.analysis import metric_sets
+from mtk.analysis.metric_sets import MetricSets, UnavailableError
+from mtk.analysis.run_table import checked, configurations, with_setting
+from mtk.analysis.select import STATIC, Candidates, candidates
+
+_RATE = "steps_per_second"
 
 
 @dataclass(frozen=True)
-class View:
+class StudyView:
     """What is fairly compared: runs of one study, of one size and length.
 
     Attributes:
         title: The study, and the setting if there are several.
         table: Its runs, as `load` makes them.
         found: Its configurations, as `configurations` makes them.
-        spaces: Sets of objectives by name.
+        spaces: Sets of metrics by name, one metric for each task.
         unknown: Metrics of which nobody said whether more or less is better.
     """
 
     title: str
     table: pd.DataFrame
     found: pd.DataFrame
-    spaces: Spaces
+    spaces: MetricSets
     unknown: Sequence[str]
 
     @property
     def tasks(self) -> list[str]:
-        return objectives.tasks(self.table)
+        return metric_sets.tasks(self.table)
 
     @property
     def methods(self) -> list[str]:
@@ -68,7 +69,7 @@ def views(
     higher: Iterable[str] = (),
     lower: Iterable[str] = (),
     costs: Mapping[str, float] | None = None,
-) -> list[View]:
+) -> list[StudyView]:
     """Returns a view for each study and setting of a table.
 
     Args:
@@ -85,9 +86,42 @@ def views(
         names = list(dict.fromkeys(settings[~lost])) or [""]
         for number, name in enumerate(names):
             own = with_cost(runs[((settings == name) & ~lost) | (lost & (number == 0))], costs)
-            compared = completeness.compared(own)
-            own = own[[c for c in own if c in compared or not objectives.is_metric(c)]]
+            compared = metric_sets.compared(own)
+            own = own[[c for c in own if c in compared or not metric_sets.is_metric(c)]]
             title = f"{study} ({name})" if len(names) > 1 else str(study)
-            sets, unknown = objectives.spaces(own, higher, lower)
-            found.append(View(title, own, configurations(own), sets, unknown))
+            sets, unknown = metric_sets.find_metric_sets(own, higher, lower)
+            found.append(StudyView(title, own, configurations(own), sets, unknown))
     return found
+
+
+def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Adds `cost`: steps, times what a step costs in steps of static weights.
+
+    Args:
+        table: With `steps_per_second`, or else with all `costs` given.
+        costs: Relative cost of a step by method, in place of the measured one.
+
+    Returns:
+        The table; `cost` is NaN where nothing is known.
+    """
+    rates = table.get(_RATE, pd.Series(np.nan, table.index))
+    static = rates[table["role"] == "baseline"].groupby(table["study"]).median()
+    own = rates.groupby([table["study"], table["method"]]).transform("median")
+    measured = table["study"].map(static) / own
+    given = table["method"].map(dict(costs or {}))
+    return table.assign(cost=table["steps"] * given.fillna(measured))
+
+
+def space_of_means(view: StudyView) -> str:
+    """Returns the set of objectives whose mean is taken: a metric of all tasks, not the loss."""
+    shared = [name for name, own in view.spaces.items() if len({o.metric for o in own}) == 1]
+    if not shared:
+        raise UnavailableError("the tasks share no metric whose mean would mean anything")
+    return next((name for name in shared if name != "loss"), shared[0])
+
+
+def means(view: StudyView, method: str, split: str) -> np.ndarray:
+    """Returns `(N,)` means over tasks of a method's configurations, NaN if not comparable."""
+    own, chosen = view.of(method), view.spaces[space_of_means(view)]
+    values = metric_sets.points(own, chosen, split).mean(1) * chosen[0].sign
+    return np.where(own["comparable"], values, np.nan)

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import completeness, fronts, indicators, objectives, repeats
-from mtk.analysis.budget import MOST_TASKS, equal_budget, reference, volume
-from mtk.analysis.compute import search_curve
-from mtk.analysis.figures import averages
+from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
+from mtk.analysis.comparison import Comparison
+from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference, search_curve
 from mtk.analysis.margins import widths
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import SPLITS
-from mtk.analysis.single_task import delta_m
-from mtk.analysis.unavailable import UnavailableError
-from mtk.analysis.view import STATIC, View
+from mtk.analysis.select import MEASURE, STATIC
+from mtk.analysis.study_view import StudyView, means, space_of_means
+
+_DRAWS = 1000
 
 
 def runs_by_status(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,9 +31,9 @@ def problems(table: pd.DataFrame) -> pd.DataFrame:
 
 def left_out(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the metrics that are not compared, and how many runs have them in each split."""
-    groups = table.groupby(["study", repeats.with_setting(table)["setting"]], sort=False)
+    groups = table.groupby(["study", run_table.with_setting(table)["setting"]], sort=False)
     parts = [
-        completeness.left_out(runs).assign(study=study, runs=len(runs))
+        metric_sets.left_out(runs).assign(study=study, runs=len(runs))
         for (study, _), runs in groups
     ]
     found = pd.concat(parts, ignore_index=True)
@@ -42,7 +43,7 @@ def left_out(table: pd.DataFrame) -> pd.DataFrame:
 def other_data(table: pd.DataFrame) -> pd.DataFrame:
     """Returns what the runs of a setting were made with, where that is not the same for all."""
     columns = ["study", "setting", "data", "runs", "methods"]
-    known = repeats.with_setting(table).reindex(columns=[*columns[:3], "method"])
+    known = run_table.with_setting(table).reindex(columns=[*columns[:3], "method"])
     known = known.dropna(subset=["data"])
     rows = []
     for (study, setting), own in known.groupby(["study", "setting"], sort=False):
@@ -61,21 +62,21 @@ def _differing(data: Iterable[str]) -> list[str]:
     return ["; ".join(part for part in own if part not in shared) for own in parts]
 
 
-def sources(views: Sequence[View]) -> pd.DataFrame:
+def sources(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns what each study trains on (Table 1)."""
     rows = []
     for view in views:
         row: dict[str, object] = {"study": view.title, "tasks": ", ".join(view.tasks)}
         row["workload"] = _one(view.table, "experiment.run.workload")
-        for name in ("train_examples", "test_examples"):
-            row[name.replace("_", " ")] = _one(view.table, name)
+        for split in SPLITS:
+            row[f"{split} examples"] = _one(view.table, f"{split}_examples")
         row["batch size"] = _one(view.table, "experiment.Optimization.batch_size")
         row["steps"] = _one(view.table, "steps")
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def models(views: Sequence[View]) -> pd.DataFrame:
+def models(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns size and speed of each method in each setting (Table 2)."""
     rows = []
     for view in views:
@@ -92,21 +93,21 @@ def models(views: Sequence[View]) -> pd.DataFrame:
     return table
 
 
-def averages_of(view: View) -> pd.DataFrame:
+def averages_of(view: StudyView) -> pd.DataFrame:
     """Returns each method's best mean over tasks, in test and in validation (Table 3)."""
     rows = []
-    sign = view.spaces[averages.space_of_means(view)][0].sign
+    sign = view.spaces[space_of_means(view)][0].sign
     for method in [STATIC, *view.methods]:
-        validation, test = (averages.means(view, method, s) for s in ("validation", "test"))
+        validation, test = (means(view, method, s) for s in ("validation", "test"))
         if np.isfinite(validation).any():
             best = int(np.nanargmin(validation * sign))
             rows.append({"method": method, "test": test[best], "validation": validation[best]})
-    return pd.DataFrame(rows).assign(metric=averages.space_of_means(view))
+    return pd.DataFrame(rows).assign(metric=space_of_means(view))
 
 
-def configurations(view: View) -> pd.DataFrame:
+def configurations(view: StudyView) -> pd.DataFrame:
     """Returns every configuration with its means over seeds: the points of most figures."""
-    names = ["method", *repeats.varying(view.found), "seeds", "comparable"]
+    names = ["method", *run_table.varying(view.found), "seeds", "comparable"]
     splits = ("validation", "test", "train")
     known = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
     return view.found.reindex(columns=list(dict.fromkeys([*names, *known]))).dropna(
@@ -114,18 +115,18 @@ def configurations(view: View) -> pd.DataFrame:
     )
 
 
-def settings(view: View) -> pd.DataFrame:
+def settings(view: StudyView) -> pd.DataFrame:
     """Returns the parameters that are the same in all finished runs (Table 4)."""
     finished = view.table[view.table["status"] == "finished"]
     fixed = {
         name: finished[name].dropna().iloc[0]
-        for name in repeats.parameters(finished)
+        for name in run_table.parameters(finished)
         if finished[name].nunique() == 1 and finished[name].notna().all()
     }
     return pd.DataFrame({"parameter": fixed.keys(), "value": [str(v) for v in fixed.values()]})
 
 
-def indicator_table(view: View, space: str) -> pd.DataFrame:
+def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
     """Returns the indicators of each method's selected models in test.
 
     Hypervolume and epsilon are in widths of the static front; less is better but for the volume.
@@ -145,7 +146,7 @@ def indicator_table(view: View, space: str) -> pd.DataFrame:
         row: dict[str, object] = {"method": name, "configurations": len(own)}
         row["selected"] = len(points)
         row["on the front in test"] = int(fronts.non_dominated(points).sum())
-        row["hypervolume"] = volume(own, corner, scale)
+        row["hypervolume"] = indicators.hypervolume_of(own, corner, scale)
         row["epsilon to static"] = indicators.additive_epsilon(points, front)
         row["static's epsilon to it"] = indicators.additive_epsilon(front, points)
         row["R2"] = indicators.r2(points, ideal)
@@ -159,7 +160,7 @@ def indicator_table(view: View, space: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def equal_compute(view: View, space: str) -> pd.DataFrame:
+def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     """Returns what static weights reach for the compute that each method's search took.
 
     A search tries configurations in random order and keeps the best mean over tasks in validation;
@@ -184,13 +185,13 @@ def equal_compute(view: View, space: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def single_task_table(view: View, space: str) -> pd.DataFrame:
+def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
     """Returns each method's mean change against single-task models, in percent."""
     try:
         worse = delta_m(view.found, view.spaces[space])
     except ValueError as reason:
         raise UnavailableError(str(reason)) from None
-    validation = objectives.points(view.found, view.spaces[space], "validation").mean(1)
+    validation = metric_sets.points(view.found, view.spaces[space], "validation").mean(1)
     known = view.found.assign(delta_m=worse, by=validation).dropna(subset=["delta_m", "by"])
     known = known[known["role"] != "single"]
     best = known.loc[known.groupby("method", sort=False)["by"].idxmin()]
@@ -204,3 +205,133 @@ def _one(table: pd.DataFrame, name: str) -> object:
         return values[0] if len(values) else "not recorded"
     ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
     return f"{ordered[0]} to {ordered[-1]}"
+
+
+def budgets(view: StudyView) -> pd.DataFrame:
+    """Returns how many runs each method had, tuning included, and how long they computed.
+
+    Args:
+        view: The study.
+    """
+    rows = []
+    for method in [STATIC, *view.methods]:
+        runs = view.runs(method)
+        fresh = runs["stage"] == MEASURE if "stage" in runs else pd.Series(False, runs.index)
+        speed = runs.get("steps_per_second", pd.Series(np.nan, runs.index))
+        hours = (runs["steps"] / speed / 3600).astype(float)
+        row = {"method": method, "configurations": runs["configuration"].nunique()}
+        row |= {"runs that select": int((~fresh).sum()), "runs that measure": int(fresh.sum())}
+        row |= {"steps": runs["steps"].sum(), "hours of training": hours.sum(min_count=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def variance_table(view: StudyView, space: str) -> pd.DataFrame:
+    """Returns the shares of the variance of the mean over tasks, in test, over all finished runs.
+
+    One after the other: between methods (static weights are one), between the configurations of a
+    method (its hyperparameters, weights among them), between seeds within configurations, the same
+    for all, and the rest.
+
+    Args:
+        view: The study.
+        space: Name of the set of objectives.
+
+    Raises:
+        UnavailableError: If no configuration was run with two seeds, or nothing varies.
+    """
+    runs = _means(view, space)
+    if runs.empty or not (runs.groupby(["label", "configuration"])["seed"].nunique() > 1).any():
+        raise UnavailableError("no configuration was run with two seeds")
+    value = runs["value"]
+    method = value.groupby(runs["label"]).transform("mean")
+    model = value.groupby([runs["label"], runs["configuration"]]).transform("mean")
+    residual = value - model
+    # Runs of a configuration without repeats have no residual, and say nothing of seeds.
+    repeated = residual.groupby([runs["label"], runs["configuration"]]).transform("size") > 1
+    seed = residual[repeated].groupby(runs["seed"][repeated]).transform("mean")
+    squares = {
+        "method": (method - value.mean()).pow(2).sum(),
+        "hyperparameters": (model - method).pow(2).sum(),
+        "seed, common to all runs": seed.pow(2).sum(),
+    }
+    total = (value - value.mean()).pow(2).sum()
+    if not total > 0:
+        raise UnavailableError("all runs have the same mean")
+    squares["rest"] = total - sum(squares.values())
+    shares = {name: 100 * square / total for name, square in squares.items()}
+    return pd.DataFrame({"source": shares.keys(), "share of the variance, %": shares.values()})
+
+
+def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
+    """Returns how probably a run of each method is better than one with equal static weights.
+
+    The mean over tasks in test of a random run of the method's model that is best in validation,
+    against that of a random run with equal weights, both over the fresh seeds; the interval is a
+    bootstrap over seeds, drawn together for both.
+
+    Args:
+        view: The study.
+        compared: A verdict, whose measured models are compared.
+
+    Raises:
+        UnavailableError: If equal static weights were not measured.
+
+    Reference:
+        Agarwal et al., *Deep reinforcement learning at the edge of the statistical precipice*
+        (2021), section 4.3.
+    """
+    static = compared.measured.models.get(STATIC)
+    if static is None:
+        raise UnavailableError("no static model was measured")
+    equal = _equal(static.weights)
+    units = comparison.mean_units(view, compared.space)
+    units = np.ones(static.values.shape[2]) if units is None else units
+    baseline = (static.values[equal] / units).mean(1)
+    generator = np.random.default_rng(0)
+    draws = generator.integers(0, len(baseline), (_DRAWS, len(baseline)))
+    rows = []
+    for method, models in compared.measured.models.items():
+        if method != STATIC:
+            means = (models.values / units).mean(2)
+            own = means[_best(view, compared, method, units)]
+            found = [_probability(own[drawn], baseline[drawn]) for drawn in draws]
+            low, high = np.quantile(found, [0.025, 0.975])
+            row = {"method": method, "probability": _probability(own, baseline)}
+            rows.append({**row, "low (95 %)": low, "high (95 %)": high})
+    return pd.DataFrame(rows)
+
+
+def _best(view: StudyView, compared: Comparison, method: str, units: np.ndarray) -> int:
+    """Returns which of a method's measured models has the best mean in validation."""
+    found = view.of(method).drop_duplicates("configuration").set_index("configuration")
+    own = found.loc[compared.measured.configurations[method]]
+    values = metric_sets.points(own, view.spaces[compared.space], "validation") / units
+    return int(np.nan_to_num(values.mean(1), nan=np.inf).argmin())
+
+
+def _equal(weights: np.ndarray | None) -> int:
+    weights = np.empty((0, 1)) if weights is None else weights
+    near = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
+    if not len(near):
+        raise UnavailableError("no static model with equal weights was measured")
+    return int(near[0])
+
+
+def _probability(own: np.ndarray, other: np.ndarray) -> float:
+    pairs = own[:, None] - other
+    return float(np.mean(pairs < 0) + 0.5 * np.mean(pairs == 0))
+
+
+def _means(view: StudyView, space: str) -> pd.DataFrame:
+    """Returns a row for each finished run that is compared, with its mean over tasks in test."""
+    runs = view.table[
+        view.table["role"].isin(["baseline", "method"]) & (view.table["status"] == "finished")
+    ]
+    units = comparison.mean_units(view, space)
+    if units is None:
+        raise UnavailableError("the tasks' metrics have no unit in common")
+    values = metric_sets.points(runs, view.spaces[space], "test") / units
+    label = runs["method"].where(runs["role"] != "baseline", STATIC)
+    found = runs[["configuration", "seed"]].assign(label=label, value=values.mean(1))
+    return found[np.isfinite(found["value"])]

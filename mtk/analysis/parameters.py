@@ -1,16 +1,18 @@
-"""Reads the configuration that a run left behind, without gin."""
+"""The parameters of a run, as it recorded them when it began, or as its study lists them."""
 
 import ast
 import contextlib
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mtk.analysis import plain_text
 from mtk.analysis.schema import SPLITS
 
 _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
-_BINDING = re.compile(r"^([A-Za-z_][\w./]*) = (.*)$")
+_BINDING = re.compile(r"([A-Za-z_][\w./]*) = (.*)", re.DOTALL)
+_MODULE = "module of "
 # What runs of earlier versions call by the name of the function, `experiment.run.epochs`.
 _GROUPS = {
     "Sharing": "gradients representation shared heads",
@@ -30,77 +32,39 @@ _LONGEST = 100_000
 _LARGEST = 2**63 - 1
 
 
-def parse(text: str) -> dict[str, Any]:
-    """Returns the bindings of an operative configuration.
-
-    The text is gin's own output: a binding a line, longer values on indented lines below it. It
-    names nothing that must be imported to be read.
+def recorded(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the parameters that `run.json` records.
 
     Args:
-        text: Of `operative_config.gin`.
+        settings: Texts of values by name; references begin with an `@`.
 
     Returns:
         `{name: value}` with numbers, texts, booleans and None as Python values. A reference is its
         name without the `@`. Lists, tuples and dicts are texts, so that every value has an order
         and can be grouped; tuples are written as lists and the keys of dicts in order, as far as
-        JSON can tell them. Macros are followed, and left out themselves, as are bindings of the
-        macro `%seed` and the seed of the run: they tell no two configurations apart. Everything
-        can be shown (see `plain_text`).
+        JSON can tell them. Everything can be shown (see `plain_text`).
     """
-    raw = _raw(text)
-    values = {name: _value(raw, given) for name, given in raw.items() if given != "%seed"}
-    return {_shown(name): value for name, value in values.items() if _is_parameter(name)}
+    own = {name: text for name, text in settings.items() if not name.startswith(_MODULE)}
+    return {_shown(name): _literal(text) for name, text in own.items() if "." in name}
 
 
-def seed(text: str) -> int | None:
-    """Returns the seed of a run by its operative configuration; None if it does not say."""
-    raw = _raw(text)
-    found = _value(raw, raw.get("experiment.Training.seed", "None"))
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def from_bindings(bindings: dict[str, Any] | list[str]) -> dict[str, Any]:
-    """Returns the bindings that a study recorded for a run, as `parse` would.
+def listed(bindings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
+    """Returns the parameters that a study lists for a run, as `recorded` would.
 
     Args:
-        bindings: `{name: value}`, or gin statements `name = value`.
+        bindings: `{name: value}`, or statements `name = value`.
     """
     if isinstance(bindings, list):
-        return parse("\n".join(bindings))
-    known = {RENAMED.get(name, name): value for name, value in bindings.items() if value != "%seed"}
-    return {_shown(name): _plain(value) for name, value in known.items() if _is_parameter(name)}
-
-
-def _raw(text: str) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    name = ""
-    for line in text.splitlines():
-        if binding := _BINDING.match(line):
-            name = RENAMED.get(binding[1], binding[1])
-            found[name] = [binding[2].removesuffix("\\").strip()]
-        elif name and line[:1].isspace() and line.strip():
-            found[name].append(line.strip().removesuffix("\\"))
-        else:
-            name = ""
-    return {name: "".join(parts) for name, parts in found.items()}
-
-
-def _is_parameter(name: str) -> bool:
-    """Tells parameters, which have a dot, from macros."""
-    return "." in name and name != "experiment.Training.seed"
+        found = [match for line in bindings if (match := _BINDING.fullmatch(line))]
+        return recorded({match[1]: match[2] for match in found})
+    return {_shown(name): _plain(value) for name, value in bindings.items() if "." in name}
 
 
 def _shown(name: str) -> str:
     """Returns the name of a parameter, unlike those of all metrics, `<split>/<task>/<metric>`."""
-    scopes = name.split("/")
+    scopes = RENAMED.get(name, name).split("/")
     joint = ":" if scopes[0] in SPLITS and len(scopes) > 2 else "/"
     return plain_text.name(joint.join(scopes))
-
-
-def _value(raw: dict[str, str], given: str, depth: int = 9) -> Any:
-    if given.startswith("%") and given[1:] in raw and depth:
-        return _value(raw, raw[given[1:]], depth - 1)
-    return _literal(given)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -118,17 +82,17 @@ def _plain(value: Any) -> Any:
     """Returns a value that has an order and is equal for equal bindings."""
     if isinstance(value, str) and value.startswith("@"):
         value = value[1:].removesuffix("()")
-    value = _listed(value)
+    value = _sorted(value)
     if isinstance(value, (list, dict)):
         return repr(value)
     return plain_text.printable(value) if isinstance(value, str) else value
 
 
-def _listed(value: Any) -> Any:
+def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(_listed(key)): _listed(value[key]) for key in sorted(value, key=_text)}
+        return {str(_sorted(key)): _sorted(value[key]) for key in sorted(value, key=_text)}
     if isinstance(value, (list, tuple)):
-        return [_listed(item) for item in value]
+        return [_sorted(item) for item in value]
     if isinstance(value, (float, str, bool, type(None))):
         return value
     return value if isinstance(value, int) and abs(value) <= _LARGEST else _text(value)

@@ -32,7 +32,7 @@ def text(path: Path, most: int = _LARGEST) -> str:
         DamagedError: If there is no such file, or it is too large, or it cannot be read as text.
     """
     try:
-        with _opened(path, most) as file:
+        with opened(path, most) as file:
             return file.read(most).decode("utf-8")
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
@@ -49,7 +49,7 @@ def lines(path: Path) -> Iterator[str]:
         DamagedError: If it, or a line of it, is too large, or it is no file.
         FileNotFoundError: If there is none.
     """
-    with _opened(path, _LARGEST_LOG) as file:
+    with opened(path, _LARGEST_LOG) as file:
         while line := file.readline(_LONGEST_LINE + 1):
             if len(line) > _LONGEST_LINE:
                 raise DamagedError(f"{path.name} has a line of more than {_LONGEST_LINE} bytes")
@@ -76,7 +76,13 @@ def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
     return content
 
 
-def _opened(path: Path, most: int) -> BinaryIO:
+def opened(path: Path, most: int) -> BinaryIO:
+    """Opens a regular file of at most so many bytes; no link is followed, no pipe waited for.
+
+    Raises:
+        DamagedError: If it is something else, or too large.
+        OSError: If it cannot be opened.
+    """
     _check(path, path.lstat(), most)
     # Between both looks, something else may have come: it is not waited for.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,0 +1,220 @@
+"""Reads studies into one table."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mtk import records
+from mtk.analysis import metric_sets, plain_text, run_record, schema
+from mtk.analysis.run_table import with_setting
+from mtk.analysis.weights import static_weights
+from mtk.errors import StudyError
+
+_FIRST = ["study", "run", "path", "method", "role", "stage", "seed", "status", "reason", "steps"]
+_FIRST += ["selected_step", "combiner", "static", "task_weights", "directions", "configuration"]
+_MOST_BYTES = 1 << 28
+
+
+def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """Reads any number of study folders into one table, a row for each run.
+
+    Studies may come from elsewhere: nothing that they name is imported, no link is followed, and
+    what does not fit the schema (`mtk.analysis.schema`) makes a damaged run. Texts are fit to be
+    shown: control characters are escapes, and longer names than 100 characters are shortened.
+
+    Args:
+        folders: Study folders: `study.json` and `runs/<hash>/`. A folder without a `study.json` is
+            read too, if it holds `runs/`; then a method is called by its combiner.
+
+    Returns:
+        A table with the columns `study`, `run`, `path`, `method`, `role` (baseline, method, replay,
+        single), `stage` (select, measure), `seed`, `status`, `reason`, `steps`, `selected_step`,
+        `combiner`, `static`, `task_weights`, `directions`, `configuration`; the configuration by
+        parameter, such as `experiment.Optimization.learning_rate`; and `<split>/<task>/<metric>`
+        with the splits train (at the last step), validation and test (both at the step that
+        validation selected). `monitor`, `monitor_direction` ("min" or "max") and
+        `selected_value` say by what, `first_losses` what it was relative to; runs of earlier
+        versions, which do not say, were selected by the mean of their losses.
+        `data` tells the data of a run from others. `steps_per_second` and `parameters` are
+        there if the runs recorded them. A status other than "finished" (diverged, unfinished,
+        failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
+        Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have
+        in validation and in test. `attrs["remarks"]` has what the sweeps say of their runs, and
+        what had to be assumed, as pairs of study and remark.
+
+    Raises:
+        StudyError: If a folder is no study, or a study has no runs.
+    """
+    paths = [folders] if isinstance(folders, (str, Path)) else list(folders)
+    if not paths:
+        raise StudyError("There is no study to read. Name at least one study folder.")
+    names: set[str] = set()
+    tables, remarks = [], []
+    for path in map(Path, paths):
+        listed = read_list(path)
+        name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
+        rows = [run_record.read(*run) for run in runs_of(path, listed)]
+        if not rows:
+            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
+        said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
+        remarks += [(name, remark) for remark in [*said, *(listed.get("remarks") or [])] if remark]
+        tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
+    table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
+    table.attrs["remarks"] = remarks
+    return table
+
+
+def read_list(path: Path) -> dict[str, Any]:
+    """Returns what `study.json` says: `name`, `baseline`, `runs` and `remarks`, each or None.
+
+    What it says of each run is as it stands there, but for the hash; `run_record.read` checks it.
+
+    Args:
+        path: The study folder. One without the file is a study too, if it holds `runs/`.
+
+    Raises:
+        StudyError: If the folder is no study, or the file is damaged.
+    """
+    file = path / "study.json"
+    if not file.is_symlink() and not file.exists():
+        if not (path / "runs").is_dir():
+            raise StudyError(
+                f"{str(path)!r} is no study folder: it has neither a study.json nor a folder runs/."
+            )
+        return {}
+    try:
+        content = records.json_object(file, _MOST_BYTES)
+        found = schema.check(content, schema.STUDY, file.name)
+        for number, run in enumerate(found["runs"] or []):
+            if run is None or run["hash"] is None:
+                raise records.DamagedError(f"{file.name}, run {number} has no 'hash'")
+    except records.DamagedError as error:
+        raise StudyError(f"{str(file)!r} is damaged: {error}. Run the sweep again.") from None
+    return {**found, "runs": content.get("runs")}
+
+
+def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields the folder of each run, with what the list says of it: nothing for unknown ones.
+
+    Args:
+        path: The study folder.
+        listed: As `read_list` makes it.
+
+    Raises:
+        StudyError: If the folder of the runs is a link, which may lead anywhere.
+    """
+    folder = path / "runs"
+    if folder.is_symlink():
+        raise StudyError(f"{str(folder)!r} is a link. Put the folder itself there.")
+    known = {run["hash"]: run for run in listed.get("runs") or []}
+    yield from ((folder / name, run) for name, run in known.items())
+    there = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    yield from ((p, {}) for p in there if p.name not in known and not p.name.startswith("."))
+
+
+def _unused(name: str, used: set[str]) -> str:
+    number = 2
+    unique = name
+    while unique in used:
+        unique, number = f"{name} ({number})", number + 1
+    used.add(unique)
+    return unique
+
+
+def _parameters(rows: list[dict[str, Any]]) -> list[str]:
+    """Spreads the parameters over the rows, without those that are the seed.
+
+    Returns:
+        A sentence if the parameters of some runs are known only as far as the study lists them.
+    """
+    ended = [row for row in rows if row["status"] == "finished"]
+    silent = [row for row in ended if not row["recorded"]]
+    for row in silent if len(silent) < len(ended) else ():
+        row.update(
+            status="damaged", reason="checkpoints/run.json, which has its parameters, is missing"
+        )
+    # The list may name a parameter by another module than the one that defines it.
+    own = {_end(name): name for row in rows for name in row["recorded"]}
+    found = []
+    for row in rows:
+        listed = {own.get(_end(n), n): value for n, value in row.pop("listed").items()}
+        found.append({**listed, **row.pop("recorded")})
+    seeds = _seeds(rows, found)
+    for row, values in zip(rows, found, strict=True):
+        kept = {name: value for name, value in values.items() if name not in seeds}
+        row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in kept.items())
+        row |= kept
+    if not silent or len(silent) < len(ended):
+        return []
+    return [
+        "Its runs are of an earlier version, which did not record their parameters; known are "
+        "those that study.json lists. Runs that it does not list count as one configuration each "
+        "method."
+    ]
+
+
+def _end(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
+
+
+def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
+    """Returns the parameters that are the seed in every run: they tell no configurations apart."""
+    seeds = {"experiment.Training.seed"}
+    both = list(zip([row["seed"] for row in rows], found, strict=True))
+    if len({seed for seed, _ in both} - {None}) < 2:
+        return seeds
+    for name in {name for values in found for name in values}:
+        known = [(seed, values[name]) for seed, values in both if name in values]
+        if all(value in (seed, "%seed") for seed, value in known):
+            seeds.add(name)
+    return seeds
+
+
+def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
+    """Fills in the roles that the study does not tell; returns what had to be assumed."""
+    ended = [row for row in rows if row["status"] == "finished"]
+    silent = [row for row in ended if row["static"] is None]
+    for row in rows:
+        if row["static"] is None:
+            row["static"] = (
+                static_weights(row) is not None if baseline is None else row["method"] == baseline
+            )
+        if row["role"] is None:
+            kind = "baseline" if row["static"] else "method"
+            row["role"] = "single" if _one_hot(row) else kind
+    if not silent:
+        return []
+    by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
+    return [
+        f"{len(silent)} of {len(ended)} finished runs are of an earlier version, which recorded "
+        f"neither whether weights are static nor the direction of metrics. Taken for static: {by}. "
+        "Directions of metrics other than the loss: --higher, --lower."
+    ]
+
+
+def _one_hot(row: dict[str, Any]) -> bool:
+    weights = static_weights(row)
+    return weights is not None and len(weights) > 1 and max(weights.values()) == 1.0
+
+
+def _complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Marks finished runs in which a metric is missing that is compared in their setting."""
+    settings = with_setting(table)["setting"]
+    groups = table.groupby([table["study"], settings], sort=False)
+    lacking = pd.concat([metric_sets.incomplete(runs) for _, runs in groups])
+    lacking = lacking[lacking != ""]
+    table.loc[lacking.index, "status"] = "incomplete"
+    table.loc[lacking.index, "reason"] = lacking
+    return table
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    metrics = [column for column in table if metric_sets.is_metric(str(column))]
+    table[metrics] = table[metrics].astype(float)
+    for name in _FIRST:
+        if name not in table:
+            table[name] = None
+    rest = [column for column in table if column not in {*_FIRST, *metrics}]
+    return table[[*_FIRST, *rest, *metrics]]

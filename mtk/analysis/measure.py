@@ -1,0 +1,294 @@
+"""What test says of the selected models, seed by seed."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mtk import example_values, records
+from mtk.analysis import plain_text
+from mtk.analysis.metric_sets import Objective, points
+from mtk.analysis.select import MEASURE, SELECT, STATIC, best_of_each, select, weighting
+from mtk.example_values import ExampleValues
+
+FILE = "test_examples.npz"
+# As many degrees of freedom, and one more, has what is said of the test set.
+GROUPS = 32
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models that were measured at the same seeds.
+
+    Attributes:
+        values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
+        weights: `(N, K)`, all positive, if these are static models and they are known.
+        examples: `(N, S, G, K)`, values over G groups of test examples, the same ones for all
+            models and seeds; their mean is `values`. None if that is not known.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray | None = None
+    examples: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Selected models at the seeds that all of them have.
+
+    Attributes:
+        models: By method, the static ones under `STATIC`; methods without a model are not there.
+        configurations: By method, those of its models.
+        seeds: Which ones.
+        remarks: What was left out, and why; what the reader must know.
+    """
+
+    models: dict[str, Models]
+    configurations: dict[str, list[str]]
+    seeds: list[int]
+    remarks: list[str]
+
+
+def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
+    """Returns the second stage of a study; of one without, seeds that did not select.
+
+    Args:
+        runs: A row for each run: `method`, `configuration`, `static` (whether it trained with
+            static weights), `weights` (`{task: share}` of those, or None), `seed`, `stage` (or
+            None), `status`, `monitored` (what validation selected by; less is better), the
+            metrics, and `examples` (`GroupedExamples` or None) if anything is known of them.
+        objectives: What is compared.
+    """
+    runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
+    remarks: list[str] = []
+    staged = runs[runs["stage"] == MEASURE]
+    if staged.empty:
+        staged, remarks = _other_seeds(runs, objectives)
+    absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
+    remarks += [f"{label} has no run that measures, and no verdict." for label in absent]
+    table = _values(staged, objectives)
+    has = table.iloc[:, 0].unstack("seed")
+    seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
+    whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
+    remarks += _left_out(staged, whole, seeds) + _surplus(has, seeds)
+    names = {}
+    for label in dict.fromkeys(staged["label"]):
+        own = [configuration for name, configuration in whole.index if name == label]
+        own = _one_a_weighting(staged, own) if label == STATIC else own
+        if own:
+            names[label] = own
+    keys = {n: pd.MultiIndex.from_product([[n], own, seeds]) for n, own in names.items()}
+    deviations, said = _deviations(staged, keys, seeds, objectives)
+    models = {}
+    for label, own in names.items():
+        shape = len(own), len(seeds), len(objectives)
+        values = table.reindex(keys[label]).to_numpy(float).reshape(shape)
+        weights = _shares(staged, own, objectives) if label == STATIC else None
+        cells = None
+        if deviations:
+            cells = deviations[label].reshape(*shape[:2], -1, shape[2]) + values[:, :, None]
+        models[label] = Models(values, weights, cells)
+    return Measured(models, names, seeds, remarks + said)
+
+
+def _deviations(
+    staged: pd.DataFrame,
+    keys: Mapping[str, pd.MultiIndex],
+    seeds: Sequence[int],
+    objectives: Sequence[Objective],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns what groups of test examples do, `(N * S, G, K)` by method, if all runs tell.
+
+    Returns:
+        The deviations, empty where a run does not tell them or has other examples; and a sentence
+        that says so.
+    """
+    if "examples" not in staged or not keys:
+        return {}, []
+    columns = ["label", "configuration", "seed"]
+    known = staged.drop_duplicates(columns).set_index(columns)["examples"]
+    found = {label: list(known.reindex(own)) for label, own in keys.items()}
+    every = [each for own in found.values() for each in own]
+    names = [f"{objective.task}/{objective.metric}" for objective in objectives]
+    alone = "The intervals are over seeds alone"
+    if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
+        of = f"{lacking} of {len(every)} runs that measure"
+        return {}, [f"{of} keep no test examples that can be read. {alone}."]
+    for name in names:
+        if any(name not in each.deviations for each in every):
+            return {}, [
+                f"{name} is not kept as a mean over test examples. {alone}, for this metric."
+            ]
+    orders = [{tuple(each.orders[n] for n in names) for each in every[s :: len(seeds)]}
+              for s in range(len(seeds))]  # fmt: skip
+    if any(len(own) > 1 for own in orders):
+        return {}, [f"The runs of a seed had different test examples. {alone}, and not all paired."]
+    if (number := len(set.union(*orders))) == len(seeds) > 1:
+        said = "Each seed has test examples of its own, so the intervals over seeds hold them."
+        return {}, [said]
+    if number > 1:
+        return {}, [f"Some seeds had other test examples than others. {alone}."]
+    return {
+        label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
+    }, []
+
+
+def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Returns test values by label, configuration and seed, where all are known; less is better."""
+    keys = ["label", "configuration", "seed"]
+    values = points(staged, objectives, "test")
+    usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
+    table = staged[keys].join(pd.DataFrame(values, staged.index))
+    return table[usable].drop_duplicates(keys).set_index(keys).sort_index()
+
+
+def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
+    """Returns the model of each weighting that is best in validation, of those measured.
+
+    A sweep that went on after failures may have selected another one than before.
+    """
+    by_model = staged[staged["configuration"].isin(own)].groupby("configuration")
+    weights, values = by_model["weights"].first(), by_model["monitored"].mean()
+    if weights.isna().any() or values.isna().any():
+        return own
+    return [
+        own[n] for n in best_of_each([weighting(weights[c]) for c in own], values[own].to_numpy())
+    ]
+
+
+def _other_seeds(
+    runs: pd.DataFrame, objectives: Sequence[Objective]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Returns the selected models with the seeds that did not select, where no stage is known."""
+    finished = runs[runs["status"] == "finished"]
+    seeds = sorted(finished["seed"].dropna().unique())
+    if not seeds:
+        return finished, ["No run is finished."]
+    chosen = select(finished[finished["seed"] == seeds[0]], objectives)
+    keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
+    own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
+    if len(seeds) == 1:
+        said = f"One seed alone, {seeds[0]:g}: it selects and it measures, without an interval."
+        return own, [said]
+    said = f"The study has no second stage: seed {seeds[0]:g} selects, the others measure."
+    return own[own["seed"] != seeds[0]], [said]
+
+
+def _shares(
+    staged: pd.DataFrame, own: Sequence[str], objectives: Sequence[Objective]
+) -> np.ndarray | None:
+    """Returns the weights of each model `(N, K)`, if all are known and positive."""
+    first = staged.drop_duplicates("configuration").set_index("configuration")["weights"]
+    tasks = [objective.task for objective in objectives]
+    found = [first[name] for name in own]
+    if not all(isinstance(weights, dict) and {*tasks} <= weights.keys() for weights in found):
+        return None
+    shares = np.array([[weights[task] for task in tasks] for weights in found], float)
+    return shares if (shares > 0).all() else None
+
+
+def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
+    """Returns a sentence for each method of which models lack a seed."""
+    said = []
+    shown = ", ".join(map(str, seeds)) or "any seed that most models have"
+    for label, own in staged.groupby("label", sort=False):
+        every = own["configuration"].unique()
+        lacking = [c for c in every if (label, c) not in whole.index]
+        if lacking:
+            runs = own[own["configuration"].isin(lacking)]
+            ends = runs["status"].value_counts()
+            ended = ", ".join(f"{number} {status}" for status, number in ends.items())
+            said.append(
+                f"{label}: {len(lacking)} of {len(every)} selected models are left out, since they "
+                f"do not have test values for all of the seeds {shown} (their runs: {ended})."
+            )
+    return said
+
+
+def _surplus(has: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
+    others = [int(seed) for seed in has if int(seed) not in seeds]
+    if not others:
+        return []
+    return [
+        f"Of seeds {', '.join(map(str, others))} most models have no run; they are not compared."
+    ]
+
+
+class GroupedExamples(NamedTuple):
+    """A run's metrics over random groups of its test examples, the same ones for all runs.
+
+    Attributes:
+        deviations: By `<task>/<metric>`, `(GROUPS,)`: how far the value over each group is from
+            that over all, to first order; the mean is zero.
+        orders: By the same names, what tells the examples and their order from others.
+    """
+
+    deviations: dict[str, np.ndarray]
+    orders: dict[str, str]
+
+    def of(self, objectives: Sequence[Objective]) -> np.ndarray | None:
+        """Returns the deviations `(GROUPS, K)` where less is better; None if one is not known."""
+        names = [f"{o.task}/{o.metric}" for o in objectives]
+        if any(name not in self.deviations for name in names):
+            return None
+        signs = [objective.sign for objective in objectives]
+        return np.stack([self.deviations[name] for name in names], axis=1) * signs
+
+
+def examples_of(runs: pd.DataFrame) -> pd.Series:
+    """Returns the examples of each run that may measure, None where there are none.
+
+    Args:
+        runs: As `load` makes them.
+    """
+    stage = runs.get("stage", pd.Series(None, runs.index, dtype=object))
+    asked = (runs["status"] == "finished") & (stage != SELECT)
+    found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
+    return pd.Series(found, runs.index, dtype=object)
+
+
+@functools.lru_cache(maxsize=4096)
+def _examples(path: str) -> GroupedExamples | None:
+    """Returns the examples of a run folder; None if it has none, or they are damaged."""
+    try:
+        with records.opened(Path(path) / FILE, _LARGEST) as file:
+            return grouped(example_values.read(file))
+    except (OSError, ValueError):
+        return None
+
+
+def grouped(found: ExampleValues) -> GroupedExamples:
+    """Returns examples in groups.
+
+    Each group's deviation is the sum of its examples' influence on the mean, times the number of
+    groups.
+
+    Args:
+        found: The examples.
+    """
+    step = -(-int(max(found.sizes, default=1)) // max(found.values.shape[1], 1))
+    deviations, orders = {}, {}
+    for row, name in enumerate(found.names):
+        # Of examples that were thinned out, as many are kept as make a smaller test set.
+        kept = -(-int(found.sizes[row]) // step)
+        values, counts = found.values[row, :kept], found.counts[row, :kept].astype(float)
+        if not kept or not counts.sum() > 0 or not np.isfinite(values).all():
+            continue
+        centered = counts * (values - np.average(values, weights=counts)) / counts.sum()
+        sums = np.bincount(_groups(kept), centered, GROUPS)
+        task, _, metric = str(name).partition("/")
+        shown = f"{plain_text.name(task)}/{plain_text.name(metric)}"
+        deviations[shown] = GROUPS * sums * np.sqrt(kept / int(found.sizes[row]))
+        orders[shown] = str(found.orders[row])
+    return GroupedExamples(deviations, orders)
+
+
+@functools.lru_cache(maxsize=64)
+def _groups(number: int) -> np.ndarray:
+    """Returns the group of each example, at random, so that their order says nothing."""
+    return np.random.default_rng(0).permutation(number) % GROUPS

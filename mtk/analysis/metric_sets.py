@@ -1,0 +1,285 @@
+"""What is compared: a metric of each task, which way it is better, and which runs have it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtk import monitor
+from mtk.analysis.schema import SPLITS
+
+# A metric that fewer of the runs have is left out, and not they for lacking it.
+_SHARE = 0.5
+_CONFIGURED = "experiment.Training.monitor"
+_METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
+
+
+class UnavailableError(Exception):
+    """A figure or table that the study's data do not allow, with the reason."""
+
+
+def is_metric(column: object) -> bool:
+    """Tells columns of metrics, `<split>/<task>/<metric>`, from others."""
+    return _METRIC.match(str(column)) is not None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One task's metric.
+
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric.
+        sign: 1 where lower is better, -1 where higher is.
+    """
+
+    task: str
+    metric: str
+    sign: int
+
+    def column(self, split: str) -> str:
+        return f"{split}/{self.task}/{self.metric}"
+
+    @property
+    def direction(self) -> str:
+        return "lower is better" if self.sign > 0 else "higher is better"
+
+
+class MetricSets(dict[str, list[Objective]]):
+    """Sets of objectives by name; looking up one that is not there raises UnavailableError."""
+
+    def __missing__(self, name: str) -> list[Objective]:
+        raise UnavailableError(f"no run has the metric {name!r} for every task")
+
+    @property
+    def loss(self) -> str:
+        """The name of the set by which runs are compared as by their losses.
+
+        The cross-entropy, where it was recorded beside a training loss that smooths the labels.
+        """
+        return "cross_entropy" if "cross_entropy" in self else "loss"
+
+
+def directions(
+    table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
+) -> dict[tuple[str, str], int]:
+    """Returns 1 where less of a metric is better, -1 where more is, by task and metric.
+
+    As the runs recorded it; less of a loss is better anyway. Metrics of which nobody said are not
+    there.
+
+    Args:
+        table: As `load` makes it.
+        higher: Names of metrics of which more is better, whatever is recorded.
+        lower: Names of metrics of which less is better, whatever is recorded.
+    """
+    found: dict[tuple[str, str], int] = {}
+    recorded = table.get("directions", ())
+    for said in (each for each in recorded if isinstance(each, dict)):
+        for task, own in said.items():
+            for name, which in (own or {}).items():
+                if which is not None:
+                    found[task, name] = 1 if which == monitor.MIN else -1
+    for task in tasks(table):
+        found[task, "loss"] = 1
+        found |= {(task, name): 1 for name in lower} | {(task, name): -1 for name in higher}
+    return found
+
+
+def tasks(table: pd.DataFrame) -> list[str]:
+    """Returns the names of the tasks, in the order of the first run."""
+    found = [m for column in table if (m := _METRIC.match(str(column)))]
+    return list(dict.fromkeys(m[2] for m in found if table[m[0]].notna().any()))
+
+
+def metrics(table: pd.DataFrame, task: str) -> list[str]:
+    """Returns the names of a task's metrics, the loss first."""
+    found = [m for column in table if (m := _METRIC.match(str(column))) and m[2] == task]
+    names = dict.fromkeys(m[3] for m in found if table[m[0]].notna().any())
+    return sorted(names, key=lambda name: name != "loss")
+
+
+def find_metric_sets(
+    table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
+) -> tuple[MetricSets, list[str]]:
+    """Returns the sets of objectives, one for each task, in which runs can be compared.
+
+    Metrics that all tasks share make one set each. Where the tasks have different metrics, each
+    makes a set with the first one, beside the loss, of every other task.
+
+    Args:
+        table: As `load` makes it.
+        higher: As in `direction`.
+        lower: As in `direction`.
+
+    Returns:
+        `{name: objectives}`, and the names of metrics whose direction is unknown.
+    """
+    by_task = {task: metrics(table, task) for task in tasks(table)}
+    signs = directions(table, higher, lower)
+    known = {t: [name for name in own if (t, name) in signs] for t, own in by_task.items()}
+    every = dict.fromkeys(name for names in by_task.values() for name in names)
+    unknown = [
+        name for name in every if any(name in by_task[t] and name not in known[t] for t in known)
+    ]
+    shared = [name for name in every if all(name in names for names in by_task.values())]
+    chosen = {name: [name] * len(by_task) for name in shared}
+    own = [[name for name in names if name not in shared] for names in known.values()]
+    for names in _pairings(own):
+        chosen[" × ".join(names)] = names
+    found = MetricSets()
+    for title, names in chosen.items():
+        pairs = list(zip(by_task, names, strict=True))
+        if pairs and all(pair in signs for pair in pairs):
+            found[title] = [Objective(task, name, signs[task, name]) for task, name in pairs]
+    return found, unknown
+
+
+def _pairings(own: list[list[str]]) -> list[list[str]]:
+    """Returns sets of one metric a task: the first ones, then each other one with the first ones.
+
+    All combinations would grow exponentially with the tasks.
+    """
+    if not own or not all(own):
+        return []
+    first = [names[0] for names in own]
+    others = [(task, name) for task, names in enumerate(own) for name in names[1:]]
+    return [first, *([*first[:task], name, *first[task + 1 :]] for task, name in others)]
+
+
+def points(table: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:
+    """Returns `(N, K)` values in which less is better."""
+    columns = [objective.column(split) for objective in objectives]
+    signs = np.array([objective.sign for objective in objectives], float)
+    return table.reindex(columns=columns).to_numpy(float) * signs
+
+
+def compared(runs: pd.DataFrame) -> list[str]:
+    """Returns the columns of the metrics that runs of one setting are compared by.
+
+    A metric is compared if at least half of the runs with a result have it, in validation
+    as well as in test. Single-task runs do not count, since they lack the other tasks.
+
+    Args:
+        runs: Rows of a table as `load` makes it.
+    """
+    metrics = [column for column in runs if is_metric(column)]
+    ended = runs[runs["status"].isin(["finished", "incomplete"]) & (runs["role"] != "single")]
+    if ended.empty:
+        return metrics
+    shares = ended[metrics].notna().mean()
+    common = [column for column in metrics if shares[column] >= _SHARE]
+    return [column for column in common if {*_both(column)} <= {*common}]
+
+
+def incomplete(runs: pd.DataFrame) -> pd.Series:
+    """Returns what finished runs lack of the metrics that are compared; "" for whole ones.
+
+    Args:
+        runs: As for `compared`.
+    """
+    columns = compared(runs)
+    rows = runs[columns].notna().to_dict("records")
+    texts = [_lacking([name for name in columns if not row[name]], bool(columns)) for row in rows]
+    affected = (runs["status"] == "finished") & (runs["role"] != "single")
+    return pd.Series(texts, runs.index, dtype=object).where(affected, "")
+
+
+def left_out(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the metrics that are not compared: `metric`, and how many runs have it in each split.
+
+    Args:
+        runs: As for `compared`.
+    """
+    known = {column.partition("/")[2] for column in compared(runs)}
+    rows: dict[str, dict[str, object]] = {}
+    for column in runs:
+        split, _, name = str(column).partition("/")
+        number = int(runs[column].notna().sum())
+        if is_metric(column) and name not in known and number:
+            rows.setdefault(name, {"metric": name})[split] = number
+    return pd.DataFrame(rows.values()).reindex(columns=["metric", *SPLITS])
+
+
+def _both(column: str) -> tuple[str, str]:
+    """Returns the columns of the same metric that selection and comparison need."""
+    metric = column.partition("/")[2]
+    return f"validation/{metric}", f"test/{metric}"
+
+
+def _lacking(columns: list[str], any_compared: bool) -> str:
+    if not any_compared:
+        return "no metric has values in validation and in test"
+    if not columns:
+        return ""
+    more = f" and {len(columns) - 1} others" if len(columns) > 1 else ""
+    return f"no value of {columns[0]}{more}"
+
+
+def monitors(table: pd.DataFrame) -> pd.Series:
+    """Returns the monitor of each run of a table.
+
+    A finished run that does not say was selected by the mean of its losses. One that has not
+    finished has the monitor of those that are configured alike.
+    """
+    known = table["monitor"] if "monitor" in table else pd.Series(None, table.index, dtype=object)
+    known = known.where(known.notna() | (table["status"] != "finished"), monitor.MEAN_LOSS)
+    configured = table.get(_CONFIGURED, pd.Series(None, table.index)).map(str)
+    alike = dict(zip(configured[known.notna()], known.dropna(), strict=True))
+    usual = next(iter(known.dropna()), monitor.MEAN_LOSS)
+    return known.where(known.notna(), configured.map(lambda text: alike.get(text, usual)))
+
+
+def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
+    """Returns `(N,)`: what finished runs were selected by, in one unit; less is better.
+
+    None if one of them does not say, as those of earlier versions.
+
+    Args:
+        runs: Rows of a table as `load` makes it.
+
+    Raises:
+        mtk.monitor.DifferentMonitorsError: If they were selected by different monitors.
+    """
+    found = _selected_runs(runs)
+    return None if found is None else np.array(monitor.compared(found), float)
+
+
+def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray | None:
+    """Returns `(K,)`: what the tasks' losses are divided by before a mean over them.
+
+    None unless losses are compared and the runs were selected by relative ones.
+
+    Args:
+        runs: Finished runs.
+        objectives: What is compared.
+    """
+    found = _selected_runs(runs)
+    if not found or any(objective.metric != "loss" for objective in objectives):
+        return None
+    known = monitor.common_units(found)
+    if any(objective.task not in known for objective in objectives):
+        return None
+    return np.array([known[objective.task] for objective in objectives])
+
+
+def _selected_runs(runs: pd.DataFrame) -> list[monitor.Selected] | None:
+    said = "selected_value" in runs and runs["selected_value"].notna().all()
+    if runs.empty or not said:
+        if runs.empty or monitors(runs).nunique() < 2:
+            return None
+        directions = runs["monitor_direction"].where(runs["monitor"].notna(), monitor.MIN)
+        runs = runs.assign(monitor=monitors(runs), monitor_direction=directions)
+    return [_of_row(row) for row in runs.to_dict("records")]
+
+
+def _of_row(row: dict[Any, Any]) -> monitor.Selected:
+    first = row["first_losses"] if isinstance(row.get("first_losses"), dict) else None
+    tasks = first or {}
+    losses = {task: row.get(f"validation/{task}/loss", np.nan) for task in tasks}
+    return monitor.Selected(
+        row["monitor"], row["monitor_direction"], row["selected_value"], losses, first
+    )

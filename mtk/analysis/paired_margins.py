@@ -1,0 +1,281 @@
+"""How far methods lie beyond static weights, and what seeds and gaps in the grid do to that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy import stats
+
+from mtk.analysis.fronts import simplex
+from mtk.analysis.margins import Margins, front_of, margins, widths
+from mtk.analysis.measure import Models
+
+FRONT, MEAN, WORST_TASK, UTILITY = "front", "mean over tasks", "worst task", "expected utility"
+# From so many tasks on hardly any model dominates another.
+_MANY_TASKS = 4
+# Preferences over tasks that the expected utility is a mean of.
+_USERS = 512
+# A method whose variance exceeds the others' at this level keeps its own.
+_NOISIER = 0.99
+# Step of the numerical derivative: the weight that one seed gains in the mean.
+_STEP = 0.05
+_TINY = 1e-30
+# For each task but one, fewer static weightings that are held out tell little of the gaps.
+_FEWEST = 5
+
+# Static models and each method's `(N, K)`, and the static weights, to each method's margins.
+_Margins: TypeAlias = Callable[[np.ndarray, list[np.ndarray], np.ndarray | None], list[Margins]]
+
+
+def asked(num_tasks: int) -> list[str]:
+    """Returns the questions that are asked of so many tasks."""
+    if num_tasks == 1:
+        return [MEAN]
+    return [FRONT, MEAN] if num_tasks < _MANY_TASKS else [MEAN, WORST_TASK, UTILITY]
+
+
+class Error(NamedTuple):
+    """What seeds and test examples do to N margins; rows for amounts and for corners.
+
+    Attributes:
+        deviation: `(2, N)`, standard deviation over seeds, for one seed.
+        freedom: `(2, N)`, its degrees of freedom.
+        lasting: `(2, N)`, variance of the margin that the test examples cause and further seeds do
+            not take away; zero where they are not known.
+        lasting_freedom: `(2, N)`, its degrees of freedom.
+    """
+
+    deviation: np.ndarray
+    freedom: np.ndarray
+    lasting: np.ndarray
+    lasting_freedom: np.ndarray
+
+    def at(self, seeds: np.ndarray, measured: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns standard errors `(2, N, S)` after so many seeds, and their degrees of freedom.
+
+        Args:
+            seeds: `(S,)`, how many.
+            measured: How many there were.
+
+        Reference:
+            Satterthwaite, *An approximate distribution of estimates of variance components* (1946).
+        """
+        of_seeds = self.deviation[..., None] ** 2 / seeds
+        freedom = self.freedom[..., None] * (seeds - 1) / (measured - 1)
+        lasting = self.lasting[..., None]
+        squares = of_seeds**2 / freedom + lasting**2 / self.lasting_freedom[..., None]
+        total = of_seeds + lasting
+        return np.sqrt(total), total**2 / np.maximum(squares, _TINY**2)
+
+
+class HeldOut(NamedTuple):
+    """The largest margin of a static weighting over the others; NaN without one to hold out."""
+
+    inside: float
+    anywhere: float
+
+
+class PairedMargins:
+    """Margins over the means of seeds, in widths of the front.
+
+    Args:
+        static: The static models, one for each weighting.
+        methods: Each method's models, at the same seeds.
+        question: One of those that `asked` names.
+        units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
+    """
+
+    def __init__(
+        self,
+        static: Models,
+        methods: Mapping[str, Models],
+        question: str,
+        units: np.ndarray | None,
+    ):
+        scale = widths(static.values.mean(1))
+        self.static = static.values / scale
+        self.methods = [models.values / scale for models in methods.values()]
+        known = [models.examples for models in (static, *methods.values())]
+        self.examples = [each / scale for each in known if each is not None]
+        if len(self.examples) < len(known):
+            self.examples = []
+        self.weights = static.weights
+        self.num_seeds = static.values.shape[1]
+        shares = np.ones(len(scale)) if units is None else scale / units
+        best = self.static.mean(1).min(0)
+        self._margins: _Margins = {
+            FRONT: _of_front,
+            MEAN: lambda *sets: _of_values(shares / shares.sum(), *sets),
+            WORST_TASK: lambda *sets: _of_worst(best, *sets),
+            UTILITY: _of_utility,
+        }[question]
+
+    def margins(self, seed: int | None = None) -> list[Margins]:
+        """Returns the margins of each method, then of each static model over the other ones.
+
+        Args:
+            seed: Which one counts a little more in the means, if any.
+        """
+        moved = None if seed is None else [each[:, seed] for each in (self.static, *self.methods)]
+        static, methods = self._means(moved)
+        found = self._margins(static, methods, self.weights)
+        for number in range(len(static) if len(static) > 1 else 0):
+            rest = np.arange(len(static)) != number
+            weights = None if self.weights is None else self.weights[rest]
+            found += self._margins(static[rest], [static[~rest]], weights)
+        return found
+
+    def _means(self, moved: Sequence[np.ndarray] | None) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the means over seeds, a small step towards other values if there are any."""
+        means = [values.mean(1) for values in (self.static, *self.methods)]
+        if moved is not None:
+            means = [m + _STEP * (to - m) for m, to in zip(means, moved, strict=True)]
+        return means[0], means[1:]
+
+    def errors(self, found: list[Margins]) -> list[Error | None]:
+        """Returns what a seed does to each of `margins`; pooled over methods and static models."""
+        if self.num_seeds < 2:
+            return [None] * len(found)
+        moved = np.stack([_flat(self.margins(seed)) for seed in range(self.num_seeds)])
+        variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
+        inside = np.concatenate([own.inside for own in found])
+        pooled, freedom = _pooled(variances, self.num_seeds - 1, inside)
+        lasting, lasting_freedom = self._lasting(found)
+        # Of static models that are held out, what is usual among the methods.
+        parts = [np.sqrt(pooled), freedom]
+        for own in (lasting, lasting_freedom):
+            more = pooled.shape[1] - own.shape[1]
+            usual = np.repeat(np.median(own, axis=1, keepdims=True), more, axis=1)
+            parts.append(np.concatenate([own, usual], axis=1))
+        ends = np.cumsum([len(own.amount) for own in found])[:-1]
+        return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
+
+    def _lasting(self, found: list[Margins]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `(2, N)`: what examples cause at any number of seeds; its degrees of freedom.
+
+        Of the margins of methods. Seeds and groups of examples are crossed, so a margin's variance
+        is that of a seed, over S, that of a group, over G, and the rest, over SG. The first and the
+        last are in the variance of the means over seeds; the second is `(MS of groups - MS of the
+        rest) / SG`, by the mean squares of the two-way table.
+
+        Reference:
+            Searle, Casella & McCulloch, *Variance Components* (1992), section 4.7.
+        """
+        of_methods = found[: len(self.methods)]
+        flat = _flat(of_methods)
+        if not self.examples:
+            return np.zeros_like(flat), np.ones_like(flat)
+        seeds, groups = self.examples[0].shape[1:3]
+        cells = np.stack(
+            [_flat(self._at_cell(s, g)) for s in range(seeds) for g in range(groups)], axis=-1
+        ).reshape(*flat.shape, seeds, groups)
+        cells = (cells - flat[..., None, None]) / _STEP
+        by_group = cells.mean(-2, keepdims=True)
+        rest = (
+            cells - by_group - cells.mean(-1, keepdims=True) + cells.mean((-2, -1), keepdims=True)
+        )
+        squares = seeds * by_group[..., 0, :].var(-1, ddof=1)
+        squares_of_rest = (rest**2).sum((-2, -1)) / ((groups - 1) * (seeds - 1))
+        inside = np.concatenate([own.inside for own in of_methods])
+        of_group, freedom = _pooled(squares, groups - 1, inside)
+        of_rest, freedom_of_rest = _pooled(squares_of_rest, (groups - 1) * (seeds - 1), inside)
+        difference = np.maximum(of_group - of_rest, 0.0)
+        spread = of_group**2 / freedom + of_rest**2 / freedom_of_rest
+        freed = np.maximum(difference**2 / np.maximum(spread, _TINY), 1.0)
+        return difference / (seeds * groups), freed
+
+    def _at_cell(self, seed: int, group: int) -> list[Margins]:
+        """Returns the margins of methods as one group of examples counts more at one seed."""
+        static, methods = self._means([each[:, seed, group] for each in self.examples])
+        return self._margins(static, methods, self.weights)
+
+
+def _of_front(
+    static: np.ndarray, methods: list[np.ndarray], weights: np.ndarray | None
+) -> list[Margins]:
+    front = front_of(static, weights)
+    return [margins(own, front) for own in methods]
+
+
+def _of_values(
+    shares: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    best = (static @ shares).min()
+    return [_plain(best - own @ shares) for own in methods]
+
+
+def _of_worst(
+    best: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    reached = (static - best).max(1).min()
+    return [_plain(reached - (own - best).max(1)) for own in methods]
+
+
+def _of_utility(
+    static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
+) -> list[Margins]:
+    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
+    users = simplex(static.shape[1])[:_USERS]
+    reached = (static @ users.T).min(0).mean()
+    return [_plain(np.array([reached - (own @ users.T).min(0).mean()])) for own in methods]
+
+
+def _plain(amount: np.ndarray) -> Margins:
+    return Margins(amount, np.ones(len(amount), bool), amount, amount)
+
+
+def _flat(found: list[Margins]) -> np.ndarray:
+    """Returns `(2, N)`: all amounts, and all corners."""
+    kinds = ("amount", "corner")
+    return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in kinds])
+
+
+def _pooled(
+    variances: np.ndarray, freedom: int, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `(2, N)` variances and their degrees of freedom: the mean, where it will do.
+
+    Args:
+        variances: `(2, N)`, of amounts and of corners.
+        freedom: Degrees of freedom of each.
+        inside: `(N,)`, which ones make the mean; where there are none, all.
+    """
+    usual = variances[:, inside] if inside.any() else variances
+    # The median is not moved by those that are to be found.
+    typical = np.median(usual, axis=1, keepdims=True) * freedom / stats.chi2.median(freedom)
+    most = typical * stats.f.ppf(_NOISIER, freedom, freedom * max(usual.shape[1] - 1, 1))
+    counted = usual <= most
+    number = np.maximum(counted.sum(1, keepdims=True), 1)
+    mean = np.where(counted, usual, 0.0).sum(1, keepdims=True) / number
+    noisier = variances > most
+    own = np.maximum(variances, mean)
+    return np.where(noisier, own, mean), np.where(noisier, freedom, freedom * number)
+
+
+def held_out(
+    held: list[Margins], errors: Sequence[Error | None], shape: tuple[int, ...], delta: float
+) -> HeldOut:
+    """Returns the largest margins, shrunk by the share of their squares that is noise.
+
+    Of few, the largest says little: then it is not less than twice delta.
+
+    Args:
+        held: Margins of static models over the other ones.
+        errors: Of them; None after a single seed.
+        shape: Of the static models' values: models, seeds, tasks.
+        delta: What is too little to matter.
+    """
+    _, num_seeds, num_tasks = shape
+    if not held:
+        return HeldOut(np.nan, np.nan)
+    amounts = np.concatenate([own.amount for own in held])
+    inside = np.concatenate([own.inside for own in held])
+    chosen = inside if inside.any() else ~inside
+    real = 1.0
+    if errors[0] is not None:
+        known = [error for error in errors if error is not None]
+        noise = np.array([e.deviation[0, 0] ** 2 / num_seeds + e.lasting[0, 0] for e in known])
+        square = np.mean(amounts[chosen] ** 2)
+        real = max(0.0, 1 - np.median(noise[chosen]) / max(square, _TINY))
+    least = 0.0 if chosen.sum() >= _FEWEST * (num_tasks - 1) else 2 * delta
+    return HeldOut(*(max(least, real * float(some.max())) for some in (amounts[chosen], amounts)))

@@ -1,0 +1,120 @@
+"""What the reader of a study must know before he believes its verdicts."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mtk import monitor
+from mtk.analysis import metric_sets, run_table
+from mtk.analysis.comparison import Comparison
+from mtk.analysis.measure import Measured
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
+
+# Of fewer values, each lies at an edge.
+_FEWEST_VALUES = 3
+
+
+def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
+    """Returns a sentence for everything that was left out, assumed, or not as it should be.
+
+    Args:
+        view: The study.
+        compared: Its comparisons.
+    """
+    said = [*_of_settings(view), *(text for each in compared for text in each.measured.remarks)]
+    if compared:
+        said += edges(view, compared[0].measured)
+    if not len(view.of(STATIC)):
+        said.append("There are no static weights: no method can be judged.")
+    if not view.methods:
+        said.append("There is no method beside the static weights.")
+    said += [text for method in [STATIC, *view.methods] for text in _of_method(view, method)]
+    said += _of_runs(view)
+    said += [
+        f"Whether more or less of the metric {metric!r} is better is unknown; it was left out. "
+        "Name it with --higher or --lower."
+        for metric in view.unknown
+    ]
+    return list(dict.fromkeys(said))
+
+
+def edges(view: StudyView, measured: Measured) -> list[str]:
+    """Returns a sentence for each selected value that lies at an edge of its grid.
+
+    A better one may lie beyond it, and then the comparison is of grids, not of methods.
+
+    Args:
+        view: The study.
+        measured: The selected models.
+    """
+    return [
+        f"{method}: {name.rpartition('.')[2]} = {value:g} is the {which} value of its grid, and "
+        f"{number} of {len(chosen)} selected models have it. A better one may lie beyond."
+        for method, chosen in measured.configurations.items()
+        for name, value, which, number in _at_edges(view.of(method), chosen)
+    ]
+
+
+def _at_edges(own: pd.DataFrame, chosen: list[str]) -> Iterator[tuple[str, float, str, int]]:
+    selected = own[own["configuration"].isin(chosen)]
+    for name in run_table.varying(own):
+        values = pd.to_numeric(own[name], errors="coerce")
+        grid = np.unique(values.dropna())
+        if len(grid) < _FEWEST_VALUES or values.isna().any():
+            continue
+        for value, which in ((grid[0], "smallest"), (grid[-1], "largest")):
+            number = int((values[selected.index] == value).sum())
+            if number:
+                yield name, float(value), which, number
+
+
+def _of_settings(view: StudyView) -> Iterator[str]:
+    study = str(view.table["study"].iloc[0]) if len(view.table) else view.title
+    if view.title != study:
+        setting = view.title.removeprefix(study).strip(" ()")
+        yield (
+            "The study has runs of several sizes, lengths or monitors, which are not compared with "
+            f"one another. These are of: {setting}."
+        )
+    monitors = {*metric_sets.monitors(view.table)}
+    if view.spaces.loss != "loss" and monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}:
+        yield (
+            f"Validation selected by {', '.join(sorted(monitors))}, of the training loss with its "
+            f"label smoothing; what is compared is {view.spaces.loss}, without."
+        )
+
+
+def _of_method(view: StudyView, method: str) -> Iterator[str]:
+    own = view.of(method)
+    if len(own) and not own["comparable"].any():
+        yield f"No run of {method} can be compared: {ends(view.runs(method))}."
+    elif len(own) == 1 and len(view.found) > 1:
+        yield f"{method} has a single configuration: it was not tuned."
+    elif own["diverged"].any():
+        number = int((own["diverged"] > 0).sum())
+        yield f"{method}: {number} of {len(own)} configurations diverged."
+
+
+def _of_runs(view: StudyView) -> Iterator[str]:
+    runs = view.table
+    lost = runs[~runs["status"].isin(["finished", "diverged", "incomplete"])]
+    if len(lost):
+        yield f"{len(lost)} of {len(runs)} runs left no result and do not count: {ends(lost)}."
+    incomplete = runs[runs["status"] == "incomplete"]
+    if len(incomplete):
+        yield (
+            f"{len(incomplete)} of {len(runs)} runs lack values that others have, for instance "
+            f"{incomplete['reason'].iloc[0]}; they are not compared."
+        )
+    number = runs["data"].nunique() if "data" in runs else 0
+    if number > 1 and (runs.groupby("seed")["data"].nunique() <= 1).all():
+        yield f"Each seed drew data of its own, {number} sets in all, the same for all methods."
+    elif number > 1:
+        yield f"Its runs saw {number} different sets of data; a table below tells which."
+
+
+def ends(runs: pd.DataFrame) -> str:
+    """Returns how many runs ended how."""
+    return ", ".join(f"{number} {name}" for name, number in runs["status"].value_counts().items())

@@ -1,0 +1,131 @@
+"""What validation selects: the models that are measured again with fresh seeds."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis.fronts import non_dominated
+from mtk.analysis.metric_sets import Objective, points
+
+STATIC = "static weights"
+# Stages of a study, as its runs record them.
+SELECT, MEASURE = "select", "measure"
+# Of one method's models, so many at most.
+MOST_MODELS = 5
+
+
+def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Returns the rows of the models that validation selects: see `selection`.
+
+    Args:
+        runs: One run of each configuration, as in `measured`, with `label`.
+        objectives: What is compared.
+    """
+    runs = runs.drop_duplicates(["label", "configuration"])
+    parts = []
+    for label, own in runs.groupby("label", sort=False):
+        losses = points(own, objectives, "validation")
+        values = own["monitored"].to_numpy(float)
+        values = np.where(np.isfinite(values), values, losses.mean(1))
+        known = own["weights"].notna().all() and label == STATIC
+        chosen = (
+            best_of_each([weighting(weights) for weights in own["weights"]], values)
+            if known
+            else spread_front(losses, values, len(own) if label == STATIC else MOST_MODELS)
+        )
+        parts.append(own.iloc[chosen])
+    return pd.concat(parts) if parts else runs
+
+
+def weighting(weights: Mapping[str, float]) -> Hashable:
+    """Returns what is equal for equal static weights."""
+    return tuple(round(weights[task], 9) for task in sorted(weights))
+
+
+def best_of_each(groups: Sequence[Hashable], values: np.ndarray) -> list[int]:
+    """Returns the position of the smallest value in each group: a weighting's best parameters.
+
+    Args:
+        groups: `(N,)`, equal for models that weigh the tasks alike.
+        values: `(N,)`, what validation selects by; less is better.
+    """
+    best: dict[Hashable, int] = {}
+    for number in np.argsort(values, kind="stable"):
+        if np.isfinite(values[number]):
+            best.setdefault(groups[number], int(number))
+    return sorted(best.values())
+
+
+def spread_front(losses: np.ndarray, values: np.ndarray, most: int = MOST_MODELS) -> list[int]:
+    """Returns the positions of the models that no other one dominates, so many at most.
+
+    Of more, the one with the smallest value, and then always the one farthest from those that are
+    taken, in widths of the front.
+
+    Args:
+        losses: `(N, K)` in validation; less is better.
+        values: `(N,)`, what validation selects by; less is better.
+        most: How many.
+    """
+    usable = np.flatnonzero(np.isfinite(losses).all(1) & np.isfinite(values))
+    if not len(usable):
+        return []
+    front = usable[non_dominated(losses[usable])]
+    width = np.ptp(losses[front], axis=0)
+    place = losses[front] / np.where(width > 0, width, 1.0)
+    taken = [int(values[front].argmin())]
+    while len(taken) < min(most, len(front)):
+        distance = np.abs(place[:, None] - place[taken]).max(2).min(1)
+        distance[taken] = -1.0
+        taken.append(int(distance.argmax()))
+    return sorted(front[taken].tolist())
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N configurations of one method.
+
+    Attributes:
+        validation: `(N, K)`, what is selected by; less is better.
+        test: `(N, K)`, what is reported; less is better.
+        rows: `(N,)`, where they stand in the table.
+    """
+
+    validation: np.ndarray
+    test: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.validation)
+
+    def __getitem__(self, chosen: np.ndarray) -> "Candidates":
+        """Returns some of them."""
+        return Candidates(self.validation[chosen], self.test[chosen], self.rows[chosen])
+
+    @property
+    def selected(self) -> np.ndarray:
+        """Positions of the models that are not dominated in validation."""
+        return np.flatnonzero(non_dominated(self.validation))
+
+    def average(self, scale: np.ndarray) -> "Candidates":
+        """Returns the same models, judged by the mean over tasks in units of `scale` `(K,)`."""
+        return replace(
+            self,
+            validation=(self.validation / scale).mean(1, keepdims=True),
+            test=(self.test / scale).mean(1, keepdims=True),
+        )
+
+
+def candidates(found: pd.DataFrame, objectives: Sequence[Objective]) -> Candidates:
+    """Returns the comparable configurations of a table as candidates.
+
+    Args:
+        found: As `configurations` makes it.
+        objectives: What is compared.
+    """
+    validation, test = (points(found, objectives, split) for split in ("validation", "test"))
+    values = np.concatenate([validation, test], axis=1)
+    usable = found["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
+    return Candidates(validation, test, np.arange(len(found)))[usable]

@@ -1,0 +1,146 @@
+"""Studies that are not as they should be: each fault is said, and no run is dropped silently."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtk import analysis
+from mtk.analysis.reporting.remarks import remarks
+from tests.analysis.synthetic import grid, two_stages, write_study
+
+WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def small(**changes):
+    return two_stages(seeds=(1, 2), weights=WEIGHTS, rates=(0.03, 0.1, 0.3), **changes)
+
+
+def said(folder):
+    """All that is said of a study, and its verdicts on the losses."""
+    table = analysis.load(folder)
+    texts = [text for _, text in table.attrs["remarks"]]
+    found = {}
+    for view in analysis.views(table):
+        compared = analysis.comparisons(view)
+        texts += remarks(view, compared)
+        for each in compared:
+            found |= {(each.title, name): v for name, v in each.verdicts.items()}
+    return "\n".join(texts), found, table
+
+
+def study(tmp_path, runs, **changes):
+    return said(write_study(tmp_path / "study", runs, **changes))
+
+
+def test_a_sound_study_has_only_test_examples_missing(tmp_path):
+    texts, found, _ = study(tmp_path, small())
+    assert texts.splitlines() == [
+        "16 of 16 runs that measure keep no test examples that can be read. The intervals are over "
+        "seeds alone."
+    ]
+    assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
+
+
+def test_seeds_that_do_not_match(tmp_path):
+    runs = small()
+    for run in runs:
+        if run.method == "mgda" and run.stage == "measure":
+            run.seed += 50
+    texts, found, _ = study(tmp_path, runs)
+    assert "mgda: 1 of 1 selected models are left out" in texts
+    assert "Of seeds 51, 52 most models have no run" in texts
+    assert {name for _, name in found} == {"pcgrad", "gradnorm"}
+
+
+def test_one_seed_alone(tmp_path):
+    texts, found, _ = study(tmp_path, grid(weights=WEIGHTS))
+    assert "One seed alone, 0" in texts
+    assert {v.answer for v in found.values()} == {"undecided"}
+    assert all(np.isnan(v.low) and "one seed alone" in v.reason for v in found.values())
+
+
+def test_a_method_with_a_single_configuration(tmp_path):
+    runs = [r for r in small() if r.method != "mgda" or r.rate == 0.1]
+    texts, found, _ = study(tmp_path, runs)
+    assert "mgda has a single configuration: it was not tuned." in texts
+    assert ("front of loss", "mgda") in found
+
+
+def rewritten(folder, change):
+    for path in (folder / "runs").glob("*/*.json"):
+        content = json.loads(path.read_text())
+        change(path, content)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_metric_without_a_known_direction(tmp_path):
+    def change(path, content):
+        if path.name == "manifest.json":
+            for own in content["method"]["directions"].values():
+                own["accuracy"] = None
+
+    folder = rewritten(write_study(tmp_path / "study", small()), change)
+    texts, found, _ = said(folder)
+    assert "the metric 'accuracy' is better is unknown; it was left out" in texts
+    assert {title for title, _ in found} == {"front of loss", "mean loss over tasks"}
+
+
+def test_runs_of_two_sizes(tmp_path):
+    texts, _, table = study(tmp_path, small(layers=(3, 6)))
+    for size in ("3,000", "6,000"):
+        assert f"not compared with one another. These are of: {size} parameters." in texts
+    assert sum(len(view.table) for view in analysis.views(table)) == len(table)
+
+
+def test_an_old_study_folder(tmp_path):
+    texts, found, table = study(tmp_path, small(), recorded=False)
+    assert "which did not record their parameters" in texts
+    assert "recorded neither whether weights are static nor the direction of metrics" in texts
+    assert "the metric 'accuracy' is better is unknown" in texts
+    assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
+    assert table["experiment.Optimization.learning_rate"].nunique() == 3
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_nan_in_one_split(tmp_path, split):
+    runs = small()
+    lost = next(run for run in runs if run.method == "gradnorm" and run.stage == "measure")
+
+    def change(path, content):
+        if path.parent.name == lost.hash and path.name == "result.json":
+            content[split]["tasks"]["left"]["loss"] = float("nan")
+
+    folder = rewritten(write_study(tmp_path / "study", runs), change)
+    texts, found, table = said(folder)
+    assert f"no value of {split}/left/loss" in texts
+    assert "gradnorm: 1 of 1 selected models are left out" in texts
+    assert "gradnorm" not in {name for _, name in found}
+    assert (table["status"] == "incomplete").sum() == 1
+
+
+def test_runs_without_a_result_are_counted(tmp_path):
+    runs = small()
+    folder = write_study(tmp_path / "study", runs)
+    lost = next(run for run in runs if run.method == "mgda" and run.stage == "select")
+    (folder / "runs" / lost.hash / "result.json").unlink()
+    texts, _, table = said(folder)
+    assert f"1 of {len(table)} runs left no result and do not count: 1 unfinished." in texts
+
+
+def test_selection_by_a_smoothed_loss_where_another_is_compared(tmp_path):
+    def change(path, content):
+        if path.name == "manifest.json":
+            for own in content["method"]["directions"].values():
+                own["cross_entropy"] = "min"
+        for split in ("train", "validation", "test") if path.name == "result.json" else ():
+            for own in content[split]["tasks"].values():
+                own["cross_entropy"] = 0.9 * own["loss"]
+
+    folder = rewritten(write_study(tmp_path / "study", small()), change)
+    texts, _, _ = said(folder)
+    assert (
+        "Validation selected by mean_loss, of the training loss with its label smoothing" in texts
+    )
+    assert "what is compared is cross_entropy" in texts
