@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import importlib.util  # noqa: F401  gin uses it without importing it
 import inspect
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import gin
 from gin.utils import augment_exception_message_and_reraise
 
-from mtk.config import check, relevance, types
+from mtk.config import check, explanation, types
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
 from mtk.config.source import ConfigError, Line, as_text, find
@@ -254,40 +253,6 @@ def explain(error: Exception) -> str:
     """Returns an error's message, with the lines that configured what it speaks of.
 
     Args:
-        error: An error raised inside a configured function; gin has added the names of the
-            functions to its message, the innermost first.
+        error: An error raised inside a configured function.
     """
-    message, *calls = str(error).split("\n  In call to configurable ")
-    names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
-    # The root meets the faults of everything it was given: there only what is surely meant counts.
-    innermost, needed = (names[0], 1) if len(names) > 1 else ("", relevance.SURE)
-    checker = _draft.checker
-    scores = {
-        key: relevance.score(key[2], checker.value(binding), message)
-        for key, binding in checker.bindings.items()
-        if names and (not innermost or key[1].rpartition(".")[2] == innermost)
-    }
-    most = max([needed, *scores.values()])
-    places = [
-        line.where
-        for key, found in scores.items()
-        for line in checker.origin(checker.bindings[key])
-        if found == most
-    ]
-    if innermost and not places:
-        places = [f"in {innermost}"]
-    elif names and not places:
-        places = _only_place(message)
-    return "\n  ".join([message, *places])
-
-
-def _only_place(message: str) -> list[str]:
-    """Returns where the value that a message has received was bound, if it is so in one place."""
-    _, _, received = message.rpartition("eceived:")
-    checker = _draft.checker
-    found = [
-        bound
-        for bound in checker.bindings.values()
-        if received and relevance.score("", checker.value(bound), received)
-    ]
-    return [line.where for line in checker.origin(found[0])] if len(found) == 1 else []
+    return explanation.explained(error, _draft.checker)

@@ -3,7 +3,7 @@ import pytest
 from application_probe import BASE
 
 from mtk import config
-from mtk.config import relevance
+from mtk.config import explanation
 
 
 def explained(write, lines):
@@ -67,4 +67,4 @@ def test_error_of_the_root_names_the_text_it_quotes(write):
     ],
 )
 def test_what_a_message_says_of_a_binding(parameter, value, message, expected):
-    assert relevance.score(parameter, value, message) == expected
+    assert explanation.score(parameter, value, message) == expected

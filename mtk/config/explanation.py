@@ -1,0 +1,74 @@
+"""Which lines of a configuration an error's message speaks of."""
+
+import re
+from typing import Any
+
+from mtk.config.check import Checker
+
+SURE = 2
+
+
+def explained(error: Exception, checker: Checker) -> str:
+    """Returns an error's message, with the lines that configured what it speaks of.
+
+    Args:
+        error: An error raised inside a configured function; gin has added the names of the
+            functions to its message, the innermost first.
+        checker: What has followed the configuration.
+    """
+    message, *calls = str(error).split("\n  In call to configurable ")
+    names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
+    # The root meets the faults of everything it was given: there only what is surely meant counts.
+    innermost, needed = (names[0], 1) if len(names) > 1 else ("", SURE)
+    scores = {
+        key: score(key[2], checker.value(binding), message)
+        for key, binding in checker.bindings.items()
+        if names and (not innermost or key[1].rpartition(".")[2] == innermost)
+    }
+    most = max([needed, *scores.values()])
+    places = [
+        line.where
+        for key, found in scores.items()
+        for line in checker.origin(checker.bindings[key])
+        if found == most
+    ]
+    if innermost and not places:
+        places = [f"in {innermost}"]
+    elif names and not places:
+        places = _only_place(message, checker)
+    return "\n  ".join([message, *places])
+
+
+def _only_place(message: str, checker: Checker) -> list[str]:
+    """Returns where the value that a message has received was bound, if it is so in one place."""
+    _, _, received = message.rpartition("eceived:")
+    found = [
+        bound
+        for bound in checker.bindings.values()
+        if received and score("", checker.value(bound), received)
+    ]
+    return [line.where for line in checker.origin(found[0])] if len(found) == 1 else []
+
+
+def score(parameter: str, value: Any, message: str) -> int:
+    """Tells how much of a binding an error's message mentions.
+
+    Args:
+        parameter: Name of the parameter; empty to look for the value alone.
+        value: What it is bound to, a literal or a reference.
+        message: The message.
+
+    Returns:
+        One for the parameter's name and one for its value; `SURE` also for a text in quotes.
+    """
+    named = parameter != "" and _mentions(message, parameter)
+    if isinstance(value, str) and len(value) > 1 and repr(value) in message:
+        return SURE + named
+    # None and switches are too frequent as values, and as words, to tell anything alone.
+    telling = named or not (value is None or isinstance(value, bool))
+    return named + (telling and str(value) != "" and _mentions(message, str(value)))
+
+
+def _mentions(message: str, text: str) -> bool:
+    """Whether a text stands in the message by itself, not as a part of a word or a number."""
+    return bool(re.search(rf"(?<![\w.]){re.escape(text)}(?!\w|\.\w)", message))
