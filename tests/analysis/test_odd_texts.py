@@ -73,6 +73,7 @@ def unrendered(monkeypatch):
     """A report without figures, which take most of the time."""
     monkeypatch.setattr(contents, "render", composed)
     monkeypatch.setattr(figure_list, "OF_A_STUDY", [])
+    monkeypatch.setattr(figure_list, "OVER_STUDIES", [])
 
 
 def check_report(out, folder):

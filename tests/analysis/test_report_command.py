@@ -103,7 +103,7 @@ def test_the_verdict_stands_on_the_page(full):
     assert text.index("All verdicts") < text.index("Figure 1:")
 
 
-def test_a_new_report_replaces_the_old_one_and_nothing_else(unrendered, tmp_path):
+def test_a_new_report_replaces_the_old_one_and_nothing_else(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
     out = tmp_path / "out"
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
@@ -120,7 +120,7 @@ def test_a_new_report_replaces_the_old_one_and_nothing_else(unrendered, tmp_path
 
 
 def test_a_failure_leaves_the_old_report_and_nothing_half_written(
-    unrendered, tmp_path, monkeypatch
+    without_figures, tmp_path, monkeypatch
 ):
     study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
     out = tmp_path / "out"
@@ -139,6 +139,13 @@ def test_a_failure_leaves_the_old_report_and_nothing_half_written(
 @pytest.fixture
 def unrendered(monkeypatch):
     monkeypatch.setattr(contents_module, "render", composed)
+
+
+@pytest.fixture
+def without_figures(unrendered, monkeypatch):
+    """For what tables and words say."""
+    for name in ("OF_A_STUDY", "OVER_STUDIES"):
+        monkeypatch.setattr(contents_module.figure_list, name, [])
 
 
 def page_of(tmp_path, runs, **options):
@@ -179,7 +186,7 @@ def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tm
     assert "no method beside the static weights" in page_of(tmp_path / "b", runs).words
 
 
-def test_damaged_and_unfinished_runs_are_listed(unrendered, tmp_path):
+def test_damaged_and_unfinished_runs_are_listed(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
     first, second = sorted((study / "runs").iterdir())[:2]
     (first / "result.json").write_text("{")
@@ -208,7 +215,7 @@ def with_tasks(runs, tasks):
     return runs
 
 
-def test_a_metric_of_unknown_direction_is_left_out_and_said(unrendered, tmp_path):
+def test_a_metric_of_unknown_direction_is_left_out_and_said(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
     for path in (study / "runs").glob("*/result.json"):
         path.write_text(path.read_text().replace('"accuracy"', '"score"'))
@@ -218,7 +225,7 @@ def test_a_metric_of_unknown_direction_is_left_out_and_said(unrendered, tmp_path
     assert "On the front of score" in page.words
 
 
-def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(unrendered, tmp_path):
+def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(without_figures, tmp_path):
     study = write_study(tmp_path / "study", grid(seeds=(0, 1, 2)), recorded=False)
     content = json.loads((study / "study.json").read_text())
     content["baseline"] = "static_weights"
@@ -229,18 +236,18 @@ def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(unrendered, tmp
     assert "On the front of loss" in page.words
 
 
-def test_runs_of_two_sizes_are_not_compared(unrendered, tmp_path):
+def test_runs_of_two_sizes_are_not_compared(without_figures, tmp_path):
     page = page_of(tmp_path, small(layers=(3, 6), seeds=(0, 1)))
     for size in (3000, 6000):
         assert f"Verdict: synthetic ({size:,} parameters)" in page.words
 
 
-def test_a_method_with_a_single_configuration_is_said(unrendered, tmp_path):
+def test_a_method_with_a_single_configuration_is_said(without_figures, tmp_path):
     runs = [r for r in small(seeds=(0, 1)) if r.method != "mgda" or r.rate == 0.1]
     assert "MGDA has a single configuration" in page_of(tmp_path, runs).words
 
 
-def test_seeds_that_do_not_match_are_said(unrendered, tmp_path):
+def test_seeds_that_do_not_match_are_said(without_figures, tmp_path):
     runs = two_stages()
     for run in runs:
         if run.method == "mgda" and run.stage == "measure":
