@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 
 BEST = "★"
 _BAR = 24  # characters
+_EVERY = 10.0  # seconds between two lines where there is no terminal
 _AT_ONCE = 1_000  # items between two looks at the clock
 
 
@@ -103,18 +104,18 @@ class Display:
 class Meter:
     """Tells how much is done, how fast and, if the whole is known, the time left.
 
-    A bar on a terminal; elsewhere a line every few seconds. A line stays when all is done.
+    A bar on a terminal, and a line when all is done; elsewhere a line every few seconds, and so
+    nothing of what is done at once.
 
     Args:
         unit: What is counted, such as "images".
         total: How many there are, if that is known.
         label: What is done with them.
-        every: Seconds between two lines.
     """
 
-    def __init__(self, unit: str, total: int | None = None, label: str = "", every: float = 10.0):
+    def __init__(self, unit: str, total: int | None = None, label: str = ""):
         self.display = Display()
-        self._unit, self._total, self._label, self._every = unit, total, label, every
+        self._unit, self._total, self._label = unit, total, label
         self._started = self._said_at = time.monotonic()
         self._done = 0
 
@@ -124,7 +125,7 @@ class Meter:
         now, ends = time.monotonic(), self._done == self._total
         if self.display.on_terminal and not ends:
             self.display.draw(self._text(now), self._done / self._total if self._total else None)
-        elif ends or now - self._said_at >= self._every:
+        elif self.display.on_terminal or now - self._said_at >= _EVERY:
             self._said_at = now
             self.display.close()
             self.display.say(self._text(now))

@@ -276,7 +276,7 @@ def test_what_others_put_into_a_study_folder_is_seen(tmp_path, inner):
     assert {path: after[path] for path in before} == before
 
 
-@pytest.mark.parametrize("name", ["prepare celeba --out", "prepare translation --out"])
+@pytest.mark.parametrize("name", ["prepare translation --out"])
 def test_a_folder_named_like_the_one_to_work_in_stays(tmp_path, outputs, capsys, name):
     full_folder(tmp_path / "unfinished.thing")
     before = content(tmp_path)

@@ -102,7 +102,7 @@ def test_multi_mnist_asks_for_its_data():
 def test_missing_data_folder_is_named(tmp_path):
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(tmp_path / 'none')!r}"])
     with pytest.raises(ValueError, match="No MNIST at") as caught:
-        described()
+        config.bound(experiment.run, ["run_dir"], experiment.check)()
     text = config.explain(caught.value)
     assert "command line, line 1: data_dir = " in text
     assert "dropout" not in text

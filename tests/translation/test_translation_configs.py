@@ -80,7 +80,7 @@ def test_the_papers_settings(pair):
 def test_a_missing_folder_is_named(tmp_path):
     config.parse([CONFIGS / "translation_multi30k.gin"], [f"folder = '{tmp_path / 'none'}'"])
     with pytest.raises((ValueError, OSError), match="none") as caught:
-        config.bound(experiment.run, ["run_dir"], experiment.describe)()
+        config.bound(experiment.run, ["run_dir"], experiment.check)()
     assert "folder = " in config.explain(caught.value)
 
 

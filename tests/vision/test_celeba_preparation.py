@@ -277,8 +277,3 @@ def test_what_was_cut_off_leaves_nothing_and_is_done_anew(tmp_path, monkeypatch)
     monkeypatch.setattr(preparation, "_AT_ONCE", 4)
     preparation.prepare(str(out), str(source))
     check(out)
-
-
-def test_progress_is_a_plain_line_in_a_pipe(tmp_path, capsys):
-    preparation.prepare(str(tmp_path / "faces"), str(write(tmp_path / "official")))
-    assert capsys.readouterr().err.startswith("10/10 images · ")
