@@ -251,18 +251,14 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             RunFolder.claim(tmp_path / "run", settings)
 
 
-def test_curves_that_were_removed_are_missed_and_no_more(tiny, run):
+def test_curves_that_were_removed_are_missed_and_leftovers_are_removed(tiny, run):
     shutil.rmtree(run / "tensorboard")
+    (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
     with (
         pytest.warns(UserWarning, match="Curves before this point are missing"),
         pytest.warns(UserWarning, match="goes on after step 6, and the steps 2:6 are past"),
     ):
         assert go_on(tiny, run, profile_steps=(2, 6))["status"] == "finished"
-
-
-def test_leftovers_of_a_write_are_removed(tiny, run):
-    (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
-    go_on(tiny, run)
     assert not list((run / "checkpoints").glob("unfinished*"))
 
 

@@ -110,7 +110,7 @@ def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_p
     folder = tmp_path / "corpus"
     for at in MOMENTS:
         process = start(text, folder, at)
-        # The pipe ends with the last process that tokenizes: nobody writes then.
+        # The pipe ends with the last process that tokenizes: nobody writes any more.
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not folder.exists()

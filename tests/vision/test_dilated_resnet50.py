@@ -40,10 +40,16 @@ def official():
     return with_statistics(keras.applications.ResNet50(include_top=False, weights=None))
 
 
-def test_without_dilation_it_is_keras_network(official, tmp_path):
-    network = trunk(32, 64, 32)
-    path = tmp_path / "resnet50.weights.h5"
+@pytest.fixture(scope="module")
+def path(official, tmp_path_factory):
+    """The file of its weights."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50.weights.h5"
     official.save_weights(path)
+    return path
+
+
+def test_without_dilation_it_is_keras_network(official, path):
+    network = trunk(32, 64, 32)
     imagenet.load_imagenet(network, str(path))
     x = images(32, 64)
     expected = official(x, training=False).numpy()
@@ -82,6 +88,7 @@ def test_heads_predict_every_pixel():
         deeplab((30, 64, 3), outputs, **SMALL)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="No file of ResNet-50's weights at"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(tmp_path / "none.h5"), **SMALL)
@@ -100,8 +107,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
         deeplab((32, 64, 3), {"depth": 1}, weights="imagenet", **SMALL)
 
 
-def test_a_scaled_down_network_takes_no_imagenet_weights(official, tmp_path):
-    path = tmp_path / "resnet50.weights.h5"
-    official.save_weights(path)
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_a_scaled_down_network_takes_no_imagenet_weights(path):
     with pytest.raises(ValueError, match="fit only the ResNet-50 of full size"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(path), **SMALL)
