@@ -75,18 +75,22 @@ IN_FORM = {
 
 # Keras, too, wants a dict for outputs that are one.
 HISTORIES = [
-    *[("dict", "dict", False), ("dict", "dict", True)],
-    *itertools.product(["list", "tuple"], ["dict", "list"], [False, True]),
+    (outputs, given, weighted, eagerly)
+    for outputs, given in [("dict", "dict"), *itertools.product(["list", "tuple"], IN_FORM)]
+    for weighted in (False, True)
+    for eagerly in (False, True)
+    if given != "tuple"
 ]
 # All pairs of two arguments.
 QUICK = [
-    *[*HISTORIES[:2], ("list", "dict", False), ("list", "list", True)],
-    *[("tuple", "list", False), ("tuple", "dict", True)],
+    *[("dict", "dict", True, False), ("dict", "dict", False, True)],
+    *[("list", "list", False, False), ("list", "dict", True, True)],
+    *[("tuple", "dict", False, False), ("tuple", "list", True, True)],
 ]
 
 
-@pytest.mark.parametrize(("outputs", "given", "weighted"), some(HISTORIES, QUICK))
-def test_histories_are_those_of_keras(outputs, given, weighted):
+@pytest.mark.parametrize(("outputs", "given", "weighted", "eagerly"), some(HISTORIES, QUICK))
+def test_histories_are_those_of_keras(outputs, given, weighted, eagerly):
     form = IN_FORM[given]
     arguments = {
         "loss": form(LOSSES),
@@ -99,7 +103,8 @@ def test_histories_are_those_of_keras(outputs, given, weighted):
     histories = []
     for wrap in (lambda n: n, mtk.MultiTaskModel):
         model = wrap(network(outputs))
-        model.compile(keras.optimizers.Adam(0.01), jit_compile=False, **arguments)
+        optimizer = keras.optimizers.Adam(0.01)
+        model.compile(optimizer, jit_compile=False, run_eagerly=eagerly, **arguments)
         fitted = model.fit(
             X, y, 10, 2, 0, sample_weight=weights, shuffle=False, validation_split=0.25
         )
