@@ -123,7 +123,9 @@ def test_manifest_tells_how_to_repeat_the_run(finished):
 def test_curves_for_every_split(finished, read_events):
     folder, result = finished
     boards = {path.name: read_events(path) for path in (folder / "tensorboard").iterdir()}
-    assert set(boards) == {"train", "validation", "test", "hparams"}
+    assert set(boards) == {"train", "validation", "test", "hparams", "tasks"}
+    del boards["tasks"]  # A folder of the tasks' own.
+    assert {path.name for path in (folder / "tensorboard" / "tasks").iterdir()} == {*TASKS}
     shown = boards.pop("hparams")
     for task in TASKS:
         assert {f"loss/{task}", f"accuracy/{task}"} <= set.intersection(*map(set, boards.values()))
