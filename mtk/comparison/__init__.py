@@ -105,12 +105,12 @@ def compare(
         seeds=seeds,
         searches=searches,
     )
-    if plan.size is None:
-        plan = dataclasses.replace(plan, size=_planned(limits, seen, len(chosen)))
+    size = plan.size or _planned(limits, seen, len(chosen))
+    plan = dataclasses.replace(plan, size=size)
     settings = {"epochs": epochs, "batch_size": batch_size, "monitor": seen.monitor}
     trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))
     if plan.learning_rates is None:
-        tried = rates(seen, learning_rates, plan.size.rates)
+        tried = rates(seen, learning_rates, size.rates)
         if searches:
             plan = _searched(trainer, plan, tried, limits, started)
         else:
@@ -171,6 +171,8 @@ def _searched(
     for label, tried in found.items():
         best = best_of(trainer.out, label, tried)
         words = "none of these has finished" if best is None else f"the best is {best:g}"
+        if best in (min(tried), max(tried)):
+            words += ", at an end, where the search has stopped"
         print(f"Learning rates of {label}: {tried}; {words}.", flush=True)
     size = plan.size
     if limits.seconds < math.inf:
