@@ -176,11 +176,11 @@ _SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
 _FLAG = Kind("true or false", _flag)
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 # Facts that a result or a manifest may tell.
-EXTRAS = ("steps_per_second", "parameters")
+EXTRAS: tuple[str, ...] = ("steps_per_second", "parameters")
 EXTRAS += tuple(f"{split}_examples" for split in SPLITS)
 _EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
-RESULT: Schema = {
+RESULT: Mapping[str, Schema] = {
     "run": _NAME,
     "data": Named(_NAME),
     "status": _one_of("finished", "diverged"),
@@ -196,7 +196,7 @@ RESULT: Schema = {
     **dict.fromkeys(SPLITS, _TASK_METRICS),
     **_EXTRAS,
 }
-MANIFEST: Schema = {
+MANIFEST: Mapping[str, Schema] = {
     "seed": _WHOLE,
     # What decides how the run is compared.
     "method": {
@@ -210,8 +210,12 @@ MANIFEST: Schema = {
     **_EXTRAS,
 }
 # What a run was begun as.
-RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(Kind("a text", _text))}
-FAILED: Schema = {"reason": _SENTENCE}
+RUN: Mapping[str, Schema] = {
+    "hash": _NAME,
+    "files": Named(_NAME),
+    "settings": Named(Kind("a text", _text)),
+}
+FAILED: Mapping[str, Schema] = {"reason": _SENTENCE}
 # A line of the log that tells a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}
 STUDY: Schema = {

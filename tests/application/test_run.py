@@ -30,6 +30,7 @@ def test_run_folder_is_complete(finished):
         "saved_model",
         "model.keras",
         "result.json",
+        "test_examples.npz",
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         "lock",
