@@ -75,27 +75,60 @@ def of_tasks(data: Any, outputs: Sequence[str], names: Sequence[str]) -> Any:
     return (data[0], *map(selected, data[1:]))
 
 
-def check_numbers(y: Any, tasks: Sequence[Task]) -> None:
-    """Raises a ValueError for arrays of labels of which some are NaN though none may be missing.
+def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
+    """Raises a ValueError for arrays of labels that are no numbers, or NaN without a reason.
 
     Args:
         y: `{task: labels}`, a list in the order of the tasks, or the labels of the only one.
         tasks: The tasks.
+        may_be_nan: Whether masks may say that labels are missing.
     """
     if _is_sequence(y) and len(y) == len(tasks):
         y = {task.name: labels for task, labels in zip(tasks, y, strict=True)}
     each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
     for task in tasks:
         labels = each.get(task.name)
-        may_be_missing = task.missing is not None and math.isnan(task.missing)
-        if not isinstance(labels, np.ndarray) or labels.dtype.kind != "f" or may_be_missing:
+        if not isinstance(labels, np.ndarray):
             continue
-        if number := int(np.isnan(labels).sum()):
+        kind = labels.dtype.kind
+        if kind in ("U", "S", "O"):
             raise ValueError(
-                f"{number} labels of task '{task.name}' are NaN. If they are missing, say so: "
-                f"mtk.Task({task.name!r}, ..., missing=float('nan')), or "
+                f"The labels of task '{task.name}' are {'objects' if kind == 'O' else 'texts'}. "
+                "Give an array of numbers; `keras.layers.StringLookup` makes them of texts."
+            )
+        missing = task.missing is not None and math.isnan(task.missing)
+        if kind == "f" and not (missing or may_be_nan) and np.isnan(labels).any():
+            raise ValueError(
+                f"{int(np.isnan(labels).sum())} labels of task '{task.name}' are NaN. If they are "
+                f"missing, say so: mtk.Task({task.name!r}, ..., missing=float('nan')), or "
                 f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
             )
+
+
+def sample_weights(given: Any, y: Any, names: Sequence[str]) -> Any:
+    """Returns sample weights in the form of the labels, as Keras wants them, ones where none are.
+
+    Args:
+        given: `{output: weights}` with some of the outputs, a list in their order, one array for
+            all of them, or None.
+        y: The labels of all outputs.
+        names: Names of the outputs.
+
+    Raises:
+        ValueError: If a name or the length of the list does not fit.
+    """
+    if not isinstance(given, Mapping) and not _is_sequence(given):
+        return given
+    found = by_output("sample_weight", given, names)
+
+    def of(name: str, labels: Any) -> Any:
+        return np.ones(len(labels), "float32") if found.get(name) is None else found[name]
+
+    if isinstance(y, Mapping):
+        return {name: of(name, labels) for name, labels in y.items()}
+    if _is_sequence(y) and len(y) == len(names):
+        return type(y)(of(name, labels) for name, labels in zip(names, y, strict=True))
+    return given
 
 
 def class_weights(given: Any, names: Sequence[str]) -> dict[str, dict[int, float]]:
@@ -234,11 +267,9 @@ def _metrics(
         found = {names[0]: given if flat else given[0]}
     else:
         found = by_output(what, given, names, network)
-    each = {name: found.get(name) for name in names}
-    return {
-        name: [_resolved(m) for m in ([own] if not _is_sequence(own) else own) if m is not None]
-        for name, own in each.items()
-    }
+    each: dict[str, Any] = {name: found.get(name) for name in names}
+    lists = {name: own if _is_sequence(own) else [own] for name, own in each.items()}
+    return {name: [_resolved(m) for m in own if m is not None] for name, own in lists.items()}
 
 
 def _resolved(metric: Any) -> Any:

@@ -41,7 +41,8 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     numbers = np.array([[float(row[name]) for name in NUMBERS] for row in rows])
     # Gains and losses go over several powers of ten.
     numbers[:, 2:4] = np.log1p(numbers[:, 2:4])
-    numbers = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
+    spread = numbers.std(axis=0)
+    numbers = (numbers - numbers.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     inputs, sizes = {"numbers": numbers.astype("float32")}, {}
     for name in CATEGORIES:
         values, inputs[name] = np.unique([row[name] for row in rows], return_inverse=True)

@@ -44,7 +44,7 @@ class FeatureMerge(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
     """Keeps Keras from taking a layer in an attribute for a sublayer."""
 
     value: Any
@@ -80,7 +80,7 @@ class Combiner(keras.layers.Layer):
     is_static: ClassVar[bool] = False
     needs_post_update_loss: ClassVar[bool] = False
     update_every: int = 1
-    _at = _Held("parameters")
+    _at = Held("parameters")
     _is_claimed = False
 
     def __init__(self, name: str | None = None):
@@ -107,7 +107,7 @@ class Combiner(keras.layers.Layer):
     @at.setter
     def at(self, place: Place) -> None:
         is_one = isinstance(place, (str, keras.Layer))
-        self._at = _Held(place if is_one else tuple(place))
+        self._at = Held(place if is_one else tuple(place))
 
     def claimed(self) -> "Combiner":
         """Returns this combiner to the first model that asks, and a copy without state to others.

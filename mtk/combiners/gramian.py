@@ -1,11 +1,12 @@
 """What the combiners share that read the Gramian of the task gradients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner, Place, place_names
+from mtk.combiners.base import Combined, Combiner, Held, Place, place_names
 
 
 class GramianCombiner(Combiner):
@@ -34,6 +35,7 @@ class GramianCombiner(Combiner):
         super().__init__(name=name)
         self.at = at
         self.update_every = update_every
+        self._without_model = Held({})  # By the number of tasks.
 
     @property
     def changes_gradients(self) -> bool:
@@ -58,6 +60,68 @@ class GramianCombiner(Combiner):
             Tensor `(K,)`, float32, zero for an absent task.
         """
         raise NotImplementedError
+
+    def weights(self, gramian: Any, task_losses: Any = None) -> Any:
+        """Returns the weights for a Gramian, without a model: for a training loop of one's own.
+
+        Nothing need be bound or built, and what a model knows of this combiner does not change.
+        What the method remembers or draws goes on from call to call, for each number of tasks.
+
+        Args:
+            gramian: Array or tensor `(..., K, K)` of inner products of task gradients.
+            task_losses: Array or tensor `(..., K)`, for methods that read losses; ones by default.
+
+        Returns:
+            The weights `(..., K)`, float32: an array for an array, a tensor for a tensor. NaN for a
+            Gramian that is not finite.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        given = tf.cast(tf.convert_to_tensor(gramian), tf.float32)
+        if given.shape.rank is None or given.shape.rank < 2 or given.shape[-1] != given.shape[-2]:
+            raise ValueError(
+                "A Gramian is square, `(..., K, K)`: see `mtk.gramian`. "
+                f"Received: an array of shape {tuple(given.shape)}"
+            )
+        losses = tf.ones(tf.shape(given)[:-1]) if task_losses is None else task_losses
+        losses = tf.cast(tf.convert_to_tensor(losses), tf.float32)
+        if not losses.shape.is_compatible_with(given.shape[:-1]):
+            raise ValueError(
+                f"The task losses of Gramians {tuple(given.shape)} have the shape "
+                f"{tuple(given.shape[:-1])}. Received: {tuple(losses.shape)}"
+            )
+        found = self._alone(int(given.shape[-1]))(given, losses)
+        return found if tf.is_tensor(gramian) else found.numpy()
+
+    def _alone(self, num_tasks: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns a function of Gramians and losses by a copy that serves no model."""
+        known = self._without_model.value
+        if num_tasks not in known:
+            with tf.init_scope():  # Variables outlive the function that is being traced.
+                copy = type(self).from_config(self.get_config())
+                copy.bind(self.task_names or [str(k) for k in range(num_tasks)], [])
+                copy.build(num_tasks)
+
+            def of_one(each: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+                return copy.new_weights(*each, tf.fill([num_tasks], True))
+
+            @tf.function(autograph=False, reduce_retracing=True)
+            def of_all(gramians: tf.Tensor, losses: tf.Tensor) -> tf.Tensor:
+                if gramians.shape.rank == 2:
+                    return of_one((gramians, losses))
+                flat = (
+                    tf.reshape(gramians, [-1, num_tasks, num_tasks]),
+                    tf.reshape(losses, [-1, num_tasks]),
+                )
+                # One after the other: what is drawn or remembered goes on.
+                found = tf.map_fn(
+                    of_one, flat, parallel_iterations=1, fn_output_signature=tf.float32
+                )
+                return tf.reshape(found, tf.shape(losses))
+
+            known[num_tasks] = of_all
+        return known[num_tasks]
 
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor

@@ -21,7 +21,9 @@ def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
         ValueError: If one is unknown, or the output is no dict.
     """
     try:
-        outputs = network.output
+        # A sequential network has one output, and tells it in this way alone.
+        is_sequential = isinstance(network, keras.Sequential)
+        outputs = network.outputs[0] if is_sequential else network.output
     except (AttributeError, ValueError):
         return OutputSubset(network, tasks)
     kept = _selected(outputs, tasks)

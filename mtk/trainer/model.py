@@ -282,9 +282,30 @@ class MultiTaskModel(keras.Model):
         del given["self"]
         self._weigh_classes(given.pop("class_weight", None))
         set_modes(given.get("callbacks"), self)
-        if given.get("sample_weight") is None:
-            compiled_tasks.check_numbers(given.get("y"), self.tasks)
+        weights, split = given.get("sample_weight"), given.get("validation_data")
+        compiled_tasks.check_labels(given.get("y"), self.tasks, may_be_nan=weights is not None)
+        given["sample_weight"] = self._completed(weights, given.get("y"))
+        if isinstance(split, (tuple, list)) and len(split) == 3:
+            given["validation_data"] = (*split[:2], self._completed(split[2], split[1]))
         return super().fit(**given)
+
+    def _completed(self, sample_weight: Any, y: Any) -> Any:
+        """Returns sample weights of some tasks with those of the others, which are one."""
+        return compiled_tasks.sample_weights(sample_weight, y, self._outputs or self.task_names)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
+        weights = self._completed(sample_weight, y)
+        return super().evaluate(x, y, batch_size, verbose, weights, *args, **kwargs)
 
     def train_on_batch(
         self,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.compiled_tasks import check_numbers
+from mtk.compiled_tasks import check_labels
 from mtk.data.batches import Augment
 from mtk.data.fingerprints import described
 from mtk.data.sources import Source, Structure, check_room, in_memory, memory_mapped
@@ -72,7 +72,7 @@ class Arrays(SourcedWorkload):
             if (flat := tf.nest.flatten(arrays))
         }
         for arrays in splits.values():
-            check_numbers(arrays[1] if len(arrays) == 2 else None, self.tasks)
+            check_labels(arrays[1], self.tasks, may_be_nan=len(arrays) == 3)
         train, validation, test = (_source(*each, prepare) for each in splits.items())
         super().__init__(train, validation, test, augment=augment)
 

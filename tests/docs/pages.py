@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-_FENCE = re.compile(r"^(?P<run>% run\n)?```(?P<language>\S.*)\n(?P<text>.*?)^```$", re.M | re.S)
+_FENCE = re.compile(r"^(?P<run>% run\n)?```(?P<language>\S[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 _LANGUAGES = {"{code-cell} python": "python"}
 
 

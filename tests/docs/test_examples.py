@@ -53,10 +53,10 @@ def test_arff_is_read(tmp_path, compressed):
     assert names == ["Y1", "Y2"]
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", ARFF + "1,2\n", ARFF.replace("x2", "")])
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", ARFF + "1,2\n", ARFF.replace("8.5", "?")])
 def test_no_arff_is_named(tmp_path, text):
     (tmp_path / "t.arff").write_text(text)
-    with pytest.raises((ValueError, IndexError)):
+    with pytest.raises(ValueError):
         regression.read_arff(tmp_path / "t.arff", targets=2)
 
 
@@ -126,6 +126,7 @@ def test_molecules_that_cannot_be_read_are_left_out():
 @pytest.mark.slow
 @pytest.mark.parametrize("example", [energy, jura])
 def test_regressions_learn(example, monkeypatch):
+    monkeypatch.setattr(jura, "MEMBERS", 1)
     monkeypatch.setattr(example, "EPOCHS", 20)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 4)).astype("float32")

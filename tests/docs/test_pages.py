@@ -25,6 +25,15 @@ WITH_PYTHON = pages.with_code("python")
 WITH_SHELL = [page for page in pages.written() if pages.blocks(page, "bash")]
 
 
+RUNS = [block for page in WITH_SHELL for block in pages.blocks(page, "bash") if block.runs]
+
+
+def test_there_are_pages_with_code():
+    assert len(WITH_PYTHON) > 25
+    assert len(WITH_SHELL) > 10
+    assert RUNS
+
+
 def _parameter(page):
     marks = () if pages.name(page) in QUICK else pytest.mark.slow
     return pytest.param(page, marks=marks, id=pages.name(page))
@@ -104,11 +113,7 @@ _help = functools.cache(command_pages.help_of)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "block",
-    [b for page in WITH_SHELL for b in pages.blocks(page, "bash") if b.runs],
-    ids=lambda block: shlex.quote(block.text.splitlines()[0]),
-)
+@pytest.mark.parametrize("block", RUNS, ids=lambda block: shlex.quote(block.text.splitlines()[0]))
 def test_shell_block_runs(block, new_folder):
     own = {"PYTHONPATH": str(pages.ROOT), "PATH": f"{os.path.dirname(sys.executable)}:{os.defpath}"}  # noqa: PTH120
     done = subprocess.run(

@@ -1,5 +1,7 @@
 """Every strategy to compute per-task gradients equals the plain jacobian of a plain program."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ from mtk import gradients
 from mtk.trainer import batch, forward
 from mtk.trainer.state import State
 from tests import networks
+from tests.quick import some
 
 KINDS = sorted(networks.NETWORKS)
 
@@ -39,8 +42,12 @@ def by_strategy(network, data, strategy, shared, heads):
     return compute(data)
 
 
-@pytest.mark.parametrize("strategy", ["unrolled", "loop", "vectorized"])
-@pytest.mark.parametrize("kind", KINDS)
+STRATEGIES = ["unrolled", "loop", "vectorized"]
+CASES = list(itertools.product(KINDS, STRATEGIES))
+
+
+# By default each kind once: `trainer/test_against_jacobian.py` takes many more kinds.
+@pytest.mark.parametrize(("kind", "strategy"), some(CASES, CASES[::4]))
 def test_equals_plain_jacobian(kind, strategy):
     network, data = networks.NETWORKS[kind](), networks.batch(kind)
     heads = {

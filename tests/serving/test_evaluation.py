@@ -61,6 +61,7 @@ def check(network, used, examples, path, inputs=None):
             assert found["tasks"][task] == pytest.approx(metrics, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Of a generator, when it ends.
 @pytest.mark.parametrize(
     "kind", some(["dense", "convolutional", "embedding", "attention"], ["dense", "embedding"])
 )

@@ -8,6 +8,7 @@ One process can hold one MirroredStrategy, so replicas have a process of their o
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,8 +99,9 @@ def errors(found: Step, expected: Step) -> dict[str, float]:
     }
 
 
-def on_replicas(kinds: list[str], way: str) -> dict[str, dict]:
-    strategy = mtk.distribution.mirrored(2)
+def on_replicas(
+    strategy: tf.distribute.Strategy, kinds: Sequence[str], way: str
+) -> dict[str, dict]:
     results: dict[str, dict] = {}
     for kind in kinds:
         problem = zoo.build(kind)
@@ -119,4 +121,6 @@ if __name__ == "__main__":
     parser.add_argument("path")
     parser.add_argument("kinds", nargs="+")
     given = parser.parse_args()
-    Path(given.path).write_text(json.dumps(on_replicas(given.kinds, given.way)))
+    Path(given.path).write_text(
+        json.dumps(on_replicas(mtk.distribution.mirrored(2), given.kinds, given.way))
+    )

@@ -117,9 +117,9 @@ def strategy_of(replicas: int):
     return distribution.mirrored(replicas) if replicas > 1 else distribution.single()
 
 
-def main(replicas: int, steps: int, path: str, names: list[str]) -> None:
-    strategy = strategy_of(replicas)
-    results = {} if replicas == 1 else {"masks_differ": masks_differ(strategy)}
+def main(strategy: tf.distribute.Strategy, steps: int, path: str, names: list[str]) -> None:
+    several = strategy.num_replicas_in_sync > 1
+    results = {"masks_differ": masks_differ(strategy)} if several else {}
     for name in names:
         trained = train_form(strategy, name) if name in FORMS else train(strategy, name, steps)
         results[name], results[name + " logs"] = trained
@@ -134,4 +134,4 @@ if __name__ == "__main__":
     parser.add_argument("path")
     parser.add_argument("names", nargs="+")
     given = parser.parse_args()
-    main(given.replicas, given.steps, given.path, given.names)
+    main(strategy_of(given.replicas), given.steps, given.path, given.names)

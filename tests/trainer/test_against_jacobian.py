@@ -27,7 +27,7 @@ def fits(kind, combination):
 
 
 def costly(kind, combination):
-    return kind.recurrent and combination[0] == "vectorized"
+    return kind.recurrent and combination != ("unrolled", 1)
 
 
 # A Gramian from two factors of a kernel's gradient was wrong here.
@@ -74,12 +74,6 @@ def test_vectorized_is_right_or_refused_with_depthwise_convolutions(kind):
 
 
 REPLICATED = zoo.names(lambda kind: kind.replicas)
-QUICK = [
-    "repeated_tokens",
-    "synchronized_batch_norm",
-    "weight_regularizers",
-    "mixed_losses",
-]
 
 
 def on_replicas(folder, way, kinds):
@@ -95,21 +89,12 @@ def on_replicas(folder, way, kinds):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    return on_replicas(tmp_path_factory.mktemp("replicas"), "unrolled", QUICK)
-
-
-@pytest.fixture(scope="module")
 def thorough(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
     return {way: on_replicas(folder, way, REPLICATED) for way in WAYS}
 
 
-@pytest.mark.parametrize("kind", QUICK)
-def test_two_replicas_take_the_step_of_the_jacobian(quick, kind):
-    assert_same(quick[kind])
-
-
+# By default `test_replicas.py` takes some.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "way"),

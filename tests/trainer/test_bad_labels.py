@@ -86,7 +86,7 @@ def test_names_and_numbers_of_labels(model, y, words):
     ("weights", "words"),
     [
         ({"sizes": np.ones(12)}, "Did you mean 'size'"),
-        ([np.ones(12)], "one entry each"),
+        ([np.ones(12)], "list of 1 entries"),
     ],
 )
 def test_names_of_sample_weights(model, weights, words):

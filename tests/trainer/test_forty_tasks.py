@@ -81,7 +81,7 @@ def test_gramian_is_that_of_the_jacobian(number):
     model = compiled(combiners.MGDA(), number)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
     shared = model.network.get_layer("features").trainable_variables
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         outputs = model.network(x)
         losses = [
             tf.math.divide_no_nan(
@@ -91,7 +91,7 @@ def test_gramian_is_that_of_the_jacobian(number):
             for name in names(number)
         ]
         stacked = tf.stack(losses)
-    rows = tape.jacobian(stacked, [v.value for v in shared])
+    rows = tape.jacobian(stacked, [v.value for v in shared], experimental_use_pfor=False)
     flat = np.concatenate([row.numpy().reshape(number, -1) for row in rows], axis=1)
     model.fit(tf.data.Dataset.from_tensors((x, labels, masks)), shuffle=False, verbose=0)
     np.testing.assert_allclose(model.last_gramian.numpy(), flat @ flat.T, rtol=1e-4, atol=1e-7)

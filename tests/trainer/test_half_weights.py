@@ -57,6 +57,12 @@ WAYS = {
     "representation in parts": (lambda: ByGramian(at="representation"), 2),
 }
 
+# `test_edges_of_models.py` takes the last layer, `numerics/test_micro_batches.py` other parts.
+QUICK = [
+    *("gramian", "gramian in parts", "every_second", "losses"),
+    *("gradients", "representation", "representation in parts"),
+]
+
 
 def fits(kind, way):
     return (kind.parts or "parts" not in way) and (kind.features or "representation" not in way)
@@ -78,7 +84,9 @@ def static(kind):
     return trained(kind, mtk.combiners.StaticWeights(), 1)
 
 
-@pytest.mark.parametrize(("kind", "way"), zoo.each_way_once(list(WAYS), fits))
+@pytest.mark.parametrize(
+    ("kind", "way"), zoo.each_way_once(list(WAYS), fits, quick=QUICK, on_each=2)
+)
 def test_fifty_steps_of_adam_are_those_of_static_weights(kind, way):
     make, micro_batches = WAYS[way]
     # Micro-batches too are compared with the whole batch.

@@ -1,6 +1,7 @@
 """What counts as a label: each one for itself, a missing one for exactly nothing."""
 
 import itertools
+import sys
 
 import keras
 import numpy as np
@@ -22,6 +23,15 @@ MISSING = np.array([1, 4, 6])
 EXISTING = np.setdiff1d(np.arange(SIZE), MISSING)
 
 
+@pytest.fixture(autouse=True, params=some(["graph", "eager"], ["eager"]))
+def _mode(request, monkeypatch):
+    """By default without graphs; `test_batch_kinds.py` and others trace labels and masks."""
+    monkeypatch.setattr(sys.modules[__name__], "EAGERLY", request.param == "eager")
+
+
+EAGERLY = True
+
+
 def network(shape=(1,), activation=None):
     """One output of any shape for `a`, and one number for `b`."""
     keras.utils.set_random_seed(1)
@@ -33,7 +43,7 @@ def network(shape=(1,), activation=None):
 
 def model_of(task, combiner=None, **options):
     model = mtk.MultiTaskModel(network(**options), [task, mtk.Task("b", "mse")], combiner)
-    model.compile(keras.optimizers.SGD(0.5))
+    model.compile(keras.optimizers.SGD(0.5), run_eagerly=EAGERLY)
     return model
 
 
@@ -114,16 +124,24 @@ def test_a_missing_label_adds_nothing_to_loss_and_gradients(loss, mark):
     check(mtk.Task("a", LOSSES[loss], **MARKS[mark]), y, oracle, weights, activation="softplus")
 
 
-@pytest.mark.parametrize("junk", [0.0, -1e30, np.inf, np.nan])
-def test_what_a_masked_label_holds_makes_no_difference(junk):
-    y, mask = POSITIVE.copy(), np.ones(SIZE, "float32")
-    y[MISSING], mask[MISSING] = junk, 0
+def test_what_a_masked_label_holds_makes_no_difference():
+    """One step from the same start for each content, in a model that is traced once."""
+    mask = np.ones(SIZE, "float32")
+    mask[MISSING] = 0
     model = model_of(mtk.Task("a", ratio, [metrics.MeanAbsoluteError(name="mae")]))
-    logs = fitted(model, y, mask)
-    known = model_of(mtk.Task("a", ratio, [metrics.MeanAbsoluteError(name="mae")]))
-    expected = fitted(known, POSITIVE, mask)
-    assert logs == expected
-    zoo.assert_close(model.network.get_weights(), known.network.get_weights(), 0.0)
+    start = model.network.get_weights()
+
+    def step(y):
+        model.network.set_weights(start)
+        return fitted(model, y, mask), model.network.get_weights()
+
+    expected, known = step(POSITIVE)
+    for junk in (0.0, -1e30, np.inf, np.nan):
+        y = POSITIVE.copy()
+        y[MISSING] = junk
+        logs, found = step(y)
+        assert logs == expected
+        zoo.assert_close(found, known, 0.0)
 
 
 COMBINERS = {
@@ -145,7 +163,7 @@ def test_a_missing_label_adds_nothing_whatever_the_combiner(combiner):
     for rows in (slice(None), EXISTING):
         tasks = [mtk.Task(name, ratio, missing=float("nan")) for name in "ab"]
         model = mtk.MultiTaskModel(network(activation="softplus"), tasks, COMBINERS[combiner]())
-        model.compile(keras.optimizers.SGD(0.1))
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=EAGERLY)
         data = (X[rows], {"a": y[rows], "b": 3 * other[rows]})
         for _ in range(3):
             model.fit(*data, batch_size=SIZE, verbose=0)
@@ -272,7 +290,10 @@ def squares(predictions):
     return tf.reduce_mean((predictions - OTHER) ** 2, axis=-1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8", bool])
+DTYPES = ["float32", "float64", "float16", "int32", "uint8", bool]
+
+
+@pytest.mark.parametrize("dtype", some(DTYPES, ["float32", "float16", "uint8", bool]))
 def test_a_weight_of_zero_says_that_there_is_no_label(dtype):
     weights = with_zeros(dtype)
     w = weights.astype("float32")
@@ -349,12 +370,19 @@ def test_the_reduction_by_weights_is_honoured():
 # Forms of predictions, losses and metrics.
 
 
-@pytest.mark.parametrize("shape", [(SIZE,), (SIZE, 1)])
-@pytest.mark.parametrize("loss", ["mse", losses.MeanAbsoluteError(), lambda y, p: (y - p) ** 2])
+RANK_ONE = {
+    "mse": "mse",
+    "object": losses.MeanAbsoluteError(),
+    "function": lambda y, p: (y - p) ** 2,
+}
+FORMS = list(itertools.product(RANK_ONE, [(SIZE,), (SIZE, 1)]))
+
+
+@pytest.mark.parametrize(("loss", "shape"), some(FORMS, [FORMS[0], FORMS[3], FORMS[4], FORMS[5]]))
 def test_predictions_of_rank_one(loss, shape):
     y = OTHER.reshape(shape)
-    power = 1 if isinstance(loss, losses.Loss) else 2
-    task = mtk.Task("a", loss, [metrics.MeanAbsoluteError(name="mae")])
+    power = 1 if loss == "object" else 2
+    task = mtk.Task("a", RANK_ONE[loss], [metrics.MeanAbsoluteError(name="mae")])
     check(task, y, lambda p: tf.reduce_mean(tf.abs(p - OTHER[:, 0]) ** power), shape=())
 
 

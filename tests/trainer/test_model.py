@@ -97,8 +97,8 @@ def test_numpy_arrays_and_train_on_batch():
 @pytest.mark.parametrize(
     "combiner",
     [
-        MGDA(update_every=2),
-        slow(GradNorm(alpha=0.5)),
+        slow(MGDA(update_every=2)),
+        GradNorm(alpha=0.5),
         slow(GradVac(groups="layer")),
     ],
     ids=lambda c: type(c).__name__,
@@ -124,6 +124,7 @@ def test_weights_only(tmp_path):
     model.fit(dataset(), verbose=0)
     model.save_weights(tmp_path / "a.weights.h5")
     other = compiled(GradNorm())
+    other.optimizer.build(other.network.trainable_variables)
     other.load_weights(tmp_path / "a.weights.h5")
     for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -259,7 +260,7 @@ def test_a_frozen_layer_stays_after_compiling_again(combiner):
     ("policy", "combiner"),
     [
         slow(("mixed_bfloat16", PCGrad())),
-        ("mixed_float16", StaticWeights()),
+        slow(("mixed_float16", StaticWeights())),
         slow(("mixed_float16", MGDA(at="representation"))),
         slow(("mixed_bfloat16", GradDrop(at="representation"))),
     ],

@@ -8,7 +8,7 @@ from keras import layers
 
 import mtk
 from mtk import combiners
-from tests.quick import some
+from tests.quick import slow, some
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 4)).astype("float32")
@@ -76,10 +76,10 @@ def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
 @pytest.mark.parametrize(
     ("combiner", "options"),
     [
-        (combiners.StaticWeights, {}),
+        slow((combiners.StaticWeights, {})),
         (combiners.FAMO, {}),
         (combiners.UncertaintyWeights, {"micro_batches": 2}),
-        (combiners.StaticWeights, {"micro_batches": 2}),
+        slow((combiners.StaticWeights, {"micro_batches": 2})),
     ],
 )
 def test_variables_of_modules_are_advanced_once_a_step(combiner, options):

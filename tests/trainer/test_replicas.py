@@ -5,56 +5,73 @@ The long form:
     python -m pytest -m slow tests/trainer/test_replicas.py
 """
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from mtk import distribution
 from tests.distribution.starting import environment, free_addresses
+from tests.trainer import replicated
 from tests.trainer.replicated import COMBINERS, FORMS
+from tests.trainer.two_replicas import KINDS, NETWORKS, STEPS
 
 NAMES = [*COMBINERS, *FORMS]
-# The long form has all combiners, and batches with inputs of each task's own.
-KINDS = ["pcgrad", "mixed"]
 
 
-def start(path, replicas, steps, names, worker=None, addresses=()):
-    flags = [f"--replicas={replicas}", f"--steps={steps}", str(path), *names]
+def start(module, *flags, worker=None, addresses=()):
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.trainer.replicated", *flags],
+        [sys.executable, "-m", module, *map(str, flags)],
         env=environment(worker, addresses),
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run_all(folder, steps, replicas_each, workers, names):
-    """Returns the results of numbers of replicas, and of the workers, by their names."""
-    started = {}
-    for replicas in replicas_each:
-        path = folder / f"{replicas}.npz"
-        started[path] = start(path, replicas, steps, names)
-    addresses = free_addresses(workers)
-    for worker in range(workers):
-        path = folder / f"worker {worker}.npz"
-        started[path] = start(path, workers, steps, names, worker, addresses)
-    for process in started.values():
+def end(*processes):
+    for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors[-3000:]
-    return {path.stem: np.load(path) for path in started}
+
+
+def on_one_device(folder, steps, names):
+    """Trains in this process."""
+    replicated.main(distribution.single(), steps, str(folder / "1.npz"), names)
+    return np.load(folder / "1.npz")
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
+    """The results of one and of two replicas, and the errors of steps on two."""
     folder = tmp_path_factory.mktemp("replicas")
-    return run_all(folder, steps=20, replicas_each=(1, 2), workers=0, names=KINDS)
+    process = start("tests.trainer.two_replicas", folder)
+    one = on_one_device(folder, STEPS, KINDS)
+    end(process)
+    return one, np.load(folder / "2.npz"), json.loads((folder / "jacobian.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
+    """The results of numbers of replicas, and of two workers, by their names."""
     folder = tmp_path_factory.mktemp("replicas")
-    return run_all(folder, steps=50, replicas_each=(1, 2, 4), workers=2, names=NAMES)
+    started = {}
+    for replicas in (2, 4):
+        path = folder / f"{replicas}.npz"
+        flags = (f"--replicas={replicas}", "--steps=50", path, *NAMES)
+        started[path] = start("tests.trainer.replicated", *flags)
+    addresses = free_addresses(2)
+    for worker in range(2):
+        path = folder / f"worker {worker}.npz"
+        started[path] = start(
+            *("tests.trainer.replicated", "--replicas=2", "--steps=50", path, *NAMES),
+            worker=worker,
+            addresses=addresses,
+        )
+    one = on_one_device(folder, 50, NAMES)
+    end(*started.values())
+    return {"1": one, **{path.stem: np.load(path) for path in started}}
 
 
 def assert_same(one, other, name):
@@ -65,7 +82,8 @@ def assert_same(one, other, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_same_weights_after_20_steps(short, name):
-    assert_same(short["1"], short["2"], name)
+    one, two, _ = short
+    assert_same(one, two, name)
 
 
 @pytest.mark.slow
@@ -76,4 +94,11 @@ def test_same_weights_after_50_steps(long, name, devices):
 
 
 def test_dropout_masks_differ_between_replicas(short):
-    assert short["2"]["masks_differ"]
+    assert short[1]["masks_differ"]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_two_replicas_take_the_step_of_the_jacobian(short, kind):
+    found = short[2][kind]
+    assert "error" not in found, found
+    assert max(found.values()) < 1e-5, found

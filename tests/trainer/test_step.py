@@ -1,5 +1,6 @@
 """A step does what the formulas say: combine, L2, clip, apply; moving statistics once."""
 
+import functools
 import itertools
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 import mtk
 from mtk.combiners import (
     FAMO,
+    IMTLG,
     IMTLL,
     MGDA,
     RLW,
@@ -50,7 +52,7 @@ LIMITS = list(itertools.product([False, True], [0.0, 0.7], [None, 0.3]))
 
 @pytest.mark.parametrize(
     ("measured", "weight_decay", "clip_norm"),
-    some(LIMITS, [(False, 0.7, 0.3), (True, 0.7, 0.3), (False, 0.0, 0.3)]),
+    some(LIMITS, [(False, 0.7, 0.3), (True, 0.7, 0.3)]),
 )
 def test_l2_first_then_clip(measured, weight_decay, clip_norm):
     network, data = networks.dense(), networks.batch("dense")
@@ -97,7 +99,7 @@ def test_heads_keep_their_gradient_over_the_number_of_tasks_present():
         StaticWeights(),
         slow(MGDA()),
         MGDA(at="representation"),
-        GradDrop(),
+        slow(GradDrop()),
         slow(GradDrop(at="representation")),
     ],
     ids=lambda c: f"{type(c).__name__}-{c.at}",
@@ -163,7 +165,7 @@ def test_dropout_draws_a_new_mask_each_step_and_share():
 
 def test_weights_are_renewed_every_n_steps():
     network, data = networks.dense(), networks.batch("dense")
-    model = model_of(network, MGDA(update_every=3))
+    model = model_of(network, IMTLG(update_every=3))
     seen = []
     for _ in range(7):
         steps(model, data)
@@ -191,23 +193,29 @@ def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
     np.testing.assert_allclose(model.last_gramian.numpy(), matrix @ matrix.T, rtol=1e-4, atol=1e-6)
 
 
+@functools.cache
+def after_four_steps(combiner, **compiled):
+    keras.utils.set_random_seed(5)
+    network = networks.dense()
+    steps(model_of(network, combiner(), **compiled), networks.batch("dense"), 4)
+    return network.get_weights()
+
+
+# `combiners/test_contract.py` compiles every solver with XLA.
 @pytest.mark.parametrize(
     ("combiner", "options"),
     [
         slow((StaticWeights, {"steps_per_execution": 2})),
-        (MGDA, {"run_eagerly": True}),
-        (MGDA, {"steps_per_execution": 2}),
-        (CAGrad, {"jit_compile": True}),
+        (IMTLG, {"run_eagerly": True}),
+        (IMTLG, {"steps_per_execution": 2}),
+        (IMTLG, {"jit_compile": True}),
+        slow((MGDA, {"run_eagerly": True})),
+        slow((MGDA, {"steps_per_execution": 2})),
+        slow((CAGrad, {"jit_compile": True})),
     ],
 )
 def test_eager_xla_and_several_steps_an_execution_give_the_same(combiner, options):
-    results = []
-    for compiled in ({}, options):
-        keras.utils.set_random_seed(5)
-        network = networks.dense()
-        model = model_of(network, combiner(), **compiled)
-        steps(model, networks.batch("dense"), 4)
-        results.append(network.get_weights())
+    results = (after_four_steps(combiner), after_four_steps(combiner, **options))
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
@@ -217,7 +225,7 @@ def test_loss_scaling_leaves_the_step_alone():
     for scaled in (False, True):
         keras.utils.set_random_seed(5)
         network = networks.dense()
-        model = mtk.MultiTaskModel(network, networks.tasks(), MGDA())
+        model = mtk.MultiTaskModel(network, networks.tasks(), IMTLG())
         optimizer = keras.optimizers.SGD(RATE)
         if scaled:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
@@ -240,14 +248,15 @@ def test_representation_gramian_is_that_of_the_features():
     norm = network.get_layer("norm")
     features = norm(network.get_layer("trunk")(data[0]), training=True)
     heads = {name: network.get_layer(name) for name in networks.TASKS}
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
 
         def apply(_, training):
             return {name: head(features) for name, head in heads.items()}
 
         losses = plain_losses(apply, data)
-    rows = tf.reshape(tape.jacobian(losses, features), (3, -1)).numpy()
+    rows = tape.jacobian(losses, features, experimental_use_pfor=False)
+    rows = tf.reshape(rows, (3, -1)).numpy()
     model = model_of(network, MGDA(at="representation"))
     steps(model, data)
     np.testing.assert_allclose(model.last_gramian.numpy(), rows @ rows.T, rtol=1e-4, atol=1e-7)
@@ -277,7 +286,7 @@ def test_mixed_batch_is_one_loss_over_all_examples():
     "combiner",
     [
         slow(RLW()),
-        UncertaintyWeights(),
+        slow(UncertaintyWeights()),
         GradNorm(),
         slow(MGDA()),
         MGDA(at="representation"),
@@ -304,7 +313,7 @@ def test_the_network_descends_the_weighted_losses_and_nothing_else(combiner):
 LEARNED = [UncertaintyWeights, IMTLL, GradNorm, FAMO]
 
 
-@pytest.mark.parametrize("combiner", some(LEARNED, LEARNED[1:3]))
+@pytest.mark.parametrize("combiner", some(LEARNED, LEARNED[2:3]))
 def test_learned_weights_are_free_of_weight_decay(combiner):
     """At a learning rate of zero only the decay could tell two runs apart."""
     learned = []

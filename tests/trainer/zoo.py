@@ -94,7 +94,11 @@ def rotation(
 
 
 def each_way_once(
-    ways: Sequence[Any], fits: Callable[[Kind, Any], bool] = lambda *_: True, first: int = 0
+    ways: Sequence[Any],
+    fits: Callable[[Kind, Any], bool] = lambda *_: True,
+    first: int = 0,
+    quick: Sequence[Any] | None = None,
+    on_each: int = 1,
 ):
     """Gives each kind with each way that fits; by default each way once, with different kinds.
 
@@ -105,17 +109,20 @@ def each_way_once(
         ways: What to try.
         fits: Tells whether a way can be tried with a kind.
         first: The place of the kind for the first way, so that tests take different ones.
+        quick: The ways that run by default; all, if not given.
+        on_each: With how many ways a kind is taken by default: what they share is made once.
     """
     cheap = names(lambda kind: not kind.twin and not kind.recurrent)
-    quick = {}
-    for index, way in enumerate(ways):
-        turned = cheap[(first + 3 * index) % len(cheap) :] + cheap
-        quick[way] = next(k for k in turned if fits(KINDS[k], way) and k not in quick.values())
+    chosen: dict[Any, str] = {}
+    for index, way in enumerate(ways if quick is None else quick):
+        turned = cheap[(first + 3 * (index // on_each)) % len(cheap) :] + cheap
+        taken = list(chosen.values())
+        chosen[way] = next(k for k in turned if fits(KINDS[k], way) and taken.count(k) < on_each)
     for name, each in KINDS.items():
         for way in ways:
             if fits(each, way):
                 title = "-".join(map(str, way)) if isinstance(way, tuple) else str(way)
-                marks = () if quick[way] == name else (pytest.mark.slow,)
+                marks = () if chosen.get(way) == name else (pytest.mark.slow,)
                 yield pytest.param(name, way, marks=marks, id=f"{name}-{title}")
 
 
@@ -251,7 +258,7 @@ def residual() -> Problem:
     return _vectors(trunk)
 
 
-@kind()
+@kind(twin=True)
 def frozen() -> Problem:
     def trunk(i):
         h = _dense(i, trainable=False)
@@ -317,7 +324,7 @@ def low_rank() -> Problem:
     return _vectors(lambda i: layers.Activation("tanh")(LowRank()(_dense(i))))
 
 
-@kind()
+@kind(twin=True)
 def keras_low_rank() -> Problem:
     layer = layers.Dense(4, activation="tanh")
     problem = _vectors(lambda i: layer(_dense(i)))
@@ -470,7 +477,7 @@ def depthwise_convolution() -> Problem:
     return _images(lambda i: layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")(i))
 
 
-@kind(grouped=True)
+@kind(grouped=True, twin=True)
 def separable_convolution() -> Problem:
     return _images(lambda i: layers.SeparableConv2D(3, 3, activation="tanh")(i))
 
@@ -603,7 +610,7 @@ class DropoutCell(layers.Layer):
         return h, [h]
 
 
-@kind(parts=False, replicas=False, recurrent=True)
+@kind(parts=False, replicas=False, recurrent=True, twin=True)
 def dropout_in_a_cell() -> Problem:
     return _sequences(layers.RNN(DropoutCell(4)))
 
@@ -613,7 +620,7 @@ def dropout_in_an_unrolled_cell() -> Problem:
     return _sequences(layers.RNN(DropoutCell(4), unroll=True))
 
 
-@kind(recurrent=True)
+@kind(recurrent=True, twin=True)
 def bidirectional() -> Problem:
     return _sequences(layers.Bidirectional(layers.GRU(3)))
 
@@ -741,7 +748,7 @@ def moving_mean() -> Problem:
 # Forms of networks.
 
 
-@kind()
+@kind(twin=True)
 def dict_inputs() -> Problem:
     i = {"left": keras.Input((3,), name="left"), "right": keras.Input((2,), name="right")}
     h = _dense(ops.concatenate([_dense(i["left"]), i["right"]], axis=-1))
@@ -781,7 +788,7 @@ def nested() -> Problem:
     return _vectors(lambda x: outer(inner(x)))
 
 
-@kind()
+@kind(twin=True)
 def concatenated_heads() -> Problem:
     i = keras.Input((5,))
     h = _dense(i)
@@ -789,7 +796,7 @@ def concatenated_heads() -> Problem:
     return _problem(i, {"a": both[:, :1], "b": both[:, 1:3], "c": both[:, 3:]}, _normal(5))
 
 
-@kind()
+@kind(twin=True)
 def stacked_heads() -> Problem:
     i = keras.Input((5,))
     h = _dense(i)
@@ -798,7 +805,7 @@ def stacked_heads() -> Problem:
     return _problem(i, dict(zip("abc", parts, strict=True)), _normal(5))
 
 
-@kind(features=False)
+@kind(features=False, twin=True)
 def one_kernel_for_all() -> Problem:
     """One layer whose columns belong to the tasks: all of it counts as shared."""
     i = keras.Input((5,))

@@ -75,7 +75,7 @@ def every_combiner():
 @pytest.mark.parametrize("name", every_combiner())
 def test_step_of_every_combiner_is_that_of_the_whole_batch(name):
     make = BY_NAME[name].make
-    whole, parts = (trained(networks.attention, make(), shared, n) for n in (1, 3))
+    whole, parts = (trained(networks.embedding, make(), shared, n) for n in (1, 3))
     assert_same(parts, whole)
 
 
@@ -88,7 +88,7 @@ def test_every_way_to_per_task_gradients(way):
 @pytest.mark.parametrize("name", ["famo", pytest.param("gradnorm", marks=pytest.mark.slow)])
 def test_tasks_with_inputs_of_their_own(name):
     make = COMBINERS[name]
-    whole, parts = (trained(networks.attention, make(), own, n) for n in (1, 3))
+    whole, parts = (trained(networks.embedding, make(), own, n) for n in (1, 3))
     assert_same(parts, whole)
 
 

@@ -1,0 +1,30 @@
+"""Does on two replicas what the default tests compare, in one process: to start one takes long.
+
+python -m tests.trainer.two_replicas FOLDER
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import mtk
+from tests.trainer import against_jacobian, replicated
+
+# The long form has all combiners, and batches with inputs of each task's own.
+KINDS = ("PCGrad", "mixed")
+NETWORKS = ("repeated_tokens", "synchronized_batch_norm", "weight_regularizers", "mixed_losses")
+STEPS = 20
+
+
+def main(folder: Path) -> None:
+    strategy = mtk.distribution.mirrored(2)
+    replicated.main(strategy, STEPS, str(folder / "2.npz"), list(KINDS))
+    found = against_jacobian.on_replicas(strategy, NETWORKS, "unrolled")
+    (folder / "jacobian.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
