@@ -176,11 +176,10 @@ _SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
 _FLAG = Kind("true or false", _flag)
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 # Facts that a result or a manifest may tell.
-EXTRAS: tuple[str, ...] = ("steps_per_second", "parameters")
-EXTRAS += tuple(f"{split}_examples" for split in SPLITS)
+EXTRAS = ("steps_per_second", "parameters", *(f"{split}_examples" for split in SPLITS))
 _EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
-RESULT: Mapping[str, Schema] = {
+RESULT: Schema = {
     "run": _NAME,
     "data": Named(_NAME),
     "status": _one_of("finished", "diverged"),
@@ -196,7 +195,7 @@ RESULT: Mapping[str, Schema] = {
     **dict.fromkeys(SPLITS, _TASK_METRICS),
     **_EXTRAS,
 }
-MANIFEST: Mapping[str, Schema] = {
+MANIFEST: Schema = {
     "seed": _WHOLE,
     # What decides how the run is compared.
     "method": {
@@ -210,12 +209,8 @@ MANIFEST: Mapping[str, Schema] = {
     **_EXTRAS,
 }
 # What a run was begun as.
-RUN: Mapping[str, Schema] = {
-    "hash": _NAME,
-    "files": Named(_NAME),
-    "settings": Named(Kind("a text", _text)),
-}
-FAILED: Mapping[str, Schema] = {"reason": _SENTENCE}
+RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(Kind("a text", _text))}
+FAILED: Schema = {"reason": _SENTENCE}
 # A line of the log that tells a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}
 STUDY: Schema = {
