@@ -116,7 +116,7 @@ def test_a_graph_gives_what_the_first_batches_give_without(monkeypatch):
     test, batches = evaluated(model, data, 1)
     found = []
     for first in (0, NUMBER):
-        monkeypatch.setattr(test_examples, "_EAGER", first)
+        monkeypatch.setattr(per_example, "_EAGER", first)
         found.append(per_example.measure(model, batches, test))
     np.testing.assert_array_equal(found[0].orders, found[1].orders)
     np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-4, atol=1e-5)
