@@ -14,6 +14,17 @@ from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
 
+class ScalarMean(keras.metrics.Mean):
+    """The mean of scalars: as Keras' of any shape, in a fourth of the operations to trace."""
+
+    def update_state(self, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        values = tf.cast(values, self.dtype)
+        count = tf.ones_like(values) if sample_weight is None else sample_weight
+        count = tf.cast(count, self.dtype)
+        self.total.assign(self.total + values * count)
+        self.count.assign(self.count + count)
+
+
 class MeanLoss(keras.metrics.Metric):
     """The mean of the tasks' mean losses, over the tasks that had a label.
 
@@ -30,7 +41,7 @@ class MeanLoss(keras.metrics.Metric):
     ):
         super().__init__(name="loss")
         self.losses, self.weights = tuple(losses), weights
-        self.penalty = None if weights is None else keras.metrics.Mean(name="penalty")
+        self.penalty = None if weights is None else ScalarMean(name="penalty")
 
     def update_state(self, penalty: tf.Tensor, examples: int | tf.Tensor) -> None:
         """Takes in what layers and regularizers add; the tasks' losses are updated by themselves.
@@ -147,10 +158,10 @@ class TaskMetrics:
         loss_weights: Sequence[float] | None = None,
         prefixed: bool = True,
     ):
-        self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in tasks]
+        self.losses = [ScalarMean(name=f"{task.name}_loss") for task in tasks]
         used: set[int] = set()
         self.by_task = {task.name: _named(task, used, prefixed) for task in tasks}
-        self.weights = [keras.metrics.Mean(name=f"{task.name}_weight") for task in tasks]
+        self.weights = [ScalarMean(name=f"{task.name}_weight") for task in tasks]
         self.mean = MeanLoss(self.losses, loss_weights)
         names = [metric.name for metric in self.of_training()]
         twice = sorted({name for name in names if names.count(name) > 1})
