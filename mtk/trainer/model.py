@@ -13,6 +13,7 @@ from absl import logging
 
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
+from mtk.combiners.base import Held
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
@@ -268,7 +269,8 @@ class MultiTaskModel(keras.Model):
             self._outputs = compiled_tasks.output_names(self.network, loss)
             self._take_tasks(tasks, compiled_tasks.loss_weights(loss_weights, names))
             self.loss = loss
-        self.compile_args, self._compiled = arguments, given
+        self.compile_args = arguments
+        self._compiled = Held(given)  # Keras would log metrics that it finds in it once more.
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does.
@@ -688,7 +690,7 @@ class MultiTaskModel(keras.Model):
         config = super().get_compile_config()
         if config:
             config.update(dataclasses.asdict(self.compile_args))
-            config.update(keras.saving.serialize_keras_object(self._compiled))
+            config.update(keras.saving.serialize_keras_object(self._compiled.value))
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -373,3 +373,13 @@ def test_the_best_weights_for_each_task(tmp_path):
         model.network.load_weights(tmp_path / f"{name}.weights.h5")
         found = model.evaluate(X[20:], {n: y[20:] for n, y in Y.items()}, 10, 0, return_dict=True)
         assert found[monitors[name]] == pytest.approx(best[name].best, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda m: [m], lambda m: m])
+def test_metric_objects_are_logged_once(wrap):
+    model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.MGDA())
+    metrics = {"b": wrap(keras.metrics.AUC(name="auc"))}
+    weighted = {"a": wrap(keras.metrics.MeanAbsoluteError(name="mae"))}
+    model.compile("sgd", LOSSES, metrics=metrics, weighted_metrics=weighted)
+    assert sorted(m.name for m in model.metrics if m.name in ("auc", "mae")) == []
+    assert {"b_auc", "a_mae"} <= {m.name for m in model.metrics}
