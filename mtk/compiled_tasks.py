@@ -88,7 +88,9 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
     each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
     for task in tasks:
         labels = each.get(task.name)
-        kind = labels.dtype.kind if isinstance(labels, np.ndarray) else ""
+        if not isinstance(labels, np.ndarray):
+            continue
+        kind = labels.dtype.kind
         if kind in ("U", "S", "O"):
             raise ValueError(
                 f"The labels of task '{task.name}' are {'objects' if kind == 'O' else 'texts'}. "
@@ -265,11 +267,9 @@ def _metrics(
         found = {names[0]: given if flat else given[0]}
     else:
         found = by_output(what, given, names, network)
-    each = {name: found.get(name) for name in names}
-    return {
-        name: [_resolved(m) for m in ([own] if not _is_sequence(own) else own) if m is not None]
-        for name, own in each.items()
-    }
+    each: dict[str, Any] = {name: found.get(name) for name in names}
+    lists = {name: own if _is_sequence(own) else [own] for name, own in each.items()}
+    return {name: [_resolved(m) for m in own if m is not None] for name, own in lists.items()}
 
 
 def _resolved(metric: Any) -> Any:

@@ -79,7 +79,7 @@ def _begun(path: Path) -> dict[str, Any]:
     return _checked(file, schema.RUN)
 
 
-def _checked(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
     found: dict[str, Any] = schema.check(records.json_object(path), expected, path.name)
     return found
 

@@ -176,8 +176,7 @@ _SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
 _FLAG = Kind("true or false", _flag)
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 # Facts that a result or a manifest may tell.
-EXTRAS = ("steps_per_second", "parameters")
-EXTRAS += tuple(f"{split}_examples" for split in SPLITS)
+EXTRAS = ("steps_per_second", "parameters", *(f"{split}_examples" for split in SPLITS))
 _EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
 RESULT: Schema = {

@@ -29,7 +29,7 @@ class TaskBoard(StepCallback):
     `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
     "Custom scalars" shows all losses in one chart, all weights in another, and a panel of metrics.
     TensorBoard gives each run a colour, and so up to 8 tasks have their curves in a run of their
-    own too, `tasks/<task>`, for these charts.
+    own too, `task_<task>`, for these charts.
     `<metric>/mean` is the mean over tasks, where all have the metric. Train values are means over
     the steps since the last evaluation.
 
@@ -125,8 +125,8 @@ class TaskBoard(StepCallback):
     def _write_by_task(self, task: str, step: int, name: str, value: float) -> None:
         """Writes a point to the task's own run, unless there are too many tasks."""
         if not self._has_many_tasks:
-            own = re.sub(r"[^\w.-]", "_", task).lstrip(".")
-            self.curves.points(f"tasks/{own}", step, {f"by_task/{name}": value})
+            own = re.sub(r"[^\w.-]", "_", task)
+            self.curves.points(f"task_{own}", step, {f"by_task/{name}": value})
 
     @property
     def _metrics(self) -> list[str]:

@@ -1,12 +1,33 @@
 """What the combiners share that read the Gramian of the task gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner, Held, Place, place_names
+
+
+class Weights(list[keras.Variable]):
+    """The variables of a layer, and a function: Keras has the name that the field has too.
+
+    Args:
+        variables: The variables.
+        function: What a call calls; see `GramianCombiner.weights_of`.
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable], function: Callable[..., Any]):
+        super().__init__(variables)
+        self._function = function
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Lets `tf.function` take it for a function."""
+        return id(self)
+
+    def __call__(self, gramian: Any, task_losses: Any = None) -> Any:
+        return self._function(gramian, task_losses)
 
 
 class GramianCombiner(Combiner):
@@ -61,7 +82,15 @@ class GramianCombiner(Combiner):
         """
         raise NotImplementedError
 
-    def weights(self, gramian: Any, task_losses: Any = None) -> Any:
+    @property
+    def weights(self) -> "Weights":
+        """The layer's variables, as Keras has it; called, the weights for a Gramian.
+
+        See `weights_of`: `MGDA().weights(gramian)` is `MGDA().weights_of(gramian)`.
+        """
+        return Weights(super().weights, self.weights_of)
+
+    def weights_of(self, gramian: Any, task_losses: Any = None) -> Any:
         """Returns the weights for a Gramian, without a model: for a training loop of one's own.
 
         Nothing need be bound or built, and what a model knows of this combiner does not change.

@@ -105,8 +105,8 @@ def compare(
         seeds=seeds,
         searches=searches,
     )
-    if plan.size is None:
-        plan = dataclasses.replace(plan, size=_planned(limits, seen, len(chosen)))
+    size = plan.size or _planned(limits, seen, len(chosen))
+    plan = dataclasses.replace(plan, size=size)
     settings = {
         "experiment.Training.epochs": epochs,
         "experiment.Training.monitor": seen.monitor,
@@ -114,7 +114,7 @@ def compare(
     }
     trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))
     if plan.learning_rates is None:
-        tried = rates(seen, learning_rates, plan.size.rates)
+        tried = rates(seen, learning_rates, size.rates)
         if searches:
             plan = _searched(trainer, plan, tried, limits, started)
         else:
@@ -175,6 +175,8 @@ def _searched(
     for label, tried in found.items():
         best = best_of(trainer.out, label, tried)
         words = "none of these has finished" if best is None else f"the best is {best:g}"
+        if best in (min(tried), max(tried)):
+            words += ", at an end, where the search has stopped"
         print(f"Learning rates of {label}: {tried}; {words}.", flush=True)
     size = plan.size
     if limits.seconds < math.inf:

@@ -82,11 +82,14 @@ class Compiled(Arrays):
         tasks = tasks_of(model)
         names = [task.name for task in tasks]
         outputs = output_names(network(model), dict.fromkeys(names))
-        every = (found.train, found.validation, found.test)
+        given_splits = (found.train, found.validation, found.test)
+        train, validation, test = (of_tasks(split, outputs, names) for split in given_splits)
         super().__init__(
             lambda seed=None: network(made(found.build, seed)),
             tasks,
-            *(of_tasks(split, outputs, names) for split in every),
+            train,
+            validation,
+            test,
             name="compared",
         )
 

@@ -131,10 +131,10 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
-        model.fit(batches.take(1), verbose=0)
+        model.fit(batches.take(1), shuffle=False, verbose=0)
         start = start or time.monotonic() - started
         before = time.monotonic()
-        model.fit(batches.skip(1), verbose=0)
+        model.fit(batches.skip(1), shuffle=False, verbose=0)
         steps.append((time.monotonic() - before) / (2 * _STEPS))
         if not evaluation:
             before = time.monotonic()

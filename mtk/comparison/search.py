@@ -8,7 +8,7 @@ from mtk import monitor
 from mtk.comparison.planning import RATE, STATIC, around, widened
 from mtk.study import StudyFolder
 
-ROUNDS = 5  # More than a factor of thirty to each side.
+ROUNDS = 8  # A factor of three thousand to each side.
 
 
 def searched(

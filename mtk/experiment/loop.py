@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtk import callbacks
-from mtk.experiment import completion, hparams, manifest, method, rehearsal, test_examples
+from mtk.experiment import completion, hparams, manifest, method, per_example, rehearsal
 from mtk.experiment.building import Built
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.options import Checkpoints, Logging
@@ -182,7 +182,7 @@ class Loop:
         """Measures and exports what was trained, and returns the result."""
         if self.watchers.divergence.found_at is None:
             result = completion.finish(self.built, self.watchers, self.preemption)
-            test_examples.write(self.built, self.folder, result["test"], self.preemption)
+            per_example.write(self.built, self.folder, result["test"], self.preemption)
             completion.export_all(self.built, self.folder)
         else:
             result = completion.diverged(self.model, self.watchers)

@@ -76,12 +76,12 @@ def interval(models, examples=True, level=0.8):
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(common, rest, of_seed):
     rng = np.random.default_rng(1)
-    drawn = [two_models(rng, 160, 5, common, rest, of_seed) for _ in range(60)]
+    drawn = [two_models(rng, 160, 5, common, rest, of_seed) for _ in range(40)]
     covered = [
         np.mean([v.low <= 0 <= v.high for v in (interval(m, known) for m in drawn)])
         for known in (True, False)
     ]
-    assert covered[0] >= 0.7  # Of 0.8, less two standard deviations of what is drawn.
+    assert covered[0] >= 0.66  # Of 0.8, less two standard deviations of what is drawn.
     if common * 160**-0.5 > of_seed:
         assert covered[1] < 0.6  # Seeds alone do not know that the test set is small.
     if not common:

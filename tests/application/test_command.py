@@ -57,9 +57,11 @@ def folder(tmp_path):
     done, unfinished = tmp_path / "runs" / "done", tmp_path / "runs" / "unfinished"
     for path in (done, unfinished, tmp_path / "runs" / "notes"):
         path.mkdir(parents=True)
-    config = "experiment.run.combiner = @combiners.PCGrad\n"
-    (done / "operative_config.gin").write_text(config)
-    (unfinished / "config.gin").write_text(config)
+    about = {"settings": {"experiment.run.combiner": "@combiners.PCGrad"}, "files": {}}
+    for run in (done, unfinished):
+        (run / "checkpoints").mkdir()
+        (run / "config.gin").write_text("")
+        (run / "checkpoints" / "run.json").write_text(json.dumps(about))
     result = {
         "status": "finished",
         "steps": 8,

@@ -30,6 +30,7 @@ def test_run_folder_is_complete(finished):
         "saved_model",
         "model.keras",
         "result.json",
+        "test_examples.npz",
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         "lock",
@@ -123,9 +124,10 @@ def test_manifest_tells_how_to_repeat_the_run(finished):
 def test_curves_for_every_split(finished, read_events):
     folder, result = finished
     boards = {path.name: read_events(path) for path in (folder / "tensorboard").iterdir()}
-    assert set(boards) == {"train", "validation", "test", "hparams", "tasks"}
-    del boards["tasks"]  # A folder of the tasks' own.
-    assert {path.name for path in (folder / "tensorboard" / "tasks").iterdir()} == {*TASKS}
+    own = {f"task_{task}" for task in TASKS}
+    assert set(boards) == {"train", "validation", "test", "hparams", *own}
+    for name in own:
+        del boards[name]
     shown = boards.pop("hparams")
     for task in TASKS:
         assert {f"loss/{task}", f"accuracy/{task}"} <= set.intersection(*map(set, boards.values()))

@@ -121,7 +121,7 @@ def test_each_task_has_a_run_and_so_a_colour_of_its_own(model, batches, tmp_path
     fit(model, batches, callbacks.TaskBoard(tmp_path, every=5, measure_every=5))
     train, validation = read_events(tmp_path / "train"), read_events(tmp_path / "validation")
     for task in ("odd", "large"):
-        own = read_events(tmp_path / "tasks" / task)
+        own = read_events(tmp_path / f"task_{task}")
         for name in ("loss", "accuracy", "weight", "gradient_norm"):
             assert own[f"by_task/{name}"] == train[f"{name}/{task}"]
         assert own["by_task/validation_loss"] == validation[f"loss/{task}"]

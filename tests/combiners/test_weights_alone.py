@@ -65,6 +65,7 @@ def test_a_model_does_not_see_it():
     combiner.bind(["a", "b", "c"], [])
     combiner.build(3)
     before = [v.numpy() for v in combiner.variables]
+    assert list(combiner.weights) == combiner.variables
     combiner.weights(np.eye(3))
     combiner.weights(np.eye(4)[None])
     for variable, value in zip(combiner.variables, before, strict=True):

@@ -6,8 +6,8 @@ import pytest
 from mtk import example_values
 from tests.distribution.starting import CONFIGS, end_of, train, train_two
 
-SHORT = ["--gin.experiment.run.steps=2", "--gin.evaluate_every=2"]
-SHORT += ["--gin.experiment.run.deterministic=True"]
+SHORT = ["--gin.experiment.Training.steps=2", "--gin.evaluate_every=2"]
+SHORT += ["--gin.experiment.Numerics.deterministic=True"]
 TWO = [f"--gin_file={CONFIGS / 'strategies' / 'mirrored.gin'}"]
 TWO += ["--gin.distribution.mirrored.replicas=2"]
 

@@ -19,8 +19,11 @@ from tests.docs import pages
 sys.path.append(str(pages.DOCS / "extensions"))
 import command_pages
 
-# The first program of a new user; the others take seconds each.
-QUICK = {"docs/start/two_lines.md", "docs/concepts/fronts.md", "docs/howto/from_torchjd.md"}
+# Those that need no training; the others take seconds each.
+QUICK = {
+    f"docs/{name}.md"
+    for name in ("concepts/fronts", "concepts/gramian", "concepts/sharing", "howto/from_torchjd")
+}
 WITH_PYTHON = pages.with_code("python")
 WITH_SHELL = [page for page in pages.written() if pages.blocks(page, "bash")]
 

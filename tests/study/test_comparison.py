@@ -303,3 +303,36 @@ def test_bad_input(changed, words, tmp_path):
 def test_runs_of_another_process_are_refused():
     with pytest.raises(ValueError, match="mtk.compare"):
         given.Compiled("0123456789abcdef")
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, number):
+        return X, Y
+
+
+def test_data_that_never_end_or_do_not_fit_are_named(monkeypatch):
+    with pytest.raises(ValueError, match="train PyDataset never ends"):
+        given.as_arrays("train", Endless(), build)
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)
+    with pytest.raises(ValueError, match="train data set never ends"):
+        given.as_arrays("train", batches.repeat(), build)
+    monkeypatch.setattr("mtk.data.sources.os.sysconf", lambda name: 20)
+    with pytest.raises(ValueError, match=r"train split, .* takes .*mtk\.workloads\.Datasets"):
+        given.as_arrays("train", batches.repeat().filter(lambda x, y: True), build)
+
+
+def test_a_network_with_an_output_that_is_no_task():
+    x = keras.Input((4,))
+    outputs = [keras.layers.Dense(1, name=name)(x) for name in ("a", "looked_at", "b")]
+
+    def three():
+        model = keras.Model(x, outputs)
+        model.compile("sgd", ["mse", None, "mse"])
+        return model
+
+    key = given.Given(three, (X, [X[:, :1], X[:, :2], X[:, 1:2]]), 0.2, 0.2).key()
+    data = given.Compiled(key)
+    assert [task.name for task in data.tasks] == ["a", "b"]
+    assert [part.shape[-1] for part in next(iter(data.validation(4)))[1]] == [1, 1]

@@ -113,9 +113,9 @@ def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):
 def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     tf.constant(1)
-    assert not Local(2)._may_fork()
+    assert not Local(2).forks
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert not Local()._may_fork()
+    assert not Local().forks
 
 
 @pytest.mark.slow

@@ -84,7 +84,11 @@ def measure(
         if preemption is not None:
             preemption.check()
     kept = {name: np.concatenate(each, axis=1) for name, each in parts.items()}
-    kept = {name: sums for name, sums in kept.items() if _is_mean(*sums, _reported(name, test))}
+    kept = {
+        name: sums
+        for name, sums in kept.items()
+        if _is_mean(sums[0], sums[1], _reported(name, test))
+    }
     return _joined(kept, {name: order.hexdigest()[:16] for name, order in orders.items()})
 
 

@@ -11,8 +11,8 @@ from application_runs import start
 import mtk
 from mtk import example_values
 from mtk.example_values import ExampleValues
-from mtk.experiment import results, test_examples
-from mtk.experiment.test_examples import measure
+from mtk.experiment import per_example, results
+from mtk.experiment.per_example import measure
 from mtk.metrics import MeanIoU, PixelAccuracy, SparseCategoricalError
 from mtk.workloads.multi_digits import MultiDigits
 
@@ -116,8 +116,8 @@ def test_a_graph_gives_what_the_first_batches_give_without(monkeypatch):
     test, batches = evaluated(model, data, 1)
     found = []
     for first in (0, NUMBER):
-        monkeypatch.setattr(test_examples, "_EAGER", first)
-        found.append(test_examples.measure(model, batches, test))
+        monkeypatch.setattr(per_example, "_EAGER", first)
+        found.append(per_example.measure(model, batches, test))
     np.testing.assert_array_equal(found[0].orders, found[1].orders)
     np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-4, atol=1e-5)
 
