@@ -305,6 +305,11 @@ class Combiner(keras.layers.Layer):
         """
         return True
 
+    @property
+    def scales_whole_losses(self) -> bool:
+        """Whether heads are scaled by the task weights themselves: one weighted sum of losses."""
+        return self.weighs_heads and type(self).head_weights is Combiner.head_weights
+
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns what each task's own head is scaled by, `(K,)`: see `weighs_heads`.
 

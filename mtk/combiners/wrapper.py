@@ -40,6 +40,10 @@ class Wrapper(Combiner):
     def changes_gradients(self) -> bool:
         return self.combiner.changes_gradients
 
+    @property
+    def scales_whole_losses(self) -> bool:
+        return self.combiner.scales_whole_losses
+
     def bind_losses(self, losses: Mapping[str, Any]) -> None:
         self.combiner.bind_losses(losses)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner
+from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
 from mtk.combiners.wrapper import Wrapper
 from mtk.sharing import Structure
@@ -64,8 +64,7 @@ def _scalarized(
 ) -> Combination:
     """One backward pass through everything, by the weighted sum of the losses."""
     variables = spec.network.trainable_variables
-    plain = type(spec.combiner).head_weights is Combiner.head_weights
-    if spec.combiner.weighs_heads and plain:
+    if spec.combiner.scales_whole_losses:
         groups = [(weights, variables)]
     else:
         shared = spec.structure().shared
