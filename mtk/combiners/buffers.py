@@ -45,14 +45,33 @@ class Buffers:
         Raises:
             ValueError: If there is none for one of them.
         """
-        paths = self.combiner.variable_paths
-        unknown = [path for path in paths if path not in self.by_path]
-        if unknown or len(paths) != number:
-            raise ValueError(
-                f"{type(self.combiner).__name__} keeps state for the variables that were trainable "
-                f"when the model was made, and has none for {unknown or number}. Make a new model."
-            )
-        return [self.by_path[path] for path in paths]
+        return [self.by_path[path] for path in shared_paths(self.combiner, number)]
+
+
+def shared_paths(combiner: Combiner, number: int) -> tuple[str, ...]:
+    """Returns the paths of the shared variables, each of which has a state of its own.
+
+    Args:
+        combiner: The owner of the state.
+        number: How many variables there are.
+
+    Raises:
+        ValueError: If one was unknown when the state was made, or two have the same path.
+    """
+    paths, name = combiner.variable_paths, type(combiner).__name__
+    unknown = [path for path in paths if path not in combiner.variable_shapes]
+    if unknown or len(paths) != number:
+        raise ValueError(
+            f"{name} keeps state for the variables that were trainable when the model was made, "
+            f"and has none for {unknown or number}. Make a new model."
+        )
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ValueError(
+            f"{name} keeps state by the path of a variable, and several are called {twice}. Give "
+            "their layers names of their own."
+        )
+    return paths
 
 
 def by_task(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

@@ -29,8 +29,8 @@ class DBMTL(GramianCombiner):
     nothing. A head is trained by the gradient of its own logarithm, divided by K.
 
     Permutations permute the weights, and scaling all gradients scales the result; it may conflict
-    with a gradient. With `beta=0` nothing is averaged, and the inner products of the gradients do.
-    Otherwise a step keeps all K gradients and there is state: K times the trainable variables.
+    with a gradient. With `beta=0` nothing is averaged, and the Gramian is enough. Otherwise a step
+    keeps all K gradients, and there is state: K times the trainable variables.
 
     Args:
         beta: Share of the past in the averages, from 0 to less than 1.

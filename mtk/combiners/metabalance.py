@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.base import Combined, Combiner
-from mtk.combiners.buffers import by_task, of_present
+from mtk.combiners.buffers import by_task, of_present, shared_paths
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -93,7 +93,7 @@ class MetaBalance(Combiner):
 
     def _factors(self, task_gradients: list[tf.Tensor], present: tf.Tensor) -> tf.Tensor:
         """Moves the averages; returns what each gradient is multiplied by, `(variables, K)`."""
-        rows = [self.known[path] for path in self._paths(len(task_gradients))]
+        rows = [self.known[path] for path in shared_paths(self, len(task_gradients))]
         flat = [tf.reshape(each, (self.num_tasks, -1)) for each in task_gradients]
         found = tf.stack([tf.norm(each, axis=1) for each in flat])
         before = tf.gather(self.norms, rows)
@@ -104,16 +104,6 @@ class MetaBalance(Combiner):
         main = now[:, self.main, None]
         ratio = tf.where((now > 0.0) & (main > 0.0), tf.math.divide_no_nan(main, now), 1.0)
         return (1.0 - self.relax) + self.relax * ratio
-
-    def _paths(self, number: int) -> tuple[str, ...]:
-        paths = self.variable_paths
-        unknown = [path for path in paths if path not in self.known]
-        if unknown or len(paths) != number:
-            raise ValueError(
-                "MetaBalance keeps numbers for the variables that were trainable when the model "
-                f"was made, and has none for {unknown or number}. Make a new model."
-            )
-        return paths
 
     def get_config(self) -> dict[str, Any]:
         own = {"target": self.target, "relax": self.relax, "beta": self.beta}

@@ -167,6 +167,16 @@ def test_a_variable_that_was_not_known(make):
 
 
 @pytest.mark.parametrize("make", BUFFERED)
+def test_two_variables_of_one_name(make):
+    combiner = make()
+    combiner.bind(["a", "b"], ["one/kernel", "one/kernel"])
+    combiner.bind_shapes({"one/kernel": (3,)})
+    combiner.build(2)
+    with pytest.raises(ValueError, match="several are called.*one/kernel"):
+        combiner([tf.ones((2, 3)), tf.ones((2, 3))], tf.ones(2))
+
+
+@pytest.mark.parametrize("make", BUFFERED)
 def test_shapes_must_be_known(make):
     combiner = make()
     combiner.bind(["a", "b"], ["one/kernel"])

@@ -26,9 +26,11 @@ def having(**flags: bool) -> list[str]:
 def compiled():
     """All cases; by default each solver once, and one of those that need none.
 
-    IMTL solves as IMTL-G does, PCGrad as GradVac; `test_degenerate.py` compiles Aligned-MTL.
+    IMTL solves as IMTL-G does, PCGrad as GradVac, wrappers as what they wrap; `test_degenerate.py`
+    compiles Aligned-MTL.
     """
     seen = {combiners.IMTL, combiners.PCGrad, combiners.AlignedMTL, combiners.GradNorm}
+    seen |= {combiners.CRMOGM, combiners.UnitGradients, combiners.PerLayer, combiners.MConFIG}
     for case in CASES:
         combiner = case.make()
         solves = not isinstance(combiner, combiners.LossCombiner)

@@ -8,6 +8,7 @@ import tensorflow as tf
 import mtk
 from mtk import combiners, gradients
 from tests import networks
+from tests.quick import some
 
 RATE = 0.1
 
@@ -34,7 +35,7 @@ def without(batch, tasks):
     return x, y, {name: mask[name] * float(name in tasks) for name in mask}
 
 
-@pytest.mark.parametrize("strategy", ["unrolled", "vectorized"])
+@pytest.mark.parametrize("strategy", some(["unrolled", "vectorized"], ["unrolled"]))
 def test_a_subset_is_a_step_on_a_batch_with_those_labels_alone(strategy):
     batch = networks.batch("dense")
     subset = model_of(combiners.TaskSubset(combiners.UPGrad(), 2, seed=1), gradients=strategy)
@@ -48,6 +49,7 @@ def test_a_subset_is_a_step_on_a_batch_with_those_labels_alone(strategy):
     assert set(np.flatnonzero(subset.last_weights.numpy())) == set(chosen)
 
 
+@pytest.mark.slow
 def test_a_subset_of_a_method_that_changes_gradients():
     batch = networks.batch("dense")
     wrapped = combiners.TaskSubset(combiners.PerLayer(combiners.MGDA()), 2, seed=1)
@@ -98,7 +100,7 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", some(KEPT, ["wrapped"]))
 def test_state_within_a_combiner_is_saved_with_the_model(name, tmp_path):
     batch = networks.batch("dense")
     model = model_of(KEPT[name]())
