@@ -61,14 +61,18 @@ def test_a_subset_of_a_method_that_changes_gradients():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_a_subset_makes_as_many_passes(monkeypatch):
+@pytest.mark.parametrize(
+    ("strategy", "way"), some([("auto", "_picked"), ("loop", "_looped")], [("loop", "_looped")])
+)
+def test_a_subset_makes_as_many_passes(monkeypatch, strategy, way):
     """The backward passes through the trunk are those of the chosen tasks."""
     seen = []
-    looped = gradients._looped
+    passes = getattr(gradients, way)
     monkeypatch.setattr(
-        gradients, "_looped", lambda *given: seen.append(given[3].shape[0]) or looped(*given)
+        gradients, way, lambda *given: seen.append(given[3].shape[0]) or passes(*given)
     )
-    fit(model_of(combiners.TaskSubset(combiners.UPGrad(), 2)), networks.batch("dense"))
+    subset = combiners.TaskSubset(combiners.UPGrad(), 2)
+    fit(model_of(subset, gradients=strategy), networks.batch("dense"))
     assert set(seen) == {2}
 
 
