@@ -108,9 +108,12 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
 def _chosen_tasks(spec: StepSpec, passes: Passes) -> tf.Tensor | None:
     """Returns the tasks, `(m,)`, that a step is about; None for all.
 
-    Where each task has inputs of its own, a pass for one task goes over those of all.
+    Where each task has inputs of its own, a pass for one task goes over those of all. Where the
+    combiner does not read the gradients, they are taken to be looked at: all of them.
     """
-    return None if spec.strategy == "share" else spec.combiner.chosen_tasks(passes.present)
+    if spec.strategy == "share" or spec.combiner.reads == "losses":
+        return None
+    return spec.combiner.chosen_tasks(passes.present)
 
 
 def _of_chosen(weights: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
