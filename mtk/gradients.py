@@ -74,8 +74,9 @@ def per_task(
     heads: Sequence[Sequence[tf.Tensor]],
     strategy: GradientStrategy,
     sparse: bool = False,
+    chosen: tf.Tensor | None = None,
 ) -> tuple[list[TaskGradient], list[list[tf.Tensor | None]]]:
-    """Computes the gradient of each task.
+    """Computes the gradient of each task, or of some of them.
 
     Args:
         tape: A persistent tape that has recorded the losses.
@@ -86,14 +87,22 @@ def per_task(
         strategy: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
         sparse: Whether the gradients of embeddings may be `TouchedRows`. (XLA cannot make them, and
             those of different replicas do not add up row by row.)
+        chosen: Integer tensor `(m,)`, tasks: the passes through `shared` are theirs alone, unrolled
+            or in a loop.
 
     Returns:
-        A list with one tensor `(K, *shape)` for each of `shared`, zero where a task does not reach
-        it, and for each task the list of its heads' gradients.
+        A list with one tensor `(K, *shape)`, or `(m, *shape)`, for each of `shared`, zero where a
+        task does not reach it, and for each of the K tasks the list of its heads' gradients.
     """
-    if strategy in ("unrolled", "share"):
+    if chosen is None and strategy in ("unrolled", "share"):
         return _unrolled(tape, losses, shared, heads, sparse)
-    rows = (_vectorized if strategy == "vectorized" else _looped)(tape, stacked, list(shared))
+    if chosen is not None and strategy != "loop" and chosen.shape[0] <= _UNROLLED_AT_MOST:
+        rows = _picked(tape, stacked, list(shared), chosen)
+    elif chosen is None and strategy == "vectorized":
+        rows = _vectorized(tape, stacked, list(shared))
+    else:
+        each = tf.range(len(losses)) if chosen is None else chosen
+        rows = _looped(tape, stacked, list(shared), each)
     flat = [source for head in heads for source in head]
     # A head is reached by its own task only, so the gradient of the sum is the gradient of each.
     found = iter(tape.gradient(stacked, flat) if flat else [])
@@ -108,7 +117,7 @@ def _vectorized(
 
 
 def _looped(
-    tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor]
+    tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor], tasks: tf.Tensor
 ) -> list[tf.Tensor]:
     # Not `jacobian(experimental_use_pfor=False)`: it takes all gradients for the losses' type, so
     # that features in bfloat16 stop it.
@@ -121,7 +130,25 @@ def _looped(
 
     types = [tf.as_dtype(source.dtype).base_dtype for source in sources]
     # One iteration at a time: others in flight would hold their own copies of everything.
-    return tf.map_fn(of_task, tf.range(number), fn_output_signature=types, parallel_iterations=1)
+    return tf.map_fn(of_task, tasks, fn_output_signature=types, parallel_iterations=1)
+
+
+def _picked(
+    tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor], tasks: tf.Tensor
+) -> list[tf.Tensor]:
+    """Makes a pass for each of a few tasks; which ones is known in the step alone."""
+    # As in `_unrolled`.
+    in_turn = tasks.shape[0] * sum(v.shape.num_elements() or 0 for v in sources) > _SMALL
+    each: list[list[tf.Tensor]] = []
+    before: list[tf.Tensor] = []
+    for task in tf.unstack(tasks):
+        with tf.control_dependencies(before):
+            start = tf.one_hot(task, stacked.shape[0], dtype=stacked.dtype)
+        found = tape.gradient(stacked, sources, output_gradients=start)
+        rows = [_dense(gradient, v) for gradient, v in zip(found, sources, strict=True)]
+        before = rows if in_turn else []
+        each.append(rows)
+    return [tf.stack(rows) for rows in zip(*each, strict=True)]
 
 
 def _unrolled(

@@ -46,7 +46,8 @@ def methods() -> list[str]:
         parameters = inspect.signature(getattr(combiners, name)).parameters.values()
         required = [p.name for p in parameters if p.default is p.empty and p.name != "self"]
         if name not in ABSTRACT:
-            found.append(f"{name}({', '.join(f'{each}=100' for each in required)})")
+            given = {each: "MGDA()" if each == "combiner" else 100 for each in required}
+            found.append(f"{name}({', '.join(f'{k}={v}' for k, v in given.items())})")
     return found + [f"{name}(at='representation')" for name in AT_FEATURES]
 
 

@@ -1,11 +1,16 @@
 """Aligned-MTL: the gradients made orthogonal and equally long."""
 
+from typing import Annotated, Any
+
 import keras
 import tensorflow as tf
 
+from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.combiners.solvers.graded import orthogonalize
 from mtk.combiners.solvers.scaling import scale_and_decompose
+from mtk.ratios import Ratios
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
@@ -16,7 +21,8 @@ class AlignedMTL(GramianCombiner):
     """Replaces the gradients by the nearest orthogonal system, as long as their weakest direction.
 
     With `G = V diag(l) V'` and the smallest positive eigenvalue `m` the weights are
-    `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p = (1/K, ..., 1/K)`.
+    `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p`, of a sum of one: `(1/K, ..., 1/K)` by
+    default. One of zero leaves a task out.
 
     Gradients whose norms differ by 1e4 have eigenvalues that differ by 1e8, of which the smallest,
     the one that sets the length of the result, is lost in the decomposition of the authors' code.
@@ -28,22 +34,39 @@ class AlignedMTL(GramianCombiner):
     would take it for a missing direction. A gradient of zero gets the weight zero.
 
     Args:
+        preference: One number for each task, by name or in their order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If `update_every` is less than one.
+        ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
+            all zero, or, when the tasks are known, if it does not match them.
 
     Reference:
         Senushkin et al., *Independent Component Alignment for Multi-Task Learning* (2023),
         algorithm 1.
     """
 
+    def __init__(
+        self,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.preference = preferences.checked(preference)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
+
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        scaled, values, vectors = scale_and_decompose(gramian, present)
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        scaled, values, vectors = scale_and_decompose(gramian, takes_part)
         lengths, directed = scaled.lengths, scaled.directed
         independent = values > RANK_TOLERANCE * self.num_tasks
         # A task without a direction is one of the cosines' eigenvalues, but no direction.
@@ -60,8 +83,8 @@ class AlignedMTL(GramianCombiner):
         positive = (larger < number) & (sizes > 0.0)
         smallest = tf.reduce_min(tf.where(positive, sizes, sizes.dtype.max))
         factors = tf.where(positive, tf.math.divide_no_nan(smallest, sizes), 0.0)
-        everyone = tf.cast(present, sizes.dtype)
-        preference = tf.math.divide_no_nan(everyone, tf.reduce_sum(everyone))
+        _, preference = preferences.of_present(self.preferred, present, sizes.dtype)
+        preference = tf.math.divide_no_nan(preference, tf.reduce_sum(preference))
         along = factors * tf.linalg.matvec(turned, preference, transpose_a=True)
         weights = tf.linalg.matvec(turned, along)
         # `turned` has digits for the largest gradient; the direction itself gives those of small
@@ -72,3 +95,6 @@ class AlignedMTL(GramianCombiner):
         change = tf.linalg.matvec(vectors, change)
         weights += tf.math.divide_no_nan(change, relative)
         return tf.cast(tf.where(directed, weights, 0.0), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "preference": self.preference}

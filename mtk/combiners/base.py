@@ -86,6 +86,8 @@ class Combiner(keras.layers.Layer):
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32", autocast=False, trainable=False)
         self.task_names: tuple[str, ...] | None = None
+        self.variable_paths: tuple[str, ...] = ()
+        self.variable_shapes: dict[str, tuple[int, ...]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False) and name in _arguments(type(self)):
@@ -150,9 +152,17 @@ class Combiner(keras.layers.Layer):
         Raises:
             ValueError: If the combiner was built for another number of tasks.
         """
-        del variable_paths
         self.check_number(len(task_names))
         self.task_names = tuple(task_names)
+        self.variable_paths = tuple(variable_paths)
+
+    def bind_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Tells the combiner what may be shared, before `build`: for state of the size of it.
+
+        Args:
+            shapes: By path, the shape of each trainable variable of the network.
+        """
+        self.variable_shapes = {path: tuple(shape) for path, shape in shapes.items()}
 
     def check_number(self, num_tasks: int) -> None:
         """Checks that the state is that of so many tasks, if there is a state.
@@ -226,6 +236,8 @@ class Combiner(keras.layers.Layer):
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
         self.check_number(int(task_losses.shape[0]))
         if not self.built:
+            if not self.variable_shapes:
+                self._take_shapes(task_gradients)
             self.build(int(task_losses.shape[0]))
         if counts is None:
             counts = tf.ones_like(task_losses)
@@ -238,6 +250,13 @@ class Combiner(keras.layers.Layer):
             tf.convert_to_tensor(present),
             tf.cast(tf.convert_to_tensor(counts), tf.float32),
         )
+
+    def _take_shapes(self, task_gradients: Sequence[Any]) -> None:
+        """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
+        shapes = [tuple(tf.convert_to_tensor(each).shape[1:]) for each in task_gradients]
+        paths = self.variable_paths or tuple(map(str, range(len(shapes))))
+        self.variable_paths = paths
+        self.bind_shapes(dict(zip(paths, shapes, strict=False)))
 
     def call(
         self,
@@ -286,6 +305,11 @@ class Combiner(keras.layers.Layer):
         """
         return True
 
+    @property
+    def scales_whole_losses(self) -> bool:
+        """Whether heads are scaled by the task weights themselves: one weighted sum of losses."""
+        return self.weighs_heads and type(self).head_weights is Combiner.head_weights
+
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns what each task's own head is scaled by, `(K,)`: see `weighs_heads`.
 
@@ -297,6 +321,30 @@ class Combiner(keras.layers.Layer):
             return task_weights
         mask = tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(mask, tf.reduce_sum(mask))
+
+    def takes_gradients_at(self, step: int) -> bool:
+        """Returns whether a step of `fit`, counted from zero, looks at the task gradients.
+
+        Asked only where the combiner `reads` them.
+
+        Args:
+            step: The step.
+        """
+        return step % self.update_every == 0
+
+    def chosen_tasks(self, present: tf.Tensor) -> tf.Tensor | None:
+        """Returns the tasks whose gradients this step needs, before they are computed.
+
+        Those of all others may be zero.
+
+        Args:
+            present: Boolean tensor `(K,)`.
+
+        Returns:
+            Integer tensor `(m,)`, or None for all tasks.
+        """
+        del present
+        return None
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
         """Sees the task losses `(K,)` of one batch before and after the update.

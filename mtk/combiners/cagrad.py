@@ -1,16 +1,19 @@
 """CAGrad: the best worst improvement within a ball around the mean gradient."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
+from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.combiners.solvers.max_min import Ball, worst_mixture
 from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale_and_decompose
+from mtk.ratios import Ratios
 
 Rescale = Literal["1+c", "1+c^2", "none"]
 
@@ -32,6 +35,9 @@ class CAGrad(GramianCombiner):
     small number to `|g_w|`, which returns `g_0`, conflicts and all.) A gradient of zero is no party
     to the minimum; it stays in the mean.
 
+    With a preference r, of a mean of one, `g_0` is the mean of the `r_i g_i`. One of zero leaves a
+    task out, of the minimum too.
+
     Attributes:
         unsolved: Steps so far whose direction was short of optimal when the solver's iterations ran
             out; the best that was found counts.
@@ -40,12 +46,14 @@ class CAGrad(GramianCombiner):
         c: Radius of the ball relative to `|g_0|`; zero gives the mean gradient.
         rescale: What the direction is divided by: `"1+c"`, `"1+c^2"` or `"none"`; the three
             that the authors' code offers. Only the first one has the mean scale.
+        preference: One number for each task, by name or in their order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If `c` is negative or not finite, `rescale` none of the three, or `update_every`
-            less than one.
+        ValueError: If `c` is negative or not finite, `rescale` none of the three, `update_every`
+            less than one, the preference negative, infinite, NaN or all zero, or, when the tasks
+            are known, if it does not match them.
 
     Reference:
         Liu et al., *Conflict-Averse Gradient Descent for Multi-task Learning* (2021), equations 3
@@ -56,6 +64,7 @@ class CAGrad(GramianCombiner):
         self,
         c: float = 0.5,
         rescale: Rescale = "1+c",
+        preference: Annotated[PerTask | None, Ratios()] = None,
         at: str = "parameters",
         update_every: int = 1,
         name: str | None = None,
@@ -67,18 +76,21 @@ class CAGrad(GramianCombiner):
         super().__init__(at=at, update_every=update_every, name=name)
         self.c = c
         self.rescale = rescale
+        self.preference = preferences.checked(preference)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        scaled, *spectrum = scale_and_decompose(gramian, present)
-        everyone = tf.cast(present, scaled.lengths.dtype)
-        mean_weights = tf.math.divide_no_nan(everyone, tf.reduce_sum(everyone))
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        scaled, *spectrum = scale_and_decompose(gramian, takes_part)
+        _, preference = preferences.of_present(self.preferred, present, scaled.lengths.dtype)
+        mean_weights = tf.math.divide_no_nan(preference, tf.reduce_sum(preference))
         # From here on a vector is its coefficients of the unit gradients.
         mean = mean_weights * scaled.lengths
         unit_mean = tf.math.divide_no_nan(mean, _norm(scaled, mean))
@@ -113,7 +125,12 @@ class CAGrad(GramianCombiner):
         return direction
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "c": self.c, "rescale": self.rescale}
+        return {
+            **super().get_config(),
+            "c": self.c,
+            "rescale": self.rescale,
+            "preference": self.preference,
+        }
 
 
 def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:

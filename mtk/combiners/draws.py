@@ -24,9 +24,13 @@ class Draws:
 
     def next_key(self) -> tf.Tensor:
         """Returns the key `(2,)` of this step's random numbers, and advances the counter."""
-        key = tf.stack([tf.constant(self.seed, tf.int64), tf.convert_to_tensor(self.step)])
+        key = self.key()
         self.step.assign_add(1)
         return key
+
+    def key(self) -> tf.Tensor:
+        """Returns the key that `next_key` will return."""
+        return tf.stack([tf.constant(self.seed, tf.int64), tf.convert_to_tensor(self.step)])
 
 
 def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:

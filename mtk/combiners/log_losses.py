@@ -66,6 +66,15 @@ class LogLosses:
         # The first distances are not known where nothing was ever above its bound.
         return tf.maximum(longer * root, SMALLEST)
 
+    def slopes(self, task_losses: tf.Tensor) -> tf.Tensor:
+        """Returns `D / S^2`, `(K,)`: the derivatives of the logarithms.
+
+        Args:
+            task_losses: Tensor `(K,)`.
+        """
+        smooth = self.smooth(task_losses)
+        return self.distances(task_losses) / smooth / smooth
+
     def normalized_slopes(
         self, task_losses: tf.Tensor, present: tf.Tensor, shares: tf.Tensor
     ) -> tf.Tensor:

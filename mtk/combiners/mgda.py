@@ -1,13 +1,16 @@
 """MGDA: the shortest vector in the convex hull of the gradients."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
+from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
+from mtk.ratios import Ratios
 
 Normalization = Literal["none", "l2", "loss", "loss+"]
 
@@ -25,6 +28,11 @@ class MGDA(GramianCombiner):
     still (it is Pareto stationary). Under a normalization such a gradient has no
     normalized form and is left out.
 
+    With a preference r, of a mean of one, the weights are those of the shortest vector in the hull
+    of the `g_i / r_i`. Of all directions of one length it has the largest least `g_i . d / r_i`:
+    what the tasks win is in proportion to r. The weights of the `g_i` are divided by their sum, the
+    mean scale. A preference of zero leaves a task out.
+
     Attributes:
         unsolved: Steps so far whose weights were short of optimal when the solver's iterations ran
             out; the best that was found counts.
@@ -33,12 +41,15 @@ class MGDA(GramianCombiner):
         normalization: What each gradient is divided by *for finding the weights*, while the update
             takes the gradients as they are: nothing, its norm (`"l2"`), its loss (`"loss"`), or
             both (`"loss+"`). A task whose divisor is not positive is left out.
+        preference: One number for each task, by name or in their order; equal by default.
         at: Where the gradients are taken; `"representation"` is the authors' MGDA-UB.
         weighs_heads: Whether a head is scaled by its task's weight, as in the authors' code.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If the normalization is none of the four or `update_every` less than one.
+        ValueError: If the normalization is none of the four, `update_every` less than one, the
+            preference negative, infinite, NaN or all zero, or, when the tasks are known, if it does
+            not match them.
 
     Reference:
         Désidéri, *Multiple-gradient descent algorithm* (2012); Sener & Koltun, *Multi-Task Learning
@@ -48,6 +59,7 @@ class MGDA(GramianCombiner):
     def __init__(
         self,
         normalization: Normalization = "none",
+        preference: Annotated[PerTask | None, Ratios()] = None,
         at: str = "parameters",
         weighs_heads: bool = True,
         update_every: int = 1,
@@ -60,17 +72,21 @@ class MGDA(GramianCombiner):
         super().__init__(at=at, update_every=update_every, name=name)
         self.normalization = normalization
         self.weighs_heads = weighs_heads
+        self.preference = preferences.checked(preference)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        cosines, lengths, directed = scale(gramian, present)
-        divisors = self._divisors(lengths, tf.cast(task_losses, lengths.dtype))
-        takes_part = present & (divisors > 0.0)
+        preferred = present & (tf.constant(self.preferred) > 0.0)
+        cosines, lengths, directed = scale(gramian, preferred)
+        _, preference = preferences.of_present(self.preferred, present, lengths.dtype)
+        divisors = self._divisors(lengths, tf.cast(task_losses, lengths.dtype)) * preference
+        takes_part = preferred & (divisors > 0.0)
         lengths = tf.where(takes_part, tf.math.divide_no_nan(lengths, divisors), 0.0)
         zero = tf.cast(takes_part & ~directed, lengths.dtype)
         normalized = Scaled(cosines, lengths, directed & takes_part)
@@ -80,8 +96,9 @@ class MGDA(GramianCombiner):
             shortest, solved = nearest_to_zero(normalized)
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         weights = tf.where(tf.reduce_any(zero > 0.0), zero, shortest)
+        weights = tf.math.divide_no_nan(weights, preference)
         # If no gradient takes part, none is preferred.
-        everyone = tf.cast(present, lengths.dtype)
+        everyone = tf.cast(preferred, lengths.dtype)
         weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, everyone)
         return tf.cast(tf.math.divide_no_nan(weights, tf.reduce_sum(weights)), tf.float32)
 
@@ -100,6 +117,7 @@ class MGDA(GramianCombiner):
             **super().get_config(),
             "normalization": self.normalization,
             "weighs_heads": self.weighs_heads,
+            "preference": self.preference,
         }
 
 

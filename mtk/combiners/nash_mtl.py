@@ -1,13 +1,16 @@
 """Nash-MTL: the gradients bargain about the direction."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
+from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
+from mtk.ratios import Ratios
 
 Scale = Literal["authors", "mean", "paper"]
 
@@ -33,6 +36,9 @@ class NashMTL(GramianCombiner):
 
     With the last two, a head gets its own gradient divided by the number of tasks.
 
+    With a preference r, of a mean of one, the product that is bargained about has it as exponents:
+    `G w = r / w`. One of zero leaves a task out.
+
     Where the gradients are Pareto stationary there is no solution. Then the parties stay where
     they are, at the disagreement point of the game: all weights are zero. (The authors keep
     the last weights.) A gradient of zero bargains about nothing: its weight is zero, and K
@@ -44,12 +50,14 @@ class NashMTL(GramianCombiner):
         max_norm: Largest norm of the result for `scale="authors"`; zero does not clip. It is that
             of the gradients where they are taken, `at`. In steps that keep the weights the clipping
             is that of the last update.
+        preference: One number for each task, by name or in their order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If the scale is none of the three, `max_norm` negative or not a number, or
-            `update_every` less than one.
+        ValueError: If the scale is none of the three, `max_norm` negative or not a number,
+            `update_every` less than one, the preference negative, infinite, NaN or all zero, or,
+            when the tasks are known, if it does not match them.
 
     Reference:
         Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1;
@@ -60,6 +68,7 @@ class NashMTL(GramianCombiner):
         self,
         scale: Scale = "authors",
         max_norm: float = 1.0,
+        preference: Annotated[PerTask | None, Ratios()] = None,
         at: str = "parameters",
         update_every: int = 1,
         name: str | None = None,
@@ -71,10 +80,12 @@ class NashMTL(GramianCombiner):
         super().__init__(at=at, update_every=update_every, name=name)
         self.scale = scale
         self.max_norm = max_norm
+        self.preference = preferences.checked(preference)
         self.weighs_heads = scale == "authors"
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         # What clipping multiplied the last weights by: heads are not clipped.
         self.last_clip = self.add_state("last_clip", (), initial=1.0)
 
@@ -82,8 +93,11 @@ class NashMTL(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        cosines, lengths, directed = scaled_gramian(gramian, present)
-        beta, agreed = fair_shares(cosines, tf.ones_like(lengths), 1.0)
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        cosines, lengths, directed = scaled_gramian(gramian, takes_part)
+        _, preference = preferences.of_present(self.preferred, directed, lengths.dtype)
+        demands = tf.where(directed, preference, tf.ones_like(lengths))
+        beta, agreed = fair_shares(cosines, demands, 1.0)
         beta = tf.where(directed & agreed, beta, 0.0)
         weights = tf.math.divide_no_nan(beta, lengths)
         if self.scale == "mean":
@@ -113,4 +127,9 @@ class NashMTL(GramianCombiner):
         return tf.where(present, heads, 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale, "max_norm": self.max_norm}
+        return {
+            **super().get_config(),
+            "scale": self.scale,
+            "max_norm": self.max_norm,
+            "preference": self.preference,
+        }

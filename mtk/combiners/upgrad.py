@@ -1,11 +1,16 @@
 """UPGrad: each gradient projected so that it conflicts with none, then the mean."""
 
+from typing import Annotated, Any
+
 import keras
 import tensorflow as tf
 
+from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.combiners.solvers.quadratic import dual_cone_projection
 from mtk.combiners.solvers.scaling import scale
+from mtk.ratios import Ratios
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -15,39 +20,59 @@ class UPGrad(GramianCombiner):
     The dual cone holds the directions `d` with `d . g_j >= 0` for every j. The projection of `g_i`
     is `sum_j v_j g_j` for the `v` that minimizes `v' G v` with `v >= e_i`.
 
-    A gradient of zero constrains nothing and adds nothing; its weight is one share of the mean.
+    With a preference r, of a mean of one, the projections are weighed by it. A gradient of zero
+    constrains nothing and adds nothing; its weight is its share of the mean. A preference of zero
+    leaves a task out.
 
     Attributes:
         unsolved: Steps so far whose projections were short of optimal when the solver's iterations
             ran out; the best that was found counts.
 
     Args:
+        preference: One number for each task, by name or in their order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
         update_every: Steps between two computations of the weights.
 
     Raises:
-        ValueError: If `update_every` is less than one.
+        ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
+            all zero, or, when the tasks are known, if it does not match them.
 
     Reference:
         Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization* (2024), equation 4 and
         proposition 1.
     """
 
+    def __init__(
+        self,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        at: str = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.preference = preferences.checked(preference)
+
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        scaled = scale(gramian, present)
+        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        scaled = scale(gramian, takes_part)
+        _, preference = preferences.of_present(self.preferred, present, scaled.lengths.dtype)
         units = tf.eye(self.num_tasks, dtype=scaled.lengths.dtype)
         projections, solved = dual_cone_projection(scaled, units)
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         # Row i projects the unit gradient i; the size of its gradient comes back here.
-        total = tf.linalg.matvec(projections, scaled.lengths, transpose_a=True)
+        total = tf.linalg.matvec(projections, preference * scaled.lengths, transpose_a=True)
         weights = tf.math.divide_no_nan(total, scaled.lengths)
-        weights = tf.where(present & ~scaled.directed, tf.ones_like(weights), weights)
-        number = tf.reduce_sum(tf.cast(present, weights.dtype))
+        weights = tf.where(scaled.directed, weights, preference)
+        number = tf.reduce_sum(tf.cast(takes_part, weights.dtype))
         return tf.cast(tf.math.divide_no_nan(weights, number), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "preference": self.preference}

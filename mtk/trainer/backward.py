@@ -80,11 +80,22 @@ class TapedForward:
         shared: Sequence[keras.Variable],
         heads: Sequence[Sequence[keras.Variable]],
         strategy: GradientStrategy,
+        chosen: tf.Tensor | None = None,
     ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
-        """Returns the task gradients of shared variables, `(K, *shape)`, and of each head."""
+        """Returns the task gradients of shared variables, `(K, *shape)`, and of each head.
+
+        With the indices `(m,)` of chosen tasks, the first ones are theirs, `(m, *shape)`.
+        """
         flat = [self._flat(head) for head in heads]
         rows, own = gradients.per_task(
-            self.tape, self.parts, self.stacked, self._flat(shared), flat, strategy, self.sparse
+            self.tape,
+            self.parts,
+            self.stacked,
+            self._flat(shared),
+            flat,
+            strategy,
+            self.sparse,
+            chosen,
         )
         return (
             self._grouped(shared, rows),

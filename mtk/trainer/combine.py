@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner
+from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
+from mtk.combiners.wrapper import Wrapper
 from mtk.sharing import Structure
 from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added, all_reduce
 from mtk.trainer.spec import StepSpec
@@ -49,11 +50,12 @@ def combine(spec: StepSpec, passes: Passes) -> Combination:
 def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
     """Returns weights for which no task gradient is needed."""
     combiner, counts = spec.combiner, passes.totals.counts
-    if isinstance(combiner, LossCombiner):
+    if combiner.reads == "losses":
+        assert isinstance(combiner, (LossCombiner, Wrapper))
         unread = tf.fill(counts.shape, float("nan"))
         losses = unread if combiner.loss_independent else passes.task_losses
         return combiner.task_weights(losses, passes.present, counts)
-    assert isinstance(combiner, GramianCombiner)
+    assert isinstance(combiner, (GramianCombiner, Wrapper))
     return combiner.cached_weights(passes.present)
 
 
@@ -62,8 +64,7 @@ def _scalarized(
 ) -> Combination:
     """One backward pass through everything, by the weighted sum of the losses."""
     variables = spec.network.trainable_variables
-    plain = type(spec.combiner).head_weights is Combiner.head_weights
-    if spec.combiner.weighs_heads and plain:
+    if spec.combiner.scales_whole_losses:
         groups = [(weights, variables)]
     else:
         shared = spec.structure().shared
@@ -86,34 +87,71 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
     structure, combiner = spec.structure(), spec.combiner
     variables = [*structure.shared, *structure.unowned]
     heads = [structure.heads[task.name] for task in spec.tasks]
+    chosen = _chosen_tasks(spec, passes)
 
     def of_part(part: TapedForward) -> tuple[list, list, Gradients]:
-        rows, own = part.per_task(variables, heads, spec.strategy)
+        rows, own = part.per_task(variables, heads, spec.strategy, chosen)
         return rows, own, part.of_penalty(spec.network.trainable_variables)
 
     rows, head_gradients, penalties = passes.accumulate(of_part)
     rows = all_reduce(rows)
     number = len(structure.shared)
-    gramian = gradients.gramian(rows[:number])
-    combined = _combined(spec, passes, rows[:number], gramian)
+    gramian = _gramian(spec, rows[:number], chosen)
+    combined = _combined(spec, passes, rows[:number], gramian, chosen)
     weights = combiner.head_weights(combined.task_weights, passes.present)
-    unowned = gradients.weighted_sum(rows[number:], weights)
+    unowned = gradients.weighted_sum(rows[number:], _of_chosen(weights, chosen))
     done = dict(zip(map(id, variables), [*combined.gradients, *unowned], strict=True))
     local = added(_weighted_heads(spec, structure, head_gradients, weights), penalties)
     return _combination(spec, added(done, _reduced(local)), combined.task_weights, gramian)
 
 
+def _chosen_tasks(spec: StepSpec, passes: Passes) -> tf.Tensor | None:
+    """Returns the tasks, `(m,)`, that a step is about; None for all.
+
+    Where each task has inputs of its own, a pass for one task goes over those of all. Where the
+    combiner does not read the gradients, they are taken to be looked at: all of them.
+    """
+    if spec.strategy == "share" or spec.combiner.reads == "losses":
+        return None
+    return spec.combiner.chosen_tasks(passes.present)
+
+
+def _of_chosen(weights: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
+    return weights if chosen is None else tf.gather(weights, chosen)
+
+
+def _of_all(rows: tf.Tensor, chosen: tf.Tensor | None, number: int) -> tf.Tensor:
+    """Returns rows of the chosen tasks as rows of all K, zero for the others."""
+    if chosen is None:
+        return rows
+    shape = tf.concat([[number], tf.shape(rows)[1:]], 0)
+    all_rows = tf.scatter_nd(chosen[:, None], rows, shape)
+    return tf.ensure_shape(all_rows, [number, *rows.shape[1:]])
+
+
+def _gramian(spec: StepSpec, rows: Sequence[tf.Tensor], chosen: tf.Tensor | None) -> tf.Tensor:
+    """Returns the inner products of all K tasks, `(K, K)`."""
+    found, number = gradients.gramian(rows), len(spec.tasks)
+    return _of_all(tf.transpose(_of_all(found, chosen, number)), chosen, number)
+
+
 def _combined(
-    spec: StepSpec, passes: Passes, task_gradients: list[tf.Tensor], gramian: tf.Tensor
+    spec: StepSpec,
+    passes: Passes,
+    task_gradients: list[tf.Tensor],
+    gramian: tf.Tensor,
+    chosen: tf.Tensor | None,
 ) -> Combined:
     combiner = spec.combiner
     if combiner.changes_gradients:
+        task_gradients = [_of_all(rows, chosen, len(spec.tasks)) for rows in task_gradients]
         return combiner(task_gradients, passes.task_losses, passes.present, passes.totals.counts)
-    if isinstance(combiner, GramianCombiner):
+    if combiner.reads == "gramian":
+        assert isinstance(combiner, (GramianCombiner, Wrapper))
         weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
     else:
         weights = _known_weights(spec, passes)
-    return Combined(gradients.weighted_sum(task_gradients, weights), weights)
+    return Combined(gradients.weighted_sum(task_gradients, _of_chosen(weights, chosen)), weights)
 
 
 def _weighted_heads(
@@ -134,21 +172,22 @@ def _weighted_heads(
 def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
     """Weights from the Gramian at the features or some layers, then one backward pass."""
     combiner = spec.combiner
-    assert isinstance(combiner, GramianCombiner)
+    assert isinstance(combiner, (GramianCombiner, Wrapper))
     if not spec.per_task:
         return _scalarized(spec, passes, combiner.cached_weights(passes.present), None)
     at_features = combiner.at == "representation"
     layers = [] if at_features else spec.structure().layer_variables(combiner.at)
     none: list[list] = [[] for _ in spec.tasks]
+    chosen = None if at_features else _chosen_tasks(spec, passes)
 
     def of_part(part: TapedForward) -> list[tf.Tensor]:
         if at_features:
             # Inner products over the examples of all parts add up; those of sums do not.
             return [gradients.gramian(part.of_features(none, spec.strategy)[0])]
-        return part.per_task(layers, none, spec.strategy)[0]
+        return part.per_task(layers, none, spec.strategy, chosen)[0]
 
     found = all_reduce(passes.accumulate(of_part))
-    gramian = found[0] if at_features else gradients.gramian(found)
+    gramian = found[0] if at_features else _gramian(spec, found, chosen)
     weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
     return _scalarized(spec, passes, weights, gramian)
 

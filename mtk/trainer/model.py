@@ -582,6 +582,7 @@ class MultiTaskModel(keras.Model):
         """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
         # State that goes by layers is sized by all of them, whatever is trained later.
         self.combiner.bind(self.task_names, [v.path for v in self.network.variables])
+        self.combiner.bind_shapes({v.path: v.shape for v in self.network.trainable_variables})
         self.combiner.bind_losses({task.name: task.loss for task in self.tasks})
         if not self.combiner.built:
             self.combiner.build(len(self.tasks))

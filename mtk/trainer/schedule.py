@@ -9,8 +9,8 @@ from mtk.combiners import Combiner
 class GradientSchedule:
     """Tells which steps take the gradient of each task.
 
-    Methods that read task gradients take them every `update_every` steps, all others only for
-    diagnostics.
+    Methods that read task gradients say at which steps they take them, as every `update_every`; all
+    others take them only for diagnostics.
 
     Attributes:
         diagnostics_every: Steps between two that take task gradients for diagnostics alone, where
@@ -30,7 +30,7 @@ class GradientSchedule:
             has_shared: Whether the tasks share variables.
         """
         if combiner.reads != "losses":
-            return step % combiner.update_every == 0
+            return combiner.takes_gradients_at(step)
         every = self.diagnostics_every
         return has_shared and every is not None and (step + 1) % every == 0
 

@@ -21,6 +21,7 @@ class Case:
         fixed: Nothing in it is drawn at random.
         homogeneous: Scaling all gradients scales the result.
         peaceful: The result conflicts with no gradient.
+        symmetric: No task has a part of its own; permuting them permutes the weights.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Case:
     fixed: bool = True
     homogeneous: bool = True
     peaceful: bool = False
+    symmetric: bool = True
 
 
 FEATURES = "representation"
@@ -80,6 +82,24 @@ CASES = [
     Case("fairgrad paper", lambda: combiners.FairGrad(scale="paper"), False, homogeneous=False),
     Case("mgda-ub", lambda: combiners.MGDA(at=FEATURES), peaceful=True),
     Case("imtl_g features", lambda: combiners.IMTLG(at=FEATURES, update_every=3)),
+    Case("cr-mogm", lambda: combiners.CRMOGM(combiners.MGDA())),
+    Case("cr-mogm losses", lambda: combiners.CRMOGM(combiners.DWA(steps_per_epoch=2), 0.5)),
+    Case("warm-up", lambda: combiners.WarmUp(combiners.MGDA(), 2)),
+    Case("warm-up famo", lambda: combiners.WarmUp(combiners.FAMO(), 1)),
+    Case("subset", lambda: combiners.TaskSubset(combiners.UPGrad(), 4), fixed=False),
+    Case("subset losses", lambda: combiners.TaskSubset(combiners.GLS(), 2), fixed=False),
+    Case("unit", lambda: combiners.UnitGradients(combiners.MGDA())),
+    Case("unit upgrad", lambda: combiners.UnitGradients(combiners.UPGrad()), peaceful=True),
+    Case("per layer", lambda: combiners.PerLayer(combiners.UPGrad())),
+    Case("db-mtl", lambda: combiners.DBMTL()),
+    Case("db-mtl newest", lambda: combiners.DBMTL(beta=0.0)),
+    Case("moco", lambda: combiners.MoCo(), homogeneous=False),
+    Case("m-config", lambda: combiners.MConFIG(), symmetric=False),
+    Case("excess", lambda: combiners.ExcessMTL(1, 0.5)),
+    Case("metabalance", lambda: combiners.MetaBalance(), symmetric=False),
+    Case("encodec", lambda: combiners.EnCodecBalancer(at="parameters")),
+    Case("encodec features", lambda: combiners.EnCodecBalancer()),
+    Case("encodec fixed", lambda: combiners.EnCodecBalancer(None, 1.0), False, homogeneous=False),
     Case("graddrop features", lambda: combiners.GradDrop(at=FEATURES), fixed=False),
 ]
 BY_NAME = {case.name: case for case in CASES}
@@ -88,7 +108,7 @@ BY_NAME = {case.name: case for case in CASES}
 def every(case: Case, steps: int) -> combiners.Combiner:
     """Returns a combiner that computes new weights every so many steps, if it has the choice."""
     combiner = case.make()
-    if combiner.reads != "gramian" or combiner.changes_gradients:
+    if "update_every" not in combiner.get_config() or combiner.changes_gradients:
         return combiner
     return type(combiner).from_config({**combiner.get_config(), "update_every": steps})
 
@@ -107,6 +127,8 @@ class Runner:
     def __init__(self, case: Case, num_tasks: int, jit: bool = False, eager: bool = False):
         self.combiner = case.make()
         self.combiner.bind([f"task{k}" for k in range(num_tasks)], ["one/kernel", "two/kernel"])
+        width = max(12, 3 * num_tasks // 2)  # As `samples.jacobian` has it.
+        self.combiner.bind_shapes({"one/kernel": (2, 3), "two/kernel": (width - 6,)})
         self.combiner.build(num_tasks)
         self.initial = [variable.numpy() for variable in self.combiner.variables]
         self.step = self._step if eager else tf.function(self._step, jit_compile=jit)

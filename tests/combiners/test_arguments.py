@@ -94,6 +94,7 @@ def test_layers_must_be_known():
 def test_one_combiner_serves_one_number_of_tasks(name):
     combiner = BY_NAME[name].make()
     combiner.bind(["a", "b"], ["shared/kernel"])
+    combiner.bind_shapes({"shared/kernel": (4,)})
     combiner.build(2)
     message = "was built for 2 tasks.*new combiner for each model.*Received: 3 tasks"
     with pytest.raises(ValueError, match=message):

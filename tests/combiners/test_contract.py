@@ -6,13 +6,17 @@ import pytest
 import tensorflow as tf
 
 from mtk import combiners
+from mtk.combiners.wrapper import Wrapper
 from tests.combiners import properties, samples
 from tests.combiners.cases import BY_NAME, CASES, Runner, runner
 from tests.quick import some
 
 NAMES = [case.name for case in CASES]
+# Those that scale heads by a rule of their own.
+OWN_HEADS = ("imtl", "pbi", "cosmos", "db-mtl", "db-mtl newest")
 # Those that keep their sums of gradients variable by variable.
-WEIGHTED = [name for name in NAMES if not name.startswith(("graddrop", "gradvac layer"))]
+OWN_SUMS = ("graddrop", "gradvac layer", "per layer", "metabalance")
+WEIGHTED = [name for name in NAMES if not name.startswith(OWN_SUMS)]
 
 
 def having(**flags: bool) -> list[str]:
@@ -22,9 +26,11 @@ def having(**flags: bool) -> list[str]:
 def compiled():
     """All cases; by default each solver once, and one of those that need none.
 
-    IMTL solves as IMTL-G does, PCGrad as GradVac; `test_degenerate.py` compiles Aligned-MTL.
+    IMTL solves as IMTL-G does, PCGrad as GradVac, wrappers as what they wrap; `test_degenerate.py`
+    compiles Aligned-MTL.
     """
     seen = {combiners.IMTL, combiners.PCGrad, combiners.AlignedMTL, combiners.GradNorm}
+    seen |= {combiners.CRMOGM, combiners.UnitGradients, combiners.PerLayer, combiners.MConFIG}
     for case in CASES:
         combiner = case.make()
         solves = not isinstance(combiner, combiners.LossCombiner)
@@ -60,7 +66,7 @@ def test_mean_scale(name, num_tasks):
 
 
 @pytest.mark.parametrize("kind", samples.KINDS)
-@pytest.mark.parametrize("name", having(fixed=True))
+@pytest.mark.parametrize("name", having(fixed=True, symmetric=True))
 def test_permutation(name, kind):
     for num_tasks in (2, 5):
         jacobian = samples.jacobian(kind, num_tasks, seed=4)
@@ -113,7 +119,9 @@ def test_state_of_absent_tasks_rests(name):
     for variable in run.combiner.variables:
         # The remembered weights start anew; DWA files its means at the end of an epoch.
         if variable.path in before and not variable.name.startswith(("last_", "loss_", "older")):
-            np.testing.assert_array_equal(variable.numpy()[..., 2], before[variable.path][..., 2])
+            axis = 0 if variable.shape[0] == 5 else -1
+            own = [np.take(v, 2, axis) for v in (variable.numpy(), before[variable.path])]
+            np.testing.assert_array_equal(*own)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,11 +159,15 @@ def test_state_survives_a_checkpoint(name):
     jacobian, losses = samples.jacobian("conflicting", 5, seed=9), samples.losses(5)
     run, copy = runner(name, 5), Runner(BY_NAME[name], 5)
     run(jacobian, losses, steps=3)
-    store: dict = {}
-    run.combiner.save_own_variables(store)
-    store = {key: np.array(value) for key, value in store.items()}
+    layers = [each._flatten_layers() for each in (run.combiner, copy.combiner)]
+    stores: list[dict] = [{} for _ in layers[0]]
+    for layer, store in zip(layers[0], stores, strict=True):
+        layer.save_own_variables(store)
+        store.update({key: np.array(value) for key, value in store.items()})
     expected = run.again(jacobian, 2 * losses)
-    copy.combiner.load_own_variables(store)
+    for layer, store in zip(layers[1], stores, strict=True):
+        if store:
+            layer.load_own_variables(store)
     # Its values go on in the step that is traced already.
     pairs = zip(run.combiner.variables, copy.combiner.variables, strict=True)
     for variable, loaded in pairs:
@@ -166,14 +178,18 @@ def test_state_survives_a_checkpoint(name):
 
 
 def test_who_weighs_heads():
-    """Those of losses, and GradNorm, MGDA and Nash-MTL; no conflict reaches a head.
+    """Those of losses, and GradNorm, ExcessMTL, MGDA and Nash-MTL; no conflict reaches a head.
 
-    PBI and COSMOS, whose weights may be negative, do so by a rule of their own.
+    Wrappers do what theirs does. PBI and COSMOS, whose weights may be negative, do so by a rule of
+    their own.
     """
-    weighing = {type(case.make()) for case in CASES if case.make().weighs_heads}
+    made = [case.make() for case in CASES]
+    made = [combiner for combiner in made if not isinstance(combiner, Wrapper)]
+    weighing = {type(combiner) for combiner in made if combiner.weighs_heads}
     weighing |= {combiners.PBI, combiners.COSMOS}
-    of_losses = {type(case.make()) for case in CASES if case.make().reads == "losses"}
-    assert weighing == of_losses | {combiners.GradNorm, combiners.MGDA, combiners.NashMTL}
+    of_losses = {type(combiner) for combiner in made if combiner.reads == "losses"}
+    others = {combiners.GradNorm, combiners.ExcessMTL, combiners.MGDA, combiners.NashMTL}
+    assert weighing == of_losses | others
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,7 +201,7 @@ def test_heads_are_never_pushed_backward(name):
         heads = run.combiner.head_weights(tf.constant(weights), present).numpy()
         assert (heads >= 0).all()
         assert heads[2] == 0
-        if not run.combiner.weighs_heads and name not in ("imtl", "pbi", "cosmos"):
+        if not run.combiner.weighs_heads and name not in OWN_HEADS:
             np.testing.assert_allclose(heads, [0.25, 0.25, 0, 0.25, 0.25])
 
 

@@ -56,6 +56,25 @@ GRAMIANS = [
     # Parallel: any weights are as good, these are equal.
     (combiners.MGDA("l2"), [[1, 2], [2, 4]], None, [1 / 2, 1 / 2]),
     (combiners.MGDA("l2"), np.outer([1, 3, 7], [1, 3, 7]), None, [1 / 3, 1 / 3, 1 / 3]),
+    # Equally long in units of the preference, at (2/3, 4/3): what the tasks win is as 1 to 2.
+    (combiners.MGDA(preference=[1, 2]), ORTHOGONAL, None, [2 / 3, 1 / 3]),
+    # Half of the projection (1, 1/2), and three halves of (1, 1); their mean.
+    (combiners.UPGrad(preference=[1, 3]), CONFLICT, None, [1, 7 / 8]),
+    (combiners.AlignedMTL(preference=[1, 3]), ORTHOGONAL, None, [1 / 4, 3 / 8]),
+    (combiners.CAGrad(0.0, preference=[1, 3]), ORTHOGONAL, None, [1 / 4, 3 / 4]),
+    # Orthogonal: w_i^2 |g_i|^2 = r_i, at (1/2, 3/2).
+    (
+        combiners.NashMTL("paper", preference=[1, 3]),
+        ORTHOGONAL,
+        None,
+        [math.sqrt(1 / 2), math.sqrt(3 / 8)],
+    ),
+    # Both at the length of the mean of their norms, 3/2.
+    (combiners.EnCodecBalancer(), ORTHOGONAL, None, [3 / 4, 3 / 8]),
+    (combiners.EnCodecBalancer([1, 3], 4.0), ORTHOGONAL, None, [1, 3 / 2]),
+    # The gradients of the logarithms are equally long.
+    (combiners.DBMTL(beta=0.0), ORTHOGONAL, [1, 2], [1 / 2, 1 / 4]),
+    (combiners.DBMTL(beta=0.0), ORTHOGONAL, [1, 1], [1, 1 / 2]),
     (combiners.AlignedMTL(), ORTHOGONAL, None, [1 / 2, 1 / 4]),
     (combiners.AlignedMTL(), [[2, -1], [-1, 2]], None, [1 / 2, 1 / 2]),
     (combiners.AlignedMTL(), [[1, 2], [2, 4]], None, [0.3, 0.6]),

@@ -14,6 +14,7 @@ ALL = tf.constant([True, True])
 
 def built(combiner: combiners.Combiner, names: tuple[str, ...] = ("a", "b")) -> combiners.Combiner:
     combiner.bind(names, ["shared/kernel"])
+    combiner.bind_shapes({"shared/kernel": (4,)})
     combiner.build(len(names))
     return combiner
 

@@ -17,6 +17,13 @@ LOSSES = {
     "cosmos": lambda r: combiners.COSMOS(preference=r),
 }
 GRAMIANS = {
+    "mgda": lambda r: combiners.MGDA(preference=r),
+    "mgda l2": lambda r: combiners.MGDA("l2", preference=r),
+    "upgrad": combiners.UPGrad,
+    "aligned": combiners.AlignedMTL,
+    "cagrad": lambda r: combiners.CAGrad(preference=r),
+    "nash": lambda r: combiners.NashMTL(preference=r),
+    "nash mean": lambda r: combiners.NashMTL("mean", preference=r),
     "dualproj": combiners.DualProj,
     "config": combiners.ConFIG,
     "fairgrad": lambda r: combiners.FairGrad(preference=r),

@@ -16,6 +16,10 @@ METHODS["pcgrad features"] = lambda: combiners.PCGrad(at="representation")
 QUICK = "pcgrad features"
 
 
+# They look at a few tasks in a step: there are no cosines of the others.
+FEW = ("subset", "m-config")
+
+
 def names(number):
     return [f"task_{k}" for k in range(number)]
 
@@ -53,7 +57,7 @@ def trained(combiner, number, folder, steps=3):
     return model
 
 
-def check(model, events):
+def check(model, events, few=False):
     number = len(model.tasks)
     weights = model.last_weights.numpy()
     assert weights.shape == (number,)
@@ -67,12 +71,13 @@ def check(model, events):
     assert int(height) > int(width) >= number
     pixels = tf.io.decode_png(png).numpy()[: int(width)]
     assert (pixels[-1, ::12] == 128).all()
-    assert (pixels[0, 0] == (0, 0, 255)).all()
+    assert few or (pixels[0, 0] == (0, 0, 255)).all()
 
 
 @pytest.mark.parametrize(("name", "number"), [(QUICK, 13), *(slow((name, 40)) for name in METHODS)])
 def test_every_method_steps(name, number, tmp_path, read_events):
-    check(trained(METHODS[name](), number, tmp_path), read_events(tmp_path / "train"))
+    model = trained(METHODS[name](), number, tmp_path)
+    check(model, read_events(tmp_path / "train"), name in FEW)
 
 
 @pytest.mark.parametrize("number", some([13, 40], [13]))

@@ -52,7 +52,9 @@ def test_every_combiner_steps(overlay, corpus):
     logs = model.fit(batches, verbose=0, shuffle=False).history
     assert all(0 < logs[f"{language}_loss"][0] < 20 for language in ("fr", "de"))
     after = model.network.trainable_variables
-    assert all((old != new.numpy()).any() for old, new in zip(before, after, strict=True))
+    moved = [(old != new.numpy()).any() for old, new in zip(before, after, strict=True)]
+    # A subset of the tasks leaves the heads of the others.
+    assert any(moved) if overlay.stem == "task_subset" else all(moved)
 
 
 @pytest.mark.parametrize("pair", PAIRS)

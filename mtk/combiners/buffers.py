@@ -1,0 +1,119 @@
+"""State of the size of the gradients: K tensors for each variable."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import Combiner
+
+
+class Buffers:
+    """A tensor `(K, *shape)` of float32 for each variable of the network.
+
+    It is made before it is known which variables are shared, and for whatever may become so: the
+    memory is K times that of all trainable variables. It belongs to the combiner, and is saved and
+    restored with it; what it holds for an absent task rests.
+
+    Args:
+        combiner: The owner of the state; call this in its `build`.
+        name: What the buffers are called.
+
+    Raises:
+        ValueError: If the combiner does not know the shapes of the variables.
+    """
+
+    def __init__(self, combiner: Combiner, name: str):
+        if not combiner.variable_shapes:
+            raise ValueError(
+                f"{type(combiner).__name__} keeps state of the size of the gradients, but was "
+                "built without their shapes. Call `bind_shapes({path: shape})` first."
+            )
+        number = combiner.num_tasks
+        self.combiner = combiner
+        self.by_path: dict[str, keras.Variable] = {
+            path: combiner.add_state(f"{name}_{index}", (number, *shape))
+            for index, (path, shape) in enumerate(combiner.variable_shapes.items())
+        }
+
+    def of(self, number: int) -> list[keras.Variable]:
+        """Returns the buffers of the shared variables, in the order of `task_gradients`.
+
+        Args:
+            number: How many variables there are.
+
+        Raises:
+            ValueError: If there is none for one of them.
+        """
+        return [self.by_path[path] for path in shared_paths(self.combiner, number)]
+
+
+def shared_paths(combiner: Combiner, number: int) -> tuple[str, ...]:
+    """Returns the paths of the shared variables, each of which has a state of its own.
+
+    Args:
+        combiner: The owner of the state.
+        number: How many variables there are.
+
+    Raises:
+        ValueError: If one was unknown when the state was made, or two have the same path.
+    """
+    paths, name = combiner.variable_paths, type(combiner).__name__
+    unknown = [path for path in paths if path not in combiner.variable_shapes]
+    if unknown or len(paths) != number:
+        raise ValueError(
+            f"{name} keeps state for the variables that were trainable when the model was made, "
+            f"and has none for {unknown or number}. Make a new model."
+        )
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ValueError(
+            f"{name} keeps state by the path of a variable, and several are called {twice}. Give "
+            "their layers names of their own."
+        )
+    return paths
+
+
+def by_task(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Returns a number for each task in a shape that multiplies its gradient.
+
+    Args:
+        vector: Tensor `(K,)`.
+        like: Tensor `(K, *shape)`.
+    """
+    return tf.reshape(vector, (-1, *[1] * (len(like.shape) - 1)))
+
+
+def of_present(task_gradients: Sequence[tf.Tensor], present: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the task gradients with zeros for absent tasks.
+
+    Args:
+        task_gradients: List with one tensor `(K, *shape)` per variable.
+        present: Boolean tensor `(K,)`.
+    """
+    return [tf.where(by_task(present, rows), rows, 0.0) for rows in task_gradients]
+
+
+def averaged(
+    buffers: Sequence[keras.Variable],
+    task_gradients: Sequence[tf.Tensor],
+    share: tf.Tensor,
+    present: tf.Tensor,
+) -> list[tf.Tensor]:
+    """Moves averages of the task gradients toward the newest ones; returns those of present tasks.
+
+    Args:
+        buffers: The averages.
+        task_gradients: List with one tensor `(K, *shape)` per variable.
+        share: Tensor `(K,)`: the part of the newest gradient in the average.
+        present: Boolean tensor `(K,)`.
+    """
+    found = []
+    for buffer, rows in zip(buffers, task_gradients, strict=True):
+        before, part = tf.convert_to_tensor(buffer), by_task(share, rows)
+        mask = by_task(present, rows)
+        # Not `before + part * (rows - before)`, which does not forget at a share of one.
+        now = (1.0 - part) * before + part * rows
+        buffer.assign(tf.where(mask, now, before))
+        found.append(tf.where(mask, now, 0.0))
+    return found

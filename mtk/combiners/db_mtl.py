@@ -1,0 +1,125 @@
+"""DB-MTL: losses on a logarithmic scale, gradients of one length."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined
+from mtk.combiners.buffers import Buffers, averaged, by_task
+from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.log_losses import LogLosses
+from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.solvers.scaling import scale
+
+
+@keras.saving.register_keras_serializable("mtk")
+class DBMTL(GramianCombiner):
+    """Dual balancing: the gradients of `log L_i`, averaged over steps, brought to the longest one.
+
+    With `h_i = g_i / L_i` the average is `m_i <- h_i + (beta / t^sigma) (m_i - h_i)`, where t
+    counts the task's steps, and the direction the mean of the `m_i max_j |m_j| / |m_i|`. (The
+    authors add up: K times as long.) For losses of one, K equal gradients g give g; for others the
+    length is that of the gradients of the logarithms.
+
+    Departures: an average starts with its first gradient, not at zero, where the authors' is
+    `1 - beta` times too short at first; for a loss near its bound the logarithm is smoothed, see
+    `ScaleInvariant`, where the authors add 1e-8; an average of zero has no direction and adds
+    nothing. A head is trained by the gradient of its own logarithm, divided by K.
+
+    Permutations permute the weights, and scaling all gradients scales the result; it may conflict
+    with a gradient. With `beta=0` nothing is averaged, and the Gramian is enough. Otherwise a step
+    keeps all K gradients, and there is state: K times the trainable variables.
+
+    Args:
+        beta: Share of the past in the averages, from 0 to less than 1.
+        sigma: How fast that share falls with the number of steps, at least 0.
+        bounds: Lower bounds of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If a number is out of range or, when the tasks are known, if the bounds do not
+            match them.
+
+    Reference:
+        Lin et al., *Dual-Balancing for Multi-Task Learning* (2023), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.9,
+        sigma: float = 0.0,
+        bounds: PerTask = 0.0,
+        name: str | None = None,
+    ):
+        if not 0 <= beta < 1:
+            raise ValueError(f"`beta` is a share, from 0 to less than 1. Received: {beta}")
+        if not 0 <= sigma < float("inf"):
+            raise ValueError(f"`sigma` is a finite number, 0 or more. Received: {sigma}")
+        super().__init__(name=name)
+        self.beta = beta
+        self.sigma = sigma
+        self.bounds = plain("bounds", bounds)
+
+    @property
+    def changes_gradients(self) -> bool:
+        return self.beta > 0.0
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+        self.last_slopes = self.add_state("last_slopes", (num_tasks,), initial=1.0)
+        if self.beta > 0.0:
+            self.steps = self.add_state("steps", (num_tasks,))
+            self.averages = Buffers(self, "averages")
+
+    def task_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        slopes = self._slopes(task_losses, present)
+        return self._balanced(gramian * slopes[:, None] * slopes[None, :], present) * slopes
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        if not self.changes_gradients:
+            return super().call(task_gradients, task_losses, present, counts)
+        slopes = self._slopes(task_losses, present)
+        steps = self.steps + tf.cast(present, tf.float32)
+        self.steps.assign(steps)
+        past = self.beta / tf.maximum(steps, 1.0) ** self.sigma
+        share = tf.where(steps > 1.0, 1.0 - past, 1.0)
+        scaled = [rows * by_task(slopes, rows) for rows in task_gradients]
+        means = averaged(self.averages.of(len(scaled)), scaled, share, present)
+        gramian, finite = self.problem(gradients.gramian(means), present)
+        weights = tf.where(finite, self._balanced(gramian, present), float("nan"))
+        return Combined(gradients.weighted_sum(means, weights), weights * slopes)
+
+    def _slopes(self, task_losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns the derivatives of the logarithms, zero for absent tasks."""
+        self.log_losses.see(task_losses, present)
+        slopes = tf.where(present, self.log_losses.slopes(task_losses), 0.0)
+        self.last_slopes.assign(tf.where(present, slopes, 1.0))
+        return slopes
+
+    @staticmethod
+    def _balanced(gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        _, lengths, _ = scale(gramian, present)
+        number = tf.reduce_sum(tf.cast(present, lengths.dtype))
+        weights = tf.math.divide_no_nan(tf.reduce_max(lengths), lengths)
+        return tf.cast(tf.math.divide_no_nan(weights, number), tf.float32)
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        return super().head_weights(task_weights, present) * self.last_slopes
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "beta": self.beta,
+            "sigma": self.sigma,
+            "bounds": self.bounds,
+        }

@@ -1,0 +1,110 @@
+"""MetaBalance: auxiliary gradients as long as the target's, variable by variable."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.buffers import by_task, of_present, shared_paths
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MetaBalance(Combiner):
+    """Brings the gradients of auxiliary tasks near the length of the target's, in each variable.
+
+    With `m_i` the moving average of the norm of task i's gradient by a variable, and `m_0` that of
+    the target task, an auxiliary gradient is multiplied by `(1 - r) + r m_0 / m_i`. The direction
+    is the mean: the mean scale. (The authors add up.)
+
+    Departures: an average starts with the first norm that is not zero, and until there is one for
+    the target, or for the task, its gradient stays as it is. The reported task weights are the
+    factors over K, averaged over the variables.
+
+    Permuting the auxiliary tasks permutes the weights, and scaling all gradients scales the result;
+    it may conflict with a gradient. A step keeps all K gradients; the state is K numbers for each
+    variable. Heads are trained by their own gradients, divided by the number of tasks.
+
+    Args:
+        target: Name of the task that the others help; the first one by default.
+        relax: r, from 0 (all gradients as they are) to 1 (all as long as the target's).
+        beta: Share of the past in the averages, from 0 to less than 1.
+
+    Raises:
+        ValueError: If a number is out of range or, when the tasks are known, if there is no such
+            task.
+
+    Reference:
+        He et al., *MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient
+        Magnitudes of Auxiliary Tasks* (2022), algorithm 1, strategy C.
+    """
+
+    reads = "gradients"
+
+    def __init__(
+        self,
+        target: str | None = None,
+        relax: float = 0.7,
+        beta: float = 0.9,
+        name: str | None = None,
+    ):
+        if not 0 <= relax <= 1:
+            raise ValueError(f"`relax` is a share, from 0 to 1. Received: {relax}")
+        if not 0 <= beta < 1:
+            raise ValueError(f"`beta` is a share, from 0 to less than 1. Received: {beta}")
+        super().__init__(name=name)
+        self.target = target
+        self.relax = relax
+        self.beta = beta
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        names = self.task_names or ()
+        if self.target is not None and self.target not in names:
+            raise ValueError(
+                f"`target` is the name of a task, one of {list(names)}. Received: {self.target!r}"
+            )
+        self.main = 0 if self.target is None else names.index(self.target)
+        self.known = {path: index for index, path in enumerate(self.variable_shapes)}
+        if not self.known:
+            raise ValueError(
+                "MetaBalance keeps numbers for each variable, but was built without their shapes. "
+                "Call `bind_shapes({path: shape})` first."
+            )
+        self.norms = self.add_state("norms", (len(self.known), num_tasks))
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        del task_losses, counts
+        task_gradients = of_present(task_gradients, present)
+        factors = self._factors(task_gradients, present)
+        number = tf.reduce_sum(tf.cast(present, tf.float32))
+        weights = tf.math.divide_no_nan(tf.where(present, factors, 0.0), number)
+        combined = [
+            tf.reduce_sum(rows * by_task(own, rows), 0)
+            for rows, own in zip(task_gradients, tf.unstack(weights), strict=True)
+        ]
+        return Combined(combined, tf.reduce_mean(weights, 0))
+
+    def _factors(self, task_gradients: list[tf.Tensor], present: tf.Tensor) -> tf.Tensor:
+        """Moves the averages; returns what each gradient is multiplied by, `(variables, K)`."""
+        rows = [self.known[path] for path in shared_paths(self, len(task_gradients))]
+        flat = [tf.reshape(each, (self.num_tasks, -1)) for each in task_gradients]
+        found = tf.stack([tf.norm(each, axis=1) for each in flat])
+        before = tf.gather(self.norms, rows)
+        moved = self.beta * before + (1.0 - self.beta) * found
+        now = tf.where(present, tf.where(before > 0.0, moved, found), before)
+        places = [[row] for row in rows]
+        self.norms.assign(tf.tensor_scatter_nd_update(self.norms, places, now))
+        main = now[:, self.main, None]
+        ratio = tf.where((now > 0.0) & (main > 0.0), tf.math.divide_no_nan(main, now), 1.0)
+        return (1.0 - self.relax) + self.relax * ratio
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"target": self.target, "relax": self.relax, "beta": self.beta}
+        return {**super().get_config(), **own}

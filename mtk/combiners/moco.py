@@ -1,0 +1,100 @@
+"""MoCo: MGDA by small steps, on averaged gradients."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.buffers import Buffers, averaged
+from mtk.combiners.solvers.simplex import project
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MoCo(Combiner):
+    """Multi-objective gradient correction: averaged gradients, and weights that descend.
+
+    In step t the averages are `y_i <- y_i - b (y_i - g_i)`, `b = beta / sqrt(t)`, and the weights
+    `w <- P(w - c (Y Y' w + rho w))`, `c = gamma / sqrt(t)`, with P the projection on the simplex.
+    The direction is `sum_i w_i y_i`: the mean scale. Weights that were computed from one batch
+    depend on the gradients that they multiply, which biases the direction; these follow slowly.
+
+    Departures: an average starts with its first gradient, not at zero. The projection is the
+    Euclidean one, as in the paper, where the authors' code takes a softmax, and gradients are not
+    divided by their norms: the steps of w go with their squares, which is why `gamma` has to be
+    tuned. t counts each task's own steps for the averages, and all for w.
+
+    Permutations permute the weights. Scaled gradients give other weights, and the result may
+    conflict with a gradient. A step keeps all K gradients, and there is state: K times the
+    trainable variables. Heads are trained by their own gradients, divided by the number of tasks.
+
+    Args:
+        beta: Step of the averages, above 0 and at most 1.
+        gamma: Step of the weights, at least 0.
+        rho: Pull of the weights toward equal ones, at least 0.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Reference:
+        Fernando et al., *Mitigating Gradient Bias in Multi-objective Learning: A Provably
+        Convergent Stochastic Approach* (2023), algorithm 1.
+    """
+
+    reads = "gradients"
+
+    def __init__(
+        self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0, name: str | None = None
+    ):
+        if not 0 < beta <= 1:
+            raise ValueError(f"`beta` is a share, above 0 and at most 1. Received: {beta}")
+        for what, value in (("gamma", gamma), ("rho", rho)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"`{what}` is a finite number, 0 or more. Received: {value}")
+        super().__init__(name=name)
+        self.beta = beta
+        self.gamma = gamma
+        self.rho = rho
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.step = self.add_state("step", ())
+        self.steps = self.add_state("steps", (num_tasks,))
+        # K times the weights, so that 1 is neutral.
+        self.relative = self.add_state("relative", (num_tasks,), initial=1.0)
+        self.averages = Buffers(self, "averages")
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        del task_losses, counts
+        mask = tf.cast(present, tf.float32)
+        steps = self.steps + mask
+        self.steps.assign(steps)
+        share = tf.where(steps > 1.0, self.beta / tf.sqrt(tf.maximum(steps, 1.0)), 1.0)
+        means = averaged(self.averages.of(len(task_gradients)), task_gradients, share, present)
+        weights = self._descended(gradients.gramian(means), present)
+        return Combined(gradients.weighted_sum(means, weights), weights)
+
+    def _descended(self, gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Takes a step with the weights; returns them."""
+        mask = tf.cast(present, tf.float32)
+        number = tf.reduce_sum(mask)
+        self.step.assign_add(1.0)
+        before = self.relative * mask
+        # If those that are present had no weight, they start anew.
+        before = tf.where(tf.reduce_sum(before) > 0.0, before, mask)
+        before = tf.math.divide_no_nan(before, tf.reduce_sum(before))
+        slope = tf.linalg.matvec(gramian, before) + self.rho * before
+        after = project(before - self.gamma / tf.sqrt(self.step) * slope, present)
+        self.relative.assign(tf.where(present, after * number, self.relative))
+        return after
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"beta": self.beta, "gamma": self.gamma, "rho": self.rho}
+        return {**super().get_config(), **own}

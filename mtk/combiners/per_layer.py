@@ -1,0 +1,134 @@
+"""Any Gramian method on each layer, or group of variables, by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined, Combiner, Held
+from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.wrapper import check_gramian, combiner_config, with_combiner
+
+
+@keras.saving.register_keras_serializable("mtk")
+class PerLayer(GramianCombiner):
+    """Merges the gradients of each layer by themselves: every layer has its own weights.
+
+    Tasks that conflict in one layer may agree in another. Each layer of the network, or each group
+    of its variables, has a copy of the method, with weights and state of its own; the reported
+    task weights are the mean over the groups. `GradVac(groups="layer")` is the paper's case.
+
+    The mean scale, permutations and scaled gradients are as for the method. What conflicts with no
+    gradient in each group conflicts with none at all. A step solves one problem for each group: the
+    graph grows with their number, so that a network of a hundred layers should get groups.
+
+    Heads are trained by their own gradients, divided by the number of tasks.
+
+    Args:
+        combiner: The method, one that weighs gradients by their Gramian.
+        groups: Beginnings of the paths of variables, such as `["backbone/stage1",
+            "backbone/stage2"]`: a variable belongs to the first one that its path begins with, and
+            those of none are one more group. By default each layer is a group.
+
+    Raises:
+        ValueError: If the combiner is another one, takes its gradients at a place of its own or
+            keeps weights for several steps, or if no group is given in `groups`.
+
+    Example:
+    >>> combiner = PerLayer(MGDA())
+
+    Reference:
+        Wang et al., *Gradient Vaccine* (2021), section 3.3, of groups of parameters.
+    """
+
+    def __init__(
+        self, combiner: Combiner, groups: Sequence[str] | None = None, name: str | None = None
+    ):
+        checked = check_gramian("PerLayer", combiner)
+        if checked.at != "parameters" or checked.update_every != 1:
+            raise ValueError(
+                "PerLayer gives each layer its own weights, for which the task gradients of all "
+                "parameters are needed at every step: leave `at` and `update_every` alone. "
+                f"Received: at={checked.at!r}, update_every={checked.update_every}"
+            )
+        if groups is not None and (isinstance(groups, str) or not list(groups)):
+            raise ValueError(f"`groups` is a list of beginnings of paths. Received: {groups!r}")
+        super().__init__(name=name)
+        self._template = Held(checked)
+        self.groups = None if groups is None else list(groups)
+        self.paths: tuple[str, ...] = ()
+        self.known: tuple[str, ...] = ()
+        self.members: list[GramianCombiner] = []
+
+    @property
+    def combiner(self) -> GramianCombiner:
+        """The method, as it was given; the copies in `members` do the work."""
+        return self._template.value
+
+    @property
+    def changes_gradients(self) -> bool:
+        return True
+
+    def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
+        super().bind(task_names, variable_paths)
+        unknown = sorted({self._group(path) for path in variable_paths} - set(self.known))
+        if self.built and unknown:
+            raise ValueError(
+                f"PerLayer was built for the groups {sorted(self.known)} and has no state for "
+                f"{unknown}. Call `bind` with the paths of all variables of the network before "
+                "`build`, and make a new combiner for each model."
+            )
+        self.paths = tuple(variable_paths)
+        for member in self.members:
+            member.bind(task_names, [])
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        if not self.paths:
+            raise ValueError(
+                "PerLayer needs the paths of the variables, but was built without them. Call "
+                "`bind(task_names, variable_paths)` first."
+            )
+        self.known = tuple(dict.fromkeys(self._group(path) for path in self.paths))
+        config = self.combiner.get_config()
+        members = [type(self.combiner).from_config(config) for _ in self.known]
+        for member in members:
+            member.bind(self.task_names or [str(k) for k in range(num_tasks)], [])
+            member.build(num_tasks)
+        self.members = members
+
+    def _group(self, path: str) -> str:
+        if self.groups is None:
+            return path.rpartition("/")[0]
+        return next((group for group in self.groups if path.startswith(group)), "")
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        del counts
+        parts: dict[str, list[int]] = {}
+        for index, (path, _) in enumerate(zip(self.paths, task_gradients, strict=True)):
+            parts.setdefault(self._group(path), []).append(index)
+        combined: list[Any] = [None] * len(task_gradients)
+        each = []
+        for group, indices in parts.items():
+            own = [task_gradients[index] for index in indices]
+            member = self.members[self.known.index(group)]
+            weights = member.new_weights(gradients.gramian(own), task_losses, present)
+            each.append(weights)
+            for index, merged in zip(indices, gradients.weighted_sum(own, weights), strict=True):
+                combined[index] = merged
+        return Combined(combined, tf.reduce_mean(tf.stack(each), 0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, **combiner_config(self.combiner), "groups": self.groups}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PerLayer":
+        return cls(**with_combiner(config))

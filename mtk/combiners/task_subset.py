@@ -1,0 +1,104 @@
+"""Some of the tasks, at random, in each step."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import draws
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.wrapper import Wrapper
+
+Found = TypeVar("Found")
+
+
+@keras.saving.register_keras_serializable("mtk")
+class TaskSubset(Wrapper):
+    """Draws `number` of the tasks present in each step; any method merges their gradients.
+
+    The others count as absent in the step, trunk and head: the method gives to the m chosen tasks
+    what it would give in a batch with labels of these alone. Each task is chosen equally often.
+
+    A method that reads gradients makes m backward passes through the shared variables in the place
+    of K, and one through all heads, and holds m gradients. (A method that merges gradients
+    themselves holds K, most of them zero.) Nothing is saved where the gradients are taken at the
+    `"representation"`, where each task has inputs of its own (a step goes over all of them),
+    and around a method that reads losses, which makes one pass in any case.
+
+    Permutations permute the weights in distribution. The state is a counter and K numbers.
+
+    Args:
+        combiner: The method.
+        number: Tasks in a step (m); all that are present, where there are less.
+        seed: Integer; runs with the same seed draw the same.
+
+    Raises:
+        ValueError: If the number is less than one, or the combiner keeps weights for several steps,
+            sees losses after the update, or merges gradients at the `"representation"`.
+
+    Example:
+    >>> combiner = TaskSubset(UPGrad(), number=4)
+
+    Reference:
+        Lin et al., *Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task
+        Learning* (2021), of random weights, of which those of zero and one are a case.
+    """
+
+    def __init__(self, combiner: Combiner, number: int, seed: int = 0, name: str | None = None):
+        super().__init__(combiner, name=name)
+        if not number >= 1:
+            raise ValueError(f"`number` is a number of tasks, 1 or more. Received: {number}")
+        what = type(combiner).__name__
+        if self.update_every != 1:
+            raise ValueError(
+                f"The weights of {what} serve for {self.update_every} steps, but each step draws "
+                "other tasks. Use `update_every=1`."
+            )
+        if self.needs_post_update_loss or (self.changes_gradients and self.at != "parameters"):
+            raise ValueError(
+                f"{what} sees more of a step than the gradients of the tasks that are drawn: the "
+                "losses after it, or features. TaskSubset cannot wrap it."
+            )
+        self.number = number
+        self.seed = seed
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.draws = draws.Draws(self, self.seed)
+        self.last_chosen = self.add_state("last_chosen", (num_tasks,))
+
+    def chosen_tasks(self, present: tf.Tensor) -> tf.Tensor | None:
+        if self.number >= self.num_tasks:
+            return None
+        return self._order(self.draws.key(), present)[: self.number]
+
+    def around(self, find: Callable[[tf.Tensor], Found], present: tf.Tensor) -> Found:
+        chosen = self._order(self.draws.next_key(), present)[: self.number]
+        mask = tf.reduce_any(chosen[:, None] == tf.range(self.num_tasks)[None, :], 0) & present
+        self.last_chosen.assign(tf.cast(mask, tf.float32))
+        return find(mask)
+
+    def _order(self, key: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Returns the tasks in a random order, those that are present first."""
+        score = draws.uniform(key, (self.num_tasks,)) + tf.cast(~present, tf.float32)
+        return tf.argsort(score, stable=True)
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        def find(mask: tf.Tensor) -> Combined:
+            losses, numbers = (tf.where(mask, each, 0.0) for each in (task_losses, counts))
+            return self.combiner.call(task_gradients, losses, mask, numbers)
+
+        return self.around(find, present)
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        return super().head_weights(task_weights, present & (self.last_chosen > 0.0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "number": self.number, "seed": self.seed}

@@ -1,0 +1,132 @@
+"""Static weights first, then any method."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.per_task import PerTask
+from mtk.combiners.static import StaticWeights
+from mtk.combiners.wrapper import Wrapper
+from mtk.ratios import Ratios
+
+Found = TypeVar("Found")
+
+
+@keras.saving.register_keras_serializable("mtk")
+class WarmUp(Wrapper):
+    """Trains with static weights for some steps, then by another method.
+
+    The first gradients of a network say little about its tasks. The method starts when the warm-up
+    is over: until then its state is as it was built. Steps of the warm-up by a method that reads
+    the Gramian cost what scalarization costs: `fit` takes no task gradients. (In a loop of one's
+    own, each step does.)
+
+    Heads are scaled by the static weights, and then as the method has it.
+
+    Args:
+        combiner: The method to train by after the warm-up.
+        steps: Length of the warm-up, 1 or more.
+        weights: Static weights of the warm-up, as `StaticWeights` takes them; equal by default.
+
+    Raises:
+        ValueError: If the number of steps is less than one, the weights are none, or the combiner
+            merges gradients themselves at the `"representation"`.
+
+    Example:
+    >>> combiner = WarmUp(UPGrad(), steps=1000)
+
+    Reference:
+        Common practice; Lin et al., *Smooth Tchebycheff Scalarization for Multi-Objective
+        Optimization* (2024) has such a warm-up.
+    """
+
+    def __init__(
+        self,
+        combiner: Combiner,
+        steps: int,
+        weights: Annotated[PerTask | None, Ratios()] = None,
+        name: str | None = None,
+    ):
+        super().__init__(combiner, name=name)
+        if not steps >= 1:
+            raise ValueError(f"`steps` is a number of steps, 1 or more. Received: {steps}")
+        if self.changes_gradients and self.at != "parameters":
+            raise ValueError(
+                f"{type(combiner).__name__} merges the gradients of features, which static weights "
+                "do not. Use at='parameters'."
+            )
+        self.steps = steps
+        self.static = StaticWeights(weights)
+
+    @property
+    def weights_by_task(self) -> Any:
+        """The weights of the warm-up, as they were given."""
+        return self.static.weights_by_task
+
+    def bind(self, task_names: Any, variable_paths: Any) -> None:
+        super().bind(task_names, variable_paths)
+        self.static.bind(task_names, variable_paths)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.static.build(num_tasks)
+        self.step = self.add_state("step", (), dtype="int64")
+
+    def around(self, find: Callable[[tf.Tensor], tf.Tensor], present: tf.Tensor) -> tf.Tensor:
+        return self._switched(lambda: find(present), lambda static: static, present)
+
+    def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
+        return self.around(super().cached_weights, present)
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        if not self.changes_gradients:
+            return super().call(task_gradients, task_losses, present, counts)
+        return self._switched(
+            lambda: self.combiner.call(task_gradients, task_losses, present, counts),
+            lambda static: Combined(gradients.weighted_sum(task_gradients, static), static),
+            present,
+        )
+
+    def takes_gradients_at(self, step: int) -> bool:
+        return step == self.steps or (step > self.steps and super().takes_gradients_at(step))
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        # The step is counted by now.
+        own = super().head_weights(task_weights, present)
+        return tf.where(self.step <= self.steps, task_weights, own)
+
+    def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
+        rests = self.step <= self.steps
+        self._resting(lambda: self.combiner.after_step(before, after, present), rests)
+
+    def _switched(
+        self, find: Callable[[], Found], of_static: Callable[[tf.Tensor], Found], present: tf.Tensor
+    ) -> Found:
+        """Counts the step; returns what static weights give, or what the method finds."""
+        warming = self.step < self.steps
+        self.step.assign_add(1)
+        found = self._resting(find, warming)
+        ones = tf.cast(present, tf.float32)
+        static = of_static(self.static.task_weights(ones, present, ones))
+        return tf.nest.map_structure(lambda one, two: tf.where(warming, one, two), static, found)
+
+    def _resting(self, function: Callable[[], Found], rests: tf.Tensor) -> Found:
+        """Calls a function, and undoes what it does to the method's state where that rests."""
+        before = [(v, tf.identity(tf.convert_to_tensor(v))) for v in self.combiner.variables]
+        result = function()
+        for variable, value in before:
+            variable.assign(tf.where(rests, value, tf.convert_to_tensor(variable)))
+        return result
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps, "weights": self.weights_by_task}

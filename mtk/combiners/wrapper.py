@@ -1,0 +1,187 @@
+"""What the combiners share that stand around another one and change its weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined, Combiner, LossCombiner
+from mtk.combiners.gramian import GramianCombiner
+
+
+class Wrapper(Combiner):
+    """A combiner around another one. It reads what that one reads, at the same place.
+
+    Args:
+        combiner: The other one.
+
+    Raises:
+        ValueError: If it is no combiner.
+    """
+
+    reads = "gramian"  # That of the class; an object has its combiner's.
+
+    def __init__(self, combiner: Combiner, name: str | None = None):
+        check_combiner(type(self).__name__, combiner)
+        super().__init__(name=name)
+        self.combiner = combiner.claimed()
+        for attribute in ("reads", "weighs_heads", "needs_post_update_loss", "update_every"):
+            setattr(self, attribute, getattr(self.combiner, attribute))
+        self.at = self.combiner.at
+
+    @property
+    def loss_independent(self) -> bool:
+        """As for `LossCombiner`."""
+        return getattr(self.combiner, "loss_independent", False)
+
+    @property
+    def changes_gradients(self) -> bool:
+        return self.combiner.changes_gradients
+
+    @property
+    def scales_whole_losses(self) -> bool:
+        return self.combiner.scales_whole_losses
+
+    def bind_losses(self, losses: Mapping[str, Any]) -> None:
+        self.combiner.bind_losses(losses)
+
+    def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
+        super().bind(task_names, variable_paths)
+        self.combiner.bind(task_names, variable_paths)
+
+    def bind_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        super().bind_shapes(shapes)
+        self.combiner.bind_shapes(shapes)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        if not self.combiner.built:
+            self.combiner.build(num_tasks)
+
+    def around(self, find: Callable[[tf.Tensor], tf.Tensor], present: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of a step, `(K,)`.
+
+        Args:
+            find: Returns the other combiner's weights, as if these were the tasks that are present.
+            present: Boolean tensor `(K,)`.
+        """
+        raise NotImplementedError
+
+    def task_weights(
+        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
+    ) -> tf.Tensor:
+        """As for a `LossCombiner`, around one."""
+        combiner = self.combiner
+        assert isinstance(combiner, (LossCombiner, Wrapper))
+
+        def find(mask: tf.Tensor) -> tf.Tensor:
+            losses, numbers = (tf.where(mask, each, 0.0) for each in (task_losses, counts))
+            return combiner.task_weights(losses, mask, numbers)
+
+        return self.around(find, present)
+
+    def new_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        """As for a `GramianCombiner`, around one."""
+        combiner = self.combiner
+        assert isinstance(combiner, (GramianCombiner, Wrapper))
+
+        def find(mask: tf.Tensor) -> tf.Tensor:
+            return combiner.new_weights(gramian, tf.where(mask, task_losses, 0.0), mask)
+
+        return self.around(find, present)
+
+    def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
+        """As for a `GramianCombiner`, around one."""
+        assert isinstance(self.combiner, (GramianCombiner, Wrapper))
+        return self.combiner.cached_weights(present)
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        if self.reads == "losses":
+            weights = self.task_weights(task_losses, present, counts)
+        else:
+            weights = self.new_weights(gradients.gramian(task_gradients), task_losses, present)
+        return Combined(gradients.weighted_sum(task_gradients, weights), weights)
+
+    def takes_gradients_at(self, step: int) -> bool:
+        return self.combiner.takes_gradients_at(step)
+
+    def chosen_tasks(self, present: tf.Tensor) -> tf.Tensor | None:
+        return self.combiner.chosen_tasks(present)
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        return self.combiner.head_weights(task_weights, present)
+
+    def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
+        self.combiner.after_step(before, after, present)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **combiner_config(self.combiner)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Wrapper":
+        return cls(**with_combiner(config))
+
+
+def check_combiner(wrapper: str, combiner: Any) -> None:
+    """Checks what a wrapper was given.
+
+    Args:
+        wrapper: Name of its class.
+        combiner: What it is to wrap.
+
+    Raises:
+        ValueError: If that is no combiner.
+    """
+    if not isinstance(combiner, Combiner):
+        raise ValueError(
+            f"{wrapper} wraps a combiner, an object such as mtk.combiners.MGDA(). "
+            f"Received: {combiner!r}"
+        )
+
+
+def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
+    """Returns what a wrapper of Gramian methods was given.
+
+    Args:
+        wrapper: Name of its class.
+        combiner: What it is to wrap.
+
+    Raises:
+        ValueError: If that is no combiner that weighs gradients by their Gramian.
+    """
+    check_combiner(wrapper, combiner)
+    if not isinstance(combiner, GramianCombiner) or combiner.changes_gradients:
+        raise ValueError(
+            f"{wrapper} wraps a method that weighs gradients by their inner products, such as "
+            f"MGDA or UPGrad. {type(combiner).__name__} reads {combiner.reads}"
+            + (" and changes the gradients." if combiner.changes_gradients else ".")
+        )
+    return combiner
+
+
+def combiner_config(combiner: Combiner) -> dict[str, Any]:
+    """Returns the entry of a wrapper's config that holds its combiner.
+
+    Args:
+        combiner: The wrapped one.
+    """
+    return {"combiner": keras.saving.serialize_keras_object(combiner)}
+
+
+def with_combiner(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a wrapper's config with its combiner as an object.
+
+    Args:
+        config: What `get_config` returned.
+    """
+    return {**config, "combiner": keras.saving.deserialize_keras_object(config["combiner"])}

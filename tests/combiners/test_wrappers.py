@@ -1,0 +1,225 @@
+"""Combiners around others: against the rule, written again in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtk import combiners
+from tests.combiners import samples
+from tests.combiners.cases import Case, Runner
+
+EVERYONE = np.ones(3, bool)
+
+
+def bound(combiner, num_tasks=3):
+    combiner.bind([f"task{k}" for k in range(num_tasks)], ["one/kernel", "two/kernel"])
+    combiner.build(num_tasks)
+    return combiner
+
+
+def weights_of(combiner, rows, present=EVERYONE, losses=None):
+    gramian = tf.constant(rows @ rows.T, tf.float32)
+    losses = tf.ones(len(rows)) if losses is None else tf.constant(losses, tf.float32)
+    return combiner.new_weights(gramian, losses, tf.constant(present)).numpy()
+
+
+def jacobians(number, num_tasks=3):
+    return [samples.jacobian("conflicting", num_tasks, seed) for seed in range(number)]
+
+
+def test_cr_mogm_is_the_moving_average():
+    wrapped, alone = bound(combiners.CRMOGM(combiners.MGDA(), 0.7)), bound(combiners.MGDA())
+    average = np.full(3, 1 / 3)
+    for rows in jacobians(4):
+        average = 0.7 * average + 0.3 * weights_of(alone, rows)
+        np.testing.assert_allclose(weights_of(wrapped, rows), average, rtol=1e-5)
+    kept = wrapped.cached_weights(tf.constant(EVERYONE))
+    np.testing.assert_allclose(kept, average, rtol=1e-5)
+
+
+def test_cr_mogm_of_losses():
+    wrapped, alone = bound(combiners.CRMOGM(combiners.GLS(), 0.5)), bound(combiners.GLS())
+    average = np.full(3, 1 / 3)
+    for seed in range(3):
+        losses = tf.constant(samples.losses(3, seed))
+        given = losses, tf.constant(EVERYONE), tf.ones(3)
+        average = 0.5 * average + 0.5 * alone.task_weights(*given).numpy()
+        np.testing.assert_allclose(wrapped.task_weights(*given), average, rtol=1e-5)
+
+
+def test_warm_up_is_static_and_then_a_fresh_method():
+    first = {"task0": 1, "task1": 2, "task2": 1}
+    wrapped = bound(combiners.WarmUp(combiners.GradNorm(), 2, first))
+    alone = bound(combiners.GradNorm())
+    given = jacobians(5)
+    for rows in given[:2]:
+        np.testing.assert_allclose(weights_of(wrapped, rows), [0.25, 0.5, 0.25])
+        # As scalarization has them.
+        heads = wrapped.head_weights(tf.constant([0.25, 0.5, 0.25]), tf.constant(EVERYONE))
+        np.testing.assert_allclose(heads, [0.25, 0.5, 0.25])
+    for rows in given[2:]:
+        np.testing.assert_array_equal(weights_of(wrapped, rows), weights_of(alone, rows))
+
+
+def test_warm_up_takes_no_gradients():
+    wrapped = combiners.WarmUp(combiners.UPGrad(update_every=4), 3)
+    taken = [step for step in range(13) if wrapped.takes_gradients_at(step)]
+    assert taken == [3, 4, 8, 12]
+    bound(wrapped)
+    for _ in range(3):
+        kept = wrapped.cached_weights(tf.constant(EVERYONE))
+        np.testing.assert_allclose(kept, 1 / 3, rtol=1e-6)
+    assert int(wrapped.step) == 3
+
+
+def test_warm_up_heads_follow_the_method_afterwards():
+    wrapped = bound(combiners.WarmUp(combiners.UPGrad(), 1, [1, 2, 5]))
+    rows = jacobians(1)[0]
+    seen = []
+    for _ in range(2):
+        weights = weights_of(wrapped, rows)
+        seen.append(wrapped.head_weights(tf.constant(weights), tf.constant(EVERYONE)))
+    np.testing.assert_allclose(seen, [[1 / 8, 2 / 8, 5 / 8], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
+
+
+def test_subset_gives_what_the_method_gives_for_the_chosen_tasks():
+    wrapped, alone = bound(combiners.TaskSubset(combiners.UPGrad(), 2, seed=3), 5), {}
+    rows = samples.jacobian("conflicting", 5)
+    present = np.array([True, True, False, True, True])
+    chosen_ones = set()
+    for _ in range(12):
+        told = np.sort(wrapped.chosen_tasks(tf.constant(present)).numpy())
+        weights = weights_of(wrapped, rows, present)
+        assert len(told) == 2
+        assert present[told].all()
+        key = tuple(told)
+        alone[key] = bound(combiners.UPGrad(), 2)
+        expected = np.zeros(5)
+        expected[told] = weights_of(alone[key], rows[told], np.ones(2, bool))
+        np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
+        heads = wrapped.head_weights(tf.constant(weights), tf.constant(present)).numpy()
+        np.testing.assert_array_equal(heads, np.isin(np.arange(5), told) / 2)
+        chosen_ones.add(key)
+    assert len(chosen_ones) > 3
+
+
+def test_subset_chooses_each_task_equally_often():
+    combiner = bound(combiners.TaskSubset(combiners.IGN(), 2), 5)
+    # The counter alone decides.
+    keys = [(combiner.draws.step.assign(step), combiner.draws.key())[1] for step in range(400)]
+    everyone = tf.ones(5, tf.bool)
+    counts = np.bincount(
+        np.concatenate([combiner._order(key, everyone)[:2].numpy() for key in keys]), minlength=5
+    )
+    # Five standard deviations.
+    assert abs(counts - 160).max() < 5 * np.sqrt(400 * 0.4 * 0.6)
+
+
+def test_subset_of_all_tasks_is_the_method():
+    combiner = bound(combiners.TaskSubset(combiners.MGDA(), 3))
+    rows = jacobians(1)[0]
+    assert combiner.chosen_tasks(tf.constant(EVERYONE)) is None
+    expected = weights_of(bound(combiners.MGDA()), rows)
+    np.testing.assert_array_equal(weights_of(combiner, rows), expected)
+
+
+def test_unit_gradients_bring_all_to_the_mean_length():
+    rows = samples.jacobian("spread", 3).astype(float)
+    lengths = np.linalg.norm(rows, axis=1)
+    units = rows / lengths[:, None] * lengths.mean()
+    inner = weights_of(bound(combiners.MGDA()), units)
+    found = weights_of(bound(combiners.UnitGradients(combiners.MGDA())), rows)
+    np.testing.assert_allclose(found @ rows, inner @ units, atol=1e-4 * lengths.mean())
+    # One of them ten times as long: the direction is the same.
+    longer = rows * [[1], [10], [1]]
+    other = weights_of(bound(combiners.UnitGradients(combiners.MGDA())), longer) @ longer
+    cosine = other @ (found @ rows) / np.linalg.norm(other) / np.linalg.norm(found @ rows)
+    assert cosine == pytest.approx(1.0, abs=1e-5)
+
+
+def test_per_layer_is_the_method_on_each_layer():
+    run = Runner(Case("", lambda: combiners.PerLayer(combiners.UPGrad())), 3)
+    for kind in ("opposed", "spread"):
+        rows = samples.jacobian(kind, 3)
+        parts = [rows[:, :6], rows[:, 6:]]
+        each = [weights_of(bound(combiners.UPGrad()), part) for part in parts]
+        expected = np.concatenate([w @ part for w, part in zip(each, parts, strict=True)])
+        found = run(rows)
+        np.testing.assert_allclose(found.direction, expected, atol=1e-5 * np.abs(rows).max())
+        np.testing.assert_allclose(found.weights, np.mean(each, 0), rtol=1e-4)
+        # No conflict in a layer: none at all.
+        size = np.linalg.norm(found.direction) * np.linalg.norm(rows, axis=1)
+        assert (rows @ found.direction >= -1e-5 * size).all()
+
+
+def test_per_layer_by_groups():
+    combiner = combiners.PerLayer(combiners.MGDA(), groups=["trunk/a", "trunk"])
+    combiner.bind(["a", "b"], ["trunk/a/kernel", "trunk/b/kernel", "trunk/a/bias", "head/kernel"])
+    combiner.build(2)
+    assert combiner.known == ("trunk/a", "trunk", "")
+    rows = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
+    found = combiner(list(rows), tf.ones(2)).gradients
+    joint = weights_of(
+        bound(combiners.MGDA(), 2), np.concatenate([rows[0], rows[2]], 1), EVERYONE[:2]
+    )
+    np.testing.assert_allclose(found[0], joint @ rows[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[2], joint @ rows[2], rtol=1e-4, atol=1e-6)
+
+
+def test_they_compose():
+    make = combiners.TaskSubset(
+        combiners.CRMOGM(combiners.WarmUp(combiners.UnitGradients(combiners.UPGrad()), 2), 0.5), 2
+    )
+    config = keras.saving.serialize_keras_object(make)
+    copy = bound(keras.saving.deserialize_keras_object(config))
+    bound(make)
+    for rows in jacobians(4):
+        np.testing.assert_array_equal(weights_of(copy, rows), weights_of(make, rows))
+
+
+def test_a_wrapped_combiner_serves_once():
+    combiner = combiners.MGDA("l2")
+    one, other = combiners.CRMOGM(combiner), combiners.UnitGradients(combiner)
+    assert one.combiner is combiner
+    assert other.combiner is not combiner
+    assert other.combiner.normalization == "l2"
+
+
+REFUSED = [
+    (lambda: combiners.CRMOGM(combiners.MGDA), "CRMOGM wraps a combiner.*MGDA"),
+    (lambda: combiners.CRMOGM(combiners.GradDrop()), "GradDrop merges the gradients"),
+    (lambda: combiners.CRMOGM(combiners.TaskSubset(combiners.MGDA(), 2)), "outside"),
+    (lambda: combiners.CRMOGM(combiners.MGDA(), 1.0), "`alpha`"),
+    (lambda: combiners.WarmUp(combiners.MGDA(), 0), "`steps`"),
+    (lambda: combiners.WarmUp(combiners.MGDA(), 5, [0, 0]), "not all zero"),
+    (lambda: combiners.WarmUp(combiners.GradDrop(at="representation"), 5), "GradDrop.*features"),
+    (lambda: combiners.TaskSubset(combiners.MGDA(), 0), "`number`"),
+    (lambda: combiners.TaskSubset(combiners.MGDA(update_every=2), 2), "`update_every=1`"),
+    (lambda: combiners.TaskSubset(combiners.FAMO(), 2), "FAMO"),
+    (lambda: combiners.TaskSubset(combiners.GradDrop(at="representation"), 2), "GradDrop"),
+    (lambda: combiners.UnitGradients(combiners.FAMO()), "FAMO reads losses"),
+    (lambda: combiners.UnitGradients(combiners.GradDrop()), "GradDrop reads gradients"),
+    (lambda: combiners.PerLayer(combiners.DWA(5)), "DWA reads losses"),
+    (lambda: combiners.PerLayer(combiners.GradVac(groups="layer")), "GradVac.*changes"),
+    (lambda: combiners.PerLayer(combiners.PerLayer(combiners.MGDA())), "PerLayer.*changes"),
+    (lambda: combiners.PerLayer(combiners.MGDA(at="last_layer")), "`at` and `update_every`"),
+    (lambda: combiners.PerLayer(combiners.MGDA(), "trunk"), "`groups`"),
+    (lambda: combiners.PerLayer(combiners.MGDA(), []), "`groups`"),
+    (lambda: combiners.PerLayer("mgda"), "PerLayer wraps a combiner"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_refused_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_per_layer_needs_to_know_the_layers():
+    combiner = combiners.PerLayer(combiners.MGDA())
+    with pytest.raises(ValueError, match="Call `bind"):
+        combiner([tf.ones((2, 3))], tf.ones(2))
+    bound(combiner, 2)
+    with pytest.raises(ValueError, match="three"):
+        combiner.bind(["task0", "task1"], ["one/kernel", "three/kernel"])
