@@ -99,10 +99,10 @@ class CGC(layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         shapes = self._by_reader(input_shape)
-        for name, experts in self.experts.items():
-            experts.build(shapes[name])
         for name, gate in self.gates.items():
             gate.build(shapes[name])
+        for name, experts in self.experts.items():
+            experts.build(shapes[name])
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
         read = self._by_reader(inputs)

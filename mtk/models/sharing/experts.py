@@ -109,8 +109,11 @@ def checked_experts(experts: Sequence[Any]) -> list[keras.Layer]:
 
 
 def serialized(experts: Sequence[keras.Layer]) -> list[Any]:
-    """Returns configs of layers, as JSON can hold them."""
-    return [keras.saving.serialize_keras_object(expert) for expert in experts]
+    """Returns configs of layers, as JSON can hold them, of which new layers are made unbuilt.
+
+    Those that were built alone, before their layer, would have other paths of variables.
+    """
+    return [_unbuilt(keras.saving.serialize_keras_object(expert)) for expert in experts]
 
 
 def deserialized(configs: Sequence[Any]) -> list[keras.Layer]:
@@ -135,6 +138,15 @@ def _reseeded(config: Any, number: int) -> Any:
         sequence = np.random.SeedSequence([found["seed"], number])
         found["seed"] = int(sequence.generate_state(1)[0] >> 1)
     return found
+
+
+def _unbuilt(config: Any) -> Any:
+    if isinstance(config, (list, tuple)):
+        return type(config)(_unbuilt(part) for part in config)
+    if not isinstance(config, dict):
+        return config
+    built = ("build_config", "build_input_shape")
+    return {key: _unbuilt(part) for key, part in config.items() if key not in built}
 
 
 def _run(layer: keras.Layer, inputs: tf.Tensor, training: bool | None) -> tf.Tensor:

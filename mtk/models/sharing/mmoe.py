@@ -68,9 +68,9 @@ class MMoE(layers.Layer):
         return SoftmaxGate(self.num_experts, seed, name=name, dtype=self.variable_dtype)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.experts.build(input_shape)
         for gate in self.gates.values():
             gate.build(input_shape)
+        self.experts.build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         outputs = self.experts(inputs, training=training)

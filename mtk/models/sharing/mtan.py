@@ -61,18 +61,18 @@ class MTAN(layers.Layer):
         self.further = self._convolution(filters, 3, "relu", "further")
         self.pooling = layers.MaxPooling2D(pool) if pool > 1 else None
 
-    def build(self, early: Any, late: Any, taken: Any = None) -> None:
-        if taken is not None:
-            check_readers(self, taken, self.task_names)
+    def build(self, early_shape: Any, late_shape: Any, taken_shape: Any = None) -> None:
+        if taken_shape is not None:
+            check_readers(self, taken_shape, self.task_names)
         self.masks = {}
         for task in self.task_names:
-            read = early[-1] + (taken[task][-1] if taken else 0)
-            inner = self._convolution(late[-1], 1, "relu", f"{task}_inner")
-            outer = self._convolution(late[-1], 1, "sigmoid", f"{task}_outer")
-            inner.build((*early[:-1], read))
-            outer.build(tuple(late))
+            read = early_shape[-1] + (taken_shape[task][-1] if taken_shape else 0)
+            inner = self._convolution(late_shape[-1], 1, "relu", f"{task}_inner")
+            outer = self._convolution(late_shape[-1], 1, "sigmoid", f"{task}_outer")
+            inner.build((*early_shape[:-1], read))
+            outer.build(tuple(late_shape))
             self.masks[task] = [inner, outer]
-        self.further.build(tuple(late))
+        self.further.build(tuple(late_shape))
 
     def call(
         self,
@@ -95,11 +95,14 @@ class MTAN(layers.Layer):
         self, filters: int, kernel: int, activation: str, name: str
     ) -> keras.Sequential:
         """Convolution, batch norm, which makes a bias superfluous, and activation."""
-        dtype = self.dtype_policy
+        shared = {"dtype": self.dtype_policy}
+        norm = {"synchronized": self.synchronized, "name": "norm"}
         parts = [
-            layers.Conv2D(filters, kernel, padding="same", use_bias=False, dtype=dtype),
-            layers.BatchNormalization(synchronized=self.synchronized, dtype=dtype),
-            layers.Activation(activation, dtype=dtype),
+            layers.Conv2D(
+                filters, kernel, padding="same", use_bias=False, name="convolution", **shared
+            ),
+            layers.BatchNormalization(**norm, **shared),
+            layers.Activation(activation, name=activation, **shared),
         ]
         return keras.Sequential(parts, name=name)
 
