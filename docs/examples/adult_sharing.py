@@ -78,17 +78,17 @@ def main() -> None:
     test, train = split(inputs, labels)
     columns = sharing.Columns(len(adult.NUMBERS), sizes)
     for name, build in NETWORKS.items():
-        found = []
+        make = functools.partial(build, columns, TASKS, dropout=0.2)
+        width, found = sharing.width_for(given.parameters, make), []
         for seed in range(given.seeds):
             keras.utils.set_random_seed(seed)
-            options = {"dropout": 0.2, "seed": seed}
-            make = functools.partial(build, columns, TASKS, **options)
-            network = sharing.with_parameters(given.parameters, make)
+            network = make(width, seed=seed)
             found.append(trained(network, train, test, given.epochs))
         error = np.std(found, axis=0, ddof=min(1, given.seeds - 1)) / np.sqrt(given.seeds)
         each = zip(TASKS, np.mean(found, axis=0), error, strict=True)
-        areas = "  ".join(f"{task} {mean:.4f} ± {by:.4f}" for task, mean, by in each)
-        print(f"{name:13}  {network.count_params():,} parameters  {areas}", flush=True)
+        areas = ", ".join(f"{task} {mean:.4f} ± {by:.4f}" for task, mean, by in each)
+        size = f"width {width}, {network.count_params():,} parameters"
+        print(f"{name}: {size}, ROC-AUC {areas}", flush=True)
         if build is not sharing.shared_bottom:
             print(f"    gates: {gates(network, test[0])}", flush=True)
 

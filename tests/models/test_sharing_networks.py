@@ -228,12 +228,12 @@ def _one_layer(width):
     ("wanted", "width"), [(5, 1), (6, 1), (8, 2), (25, 5), (27, 5), (28, 6), (40, 8)]
 )
 def test_the_closest_number_of_parameters(wanted, width):
-    assert sharing.with_parameters(wanted, _one_layer).count_params() == 5 * width
+    assert sharing.width_for(wanted, _one_layer) == width
 
 
 def test_too_few_parameters_are_named():
     with pytest.raises(ValueError, match="width 1"):
-        sharing.with_parameters(4, _one_layer)
+        sharing.width_for(4, _one_layer)
 
 
 @pytest.mark.parametrize("name", ["shared_bottom", "mmoe", "cgc", "ple", "dselect_k"])

@@ -14,7 +14,7 @@ from mtk.models.sharing.tabular import (
     mmoe,
     ple,
     shared_bottom,
-    with_parameters,
+    width_for,
 )
 from mtk.models.sharing.utilization import ExpertUtilization
 
@@ -34,5 +34,5 @@ __all__ = [
     "mmoe",
     "ple",
     "shared_bottom",
-    "with_parameters",
+    "width_for",
 ]

@@ -129,7 +129,7 @@ class CGC(layers.Layer):
             "task_names": list(self.task_names),
             "num_task_experts": self.num_task_experts,
             "num_shared_experts": self.num_shared_experts,
-            "expert": serialized([e for side in self.experts.values() for e in side.experts]),
+            "expert": [x for side in self.experts.values() for x in side.expert_configs],
             "shared_gate": self.shared_gate,
             "seed": self.seed,
         }
@@ -176,6 +176,7 @@ class PLE(layers.Layer):
     def __init__(self, levels: Sequence[CGC], **kwargs: Any):
         super().__init__(**kwargs)
         self.levels = _checked_levels(levels)
+        self._level_configs = serialized(self.levels)
 
     @property
     def task_names(self) -> list[str]:
@@ -192,7 +193,7 @@ class PLE(layers.Layer):
         return inputs
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "levels": serialized(self.levels)}
+        return {**super().get_config(), "levels": list(self._level_configs)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

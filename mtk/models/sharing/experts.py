@@ -34,6 +34,7 @@ class Experts(layers.Layer):
     def __init__(self, experts: Sequence[keras.Layer], **kwargs: Any):
         super().__init__(**kwargs)
         self.experts = checked_experts(experts)
+        self.expert_configs = serialized(self.experts)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         inputs = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
@@ -55,7 +56,7 @@ class Experts(layers.Layer):
         return tf.stack([_run(expert, inputs, training) for expert in self.experts], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "experts": serialized(self.experts)}
+        return {**super().get_config(), "experts": list(self.expert_configs)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Experts":
@@ -109,11 +110,12 @@ def checked_experts(experts: Sequence[Any]) -> list[keras.Layer]:
 
 
 def serialized(experts: Sequence[keras.Layer]) -> list[Any]:
-    """Returns configs of layers, as JSON can hold them, of which new layers are made unbuilt.
+    """Returns configs of layers, as JSON can hold them.
 
-    Those that were built alone, before their layer, would have other paths of variables.
+    Called before the layers are built: of a layer that was, another is made that is built at once,
+    outside of the layer that holds it, and its variables have other paths.
     """
-    return [_unbuilt(keras.saving.serialize_keras_object(expert)) for expert in experts]
+    return [keras.saving.serialize_keras_object(expert) for expert in experts]
 
 
 def deserialized(configs: Sequence[Any]) -> list[keras.Layer]:
@@ -138,15 +140,6 @@ def _reseeded(config: Any, number: int) -> Any:
         sequence = np.random.SeedSequence([found["seed"], number])
         found["seed"] = int(sequence.generate_state(1)[0] >> 1)
     return found
-
-
-def _unbuilt(config: Any) -> Any:
-    if isinstance(config, (list, tuple)):
-        return type(config)(_unbuilt(part) for part in config)
-    if not isinstance(config, dict):
-        return config
-    built = ("build_config", "build_input_shape")
-    return {key: _unbuilt(part) for key, part in config.items() if key not in built}
 
 
 def _run(layer: keras.Layer, inputs: tf.Tensor, training: bool | None) -> tf.Tensor:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from mtk.models.seeds import layer_seeds
-from mtk.models.sharing.experts import Expert, Experts, deserialized, make_experts, serialized
+from mtk.models.sharing.experts import Expert, Experts, deserialized, make_experts
 from mtk.models.sharing.gates import SoftmaxGate, checked_names, mixed
 
 
@@ -82,7 +82,7 @@ class MMoE(layers.Layer):
         own = {
             "task_names": list(self.task_names),
             "num_experts": self.num_experts,
-            "expert": serialized(self.experts.experts),
+            "expert": list(self.experts.expert_configs),
             "seed": self.seed,
         }
         return {**super().get_config(), **own}

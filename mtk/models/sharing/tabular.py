@@ -202,8 +202,8 @@ def ple(
     return parts.network(PLE(levels, name="ple")(parts.features), "ple")
 
 
-def with_parameters(parameters: int, build: Callable[[int], keras.Model]) -> keras.Model:
-    """Returns the network whose number of parameters comes closest to a given one.
+def width_for(parameters: int, build: Callable[[int], keras.Model]) -> int:
+    """Returns the width with which a network's number of parameters comes closest to a given one.
 
     Args:
         parameters: The number.
@@ -214,20 +214,23 @@ def with_parameters(parameters: int, build: Callable[[int], keras.Model]) -> ker
 
     Example:
     ```python
-    network = with_parameters(40_000, lambda width: mmoe(columns, ["a", "b"], width, seed=0))
+    width = width_for(40_000, lambda width: mmoe(columns, ["a", "b"], width))
+    network = mmoe(columns, ["a", "b"], width, seed=0)
     ```
     """
-    below, above = 0, 1
-    while (found := build(above).count_params()) < parameters:
+    counts = {1: build(1).count_params()}
+    if counts[1] > parameters:
+        raise ValueError(
+            f"A network of width 1 has {counts[1]} parameters, more than {parameters}."
+        )
+    below, above = 1, 2
+    while counts.setdefault(above, build(above).count_params()) < parameters:
         below, above = above, 2 * above
-    if found > parameters and above == 1:
-        raise ValueError(f"A network of width 1 has {found} parameters, more than {parameters}.")
     while above - below > 1:
         middle = (below + above) // 2
-        is_below = build(middle).count_params() < parameters
-        below, above = (middle, above) if is_below else (below, middle)
-    networks = [build(width) for width in (below, above) if width > 0]
-    return min(networks, key=lambda network: abs(network.count_params() - parameters))
+        counts[middle] = build(middle).count_params()
+        below, above = (middle, above) if counts[middle] < parameters else (below, middle)
+    return min((below, above), key=lambda width: abs(counts[width] - parameters))
 
 
 class _Parts:
