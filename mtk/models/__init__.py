@@ -1,9 +1,9 @@
 """Networks: one family a file."""
 
-from mtk.models import sharing
+from mtk.models import sharing as sharing
 from mtk.models.deeplab import deeplab
 from mtk.models.lenet import lenet
 from mtk.models.resnet import resnet18
 from mtk.models.transformer import Transformer
 
-__all__ = ["Transformer", "deeplab", "lenet", "resnet18", "sharing"]
+__all__ = ["Transformer", "deeplab", "lenet", "resnet18"]

@@ -1,6 +1,6 @@
 """Small networks that share in every way; trains them on one device and on two replicas.
 
-python -m tests.models.sharing_networks out.json
+python -m tests.models.sharing_networks out.json [name ...]
 """
 
 import contextlib
@@ -96,23 +96,25 @@ def model(network: keras.Model, combiner: Any, **compiled: Any) -> mtk.MultiTask
 
 
 def trained(name: str, strategy: tf.distribute.Strategy | None) -> list[float]:
-    """Returns the outputs of a network after a few steps."""
+    """Returns the outputs of a network after a few steps, and gates."""
     with strategy.scope() if strategy else contextlib.nullcontext():
         compiled = model(NETWORKS[name](), mtk.combiners.MGDA())
     x, y = data(compiled.network)
-    compiled.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    watches = [sharing.ExpertUtilization(x)] if name == "mmoe" else []
+    fitted = compiled.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=watches)
+    gates = [fitted.history[f"a_gate_{expert}"][-1] for expert in range(3 * len(watches))]
     outputs = compiled.network(x)
-    return np.concatenate([np.ravel(outputs[task]) for task in TASKS]).tolist()
+    return np.concatenate([gates, *(np.ravel(outputs[task]) for task in TASKS)]).tolist()
 
 
-def main(path: str) -> None:
+def main(path: str, *names: str) -> None:
     """Writes what was found, by network: on one device, and on two replicas."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    found = {name: [trained(name, None), trained(name, strategy)] for name in NETWORKS}
+    found = {name: [trained(name, None), trained(name, strategy)] for name in names or NETWORKS}
     Path(path).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

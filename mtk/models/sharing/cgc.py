@@ -73,14 +73,14 @@ class CGC(layers.Layer):
     def _make_experts(self, expert: Expert) -> dict[str, Experts]:
         numbers = dict.fromkeys(self.task_names, self.num_task_experts)
         numbers[_SHARED] = self.num_shared_experts
-        is_list = isinstance(expert, Sequence)
-        if is_list and len(expert) != sum(numbers.values()):
-            raise ValueError(
-                f"`expert` holds {len(expert)} layers; {numbers} make {sum(numbers.values())}."
-            )
+        needed = sum(numbers.values())
+        if isinstance(expert, Sequence) and len(expert) != needed:
+            raise ValueError(f"`expert` holds {len(expert)} layers; {numbers} make {needed}.")
         found, start = {}, 0
         for name, number in numbers.items():
-            given = expert[start : start + number] if is_list else expert
+            given = expert
+            if isinstance(expert, Sequence):
+                given = expert[start : start + number]
             made = make_experts(given, number, f"{name}_expert")
             found[name] = Experts(made, name=f"{name}_experts", dtype=self.dtype_policy)
             start += number

@@ -125,8 +125,9 @@ def dselect_k(
     """
     parts = _Parts(columns, tower, dropout, seed)
     expert = parts.mlp(width, _DEPTH)
-    gates = {"k": k, "entropy": entropy, "seed": parts.seed()}
-    layer = DSelectK(task_names, num_experts, expert, **gates, name="dselect_k")
+    layer = DSelectK(
+        task_names, num_experts, expert, k, entropy=entropy, seed=parts.seed(), name="dselect_k"
+    )
     return parts.network(layer(parts.features), "dselect_k")
 
 
