@@ -16,7 +16,7 @@ from mtk.models import sharing
 from tests.distribution.starting import environment
 from tests.models import sharing_networks
 from tests.models.sharing_networks import NETWORKS, TASKS, data, model
-from tests.quick import slow
+from tests.quick import slow, some
 
 
 @functools.cache
@@ -245,7 +245,9 @@ def test_too_few_parameters_are_named():
         sharing.width_for(4, _one_layer)
 
 
-@pytest.mark.parametrize("name", ["shared_bottom", "mmoe", "cgc", "ple", "dselect_k"])
+@pytest.mark.parametrize(
+    "name", some(["shared_bottom", "mmoe", "cgc", "ple", "dselect_k"], {"mmoe", "shared_bottom"})
+)
 def test_a_seed_fixes_weights_and_dropout(name):
     x, _ = data(NETWORKS[name]())
     build = getattr(sharing, name)
