@@ -14,6 +14,7 @@ _PACKAGES = {
     "mtk.workloads": "tasks, data and network of a run",
     "mtk.data": "batches from arrays",
     "mtk.models": "networks",
+    "mtk.models.sharing": "layers with which tasks share",
     "mtk.experiment": "a run",
     "mtk.distribution": "devices and processes",
     "mtk.export": "networks for other programs",

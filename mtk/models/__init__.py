@@ -1,5 +1,6 @@
 """Networks: one family a file."""
 
+from mtk.models import sharing as sharing
 from mtk.models.deeplab import deeplab
 from mtk.models.lenet import lenet
 from mtk.models.resnet import resnet18

@@ -1,0 +1,38 @@
+"""Layers with which the tasks of a network share: experts and gates, stitches, attention."""
+
+from mtk.models.sharing.cgc import CGC, PLE
+from mtk.models.sharing.cross_stitch import CrossStitch
+from mtk.models.sharing.dselect_k import DSelectK
+from mtk.models.sharing.experts import Experts
+from mtk.models.sharing.gates import SoftmaxGate
+from mtk.models.sharing.mmoe import MMoE
+from mtk.models.sharing.mtan import MTAN
+from mtk.models.sharing.tabular import (
+    Columns,
+    cgc,
+    dselect_k,
+    mmoe,
+    ple,
+    shared_bottom,
+    width_for,
+)
+from mtk.models.sharing.utilization import ExpertUtilization
+
+__all__ = [
+    "CGC",
+    "MTAN",
+    "PLE",
+    "Columns",
+    "CrossStitch",
+    "DSelectK",
+    "ExpertUtilization",
+    "Experts",
+    "MMoE",
+    "SoftmaxGate",
+    "cgc",
+    "dselect_k",
+    "mmoe",
+    "ple",
+    "shared_bottom",
+    "width_for",
+]

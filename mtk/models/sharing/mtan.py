@@ -1,0 +1,111 @@
+"""Attention of tasks to the features of a convolutional trunk."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from mtk.models.sharing.gates import check_readers, checked_names
+
+
+@keras.saving.register_keras_serializable("mtk")
+class MTAN(layers.Layer):
+    """Lets each task choose, by a soft mask, from the features of one block of a trunk.
+
+    With `u` the features early in the block, `p` those at its end and `a_k` what the task took
+    from the block before, the mask of task k is `m_k = sigmoid(h_k(relu(g_k([u, a_k]))))`, where g
+    and h are convolutions of 1x1 with batch norm. The task takes `relu(f(m_k * p))`, with a
+    convolution f of 3x3 with batch norm, pooled if there is a next block. f is shared by the tasks;
+    g and h are the task's.
+
+    Args:
+        task_names: Names of the K tasks.
+        filters: Channels that a task takes along.
+        pool: Factor by which what is taken along is pooled, as the trunk pools between blocks.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Call arguments:
+        early: u `(B, H, W, channels)`.
+        late: p `(B, H, W, C)`.
+        taken: What the layer before returned, `{task: (B, H, W, ...)}`; nothing for the first.
+
+    Returns:
+        `{task: (B, H / pool, W / pool, filters)}`.
+
+    Raises:
+        ValueError: If there are no tasks, a number is not positive, or `taken` is of other tasks.
+
+    Reference:
+        Liu et al., *End-to-end multi-task learning with attention* (2019),
+        https://arxiv.org/abs/1803.10704, equations 1 and 2.
+    """
+
+    def __init__(
+        self,
+        task_names: Sequence[str],
+        filters: int,
+        pool: int = 1,
+        synchronized: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.task_names = checked_names(task_names)
+        if filters < 1 or pool < 1:
+            raise ValueError(
+                f"`filters` and `pool` are 1 or more. Received: filters={filters}, pool={pool}"
+            )
+        self.filters, self.pool, self.synchronized = filters, pool, synchronized
+        self.further = self._convolution(filters, 3, "relu", "further")
+        self.pooling = layers.MaxPooling2D(pool) if pool > 1 else None
+
+    def build(self, early_shape: Any, late_shape: Any, taken_shape: Any = None) -> None:
+        if taken_shape is not None:
+            check_readers(self, taken_shape, self.task_names)
+        self.masks = {}
+        for task in self.task_names:
+            read = early_shape[-1] + (taken_shape[task][-1] if taken_shape else 0)
+            inner = self._convolution(late_shape[-1], 1, "relu", f"{task}_inner")
+            outer = self._convolution(late_shape[-1], 1, "sigmoid", f"{task}_outer")
+            inner.build((*early_shape[:-1], read))
+            outer.build(tuple(late_shape))
+            self.masks[task] = [inner, outer]
+        self.further.build(tuple(late_shape))
+
+    def call(
+        self,
+        early: tf.Tensor,
+        late: tf.Tensor,
+        taken: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        if taken is not None:
+            check_readers(self, taken, self.task_names)
+        found = {}
+        for task, (inner, outer) in self.masks.items():
+            read = early if taken is None else tf.concat([early, taken[task]], axis=-1)
+            mask = outer(inner(read, training=training), training=training)
+            chosen = self.further(mask * late, training=training)
+            found[task] = chosen if self.pooling is None else self.pooling(chosen)
+        return found
+
+    def _convolution(
+        self, filters: int, kernel: int, activation: str, name: str
+    ) -> keras.Sequential:
+        """Convolution, batch norm, which makes a bias superfluous, and activation."""
+        shared = {"dtype": self.dtype_policy}
+        norm = {"synchronized": self.synchronized, "name": "norm"}
+        parts = [
+            layers.Conv2D(
+                filters, kernel, padding="same", use_bias=False, name="convolution", **shared
+            ),
+            layers.BatchNormalization(**norm, **shared),
+            layers.Activation(activation, name=activation, **shared),
+        ]
+        return keras.Sequential(parts, name=name)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"task_names": list(self.task_names), "filters": self.filters, "pool": self.pool}
+        return {**super().get_config(), **own, "synchronized": self.synchronized}

@@ -1,0 +1,88 @@
+"""How much of each expert the tasks take, as curves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtk.models.sharing.gates import collected
+
+# By layer and task, `(B, E)` or `(E,)`.
+Gates = dict[tuple[str, str], Any]
+
+
+class ExpertUtilization(keras.callbacks.Callback):
+    """Adds the mean gate of each task and expert to the logs, at the end of each epoch.
+
+    The names are `<task>_gate_<expert>`, and `<task>_<layer>_gate_<expert>` where the network has
+    several layers with gates. History, `TaskBoard` (tags `gate_<expert>/<task>`) and other
+    callbacks that come later in the list see them. Experts that no task takes have gates near zero.
+
+    Args:
+        x: Inputs of the network by which it is measured, such as some hundred of the validation
+            split: an array, or a dict or list of arrays.
+        batch_size: Examples of a pass.
+
+    Raises:
+        ValueError: If `x` has no examples; when training begins, if the network has no gates.
+    """
+
+    def __init__(self, x: Any, batch_size: int = 256):
+        super().__init__()
+        self.x = tf.nest.map_structure(np.asarray, x)
+        self.batch_size = batch_size
+        arrays = tf.nest.flatten(self.x)
+        self._size = len(arrays[0]) if arrays else 0
+        if self._size < 1 or batch_size < 1:
+            raise ValueError("`x` holds one or more examples, and `batch_size` is 1 or more.")
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        del logs
+        self._read = gate_reader(getattr(self.model, "network", self.model))
+        self._read(self._part(0, 1))  # A network without gates fails before it is trained.
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        del epoch
+        if logs is not None:
+            logs.update(self.values())
+
+    def values(self) -> Mapping[str, float]:
+        """Returns the mean gates by their names in the logs."""
+        sums: Gates = {}
+        for start in range(0, self._size, self.batch_size):
+            for key, gates in self._read(self._part(start, start + self.batch_size)).items():
+                sums[key] = sums.get(key, 0.0) + np.sum(gates, axis=0, dtype=float)
+        layers = {layer for layer, _ in sums}
+        return {
+            f"{task}_{layer + '_' if len(layers) > 1 else ''}gate_{expert}": total / self._size
+            for (layer, task), totals in sums.items()
+            for expert, total in enumerate(totals.tolist())
+        }
+
+    def _part(self, start: int, end: int) -> Any:
+        return tf.nest.map_structure(lambda array: array[start:end], self.x)
+
+
+def gate_reader(network: keras.Model) -> Callable[[Any], Gates]:
+    """Returns a function from inputs of a network to the gates `(B, E)` by layer and task.
+
+    The function raises a ValueError if no layer of the network has gates.
+    """
+    keys: list[tuple[str, str]] = []
+
+    @tf.function(reduce_retracing=True)
+    def read(x: Any) -> list[tf.Tensor]:
+        with collected() as found:
+            network(x, training=False)
+        keys[:] = [(layer, task) for layer, task, _ in found]
+        return [gate for _, _, gate in found]
+
+    def of(x: Any) -> Gates:
+        gates = read(tf.nest.map_structure(tf.convert_to_tensor, x))
+        if not gates:
+            raise ValueError(f"The network '{network.name}' has no layer with gates.")
+        return dict(zip(keys, (gate.numpy() for gate in gates), strict=True))
+
+    return of
