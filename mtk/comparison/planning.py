@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -66,7 +67,8 @@ def method_of(given: Any) -> Method:
         return given.__name__, given, {}
     if isinstance(given, Combiner):
         own = {k: v for k, v in given.get_config().items() if k not in ("name", "dtype")}
-        usual = type(given)().get_config()
+        parameters = inspect.signature(type(given)).parameters
+        usual = {name: each.default for name, each in parameters.items()}
         changed = {k: v for k, v in own.items() if k in usual and usual[k] != v}
         words = "".join(f", {name}={value!r}" for name, value in changed.items())
         return f"{type(given).__name__}{words}", type(given), changed

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -49,6 +49,8 @@ def repeated(example: np.ndarray, number: int) -> np.ndarray:
     return np.broadcast_to(example, (number, *example.shape))
 
 
-def is_repeated(array: np.ndarray) -> bool:
-    """Whether an array was made by `repeated`, or in the same way."""
+def is_repeated(array: Any) -> bool:
+    """Whether an array was made by `repeated`, or in the same way; a tensor never was."""
+    if not isinstance(array, np.ndarray):
+        return False
     return bool(array.ndim and array.strides[0] == 0 and len(array) > 1)

@@ -75,7 +75,13 @@ def test_minimizes_over_the_line(c):
 def test_agrees_with_the_general_solver(c):
     """The directions of the mixtures, where they are long enough to have one."""
     compared = 0
-    general = tf.function(lambda scaled, mean: cagrad._worst_mixture(scaled, mean, c))
+
+    @tf.function(autograph=False)
+    def general(scaled, mean):
+        values, vectors = tf.linalg.eigh(scaled.cosines)
+        rows = vectors * tf.sqrt(tf.maximum(values, 0.0))
+        return cagrad._worst_mixture(scaled, rows, mean, c)
+
     for gramian in MATRICES:
         scaled, mean = problem(tf.constant(gramian))
         mixtures = [
