@@ -15,14 +15,15 @@ _MOVED = re.compile(r"(?<=events\.out\.tfevents\.)(\d{10}\+)+")
 def put_in_order(folder: Path) -> None:
     """Renames the event files of a folder so that one that begins now is read after them.
 
-    Nothing is done where the clock has not been set back.
+    Nothing is done where the clock goes on. Files of one second are named by a counter without
+    leading zeros, which sorts 10 before 9: an earlier one of this second is renamed too.
 
     Args:
         folder: The folder; it may be missing.
     """
     now = int(time.time())
     found = [match for path in folder.glob("events*") if (match := _NAME.fullmatch(path.name))]
-    if not any(int(match[2]) > now for match in found):
+    if not any(int(match[2]) >= now for match in found):
         return
     for match in found:
         if int(match[2]) >= now - 1:

@@ -35,7 +35,16 @@ def test_a_file_of_now_is_the_last_and_the_others_keep_their_order(tmp_path, at,
         at(now + 1)
 
 
-@pytest.mark.parametrize("clock", [2100, 2101, 9000])
+def test_files_of_one_second_keep_their_order(tmp_path, at):
+    at(2000)
+    for counter in (8, 9, 10, 11, 99, 100):
+        event_files.put_in_order(tmp_path)
+        (tmp_path / name(2000, f"host.1.{counter}.v2")).write_text(str(counter))
+    found = [path.read_text() for path in sorted(tmp_path.iterdir())]
+    assert found == ["8", "9", "10", "11", "99", "100"]
+
+
+@pytest.mark.parametrize("clock", [2101, 9000])
 def test_nothing_is_renamed_while_the_clock_goes_on(tmp_path, at, clock):
     for seconds in (1000, 2000, 2100):
         (tmp_path / name(seconds)).touch()
