@@ -89,7 +89,7 @@ class Search:
     @property
     def trials(self) -> int:
         """The number of trials that the budget allows."""
-        return (self.runs - self.reserved) // len(self.seeds)
+        return (self.runs - self.reserved) // max(1, len(self.seeds))
 
     @property
     def study(self) -> Study:

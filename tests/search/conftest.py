@@ -48,10 +48,14 @@ class Folder:
     def searcher(self, retry_failed=False, **changes):
         return Searcher(self.search(**changes), self.path, [ROOT / "configs"], retry_failed)
 
-    def point(self, run):
-        """The point of a run, by what the list of runs says."""
+    def entry(self, run):
+        """What the list of runs says of a run."""
         listed = StudyFolder(self.path).listed(self.search().study)
-        return next(entry["bindings"] for entry in listed if entry["hash"] == run)
+        return next(entry for entry in listed if entry["hash"] == run)
+
+    def point(self, run):
+        """The point of a run."""
+        return self.entry(run)["bindings"]
 
     def outcome(self, folder, run, number):
         from fake_engine import finish

@@ -23,7 +23,7 @@ def test_the_front_is_found_within_the_budget(folder):
     found = folder.go(engine)
     assert found.exit_code == 0
     assert len(engine.started) == len(set(engine.started)) == len(found.trials) == 7
-    assert len(found.chosen) == 5  # Two of the seven had a worse learning rate.
+    assert len(found.chosen) == 6  # One of the seven had a worse learning rate.
     assert {trial.point[RATE] for trial in found.chosen} == {0.1}
     first = [trial.losses["left"] for trial in found.chosen]
     assert first == sorted(first)
@@ -35,7 +35,7 @@ def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
     lines = [line for line in folder.said.getvalue().splitlines() if line.startswith("trial")]
     assert len(lines) == 7
     assert "hypervolume" in lines[-1]
-    assert "front of 5" in lines[-1]
+    assert "front of 6" in lines[-1]
 
 
 @pytest.mark.parametrize("seed", some(range(40), range(6)))
@@ -150,9 +150,7 @@ def test_when_all_diverge_other_learning_rates_are_tried(folder):
 
 def test_seeds_are_averaged_and_one_that_diverges_counts(folder):
     def outcome(path, run, number):
-        listed = folder.searcher().folder.listed(folder.search().study)
-        seed = next(entry["seed"] for entry in listed if entry["hash"] == run)
-        finish(path, run, losses=(1.0 + seed, 2.0 - seed))
+        finish(path, run, losses=[(1.0, 2.0), (2.0, 1.0)][folder.entry(run)["seed"]])
 
     found = folder.go(FakeEngine(outcome), runs=2, seeds=(0, 1))
     assert found.trials[0].losses == {"left": 1.5, "right": 1.5}

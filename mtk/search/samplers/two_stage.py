@@ -12,6 +12,7 @@ from mtk.search.space import Point, Space
 # Coordinates of one parameter in the order in which they are tried.
 _ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
 _NEAREST = 0.01  # Weights that differ less are not told apart.
+_NEAR_END = 0.1  # An end counts as tried where other weights are as near.
 # The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
 _CURVED = 0.25
 
@@ -63,7 +64,7 @@ class TwoStage(Sampler):
         first = self._first_stage()
         if not self.is_tuned:
             # When all have diverged there are more of them.
-            left = self.tuning - len(first) or number
+            left = max(0, self.tuning - len(first)) or number
             wanted = range(len(first), len(first) + min(number, left))
             return [self.space.at(self._equal, self._others(n)) for n in wanted]
         return self._second_stage(number)
@@ -90,7 +91,7 @@ class TwoStage(Sampler):
         tried = [t for t in self.trials if self.space.others_of(t.point) == others]
         known = [trial for trial in tried if trial.losses]
         taken = [self.space.weights_of(trial.point) for trial in tried]
-        ends = [end for end in self.ends() if not _is_among(end, taken)]
+        ends = [end for end in self.ends() if not _is_among(end, taken, _NEAR_END)]
         found = ends[:number]
         while not ends and len(found) < number:
             gap = self._largest_gap(known, [*taken, *found])
@@ -146,5 +147,7 @@ def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def _is_among(weights: np.ndarray, taken: Sequence[np.ndarray]) -> bool:
-    return any(np.abs(weights - other).max() < _NEAREST for other in taken)
+def _is_among(
+    weights: np.ndarray, taken: Sequence[np.ndarray], distance: float = _NEAREST
+) -> bool:
+    return any(np.abs(weights - other).max() < distance for other in taken)
