@@ -12,7 +12,7 @@ from mtk.search.space import Space
 class Bisection(TwoStage):
     """Divides gaps of the front of two tasks by the weights normal to their chord.
 
-    As `TwoStage`, but a gap between two trials gets the weights with which both have the same
+    As `TwoStage`, but it begins with both ends, and a gap between two trials gets the weights with which both have the same
     weighted loss: on a convex front that is where the front bends away from the chord most. A chord
     whose normal lies beyond the weights of its ends has nothing to find, and is not divided.
 
@@ -44,6 +44,10 @@ class Bisection(TwoStage):
             raise StudyError(
                 f"Bisection is for two tasks; the space has {len(space.tasks)}. Use TwoStage."
             )
+
+    def first_weights(self) -> list[np.ndarray]:
+        """Returns the two ends, between which all others lie."""
+        return list(self._ends())
 
     def between(self, first: Trial, second: Trial) -> np.ndarray | None:
         """Returns the weights normal to the chord, if they lie between those of its ends."""

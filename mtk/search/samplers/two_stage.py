@@ -1,10 +1,11 @@
 """Parameters at equal weights first, then weights where they gain most."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from mtk.search.goals import Goal
+from mtk.search.goals import Goal, Seen
 from mtk.search.samplers.base import Sampler, Trial, best
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
@@ -12,18 +13,28 @@ from mtk.search.space import Point, Space
 # Coordinates of one parameter in the order in which they are tried.
 _ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
 _NEAREST = 0.01  # Weights that differ less are not told apart.
-_NEAR_END = 0.1  # An end counts as tried where other weights are as near.
+_NEAR = 0.1  # Weights to begin with need not be tried where others are as near.
 # The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
 _CURVED = 0.25
+_BEGIN = 2 / 3  # Of the way from equal weights to the corners.
+# Beyond the outermost weights, against a step as long before them.
+_FURTHER_GAIN, _FURTHER_COST = 0.5, 2.0
+
+
+class _Candidate(NamedTuple):
+    """Weights `(K,)` that may be tried, and the losses `(K,)` expected there."""
+
+    weights: np.ndarray
+    losses: np.ndarray
 
 
 class TwoStage(Sampler):
     """Finds the other parameters at equal weights, then places weights.
 
-    The weights begin with the ends, where a task has all but the least weight. Then each one halves
-    the gap between two neighbours that promises most: by how much the goal's value (of the front:
-    the hypervolume) would grow with a trial whose losses lie between theirs. So points come close
-    where the losses change much, not where the weights do.
+    The weights begin on the way to each corner, where a task has all but the least weight. Then each
+    one halves the gap between two neighbours, or goes on toward a corner, where that promises most:
+    by how much the goal's value (of the front: the hypervolume) would grow with the losses that are
+    expected there. So points come close where the losses change much, not where the weights do.
 
     Args:
         space: What is varied.
@@ -91,47 +102,75 @@ class TwoStage(Sampler):
         tried = [t for t in self.trials if self.space.others_of(t.point) == others]
         known = [trial for trial in tried if trial.losses]
         taken = [self.space.weights_of(trial.point) for trial in tried]
-        ends = [end for end in self.ends() if not _is_among(end, taken, _NEAR_END)]
-        found = ends[:number]
-        while not ends and len(found) < number:
-            gap = self._largest_gap(known, [*taken, *found])
-            if gap is None:
+        begin = [each for each in self.first_weights() if not _is_among(each, taken, _NEAR)]
+        found = begin[:number]
+        while not begin and len(found) < number:
+            best_one = self._most_promising(known, [*taken, *found])
+            if best_one is None:
                 break
-            found.append(gap[0])
-            point = self.space.at(gap[0], others)
-            known.append(Trial(point, tuple(gap[1].tolist())))
+            found.append(best_one.weights)
+            point = self.space.at(best_one.weights, others)
+            known.append(Trial(point, tuple(best_one.losses.tolist())))
         return [self.space.at(weights, others) for weights in found]
 
-    def ends(self) -> list[np.ndarray]:
+    def first_weights(self) -> list[np.ndarray]:
         """Returns the weights `(K,)` that the second stage begins with."""
-        count, least = len(self.space.tasks), self.space.least_weight
-        return list(least + (1 - count * least) * np.eye(count))
+        return [self._equal + _BEGIN * (end - self._equal) for end in self._ends()]
 
     def between(self, first: Trial, second: Trial) -> np.ndarray | None:
         """Returns the weights `(K,)` that divide a gap; None if it is not to be divided."""
         return (self.space.weights_of(first.point) + self.space.weights_of(second.point)) / 2
 
-    def _largest_gap(
+    def _ends(self) -> np.ndarray:
+        """Returns the corners `(K, K)` of the weights, where a task has all but the least."""
+        count, least = len(self.space.tasks), self.space.least_weight
+        return least + (1 - count * least) * np.eye(count)
+
+    def _most_promising(
         self, known: Sequence[Trial], taken: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns the weights that promise most, and the losses expected there."""
+    ) -> _Candidate | None:
+        """Returns the weights that promise most; None if there is nothing more to try."""
         if len(known) < 2:
             return None
         seen = self.seen(known)
-        value = self.goal.value(seen)
-        now, gaps = value(seen.losses), []
+        outward = [each for each in self._outward(seen) if not _is_among(each.weights, taken)]
+        inside = [each for each in self._inside(known, seen) if not _is_among(each.weights, taken)]
+        # What lies beyond the front so far counts too, so units and corner are those with it.
+        losses = np.vstack([seen.losses, *(each.losses for each in outward)])
+        weights = np.vstack([seen.weights, *(each.weights for each in outward)])
+        value = self.goal.value(seen._replace(weights=weights, losses=losses))
+        promise = [value(np.vstack([seen.losses, each.losses])) for each in (*inside, *outward)]
+        return [*inside, *outward][int(np.argmax(promise))] if promise else None
+
+    def _inside(self, known: Sequence[Trial], seen: Seen) -> list[_Candidate]:
+        """Returns what divides the gaps between neighbours, the widest first."""
+        found = []
         for first, second in _neighbours(seen.weights):
             weights = self.between(known[first], known[second])
-            if weights is None or _is_among(weights, taken):
+            if weights is not None:
+                pair = seen.losses[[first, second]]
+                expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
+                apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
+                found.append((apart, _Candidate(weights, expected)))
+        return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
+
+    def _outward(self, seen: Seen) -> list[_Candidate]:
+        """Returns what goes on from the outermost weights of each task, half of the way."""
+        found = []
+        for number, end in enumerate(self._ends()):
+            outermost = int(seen.weights[:, number].argmax())
+            here = seen.weights[outermost]
+            distances = np.linalg.norm(seen.weights - here, axis=1)
+            distances[distances < _NEAREST] = np.inf
+            before = int(distances.argmin())
+            if here[number] > end[number] - _NEAREST or not np.isfinite(distances[before]):
                 continue
-            pair = seen.losses[[first, second]]
-            expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
-            gain = value(np.vstack([seen.losses, expected])) - now
-            apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
-            gaps.append((gain, apart, weights, expected))
-        if not gaps:
-            return None
-        return max(gaps, key=lambda gap: gap[:2])[2:]
+            weights = (here + end) / 2
+            change = seen.losses[outermost] - seen.losses[before]
+            change *= np.linalg.norm(weights - here) / distances[before]
+            change *= np.where(change < 0, _FURTHER_GAIN, _FURTHER_COST)
+            found.append(_Candidate(weights, seen.losses[outermost] + change))
+        return found
 
 
 def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
