@@ -5,7 +5,7 @@
 
 A replay asks a sampler for points and answers with the nearest run of the grid that it has not had
 yet: every answer costs one run, those that tune count too. What validation selects among them is
-measured on test, by the hypervolume as a share of what validation selects among all runs of the grid.
+measured on test: its hypervolume as a share of that of what validation selects among all runs.
 Models are not run again with fresh seeds, neither here nor there. Made-up grids have a new draw of
 noise for each replay; real ones differ by the sampler's seed and the order of tasks. The error is
 that of the mean over replays. About two minutes on one core.
@@ -28,8 +28,8 @@ from mtk.search import Bisection, Random, Sampler, Sobol, Space, TwoStage
 
 ROOT = Path(__file__).parents[1]
 RATE = "experiment.Optimization.learning_rate"
-# Tasks, ratio of curvatures, noise, learning rates. The constants of TwoStage were chosen by the first
-# five and by Multi-MNIST; the others were not looked at before.
+# Tasks, ratio of curvatures, noise, learning rates. The constants of TwoStage were chosen by the
+# first five and by Multi-MNIST; the others were not looked at before.
 MADE_UP = (
     (2, 1, 0.02, 5),
     (2, 10, 0.02, 5),
@@ -224,7 +224,9 @@ def grids(studies: Sequence[str]) -> Iterator[tuple[str, Callable[[int], Grid]]]
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--study_dir", action="append", default=[], help="a study of static weights")
+    parser.add_argument(
+        "--study_dir", action="append", default=[], help="a study of static weights"
+    )
     parser.add_argument("--share", type=float, default=0.2, help="of the grid's runs")
     parser.add_argument("--replays", type=int, default=200)
     given = parser.parse_args()

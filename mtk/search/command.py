@@ -3,8 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mtk import flags, quiet
+
+if TYPE_CHECKING:
+    from mtk.search.spec import Search
+    from mtk.study import Grid
 
 _EPILOG = """\
 examples:
@@ -71,7 +76,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     return int(found.exit_code)
 
 
-def _described(asked, grid) -> str:  # type: ignore[no-untyped-def]
+def _described(asked: "Search", grid: "Grid") -> str:
     """Returns the budget and the first points; nothing is written."""
     points = asked.make_sampler().ask(asked.trials)
     for point in points:

@@ -46,17 +46,13 @@ class Goal(abc.ABC):
     def words(self, seen: Seen) -> str:
         """Says how far the trials have come."""
 
-    def check(self, tasks: Sequence[str]) -> None:
+    def check(self, tasks: Sequence[str]) -> None:  # noqa: B027  Many have nothing to check.
         """Raises a StudyError if the goal names a task that there is not."""
 
     def alone(self, tasks: Sequence[str]) -> list[str]:
         """Returns the tasks that are to be trained alone, for comparison."""
         del tasks
         return []
-
-    def is_met(self, seen: Seen) -> bool:
-        """Tells whether a trial is what the goal asks for."""
-        return len(seen.losses) > 0
 
     @property
     def record(self) -> dict[str, Any]:
@@ -96,6 +92,8 @@ class Front(Goal):
 
     def words(self, seen: Seen) -> str:
         """Says the size of the front, its hypervolume, and what the last trial added."""
+        if len(self.chosen(seen)) == 1:
+            return "front of 1"  # It spans no box yet.
         value = self.value(seen)
         now = value(seen.losses)
         gain = now - (value(seen.losses[:-1]) if len(seen.losses) > 1 else 0.0)
@@ -161,8 +159,8 @@ class Constraint(Goal):
         """Raises a StudyError if there is not one bound."""
         if (self.worse is None) == (self.at_most is None):
             raise StudyError(
-                "A constraint has one bound: `worse` (0.02 is 2 % worse than alone) or `at_most` (a "
-                f"loss). Received: worse={self.worse!r}, at_most={self.at_most!r}"
+                "A constraint has one bound: `worse` (0.02 is 2 % worse than alone) or `at_most`, "
+                f"a loss. Received: worse={self.worse!r}, at_most={self.at_most!r}"
             )
 
     def check(self, tasks: Sequence[str]) -> None:
@@ -210,10 +208,6 @@ class Constraint(Goal):
             return []
         return [int(within[self._others(seen.tasks, seen.losses[within]).argmin()])]
 
-    def is_met(self, seen: Seen) -> bool:
-        """Tells whether a trial lies within the bound."""
-        return bool(len(self._within(seen)))
-
     def words(self, seen: Seen) -> str:
         """Says the best within the bound, or how near to it the nearest is."""
         bound, number = self.bound(seen), seen.tasks.index(self.task)
@@ -221,7 +215,7 @@ class Constraint(Goal):
             return f"{self.task} has not been trained alone yet"
         if chosen := self.chosen(seen):
             others = self._others(seen.tasks, seen.losses[chosen])[0]
-            return f"{self.task} at most {bound:.4g}: best {self.best or 'mean of others'} {others:.4g}"
+            return f"{self.task} at most {bound:.4g}: best {self.best or 'others'} {others:.4g}"
         nearest = seen.losses[:, number].min()
         return f"no trial meets {self.task} at most {bound:.4g}; the nearest has {nearest:.4g}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtk.display import aligned
-from mtk.search.goals import Goal
+from mtk.search.goals import Goal, Seen
 from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
 from mtk.search.space import Point, Space
@@ -66,6 +66,6 @@ class Found:
         return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
 
 
-def _seen(space: Space, trials: Sequence[Tried]):  # type: ignore[no-untyped-def]
+def _seen(space: Space, trials: Sequence[Tried]) -> Seen:
     known = [Trial(t.point, tuple((t.losses or {})[task] for task in space.tasks)) for t in trials]
     return seen(space, known)

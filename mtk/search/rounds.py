@@ -66,8 +66,8 @@ class Rounds:
             is_whole = False
         if not is_whole:
             raise StudyError(
-                f"{str(self.path)!r} is damaged. Remove it: the search writes it anew, and finished "
-                "runs are not repeated."
+                f"{str(self.path)!r} is damaged. Remove it and study.json: the search writes both "
+                "anew, and finished runs are not repeated."
             )
         self._check(self.path, content.get("search"))
         return rounds

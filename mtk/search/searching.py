@@ -1,15 +1,15 @@
 """Asks a sampler for points and does their runs, round by round."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from mtk.errors import StudyError
+from mtk.search import trials
 from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
 from mtk.search.samplers import Sampler
@@ -94,7 +94,7 @@ class Searcher:
         sampler, number = self.search.make_sampler(), 0
         while (left := self._trials_left(scheduler.progress)) > 0:
             wanted = min(left, self.search.at_a_time)
-            points = self.rounds.get(number, lambda: sampler.ask(wanted))[:left]
+            points = self.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
             if not points:
                 scheduler.progress.say("The sampler has nothing more to try.")
                 break
@@ -114,11 +114,11 @@ class Searcher:
         if not self._do(scheduler, [run for own in runs for run in own]):
             return False
         for point, own in zip(points, runs, strict=True):
-            losses = self._losses(own)
+            losses = trials.losses(self.folder, own, self.search.space.tasks)
             folders = [self.folder.run_dir(run.hash) for run in own]
             self.tried.append(Tried(point, losses, folders))
-            sampler.tell(point, losses and [losses[task] for task in self.search.space.tasks])
-            scheduler.progress.say(self._line(sampler))
+            sampler.tell(point, self._as_told(losses))
+            scheduler.progress.say(trials.line(sampler, self.search.trials))
         return True
 
     def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
@@ -135,35 +135,9 @@ class Searcher:
         }
         return {**point, **choices}
 
-    def _losses(self, runs: Sequence[Run]) -> dict[str, float] | None:
-        """Returns each task's loss, the mean over the runs; None if one has none."""
-        said = [self.folder.selected(run.hash) for run in runs]
-        found = [each.losses for each in said if each is not None]
-        if len(found) < len(runs):
-            return None
-        missing = [task for task in self.search.space.tasks if task not in found[0]]
-        if missing:
-            raise StudyError(
-                f"The runs have no task {missing[0]!r}; they have {', '.join(found[0])}. Name these "
-                "in `search.Space.tasks`."
-            )
-        losses = {task: fmean(each[task] for each in found) for task in self.search.space.tasks}
-        return losses if np.isfinite(list(losses.values())).all() else None
-
-    def _line(self, sampler: Sampler) -> str:
-        """Says what the last trial came to, and how far the search is."""
-        trial, count = sampler.trials[-1], len(sampler.trials)
-        weights = " ".join(f"{w:.3g}" for w in self.search.space.weights_of(trial.point))
-        others = "".join(
-            f", {name.rpartition('.')[2]} {value}"
-            for name, value in self.search.space.others_of(trial.point).items()
-        )
-        known = trial.losses
-        told = "no losses" if known is None else "losses " + " ".join(f"{x:.4g}" for x in known)
-        words = self.search.looked_for.words(sampler.seen(sampler.finished)) if known else ""
-        return f"trial {count}/{self.search.trials}: weights {weights}{others}: {told}" + (
-            f" · {words}" if words else ""
-        )
+    def _as_told(self, losses: Mapping[str, float] | None) -> list[float] | None:
+        """Returns losses in the order of the space."""
+        return None if losses is None else [losses[task] for task in self.search.space.tasks]
 
     def _trials_left(self, progress: Progress) -> int:
         """Returns how many trials the budget still allows."""
@@ -231,8 +205,7 @@ class Searcher:
     def _why_not(self) -> str:
         sampler = self.search.make_sampler()
         for trial in self.tried:
-            losses = trial.losses
-            sampler.tell(trial.point, losses and [losses[t] for t in self.search.space.tasks])
+            sampler.tell(trial.point, self._as_told(trial.losses))
         if not sampler.finished:
             return "no run has finished with finite losses. Search lower learning rates."
         words = self.search.looked_for.words(sampler.seen(sampler.finished))

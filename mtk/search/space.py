@@ -98,6 +98,13 @@ class Space:
         """Returns the values of the other parameters of a point."""
         return {name: point[name] for name in self.others}
 
+    def coordinates(self, point: Mapping[str, Any]) -> np.ndarray:
+        """Returns where the values of the parameters that have a scale lie in the unit cube."""
+        logs = {name: [math.log(end) for end in ends] for name, ends in self.log_uniform.items()}
+        values = {**point, **{name: math.log(point[name]) for name in logs}}
+        scales = {**logs, **self.uniform}
+        return np.array([(values[n] - low) / (high - low) for n, (low, high) in scales.items()])
+
     @property
     def record(self) -> dict[str, Any]:
         """What tells the space from another one, fit for JSON."""

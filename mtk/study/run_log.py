@@ -23,9 +23,7 @@ class RunLog:
     def __init__(self, path: Path):
         self.path = path
 
-    def note(
-        self, run: str, event: str, seconds: float, cpu_seconds: float | None = None
-    ) -> None:
+    def note(self, run: str, event: str, seconds: float, cpu_seconds: float | None = None) -> None:
         """Adds a line.
 
         Args:

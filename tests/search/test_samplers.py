@@ -76,10 +76,26 @@ def test_placed_points_beat_drawn_ones(make, at_a_time, space):
 
 def test_the_first_stage_finds_the_learning_rate(space):
     sampler = searched(TwoStage, space, 12)
-    assert sampler.tuning == 3
-    first = [space.weights_of(trial.point) for trial in sampler.trials[:3]]
+    assert sampler.tuning == 4
+    first = [space.weights_of(trial.point) for trial in sampler.trials[:4]]
     assert np.allclose(first, 0.5)
-    assert {trial.point[RATE] for trial in sampler.trials[3:]} == {0.1}
+    assert {trial.point[RATE] for trial in sampler.trials[4:]} == {0.1}
+
+
+@pytest.mark.parametrize("optimum", [0.012, 0.03, 0.1, 0.2, 0.9])
+def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
+    """Whether it lies between those that were tried, or beyond them."""
+
+    def nearest(tuning):
+        sampler = TwoStage(space, tuning=tuning)
+        for _ in range(tuning):
+            (point,) = sampler.ask(1)
+            cost = np.log(point[RATE] / optimum) ** 2
+            sampler.tell(point, (1 + cost, 1 + cost))
+        assert sampler.is_tuned
+        return abs(np.log(sampler.best_others()[RATE] / optimum))
+
+    assert nearest(9) < 0.35 * max(nearest(3), 0.3)
 
 
 def test_points_come_close_where_losses_change_much():

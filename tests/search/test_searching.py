@@ -5,7 +5,7 @@ import random
 import signal
 
 import pytest
-from conftest import RATE  # noqa: F401
+from conftest import RATE
 from fake_engine import FakeEngine, finish, save
 
 import mtk

@@ -115,8 +115,13 @@ def seen(space: Space, trials: Sequence[Trial]) -> Seen:
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """Returns the trial with the least mean of the losses, each in units of its median."""
+    """Returns the trial with the least mean of the losses; see `ranking`."""
+    return trials[ranking(trials)[0]]
+
+
+def ranking(trials: Sequence[Trial]) -> list[int]:
+    """Returns the positions of trials by the mean of the losses, each in units of its median."""
     losses = np.array([trial.losses for trial in trials], float)
     unit = np.abs(np.median(losses, axis=0))
     means = (losses / np.where(unit > 0, unit, 1.0)).mean(1)
-    return trials[int(means.argmin())]
+    return [int(number) for number in np.argsort(means, kind="stable")]

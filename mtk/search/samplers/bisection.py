@@ -12,9 +12,10 @@ from mtk.search.space import Space
 class Bisection(TwoStage):
     """Divides gaps of the front of two tasks by the weights normal to their chord.
 
-    As `TwoStage`, but it begins with both ends, and a gap between two trials gets the weights with which both have the same
-    weighted loss: on a convex front that is where the front bends away from the chord most. A chord
-    whose normal lies beyond the weights of its ends has nothing to find, and is not divided.
+    As `TwoStage`, but it begins with both ends, and a gap between two trials gets the weights with
+    which both have the same weighted loss: on a convex front that is where it bends away from the
+    chord most. A chord whose normal lies beyond the weights of its ends has nothing to find, and is
+    not divided.
 
     Args:
         space: What is varied, with two tasks.
@@ -51,7 +52,8 @@ class Bisection(TwoStage):
 
     def between(self, first: Trial, second: Trial) -> np.ndarray | None:
         """Returns the weights normal to the chord, if they lie between those of its ends."""
-        difference = np.subtract(first.losses, second.losses)
+        one, other = (np.array(trial.losses, float) for trial in (first, second))
+        difference = one - other
         normal = np.abs(difference[::-1])
         if difference[0] * difference[1] >= 0:
             return None  # One of them is better in both tasks.

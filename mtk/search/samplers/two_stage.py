@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk.search.goals import Goal, Seen
-from mtk.search.samplers.base import Sampler, Trial, best
+from mtk.search.samplers.base import Sampler, Trial, best, ranking
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
 
@@ -31,17 +31,17 @@ class _Candidate(NamedTuple):
 class TwoStage(Sampler):
     """Finds the other parameters at equal weights, then places weights.
 
-    The weights begin on the way to each corner, where a task has all but the least weight. Then each
-    one halves the gap between two neighbours, or goes on toward a corner, where that promises most:
-    by how much the goal's value (of the front: the hypervolume) would grow with the losses that are
-    expected there. So points come close where the losses change much, not where the weights do.
+    The weights begin on the way to each corner, where a task has all but the least weight. Then
+    each one halves the gap between two neighbours, or goes on toward a corner, where that promises most:
+    by how much the goal's value (of the front: the hypervolume) would grow with the losses that
+    are expected there. So points come close where the losses change much, not where the weights do.
 
     Args:
         space: What is varied.
         goal: What is looked for; the front by default.
         budget: How many trials there will be, about.
         seed: Of what is drawn.
-        tuning: Trials of the first stage; by default two for each parameter and one, but no more
+        tuning: Trials of the first stage; by default three for each parameter and one, but no more
             than a third of the budget.
     """
 
@@ -54,16 +54,15 @@ class TwoStage(Sampler):
         tuning: int | None = None,
     ):
         super().__init__(space, goal, budget, seed)
-        number = 2 * len(space.others) + 1 if tuning is None else tuning
-        if tuning is None:
-            number = min(number, max(1, budget // 3))
+        most = 3 * len(space.others) + 1
+        number = min(most, max(1, budget // 3)) if tuning is None else tuning
         self.tuning = number if space.others else 1
 
     @property
     def is_tuned(self) -> bool:
         """Whether the first stage is over."""
         first = self._first_stage()
-        return len(first) >= self.tuning and any(trial.losses for trial in first)
+        return len(self.trials) >= self.tuning and any(trial.losses for trial in first)
 
     def best_others(self) -> Point:
         """Returns the parameters beside the weights that are best at equal weights."""
@@ -77,7 +76,9 @@ class TwoStage(Sampler):
             # When all have diverged there are more of them.
             left = max(0, self.tuning - len(first)) or number
             wanted = range(len(first), len(first) + min(number, left))
-            return [self.space.at(self._equal, self._others(n)) for n in wanted]
+            zoomed = self._zoomed(first)
+            others = [zoomed] if zoomed else [self._others(n) for n in wanted]
+            return [self.space.at(self._equal, each) for each in others]
         return self._second_stage(number)
 
     @property
@@ -96,6 +97,25 @@ class TwoStage(Sampler):
         if size == 1 and number < len(_ONE):
             return self.space.values(np.array([_ONE[number]]))
         return self.space.values(sobol(size, number, self.seed))
+
+    def _zoomed(self, first: Sequence[Trial]) -> Point | None:
+        """Returns the next value of a single parameter; None if its first values are not known.
+
+        Halfway from the best to the farther one beside it, or the better one if both are as far.
+        """
+        known = [trial for trial in first if trial.losses]
+        if len(self.space.others) != 1 or self.space.choices or len(first) < 3 or not known:
+            return None
+        places = [float(self.space.coordinates(trial.point)[0]) for trial in known]
+        ranked = [places[number] for number in ranking(known)]
+        # Limits come last: nothing is known of them.
+        ranked += [limit for limit in (0.0, 1.0) if limit not in ranked]
+        lower = max((place for place in ranked if place < ranked[0]), default=ranked[0])
+        upper = min((place for place in ranked if place > ranked[0]), default=ranked[0])
+        apart = [round(abs(place - ranked[0]), 3) for place in (lower, upper)]
+        nearer = min((lower, upper), key=ranked.index)
+        target = nearer if apart[0] == apart[1] else (lower, upper)[int(np.argmax(apart))]
+        return self.space.values(np.array([(ranked[0] + target) / 2]))
 
     def _second_stage(self, number: int) -> list[Point]:
         others = self.best_others()
@@ -186,7 +206,5 @@ def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def _is_among(
-    weights: np.ndarray, taken: Sequence[np.ndarray], distance: float = _NEAREST
-) -> bool:
+def _is_among(weights: np.ndarray, taken: Sequence[np.ndarray], distance: float = _NEAREST) -> bool:
     return any(np.abs(weights - other).max() < distance for other in taken)
