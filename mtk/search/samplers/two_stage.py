@@ -32,9 +32,10 @@ class TwoStage(Sampler):
     """Finds the other parameters at equal weights, then places weights.
 
     The weights begin on the way to each corner, where a task has all but the least weight. Then
-    each one halves the gap between two neighbours, or goes on toward a corner, where that promises most:
-    by how much the goal's value (of the front: the hypervolume) would grow with the losses that
-    are expected there. So points come close where the losses change much, not where the weights do.
+    each one halves the gap between two neighbours, or goes on toward a corner, where that promises
+    most: by how much the goal's value (of the front: the hypervolume) would grow with the losses
+    that are expected there. So points come close where the losses change much, not where the
+    weights do.
 
     Args:
         space: What is varied.
