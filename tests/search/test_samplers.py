@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import RATE, losses_at
+from searches import RATE, losses_at
 
 from mtk.errors import StudyError
 from mtk.search import Bisection, Front, Random, Sobol, Space, TwoStage

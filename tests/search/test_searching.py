@@ -5,8 +5,8 @@ import random
 import signal
 
 import pytest
-from conftest import RATE
 from fake_engine import FakeEngine, finish, save
+from searches import RATE
 
 import mtk
 from mtk.errors import StudyError

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from conftest import ROOT
 from fake_engine import FakeEngine, finish
+from searches import ROOT
 
 from mtk import command, search, study
 from mtk.search import searching
