@@ -52,7 +52,9 @@ class Searcher:
         self.grid = Grid(self.study, folders)
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
-        self.runs_of(search.make_sampler().ask(1)[0])
+        # Of every choice and both ends of every range, so that a wrong value is found before any run.
+        points = search.space.samples(search.make_sampler().ask(1)[0])
+        self.samples = [run for point in points for run in self.runs_of(point)]
         self.folder.listed(self.study)
         self.remarks = self.grid.unread()
         self.tried: list[Tried] = []
@@ -243,7 +245,6 @@ def search(
     made = Searcher(search, study_dir, folders, retry_failed)
     progress = Progress()
     chosen = engine()
-    checking.check(
-        made.runs_of(search.make_sampler().ask(1)[0]), made.folder, progress, retry_failed
-    )
+    if not made.rounds.path.exists():  # Afterwards they have been checked.
+        checking.check(made.samples, made.folder, progress, retry_failed)
     return made.go(chosen, progress)

@@ -98,6 +98,11 @@ class Space:
         """Returns the values of the other parameters of a point."""
         return {name: point[name] for name in self.others}
 
+    def samples(self, point: Point) -> list[Point]:
+        """Returns a point, and with each choice and each end of a range in its place."""
+        every = {**self.log_uniform, **self.uniform, **self.choices}
+        return [point, *({**point, name: v} for name, values in every.items() for v in values)]
+
     def coordinates(self, point: Mapping[str, Any]) -> np.ndarray:
         """Returns where the values of the parameters that have a scale lie in the unit cube."""
         logs = {name: [math.log(end) for end in ends] for name, ends in self.log_uniform.items()}

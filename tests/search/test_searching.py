@@ -270,6 +270,21 @@ def test_a_parameter_that_is_misspelled_is_found_before_any_run(folder):
     assert not folder.path.exists()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"choices": {"experiment.Optimization.batch_size": (128, "many")}},
+        {"uniform": {"experiment.Optimization.weight_decay": (0.0, -1.0)}},
+        {"log_uniform": {"experiment.Optimization.batch_size": (0.5, 64.0)}},
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_found_before_any_run(folder, given):
+    with pytest.raises(StudyError) as caught:
+        folder.searcher(space=Space(["left", "right"], **given))
+    assert next(iter(next(iter(given.values())))).rpartition(".")[2] in str(caught.value)
+    assert not folder.path.exists()
+
+
 def test_tasks_of_another_name_are_told(folder):
     space = Space(["left", "write"])
     with pytest.raises(StudyError, match="'write'"):
