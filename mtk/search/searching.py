@@ -52,7 +52,7 @@ class Searcher:
         self.grid = Grid(self.study, folders)
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
-        # Of every choice and both ends of every range, so that a wrong value is found before any run.
+        # Of every choice and both ends of every range: a wrong value is found before any run.
         points = search.space.samples(search.make_sampler().ask(1)[0])
         self.samples = [run for point in points for run in self.runs_of(point)]
         self.folder.listed(self.study)
