@@ -29,7 +29,7 @@ from mtk.search import Bisection, Random, Sampler, Sobol, Space, TwoStage
 ROOT = Path(__file__).parents[1]
 RATE = "experiment.Optimization.learning_rate"
 # Tasks, ratio of curvatures, noise, learning rates. The constants of TwoStage were chosen by the
-# first five and by Multi-MNIST; the others were not looked at before.
+# first five and by Multi-MNIST; see docs/howto/search.md for what the others changed.
 MADE_UP = (
     (2, 1, 0.02, 5),
     (2, 10, 0.02, 5),
