@@ -304,4 +304,4 @@ def test_the_module_is_called(monkeypatch):
     called = []
     monkeypatch.setattr(mtk.search, "search", lambda *given: called.append(given))
     mtk.search(Search, "there")
-    assert called in ([], [(Search, "there")])
+    assert called == [(Search, "there")]
