@@ -25,6 +25,7 @@ _MODULES = (
     "metrics",
     "models",
     "schedules",
+    "search",
     "tasks",
     "trainer",
     "workloads",

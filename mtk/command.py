@@ -1,4 +1,4 @@
-"""The command `mtk`: trains, sweeps, reports, evaluates, translates, prepares, lists."""
+"""The command `mtk`: trains, sweeps, searches, reports, evaluates, translates, prepares, lists."""
 
 import importlib
 import importlib.metadata
@@ -10,6 +10,7 @@ from mtk import flags
 _COMMANDS = {
     "train": "train a model as gin files describe it, or a workload of your own",
     "sweep": "do the runs of a study",
+    "search": "find the task weights that are needed, with few runs",
     "report": "read studies: figures, tables, a verdict on every method",
     "evaluate": "evaluate an exported network",
     "translate": "translate lines with an exported network",

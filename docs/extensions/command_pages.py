@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import io
 
-COMMANDS = ("train", "sweep", "report", "evaluate", "translate", "prepare", "list")
+COMMANDS = ("train", "sweep", "search", "report", "evaluate", "translate", "prepare", "list")
 
 _HEAD = """\
 # Commands

@@ -131,7 +131,7 @@ class StudyFolder:
         wanted = json.loads(json.dumps(self._content(study, runs, remarks)))
         if self.list.is_file() and _read(self.list) == wanted:
             return  # A study that is done can be shown where nothing can be written.
-        with self._alone():
+        with self.alone():
             atomic.write_json(self.list, self._content(study, runs, remarks))
 
     def _content(self, study: Study, runs: Sequence[Run], remarks: Sequence[str]) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class StudyFolder:
             unfinished.write_text(run.text, encoding="utf-8")
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Keeps other sweeps from writing at the same time, where the file system knows locks."""
         descriptor = locks.open_file(self.path / "leases" / "study")
         try:

@@ -23,15 +23,19 @@ class RunLog:
     def __init__(self, path: Path):
         self.path = path
 
-    def note(self, run: str, event: str, seconds: float) -> None:
+    def note(self, run: str, event: str, seconds: float, cpu_seconds: float | None = None) -> None:
         """Adds a line.
 
         Args:
             run: Which run.
             event: How it stopped.
             seconds: How long it was at work.
+            cpu_seconds: CPU time of its process, over all threads.
         """
-        line = json.dumps({"run": run, "event": event, "seconds": round(seconds, 3)})
+        about: dict[str, Any] = {"run": run, "event": event, "seconds": round(seconds, 3)}
+        if cpu_seconds is not None:
+            about["cpu_seconds"] = round(cpu_seconds, 3)
+        line = json.dumps(about)
         with self.path.open("ab+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
@@ -40,18 +44,29 @@ class RunLog:
             file.write(f"{line}\n".encode())
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yields `run`, `event` and `seconds` of each line that can be read."""
+        """Yields `run`, `event`, `seconds` and `cpu_seconds` of each line that can be read.
+
+        Lines of an earlier version have no CPU time; there it is `seconds`.
+        """
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError):  # Cut off, or mixed up.
                 entry = json.loads(line)
                 seconds = float(entry["seconds"])
-                yield {"run": entry["run"], "event": entry["event"], "seconds": seconds}
+                about = {"run": entry["run"], "event": entry["event"], "seconds": seconds}
+                yield {**about, "cpu_seconds": float(entry.get("cpu_seconds", seconds))}
 
     def last(self, run: str) -> str | None:
         """Returns how a run stopped the last time; None if it never did."""
         return {entry["run"]: entry["event"] for entry in self.entries()}.get(run)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Returns the CPU time of each run so far, over all its sessions, however they ended."""
+        total: dict[str, float] = {}
+        for entry in self.entries():
+            total[entry["run"]] = total.get(entry["run"], 0.0) + entry["cpu_seconds"]
+        return total
 
     def seconds(self) -> dict[str, float]:
         """Returns how long each completed run was at work, over all its sessions."""

@@ -46,11 +46,12 @@ def work(folder: str | Path, run: str) -> int:
     try:
         if study.state(run) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED):
             return TAKEN  # Another process was quicker.
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.process_time()
         code = _launch(study, run)
         event = _EVENTS.get(code, "failed")
         with contextlib.suppress(OSError):  # It only tells how long runs take.
-            study.run_log.note(run, event, time.monotonic() - started)
+            seconds, cpu = time.monotonic() - started, time.process_time() - cpu_started
+            study.run_log.note(run, event, seconds, cpu)
         return code
     finally:
         lease.release()

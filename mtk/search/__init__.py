@@ -1,0 +1,45 @@
+"""Finds the front of static weights, or the best ones for a need, with a part of a grid's runs.
+
+The module can be called: `mtk.search(mtk.search.Search(...), study_dir)` is `mtk.search.search`.
+"""
+
+import sys
+import types
+from typing import Any
+
+from mtk.search.command import main
+from mtk.search.goals import Constraint, Front, Goal, Preference
+from mtk.search.result import Found, Tried
+from mtk.search.samplers import Bisection, Random, Sampler, Sobol, Trial, TwoStage
+from mtk.search.searching import search
+from mtk.search.space import Space
+from mtk.search.spec import Search
+
+__all__ = [
+    "Bisection",
+    "Constraint",
+    "Found",
+    "Front",
+    "Goal",
+    "Preference",
+    "Random",
+    "Sampler",
+    "Search",
+    "Sobol",
+    "Space",
+    "Trial",
+    "Tried",
+    "TwoStage",
+    "main",
+    "search",
+]
+
+
+class _Callable(types.ModuleType):
+    """A module that is called as its main function, beside being the command `mtk.search`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Found:
+        return search(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

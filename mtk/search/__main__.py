@@ -1,0 +1,7 @@
+"""`python -m mtk.search`."""
+
+from mtk import flags
+from mtk.search.command import main
+
+if __name__ == "__main__":
+    flags.end_with(main)

@@ -1,0 +1,86 @@
+"""Finds the task weights that are needed as a gin file describes it, with few runs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtk import flags, quiet
+
+if TYPE_CHECKING:
+    from mtk.search.spec import Search
+    from mtk.study import Grid
+
+_EPILOG = """\
+examples:
+  python -m mtk.search --gin_file=configs/searches/multi_digits.gin --study_dir=studies/search
+  python -m mtk.search --gin_file=configs/searches/multi_digits.gin --dry_run
+  python -m mtk.report --study_dir=studies/search --out=report
+
+A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
+The same command goes on where it was stopped or killed, and comes to the same; with more runs
+(--gin.search.Search.runs=30) it goes further. Several searches may work on one folder.
+Exit code: 0 all is done, 1 runs have failed or nothing meets the goal, 2 bad input, 75 stopped by a
+signal or a full disk: then the same command goes on.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the flags, does the search, and returns the exit code."""
+    parser = flags.parser("mtk.search", __doc__, _EPILOG)
+    add = parser.add_argument
+    add("--study_dir", metavar="PATH", type=flags.folder, help="folder for the search's runs")
+    add("--dry_run", action="store_true", help="check it and show the first points; do nothing")
+    add("--retry_failed", action="store_true", help="do again what has failed")
+    given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
+    from mtk import config
+
+    try:
+        return _search(given, bindings)
+    except (ValueError, OSError, ImportError) as error:
+        if given.traceback:
+            raise
+        print(f"error: {config.explain(error)}", file=sys.stderr)
+        return 2
+
+
+def _search(given: argparse.Namespace, bindings: list[str]) -> int:
+    from mtk import config
+    from mtk.search.searching import search
+    from mtk.search.spec import Search
+    from mtk.study import Grid, sweep
+
+    # What can be found before TensorFlow is imported, which takes seconds.
+    names = config.check_names(given.gin_file, bindings)
+    if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
+        quiet.start_tensorflow()
+    config.parse(given.gin_file, bindings)
+    asked = config.bound(Search)()
+    if given.study_dir is None and not given.dry_run:
+        raise ValueError("A search needs a folder to write. Name one: --study_dir=PATH.")
+    folders = [config.find(file).parent for file in given.gin_file]
+    grid = Grid(asked.study, folders)
+    grid.check_names(needs_data=not given.dry_run)
+    if given.dry_run:
+        print(_described(asked, grid))
+        return 0
+    quiet.start_tensorflow()
+    own = {"search": asked, "folders": folders, "study_dir": given.study_dir}
+    own["retry_failed"] = given.retry_failed
+    # The files in configs/engines are those of sweeps.
+    engine = config.values(sweep).get("engine")
+    if engine is not None:
+        own["engine"] = engine
+    found = config.bound(search, given=list(own))(**own)
+    print(found)
+    return int(found.exit_code)
+
+
+def _described(asked: "Search", grid: "Grid") -> str:
+    """Returns the budget and the first points; nothing is written."""
+    points = asked.make_sampler().ask(asked.trials)
+    for point in points:
+        grid.run(next(iter(asked.study.methods)), point, asked.seeds[0])
+    kept = f", {asked.reserved} runs kept to confirm" if asked.reserved else ""
+    head = f"{asked.name}: {asked.trials} trials of {len(asked.seeds)} runs{kept}. First points:"
+    return "\n".join([head, *(f"  {point}" for point in points)])

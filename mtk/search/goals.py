@@ -1,0 +1,237 @@
+"""What a search looks for: the front, the best for a preference, or the best within a bound."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtk.errors import StudyError
+
+
+class Seen(NamedTuple):
+    """The N trials that have losses.
+
+    Attributes:
+        tasks: Names of the tasks.
+        weights: `(N, K)`.
+        losses: `(N, K)`, of validation.
+    """
+
+    tasks: Sequence[str]
+    weights: np.ndarray
+    losses: np.ndarray
+
+
+Value = Callable[[np.ndarray], float]
+
+
+class Goal(abc.ABC):
+    """What makes a set of trials better than another."""
+
+    @abc.abstractmethod
+    def value(self, seen: Seen) -> Value:
+        """Returns a function from losses `(N, K)` to a number; more is better.
+
+        Args:
+            seen: The trials so far, at least one; units and bounds are theirs.
+        """
+
+    @abc.abstractmethod
+    def chosen(self, seen: Seen) -> list[int]:
+        """Returns the positions of the trials that the goal is after, the best first."""
+
+    @abc.abstractmethod
+    def words(self, seen: Seen) -> str:
+        """Says how far the trials have come."""
+
+    def check(self, tasks: Sequence[str]) -> None:  # noqa: B027  Many have nothing to check.
+        """Raises a StudyError if the goal names a task that there is not."""
+
+    def alone(self, tasks: Sequence[str]) -> list[str]:
+        """Returns the tasks that are to be trained alone, for comparison."""
+        del tasks
+        return []
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What tells the goal from another one, fit for JSON."""
+        values = asdict(self) if isinstance(self, (Preference, Constraint)) else {}
+        return {"goal": type(self).__name__, **values}
+
+
+class Front(Goal):
+    """The front: the largest hypervolume of the validation losses."""
+
+    def value(self, seen: Seen) -> Value:
+        """Returns the hypervolume as a share of the box from the best to the worst of the front.
+
+        The worst corner lies a tenth of the front's width behind the front, in each task.
+        """
+        from mtk.analysis.indicators import hypervolume  # Takes a second.
+
+        front = seen.losses[self.chosen(seen)]
+        best, width = front.min(0), np.ptp(front, axis=0)
+        scale = np.where(width > 0, width, np.maximum(np.abs(best), 1e-9))
+        corner = 1.1
+        box = corner ** len(seen.tasks)
+
+        def share(losses: np.ndarray) -> float:
+            units = (losses - best) / scale
+            return hypervolume(units, np.full(len(scale), corner)) / box
+
+        return share
+
+    def chosen(self, seen: Seen) -> list[int]:
+        """Returns those that no other one dominates, by the first task."""
+        from mtk.analysis.fronts import non_dominated
+
+        on_front = np.flatnonzero(non_dominated(seen.losses))
+        return [int(each) for each in on_front[np.argsort(seen.losses[on_front, 0], kind="stable")]]
+
+    def words(self, seen: Seen) -> str:
+        """Says the size of the front, its hypervolume, and what the last trial added."""
+        if len(self.chosen(seen)) == 1:
+            return "front of 1"  # It spans no box yet.
+        value = self.value(seen)
+        now = value(seen.losses)
+        gain = now - (value(seen.losses[:-1]) if len(seen.losses) > 1 else 0.0)
+        return f"front of {len(self.chosen(seen))}, hypervolume {now:.3f} ({gain:+.3f})"
+
+
+@dataclass(frozen=True)
+class Preference(Goal):
+    """The least weighted mean of the losses: what each task counts in use.
+
+    Attributes:
+        importance: By task; what is not named counts nothing.
+    """
+
+    importance: Mapping[str, float]
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """Raises a StudyError if a task is unknown, or the numbers are no weights."""
+        for task in self.importance:
+            _check_task(task, tasks)
+        values = list(self.importance.values())
+        if not values or min(values) < 0 or not sum(values) > 0:
+            raise StudyError(
+                "A preference gives tasks a weight, 0 or more, and at least one a positive one. "
+                f"Received: {dict(self.importance)!r}"
+            )
+
+    def value(self, seen: Seen) -> Value:
+        """Returns the least weighted mean, with the sign turned."""
+        return lambda losses: -float(self._means(seen.tasks, losses).min())
+
+    def chosen(self, seen: Seen) -> list[int]:
+        """Returns the one with the least weighted mean."""
+        return [int(self._means(seen.tasks, seen.losses).argmin())] if len(seen.losses) else []
+
+    def words(self, seen: Seen) -> str:
+        """Says the least weighted mean."""
+        return f"best weighted mean {-self.value(seen)(seen.losses):.4g}"
+
+    def _means(self, tasks: Sequence[str], losses: np.ndarray) -> np.ndarray:
+        counts = np.array([self.importance.get(task, 0.0) for task in tasks])
+        return np.asarray(losses @ counts / counts.sum())
+
+
+@dataclass(frozen=True)
+class Constraint(Goal):
+    """The best other tasks, while one of them stays within a bound.
+
+    Attributes:
+        task: Whose loss is bounded.
+        worse: The bound, relative to the loss of this task trained alone: 0.02 is 2 % worse. The
+            search trains it alone once.
+        at_most: The bound as a loss, instead.
+        best: Task whose loss is then made small; None: the mean of all others.
+    """
+
+    task: str
+    worse: float | None = None
+    at_most: float | None = None
+    best: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises a StudyError if there is not one bound."""
+        if (self.worse is None) == (self.at_most is None):
+            raise StudyError(
+                "A constraint has one bound: `worse` (0.02 is 2 % worse than alone) or `at_most`, "
+                f"a loss. Received: worse={self.worse!r}, at_most={self.at_most!r}"
+            )
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """Raises a StudyError if a task is unknown, or one is bounded and made small."""
+        _check_task(self.task, tasks)
+        if self.best is not None:
+            _check_task(self.best, tasks)
+        if self.best == self.task:
+            raise StudyError(f"{self.task!r} is bounded, so `best` names another task.")
+
+    def alone(self, tasks: Sequence[str]) -> list[str]:
+        """Returns the bounded task, if the bound is relative."""
+        del tasks
+        return [self.task] if self.at_most is None else []
+
+    def bound(self, seen: Seen) -> float:
+        """Returns the largest loss that is allowed; of a relative bound NaN until it is known."""
+        if self.at_most is not None:
+            return self.at_most
+        assert self.worse is not None
+        number = seen.tasks.index(self.task)
+        alone = seen.losses[seen.weights[:, number] == 1, number]
+        return float(alone.min() + self.worse * abs(alone.min())) if len(alone) else float("nan")
+
+    def value(self, seen: Seen) -> Value:
+        """Returns the best others within the bound; without any, how far the nearest is from it."""
+        bound, number = self.bound(seen), seen.tasks.index(self.task)
+        if np.isnan(bound):
+            bound = float(seen.losses[:, number].min())
+        worst = float(self._others(seen.tasks, seen.losses).max())
+
+        def value(losses: np.ndarray) -> float:
+            beyond = losses[:, number] - bound
+            within = losses[beyond <= 0]
+            if len(within):
+                return -float(self._others(seen.tasks, within).min())
+            return -worst - 1.0 - float(beyond.min())
+
+        return value
+
+    def chosen(self, seen: Seen) -> list[int]:
+        """Returns the best within the bound; none if no trial meets it."""
+        within = self._within(seen)
+        if not len(within):
+            return []
+        return [int(within[self._others(seen.tasks, seen.losses[within]).argmin()])]
+
+    def words(self, seen: Seen) -> str:
+        """Says the best within the bound, or how near to it the nearest is."""
+        bound, number = self.bound(seen), seen.tasks.index(self.task)
+        if np.isnan(bound):
+            return f"{self.task} has not been trained alone yet"
+        if chosen := self.chosen(seen):
+            others = self._others(seen.tasks, seen.losses[chosen])[0]
+            return f"{self.task} at most {bound:.4g}: best {self.best or 'others'} {others:.4g}"
+        nearest = seen.losses[:, number].min()
+        return f"no trial meets {self.task} at most {bound:.4g}; the nearest has {nearest:.4g}"
+
+    def _within(self, seen: Seen) -> np.ndarray:
+        number = seen.tasks.index(self.task)
+        return np.flatnonzero(seen.losses[:, number] <= self.bound(seen))
+
+    def _others(self, tasks: Sequence[str], losses: np.ndarray) -> np.ndarray:
+        columns = [
+            number
+            for number, task in enumerate(tasks)
+            if (task == self.best if self.best else task != self.task)
+        ]
+        return np.asarray(losses[:, columns].mean(1))
+
+
+def _check_task(task: str, tasks: Sequence[str]) -> None:
+    if task not in tasks:
+        raise StudyError(f"The goal names the task {task!r}; the space has {', '.join(tasks)}.")

@@ -1,0 +1,71 @@
+"""What a search has found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mtk.display import aligned
+from mtk.search.goals import Goal, Seen
+from mtk.search.samplers import Trial
+from mtk.search.samplers.base import seen
+from mtk.search.space import Point, Space
+
+
+class Tried(NamedTuple):
+    """A trial and its runs.
+
+    Attributes:
+        point: Values by the name of a parameter.
+        losses: Mean validation loss of each task; None if a run diverged or failed.
+        runs: Folders of its runs.
+    """
+
+    point: Point
+    losses: Mapping[str, float] | None
+    runs: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The trials of a search, and those that it was after.
+
+    Attributes:
+        study_dir: The study folder.
+        space: What was varied.
+        goal: What was looked for.
+        trials: In the order in which they were asked for.
+        exit_code: As of the command; see `mtk.search`.
+    """
+
+    study_dir: Path
+    space: Space
+    goal: Goal
+    trials: Sequence[Tried]
+    exit_code: int
+
+    @property
+    def chosen(self) -> list[Tried]:
+        """The front, or the best one for a preference or a constraint; empty if there is none."""
+        known = [trial for trial in self.trials if trial.losses]
+        if not known:
+            return []
+        return [known[number] for number in self.goal.chosen(_seen(self.space, known))]
+
+    def __str__(self) -> str:
+        """A table of what was chosen."""
+        tasks = list(self.space.tasks)
+        names = [name.rpartition(".")[2] for name in self.space.others]
+        rows = [[*(f"w({t})" for t in tasks), *names, *(f"loss({t})" for t in tasks), "run"]]
+        for trial in self.chosen:
+            assert trial.losses is not None
+            weights = [f"{weight:.3g}" for weight in self.space.weights_of(trial.point)]
+            others = [str(value) for value in self.space.others_of(trial.point).values()]
+            losses = [f"{trial.losses[task]:.4g}" for task in tasks]
+            rows.append([*weights, *others, *losses, trial.runs[0].name])
+        return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
+
+
+def _seen(space: Space, trials: Sequence[Tried]) -> Seen:
+    known = [Trial(t.point, tuple((t.losses or {})[task] for task in space.tasks)) for t in trials]
+    return seen(space, known)

@@ -1,0 +1,83 @@
+"""The points that a search has asked for, kept in its folder."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtk import atomic, records
+from mtk.errors import StudyError
+from mtk.search.space import Point
+from mtk.study import StudyFolder
+
+
+class Rounds:
+    """What each round of a search asks for: written before its runs begin, never changed.
+
+    Several searches may work on one folder: the first to write a round decides it.
+
+    Args:
+        folder: The study folder.
+        record: What tells the search from another one.
+
+    Raises:
+        StudyError: If the folder holds another search, or a study, or its record is damaged.
+    """
+
+    def __init__(self, folder: StudyFolder, record: dict[str, Any]):
+        self.path = folder.path / "search.json"
+        self._folder = folder
+        self._record = json.loads(json.dumps(record))
+        self._read()
+
+    def get(self, number: int, ask: Callable[[], Sequence[Point]]) -> list[Point]:
+        """Returns the points of a round.
+
+        Args:
+            number: Which round, from 0.
+            ask: Called if it has not been asked for yet.
+        """
+        rounds = self._read()
+        if number < len(rounds):
+            return rounds[number]
+        points = list(ask())
+        (self._folder.path / "leases").mkdir(parents=True, exist_ok=True)
+        with self._folder.alone():
+            rounds = self._read()
+            if number < len(rounds):
+                return rounds[number]
+            content = {"search": self._record, "rounds": [*rounds, points]}
+            atomic.write_json(self.path, content)
+        return json.loads(json.dumps(points))  # As another search reads them.
+
+    def _read(self) -> list[list[Point]]:
+        if not self.path.exists():
+            if self._folder.list.exists():
+                raise StudyError(
+                    f"{str(self._folder.path)!r} holds a study that is no search. Name another "
+                    "folder."
+                )
+            return []
+        try:
+            content = records.json_object(self.path)
+            rounds = content["rounds"]
+            is_whole = all(isinstance(point, dict) for points in rounds for point in points)
+        except (records.DamagedError, KeyError, TypeError):
+            is_whole = False
+        if not is_whole:
+            raise StudyError(
+                f"{str(self.path)!r} is damaged. Remove it and study.json: the search writes both "
+                "anew, and finished runs are not repeated."
+            )
+        self._check(self.path, content.get("search"))
+        return rounds
+
+    def _check(self, path: Path, found: Any) -> None:
+        if found == self._record:
+            return
+        found = found if isinstance(found, dict) else {}
+        names = [name for name in self._record if found.get(name) != self._record[name]]
+        raise StudyError(
+            f"{str(path)!r} belongs to a search with another {' and '.join(names) or 'goal'}. Name "
+            "another folder, or search as before: only the budget may change."
+        )

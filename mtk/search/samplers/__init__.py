@@ -1,0 +1,8 @@
+"""Which points a search tries: each sampler answers `ask` and is told what came of it."""
+
+from mtk.search.samplers.base import Sampler, Trial
+from mtk.search.samplers.bisection import Bisection
+from mtk.search.samplers.spread import Random, Sobol
+from mtk.search.samplers.two_stage import TwoStage
+
+__all__ = ["Bisection", "Random", "Sampler", "Sobol", "Trial", "TwoStage"]

@@ -1,0 +1,127 @@
+"""What a search asks of a sampler."""
+
+import abc
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mtk.search.goals import Front, Goal, Seen
+from mtk.search.space import Point, Space
+
+
+class Trial(NamedTuple):
+    """A point that was tried.
+
+    Attributes:
+        point: Values by the name of a parameter.
+        losses: Validation loss of each task; None if the trial diverged or failed.
+    """
+
+    point: Point
+    losses: tuple[float, ...] | None
+
+
+class Sampler(abc.ABC):
+    """Says which points to try next.
+
+    What is asked for depends on nothing but the arguments and what was told, in that order: a
+    search that goes on after a kill tells it again and gets the same points.
+
+    Args:
+        space: What is varied.
+        goal: What is looked for; the front by default.
+        budget: How many trials there will be, about.
+        seed: Of what is drawn.
+
+    Attributes:
+        trials: What was told.
+    """
+
+    def __init__(self, space: Space, goal: Goal | None = None, budget: int = 1, seed: int = 0):
+        self.space = space
+        self.goal = goal or Front()
+        self.budget = budget
+        self.seed = seed
+        self.trials: list[Trial] = []
+
+    def ask(self, number: int) -> list[Point]:
+        """Returns the next points.
+
+        Args:
+            number: How many at most. There may be fewer if later ones depend on their results.
+
+        Returns:
+            Points; none if there is nothing more to try.
+        """
+        owed = self._owed()[:number]
+        left = number - len(owed)
+        return [*owed, *self.propose(left)] if left else owed
+
+    def tell(self, point: Point, losses: Sequence[float] | None) -> None:
+        """Takes account of a trial.
+
+        Args:
+            point: The point.
+            losses: Validation loss of each task; None if the trial diverged or failed.
+        """
+        known = None if losses is None or not np.isfinite(losses).all() else losses
+        self.trials.append(Trial(point, None if known is None else tuple(map(float, known))))
+
+    @abc.abstractmethod
+    def propose(self, number: int) -> list[Point]:
+        """As `ask`, but for what the goal demands."""
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether parameters are known with which a task may be trained alone."""
+        return bool(self.finished)
+
+    def best_others(self) -> Point:
+        """Returns the parameters beside the weights of the best trial so far.
+
+        The least mean of the losses, each in units of its median over the trials.
+        """
+        return self.space.others_of(best(self.finished).point)
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that have losses."""
+        return [trial for trial in self.trials if trial.losses is not None]
+
+    def seen(self, trials: Sequence[Trial]) -> Seen:
+        """Returns trials that have losses in the form that goals take."""
+        return seen(self.space, trials)
+
+    def _owed(self) -> list[Point]:
+        """Returns the tasks alone that the goal needs and that were not tried yet."""
+        tasks = list(self.space.tasks)
+        wanted = [tasks.index(task) for task in self.goal.alone(tasks)] if self.is_tuned else []
+        tried = [tuple(self.space.weights_of(trial.point)) for trial in self.trials]
+        units = [np.eye(len(tasks))[number] for number in wanted]
+        return [
+            self.space.at(weights, self.best_others())
+            for weights in units
+            if tuple(weights) not in tried
+        ]
+
+
+def seen(space: Space, trials: Sequence[Trial]) -> Seen:
+    """Returns trials that have losses in the form that goals take."""
+    shape = (-1, len(space.tasks))
+    weights = np.array([space.weights_of(trial.point) for trial in trials]).reshape(shape)
+    losses = np.array([trial.losses for trial in trials], float).reshape(shape)
+    return Seen(list(space.tasks), weights, losses)
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """Returns the trial with the least mean of the losses; see `ranking`."""
+    return trials[ranking(trials)[0]]
+
+
+def ranking(trials: Sequence[Trial]) -> list[int]:
+    """Returns the positions of trials by the mean of the losses, each in units of its median."""
+    losses = np.array([trial.losses for trial in trials], float)
+    unit = np.abs(np.median(losses, axis=0))
+    means = (losses / np.where(unit > 0, unit, 1.0)).mean(1)
+    return [int(number) for number in np.argsort(means, kind="stable")]

@@ -1,0 +1,211 @@
+"""Parameters at equal weights first, then weights where they gain most."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mtk.search.goals import Goal, Seen
+from mtk.search.samplers.base import Sampler, Trial, best, ranking
+from mtk.search.samplers.spread import sobol
+from mtk.search.space import Point, Space
+
+# Coordinates of one parameter in the order in which they are tried.
+_ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
+_NEAREST = 0.01  # Weights that differ less are not told apart.
+_NEAR = 0.1  # Weights to begin with need not be tried where others are as near.
+# The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
+_CURVED = 0.25
+_BEGIN = 2 / 3  # Of the way from equal weights to the corners.
+# Beyond the outermost weights, against a step as long before them.
+_FURTHER_GAIN, _FURTHER_COST = 0.5, 2.0
+
+
+class _Candidate(NamedTuple):
+    """Weights `(K,)` that may be tried, and the losses `(K,)` expected there."""
+
+    weights: np.ndarray
+    losses: np.ndarray
+
+
+class TwoStage(Sampler):
+    """Finds the other parameters at equal weights, then places weights.
+
+    The weights begin on the way to each corner, where a task has all but the least weight. Then
+    each one halves the gap between two neighbours, or goes on toward a corner, where that promises
+    most: by how much the goal's value (of the front: the hypervolume) would grow with the losses
+    that are expected there. So points come close where the losses change much, not where the
+    weights do.
+
+    Args:
+        space: What is varied.
+        goal: What is looked for; the front by default.
+        budget: How many trials there will be, about.
+        seed: Of what is drawn.
+        tuning: Trials of the first stage; by default three for each parameter and one, but no more
+            than a third of the budget.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        goal: Goal | None = None,
+        budget: int = 1,
+        seed: int = 0,
+        tuning: int | None = None,
+    ):
+        super().__init__(space, goal, budget, seed)
+        most = 3 * len(space.others) + 1
+        number = min(most, max(1, budget // 3)) if tuning is None else tuning
+        self.tuning = number if space.others else 1
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the first stage is over."""
+        first = self._first_stage()
+        return len(self.trials) >= self.tuning and any(trial.losses for trial in first)
+
+    def best_others(self) -> Point:
+        """Returns the parameters beside the weights that are best at equal weights."""
+        first = [trial for trial in self._first_stage() if trial.losses]
+        return self.space.others_of(best(first).point)
+
+    def propose(self, number: int) -> list[Point]:
+        """Returns points of the stage that is not over."""
+        first = self._first_stage()
+        if not self.is_tuned:
+            # When all have diverged there are more of them.
+            left = max(0, self.tuning - len(first)) or number
+            wanted = range(len(first), len(first) + min(number, left))
+            zoomed = self._zoomed(first)
+            others = [zoomed] if zoomed else [self._others(n) for n in wanted]
+            return [self.space.at(self._equal, each) for each in others]
+        return self._second_stage(number)
+
+    @property
+    def _equal(self) -> np.ndarray:
+        return np.full(len(self.space.tasks), 1 / len(self.space.tasks))
+
+    def _first_stage(self) -> list[Trial]:
+        equal = self.space.weights_of(self.space.at(self._equal, self._others(0)))
+        return [t for t in self.trials if np.array_equal(self.space.weights_of(t.point), equal)]
+
+    def _others(self, number: int) -> Point:
+        """Returns the parameters of a trial of the first stage: the centre, then others."""
+        size = len(self.space.others)
+        if number == 0 or not size:
+            return self.space.values(np.full(size, 0.5))
+        if size == 1 and number < len(_ONE):
+            return self.space.values(np.array([_ONE[number]]))
+        return self.space.values(sobol(size, number, self.seed))
+
+    def _zoomed(self, first: Sequence[Trial]) -> Point | None:
+        """Returns the next value of a single parameter; None if its first values are not known.
+
+        Halfway from the best to the farther one beside it, or the better one if both are as far.
+        """
+        known = [trial for trial in first if trial.losses]
+        if len(self.space.others) != 1 or self.space.choices or len(first) < 3 or not known:
+            return None
+        places = [float(self.space.coordinates(trial.point)[0]) for trial in known]
+        ranked = [places[number] for number in ranking(known)]
+        # Limits come last: nothing is known of them.
+        ranked += [limit for limit in (0.0, 1.0) if limit not in ranked]
+        lower = max((place for place in ranked if place < ranked[0]), default=ranked[0])
+        upper = min((place for place in ranked if place > ranked[0]), default=ranked[0])
+        apart = [round(abs(place - ranked[0]), 3) for place in (lower, upper)]
+        nearer = min((lower, upper), key=ranked.index)
+        target = nearer if apart[0] == apart[1] else (lower, upper)[int(np.argmax(apart))]
+        return self.space.values(np.array([(ranked[0] + target) / 2]))
+
+    def _second_stage(self, number: int) -> list[Point]:
+        others = self.best_others()
+        tried = [t for t in self.trials if self.space.others_of(t.point) == others]
+        known = [trial for trial in tried if trial.losses]
+        taken = [self.space.weights_of(trial.point) for trial in tried]
+        begin = [each for each in self.first_weights() if not _is_among(each, taken, _NEAR)]
+        found = begin[:number]
+        while not begin and len(found) < number:
+            best_one = self._most_promising(known, [*taken, *found])
+            if best_one is None:
+                break
+            found.append(best_one.weights)
+            point = self.space.at(best_one.weights, others)
+            known.append(Trial(point, tuple(best_one.losses.tolist())))
+        return [self.space.at(weights, others) for weights in found]
+
+    def first_weights(self) -> list[np.ndarray]:
+        """Returns the weights `(K,)` that the second stage begins with."""
+        return [self._equal + _BEGIN * (end - self._equal) for end in self._ends()]
+
+    def between(self, first: Trial, second: Trial) -> np.ndarray | None:
+        """Returns the weights `(K,)` that divide a gap; None if it is not to be divided."""
+        return (self.space.weights_of(first.point) + self.space.weights_of(second.point)) / 2
+
+    def _ends(self) -> np.ndarray:
+        """Returns the corners `(K, K)` of the weights, where a task has all but the least."""
+        count, least = len(self.space.tasks), self.space.least_weight
+        return least + (1 - count * least) * np.eye(count)
+
+    def _most_promising(
+        self, known: Sequence[Trial], taken: Sequence[np.ndarray]
+    ) -> _Candidate | None:
+        """Returns the weights that promise most; None if there is nothing more to try."""
+        if len(known) < 2:
+            return None
+        seen = self.seen(known)
+        outward = [each for each in self._outward(seen) if not _is_among(each.weights, taken)]
+        inside = [each for each in self._inside(known, seen) if not _is_among(each.weights, taken)]
+        # What lies beyond the front so far counts too, so units and corner are those with it.
+        losses = np.vstack([seen.losses, *(each.losses for each in outward)])
+        weights = np.vstack([seen.weights, *(each.weights for each in outward)])
+        value = self.goal.value(seen._replace(weights=weights, losses=losses))
+        promise = [value(np.vstack([seen.losses, each.losses])) for each in (*inside, *outward)]
+        return [*inside, *outward][int(np.argmax(promise))] if promise else None
+
+    def _inside(self, known: Sequence[Trial], seen: Seen) -> list[_Candidate]:
+        """Returns what divides the gaps between neighbours, the widest first."""
+        found = []
+        for first, second in _neighbours(seen.weights):
+            weights = self.between(known[first], known[second])
+            if weights is not None:
+                pair = seen.losses[[first, second]]
+                expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
+                apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
+                found.append((apart, _Candidate(weights, expected)))
+        return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
+
+    def _outward(self, seen: Seen) -> list[_Candidate]:
+        """Returns what goes on from the outermost weights of each task, half of the way."""
+        found = []
+        for number, end in enumerate(self._ends()):
+            outermost = int(seen.weights[:, number].argmax())
+            here = seen.weights[outermost]
+            distances = np.linalg.norm(seen.weights - here, axis=1)
+            distances[distances < _NEAREST] = np.inf
+            before = int(distances.argmin())
+            if here[number] > end[number] - _NEAREST or not np.isfinite(distances[before]):
+                continue
+            weights = (here + end) / 2
+            change = seen.losses[outermost] - seen.losses[before]
+            change *= np.linalg.norm(weights - here) / distances[before]
+            change *= np.where(change < 0, _FURTHER_GAIN, _FURTHER_COST)
+            found.append(_Candidate(weights, seen.losses[outermost] + change))
+        return found
+
+
+def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the pairs of rows with no other one in the ball between them."""
+    pairs = []
+    for first, second in zip(*np.triu_indices(len(weights), 1), strict=True):
+        centre = (weights[first] + weights[second]) / 2
+        radius = np.linalg.norm(weights[first] - centre)
+        distances = np.linalg.norm(weights - centre, axis=1)
+        distances[[first, second]] = np.inf
+        if distances.min() >= radius * (1 - 1e-9):
+            pairs.append((int(first), int(second)))
+    return pairs
+
+
+def _is_among(weights: np.ndarray, taken: Sequence[np.ndarray], distance: float = _NEAREST) -> bool:
+    return any(np.abs(weights - other).max() < distance for other in taken)

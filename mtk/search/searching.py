@@ -1,0 +1,250 @@
+"""Asks a sampler for points and does their runs, round by round."""
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtk.search import trials
+from mtk.search.result import Found, Tried
+from mtk.search.rounds import Rounds
+from mtk.search.samplers import Sampler
+from mtk.search.space import Point
+from mtk.search.spec import METHOD, MOST_CONFIRMED, Search
+from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
+from mtk.study.engines import Engine, Local
+from mtk.study.progress import Progress
+from mtk.study.run_log import Estimate
+from mtk.study.scheduler import End, Scheduler
+from mtk.study.signals import noted_signals
+
+STOPPED = 75
+
+
+class Searcher:
+    """A search in its folder.
+
+    Args:
+        search: What to search.
+        study_dir: Folder to write; new, or the one of this search.
+        folders: Where to look for the search's files, before the working directory.
+        retry_failed: Whether to do again what has failed.
+
+    Raises:
+        StudyError: If the search cannot be run, or the folder holds another one.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        study_dir: str | Path,
+        folders: Sequence[str | Path] = (),
+        retry_failed: bool = False,
+    ):
+        self.search = search
+        self.study = search.study
+        reruns.check_second_stage(self.study)
+        self.folder = StudyFolder(study_dir)
+        self.grid = Grid(self.study, folders)
+        self.retry_failed = retry_failed
+        self.rounds = Rounds(self.folder, search.record)
+        # Of every choice and both ends of every range: a wrong value is found before any run.
+        points = search.space.samples(search.make_sampler().ask(1)[0])
+        self.samples = [run for point in points for run in self.runs_of(point)]
+        self.folder.listed(self.study)
+        self.remarks = self.grid.unread()
+        self.tried: list[Tried] = []
+
+    def runs_of(self, point: Mapping[str, Any]) -> list[Run]:
+        """Returns the runs of a point, one for each seed."""
+        return [self.grid.run(METHOD, {**point}, seed) for seed in self.search.seeds]
+
+    def go(self, engine: Engine, progress: Progress | None = None) -> Found:
+        """Does what is left to do.
+
+        Args:
+            engine: What does the runs.
+            progress: Where progress is shown.
+
+        Returns:
+            What was found, with the exit code of `mtk.search`.
+        """
+        progress = progress or Progress()
+        for line in self.remarks:
+            progress.say(line)
+        try:
+            with noted_signals() as signals, engine:
+                estimate = Estimate(self.folder.run_log.seconds(), [], self._seconds_expected)
+                scheduler = Scheduler(self.folder, engine, signals, estimate, progress)
+                complete = self._search(scheduler) and self._confirm(scheduler)
+        finally:
+            progress.close()
+        return self._found(self._report(scheduler) if complete else self._stopped(scheduler))
+
+    @property
+    def _seconds_expected(self) -> float | None:
+        minutes = self.search.run_minutes
+        return None if minutes is None else 60 * minutes
+
+    def _search(self, scheduler: Scheduler) -> bool:
+        """Does the rounds; returns False if something has stopped the search."""
+        self.tried = []
+        sampler, number = self.search.make_sampler(), 0
+        while (left := self._trials_left(scheduler.progress)) > 0:
+            wanted = min(left, self.search.at_a_time)
+            points = self.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
+            if not points:
+                scheduler.progress.say("The sampler has nothing more to try.")
+                break
+            # The runs that will come, for the time that is left.
+            scheduler.later = (left - len(points)) * len(self.search.seeds)
+            if not self._round(scheduler, sampler, [self._known(point) for point in points]):
+                return False
+            number += 1
+            if not sampler.finished and self._all_failed():
+                scheduler.progress.say("All runs have failed, so no further one is started.", "red")
+                break
+        scheduler.later = 0
+        return True
+
+    def _round(self, scheduler: Scheduler, sampler: Sampler, points: Sequence[Point]) -> bool:
+        runs = [self.runs_of(point) for point in points]
+        if not self._do(scheduler, [run for own in runs for run in own]):
+            return False
+        for point, own in zip(points, runs, strict=True):
+            losses = trials.losses(self.folder, own, self.search.space.tasks)
+            folders = [self.folder.run_dir(run.hash) for run in own]
+            self.tried.append(Tried(point, losses, folders))
+            sampler.tell(point, self._as_told(losses))
+            scheduler.progress.say(trials.line(sampler, self.search.trials))
+        return True
+
+    def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
+        self.folder.add(self.study, runs, self.remarks)
+        for run in runs if self.retry_failed else ():
+            self.folder.reset_failed(run.hash)
+        return scheduler.do(runs)
+
+    def _known(self, point: Point) -> Point:
+        """Returns a point as the space has it: JSON knows no tuples."""
+        choices = {
+            name: next(v for v in values if json.loads(json.dumps(v)) == point[name])
+            for name, values in self.search.space.choices.items()
+        }
+        return {**point, **choices}
+
+    def _as_told(self, losses: Mapping[str, float] | None) -> list[float] | None:
+        """Returns losses in the order of the space."""
+        return None if losses is None else [losses[task] for task in self.search.space.tasks]
+
+    def _trials_left(self, progress: Progress) -> int:
+        """Returns how many trials the budget still allows."""
+        left, allowed = self.search.trials - len(self.tried), self.search.cpu_seconds
+        if allowed is None or left <= 0 or not self.tried:
+            return left
+        spent = self._cpu_seconds()
+        runs = len(self.tried) * len(self.search.seeds)
+        each = sum(spent.values()) / max(runs, 1)
+        rest = allowed - sum(spent.values()) - self.search.reserved * each
+        affordable = int(rest / (each * len(self.search.seeds))) if each else left
+        if affordable < 1:
+            progress.say(
+                f"The budget of {allowed:g} CPU seconds allows no further trial: "
+                f"{sum(spent.values()):.0f} s are spent, {each:.0f} s a run."
+            )
+        return min(left, affordable)
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        """Returns the CPU time of the trials so far, by run."""
+        own = {folder.name for trial in self.tried for folder in trial.runs}
+        return {r: s for r, s in self.folder.run_log.cpu_seconds().items() if r in own}
+
+    def _all_failed(self) -> bool:
+        names = [folder.name for trial in self.tried for folder in trial.runs]
+        return all(self.folder.state(name) in (State.FAILED, State.DAMAGED) for name in names)
+
+    def _confirm(self, scheduler: Scheduler) -> bool:
+        """Runs what was found with fresh seeds."""
+        chosen = self._found(0).chosen if self.search.confirm else []
+        if len(chosen) > MOST_CONFIRMED:  # Spread over the front.
+            places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
+            chosen = [chosen[place] for place in places]
+        runs = [
+            self.grid.run(METHOD, {**trial.point}, seed)
+            for trial in chosen
+            for seed in self.study.second_stage
+        ]
+        return not runs or self._do(scheduler, runs)
+
+    def _found(self, code: int) -> Found:
+        goal = self.search.looked_for
+        return Found(self.folder.path, self.search.space, goal, list(self.tried), code)
+
+    def _stopped(self, scheduler: Scheduler) -> int:
+        disk = " No room on the disk." if scheduler.ended_by is End.DISK else ""
+        scheduler.progress.say(f"Stopped.{disk} The same command goes on.")
+        return STOPPED
+
+    def _report(self, scheduler: Scheduler) -> int:
+        say, counts = scheduler.progress.say, Counter(scheduler.states.values())
+        failed = [r for r, s in scheduler.states.items() if s in (State.FAILED, State.DAMAGED)]
+        for run in failed:
+            say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
+        say(
+            f"{counts[State.FINISHED]} runs finished, {counts[State.DIVERGED]} diverged, "
+            f"{len(failed)} failed."
+        )
+        if failed:
+            say("What has failed is done again with --retry_failed.")
+        if not self._found(0).chosen:
+            say(f"Not found: {self._why_not()}", "red")
+        return 1 if failed or not self._found(0).chosen else 0
+
+    def _why_not(self) -> str:
+        sampler = self.search.make_sampler()
+        for trial in self.tried:
+            sampler.tell(trial.point, self._as_told(trial.losses))
+        if not sampler.finished:
+            return "no run has finished with finite losses. Search lower learning rates."
+        words = self.search.looked_for.words(sampler.seen(sampler.finished))
+        return f"{words}. Loosen the bound, widen the space or allow more runs."
+
+
+def search(
+    search: Search,
+    study_dir: str | Path,
+    engine: Callable[[], Engine] = Local,
+    folders: Sequence[str | Path] = (),
+    retry_failed: bool = False,
+) -> Found:
+    """Does a search, or what is left of it.
+
+    What is written is a study folder, as `mtk.sweep` writes it: `mtk.report` reads it. Called again
+    it goes on where it was stopped or killed, and comes to the same; with a larger budget it goes
+    further.
+
+    Args:
+        search: What to search.
+        study_dir: Folder to write; new, or the one of this search.
+        engine: Factory of what does the runs.
+        folders: Where to look for the search's files, before the working directory.
+        retry_failed: Whether to do again what has failed.
+
+    Returns:
+        What was found; print it. `exit_code` is 0 if all is done, 1 if runs have failed or nothing
+        meets the goal, 75 if a signal or a full disk has stopped it: then the same call goes on.
+
+    Raises:
+        StudyError: If the search cannot be run, or the folder holds another one.
+        ValueError: If the engine has a wrong argument.
+    """
+    made = Searcher(search, study_dir, folders, retry_failed)
+    progress = Progress()
+    chosen = engine()
+    if not made.rounds.path.exists():  # Afterwards they have been checked.
+        checking.check(made.samples, made.folder, progress, retry_failed)
+    return made.go(chosen, progress)

@@ -1,0 +1,137 @@
+"""What a search varies: task weights, and other parameters."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mtk.errors import StudyError
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Values by the name of a parameter or macro, as in a configuration.
+
+    Attributes:
+        tasks: Names of the tasks, whose weights lie on the simplex.
+        weights: Parameter that takes `{task: weight}`.
+        least_weight: No task has less, but where a goal asks for a task alone.
+        log_uniform: Lowest and highest value of parameters on a logarithmic scale.
+        uniform: Lowest and highest value of parameters on a linear scale.
+        choices: The values of parameters that have no scale.
+    """
+
+    tasks: Sequence[str] = ()
+    weights: str = "combiners.StaticWeights.weights"
+    least_weight: float = 0.05
+    log_uniform: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    uniform: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises a StudyError if there are no weights to vary, or a parameter has no values."""
+        if isinstance(self.tasks, str) or len(set(self.tasks)) < max(2, len(self.tasks)):
+            raise StudyError(
+                "The space of a search has task weights: set `search.Space.tasks` to the names of "
+                f"two tasks or more. Received: {self.tasks!r}"
+            )
+        if not 0 < self.least_weight < 1 / len(self.tasks):
+            raise StudyError(
+                f"`least_weight` lies between 0 and 1/{len(self.tasks)}, the equal weight. "
+                f"Received: {self.least_weight!r}"
+            )
+        for name, ends in (*self.uniform.items(), *self.log_uniform.items()):
+            _check_ends(name, ends, name in self.log_uniform)
+        for name, values in self.choices.items():
+            if isinstance(values, str) or not values:
+                raise StudyError(f"{name!r} needs a list of choices. Received: {values!r}")
+        names = [self.weights, *self.log_uniform, *self.uniform, *self.choices]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise StudyError(f"The space gives {twice[0]!r} twice. Leave one of them out.")
+
+    @property
+    def others(self) -> list[str]:
+        """Names of the parameters that are no weights."""
+        return [*self.log_uniform, *self.uniform, *self.choices]
+
+    @property
+    def size(self) -> int:
+        """The number of coordinates of a point."""
+        return len(self.tasks) - 1 + len(self.others)
+
+    def point(self, coordinates: np.ndarray) -> Point:
+        """Returns a point by its coordinates `(size,)` in the unit cube.
+
+        Coordinates spread evenly over the cube give weights spread evenly over the simplex.
+        """
+        first = len(self.tasks) - 1
+        cuts = np.concatenate([[0.0], np.sort(coordinates[:first]), [1.0]])
+        rest = 1 - len(self.tasks) * self.least_weight
+        return self.at(self.least_weight + rest * np.diff(cuts), self.values(coordinates[first:]))
+
+    def values(self, coordinates: np.ndarray) -> Point:
+        """Returns the parameters that are no weights, by their coordinates in the unit cube."""
+        return {
+            name: self._value(name, float(coordinate))
+            for name, coordinate in zip(self.others, coordinates, strict=True)
+        }
+
+    def at(self, weights: np.ndarray, others: Mapping[str, Any]) -> Point:
+        """Returns the point with task weights `(K,)` and the values of the other parameters."""
+        rounded = [round(float(weight), 4) for weight in weights]
+        rounded[-1] = round(1 - sum(rounded[:-1]), 4)
+        return {
+            self.weights: dict(zip(self.tasks, rounded, strict=True)),
+            **{name: others[name] for name in self.others},
+        }
+
+    def weights_of(self, point: Mapping[str, Any]) -> np.ndarray:
+        """Returns the task weights `(K,)` of a point."""
+        return np.array([point[self.weights][task] for task in self.tasks])
+
+    def others_of(self, point: Mapping[str, Any]) -> Point:
+        """Returns the values of the other parameters of a point."""
+        return {name: point[name] for name in self.others}
+
+    def samples(self, point: Point) -> list[Point]:
+        """Returns a point, and with each choice and each end of a range in its place."""
+        every = {**self.log_uniform, **self.uniform, **self.choices}
+        return [point, *({**point, name: v} for name, values in every.items() for v in values)]
+
+    def coordinates(self, point: Mapping[str, Any]) -> np.ndarray:
+        """Returns where the values of the parameters that have a scale lie in the unit cube."""
+        logs = {name: [math.log(end) for end in ends] for name, ends in self.log_uniform.items()}
+        values = {**point, **{name: math.log(point[name]) for name in logs}}
+        scales = {**logs, **self.uniform}
+        return np.array([(values[n] - low) / (high - low) for n, (low, high) in scales.items()])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What tells the space from another one, fit for JSON."""
+        return asdict(self)
+
+    def _value(self, name: str, coordinate: float) -> Any:
+        if name in self.choices:
+            values = self.choices[name]
+            return values[min(int(coordinate * len(values)), len(values) - 1)]
+        if name in self.uniform:
+            low, high = self.uniform[name]
+            return float(f"{low + (high - low) * coordinate:.4g}")
+        low, high = (math.log(end) for end in self.log_uniform[name])
+        return float(f"{math.exp(low + (high - low) * coordinate):.4g}")
+
+
+def _check_ends(name: str, ends: Any, is_log: bool) -> None:
+    try:
+        low, high = (float(end) for end in ends)
+        fits = math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not is_log)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        positive = "two positive numbers" if is_log else "two numbers"
+        raise StudyError(f"{name!r} has {positive}, (lowest, highest). Received: {ends!r}")

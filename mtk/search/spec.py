@@ -1,0 +1,123 @@
+"""What a search consists of: configurations, a space, a budget, a sampler and a goal."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtk import extras
+from mtk.errors import StudyError
+from mtk.search.goals import Front, Goal
+from mtk.search.samplers import Sampler, TwoStage
+from mtk.search.space import Space
+from mtk.study import Study
+
+METHOD = "static_weights"
+MOST_CONFIRMED = 5  # Models that are run again with fresh seeds.
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the weights, and other parameters, that are needed.
+
+    Attributes:
+        name: Of the search.
+        configs: Gin files of every run, the later overlaying the earlier. Files are looked for
+            beside the search's file, then in the working directory.
+        space: What is varied.
+        runs: The budget: how many runs there are at most, those that confirm included.
+        settings: Bindings of every run, by name.
+        sampler: Makes the sampler; called with `space`, `goal` and `budget`.
+        goal: What is looked for; None: the front.
+        cpu_seconds: Budget in seconds of CPU time, of all runs together; None: without.
+        at_a_time: Trials that are asked for together. They may run at the same time; the results
+            of all count when the next ones are placed, so it is a part of the search.
+        seeds: Values of the macro `seed`; each trial has a run for each, and their mean counts.
+        confirm: How many fresh seeds the models that are found are run with again, five models at
+            most.
+        run_minutes: How long one run takes, until that has been measured.
+    """
+
+    name: str
+    configs: Sequence[str]
+    space: Space
+    runs: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Callable[..., Sampler] = TwoStage
+    goal: Goal | None = None
+    cpu_seconds: float | None = None
+    at_a_time: int = 1
+    seeds: Sequence[int] = (0,)
+    confirm: int = 0
+    run_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without the configurations.
+
+        Raises:
+            StudyError: If the budget is too small for one trial, or a number does not fit.
+        """
+        if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "moocore")):
+            raise StudyError(f"A search needs what reads results: {extras.command('search')}")
+        if type(self.at_a_time) is not int or self.at_a_time < 1:
+            raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
+        self.study  # noqa: B018  It checks seeds and settings.
+        self.looked_for.check(self.space.tasks)
+        if type(self.runs) is not int or self.trials < 1:
+            reserved = self.reserved
+            confirming = f" and {reserved} to confirm" if reserved else ""
+            raise StudyError(
+                f"The budget of {self.runs!r} runs is less than the {len(self.seeds)} of one "
+                f"trial{confirming}. Allow more `runs`, or fewer `seeds` or `confirm`."
+            )
+        if self.cpu_seconds is not None and not self.cpu_seconds > self._least_seconds:
+            raise StudyError(
+                f"The budget of {self.cpu_seconds!r} CPU seconds is less than one trial takes "
+                f"({self._least_seconds:g} s by `run_minutes`). Allow more."
+            )
+
+    @property
+    def _least_seconds(self) -> float:
+        return 60 * (self.run_minutes or 0.0) * len(self.seeds)
+
+    @property
+    def looked_for(self) -> Goal:
+        """The goal; the front if none is given."""
+        return self.goal or Front()
+
+    @property
+    def reserved(self) -> int:
+        """The runs of the budget that are kept for confirming."""
+        return self.confirm * MOST_CONFIRMED
+
+    @property
+    def trials(self) -> int:
+        """The number of trials that the budget allows."""
+        return (self.runs - self.reserved) // max(1, len(self.seeds))
+
+    @property
+    def study(self) -> Study:
+        """The study that the runs belong to."""
+        return Study(
+            name=self.name,
+            configs=self.configs,
+            methods={METHOD: ()},
+            settings=self.settings,
+            grid={name: [value] for name, value in self.make_sampler().ask(1)[0].items()},
+            seeds=self.seeds,
+            fresh_seeds=self.confirm,
+            baseline=METHOD,
+            weights=self.space.weights,
+            run_minutes=self.run_minutes,
+        )
+
+    def make_sampler(self) -> Sampler:
+        """Returns a sampler that was told nothing yet."""
+        return self.sampler(space=self.space, goal=self.looked_for, budget=max(1, self.trials))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What tells the search from another one, fit for JSON; the budget does not."""
+        sampler = type(self.make_sampler()).__name__
+        numbers = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
+        return {"sampler": sampler, **numbers, **self.looked_for.record, "space": self.space.record}

@@ -1,0 +1,177 @@
+"""Where samplers place points."""
+
+import numpy as np
+import pytest
+from searches import RATE, losses_at
+
+from mtk.errors import StudyError
+from mtk.search import Bisection, Front, Random, Sobol, Space, TwoStage
+from mtk.search.goals import Seen
+
+ALL = [TwoStage, Bisection, Random, Sobol]
+
+
+def searched(make, space, number, at_a_time=1, **given):
+    sampler = make(space, budget=number, **given)
+    while len(sampler.trials) < number:
+        points = sampler.ask(min(at_a_time, number - len(sampler.trials)))
+        if not points:
+            break
+        for point in points:
+            sampler.tell(point, losses_at(space, point))
+    return sampler
+
+
+def volume(space, sampler):
+    """The hypervolume in the box that the ends of the true front span."""
+    from mtk.analysis import hypervolume
+
+    losses = np.array([trial.losses for trial in sampler.finished])
+    return hypervolume(losses, np.full(len(space.tasks), 1.4))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_what_is_asked_follows_from_what_was_told(make, space):
+    """So a search that goes on after a kill comes to the same points."""
+    whole = searched(make, space, 12)
+    for known in range(12):
+        again = make(space, budget=12)
+        for trial in whole.trials[:known]:
+            again.tell(*trial)
+        assert again.ask(1) == [whole.trials[known].point]
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+def test_points_lie_in_the_space(make, tasks):
+    names = [f"t{number}" for number in range(tasks)]
+    space = Space(
+        names,
+        log_uniform={RATE: (0.01, 1.0)},
+        uniform={"dropout": (0.0, 0.5)},
+        choices={"layers": (2, 3, 4)},
+    )
+    if make is Bisection and tasks != 2:
+        with pytest.raises(StudyError, match="two tasks"):
+            make(space)
+        return
+    sampler = searched(make, space, 15, at_a_time=4)
+    for trial in sampler.trials:
+        weights = space.weights_of(trial.point)
+        assert weights.sum() == pytest.approx(1)
+        assert (weights >= space.least_weight - 1e-3).all()
+        assert 0.01 <= trial.point[RATE] <= 1.0
+        assert 0.0 <= trial.point["dropout"] <= 0.5
+        assert trial.point["layers"] in (2, 3, 4)
+    assert len({repr(trial.point) for trial in sampler.trials}) == len(sampler.trials)
+
+
+@pytest.mark.parametrize("make", [TwoStage, Bisection])
+@pytest.mark.parametrize("at_a_time", [1, 3])
+def test_placed_points_beat_drawn_ones(make, at_a_time, space):
+    placed = volume(space, searched(make, space, 9, at_a_time))
+    drawn = [volume(space, searched(Random, space, 9, seed=seed)) for seed in range(20)]
+    assert placed > max(np.mean(drawn), volume(space, searched(Sobol, space, 9)))
+
+
+def test_the_first_stage_finds_the_learning_rate(space):
+    sampler = searched(TwoStage, space, 12)
+    assert sampler.tuning == 4
+    first = [space.weights_of(trial.point) for trial in sampler.trials[:4]]
+    assert np.allclose(first, 0.5)
+    assert {trial.point[RATE] for trial in sampler.trials[4:]} == {0.1}
+
+
+@pytest.mark.parametrize("optimum", [0.012, 0.03, 0.1, 0.2, 0.9])
+def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
+    """Whether it lies between those that were tried, or beyond them."""
+
+    def nearest(tuning):
+        sampler = TwoStage(space, tuning=tuning)
+        for _ in range(tuning):
+            (point,) = sampler.ask(1)
+            cost = np.log(point[RATE] / optimum) ** 2
+            sampler.tell(point, (1 + cost, 1 + cost))
+        assert sampler.is_tuned
+        return abs(np.log(sampler.best_others()[RATE] / optimum))
+
+    assert nearest(9) < 0.35 * max(nearest(3), 0.3)
+
+
+def test_points_come_close_where_losses_change_much():
+    """With a steep front, gaps are even in the losses and not in the weights."""
+    space = Space(["left", "right"], least_weight=0.01)
+
+    def losses(point):
+        first = space.weights_of(point)[0]
+        return (np.exp(-30 * first), 1 - np.exp(-30 * first))
+
+    sampler = TwoStage(space)
+    for _ in range(12):
+        (point,) = sampler.ask(1)
+        sampler.tell(point, losses(point))
+    weights = np.array([space.weights_of(trial.point)[0] for trial in sampler.trials])
+    assert (weights < 0.2).sum() >= 6
+
+
+def test_bisection_takes_the_normal_of_the_chord():
+    space = Space(["left", "right"])
+    sampler = Bisection(space)
+    known = [(0.5, 0.5), (0.95, 0.05), (0.05, 0.95)]
+    losses = {0.5: (1.0, 1.0), 0.95: (0.8, 4.0), 0.05: (4.0, 0.8)}
+    for weights in known:
+        sampler.tell(space.at(np.array(weights), {}), losses[weights[0]])
+    (point,) = sampler.ask(1)
+    # Equal weighted losses at both ends of a chord: 0.2 w = 3 (1 - w), or the mirror image.
+    first = space.weights_of(point)[0]
+    assert min(first, 1 - first) == pytest.approx(0.2 / 3.2, abs=1e-4)
+
+
+def test_a_sampler_that_has_nothing_more_says_so():
+    space = Space(["left", "right"], least_weight=0.49)
+    sampler = searched(TwoStage, space, 50)
+    assert len(sampler.trials) < 10
+    assert sampler.ask(1) == []
+
+
+def test_losses_that_are_not_finite_are_none(space):
+    sampler = Random(space)
+    for losses in ([np.nan, 1.0], [np.inf, 1.0], None):
+        sampler.tell(sampler.ask(1)[0], losses)
+    assert not sampler.finished
+
+
+def test_the_hypervolume_is_a_share_of_the_box():
+    losses = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [2.0, 2.0]])
+    seen = Seen(["a", "b"], np.full((4, 2), 0.5), losses)
+    # In a box of side 1.1: three rectangles of 1.1 x 0.1, 0.6 x 0.5 less what is counted.
+    expected = 1.1 * 0.1 + 0.6 * 0.5 + 0.1 * 0.5
+    assert Front().value(seen)(losses) == pytest.approx(expected / 1.21)
+    assert Front().chosen(seen) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"tasks": ()}, "weights"),
+        ({"tasks": ["left"]}, "two tasks"),
+        ({"tasks": "left"}, "two tasks"),
+        ({"tasks": ["left", "left"]}, "two tasks"),
+        ({"least_weight": 0.5}, "least_weight"),
+        ({"least_weight": 0.0}, "least_weight"),
+        ({"log_uniform": {"x": (0.0, 1.0)}}, "'x'"),
+        ({"log_uniform": {"x": (1.0, 1.0)}}, "'x'"),
+        ({"uniform": {"x": (1.0, 0.0)}}, "'x'"),
+        ({"uniform": {"x": (1.0,)}}, "'x'"),
+        ({"uniform": {"x": "ab"}}, "'x'"),
+        ({"uniform": {"x": (0.0, float("nan"))}}, "'x'"),
+        ({"choices": {"x": ()}}, "'x'"),
+        ({"choices": {"x": "ab"}}, "'x'"),
+        ({"choices": {"x": (1,)}, "uniform": {"x": (0, 1)}}, "twice"),
+        ({"uniform": {"combiners.StaticWeights.weights": (0, 1)}}, "twice"),
+    ],
+)
+def test_bad_spaces_are_refused(given, named):
+    with pytest.raises(StudyError) as caught:
+        Space(**{"tasks": ["left", "right"], **given})
+    assert named in str(caught.value)

@@ -1,0 +1,307 @@
+"""What a search does with its folder, with runs that are lines of Python."""
+
+import os
+import random
+import signal
+
+import pytest
+from fake_engine import FakeEngine, finish, save
+from searches import RATE
+
+import mtk
+from mtk.errors import StudyError
+from mtk.search import Constraint, Preference, Search, Sobol, Space
+from tests.quick import some
+
+
+def points(found):
+    return [trial.point for trial in found.trials]
+
+
+def test_the_front_is_found_within_the_budget(folder):
+    engine = FakeEngine(folder.outcome)
+    found = folder.go(engine)
+    assert found.exit_code == 0
+    assert len(engine.started) == len(set(engine.started)) == len(found.trials) == 7
+    assert len(found.chosen) == 6  # One of the seven had a worse learning rate.
+    assert {trial.point[RATE] for trial in found.chosen} == {0.1}
+    first = [trial.losses["left"] for trial in found.chosen]
+    assert first == sorted(first)
+    assert all(trial.runs[0].name in str(found) for trial in found.chosen)
+
+
+def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
+    folder.go()
+    lines = [line for line in folder.said.getvalue().splitlines() if line.startswith("trial")]
+    assert len(lines) == 7
+    assert "hypervolume" in lines[-1]
+    assert "front of 6" in lines[-1]
+
+
+@pytest.mark.parametrize("seed", some(range(40), range(6)))
+@pytest.mark.parametrize("at_a_time", [1, 3])
+def test_killed_at_random_it_comes_to_the_same_front(folder, tmp_path, at_a_time, seed):
+    undisturbed = type(folder)(tmp_path / "other", folder.space).go(at_a_time=at_a_time)
+    draw, done = random.Random(seed), set()
+
+    class Killed(Exception):
+        pass
+
+    def outcome(path, run, number):
+        event = draw.choice(["finish", "save", "die", "kill"])
+        if event == "finish":
+            assert run not in done
+            done.add(run)
+            folder.outcome(path, run, number)
+        elif event == "save":
+            save(path, run)
+        elif event == "kill":
+            raise Killed
+
+    for _ in range(200):
+        try:
+            found = folder.go(
+                FakeEngine(outcome, slots=draw.randint(1, 4)), True, at_a_time=at_a_time
+            )
+        except Killed:
+            continue
+        if found.exit_code == 0:
+            break
+    assert points(found) == points(undisturbed)
+    assert [t.losses for t in found.trials] == [t.losses for t in undisturbed.trials]
+    assert str(found) == str(undisturbed)
+
+
+def test_a_done_search_starts_nothing_and_a_larger_budget_goes_further(folder):
+    first = folder.go()
+    idle = FakeEngine(folder.outcome)
+    assert points(folder.go(idle)) == points(first)
+    assert not idle.started
+    more = FakeEngine(folder.outcome)
+    further = folder.go(more, runs=9)
+    assert len(more.started) == 2
+    assert points(further)[:7] == points(first)
+
+
+def test_a_signal_stops_and_the_same_call_goes_on(folder):
+    def outcome(path, run, number):
+        if len(engine.started) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        folder.outcome(path, run, number)
+
+    engine = FakeEngine(outcome)
+    assert folder.go(engine).exit_code == 75
+    assert "The same command goes on" in folder.said.getvalue()
+    rest = FakeEngine(folder.outcome)
+    assert folder.go(rest).exit_code == 0
+    assert len(engine.started) + len(rest.started) == 7
+
+
+def test_two_searches_on_one_folder_share_the_runs(folder):
+    inner = FakeEngine(folder.outcome)
+
+    def outcome(path, run, number):
+        folder.outcome(path, run, number)
+        if len(outer.started) == 3:
+            assert folder.go(inner).exit_code == 0
+
+    outer = FakeEngine(outcome, slots=1)
+    assert folder.go(outer).exit_code == 0
+    assert not {*outer.started} & {*inner.started}
+    assert len(outer.started) + len(inner.started) == 7
+
+
+def test_trials_that_diverge_or_fail_cost_no_other(folder):
+    """High learning rates diverge, one run fails; the rest is done, and told."""
+
+    def outcome(path, run, number):
+        rate = folder.point(run)[RATE]
+        if rate > 0.2:
+            finish(path, run, "diverged")
+        elif rate < 0.05:
+            folder.searcher().folder.fail(run, "no such data")
+        else:
+            folder.outcome(path, run, number)
+
+    found = folder.go(FakeEngine(outcome), runs=9)
+    assert found.exit_code == 1
+    assert len(found.trials) == 9
+    assert sum(trial.losses is None for trial in found.trials) == 2
+    assert len(found.chosen) == 7
+    assert "no such data" in folder.said.getvalue()
+    assert folder.go(FakeEngine(folder.outcome), True, runs=9).exit_code == 0
+
+
+def test_when_all_fail_the_budget_is_not_burnt(folder):
+    engine = FakeEngine(lambda path, run, number: folder.searcher().folder.fail(run, "no data"))
+    found = folder.go(engine, runs=30)
+    assert found.exit_code == 1
+    assert len(engine.started) == 1
+    assert "no data" in folder.said.getvalue()
+
+
+def test_when_all_diverge_other_learning_rates_are_tried(folder):
+    found = folder.go(FakeEngine(lambda path, run, number: finish(path, run, "diverged")), runs=9)
+    assert found.exit_code == 1
+    assert len({trial.point[RATE] for trial in found.trials}) == 9
+    assert found.chosen == []
+    assert "lower learning rates" in folder.said.getvalue()
+
+
+def test_seeds_are_averaged_and_one_that_diverges_counts(folder):
+    def outcome(path, run, number):
+        finish(path, run, losses=[(1.0, 2.0), (2.0, 1.0)][folder.entry(run)["seed"]])
+
+    found = folder.go(FakeEngine(outcome), runs=2, seeds=(0, 1))
+    assert found.trials[0].losses == {"left": 1.5, "right": 1.5}
+    assert len(found.trials[0].runs) == 2
+
+
+def test_confirming_runs_belong_to_the_budget(folder):
+    engine = FakeEngine(folder.outcome)
+    found = folder.go(engine, runs=15, confirm=2)
+    assert len(found.trials) == 5
+    again = len(engine.started) - 5
+    assert again == 2 * len(found.chosen)
+    listed = folder.searcher(runs=15, confirm=2).folder.listed(folder.search().study)
+    assert [entry["stage"] for entry in listed].count("measure") == again
+
+
+def test_cpu_seconds_are_a_budget(folder):
+    def outcome(path, run, number):
+        folder.outcome(path, run, number)
+        folder.searcher().folder.run_log.note(run, "finished", 1.0, cpu_seconds=10.0)
+
+    found = folder.go(FakeEngine(outcome), runs=20, cpu_seconds=45.0)
+    assert found.exit_code == 0
+    assert len(found.trials) == 4
+    assert "45 CPU seconds" in folder.said.getvalue()
+
+
+def test_a_preference_finds_its_best(folder):
+    found = folder.go(goal=Preference({"left": 3.0, "right": 1.0}), runs=12)
+    (best,) = found.chosen
+    # 3 (1 - w)^2 + w^2 is least at 3/4.
+    assert best.point["combiners.StaticWeights.weights"]["left"] == pytest.approx(0.75, abs=0.06)
+
+
+def test_a_constraint_finds_the_best_within_it(folder):
+    goal = Constraint("left", worse=0.2, best="right")
+    found = folder.go(goal=goal, runs=14)
+    (best,) = found.chosen
+    assert any(t.point["combiners.StaticWeights.weights"]["left"] == 1.0 for t in found.trials)
+    # Alone 0.3; at most 0.36, so (1 - w)^2 <= 0.06.
+    assert best.losses["left"] <= 0.36
+    assert best.losses["right"] == pytest.approx(0.3 + (1 - 0.06**0.5) ** 2, abs=0.03)
+
+
+def test_a_constraint_that_no_run_meets_is_said(folder):
+    found = folder.go(goal=Constraint("left", at_most=0.1))
+    assert found.exit_code == 1
+    assert len(found.trials) == 7
+    assert found.chosen == []
+    assert "no trial meets left at most 0.1; the nearest has" in folder.said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"runs": 0}, "budget of 0 runs"),
+        ({"runs": 2, "seeds": (0, 1, 2)}, "budget of 2 runs"),
+        ({"runs": 10, "confirm": 2}, "10 to confirm"),
+        ({"cpu_seconds": 30.0, "run_minutes": 1.0}, "30.0 CPU seconds"),
+        ({"cpu_seconds": 0.0}, "0.0 CPU seconds"),
+        ({"at_a_time": 0}, "at_a_time"),
+        ({"seeds": ()}, "no seeds"),
+        ({"goal": Preference({"middle": 1.0})}, "'middle'"),
+        ({"goal": Preference({"left": 0.0})}, "positive"),
+        ({"goal": Constraint("left", worse=0.1, best="left")}, "another task"),
+        ({"settings": {RATE: 0.1}}, RATE),
+    ],
+)
+def test_bad_searches_are_refused(folder, changes, named):
+    with pytest.raises(StudyError, match=".*") as caught:
+        folder.search(**changes)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"space": Space(["left", "right"])}, "space"),
+        ({"sampler": Sobol}, "sampler"),
+        ({"goal": Preference({"left": 1.0})}, "goal"),
+        ({"seeds": (1,)}, "seeds"),
+        ({"name": "another"}, "another"),
+    ],
+)
+def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
+    folder.go(runs=2)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(StudyError, match=named):
+        folder.go(**changes)
+    assert before == {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+
+
+def test_a_study_is_no_search(folder):
+    folder.path.mkdir()
+    (folder.path / "study.json").write_text('{"name": "small", "runs": []}')
+    with pytest.raises(StudyError, match="no search"):
+        folder.go()
+
+
+def test_a_damaged_record_is_named_and_can_be_removed(folder):
+    found = folder.go()
+    record = folder.path / "search.json"
+    record.write_text(record.read_text()[:-9])
+    with pytest.raises(StudyError, match=r"search\.json"):
+        folder.go()
+    record.unlink()
+    (folder.path / "study.json").unlink()
+    idle = FakeEngine(folder.outcome)
+    assert points(folder.go(idle)) == points(found)
+    assert not idle.started
+
+
+def test_a_parameter_that_is_misspelled_is_found_before_any_run(folder):
+    space = Space(["left", "right"], uniform={"experiment.Optimization.clip_nor": (0.1, 1.0)})
+    with pytest.raises(StudyError, match="clip_norm"):
+        folder.searcher(space=space)
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"choices": {"experiment.Optimization.batch_size": (128, "many")}},
+        {"uniform": {"experiment.Optimization.weight_decay": (0.0, -1.0)}},
+        {"log_uniform": {"experiment.Optimization.batch_size": (0.5, 64.0)}},
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_found_before_any_run(folder, given):
+    with pytest.raises(StudyError) as caught:
+        folder.searcher(space=Space(["left", "right"], **given))
+    assert next(iter(next(iter(given.values())))).rpartition(".")[2] in str(caught.value)
+    assert not folder.path.exists()
+
+
+def test_tasks_of_another_name_are_told(folder):
+    space = Space(["left", "write"])
+    with pytest.raises(StudyError, match="'write'"):
+        folder.go(FakeEngine(lambda path, run, number: finish(path, run)), space=space)
+
+
+def test_choices_may_be_tuples(folder, tmp_path):
+    choices = {"experiment.Logging.profile_steps": [(1, 2), (2, 3)]}
+    other = type(folder)(tmp_path / "tuples", Space(["left", "right"], choices=choices))
+    first = other.go(runs=5)
+    idle = FakeEngine(other.outcome)
+    assert points(other.go(idle, runs=5)) == points(first)
+    assert not idle.started
+
+
+def test_the_module_is_called(monkeypatch):
+    called = []
+    monkeypatch.setattr(mtk.search, "search", lambda *given: called.append(given))
+    mtk.search(Search, "there")
+    assert called == [(Search, "there")]
