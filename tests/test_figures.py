@@ -81,7 +81,8 @@ def test_no_other_figure_is_promised_by_the_readme():
     assert not found
 
 
-def test_the_interval_of_checkpoints_in_the_readme():
-    (seconds,) = re.findall(r"written at least every (\d+) s", README)
+def test_the_interval_of_checkpoints_on_the_page():
+    page = (ROOT / "docs" / "howto" / "resume.md").read_text()
+    (seconds,) = re.findall(r"written at least every (\d+) s", page)
     default = experiment.Checkpoints().every
     assert float(seconds) == default
