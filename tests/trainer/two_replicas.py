@@ -14,7 +14,7 @@ import mtk
 from tests.trainer import against_jacobian, replicated
 
 # The long form has all combiners, and batches with inputs of each task's own.
-KINDS = ("PCGrad", "mixed")
+KINDS = ("pcgrad", "mixed")
 NETWORKS = ("repeated_tokens", "synchronized_batch_norm", "weight_regularizers", "mixed_losses")
 STEPS = 20
 
