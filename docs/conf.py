@@ -39,7 +39,7 @@ autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Reference", "Call arguments"]
+napoleon_custom_sections = ["Reference", ("Call arguments", "params_style")]
 
 nitpicky = True
 # Types in docstrings of other libraries, and of what has no page of its own.

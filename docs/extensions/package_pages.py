@@ -58,6 +58,9 @@ def _directive(name: str, exported: str) -> list[str]:
     for part in exported.split("."):
         found = getattr(found, part)
     if isinstance(found, type):
-        return [f".. autoclass:: {name}.{exported}", "   :members:"]
+        # What comes from elsewhere may be on the pages of several packages.
+        own = found.__module__.startswith(name)
+        options = ["   :members:"] if own else ["   :members:", "   :no-index:"]
+        return [f".. autoclass:: {name}.{exported}", *options]
     kind = "autofunction" if callable(found) else "autodata"
     return [f".. {kind}:: {name}.{exported}"]

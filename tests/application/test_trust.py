@@ -13,7 +13,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 OF_RUNS = sorted(
     path
     for path in CONFIGS.rglob("*.gin")
-    if path.parent.name not in ("studies", "engines", "searches") and not path.name.startswith("prepare_")
+    if path.parent.name not in ("studies", "engines", "searches")
+    and not path.name.startswith("prepare_")
 )
 HEAD = "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
 
