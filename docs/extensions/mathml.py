@@ -14,7 +14,7 @@ def _inline(writer: Any, node: nodes.math) -> None:
 
 def _block(writer: Any, node: nodes.math_block) -> None:
     formula = tex2mathml(node.astext(), as_block=True)
-    writer.body.append(f'<div style="overflow-x: auto">{formula}</div>')
+    writer.body.append(f'<div style="overflow: auto hidden; padding-block: 0.25em">{formula}</div>')
     raise nodes.SkipNode
 
 
