@@ -104,6 +104,7 @@ from mtk import flags, prepare
 from mtk.data.translation.packing import Packers
 
 pack = Packers.pack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background job ignores it.
 
 def stopped(*arguments):
     for number in pack(*arguments):

@@ -279,7 +279,7 @@ def test_same_in_another_process(tmp_path):
     program = f"""
         import sys
         sys.path[:0] = {[str(pathlib.Path(__file__).parent)]!r}
-        from test_fingerprint import *
+        from test_run_fingerprint import *
         print([identified(value) for value in {values}])
     """
     (tmp_path / "program.py").write_text(textwrap.dedent(program))
