@@ -72,7 +72,9 @@ def measure(
         test: As in `write`.
         preemption: As in `write`.
     """
-    traced = tf.function(lambda data: _of_batch(model, data), reduce_retracing=True)
+    traced = tf.function(
+        lambda data: _of_batch(model, data), autograph=False, reduce_retracing=True
+    )
     parts: dict[str, list[np.ndarray]] = {}
     orders = {name: hashlib.sha256() for name in model.task_names}
     for number, data in enumerate(examples):
