@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mtk import gradients
 from mtk.combiners import StaticWeights
 from mtk.sharing.analysis import with_inner
 from mtk.trainer import MultiTaskModel, step
@@ -106,36 +107,35 @@ def _of_losses(losses: Any, variables: Sequence[Any], tape: tf.GradientTape) -> 
             f"Received: {len(losses)} losses, {len(sources)} variables"
         )
 
-    def rows(block: Sequence[tf.Tensor]) -> tf.Tensor:
-        zero = tf.UnconnectedGradients.ZERO
-        found = [tape.gradient(loss, sources, unconnected_gradients=zero) for loss in block]
-        flat = [[tf.reshape(tf.cast(_dense(g), tf.float32), [-1]) for g in each] for each in found]
-        return tf.stack([tf.concat(each, 0) for each in flat])
+    def rows(block: Sequence[tf.Tensor]) -> list[gradients.TaskGradient]:
+        none: list[list[tf.Tensor]] = [[] for _ in block]
+        return gradients.per_task(tape, block, tf.stack(block), sources, none, "unrolled")[0]
 
     size = sum(math.prod(source.shape) for source in sources)
     number = max(1, _HELD_AT_MOST // max(size, 1))
     if number >= len(losses):
-        return _inner(rows(losses))
+        return gradients.gramian(rows(losses))
     half = max(1, number // 2)
     return _in_blocks([losses[at : at + half] for at in range(0, len(losses), half)], rows)
 
 
 def _in_blocks(
-    blocks: Sequence[Sequence[tf.Tensor]], rows: Callable[[Sequence[tf.Tensor]], tf.Tensor]
+    blocks: Sequence[Sequence[tf.Tensor]],
+    rows: Callable[[Sequence[tf.Tensor]], list[gradients.TaskGradient]],
 ) -> tf.Tensor:
     """Computes a Gramian with the gradients of two blocks of losses in memory."""
     grid: list[list[tf.Tensor]] = [[] for _ in blocks]
-    before: list[tf.Tensor] = []
     for i, block in enumerate(blocks):
         # In a graph, one block waits for the other, or all would be in memory.
-        with tf.control_dependencies(before):
+        with tf.control_dependencies(grid[i - 1][-1:] if i else []):
             first = rows(block)
         grid[i] += [tf.transpose(grid[j][i]) for j in range(i)]
-        grid[i].append(_inner(first))
+        grid[i].append(gradients.gramian(first))
         for other in blocks[i + 1 :]:
-            with tf.control_dependencies([grid[i][-1]]):
-                grid[i].append(tf.matmul(first, rows(other), transpose_b=True))
-        before = [grid[i][-1]]
+            with tf.control_dependencies(grid[i][-1:]):
+                second = rows(other)
+            both = [tf.concat(pair, 0) for pair in zip(first, second, strict=True)]
+            grid[i].append(gradients.gramian(both)[: len(block), len(block) :])
     return tf.concat([tf.concat(row, 1) for row in grid], 0)
 
 

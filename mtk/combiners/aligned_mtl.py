@@ -1,23 +1,19 @@
 """Aligned-MTL: the gradients made orthogonal and equally long."""
 
-from typing import Annotated, Any
-
 import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.graded import orthogonalize
 from mtk.combiners.solvers.scaling import scale_and_decompose
-from mtk.ratios import Ratios
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
 
 
 @keras.saving.register_keras_serializable("mtk")
-class AlignedMTL(GramianCombiner):
+class AlignedMTL(PreferringCombiner):
     """Replaces the gradients by the nearest orthogonal system, as long as their weakest direction.
 
     With `G = V diag(l) V'` and the smallest positive eigenvalue `m` the weights are
@@ -47,25 +43,11 @@ class AlignedMTL(GramianCombiner):
         algorithm 1.
     """
 
-    def __init__(
-        self,
-        preference: Annotated[PerTask | None, Ratios()] = None,
-        at: str = "parameters",
-        update_every: int = 1,
-        name: str | None = None,
-    ):
-        super().__init__(at=at, update_every=update_every, name=name)
-        self.preference = preferences.checked(preference)
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
-
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         scaled, values, vectors = scale_and_decompose(gramian, takes_part)
         lengths, directed = scaled.lengths, scaled.directed
         independent = values > RANK_TOLERANCE * self.num_tasks
@@ -95,6 +77,3 @@ class AlignedMTL(GramianCombiner):
         change = tf.linalg.matvec(vectors, change)
         weights += tf.math.divide_no_nan(change, relative)
         return tf.cast(tf.where(directed, weights, 0.0), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference}

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.max_min import Ball, worst_mixture
 from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
@@ -22,7 +22,7 @@ SHORTEST = 1e-3
 
 
 @keras.saving.register_keras_serializable("mtk")
-class CAGrad(GramianCombiner):
+class CAGrad(PreferringCombiner):
     """Maximizes `min_i g_i . d` over the `d` with `|d - g_0| <= c |g_0|`, `g_0` the mean gradient.
 
     With `w` from the simplex that minimizes `g_w . g_0 + c |g_0| |g_w|`, `g_w = sum_i w_i g_i`, the
@@ -73,21 +73,19 @@ class CAGrad(GramianCombiner):
             raise ValueError(f"`c` is a radius, a finite number of at least 0. Received: {c}")
         if rescale not in get_args(Rescale):
             raise ValueError(f"`rescale` is one of {get_args(Rescale)}. Received: {rescale!r}")
-        super().__init__(at=at, update_every=update_every, name=name)
+        super().__init__(preference, at, update_every, name)
         self.c = c
         self.rescale = rescale
-        self.preference = preferences.checked(preference)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         scaled, *spectrum = scale_and_decompose(gramian, takes_part)
         _, preference = preferences.of_present(self.preferred, present, scaled.lengths.dtype)
         mean_weights = tf.math.divide_no_nan(preference, tf.reduce_sum(preference))
@@ -129,7 +127,6 @@ class CAGrad(GramianCombiner):
             **super().get_config(),
             "c": self.c,
             "rescale": self.rescale,
-            "preference": self.preference,
         }
 
 

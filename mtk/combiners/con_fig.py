@@ -1,22 +1,18 @@
 """ConFIG: the direction that all gradients agree with equally, as long as their sum along it."""
 
-from typing import Annotated, Any
-
 import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.scaling import scale_and_decompose
-from mtk.ratios import Ratios
 
 # Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
 
 
 @keras.saving.register_keras_serializable("mtk")
-class ConFIG(GramianCombiner):
+class ConFIG(PreferringCombiner):
     """Conflict-free inverse gradients: `d` with equal cosines to all gradients.
 
     With the cosines C of the gradients and the preference r (equal: ones), `a = C^+ r` are the
@@ -51,25 +47,11 @@ class ConFIG(GramianCombiner):
         (2025), equations 2 and 3.
     """
 
-    def __init__(
-        self,
-        preference: Annotated[PerTask | None, Ratios()] = None,
-        at: str = "parameters",
-        update_every: int = 1,
-        name: str | None = None,
-    ):
-        super().__init__(at=at, update_every=update_every, name=name)
-        self.preference = preferences.checked(preference)
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
-
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         scaled, values, vectors = scale_and_decompose(gramian, takes_part)
         cosines, lengths, directed = scaled
         _, target = preferences.of_present(self.preferred, directed, lengths.dtype)
@@ -83,6 +65,3 @@ class ConFIG(GramianCombiner):
         number = tf.reduce_sum(tf.cast(takes_part, lengths.dtype))
         length = tf.math.divide_no_nan(tf.reduce_sum(lengths * projections), square * number)
         return tf.cast(tf.math.divide_no_nan(length * shares, lengths), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference}

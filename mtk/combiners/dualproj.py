@@ -1,20 +1,16 @@
 """DualProj: the mean gradient projected so that it conflicts with no gradient."""
 
-from typing import Annotated, Any
-
 import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import dual_cone_projection
 from mtk.combiners.solvers.scaling import scale
-from mtk.ratios import Ratios
 
 
 @keras.saving.register_keras_serializable("mtk")
-class DualProj(GramianCombiner):
+class DualProj(PreferringCombiner):
     """Projects the mean gradient on the dual cone of all gradients.
 
     The dual cone holds the directions `d` with `d . g_i >= 0` for every i. The projection of the
@@ -46,26 +42,15 @@ class DualProj(GramianCombiner):
         to 11, with the mean in the place of the newest task's gradient.
     """
 
-    def __init__(
-        self,
-        preference: Annotated[PerTask | None, Ratios()] = None,
-        at: str = "parameters",
-        update_every: int = 1,
-        name: str | None = None,
-    ):
-        super().__init__(at=at, update_every=update_every, name=name)
-        self.preference = preferences.checked(preference)
-
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         scaled = scale(gramian, takes_part)
         lengths = scaled.lengths
         _, preference = preferences.of_present(self.preferred, present, lengths.dtype)
@@ -78,6 +63,3 @@ class DualProj(GramianCombiner):
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         weights = tf.math.divide_no_nan(projection[0] * unit, lengths)
         return tf.cast(tf.where(scaled.directed, weights, mean), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference}

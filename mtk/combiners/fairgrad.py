@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
 from mtk.ratios import Ratios
@@ -16,7 +16,7 @@ Scale = Literal["mean", "paper"]
 
 
 @keras.saving.register_keras_serializable("mtk")
-class FairGrad(GramianCombiner):
+class FairGrad(PreferringCombiner):
     """Takes the `w > 0` with `G w = (r / w)^(1/alpha)`.
 
     The direction `d = sum_i w_i g_i` has, for its length, the largest alpha-fair utility
@@ -77,21 +77,19 @@ class FairGrad(GramianCombiner):
             raise ValueError(f"`alpha` is a positive, finite number. Received: {alpha}")
         if scale not in get_args(Scale):
             raise ValueError(f"`scale` is one of {get_args(Scale)}. Received: {scale!r}")
-        super().__init__(at=at, update_every=update_every, name=name)
+        super().__init__(preference, at, update_every, name)
         self.alpha = alpha
         self.scale = scale
-        self.preference = preferences.checked(preference)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         cosines, lengths, directed = scaled_gramian(gramian, takes_part)
         _, preference = preferences.of_present(self.preferred, directed, lengths.dtype)
         # In units of the geometric mean of the lengths.
@@ -115,5 +113,4 @@ class FairGrad(GramianCombiner):
             **super().get_config(),
             "alpha": self.alpha,
             "scale": self.scale,
-            "preference": self.preference,
         }

@@ -6,13 +6,12 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
-from mtk.combiners.base import LossCombiner
-from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.log_losses import LogLossCombiner
+from mtk.combiners.per_task import PerTask
 
 
 @keras.saving.register_keras_serializable("mtk")
-class FAMO(LossCombiner):
+class FAMO(LogLossCombiner):
     """Fast adaptive multitask optimization: weighs the logarithms of the losses.
 
     With `p = softmax(z)` the network descends `sum_i c p_i log(D_i)`, `D_i = L_i - b_i`, where c
@@ -54,15 +53,13 @@ class FAMO(LossCombiner):
         check_learning_rate(learning_rate)
         if not decay >= 0:
             raise ValueError(f"`decay` is a number of at least 0. Received: {decay}")
-        super().__init__(name=name)
+        super().__init__(bounds, name)
         self.learning_rate = learning_rate
         self.decay = decay
-        self.bounds = plain("bounds", bounds)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.logits = self.add_state("logits", (num_tasks,))
-        self.log_losses = LogLosses(self, self.bounds)
         self.adam = TaskAdam(self, self.learning_rate)
 
     def task_weights(
@@ -91,5 +88,4 @@ class FAMO(LossCombiner):
             **super().get_config(),
             "learning_rate": self.learning_rate,
             "decay": self.decay,
-            "bounds": self.bounds,
         }

@@ -1,17 +1,13 @@
 """GLS: the geometric mean of the losses."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
-from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.log_losses import LogLossCombiner
 
 
 @keras.saving.register_keras_serializable("mtk")
-class GLS(LossCombiner):
+class GLS(LogLossCombiner):
     """Geometric loss strategy: descends `(L_1 L_2 ... L_K)^(1/K)`.
 
     The weight of a task is `M / (K L_i)`, where M is the geometric mean of the losses. K equal
@@ -36,14 +32,6 @@ class GLS(LossCombiner):
         for Multi-Task Learning* (2019), equation 2.
     """
 
-    def __init__(self, bounds: PerTask = 0.0, name: str | None = None):
-        super().__init__(name=name)
-        self.bounds = plain("bounds", bounds)
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        self.log_losses = LogLosses(self, self.bounds)
-
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
@@ -57,6 +45,3 @@ class GLS(LossCombiner):
         mean = tf.math.divide_no_nan(tf.reduce_sum(logs * mask), number)
         weights = tf.exp(mean - logs) * (distances / smooth) * mask
         return tf.math.divide_no_nan(weights, number)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bounds": self.bounds}

@@ -1,9 +1,11 @@
 """Logarithms of losses that may reach zero."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from mtk.combiners.base import Combiner
-from mtk.combiners.per_task import PerTask, in_task_order
+from mtk.combiners.base import Combiner, LossCombiner
+from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 # Relative to its first distance, how close to its bound a loss is when it has arrived.
 CLOSE = 1e-3
@@ -96,3 +98,25 @@ class LogLosses:
         weights = shares * quotients
         weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, shares)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+
+
+class LogLossCombiner(LossCombiner):
+    """A combiner that weighs tasks by the logarithms of their losses.
+
+    Args:
+        bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
+
+    Raises:
+        ValueError: If, when the tasks are known, the bounds do not match them.
+    """
+
+    def __init__(self, bounds: PerTask = 0.0, name: str | None = None):
+        super().__init__(name=name)
+        self.bounds = plain("bounds", bounds)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.log_losses = LogLosses(self, self.bounds)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bounds": self.bounds}

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
 from mtk.ratios import Ratios
@@ -16,7 +16,7 @@ Normalization = Literal["none", "l2", "loss", "loss+"]
 
 
 @keras.saving.register_keras_serializable("mtk")
-class MGDA(GramianCombiner):
+class MGDA(PreferringCombiner):
     """Multiple gradient descent: `w = argmin |sum_i w_i g_i|^2` over `w >= 0, sum(w) = 1`.
 
     The minimum is found to rounding, in closed form for two tasks and by an interior-point method
@@ -69,20 +69,18 @@ class MGDA(GramianCombiner):
             raise ValueError(
                 f"`normalization` is one of {get_args(Normalization)}. Received: {normalization!r}"
             )
-        super().__init__(at=at, update_every=update_every, name=name)
+        super().__init__(preference, at, update_every, name)
         self.normalization = normalization
         self.weighs_heads = weighs_heads
-        self.preference = preferences.checked(preference)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        preferred = present & (tf.constant(self.preferred) > 0.0)
+        preferred = self.takes_part(present)
         cosines, lengths, directed = scale(gramian, preferred)
         _, preference = preferences.of_present(self.preferred, present, lengths.dtype)
         divisors = self._divisors(lengths, tf.cast(task_losses, lengths.dtype)) * preference
@@ -117,7 +115,6 @@ class MGDA(GramianCombiner):
             **super().get_config(),
             "normalization": self.normalization,
             "weighs_heads": self.weighs_heads,
-            "preference": self.preference,
         }
 
 

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
 from mtk.ratios import Ratios
@@ -16,7 +16,7 @@ Scale = Literal["authors", "mean", "paper"]
 
 
 @keras.saving.register_keras_serializable("mtk")
-class NashMTL(GramianCombiner):
+class NashMTL(PreferringCombiner):
     """Takes the Nash bargaining solution: `w > 0` with `G w = 1 / w`.
 
     With `beta_i = w_i |g_i|` and the cosines C this is `C beta = 1 / beta`, the minimum of
@@ -77,15 +77,13 @@ class NashMTL(GramianCombiner):
             raise ValueError(f"`scale` is one of {get_args(Scale)}. Received: {scale!r}")
         if not max_norm >= 0:
             raise ValueError(f"`max_norm` is a number of at least 0. Received: {max_norm}")
-        super().__init__(at=at, update_every=update_every, name=name)
+        super().__init__(preference, at, update_every, name)
         self.scale = scale
         self.max_norm = max_norm
-        self.preference = preferences.checked(preference)
         self.weighs_heads = scale == "authors"
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         # What clipping multiplied the last weights by: heads are not clipped.
         self.last_clip = self.add_state("last_clip", (), initial=1.0)
 
@@ -93,7 +91,7 @@ class NashMTL(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         cosines, lengths, directed = scaled_gramian(gramian, takes_part)
         _, preference = preferences.of_present(self.preferred, directed, lengths.dtype)
         demands = tf.where(directed, preference, tf.ones_like(lengths))
@@ -131,5 +129,4 @@ class NashMTL(GramianCombiner):
             **super().get_config(),
             "scale": self.scale,
             "max_norm": self.max_norm,
-            "preference": self.preference,
         }

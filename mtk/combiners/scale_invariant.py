@@ -1,17 +1,13 @@
 """SI: the logarithms of the losses, so that their units do not count."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
-from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.log_losses import LogLossCombiner
 
 
 @keras.saving.register_keras_serializable("mtk")
-class ScaleInvariant(LossCombiner):
+class ScaleInvariant(LogLossCombiner):
     """Descends the sum of the logarithms of the losses.
 
     The weight of a task is `1 / (L_i - b_i)`, divided by the sum over the tasks, so that the
@@ -39,14 +35,6 @@ class ScaleInvariant(LossCombiner):
         length.
     """
 
-    def __init__(self, bounds: PerTask = 0.0, name: str | None = None):
-        super().__init__(name=name)
-        self.bounds = plain("bounds", bounds)
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        self.log_losses = LogLosses(self, self.bounds)
-
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
@@ -54,6 +42,3 @@ class ScaleInvariant(LossCombiner):
         self.log_losses.see(task_losses, present)
         everyone = tf.cast(present, tf.float32)
         return self.log_losses.normalized_slopes(task_losses, present, everyone)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bounds": self.bounds}

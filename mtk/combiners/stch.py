@@ -6,14 +6,13 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.base import LossCombiner
-from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.log_losses import LogLossCombiner
+from mtk.combiners.per_task import PerTask
 from mtk.ratios import Ratios
 
 
 @keras.saving.register_keras_serializable("mtk")
-class STCH(LossCombiner):
+class STCH(LogLossCombiner):
     """Smooth Tchebycheff scalarization: descends `mu log(sum_i exp(r_i f_i / mu))`.
 
     `f_i = log(L_i / M_i)` says how far the loss of task i is above its reference `M_i`, and r is
@@ -65,17 +64,15 @@ class STCH(LossCombiner):
             )
         if not 0 < mu < float("inf"):
             raise ValueError(f"`mu` is a positive number. Received: {mu}")
-        super().__init__(name=name)
+        super().__init__(bounds, name)
         self.steps_per_epoch = steps_per_epoch
         self.mu = mu
         self.warm_up_epochs = warm_up_epochs
         self.preference = preferences.checked(preference)
-        self.bounds = plain("bounds", bounds)
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
-        self.log_losses = LogLosses(self, self.bounds)
         self.step = self.add_state("step", (), dtype="int64")
         self.loss_sum = self.add_state("loss_sum", (num_tasks,))
         self.loss_count = self.add_state("loss_count", (num_tasks,))
@@ -119,5 +116,4 @@ class STCH(LossCombiner):
             "mu": self.mu,
             "warm_up_epochs": self.warm_up_epochs,
             "preference": self.preference,
-            "bounds": self.bounds,
         }

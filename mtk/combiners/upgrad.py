@@ -1,20 +1,16 @@
 """UPGrad: each gradient projected so that it conflicts with none, then the mean."""
 
-from typing import Annotated, Any
-
 import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import dual_cone_projection
 from mtk.combiners.solvers.scaling import scale
-from mtk.ratios import Ratios
 
 
 @keras.saving.register_keras_serializable("mtk")
-class UPGrad(GramianCombiner):
+class UPGrad(PreferringCombiner):
     """Averages the projections of the gradients on the dual cone of all gradients.
 
     The dual cone holds the directions `d` with `d . g_j >= 0` for every j. The projection of `g_i`
@@ -42,26 +38,15 @@ class UPGrad(GramianCombiner):
         proposition 1.
     """
 
-    def __init__(
-        self,
-        preference: Annotated[PerTask | None, Ratios()] = None,
-        at: str = "parameters",
-        update_every: int = 1,
-        name: str | None = None,
-    ):
-        super().__init__(at=at, update_every=update_every, name=name)
-        self.preference = preferences.checked(preference)
-
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
         self.unsolved = self.add_state("unsolved", (), dtype="int64")
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
-        takes_part = present & (tf.constant(self.preferred) > 0.0)
+        takes_part = self.takes_part(present)
         scaled = scale(gramian, takes_part)
         _, preference = preferences.of_present(self.preferred, present, scaled.lengths.dtype)
         units = tf.eye(self.num_tasks, dtype=scaled.lengths.dtype)
@@ -73,6 +58,3 @@ class UPGrad(GramianCombiner):
         weights = tf.where(scaled.directed, weights, preference)
         number = tf.reduce_sum(tf.cast(takes_part, weights.dtype))
         return tf.cast(tf.math.divide_no_nan(weights, number), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference}

@@ -5,13 +5,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
-from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.combiners.log_losses import LogLossCombiner
+from mtk.combiners.per_task import PerTask
 
 
 @keras.saving.register_keras_serializable("mtk")
-class UWSO(LossCombiner):
+class UWSO(LogLossCombiner):
     """Soft optimal uncertainty weights: `w = softmax((1 / L) / T)`.
 
     `1 / L_i` is the weight to which `UncertaintyWeights` tends for a loss that stands still. No
@@ -40,25 +39,18 @@ class UWSO(LossCombiner):
     def __init__(self, temperature: float = 10.0, bounds: PerTask = 0.0, name: str | None = None):
         if not temperature > 0:
             raise ValueError(f"`temperature` is a positive number. Received: {temperature}")
-        super().__init__(name=name)
+        super().__init__(bounds, name)
         self.temperature = temperature
-        self.bounds = plain("bounds", bounds)
-
-    def build(self, num_tasks: int) -> None:
-        super().build(num_tasks)
-        self.log_losses = LogLosses(self, self.bounds)
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del counts
         self.log_losses.see(task_losses, present)
-        smooth = self.log_losses.smooth(task_losses)
-        inverse = self.log_losses.distances(task_losses) / smooth / smooth
-        inverse = tf.where(present, inverse, 0.0)
+        inverse = tf.where(present, self.log_losses.slopes(task_losses), 0.0)
         weights = tf.exp((inverse - tf.reduce_max(inverse)) / self.temperature)
         weights = tf.where(present, weights, 0.0)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "temperature": self.temperature, "bounds": self.bounds}
+        return {**super().get_config(), "temperature": self.temperature}

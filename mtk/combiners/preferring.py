@@ -1,0 +1,51 @@
+"""What the Gramian methods share that take a preference of the user's."""
+
+from typing import Annotated, Any
+
+import tensorflow as tf
+
+from mtk.combiners import preference as preferences
+from mtk.combiners.base import Place
+from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.per_task import PerTask
+from mtk.ratios import Ratios
+
+
+class PreferringCombiner(GramianCombiner):
+    """A combiner of task gradients that a preference vector steers.
+
+    Args:
+        preference: One number for each task, by name or in their order; equal by default. A task
+            with a preference of zero is left out.
+        at: Where the gradients are taken; see `Combiner`.
+        update_every: Steps between two computations of the weights.
+
+    Raises:
+        ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
+            all zero, or, when the tasks are known, if it does not match them.
+    """
+
+    def __init__(
+        self,
+        preference: Annotated[PerTask | None, Ratios()] = None,
+        at: Place = "parameters",
+        update_every: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(at=at, update_every=update_every, name=name)
+        self.preference = preferences.checked(preference)
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
+
+    def takes_part(self, present: tf.Tensor) -> tf.Tensor:
+        """Returns which tasks are present and preferred, `(K,)`.
+
+        Args:
+            present: Boolean tensor `(K,)`.
+        """
+        return present & (tf.constant(self.preferred) > 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "preference": self.preference}
