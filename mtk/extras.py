@@ -1,6 +1,10 @@
 """How to install what a part of `mtk` needs."""
 
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+
+from mtk.errors import StudyError
 
 _ROOT = Path(__file__).parents[1]
 
@@ -15,3 +19,18 @@ def command(extra: str) -> str:
     if in_clone and Path.cwd() != _ROOT:
         return f"pip install -e '{_ROOT}[{extra}]'"
     return f"pip install -e '.[{extra}]'" + ("" if in_clone else " in a clone of mtk")
+
+
+def check(what: str, extra: str, packages: Sequence[str]) -> None:
+    """Checks that what reads results is installed.
+
+    Args:
+        what: What needs it, at the beginning of a sentence.
+        extra: The extra of `mtk` that has it.
+        packages: Names of modules, which are not imported.
+
+    Raises:
+        StudyError: If one is missing.
+    """
+    if not all(importlib.util.find_spec(name) for name in packages):
+        raise StudyError(f"{what} needs what reads results: {command(extra)}")

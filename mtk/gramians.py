@@ -188,7 +188,7 @@ def per_example_gramian(
         zero = tf.UnconnectedGradients.ZERO
         found = tf.gradients(value, targets, unconnected_gradients=zero)
         number = len(factored)
-        plain = [tf.reshape(_dense(g), [-1]) for g in found[number:]]
+        plain = [tf.reshape(tf.convert_to_tensor(g), [-1]) for g in found[number:]]
         return [use.input for use in factored], found[:number], plain
 
     map_examples = tf.vectorized_map if _is_vectorized(loss, examples) else _in_turn
@@ -359,7 +359,3 @@ def _rows(tensor: tf.Tensor) -> tf.Tensor:
 
 def _inner(rows: tf.Tensor) -> tf.Tensor:
     return tf.matmul(rows, rows, transpose_b=True)
-
-
-def _dense(gradient: Any) -> tf.Tensor:
-    return tf.convert_to_tensor(gradient)

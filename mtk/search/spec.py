@@ -1,6 +1,5 @@
 """What a search consists of: configurations, a space, a budget, a sampler and a goal."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,8 +56,7 @@ class Search:
         Raises:
             StudyError: If the budget is too small for one trial, or a number does not fit.
         """
-        if not all(importlib.util.find_spec(name) for name in ("pandas", "scipy", "moocore")):
-            raise StudyError(f"A search needs what reads results: {extras.command('search')}")
+        extras.check("A search", "search", ("pandas", "scipy", "moocore"))
         if type(self.at_a_time) is not int or self.at_a_time < 1:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
         self.study  # noqa: B018  It checks seeds and settings.

@@ -1,13 +1,12 @@
 """Runs that depend on the results of others: the second stage, and replays."""
 
-import importlib.util
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mtk import monitor
+from mtk import extras, monitor
 from mtk.errors import StudyError
 from mtk.study.folder import StudyFolder
 from mtk.study.grid import Grid, Run, points
@@ -60,8 +59,7 @@ def check_second_stage(study: Study) -> None:
 
 
 def _check_installed(what: str) -> None:
-    if not all(importlib.util.find_spec(name) for name in ("pandas", "moocore")):
-        raise StudyError(f"{what} needs what reads results: pip install 'mtk[analysis]'")
+    extras.check(what, "analysis", ("pandas", "moocore"))
 
 
 def most_measured(study: Study, methods: Sequence[str]) -> int:
