@@ -61,10 +61,10 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     folders = [config.find(file).parent for file in given.gin_file]
     grid = Grid(asked.study, folders)
     grid.check_names(needs_data=not given.dry_run)
+    quiet.start_tensorflow()
     if given.dry_run:
         print(_described(asked, grid))
         return 0
-    quiet.start_tensorflow()
     own = {"search": asked, "folders": folders, "study_dir": given.study_dir}
     own["retry_failed"] = given.retry_failed
     # The files in configs/engines are those of sweeps.
