@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Runs the command of this process."""
-    flags.end_with(main)
+    flags.exit_with(main)
 
 
 if __name__ == "__main__":

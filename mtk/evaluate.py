@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mtk import atomic, flags, places, quiet, saved_model_path
+from mtk import atomic, flags, places, saved_model_path, tf_logging
 
 _EPILOG = """\
 examples:
@@ -63,7 +63,7 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
             "it, and so no 'workload'. Give the run's: --gin_file=FILE."
         )
     config.check_names(files, bindings, needs_data=True)
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     from mtk.experiment import evaluation
 
     asked = (found.path, given.split, own and own.parent, given.trust)
@@ -75,4 +75,4 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

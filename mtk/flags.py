@@ -157,7 +157,7 @@ def parse(
     return flags, flags.gin_bindings + [flag[6:].replace("=", " = ", 1) for flag in bound]
 
 
-def end_with(main: Callable[[], int]) -> NoReturn:
+def exit_with(main: Callable[[], int]) -> NoReturn:
     """Ends the program with the exit code of a command, or 75 where Ctrl-C ends it."""
     try:
         code = main()

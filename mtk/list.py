@@ -78,4 +78,4 @@ def _body(module: str) -> list[ast.stmt]:
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

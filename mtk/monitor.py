@@ -56,9 +56,9 @@ class Monitor:
         missing = [name for name, _ in self.terms if _VALIDATION + name not in logs]
         if missing:
             raise ValueError(
-                f"Selection compares {_VALIDATION + missing[0]!r}, but the logs have "
-                f"{sorted(logs)}. Give `fit` the argument `validation_data`, or Selection another "
-                "`monitor`."
+                f"BestCheckpoint compares {_VALIDATION + missing[0]!r}, but the logs have "
+                f"{sorted(logs)}. Give `fit` the argument `validation_data`, or "
+                "BestCheckpoint another `monitor`."
             )
         return {name: float(logs[_VALIDATION + name]) for name, _ in self.terms}
 

@@ -73,4 +73,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

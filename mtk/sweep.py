@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtk import flags, quiet
+from mtk import flags, tf_logging
 
 _EPILOG = """\
 examples:
@@ -59,7 +59,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
     if any(not module.startswith("mtk.study") for module in names.imported):
-        quiet.start_tensorflow()
+        tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)
     asked = config.bound(study.Study)()
     if given.study_dir is None and not given.dry_run:
@@ -68,11 +68,11 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     for label in given.only:
         asked.check_method(label)
     study.Grid(asked, folders).check_names(needs_data=not given.dry_run)
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     named = ("study_dir", "retry_failed", "replay", "dry_run", "only", "max_runs")
     own = {"study": asked, "folders": folders, **{name: getattr(given, name) for name in named}}
     return int(config.bound(study.sweep, given=list(own))(**own))
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mtk import flags, quiet
+from mtk import flags, tf_logging
 
 _EPILOG = """\
 examples:
@@ -118,8 +118,8 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
 
 
 def _train(given: argparse.Namespace, bindings: list[str]) -> int:
-    quiet.shorten_warnings()
-    quiet.start_tensorflow()
+    tf_logging.shorten_warnings()
+    tf_logging.start_tensorflow()
     from mtk import config, distribution, experiment
 
     try:
@@ -137,4 +137,4 @@ def _train(given: argparse.Namespace, bindings: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

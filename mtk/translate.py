@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mtk import flags, quiet, saved_model_path
+from mtk import flags, saved_model_path, tf_logging
 
 _EPILOG = """\
 examples:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _translate(saved_model: str, language: str) -> None:
     found = saved_model_path.find(saved_model, text=True)
-    quiet.start_tensorflow()  # Takes seconds, hence not before the path is looked at.
+    tf_logging.start_tensorflow()  # Takes seconds, hence not before the path is looked at.
     from mtk.decoding import lines
     from mtk.export.text import load_translator
 
@@ -53,4 +53,4 @@ def _translate(saved_model: str, language: str) -> None:
 
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

@@ -63,7 +63,7 @@ def outputs(network, inputs, monkeypatch):
     monkeypatch.setattr(reporting.page, "render", lambda made: "a page")
     monkeypatch.setattr(evaluation, "launch", lambda *_: {"loss": 1.0})
     monkeypatch.setattr(evaluation, "described", lambda figures: "")
-    monkeypatch.setattr(evaluate.quiet, "start_tensorflow", lambda: None)
+    monkeypatch.setattr(evaluate.tf_logging, "start_tensorflow", lambda: None)
     faces = f"--gin_file={ROOT / 'configs/prepare_celeba.gin'}"
     pairs = f"--gin_file={ROOT / 'configs/prepare_multi30k.gin'}"
     small = ("vocabulary_size=420", "processes=1")
@@ -92,7 +92,7 @@ def outputs(network, inputs, monkeypatch):
 
 
 def select(network, path):
-    selection = callbacks.Selection(path)
+    selection = callbacks.BestCheckpoint(path)
     selection.set_model(network)
     selection.begin()
     selection._keep({}, 0.0)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mtk import quiet
+from mtk import tf_logging
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1122, help="187 are an epoch")
     parser.add_argument("--combiner", default="pcgrad", help="name of a file in configs/combiners")
     args = parser.parse_args()
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     from mtk import checkpoints, experiment
 
     writes: list[float] = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from mtk.callbacks.base import StepCallback, entries
-from mtk.callbacks.selection import Selection
+from mtk.callbacks.best_checkpoint import BestCheckpoint
 from mtk.display import BEST, Display, format_duration
 
 _MOST_TASKS = 8  # that are shown one by one
@@ -34,7 +34,7 @@ class Progress(StepCallback):
         steps: int,
         every: float = 10.0,
         stream: TextIO | None = None,
-        selection: Selection | None = None,
+        selection: BestCheckpoint | None = None,
     ):
         super().__init__()
         self.steps = steps

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.callbacks import drawing
+from mtk.callbacks import layout
 from mtk.callbacks.base import Entry, StepCallback, entries
-from mtk.callbacks.curves import Curves
+from mtk.callbacks.summary_writer import SummaryWriter
 
 # Share of the run's time that the diagnostics of gradients may take.
 _SHARE = 0.03
@@ -64,7 +64,7 @@ class TaskBoard(StepCallback):
         self.every = every
         self.measure_every = measure_every
         self.measured = -1
-        self.curves = Curves(self.log_dir)
+        self.curves = SummaryWriter(self.log_dir)
 
     def begin(self) -> None:
         if self.task_names:
@@ -72,9 +72,9 @@ class TaskBoard(StepCallback):
             self._before = schedule.diagnostics_every
             schedule.diagnostics_every = self._interval()
         if not self.curves.begun:
-            layout = drawing.layout(not self._has_many_tasks, self._metrics)
+            panels = layout.layout(not self._has_many_tasks, self._metrics)
             write = tf.summary.experimental.write_raw_pb
-            self.curves.put("train", 0, lambda: write(layout, step=0))
+            self.curves.put("train", 0, lambda: write(panels, step=0))
 
     def get_state(self) -> dict[str, Any]:
         return {"measured": self.measured}
@@ -169,7 +169,7 @@ class TaskBoard(StepCallback):
         names = self.task_names
         points = {f"gradient_norm/{name}": norm for name, norm in zip(names, norms, strict=True)}
         if self._has_many_tasks:
-            picture, legend = drawing.heat_map(cosines)[None], drawing.legend(names)
+            picture, legend = layout.heat_map(cosines)[None], layout.legend(names)
             draw = tf.summary.image
             self.curves.put("train", measured, lambda: draw("cosines", picture, description=legend))
         else:

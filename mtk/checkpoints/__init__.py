@@ -1,15 +1,15 @@
 """What a run needs to go on as if nothing had happened, in files that survive a crash."""
 
-from mtk.checkpoints.background import BackgroundWriter
-from mtk.checkpoints.growing import GrowingFiles
+from mtk.checkpoints.append_only import AppendOnlyFiles
+from mtk.checkpoints.async_checkpointer import AsyncCheckpointer
 from mtk.checkpoints.snapshot import DamagedError, Snapshot, link, read_state
 from mtk.checkpoints.store import Store
 from mtk.checkpoints.variables import assign, values
 
 __all__ = [
-    "BackgroundWriter",
+    "AppendOnlyFiles",
+    "AsyncCheckpointer",
     "DamagedError",
-    "GrowingFiles",
     "Snapshot",
     "Store",
     "assign",

@@ -29,7 +29,7 @@ class Snapshot:
         state: What JSON can hold of everything else.
         lengths: Bytes of the growing files, by their path in the run folder.
         files: Finished files that belong to the state, by their name in the checkpoint.
-        record: Hash of the run's record as it was then; see `GrowingFiles.record_hash`.
+        record: Hash of the run's record as it was then; see `AppendOnlyFiles.record_hash`.
     """
 
     step: int

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtk import atomic, places
-from mtk.checkpoints.growing import GrowingFiles
+from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot
 
 _DAMAGED = "damaged."  # what was put aside
@@ -29,7 +29,7 @@ class Store:
         ValueError: If `keep` is not positive.
     """
 
-    def __init__(self, folder: Path, growing: GrowingFiles, keep: int = 2):
+    def __init__(self, folder: Path, growing: AppendOnlyFiles, keep: int = 2):
         if keep < 1:
             raise ValueError(f"`keep` is a number of checkpoints, 1 or more. Received: {keep}")
         self.folder = folder

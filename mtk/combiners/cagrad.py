@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.combiners import preference as preferences
 from mtk.combiners.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
-from mtk.combiners.solvers.max_min import Ball, worst_mixture
+from mtk.combiners.solvers.max_min import Ball, dual
 from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale_and_decompose
@@ -155,5 +155,5 @@ def _worst_mixture(
     normal = quotient * simplex_normal(scaled)
     relative = 1.0 / tf.maximum(normal, 1.0)
     ball = Ball(rows * relative[:, None], center / unit, normal * relative, c / unit)
-    mixture, solved = worst_mixture(ball)
+    mixture, solved = dual(ball)
     return tf.where(scaled.directed, mixture * relative, tf.zeros_like(mixture)), solved

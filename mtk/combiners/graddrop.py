@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import keras
 import tensorflow as tf
 
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined, Combiner, FeatureMerge, OfFeatures
 from mtk.combiners.per_task import PerTask, in_task_order, plain
 
@@ -66,7 +66,7 @@ class GradDrop(Combiner):
         if not all(0 <= leak <= 1 for leak in leaks):
             raise ValueError(f"`leak` is a share, from 0 to 1. Received: {self.leak}")
         self.leaks = tuple(leaks)
-        self.draws = draws.Draws(self, self.seed)
+        self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
     def call(
         self,
@@ -122,12 +122,12 @@ class GradDrop(Combiner):
 
     def _shares(self, stacked: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the share of each element that is kept: tensors like `stacked`, from 0 to 1."""
-        key = self.draws.next_key()
+        key = self.random_keys.next_key()
         shares = []
         for index, votes in enumerate(stacked):
             # The step owns the key's second number: the first one tells the variables apart.
             own_key = key + tf.stack([tf.constant(index << 32, tf.int64), tf.zeros((), tf.int64)])
-            uniform = draws.uniform(own_key, tf.shape(votes)[1:])
+            uniform = stateless_random.uniform(own_key, tf.shape(votes)[1:])
             total = tf.reduce_sum(tf.abs(votes), 0)
             purity = 0.5 * (1.0 + tf.math.divide_no_nan(tf.reduce_sum(votes, 0), total))
             positive = purity > uniform

@@ -7,11 +7,11 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
-from mtk.combiners.solvers.sequential import alter
+from mtk.combiners.solvers.sequential import pairwise_projection
 
 Groups = Literal["model", "layer"]
 
@@ -104,7 +104,7 @@ class GradVac(GramianCombiner):
         # Bound again to other variables, as frozen ones thaw, the combiner has targets for these.
         self.known_layers = tuple(dict.fromkeys(self.layers))
         number = 1 if self.groups == "model" else len(self.known_layers)
-        self.draws = draws.Draws(self, self.seed)
+        self.random_keys = stateless_random.RandomKeys(self, self.seed)
         self.targets = self.add_state("targets", (number, num_tasks, num_tasks))
 
     def task_weights(
@@ -145,8 +145,8 @@ class GradVac(GramianCombiner):
         gramians = tf.cast(gramians, solver_dtype())
         targets = tf.gather(self.targets, groups)
         bounded = tf.clip_by_value(tf.cast(targets, gramians.dtype), -CLOSEST, CLOSEST)
-        orders = draws.orders(self.draws.next_key(), self.num_tasks)
-        rows, cosines, met = alter(gramians, orders, bounded)
+        orders = stateless_random.orders(self.random_keys.next_key(), self.num_tasks)
+        rows, cosines, met = pairwise_projection(gramians, orders, bounded)
         mean = (1.0 - self.beta) * targets + self.beta * tf.cast(cosines, tf.float32)
         learned = tf.where(met, mean, targets)
         places = [[group] for group in groups]

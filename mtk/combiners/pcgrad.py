@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
-from mtk.combiners.solvers.sequential import alter
+from mtk.combiners.solvers.sequential import pairwise_projection
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -47,15 +47,15 @@ class PCGrad(GramianCombiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.draws = draws.Draws(self, self.seed)
+        self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del task_losses
         gramian = tf.cast(gramian, solver_dtype())
-        orders = draws.orders(self.draws.next_key(), self.num_tasks)
-        rows = alter(gramian, orders, tf.zeros_like(gramian)).rows
+        orders = stateless_random.orders(self.random_keys.next_key(), self.num_tasks)
+        rows = pairwise_projection(gramian, orders, tf.zeros_like(gramian)).rows
         everyone = tf.cast(present, rows.dtype)
         total = tf.linalg.matvec(rows, everyone, transpose_a=True)
         return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)

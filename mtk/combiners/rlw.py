@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 import keras
 import tensorflow as tf
 
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from mtk.combiners.base import LossCombiner
 
 Distribution = Literal["normal", "dirichlet"]
@@ -43,18 +43,18 @@ class RLW(LossCombiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.draws = draws.Draws(self, self.seed)
+        self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del task_losses, counts
-        key = self.draws.next_key()
+        key = self.random_keys.next_key()
         if self.distribution == "normal":
-            weights = tf.exp(draws.normal(key, self.num_tasks))
+            weights = tf.exp(stateless_random.normal(key, self.num_tasks))
         else:
             # Exponential variates, normalized, are uniform on the simplex. 1 - u is never zero.
-            weights = -tf.math.log(1.0 - draws.uniform(key, (self.num_tasks,)))
+            weights = -tf.math.log(1.0 - stateless_random.uniform(key, (self.num_tasks,)))
         weights = tf.where(present, weights, 0.0)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.wrapper import Wrapper
 
@@ -65,23 +65,23 @@ class TaskSubset(Wrapper):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        self.draws = draws.Draws(self, self.seed)
+        self.random_keys = stateless_random.RandomKeys(self, self.seed)
         self.last_chosen = self.add_state("last_chosen", (num_tasks,))
 
     def chosen_tasks(self, present: tf.Tensor) -> tf.Tensor | None:
         if self.number >= self.num_tasks:
             return None
-        return self._order(self.draws.key(), present)[: self.number]
+        return self._order(self.random_keys.key(), present)[: self.number]
 
     def around(self, find: Callable[[tf.Tensor], Found], present: tf.Tensor) -> Found:
-        chosen = self._order(self.draws.next_key(), present)[: self.number]
+        chosen = self._order(self.random_keys.next_key(), present)[: self.number]
         mask = tf.reduce_any(chosen[:, None] == tf.range(self.num_tasks)[None, :], 0) & present
         self.last_chosen.assign(tf.cast(mask, tf.float32))
         return find(mask)
 
     def _order(self, key: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Returns the tasks in a random order, those that are present first."""
-        score = draws.uniform(key, (self.num_tasks,)) + tf.cast(~present, tf.float32)
+        score = stateless_random.uniform(key, (self.num_tasks,)) + tf.cast(~present, tf.float32)
         return tf.argsort(score, stable=True)
 
     def call(

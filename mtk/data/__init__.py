@@ -13,7 +13,7 @@ _HOMES = {
     "memory_mapped": "sources",
     "mixed_batches": "mixing",
     "ordered_batches": "batches",
-    "shared_batches": "mixing",
+    "per_task_batches": "mixing",
     "task_counts": "mixing",
     "temperature_shares": "mixing",
     "train_batches": "batches",

@@ -166,7 +166,7 @@ def mixed_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def shared_batches(
+def per_task_batches(
     sources: Mapping[str, Source],
     batch_size: int,
     steps: int,

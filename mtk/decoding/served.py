@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mtk import extras, quiet
+from mtk import extras, tf_logging
 from mtk.data.translation.vocabulary import END, Vocabulary
 from mtk.decoding.beam import beam_search
 from mtk.models import Transformer
@@ -101,7 +101,7 @@ class ServedText(ServedIds):
         import tensorflow_text
 
         super().__init__(network, decoding, vocabulary)
-        with quiet.no_error_stream():  # It tells that text is not normalized: so it should be.
+        with tf_logging.no_error_stream():  # It tells that text is not normalized: so it should be.
             self.tokenizer = tensorflow_text.SentencepieceTokenizer(vocabulary.proto, tf.int32)
         self._languages = list(vocabulary.languages)
         self._tokens = [vocabulary.language_id(language) for language in self._languages]

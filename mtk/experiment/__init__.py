@@ -9,7 +9,7 @@ from typing import Any
 from mtk import config, display, distribution
 from mtk.combiners import Combiner, StaticWeights
 from mtk.data import synthetic
-from mtk.experiment import fingerprint, loop, manifest, rehearsal, results
+from mtk.experiment import dry_run, fingerprint, loop, manifest, results
 from mtk.experiment.building import build, started
 from mtk.experiment.options import (
     GROUPS,
@@ -127,7 +127,7 @@ def describe(
     with started(training, numerics) as devices, synthetic.where_missing():
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
         built.check()
-        return rehearsal.describe(built.model, built.data, built.plan, built.monitor, batch_size)
+        return dry_run.describe(built.model, built.data, built.plan, built.monitor, batch_size)
 
 
 def check(

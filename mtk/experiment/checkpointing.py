@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mtk import atomic, checkpoints, disk
 from mtk.callbacks.base import StepCallback
-from mtk.checkpoints import BackgroundWriter, GrowingFiles, Snapshot, Store
+from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, Snapshot, Store
 from mtk.experiment.options import Checkpoints
 from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
@@ -60,8 +60,8 @@ class Checkpointing(StepCallback):
         self.others = list(others)
         self.preemption = preemption
         self.every = options.every
-        self.growing = GrowingFiles(folder.path, folder.metrics, folder.tensorboard)
-        self.writer = BackgroundWriter(Store(folder.checkpoints, self.growing, options.keep))
+        self.growing = AppendOnlyFiles(folder.path, folder.metrics, folder.tensorboard)
+        self.writer = AsyncCheckpointer(Store(folder.checkpoints, self.growing, options.keep))
         self.last: Snapshot | None = None
         self.held_up = 0.0
         self._refill = False

@@ -24,8 +24,8 @@ class Watchers(NamedTuple):
 
     board: callbacks.TaskBoard
     log: callbacks.MetricsLog
-    selection: callbacks.Selection
-    divergence: callbacks.Divergence
+    selection: callbacks.BestCheckpoint
+    divergence: callbacks.TerminateOnNonFinite
 
 
 def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtk import callbacks
-from mtk.experiment import completion, hparams, manifest, method, per_example, rehearsal
+from mtk.experiment import completion, dry_run, hparams, manifest, method, per_example
 from mtk.experiment.building import Built
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.options import Checkpoints, Logging
@@ -45,8 +45,10 @@ class Loop:
         self.watchers = completion.Watchers(
             callbacks.TaskBoard(folder.tensorboard, logging.log_every, logging.measure_every),
             callbacks.MetricsLog(folder.metrics),
-            callbacks.Selection(folder.selected, self.plan.patience, built.monitor, restore=False),
-            callbacks.Divergence(),
+            callbacks.BestCheckpoint(
+                folder.selected, self.plan.patience, built.monitor, restore=False
+            ),
+            callbacks.TerminateOnNonFinite(),
         )
         self.checkpointing = Checkpointing(folder, self.watchers, preemption, checkpoints)
         self._profile = self._profile_of(logging.profile_steps)
@@ -63,7 +65,7 @@ class Loop:
         """
         position = self.checkpointing.restore(self.model)
         facts = {
-            "variables": rehearsal.sharing(self.model),
+            "variables": dry_run.sharing(self.model),
             "method": method.describe(self.model, self.data),
             "data": dict(self.folder.description.data),
         }
@@ -116,7 +118,7 @@ class Loop:
 
     def _ordered(self) -> list[keras.callbacks.Callback]:
         """Returns all callbacks in the order in which they must be called."""
-        pictures = callbacks.Pictures(self.watchers.board.curves, self.data.pictures)
+        pictures = callbacks.Images(self.watchers.board.curves, self.data.draw_images)
         progress = (
             [callbacks.Progress(self.plan.steps, selection=self.watchers.selection)]
             if self.preemption.is_chief
@@ -127,7 +129,7 @@ class Loop:
             *([self._profile] if self._profile else []),
             *self.watchers,
             pictures,
-            callbacks.StepLimit(self.plan.steps),
+            callbacks.MaxSteps(self.plan.steps),
             *progress,
             self.checkpointing,
             # Behind the checkpoints, so that it does not take their time for an evaluation's.
@@ -149,7 +151,7 @@ class Loop:
         self.model.fit(
             batches,
             validation_data=self.data.validation(plan.batch_size),
-            # StepLimit ends the run's last epoch, which may be shorter.
+            # MaxSteps ends the run's last epoch, which may be shorter.
             initial_epoch=first // plan.evaluate_every,
             epochs=-(-end // plan.evaluate_every),
             steps_per_epoch=plan.evaluate_every - done,

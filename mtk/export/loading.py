@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk import extras, quiet
+from mtk import extras, tf_logging
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 # What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
@@ -136,7 +136,7 @@ def _loaded(path: Path) -> Any:
 
 def _read(path: Path) -> Any:
     # A tokenizer tells how it does not normalize.
-    with _plainly_named(path) as folder, quiet.no_error_stream():
+    with _plainly_named(path) as folder, tf_logging.no_error_stream():
         return tf.saved_model.load(str(folder))
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mtk import flags, quiet
+from mtk import flags, tf_logging
 
 if TYPE_CHECKING:
     from mtk.search.spec import Search
@@ -53,7 +53,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
     if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
-        quiet.start_tensorflow()
+        tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)
     asked = config.bound(Search)()
     if given.study_dir is None and not given.dry_run:
@@ -61,7 +61,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     folders = [config.find(file).parent for file in given.gin_file]
     grid = Grid(asked.study, folders)
     grid.check_names(needs_data=not given.dry_run)
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     if given.dry_run:
         print(_described(asked, grid))
         return 0

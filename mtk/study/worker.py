@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from mtk import disk, quiet
+from mtk import disk, tf_logging
 from mtk.study.folder import State, StudyFolder
 from mtk.study.run_log import FULL as NO_ROOM
 
@@ -58,7 +58,7 @@ def work(folder: str | Path, run: str) -> int:
 
 
 def _launch(study: StudyFolder, run: str) -> int:
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     from mtk import config, experiment
 
     file, run_dir = str(study.config(run)), str(study.run_dir(run))

@@ -223,8 +223,8 @@ class MultiTaskModel(keras.Model):
                 Gramian before its backward pass runs forward twice.
             on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN:
                 `"stop"` takes it and notes its number, which ends a training with
-                `mtk.callbacks.Divergence`; `"skip"` leaves everything as it was and counts it;
-                100 of them in a row end a training too, since nothing trains any more.
+                `mtk.callbacks.TerminateOnNonFinite`; `"skip"` leaves everything as it was and
+                counts it; 100 of them in a row end a training too, since nothing trains any more.
 
         Raises:
             ValueError: If a number is out of range; if losses or metrics are given here and to

@@ -72,7 +72,7 @@ class Workload(abc.ABC):
     def test(self, batch_size: int) -> tf.data.Dataset:
         """Returns the test split once, in order."""
 
-    def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
+    def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws what the network makes of a few validation examples, beside what is true.
 
         TensorBoard shows it at every evaluation. A workload without pictures leaves this out.

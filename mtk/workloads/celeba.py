@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.celeba import ATTRIBUTES, Faces, fingerprint, open_faces
+from mtk.data.celeba import ATTRIBUTES, FaceArrays, fingerprint, open_arrays
 from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
@@ -52,7 +52,7 @@ class CelebA(SourcedWorkload):
     ):
         check_sizes(widths=widths)
         self.data_dir = data_dir
-        faces = open_faces(data_dir)
+        faces = open_arrays(data_dir)
         empty = [split for split, found in faces.items() if not len(found.images)]
         if empty:
             raise ValueError(
@@ -73,14 +73,14 @@ class CelebA(SourcedWorkload):
     def fingerprint(self) -> Mapping[str, str]:
         return fingerprint(self.data_dir)
 
-    def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
+    def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws the first validation faces with the attributes that they have or are given."""
         images, labels = self._examples
         outputs = network(_scaled(tf.convert_to_tensor(images)), training=False)
         found = np.stack([np.argmax(outputs[name], axis=-1) for name in ATTRIBUTES], axis=1)
         return {"faces": captioned(images, labels[: len(images)] > 0, found > 0, ATTRIBUTES)}
 
-    def _source(self, faces: Faces) -> Source:
+    def _source(self, faces: FaceArrays) -> Source:
         # One array of all labels: forty would be gathered one by one.
         arrays = (faces.images, faces.attributes)
         return in_memory(arrays, _batch) if self._in_memory else memory_mapped(arrays, _batch)
@@ -96,7 +96,7 @@ def _scaled(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 
 
-def _by_task(faces: Faces) -> dict[str, np.ndarray]:
+def _by_task(faces: FaceArrays) -> dict[str, np.ndarray]:
     return dict(zip(ATTRIBUTES, faces.attributes.T, strict=True))
 
 

@@ -14,7 +14,7 @@ from mtk.data.streets import Streets
 from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
 from mtk.tasks import Task
 from mtk.workloads.sourced import SourcedWorkload
-from mtk.workloads.street_pictures import draw_streets
+from mtk.workloads.street_images import draw_streets
 
 # Mean colour of ImageNet in the order blue, green, red: how Keras' ResNet weights were trained.
 _MEAN = (103.939, 116.779, 123.68)
@@ -52,7 +52,7 @@ class StreetScenes(SourcedWorkload):
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint
 
-    def pictures(self, network: keras.Model) -> Mapping[str, np.ndarray]:
+    def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws the first validation streets with true and predicted categories and depths."""
         found = network(_scaled(tf.convert_to_tensor(self._examples.images)), training=False)
         categories = np.argmax(found["segmentation"], axis=-1)

@@ -6,15 +6,15 @@ import keras
 
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
-from mtk.data.street_world import write_world
 from mtk.data.streets import Size
+from mtk.data.synthetic_streets.files import write_world
 from mtk.models.deeplab import Head, deeplab
 from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.street_scenes import StreetScenes
 
 
 class StreetWorld(StreetScenes):
-    """Segmentation and depth of generated streets; see `mtk.data.street_world`.
+    """Segmentation and depth of generated streets; see `mtk.data.synthetic_streets.files`.
 
     The scenes are written in CityScapes' official layout and read as CityScapes is, so that a
     training takes the whole path.

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.mixing import mixed_batches, shared_batches
+from mtk.data.mixing import mixed_batches, per_task_batches
 from mtk.data.sources import Source
-from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_source
+from mtk.data.translation.batches import Lengths, fitting_pairs, pair_source, sequential_batches
 from mtk.data.translation.bleu import corpus_bleu, tokenizer
 from mtk.data.translation.corpus import TEST, TRAIN, VALIDATION, Corpus
 from mtk.data.translation.vocabulary import PAD
@@ -126,19 +126,19 @@ class Translation(Workload):
 
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         if self.sampling_rates is None:
-            return shared_batches(self._train, batch_size, steps, seed, first_step, self.window)
+            return per_task_batches(self._train, batch_size, steps, seed, first_step, self.window)
         rates = self.sampling_rates
         return mixed_batches(self._train, rates, batch_size, steps, seed, first_step, self.window)
 
     def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
         first = {name: kept[:_TRAIN_EVALUATION] for name, kept in self._fitting.items()}
-        return in_turn(self._sources(TRAIN, first), batch_size)
+        return sequential_batches(self._sources(TRAIN, first), batch_size)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
-        return in_turn(self._sources(VALIDATION), batch_size)
+        return sequential_batches(self._sources(VALIDATION), batch_size)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
-        return in_turn(self._sources(TEST), batch_size)
+        return sequential_batches(self._sources(TEST), batch_size)
 
     def fingerprint(self) -> Mapping[str, str]:
         return self.corpus.fingerprint()

@@ -45,7 +45,7 @@ def test_steps_are_counted_over_epochs_and_fits(model, batches, per_execution):
 
 
 def test_step_limit_ends_inside_an_epoch_after_a_validation(model, batches):
-    history = fit(model, batches, callbacks.StepLimit(13), epochs=5)
+    history = fit(model, batches, callbacks.MaxSteps(13), epochs=5)
     assert int(model.optimizer.iterations) == 13
     assert len(history.history["val_loss"]) == 2
 
@@ -54,7 +54,7 @@ def test_divergence_names_step_and_task(model, batches):
     broken = batches.enumerate().map(
         lambda i, data: (data[0] * tf.where(i == 6, math.nan, 1.0), data[1])
     )
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     fit(model, broken, divergence, epochs=3)
     assert (divergence.found_at, divergence.task) == (7, "odd")
     assert int(model.optimizer.iterations) == 7
@@ -62,20 +62,20 @@ def test_divergence_names_step_and_task(model, batches):
 
 def test_divergence_of_the_second_task(model, batches):
     model.tasks[1].loss = lambda y_true, y_pred: tf.reduce_sum(y_pred, -1) * math.inf
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     fit(model, batches, divergence)
     assert (divergence.found_at, divergence.task) == (1, "large")
 
 
 def test_divergence_seen_by_validation_only(model, batches):
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     broken = batches.map(lambda x, y: (x * math.inf, y))
     model.fit(batches, validation_data=broken, epochs=3, callbacks=[divergence], verbose=0)
     assert divergence.found_at == 10
 
 
 def test_no_divergence_in_a_sound_run(model, batches):
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     fit(model, batches, divergence)
     assert divergence.found_at is None
 
@@ -101,7 +101,7 @@ def test_metrics_log_writes_json_only(model, batches, tmp_path):
 
 
 def test_selection_keeps_the_best_weights(model, batches, tmp_path):
-    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     weights, losses = {}, {}
 
     class Watch(StepCallback):
@@ -123,7 +123,7 @@ def test_selection_keeps_the_best_weights(model, batches, tmp_path):
 
 @pytest.mark.parametrize("patience", [1, 2])
 def test_early_stopping_waits_that_many_evaluations(model, batches, tmp_path, patience):
-    selection = callbacks.Selection(tmp_path / "best.weights.h5", patience)
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", patience)
     model.compile(keras.optimizers.SGD(0.0))  # Nothing is ever better than the first.
     history = fit(model, batches, selection, epochs=9)
     assert len(history.epoch) == 1 + patience
@@ -131,7 +131,7 @@ def test_early_stopping_waits_that_many_evaluations(model, batches, tmp_path, pa
 
 
 def test_selection_without_validation_says_so(model, batches, tmp_path):
-    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     with pytest.raises(ValueError, match="validation_data"):
         model.fit(batches, callbacks=[selection], verbose=0)
 
@@ -139,11 +139,11 @@ def test_selection_without_validation_says_so(model, batches, tmp_path):
 @pytest.mark.parametrize(("path", "patience"), [("best.h5", None), ("best.weights.h5", 0)])
 def test_selection_checks_its_arguments(path, patience):
     with pytest.raises(ValueError, match="Received"):
-        callbacks.Selection(path, patience)
+        callbacks.BestCheckpoint(path, patience)
 
 
 def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_path):
-    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
+    stream, selection = io.StringIO(), callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     progress = callbacks.Progress(20, every=0.0, stream=stream, selection=selection)
     fit(model, batches, selection, progress)
     text = stream.getvalue()
@@ -164,7 +164,7 @@ def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_pa
 
 @pytest.mark.parametrize("better", [True, False])
 def test_progress_marks_the_best_validation_so_far(model, batches, tmp_path, better):
-    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
+    stream, selection = io.StringIO(), callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     progress = callbacks.Progress(20, stream=stream, selection=selection)
     model.compile(keras.optimizers.SGD(0.1 if better else 0.0))
     fit(model, batches, selection, progress)
@@ -221,7 +221,7 @@ def test_progress_draws_a_bar_and_a_table_on_a_terminal(
 ):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "" if colours else "1")
-    stream, selection = io.StringIO(), callbacks.Selection(tmp_path / "best.weights.h5")
+    stream, selection = io.StringIO(), callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     stream.isatty = lambda: True
     progress = callbacks.Progress(20, stream=stream, selection=selection)
     progress.every = 0.0

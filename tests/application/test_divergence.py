@@ -51,7 +51,7 @@ def marked(batches, step):
 
 @pytest.mark.parametrize("step", some([1, 4, 13, 20], [1, 13]))
 def test_hidden_nan_is_found(hiding, batches, step):
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     train = marked(batches.repeat(4), step)
     history = hiding.fit(
         train, validation_data=batches, steps_per_epoch=10, callbacks=[divergence], epochs=4
@@ -71,7 +71,7 @@ def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path
             weights = [v.numpy() for v in self.model.network.weights]
             self.found[epoch] = all(np.isfinite(w).all() for w in weights)
 
-    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     finite = Finite()
     # Without Divergence, so that the training goes on.
     hiding.fit(
@@ -87,7 +87,7 @@ def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path
 
 
 def test_weight_that_is_no_number_names_its_task(model, batches):
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     divergence.set_model(model)
     divergence.on_train_begin()
     divergence.step = 10
@@ -98,7 +98,7 @@ def test_weight_that_is_no_number_names_its_task(model, batches):
 def test_divergence_serves_a_model_of_plain_keras(batches):
     model = keras.Sequential([keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     broken = batches.enumerate(1).map(
         lambda i, data: (data[0], tf.fill((20, 2), tf.where(i == 4, math.inf, 0.0)))
     )

@@ -7,7 +7,7 @@ import pytest
 
 from mtk import config, train
 from mtk.data import synthetic
-from mtk.data.celeba import open_faces
+from mtk.data.celeba import open_arrays
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.mnist import load_mnist
 from mtk.data.translation.opening import open_corpus
@@ -46,7 +46,7 @@ def test_step_is_timed_on_synthetic_batches_and_said_so(name, capsys):
 
 
 LOADERS = {
-    "celeba": (open_faces, lambda d: d["train"].images.shape == (162_770, 64, 64, 3)),
+    "celeba": (open_arrays, lambda d: d["train"].images.shape == (162_770, 64, 64, 3)),
     "mnist": (load_mnist, lambda d: d.train.images.shape == (60_000, 28, 28)),
     "cityscapes": (load_cityscapes, lambda d: d.val.images.shape == (500, 128, 256, 3)),
     "corpus": (open_corpus, lambda d: len(d.vocabulary) == 64_000),
@@ -69,7 +69,7 @@ def test_data_are_made_in_dry_runs_only(name, tmp_path):
 def test_damaged_data_are_an_error_in_a_dry_run_too(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with synthetic.where_missing():
-        for load in (open_faces, open_corpus):
+        for load in (open_arrays, open_corpus):
             with pytest.raises(ValueError, match="damaged"):
                 load(str(tmp_path))
     assert synthetic.missing() == []

@@ -17,7 +17,7 @@ def _no_tensorflow(monkeypatch):
         raise AssertionError("TensorFlow was started")
 
     for command in (sweep, train):
-        monkeypatch.setattr(command.quiet, "start_tensorflow", started)
+        monkeypatch.setattr(command.tf_logging, "start_tensorflow", started)
 
 
 @pytest.mark.parametrize("name", GIVEN)

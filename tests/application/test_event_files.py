@@ -6,8 +6,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtk import event_files
-from mtk.callbacks.curves import Curves
-from mtk.checkpoints import GrowingFiles
+from mtk.callbacks.summary_writer import SummaryWriter
+from mtk.checkpoints import AppendOnlyFiles
 
 
 def name(seconds, rest="host.1.0.v2"):
@@ -67,7 +67,7 @@ def test_a_file_is_known_by_its_first_name(tmp_path, at):
 
 
 def write(folder, *steps):
-    curves = Curves(folder)
+    curves = SummaryWriter(folder)
     for step in steps:
         curves.points("train", step, {"x": float(step)})
     curves.flush(steps[-1])
@@ -75,7 +75,7 @@ def write(folder, *steps):
 
 def test_curves_go_on_in_order_and_back_to_a_checkpoint(tmp_path):
     curves = tmp_path / "tensorboard"
-    files = GrowingFiles(tmp_path, tmp_path / "metrics.jsonl", curves)
+    files = AppendOnlyFiles(tmp_path, tmp_path / "metrics.jsonl", curves)
     write(curves, 1, 2)
     (first,) = (curves / "train").iterdir()
     later = first.rename(first.with_name(name(int(time.time()) + 5000)))  # The clock was wrong.

@@ -239,7 +239,7 @@ def test_names_of_a_model():
     ],
 )
 def test_selection_picks_by_its_monitor(model, batches, tmp_path, given, key, pick):
-    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor=given)
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor=given)
     values = fit(model, batches, selection, epochs=5).history[key]
     best = pick(values)
     assert selection.best == best
@@ -247,7 +247,7 @@ def test_selection_picks_by_its_monitor(model, batches, tmp_path, given, key, pi
 
 
 def test_patience_counts_by_the_monitor(model, batches, tmp_path):
-    class Fixed(callbacks.Selection):
+    class Fixed(callbacks.BestCheckpoint):
         seen = iter([0.5, 0.6, 0.6, 0.55, 0.7])
 
         def evaluated(self, logs):
@@ -264,10 +264,10 @@ def test_selection_of_plain_keras(batches, tmp_path):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")])
     own = batches.map(lambda x, y: (x, y["odd"]))
-    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor=("hits", "max"))
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor=("hits", "max"))
     history = fit(model, own, selection).history
     assert selection.best == max(history["val_hits"])
-    selection = callbacks.Selection(tmp_path / "best.weights.h5")
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     history = fit(model, own, selection).history
     assert selection.best == min(history["val_loss"])
 
@@ -386,7 +386,7 @@ def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given, cr
 
 
 def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
-    selection = callbacks.Selection(tmp_path / "best.weights.h5", monitor="relative_loss")
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor="relative_loss")
     selection.set_model(model_of("mse", "mae"))
     old = {"selected_step": 4, "selected_logs": {"val_loss": 0.5}, "best": 0.5, "worse_in_a_row": 1}
     selection.set_state(old)

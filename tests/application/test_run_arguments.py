@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 import mtk
 from mtk import combiners
-from mtk.experiment import peak_memory, trial
+from mtk.experiment import peak_memory, step_timing
 from mtk.workloads import Workload
 
 
@@ -151,11 +151,11 @@ def test_dry_run_times_another_batch(tiny):
 @pytest.mark.parametrize(("room", "size"), [(64_000, 64), (63_999, 32), (4_500, 4)])
 def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
     def steps(model, data, plan, size):
-        return trial.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")
+        return step_timing.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")
 
-    monkeypatch.setattr(trial, "steps", steps)
-    monkeypatch.setattr(trial, "_free", lambda: room)
-    monkeypatch.setattr(trial, "_MUCH", 0)
+    monkeypatch.setattr(step_timing, "steps", steps)
+    monkeypatch.setattr(step_timing, "_free", lambda: room)
+    monkeypatch.setattr(step_timing, "_MUCH", 0)
     text = describe(tiny)
     assert f"ms with {size} examples" in text
 
@@ -215,8 +215,8 @@ def test_tasks_with_inputs_of_their_own(tmp_path):
 
 
 def test_memory_is_what_the_container_leaves(tmp_path):
-    assert trial._free_in_container(tmp_path) is None
+    assert step_timing._free_in_container(tmp_path) is None
     (tmp_path / "memory.current").write_text("300\n")
     for limit, left in (("max", None), ("1000", 700), ("200", 1)):
         (tmp_path / "memory.max").write_text(f"{limit}\n")
-        assert trial._free_in_container(tmp_path) == left
+        assert step_timing._free_in_container(tmp_path) == left

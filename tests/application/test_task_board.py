@@ -9,7 +9,7 @@ from application_runs import fit
 
 import mtk
 from mtk import callbacks, combiners
-from mtk.callbacks import drawing
+from mtk.callbacks import layout
 from mtk.callbacks.task_board import norms_and_cosines, rare_enough
 
 
@@ -132,10 +132,10 @@ def test_layout_has_one_chart_for_weights_and_one_for_losses(few):
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.custom_scalar import layout_pb2
 
-    value = Summary.FromString(drawing.layout(few, ["accuracy", "a+b"])).value[0]
-    layout = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
-    charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
-    (panel,) = layout.category[1:]
+    value = Summary.FromString(layout.layout(few, ["accuracy", "a+b"])).value[0]
+    panels = layout_pb2.Layout.FromString(tf.make_ndarray(value.tensor).item())
+    charts = {c.title: list(c.multiline.tag) for c in panels.category[0].chart}
+    (panel,) = panels.category[1:]
     assert [chart.title for chart in panel.chart] == ["accuracy", "a+b"]
     tags = {"weight": charts["Weights"], "loss": charts["Losses"]}
     tags["a+b"] = list(panel.chart[1].multiline.tag)
@@ -173,7 +173,7 @@ def test_cosines_of_gradients_that_are_no_numbers(bad):
 
 
 def test_heat_map_colours():
-    picture = drawing.heat_map(np.array([[1.0, -1.0], [0.0, np.nan]]))
+    picture = layout.heat_map(np.array([[1.0, -1.0], [0.0, np.nan]]))
     half = picture.shape[1] // 2
     key = picture[2 * half :]
     assert key[0, [0, -1]].tolist() == [[255, 0, 0], [0, 0, 255]]
@@ -221,7 +221,7 @@ def test_many_tasks_share_one_picture(tmp_path, read_events):
 
 
 def test_legend_tells_the_order_of_the_tasks():
-    assert "`a`, `b`. Red: -1" in drawing.legend(["a", "b"])
+    assert "`a`, `b`. Red: -1" in layout.legend(["a", "b"])
 
 
 @pytest.mark.parametrize("arguments", [{"every": 0}, {"measure_every": -1}])

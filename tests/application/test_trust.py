@@ -37,13 +37,14 @@ REFUSED = {
         "import mtk.study.folder\nmtk.study.folder.os.system:\n  command = 'touch caught'\n",
         "uses 'posix.system'",
     ),
-    "a macro": ("import mtk.quiet\nx = @mtk.quiet.os.system()\n", "uses 'posix.system'"),
+    "a macro": ("import mtk.tf_logging\nx = @mtk.tf_logging.os.system()\n", "uses 'posix.system'"),
     "in a container": (
-        "import mtk.quiet\nexperiment.Training.monitor = {'a': [@mtk.quiet.os.abort()]}\n",
+        "import mtk.tf_logging\n"
+        "experiment.Training.monitor = {'a': [@mtk.tf_logging.os.abort()]}\n",
         "uses 'posix.abort'",
     ),
     "in a scope": (
-        "import mtk.quiet\nexperiment.run.workload = @a/b/mtk.quiet.os.abort()\n",
+        "import mtk.tf_logging\nexperiment.run.workload = @a/b/mtk.tf_logging.os.abort()\n",
         "uses 'posix.abort'",
     ),
     "another configuration": (

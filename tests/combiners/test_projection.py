@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from mtk import combiners
-from mtk.combiners import draws
+from mtk.combiners import stateless_random
 from tests.combiners import samples
 from tests.combiners.cases import Case, Runner
 
 
 def orders(seed: int, step: int, num_tasks: int) -> np.ndarray:
-    return draws.orders(np.array([seed, step], np.int64), num_tasks).numpy()
+    return stateless_random.orders(np.array([seed, step], np.int64), num_tasks).numpy()
 
 
 def pcgrad(rows: np.ndarray, orders: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_gradvac_stays_bounded_when_targets_reach_one():
 
 def test_orders_are_random_for_each_gradient_and_step():
     """Traps: orders never shuffled, or one order for all gradients."""
-    draw = tf.function(lambda step: draws.orders(tf.stack([0, step]), 4))
+    draw = tf.function(lambda step: stateless_random.orders(tf.stack([0, step]), 4))
     drawn = np.stack([draw(step) for step in tf.range(2000, dtype=tf.int64)])
     np.testing.assert_array_equal(np.sort(drawn, -1), np.broadcast_to(np.arange(4), drawn.shape))
     assert (drawn[:, 0] != drawn[:, 1]).any(-1).mean() > 0.9

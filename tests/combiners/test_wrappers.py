@@ -107,7 +107,10 @@ def test_subset_gives_what_the_method_gives_for_the_chosen_tasks():
 def test_subset_chooses_each_task_equally_often():
     combiner = bound(combiners.TaskSubset(combiners.IGN(), 2), 5)
     # The counter alone decides.
-    keys = [(combiner.draws.step.assign(step), combiner.draws.key())[1] for step in range(400)]
+    keys = [
+        (combiner.draws.step.assign(step), combiner.stateless_random.key())[1]
+        for step in range(400)
+    ]
     everyone = tf.ones(5, tf.bool)
     counts = np.bincount(
         np.concatenate([combiner._order(key, everyone)[:2].numpy() for key in keys]), minlength=5

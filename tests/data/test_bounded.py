@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from mtk.data import bounded
+from mtk.data.celeba.annotations import read_partition
 from mtk.data.celeba.decoding import decode
-from mtk.data.celeba.listing import read_partition
-from mtk.data.celeba.official import _extracted, _read
+from mtk.data.celeba.raw_files import _extracted, _read
 from mtk.data.cityscapes_arrays import _array
 from mtk.data.idx import read_idx
 from mtk.data.mnist import load_mnist

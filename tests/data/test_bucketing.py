@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtk.data.bucketing import bucketed_batches
-from mtk.data.mixing import mixed_batches, shared_batches, task_counts
+from mtk.data.mixing import mixed_batches, per_task_batches, task_counts
 from mtk.data.order import index_batches
 from mtk.data.sources import Source
 from tests.quick import some
@@ -108,7 +108,7 @@ def test_mixed_batches_keep_their_shares_and_align_lengths():
 @pytest.mark.parametrize("window", [1, 4])
 def test_shares_of_unequal_length(window):
     sources = {"a": ragged_source(30), "b": ragged_source(50, seed=1)}
-    for batch in shared_batches(sources, 6, 10, 5, window=window).as_numpy_iterator():
+    for batch in per_task_batches(sources, 6, 10, 5, window=window).as_numpy_iterator():
         for x, y in batch.values():
             assert x.shape[0] == y.size == 3
             np.testing.assert_array_equal(x[:, 0], y + 1)

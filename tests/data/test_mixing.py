@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk.data.mixing import mixed_batches, shared_batches, task_counts, temperature_shares
+from mtk.data.mixing import mixed_batches, per_task_batches, task_counts, temperature_shares
 from mtk.data.sources import in_memory
 
 WEIGHTS = [
@@ -107,7 +107,7 @@ def test_both_kinds_resume_with_the_tail(sources):
         return as_numpy(mixed_batches(sources, {"a": 0.7, "b": 0.3}, 6, 20, 4, step))
 
     def shared(step):
-        return as_numpy(shared_batches(sources, 6, 20, 4, step))
+        return as_numpy(per_task_batches(sources, 6, 20, 4, step))
 
     for build, first_steps in ((mixed, (1, 7, 20)), (shared, (1, 19))):
         whole = build(0)
@@ -117,7 +117,7 @@ def test_both_kinds_resume_with_the_tail(sources):
 
 
 def test_equal_shares(sources):
-    batches = as_numpy(shared_batches(sources, 6, 20, seed=4))
+    batches = as_numpy(per_task_batches(sources, 6, 20, seed=4))
     assert len(batches) == 20
     for batch in batches:
         assert set(batch) == {"a", "b"}
@@ -131,14 +131,14 @@ def test_equal_shares(sources):
 
 def test_tasks_of_one_size_are_read_in_different_orders():
     sources = {task: in_memory((np.arange(20), np.arange(20))) for task in "ab"}
-    (batch,) = as_numpy(shared_batches(sources, 40, 1, seed=0))
+    (batch,) = as_numpy(per_task_batches(sources, 40, 1, seed=0))
     assert batch["a"][0].tolist() != batch["b"][0].tolist()
 
 
 @pytest.mark.parametrize("batch_size", [7, 1, 0])
 def test_shares_that_cannot_be_equal(sources, batch_size):
     with pytest.raises(ValueError, match="multiple of the 2 tasks"):
-        shared_batches(sources, batch_size, 5, 0)
+        per_task_batches(sources, batch_size, 5, 0)
 
 
 def test_weights_for_other_tasks(sources):

@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import compare_runs
 import keras
-import likeness
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,7 +48,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     texts = " ".join(str(warning.message) for warning in found)
     for part in ("selected.weights.h5 waits", "Curves lose points"):
         assert part in texts
-    differences = likeness.differences(place / "run", tmp_path / "undisturbed")
+    differences = compare_runs.differences(place / "run", tmp_path / "undisturbed")
     # The curves have a gap. Nothing else is missing.
     assert [text for text in differences if not text.startswith("curve")] == []
 
@@ -62,7 +62,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     (place / "ballast").unlink()
     monkeypatch.undo()
     start(tiny, place / "again", steps=18, every=0.0)
-    differences = likeness.differences(place / "again", tmp_path / "undisturbed")
+    differences = compare_runs.differences(place / "again", tmp_path / "undisturbed")
     assert [text for text in differences if not text.startswith("curve")] == []
 
 
@@ -136,7 +136,7 @@ def heavy():
 
 
 def selection_of(network, path):
-    selection = callbacks.Selection(path)
+    selection = callbacks.BestCheckpoint(path)
     selection.set_model(network)
     selection.begin()
     return selection
@@ -211,7 +211,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
     assert disk.is_full(caught.value)
     filled.unlink()
     start(workload, place / "run", steps=8)
-    differences = likeness.differences(place / "run", tmp_path / "undisturbed")
+    differences = compare_runs.differences(place / "run", tmp_path / "undisturbed")
     assert [text for text in differences if not text.startswith("curve")] == []
 
 

@@ -3,7 +3,7 @@ import shutil
 import signal
 import threading
 
-import likeness
+import compare_runs
 import pytest
 from application_runs import start
 from crashes import names
@@ -71,17 +71,17 @@ def test_signals_stop_a_run_wherever_it_is(
         assert names(run)[-1].endswith(f"-step-{step}")
         assert not (run / "result.json").exists()
         assert signal.getsignal(signal.SIGTERM) is handler
-    restore = completion.callbacks.Selection.restore
+    restore = completion.callbacks.BestCheckpoint.restore
 
     def restoring(self):
         restore(self)
         send(lambda: entered[-1].asked)
 
     with monkeypatch.context() as patch:
-        patch.setattr(completion.callbacks.Selection, "restore", restoring)
+        patch.setattr(completion.callbacks.BestCheckpoint, "restore", restoring)
         assert start(tiny, run)["status"] == "interrupted"
     assert start(tiny, run)["status"] == "finished"
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
 
 
 def test_summary_tells_how_to_go_on():

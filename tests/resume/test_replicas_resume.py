@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import likeness
+import compare_runs
 import pytest
 
 HERE = Path(__file__).parent
@@ -17,4 +17,4 @@ def test_two_replicas_resume(tmp_path):
     command = [sys.executable, HERE / "replicas_resume.py", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert likeness.differences(tmp_path / "run", tmp_path / "undisturbed") == []
+    assert compare_runs.differences(tmp_path / "run", tmp_path / "undisturbed") == []

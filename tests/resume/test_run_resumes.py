@@ -3,8 +3,8 @@
 import json
 import shutil
 
+import compare_runs
 import keras
-import likeness
 import pytest
 from application_runs import read_metrics, start
 from crashes import AugmentedDigits, CrashError, crash, names
@@ -51,7 +51,7 @@ def test_run_that_ends_in_a_validation_and_in_its_last_phase(
     failing = [(completion, "export")]
     found = crashes(tiny, tmp_path / "run", monkeypatch, [(4, "on_test_begin")], failing)
     assert found == [0, 4, 10]
-    assert likeness.differences(tmp_path / "run", undisturbed) == []
+    assert compare_runs.differences(tmp_path / "run", undisturbed) == []
 
 
 @pytest.mark.slow
@@ -65,15 +65,15 @@ def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
         (9, "stepped"),
         (10, "evaluated"),
     ]
-    failing = [(callbacks.Selection, "restore"), (completion, "export")]
+    failing = [(callbacks.BestCheckpoint, "restore"), (completion, "export")]
     found = crashes(tiny, tmp_path / "run", monkeypatch, moments, failing)
     assert found == [0, 2, 3, 4, 4, 8, 10, 10, 10]
-    assert likeness.differences(tmp_path / "run", undisturbed) == []
+    assert compare_runs.differences(tmp_path / "run", undisturbed) == []
 
 
 def test_likeness_sees_a_difference(tiny, undisturbed, tmp_path):
     go_on(tiny, tmp_path / "run", seed=1)
-    found = " ".join(likeness.differences(tmp_path / "run", undisturbed))
+    found = " ".join(compare_runs.differences(tmp_path / "run", undisturbed))
     for part in ("metrics.jsonl", "checkpoint", "selected weights", "exported network", "curve"):
         assert part in found
 
@@ -116,7 +116,7 @@ def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monke
     monkeypatch.setitem(OtherData.found, "hash", "a")
     go_on(OtherData, run)
     # Only the result tells what the data were.
-    assert likeness.differences(run, undisturbed) == ["result.json"]
+    assert compare_runs.differences(run, undisturbed) == ["result.json"]
     kept = json.loads((run / "manifest.json").read_text())
     assert kept["data"] == json.loads((run / "result.json").read_text())["data"] == OtherData.found
 
@@ -157,7 +157,7 @@ def test_averaged_weights_are_put_in_place_once(tiny, tmp_path, monkeypatch):
         with pytest.raises(CrashError):
             go_on(tiny, tmp_path / "run", optimizer=averaging)
     go_on(tiny, tmp_path / "run", optimizer=averaging)
-    assert likeness.differences(tmp_path / "run", tmp_path / "undisturbed") == []
+    assert compare_runs.differences(tmp_path / "run", tmp_path / "undisturbed") == []
 
 
 def interrupted(tiny, folder, monkeypatch, step=7):
@@ -212,7 +212,7 @@ def test_damaged_checkpoint_falls_back(tiny, undisturbed, damage, run):
         go_on(tiny, run)
     assert before < newest
     assert not list((run / "checkpoints").glob("damaged*"))  # It is finished.
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypa
     with pytest.warns(UserWarning, match=r"manifest\.json' is damaged"):
         go_on(tiny, run)
     assert not list((run / "checkpoints").glob("damaged.*"))
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])

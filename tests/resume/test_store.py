@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from mtk import checkpoints
-from mtk.checkpoints import BackgroundWriter, DamagedError, GrowingFiles, Snapshot, Store
+from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, DamagedError, Snapshot, Store
 
 
 @pytest.fixture
 def store(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    growing = GrowingFiles(tmp_path, tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+    growing = AppendOnlyFiles(tmp_path, tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
     return Store(tmp_path / "checkpoints", growing, keep=2)
 
 
@@ -178,7 +178,7 @@ def test_failed_write_leaves_what_was_there(store, monkeypatch):
 
 
 def test_background_writer_tells_of_a_failure_once(store, monkeypatch):
-    writer = BackgroundWriter(store)
+    writer = AsyncCheckpointer(store)
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", lambda snapshot: (_ for _ in ()).throw(OSError("full")))
         writer.submit(snapshot(1))
@@ -324,4 +324,4 @@ def test_damaged_checkpoints_are_kept_until_they_are_forgotten(store):
 
 def test_keep_is_checked(tmp_path):
     with pytest.raises(ValueError, match="`keep`"):
-        Store(tmp_path, GrowingFiles(tmp_path, tmp_path / "a", tmp_path / "b"), keep=0)
+        Store(tmp_path, AppendOnlyFiles(tmp_path, tmp_path / "a", tmp_path / "b"), keep=0)

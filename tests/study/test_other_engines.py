@@ -6,8 +6,8 @@ import subprocess
 import sys
 import types
 
-import kills
 import pytest
+import study_fault_injection
 
 from mtk.study import StudyFolder
 from mtk.study.engines import Ray, Slurm
@@ -21,7 +21,10 @@ CASES = {
 def command(engine, study, folder):
     return [
         *(sys.executable, "-m", "mtk.sweep", f"--gin_file={study}"),
-        *(f"--gin_file={kills.ROOT / 'configs' / 'engines' / engine}.gin", *CASES[engine]),
+        *(
+            f"--gin_file={study_fault_injection.ROOT / 'configs' / 'engines' / engine}.gin",
+            *CASES[engine],
+        ),
         f"--study_dir={folder}",
     ]
 
@@ -52,9 +55,11 @@ def test_slurm_without_slurm_is_refused(monkeypatch):
 @pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])
 def test_engine_stops_goes_on_and_does_every_run_once(engine, module, tmp_path):
     pytest.importorskip(module)
-    study, folder = kills.write(tmp_path / "s.gin", 40, (0.1,)), tmp_path / "study"
+    study, folder = study_fault_injection.write(tmp_path / "s.gin", 40, (0.1,)), tmp_path / "study"
     asked = command(engine, study, folder)
-    sweep = subprocess.Popen(asked, cwd=kills.ROOT, stderr=subprocess.PIPE, text=True)
+    sweep = subprocess.Popen(
+        asked, cwd=study_fault_injection.ROOT, stderr=subprocess.PIPE, text=True
+    )
     made = StudyFolder(folder)
     while sweep.poll() is None and not list(folder.glob("runs/*/checkpoints/0*")):
         pass
@@ -62,7 +67,7 @@ def test_engine_stops_goes_on_and_does_every_run_once(engine, module, tmp_path):
     _, said = sweep.communicate()
     assert sweep.returncode == 75, said
     assert "Stopped" in said
-    done = subprocess.run(asked, cwd=kills.ROOT, capture_output=True, text=True)
+    done = subprocess.run(asked, cwd=study_fault_injection.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     runs = [entry["hash"] for entry in json.loads(made.list.read_text())["runs"]]
     events = [entry for entry in made.run_log.entries() if entry["event"] == "finished"]

@@ -2,8 +2,8 @@ import json
 import subprocess
 import sys
 
-import kills
 import pytest
+import study_fault_injection
 
 from mtk import config, flags, sweep
 from mtk.study import Study, Sweep
@@ -13,7 +13,7 @@ STUDY = "--gin_file=configs/studies/multi_digits.gin"
 
 @pytest.fixture(autouse=True)
 def _at_the_root(monkeypatch):
-    monkeypatch.chdir(kills.ROOT)
+    monkeypatch.chdir(study_fault_injection.ROOT)
 
 
 def test_help_needs_no_tensorflow():
@@ -64,16 +64,20 @@ def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
 @pytest.mark.slow
 def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     """One that cannot start, one that diverges, one that finishes; then a retry."""
-    study = kills.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))
+    study = study_fault_injection.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))
     folder = tmp_path / "study"
     config.parse([study])
-    made = Sweep(config.bound(Study)(), folder, [kills.ROOT])
+    made = Sweep(config.bound(Study)(), folder, [study_fault_injection.ROOT])
     config.parse()
     for run in made.runs:
         if run.method == "static_weights":  # Its folder is another's.
             made.folder.run_dir(run.hash).mkdir(parents=True)
             (made.folder.run_dir(run.hash) / "mine.txt").touch()
-    command = [argument for argument in kills.command(study, folder) if "retry" not in argument]
+    command = [
+        argument
+        for argument in study_fault_injection.command(study, folder)
+        if "retry" not in argument
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "1 runs finished, 1 diverged, 2 failed" in done.stderr
@@ -99,6 +103,6 @@ def test_an_early_ctrl_c_is_no_traceback(interrupted, capsys):
         return 3
 
     with pytest.raises(SystemExit) as caught:
-        flags.end_with(main)
+        flags.exit_with(main)
     assert caught.value.code == (75 if interrupted else 3)
     assert capsys.readouterr().err == ("stopped\n" if interrupted else "")

@@ -360,7 +360,9 @@ def test_the_best_weights_for_each_task(tmp_path):
     """Each file holds the weights of the epoch that was best for its task, by its own metric."""
     monitors = {"a": "a_loss", "b": "b_auc"}
     best = {
-        name: mtk.callbacks.Selection(tmp_path / f"{name}.weights.h5", None, monitor, restore=False)
+        name: mtk.callbacks.BestCheckpoint(
+            tmp_path / f"{name}.weights.h5", None, monitor, restore=False
+        )
         for name, monitor in monitors.items()
     }
     model = mtk.MultiTaskModel(network("dict"))

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from mtk.data.mixing import mixed_batches
-from mtk.data.translation.batches import Lengths, fitting_pairs, in_turn, pair_source
+from mtk.data.translation.batches import Lengths, fitting_pairs, pair_source, sequential_batches
 from mtk.data.translation.corpus import Pairs
 from mtk.data.translation.sequences import pack
 from mtk.distribution.splitting import split
@@ -96,7 +96,7 @@ def test_evaluation_reads_each_pair_of_each_task_once(batch_size):
         "de": pair_source(PAIRS, 5, Lengths(), few),
     }
     found = {0: [], 1: []}
-    for x, y, ids in in_turn(sources, batch_size).as_numpy_iterator():
+    for x, y, ids in sequential_batches(sources, batch_size).as_numpy_iterator():
         assert len(ids) <= batch_size
         assert len({*ids}) == 1
         np.testing.assert_array_equal(x["source"][:, 0], ids + 4)

@@ -112,7 +112,7 @@ def stopped(*arguments):
         yield number
 
 Packers.pack = stopped
-flags.end_with(prepare.main)
+flags.exit_with(prepare.main)
 """
 
 

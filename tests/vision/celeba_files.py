@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mtk.data.celeba import open_faces
+from mtk.data.celeba import open_arrays
 
 # As the header of the official file has them.
 HEADER = (
@@ -80,7 +80,7 @@ NUMBERS = {
 
 def check(folder, numbers=NUMBERS, size=64):
     """Compares what was prepared with what the files were made of."""
-    for split, faces in open_faces(folder).items():
+    for split, faces in open_arrays(folder).items():
         assert faces.images.shape == (len(numbers[split]), size, size, 3)
         assert faces.images.dtype == faces.attributes.dtype == np.uint8
         for face, labels, number in zip(*faces, numbers[split], strict=True):

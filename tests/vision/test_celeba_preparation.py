@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from celeba_files import NAMES, NUMBERS, check, file_name, jpeg, write
 
-from mtk.data.celeba import ATTRIBUTES, open_faces, preparation
-from mtk.data.celeba.listing import read_partition
-from mtk.data.celeba.official import Official
+from mtk.data.celeba import ATTRIBUTES, open_arrays, preparation
+from mtk.data.celeba.annotations import read_partition
+from mtk.data.celeba.raw_files import RawFiles
 
 
 def test_attributes_are_the_official_ones_in_order():
@@ -202,7 +202,7 @@ def test_no_image_at_all(tmp_path):
     shutil.rmtree(source / "img_align_celeba")
     (source / "img_align_celeba").mkdir()
     with pytest.raises(ValueError, match="holds no image"):
-        Official(source, subset=True)
+        RawFiles(source, subset=True)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_damaged_prepared_folder_is_named(tmp_path, name, content, message):
     preparation.prepare(str(out), str(write(tmp_path / "official")))
     (out / name).write_text(content)
     with pytest.raises(ValueError, match=message):
-        open_faces(out)
+        open_arrays(out)
 
 
 def test_arrays_that_do_not_fit_the_manifest(tmp_path):
@@ -229,29 +229,29 @@ def test_arrays_that_do_not_fit_the_manifest(tmp_path):
     kept = (out / "images.npy").read_bytes()
     (out / "images.npy").write_bytes(kept[:-1])
     with pytest.raises(ValueError, match="images.npy is damaged"):
-        open_faces(out)
+        open_arrays(out)
     np.save(out / "images.npy", np.zeros((9, 64, 64, 3), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 \(9, 64, 64, 3\), but .* \(10, 64, 64, 3\)"):
-        open_faces(out)
+        open_arrays(out)
     (out / "images.npy").write_bytes(kept)
     np.save(out / "attributes.npy", np.full((10, 40), 2, np.uint8))
     with pytest.raises(ValueError, match="attributes.npy is damaged: a label is 0 or 1"):
-        open_faces(out)
+        open_arrays(out)
     manifest = out / "manifest.json"
     told = manifest.read_text()
     for number in ('"six"', "6.5", "null"):
         manifest.write_text(re.sub(r'"train": 6', f'"train": {number}', told))
         with pytest.raises(ValueError, match=r"manifest.json is damaged .*integer"):
-            open_faces(out)
+            open_arrays(out)
     manifest.write_text(told)
     manifest.write_text(re.sub("celeba-1", "other-1", manifest.read_text()))
     with pytest.raises(ValueError, match="another data set or version"):
-        open_faces(out)
+        open_arrays(out)
 
 
 def test_what_is_not_prepared_tells_the_command(tmp_path):
     with pytest.raises(ValueError, match=r"No prepared CelebA in .*mtk\.prepare celeba"):
-        open_faces(tmp_path)
+        open_arrays(tmp_path)
 
 
 def test_an_image_in_two_splits_is_named(tmp_path):

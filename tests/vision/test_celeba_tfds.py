@@ -8,7 +8,7 @@ import pytest
 from celeba_files import NAMES, PARTITION, colours, file_name, has, write
 from test_celeba_preparation import NUMBERS
 
-from mtk.data.celeba import open_faces, preparation
+from mtk.data.celeba import open_arrays, preparation
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -54,7 +54,7 @@ def data_dir(tmp_path_factory):
 def found(folder):
     """Each split's faces as `{number: labels}`: the builder shuffles them."""
     numbers = {}
-    for split, faces in open_faces(folder).items():
+    for split, faces in open_arrays(folder).items():
         for face, labels in zip(*faces, strict=True):
             left, right = face[0, 0].astype(int), face[0, -1].astype(int)
             errors = [

@@ -97,14 +97,14 @@ def test_error_is_in_percent(faces):
 def test_pictures_follow_the_network(faces):
     data = CelebA(faces, widths=(16, 16, 16, 16))
     network = data.network(0)
-    shown = data.pictures(network)["faces"]
+    shown = data.draw_images(network)["faces"]
     assert shown.dtype == np.uint8
     assert shown.shape[1] == 8 * 190
-    assert np.array_equal(shown, data.pictures(network)["faces"])
+    assert np.array_equal(shown, data.draw_images(network)["faces"])
     for layer in network.layers:
         if layer.name.endswith("_logits"):
             layer.bias.assign([100.0, -100.0])  # No attribute at all.
-    assert not np.array_equal(shown, data.pictures(network)["faces"])
+    assert not np.array_equal(shown, data.draw_images(network)["faces"])
 
 
 def test_splits_without_faces_are_named(tmp_path):

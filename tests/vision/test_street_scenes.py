@@ -8,10 +8,10 @@ import tensorflow as tf
 import mtk
 from mtk import experiment
 from mtk.data.street_labels import COLOURS
-from mtk.data.street_world import write_world
 from mtk.data.streets import Streets
+from mtk.data.synthetic_streets.files import write_world
 from mtk.workloads import CityScapes, StreetWorld
-from mtk.workloads.street_pictures import draw_streets
+from mtk.workloads.street_images import draw_streets
 from mtk.workloads.street_scenes import StreetScenes
 from tests.quick import slow
 

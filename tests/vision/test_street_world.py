@@ -5,8 +5,8 @@ import pytest
 
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.street_labels import categories
-from mtk.data.street_scene import Block, Canvas, ground, put
-from mtk.data.street_world import make_scene, write_world
+from mtk.data.synthetic_streets.files import make_scene, write_world
+from mtk.data.synthetic_streets.scene import Block, Canvas, ground, put
 
 SIZE = (64, 128)
 # CityScapes' camera: focal length in pixels at 2048 of them, baseline and height in metres.

@@ -7,7 +7,7 @@ from mtk.combiners.solvers.scaling import ridge
 MOST_GUESSES = 10
 
 
-def guess(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def block_pivoting(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `x . matrix x / 2 + linear . x` over `x >= 0`, if a few guesses suffice.
 
     Starts with all `x` at their bound. Each turn solves for those that are free, then frees those

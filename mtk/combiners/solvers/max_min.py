@@ -50,7 +50,7 @@ class _Newton(NamedTuple):
     residual: tf.Tensor
 
 
-def worst_mixture(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
+def dual(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the multipliers of the rows, `(K,)`, at the solution; `normal . multipliers = 1`.
 
     They mix the rows to the worst case, against which the ball offers the least. The dual problem,

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from mtk.combiners.solvers.active_set import guess
+from mtk.combiners.solvers.active_set import block_pivoting
 from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled
@@ -80,7 +80,7 @@ def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor,
     outside = tf.cast(~scaled.directed, vectors.dtype)
     linear = tf.matmul(vectors, scaled.cosines) + outside
     few = linear.shape[0] == 1 or linear.shape[-1] <= _GUESSED_AT_MOST
-    solve = guess if few else descend
+    solve = block_pivoting if few else descend
     found, right = solve(scaled.cosines, linear)
     added, solved = tf.cond(
         right, lambda: (found, right), lambda: _nonnegative(scaled.cosines, linear)

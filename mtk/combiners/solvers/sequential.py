@@ -8,8 +8,8 @@ import tensorflow as tf
 _UNROLLED_AT_MOST = 4
 
 
-class Altered(NamedTuple):
-    """Result of `alter`.
+class Projected(NamedTuple):
+    """Result of `pairwise_projection`.
 
     Attributes:
         rows: Tensor `(..., K, K)`; row i holds the altered gradient i as coefficients of the K
@@ -24,7 +24,7 @@ class Altered(NamedTuple):
     met: tf.Tensor
 
 
-def alter(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
+def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Projected:
     """Adds to each gradient of the others until its cosine with each in turn is the target's.
 
     For gradient i and each j in its order: if the cosine `a` of (the altered) gradient i with
@@ -72,4 +72,4 @@ def alter(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
         state = tf.while_loop(lambda turn, *_: turn < num_tasks, meet, start)
     _, rows, _, cosines = state
     met = others & (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
-    return Altered(rows, cosines, met)
+    return Projected(rows, cosines, met)

@@ -1,6 +1,6 @@
 """CelebA: faces with forty attributes each, prepared once and then read at once."""
 
-from mtk.data.celeba.faces import Faces, fingerprint, open_faces
-from mtk.data.celeba.listing import ATTRIBUTES, SPLITS
+from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS
+from mtk.data.celeba.arrays import FaceArrays, fingerprint, open_arrays
 
-__all__ = ["ATTRIBUTES", "SPLITS", "Faces", "fingerprint", "open_faces"]
+__all__ = ["ATTRIBUTES", "SPLITS", "FaceArrays", "fingerprint", "open_arrays"]

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mtk import atomic, cores
-from mtk.data.celeba import faces
+from mtk import atomic, cpu_count
+from mtk.data.celeba import arrays
+from mtk.data.celeba.annotations import ATTRIBUTES, Annotations
 from mtk.data.celeba.decoding import decode
-from mtk.data.celeba.listing import ATTRIBUTES, Listing
-from mtk.data.celeba.official import Official
+from mtk.data.celeba.raw_files import RawFiles
 from mtk.data.celeba.tfds import FromTfds
 from mtk.data.fingerprints import sha256
 from mtk.display import Meter
@@ -33,7 +33,7 @@ class Source(Protocol):
     """
 
     origin: str
-    listing: Listing
+    listing: Annotations
 
     def encoded(self) -> Iterator[bytes]:
         """Yields the JPEG files of the listing."""
@@ -47,13 +47,13 @@ def prepare(
     subset: bool = False,
     tfds_dir: str | None = None,
 ) -> str:
-    """Decodes and resizes CelebA's images, on all cores, into a folder for `open_faces`.
+    """Decodes and resizes CelebA's images, on all cores, into a folder for `open_arrays`.
 
     It takes a minute or two for all images; the folder appears when it is complete.
 
     Args:
         folder: The folder to write.
-        source: The folder of the official files (see `Official`); None takes TensorFlow Datasets.
+        source: The folder of the official files (see `RawFiles`); None takes TensorFlow Datasets.
         size: Height and width of the prepared images.
         subset: Whether some images of the official files may be missing.
         tfds_dir: Folder of the data sets of TensorFlow Datasets, where `source` is None; its own
@@ -71,16 +71,16 @@ def prepare(
     if size < 1:
         raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
     out = destination(folder)
-    images = FromTfds(tfds_dir) if source is None else Official(Path(source).expanduser(), subset)
+    images = FromTfds(tfds_dir) if source is None else RawFiles(Path(source).expanduser(), subset)
     digest = _digest(images, size)
     if _is_prepared(out, digest):
-        faces.check(out)
+        arrays.check(out)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic.making_folder(out) as unfinished:
-            _decode_all(images, size, unfinished / faces.IMAGES)
+            _decode_all(images, size, unfinished / arrays.IMAGES)
             _complete(images, size, unfinished, digest)
-    faces.open_faces(out)
+    arrays.open_arrays(out)
     counts = ", ".join(f"{number} {split}" for split, number in images.listing.counts.items())
     return f"CelebA at {size}x{size} pixels in {out}: {counts}."
 
@@ -88,7 +88,7 @@ def prepare(
 def _digest(source: Source, size: int) -> str:
     """Returns what tells one preparation from another."""
     listing = source.listing
-    told = [faces.FORMAT, size, listing.counts, listing.files]
+    told = [arrays.FORMAT, size, listing.counts, listing.files]
     found = hashlib.sha256(json.dumps(told).encode())
     found.update(listing.attributes.tobytes())
     return found.hexdigest()
@@ -99,7 +99,7 @@ def _is_prepared(out: Path, digest: str) -> bool:
     if not out.exists() or not any(out.iterdir()):
         return False  # `rename` replaces an empty folder.
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        manifest: dict[str, Any] = json.loads((out / faces.MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((out / arrays.MANIFEST).read_text())
         if manifest.get("digest") == digest:
             return True
     raise ValueError(
@@ -117,7 +117,7 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
         return decode(pair[0], f"{pair[1]} of {source.origin}", size).tobytes()
 
     # As a file and not through a memory map: there, a full disk ends the process without a word.
-    with path.open("wb") as file, ThreadPoolExecutor(cores.available()) as threads:
+    with path.open("wb") as file, ThreadPoolExecutor(cpu_count.available()) as threads:
         np.lib.format.write_array_header_1_0(file, header)
         for first in range(0, len(names), _AT_ONCE):
             file.writelines(threads.map(decoded, itertools.islice(pairs, _AT_ONCE)))
@@ -127,15 +127,15 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
 def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
     """Writes what stands beside the images, the manifest last."""
     listing = source.listing
-    np.save(folder / faces.LABELS, listing.attributes)
-    (folder / faces.FILES).write_text("".join(f"{file}\n" for file in listing.files))
+    np.save(folder / arrays.LABELS, listing.attributes)
+    (folder / arrays.FILES).write_text("".join(f"{file}\n" for file in listing.files))
     manifest = {
-        "format": faces.FORMAT,
+        "format": arrays.FORMAT,
         "origin": source.origin,
         "digest": digest,
         "size": size,
         "counts": listing.counts,
         "attributes": list(ATTRIBUTES),
-        "sha256": {name: sha256(folder / name) for name in faces.ARRAYS},
+        "sha256": {name: sha256(folder / name) for name in arrays.ARRAYS},
     }
-    atomic.write_json(folder / faces.MANIFEST, manifest)
+    atomic.write_json(folder / arrays.MANIFEST, manifest)

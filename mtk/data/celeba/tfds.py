@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtk import extras
-from mtk.data.celeba.listing import ATTRIBUTES, SPLITS, arranged
+from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS, arranged
 
 
 class FromTfds:

@@ -87,7 +87,7 @@ def pair_source(
     return Source(len(sort_key), read, sort_key)
 
 
-def in_turn(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
+def sequential_batches(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
     """Yields every example once, task by task, the shortest first, to evaluate.
 
     Args:

@@ -10,7 +10,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from mtk import cores
+from mtk import cpu_count
 from mtk.study import worker
 from mtk.study.engines.base import Engine, threads
 from mtk.study.folder import StudyFolder
@@ -45,7 +45,7 @@ class Local(Engine):
         self.gpus = visible if gpus is None else visible[:gpus]
         if gpus is not None and len(self.gpus) < gpus:
             raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
-        self.workers = workers or len(self.gpus) or cores.available()
+        self.workers = workers or len(self.gpus) or cpu_count.available()
         if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
             raise ValueError(
                 "There is at least one worker, and no more than GPUs, since a run takes a whole "
@@ -103,7 +103,7 @@ class Local(Engine):
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
         if self.workers > 1:
-            environment |= threads(cores.available() // self.workers)
+            environment |= threads(cpu_count.available() // self.workers)
         return environment
 
 

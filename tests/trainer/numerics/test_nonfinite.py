@@ -111,7 +111,7 @@ def test_the_task_of_the_step_is_kept_until_one_looks(name, on_nonfinite, monkey
     """After the bad step all is NaN, and `left` would be named first."""
     monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(COMBINERS[name](), steps_per_execution=6, on_nonfinite=on_nonfinite)
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     kinds = ["", "", "y", "y", "", "x"] if on_nonfinite == "skip" else ["", "", "", "y", "", "x"]
     model.fit(batches(*kinds), callbacks=[divergence], verbose=0)
     assert (divergence.found_at, divergence.task) == (4, "size")
@@ -136,13 +136,13 @@ def test_a_gradient_names_its_task_by_the_gramian():
 
 def test_a_run_of_skipped_steps_ends_the_training():
     model = model_of(on_nonfinite="skip")
-    divergence = callbacks.Divergence()
+    divergence = callbacks.TerminateOnNonFinite()
     data = batches("x").repeat(130)
     model.fit(data, callbacks=[divergence], verbose=0)
     assert divergence.found_at == 100
     assert model.optimizer.iterations.numpy() == 0
     assert 100 <= model.skipped_steps.numpy() <= 110
-    later = callbacks.Divergence()
+    later = callbacks.TerminateOnNonFinite()
     model.fit(batches("", ""), callbacks=[later], verbose=0)
     assert later.step == int(model.skipped_steps.numpy()) + 2
 
@@ -157,11 +157,11 @@ def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
     monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(combiners.PCGrad(), keras.optimizers.SGD(0.01), on_nonfinite=on_nonfinite)
     before = model.network.get_weights()
-    first = callbacks.Divergence()
+    first = callbacks.TerminateOnNonFinite()
     model.fit(batches("x", "x"), callbacks=[first], verbose=0)
     assert first.found_at is not None
     model.network.set_weights(before)
-    second = callbacks.Divergence()
+    second = callbacks.TerminateOnNonFinite()
     history = model.fit(batches("", ""), epochs=2, callbacks=[second], verbose=0)
     assert second.found_at is None
     assert len(history.epoch) == 2
@@ -170,7 +170,7 @@ def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
 
 def test_an_epoch_without_a_step_has_no_loss():
     model = model_of(on_nonfinite="skip")
-    watch = callbacks.Divergence()
+    watch = callbacks.TerminateOnNonFinite()
     history = model.fit(batches("x", "x"), epochs=2, callbacks=[watch], verbose=0)
     assert np.isnan(history.history["loss"]).all()
     assert watch.found_at is None

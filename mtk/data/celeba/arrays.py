@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtk.data import synthetic
-from mtk.data.celeba.listing import ATTRIBUTES, SPLITS
+from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS
 from mtk.data.fingerprints import of_file, sha256
 
 FORMAT = "celeba-1"
@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 _OFFICIAL = {"train": 162_770, "validation": 19_867, "test": 19_962}  # faces
 
 
-class Faces(NamedTuple):
+class FaceArrays(NamedTuple):
     """The faces of a split.
 
     Attributes:
@@ -32,7 +32,7 @@ class Faces(NamedTuple):
     attributes: np.ndarray
 
 
-def open_faces(folder: str | Path) -> dict[str, Faces]:
+def open_arrays(folder: str | Path) -> dict[str, FaceArrays]:
     """Opens a prepared folder; its arrays are mapped into memory, not read.
 
     Returns:
@@ -53,7 +53,7 @@ def open_faces(folder: str | Path) -> dict[str, Faces]:
         raise ValueError(f"{folder / LABELS} is damaged: a label is 0 or 1. Prepare it again.")
     bounds = np.cumsum([0, *(counts[split] for split in SPLITS)])
     return {
-        split: Faces(images[first:last], attributes[first:last])
+        split: FaceArrays(images[first:last], attributes[first:last])
         for split, first, last in zip(SPLITS, bounds, bounds[1:], strict=False)
     }
 
@@ -111,11 +111,11 @@ def _not_prepared(folder: Path) -> ValueError:
     )
 
 
-def _synthetic(size: int = 64) -> dict[str, Faces]:
+def _synthetic(size: int = 64) -> dict[str, FaceArrays]:
     draw = np.random.default_rng(0)
     face = draw.integers(0, 256, (size, size, 3), np.uint8)
     return {
-        split: Faces(
+        split: FaceArrays(
             synthetic.repeated(face, number),
             draw.integers(0, 2, (number, len(ATTRIBUTES)), np.uint8),
         )

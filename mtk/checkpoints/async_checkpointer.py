@@ -6,7 +6,7 @@ from mtk.checkpoints.snapshot import Snapshot
 from mtk.checkpoints.store import Store
 
 
-class BackgroundWriter:
+class AsyncCheckpointer:
     """Writes one snapshot at a time in a thread of its own.
 
     Args:

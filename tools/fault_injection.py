@@ -1,6 +1,6 @@
 """Kills a training again and again, and compares what it comes to with an undisturbed one.
 
-  python tools/chaos.py --kills 30
+  python tools/fault_injection.py --kills 30
 
 A third of the kills and more fall into the writing of a checkpoint, a few into the end of the run,
 the others anywhere. Exit code: 0 if every run came to the same, 1 otherwise.
@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import likeness
+import compare_runs
 
-from mtk import quiet
+from mtk import tf_logging
 
 ROOT = Path(__file__).parents[1]
 STEPS = 150
@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     root = Path(tempfile.mkdtemp(prefix="chaos_"))
     subprocess.run(command(root / "undisturbed"), check=True, capture_output=True)
     draw, done, bad, began = random.Random(args.seed), Counter[str](), 0, time.monotonic()
@@ -147,7 +147,7 @@ def main() -> int:
                 left = f"{each * len(aims) / 60:.1f} min"
                 print(f"{done.total():>4}  {where:<12} {number:>3}  {left:>8}", flush=True)
         subprocess.run(command(run_dir), check=True, capture_output=True)
-        found = likeness.differences(run_dir, root / "undisturbed")
+        found = compare_runs.differences(run_dir, root / "undisturbed")
         print(f"run {number}: {found or 'as undisturbed, bit for bit'}", flush=True)
         bad += bool(found)
     print(

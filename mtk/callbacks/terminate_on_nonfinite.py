@@ -10,7 +10,7 @@ from mtk.callbacks.base import StepCallback, entries
 _LOOK_EVERY = 10
 
 
-class Divergence(StepCallback):
+class TerminateOnNonFinite(StepCallback):
     """Stops `fit` when a loss, a task weight or the combined gradient is infinite or NaN.
 
     The losses are looked at after each step and each validation. They may stay finite although the

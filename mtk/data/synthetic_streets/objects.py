@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mtk.data.street_scene import Block, colour
+from mtk.data.synthetic_streets.scene import Block, colour
 
 Generator = np.random.Generator
 _DARK = np.array([25.0, 25.0, 30.0])

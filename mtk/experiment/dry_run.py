@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk import config, gradients
 from mtk.data import synthetic
 from mtk.distribution import Workers
-from mtk.experiment import trial
+from mtk.experiment import step_timing
 from mtk.experiment.plan import Plan
 from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel
@@ -39,8 +39,8 @@ def describe(
         memory, and the time of a step.
     """
     batches = data.train(plan.batch_size, plan.steps, plan.seed)
-    size = trial.fitting(model, data, plan) if batch_size is None else batch_size
-    timed = trial.steps(model, data, plan, size)
+    size = step_timing.fitting(model, data, plan) if batch_size is None else batch_size
+    timed = step_timing.steps(model, data, plan, size)
     per_run = timed.seconds * plan.batch_size / timed.batch_size * plan.steps
     lines = [
         config.operative().strip(),
@@ -73,7 +73,7 @@ def _synthetic() -> list[str]:
     ]
 
 
-def _memory(timed: trial.Timed) -> str:
+def _memory(timed: step_timing.Timed) -> str:
     if timed.memory is None:
         return "not measured: this system does not tell it"
     most, before = map(_bytes, timed.memory)

@@ -15,7 +15,7 @@ from mtk.callbacks.monitored import monitor_of
 from mtk.monitor import MEAN_LOSS, Monitor
 
 
-class Selection(StepCallback):
+class BestCheckpoint(StepCallback):
     """Keeps the weights of the evaluation that validation likes best.
 
     Weights that a gradient which was no finite number has touched are never kept: a network can
@@ -37,8 +37,8 @@ class Selection(StepCallback):
         first: Each loss at the first evaluation with finite ones, if the monitor is relative.
         worse_in_a_row: Evaluations since.
 
-    The best weights for each task by itself take a callback each:
-    `[Selection(f"{name}.weights.h5", monitor=f"{name}_loss", restore=False) for name in tasks]`.
+    The best weights for each task by itself take a callback each, such as
+    `BestCheckpoint(f"{name}.weights.h5", monitor=f"{name}_loss", restore=False)`.
 
     Raises:
         ValueError: If the path has another ending or is a folder, `patience` is not positive, the

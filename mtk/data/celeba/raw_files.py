@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mtk.data import bounded
-from mtk.data.celeba.listing import Listing, arranged, read_attributes, read_partition
+from mtk.data.celeba.annotations import Annotations, arranged, read_attributes, read_partition
 
 _IMAGES = "img_align_celeba"
 _ATTRIBUTES = "list_attr_celeba.txt"
@@ -18,7 +18,7 @@ _LARGEST = 1 << 20  # bytes of an image; those of CelebA have 30,000 at most
 _FOLDERS = (".", "Img", "Anno", "Eval")
 
 
-class Official:
+class RawFiles:
     """The aligned images, their attributes and the official partition.
 
     Args:
@@ -59,7 +59,7 @@ class Official:
             else:
                 yield _extracted(self._archive, path)
 
-    def _listed(self, attributes: Path, partition: Path, subset: bool) -> Listing:
+    def _listed(self, attributes: Path, partition: Path, subset: bool) -> Annotations:
         files, labels = read_attributes(attributes)
         splits = read_partition(partition)
         _check_known(f"{self.origin} holds", self._paths, dict.fromkeys(files), attributes)

@@ -5,25 +5,25 @@ import random
 import signal
 import subprocess
 
-import chaos
-import likeness
+import compare_runs
+import fault_injection
 import pytest
 
 STEPS = 16
 
 
 def train(run_dir, steps=STEPS):
-    subprocess.run(chaos.command(run_dir, steps), check=True, capture_output=True)
+    subprocess.run(fault_injection.command(run_dir, steps), check=True, capture_output=True)
 
 
 @pytest.mark.slow
 def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     train(undisturbed)
-    killed = chaos.Victim(run, STEPS)
+    killed = fault_injection.Victim(run, STEPS)
     killed.wait_for("unfinished.0", 4)
     assert killed.end()[0] == -signal.SIGKILL
-    preempted = chaos.Victim(run, STEPS)
+    preempted = fault_injection.Victim(run, STEPS)
     preempted.wait_for("0", 2)
     assert preempted.end(signal.SIGTERM)[0] == 75
     train(run)
@@ -31,16 +31,16 @@ def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
     first_steps = [session["first_step"] for session in sessions]
     assert first_steps == sorted(first_steps)
     assert 0 < first_steps[1] < first_steps[2] < STEPS
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
 
 
 def test_aims_are_half_at_writes_and_somewhere_else_too():
-    aims = chaos.moments(30, random.Random(0))
+    aims = fault_injection.moments(30, random.Random(0))
     assert aims.count("write") == 15
     assert {"start", "end", "step"} < set(aims)
 
 
 @pytest.mark.slow
 def test_thirty_kills(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["chaos.py", "--kills=30"])
-    assert chaos.main() == 0
+    monkeypatch.setattr("sys.argv", ["fault_injection.py", "--kills=30"])
+    assert fault_injection.main() == 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 from mtk.combiners.base import Combiner
 
 
-class Draws:
+class RandomKeys:
     """Counts a combiner's steps and gives each its own random numbers.
 
     The counter is the only state: a run that resumes from a checkpoint draws what it would have

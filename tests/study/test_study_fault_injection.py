@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 
-import kills
-import likeness
+import compare_runs
 import pytest
+import study_fault_injection
 
 from mtk.study import StudyFolder
 from mtk.study.engines import base
@@ -19,14 +19,19 @@ STEPS = 40  # So many that no run ends before it is disturbed.
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return kills.write(tmp_path_factory.mktemp("study") / "study.gin", STEPS, (0.1,))
+    return study_fault_injection.write(
+        tmp_path_factory.mktemp("study") / "study.gin", STEPS, (0.1,)
+    )
 
 
 @pytest.fixture(scope="module")
 def undisturbed(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     done = subprocess.run(
-        kills.command(study, folder), cwd=kills.ROOT, capture_output=True, text=True
+        study_fault_injection.command(study, folder),
+        cwd=study_fault_injection.ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "2/2 done" in done.stderr
@@ -47,29 +52,29 @@ def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
         check=True,
         capture_output=True,
         env={**os.environ, **environment},
-        cwd=kills.ROOT,
+        cwd=study_fault_injection.ROOT,
     )
-    assert likeness.differences(tmp_path / "alone", folder.run_dir(run)) == []
+    assert compare_runs.differences(tmp_path / "alone", folder.run_dir(run)) == []
 
 
 @pytest.mark.slow
 def test_killed_study_ends_as_an_undisturbed_one(study, undisturbed, tmp_path):
     draw, folder = random.Random(0), tmp_path / "study"
-    victim = kills.Victim(study, folder)
+    victim = study_fault_injection.Victim(study, folder)
     assert victim.wait_for_run()
     assert victim.disturb("run", draw)
     assert victim.wait_for_run()
     assert victim.disturb("sweep", draw)
     # Its runs notice that it is gone, and the next sweep waits for them or takes over.
-    stopped = kills.Victim(study, folder)
+    stopped = study_fault_injection.Victim(study, folder)
     assert stopped.wait_for_run()
     assert stopped.end(signal.SIGTERM) in (75, 0)
-    two = [kills.Victim(study, folder) for _ in range(2)]
+    two = [study_fault_injection.Victim(study, folder) for _ in range(2)]
     assert [sweep.finish() for sweep in two] == [0, 0]
-    assert kills.differences(folder, undisturbed) == []
+    assert study_fault_injection.differences(folder, undisturbed) == []
 
 
 @pytest.mark.slow
 def test_forty_kills(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["kills.py", "--kills=40"])
-    assert kills.main() == 0
+    monkeypatch.setattr("sys.argv", ["study_fault_injection.py", "--kills=40"])
+    assert study_fault_injection.main() == 0

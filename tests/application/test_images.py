@@ -4,7 +4,7 @@ import tensorflow as tf
 from application_runs import fit, start
 
 from mtk import callbacks
-from mtk.callbacks.curves import Curves
+from mtk.callbacks.summary_writer import SummaryWriter
 
 
 class Gray:
@@ -31,7 +31,7 @@ def shown(events, tag):
 
 def test_pictures_of_every_evaluation(model, batches, tmp_path, read_events):
     draw = Gray()
-    fit(model, batches, callbacks.Pictures(Curves(tmp_path), draw))
+    fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), draw))
     (first, one), (second, two) = shown(read_events(tmp_path / "validation"), "gray")
     assert (first, second) == (10, 20)
     assert np.array_equal(one, np.full((4, 6, 3), 10))
@@ -43,12 +43,12 @@ def test_pictures_of_every_evaluation(model, batches, tmp_path, read_events):
 @pytest.mark.parametrize("form", [("float32", (4, 6, 3)), ("uint8", (4, 6)), ("uint8", (4, 6, 4))])
 def test_what_is_no_picture_is_refused(model, batches, tmp_path, form):
     with pytest.raises(ValueError, match=r"Received 'gray': (float32|uint8) \(4, 6"):
-        fit(model, batches, callbacks.Pictures(Curves(tmp_path), Gray(*form)))
+        fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), Gray(*form)))
 
 
 def test_pictures_of_a_run_stand_with_its_curves(tiny, tmp_path, read_events, monkeypatch):
     data = tiny()
-    monkeypatch.setattr(data, "pictures", Gray())
+    monkeypatch.setattr(data, "draw_images", Gray())
     start(lambda: data, tmp_path / "run")
     folder = tmp_path / "run" / "tensorboard" / "validation"
     assert len(list(folder.glob("events.*"))) == 1
@@ -56,4 +56,4 @@ def test_pictures_of_a_run_stand_with_its_curves(tiny, tmp_path, read_events, mo
 
 
 def test_a_workload_without_pictures(tiny):
-    assert tiny().pictures(None) == {}
+    assert tiny().draw_images(None) == {}

@@ -1,6 +1,6 @@
 """Kills a sweep and its runs again and again, and compares the study with an undisturbed one.
 
-  python tools/kills.py --kills 40
+  python tools/study_fault_injection.py --kills 40
 
 A third of the kills each: a run, the sweep, and the sweep by a signal that lets it stop; each at a
 random moment. Exit code: 0 if every run was finished once, as in the undisturbed study.
@@ -19,9 +19,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import likeness
+import compare_runs
 
-from mtk import quiet
+from mtk import tf_logging
 from mtk.study import State, StudyFolder
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def differences(folder: Path, expected: Path) -> list[str]:
     lists = [json.loads(each.list.read_text()) for each in (ours, theirs)]
     found = [] if lists[0] == lists[1] else ["study.json"]
     for entry in lists[1]["runs"]:
-        alike = likeness.differences(ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"]))
+        alike = compare_runs.differences(ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"]))
         found += [f"{entry['hash']}: {what}" for what in alike]
     events = Counter(e["run"] for e in ours.run_log.entries() if e["event"] == "finished")
     return found + [f"{run}: finished {n} times" for run, n in events.items() if n > 1]
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     root = Path(tempfile.mkdtemp(prefix="kills_"))
     study = write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
     subprocess.run(command(study, root / "undisturbed"), cwd=ROOT, check=True, capture_output=True)

@@ -6,7 +6,7 @@ from typing import Any
 from mtk.callbacks.base import StepCallback
 
 
-class StepLimit(StepCallback):
+class MaxSteps(StepCallback):
     """Stops `fit` after the step `steps`, after a last validation.
 
     With it a run may end inside one of Keras' epochs.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from mtk import event_files
 
 
-class Curves:
+class SummaryWriter:
     """Writes points of curves, a folder of event files for each split.
 
     Where a file cannot be written, as on a full disk, the curves get a gap and a new file.

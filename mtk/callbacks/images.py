@@ -1,4 +1,4 @@
-"""Pictures of what the network makes of some examples, for TensorBoard."""
+"""Images of what the network makes of some examples, for TensorBoard."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,22 +8,24 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.callbacks.base import StepCallback
-from mtk.callbacks.curves import Curves
+from mtk.callbacks.summary_writer import SummaryWriter
 
 
-class Pictures(StepCallback):
+class Images(StepCallback):
     """Shows pictures at every evaluation, as images of the run `validation`.
 
     Args:
         curves: Where to write; a `TaskBoard`'s, whose files these pictures then share.
         draw: Draws pictures `(height, width, 3)`, uint8, by name, of what a network predicts; such
-            as `Workload.pictures`. Without any picture nothing is written.
+            as `Workload.draw_images`. Without any picture nothing is written.
 
     Raises:
         ValueError: In `fit`, if a picture has another form.
     """
 
-    def __init__(self, curves: Curves, draw: Callable[[keras.Model], Mapping[str, np.ndarray]]):
+    def __init__(
+        self, curves: SummaryWriter, draw: Callable[[keras.Model], Mapping[str, np.ndarray]]
+    ):
         super().__init__()
         self.curves = curves
         self.draw = draw

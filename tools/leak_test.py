@@ -1,7 +1,7 @@
 """Measures whether the memory of a long run stays flat: the whole command, with all it writes.
 
-    python tools/long_run.py
-    python tools/long_run.py --steps=50000 --combiner=famo
+    python tools/leak_test.py
+    python tools/leak_test.py --steps=50000 --combiner=famo
 
 A small network trains on Multi-digits through `python -m mtk.train`, with curves, evaluations and
 checkpoints. At each evaluation the resident set of the process is read from the kernel's account.

@@ -23,7 +23,7 @@ _LABELS = {"-1": 0, "1": 1}
 _PARTITION = {str(number): number for number in range(len(SPLITS))}
 
 
-class Listing(NamedTuple):
+class Annotations(NamedTuple):
     """The images of a data set, those of a split together, in the order of `SPLITS`.
 
     Attributes:
@@ -37,7 +37,7 @@ class Listing(NamedTuple):
     counts: dict[str, int]
 
 
-def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray) -> Listing:
+def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray) -> Annotations:
     """Returns a listing, sorted by split and otherwise in the order given.
 
     Args:
@@ -48,7 +48,7 @@ def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray
     order = np.argsort(partition, kind="stable")
     numbers = np.bincount(partition, minlength=len(SPLITS)).tolist()
     counts = dict(zip(SPLITS, numbers, strict=True))
-    return Listing([files[i] for i in order], attributes[order], counts)
+    return Annotations([files[i] for i in order], attributes[order], counts)
 
 
 def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:

@@ -12,7 +12,7 @@ from mtk import atomic, event_files
 _EVENTS = "*/events.out.tfevents.*"  # as TensorFlow's writers name them, in a folder of each split
 
 
-class GrowingFiles:
+class AppendOnlyFiles:
     """The record and the curves of a run.
 
     Cut back to the lengths that they had at a checkpoint, they hold what belongs to it: nothing

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mtk.data.street_scene import Canvas, ground, houses, put, skyline
-from mtk.data.street_things import things
 from mtk.data.streets import Size
+from mtk.data.synthetic_streets.objects import things
+from mtk.data.synthetic_streets.scene import Canvas, ground, houses, put, skyline
 
 _CITY = "streetworld"
 _BORDER = 0.05  # of the width, at the left, where a pair of cameras measures nothing
