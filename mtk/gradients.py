@@ -138,7 +138,7 @@ def _picked(
 ) -> list[tf.Tensor]:
     """Makes a pass for each of a few tasks; which ones is known in the step alone."""
     # As in `_unrolled`.
-    sequential_batches = tasks.shape[0] * sum(v.shape.num_elements() or 0 for v in sources) > _SMALL
+    one_by_one = tasks.shape[0] * sum(v.shape.num_elements() or 0 for v in sources) > _SMALL
     each: list[list[tf.Tensor]] = []
     before: list[tf.Tensor] = []
     for task in tf.unstack(tasks):
@@ -146,7 +146,7 @@ def _picked(
             start = tf.one_hot(task, stacked.shape[0], dtype=stacked.dtype)
         found = tape.gradient(stacked, sources, output_gradients=start)
         rows = [_dense(gradient, v) for gradient, v in zip(found, sources, strict=True)]
-        before = rows if sequential_batches else []
+        before = rows if one_by_one else []
         each.append(rows)
     return [tf.stack(rows) for rows in zip(*each, strict=True)]
 
@@ -161,13 +161,13 @@ def _unrolled(
     shared_rows, head_rows = [], []
     # Passes side by side use two cores better, but each holds memory of its own: where gradients
     # are large, one waits for the other.
-    sequential_batches = len(losses) * sum(v.shape.num_elements() or 0 for v in shared) > _SMALL
+    one_by_one = len(losses) * sum(v.shape.num_elements() or 0 for v in shared) > _SMALL
     before: list[tf.Tensor] = []
     for loss, head in zip(losses, heads, strict=True):
         with tf.control_dependencies(before):
             start = tf.ones_like(loss)
         found = tape.gradient(loss, [*shared, *head], output_gradients=start)
-        if sequential_batches:
+        if one_by_one:
             before = [g for g in found if g is not None]
         shared_rows.append(found[: len(shared)])
         head_rows.append(found[len(shared) :])
