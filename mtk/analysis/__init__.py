@@ -4,7 +4,7 @@ The data go one way, a module each: `load` (run folders to one table), `select` 
 `measure` (test only), `verdict`, `indicators`, `figures`, `reporting`. Needs no TensorFlow.
 """
 
-from mtk.analysis.comparison import Comparison, comparisons, selected, verdicts
+from mtk.analysis.comparison import Comparison, comparisons, selected, verdict_table, verdicts
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.indicators import (
     EqualBudget,
@@ -21,10 +21,11 @@ from mtk.analysis.indicators import (
 from mtk.analysis.learning_rate_grids import SparseGrids, sparse_grids
 from mtk.analysis.load import load
 from mtk.analysis.measure import Measured, Models, measured
-from mtk.analysis.metric_sets import Objective, find_metric_sets, points
+from mtk.analysis.metric_sets import Objective, UnavailableError, find_metric_sets, points
 from mtk.analysis.paired_margins import asked
 from mtk.analysis.reporting import report
 from mtk.analysis.reporting.hparams import write_hparams
+from mtk.analysis.reporting.tables import single_task_table
 from mtk.analysis.run_table import configurations
 from mtk.analysis.select import Candidates, candidates, select
 from mtk.analysis.study_view import StudyView, views, with_cost
@@ -42,6 +43,7 @@ __all__ = [
     "SparseGrids",
     "StudyError",
     "StudyView",
+    "UnavailableError",
     "Verdict",
     "additive_epsilon",
     "asked",
@@ -65,9 +67,11 @@ __all__ = [
     "search_curve",
     "select",
     "selected",
+    "single_task_table",
     "sparse_grids",
     "static_weights",
     "utilities",
+    "verdict_table",
     "verdicts",
     "views",
     "weights_over_time",

@@ -26,7 +26,7 @@ METHODS = ("PCGrad", "MGDA", "GradNorm", "UncertaintyWeights", "RLW")
 
 def compare(
     build: Callable[..., Any],
-    train: Any,
+    train: Any = None,
     validation: Any = 0.2,
     test: Any = 0.2,
     methods: Sequence[Any] = METHODS,
@@ -48,10 +48,12 @@ def compare(
     What is written is a study folder, as `mtk.sweep` writes it: `mtk.report` reads it.
 
     Args:
-        build: Makes a new model, compiled in Keras' way with a number as learning rate; or a
-            compiled `mtk.MultiTaskModel`. It may take `seed`.
+        build: Makes a new model, compiled in Keras' way with a number as learning rate; a compiled
+            `mtk.MultiTaskModel`; or an `mtk.workloads.Workload`, which is trained with Adam. It
+            may take `seed`.
         train: The training split: `(x, y)` or `(x, y, sample_weight)` of arrays, a data set of
-            batches or examples, or a function that returns one of these. It is held in memory.
+            batches or examples, or a function that returns one of these. It is held in memory. A
+            workload has its own, which need not be: leave out the splits.
         validation: The validation split, or the share of the training split held out for it.
         test: The test split, or a share.
         methods: Names of combiners, their classes, or combiners with arguments, beside static
@@ -83,7 +85,7 @@ def compare(
     started, out = time.monotonic(), Path(out)
     searches = _check(seeds, learning_rates)
     allowed = _seconds(budget)
-    splits = [as_arrays(*each, build) for each in _splits(train, validation, test)]
+    splits = [None] * 3 if train is None else _splits(build, train, validation, test)
     make = engine or (Local if may_fork() else Here)
     first = make()
     content = sent.packed(build, first) if sent.is_needed(first) else None
@@ -135,8 +137,9 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> b
     return learning_rates == SEARCH
 
 
-def _splits(train: Any, validation: Any, test: Any) -> list[tuple[str, Any]]:
-    return [("train", train), ("validation", validation), ("test", test)]
+def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -> list[Any]:
+    named = {"train": train, "validation": validation, "test": test}
+    return [as_arrays(what, data, build) for what, data in named.items()]
 
 
 def _planned(limits: Budget, seen: Look, methods: int) -> Size:

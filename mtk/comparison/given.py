@@ -16,7 +16,7 @@ from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel
-from mtk.workloads import Arrays
+from mtk.workloads import Arrays, Workload
 from mtk.workloads.arrays import made
 
 # What the comparisons of this process were given, by their keys. A configuration holds a key: runs
@@ -29,20 +29,22 @@ class Given:
     """Model and data of a comparison.
 
     Attributes:
-        build: Makes a new compiled model.
-        train: The training split, `(x, y)` or `(x, y, sample_weight)` of arrays.
+        build: Makes a new compiled model, or a workload.
+        train: The training split, `(x, y)` or `(x, y, sample_weight)` of arrays; None with a
+            workload, which has data of its own.
         validation: The validation split, or a share of the training split.
         test: The test split, or a share.
     """
 
-    build: Callable[..., keras.Model]
+    build: Callable[..., Any]
     train: Any
     validation: Any
     test: Any
 
     def key(self) -> str:
         """Returns 16 digits that are others for another function or other data, and keeps both."""
-        texts = [identified(self.build), *map(_digest, (self.train, self.validation, self.test))]
+        splits = () if self.train is None else (self.train, self.validation, self.test)
+        texts = [identified(self.build), *map(_digest, splits)]
         key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         _GIVEN[key] = self
         return key
@@ -66,19 +68,42 @@ def given(key: str) -> Given:
     return _GIVEN[key]
 
 
-class Compiled(Arrays):
-    """The workload of a comparison.
+def workload(key: str) -> Workload:
+    """Returns the workload of a comparison.
 
     Args:
         key: As `Given.key` returned it.
 
     Raises:
-        ValueError: If that was in another process, or the model is not compiled.
+        ValueError: If that was in another process, the model is not compiled, or data and model do
+            not belong together.
+    """
+    found = given(key)
+    built = made(found.build, 0)
+    is_workload = isinstance(built, Workload)
+    if is_workload != (found.train is None):
+        raise ValueError(
+            "`build` makes a workload, whose data are its own: leave out `train`, `validation` and "
+            "`test`."
+            if is_workload
+            else "Give `train`: only a `build` that makes an `mtk.workloads.Workload` has data of "
+            f"its own. It has made: {type(built).__name__}"
+        )
+    return built if is_workload else Compiled(found, built)
+
+
+class Compiled(Arrays):
+    """A compiled model and its data, as a workload.
+
+    Args:
+        found: What the comparison was given.
+        model: What its `build` made.
+
+    Raises:
+        ValueError: If the model is not compiled.
     """
 
-    def __init__(self, key: str):
-        found = given(key)
-        model = made(found.build, 0)
+    def __init__(self, found: Given, model: keras.Model):
         tasks = tasks_of(model)
         names = [task.name for task in tasks]
         outputs = output_names(network(model), dict.fromkeys(names))
@@ -95,7 +120,7 @@ class Compiled(Arrays):
 
 
 def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
-    """Returns a new optimizer like the one that the model was compiled with.
+    """Returns a new optimizer like the one that the model was compiled with, Adam for a workload.
 
     Args:
         key: As `Given.key` returned it.
@@ -105,12 +130,14 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
     return type(compiled).from_config({**compiled.get_config(), "learning_rate": learning_rate})
 
 
-def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that a model was compiled with.
+def optimizer_of(model: keras.Model | Workload) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that a model was compiled with, Adam for a workload.
 
     Raises:
         ValueError: If it is not compiled, or with a schedule of learning rates.
     """
+    if isinstance(model, Workload):
+        return keras.optimizers.Adam()
     found = getattr(model, "optimizer", None)
     if found is None:
         raise ValueError(f"The model {model.name!r} is not compiled. Have `build` compile it.")

@@ -243,13 +243,13 @@ _BASE = (
     "# What all runs of this comparison have in common; `mtk.compare` has written it.",
     "include 'base.gin'",
     "from mtk.comparison import given",
-    "experiment.run.workload = @given.Compiled",
+    "experiment.run.workload = @given.workload",
     "experiment.Optimization.optimizer = @given.optimizer",
 )
 
 
 def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "given.Compiled.key": key, "given.optimizer.key": key}
+    return {**settings, "given.workload.key": key, "given.optimizer.key": key}
 
 
 def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:

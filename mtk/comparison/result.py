@@ -44,8 +44,7 @@ class Comparison:
         """A table (`pandas.DataFrame`), a row for each method and question; see `mtk.report`."""
         from mtk import analysis
 
-        (view,) = analysis.views(analysis.load([self.path]))
-        return analysis.verdicts(view)
+        return analysis.verdicts(self._view())
 
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the page with figures and tables, and returns its path.
@@ -89,6 +88,12 @@ class Comparison:
         file = folder / "model.keras"
         return load(file if file.is_file() else folder / "saved_model")
 
+    def _view(self) -> Any:
+        from mtk import analysis
+
+        (view,) = analysis.views(analysis.load([self.path]))
+        return view
+
     def __str__(self) -> str:
         return "\n".join([self._advice(), *self._lines()])
 
@@ -120,18 +125,27 @@ class Comparison:
 
     def _lines(self) -> list[str]:
         """Returns a line for each method: its answer to the first question on what selected."""
-        table = self.verdict
-        if not len(table):
-            return ["No method was compared."]
-        asked = list(dict.fromkeys(table["compared"]))
+        from mtk import analysis
+
+        view = self._view()
+        asked = [question for question in analysis.comparisons(view) if question.verdicts]
+        if not asked:
+            return [
+                "No method was compared.",
+                *_against_single_tasks(view, next(iter(view.spaces))),
+            ]
         by_loss = "loss" in monitor.selected(self._finished[0]["result"]).monitor
-        fitting = [title for title in asked if ("loss" in title) == by_loss]
+        fitting = [question for question in asked if ("loss" in question.title) == by_loss]
         question = (fitting or asked)[0]
+        table = analysis.verdict_table(view, question)
         width = max(len(name) for name in table["method"])
+        lines = [f"{row['method']:{width}}  {row['in words']}" for row in table.to_dict("records")]
         return [
-            f"{row['method']:{width}}  {row['in words']}"
-            for row in table[table["compared"] == question].to_dict("records")
-        ] + [f"(Compared by the {question}, on fresh seeds. All questions: `verdict`, `report()`.)"]
+            *lines,
+            *_against_single_tasks(view, question.space),
+            f"(Compared by the {question.title}, on fresh seeds. All questions: `verdict`, "
+            "`report()`.)",
+        ]
 
     def _values(self, runs: Sequence[Mapping[str, Any]]) -> list[float]:
         return monitor.compared([monitor.selected(run["result"]) for run in runs])
@@ -145,6 +159,18 @@ class Comparison:
             sum(share * _losses(run)[task] / units[task] for task, share in utility.items())
             for run in runs
         ]
+
+
+def _against_single_tasks(view: Any, space: str) -> list[str]:
+    """Returns a line with the mean change of each method against models of single tasks."""
+    from mtk import analysis
+
+    try:
+        table = analysis.single_task_table(view, space)
+    except analysis.UnavailableError:
+        return []
+    each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
+    return [f"Against single-task models, Δm of {space} (less is better): {each}."]
 
 
 def _losses(run: Mapping[str, Any]) -> dict[str, float]:

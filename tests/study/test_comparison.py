@@ -45,6 +45,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     assert first.startswith("Use loss_weights={'size': ")
     assert "kind_AUC" in first
     assert any(line.startswith("PCGrad") for line in lines)
+    assert any(line.startswith("Against single-task models, Δm of") for line in lines)
     assert set(study.verdict["method"]) == {"PCGrad"}
     assert set(study.verdict["answer"]) <= {"better", "equivalent", "worse", "undecided"}
     best = study.best({"size": 1.0, "kind": 2.0})
@@ -62,6 +63,43 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
         with pytest.raises(ValueError, match="holds the study"):
             comparison.compare(build, **given_then)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
+
+
+def workload():
+    """Batches that are read again for each split, and never held as a whole."""
+    tasks = [mtk.Task("size", "mse", ["mae"]), mtk.Task("kind", "binary_crossentropy")]
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y))
+    return mtk.workloads.Datasets(build, tasks, data, data, data)
+
+
+def test_a_workload_brings_its_own_data():
+    key = given.Given(workload, None, None, None).key()
+    data = given.workload(key)
+    assert [task.name for task in data.tasks] == ["size", "kind"]
+    assert given.optimizer(key, 0.5).get_config()["learning_rate"] == 0.5
+    assert given.Given(build, None, None, None).key() != key
+
+
+@pytest.mark.slow
+def test_from_a_workload_to_a_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
+    study = comparison.compare(workload, methods=["MGDA"], epochs=1, out=tmp_path / "s")
+    assert str(study).startswith("Use loss_weights={'size': ")
+    assert set(study.verdict["method"]) == {"MGDA"}
+
+
+@pytest.mark.parametrize(
+    ("function", "data", "words"),
+    [
+        (workload, (X, Y), "leave out `train`"),
+        (build, None, "Give `train`: .* It has made: Functional"),
+    ],
+)
+def test_models_need_data_and_workloads_have_them(function, data, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        comparison.compare(function, data, out=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_files_of_others_are_left_alone(tmp_path):
@@ -302,7 +340,7 @@ def test_bad_input(changed, words, tmp_path):
 
 def test_runs_of_another_process_are_refused():
     with pytest.raises(ValueError, match="mtk.compare"):
-        given.Compiled("0123456789abcdef")
+        given.workload("0123456789abcdef")
 
 
 class Endless(keras.utils.PyDataset):
@@ -333,6 +371,6 @@ def test_a_network_with_an_output_that_is_no_task():
         return model
 
     key = given.Given(three, (X, [X[:, :1], X[:, :2], X[:, 1:2]]), 0.2, 0.2).key()
-    data = given.Compiled(key)
+    data = given.workload(key)
     assert [task.name for task in data.tasks] == ["a", "b"]
     assert [part.shape[-1] for part in next(iter(data.validation(4)))[1]] == [1, 1]
