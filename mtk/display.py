@@ -1,4 +1,4 @@
-"""What commands show: lines that stay, and on a terminal a view that is drawn anew.
+"""What commands show: lines that stay, and on a terminal a view that is redrawn.
 
 Colours and views are rich's, which heeds NO_COLOR and is imported for a terminal only; files and
 pipes get plain lines.

@@ -13,8 +13,8 @@ examples:
   python -m mtk.prepare translation --gin_file=configs/prepare_multi30k.gin \\
       --gin.data_dir='"/data/multi30k"' --out=/data/multi30k/prepared
 
-Translation goes on where it was stopped or killed; faces take a minute or two, and begin anew. What
-is prepared already is checked.
+Translation goes on where it was stopped or killed; faces take a minute or two, and begin again.
+What is prepared already is checked.
 Exit code: 0 prepared, 2 bad input or a folder that cannot be written, 75 stopped by Ctrl-C.
 """
 

@@ -1,4 +1,4 @@
-"""Reads the files of a study that a crash has damaged, or that a stranger has made.
+"""Reads the files of a study that a crash has damaged, or that someone else has made.
 
 Nothing but regular files of a bounded size is read, and no link is followed: a FIFO would never
 end, and a link leads out of the study.

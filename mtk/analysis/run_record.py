@@ -156,7 +156,7 @@ def _known(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(split: str, found: dict[str, Any] | None) -> dict[str, float | None]:
-    """Returns the metrics of a split; what is no finite number is as good as absent."""
+    """Returns the metrics of a split; values that are not finite are left out."""
     if found is None:
         return {}
     if found["tasks"] is None:

@@ -117,7 +117,7 @@ def _finite(value: Any) -> float:
 
 
 def _measured(value: Any) -> float | None:
-    """Returns a number, or None for NaN and infinity: a value that is as good as absent."""
+    """Returns a number, or None for NaN and infinity: a value that counts as missing."""
     if type(value) is float and not math.isfinite(value):
         return None
     return _finite(value)

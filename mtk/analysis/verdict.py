@@ -28,13 +28,13 @@ class Verdict:
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
         level: Confidence of the interval, all paireds counted (Bonferroni).
-        delta: Margins within ±delta are as good as none.
+        delta: Margins within ±delta are equivalent to none.
         held_out: The bar that a better method exceeds: the largest margin of a static weighting
             over the other ones, less what noise explains; at least twice delta if few can be held
             out.
         extrapolated: Whether the model lies beyond the ends of the front.
         seeds: How many seeds were compared.
-        further_seeds: How many more decide, if the margin stays; None if no number does.
+        further_seeds: How many more decide, if the margin stays; None if no number of them does.
         model: Position of the model that has the margin.
         reason: Why it is undecided, or what the reader must know.
         examples: Whether the interval counts that the test set is finite, or the seeds alone.
@@ -109,7 +109,7 @@ class _Rule:
 
     Attributes:
         alpha: Error of one interval, both sides together.
-        delta: Margins that are as good as none.
+        delta: Margins that are equivalent to none.
         num_seeds: How many seeds the means are taken over.
         examples: Whether errors count the test examples.
     """

@@ -55,7 +55,7 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
 
     Raises:
         FileNotFoundError: If the run has no log.
-        ValueError: If a whole line of it tells a weight that is no number, or of no step.
+        ValueError: If a whole line of it tells a weight that is not a number, or has no step.
     """
     found: dict[int, dict[str, float | None]] = {}
     for line in records.lines(Path(run_dir) / _LOG):
@@ -70,7 +70,7 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
     """Returns the mean of each task's weight over all steps of a run.
 
     With these as static weights the method can be replayed: what remains of its effect is what its
-    weights do by changing. Values that are no number are left out.
+    weights do by changing. Values that are NaN are left out.
 
     Args:
         run_dir: A run folder.

@@ -68,7 +68,7 @@ class StepCallback(keras.callbacks.Callback):
 
     @property
     def nonfinite_step(self) -> int | None:
-        """The first step with a gradient or a task loss that is no finite number, or None.
+        """The first step with a gradient or a task loss that is infinite or NaN, or None.
 
         Reading it waits for the last step. Models of plain Keras keep no such note.
         """

@@ -18,7 +18,7 @@ from mtk.monitor import MEAN_LOSS, Monitor
 class BestCheckpoint(StepCallback):
     """Keeps the weights of the evaluation that validation likes best.
 
-    Weights that a gradient which was no finite number has touched are never kept: a network can
+    Weights that a gradient that was infinite or NaN has changed are never kept: a network can
     hide NaN, and its validation loss then says nothing. Weights that cannot be written, as on a
     full disk, are kept in memory until `flush`, or until there are better ones.
 

@@ -18,7 +18,7 @@ Rows = list[list[str]]
 class Progress(StepCallback):
     """Shows steps, speed, losses and the time left, and the metrics of each validation.
 
-    On a terminal a bar and a table that are drawn anew; elsewhere a line every few seconds. With
+    On a terminal a bar and a table that are redrawn; elsewhere a line every few seconds. With
     more than eight tasks, the mean over the tasks and the three with the largest losses.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ends a training that computes with what is no number any more."""
+"""Ends a training whose losses or gradients are infinite or NaN."""
 
 import math
 from collections.abc import Mapping

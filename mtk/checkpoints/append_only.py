@@ -82,7 +82,7 @@ class AppendOnlyFiles:
             return
         raise ValueError(
             f"The record {str(self.record)!r} {problem}, so the run cannot go on. Nothing was "
-            "changed. Put the whole record back; or start anew: name a new folder, or remove this "
+            "changed. Put the whole record back; or start again: name a new folder, or remove this "
             "one first."
         )
 

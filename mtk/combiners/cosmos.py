@@ -24,7 +24,7 @@ class COSMOS(LossCombiner):
     The authors take the cosine with r itself, which asks a preferred task for a *larger* loss, in
     contradiction to the first term. Here u is in proportion to `1 / r_i`, as the ray of `PBI`; for
     equal preferences, the default, that is the same. The authors also condition the network on r
-    and draw r anew in each step: that is a matter of the network and its data, not of this
+    and draw r in each step: that is a matter of the network and its data, not of this
     class, which serves one preference.
 
     One backward pass (a second one through the heads), no state.

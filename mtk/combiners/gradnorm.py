@@ -26,7 +26,7 @@ class GradNorm(GramianCombiner):
 
     A rate is that of a loss that falls toward zero. A loss of exactly zero has arrived, `r_i = 0`.
     A loss that is negative, like a likelihood's, has no such bound: its ratio to the start depends
-    on the units of the labels alone, and a power of it is no number. From the first negative loss
+    on the units of the labels alone, and a power of it is NaN. From the first negative loss
     on, the task has no rate of its own but that of the mean, `r_i = 1`: its norm is balanced, as at
     `alpha = 0`, and the mean is that of the others. (Rounding, a millionth of the start, is not
     negative.)

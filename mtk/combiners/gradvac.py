@@ -28,7 +28,7 @@ class GradVac(GramianCombiner):
     cosines, updated at every step, in conflict or not. Targets start at zero: the first step equals
     PCGrad.
 
-    The paper adds the altered gradients; this is their mean. The order of the others is drawn anew
+    The paper adds the altered gradients; this is their mean. The order of the others is redrawn
     for each gradient and step. Targets count as at most 0.999 in size, beyond which the rule has
     no bound. A gradient of zero has no cosines: its targets rest.
 
@@ -85,10 +85,10 @@ class GradVac(GramianCombiner):
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
         super().bind(task_names, variable_paths)
         layers = tuple(path.rpartition("/")[0] for path in variable_paths)
-        strangers = set(layers) - set(self.known_layers)
-        if self.built and self.groups == "layer" and strangers:
+        unknown = set(layers) - set(self.known_layers)
+        if self.built and self.groups == "layer" and unknown:
             raise ValueError(
-                f"The layers {sorted(strangers)} have no targets: `groups='layer'` was built for "
+                f"The layers {sorted(unknown)} have no targets: `groups='layer'` was built for "
                 f"{sorted(self.known_layers)}. Call `bind` with the paths of all variables of the "
                 "network before `build`, and make a new combiner for each model."
             )

@@ -87,7 +87,7 @@ class MoCo(Combiner):
         number = tf.reduce_sum(mask)
         self.step.assign_add(1.0)
         before = self.relative * mask
-        # If those that are present had no weight, they start anew.
+        # If those that are present had no weight, they start again.
         before = tf.where(tf.reduce_sum(before) > 0.0, before, mask)
         before = tf.math.divide_no_nan(before, tf.reduce_sum(before))
         slope = tf.linalg.matvec(gramian, before) + self.rho * before

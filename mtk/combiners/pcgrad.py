@@ -15,7 +15,7 @@ from mtk.combiners.solvers.sequential import pairwise_projection
 class PCGrad(GramianCombiner):
     """Projecting conflicting gradients, then their mean.
 
-    A gradient meets the others in a random order, drawn anew for each gradient and step. Where
+    A gradient meets the others in a random order, redrawn for each gradient and step. Where
     its inner product with another one's *original* is negative, it loses its part along that one.
     The paper adds the K altered gradients; this is their mean. A gradient of zero
     conflicts with none.

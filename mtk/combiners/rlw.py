@@ -13,7 +13,7 @@ Distribution = Literal["normal", "dirichlet"]
 
 @keras.saving.register_keras_serializable("mtk")
 class RLW(LossCombiner):
-    """Draws the task weights anew for every step.
+    """Draws new task weights for every step.
 
     Args:
         distribution: `"normal"`: the softmax of K standard normal numbers. `"dirichlet"`: uniform

@@ -22,7 +22,7 @@ def bucketed_batches(
     """Yields, step by step, the indices of the examples to read, alike in length.
 
     The order is that of `index_batches`, but within each `window` successive steps the examples
-    are sorted and dealt out anew: each step gets as many as before, one of them the first,
+    are sorted and dealt out again: each step gets as many as before, one of them the first,
     another the next ones, in an order drawn at random. So every step keeps its number
     of examples, each example is still read once an epoch, and batches of different streams (tasks)
     at the same step hold the same quantiles.

@@ -105,7 +105,7 @@ class Checkpointing(StepCallback):
 
     def begin(self) -> None:
         self.preemption.check()
-        self._set_states()  # The other callbacks may have begun anew.
+        self._set_states()  # The other callbacks may have begun again.
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)

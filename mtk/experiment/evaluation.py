@@ -95,7 +95,7 @@ def described(figures: Mapping[str, Any]) -> str:
     """Returns the figures in words."""
     first = f"{figures['saved_model']} on the {figures['split']} split of {figures['workload']}:"
     loss = figures["loss"]
-    mean = f"  Mean loss: {'no number' if loss is None else f'{loss:.4f}'}"
+    mean = f"  Mean loss: {'NaN' if loss is None else f'{loss:.4f}'}"
     signatures = [f"  {name}: {text}" for name, text in figures.get("signatures", {}).items()]
     return "\n".join([first, *results.table(figures), mean, *signatures])
 

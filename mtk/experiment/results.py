@@ -77,7 +77,7 @@ def _number(metrics: Mapping[str, float | None], name: str) -> str:
     if name not in metrics:
         return "-"
     value = metrics[name]
-    return "no number" if value is None else f"{value:.4f}"
+    return "NaN" if value is None else f"{value:.4f}"
 
 
 def summary(result: Mapping[str, Any], run_dir: str) -> str:
@@ -93,7 +93,7 @@ def summary(result: Mapping[str, Any], run_dir: str) -> str:
             else "the gradient"
         )
         return (
-            f"Diverged: {what} is no number at step {result['steps']}. Record: {run_dir}\n"
+            f"Diverged: {what} is infinite or NaN at step {result['steps']}. Record: {run_dir}\n"
             "Lower the learning rate, or clip the gradient (clip_norm)."
         )
     chosen = f"Test at step {result['selected_step']} of {result['steps']}, which validation chose:"

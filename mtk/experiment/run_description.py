@@ -16,7 +16,7 @@ _FORMAT = 3  # of the run folder and its checkpoints
 _VERSION = metadata.version("mtk")
 _CHECKPOINTS = "[0-9]*-step-*"
 _KEYS = ("format", "mtk", "settings")
-_MEND = "Put it back; or start anew: name a new folder, or remove this one first."
+_FIX = "Put it back; or start again: name a new folder, or remove this one first."
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def recorded(begun: Path) -> list[RunDescription]:
     Raises:
         ValueError: If the file is damaged.
     """
-    found = [read_json(begun, _KEYS, _MEND)] if begun.exists() else []
+    found = [read_json(begun, _KEYS, _FIX)] if begun.exists() else []
     found += [next(_of_checkpoints(begun.parent), {})]
     return [RunDescription.of(content) for content in found if content]
 
@@ -145,22 +145,22 @@ def _number(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-def read_json(path: Path, needed: Collection[str], mend: str) -> dict[str, Any]:
+def read_json(path: Path, needed: Collection[str], fix: str) -> dict[str, Any]:
     """Reads a JSON object with these keys.
 
     Raises:
-        ValueError: If the file holds something else; it ends with `mend`.
+        ValueError: If the file holds something else; it ends with `fix`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
-            f"{str(path)!r} is damaged: {error}. Nothing was changed. {mend}"
+            f"{str(path)!r} is damaged: {error}. Nothing was changed. {fix}"
         ) from error
     if not isinstance(content, dict) or not content.keys() >= set(needed):
         keys = ", ".join(needed)
         raise ValueError(
             f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "
-            f"{mend}"
+            f"{fix}"
         )
     return content

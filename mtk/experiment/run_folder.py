@@ -108,7 +108,7 @@ class RunFolder:
             raise FileNotFoundError(
                 f"The run folder {str(self.path)!r} was removed or moved while the run was going "
                 "on, so the run ends. Put it back to go on from its last checkpoint; otherwise the "
-                "same command starts anew"
+                "same command starts again"
             ) from error
 
     def stopped_by(self, error: OSError) -> OSError:
@@ -133,7 +133,7 @@ class RunFolder:
             operative: The configuration in force.
             data: The fingerprint of the workload.
 
-        A file that was changed since it was written is written anew, with a warning.
+        A file that was changed since it was written is written again, with a warning.
 
         Raises:
             ValueError: If another process has been quicker, or the run was begun with other data.
@@ -163,8 +163,8 @@ class RunFolder:
         Raises:
             ValueError: If the file is damaged, or belongs to another run.
         """
-        mend = "Remove this file, and the same command makes the end of the run again."
-        result = read_json(self.result, ("status",), mend)
+        fix = "Remove this file, and the same command makes the end of the run again."
+        result = read_json(self.result, ("status",), fix)
         for description in self._known:
             description.check_result(result, self.result)
         for name in self._known[0].changed(self.path) if self._known else ():
@@ -188,7 +188,7 @@ class RunFolder:
             raise ValueError(
                 f"{str(self.begun)!r} is missing, and there is no sound checkpoint that says to "
                 f"which run {left[0].name} belongs. Nothing was changed. Put the file back; or "
-                "start anew: name a new folder, or remove this one first."
+                "start again: name a new folder, or remove this one first."
             )
 
     def _write_texts(self, texts: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
@@ -200,7 +200,7 @@ class RunFolder:
                 continue
             if path.exists() and name in hashes:
                 warnings.warn(
-                    f"{str(path)!r} was changed since the run wrote it. It is written anew.",
+                    f"{str(path)!r} was changed since the run wrote it. It is written again.",
                     stacklevel=3,
                 )
             with atomic.replacing(path) as unfinished:

@@ -28,7 +28,7 @@ def export_module(module: Served, path: str | Path) -> None:
         OSError: If it cannot be written.
     """
     target = places.check_folder(path)
-    # Traced here, or the signatures would be traced anew, for other names of the arguments.
+    # Traced here, or the signatures would be traced again, for other names of the arguments.
     traced = {name: given.get_concrete_function() for name, given in module.signatures().items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as unfinished, written_by_tensorflow():

@@ -85,7 +85,7 @@ class StudyFolder:
         return losses if result.get("status") == "finished" else []
 
     def selected(self, run: str) -> monitor.Selected | None:
-        """Returns by what a run was selected; None if it has not finished, or there is no number.
+        """Returns by what a run was selected; None if it has not finished, or the value is NaN.
 
         A run of an earlier version was selected by the mean of its losses.
         """
@@ -157,8 +157,8 @@ class StudyFolder:
         entries = content.get("runs")
         if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
             raise StudyError(
-                f"{str(self.list)!r} is damaged. Remove it: the sweep writes it anew, and finished "
-                "runs are not repeated."
+                f"{str(self.list)!r} is damaged. Remove it: the sweep writes it again, and "
+                "finished runs are not repeated."
             )
         if content.get("name") != study.name:
             raise StudyError(

@@ -41,7 +41,7 @@ class Standing(NamedTuple):
 
 
 class Progress:
-    """A bar and a table that are drawn anew on a terminal; elsewhere a line for each event.
+    """A bar and a table that are redrawn on a terminal; elsewhere a line for each event.
 
     Args:
         stream: Where to write; the standard error stream by default.
@@ -69,7 +69,7 @@ class Progress:
         self.draw(standing)
 
     def draw(self, standing: Standing) -> None:
-        """Draws the view anew, on a terminal."""
+        """Redraws the view, on a terminal."""
         now = time.monotonic()
         if self.display.on_terminal and now - self._drawn_at > _EVERY:
             self._drawn_at = now

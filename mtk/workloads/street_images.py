@@ -71,7 +71,7 @@ def _coloured(categories: np.ndarray) -> np.ndarray:
 
 
 def _shaded(depths: np.ndarray, brightest: float) -> np.ndarray:
-    # What a network that diverges predicts is no number: it is drawn black.
+    # What a network that diverges predicts is NaN: it is drawn black.
     grey = (np.clip(np.nan_to_num(depths) / brightest, 0, 1) * 255).astype(np.uint8)
     unmeasured = np.array(_UNMEASURED_COLOUR, np.uint8)
     return np.where(depths[..., None] != 0, grey[..., None], unmeasured)

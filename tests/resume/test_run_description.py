@@ -110,7 +110,7 @@ def test_texts_that_were_changed_are_written_anew(tmp_path, name, damage):
         go_on(run)
     else:
         (run / name).write_text(damage)
-        with pytest.warns(UserWarning, match=f"{name}' was changed.*written anew"):
+        with pytest.warns(UserWarning, match=f"{name}' was changed.*written again"):
             go_on(run)
     assert content(run) == before
 

@@ -247,7 +247,7 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             folder.read_result()
     folder.begun.write_text(content)
     for _ in range(2):  # The first does not keep the lock.
-        with pytest.raises(ValueError, match=r"run\.json' is damaged.*Put it back; or start anew"):
+        with pytest.raises(ValueError, match=r"run\.json' is damaged.*Put it back; or start again"):
             RunFolder.claim(tmp_path / "run", settings)
 
 

@@ -20,7 +20,7 @@ _SHARE = 0.1
 
 
 def numbers(found: pd.DataFrame, name: str) -> pd.Series:
-    """Returns a hyperparameter's value in each row, NaN where it is no number: a schedule, say."""
+    """Returns a hyperparameter's value in each row, NaN where it is a schedule or the like."""
     if name not in found:
         return pd.Series(np.nan, found.index)
     known = pd.to_numeric(found[name], errors="coerce").astype(float)

@@ -104,7 +104,7 @@ def _shared_metric(view: StudyView) -> list[tuple[str, str]]:
 FOREST = Entry(
     "verdicts", "All verdicts",
     "The margin of each method over static weights, in percent of the front's width, with its "
-    "interval, in each comparison. Band: as good as none. Upright bar: the largest margin of a "
+    "interval, in each comparison. Band: equivalent to none. Upright bar: the largest margin of a "
     "static weighting that was held out, which a better method exceeds. Hollow: by extrapolation.",
     forest.draw, partial(forest.draw, columns=1),
 )  # fmt: skip

@@ -30,7 +30,7 @@ def cldr_corpus(
 
     Each phrase is said by CLDR in English and in every target language. All languages have the same
     English phrases in the same splits, whichever languages are taken, and no English phrase stands
-    in two of them. They are made anew each time, in seconds, and are a function of the seed and of
+    in two of them. They are made again each time, in seconds, and are a function of the seed and of
     Babel's version. Spaces of every kind are plain ones.
 
     Args:

@@ -28,12 +28,12 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
     """Opens the folder for this process alone.
 
     A ValueError inside removes the folder, since what was made from bad input is of no use to the
-    next plan, which mends it. A DroppedError does not: the work is done.
+    next plan, which fixes it. A DroppedError does not: the work is done.
 
     Args:
         folder: New, or left behind by a preparation.
         plan: What is prepared, from what.
-        worth: Name of the first file worth keeping. Where it is missing, any plan may begin anew.
+        worth: Name of the first file worth keeping. Where it is missing, any plan may begin again.
 
     Yields:
         The folder.
@@ -83,7 +83,7 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
     if changes:
         raise ValueError(
             f"{str(folder)!r} was made from something else:\n{changes}\n"
-            "Remove it to begin anew, or name another folder."
+            "Remove it to begin again, or name another folder."
         )
 
 
