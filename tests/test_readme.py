@@ -46,7 +46,7 @@ def test_library_example_runs(tmp_path, monkeypatch):
 def test_every_combiner_has_a_row_and_every_row_a_combiner():
     table = README.read_text().split("## The methods")[1].split("##")[0]
     named = set(re.findall(r"`(\w+)`", table.split("The Gramian is")[0])) - {"mtk"}
-    bases = {"Combiner", "GramianCombiner", "LossCombiner", "Combined"}
+    bases = {"Combiner", "GramianCombiner", "LossCombiner", "PartsCombiner", "Combined"}
     methods = {name for name in mtk.combiners.__all__ if name[0].isupper()} - bases
     assert named == methods
 

@@ -33,7 +33,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Beside each method with its defaults.
 AT_FEATURES = ["MGDA", "IMTLG", "GradDrop"]
-ABSTRACT = ["Combined", "Combiner", "GramianCombiner", "LossCombiner"]
+ABSTRACT = ["Combined", "Combiner", "GramianCombiner", "LossCombiner", "PartsCombiner"]
 WAYS = ["unrolled", "loop", "vectorized"]
 
 
@@ -143,15 +143,20 @@ def solvers(args: argparse.Namespace) -> None:
     rows *= 10.0 ** tf.random.stateless_uniform((args.tasks, 1), [5, 6], -1, 1)
     rows += 0.5 * tf.random.stateless_normal((1, 3 * args.tasks), [7, 8])
     gramian = tf.matmul(rows, rows, transpose_b=True)
-    losses, present = tf.ones(args.tasks), tf.ones(args.tasks, tf.bool)
     print(f"K={args.tasks}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'method':34}{'median':>11}{'least':>11}{'trace':>11}")
     for method in args.methods or [m for m in methods() if is_gramian(m)]:
         combiner = eval(method, vars(combiners))
         combiner.build(args.tasks)
+        parts = combiner.batch_parts
+        given = (
+            tf.tile(gramian, (parts, parts)),
+            tf.ones(parts * args.tasks),
+            tf.ones(parts * args.tasks, tf.bool),
+        )
         solve = tf.function(combiner.new_weights, autograph=False)
-        first = timed(lambda: solve(gramian, losses, present).numpy())  # noqa: B023
-        times = [timed(lambda: solve(gramian, losses, present).numpy()) for _ in range(args.calls)]  # noqa: B023
+        first = timed(lambda: solve(*given).numpy())  # noqa: B023
+        times = [timed(lambda: solve(*given).numpy()) for _ in range(args.calls)]  # noqa: B023
         median, least = statistics.median(times) * 1e3, min(times) * 1e3
         print(f"{method:34}{median:8.2f} ms{least:8.2f} ms{first:9.1f} s", flush=True)
 

@@ -27,7 +27,7 @@ _PASSES = {
 def methods() -> list[type[Combiner]]:
     """Returns the classes in `mtk.combiners` that are methods, by name."""
     found = [getattr(combiners, name) for name in combiners.__all__]
-    bases = (Combiner, combiners.GramianCombiner, combiners.LossCombiner)
+    bases = (Combiner, combiners.GramianCombiner, combiners.LossCombiner, combiners.PartsCombiner)
     kinds = [f for f in found if isinstance(f, type) and issubclass(f, Combiner)]
     return sorted((kind for kind in kinds if kind not in bases), key=lambda kind: kind.__name__)
 
@@ -134,6 +134,8 @@ def _summary(kind: type[Combiner]) -> str:
 
 def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
     passes = _PASSES[kind.reads]
+    if kind.batch_parts > 1:
+        passes = f"Each batch is divided into {kind.batch_parts} parts of one size. {passes}"
     if kind.needs_post_update_loss:
         passes += " After the update, a second forward pass."
     parameters = inspect.signature(kind.__init__).parameters

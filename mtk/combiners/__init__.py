@@ -1,6 +1,7 @@
 """The methods: one file each. Start with `base.py`."""
 
 from mtk.combiners.aligned_mtl import AlignedMTL
+from mtk.combiners.auto_lambda import AutoLambda
 from mtk.combiners.base import Combined, Combiner, LossCombiner
 from mtk.combiners.cagrad import CAGrad
 from mtk.combiners.con_fig import ConFIG
@@ -26,13 +27,17 @@ from mtk.combiners.m_con_fig import MConFIG
 from mtk.combiners.metabalance import MetaBalance
 from mtk.combiners.mgda import MGDA
 from mtk.combiners.moco import MoCo
+from mtk.combiners.modo import MoDo
+from mtk.combiners.moml import MOML
 from mtk.combiners.nash_mtl import NashMTL
+from mtk.combiners.parts import PartsCombiner
 from mtk.combiners.pbi import PBI
 from mtk.combiners.pcgrad import PCGrad
 from mtk.combiners.per_layer import PerLayer
 from mtk.combiners.proportional import ProportionalSampling
 from mtk.combiners.rlw import RLW
 from mtk.combiners.scale_invariant import ScaleInvariant
+from mtk.combiners.sdmgrad import SDMGrad
 from mtk.combiners.softadapt import SoftAdapt
 from mtk.combiners.static import StaticWeights
 from mtk.combiners.stch import STCH
@@ -56,11 +61,13 @@ __all__ = [
     "IMTLG",
     "IMTLL",
     "MGDA",
+    "MOML",
     "PBI",
     "RLW",
     "STCH",
     "UWSO",
     "AlignedMTL",
+    "AutoLambda",
     "CAGrad",
     "Combined",
     "Combiner",
@@ -77,10 +84,13 @@ __all__ = [
     "MConFIG",
     "MetaBalance",
     "MoCo",
+    "MoDo",
     "NashMTL",
     "PCGrad",
+    "PartsCombiner",
     "PerLayer",
     "ProportionalSampling",
+    "SDMGrad",
     "ScaleInvariant",
     "SoftAdapt",
     "StaticWeights",

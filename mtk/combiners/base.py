@@ -71,6 +71,8 @@ class Combiner(keras.layers.Layer):
             gets its own gradient divided by the number of tasks present.
         is_static: Whether the weights are the same at every step, as scalarization has them: the
             baseline of a comparison.
+        batch_parts: Parts of one size into which the trainer divides each batch, whose task gradients
+            the combiner compares; see `PartsCombiner`.
         needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
             price of a second forward pass.
     """
@@ -78,6 +80,7 @@ class Combiner(keras.layers.Layer):
     reads: ClassVar[Literal["losses", "gramian", "gradients"]]
     weighs_heads: bool = False
     is_static: ClassVar[bool] = False
+    batch_parts: ClassVar[int] = 1
     needs_post_update_loss: ClassVar[bool] = False
     update_every: int = 1
     _at = Held("parameters")
@@ -234,11 +237,11 @@ class Combiner(keras.layers.Layer):
             ValueError: If the combiner was built for another number of tasks.
         """
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
-        self.check_number(int(task_losses.shape[0]))
+        self.check_number(int(task_losses.shape[-1]))
         if not self.built:
             if not self.variable_shapes:
-                self._take_shapes(task_gradients)
-            self.build(int(task_losses.shape[0]))
+                self._take_shapes(task_gradients, len(task_losses.shape))
+            self.build(int(task_losses.shape[-1]))
         if counts is None:
             counts = tf.ones_like(task_losses)
         if present is None:
@@ -251,9 +254,9 @@ class Combiner(keras.layers.Layer):
             tf.cast(tf.convert_to_tensor(counts), tf.float32),
         )
 
-    def _take_shapes(self, task_gradients: Sequence[Any]) -> None:
+    def _take_shapes(self, task_gradients: Sequence[Any], axes: int) -> None:
         """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
-        shapes = [tuple(tf.convert_to_tensor(each).shape[1:]) for each in task_gradients]
+        shapes = [tuple(tf.convert_to_tensor(each).shape[axes:]) for each in task_gradients]
         paths = self.variable_paths or tuple(map(str, range(len(shapes))))
         self.variable_paths = paths
         self.bind_shapes(dict(zip(paths, shapes, strict=False)))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import Buffers, averaged
+from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.combiners.solvers.simplex import project
 
 
@@ -61,8 +62,7 @@ class MoCo(Combiner):
         super().build(num_tasks)
         self.step = self.add_state("step", ())
         self.steps = self.add_state("steps", (num_tasks,))
-        # K times the weights, so that 1 is neutral.
-        self.relative = self.add_state("relative", (num_tasks,), initial=1.0)
+        self.task_shares = SimplexWeights(self)
         self.averages = Buffers(self, "averages")
 
     def call(
@@ -83,16 +83,11 @@ class MoCo(Combiner):
 
     def _descended(self, gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Takes a step with the weights; returns them."""
-        mask = tf.cast(present, tf.float32)
-        number = tf.reduce_sum(mask)
         self.step.assign_add(1.0)
-        before = self.relative * mask
-        # If those that are present had no weight, they start again.
-        before = tf.where(tf.reduce_sum(before) > 0.0, before, mask)
-        before = tf.math.divide_no_nan(before, tf.reduce_sum(before))
+        before = self.task_shares.of(present)
         slope = tf.linalg.matvec(gramian, before) + self.rho * before
         after = project(before - self.gamma / tf.sqrt(self.step) * slope, present)
-        self.relative.assign(tf.where(present, after * number, self.relative))
+        self.task_shares.keep(after, present)
         return after
 
     def get_config(self) -> dict[str, Any]:

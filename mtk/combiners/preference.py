@@ -7,32 +7,38 @@ import tensorflow as tf
 from mtk.combiners.per_task import PerTask, in_task_order, plain
 
 
-def checked(preference: PerTask | None) -> float | dict[str, float] | list[float] | None:
+def checked(
+    preference: PerTask | None, what: str = "preference"
+) -> float | dict[str, float] | list[float] | None:
     """Returns a preference as Python's own numbers, which a config can hold.
 
     Args:
         preference: The K numbers, as an array or other sequence in the order of the tasks, or as a
             dict by task name; none negative, at least one positive. Only their ratios count. None
             for equal ones.
+        what: Name of the argument, for messages.
 
     Raises:
         ValueError: If a number is negative, infinite or NaN, or if all are zero.
     """
     if preference is None:
         return None
-    given = plain("preference", preference)
+    given = plain(what, preference)
     numbers = list(given.values()) if isinstance(given, dict) else given
     numbers = [numbers] if isinstance(numbers, float) else numbers
     if not all(0 <= number < float("inf") for number in numbers) or not sum(numbers) > 0:
         raise ValueError(
-            "`preference` has one number for each task, finite, none negative and not all zero. "
+            f"`{what}` has one number for each task, finite, none negative and not all zero. "
             f"Received: {preference!r}"
         )
     return given
 
 
 def in_order(
-    preference: PerTask | None, task_names: Sequence[str] | None, num_tasks: int
+    preference: PerTask | None,
+    task_names: Sequence[str] | None,
+    num_tasks: int,
+    what: str = "preference",
 ) -> tuple[float, ...]:
     """Returns a preference in the order of the tasks, divided by its largest number.
 
@@ -40,12 +46,13 @@ def in_order(
         preference: As `checked` returned it.
         task_names: Names of the tasks, if they are known.
         num_tasks: K.
+        what: Name of the argument, for messages.
 
     Raises:
         ValueError: If the numbers do not match the tasks.
     """
     given = 1.0 if preference is None else preference
-    numbers = in_task_order("preference", given, task_names, num_tasks)
+    numbers = in_task_order(what, given, task_names, num_tasks)
     return tuple(number / max(numbers) for number in numbers)
 
 

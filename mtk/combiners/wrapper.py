@@ -147,6 +147,11 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
             f"{wrapper} wraps a combiner, an object such as mtk.combiners.MGDA(). "
             f"Received: {combiner!r}"
         )
+    if combiner.batch_parts > 1:
+        raise ValueError(
+            f"{type(combiner).__name__} compares {combiner.batch_parts} parts of each batch, which "
+            f"{wrapper} does not divide. Use it without."
+        )
 
 
 def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:

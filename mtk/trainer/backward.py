@@ -27,7 +27,8 @@ class Totals(NamedTuple):
     """Numbers of the global batch.
 
     Attributes:
-        counts: `(K,)`: labels of each task.
+        counts: `(K,)`: labels of each task. (Here and below `(P * K,)`, where the batch is in P
+            parts that the combiner compares: part by part.)
         divisors: `(K,)`: what the sum of a task's losses is divided by.
         shares: For each sub-batch the part of its examples that this replica has; None for all.
     """
@@ -46,6 +47,7 @@ class TapedForward:
         parts: K scalars: what these examples add to each task loss. Their sum over all passes and
             replicas is the loss; gradients are taken of the parts and summed likewise.
         stacked: The parts as one tensor `(K,)`, on the tape too.
+        stacks: The same, a tensor `(K,)` for each part of the batch that the combiner compares.
         penalty: Its part of the regularizing losses, or None.
         scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
         features: Outputs of the layers where the heads begin, if the combiner asks for them.
@@ -57,6 +59,7 @@ class TapedForward:
     tape: tf.GradientTape
     parts: list[tf.Tensor]
     stacked: tf.Tensor
+    stacks: list[tf.Tensor]
     penalty: tf.Tensor | None
     scale: tf.Tensor | None
     features: list[tf.Tensor]
@@ -86,17 +89,25 @@ class TapedForward:
 
         With the indices `(m,)` of chosen tasks, the first ones are theirs, `(m, *shape)`.
         """
-        flat = [self._flat(head) for head in heads]
-        rows, own = gradients.per_task(
-            self.tape,
-            self.parts,
-            self.stacked,
-            self._flat(shared),
-            flat,
-            strategy,
-            self.sparse,
-            chosen,
-        )
+        flat, number = [self._flat(head) for head in heads], self.stacks[0].shape[0]
+        # A pass for a task of one part of the batch does not go over the other parts.
+        found = [
+            gradients.per_task(
+                self.tape,
+                self.parts[at * number :][:number],
+                stack,
+                self._flat(shared),
+                flat[at * number :][:number],
+                strategy,
+                self.sparse,
+                chosen,
+            )
+            for at, stack in enumerate(self.stacks)
+        ]
+        rows, own = found[0]
+        if len(found) > 1:
+            rows = [tf.concat(each, 0) for each in zip(*[each for each, _ in found], strict=True)]
+            own = [head for _, each in found for head in each]
         return (
             self._grouped(shared, rows),
             [self._grouped(head, found) for head, found in zip(heads, own, strict=True)],
@@ -282,7 +293,9 @@ def record(
         if scale is not None:
             parts = [part * scale for part in parts]
             penalty = None if penalty is None else penalty * scale
-        stacked = tf.stack(parts)
+        size = len(spec.tasks)
+        stacks = [tf.stack(parts[at : at + size]) for at in range(0, len(parts), size)]
+        stacked = stacks[0] if len(stacks) == 1 else tf.concat(stacks, 0)
     found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
     features = [found[id(layer), number] for layer, number in outputs]
     certain = replicas == 1 or isinstance(passed.examples, int)
@@ -291,6 +304,7 @@ def record(
         tape,
         parts,
         stacked,
+        stacks,
         penalty,
         scale,
         features,
@@ -309,6 +323,7 @@ def _takes_whole_gradients(spec: StepSpec) -> bool:
     """
     numerics, combiner = spec.numerics, spec.combiner
     in_parts = number_of_replicas() * numerics.micro_batches > 1
+    in_parts = in_parts or combiner.batch_parts > 1
     dense = in_parts or numerics.dense or numerics.loss_scale is not None
     return not dense and combiner.at == "parameters" and not combiner.changes_gradients
 

@@ -27,10 +27,17 @@ class Label(NamedTuple):
 
 
 class SubBatch(NamedTuple):
-    """One forward pass: what the network reads and whose labels its output answers."""
+    """One forward pass: what the network reads and whose labels its output answers.
+
+    Attributes:
+        inputs: What the network reads.
+        labels: The labels of some tasks.
+        part: Which of the parts that a combiner compares it is of, from zero; see `parts.py`.
+    """
 
     inputs: Any
     labels: list[Label]
+    part: int = 0
 
 
 def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:

@@ -4,13 +4,15 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
+from mtk.combiners.parts import PartsCombiner, over_parts
 from mtk.combiners.wrapper import Wrapper
-from mtk.sharing import Structure
+from mtk.trainer import parts
 from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added, all_reduce
 from mtk.trainer.spec import StepSpec
 
@@ -84,9 +86,9 @@ def _scalarized(
 
 def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
     """A backward pass for each task, then the combiner."""
-    structure, combiner = spec.structure(), spec.combiner
+    structure, number_of_parts = spec.structure(), spec.combiner.batch_parts
     variables = [*structure.shared, *structure.unowned]
-    heads = [structure.heads[task.name] for task in spec.tasks]
+    heads = [structure.heads[task.name] for task in spec.tasks] * number_of_parts
     chosen = _chosen_tasks(spec, passes)
 
     def of_part(part: TapedForward) -> tuple[list, list, Gradients]:
@@ -98,11 +100,29 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
     number = len(structure.shared)
     gramian = _gramian(spec, rows[:number], chosen)
     combined = _combined(spec, passes, rows[:number], gramian, chosen)
-    weights = combiner.head_weights(combined.task_weights, passes.present)
+    weights = _head_weights(spec, combined.task_weights, passes.present)
     unowned = gradients.weighted_sum(rows[number:], _of_chosen(weights, chosen))
     done = dict(zip(map(id, variables), [*combined.gradients, *unowned], strict=True))
-    local = added(_weighted_heads(spec, structure, head_gradients, weights), penalties)
-    return _combination(spec, added(done, _reduced(local)), combined.task_weights, gramian)
+    local = added(_weighted_heads(heads, head_gradients, weights), penalties)
+    found, task_weights = added(done, _reduced(local)), combined.task_weights
+    if number_of_parts > 1:
+        task_weights = tf.reduce_sum(parts.by_part(task_weights, number_of_parts), 0)
+        gramian = parts.mean_gramian(gramian, number_of_parts)
+    return _combination(spec, found, task_weights, gramian)
+
+
+def _head_weights(spec: StepSpec, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Returns what the gradients of heads are scaled by.
+
+    In a batch in parts, a head has the mean of its gradients in those where its task has labels.
+    """
+    combiner, number = spec.combiner, spec.combiner.batch_parts
+    if number == 1:
+        return combiner.head_weights(weights, present)
+    there = parts.by_part(present, number)
+    total = tf.reduce_sum(parts.by_part(weights, number), 0)
+    own = combiner.head_weights(total, tf.reduce_any(there, 0))
+    return tf.reshape(over_parts(own, there), [-1])
 
 
 def _chosen_tasks(spec: StepSpec, passes: Passes) -> tf.Tensor | None:
@@ -147,7 +167,7 @@ def _combined(
         task_gradients = [_of_all(rows, chosen, len(spec.tasks)) for rows in task_gradients]
         return combiner(task_gradients, passes.task_losses, passes.present, passes.totals.counts)
     if combiner.reads == "gramian":
-        assert isinstance(combiner, (GramianCombiner, Wrapper))
+        assert isinstance(combiner, (GramianCombiner, PartsCombiner, Wrapper))
         weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
     else:
         weights = _known_weights(spec, passes)
@@ -155,17 +175,18 @@ def _combined(
 
 
 def _weighted_heads(
-    spec: StepSpec,
-    structure: Structure,
+    heads: Sequence[Sequence[keras.Variable]],
     head_gradients: Sequence[Sequence[Gradient]],
     weights: tf.Tensor,
 ) -> Gradients:
     found: Gradients = {}
-    for k, task in enumerate(spec.tasks):
-        for variable, gradient in zip(structure.heads[task.name], head_gradients[k], strict=True):
+    for k, (head, own) in enumerate(zip(heads, head_gradients, strict=True)):
+        for variable, gradient in zip(head, own, strict=True):
             if gradient is not None:
                 dense = tf.convert_to_tensor(gradient)
-                found[id(variable)] = tf.cast(weights[k], dense.dtype) * dense
+                weighted: Gradients = {id(variable): tf.cast(weights[k], dense.dtype) * dense}
+                # A head has gradients in each part of the batch.
+                found = added(found, weighted)
     return found
 
 
@@ -223,7 +244,7 @@ def _from_features(spec: StepSpec, passes: Passes) -> Combination:
         return added(found, part.of_penalty(spec.network.trainable_variables)), about
 
     local, about = passes.accumulate(descend)
-    local = added(local, _weighted_heads(spec, structure, head_gradients, weights))
+    local = added(local, _weighted_heads(heads, head_gradients, weights))
     task_weights = merge.task_weights(all_reduce(about))
     return _combination(spec, _reduced(local), task_weights, all_reduce(gramian))
 

@@ -10,7 +10,7 @@ from mtk.distribution import splitting
 from mtk.elements import Elements, TaskPass, summed
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
-from mtk.trainer import batch
+from mtk.trainer import batch, parts
 from mtk.trainer.batch import Label, SubBatch
 from mtk.trainer.state import State, Values
 
@@ -19,7 +19,7 @@ class Forward(NamedTuple):
     """What the forward passes over a batch give.
 
     Attributes:
-        tasks: K of them.
+        tasks: K of them; where the batch is in P parts that a combiner compares, K for each.
         examples: Number of examples on this replica.
         added_losses: Scalar: what layers have added (`add_loss`, activity regularizers), the mean
             over sub-batches of this replica's share of it; None if there is nothing.
@@ -70,7 +70,8 @@ def run(
         ValueError: If the network's outputs do not match the tasks.
     """
     zero = tf.constant(0.0)
-    found = [TaskPass(zero, zero, zero, None)] * len(tasks)
+    number_of_parts = 1 + max(part.part for part in sub_batches)
+    found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * number_of_parts)
     added: list[tf.Tensor] = []
     here: list[tf.Tensor] = []
     written: list[Values] = []
@@ -94,14 +95,17 @@ def run(
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
         for label, elements in _elements(tasks, part, outputs, training=state is not None):
-            found[label.task] = summed(elements)
-    inputs = [part.inputs for part in sub_batches]
+            found[part.part * len(tasks) + label.task] = summed(elements)
     logs: dict[str, Any] = {}
     scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
     seen = tf.add_n([zero, *scalars]) / len(sub_batches)
     if observe is not None and state is not None:
+        inputs = [part.inputs for part in sub_batches]
+        if number_of_parts > 1:
+            inputs = parts.inputs_of_whole(sub_batches)
+        whole = parts.passes_of_whole(found, len(tasks))
         with state.scope(carried) as scope:
-            logs = observe(inputs[0] if len(inputs) == 1 else inputs, found, seen)
+            logs = observe(inputs[0] if len(inputs) == 1 else inputs, whole, seen)
         written.append({key: scope.state_mapping[key] for key in scope.written})
     # What `observe` writes comes of all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]

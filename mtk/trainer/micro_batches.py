@@ -192,7 +192,8 @@ def check_divisible(size: int | None, number: int) -> None:
 
     Args:
         size: Examples in a batch, or in the share of one task, if their number is known.
-        number: Of micro-batches, over all replicas that the batch is for.
+        number: Of micro-batches, over all replicas that the batch is for, and all parts that a
+            combiner compares.
 
     Raises:
         ValueError: If it does not.
@@ -200,6 +201,6 @@ def check_divisible(size: int | None, number: int) -> None:
     if size is not None and size % number:
         raise ValueError(
             f"{size} examples do not divide into {number} parts of one size, which is "
-            "`micro_batches` for each replica. Choose a batch size that is a multiple of it, and "
-            "drop a smaller last batch."
+            "`micro_batches` for each replica and part that the combiner compares. Choose a batch "
+            "size that is a multiple of it, and drop a smaller last batch."
         )

@@ -32,6 +32,7 @@ from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.micro_batches import check_divisible
 from mtk.trainer.notes import StepNotes
+from mtk.trainer.parts import check_parts
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import Numerics, StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
@@ -574,8 +575,11 @@ class MultiTaskModel(keras.Model):
         found = self.inspect(data)
         replicas = self.distribute_strategy.num_replicas_in_sync
         splitting.check_even(self._spec, replicas)
-        for spec in tf.nest.flatten(self._spec) if self.compile_args.micro_batches > 1 else ():
-            check_divisible(spec.shape[0], self.compile_args.micro_batches * replicas)
+        micro_batches, parts = self.compile_args.micro_batches, self.combiner.batch_parts
+        for spec in tf.nest.flatten(self._spec) if micro_batches * parts > 1 else ():
+            size = spec.shape[0]
+            check_parts(size and size // replicas, parts)
+            check_divisible(size, micro_batches * replicas * parts)
         step.check(self.step_spec(), found.shared_input)
 
     def _build_combiner(self) -> None:

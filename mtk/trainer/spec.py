@@ -70,15 +70,20 @@ class StepSpec:
         """Returns what the sum of each task's weighted losses is divided by.
 
         Args:
-            counts: K scalars: numbers of labels.
-            weights: K scalars: sums of their weights.
+            counts: K scalars, for each part of the batch: numbers of labels.
+            weights: As many scalars: sums of their weights.
         """
-        each = zip(self.tasks, counts, weights, strict=True)
-        found = [task.divisor(count, weight) for task, count, weight in each]
+        parts = len(counts) // len(self.tasks)
+        each = zip([*self.tasks] * parts, counts, weights, strict=True)
+        found = [
+            # A sum over a part is the smaller, the more parts there are.
+            task.divisor(count, weight) / (parts if task.normalize == "sum" else 1)
+            for task, count, weight in each
+        ]
         if self.loss_factors is None:
             return found
         # A task with the weight zero has no loss, as one without a label.
         return [
             divisor / factor if factor else tf.zeros_like(divisor)
-            for divisor, factor in zip(found, self.loss_factors, strict=True)
+            for divisor, factor in zip(found, [*self.loss_factors] * parts, strict=True)
         ]

@@ -11,8 +11,8 @@ import tensorflow as tf
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy, choose
 from mtk.sharing.layer_calls import all_layers
-from mtk.trainer import batch, nonfinite
-from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, number_of_replicas
+from mtk.trainer import batch, nonfinite, parts
+from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, Passes, number_of_replicas
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.combine import combine
 from mtk.trainer.micro_batches import MicroBatches
@@ -66,6 +66,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     sub_batches = batch.parse(data, [task.name for task in spec.tasks])
     shared_input = batch.is_shared_input(sub_batches)
     spec = dataclasses.replace(spec, strategy=_strategy(spec, shared_input))
+    sub_batches = parts.divided(sub_batches, spec.combiner.batch_parts)
     _check_parts(spec, len(sub_batches))
     state = State(spec.metric_variables, spec.written_in_place, _number_of_this_replica())
     outputs = representation_outputs(spec, shared_input)
@@ -77,8 +78,8 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     return StepResult(
         gradients=gradients,
         variables=variables,
-        task_losses=passes.task_losses,
-        present=passes.present,
+        task_losses=_of_whole(spec, passes),
+        present=tf.reduce_any(parts.by_part(passes.present, spec.combiner.batch_parts), 0),
         task_weights=combined.task_weights,
         gramian=combined.gramian,
         changes=[*state.changes(values, passes.totals.shares is not None), *of_combiner.changes()],
@@ -88,6 +89,17 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         sub_batches=sub_batches,
         state=state,
     )
+
+
+def _of_whole(spec: StepSpec, passes: Passes) -> tf.Tensor:
+    """Returns the task losses `(K,)`; of a batch in parts, the mean over its labels."""
+    number = spec.combiner.batch_parts
+    if number == 1:
+        return passes.task_losses
+    losses, divisors = (
+        parts.by_part(each, number) for each in (passes.task_losses, passes.totals.divisors)
+    )
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * divisors, 0), tf.reduce_sum(divisors, 0))
 
 
 def check(spec: StepSpec, shared_input: bool) -> None:
@@ -105,7 +117,7 @@ def check(spec: StepSpec, shared_input: bool) -> None:
     at = spec.combiner.at
     if at not in ("parameters", "representation") and len(spec.tasks) > 1:
         spec.structure().layer_variables(at)
-    _check_parts(spec, 1 if shared_input else len(spec.tasks))
+    _check_parts(spec, (1 if shared_input else len(spec.tasks)) * spec.combiner.batch_parts)
 
 
 def _strategy(spec: StepSpec, shared_input: bool) -> GradientStrategy:
@@ -205,7 +217,8 @@ def _check_parts(spec: StepSpec, sub_batches: int) -> None:
     if stateful and parts > 1:
         raise ValueError(
             f"The recurrent layers {stateful} carry a state for each example from batch to batch, "
-            "which a batch in parts (sub-batches of tasks, micro-batches, replicas) does not keep. "
+            "which a batch in parts (sub-batches of tasks, micro-batches, replicas, parts that a "
+            "combiner compares) does not keep. "
             "Use `stateful=False`, or one part."
         )
 

@@ -42,7 +42,7 @@ def compiled():
 def test_every_combiner_is_in_the_list():
     exported = {getattr(combiners, name) for name in combiners.__all__}
     abstract = {combiners.Combined, combiners.Combiner}
-    abstract |= {combiners.LossCombiner, combiners.GramianCombiner}
+    abstract |= {combiners.LossCombiner, combiners.GramianCombiner, combiners.PartsCombiner}
     assert exported - abstract == {type(case.make()) for case in CASES}
 
 
@@ -178,7 +178,9 @@ def test_state_survives_a_checkpoint(name):
 
 
 def test_who_weighs_heads():
-    """Those of losses, and GradNorm, ExcessMTL, MGDA and Nash-MTL; no conflict reaches a head.
+    """Those of losses, of losses on other examples, and GradNorm, ExcessMTL, MGDA and Nash-MTL.
+
+    No conflict reaches a head.
 
     Wrappers do what theirs does. PBI and COSMOS, whose weights may be negative, do so by a rule of
     their own.
@@ -189,6 +191,7 @@ def test_who_weighs_heads():
     weighing |= {combiners.PBI, combiners.COSMOS}
     of_losses = {type(combiner) for combiner in made if combiner.reads == "losses"}
     others = {combiners.GradNorm, combiners.ExcessMTL, combiners.MGDA, combiners.NashMTL}
+    others |= {combiners.AutoLambda, combiners.MOML}
     assert weighing == of_losses | others
 
 

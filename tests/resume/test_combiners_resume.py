@@ -31,10 +31,10 @@ class Session:
     def __init__(self, data, combiner):
         keras.utils.set_random_seed(0)
         self.data = data
-        self.plan = make_plan(data, 64, Training(steps=11, evaluate_every=4))
+        self.plan = make_plan(data, 48, Training(steps=11, evaluate_every=4))
         self.model = MultiTaskModel(data.network(0), data.tasks, combiner)
         self.model.compile(keras.optimizers.Adam(0.01), weight_decay=1e-4, clip_norm=1.0)
-        self.model.check(data.train(64, 11, 0))
+        self.model.check(data.train(48, 11, 0))
         self.model.make_train_function()
         self.first = checkpoints.values(self.model)
 

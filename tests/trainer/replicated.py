@@ -29,7 +29,7 @@ COMBINERS["gradnorm last layer"] = combiners.GradNorm
 COMBINERS["upgrad at intervals"] = lambda: combiners.UPGrad(update_every=3)
 
 
-def data(steps: int, size: int = 16):
+def data(steps: int, size: int = 48):
     """Augmented batches; labels are missing unevenly, and one task has none in half of each."""
     x, y, mask = networks.batch("dense", size=20 * size, seed=7)
 

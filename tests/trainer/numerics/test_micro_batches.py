@@ -12,7 +12,7 @@ from tests import networks
 from tests.combiners.cases import BY_NAME, CASES
 from tests.quick import some
 
-SIZE = 12
+SIZE = 36
 QUICK = {"graddrop"}
 COMBINERS = {
     "static": combiners.StaticWeights,
@@ -27,7 +27,7 @@ COMBINERS = {
 def shared(seed=0):
     """Uneven masks; `left` has labels in the last third of the batch only."""
     x, y, mask = networks.batch("attention", size=SIZE, seed=seed)
-    mask["left"] = tf.constant([0.0] * 8 + [1.0, 0.0, 1.0, 1.0])
+    mask["left"] = tf.constant([0.0] * 24 + [1.0, 0.0, 1.0, 1.0] * 3)
     return x, y, mask
 
 

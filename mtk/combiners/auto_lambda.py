@@ -1,0 +1,91 @@
+"""Auto-Lambda: weights of the training losses that lower the losses on other examples."""
+
+from typing import Annotated, Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import preference as preferences
+from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.parts import PartsCombiner, over_parts
+from mtk.combiners.per_task import PerTask
+from mtk.combiners.simplex_weights import SimplexWeights
+from mtk.ratios import Ratios
+
+
+@keras.saving.register_keras_serializable("mtk")
+class AutoLambda(PartsCombiner):
+    """Weighs a task by how much a step on its loss would lower the losses of unseen examples.
+
+    One half of the batch trains, the other validates. If the network took a small step on the
+    weighted training losses, the sum of the primary tasks' validation losses would change, for
+    each unit of the weight of task i, by minus the length of the step times `g_i . v`, with g_i
+    the task's gradient on the first half and v the gradient of that sum on the second. Adam takes
+    a step of the weights along it, and the network descends the losses, weighted by them.
+
+    **Each batch is divided into two parts**; see `PartsCombiner`. A step costs K backward passes
+    and holds 2 * K gradients, of half of the batch each. No second derivative is needed.
+
+    Departures from the paper and its code:
+
+    * The validation gradient is taken before the small step and not after it, which is the same up
+      to the square of its length: two forward and a backward pass less. Where the paper has the
+      products by a difference of losses, they are exact here.
+    * Products are those of shared variables: a head is reached by its own task alone.
+    * They are divided by the largest of them, so that scaled gradients scale the result.
+    * Weights are zero or more, and divided by their sum: the mean scale. They start at one before
+      that, in the paper at 0.1 with a rate of 1e-4: the ratio of the two is the same.
+    * The network descends the losses of the whole batch, not of the half that trains.
+
+    Permutations permute the weights. The result may conflict with a gradient. Heads are scaled by
+    the weights. The state is 4 * K numbers.
+
+    Args:
+        learning_rate: Length of the steps of the weights.
+        primary: One number for each task, by name or in their order: the weight of its loss in the
+            validation loss. Zero is for an auxiliary task, which helps others alone. Equal by
+            default.
+
+    Raises:
+        ValueError: If the learning rate is negative or not finite, the numbers negative, infinite,
+            NaN or all zero, or, when the tasks are known, if they do not match them.
+
+    Reference:
+        Liu et al., *Auto-Lambda: Disentangling Dynamic Task Relationships* (2022), equations 4
+        to 6.
+    """
+
+    batch_parts = 2
+    weighs_heads = True
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        primary: Annotated[PerTask | None, Ratios()] = None,
+        name: str | None = None,
+    ):
+        check_learning_rate(learning_rate)
+        super().__init__(name=name)
+        self.learning_rate = learning_rate
+        self.primary = preferences.checked(primary, "primary")
+
+    def build(self, num_tasks: int) -> None:
+        super().build(num_tasks)
+        self.of_primary = preferences.in_order(self.primary, self.task_names, num_tasks, "primary")
+        self.task_shares = SimplexWeights(self)
+        self.adam = TaskAdam(self, self.learning_rate)
+
+    def part_weights(
+        self, products: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del task_losses
+        slope = -tf.linalg.matvec(products[0, :, 1, :], tf.constant(self.of_primary, tf.float32))
+        slope = tf.math.divide_no_nan(slope, tf.reduce_max(tf.abs(slope)))
+        relative = self.task_shares.relative
+        change = self.adam.change(slope, present[0] & tf.reduce_any(present[1]))
+        relative.assign(tf.maximum(relative + change, 0.0))
+        return over_parts(self.task_shares.of(tf.reduce_any(present, 0)), present)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"learning_rate": self.learning_rate, "primary": self.primary}
+        return {**super().get_config(), **own}

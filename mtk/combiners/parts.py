@@ -1,0 +1,108 @@
+"""What the combiners share that compare the task gradients of several parts of a batch."""
+
+import tensorflow as tf
+
+from mtk import gradients
+from mtk.combiners.base import Combined, Combiner
+from mtk.combiners.gramian import GramianCombiner
+
+
+def over_parts(task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Spreads a weight for each task evenly over the parts of a batch in which it has labels.
+
+    Args:
+        task_weights: Tensor `(K,)`.
+        present: Boolean tensor `(P, K)`.
+
+    Returns:
+        Tensor `(P, K)`: weighted so, the gradients of the parts add up to those of the batch.
+    """
+    mask = tf.cast(present, tf.float32)
+    number = tf.reduce_sum(mask, 0, keepdims=True)
+    return task_weights * tf.math.divide_no_nan(mask, number)
+
+
+class PartsCombiner(Combiner):
+    """A combiner that weighs the task gradients of P parts of a batch by their inner products.
+
+    Weights that come of the gradients that they multiply are biased by what these have in common by
+    chance; those of other examples are not. The trainer divides each batch into parts of one size,
+    a forward pass each: layers that normalize take a part for the batch, and each part of a loss is
+    a mean over its labels. All P * K gradients of the shared variables are held at once, and a
+    step makes K backward passes over the batch, as other methods that read gradients.
+
+    A batch that does not divide into the parts is an error. A task that has no label in some part
+    has no gradient there: its inner products are zero.
+
+    In a loop of one's own, gradients are tensors `(P, K, *variable.shape)`, and losses, `present`
+    and `counts` are `(P, K)`. Gradients `(K, *variable.shape)` of one batch, with losses `(K,)`,
+    stand for all parts: the method without noise.
+    """
+
+    reads = "gramian"
+
+    def part_weights(
+        self, products: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the weights of the task gradients of all parts in the combined one.
+
+        Args:
+            products: Tensor `(P, K, P, K)`, float32: `products[p, i, q, j]` is the inner product of
+                the gradient of task i in part p and that of task j in part q; zero where a task
+                has no label.
+            task_losses: Tensor `(P, K)`; zero where a task has no label.
+            present: Boolean tensor `(P, K)`: which tasks have labels in which parts.
+
+        Returns:
+            Tensor `(P, K)`, float32, zero where a task has no label.
+        """
+        raise NotImplementedError
+
+    @property
+    def changes_gradients(self) -> bool:
+        return type(self).call is not PartsCombiner.call
+
+    def new_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the weights of all gradients, those of the first part first.
+
+        A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
+
+        Args:
+            gramian: Tensor `(P * K, P * K)`; rows without a label may hold anything.
+            task_losses: Tensor `(P * K,)`.
+            present: Boolean tensor `(P * K,)`.
+
+        Returns:
+            Tensor `(P * K,)`, float32.
+        """
+        shape = (self.batch_parts, self.num_tasks)
+        gramian, finite = GramianCombiner.problem(gramian, present)
+        weights = self.part_weights(
+            tf.reshape(gramian, (*shape, *shape)),
+            tf.reshape(task_losses, shape),
+            tf.reshape(present, shape),
+        )
+        return tf.where(finite, tf.reshape(weights, [-1]), float("nan"))
+
+    def call(
+        self,
+        task_gradients: list[tf.Tensor],
+        task_losses: tf.Tensor,
+        present: tf.Tensor,
+        counts: tf.Tensor,
+    ) -> Combined:
+        del counts
+        parts = self.batch_parts
+        if task_losses.shape.rank == 1:
+            gramian = tf.tile(gradients.gramian(task_gradients), (parts, parts))
+            losses, there = (tf.tile(each, [parts]) for each in (task_losses, present))
+            weights = self.new_weights(gramian, losses, there)
+            total = tf.reduce_sum(tf.reshape(weights, (parts, -1)), 0)
+            return Combined(gradients.weighted_sum(task_gradients, total), total)
+        rows = [tf.reshape(each, (-1, *each.shape[2:])) for each in task_gradients]
+        losses, there = (tf.reshape(each, [-1]) for each in (task_losses, present))
+        weights = self.new_weights(gradients.gramian(rows), losses, there)
+        total = tf.reduce_sum(tf.reshape(weights, (parts, -1)), 0)
+        return Combined(gradients.weighted_sum(rows, weights), total)

@@ -1,0 +1,261 @@
+"""Methods that compare parts of a batch: against their rules, written again in NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import optimize
+
+from mtk import combiners
+from tests.combiners import samples
+from tests.combiners.test_buffers import nearest_in_simplex
+
+STEPS = 6
+MAKES = [combiners.MoDo, combiners.SDMGrad, combiners.AutoLambda, combiners.MOML]
+
+
+def jacobians(parts, num_tasks=3, seed=0):
+    """Returns gradients `(P, K, n)` with a common part, and each part's own."""
+    common = samples.jacobian("conflicting", num_tasks, seed)
+    own = [samples.jacobian("conflicting", num_tasks, 100 * (seed + 1) + p) for p in range(parts)]
+    return np.array([common + 0.5 * each for each in own])
+
+
+def step(combiner, rows, present=None):
+    """One step with gradients `(P, K, n)`; returns direction and weights `(K,)`."""
+    losses = tf.ones(rows.shape[:2])
+    found = combiner([tf.constant(rows, tf.float32)], losses, present)
+    return found.gradients[0].numpy(), found.task_weights.numpy()
+
+
+def test_modo():
+    combiner, weights = combiners.MoDo(0.05, 0.2), np.full(3, 1 / 3)
+    for seed in range(STEPS):
+        one, two, three = (each.astype(float) for each in jacobians(3, seed=seed))
+        weights = nearest_in_simplex(weights - 0.05 * (one @ (two.T @ weights) + 0.2 * weights))
+        direction, found = step(combiner, np.array([one, two, three]))
+        np.testing.assert_allclose(found, weights, atol=1e-5)
+        np.testing.assert_allclose(direction, weights @ three, atol=1e-4)
+
+
+def test_modo_by_hand():
+    """`J_1 J_2' w = (1, -1)` at equal weights: they become (1/4, 3/4)."""
+    rows = np.array([[[1.0, 0], [0, 1]], [[1, -1], [1, -1]], [[1, 0], [0, 4]]])
+    direction, weights = step(combiners.MoDo(0.25, 0.0), rows)
+    np.testing.assert_allclose(weights, [1 / 4, 3 / 4])
+    np.testing.assert_allclose(direction, [1 / 4, 3])
+
+
+def test_sdmgrad():
+    combiner, weights = combiners.SDMGrad(0.4, 7, 0.8), np.full(3, 1 / 3)
+    for seed in range(STEPS):
+        one, two, three = (each.astype(float) for each in jacobians(3, seed=seed))
+        cross = one @ two.T / np.linalg.norm(one @ two.T)
+        velocity = np.zeros(3)
+        for _ in range(7):
+            velocity = 0.5 * velocity + cross @ weights + 0.4 * cross.mean(1)
+            weights = nearest_in_simplex(weights - 0.8 * velocity)
+        direction, found = step(combiner, np.array([one, two, three]))
+        np.testing.assert_allclose(found, (weights + 0.4 / 3) / 1.4, atol=1e-5)
+        np.testing.assert_allclose(direction, found @ three, atol=1e-5)
+
+
+@pytest.mark.parametrize("regularization", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("kind", ["conflicting", "orthogonal", "aligned", "opposed"])
+def test_sdmgrad_converges(kind, regularization):
+    """On one matrix, to the minimum of `|J' (w + regularization e)|` over the simplex."""
+    rows = samples.jacobian(kind, 4).astype(float)
+    gramian, equal = rows @ rows.T, np.full(4, 1 / 4)
+    found = combiners.SDMGrad(regularization, 2000)([tf.constant(rows, tf.float32)], tf.ones(4))
+    weights = found.task_weights.numpy() * (1 + regularization) - regularization * equal
+    best = optimize.minimize(
+        lambda w: (w + regularization * equal) @ gramian @ (w + regularization * equal),
+        equal,
+        bounds=[(0, None)] * 4,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 500},
+    ).x
+    np.testing.assert_allclose(weights, best, atol=1e-3)
+
+
+def adam(slopes, rate):
+    """Returns the sum of Adam's steps along the slopes that a list holds."""
+    mean = square = total = np.zeros_like(slopes[0])
+    for count, slope in enumerate(slopes, 1):
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        change = mean / (1 - 0.9**count) / (np.sqrt(square / (1 - 0.999**count)) + 1e-8)
+        total = total - rate * change
+    return total
+
+
+def test_auto_lambda():
+    combiner, slopes = combiners.AutoLambda(0.05, primary=[2, 0, 1]), []
+    for seed in range(STEPS):
+        train, valid = (each.astype(float) for each in jacobians(2, seed=seed))
+        slope = -train @ (np.array([1, 0, 0.5]) @ valid)
+        slopes.append(slope / np.abs(slope).max())
+        relative = np.maximum(1 + adam(slopes, 0.05), 0)
+        direction, found = step(combiner, np.array([train, valid]))
+        np.testing.assert_allclose(found, relative / relative.sum(), atol=1e-5)
+        np.testing.assert_allclose(direction, found @ (train + valid) / 2, atol=1e-4)
+
+
+def softmax(z):
+    return np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+
+
+def test_moml():
+    combiner, slopes, logits = combiners.MOML(0.2), [], np.zeros(3)
+    for seed in range(STEPS):
+        train, valid = (each.astype(float) for each in jacobians(2, seed=seed))
+        weights = softmax(logits)
+        each = -(valid @ train.T) @ (np.diag(weights) - np.outer(weights, weights))
+        units = each / np.linalg.norm(each, axis=1, keepdims=True)
+        shares = shortest(units)
+        slope = shares @ units
+        slopes.append(slope if np.linalg.norm(slope) > 1e-3 else 0 * slope)
+        logits = adam(slopes, 0.2)
+        direction, found = step(combiner, np.array([train, valid]))
+        np.testing.assert_allclose(found, softmax(logits), atol=1e-3)
+        np.testing.assert_allclose(direction, found @ (train + valid) / 2, atol=1e-4)
+
+
+def shortest(rows):
+    """The shortest vector in the hull of three rows, from the faces that it may lie on."""
+    candidates = list(np.eye(3))
+    for face in ([0, 1], [0, 2], [1, 2], [0, 1, 2]):
+        gramian = rows[face] @ rows[face].T
+        along = np.linalg.pinv(gramian) @ np.ones(len(face))
+        weights = np.zeros(3)
+        weights[face] = along / along.sum()
+        if (weights >= 0).all():
+            candidates.append(weights)
+    return min(candidates, key=lambda weights: np.linalg.norm(weights @ rows))
+
+
+def quadratic(seed):
+    """Returns three losses of four variables, their values and gradients."""
+    rng = np.random.default_rng(seed)
+    roots, optima = rng.normal(size=(3, 4, 4)), rng.normal(size=(3, 4))
+
+    def values(x):
+        return np.array([np.sum((a @ (x - o)) ** 2) for a, o in zip(roots, optima, strict=True)])
+
+    def gradients(x):
+        return np.array([2 * a.T @ a @ (x - o) for a, o in zip(roots, optima, strict=True)])
+
+    return values, gradients
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slopes_are_those_of_the_losses_after_a_step(seed):
+    """By differences: validation losses after a short step on weighted training losses."""
+    _, of_train = quadratic(seed)
+    values, of_valid = quadratic(seed + 10)
+    x = np.random.default_rng(seed).normal(size=4)
+    train, valid, length, small = of_train(x), of_valid(x), 1e-6, 1e-3
+
+    def after(weights):
+        return values(x - length * weights @ train)
+
+    logits = np.array([0.3, -0.2, 0.1])
+    by_weights, by_logits = np.zeros((3, 3)), np.zeros((3, 3))
+    for i in range(3):
+        up, down = (np.full(3, 1 / 3) + sign * small * np.eye(3)[i] for sign in (1, -1))
+        by_weights[:, i] = (after(up) - after(down)) / (2 * small * length)
+        up, down = (softmax(logits + sign * small * np.eye(3)[i]) for sign in (1, -1))
+        by_logits[:, i] = (after(up) - after(down)) / (2 * small * length)
+    # What the first step of Adam goes along, that of the largest part one.
+    combiner = combiners.AutoLambda(1.0)
+    step(combiner, np.array([train, valid]))
+    expected = by_weights.sum(0)
+    found = combiner.adam.mean.numpy() * 10
+    np.testing.assert_allclose(found, expected / np.abs(expected).max(), rtol=1e-3, atol=1e-4)
+    moml = combiners.MOML()
+    moml.build(3)
+    moml.logits.assign(logits)
+    slopes = moml._slopes(tf.constant(valid @ train.T, tf.float32), tf.fill([3], True)).numpy()
+    units = by_logits / np.linalg.norm(by_logits, axis=1, keepdims=True)
+    np.testing.assert_allclose(slopes, units, rtol=1e-3, atol=1e-4)
+
+
+def test_auto_lambda_finds_the_harmful_task():
+    """The third task's gradient is against what lowers the others' losses elsewhere."""
+    combiner = combiners.AutoLambda(0.01, primary=[1, 1, 0])
+    for seed in range(150):
+        noise = 0.3 * np.random.default_rng(seed).normal(size=(2, 3, 5))
+        rows = np.tile([[1.0, 1, 0, 0, 0], [1, 0, 1, 0, 0], [-1, 0, 0, 1, 0]], (2, 1, 1)) + noise
+        _, weights = step(combiner, rows)
+    assert weights[2] < 0.02
+    assert abs(weights[0] - weights[1]) < 0.1
+
+
+def test_moml_stays_where_two_tasks_want_opposite_weights():
+    combiner = combiners.MOML(0.5)
+    for _ in range(5):
+        step(combiner, np.tile([[1.0, 0], [0, 1]], (2, 1, 1)))
+    np.testing.assert_allclose(combiner.logits.numpy(), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_one_batch_stands_for_all_parts(make):
+    rows = samples.jacobian("conflicting", 3)
+    one, other = make(), make()
+    for _ in range(3):
+        whole = one([tf.constant(rows)], tf.ones(3))
+        direction, weights = step(other, np.tile(rows, (other.batch_parts, 1, 1)))
+    np.testing.assert_allclose(whole.gradients[0], direction, atol=1e-5)
+    np.testing.assert_allclose(whole.task_weights, weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_without_labels_in_some_parts(make):
+    """Finite, no weight where there is no label; what no part tells of a task rests."""
+    for lacking in range(make.batch_parts):
+        combiner, rows = make(), jacobians(make.batch_parts)
+        present = np.ones(rows.shape[:2], bool)
+        present[lacking, 1] = False
+        rows[lacking, 1] = np.nan
+        for _ in range(3):
+            direction, weights = step(combiner, rows, tf.constant(present))
+        assert np.isfinite(direction).all()
+        assert weights.sum() == pytest.approx(1, abs=1e-5)
+        assert weights[1] == 0 if present[:, 1].sum() == 0 else weights[1] >= 0
+    nobody = tf.zeros(rows.shape[:2], tf.bool)
+    direction, weights = step(combiner, rows, nobody)
+    assert not direction.any()
+    assert not weights.any()
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_gradients_that_are_not_finite_show_in_any_part(make):
+    for part in range(make.batch_parts):
+        rows = jacobians(make.batch_parts)
+        rows[part, 2, 0] = np.inf
+        assert np.isnan(step(make(), rows)[1]).any()
+
+
+REFUSED = [
+    (lambda: combiners.MoDo(gamma=-1.0), "`gamma`"),
+    (lambda: combiners.MoDo(rho=float("inf")), "`rho`"),
+    (lambda: combiners.SDMGrad(-0.1), "`regularization`"),
+    (lambda: combiners.SDMGrad(iterations=0), "`iterations`"),
+    (lambda: combiners.SDMGrad(step_size=3.0), "`step_size`"),
+    (lambda: combiners.AutoLambda(-1.0), "`learning_rate`"),
+    (lambda: combiners.AutoLambda(primary=[0, 0]), "`primary`.*not all zero"),
+    (lambda: combiners.AutoLambda(primary={"a": float("nan")}), "`primary`"),
+    (lambda: combiners.MOML(float("nan")), "`learning_rate`"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_refused_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_primary_tasks_are_tasks():
+    combiner = combiners.AutoLambda(primary={"a": 1, "c": 1})
+    combiner.bind(["a", "b"], ["one/kernel"])
+    with pytest.raises(ValueError, match="`primary`.*'c'"):
+        combiner.build(2)
