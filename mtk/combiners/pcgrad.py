@@ -8,7 +8,7 @@ import tensorflow as tf
 from mtk.combiners import stateless_random
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
-from mtk.combiners.solvers.sequential import pairwise_projection
+from mtk.combiners.solvers.sequential import project_conflicts
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -55,7 +55,7 @@ class PCGrad(GramianCombiner):
         del task_losses
         gramian = tf.cast(gramian, solver_dtype())
         orders = stateless_random.orders(self.random_keys.next_key(), self.num_tasks)
-        rows = pairwise_projection(gramian, orders, tf.zeros_like(gramian)).rows
+        rows = project_conflicts(gramian, orders)
         everyone = tf.cast(present, rows.dtype)
         total = tf.linalg.matvec(rows, everyone, transpose_a=True)
         return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from mtk.combiners.solvers.active_set import block_pivoting
 from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
-from mtk.combiners.solvers.scaling import Scaled
+from mtk.combiners.solvers.scaling import Scaled, ridge
 
 # Weight of the distance to the weights that are preferred, times the number of tasks, against the
 # squared norm: above the rounding of a Gramian that was measured in float32.
@@ -40,13 +40,42 @@ def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     bends = preference * normal**2
     hessian = tf.linalg.set_diag(cosines, tf.linalg.diag_part(cosines) + bends)
     weights = tf.math.divide_no_nan(tf.cast(directed, normal.dtype), tf.reduce_sum(1.0 - outside))
-    solved = tf.constant(True)
-    for _ in range(2):
-        linear = outside - preference * normal * weights
-        found, optimal = _minimize(hessian, linear, start, normal)
-        weights = tf.math.divide_no_nan(found * normal, tf.reduce_sum(found * normal))
-        solved &= optimal
-    return weights, solved
+    linear = outside - preference * normal * weights
+    first, optimal = _minimize(hessian, linear, start, normal)
+    weights = tf.math.divide_no_nan(first * normal, tf.reduce_sum(first * normal))
+    linear = outside - preference * normal * weights
+    # The second step is short: as a rule the same weights are zero, and one system gives the rest.
+    found, right = _with_support(hessian, linear, normal, first)
+    found, solved = tf.cond(
+        right,
+        lambda: (found, right),
+        lambda: _minimize(hessian, linear, start, normal),
+    )
+    weights = tf.math.divide_no_nan(found * normal, tf.reduce_sum(found * normal))
+    return weights, optimal & solved
+
+
+def _with_support(
+    matrix: tf.Tensor, linear: tf.Tensor, normal: tf.Tensor, near: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Minimizes `x . matrix x / 2 + linear . x` where `normal . x = 1`, by the zeros of `near`.
+
+    Returns:
+        Tensor `(K,)`, and a boolean tensor `()`: whether it is optimal among all `x >= 0`.
+    """
+    tolerance = 10.0 * ridge(matrix.dtype)
+    free = near > 1e-6 * tf.reduce_max(near)
+    inside = tf.where(free[:, None] & free[None, :], matrix, 0.0)
+    diagonal = tf.linalg.diag_part(matrix) * (1.0 + ridge(matrix.dtype))
+    factor = tf.linalg.cholesky(tf.linalg.set_diag(inside, tf.where(free, diagonal, 1.0)))
+    right = tf.where(free[:, None], tf.stack([-linear, normal], 1), 0.0)
+    own, across = tf.unstack(tf.linalg.cholesky_solve(factor, right), axis=1)
+    lacks = 1.0 - tf.reduce_sum(normal * own)
+    shift = tf.math.divide_no_nan(lacks, tf.reduce_sum(normal * across))
+    found = own + shift * across
+    slope = tf.linalg.matvec(matrix, found) + linear - shift * normal
+    error = tf.where(free, tf.maximum(tf.abs(slope), -found), -slope)
+    return tf.maximum(found, 0.0), tf.reduce_max(error) <= tolerance
 
 
 def simplex_normal(scaled: Scaled) -> tf.Tensor:

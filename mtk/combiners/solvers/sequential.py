@@ -1,5 +1,6 @@
 """Gradients altered against one another, one pair after the other, on the Gramian alone."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -7,8 +8,12 @@ import tensorflow as tf
 # For few tasks a loop costs more time than what it does.
 _UNROLLED_AT_MOST = 4
 
+# From the number of a turn, the products of the altered gradients with the original ones and their
+# squares: the new ones, and for each gradient what was added of its partner, and the cosine.
+_Meet = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
 
-class Projected(NamedTuple):
+
+class Altered(NamedTuple):
     """Result of `pairwise_projection`.
 
     Attributes:
@@ -24,7 +29,36 @@ class Projected(NamedTuple):
     met: tf.Tensor
 
 
-def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Projected:
+def project_conflicts(gramian: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
+    """Takes from each gradient its part along each of the others in turn that it conflicts with.
+
+    That is `pairwise_projection` with targets of zero, in fewer operations.
+
+    Args:
+        gramian: Tensor `(K, K)`; tasks with a zero row take no part.
+        orders: Integer tensor `(K, K)`: row i, the order in which gradient i meets the others.
+
+    Returns:
+        Tensor `(K, K)`: the rows of `Altered`.
+    """
+    partners = tf.transpose(orders)
+    squares = tf.linalg.diag_part(gramian)
+    factors = tf.gather(-tf.math.divide_no_nan(tf.ones_like(squares), squares), partners)
+    factors = tf.where(_with_others(orders), factors, 0.0)
+
+    def meet(turn: tf.Tensor, images: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        partner = tf.gather(partners, turn)
+        product = tf.gather(images, partner, axis=1, batch_dims=1)
+        change = tf.maximum(product * tf.gather(factors, turn), 0.0)
+        images += change[:, None] * tf.gather(gramian, partner)
+        return images, own, change, change
+
+    changes, _ = _take_turns(meet, gramian, squares)
+    identity = tf.eye(gramian.shape[-1], dtype=gramian.dtype)
+    return identity + _by_partner(changes, orders)
+
+
+def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
     """Adds to each gradient of the others until its cosine with each in turn is the target's.
 
     For gradient i and each j in its order: if the cosine `a` of (the altered) gradient i with
@@ -37,39 +71,78 @@ def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tenso
         orders: Integer tensor `(K, K)`: row i, the order in which gradient i meets the others.
         targets: Tensor `(..., K, K)`, target cosines; below one in absolute value.
     """
-    num_tasks = gramian.shape[-1]
+    groups = gramian.shape[:-2]
     norms = tf.sqrt(tf.linalg.diag_part(gramian))
-    others = ~tf.eye(num_tasks, dtype=tf.bool)
+    partners, others = tf.transpose(orders), _with_others(orders)
+    everywhere = tf.broadcast_to(orders, (*groups, *orders.shape))
+    # What a turn needs of each gradient's partner: `(K turns, ..., K)`.
+    met_norms = _turns_first(tf.gather(norms, orders, axis=-1))
+    met_targets = tf.gather(targets, everywhere, axis=-1, batch_dims=len(groups) + 1)
+    met_targets = _turns_first(met_targets)
+    slopes = met_targets / tf.sqrt(1.0 - met_targets**2)
 
-    # `images` are the inner products of the altered gradients with the original ones.
-    def meet(
-        turn: tf.Tensor, rows: tf.Tensor, images: tf.Tensor, cosines: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        partners = orders[:, turn]
-        chosen = tf.one_hot(partners, num_tasks, dtype=gramian.dtype)
-        norm = tf.gather(norms, partners, axis=-1)
-        product = tf.reduce_sum(images * chosen, -1)
-        square = tf.reduce_sum(rows * images, -1)
-        own_norm = tf.sqrt(tf.maximum(square, 0.0))
+    def meet(turn: tf.Tensor, images: tf.Tensor, squares: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        partner = tf.gather(partners, turn)
+        everywhere = tf.broadcast_to(partner, (*groups, *partner.shape))
+        product = tf.gather(images, everywhere, axis=-1, batch_dims=len(groups) + 1)
+        norm, own_norm = tf.gather(met_norms, turn), tf.sqrt(tf.maximum(squares, 0.0))
         cosine = tf.clip_by_value(tf.math.divide_no_nan(product, own_norm * norm), -1.0, 1.0)
-        target = tf.reduce_sum(targets * chosen, -1)
-        root = tf.sqrt(1.0 - target**2)
-        change = own_norm * (target * tf.sqrt(1.0 - cosine**2) - cosine * root) / root
-        change = tf.math.divide_no_nan(change, norm)
-        below = (cosine < target) & (partners != tf.range(num_tasks))
-        change = tf.where(below, change, 0.0)
-        added = change[..., None] * tf.gather(gramian, partners, axis=-2)
-        rows = rows + change[..., None] * chosen
-        return turn + 1, rows, images + added, cosines + cosine[..., None] * chosen
+        change = own_norm * (tf.gather(slopes, turn) * tf.sqrt(1.0 - cosine**2) - cosine)
+        below = (cosine < tf.gather(met_targets, turn)) & tf.gather(others, turn)
+        change = tf.where(below, tf.math.divide_no_nan(change, norm), 0.0)
+        images += change[..., None] * tf.gather(gramian, partner, axis=-2)
+        squares += change * (2.0 * product + change * norm**2)
+        return images, squares, change, cosine
 
-    rows = tf.broadcast_to(tf.eye(num_tasks, dtype=gramian.dtype), gramian.shape)
-    start = (tf.constant(0), rows, gramian, tf.zeros_like(gramian))
-    if num_tasks <= _UNROLLED_AT_MOST:
-        state = start
-        for _ in range(num_tasks):
-            state = meet(*state)
-    else:
-        state = tf.while_loop(lambda turn, *_: turn < num_tasks, meet, start)
-    _, rows, _, cosines = state
-    met = others & (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
-    return Projected(rows, cosines, met)
+    changes, cosines = _take_turns(meet, gramian, norms**2)
+    identity = tf.eye(gramian.shape[-1], dtype=gramian.dtype)
+    there = (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
+    met = there & ~tf.eye(gramian.shape[-1], dtype=tf.bool)
+    rows = identity + _by_partner(changes, orders)
+    return Altered(rows, _by_partner(cosines, orders), met)
+
+
+def _with_others(orders: tf.Tensor) -> tf.Tensor:
+    """Returns for each turn, `(K turns, K)`, whether a gradient meets another than itself."""
+    return tf.transpose(orders) != tf.range(orders.shape[0])[None, :]
+
+
+def _turns_first(by_turn: tf.Tensor) -> tf.Tensor:
+    """Moves the last axis to the front."""
+    rank = by_turn.shape.rank
+    return tf.transpose(by_turn, (rank - 1, *range(rank - 1)))
+
+
+def _take_turns(meet: _Meet, images: tf.Tensor, squares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what `meet` found in each of K turns: changes and cosines `(K turns, ..., K)`."""
+    number = images.shape[-1]
+    if number <= _UNROLLED_AT_MOST:
+        found = []
+        for turn in range(number):
+            images, squares, *new = meet(tf.constant(turn), images, squares)
+            found.append(new)
+        changes, cosines = zip(*found, strict=True)
+        return tf.stack(changes), tf.stack(cosines)
+
+    def advance(
+        turn: tf.Tensor,
+        images: tf.Tensor,
+        squares: tf.Tensor,
+        changes: tf.TensorArray,
+        cosines: tf.TensorArray,
+    ) -> tuple:
+        images, squares, change, cosine = meet(turn, images, squares)
+        return turn + 1, images, squares, changes.write(turn, change), cosines.write(turn, cosine)
+
+    empty = [tf.TensorArray(images.dtype, number, element_shape=squares.shape) for _ in range(2)]
+    start = (tf.constant(0), images, squares, *empty)
+    *_, changes, cosines = tf.while_loop(lambda turn, *_: turn < number, advance, start)
+    return changes.stack(), cosines.stack()
+
+
+def _by_partner(by_turn: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
+    """Brings what each turn found, `(K turns, ..., K)`, to `(..., K, K)`: a column a partner."""
+    rank = by_turn.shape.rank
+    by_gradient = tf.transpose(by_turn, (*range(1, rank), 0))
+    turns = tf.broadcast_to(tf.argsort(orders), by_gradient.shape)
+    return tf.gather(by_gradient, turns, axis=-1, batch_dims=rank - 1)
