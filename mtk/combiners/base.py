@@ -71,8 +71,8 @@ class Combiner(keras.layers.Layer):
             gets its own gradient divided by the number of tasks present.
         is_static: Whether the weights are the same at every step, as scalarization has them: the
             baseline of a comparison.
-        batch_parts: Parts of one size into which the trainer divides each batch, whose task gradients
-            the combiner compares; see `PartsCombiner`.
+        batch_parts: Parts of one size into which the trainer divides each batch, whose task
+            gradients the combiner compares; see `PartsCombiner`.
         needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
             price of a second forward pass.
     """

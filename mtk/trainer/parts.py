@@ -30,7 +30,7 @@ def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
         return list(sub_batches)
     sizes = [_checked(batch.size(each), number) for each in sub_batches]
     return [
-        tf.nest.map_structure(lambda part: _every(part, size, p, number), each)._replace(part=p)
+        _part_of(each, size, p, number)
         for p in range(number)
         for each, size in zip(sub_batches, sizes, strict=True)
     ]
@@ -101,6 +101,11 @@ def _checked(size: int | tf.Tensor, number: int) -> int | tf.Tensor:
     check = tf.debugging.assert_equal(size % number, 0, message=message)
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(size)
+
+
+def _part_of(sub_batch: SubBatch, size: int | tf.Tensor, index: int, number: int) -> SubBatch:
+    own = tf.nest.map_structure(lambda part: _every(part, size, index, number), sub_batch)
+    return own._replace(part=index)
 
 
 def _every(part: Any, size: int | tf.Tensor, first: int, number: int) -> Any:

@@ -195,6 +195,12 @@ VALUES = [
     *[bound("evaluate_every", v, "evaluate_every") for v in ("0", "-1", "'often'")],
     *[run_value("Optimization.batch_size", v) for v in ("0", "-1", "2.5")],
     run_value("Optimization.batch_size", "100000", "batch size", "100000"),
+    bound(
+        "experiment.Optimization.batch_size",
+        "64",
+        ("3 parts", "64 examples"),
+        "--gin_file=combiners/modo.gin",
+    ),
     *[run_value("Numerics.micro_batches", v) for v in ("0", "-1", "'x'")],
     run_value("Numerics.micro_batches", "3", "3"),
     run_value("Training.patience", "0"),

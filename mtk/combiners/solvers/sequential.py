@@ -13,7 +13,7 @@ _UNROLLED_AT_MOST = 4
 _Meet = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
 
 
-class Altered(NamedTuple):
+class Projected(NamedTuple):
     """Result of `pairwise_projection`.
 
     Attributes:
@@ -39,7 +39,7 @@ def project_conflicts(gramian: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
         orders: Integer tensor `(K, K)`: row i, the order in which gradient i meets the others.
 
     Returns:
-        Tensor `(K, K)`: the rows of `Altered`.
+        Tensor `(K, K)`: the rows of `Projected`.
     """
     partners = tf.transpose(orders)
     squares = tf.linalg.diag_part(gramian)
@@ -58,7 +58,7 @@ def project_conflicts(gramian: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
     return identity + _by_partner(changes, orders)
 
 
-def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Altered:
+def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Projected:
     """Adds to each gradient of the others until its cosine with each in turn is the target's.
 
     For gradient i and each j in its order: if the cosine `a` of (the altered) gradient i with
@@ -99,7 +99,7 @@ def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tenso
     there = (norms[..., :, None] > 0.0) & (norms[..., None, :] > 0.0)
     met = there & ~tf.eye(gramian.shape[-1], dtype=tf.bool)
     rows = identity + _by_partner(changes, orders)
-    return Altered(rows, _by_partner(cosines, orders), met)
+    return Projected(rows, _by_partner(cosines, orders), met)
 
 
 def _with_others(orders: tf.Tensor) -> tf.Tensor:
