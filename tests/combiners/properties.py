@@ -56,7 +56,7 @@ def _moments(run: Runner, jacobians: list[np.ndarray], first: int, order: np.nda
     From the initial state, with the random numbers of step `first` on.
     """
     run.restart()
-    run.combiner.draws.step.assign(first)
+    run.combiner.random_keys.step.assign(first)
     outcomes = [run.again(jacobians[step % len(jacobians)]) for step in range(600)]
     values = np.array([[*outcome.weights[order], *outcome.direction] for outcome in outcomes])
     return np.concatenate([values, values**2], 1).reshape(20, 30, -1).mean(1)

@@ -108,7 +108,7 @@ def test_subset_chooses_each_task_equally_often():
     combiner = bound(combiners.TaskSubset(combiners.IGN(), 2), 5)
     # The counter alone decides.
     keys = [
-        (combiner.draws.step.assign(step), combiner.stateless_random.key())[1]
+        (combiner.random_keys.step.assign(step), combiner.random_keys.key())[1]
         for step in range(400)
     ]
     everyone = tf.ones(5, tf.bool)
