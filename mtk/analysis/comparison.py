@@ -44,7 +44,7 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
 
     Args:
         view: The study.
-        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
+        delta: Margins that count as equivalent; see `mtk.analysis.judge`.
     """
     if not view.methods or not len(view.of(STATIC)):
         return []

@@ -28,7 +28,7 @@ class Verdict:
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
         level: Confidence of the interval, all paireds counted (Bonferroni).
-        delta: Margins within ±delta are equivalent to none.
+        delta: Margins within ±delta count as equivalent.
         held_out: The bar that a better method exceeds: the largest margin of a static weighting
             over the other ones, less what noise explains; at least twice delta if few can be held
             out.
@@ -109,7 +109,7 @@ class _Rule:
 
     Attributes:
         alpha: Error of one interval, both sides together.
-        delta: Margins that are equivalent to none.
+        delta: Margins that count as equivalent.
         num_seeds: How many seeds the means are taken over.
         examples: Whether errors count the test examples.
     """

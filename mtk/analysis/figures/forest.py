@@ -81,7 +81,7 @@ def _handles() -> list[Artist]:
             Line2D([], [], marker=_MARKERS[answer], color=_COLORS[answer], label=answer)
             for answer in _COLORS
         ),
-        Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="equivalent to none"),
+        Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="band of equivalence"),
         Line2D([], [], color="black", ls="", marker="|", ms=11, label="held-out static"),
     ]
 

@@ -139,7 +139,7 @@ def _enlarged(panel: _Panel) -> Iterator[_Panel]:
     if len(points) > 2 and panel.num_tasks == 2:
         away = (np.abs(points - np.median(points, axis=0)) / panel.size).max(1)
         crowd = points[away <= np.quantile(away, _CROWD)]
-        box = _limits(crowd, 0.5, at_least=0.1 * panel.size)
+        box = _limits(crowd, 0.5, at_least=0.06 * panel.size)
     if (np.diff(box, axis=1)[:, 0] > _CROWDED * panel.size).any():
         yield panel
         return

@@ -34,7 +34,7 @@ def report(
         higher: Names of metrics of which more is better, if the runs do not tell.
         lower: Names of metrics of which less is better, if the runs do not tell.
         costs: Relative cost of a step by method, in place of the measured one.
-        delta: Margins within ± delta, in widths of the static front, are equivalent to none.
+        delta: Margins within ± delta, in widths of the static front, count as equivalent.
 
     Returns:
         The page, `<out>/index.html`: it needs no other file.

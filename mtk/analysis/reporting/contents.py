@@ -133,7 +133,7 @@ def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -
     Args:
         table: As `load` makes it.
         views: Its studies and settings.
-        delta: Margins that are equivalent to none; see `mtk.analysis.judge`.
+        delta: Margins that count as equivalent; see `mtk.analysis.judge`.
     """
     names = FileNames()
     names.make("runs")  # The table of all of them.

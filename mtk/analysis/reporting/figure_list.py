@@ -104,8 +104,9 @@ def _shared_metric(view: StudyView) -> list[tuple[str, str]]:
 FOREST = Entry(
     "verdicts", "All verdicts",
     "The margin of each method over static weights, in percent of the front's width, with its "
-    "interval, in each comparison. Band: equivalent to none. Upright bar: the largest margin of a "
-    "static weighting that was held out, which a better method exceeds. Hollow: by extrapolation.",
+    "interval, in each comparison. Band: what counts as equivalent. Upright bar: the largest "
+    "margin of a static weighting that was held out, which a better method exceeds. Hollow: by "
+    "extrapolation.",
     forest.draw, partial(forest.draw, columns=1),
 )  # fmt: skip
 OF_A_STUDY = [
