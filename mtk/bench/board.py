@@ -256,7 +256,7 @@ def _told(standing: Standing) -> dict[str, Any]:
         "ties": list(standing.ties),
         "hypervolume": ladder.told(standing.value, noise),
         **{name: ladder.told(getattr(standing, name), noise) for name in ("gain", "low", "high")},
-        "noise": ladder.step(noise),
+        "noise": ladder.step(noise) or None,
         "r2": ladder.told(standing.utility, standing.utility_noise),
     }
 

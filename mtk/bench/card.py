@@ -10,13 +10,16 @@ from typing import Any
 
 from mtk import config, extras, monitor
 from mtk.errors import StudyError
-from mtk.search import Search, Space
+from mtk.search import Preference, Search, Space
 from mtk.search.spec import METHOD, MOST_CONFIRMED
 from mtk.study import Grid, Run
 
 # Every model is measured with so many fresh seeds.
 SEEDS = 5
 MODELS = MOST_CONFIRMED
+# Exact hypervolumes take exponentially longer with more tasks, and hardly any model dominates.
+MOST_TASKS = 5
+_LEAST_WEIGHT = 0.05
 _SEALED = {"experiment.Training.test": "sealed"}
 # The name of an entry is that of its folder, beside these.
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -115,7 +118,7 @@ class Card:
         cpu_seconds: float | None = None,
         confirmed: int | None = None,
     ) -> Search:
-        """Returns the search that does an entry.
+        """Returns the search that does an entry: for the front, of many tasks for the best mean.
 
         Args:
             label: Of the entry.
@@ -127,6 +130,7 @@ class Card:
         space = Space(
             tasks=self.tasks,
             weights=self.weights if static else None,
+            least_weight=min(_LEAST_WEIGHT, 0.5 / max(1, len(self.tasks))),
             log_uniform=self.log_uniform,
             choices={**self.choices, **self.method_choices.get(label, {})},
         )
@@ -137,6 +141,7 @@ class Card:
             space=space,
             runs=(confirmed or self.configurations) + measuring * MODELS,
             settings={**self.settings, **_SEALED},
+            goal=Preference(dict.fromkeys(self.tasks, 1)) if len(self.tasks) > MOST_TASKS else None,
             cpu_seconds=cpu_seconds,
             at_a_time=self.at_a_time,
             confirm=measuring,

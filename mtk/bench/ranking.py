@@ -9,13 +9,14 @@ from scipy import stats
 
 from mtk.analysis import hypervolume, non_dominated
 from mtk.analysis.fronts import simplex
-from mtk.analysis.indicators import MOST_TASKS
 from mtk.analysis.margins import widths
 from mtk.analysis.measure import Models
 from mtk.analysis.paired_margins import Error, lasting, pooled
+from mtk.bench.card import MOST_TASKS
 
 # Step of the numerical derivative: the weight that one seed gains in the mean.
 _STEP = 0.05
+_TINY = 1e-9
 # Preferences over tasks that the expected utility is a mean of.
 _USERS = 512
 # What better entries exceed, in deltas: chosen on simulated rounds (tools/bench_power.py) that its
@@ -114,9 +115,13 @@ def difference(entries: Mapping[str, Models], one: str, other: str) -> tuple[flo
 
 
 def _unit(entries: Mapping[str, Models]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the means `(N, K)` of entry 0's models, and the widths `(K,)` of their front."""
+    """Returns the means `(N, K)` of entry 0's models, and the widths `(K,)` of their front.
+
+    Where they do not spread, as of a single model, their own size is the unit.
+    """
     first = next(iter(entries.values())).values.mean(1)
-    return first, widths(first)
+    size = np.maximum(np.abs(first).max(0), _TINY)
+    return first, np.where(np.ptp(first, axis=0) > 0, widths(first), size)
 
 
 def _value(first: np.ndarray, scale: np.ndarray) -> _Value:

@@ -39,6 +39,7 @@ class Scorer:
 
     def __init__(self, card: Card, folders: Sequence[str | Path], labels: str | Path | None = None):
         self.card = card
+        tf.get_logger().setLevel("ERROR")  # Each run traces its own functions, which is no fault.
         config.apply(config.Draft.of(card.static_run(folders).lines))
         data = config.values(experiment.run)["workload"]()
         names = [task.name for task in data.tasks]
