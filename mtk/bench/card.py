@@ -103,7 +103,7 @@ class Card:
             StudyError: If it is written otherwise.
         """
         given = self.metrics[task]
-        name, way = (given, None) if isinstance(given, str) else (*given, None, None)[:2]
+        name, way = given if isinstance(given, (tuple, list)) and len(given) == 2 else (given, None)
         if not isinstance(name, str) or way not in (None, *monitor.DIRECTIONS):
             raise StudyError(
                 f"The metric of {task!r} is a name, or (name, 'min') or (name, 'max'). Received: "

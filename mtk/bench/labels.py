@@ -62,7 +62,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: found[name] for name in found.files}
     except FileNotFoundError:
         raise _wrong(path, "there is none") from None
-    except (records.DamagedError, zipfile.BadZipFile, ValueError, OSError, AttributeError) as error:
+    except (
+        records.DamagedError,
+        zipfile.BadZipFile,
+        ValueError,
+        OSError,
+        EOFError,
+        AttributeError,
+    ) as error:
         raise _wrong(path, str(error)) from None
 
 

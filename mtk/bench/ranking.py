@@ -158,7 +158,8 @@ class _Compared:
         if one == other:
             return difference, difference
         error, freedom = self._at(one, other)
-        half = float(stats.t.isf(self.alpha / 2, freedom)) * error
+        # Without any noise there are no degrees of freedom either.
+        half = float(stats.t.isf(self.alpha / 2, freedom)) * error if error else 0.0
         return difference - half, difference + half
 
     def noise(self, one: int, other: int) -> float:

@@ -1,5 +1,6 @@
 """Measures the predictions of a submission where the labels are."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mtk.errors import StudyError
 from mtk.experiment import per_example, results
 from mtk.monitor import MIN
 from mtk.predictions import Predictions
+from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel, batch
 
 _REMEDY = "No read was spent. Predict with the card's network: mtk bench run, then submit."
@@ -49,6 +51,7 @@ class Scorer:
                 f"{', '.join(names)}. Name one metric of each task."
             )
         self.tasks, self.data = data.tasks, dict(data.fingerprint())
+        self._known: dict[Any, _Measuring] = {}
         check_data(card, self.data, "The data here")
         self._batches = [_without_inputs(each) for each in data.test(predictions.BATCH)]
         if labels is not None:
@@ -86,15 +89,16 @@ class Scorer:
         """Returns a run's value of each task, less is better, and of groups of its examples."""
         labels = self._batches[:: found.every]
         _check_fits(run, found, labels, [task.name for task in self.tasks])
-        model = self._model(found)
+        tools = self._made(found)
+        model = tools.model
         names = model.task_names
         parts = [{name: found.parts[name][n] for name in names} for n in range(len(labels))]
         batches = [_with_inputs(*pair) for pair in zip(parts, labels, strict=True)]
         try:
-            logs = _measured(model, batches)
+            logs = tools.evaluate(batches)
             test = results.by_task(logs, names, "test")
             objectives = self._objectives(model, test)
-            of_examples = per_example.measure(model, batches, test)
+            of_examples = per_example.measure(model, batches, test, traced=tools.examples)
         except StudyError:
             raise
         except Exception as error:  # Keras raises anything where shapes do not fit.
@@ -105,16 +109,12 @@ class Scorer:
         signed = [test["tasks"][o.task][o.metric] * o.sign for o in objectives]
         return np.array(signed), GroupedExamples.of(grouped(of_examples), objectives)
 
-    def _model(self, found: Predictions) -> MultiTaskModel:
-        """Returns a model of which the outputs are its inputs: the predictions."""
-        inputs = {
-            task.name: keras.Input(_shape(found.parts[task.name]), name=f"predictions_{number}")
-            for number, task in enumerate(self.tasks)
-        }
-        outputs = {name: keras.layers.Identity()(each) for name, each in inputs.items()}
-        model = MultiTaskModel(keras.Model(inputs, outputs), self.tasks)
-        model.compile()
-        return model
+    def _made(self, found: Predictions) -> "_Measuring":
+        """Returns what measures predictions of these shapes; made once for all runs alike."""
+        shapes = tuple(_shape(found.parts[task.name]) for task in self.tasks)
+        if shapes not in self._known:
+            self._known[shapes] = _Measuring(self.tasks, shapes)
+        return self._known[shapes]
 
     def _objectives(self, model: MultiTaskModel, test: Mapping[str, Any]) -> list[Objective]:
         known = directions(model)
@@ -136,14 +136,36 @@ class Scorer:
         return found
 
 
-def _measured(model: MultiTaskModel, batches: Sequence[Any]) -> dict[str, float]:
-    """Returns the logs of an evaluation."""
-    logs = model.test_step(batches[0])  # Makes what has a state.
-    model.reset_metrics()
-    traced = tf.function(model.test_step, autograph=False, reduce_retracing=True)
-    for each in batches:
-        logs = traced(each)
-    return {name: float(value) for name, value in logs.items()}
+class _Measuring:
+    """A model of which the outputs are its inputs, the predictions, and graphs that measure it.
+
+    Args:
+        tasks: The tasks.
+        shapes: Of the predictions of an example of each.
+    """
+
+    def __init__(self, tasks: Sequence[Task], shapes: Sequence[tuple[int | None, ...]]):
+        pairs = zip(tasks, shapes, strict=True)
+        inputs = {task.name: keras.Input(shape) for task, shape in pairs}
+        outputs = {name: keras.layers.Identity()(each) for name, each in inputs.items()}
+        with warnings.catch_warnings():  # A task's name need be none that a tensor may have.
+            warnings.simplefilter("ignore", UserWarning)
+            self.model = MultiTaskModel(keras.Model(inputs, outputs), tasks)
+        self.model.compile()
+        self.examples = per_example.tracing(self.model)
+        self._step = tf.function(self.model.test_step, autograph=False, reduce_retracing=True)
+        self._is_new = True
+
+    def evaluate(self, batches: Sequence[Any]) -> dict[str, float]:
+        """Returns the logs of an evaluation."""
+        if self._is_new:  # Makes what has a state, and raises what is wrong.
+            self.model.test_step(batches[0])
+            self._is_new = False
+        self.model.reset_metrics()
+        logs: dict[str, Any] = {}
+        for each in batches:
+            logs = self._step(each)
+        return {name: float(value) for name, value in logs.items()}
 
 
 def _shape(parts: Sequence[np.ndarray]) -> tuple[int | None, ...]:

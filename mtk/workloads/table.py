@@ -66,15 +66,12 @@ class Table(Arrays):
         labels = {name: _labels(rows, name, text) for name, text in targets.items()}
         labels |= {n: _scaled(labels[n], parts[0]) for n, text in targets.items() if text is None}
         self._targets = list(targets)
-        super().__init__(
-            self._network,
-            [_task(name, text is None) for name, text in targets.items()],
-            *(
-                tuple({n: a[part] for n, a in own.items()} for own in (inputs, labels))
-                for part in parts
-            ),
-            name="table",
+        tasks = [_task(name, text is None) for name, text in targets.items()]
+        train, validation, test = (
+            tuple({n: a[part] for n, a in own.items()} for own in (inputs, labels))
+            for part in parts
         )
+        super().__init__(self._network, tasks, train, validation, test, name="table")
 
     def _network(self, seed: int | None = None) -> keras.Model:
         if seed is not None:
