@@ -1,5 +1,6 @@
 """A task card: what every entry of a benchmark has in common."""
 
+import functools
 import hashlib
 import json
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from mtk import config, extras, monitor
 from mtk.errors import StudyError
-from mtk.search import Preference, Search, Space
+from mtk.search import Preference, Search, Space, TwoStage
 from mtk.search.spec import METHOD, MOST_CONFIRMED
 from mtk.study import Grid, Run
 
@@ -141,6 +142,7 @@ class Card:
             space=space,
             runs=(confirmed or self.configurations) + measuring * MODELS,
             settings={**self.settings, **_SEALED},
+            sampler=functools.partial(TwoStage, tuning=self._tuning) if static else TwoStage,
             goal=Preference(dict.fromkeys(self.tasks, 1)) if len(self.tasks) > MOST_TASKS else None,
             cpu_seconds=cpu_seconds,
             at_a_time=self.at_a_time,
@@ -148,6 +150,14 @@ class Card:
             method=label,
             files=files,
         )
+
+    @property
+    def _tuning(self) -> int:
+        """The configurations that tune the parameters of static weights before the weights.
+
+        Methods spend all of theirs on parameters, so this is more than a search takes by itself.
+        """
+        return max(1, self.configurations // 3)
 
     def static_run(self, folders: Sequence[str | Path]) -> Run:
         """Returns a run of static weights: what all runs of the card have in common.

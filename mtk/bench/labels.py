@@ -11,6 +11,8 @@ from mtk import records
 from mtk.errors import StudyError
 
 _LARGEST = 1 << 32
+# What a file may raise that is no archive of arrays; a single array has no names.
+_DAMAGE = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile)
 
 
 def read_labels(path: str | Path, batches: Sequence[Any], names: Sequence[str]) -> list[Any]:
@@ -62,14 +64,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: found[name] for name in found.files}
     except FileNotFoundError:
         raise _wrong(path, "there is none") from None
-    except (
-        records.DamagedError,
-        zipfile.BadZipFile,
-        ValueError,
-        OSError,
-        EOFError,
-        AttributeError,
-    ) as error:
+    except _DAMAGE as error:
         raise _wrong(path, str(error)) from None
 
 
