@@ -115,9 +115,9 @@ class Board:
         self, got: Submission, reads: Sequence[Mapping[str, Any]], labels: str | Path | None
     ) -> dict[str, Any]:
         """Measures a submission, and notes the read."""
-        from mtk.bench.scoring import Scorer
+        from mtk.bench.scoring import scorer_of
 
-        scorer = Scorer(self.card, self.folders, labels)
+        scorer = scorer_of(self.card, self.folders, labels)
         if got.about["data"] != scorer.data:
             raise StudyError(
                 f"The submission saw other data than those here. No read was spent.\nExpected: "

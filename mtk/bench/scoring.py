@@ -23,8 +23,23 @@ from mtk.monitor import MIN
 from mtk.predictions import Predictions
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel, batch
+from mtk.workloads import Workload
 
 _REMEDY = "No read was spent. Predict with the card's network: mtk bench run, then submit."
+
+
+def scorer_of(
+    card: Card, folders: Sequence[str | Path], labels: str | Path | None = None
+) -> "Scorer":
+    """Reads the data of a card, as its configuration says.
+
+    Args:
+        card: The card.
+        folders: Where to look for the card's files, before the working directory.
+        labels: As for `Scorer`.
+    """
+    config.apply(config.Draft.of(card.static_run(folders).lines))
+    return Scorer(card, config.values(experiment.run)["workload"](), labels)
 
 
 class Scorer:
@@ -32,18 +47,16 @@ class Scorer:
 
     Args:
         card: The card.
-        folders: Where to look for the card's files, before the working directory.
+        data: Its workload.
         labels: File with the labels, where those of the data are none; see `read_labels`.
 
     Raises:
         StudyError: If the data are not those of the card, or the labels do not fit.
     """
 
-    def __init__(self, card: Card, folders: Sequence[str | Path], labels: str | Path | None = None):
+    def __init__(self, card: Card, data: Workload, labels: str | Path | None = None):
         self.card = card
         tf.get_logger().setLevel("ERROR")  # Each run traces its own functions, which is no fault.
-        config.apply(config.Draft.of(card.static_run(folders).lines))
-        data = config.values(experiment.run)["workload"]()
         names = [task.name for task in data.tasks]
         if sorted(names) != sorted(card.tasks):
             raise StudyError(

@@ -14,13 +14,13 @@ from mtk import predictions
 from mtk.bench import Board
 from mtk.bench.ledger import Ledger
 from mtk.bench.received import received
-from mtk.bench.scoring import Scorer
+from mtk.bench.scoring import scorer_of
 from mtk.errors import StudyError
 
 
 @pytest.fixture(scope="module")
 def scorer():
-    return Scorer(make_card(), FOLDERS)
+    return scorer_of(make_card(), FOLDERS)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _scored_once(monkeypatch, scorer):
     """The data are read once for all tests."""
     from mtk.bench import scoring
 
-    monkeypatch.setattr(scoring, "Scorer", lambda card, folders, labels=None: scorer)
+    monkeypatch.setattr(scoring, "scorer_of", lambda card, folders, labels=None: scorer)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def begun(packed, scorer, tmp_path_factory):
     """A board with entry 0."""
     place = tmp_path_factory.mktemp("begun")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mtk.bench.scoring.Scorer", lambda *given, **more: scorer)
+        patched.setattr("mtk.bench.scoring.scorer_of", lambda *given: scorer)
         Board(place, make_card(), FOLDERS).score(packed["static_weights"])
     return place
 
