@@ -4,4 +4,4 @@ from mtk import flags
 from mtk.bench.command import main
 
 if __name__ == "__main__":
-    flags.end_with(main)
+    flags.exit_with(main)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtk import flags, quiet
+from mtk import flags, tf_logging
 
 if TYPE_CHECKING:
     from mtk.bench.card import Card
@@ -87,14 +87,14 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     names = config.check_names(given.gin_file, bindings)
     ours = ("mtk.study", "mtk.search", "mtk.bench")
     if any(not module.startswith(ours) for module in names.imported):
-        quiet.start_tensorflow()
+        tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)
     card = config.bound(Card)()
     folders = [config.find(file).parent for file in given.gin_file]
     Grid(card.search(METHOD).study, folders).check_names(needs_data=given.action != "submit")
     # The files in configs/engines are those of sweeps.
     engine = config.values(sweep).get("engine")
-    quiet.start_tensorflow()
+    tf_logging.start_tensorflow()
     if given.action == "score":
         from mtk.bench.board import Board
 

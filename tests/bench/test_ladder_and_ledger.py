@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -92,3 +94,20 @@ def test_a_line_that_was_cut_off_was_never_told(tmp_path):
         ledger.path.write_bytes(both[:end])
         assert ledger.entries() == [first]
         assert add(ledger, 2) == ledger.entries()[1]
+
+
+def test_two_who_score_at_once_do_so_one_after_the_other(tmp_path):
+    ledger, seen = Ledger(tmp_path), []
+
+    def spend():
+        with ledger.alone():
+            seen.append(len(ledger.entries()))
+            time.sleep(0.02)
+            add(ledger, seen[-1])
+
+    threads = [threading.Thread(target=spend) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert seen == [0, 1, 2, 3]
