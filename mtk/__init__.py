@@ -10,6 +10,7 @@ from mtk import registration
 
 _MODULES = (
     "analysis",
+    "bench",
     "callbacks",
     "checkpoints",
     "combiners",

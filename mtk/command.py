@@ -1,4 +1,4 @@
-"""The command `mtk`: trains, sweeps, searches, reports, evaluates, translates, prepares, lists."""
+"""The command `mtk`: trains, sweeps, searches, reports, evaluates, prepares, and more."""
 
 import importlib
 import importlib.metadata
@@ -11,6 +11,7 @@ _COMMANDS = {
     "train": "train a model as gin files describe it, or a workload of your own",
     "sweep": "do the runs of a study",
     "search": "find the task weights that are needed, with few runs",
+    "bench": "do a task card: equal budgets, a sealed test, a leaderboard",
     "report": "read studies: figures, tables, a verdict on every method",
     "evaluate": "evaluate an exported network",
     "translate": "translate lines with an exported network",

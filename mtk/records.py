@@ -66,13 +66,25 @@ def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
     Raises:
         DamagedError: If there is no such file, or it holds something else.
     """
-    given = text(path, most)
+    return parsed(text(path, most).encode(), path.name)
+
+
+def parsed(given: bytes, name: str) -> dict[str, Any]:
+    """Returns the JSON object in a text.
+
+    Args:
+        given: The text, in UTF-8.
+        name: Of its file.
+
+    Raises:
+        DamagedError: If it is something else.
+    """
     try:
-        content = json.loads(given)
+        content = json.loads(given.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path.name} is no JSON: {error}") from None
+        raise DamagedError(f"{name} is no JSON: {error}") from None
     if not isinstance(content, dict):
-        raise DamagedError(f"{path.name} holds no JSON object")
+        raise DamagedError(f"{name} holds no JSON object")
     return content
 
 

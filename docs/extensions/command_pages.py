@@ -4,7 +4,17 @@ import contextlib
 import importlib
 import io
 
-COMMANDS = ("train", "sweep", "search", "report", "evaluate", "translate", "prepare", "list")
+COMMANDS = (
+    "train",
+    "sweep",
+    "search",
+    "bench",
+    "report",
+    "evaluate",
+    "translate",
+    "prepare",
+    "list",
+)
 
 _HEAD = """\
 # Commands

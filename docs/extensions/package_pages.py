@@ -19,6 +19,7 @@ _PACKAGES = {
     "mtk.distribution": "devices and processes",
     "mtk.export": "networks for other programs",
     "mtk.study": "many runs",
+    "mtk.bench": "benchmarks with equal budgets and a sealed test",
     "mtk.analysis": "what many runs mean",
 }
 _BASES = ("Combined", "Combiner", "GramianCombiner", "LossCombiner")

@@ -161,7 +161,8 @@ def compared(runs: pd.DataFrame) -> list[str]:
     """Returns the columns of the metrics that runs of one setting are compared by.
 
     A metric is compared if at least half of the runs with a result have it, in validation
-    as well as in test. Single-task runs do not count, since they lack the other tasks.
+    as well as in test, unless that is sealed. Single-task runs do not count, since they lack the
+    other tasks.
 
     Args:
         runs: Rows of a table as `load` makes it.
@@ -172,7 +173,14 @@ def compared(runs: pd.DataFrame) -> list[str]:
         return metrics
     shares = ended[metrics].notna().mean()
     common = [column for column in metrics if shares[column] >= _SHARE]
-    return [column for column in common if {*_both(column)} <= {*common}]
+    needed = 1 if is_sealed(runs) else 2
+    return [column for column in common if {*_both(column)[:needed]} <= {*common}]
+
+
+def is_sealed(runs: pd.DataFrame) -> bool:
+    """Whether the test of all finished runs is sealed: then validation is all that is known."""
+    ended = runs[runs["status"].isin(["finished", "incomplete"])]
+    return "sealed" in runs and len(ended) > 0 and bool(ended["sealed"].eq(True).all())
 
 
 def incomplete(runs: pd.DataFrame) -> pd.Series:

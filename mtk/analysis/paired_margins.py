@@ -139,28 +139,19 @@ class PairedMargins:
         moved = np.stack([_flat(self.margins(seed)) for seed in range(self.num_seeds)])
         variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
         inside = np.concatenate([own.inside for own in found])
-        pooled, freedom = _pooled(variances, self.num_seeds - 1, inside)
-        lasting, lasting_freedom = self._lasting(found)
+        usual, freedom = pooled(variances, self.num_seeds - 1, inside)
+        kept, kept_freedom = self._lasting(found)
         # Of static models that are held out, what is usual among the methods.
-        parts = [np.sqrt(pooled), freedom]
-        for own in (lasting, lasting_freedom):
-            more = pooled.shape[1] - own.shape[1]
-            usual = np.repeat(np.median(own, axis=1, keepdims=True), more, axis=1)
-            parts.append(np.concatenate([own, usual], axis=1))
+        parts = [np.sqrt(usual), freedom]
+        for own in (kept, kept_freedom):
+            more = usual.shape[1] - own.shape[1]
+            typical = np.repeat(np.median(own, axis=1, keepdims=True), more, axis=1)
+            parts.append(np.concatenate([own, typical], axis=1))
         ends = np.cumsum([len(own.amount) for own in found])[:-1]
         return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
 
     def _lasting(self, found: list[Margins]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `(2, N)`: what examples cause at any number of seeds; its degrees of freedom.
-
-        Of the margins of methods. Seeds and groups of examples are crossed, so a margin's variance
-        is that of a seed, over S, that of a group, over G, and the rest, over SG. The first and the
-        last are in the variance of the means over seeds; the second is `(MS of groups - MS of the
-        rest) / SG`, by the mean squares of the two-way table.
-
-        Reference:
-            Searle, Casella & McCulloch, *Variance Components* (1992), section 4.7.
-        """
+        """Returns `(2, N)`, of the margins of methods: see `lasting`."""
         of_methods = found[: len(self.methods)]
         flat = _flat(of_methods)
         if not self.examples:
@@ -170,19 +161,7 @@ class PairedMargins:
             [_flat(self._at_cell(s, g)) for s in range(seeds) for g in range(groups)], axis=-1
         ).reshape(*flat.shape, seeds, groups)
         cells = (cells - flat[..., None, None]) / _STEP
-        by_group = cells.mean(-2, keepdims=True)
-        rest = (
-            cells - by_group - cells.mean(-1, keepdims=True) + cells.mean((-2, -1), keepdims=True)
-        )
-        squares = seeds * by_group[..., 0, :].var(-1, ddof=1)
-        squares_of_rest = (rest**2).sum((-2, -1)) / ((groups - 1) * (seeds - 1))
-        inside = np.concatenate([own.inside for own in of_methods])
-        of_group, freedom = _pooled(squares, groups - 1, inside)
-        of_rest, freedom_of_rest = _pooled(squares_of_rest, (groups - 1) * (seeds - 1), inside)
-        difference = np.maximum(of_group - of_rest, 0.0)
-        spread = of_group**2 / freedom + of_rest**2 / freedom_of_rest
-        freed = np.maximum(difference**2 / np.maximum(spread, _TINY), 1.0)
-        return difference / (seeds * groups), freed
+        return lasting(cells, np.concatenate([own.inside for own in of_methods]))
 
     def _at_cell(self, seed: int, group: int) -> list[Margins]:
         """Returns the margins of methods as one group of examples counts more at one seed."""
@@ -230,13 +209,41 @@ def _flat(found: list[Margins]) -> np.ndarray:
     return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in kinds])
 
 
-def _pooled(
-    variances: np.ndarray, freedom: int, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `(2, N)` variances and their degrees of freedom: the mean, where it will do.
+def lasting(cells: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `(R, N)`: variance that examples cause at any number of seeds; degrees of freedom.
+
+    Seeds and groups of examples are crossed, so the variance of a statistic is that of a seed, over
+    S, that of a group, over G, and the rest, over SG. The first and the last are in the variance of
+    the means over seeds; the second is `(MS of groups - MS of the rest) / SG`, by the mean squares
+    of the two-way table.
 
     Args:
-        variances: `(2, N)`, of amounts and of corners.
+        cells: `(R, N, S, G)`, the influence of each group of examples at each seed.
+        inside: `(N,)`, as in `pooled`.
+
+    Reference:
+        Searle, Casella & McCulloch, *Variance Components* (1992), section 4.7.
+    """
+    seeds, groups = cells.shape[-2:]
+    by_group = cells.mean(-2, keepdims=True)
+    rest = cells - by_group - cells.mean(-1, keepdims=True) + cells.mean((-2, -1), keepdims=True)
+    squares = seeds * by_group[..., 0, :].var(-1, ddof=1)
+    squares_of_rest = (rest**2).sum((-2, -1)) / ((groups - 1) * (seeds - 1))
+    of_group, freedom = pooled(squares, groups - 1, inside)
+    of_rest, freedom_of_rest = pooled(squares_of_rest, (groups - 1) * (seeds - 1), inside)
+    difference = np.maximum(of_group - of_rest, 0.0)
+    spread = of_group**2 / freedom + of_rest**2 / freedom_of_rest
+    freed = np.maximum(difference**2 / np.maximum(spread, _TINY), 1.0)
+    return difference / (seeds * groups), freed
+
+
+def pooled(
+    variances: np.ndarray, freedom: int, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `(R, N)` variances and their degrees of freedom: the mean, where it will do.
+
+    Args:
+        variances: `(R, N)`, such as those of amounts and of corners.
         freedom: Degrees of freedom of each.
         inside: `(N,)`, which ones make the mean; where there are none, all.
     """

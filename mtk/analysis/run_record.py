@@ -113,7 +113,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     """Returns what a result says, as a part of the row."""
     if result["status"] is None:
         raise records.DamagedError("result.json has no status")
-    found = {name: result[name] for name in (*EXTRAS, "steps", "selected_step")}
+    found = {name: result[name] for name in (*EXTRAS, "steps", "selected_step", "sealed")}
     found |= _monitor(result["monitor"])
     told = result["data"]
     found["data"] = "; ".join(f"{name}: {told[name]}" for name in told) if told else None

@@ -183,6 +183,7 @@ RESULT: Schema = {
     "run": _NAME,
     "data": Named(_NAME),
     "status": _one_of("finished", "diverged"),
+    "sealed": _FLAG,
     "steps": _WHOLE,
     "selected_step": _WHOLE,
     "task": _NAME,

@@ -1,7 +1,7 @@
 """The end of a run: what it has reached, and the files that serve it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -31,6 +31,8 @@ class Watchers(NamedTuple):
 def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str, Any]:
     """Measures train at the final step, then test at the selected one, and leaves its weights.
 
+    Of a sealed test nothing is measured.
+
     Args:
         built: What was trained.
         watchers: What its callbacks have found.
@@ -57,9 +59,9 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
             f"No evaluation had a finite {selection.compared.name!r}, so there is no step to "
             "select, though the training itself did not diverge. Choose another `monitor`."
         )
-    test_logs = evaluate(data.test(plan.batch_size))
-    scores = _scores(model, data, preemption)
-    test_logs.update(scores["test"])
+    test_logs = {} if plan.sealed else evaluate(data.test(plan.batch_size))
+    scores = _scores(model, data, preemption, ("validation", *([] if plan.sealed else ["test"])))
+    test_logs.update(scores.get("test", {}))
     watchers.log.write("train_final", train_logs, last)
     watchers.log.write("validation", scores["validation"], selected)
     watchers.log.write("test", test_logs, selected)
@@ -67,6 +69,7 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
     watchers.board.write("test", test_logs, selected)
     watchers.board.flush()
     names = model.task_names
+    test = {"sealed": True} if plan.sealed else {"test": by_task(test_logs, names, "test")}
     validation_logs = {f"val_{name}": value for name, value in scores["validation"].items()}
     signatures = {"signatures": dict(data.signatures)} if data.signatures else {}
     return {
@@ -79,7 +82,7 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
         "skipped_steps": _skipped(model),
         "selected_step": selected,
         "monitor": selection.record,
-        "test": by_task(test_logs, names, "test"),
+        **test,
         "validation": by_task({**selection.selected_logs, **validation_logs}, names, "validation"),
         "train": by_task(train_logs, names, "train"),
         **signatures,
@@ -134,11 +137,11 @@ def _number_of_examples(examples: Iterable[Any]) -> int:
 
 
 def _scores(
-    model: MultiTaskModel, data: Workload, preemption: Preemption
+    model: MultiTaskModel, data: Workload, preemption: Preemption, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Returns the workload's scores of validation and test, named as the logs of Keras are."""
+    """Returns the workload's scores of each split, named as the logs of Keras are."""
     found = {}
-    for split in ("validation", "test"):
+    for split in splits:
         preemption.check()
         found[split] = as_logs(data.scores(model.network, split))
     return found

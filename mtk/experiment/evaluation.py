@@ -84,7 +84,7 @@ def launch(
     Raises:
         ConfigError: If a configuration is wrong, or one that comes with the network is not trusted.
     """
-    known = None if run_folder is None else _checked(run_folder)
+    known = None if run_folder is None else _checked(run_folder, split)
     config.parse(files, bindings, trust or run_folder is None)
     config.bound(run, given=("run_dir",))  # Raises what is missing.
     size = config.bound(Optimization)().batch_size
@@ -100,14 +100,20 @@ def described(figures: Mapping[str, Any]) -> str:
     return "\n".join([first, *results.table(figures), mean, *signatures])
 
 
-def _checked(run_folder: Path) -> Mapping[str, str] | None:
+def _checked(run_folder: Path, split: str) -> Mapping[str, str] | None:
     """Returns the fingerprint of a finished run's data, if it says so.
 
     Raises:
-        ValueError: If its configuration is not the one that it wrote, or its result another run's.
+        ValueError: If its configuration is not the one that it wrote, its result another run's, or
+            its test sealed.
     """
     folder = RunFolder(run_folder, {})
     result = folder.read_result() if folder.finished else {}
+    if split == "test" and result.get("sealed"):
+        raise ValueError(
+            f"The test of {str(run_folder)!r} is sealed: it is measured once, by mtk bench score. "
+            "Evaluate another split: --split=validation."
+        )
     for description in recorded(folder.begun)[:1]:
         if "config.gin" in description.changed(run_folder):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtk import callbacks
-from mtk.experiment import completion, dry_run, hparams, manifest, method, per_example
+from mtk.experiment import completion, dry_run, hparams, manifest, method, per_example, sealed
 from mtk.experiment.building import Built
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.options import Checkpoints, Logging
@@ -184,7 +184,10 @@ class Loop:
         """Measures and exports what was trained, and returns the result."""
         if self.watchers.divergence.found_at is None:
             result = completion.finish(self.built, self.watchers, self.preemption)
-            per_example.write(self.built, self.folder, result["test"], self.preemption)
+            if self.plan.sealed:
+                sealed.write(self.built, self.folder, self.preemption)
+            else:
+                per_example.write(self.built, self.folder, result["test"], self.preemption)
             completion.export_all(self.built, self.folder)
         else:
             result = completion.diverged(self.model, self.watchers)

@@ -14,6 +14,7 @@ from mtk.monitor import Monitored
 from mtk.trainer import OnNonfinite
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+TestSplit = Literal["open", "sealed"]
 _SEEDS = 2**32  # What NumPy takes.
 _Group = TypeVar("_Group")
 
@@ -104,10 +105,13 @@ class Training:
             `mtk.monitor.resolve`.
         patience: Evaluations without a better one after which the run stops; None never stops it.
         seed: Of the initial weights, dropout and the order of the data.
+        test: What becomes of the test split: `"open"` measures it at the selected step; `"sealed"`
+            keeps what the network predicts of its inputs (`test_predictions.npz`) and measures
+            nothing, so that only who scores a benchmark knows; see `mtk.bench`.
 
     Raises:
-        ValueError: If a number is out of range, or not exactly one of `epochs` and `steps` is
-            given.
+        ValueError: If a number is out of range, not exactly one of `epochs` and `steps` is given,
+            or `test` is unknown.
     """
 
     epochs: int | None = None
@@ -116,8 +120,10 @@ class Training:
     monitor: Monitored = None
     patience: int | None = None
     seed: int = 0
+    test: TestSplit = "open"
 
     def __post_init__(self) -> None:
+        _check_known("test", self.test, TestSplit)
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(
                 f"`seed` is a whole number from 0 to {_SEEDS - 1}. Received: seed={self.seed}"
@@ -158,11 +164,8 @@ class Numerics:
     strategy: Callable[[], tf.distribute.Strategy] = distribution.single
 
     def __post_init__(self) -> None:
-        for name, known in (("precision", Precision), ("on_nonfinite", OnNonfinite)):
-            if getattr(self, name) not in get_args(known):
-                raise ValueError(
-                    f"`{name}` is one of {get_args(known)}. Received: {getattr(self, name)!r}"
-                )
+        _check_known("precision", self.precision, Precision)
+        _check_known("on_nonfinite", self.on_nonfinite, OnNonfinite)
         _check_count("micro_batches", self.micro_batches)
 
 
@@ -215,6 +218,11 @@ class Checkpoints:
 
 
 GROUPS = (Sharing, Optimization, Training, Numerics, Logging, Checkpoints)
+
+
+def _check_known(name: str, value: str, known: Any) -> None:
+    if value not in get_args(known):
+        raise ValueError(f"`{name}` is one of {get_args(known)}. Received: {value!r}")
 
 
 def _check(name: str, value: float | None, expected: str, low: float, above: bool = False) -> None:

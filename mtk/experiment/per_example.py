@@ -1,7 +1,7 @@
 """What each test example contributes to the metrics of a run, for intervals over examples."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -60,6 +60,7 @@ def measure(
     examples: Iterable[Any],
     test: Mapping[str, Any],
     preemption: Preemption | None = None,
+    traced: Callable[[Any], "_Batch"] | None = None,
 ) -> ExampleValues:
     """Returns the loss and the metrics of each example.
 
@@ -71,14 +72,14 @@ def measure(
         examples: Batches in order.
         test: As in `write`.
         preemption: As in `write`.
+        traced: What `tracing` has made of the model, where it measures again and again.
     """
-    traced = tf.function(
-        lambda data: _of_batch(model, data), autograph=False, reduce_retracing=True
-    )
+    eager = 0 if traced else _EAGER
+    traced = traced or tracing(model)
     parts: dict[str, list[np.ndarray]] = {}
     orders = {name: hashlib.sha256() for name in model.task_names}
     for number, data in enumerate(examples):
-        found = _of_batch(model, data) if number < _EAGER else traced(data)
+        found = _of_batch(model, data) if number < eager else traced(data)
         for name, labels in found.labels.items():
             orders[name].update(np.ascontiguousarray(labels).tobytes())
         for name, sums in found.sums.items():
@@ -92,6 +93,18 @@ def measure(
         if _is_mean(sums[0], sums[1], _reported(name, test))
     }
     return _joined(kept, {name: order.hexdigest()[:16] for name, order in orders.items()})
+
+
+def tracing(model: MultiTaskModel) -> Callable[[Any], _Batch]:
+    """Returns what measures a batch, as a graph that is traced once.
+
+    Args:
+        model: A model that has seen a batch.
+    """
+    found: Callable[[Any], _Batch] = tf.function(
+        lambda data: _of_batch(model, data), autograph=False, reduce_retracing=True
+    )
+    return found
 
 
 def _joined(kept: Mapping[str, np.ndarray], orders: Mapping[str, str]) -> ExampleValues:

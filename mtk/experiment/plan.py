@@ -18,6 +18,7 @@ class Plan:
         patience: Evaluations without a better one after which the run stops, or None.
         batch_size: Examples a step.
         seed: Of the order of the data.
+        sealed: Whether the test split is predicted and not measured.
     """
 
     steps: int
@@ -26,6 +27,7 @@ class Plan:
     patience: int | None
     batch_size: int
     seed: int
+    sealed: bool = False
 
     @property
     def evaluations(self) -> int:
@@ -46,4 +48,6 @@ def make_plan(data: Workload, batch_size: int, training: Training) -> Plan:
     per_epoch = data.steps_per_epoch(batch_size)
     total = training.steps if training.steps is not None else (training.epochs or 0) * per_epoch
     every = per_epoch if training.evaluate_every is None else training.evaluate_every
-    return Plan(total, per_epoch, min(every, total), training.patience, batch_size, training.seed)
+    evaluations = (min(every, total), training.patience)
+    sealed = training.test == "sealed"
+    return Plan(total, per_epoch, *evaluations, batch_size, training.seed, sealed)

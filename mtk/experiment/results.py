@@ -96,6 +96,8 @@ def summary(result: Mapping[str, Any], run_dir: str) -> str:
             f"Diverged: {what} is infinite or NaN at step {result['steps']}. Record: {run_dir}\n"
             "Lower the learning rate, or clip the gradient (clip_norm)."
         )
-    chosen = f"Test at step {result['selected_step']} of {result['steps']}, which validation chose:"
+    split = "Test" if "test" in result else "Validation (the test is sealed)"
+    at = f"step {result['selected_step']} of {result['steps']}"
+    chosen = f"{split} at {at}, which validation chose:"
     curves = f"Curves: tensorboard --logdir {run_dir}"
-    return "\n".join([chosen, *table(result["test"]), curves])
+    return "\n".join([chosen, *table(result.get("test") or result["validation"]), curves])

@@ -19,7 +19,8 @@ class RunFolder:
     `config.gin`, `operative_config.gin` and `manifest.json` are written before the first step;
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
     `model.keras`, what else the workload serves as `saved_model_<name>/`, `test_examples.npz` (the
-    metrics of each test example; see `mtk.example_values`), and `result.json` end it. A folder with
+    metrics of each test example; see `mtk.example_values`; of a sealed test `test_predictions.npz`
+    instead), and `result.json` end it. A folder with
     a `result.json` is complete.
 
     As a context it keeps other processes out.
@@ -43,6 +44,7 @@ class RunFolder:
         self.saved_model = self.path / "saved_model"
         self.keras_file = self.path / "model.keras"
         self.test_examples = self.path / "test_examples.npz"
+        self.test_predictions = self.path / "test_predictions.npz"
         self.result = self.path / "result.json"
         # Says that the files before the first step are complete, and whose they are.
         self.begun = self.checkpoints / "run.json"

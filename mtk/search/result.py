@@ -1,6 +1,6 @@
 """What a search has found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -56,10 +56,12 @@ class Found:
         """A table of what was chosen."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
-        rows = [[*(f"w({t})" for t in tasks), *names, *(f"loss({t})" for t in tasks), "run"]]
+        weighed = tasks if self.space.weights else []
+        rows = [[*(f"w({t})" for t in weighed), *names, *(f"loss({t})" for t in tasks), "run"]]
         for trial in self.chosen:
             assert trial.losses is not None
-            weights = [f"{weight:.3g}" for weight in self.space.weights_of(trial.point)]
+            shares: Iterable[float] = self.space.weights_of(trial.point) if weighed else []
+            weights = [f"{weight:.3g}" for weight in shares]
             others = [str(value) for value in self.space.others_of(trial.point).values()]
             losses = [f"{trial.losses[task]:.4g}" for task in tasks]
             rows.append([*weights, *others, *losses, trial.runs[0].name])

@@ -14,7 +14,7 @@ from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
 from mtk.search.samplers import Sampler
 from mtk.search.space import Point
-from mtk.search.spec import METHOD, MOST_CONFIRMED, Search
+from mtk.search.spec import MOST_CONFIRMED, Search
 from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
 from mtk.study.engines import Engine, Local
 from mtk.study.progress import Progress
@@ -61,7 +61,7 @@ class Searcher:
 
     def runs_of(self, point: Mapping[str, Any]) -> list[Run]:
         """Returns the runs of a point, one for each seed."""
-        return [self.grid.run(METHOD, {**point}, seed) for seed in self.search.seeds]
+        return [self.grid.run(self.search.method, {**point}, seed) for seed in self.search.seeds]
 
     def go(self, engine: Engine, progress: Progress | None = None) -> Found:
         """Does what is left to do.
@@ -174,7 +174,7 @@ class Searcher:
             places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
             chosen = [chosen[place] for place in places]
         runs = [
-            self.grid.run(METHOD, {**trial.point}, seed)
+            self.grid.run(self.search.method, {**trial.point}, seed)
             for trial in chosen
             for seed in self.study.second_stage
         ]

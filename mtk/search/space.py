@@ -18,7 +18,8 @@ class Space:
 
     Attributes:
         tasks: Names of the tasks, whose weights lie on the simplex.
-        weights: Parameter that takes `{task: weight}`.
+        weights: Parameter that takes `{task: weight}`; None where a method sets them itself, and
+            only the other parameters are searched.
         least_weight: No task has less, but where a goal asks for a task alone.
         log_uniform: Lowest and highest value of parameters on a logarithmic scale.
         uniform: Lowest and highest value of parameters on a linear scale.
@@ -26,7 +27,7 @@ class Space:
     """
 
     tasks: Sequence[str] = ()
-    weights: str = "combiners.StaticWeights.weights"
+    weights: str | None = "combiners.StaticWeights.weights"
     least_weight: float = 0.05
     log_uniform: Mapping[str, Sequence[float]] = field(default_factory=dict)
     uniform: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Space:
         for name, values in self.choices.items():
             if isinstance(values, str) or not values:
                 raise StudyError(f"{name!r} needs a list of choices. Received: {values!r}")
-        names = [self.weights, *self.log_uniform, *self.uniform, *self.choices]
+        names = [*([self.weights] if self.weights else []), *self.others]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise StudyError(f"The space gives {twice[0]!r} twice. Leave one of them out.")
@@ -62,17 +63,23 @@ class Space:
     @property
     def size(self) -> int:
         """The number of coordinates of a point."""
-        return len(self.tasks) - 1 + len(self.others)
+        return self._cuts + len(self.others)
+
+    @property
+    def _cuts(self) -> int:
+        """The number of coordinates of the weights."""
+        return len(self.tasks) - 1 if self.weights else 0
 
     def point(self, coordinates: np.ndarray) -> Point:
         """Returns a point by its coordinates `(size,)` in the unit cube.
 
         Coordinates spread evenly over the cube give weights spread evenly over the simplex.
         """
-        first = len(self.tasks) - 1
+        first = self._cuts
         cuts = np.concatenate([[0.0], np.sort(coordinates[:first]), [1.0]])
         rest = 1 - len(self.tasks) * self.least_weight
-        return self.at(self.least_weight + rest * np.diff(cuts), self.values(coordinates[first:]))
+        weights = self.least_weight + rest * np.diff(cuts)
+        return self.at(weights, self.values(coordinates[first:]))
 
     def values(self, coordinates: np.ndarray) -> Point:
         """Returns the parameters that are no weights, by their coordinates in the unit cube."""
@@ -83,15 +90,17 @@ class Space:
 
     def at(self, weights: np.ndarray, others: Mapping[str, Any]) -> Point:
         """Returns the point with task weights `(K,)` and the values of the other parameters."""
+        own = {name: others[name] for name in self.others}
+        if not self.weights:
+            return own
         rounded = [round(float(weight), 4) for weight in weights]
         rounded[-1] = round(1 - sum(rounded[:-1]), 4)
-        return {
-            self.weights: dict(zip(self.tasks, rounded, strict=True)),
-            **{name: others[name] for name in self.others},
-        }
+        return {self.weights: dict(zip(self.tasks, rounded, strict=True)), **own}
 
     def weights_of(self, point: Mapping[str, Any]) -> np.ndarray:
-        """Returns the task weights `(K,)` of a point."""
+        """Returns the task weights `(K,)` of a point; equal ones where they are not searched."""
+        if not self.weights:
+            return np.full(len(self.tasks), 1 / len(self.tasks))
         return np.array([point[self.weights][task] for task in self.tasks])
 
     def others_of(self, point: Mapping[str, Any]) -> Point:

@@ -35,6 +35,8 @@ class Search:
         confirm: How many fresh seeds the models that are found are run with again, five models at
             most.
         run_minutes: How long one run takes, until that has been measured.
+        method: Label of what trains; static weights by default.
+        files: Gin files of that method, which overlay `configs`.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Search:
     seeds: Sequence[int] = (0,)
     confirm: int = 0
     run_minutes: float | None = None
+    method: str = METHOD
+    files: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Checks what can be checked without the configurations.
@@ -99,13 +103,13 @@ class Search:
         return Study(
             name=self.name,
             configs=self.configs,
-            methods={METHOD: ()},
+            methods={self.method: self.files},
             settings=self.settings,
             grid={name: [value] for name, value in self.make_sampler().ask(1)[0].items()},
             seeds=self.seeds,
             fresh_seeds=self.confirm,
-            baseline=METHOD,
-            weights=self.space.weights,
+            baseline=self.method if self.space.weights else None,
+            weights=self.space.weights or Study.weights,
             run_minutes=self.run_minutes,
         )
 

@@ -49,11 +49,11 @@ def line(sampler: Sampler, number: int) -> str:
     """
     space, trial = sampler.space, sampler.trials[-1]
     weights = " ".join(f"{weight:.3g}" for weight in space.weights_of(trial.point))
-    others = "".join(
-        f", {name.rpartition('.')[2]} {value}"
-        for name, value in space.others_of(trial.point).items()
-    )
-    head = f"trial {len(sampler.trials)}/{number}: weights {weights}{others}"
+    values = [
+        *([f"weights {weights}"] if space.weights else []),
+        *(f"{n.rpartition('.')[2]} {value}" for n, value in space.others_of(trial.point).items()),
+    ]
+    head = f"trial {len(sampler.trials)}/{number}: {', '.join(values) or 'as it is'}"
     if trial.losses is None:
         return f"{head}: no losses"
     told = " ".join(f"{loss:.4g}" for loss in trial.losses)

@@ -8,6 +8,7 @@ from mtk.workloads.datasets import Datasets
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
 from mtk.workloads.street_world import StreetWorld
+from mtk.workloads.table import Table
 from mtk.workloads.translation import Translation
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MultiDigits",
     "MultiMNIST",
     "StreetWorld",
+    "Table",
     "Translation",
     "Workload",
 ]

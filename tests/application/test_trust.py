@@ -9,11 +9,11 @@ import pytest
 from mtk import config, evaluate, sweep, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# Those of runs; the others are for studies and searches, their engines and preparations.
+# Those of runs; the others are for studies, searches and cards, their engines and preparations.
 OF_RUNS = sorted(
     path
     for path in CONFIGS.rglob("*.gin")
-    if path.parent.name not in ("studies", "engines", "searches")
+    if path.parent.name not in ("studies", "engines", "searches", "cards")
     and not path.name.startswith("prepare_")
 )
 HEAD = "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"

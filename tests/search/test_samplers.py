@@ -175,3 +175,14 @@ def test_bad_spaces_are_refused(given, named):
     with pytest.raises(StudyError) as caught:
         Space(**{"tasks": ["left", "right"], **given})
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [TwoStage, Random, Sobol])
+def test_without_weights_the_other_parameters_are_all_that_is_searched(make):
+    space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
+    sampler = searched(make, space, 8)
+    assert len({trial.point[RATE] for trial in sampler.trials}) == len(sampler.trials) == 8
+    assert all({*trial.point} == {RATE} for trial in sampler.trials)
+    nothing = Space(["left", "right"], weights=None)
+    assert nothing.size == 0
+    assert searched(TwoStage, nothing, 3).trials == [({}, (0.55, 0.55))]

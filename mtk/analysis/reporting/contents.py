@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis import comparison
+from mtk.analysis import comparison, metric_sets
 from mtk.analysis.comparison import Comparison
 from mtk.analysis.figures.style import styled
 from mtk.analysis.metric_sets import UnavailableError
@@ -22,6 +22,7 @@ from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA
 
 BUDGETS = "Budgets, tuning included"
+VALIDATION = "Configurations in validation; the test is sealed"
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 _DPI, _PAGE_DPI = 150, 84
 
@@ -167,6 +168,13 @@ def _study(view: StudyView, names: FileNames, delta: float) -> Section:
     if not (view.table["status"] == "finished").any():
         ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
         section.skipped["Verdicts, figures and tables"] = f"no run is finished ({ends})"
+        return section
+    if metric_sets.is_sealed(view.table):
+        section.skipped["Verdicts and figures"] = (
+            "the test is sealed, so validation alone is shown; mtk bench score measures"
+        )
+        section.tabulate(BUDGETS, partial(tables.budgets, view))
+        section.tabulate(VALIDATION, partial(tables.configurations, view))
         return section
     section.questions = comparison.comparisons(view, delta)
     section.forest = section.draw(figure_list.FOREST, view, section.questions)

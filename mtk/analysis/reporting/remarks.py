@@ -71,6 +71,11 @@ def _at_edges(own: pd.DataFrame, chosen: list[str]) -> Iterator[tuple[str, float
 
 
 def _of_settings(view: StudyView) -> Iterator[str]:
+    if metric_sets.is_sealed(view.table):
+        yield (
+            "The test of these runs is sealed: what is shown is validation, by which they were "
+            "selected, so it looks better than test will. mtk bench score measures test."
+        )
     study = str(view.table["study"].iloc[0]) if len(view.table) else view.title
     if view.title != study:
         setting = view.title.removeprefix(study).strip(" ()")

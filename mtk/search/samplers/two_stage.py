@@ -43,7 +43,7 @@ class TwoStage(Sampler):
         budget: How many trials there will be, about.
         seed: Of what is drawn.
         tuning: Trials of the first stage; by default three for each parameter and one, but no more
-            than a third of the budget.
+            than a third of the budget. Where weights are not searched there is no other stage.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class TwoStage(Sampler):
         super().__init__(space, goal, budget, seed)
         most = 3 * len(space.others) + 1
         number = min(most, max(1, budget // 3)) if tuning is None else tuning
+        if not space.weights and tuning is None:  # The other parameters are all that is searched.
+            number = budget
         self.tuning = number if space.others else 1
 
     @property
@@ -80,7 +82,7 @@ class TwoStage(Sampler):
             zoomed = self._zoomed(first)
             others = [zoomed] if zoomed else [self._others(n) for n in wanted]
             return [self.space.at(self._equal, each) for each in others]
-        return self._second_stage(number)
+        return self._second_stage(number) if self.space.weights else []
 
     @property
     def _equal(self) -> np.ndarray:

@@ -1,0 +1,278 @@
+"""Scores submissions, and shows how the entries of a card stand."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from mtk import atomic, places, records
+from mtk.analysis.measure import Models
+from mtk.bench import ladder
+from mtk.bench.card import Card
+from mtk.bench.ledger import Ledger
+from mtk.bench.ranking import Standing, difference, rank
+from mtk.bench.received import Submission, received
+from mtk.errors import StudyError
+from mtk.search.spec import METHOD
+
+_LARGEST = 1 << 30
+
+
+class Board:
+    """A folder with what was scored: `reads.jsonl`, `scored/`, `leaderboard.html` and `.json`.
+
+    `scored/` has what was measured, which is told to nobody.
+
+    Args:
+        path: The folder.
+        card: The card.
+        folders: Where to look for the card's files, before the working directory.
+    """
+
+    def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
+        self.path, self.card, self.folders = Path(path), card, list(folders)
+        self.hash = card.hash(folders)
+        self.ledger = Ledger(self.path)
+
+    def score(self, submission: str | Path, labels: str | Path | None = None) -> str:
+        """Scores a submission once, and writes the leaderboard.
+
+        Args:
+            submission: Folder, or file `.zip`.
+            labels: File with the labels, where those of the data are none.
+
+        Returns:
+            The answer, in words.
+
+        Raises:
+            StudyError: If the submission does not fit, or no read is left. Then none was spent.
+        """
+        places.check_writable(self.path)
+        with received(submission) as got, self.ledger.alone():
+            reads = self.ledger.entries()
+            known = next((r for r in reads if r["submission"] == got.hash), None)
+            if known is None:
+                self._check(got, reads)
+                known = self._read(got, reads, labels)
+            standings = self.write()
+        return self._answer(known, standings)
+
+    def write(self) -> dict[str, Standing]:
+        """Writes the leaderboard, and returns the standings."""
+        shown = self._shown()
+        models = {name: self._models(read["scored"])[0] for name, read in shown.items()}
+        standings = rank(models, self.card.delta)
+        content = self._content(shown, standings)
+        atomic.write_json(self.path / "leaderboard.json", content)
+        with atomic.replacing(self.path / "leaderboard.html") as aside:
+            aside.write_text(_page(content), encoding="utf-8")
+        return standings
+
+    def _check(self, got: Submission, reads: Sequence[Mapping[str, Any]]) -> None:
+        about, entry = got.about, got.about["entry"]
+        if any(read["card"] != self.hash for read in reads):
+            raise StudyError(
+                f"{str(self.path)!r} is the board of another card, or {self.card.name!r} was "
+                "changed since. Name another --board_dir, or put the card back."
+            )
+        if about["card"]["hash"] != self.hash:
+            raise StudyError(
+                f"The submission was made for another card, or for {self.card.name!r} before it "
+                "was changed. No read was spent. Do the entry again with this card."
+            )
+        if about["cost"]["configurations"] > self.card.configurations:
+            raise StudyError(
+                f"The submission tried {about['cost']['configurations']:.0f} configurations; the "
+                f"card allows {self.card.configurations}. No read was spent. Do the entry by mtk "
+                "bench run."
+            )
+        spent = sum(read["entry"] == entry for read in reads)
+        if not reads and entry != METHOD:
+            raise StudyError(
+                f"A board begins with entry 0, tuned static weights. Score its submission "
+                f"first: mtk bench run --method={METHOD}. No read was spent."
+            )
+        if entry == METHOD and spent:
+            raise StudyError(
+                "Entry 0 was scored already, and every other entry is measured against it. No read "
+                "was spent. Begin another board for another entry 0."
+            )
+        if spent >= self.card.reads:
+            raise StudyError(
+                f"{entry!r} has no read left: the card allows {self.card.reads}, and all were "
+                "spent. Nothing was scored. What is on the leaderboard stays."
+            )
+
+    def _read(
+        self, got: Submission, reads: Sequence[Mapping[str, Any]], labels: str | Path | None
+    ) -> dict[str, Any]:
+        """Measures a submission, and notes the read."""
+        from mtk.bench.scoring import scorer_of
+
+        scorer = scorer_of(self.card, self.folders, labels)
+        if got.about["data"] != scorer.data:
+            raise StudyError(
+                f"The submission saw other data than those here. No read was spent.\nExpected: "
+                f"{json.dumps(scorer.data)}\nReceived: {json.dumps(got.about['data'])}"
+            )
+        models = scorer.score(got)
+        self._check_comparable(got, models, reads)
+        digest = self._keep(models, got.about)
+        improved = self._improves(got.about["entry"], models)
+        return self.ledger.add(
+            {
+                "card": self.hash,
+                "entry": got.about["entry"],
+                "submission": got.hash,
+                "scored": digest,
+                "improved": improved,
+            }
+        )
+
+    def _check_comparable(
+        self, got: Submission, models: Models, reads: Sequence[Mapping[str, Any]]
+    ) -> None:
+        seeds = [run["seed"] for run in got.about["models"][0]["runs"]]
+        if not reads:
+            return
+        first, about = self._models(reads[0]["scored"])
+        if seeds != about["seeds"]:
+            raise StudyError(
+                f"The submission has the seeds {seeds}, entry 0 has {about['seeds']}. No read was "
+                "spent. Do the entry with this version's mtk bench run."
+            )
+        if (first.examples is None) != (models.examples is None):
+            raise StudyError(
+                "The submission keeps other test examples than entry 0. No read was spent."
+            )
+
+    def _improves(self, entry: str, models: Models) -> bool:
+        """Tells whether a submission is better than the one of its entry that is shown."""
+        shown = self._shown()
+        if entry not in shown:
+            return True
+        zero = self._models(shown[METHOD]["scored"])[0]
+        before = self._models(shown[entry]["scored"])[0]
+        three = {METHOD: zero, "before": before, "now": models}
+        return ladder.improves(*difference(three, "now", "before"))
+
+    def _shown(self) -> dict[str, dict[str, Any]]:
+        """Returns the read that is shown of each entry: the last one that was better."""
+        return {read["entry"]: read for read in self.ledger.entries() if read["improved"]}
+
+    def _keep(self, models: Models, about: Mapping[str, Any]) -> str:
+        """Keeps what was measured, and returns its hash."""
+        arrays = {"values": models.values}
+        if models.examples is not None:
+            arrays["examples"] = models.examples
+        kept = {
+            "seeds": [run["seed"] for run in about["models"][0]["runs"]],
+            **{name: about[name] for name in ("cost", "code")},
+        }
+        written = io.BytesIO()
+        np.savez_compressed(written, about=np.array(json.dumps(kept)), **arrays)  # type: ignore[arg-type]
+        digest = hashlib.sha256(written.getvalue()).hexdigest()
+        folder = self.path / "scored"
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(folder / f"{digest}.npz") as aside:
+            aside.write_bytes(written.getvalue())
+        return digest
+
+    def _models(self, digest: str) -> tuple[Models, dict[str, Any]]:
+        """Returns what was kept, with the seeds and costs."""
+        path = self.path / "scored" / f"{digest}.npz"
+        try:
+            with records.opened(path, _LARGEST) as file:
+                content = file.read()
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StudyError(
+                f"{str(path)!r} is missing or was changed. Nothing was scored. Put back a copy."
+            )
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            examples = found["examples"] if "examples" in found.files else None
+            return Models(found["values"], examples=examples), json.loads(str(found["about"]))
+
+    def _content(
+        self, shown: Mapping[str, Mapping[str, Any]], standings: Mapping[str, Standing]
+    ) -> dict[str, Any]:
+        """Returns what is told of all entries, the best first."""
+        reads = [read["entry"] for read in self.ledger.entries()]
+        rows = []
+        for name, standing in standings.items():
+            models, about = self._models(shown[name]["scored"])
+            row = {"entry": name, "is_entry_0": name == METHOD, **_told(standing)}
+            cost = about["cost"]
+            unit = cost["static_cpu_seconds"] or float("nan")
+            row["cpu_seconds"] = round(
+                cost["tuning_cpu_seconds"] + cost["measuring_cpu_seconds"], 1
+            )
+            row["configurations"] = int(cost["configurations"])
+            row["static_runs"] = round(cost["tuning_cpu_seconds"] / unit, 1)
+            row["models"], row["seeds"] = models.values.shape[:2]
+            row["reads"], row["reads_allowed"] = reads.count(name), self.card.reads
+            rows.append(row)
+        rows.sort(key=lambda row: (row["place"], -row["hypervolume"]))
+        return {
+            "card": self.card.name,
+            "hash": self.hash,
+            "metrics": {task: self.card.metric(task)[0] for task in self.card.tasks},
+            "delta": self.card.delta,
+            "configurations": self.card.configurations,
+            "entries": rows,
+        }
+
+    def _answer(self, read: Mapping[str, Any], standings: Mapping[str, Standing]) -> str:
+        name = read["entry"]
+        if not read["improved"]:
+            return (
+                f"{name}: not better than its earlier submission by more than the noise, so the "
+                "leaderboard keeps that one, and no more is told."
+            )
+        row = _told(standings[name])
+        if name == METHOD:
+            return f"{name} is entry 0: hypervolume {row['hypervolume']}, the unit of all others."
+        tie = ", a tie with entry 0" if METHOD in standings[name].ties else ""
+        return (
+            f"{name}: place {row['place']}{tie}; hypervolume {row['hypervolume']}, "
+            f"{row['gain']:+g} to entry 0 ({row['low']:+g} to {row['high']:+g})."
+        )
+
+
+def _told(standing: Standing) -> dict[str, Any]:
+    """Returns what is told of an entry: everything rounded to its noise."""
+    noise = standing.noise
+    return {
+        "place": standing.place,
+        "ties": list(standing.ties),
+        "hypervolume": ladder.told(standing.value, noise),
+        **{name: ladder.told(getattr(standing, name), noise) for name in ("gain", "low", "high")},
+        "noise": ladder.step(noise) or None,
+        "r2": ladder.told(standing.utility, standing.utility_noise),
+    }
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    """Returns the leaderboard as a page that needs nothing else."""
+    folder = resources.files("mtk.bench") / "templates"
+    style = Markup((folder / "leaderboard.css").read_text(encoding="utf-8"))
+    digest = base64.b64encode(hashlib.sha256(str(style).encode()).digest()).decode()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mtk.bench"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'"
+    template = environment.get_template("leaderboard.html")
+    return template.render(**content, policy=policy, style=style, zero=METHOD)

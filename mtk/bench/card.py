@@ -1,0 +1,202 @@
+"""A task card: what every entry of a benchmark has in common."""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtk import config, extras, monitor
+from mtk.errors import StudyError
+from mtk.search import Preference, Search, Space, TwoStage
+from mtk.search.spec import METHOD, MOST_CONFIRMED
+from mtk.study import Grid, Run
+
+# Every model is measured with so many fresh seeds.
+SEEDS = 5
+MODELS = MOST_CONFIRMED
+# Exact hypervolumes take exponentially longer with more tasks, and hardly any model dominates.
+MOST_TASKS = 5
+_LEAST_WEIGHT = 0.05
+_SEALED = {"experiment.Training.test": "sealed"}
+# The name of an entry is that of its folder, beside these.
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+STATIC_RUN, METHODS = "static_run", "methods"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A task, its budget, and how entries are compared.
+
+    Attributes:
+        name: Of the task.
+        configs: Gin files of every run: workload, network, length. The later overlays the earlier.
+            Files are looked for beside the card, then in the working directory.
+        metrics: The metric of each task that entries are ranked by; `(metric, "max")` where its
+            class does not tell its direction.
+        methods: By label, the gin file (or files) of each method beside static weights.
+        settings: Bindings of every run, by name.
+        places: Names of settings that only say where the data lie.
+        data: The fingerprint of the data, by split, as runs record it; empty where the card does
+            not say: then that of who scores decides.
+        log_uniform: Lowest and highest value of each parameter that is tuned on a logarithmic
+            scale, for static weights and methods alike.
+        choices: Values of tuned parameters without a scale.
+        method_choices: The same for parameters of one method, by its label.
+        configurations: How many are tried. A method may spend the CPU seconds of so many static
+            runs on it; one whose runs take twice as long tries half as many.
+        at_a_time: Runs that are placed together, and may run at the same time.
+        delta: What is too little to matter, in widths of the front of static weights.
+        reads: How many submissions of one entry are scored.
+        weights: The parameter of static weights.
+    """
+
+    name: str
+    configs: Sequence[str]
+    metrics: Mapping[str, Any]
+    methods: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    places: Sequence[str] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
+    log_uniform: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    method_choices: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    configurations: int = 20
+    at_a_time: int = 2
+    delta: float = 0.05
+    reads: int = 3
+    weights: str = "combiners.StaticWeights.weights"
+
+    def __post_init__(self) -> None:
+        """Raises a StudyError if a value cannot be."""
+        extras.check("A benchmark", "search", ("pandas", "scipy", "moocore", "jinja2"))
+        for name, least in (("configurations", 1), ("at_a_time", 1), ("reads", 1)):
+            given = getattr(self, name)
+            if type(given) is not int or given < least:
+                raise StudyError(
+                    f"`{name}` is a whole number, {least} or more. Received: {given!r}"
+                )
+        if not 0 < self.delta < 1:
+            raise StudyError(f"`delta` is above 0 and below 1. Received: {self.delta!r}")
+        for label in self.methods:
+            check_label(label)
+        if METHOD in self.methods:
+            raise StudyError(f"{METHOD!r} is entry 0 of every card. Leave it out of `methods`.")
+        for task in self.metrics:
+            self.metric(task)
+        unknown = [*({*self.method_choices} - {*self.methods, METHOD})]
+        if unknown:
+            raise StudyError(f"`method_choices` names {unknown[0]!r}, which `methods` lacks.")
+        self.search(METHOD)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks."""
+        return list(self.metrics)
+
+    def metric(self, task: str) -> tuple[str, str | None]:
+        """Returns name and direction of a task's metric, None where its class tells it.
+
+        Raises:
+            StudyError: If it is written otherwise.
+        """
+        given = self.metrics[task]
+        name, way = given if isinstance(given, (tuple, list)) and len(given) == 2 else (given, None)
+        if not isinstance(name, str) or way not in (None, *monitor.DIRECTIONS):
+            raise StudyError(
+                f"The metric of {task!r} is a name, or (name, 'min') or (name, 'max'). Received: "
+                f"{given!r}"
+            )
+        return name, way
+
+    def search(
+        self,
+        label: str,
+        files: Sequence[str] = (),
+        cpu_seconds: float | None = None,
+        confirmed: int | None = None,
+    ) -> Search:
+        """Returns the search that does an entry: for the front, of many tasks for the best mean.
+
+        Args:
+            label: Of the entry.
+            files: Gin files of its method.
+            cpu_seconds: What its tuning may take.
+            confirmed: How many trials it has had, if its models are to be measured now.
+        """
+        static = label == METHOD
+        space = Space(
+            tasks=self.tasks,
+            weights=self.weights if static else None,
+            least_weight=min(_LEAST_WEIGHT, 0.5 / max(1, len(self.tasks))),
+            log_uniform=self.log_uniform,
+            choices={**self.choices, **self.method_choices.get(label, {})},
+        )
+        measuring = 0 if confirmed is None else SEEDS
+        return Search(
+            name=f"{self.name} {label}",
+            configs=self.configs,
+            space=space,
+            runs=(confirmed or self.configurations) + measuring * MODELS,
+            settings={**self.settings, **_SEALED},
+            sampler=functools.partial(TwoStage, tuning=self._tuning) if static else TwoStage,
+            goal=Preference(dict.fromkeys(self.tasks, 1)) if len(self.tasks) > MOST_TASKS else None,
+            cpu_seconds=cpu_seconds,
+            at_a_time=self.at_a_time,
+            confirm=measuring,
+            method=label,
+            files=files,
+        )
+
+    @property
+    def _tuning(self) -> int:
+        """The configurations that tune the parameters of static weights before the weights.
+
+        Methods spend all of theirs on parameters, so this is more than a search takes by itself.
+        """
+        return max(1, self.configurations // 3)
+
+    def static_run(self, folders: Sequence[str | Path]) -> Run:
+        """Returns a run of static weights: what all runs of the card have in common.
+
+        Args:
+            folders: Where to look for the card's files, before the working directory.
+        """
+        search = self.search(METHOD)
+        return Grid(search.study, folders).run(METHOD, search.make_sampler().ask(1)[0], 0)
+
+    def hash(self, folders: Sequence[str | Path]) -> str:
+        """Returns what tells the card from another one, wherever the data lie.
+
+        Args:
+            folders: As for `static_run`.
+        """
+        bindings = config.Draft.of(self.static_run(folders).lines).bindings()
+        places = {bindings[name] for name in self.places if name in bindings}
+        kept = {
+            name: text
+            for name, text in bindings.items()
+            if name not in self.places and text not in places
+        }
+        about = {
+            "name": self.name,
+            "bindings": kept,
+            "metrics": {task: self.metric(task) for task in self.tasks},
+            "space": self.search(METHOD).space.record,
+            "method_choices": {name: dict(own) for name, own in self.method_choices.items()},
+            "configurations": self.configurations,
+            "delta": self.delta,
+        }
+        text = json.dumps(about, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_label(label: str) -> None:
+    """Raises a StudyError if a text cannot name an entry."""
+    if not LABEL.fullmatch(label) or label in (STATIC_RUN, METHODS):
+        raise StudyError(
+            f"{label!r} cannot name an entry. Use letters, digits, '_' and '-', 64 at most."
+        )

@@ -1,0 +1,129 @@
+"""Does a task card: an entry's whole budget, its submission, the score of a sealed test."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtk import flags, tf_logging
+
+if TYPE_CHECKING:
+    from mtk.bench.card import Card
+
+_EPILOG = """\
+examples:
+  python -m mtk.bench run --gin_file=configs/cards/multi_digits.gin --bench_dir=bench/digits
+  python -m mtk.bench run --gin_file=configs/cards/multi_digits.gin --bench_dir=bench/digits \\
+      --method=pcgrad --method=my_package.my_module:MyCombiner
+  python -m mtk.bench submit --gin_file=configs/cards/multi_digits.gin --bench_dir=bench/digits \\
+      --method=pcgrad --out=pcgrad.zip
+  python -m mtk.bench score --gin_file=configs/cards/multi_digits.gin --submission=pcgrad.zip \\
+      --board_dir=boards/digits
+
+A card is a configuration, which can run any code: use only those you trust. Submissions are data:
+nothing in them is run, and what does not fit is refused before a read of the test is spent.
+Each command goes on where it was stopped or killed. Score entry 0, static weights, first.
+Exit code: 0 all is done, 1 runs have failed, 2 bad input, 75 stopped by a signal or a full disk:
+then the same command goes on.
+"""
+_FLAGS = {
+    "run": ({"bench_dir"}, {"method", "all", "retry_failed"}),
+    "submit": ({"bench_dir", "out"}, {"method"}),
+    "score": ({"submission", "board_dir"}, {"labels"}),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the flags, does the command, and returns the exit code."""
+    parser = flags.parser("mtk.bench", __doc__, _EPILOG)
+    add = parser.add_argument
+    add("action", choices=list(_FLAGS), help="do an entry, pack it, or score what was packed")
+    add("--bench_dir", metavar="PATH", type=flags.folder, help="folder of the entries' runs")
+    named = "label of the card, a .gin file, a class in mtk.combiners, or MODULE:NAME; repeatable "
+    add("--method", metavar="NAME", type=flags.path, action="append", default=[],
+        help=named + "for run. The default is static_weights, which is entry 0")  # fmt: skip
+    add("--all", action="store_true", help="run entry 0 and every method of the card")
+    add("--retry_failed", action="store_true", help="do again what has failed")
+    add("--out", metavar="PATH", type=flags.path, help="folder, or file .zip, to submit")
+    add("--submission", metavar="PATH", type=flags.path, help="what was submitted, to score")
+    add("--board_dir", metavar="PATH", type=flags.folder, help="folder of reads and leaderboard")
+    labels = ".npz file with an array of test labels for each task, if those of the data are none"
+    add("--labels", metavar="FILE", type=flags.file, help=labels)
+    given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
+    from mtk import config
+
+    try:
+        _check(given)
+        return _bench(given, bindings)
+    except (ValueError, OSError, ImportError) as error:
+        if given.traceback:
+            raise
+        print(f"error: {config.explain(error)}", file=sys.stderr)
+        return 2
+
+
+def _check(given: argparse.Namespace) -> None:
+    needed, optional = _FLAGS[given.action]
+    own = needed | optional
+    for name in sorted({flag for pair in _FLAGS.values() for group in pair for flag in group}):
+        if name in needed and not getattr(given, name):
+            raise ValueError(f"mtk bench {given.action} needs --{name}=PATH.")
+        if name not in own and getattr(given, name):
+            raise ValueError(f"--{name} is no flag of mtk bench {given.action}. Leave it out.")
+    if given.action == "submit" and len(given.method) > 1:
+        raise ValueError(f"One entry is submitted at a time. Received: {given.method}")
+    if not given.gin_file:
+        raise ValueError("Which card? Name it: --gin_file=configs/cards/multi_digits.gin.")
+
+
+def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
+    from mtk import config
+    from mtk.bench.card import Card
+    from mtk.search.spec import METHOD
+    from mtk.study import Grid, sweep
+
+    # What can be found before TensorFlow is imported, which takes seconds.
+    names = config.check_names(given.gin_file, bindings)
+    ours = ("mtk.study", "mtk.search", "mtk.bench")
+    if any(not module.startswith(ours) for module in names.imported):
+        tf_logging.start_tensorflow()
+    config.parse(given.gin_file, bindings)
+    card = config.bound(Card)()
+    folders = [config.find(file).parent for file in given.gin_file]
+    Grid(card.search(METHOD).study, folders).check_names(needs_data=given.action != "submit")
+    # The files in configs/engines are those of sweeps.
+    engine = config.values(sweep).get("engine")
+    tf_logging.start_tensorflow()
+    if given.action == "score":
+        from mtk.bench.board import Board
+
+        print(Board(given.board_dir, card, folders).score(given.submission, given.labels))
+        print(f"Leaderboard: {Path(given.board_dir) / 'leaderboard.html'}")
+        return 0
+    methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
+    if given.action == "submit":
+        from mtk.bench.entry import BenchFolder
+        from mtk.bench.submission import submit
+
+        folder = BenchFolder(given.bench_dir, card, folders)
+        print(f"Submission: {submit(folder, folder.method(methods[0])[0], given.out)}")
+        return 0
+    return _run(
+        card, methods, given, {"folders": folders, **({"engine": engine} if engine else {})}
+    )
+
+
+def _run(
+    card: "Card", methods: Sequence[str], given: argparse.Namespace, own: dict[str, object]
+) -> int:
+    from mtk.bench.entry import run
+
+    worst = 0
+    for method in methods:
+        print(f"{card.name}: {method}", flush=True)
+        code = run(card, method, given.bench_dir, retry_failed=given.retry_failed, **own)  # type: ignore[arg-type]
+        if code == 75:
+            return code
+        worst = max(worst, code)
+    return worst

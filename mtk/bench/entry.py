@@ -1,0 +1,225 @@
+"""Does the whole budget of one entry: what a static run costs, tuning, measuring."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtk import atomic, records
+from mtk.bench.card import METHODS, STATIC_RUN, Card, check_label
+from mtk.config import names
+from mtk.errors import StudyError
+from mtk.search import search
+from mtk.search.spec import METHOD
+from mtk.study import Study, StudyFolder, sweep
+from mtk.study.engines import Engine, Local
+
+
+class BenchFolder:
+    """A folder with a study folder for each entry of a card.
+
+    `bench.json` says which card; `static_run/` is a study of one run, which tells what a static run
+    costs on this machine; `methods/` has the configurations of methods that are named by a class.
+
+    Args:
+        path: The folder.
+        card: The card.
+        folders: Where to look for the card's files, before the working directory.
+
+    Raises:
+        StudyError: If it belongs to another card.
+    """
+
+    def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
+        self.path, self.card, self.folders = Path(path), card, list(folders)
+        self.hash = card.hash(folders)
+        known = self.path / "bench.json"
+        if known.exists() and records.json_object(known).get("hash") != self.hash:
+            raise StudyError(
+                f"{str(self.path)!r} belongs to another card, or {card.name!r} was changed since. "
+                "Name another --bench_dir, or put the card back."
+            )
+
+    def entry(self, label: str) -> StudyFolder:
+        """Returns the study folder of an entry."""
+        return StudyFolder(self.path / label)
+
+    def begin(self) -> None:
+        """Makes the folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "bench.json").exists():
+            about = {"card": self.card.name, "hash": self.hash}
+            atomic.write_json(self.path / "bench.json", about)
+
+    def method(self, given: str) -> tuple[str, list[str]]:
+        """Returns the label and the gin files of a method.
+
+        Args:
+            given: A label of the card, a gin file, or a class: a name in `mtk.combiners`, or
+                `my_package.my_module:Name`.
+
+        Raises:
+            StudyError: If it is none of these.
+        """
+        if given == METHOD:
+            return METHOD, []
+        if given in self.card.methods:
+            files = self.card.methods[given]
+            return given, [files] if isinstance(files, str) else list(files)
+        module, _, name = given.rpartition(":")
+        label = Path(given).stem if given.endswith(".gin") else name
+        check_label(label)
+        if given.endswith(".gin"):
+            return label, [given]
+        if not module and not _is_combiner(name):
+            raise StudyError(
+                f"{given!r} is no method: the card has {', '.join([METHOD, *self.card.methods])}. "
+                "Name one of these, a class of mtk.combiners, MODULE:NAME, or a .gin file."
+            )
+        lines = [f"import {module}" if module else "from mtk import combiners"]
+        named = f"@{module or 'combiners'}.{name}"
+        lines += ["from mtk import experiment", f"experiment.run.combiner = {named}"]
+        file = self.path / METHODS / f"{label}.gin"
+        text = "\n".join(["from __gin__ import dynamic_registration", *lines, ""])
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        return label, [str(file.absolute())]
+
+    def static_seconds(self) -> float | None:
+        """Returns the CPU seconds of a static run; None before it was measured."""
+        return sum(StudyFolder(self.path / STATIC_RUN).run_log.cpu_seconds().values()) or None
+
+    def measure_static_run(self, engine: Callable[[], Engine]) -> int:
+        """Does a run of static weights, if it is not done; returns the exit code of a sweep."""
+        asked = self.card.search(METHOD)
+        point = asked.make_sampler().ask(1)[0]
+        study = Study(
+            name=f"{self.card.name} static run",
+            configs=self.card.configs,
+            methods={METHOD: ()},
+            settings=asked.settings,
+            grid={name: [value] for name, value in point.items()},
+            fresh_seeds=0,
+            baseline=METHOD,
+            weights=self.card.weights,
+        )
+        code = sweep(study, self.path / STATIC_RUN, engine, self.folders)
+        if code == 0:
+            self._check_data()
+        return code
+
+    def _check_data(self) -> None:
+        runs = (self.path / STATIC_RUN / "runs").iterdir()
+        found = next((data_of(run) for run in runs if (run / "result.json").exists()), {})
+        check_data(self.card, found, "These data")
+
+
+def _is_combiner(name: str) -> bool:
+    with contextlib.suppress(names.NoSuchNameError):
+        return names.look_up("mtk.combiners", [name]) is not None
+    return False
+
+
+def data_of(run: Path) -> dict[str, str]:
+    """Returns the fingerprint of a run's data."""
+    found = records.json_object(run / "result.json").get("data")
+    return found if isinstance(found, dict) else {}
+
+
+def check_data(card: Card, found: dict[str, str], what: str) -> None:
+    """Checks data against a card that says which.
+
+    Args:
+        card: The card.
+        found: The fingerprint.
+        what: Whose it is, in words.
+
+    Raises:
+        StudyError: If they are others.
+    """
+    if card.data and dict(card.data) != found:
+        raise StudyError(
+            f"{what} are not those of the card {card.name!r}. Read the data that the card names; "
+            "or, for a task of your own, put their fingerprint into a card of another name.\n"
+            f"Expected: {json.dumps(dict(card.data))}\nReceived: {json.dumps(found)}"
+        )
+
+
+def run(
+    card: Card,
+    method: str,
+    bench_dir: str | Path,
+    engine: Callable[[], Engine] = Local,
+    folders: Sequence[str | Path] = (),
+    retry_failed: bool = False,
+) -> int:
+    """Does the whole budget of a method, or what is left of it.
+
+    A static run is measured first, since its CPU seconds are the unit of the budget. Then the
+    method is tuned (static weights by `mtk.search`), and the models of its front on validation,
+    five at most, are run with five fresh seeds. Tests stay sealed.
+
+    Args:
+        card: The task.
+        method: As `BenchFolder.method` takes it; "static_weights" is entry 0.
+        bench_dir: Folder to write.
+        engine: Factory of what does the runs.
+        folders: Where to look for the card's files, before the working directory.
+        retry_failed: Whether to do again what has failed.
+
+    Returns:
+        0 if all is done, 1 if runs have failed, 75 if it was stopped: then the same call goes on.
+
+    Raises:
+        StudyError: If something does not fit, or the budget is smaller than one run.
+    """
+    folder = BenchFolder(bench_dir, card, folders)
+    label, files = folder.method(method)
+    folder.begin()
+    code = folder.measure_static_run(engine)
+    if code:
+        return code
+    unit = folder.static_seconds()
+    budget = None if label == METHOD or unit is None else card.configurations * unit
+    place, given = folder.entry(label).path, (engine, folders, retry_failed)
+    found = search(card.search(label, files, budget), place, *given)
+    if found.exit_code == 75:
+        return found.exit_code
+    _check_budget(folder.entry(label), label, budget)
+    if not found.chosen:
+        return 1
+    confirmed = card.search(label, files, confirmed=len(found.trials))
+    done = search(confirmed, place, *given)
+    print(done)
+    return max(found.exit_code, done.exit_code)
+
+
+def _check_budget(entry: StudyFolder, label: str, budget: float | None) -> None:
+    spent = entry.run_log.cpu_seconds()
+    least = min(spent.values(), default=0.0)
+    if budget is not None and least > budget and not math.isclose(least, budget):
+        raise StudyError(
+            f"The budget of {budget:.1f} CPU seconds is smaller than one run of {label}, which "
+            f"took {least:.1f}. Such an entry has no place on this card; raise `configurations` in "
+            "a card of your own."
+        )
+
+
+def costs(entry: StudyFolder, listed: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns what an entry has cost: configurations, CPU seconds of tuning and of measuring.
+
+    Args:
+        entry: Its study folder.
+        listed: What the study lists of its runs.
+    """
+    spent = entry.run_log.cpu_seconds()
+    measuring = [run["hash"] for run in listed if run.get("stage") == "measure"]
+    tuning = [run["hash"] for run in listed if run["hash"] not in measuring]
+    return {
+        "configurations": len(tuning),
+        "tuning_cpu_seconds": round(sum(spent.get(run, 0.0) for run in tuning), 3),
+        "measuring_cpu_seconds": round(sum(spent.get(run, 0.0) for run in measuring), 3),
+    }

@@ -1,0 +1,75 @@
+"""Labels of the test split in a file of their own, where those of the data are none."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtk import records
+from mtk.errors import StudyError
+
+_LARGEST = 1 << 32
+# What a file may raise that is no archive of arrays; a single array has no names.
+_DAMAGE = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile)
+
+
+def read_labels(path: str | Path, batches: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Returns the batches of the test split with the labels of a file.
+
+    Args:
+        path: An `.npz` file with an array for each task, by its name: the labels of the test
+            examples in their order.
+        batches: `(inputs, {task: labels}, ...)`; the labels are replaced.
+        names: Of the tasks.
+
+    Raises:
+        StudyError: If the file does not fit the test split.
+    """
+    arrays = _read(Path(path))
+    if {*arrays} != {*names}:
+        raise _wrong(path, f"it has labels of {sorted(arrays)}, the tasks are {sorted(names)}")
+    if any(not isinstance(each[1], Mapping) for each in batches):
+        raise _wrong(path, "only tasks that share their examples take labels from a file")
+    sizes = [len(next(iter(each[1].values()))) for each in batches]
+    for name, array in arrays.items():
+        here = np.asarray(batches[0][1][name])
+        if len(array) != sum(sizes) or array.shape[1:] != here.shape[1:]:
+            raise _wrong(
+                path,
+                f"the labels of {name!r} have the shape {array.shape}, "
+                f"{(sum(sizes), *here.shape[1:])} was expected",
+            )
+        if not np.can_cast(array.dtype, here.dtype, "same_kind"):
+            raise _wrong(path, f"those of {name!r} are {array.dtype}, {here.dtype} was expected")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise _wrong(path, f"those of {name!r} are not all finite")
+    ends = np.cumsum([0, *sizes])
+    return [
+        (each[0], _cut(arrays, each[1], start, end), *each[2:])
+        for each, start, end in zip(batches, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def _cut(
+    arrays: Mapping[str, np.ndarray], like: Mapping[str, Any], start: int, end: int
+) -> dict[str, np.ndarray]:
+    return {n: a[start:end].astype(np.asarray(like[n]).dtype) for n, a in arrays.items()}
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with records.opened(path, _LARGEST) as file, np.load(file, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except FileNotFoundError:
+        raise _wrong(path, "there is none") from None
+    except _DAMAGE as error:
+        raise _wrong(path, str(error)) from None
+
+
+def _wrong(path: str | Path, reason: str) -> StudyError:
+    return StudyError(
+        f"The label file {str(path)!r} does not fit: {reason}. No read was spent. Save one array "
+        "for each task, in the order of the test split: numpy.savez(file, **labels)."
+    )

@@ -1,0 +1,168 @@
+"""What an entry hands in: predictions of sealed runs, with hashes of all that they came from."""
+
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mtk
+from mtk import atomic, config, places, records
+from mtk.analysis.load import read_list
+from mtk.bench.card import MODELS, SEEDS
+from mtk.bench.entry import BenchFolder, check_data, costs, data_of
+from mtk.config import names
+from mtk.data.fingerprints import sha256
+from mtk.errors import StudyError
+
+FORMAT = 1
+LIST = "submission.json"
+# What a submission may hold beside its list: a file of each kind for each run.
+FOLDERS = {"predictions": "npz", "configurations": "gin"}
+_OURS = ("mtk", "keras", "tensorflow", "builtins", "__main__")
+
+
+def submit(folder: BenchFolder, label: str, out: str | Path) -> Path:
+    """Packs the selected models of an entry, five at most, with five seeds each.
+
+    Args:
+        folder: Where the entry was done.
+        label: Of the entry.
+        out: Folder to write, or a file `.zip`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        StudyError: If the entry is not done, or one of its runs is not what it should be.
+        ValueError: If something else is in the place.
+    """
+    entry = folder.entry(label)
+    if not entry.list.exists():
+        raise StudyError(
+            f"{str(folder.path)!r} has no entry {label!r}. Do it first: mtk bench run "
+            f"--method={label}"
+        )
+    listed = read_list(entry.path)["runs"] or []
+    models = _models(listed, entry.path)
+    if not models:
+        raise StudyError(
+            f"No model of {label!r} has finished with {SEEDS} fresh seeds, so there is nothing to "
+            f"hand in. Go on with: mtk bench run --method={label}"
+        )
+    runs = [run["hash"] for own in models for run in own]
+    files = {
+        f"{kind}/{run}.{ending}": _place(entry.path, kind, run)
+        for run in runs
+        for kind, ending in FOLDERS.items()
+    }
+    about = {
+        "format": FORMAT,
+        "entry": label,
+        "card": {"name": folder.card.name, "hash": folder.hash},
+        "code": _code(files),
+        "data": _data(folder, entry.path, runs),
+        "cost": {**costs(entry, listed), "static_cpu_seconds": folder.static_seconds()},
+        "models": [
+            {
+                "parameters": {n: repr(v) for n, v in own[0]["bindings"].items()},
+                "runs": [{"seed": run["seed"], "run": run["hash"]} for run in own],
+            }
+            for own in models
+        ],
+        "files": {name: sha256(file) for name, file in files.items()},
+    }
+    return _write(Path(out), about, files)
+
+
+def _models(listed: Sequence[dict[str, Any]], place: Path) -> list[list[dict[str, Any]]]:
+    """Returns the runs of each model that was measured with all seeds."""
+    models: dict[str, list[dict[str, Any]]] = {}
+    for run in listed:
+        if run.get("stage") == "measure":
+            models.setdefault(json.dumps(run["bindings"], sort_keys=True), []).append(run)
+    whole = []
+    for own in models.values():
+        results = [_result(place / "runs" / run["hash"]) for run in own]
+        ended = [result.get("status") == "finished" for result in results]
+        if any(done and not r.get("sealed") for done, r in zip(ended, results, strict=True)):
+            raise StudyError(
+                f"The runs in {str(place)!r} have measured test, which stays sealed in a "
+                "benchmark. Do the entry again in a new folder, by mtk bench run."
+            )
+        if len(own) == SEEDS and all(ended):
+            whole.append(sorted(own, key=lambda run: run["seed"]))
+        else:
+            print(f"Left out, since it has not finished with {SEEDS} seeds: {own[0]['bindings']}")
+    if len(whole) > MODELS:
+        raise StudyError(
+            f"{str(place)!r} has {len(whole)} measured models; a submission has {MODELS} at most. "
+            "Do the entry again in a new folder, by mtk bench run."
+        )
+    return whole
+
+
+def _result(run: Path) -> dict[str, Any]:
+    return records.json_object(run / "result.json") if (run / "result.json").exists() else {}
+
+
+def _place(entry: Path, kind: str, run: str) -> Path:
+    if kind == "configurations":
+        return entry / "configs" / f"{run}.gin"
+    file = entry / "runs" / run / "test_predictions.npz"
+    if not file.is_file():
+        raise StudyError(
+            f"{str(file)!r} is missing. Remove result.json beside it, and mtk bench run makes the "
+            "end of the run again."
+        )
+    return file
+
+
+def _data(folder: BenchFolder, entry: Path, runs: Sequence[str]) -> dict[str, str]:
+    """Returns the fingerprint of the data that all runs saw."""
+    found = [data_of(entry / "runs" / run) for run in runs]
+    if any(each != found[0] for each in found):
+        raise StudyError(
+            f"The runs in {str(entry)!r} saw different data. On a card the data are the same for "
+            "all seeds: leave `data_seed` out of its settings, and do the entry again."
+        )
+    check_data(folder.card, found[0], "The data of these runs")
+    return found[0]
+
+
+def _code(files: dict[str, Path]) -> dict[str, Any]:
+    """Returns versions, and hashes of the sources: of mtk, and of other modules that runs name."""
+    root = Path(mtk.__file__).parent
+    sources = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        sources.update(f"{path.relative_to(root)}\0{sha256(path)}\n".encode())
+    text = next(file for name, file in files.items() if name.endswith(".gin"))
+    draft = config.Draft.read([text])
+    modules = {place.rpartition(".")[0] for place in draft.modules().values()}
+    found = {}
+    for module in sorted(modules):
+        spec = None if module.split(".")[0] in _OURS else names.spec(module)
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            found[module] = sha256(Path(spec.origin))
+    version = importlib.metadata.version("mtk")
+    return {"mtk": version, "sources": sources.hexdigest(), "modules": found}
+
+
+def _write(out: Path, about: dict[str, Any], files: dict[str, Path]) -> Path:
+    text = json.dumps(about, indent=1, allow_nan=False)
+    if out.suffix == ".zip":
+        places.check_file(out).parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(out) as aside, zipfile.ZipFile(aside, "w") as archive:
+            archive.writestr(LIST, text)
+            for name, file in files.items():  # Predictions are compressed already.
+                archive.write(file, name)
+        return out
+    places.check_folder(out).parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(out) as aside:
+        (aside / LIST).write_text(text, encoding="utf-8")
+        for name, file in files.items():
+            (aside / name).parent.mkdir(exist_ok=True)
+            (aside / name).write_bytes(file.read_bytes())
+    return out

@@ -1,0 +1,142 @@
+"""A table: some of its columns are predicted from others, a task each."""
+
+import csv
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mtk.data.splits import split
+from mtk.places import InputPath
+from mtk.tasks import Task
+from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
+from mtk.workloads.arrays import Arrays
+
+_EMBEDDED = 8  # Numbers that stand for a category.
+_SHARE = 0.2  # Of the rows, for validation, and as many for test.
+
+
+class Table(Arrays):
+    """Columns of a table that are predicted from others.
+
+    Batches are `({"numbers": (B, N) float32, column: (B,) int32}, {column: (B,)})`. Numbers are
+    scaled to mean 0 and deviation 1 over the training rows; categories are embedded. A fifth of
+    the rows is held out for validation, and another one for test.
+
+    Args:
+        path: A CSV file with a line of names at its head, or the same compressed with gzip.
+        numbers: Names of the columns of numbers that are read.
+        categories: Names of the columns of texts that are read.
+        targets: By the name of a column, the text that its task recognizes (a classification: is it
+            this one?), or None where the column is a number (a regression).
+        width: Units of each of two shared layers.
+        dropout: Rate behind each of them.
+        data_seed: Of the split.
+
+    Raises:
+        ValueError: If the table lacks a column, a number is none, or a text is never there.
+    """
+
+    def __init__(
+        self,
+        path: InputPath,
+        numbers: Sequence[str],
+        categories: Sequence[str],
+        targets: Mapping[str, str | None],
+        width: int = 128,
+        dropout: float = 0.2,
+        data_seed: int = 0,
+    ):
+        check_rates(dropout=dropout)
+        check_sizes(width=width)
+        check_data_seed(data_seed)
+        rows = _read(Path(path), [*numbers, *categories, *targets])
+        held_out = round(_SHARE * len(rows))
+        sizes = (len(rows) - 2 * held_out, held_out, held_out)
+        parts = split(len(rows), sizes, data_seed)
+        inputs = {name: _indices(rows, name) for name in categories}
+        self._categories = {name: int(values.max()) + 1 for name, values in inputs.items()}
+        self._numbers, self._width, self._dropout = len(numbers), width, dropout
+        if numbers:
+            columns = np.stack([_numbers(rows, name) for name in numbers], axis=1)
+            inputs["numbers"] = _scaled(columns, parts[0])
+        labels = {name: _labels(rows, name, text) for name, text in targets.items()}
+        labels |= {n: _scaled(labels[n], parts[0]) for n, text in targets.items() if text is None}
+        self._targets = list(targets)
+        tasks = [_task(name, text is None) for name, text in targets.items()]
+        train, validation, test = (
+            tuple({n: a[part] for n, a in own.items()} for own in (inputs, labels))
+            for part in parts
+        )
+        super().__init__(self._network, tasks, train, validation, test, name="table")
+
+    def _network(self, seed: int | None = None) -> keras.Model:
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        inputs: dict[str, Any] = {
+            name: keras.Input((), dtype="int32", name=name) for name in self._categories
+        }
+        read = [
+            keras.layers.Embedding(size, _EMBEDDED)(inputs[name])
+            for name, size in self._categories.items()
+        ]
+        if self._numbers:
+            inputs["numbers"] = keras.Input((self._numbers,), name="numbers")
+            read.append(inputs["numbers"])
+        hidden = keras.layers.Concatenate()(read) if len(read) > 1 else read[0]
+        for _ in range(2):
+            hidden = keras.layers.Dense(self._width, activation="relu")(hidden)
+            hidden = keras.layers.Dropout(self._dropout)(hidden)
+        outputs = {name: keras.layers.Dense(1, name=name)(hidden) for name in self._targets}
+        return keras.Model(inputs, outputs)
+
+
+def _task(name: str, is_number: bool) -> Task:
+    if is_number:
+        return Task(name, "mse", [keras.metrics.MeanAbsoluteError(name="absolute_error")])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    return Task(name, loss, [accuracy, keras.metrics.AUC(from_logits=True, name="auc")])
+
+
+def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        rows = list(csv.DictReader(file, skipinitialspace=True))
+    if missing := [name for name in needed if not rows or rows[0].get(name) is None]:
+        names = ", ".join(rows[0]) if rows else "none"
+        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {names}")
+    return rows
+
+
+def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+    try:
+        found = np.array([float(row[name]) for row in rows])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The column {name!r} is not of numbers alone: {error}") from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"The column {name!r} has numbers that are not finite.")
+    return found
+
+
+def _indices(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+    return np.unique([row[name] for row in rows], return_inverse=True)[1].astype("int32")
+
+
+def _labels(rows: Sequence[Mapping[str, str]], name: str, text: str | None) -> np.ndarray:
+    if text is None:
+        return _numbers(rows, name)
+    found = np.array([row[name] == text for row in rows])
+    if found.all() or not found.any():
+        raise ValueError(f"The column {name!r} says {text!r} in every row, or in none.")
+    return found.astype("float32")
+
+
+def _scaled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    deviation = values[train].std(axis=0)
+    scaled = (values - values[train].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+    return np.asarray(scaled, "float32")

@@ -1,0 +1,305 @@
+"""Scores: known values, reads, and submissions that were made to deceive."""
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from benches import FOLDERS, labels_of, make_card
+
+from mtk import predictions
+from mtk.bench import Board
+from mtk.bench.ledger import Ledger
+from mtk.bench.received import received
+from mtk.bench.scoring import scorer_of
+from mtk.errors import StudyError
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return scorer_of(make_card(), FOLDERS)
+
+
+@pytest.fixture(autouse=True)
+def _scored_once(monkeypatch, scorer):
+    """The data are read once for all tests."""
+    from mtk.bench import scoring
+
+    monkeypatch.setattr(scoring, "scorer_of", lambda card, folders, labels=None: scorer)
+
+
+@pytest.fixture(scope="module")
+def begun(packed, scorer, tmp_path_factory):
+    """A board with entry 0."""
+    place = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mtk.bench.scoring.scorer_of", lambda *given: scorer)
+        Board(place, make_card(), FOLDERS).score(packed["static_weights"])
+    return place
+
+
+@pytest.fixture
+def board(begun, bench):
+    shutil.copytree(begun, bench.place / "board")
+    return bench.board()
+
+
+def test_values_are_those_of_the_predictions(packed, scorer, workload):
+    with received(packed["static_weights"]) as got:
+        found = scorer.score(got)
+        labels = labels_of(workload)
+        for n, model in enumerate(got.about["models"]):
+            for s, run in enumerate(model["runs"]):
+                parts = got.predictions(run["run"]).parts
+                for k, task in enumerate(("left", "right")):
+                    pairs = zip(parts[task], labels, strict=True)
+                    right = [p.argmax(1) == y[task] for p, y in pairs]
+                    accuracy = np.concatenate(right).mean()
+                    assert found.values[n, s, k] == pytest.approx(-accuracy, abs=1e-6)
+    # Over groups of examples the mean is that over all.
+    np.testing.assert_allclose(found.examples.mean(2), found.values, atol=1e-6)
+
+
+def test_a_board(board, packed):
+    assert "entry 0" in board.score(packed["static_weights"])
+    # As good as static weights at one place of their front, and a place is less than a front.
+    assert "pcgrad: place 2;" in board.score(packed["pcgrad"])
+    assert "mgda: place 1;" in board.score(packed["mgda"])
+    told = json.loads((board.path / "leaderboard.json").read_text())
+    places = {row["entry"]: row["place"] for row in told["entries"]}
+    assert places == {"mgda": 1, "static_weights": 2, "pcgrad": 3}
+    first = told["entries"][0]
+    assert first["entry"] == "mgda"
+    assert first["gain"] > 0 < first["r2"]
+    steps = first["gain"] / first["noise"]
+    assert steps == pytest.approx(round(steps))
+    page = (board.path / "leaderboard.html").read_text()
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_entry_0_comes_first_and_once(board, bench, packed, tmp_path):
+    empty = Board(tmp_path / "empty", make_card(), FOLDERS)
+    with pytest.raises(StudyError, match="begins with entry 0"):
+        empty.score(packed["mgda"])
+    assert Ledger(empty.path).entries() == []
+    other = bench.submission("static_weights")  # Done again, elsewhere.
+    about = json.loads((other / "submission.json").read_text())
+    about["cost"]["tuning_cpu_seconds"] += 1
+    (other / "submission.json").write_text(json.dumps(about))
+    with pytest.raises(StudyError, match="Entry 0 was scored already"):
+        board.score(other)
+
+
+def again(bench, packed, name, number):
+    """A copy of a submission that has another hash."""
+    copy = bench.place / f"{name}{number}"
+    shutil.copytree(packed[name], copy)
+    about = json.loads((copy / "submission.json").read_text())
+    about["cost"]["measuring_cpu_seconds"] += number
+    (copy / "submission.json").write_text(json.dumps(about))
+    return copy
+
+
+def test_reads_run_out(board, bench, packed):
+    first = board.score(packed["mgda"])
+    assert board.score(packed["mgda"]) == first  # The same again spends nothing.
+    assert "not better than its earlier submission" in board.score(again(bench, packed, "mgda", 1))
+    before = {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()}
+    with pytest.raises(StudyError, match="no read left: the card allows 2"):
+        board.score(again(bench, packed, "mgda", 2))
+    assert {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()} == before
+    entries = Ledger(board.path).entries()
+    assert [e["improved"] for e in entries] == [True, True, False]
+    told = json.loads((board.path / "leaderboard.json").read_text())
+    assert told["entries"][0]["reads"] == 2
+
+
+def test_an_answer_that_was_noted_is_given_after_a_kill(board, bench, packed):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Board, "write", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            board.score(packed["mgda"])
+    assert "mgda: place 1;" in bench.board().score(packed["mgda"])
+    assert len(Ledger(board.path).entries()) == 2
+
+
+def test_other_cards_are_refused(board, bench, packed, tmp_path):
+    with pytest.raises(StudyError, match="made for another card"):
+        Board(tmp_path / "x", make_card(delta=0.1), FOLDERS).score(packed["static_weights"])
+    with pytest.raises(StudyError, match="board of another card"):
+        bench.board(make_card(delta=0.1)).score(packed["mgda"])
+
+
+def test_what_was_scored_cannot_be_exchanged(board, packed):
+    (kept,) = (board.path / "scored").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with pytest.raises(StudyError, match="missing or was changed"):
+        board.score(packed["mgda"])
+    kept.unlink()
+    with pytest.raises(StudyError, match="missing or was changed"):
+        board.score(packed["mgda"])
+    assert len(Ledger(board.path).entries()) == 1
+
+
+def changed(folder, change, rehash=True):
+    """Changes the list; with `rehash` the hashes of the files fit again, as a cheat makes them."""
+    path = folder / "submission.json"
+    about = json.loads(path.read_text())
+    change(about)
+    if rehash:
+        for name in about["files"]:
+            if (folder / name).is_file():
+                about["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(about))
+
+
+def first_file(folder):
+    return sorted((folder / "predictions").iterdir())[0]
+
+
+def put(content):
+    def attack(folder):
+        first_file(folder).write_bytes(content)
+        changed(folder, lambda about: None)
+
+    return attack
+
+
+def packed_predictions(parts, every=1):
+    file = io.BytesIO()
+    predictions.save(file, predictions.Predictions(every, parts))
+    return file.getvalue()
+
+
+def parts(number=359, classes=10, tasks=("left", "right"), value=0.0):
+    sizes = [32] * (number // 32) + [number % 32]
+    return {t: [np.full((size, classes), value, "f4") for size in sizes] for t in tasks}
+
+
+def edit(**changes):
+    return lambda folder: changed(folder, lambda about: about.update(changes))
+
+
+def edit_run(**changes):
+    return lambda folder: changed(
+        folder, lambda about: about["models"][0]["runs"][0].update(changes)
+    )
+
+
+def link(folder):
+    file = first_file(folder)
+    target = folder.parent / "elsewhere.npz"
+    shutil.move(file, target)
+    file.symlink_to(target)
+
+
+def link_folder(folder):
+    shutil.move(folder / "predictions", folder.parent / "elsewhere")
+    (folder / "predictions").symlink_to(folder.parent / "elsewhere")
+
+
+def list_other_path(folder):
+    (folder.parent / "secret.npz").write_bytes(b"x")
+    changed(folder, lambda about: about["files"].update({"../secret.npz": "0" * 64}))
+
+
+ATTACKS = {
+    "a flipped byte": (lambda f: first_file(f).write_bytes(b"x" + first_file(f).read_bytes()[1:]),
+                       "was changed since it was packed"),
+    "a changed configuration": (
+        lambda f: next((f / "configurations").iterdir()).write_text("x = 1"), "was changed since"),
+    "a missing file": (lambda f: first_file(f).unlink(), "is missing"),
+    "a missing list": (lambda f: (f / "submission.json").unlink(), "is missing"),
+    "a list that is no JSON": (lambda f: (f / "submission.json").write_text("{"), "no JSON"),
+    "a list of lists": (lambda f: (f / "submission.json").write_text("[]"), "no JSON object"),
+    "deep nesting": (lambda f: (f / "submission.json").write_text("[" * 100_000), "no JSON"),
+    "a link": (link, "is a link"),
+    "a link to a folder": (link_folder, "is a link"),
+    "a path that leaves the folder": (list_other_path, "lists other files"),
+    "a run whose name is a path": (edit_run(run="../../../etc/pass"), "16 hexadecimal digits"),
+    "a name with markup": (edit(entry="<b>x</b>"), "a name of letters"),
+    "another format": (edit(format=2), "its format is 2"),
+    "no cost": (edit(cost=None), "missing"),
+    "a cost that is negative": (edit(cost={"configurations": -1}), "0 or more"),
+    "a cost that is NaN": (edit(cost={"configurations": float("nan")}), "0 or more"),
+    "no model": (edit(models=[]), "other files|0 models"),
+    "a seed that is a text": (edit_run(seed="1"), "a seed"),
+    "another seed": (edit_run(seed=9), "has the seeds"),
+    "no predictions": (put(b""), "predictions were expected"),
+    "fewer examples": (put(packed_predictions(parts(300))), "not of the test examples here"),
+    "more examples": (put(packed_predictions(parts(400))), "not of the test examples here"),
+    "other tasks": (put(packed_predictions(parts(tasks=("left", "up")))), "not of the test"),
+    "thinned out predictions": (put(packed_predictions(parts(), 2)), "not of the test examples"),
+    "NaN": (put(packed_predictions(parts(value=np.nan))), "not all finite"),
+    "infinity": (put(packed_predictions(parts(value=np.inf))), "not all finite"),
+    "too few classes": (put(packed_predictions(parts(classes=3))), "do not fit the labels"),
+    "too much tuning": (
+        lambda f: changed(f, lambda a: a["cost"].update(configurations=21)), "allows 6"),
+    "other data": (edit(data={"train": "others"}), "other data than those here"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_what_was_made_to_deceive_is_refused_and_spends_nothing(name, board, bench, packed):
+    attack, named = ATTACKS[name]
+    copy = bench.place / "attack"
+    shutil.copytree(packed["mgda"], copy)
+    attack(copy)
+    with pytest.raises(StudyError, match=named):
+        board.score(copy)
+    assert len(Ledger(board.path).entries()) == 1
+
+
+def zipped(folder, path, **more):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and file.name != "mtk-files.json":
+                archive.write(file, file.relative_to(folder))
+        for name, content in more.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return path
+
+
+def test_an_archive_is_as_good_as_a_folder(board, bench, packed):
+    assert "mgda: place 1;" in board.score(zipped(packed["mgda"], bench.place / "b.zip"))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"..__evil.gin": "x"}, "other files than its list says"),
+        ({"submission.json": "{}"}, "missing|other files"),
+        ({"more.txt": "x"}, "other files than its list says"),
+    ],
+)
+def test_archives_with_more_in_them_are_refused(bench, packed, more, named):
+    path = zipped(packed["static_weights"], bench.place / "a.zip", **more)
+    with pytest.raises(StudyError, match=named):
+        bench.board().score(path)
+    assert not (bench.place.parent / "evil.gin").exists()
+
+
+def test_a_bomb_is_not_unpacked(bench, packed):
+    copy = bench.place / "bomb"
+    shutil.copytree(packed["static_weights"], copy)
+    name = next((copy / "configurations").iterdir())
+    name.write_bytes(b"#" * (8 << 20))
+    changed(copy, lambda about: None)
+    path = zipped(copy, bench.place / "bomb.zip")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(StudyError, match="has more than 1048576 bytes"):
+        bench.board().score(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
+def test_files_that_are_no_archive_are_refused(bench, content):
+    (bench.place / "a.zip").write_bytes(content)
+    with pytest.raises(StudyError, match="cannot be scored"):
+        bench.board().score(bench.place / "a.zip")
+    with pytest.raises(StudyError, match="no such file"):
+        bench.board().score(bench.place / "none.zip")

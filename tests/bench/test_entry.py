@@ -1,0 +1,214 @@
+"""The budget of an entry, and what it hands in."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+
+import pytest
+from benches import FOLDERS, RATE, make_card
+
+from mtk.bench import BenchFolder, submit
+from mtk.bench.entry import costs
+from mtk.errors import StudyError
+
+
+def listed(bench, label):
+    return json.loads(bench.folder.entry(label).list.read_text())["runs"]
+
+
+def stages(bench, label):
+    runs = listed(bench, label)
+    return [sum(run.get("stage") == stage for run in runs) for stage in ("select", "measure")]
+
+
+def test_entry_0_tries_all_configurations_and_measures_five_models_at_most(bench):
+    assert bench.run("static_weights") == 0
+    tuned, measured = stages(bench, "static_weights")
+    assert tuned == 6
+    assert measured % 5 == 0
+    assert 5 <= measured <= 25
+    seeds = {run["seed"] for run in listed(bench, "static_weights") if run["stage"] == "measure"}
+    assert seeds == {1, 2, 3, 4, 5}
+    assert all(
+        run["bindings"]["experiment.Training.test"] == "sealed"
+        for run in listed(bench, "static_weights")
+    )
+
+
+@pytest.mark.parametrize(("cost", "number"), [(0.5, 6), (1.0, 6), (1.5, 4), (3.0, 2), (5.9, 1)])
+def test_a_dearer_method_tries_fewer_configurations(bench, cost, number):
+    bench.card = make_card(at_a_time=1)
+    bench.cost["pcgrad"] = cost
+    assert bench.run("pcgrad") == 0
+    assert stages(bench, "pcgrad")[0] == number
+    found = costs(bench.folder.entry("pcgrad"), listed(bench, "pcgrad"))
+    assert found["tuning_cpu_seconds"] == pytest.approx(number * cost)
+    assert found["tuning_cpu_seconds"] <= 6.0 * (1 + 1e-9)
+
+
+def test_a_budget_smaller_than_one_run(bench):
+    bench.card = make_card(at_a_time=1)
+    bench.cost["pcgrad"] = 7.0
+    with pytest.raises(StudyError, match=r"6\.0 CPU seconds is smaller than one run.*7\.0"):
+        bench.run("pcgrad")
+    assert stages(bench, "pcgrad")[1] == 0
+
+
+def test_the_same_call_goes_on_and_does_nothing_twice(bench):
+    assert bench.run("pcgrad") == 0
+    before = len(bench.engine.started)
+    assert bench.run("pcgrad") == 0
+    assert len(bench.engine.started) == before
+
+
+def test_a_method_of_ones_own_is_one_line(bench, tmp_path):
+    bench.errors["Mine"] = bench.errors["mine"] = 0.2
+    bench.cost |= {"Mine": 1.0, "mine": 1.0}
+    assert bench.folder.method("combiners_of_mine:Mine") == (
+        "Mine",
+        [str((tmp_path / "bench" / "methods" / "Mine.gin").absolute())],
+    )
+    text = (tmp_path / "bench" / "methods" / "Mine.gin").read_text()
+    assert "experiment.run.combiner = @combiners_of_mine.Mine\n" in text
+    own = tmp_path / "mine.gin"
+    own.write_text(text.replace("combiners_of_mine", "combiners").replace("Mine", "CAGrad")
+                   .replace("import combiners\n", "from mtk import combiners\n"))  # fmt: skip
+    assert bench.run(str(own)) == 0
+    assert stages(bench, "mine") == [6, 5]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("PCGard", "is no method"),
+        ("../pcgrad.gin", None),
+        ("a b.gin", "cannot name an entry"),
+        ("static_run.gin", "cannot name an entry"),
+        ("my.module:", "cannot name an entry"),
+    ],
+)
+def test_other_names_are_refused(bench, given, named):
+    if named is None:  # A file elsewhere is named by its stem alone.
+        assert bench.folder.method(given)[0] == "pcgrad"
+        return
+    with pytest.raises(StudyError, match=named):
+        bench.folder.method(given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"configurations": 0}, "configurations"),
+        ({"configurations": 2.5}, "configurations"),
+        ({"reads": 0}, "reads"),
+        ({"delta": 0.0}, "delta"),
+        ({"metrics": {"left": "accuracy"}}, "two tasks"),
+        ({"metrics": {"left": ("accuracy", "up"), "right": "accuracy"}}, "left"),
+        ({"metrics": {"left": 3, "right": "accuracy"}}, "left"),
+        ({"methods": {"static_weights": "x.gin"}}, "entry 0"),
+        ({"methods": {"../x": "x.gin"}}, "cannot name"),
+        ({"methods": {"static_run": "x.gin"}}, "cannot name"),
+        ({"method_choices": {"none": {}}}, "none"),
+        ({"log_uniform": {RATE: (1.0, 0.1)}}, "learning_rate"),
+    ],
+)
+def test_bad_cards_are_refused(changes, named):
+    with pytest.raises((StudyError, TypeError), match=named):
+        make_card(**changes)
+
+
+def test_the_hash_of_a_card_knows_what_counts():
+    card = make_card()
+    settings = dict(card.settings)
+    same = [
+        {"reads": 7},
+        {"methods": {}},
+        {"settings": {**settings, "seed_of_nothing": 1}, "places": ("seed_of_nothing",)},
+    ]
+    other = [
+        {"name": "other"},
+        {"configurations": 7},
+        {"delta": 0.1},
+        {"metrics": {"left": "loss", "right": "accuracy"}},
+        {"settings": {**settings, "experiment.Training.epochs": 2}},
+        {"log_uniform": {RATE: (0.02, 1.0)}},
+    ]
+    hashes = [make_card(**changes).hash(FOLDERS) for changes in other]
+    assert len({card.hash(FOLDERS), *hashes}) == len(other) + 1
+    for changes in same[:2]:
+        assert make_card(**changes).hash(FOLDERS) == card.hash(FOLDERS)
+
+
+def test_a_folder_of_another_card_is_refused(bench, tmp_path):
+    bench.folder.begin()
+    with pytest.raises(StudyError, match="another card"):
+        BenchFolder(tmp_path / "bench", make_card(configurations=9), FOLDERS)
+
+
+def test_other_data_than_the_cards_are_refused(bench):
+    bench.card = make_card(data={"train": "something else"})
+    with pytest.raises(StudyError, match=r"not those of the card(.|\n)*something else"):
+        bench.run("static_weights")
+    assert not bench.folder.entry("static_weights").list.exists()
+
+
+def test_a_submission_lists_hashes_of_everything(bench):
+    out = bench.submission("static_weights")
+    about = json.loads((out / "submission.json").read_text())
+    assert about["data"] == bench.data
+    assert about["card"]["hash"] == bench.card.hash(FOLDERS)
+    for name, digest in about["files"].items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    assert 1 <= len(about["models"]) <= 5
+    assert all(len(model["runs"]) == 5 for model in about["models"])
+    assert about["cost"]["configurations"] == 6
+    packed = submit(bench.folder, "static_weights", out.with_suffix(".zip"))
+    with zipfile.ZipFile(packed) as archive:
+        assert {*archive.namelist()} == {"submission.json", *about["files"]}
+
+
+def test_a_model_that_lacks_a_seed_is_left_out(bench, capsys):
+    assert bench.run("static_weights") == 0
+    measured = [r["hash"] for r in listed(bench, "static_weights") if r["stage"] == "measure"]
+    run = bench.folder.entry("static_weights").run_dir(measured[0])
+    shutil.rmtree(run)
+    out = submit(bench.folder, "static_weights", bench.place / "out")
+    about = json.loads((out / "submission.json").read_text())
+    assert len(about["models"]) == len(measured) // 5 - 1
+    assert "Left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["pcgrad", "nothing"])
+def test_what_was_not_done_cannot_be_submitted(bench, label):
+    with pytest.raises(StudyError, match=f"no entry '{label}'"):
+        submit(bench.folder, label, bench.place / "out")
+    assert not (bench.place / "out").exists()
+
+
+def test_runs_that_have_measured_test_are_no_entry(bench):
+    assert bench.run("pcgrad") == 0
+    for result in bench.folder.entry("pcgrad").path.glob("runs/*/result.json"):
+        content = json.loads(result.read_text())
+        result.write_text(json.dumps({**content, "sealed": False}))
+    with pytest.raises(StudyError, match="have measured test"):
+        submit(bench.folder, "pcgrad", bench.place / "out")
+
+
+def test_runs_of_other_data_are_no_entry(bench):
+    assert bench.run("pcgrad") == 0
+    run = next(r["hash"] for r in listed(bench, "pcgrad") if r["stage"] == "measure")
+    result = bench.folder.entry("pcgrad").run_dir(run) / "result.json"
+    content = json.loads(result.read_text())
+    result.write_text(json.dumps({**content, "data": {"train": "others"}}))
+    with pytest.raises(StudyError, match="saw different data"):
+        submit(bench.folder, "pcgrad", bench.place / "out")
+
+
+def test_nothing_of_others_is_replaced(bench):
+    assert bench.run("pcgrad") == 0
+    (bench.place / "out").mkdir()
+    (bench.place / "out" / "notes.txt").write_text("precious")
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        submit(bench.folder, "pcgrad", bench.place / "out")
+    assert (bench.place / "out" / "notes.txt").read_text() == "precious"

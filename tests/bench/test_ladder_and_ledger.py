@@ -1,0 +1,113 @@
+"""What is told, and what is noted of it."""
+
+import json
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mtk.bench import ladder
+from mtk.bench.ledger import Ledger
+from mtk.errors import StudyError
+
+
+@pytest.mark.parametrize("noise", np.geomspace(1e-6, 1e6, 61))
+def test_a_step_is_at_least_the_noise_and_at_most_two_and_a_half_of_it(noise):
+    assert noise * (1 - 1e-9) <= ladder.step(noise) <= 2.5 * noise * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.02, 0.7, 12.0])
+def test_what_is_told_is_a_multiple_of_the_step(noise):
+    for value in np.random.default_rng(0).normal(size=200):
+        found = ladder.told(value, noise)
+        assert abs(found - value) <= ladder.step(noise) / 2 + 1e-9
+        assert found / ladder.step(noise) == pytest.approx(round(found / ladder.step(noise)))
+
+
+@pytest.mark.parametrize(("value", "noise"), [(math.nan, 1.0), (1.0, math.inf), (-math.inf, 0.1)])
+def test_what_is_unknown_is_not_told(value, noise):
+    assert ladder.told(value, noise) is None
+
+
+def test_who_asks_often_learns_little():
+    """200 submissions of one quality, whose best would look 2.75 noises too good."""
+    shown, largest, told = [], [], []
+    for seed in range(40):
+        best, number = -math.inf, 0
+        values = np.random.default_rng(seed).normal(size=200)
+        for value in values:
+            if ladder.improves(value - best, math.sqrt(2)):
+                best, number = value, number + 1
+        shown.append(best)
+        largest.append(values.max())
+        told.append(number)
+    assert np.mean(shown) < np.mean(largest) - 0.6
+    assert max(told) <= 4
+
+
+def add(ledger, number):
+    about = {"card": "c" * 64, "entry": f"e{number}", "submission": f"{number:064}"}
+    return ledger.add({**about, "scored": "a" * 64, "improved": True})
+
+
+def test_lines_are_read_as_they_were_written(tmp_path):
+    ledger = Ledger(tmp_path)
+    written = [add(ledger, number) for number in range(4)]
+    assert ledger.entries() == written
+    assert [each["number"] for each in written] == [0, 1, 2, 3]
+
+
+def test_any_change_is_found(tmp_path):
+    ledger = Ledger(tmp_path)
+    for number in range(3):
+        add(ledger, number)
+    whole = ledger.path.read_text()
+    lines = whole.splitlines(keepends=True)
+    changes = {
+        "removed": lines[1:],
+        "removed in the middle": [lines[0], lines[2]],
+        "in another order": [lines[1], lines[0], lines[2]],
+        "twice": [*lines, lines[2]],
+        "no JSON": [*lines, "x\n"],
+        "an entry more": [lines[0].replace("}", ', "more": 1}'), *lines[1:]],
+    }
+    for name in ("entry", "time", "card", "submission", "scored", "improved", "number"):
+        entry = json.loads(lines[1])
+        changes[name] = [lines[0], json.dumps({**entry, name: 7}) + "\n", lines[2]]
+    for name, changed in changes.items():
+        ledger.path.write_text("".join(changed))
+        with pytest.raises(StudyError, match="was changed"):
+            ledger.entries()
+        assert ledger.path.read_text() == "".join(changed), name
+
+
+def test_a_line_that_was_cut_off_was_never_told(tmp_path):
+    """Wherever the process was killed, the next line follows the last whole one."""
+    ledger = Ledger(tmp_path)
+    first = add(ledger, 0)
+    whole = ledger.path.read_bytes()
+    add(ledger, 1)
+    both = ledger.path.read_bytes()
+    for end in range(len(whole), len(both), 7):
+        ledger.path.write_bytes(both[:end])
+        assert ledger.entries() == [first]
+        assert add(ledger, 2) == ledger.entries()[1]
+
+
+def test_two_who_score_at_once_do_so_one_after_the_other(tmp_path):
+    ledger, seen = Ledger(tmp_path), []
+
+    def spend():
+        with ledger.alone():
+            seen.append(len(ledger.entries()))
+            time.sleep(0.02)
+            add(ledger, seen[-1])
+
+    threads = [threading.Thread(target=spend) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert seen == [0, 1, 2, 3]

@@ -1,0 +1,80 @@
+"""Tables: what is read, and what is refused."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from mtk.workloads import Table
+
+GIVEN = {
+    "numbers": ["age"],
+    "categories": ["job"],
+    "targets": {"rich": "yes", "height": None},
+    "width": 4,
+}
+
+
+def lines(number=50):
+    generator = np.random.default_rng(0)
+    rows = [
+        f"{generator.integers(18, 80)}, {'ab'[generator.integers(2)]}, "
+        f"{'yes' if generator.random() < 0.3 else 'no'}, {150 + 40 * generator.random():.1f}"
+        for _ in range(number)
+    ]
+    return "\n".join(["age, job, rich, height", *rows, ""])
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "table.csv").write_text(lines())
+    return tmp_path / "table.csv"
+
+
+def test_rows_are_split_and_scaled(path):
+    table = Table(str(path), **GIVEN)
+    assert table.num_train == 30
+    (x, y), *rest = list(table.train_evaluation(100))
+    assert not rest
+    assert x["numbers"].shape == (30, 1)
+    for values in (x["numbers"], y["height"]):
+        assert float(np.mean(values)) == pytest.approx(0, abs=1e-5)
+        assert float(np.std(values)) == pytest.approx(1, abs=1e-5)
+    assert {*np.unique(x["job"])} == {0, 1}
+    assert {*np.unique(y["rich"])} == {0.0, 1.0}
+    outputs = table.network(0)(x)
+    assert {name: output.shape for name, output in outputs.items()} == {
+        "rich": (30, 1),
+        "height": (30, 1),
+    }
+
+
+def test_a_compressed_table_is_the_same(path, tmp_path):
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    whole, packed = Table(str(path), **GIVEN), Table(str(tmp_path / "table.csv.gz"), **GIVEN)
+    assert dict(whole.fingerprint()) == dict(packed.fingerprint())
+    assert dict(Table(str(path), **GIVEN, data_seed=1).fingerprint()) != dict(whole.fingerprint())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"numbers": ["weight"]}, r"lacks the columns \['weight'\]. There are: age, job"),
+        ({"numbers": ["job"]}, "'job' is not of numbers alone"),
+        ({"targets": {"rich": "maybe"}}, "'maybe' in every row, or in none"),
+        ({"targets": {"job": None}}, "'job' is not of numbers alone"),
+        ({"width": 0}, "width"),
+        ({"dropout": 1.5}, "dropout"),
+    ],
+)
+def test_bad_tables(path, change, named):
+    with pytest.raises(ValueError, match=named):
+        Table(str(path), **{**GIVEN, **change})
+
+
+def test_no_table(tmp_path):
+    with pytest.raises(ValueError, match="There is no table"):
+        Table(str(tmp_path / "none.csv"), **GIVEN)
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(ValueError, match="lacks the columns"):
+        Table(str(tmp_path / "empty.csv"), **GIVEN)
