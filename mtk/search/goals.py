@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtk.errors import StudyError
+from mtk.search import ranks
 
 
 class Seen(NamedTuple):
@@ -45,6 +46,12 @@ class Goal(abc.ABC):
     @abc.abstractmethod
     def words(self, seen: Seen) -> str:
         """Says how far the trials have come."""
+
+    def ranked(self, seen: Seen) -> list[int]:
+        """Returns the positions of the trials, the best first: by the value of each by itself."""
+        value = self.value(seen)
+        values = [value(seen.losses[[number]]) for number in range(len(seen.losses))]
+        return [int(number) for number in np.argsort(-np.array(values), kind="stable")]
 
     def check(self, tasks: Sequence[str]) -> None:  # noqa: B027  Many have nothing to check.
         """Raises a StudyError if the goal names a task that there is not."""
@@ -89,6 +96,10 @@ class Front(Goal):
 
         on_front = np.flatnonzero(non_dominated(seen.losses))
         return [int(each) for each in on_front[np.argsort(seen.losses[on_front, 0], kind="stable")]]
+
+    def ranked(self, seen: Seen) -> list[int]:
+        """Returns the positions of the trials by non-dominated ranks, spread over each."""
+        return ranks.by_front(seen.losses)
 
     def words(self, seen: Seen) -> str:
         """Says the size of the front, its hypervolume, and what the last trial added."""

@@ -9,7 +9,7 @@ from mtk.display import Display, format_duration
 from mtk.study.folder import State
 
 _EVERY = 0.5  # seconds between two drawings
-_SHOWN = (State.DIVERGED, State.FAILED, State.DAMAGED)
+_SHOWN = (State.PAUSED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 class Standing(NamedTuple):
@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 
     @property
     def done(self) -> int:
-        return self.states[State.FINISHED] + self.states[State.DIVERGED]
+        return sum(self.states[s] for s in (State.FINISHED, State.DIVERGED, State.PAUSED))
 
     @property
     def text(self) -> str:
