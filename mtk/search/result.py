@@ -1,9 +1,9 @@
 """What a search has found."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtk.display import aligned
 from mtk.search.goals import Goal, Seen
@@ -74,9 +74,13 @@ class Found:
         rows = [[*(f"w({t})" for t in weighed), *names, *(f"loss({t})" for t in tasks), "run"]]
         for trial in self.chosen:
             assert trial.losses is not None
-            shares: Iterable[float] = self.space.weights_of(trial.point) if weighed else []
-            weights = [f"{weight:.3g}" for weight in shares]
-            others = [str(value) for value in self.space.others_of(trial.point).values()]
             losses = [f"{trial.losses[task]:.4g}" for task in tasks]
-            rows.append([*weights, *others, *losses, trial.runs[0].name])
+            rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
+
+
+def shown(space: Space, point: Mapping[str, Any]) -> list[str]:
+    """Returns the weights and the other parameters of a point as texts."""
+    weighed = list(space.weights_of(point)) if space.weights else []
+    weights = [f"{weight:.3g}" for weight in weighed]
+    return [*weights, *(str(value) for value in space.others_of(point).values())]

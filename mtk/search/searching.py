@@ -11,6 +11,7 @@ import numpy as np
 
 from mtk.search import trials
 from mtk.search.halving import Halving
+from mtk.search.live import Live
 from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
 from mtk.search.samplers import Sampler, Trial
@@ -95,6 +96,8 @@ class Searcher:
         """Does the rounds; returns False if something has stopped the search."""
         self.tried = []
         self.halving = Halving(self.search.looked_for, self.search.space, self.search.keep)
+        self.live = Live(self._found(0))
+        scheduler.view = self.live.table
         sampler, number = self.search.make_sampler(), 0
         while (left := self._trials_left(scheduler.progress)) > 0:
             wanted = min(left, self.search.at_a_time)
@@ -128,6 +131,8 @@ class Searcher:
             self.tried.append(come[number])
             sampler.tell(point, self._as_told(come[number].losses))
             scheduler.progress.say(trials.line(self._found(0), self.search.trials))
+        if scheduler.progress.display.on_terminal:
+            self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
         return True
 
     def _tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:

@@ -19,7 +19,7 @@ class Standing(NamedTuple):
         states: How many runs are in each state.
         running: Runs that this sweep is doing.
         seconds_left: Estimated; None where it is not known.
-        best: Of each method the best configuration; see `mtk.study.summary.best`.
+        best: The table to show; of a sweep `mtk.study.summary.best`.
     """
 
     states: Counter[State]
