@@ -103,7 +103,7 @@ class Front(Goal):
         """
         _, scale = self._box(seen)
         margin = seen.losses[None] + _CLEARLY * scale
-        dominated = (margin <= seen.losses[:, None]).all(2)  # Rows by columns.
+        dominated = np.asarray((margin <= seen.losses[:, None]).all(2))  # Rows by columns.
         ranks = np.full(len(seen.losses), -1)
         while (left := ranks < 0).any():
             ranks[left & ~dominated[:, left].any(1)] = ranks.max() + 1

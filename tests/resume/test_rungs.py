@@ -1,6 +1,7 @@
 """A run that pauses at rungs comes to what it would have come to, and says what it has there."""
 
 import json
+from functools import partial
 
 import keras
 import likeness
@@ -10,6 +11,7 @@ from application_runs import read_metrics, start
 from crashes import CrashError, crash
 
 from mtk import config, experiment, schedules
+from mtk.combiners import StaticWeights
 from mtk.experiment import Checkpoints, Optimization, Training, rungs
 from mtk.experiment.plan import Plan
 from tests.quick import some
@@ -178,13 +180,14 @@ ACCEPTED = {
 }
 
 
-def check(tiny, compare_at=(4, 8), mixed=False, **given):
+def check(tiny, compare_at=(4, 8), mixed=False, combiner=StaticWeights, **given):
     training = Training(steps=10, evaluate_every=4)
     optimization = Optimization(batch_size=32, **given)
     numerics = experiment.Numerics(precision="mixed_float16" if mixed else "float32")
     experiment.check(
         tiny,
         training,
+        combiner,
         optimization=optimization,
         numerics=numerics,
         compare_at=compare_at,
@@ -202,6 +205,17 @@ def test_schedules_that_lead_to_an_end_are_refused(tiny, name):
 @pytest.mark.parametrize("name", some([*ACCEPTED], ["step decay"]))
 def test_schedules_that_do_not_are_accepted(tiny, name):
     check(tiny, schedule=ACCEPTED[name])
+
+
+@pytest.mark.parametrize(("steps", "refused"), [(10, True), (4, False)])
+def test_schedules_of_task_weights_count_too(tiny, steps, refused):
+    fade = keras.optimizers.schedules.PolynomialDecay(0.0, steps, end_learning_rate=1.0)
+    combiner = partial(StaticWeights, schedule={"left": fade})
+    if refused:
+        with pytest.raises(ValueError, match="PolynomialDecay, the schedule of the weight of left"):
+            check(tiny, combiner=combiner)
+    else:
+        check(tiny, combiner=combiner)
 
 
 @pytest.mark.slow

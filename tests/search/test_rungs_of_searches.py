@@ -9,14 +9,14 @@ from fake_engine import FakeEngine, finish, pause, save
 from searches import RATE, losses_at
 
 from mtk.errors import StudyError
-from mtk.search import Constraint, Front, Preference, Random, Sobol, Space
+from mtk.search import Constraint, Front, Preference, Random, Space
 from mtk.search.goals import Seen
 from mtk.search.halving import Halving
 from mtk.search.samplers import Trial
 from mtk.study import StudyFolder
 from tests.quick import some
 
-RUNGS = {"runs": 12, "rungs": (10, 30), "sampler": Sobol}
+RUNGS = {"runs": 12, "rungs": (10, 30), "sampler": Random}
 
 
 @pytest.fixture
@@ -181,14 +181,14 @@ def test_tasks_alone_always_reach_their_end(folder):
     assert alone[0].paused_at is None
 
 
-class Silent(Sobol):
+class Silent(Random):
     """Has nothing more to say after five points."""
 
     def propose(self, number):
         return super().propose(min(number, max(0, 5 - len(self.trials))))
 
 
-class Broken(Sobol):
+class Broken(Random):
     """Raises after five points."""
 
     def propose(self, number):
@@ -208,7 +208,7 @@ def test_a_sampler_that_breaks_loses_nothing(folder):
     with pytest.raises(RuntimeError, match="lost its thread"):
         folder.go(**{**RUNGS, "sampler": Broken})
     # Mended it goes on: the five trials are not repeated.
-    Broken.propose, broken = Sobol.propose, Broken.propose
+    Broken.propose, broken = Random.propose, Broken.propose
     try:
         engine = FakeEngine(folder.outcome)
         found = folder.go(engine, **{**RUNGS, "sampler": Broken})
@@ -306,8 +306,8 @@ def test_ranks_of_a_front(seed, tasks):
     seen = Seen([f"{n}" for n in range(tasks)], np.full((25, tasks), 1 / tasks), losses)
     ranks = Front().ranks(seen)
     front = losses[Front().chosen(seen)]
-    margin = 0.25 * (front.max(0) - front.min(0))
-    assert (margin > 0).all()
+    width = front.max(0) - front.min(0)
+    margin = 0.25 * (width if len(front) > 1 else front[0])
     behind = {
         (one, other)
         for one, other in itertools.product(range(25), repeat=2)
