@@ -154,6 +154,8 @@ class Scheduler:
             return "no room on the disk" if full else "interrupted, will go on"
         if state is State.RUNNING:
             return "another sweep is doing it"
+        if state is State.PAUSED:
+            return f"paused at step {self.folder.pause_at(run.hash)}, after {seconds:.0f} s"
         said = self._selected.get(run.hash)
         result = f", {self._star(run)}{said.monitor} {said.value:.4g}" if said else ""
         return f"{state.value}{result}, after {seconds:.0f} s"

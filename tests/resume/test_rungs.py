@@ -3,8 +3,8 @@
 import json
 from functools import partial
 
+import compare_runs
 import keras
-import likeness
 import numpy as np
 import pytest
 from application_runs import read_metrics, start
@@ -52,7 +52,7 @@ def test_rung_after_rung_is_the_undisturbed_run_bit_for_bit(tiny, undisturbed, t
         assert not (run / "result.json").exists()
     assert start(tiny, run, every=0.0)["status"] == "finished"
     assert sessions(run) == [0, 4, 8]  # No step is taken twice.
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
     for asked, step in ((3, 4), (8, 8)):
         assert losses(rung(run, asked)) == recorded(undisturbed, step)
 
@@ -80,7 +80,7 @@ def test_killed_on_the_way_to_any_rung(tiny, undisturbed, tmp_path, monkeypatch,
             crashed += 1
             start(tiny, run, every=0.0, pause_at=pause_at)
     assert crashed == 1
-    assert likeness.differences(run, undisturbed) == []
+    assert compare_runs.differences(run, undisturbed) == []
     assert [losses(rung(run, each)) for each in (4, 8)] == [
         recorded(undisturbed, each) for each in (4, 8)
     ]
