@@ -10,12 +10,16 @@ import pytest
 from application_runs import read_metrics, start
 from crashes import CrashError, crash
 
+import mtk
 from mtk import config, experiment, schedules
 from mtk.combiners import StaticWeights
 from mtk.experiment import Checkpoints, Optimization, Training, rungs
 from mtk.experiment.plan import Plan
+from mtk.search import Random, Search, Space
+from mtk.study.engines import Here, Local
 from tests.quick import some
 
+RATE = "experiment.Optimization.learning_rate"
 # Ten steps with an evaluation every four.
 KILLS = [
     (2, "stepped"),
@@ -86,6 +90,7 @@ def test_killed_on_the_way_to_any_rung(tiny, undisturbed, tmp_path, monkeypatch,
     ]
 
 
+@pytest.mark.slow
 def test_a_record_that_is_lost_is_made_again_without_a_step(tiny, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -233,6 +238,7 @@ def test_rungs_without_evaluations_of_their_own_are_refused(tiny, compare_at, na
         check(tiny, compare_at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [4, None])
 def test_launch_takes_the_pause_from_its_caller(tmp_path, asked):
     """A configuration of the full length is a run that pauses, if it is asked to."""
@@ -248,3 +254,30 @@ def test_launch_takes_the_pause_from_its_caller(tmp_path, asked):
     assert not [name for name in settings if "pause_at" in name]
     assert config.asked()
     assert np.isfinite([*losses(result).values()]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [Here, partial(Local, workers=2)])
+def test_a_search_with_rungs_does_undisturbed_runs(tmp_path, engine):
+    """Each run that goes from rung to rung is bit for bit one that nobody stopped."""
+    settings = {
+        "experiment.Training.epochs": None,
+        "experiment.Training.steps": 12,
+        "experiment.Training.evaluate_every": 4,
+        "experiment.Optimization.batch_size": 16,
+    }
+    space = Space(["left", "right"], log_uniform={RATE: (1e-5, 1.0)})
+    given = {"settings": settings, "rungs": (4, 8), "sampler": Random, "at_a_time": 2}
+    search = Search("small", ["multi_digits.gin"], space, 6, **given)
+    found = mtk.search(search, tmp_path / "study", engine)
+    assert found.exit_code == 0
+    assert len(found.trials) == 6
+    assert found.complete
+    for number, trial in enumerate(found.complete):
+        run = trial.runs[0]
+        assert sessions(run) == [0, 4, 8]
+        file = tmp_path / "study" / "configs" / f"{run.name}.gin"
+        other = tmp_path / f"{number}"
+        experiment.launch([str(file)], [], str(other))
+        assert compare_runs.differences(run, other) == []
+        assert trial.losses == losses(json.loads((other / "result.json").read_text()))
