@@ -268,12 +268,12 @@ def test_a_search_with_rungs_does_undisturbed_runs(tmp_path, engine):
     }
     space = Space(["left", "right"], log_uniform={RATE: (1e-5, 1.0)})
     given = {"settings": settings, "rungs": (4, 8), "sampler": Random, "at_a_time": 2}
-    search = Search("small", ["multi_digits.gin"], space, 6, **given)
+    search = Search("small", ["multi_digits.gin"], space, 4, **given)
     found = mtk.search(search, tmp_path / "study", engine)
     assert found.exit_code == 0
-    assert len(found.trials) == 6
+    assert len(found.trials) == 4
     assert found.complete
-    for number, trial in enumerate(found.complete):
+    for number, trial in enumerate(found.complete[:2]):
         run = trial.runs[0]
         assert sessions(run) == [0, 4, 8]
         file = tmp_path / "study" / "configs" / f"{run.name}.gin"
