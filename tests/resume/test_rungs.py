@@ -1,6 +1,7 @@
 """A run that pauses at rungs comes to what it would have come to, and says what it has there."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import compare_runs
@@ -267,17 +268,14 @@ def test_a_search_with_rungs_does_undisturbed_runs(tmp_path, engine):
         "experiment.Optimization.batch_size": 16,
     }
     space = Space(["left", "right"], log_uniform={RATE: (1e-5, 1.0)})
-    given = {"settings": settings, "rungs": (4, 8), "sampler": Random, "at_a_time": 2}
+    given = {"settings": settings, "sampler": Random, "at_a_time": 2}
     search = Search("small", ["multi_digits.gin"], space, 4, **given)
-    found = mtk.search(search, tmp_path / "study", engine)
-    assert found.exit_code == 0
-    assert len(found.trials) == 4
+    found = mtk.search(replace(search, rungs=(4, 8)), tmp_path / "study", engine)
+    undisturbed = mtk.search(search, tmp_path / "undisturbed", engine)
     assert found.complete
-    for number, trial in enumerate(found.complete[:2]):
-        run = trial.runs[0]
-        assert sessions(run) == [0, 4, 8]
-        file = tmp_path / "study" / "configs" / f"{run.name}.gin"
-        other = tmp_path / f"{number}"
-        experiment.launch([str(file)], [], str(other))
-        assert compare_runs.differences(run, other) == []
-        assert trial.losses == losses(json.loads((other / "result.json").read_text()))
+    for trial, other in zip(found.trials, undisturbed.trials, strict=True):
+        assert trial.point == other.point
+        if trial.paused_at is None:
+            assert trial.losses == other.losses
+            assert sessions(trial.runs[0]) == [0, 4, 8]
+            assert compare_runs.differences(trial.runs[0], other.runs[0]) == []
