@@ -21,16 +21,19 @@ def command(extra: str) -> str:
     return f"pip install -e '.[{extra}]'" + ("" if in_clone else " in a clone of mtk")
 
 
-def check(what: str, extra: str, packages: Sequence[str]) -> None:
-    """Checks that what reads results is installed.
+def check(
+    what: str, extra: str, packages: Sequence[str], needed: str = "what reads results"
+) -> None:
+    """Checks that packages are installed.
 
     Args:
         what: What needs it, at the beginning of a sentence.
         extra: The extra of `mtk` that has it.
         packages: Names of modules, which are not imported.
+        needed: What they are, in words.
 
     Raises:
         StudyError: If one is missing.
     """
     if not all(importlib.util.find_spec(name) for name in packages):
-        raise StudyError(f"{what} needs what reads results: {command(extra)}")
+        raise StudyError(f"{what} needs {needed}: {command(extra)}")

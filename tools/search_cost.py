@@ -2,32 +2,36 @@
 
     python tools/search_cost.py
     python tools/search_cost.py --study_dir=studies/digits_grid --share=0.2 --replays=200
+    python tools/search_cost.py --study_dir=studies/digits_grid --rungs --samplers TwoStage Random
 
 A replay asks a sampler for points and answers with the nearest run of the grid that it has not had
 yet: every answer costs one run, those that tune count too. What validation selects among them is
 measured on test: its hypervolume as a share of that of what validation selects among all runs.
 Models are not run again with fresh seeds, neither here nor there. Made-up grids have a new draw of
 noise for each replay; real ones differ by the sampler's seed and the order of tasks. The error is
-that of the mean over replays. About two minutes on one core.
+that of the mean over replays. About two minutes on one core, and ten more for Optuna.
+
+With `--rungs` each sampler stands there twice: without rungs, and with two at a tenth and three
+tenths of a run, from which a third of the trials goes on. A trial that stops costs its share of a
+run, so there are more of them for the same cost.
 """
 
 import argparse
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from search_grids import RATE, Grid, made_up, of_study, of_table, same
 
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
-from mtk.analysis.select import Candidates
-from mtk.search import Bisection, Random, Sampler, Sobol, Space, TwoStage
+from mtk.search import Bisection, Front, Optuna, Random, Sampler, Sobol, Space, TwoStage
+from mtk.search.halving import Halving
+from mtk.search.samplers import Trial
 
+KEEP = 1 / 3  # Of the trials that have reached a rung.
 ROOT = Path(__file__).parents[1]
-RATE = "experiment.Optimization.learning_rate"
 # Tasks, ratio of curvatures, noise, learning rates. The constants of TwoStage were chosen by the
 # first five and by Multi-MNIST; see docs/howto/search.md for what the others changed.
 MADE_UP = (
@@ -45,44 +49,10 @@ MADE_UP = (
 SAMPLERS: dict[str, type[Sampler]] = {
     "TwoStage": TwoStage,
     "Bisection": Bisection,
+    "Optuna": Optuna,
     "Sobol": Sobol,
     "Random": Random,
 }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Every run of a grid of static weights and learning rates.
-
-    Attributes:
-        weights: `(N, K)`.
-        rates: `(N,)`.
-        validation: `(N, K)` losses; NaN where a run diverged.
-        test: `(N, K)`.
-    """
-
-    weights: np.ndarray
-    rates: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rates)
-
-    @property
-    def models(self) -> Candidates:
-        """Its runs that have losses."""
-        return Candidates(self.validation, self.test, np.arange(len(self)))[self.finished]
-
-    @property
-    def finished(self) -> np.ndarray:
-        return np.isfinite(self.validation).all(1) & np.isfinite(self.test).all(1)
-
-    def ordered(self, order: np.ndarray) -> "Grid":
-        """Returns the grid with its tasks in another order."""
-        columns = (self.weights, self.validation, self.test)
-        weights, validation, test = (values[:, order] for values in columns)
-        return Grid(weights, self.rates, validation, test)
 
 
 def space_of(grid: Grid) -> Space:
@@ -94,13 +64,27 @@ def space_of(grid: Grid) -> Space:
     return Space(tasks, least_weight=least, log_uniform=rates)
 
 
-def replay(make: type[Sampler], grid: Grid, runs: int, seed: int) -> float:
-    """Returns the share of the grid's hypervolume that a sampler reaches with so many runs."""
+def replay(
+    make: type[Sampler], grid: Grid, runs: int, seed: int, keep: float | None = None
+) -> float:
+    """Returns the share of the grid's hypervolume that a sampler reaches for the cost of runs.
+
+    Args:
+        make: The sampler.
+        grid: The grid.
+        runs: How many runs may be paid for. A run that stops costs its share.
+        seed: Of the sampler, and of the order of ties.
+        keep: Share of the trials that goes on from a rung; None: each goes to its end.
+    """
     space = space_of(grid)
-    sampler = make(space, budget=runs, seed=seed)
+    rungs = [] if keep is None else [*grid.rungs]
+    halving = Halving(Front(), space, keep or 1.0)
+    sampler = make(space, budget=round(runs / _cost(rungs, keep or 1.0)), seed=seed)
     jitter = np.random.default_rng(seed).random(len(grid)) * 1e-6  # The order of ties.
     taken: list[int] = []
-    while len(taken) < min(runs, len(grid)):
+    complete: list[int] = []
+    spent = 0.0
+    while len(taken) < len(grid) and spent + 1 <= runs + 1e-9:
         asked = sampler.ask(1)
         if not asked:
             break
@@ -109,14 +93,33 @@ def replay(make: type[Sampler], grid: Grid, runs: int, seed: int) -> float:
         number = int(distance.argmin())
         taken.append(number)
         rate = {RATE: float(grid.rates[number])} if space.others else {}
-        losses = grid.validation[number]
-        sampler.tell(space.at(grid.weights[number], rate), losses)
-    models, chosen = grid.models, np.isin(np.flatnonzero(grid.finished), taken)
+        point = space.at(grid.weights[number], rate)
+        stops = _stops(halving, point, [grid.curves[r][number] for r in range(len(rungs))])
+        spent += 1 if stops is None else rungs[stops]
+        if stops is None:
+            complete.append(number)
+        sampler.tell(point, (grid.validation if stops is None else grid.curves[stops])[number])
+    models, chosen = grid.models, np.isin(np.flatnonzero(grid.finished), complete)
     scale, corner = widths(models.test[models.selected]), reference(models)
     if not chosen.any():
         return 0.0
     whole = hypervolume_of(models, corner, scale)
     return hypervolume_of(models[chosen], corner, scale) / whole
+
+
+def _cost(rungs: Sequence[float], keep: float) -> float:
+    """Returns what a trial costs on average, in runs, if just the share `keep` goes on."""
+    parts = np.diff([0.0, *rungs, 1.0])
+    return float((parts * keep ** np.arange(len(parts))).sum())
+
+
+def _stops(halving: Halving, point: dict, curve: Sequence[np.ndarray]) -> int | None:
+    """Returns the rung from which a trial does not go on; None if it reaches its end."""
+    for number, losses in enumerate(curve):
+        told = tuple(losses.tolist()) if np.isfinite(losses).all() else None
+        if not halving.go_on(number, [Trial(point, told)]):
+            return number
+    return None
 
 
 def _distances(space: Space, grid: Grid, point: dict) -> np.ndarray:
@@ -125,89 +128,6 @@ def _distances(space: Space, grid: Grid, point: dict) -> np.ndarray:
     if not space.others:
         return weights
     return weights + 100 * np.abs(np.log(grid.rates / point[RATE]))
-
-
-def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[[int], Grid]:
-    """Returns what draws a grid of quadratic losses, whose minimum is known for all weights.
-
-    Args:
-        tasks: Their number.
-        ratio: Between the largest and the smallest curvature of the losses.
-        noise: Standard deviation, in widths of the front.
-        rates: Learning rates; the best one lies somewhere between them.
-    """
-    curvature = np.geomspace(1, ratio, tasks)
-    steps = {2: 10, 3: 6, 4: 8}[tasks]  # With equal weights among them.
-    whole = [w for w in itertools.product(range(1, steps), repeat=tasks) if sum(w) == steps]
-    weights = np.array(whole) / steps
-    # Each task has a corner of the simplex as its optimum: the minimum is a weighted mean of them.
-    shares = weights * curvature
-    optimum = shares / shares.sum(1, keepdims=True)
-    squares = ((optimum[:, None, :] - np.eye(tasks)[None]) ** 2).sum(2)
-    losses = 1 + curvature * squares
-    width = np.ptp(losses, axis=0)
-    places = np.linspace(-1, 1, rates)
-
-    def draw(seed: int) -> Grid:
-        generator = np.random.default_rng(seed)
-        centre = generator.uniform(-0.5, 0.5)
-        cost = 0.6 * (places - centre) ** 2  # In widths.
-        every = losses[:, None, :] + cost[None, :, None] * width
-        every = every.reshape(-1, tasks)
-        validation, test = (
-            every + noise * width * generator.normal(size=every.shape) for _ in range(2)
-        )
-        repeated = np.repeat(weights, rates, axis=0)
-        return Grid(repeated, np.tile(10.0**places, len(weights)), validation, test)
-
-    return draw
-
-
-def of_table(path: Path, metric: str = "loss") -> Grid:
-    """Returns the static runs of a report's table of configurations."""
-    table = pd.read_csv(path)
-    table = table[table["method"].isin(["static_weights", "sampling"])]
-    name = next(n for n in table if n.endswith((".weights", ".sampling_rates")))
-    rate = [n for n in table if n.endswith(".learning_rate") and table[n].notna().all()]
-    weights = pd.DataFrame([_weights(text) for text in table[name]])
-    rates = table[rate[0]].to_numpy(float) if rate else np.ones(len(table))
-    validation, test = (
-        table[[f"{split}/{task}/{metric}" for task in weights]].to_numpy(float)
-        for split in ("validation", "test")
-    )
-    return Grid(weights.to_numpy(float), rates, validation, test)
-
-
-def _weights(text: str) -> dict[str, float]:
-    pairs = (pair.split(":") for pair in text.strip("{}").split(","))
-    return {name.strip(" '\""): float(value) for name, value in pairs}
-
-
-def of_study(folder: str) -> Grid:
-    """Returns the static runs of a study folder, one seed of each."""
-    from mtk.analysis import load
-
-    runs = load(folder)
-    runs = runs[(runs["status"] == "finished") & (runs["role"] == "baseline")]
-    runs = runs.drop_duplicates("configuration")
-    weights = pd.DataFrame(list(runs["task_weights"]))
-    validation, test = (
-        runs[[f"{split}/{task}/loss" for task in weights]].to_numpy(float)
-        for split in ("validation", "test")
-    )
-    # To the digits that were asked for: they are float32 in a run's record.
-    whole = weights.to_numpy(float).round(6)
-    whole = whole / whole.sum(1, keepdims=True)
-    return Grid(whole.round(6), runs[RATE].to_numpy(float), validation, test)
-
-
-def same(grid: Grid) -> Callable[[int], Grid]:
-    """Returns what gives one grid, with its tasks in an order that the seed draws."""
-
-    def draw(seed: int) -> Grid:
-        return grid.ordered(np.random.default_rng(seed).permutation(grid.weights.shape[1]))
-
-    return draw
 
 
 def grids(studies: Sequence[str]) -> Iterator[tuple[str, Callable[[int], Grid]]]:
@@ -229,25 +149,36 @@ def main() -> None:
     )
     parser.add_argument("--share", type=float, default=0.2, help="of the grid's runs")
     parser.add_argument("--replays", type=int, default=200)
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--rungs", action="store_true", help="with rungs too")
     given = parser.parse_args()
-    print("| grid | runs | " + " | ".join(SAMPLERS) + " |")
-    print("|---|---|" + "---|" * len(SAMPLERS))
+    keeps = [None, KEEP] if given.rungs else [None]
+    columns = [(name, keep) for name in given.samplers for keep in keeps]
+    heads = [name if keep is None else f"{name}, rungs" for name, keep in columns]
+    print("| grid | runs | " + " | ".join(heads) + " |")
+    print("|---|---|" + "---|" * len(heads))
     for name, draw in grids(given.study_dir):
-        print(_row(name, draw, given.share, given.replays), flush=True)
+        first = draw(0)
+        runs = max(1, round(given.share * len(first)))
+        cells = [_cell(draw, SAMPLERS[s], runs, given.replays, keep) for s, keep in columns]
+        print(f"| {name} | {runs} of {len(first)} | " + " | ".join(cells) + " |", flush=True)
 
 
-def _row(name: str, draw: Callable[[int], Grid], share: float, replays: int) -> str:
+def _cell(
+    draw: Callable[[int], Grid],
+    make: type[Sampler],
+    runs: int,
+    replays: int,
+    keep: float | None,
+) -> str:
+    """Returns the mean over replays and its error; empty where the sampler or rungs do not fit."""
     first = draw(0)
-    runs = max(1, round(share * len(first)))
-    cells = []
-    for make in SAMPLERS.values():
-        if make is Bisection and first.weights.shape[1] != 2:
-            cells.append("")
-            continue
-        reached = np.array([replay(make, draw(seed), runs, seed) for seed in range(replays)])
-        error = reached.std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
-        cells.append(f"{reached.mean():.3f} ± {error:.3f}")
-    return f"| {name} | {runs} of {len(first)} | " + " | ".join(cells) + " |"
+    unfit = make is Bisection and first.weights.shape[1] != 2
+    if unfit or (keep is not None and not len(first.rungs)):
+        return ""
+    reached = np.array([replay(make, draw(seed), runs, seed, keep) for seed in range(replays)])
+    error = reached.std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
+    return f"{reached.mean():.3f} ± {error:.3f}"
 
 
 if __name__ == "__main__":

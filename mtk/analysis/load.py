@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mtk import records
-from mtk.analysis import metric_sets, plain_text, run_record, schema
+from mtk.analysis import metric_sets, plain_text, run_record, schema, search_log
 from mtk.analysis.run_table import with_setting
 from mtk.analysis.weights import static_weights
 from mtk.errors import StudyError
@@ -38,7 +38,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         `selected_value` say by what, `first_losses` what it was relative to; runs of earlier
         versions, which do not say, were selected by the mean of their losses.
         `data` tells the data of a run from others. `steps_per_second` and `parameters` are
-        there if the runs recorded them. A status other than "finished" (diverged, unfinished,
+        there if the runs recorded them, `cpu_spent` in a search: the CPU seconds of all its runs
+        when this one had ended. A status other than "finished" (diverged, paused, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
         Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have
         in validation and in test. `attrs["remarks"]` has what the sweeps say of their runs, and
@@ -56,6 +57,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         listed = read_list(path)
         name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in runs_of(path, listed)]
+        spent = search_log.cpu_spent(path)
+        rows = [{**row, **_spent(spent, row["run"])} for row in rows]
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
@@ -112,6 +115,10 @@ def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str
     yield from ((folder / name, run) for name, run in known.items())
     there = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     yield from ((p, {}) for p in there if p.name not in known and not p.name.startswith("."))
+
+
+def _spent(spent: dict[str, float], run: str) -> dict[str, float]:
+    return {"cpu_spent": spent[run]} if run in spent else {}
 
 
 def _unused(name: str, used: set[str]) -> str:

@@ -106,6 +106,8 @@ def _check_ended(path: Path) -> None:
     if os.path.lexists(path / _FAILURE):
         reason = _checked(path / _FAILURE, schema.FAILED)["reason"]
         raise _EndedError("failed", reason or "the reason is lost")
+    if (path / "rungs").is_dir():
+        raise _EndedError("paused", "it stopped at a rung of a search, and can go on")
     raise _EndedError("unfinished", "there is no result.json yet")
 
 

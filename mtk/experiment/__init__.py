@@ -9,7 +9,7 @@ from typing import Any
 from mtk import config, display, distribution
 from mtk.combiners import Combiner, StaticWeights
 from mtk.data import synthetic
-from mtk.experiment import dry_run, fingerprint, loop, manifest, results
+from mtk.experiment import dry_run, fingerprint, loop, manifest, results, rungs
 from mtk.experiment.building import build, started
 from mtk.experiment.options import (
     GROUPS,
@@ -81,7 +81,8 @@ def run(
 
     Returns:
         What `result.json` holds; if a signal has ended the call, the status "interrupted" and the
-        steps done. A worker that is not the chief has its number in it, under "worker".
+        steps done; if it pauses (`Checkpoints.pause_at`), "paused". A worker that is not the chief
+        has its number in it, under "worker".
 
     Raises:
         ValueError: If the run folder holds something else or is in use, or an argument does not
@@ -138,13 +139,18 @@ def check(
     optimization: Optimization = Optimization(),
     numerics: Numerics = Numerics(),
     trace: bool = False,
+    compare_at: tuple[int, ...] = (),
 ) -> None:
     """Builds what a run needs, and finds what does not fit. Nothing is trained or written.
 
-    Arguments and errors are those of `run`. With `trace` a training step is traced too.
+    Arguments and errors are those of `run`. With `trace` a training step is traced too. Runs that
+    are to be compared at steps before their end, `compare_at`, must be fit for that; see
+    `mtk.experiment.rungs.check`.
     """
     with started(training, numerics) as devices:
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
+        if compare_at:
+            rungs.check(built, compare_at)
         if trace:
             built.check()
             built.model.step_graph(built.batches())
@@ -170,6 +176,7 @@ def launch(
     bindings: list[str],
     run_dir: str | None,
     profile_steps: tuple[int, int] | None = None,
+    pause_at: int | None = None,
 ) -> dict[str, Any]:
     """Runs what a configuration describes, and prints how it ended.
 
@@ -178,6 +185,7 @@ def launch(
         bindings: Gin statements that overlay the files.
         run_dir: Folder to write.
         profile_steps: As in `Logging`, if not as in the configuration.
+        pause_at: As in `Checkpoints`, if not as in the configuration.
 
     Returns:
         As `run`.
@@ -186,7 +194,11 @@ def launch(
     logging = config.bound(Logging)()
     if profile_steps:
         logging = replace(logging, profile_steps=profile_steps)
-    result = config.bound(run, given=("run_dir", "logging"))(run_dir=run_dir, logging=logging)
+    checkpoints = config.bound(Checkpoints)()
+    if pause_at is not None:
+        checkpoints = replace(checkpoints, pause_at=pause_at)
+    own = {"run_dir": run_dir, "logging": logging, "checkpoints": checkpoints}
+    result = config.bound(run, given=list(own))(**own)
     print(results.summary(result, str(run_dir)))
     speed = None if run_dir is None else manifest.speed(Path(run_dir) / "manifest.json")
     if speed and "worker" not in result:

@@ -10,8 +10,8 @@ from mtk import config
 from mtk.experiment.contents import UnidentifiedError, identified
 from mtk.experiment.options import GROUPS
 
-# Where a run is written and recorded is not what it computes.
-_NOT_THE_RUN = ("run_dir", "profile_steps")
+# Where a run is written, recorded and paused is not what it computes.
+_NOT_THE_RUN = ("run_dir", "profile_steps", "pause_at")
 _MAIN = f"{config.MODULE_OF}__main__"
 
 

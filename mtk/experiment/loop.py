@@ -6,7 +6,16 @@ from typing import Any
 import keras
 
 from mtk import callbacks
-from mtk.experiment import completion, dry_run, hparams, manifest, method, per_example, sealed
+from mtk.experiment import (
+    completion,
+    dry_run,
+    hparams,
+    manifest,
+    method,
+    per_example,
+    rungs,
+    sealed,
+)
 from mtk.experiment.building import Built
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.options import Checkpoints, Logging
@@ -29,7 +38,8 @@ class Loop:
         checkpoints: How often to save it.
 
     Raises:
-        ValueError: If the steps to profile are not in order, or the run has fewer.
+        ValueError: If the steps to profile are not in order, or the run has fewer, or it has no
+            evaluation where it is to pause.
     """
 
     def __init__(
@@ -51,6 +61,10 @@ class Loop:
             callbacks.TerminateOnNonFinite(),
         )
         self.checkpointing = Checkpointing(folder, self.watchers, preemption, checkpoints)
+        self._pause_at = checkpoints.pause_at
+        self._until = self.plan.steps
+        if self._pause_at is not None:
+            self._until = rungs.evaluation_at(self.plan, self._pause_at)
         self._profile = self._profile_of(logging.profile_steps)
         self._supply = Supply(self.data.name, self.plan)
         self._throughput = callbacks.Throughput(self.plan.batch_size)
@@ -61,7 +75,8 @@ class Loop:
         """Does what is left of the run; the folder is open.
 
         Returns:
-            What `result.json` holds; or the status "interrupted" if a signal has ended it.
+            What `result.json` holds; or the status "interrupted" if a signal has ended it, or
+            "paused" with what it has come to.
         """
         position = self.checkpointing.restore(self.model)
         facts = {
@@ -71,9 +86,11 @@ class Loop:
         }
         manifest.begin(self.folder.manifest, self.plan.seed, position.step, facts)
         try:
-            self.train(position)
+            ended = self.train(position)
             self.checkpointing.complete()
             self._note_speed()
+            if not ended:
+                return self._paused()
             result = self.folder.close(self._ended())
             self.checkpointing.forget_damaged()
             return result
@@ -85,11 +102,14 @@ class Loop:
         finally:
             self.checkpointing.close()
 
-    def train(self, position: Position) -> None:
-        """Takes the steps and makes the evaluations that are missing.
+    def train(self, position: Position) -> bool:
+        """Takes the steps and makes the evaluations that are missing, up to the next pause.
 
         Args:
             position: Where the run stands; model and callbacks are as they were there.
+
+        Returns:
+            Whether the training has ended; False if it pauses.
 
         Raises:
             ExhaustedDataError: If the training data end before they are due.
@@ -108,13 +128,18 @@ class Loop:
         if self._is_done(step):
             # What Keras' `fit` does at its end: an optimizer may average the weights.
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
-        while not self._is_done(step):
+        while not self._is_done(step) and step < self._until:
             missing = -step % every
-            end = min(step + missing, self.plan.steps) if missing else self.plan.steps
+            end = min(step + missing, self.plan.steps) if missing else self._until
             self._fit(step, end)
             step = end
             if not self._is_done(step):
                 self.checkpointing.reassign()  # As before the end of that `fit`.
+        return self._is_done(step)
+
+    def _paused(self) -> dict[str, Any]:
+        assert self._pause_at is not None
+        return rungs.write(self.folder, self._pause_at, self._until, self.model.task_names)
 
     def _ordered(self) -> list[keras.callbacks.Callback]:
         """Returns all callbacks in the order in which they must be called."""

@@ -199,11 +199,14 @@ class Logging:
 @_public
 @dataclass(frozen=True)
 class Checkpoints:
-    """How often a run is saved.
+    """How often a run is saved, and where it pauses.
 
     Args:
         every: Seconds between two checkpoints; there is also one at each evaluation.
         keep: How many of them to keep.
+        pause_at: A step; the run pauses at the first evaluation there or after it, with a
+            checkpoint, and says in `rungs/<step>.json` what it has come to. Called again with a
+            later step, or None, it goes on, and comes to what it would have come to without.
 
     Raises:
         ValueError: If a number is out of range.
@@ -211,10 +214,12 @@ class Checkpoints:
 
     every: float = 60.0
     keep: int = 2
+    pause_at: int | None = None
 
     def __post_init__(self) -> None:
         _check("every", self.every, "in seconds, 0 or more", low=0)
         _check_count("keep", self.keep)
+        _check_count("pause_at", self.pause_at)
 
 
 GROUPS = (Sharing, Optimization, Training, Numerics, Logging, Checkpoints)

@@ -86,6 +86,8 @@ def summary(result: Mapping[str, Any], run_dir: str) -> str:
         return f"Worker {result['worker']}: {result['status']}. Worker 0 tells the rest."
     if result["status"] == "interrupted":
         return f"Interrupted at step {result['steps']}. The same command goes on: {run_dir}"
+    if result["status"] == "paused":
+        return f"Paused at step {result['steps']}, where it was asked to. It can go on: {run_dir}"
     if result["status"] == "diverged":
         what = (
             f"the loss, gradient or weight of task {result['task']!r}"

@@ -20,8 +20,8 @@ class RunFolder:
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
     `model.keras`, what else the workload serves as `saved_model_<name>/`, `test_examples.npz` (the
     metrics of each test example; see `mtk.example_values`; of a sealed test `test_predictions.npz`
-    instead), and `result.json` end it. A folder with
-    a `result.json` is complete.
+    instead), and `result.json` end it. A folder with a `result.json` is complete. `rungs/` has what
+    the run had come to where it paused.
 
     As a context it keeps other processes out.
 
@@ -92,6 +92,10 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.result.exists()
+
+    def rung(self, step: int) -> Path:
+        """Returns where it stands what the run had come to when it paused at a step."""
+        return self.path / "rungs" / f"{step}.json"
 
     def further_saved_model(self, name: str) -> Path:
         """Returns where a SavedModel goes that the workload serves besides the network."""

@@ -10,7 +10,7 @@ from typing import Any
 from mtk.search.command import main
 from mtk.search.goals import Constraint, Front, Goal, Preference
 from mtk.search.result import Found, Tried
-from mtk.search.samplers import Bisection, Random, Sampler, Sobol, Trial, TwoStage
+from mtk.search.samplers import Bisection, Optuna, Random, Sampler, Sobol, Trial, TwoStage
 from mtk.search.searching import search
 from mtk.search.space import Space
 from mtk.search.spec import Search
@@ -21,6 +21,7 @@ __all__ = [
     "Found",
     "Front",
     "Goal",
+    "Optuna",
     "Preference",
     "Random",
     "Sampler",

@@ -24,6 +24,7 @@ class Seen(NamedTuple):
     losses: np.ndarray
 
 
+_CLEARLY = 0.25  # Widths of the front.
 Value = Callable[[np.ndarray], float]
 
 
@@ -45,6 +46,12 @@ class Goal(abc.ABC):
     @abc.abstractmethod
     def words(self, seen: Seen) -> str:
         """Says how far the trials have come."""
+
+    def ranks(self, seen: Seen) -> np.ndarray:
+        """Returns the rank `(N,)` of each trial, from 0: by the value of each by itself."""
+        value = self.value(seen)
+        values = [-value(seen.losses[[number]]) for number in range(len(seen.losses))]
+        return np.unique(values, return_inverse=True)[1]
 
     def check(self, tasks: Sequence[str]) -> None:  # noqa: B027  Many have nothing to check.
         """Raises a StudyError if the goal names a task that there is not."""
@@ -71,9 +78,7 @@ class Front(Goal):
         """
         from mtk.analysis.indicators import hypervolume  # Takes a second.
 
-        front = seen.losses[self.chosen(seen)]
-        best, width = front.min(0), np.ptp(front, axis=0)
-        scale = np.where(width > 0, width, np.maximum(np.abs(best), 1e-9))
+        best, scale = self._box(seen)
         corner = 1.1
         box = corner ** len(seen.tasks)
 
@@ -89,6 +94,26 @@ class Front(Goal):
 
         on_front = np.flatnonzero(non_dominated(seen.losses))
         return [int(each) for each in on_front[np.argsort(seen.losses[on_front, 0], kind="stable")]]
+
+    def ranks(self, seen: Seen) -> np.ndarray:
+        """Returns non-dominated ranks: 0 for what none dominates clearly, 1 without those, ….
+
+        A trial dominates another one clearly if it is better in each task by a quarter of the
+        front's width: what is nearer may be noise.
+        """
+        _, scale = self._box(seen)
+        margin = seen.losses[None] + _CLEARLY * scale
+        dominated = np.asarray((margin <= seen.losses[:, None]).all(2))  # Rows by columns.
+        ranks = np.full(len(seen.losses), -1)
+        while (left := ranks < 0).any():
+            ranks[left & ~dominated[:, left].any(1)] = ranks.max() + 1
+        return ranks
+
+    def _box(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the best loss of each task on the front, and the front's width."""
+        front = seen.losses[self.chosen(seen)]
+        best, width = front.min(0), np.ptp(front, axis=0)
+        return best, np.where(width > 0, width, np.maximum(np.abs(best), 1e-9))
 
     def words(self, seen: Seen) -> str:
         """Says the size of the front, its hypervolume, and what the last trial added."""

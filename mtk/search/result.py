@@ -1,9 +1,9 @@
 """What a search has found."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtk.display import aligned
 from mtk.search.goals import Goal, Seen
@@ -19,11 +19,14 @@ class Tried(NamedTuple):
         point: Values by the name of a parameter.
         losses: Mean validation loss of each task; None if a run diverged or failed.
         runs: Folders of its runs.
+        paused_at: The rung from which it did not go on, whose losses these are; None if it went to
+            its end.
     """
 
     point: Point
     losses: Mapping[str, float] | None
     runs: Sequence[Path]
+    paused_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,21 @@ class Found:
     @property
     def chosen(self) -> list[Tried]:
         """The front, or the best one for a preference or a constraint; empty if there is none."""
-        known = [trial for trial in self.trials if trial.losses]
-        if not known:
+        if not self.complete:
             return []
-        return [known[number] for number in self.goal.chosen(_seen(self.space, known))]
+        return [self.complete[number] for number in self.goal.chosen(self.seen)]
+
+    @property
+    def complete(self) -> list[Tried]:
+        """The trials that went to their end and have losses."""
+        return [trial for trial in self.trials if trial.losses and trial.paused_at is None]
+
+    @property
+    def seen(self) -> Seen:
+        """The complete trials in the form that goals take."""
+        tasks = self.space.tasks
+        known = [Trial(t.point, tuple((t.losses or {})[k] for k in tasks)) for t in self.complete]
+        return seen(self.space, known)
 
     def __str__(self) -> str:
         """A table of what was chosen."""
@@ -60,14 +74,13 @@ class Found:
         rows = [[*(f"w({t})" for t in weighed), *names, *(f"loss({t})" for t in tasks), "run"]]
         for trial in self.chosen:
             assert trial.losses is not None
-            shares: Iterable[float] = self.space.weights_of(trial.point) if weighed else []
-            weights = [f"{weight:.3g}" for weight in shares]
-            others = [str(value) for value in self.space.others_of(trial.point).values()]
             losses = [f"{trial.losses[task]:.4g}" for task in tasks]
-            rows.append([*weights, *others, *losses, trial.runs[0].name])
+            rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
 
 
-def _seen(space: Space, trials: Sequence[Tried]) -> Seen:
-    known = [Trial(t.point, tuple((t.losses or {})[task] for task in space.tasks)) for t in trials]
-    return seen(space, known)
+def shown(space: Space, point: Mapping[str, Any]) -> list[str]:
+    """Returns the weights and the other parameters of a point as texts."""
+    weighed = list(space.weights_of(point)) if space.weights else []
+    weights = [f"{weight:.3g}" for weight in weighed]
+    return [*weights, *(str(value) for value in space.others_of(point).values())]

@@ -76,7 +76,8 @@ class Rounds:
         if found == self._record:
             return
         found = found if isinstance(found, dict) else {}
-        names = [name for name in self._record if found.get(name) != self._record[name]]
+        every = dict.fromkeys([*self._record, *found])
+        names = [name for name in every if found.get(name) != self._record.get(name)]
         raise StudyError(
             f"{str(path)!r} belongs to a search with another {' and '.join(names) or 'goal'}. Name "
             "another folder, or search as before: only the budget may change."

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from mtk.search import trials
+from mtk.search.halving import Halving
+from mtk.search.live import Live
 from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
-from mtk.search.samplers import Sampler
+from mtk.search.samplers import Sampler, Trial
 from mtk.search.space import Point
 from mtk.search.spec import MOST_CONFIRMED, Search
 from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
@@ -93,6 +95,9 @@ class Searcher:
     def _search(self, scheduler: Scheduler) -> bool:
         """Does the rounds; returns False if something has stopped the search."""
         self.tried = []
+        self.halving = Halving(self.search.looked_for, self.search.space, self.search.keep)
+        self.live = Live(self._found(0))
+        scheduler.view = self.live.table
         sampler, number = self.search.make_sampler(), 0
         while (left := self._trials_left(scheduler.progress)) > 0:
             wanted = min(left, self.search.at_a_time)
@@ -113,18 +118,33 @@ class Searcher:
 
     def _round(self, scheduler: Scheduler, sampler: Sampler, points: Sequence[Point]) -> bool:
         runs = [self.runs_of(point) for point in points]
-        if not self._do(scheduler, [run for own in runs for run in own]):
-            return False
-        for point, own in zip(points, runs, strict=True):
-            losses = trials.losses(self.folder, own, self.search.space.tasks)
-            folders = [self.folder.run_dir(run.hash) for run in own]
-            self.tried.append(Tried(point, losses, folders))
-            sampler.tell(point, self._as_told(losses))
-            scheduler.progress.say(trials.line(sampler, self.search.trials))
+        come: dict[int, Tried] = {}
+        going = list(range(len(points)))
+        for number, rung in enumerate((*self.search.rungs, None)):
+            if not self._do(scheduler, [run for n in going for run in runs[n]], rung):
+                return False
+            come |= {n: self._tried(points[n], runs[n], rung) for n in going}
+            if rung is not None:
+                told = [Trial(points[n], self._as_told(come[n].losses)) for n in going]
+                going = [going[place] for place in self.halving.go_on(number, told)]
+        for number, point in enumerate(points):
+            self.tried.append(come[number])
+            sampler.tell(point, self._as_told(come[number].losses))
+            scheduler.progress.say(trials.line(self._found(0), self.search.trials))
+        if scheduler.progress.display.on_terminal:
+            self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
         return True
 
-    def _do(self, scheduler: Scheduler, runs: Sequence[Run]) -> bool:
+    def _tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
+        """Returns what a trial came to at a rung, or at its end."""
+        losses = trials.losses(self.folder, runs, self.search.space.tasks, rung)
+        folders = [self.folder.run_dir(run.hash) for run in runs]
+        return Tried(point, losses, folders, rung if losses else None)
+
+    def _do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
         self.folder.add(self.study, runs, self.remarks)
+        for run in runs if self.search.rungs else ():
+            self.folder.set_pause(run.hash, pause_at)
         for run in runs if self.retry_failed else ():
             self.folder.reset_failed(run.hash)
         return scheduler.do(runs)
@@ -137,9 +157,9 @@ class Searcher:
         }
         return {**point, **choices}
 
-    def _as_told(self, losses: Mapping[str, float] | None) -> list[float] | None:
+    def _as_told(self, losses: Mapping[str, float] | None) -> tuple[float, ...] | None:
         """Returns losses in the order of the space."""
-        return None if losses is None else [losses[task] for task in self.search.space.tasks]
+        return None if losses is None else tuple(losses[task] for task in self.search.space.tasks)
 
     def _trials_left(self, progress: Progress) -> int:
         """Returns how many trials the budget still allows."""
@@ -195,8 +215,9 @@ class Searcher:
         for run in failed:
             say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
         say(
-            f"{counts[State.FINISHED]} runs finished, {counts[State.DIVERGED]} diverged, "
-            f"{len(failed)} failed."
+            f"{counts[State.FINISHED]} runs finished, "
+            f"{f'{counts[State.PAUSED]} stopped at a rung, ' * bool(self.search.rungs)}"
+            f"{counts[State.DIVERGED]} diverged, {len(failed)} failed."
         )
         if failed:
             say("What has failed is done again with --retry_failed.")
@@ -205,12 +226,10 @@ class Searcher:
         return 1 if failed or not self._found(0).chosen else 0
 
     def _why_not(self) -> str:
-        sampler = self.search.make_sampler()
-        for trial in self.tried:
-            sampler.tell(trial.point, self._as_told(trial.losses))
-        if not sampler.finished:
+        found = self._found(0)
+        if not found.complete:
             return "no run has finished with finite losses. Search lower learning rates."
-        words = self.search.looked_for.words(sampler.seen(sampler.finished))
+        words = self.search.looked_for.words(found.seen)
         return f"{words}. Loosen the bound, widen the space or allow more runs."
 
 
@@ -246,5 +265,5 @@ def search(
     progress = Progress()
     chosen = engine()
     if not made.rounds.path.exists():  # Afterwards they have been checked.
-        checking.check(made.samples, made.folder, progress, retry_failed)
+        checking.check(made.samples, made.folder, progress, retry_failed, search.rungs)
     return made.go(chosen, progress)

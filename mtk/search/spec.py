@@ -24,11 +24,16 @@ class Search:
         configs: Gin files of every run, the later overlaying the earlier. Files are looked for
             beside the search's file, then in the working directory.
         space: What is varied.
-        runs: The budget: how many runs there are at most, those that confirm included.
+        runs: The budget: how many runs there are at most, those that confirm and those that stop
+            at a rung included.
         settings: Bindings of every run, by name.
         sampler: Makes the sampler; called with `space`, `goal` and `budget`.
         goal: What is looked for; None: the front.
         cpu_seconds: Budget in seconds of CPU time, of all runs together; None: without.
+        rungs: Steps, the earliest first, at which trials are compared: only the best go on, from
+            where they stand. A run compares at its first evaluation there or after it. Without any
+            each trial goes to its end.
+        keep: Share of the trials that goes on from a rung; see `mtk.search.halving.Halving`.
         at_a_time: Trials that are asked for together. They may run at the same time; the results
             of all count when the next ones are placed, so it is a part of the search.
         seeds: Values of the macro `seed`; each trial has a run for each, and their mean counts.
@@ -50,6 +55,8 @@ class Search:
     at_a_time: int = 1
     seeds: Sequence[int] = (0,)
     confirm: int = 0
+    rungs: Sequence[int] = ()
+    keep: float = 1 / 3
     run_minutes: float | None = None
     method: str = METHOD
     files: Sequence[str] = ()
@@ -63,6 +70,7 @@ class Search:
         extras.check("A search", "search", ("pandas", "scipy", "moocore"))
         if type(self.at_a_time) is not int or self.at_a_time < 1:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
+        self._check_rungs()
         self.study  # noqa: B018  It checks seeds and settings.
         self.looked_for.check(self.space.tasks)
         if type(self.runs) is not int or self.trials < 1:
@@ -76,6 +84,20 @@ class Search:
             raise StudyError(
                 f"The budget of {self.cpu_seconds!r} CPU seconds is less than one trial takes "
                 f"({self._least_seconds:g} s by `run_minutes`). Allow more."
+            )
+
+    def _check_rungs(self) -> None:
+        rungs = self.rungs if isinstance(self.rungs, (list, tuple)) else [None]
+        whole = all(type(rung) is int and rung > 0 for rung in rungs)
+        if not whole or [*rungs] != sorted(set(rungs)):
+            raise StudyError(
+                "`rungs` are numbers of steps, each larger than the one before. "
+                f"Received: {self.rungs!r}"
+            )
+        if not 0 < self.keep < 1:
+            raise StudyError(
+                f"`keep` is the share of the trials that goes on from a rung, between 0 and 1. "
+                f"Received: {self.keep!r}"
             )
 
     @property
@@ -121,5 +143,7 @@ class Search:
     def record(self) -> dict[str, Any]:
         """What tells the search from another one, fit for JSON; the budget does not."""
         sampler = type(self.make_sampler()).__name__
-        numbers = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
+        numbers: dict[str, Any] = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
+        if self.rungs:
+            numbers |= {"rungs": list(self.rungs), "keep": self.keep}
         return {"sampler": sampler, **numbers, **self.looked_for.record, "space": self.space.record}

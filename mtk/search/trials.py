@@ -1,17 +1,17 @@
 """What a trial came to, by its runs and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
 
 from mtk.errors import StudyError
-from mtk.search.samplers import Sampler
+from mtk.search.result import Found
 from mtk.study import Run, StudyFolder
 
 
 def losses(
-    folder: StudyFolder, runs: Sequence[Run], tasks: Sequence[str]
+    folder: StudyFolder, runs: Sequence[Run], tasks: Sequence[str], rung: int | None = None
 ) -> dict[str, float] | None:
     """Returns each task's validation loss, the mean over the runs of a trial.
 
@@ -19,6 +19,8 @@ def losses(
         folder: The study folder.
         runs: One for each seed.
         tasks: Their names.
+        rung: The step where the losses are wanted; None: of the step that validation selected. A
+            run that has stopped before has but those.
 
     Returns:
         None if a run has no losses, or one is not finite.
@@ -26,9 +28,8 @@ def losses(
     Raises:
         StudyError: If the runs have no such task.
     """
-    said = [folder.selected(run.hash) for run in runs]
-    found = [each.losses for each in said if each is not None]
-    if len(found) < len(runs):
+    found = [_of_run(folder, run.hash, rung) for run in runs]
+    if not all(found):
         return None
     missing = [task for task in tasks if task not in found[0]]
     if missing:
@@ -40,21 +41,30 @@ def losses(
     return means if np.isfinite(list(means.values())).all() else None
 
 
-def line(sampler: Sampler, number: int) -> str:
+def _of_run(folder: StudyFolder, run: str, rung: int | None) -> Mapping[str, float]:
+    if rung is not None and (losses := folder.rung(run, rung)):
+        return losses
+    said = folder.selected(run)
+    return {} if said is None else said.losses
+
+
+def line(found: Found, number: int) -> str:
     """Returns what the last trial came to, and how far the search is.
 
     Args:
-        sampler: What was told.
+        found: The trials so far.
         number: How many trials there will be.
     """
-    space, trial = sampler.space, sampler.trials[-1]
+    space, trial = found.space, found.trials[-1]
     weights = " ".join(f"{weight:.3g}" for weight in space.weights_of(trial.point))
     values = [
         *([f"weights {weights}"] if space.weights else []),
         *(f"{n.rpartition('.')[2]} {value}" for n, value in space.others_of(trial.point).items()),
     ]
-    head = f"trial {len(sampler.trials)}/{number}: {', '.join(values) or 'as it is'}"
+    head = f"trial {len(found.trials)}/{number}: {', '.join(values) or 'as it is'}"
     if trial.losses is None:
         return f"{head}: no losses"
-    told = " ".join(f"{loss:.4g}" for loss in trial.losses)
-    return f"{head}: losses {told} · {sampler.goal.words(sampler.seen(sampler.finished))}"
+    told = "losses " + " ".join(f"{trial.losses[task]:.4g}" for task in space.tasks)
+    if trial.paused_at is not None:
+        return f"{head}: stopped at step {trial.paused_at}, {told}"
+    return f"{head}: {told} · {found.goal.words(found.seen)}"

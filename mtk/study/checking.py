@@ -21,7 +21,11 @@ _ONE_DEVICE = ("None", ".single")
 
 
 def check(
-    runs: Sequence[Run], folder: StudyFolder, progress: Progress, retry_failed: bool = False
+    runs: Sequence[Run],
+    folder: StudyFolder,
+    progress: Progress,
+    retry_failed: bool = False,
+    rungs: Sequence[int] = (),
 ) -> None:
     """Builds data, network, combiner and plan of enough runs to meet every value of every method.
 
@@ -34,6 +38,7 @@ def check(
         folder: The study folder.
         progress: Where to say what is done.
         retry_failed: Whether runs that have failed are done again.
+        rungs: Steps at which runs are compared before their end.
 
     Raises:
         StudyError: If a run could not be started.
@@ -49,7 +54,8 @@ def check(
         "seconds."
     )
     problems: dict[str, Run] = {}
-    for done, (run, problem) in enumerate(zip(chosen, _outcomes(chosen, begun), strict=False), 1):
+    outcomes = _outcomes(chosen, begun, tuple(rungs))
+    for done, (run, problem) in enumerate(zip(chosen, outcomes, strict=False), 1):
         progress.busy(f"checked {done}/{len(chosen)}: {run.method}")
         if problem:
             problems.setdefault(problem, run)
@@ -86,14 +92,14 @@ def _has_begun(folder: StudyFolder, run: Run) -> bool:
     return (folder.run_dir(run.hash) / "checkpoints" / "run.json").exists()
 
 
-def _outcomes(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[str]:
+def _outcomes(runs: Sequence[Run], begun: Sequence[Run], rungs: tuple[int, ...]) -> Iterator[str]:
     """Yields what is wrong with each run, empty where nothing is."""
     context = multiprocessing.get_context("fork" if may_fork() else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     traced = {run.method for run in begun}
     lines = [(run.lines, run.method) for run in runs]
     process = context.Process(  # type: ignore[attr-defined]
-        target=_build_all, args=(lines, traced, sender)
+        target=_build_all, args=(lines, traced, sender, rungs)
     )
     process.start()
     sender.close()
@@ -114,13 +120,16 @@ def _outcomes(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[str]:
 
 
 def _build_all(
-    configurations: Sequence[tuple[Any, str]], traced: set[str], sender: Connection
+    configurations: Sequence[tuple[Any, str]],
+    traced: set[str],
+    sender: Connection,
+    rungs: tuple[int, ...],
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The sweep ends this process.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    builder = _Builder()
+    builder = _Builder(rungs)
     for lines, method in configurations:
         sender.send(builder.problem(lines, trace=method not in traced))
         traced.add(method)
@@ -129,7 +138,8 @@ def _build_all(
 class _Builder:
     """Builds runs one after the other, with the data and network of the last one if they fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, rungs: tuple[int, ...] = ()) -> None:
+        self._rungs = rungs
         self._key: Any = None
         self._data: Any = None
 
@@ -164,4 +174,4 @@ class _Builder:
                 self._data.network = functools.cache(self._data.network)
             return self._data
 
-        check(workload=data, trace=trace)
+        check(workload=data, trace=trace, compare_at=self._rungs)

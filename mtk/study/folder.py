@@ -25,6 +25,7 @@ class State(Enum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHED = "finished"
     DIVERGED = "diverged"
     FAILED = "failed"
@@ -35,8 +36,9 @@ class StudyFolder:
     """Paths of a study folder, and what they say of each run.
 
     `study.json` lists the runs; for each there is, by its hash, `configs/<hash>.gin` (what it is
-    asked to do), `runs/<hash>/` (its run folder), `logs/<hash>.log` (what it said) and
-    `leases/<hash>` (who is doing it). `run_log.jsonl` has a line for each time that a run stopped.
+    asked to do), `runs/<hash>/` (its run folder), `logs/<hash>.log` (what it said),
+    `leases/<hash>` (who is doing it) and, where it is not to go to its end yet, `pauses/<hash>`
+    (the step at which it pauses). `run_log.jsonl` has a line for each time that a run stopped.
 
     Args:
         path: The folder.
@@ -69,7 +71,40 @@ class StudyFolder:
             return State.DIVERGED if diverged else State.DAMAGED
         if (folder / "failed.json").exists():
             return State.FAILED
+        pause = self.pause_at(run)
+        if pause is not None and self.rung(run, pause):
+            return State.PAUSED
         return State.RUNNING if is_taken(self._lease(run)) else State.PENDING
+
+    def pause_at(self, run: str) -> int | None:
+        """Returns the step at which a run is to pause; None if it goes to its end."""
+        step = _read(self.path / "pauses" / run).get("step")
+        return step if isinstance(step, int) else None
+
+    def set_pause(self, run: str, step: int | None) -> None:
+        """Has a run pause at a step, or at none; never before the one that it had.
+
+        Several searches may work on one folder, and one may be behind.
+        """
+        path = self.path / "pauses" / run
+        path.parent.mkdir(exist_ok=True)
+        with self.alone():
+            before = self.pause_at(run)
+            if path.exists() and (before is None or (step is not None and step <= before)):
+                return
+            atomic.write_json(path, {"step": step})
+
+    def rung(self, run: str, step: int) -> dict[str, float]:
+        """Returns the validation loss of each task where a run paused, NaN if it is not finite.
+
+        Empty if it has not paused there, or the record is damaged or another run's.
+        """
+        found = self._own(run, _read(self.run_dir(run) / "rungs" / f"{step}.json"))
+        try:
+            losses = {task: own["loss"] for task, own in found["validation"]["tasks"].items()}
+            return {t: float("nan") if v is None else float(v) for t, v in losses.items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return {}
 
     def losses(self, run: str) -> list[float]:
         """Returns the selected validation loss of each task, NaN if it is not finite.
@@ -192,9 +227,11 @@ class StudyFolder:
 
     def _result(self, run: str) -> dict[str, Any]:
         """Returns the result of a run; nothing if it is damaged or belongs to another run."""
-        folder = self.run_dir(run)
-        result, about = _read(folder / "result.json"), _read(folder / "checkpoints" / "run.json")
-        return result if result.get("run") == about.get("hash", result.get("run")) else {}
+        return self._own(run, _read(self.run_dir(run) / "result.json"))
+
+    def _own(self, run: str, said: dict[str, Any]) -> dict[str, Any]:
+        about = _read(self.run_dir(run) / "checkpoints" / "run.json")
+        return said if said.get("run") == about.get("hash", said.get("run")) else {}
 
     def _lease(self, run: str) -> Path:
         return self.path / "leases" / run

@@ -15,6 +15,7 @@ from mtk.study.spec import Axis, Study, bindings
 
 _DIGITS = 16
 _SETTINGS = "settings of the study"
+_PAUSE = "experiment.Checkpoints.pause_at"  # Where a run pauses is no part of what it is.
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,9 @@ class Grid:
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
             draft.finish()
         self._check_numbers(draft, label or method, own)
-        known = json.dumps(sorted({**draft.bindings(), **draft.modules()}.items()))
+        said = {**draft.bindings(), **draft.modules()}
+        said.pop(_PAUSE, None)
+        known = json.dumps(sorted(said.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
         about = (self.study.settings, tuple(draft.lines), role, self._stage(seed))
         return Run(digest, label or method, seed, point, *about)

@@ -9,7 +9,7 @@ from mtk.display import Display, format_duration
 from mtk.study.folder import State
 
 _EVERY = 0.5  # seconds between two drawings
-_SHOWN = (State.DIVERGED, State.FAILED, State.DAMAGED)
+_SHOWN = (State.PAUSED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 class Standing(NamedTuple):
@@ -19,7 +19,7 @@ class Standing(NamedTuple):
         states: How many runs are in each state.
         running: Runs that this sweep is doing.
         seconds_left: Estimated; None where it is not known.
-        best: Of each method the best configuration; see `mtk.study.summary.best`.
+        best: The table to show; of a sweep `mtk.study.summary.best`.
     """
 
     states: Counter[State]
@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 
     @property
     def done(self) -> int:
-        return self.states[State.FINISHED] + self.states[State.DIVERGED]
+        return sum(self.states[s] for s in (State.FINISHED, State.DIVERGED, State.PAUSED))
 
     @property
     def text(self) -> str:

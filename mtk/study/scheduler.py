@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from mtk import monitor
@@ -42,6 +42,7 @@ class Scheduler:
     Attributes:
         states: What has become of each run, by hash.
         later: How many runs will come that are not known yet.
+        view: Makes the table that a terminal shows, of the runs at work; by default `best`.
         ended_by: What has stopped the sweep, if anything did. Then no run is started any more.
     """
 
@@ -62,6 +63,7 @@ class Scheduler:
         self.max_runs = max_runs
         self.states: dict[str, State] = {}
         self.later = 0
+        self.view: Callable[[list[Run]], list[list[str]]] = lambda _: self.best
         self.ended_by: End | None = None
         self._runs: dict[str, Run] = {}
         self._selected: dict[str, monitor.Selected] = {}
@@ -152,6 +154,8 @@ class Scheduler:
             return "no room on the disk" if full else "interrupted, will go on"
         if state is State.RUNNING:
             return "another sweep is doing it"
+        if state is State.PAUSED:
+            return f"paused at step {self.folder.pause_at(run.hash)}, after {seconds:.0f} s"
         said = self._selected.get(run.hash)
         result = f", {self._star(run)}{said.monitor} {said.value:.4g}" if said else ""
         return f"{state.value}{result}, after {seconds:.0f} s"
@@ -202,7 +206,8 @@ class Scheduler:
 
     def _standing(self) -> Standing:
         states = Counter([*self.states.values(), *[State.PENDING] * self.later])
-        best = self.best if self.progress.display.on_terminal else []
+        at_work = [self._runs[run] for run in self._started]
+        best = self.view(at_work) if self.progress.display.on_terminal else []
         return Standing(states, len(self._started), self._seconds_left(), best)
 
     def _seconds_left(self) -> float | None:

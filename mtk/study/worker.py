@@ -18,12 +18,16 @@ from mtk.study.run_log import FULL as NO_ROOM
 # In the environment of a run: the study folder that it belongs to.
 STUDY_DIR = "MTK_STUDY_DIR"
 FINISHED, FAILED, BAD_INPUT, DIVERGED, FULL, INTERRUPTED, TAKEN = 0, 1, 2, 3, 74, 75, 76
+PAUSED = 77
+_DONE = (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED, State.PAUSED)
 _EVENTS = {
     FINISHED: "finished",
     DIVERGED: "diverged",
     FULL: NO_ROOM,
     INTERRUPTED: "interrupted",
+    PAUSED: "paused",
 }
+_CODES = {"diverged": DIVERGED, "interrupted": INTERRUPTED, "paused": PAUSED}
 _WATCH = 0.5  # seconds
 
 
@@ -36,7 +40,7 @@ def work(folder: str | Path, run: str) -> int:
 
     Returns:
         0 finished, 1 or 2 failed, 3 diverged, 74 stopped by a full disk, 75 interrupted, 76 in the
-        hands of another process.
+        hands of another process, 77 paused.
     """
     study = StudyFolder(folder)
     lease = study.lease(run)
@@ -44,7 +48,7 @@ def work(folder: str | Path, run: str) -> int:
         return TAKEN
     os.environ[STUDY_DIR] = str(study.path.absolute())
     try:
-        if study.state(run) in (State.FINISHED, State.DIVERGED, State.DAMAGED, State.FAILED):
+        if study.state(run) in _DONE:
             return TAKEN  # Another process was quicker.
         started, cpu_started = time.monotonic(), time.process_time()
         code = _launch(study, run)
@@ -66,7 +70,7 @@ def _launch(study: StudyFolder, run: str) -> int:
     command = [f"--gin_file={file}", f"--run_dir={run_dir}"]
     sys.orig_argv = [sys.executable, "-m", "mtk.train", *command]
     try:
-        result = experiment.launch([file], [], run_dir)
+        result = experiment.launch([file], [], run_dir, pause_at=study.pause_at(run))
     except Exception as error:
         with contextlib.suppress(OSError):  # The log may be on the disk that is full.
             traceback.print_exc()
@@ -76,7 +80,7 @@ def _launch(study: StudyFolder, run: str) -> int:
         reason = config.explain(error) if expected else f"{type(error).__name__}: {error}"
         study.fail(run, reason)
         return BAD_INPUT if expected else FAILED
-    return {"diverged": DIVERGED, "interrupted": INTERRUPTED}.get(result["status"], FINISHED)
+    return _CODES.get(result["status"], FINISHED)
 
 
 def detached(job: Callable[[], int], log: Path, parent: int) -> int:

@@ -5,10 +5,10 @@ import pytest
 from searches import RATE, losses_at
 
 from mtk.errors import StudyError
-from mtk.search import Bisection, Front, Random, Sobol, Space, TwoStage
+from mtk.search import Bisection, Front, Optuna, Random, Sobol, Space, TwoStage
 from mtk.search.goals import Seen
 
-ALL = [TwoStage, Bisection, Random, Sobol]
+ALL = [TwoStage, Bisection, Optuna, Random, Sobol]
 
 
 def searched(make, space, number, at_a_time=1, **given):

@@ -40,7 +40,7 @@ def built(monkeypatch):
     """The texts that would be built, and what is said of them."""
     found = []
 
-    def outcomes(runs, begun):
+    def outcomes(runs, begun, rungs):
         del begun
         for run in runs:
             found.append(run)

@@ -216,3 +216,8 @@ def test_statements_say_the_same_in_a_configuration(tmp_path):
         text = re.fullmatch(r"name\d+ = (.*)", line)[1]
         reference = isinstance(value, str) and value[0] in "@%"
         assert text == value if reference else eval(text) == value
+
+
+def test_where_a_run_pauses_is_no_part_of_what_it_is(make_study):
+    paused = {"experiment.Checkpoints.pause_at": 100}
+    assert hashes(make_study(settings=paused)) == hashes(make_study())

@@ -178,7 +178,7 @@ def _study(view: StudyView, names: FileNames, delta: float) -> Section:
         return section
     section.questions = comparison.comparisons(view, delta)
     section.forest = section.draw(figure_list.FOREST, view, section.questions)
-    drawn = [section.draw(entry, view, section.questions) for entry in figure_list.OF_A_STUDY]
+    drawn = [section.draw(entry, view, section.questions) for entry in figure_list.of_a_study(view)]
     section.figures = [figure for figure in drawn if figure]
     for question in section.questions:
         title = f"Verdict on the {question.title}"

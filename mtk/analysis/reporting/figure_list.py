@@ -13,6 +13,7 @@ from mtk.analysis.figures import (
     averages,
     forest,
     fronts,
+    hypervolume,
     mixtures,
     parallel_coordinates,
     search,
@@ -109,6 +110,12 @@ FOREST = Entry(
     "extrapolation.",
     forest.draw, partial(forest.draw, columns=1),
 )  # fmt: skip
+OF_A_SEARCH = [
+    Entry("course of the search", "How far the search came for its CPU time",
+          "Each point is a model that was finished then: the hypervolume in test of what "
+          "validation selects among those so far. Runs that stopped at a rung or diverged count "
+          "with their time.", _of_view(hypervolume.draw)),
+]  # fmt: skip
 OF_A_STUDY = [
     Entry("figure 02 04 05", "Figures 2, 4, 5: fronts of the losses", _FRONT, _fronts(_losses)),
     Entry("figure 08", "Figure 8: fronts of loss and metric", _FRONT,
@@ -168,11 +175,18 @@ OVER_STUDIES = [
 ]  # fmt: skip
 
 
+def of_a_study(view: StudyView) -> list[Entry]:
+    """Returns the figures of a study, those of a search first."""
+    return [*(OF_A_SEARCH if hypervolume.is_search(view) else ()), *OF_A_STUDY]
+
+
 def points_of(view: StudyView) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
     """Yields the tables of what figures draw, beside those that say what it means."""
     yield "Figure 3: weights over time", partial(task_weights.table, view)
     yield "Figure 6, left: points", partial(seeds_and_grids.table, view)
     yield "Figure 6, right: curves", partial(utility.table, view)
+    if hypervolume.is_search(view):
+        yield "Course of the search: points", partial(hypervolume.table, view)
     yield "What a search reaches: curves", partial(search.table, view)
     yield "Figures 2, 4, 5 and 8 to 18: configurations", partial(tables.configurations, view)
 

@@ -104,7 +104,13 @@ def _of_method(view: StudyView, method: str) -> Iterator[str]:
 
 def _of_runs(view: StudyView) -> Iterator[str]:
     runs = view.table
-    lost = runs[~runs["status"].isin(["finished", "diverged", "incomplete"])]
+    paused = runs[runs["status"] == "paused"]
+    if len(paused):
+        yield (
+            f"{len(paused)} of {len(runs)} runs stopped at a rung of the search, where others were "
+            "clearly better. They are not measured in test, and do not count."
+        )
+    lost = runs[~runs["status"].isin(["finished", "diverged", "incomplete", "paused"])]
     if len(lost):
         yield f"{len(lost)} of {len(runs)} runs left no result and do not count: {ends(lost)}."
     incomplete = runs[runs["status"] == "incomplete"]

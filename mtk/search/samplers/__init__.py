@@ -2,7 +2,8 @@
 
 from mtk.search.samplers.base import Sampler, Trial
 from mtk.search.samplers.bisection import Bisection
+from mtk.search.samplers.optuna import Optuna
 from mtk.search.samplers.spread import Random, Sobol
 from mtk.search.samplers.two_stage import TwoStage
 
-__all__ = ["Bisection", "Random", "Sampler", "Sobol", "Trial", "TwoStage"]
+__all__ = ["Bisection", "Optuna", "Random", "Sampler", "Sobol", "Trial", "TwoStage"]

@@ -1,0 +1,63 @@
+"""How far a search had come for the CPU time that it had spent."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtk.analysis.figures.style import STATIC_COLOR, figure
+from mtk.analysis.indicators import hypervolume_of, reference
+from mtk.analysis.margins import widths
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.select import MEASURE, STATIC
+from mtk.analysis.study_view import StudyView
+
+_SPENT = "cpu_spent"
+
+
+def is_search(view: StudyView) -> bool:
+    """Tells whether a study is a search, whose log is there."""
+    return _SPENT in view.table and bool(view.table[_SPENT].notna().any())
+
+
+def table(view: StudyView) -> pd.DataFrame:
+    """Returns the curve: a row for each model, in the order in which they were finished.
+
+    Returns:
+        `cpu_seconds`, of all runs until then, those that stopped at a rung, diverged or were
+        interrupted too; and `hypervolume`, in test, of what validation selects among the models
+        until then, as a share of the last one.
+
+    Raises:
+        UnavailableError: If the study is no search, or no run has finished.
+    """
+    if not is_search(view):
+        raise UnavailableError("the study is no search")
+    models = view.candidates(STATIC, view.spaces.loss)
+    if not len(models):
+        raise UnavailableError("no run of the search has finished")
+    runs = view.runs(STATIC)
+    placed = runs[runs["stage"] != MEASURE] if "stage" in runs else runs
+    spent = placed.groupby("configuration")[_SPENT].max()
+    own = view.of(STATIC)["configuration"].to_numpy()[models.rows]
+    times = spent.reindex(own).to_numpy(float)
+    order = np.argsort(times, kind="stable")
+    order = order[np.isfinite(times[order])]
+    scale, corner = widths(models.test[models.selected]), reference(models)
+    volumes = [hypervolume_of(models[order[: n + 1]], corner, scale) for n in range(len(order))]
+    whole = hypervolume_of(models, corner, scale)
+    return pd.DataFrame({"cpu_seconds": times[order], "hypervolume": np.array(volumes) / whole})
+
+
+def draw(view: StudyView) -> Figure:
+    """Draws the hypervolume over CPU seconds, as steps."""
+    curve = table(view)
+    drawn = figure(7.2, 4.2)
+    axis = drawn.subplots()
+    axis.step(curve["cpu_seconds"], curve["hypervolume"], where="post", color=STATIC_COLOR)
+    axis.plot(curve["cpu_seconds"], curve["hypervolume"], "o", ms=4, color=STATIC_COLOR)
+    axis.set_xlim(0, None)
+    axis.set_ylim(0, 1.05)
+    axis.set_xlabel("CPU seconds spent, all runs counted")
+    axis.set_ylabel("hypervolume in test,\nas a share of the whole search's")
+    drawn.suptitle(f"{view.title}: what validation selects so far")
+    return drawn

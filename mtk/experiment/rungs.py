@@ -1,0 +1,116 @@
+"""Pauses on the way: a run stops at an evaluation, and says what it has come to there."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk import atomic
+from mtk.combiners import StaticWeights
+from mtk.experiment.building import Built
+from mtk.experiment.plan import Plan
+from mtk.experiment.results import by_task
+from mtk.experiment.run_folder import RunFolder
+from mtk.trainer import MultiTaskModel
+
+
+def evaluation_at(plan: Plan, step: int) -> int:
+    """Returns the step of the first evaluation at or after a step.
+
+    Args:
+        plan: Of the run.
+        step: Where the run is to pause.
+
+    Raises:
+        ValueError: If the run has no such evaluation before its end.
+    """
+    found = -(-step // plan.evaluate_every) * plan.evaluate_every
+    if not 0 < found < plan.steps:
+        raise ValueError(
+            f"A run pauses at the first evaluation at or after a step, which comes before its "
+            f"last one. Received: step {step}, in a run of {plan.steps} steps with an evaluation "
+            f"every {plan.evaluate_every}. Choose an earlier step, or set `evaluate_every`."
+        )
+    return found
+
+
+def write(folder: RunFolder, asked: int, step: int, names: list[str]) -> dict[str, Any]:
+    """Writes what a run has come to at an evaluation, from its record, and returns it.
+
+    Args:
+        folder: The run folder.
+        asked: The step at which it was to pause, which names the file.
+        step: The step of the evaluation.
+        names: Names of the tasks.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    lines = map(json.loads, folder.metrics.read_text(encoding="utf-8").splitlines())
+    logs = {
+        "_".join(["val", *filter(None, (line["task"], line["name"]))]): line["value"]
+        for line in lines
+        if line["step"] == step and line["split"] == "validation"
+    }
+    known = {name: float("nan") if value is None else value for name, value in logs.items()}
+    result = {
+        "status": "paused",
+        "run": folder.description.hash,
+        "steps": step,
+        "validation": by_task(known, names, "validation"),
+    }
+    folder.rung(asked).parent.mkdir(exist_ok=True)
+    atomic.write_json(folder.rung(asked), result)
+    return result
+
+
+def check(built: Built, rungs: tuple[int, ...]) -> None:
+    """Checks that runs can be compared at several steps before their end.
+
+    They can if learning rate and task weights never come to rest, so that no step is the one to
+    judge by, or have come to rest before the first of these steps.
+
+    Args:
+        built: What is trained.
+        rungs: The steps, the earliest first.
+
+    Raises:
+        ValueError: If the run has no evaluation there, several have the same one, or a schedule
+            leads to an end behind the first.
+    """
+    steps = [evaluation_at(built.plan, rung) for rung in rungs]
+    if len(set(steps)) < len(steps):
+        raise ValueError(
+            f"Between two rungs lies an evaluation. Received: rungs {rungs}, with an evaluation "
+            f"every {built.plan.evaluate_every} steps. Leave one out, or set `evaluate_every`."
+        )
+    for what, schedule in _schedules(built.model):
+        _check_schedule(what, schedule, steps[0], built.plan.steps)
+
+
+def _schedules(model: MultiTaskModel) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yields what changes with the step, and how."""
+    # An optimizer that scales losses has another one inside.
+    rate = getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        yield "learning rate", rate
+    if isinstance(model.combiner, StaticWeights) and model.combiner.schedule:
+        yield from ((f"weight of {t}", each) for t, each in model.combiner.schedule.items())
+
+
+def _check_schedule(what: str, schedule: Callable[..., Any], first: int, last: int) -> None:
+    here, end, *later = (
+        float(keras.ops.convert_to_numpy(schedule(tf.constant(step, tf.int64))))
+        for step in (first, last, 16 * last, 32 * last)
+    )
+    rests = later[0] == later[1] or min(later) <= 0
+    if rests and here != later[0]:
+        name = getattr(schedule, "__name__", type(schedule).__name__)
+        raise ValueError(
+            f"Runs cannot be compared at step {first}: {name}, the schedule of the {what}, leads "
+            f"to an end behind it, with {here:.4g} there and {end:.4g} at the last step, {last}. "
+            "What is good before need not be good after. Search without rungs, or with a schedule "
+            "that does not depend on the run's length, such as StepDecay or InverseSqrt."
+        )

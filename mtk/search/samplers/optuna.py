@@ -1,0 +1,138 @@
+"""Points that Optuna asks for."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtk import extras
+from mtk.search.goals import Front, Goal
+from mtk.search.samplers.base import Sampler
+from mtk.search.space import Point, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+_STARTUP = 10  # As Optuna has it.
+
+
+class Optuna(Sampler):
+    """Asks Optuna's tree-structured Parzen estimator, with an objective for each task.
+
+    Weights are coordinates between 0 and 1, as in `Space.point`. For a goal other than the front
+    there is one objective: the goal's value of a trial by itself. A trial without losses counts as
+    bad as the worst in each task. Optuna keeps nothing between two questions: what was told is
+    told it again.
+
+    Args:
+        space: What is varied.
+        goal: What is looked for; the front by default.
+        budget: How many trials there will be, about.
+        seed: Of what is drawn.
+        startup: Trials that are drawn at random; by default ten, as Optuna has it, but no more than
+            a third of the budget.
+
+    Raises:
+        StudyError: If Optuna is not installed.
+
+    Reference:
+        Akiba et al., *Optuna* (2019); for several objectives Ozaki et al., *Multiobjective
+        tree-structured Parzen estimator* (2022).
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        goal: Goal | None = None,
+        budget: int = 1,
+        seed: int = 0,
+        startup: int | None = None,
+    ):
+        super().__init__(space, goal, budget, seed)
+        extras.check("The sampler Optuna", "search", ("optuna",), "a further package")
+        self.startup = min(_STARTUP, max(1, budget // 3)) if startup is None else startup
+
+    def propose(self, number: int) -> list[Point]:
+        """Returns what Optuna asks for."""
+        with _silent():
+            study, axes = self._study(), self._axes()
+            asked = [study.ask(axes).params for _ in range(number)]
+        return [self._point(params) for params in asked]
+
+    def _study(self) -> "optuna.Study":
+        """Returns a study that was told all trials."""
+        import optuna
+
+        # Seeded by the number of trials: a question is the same whenever it is asked.
+        seed = int(np.random.default_rng([self.seed, len(self.trials)]).integers(2**32))
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=self.startup, constant_liar=True, seed=seed
+        )
+        objectives, axes = self._objectives(), self._axes()
+        directions = ["minimize"] * objectives.shape[1]
+        study = optuna.create_study(directions=directions, sampler=sampler)
+        for trial, values in zip(self.trials, objectives.tolist(), strict=False):
+            params = self._params(trial.point)
+            told = {"params": params, "distributions": axes, "values": values}
+            study.add_trial(optuna.trial.create_trial(**told))
+        return study
+
+    def _objectives(self) -> np.ndarray:
+        """Returns what is to be small, a row for each trial; none if no trial has losses."""
+        seen = self.seen(self.finished)
+        known = seen.losses
+        if self.finished and not isinstance(self.goal, Front):
+            value = self.goal.value(seen)
+            known = np.array([[-value(row[None])] for row in seen.losses])
+        if not self.finished:
+            return known
+        rows = np.tile(known.max(0), (len(self.trials), 1))
+        rows[[trial.losses is not None for trial in self.trials]] = known
+        return rows
+
+    @property
+    def _scaled(self) -> list[str]:
+        """Names of the coordinates: between the weights, then of parameters with a scale."""
+        cuts = [f"weights, {number}" for number in range(1, len(self.space.tasks))]
+        return [*cuts, *self.space.log_uniform, *self.space.uniform]
+
+    def _axes(self) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+        choices = self.space.choices.items()
+        return {
+            **{name: FloatDistribution(0.0, 1.0) for name in self._scaled},
+            **{name: CategoricalDistribution([*range(len(v))]) for name, v in choices},
+        }
+
+    def _point(self, params: Mapping[str, Any]) -> Point:
+        choices = self.space.choices.items()
+        places = [params[name] for name in self._scaled]
+        places += [(params[name] + 0.5) / len(values) for name, values in choices]
+        return self.space.point(np.array(places))
+
+    def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        space = self.space
+        rest = 1 - len(space.tasks) * space.least_weight
+        cuts = np.cumsum((space.weights_of(point) - space.least_weight) / rest)[:-1]
+        # A task alone lies outside, and values are rounded.
+        places = np.clip([*cuts, *space.coordinates(point)], 0.0, 1.0)
+        chosen = {name: list(v).index(point[name]) for name, v in space.choices.items()}
+        return {**dict(zip(self._scaled, places.tolist(), strict=True)), **chosen}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps Optuna from telling of each study that is made, and of what it calls experimental."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            yield
+        finally:
+            optuna.logging.set_verbosity(before)

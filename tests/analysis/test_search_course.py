@@ -1,0 +1,116 @@
+"""What a report says of a search: its course over CPU time, and the runs that stopped at rungs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtk import analysis
+from mtk.analysis import search_log
+from mtk.analysis.figures import hypervolume
+from mtk.analysis.indicators import hypervolume_of, reference
+from mtk.analysis.margins import widths
+from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.reporting import figure_list, remarks
+from mtk.analysis.select import STATIC
+from tests.analysis.synthetic import Run, write_study
+
+WEIGHTS = (0.5, 0.9, 0.1, 0.7, 0.3)
+
+
+def log(folder, lines):
+    (folder / "search.json").write_text("{}")
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (folder / "run_log.jsonl").write_text(text + "\n")
+
+
+def entry(run, event, cpu):
+    return {"run": run.hash, "event": event, "seconds": 1.0, "cpu_seconds": cpu}
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """Five models, of which one was interrupted, and two more that stopped at a rung."""
+    runs = [Run(weight=weight) for weight in WEIGHTS]
+    stopped = [Run(weight=0.5, rate=rate) for rate in (0.01, 1.0)]
+    folder = write_study(tmp_path / "study", [*runs, *stopped])
+    for run in stopped:
+        own = folder / "runs" / run.hash
+        (own / "result.json").unlink()
+        (own / "rungs").mkdir()
+    lines = [entry(runs[0], "finished", 10.0)]
+    lines += [entry(run, "paused", 2.5) for run in stopped]
+    lines += [entry(runs[1], "interrupted", 4.0)]
+    lines += [entry(run, "finished", 10.0) for run in runs[1:]]
+    log(folder, lines)
+    return folder
+
+
+def view_of(folder):
+    (view,) = analysis.views(analysis.load(folder))
+    return view
+
+
+def test_the_curve_counts_all_runs_and_rises_to_one(searched):
+    view = view_of(searched)
+    curve = hypervolume.table(view)
+    assert curve["cpu_seconds"].tolist() == [10, 29, 39, 49, 59]
+    assert curve["hypervolume"].iloc[-1] == pytest.approx(1.0)
+    # By hand, of the first three models.
+    models = view.candidates(STATIC, view.spaces.loss)
+    names = view.of(STATIC)["configuration"].to_numpy()[models.rows]
+    weights = [float(name.split("'left': ")[1].split(",")[0]) for name in names]
+    first = [weights.index(weight) for weight in WEIGHTS[:3]]
+    scale, corner = widths(models.test[models.selected]), reference(models)
+    expected = hypervolume_of(models[np.array(first)], corner, scale)
+    expected /= hypervolume_of(models, corner, scale)
+    assert curve["hypervolume"].iloc[2] == pytest.approx(expected)
+    figure = hypervolume.draw(view)
+    (axis,) = figure.axes
+    assert axis.get_xlabel().startswith("CPU seconds")
+
+
+def test_runs_that_stopped_at_a_rung_are_told(searched):
+    table = analysis.load(searched)
+    assert (table["status"] == "paused").sum() == 2
+    said = remarks.remarks(view_of(searched), [])
+    assert any("2 of 7 runs stopped at a rung" in text for text in said)
+    assert not any("left no result" in text for text in said)
+
+
+def test_only_a_search_has_a_course(searched):
+    names = [each.name for each in figure_list.of_a_study(view_of(searched))]
+    assert names[0] == "course of the search"
+    (searched / "search.json").unlink()
+    view = view_of(searched)
+    assert "course of the search" not in [each.name for each in figure_list.of_a_study(view)]
+    with pytest.raises(UnavailableError, match="no search"):
+        hypervolume.table(view)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '{"run": "a"}',
+        '{"run": "a", "cpu_seconds": "many"}',
+        '{"run": "a", "cpu_seconds": NaN}',
+        '{"run": "a", "cpu_seconds": -1}',
+        "[" * 100_000,
+    ],
+)
+def test_lines_that_say_nothing_are_skipped(tmp_path, line):
+    good = {"run": "b", "event": "finished", "seconds": 1.0, "cpu_seconds": 3.0}
+    log(tmp_path, [good, line, good])
+    assert search_log.cpu_spent(tmp_path) == {"b": 6.0}
+
+
+def test_a_log_that_cannot_be_read_is_none(tmp_path):
+    log(tmp_path, [])
+    (tmp_path / "run_log.jsonl").unlink()
+    assert search_log.cpu_spent(tmp_path) == {}
+    (tmp_path / "run_log.jsonl").symlink_to("/dev/zero")
+    assert search_log.cpu_spent(tmp_path) == {}

@@ -1,0 +1,110 @@
+"""What Optuna is told, and what it asks for."""
+
+import importlib.util
+import logging
+import warnings
+
+import numpy as np
+import pytest
+from searches import RATE, losses_at
+
+from mtk.errors import StudyError
+from mtk.search import Constraint, Front, Optuna, Preference, Random, Space
+
+
+@pytest.fixture
+def wide():
+    return Space(
+        ["a", "b", "c"],
+        least_weight=0.1,
+        log_uniform={RATE: (0.0123456, 1.0)},
+        uniform={"dropout": (0.0, 0.5)},
+        choices={"layers": ((8, 8), (16,)), "name": ("x", "y", "z")},
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_points_and_what_optuna_knows_of_them_are_alike(wide, seed):
+    sampler, draw = Optuna(wide), Random(wide, seed=seed)
+    for _ in range(20):
+        point = draw.ask(1)[0]
+        draw.tell(point, None)
+        again = sampler._point(sampler._params(point))
+        assert np.allclose(wide.weights_of(again), wide.weights_of(point), atol=2e-4)
+        assert again["layers"] == point["layers"]
+        assert again["name"] == point["name"]
+        assert again[RATE] == pytest.approx(point[RATE], rel=1e-3)
+
+
+def test_a_task_alone_is_told_as_the_nearest_that_it_knows(wide):
+    sampler = Optuna(wide)
+    others = wide.others_of(Random(wide).ask(1)[0])
+    for weights in np.eye(3):
+        params = sampler._params(wide.at(weights, others))
+        assert {params["weights, 1"], params["weights, 2"]} <= {0.0, 1.0}
+
+
+def optimized(space, losses, goal, number=40, seed=0):
+    sampler = Optuna(space, goal, budget=number, seed=seed)
+    for _ in range(number):
+        (point,) = sampler.ask(1)
+        sampler.tell(point, losses(point))
+    return sampler
+
+
+def test_it_comes_nearer_than_random_draws():
+    """The mean over seeds of the best of 40; Optuna is no part of this project."""
+    space = Space(["left", "right"], log_uniform={RATE: (0.001, 10.0)})
+    goal = Preference({"left": 3.0, "right": 1.0})
+
+    def best(sampler):
+        return min(3 * t.losses[0] + t.losses[1] for t in sampler.finished)
+
+    found, drawn = [], []
+    for seed in range(5):
+        found.append(best(optimized(space, lambda p: losses_at(space, p), goal, seed=seed)))
+        random = Random(space, seed=seed)
+        for _ in range(40):
+            (point,) = random.ask(1)
+            random.tell(point, losses_at(space, point))
+        drawn.append(best(random))
+    assert np.mean(found) < np.mean(drawn)
+
+
+def test_a_constraint_is_one_objective(space):
+    goal = Constraint("left", at_most=0.4, best="right")
+    sampler = optimized(space, lambda point: losses_at(space, point), goal, 30)
+    losses = np.array([trial.losses for trial in sampler.trials])
+    assert (losses[15:, 0] <= 0.4).mean() > (losses[:10, 0] <= 0.4).mean()
+
+
+def test_what_diverges_is_as_bad_as_the_worst(space):
+    sampler = Optuna(space)
+    for losses in ((1.0, 3.0), None, (2.0, 1.0)):
+        sampler.tell(sampler.ask(1)[0], losses)
+    assert sampler._objectives().tolist() == [[1.0, 3.0], [2.0, 3.0], [2.0, 1.0]]
+    sampler.goal = Preference({"left": 1.0})
+    assert sampler._objectives().tolist() == [[1.0], [2.0], [2.0]]
+
+
+def test_when_all_diverge_it_asks_further(space):
+    sampler = Optuna(space, budget=9)
+    for _ in range(5):
+        sampler.tell(sampler.ask(1)[0], None)
+    assert len({point[RATE] for point in sampler.ask(4)}) == 4
+
+
+def test_it_says_nothing_by_itself(space, caplog):
+    with caplog.at_level(logging.INFO), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimized(space, lambda point: losses_at(space, point), Front(), 4)
+    assert not caplog.records
+
+
+def test_without_optuna_the_command_that_installs_it_is_told(space, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "optuna" else find(name, *a)
+    )
+    with pytest.raises(StudyError, match=r"Optuna needs a further package: pip install .*search\]"):
+        Optuna(space)
