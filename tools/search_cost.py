@@ -135,8 +135,7 @@ def grids(studies: Sequence[str]) -> Iterator[tuple[str, Callable[[int], Grid]]]
     for tasks, ratio, noise, rates in MADE_UP:
         name = f"K={tasks}, curvature 1:{ratio}, noise {noise:.0%}"
         yield name, made_up(tasks, ratio, noise, rates)
-    name = "figures_2_4_5_and_8_to_18_configurations.csv"
-    yield "Multi-MNIST (docs)", same(of_table(ROOT / "docs/multi_mnist/tables" / name))
+    yield "Multi-MNIST (docs)", same(of_table(ROOT / "docs/multi_mnist/tables/runs.csv"))
     for folder in studies:
         yield Path(folder).name, same(of_study(folder))
 

@@ -1,5 +1,6 @@
 """Complete grids of static weights and learning rates, for replays of searches."""
 
+import ast
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -101,43 +102,41 @@ def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[
     return draw
 
 
-def of_table(path: Path, metric: str = "loss") -> Grid:
-    """Returns the static runs of a report's table of configurations."""
-    table = pd.read_csv(path)
-    table = table[table["method"].isin(["static_weights", "sampling"])]
-    name = next(n for n in table if n.endswith((".weights", ".sampling_rates")))
-    rate = [n for n in table if n.endswith(".learning_rate") and table[n].notna().all()]
-    weights = pd.DataFrame([_weights(text) for text in table[name]])
-    rates = table[rate[0]].to_numpy(float) if rate else np.ones(len(table))
-    validation, test = (
-        table[[f"{split}/{task}/{metric}" for task in weights]].to_numpy(float)
-        for split in ("validation", "test")
-    )
-    return Grid(weights.to_numpy(float), rates, validation, test)
-
-
-def _weights(text: str) -> dict[str, float]:
-    pairs = (pair.split(":") for pair in text.strip("{}").split(","))
-    return {name.strip(" '\""): float(value) for name, value in pairs}
+def of_table(path: Path) -> Grid:
+    """Returns the static runs of a report's table of runs, one seed of each."""
+    runs = _static(pd.read_csv(path))
+    weights = pd.DataFrame([ast.literal_eval(text) for text in runs["task_weights"]])
+    return Grid(_whole(weights), runs[RATE].to_numpy(float), *_losses(runs, weights))
 
 
 def of_study(folder: str) -> Grid:
     """Returns the static runs of a study folder, one seed of each."""
     from mtk.analysis import load
 
-    runs = load(folder)
-    runs = runs[(runs["status"] == "finished") & (runs["role"] == "baseline")]
-    runs = runs.drop_duplicates("configuration")
+    runs = _static(load(folder))
     weights = pd.DataFrame(list(runs["task_weights"]))
+    rungs, curves = _on_the_way([Path(path) for path in runs["path"]], list(weights))
+    rates = runs[RATE].to_numpy(float)
+    return Grid(_whole(weights), rates, *_losses(runs, weights), rungs, curves)
+
+
+def _static(runs: pd.DataFrame) -> pd.DataFrame:
+    runs = runs[(runs["status"] == "finished") & (runs["role"] == "baseline")]
+    return runs.drop_duplicates("configuration")
+
+
+def _whole(weights: pd.DataFrame) -> np.ndarray:
+    """Returns weights to the digits that were asked for: they are float32 in a run's record."""
+    whole = weights.to_numpy(float).round(6)
+    return (whole / whole.sum(1, keepdims=True)).round(6)
+
+
+def _losses(runs: pd.DataFrame, weights: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     validation, test = (
         runs[[f"{split}/{task}/loss" for task in weights]].to_numpy(float)
         for split in ("validation", "test")
     )
-    # To the digits that were asked for: they are float32 in a run's record.
-    whole = weights.to_numpy(float).round(6)
-    whole = whole / whole.sum(1, keepdims=True)
-    rungs, curves = _on_the_way([Path(path) for path in runs["path"]], list(weights))
-    return Grid(whole.round(6), runs[RATE].to_numpy(float), validation, test, rungs, curves)
+    return validation, test
 
 
 def _on_the_way(runs: Sequence[Path], tasks: Sequence[str]) -> tuple[list[float], np.ndarray]:
