@@ -46,7 +46,8 @@ class Live:
         """
         self._found, tasks = found, found.space.tasks
         others = [name.rpartition(".")[2] for name in found.space.others]
-        head = ["", *(f"w({t})" for t in tasks), *others, *(f"loss({t})" for t in tasks)]
+        weighed = tasks if found.space.weights else []
+        head = ["", *(f"w({t})" for t in weighed), *others, *(f"loss({t})" for t in tasks)]
         self.rows = [head]
         for trial in found.chosen[:_MOST]:
             assert trial.losses is not None

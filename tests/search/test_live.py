@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 from searches import RATE
 
 from mtk.analysis import hypervolume
-from mtk.search import Found, Front, Preference, Tried, live
+from mtk.search import Found, Front, Preference, Space, Tried, live
 from mtk.study import StudyFolder
 from mtk.study.progress import Progress
 
@@ -87,3 +87,11 @@ def test_a_terminal_shows_front_hypervolume_and_runs_at_work(folder, goal, named
     assert "★ " in shown
     assert "running " in shown
     assert re.search(rf"{named} +-?[0-9.]+ .*3:00 CPU", shown)
+
+
+def test_without_weights_the_table_has_none():
+    space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
+    trial = Tried({RATE: 0.1}, {"left": 1.0, "right": 2.0}, [Path("runs/run0")])
+    head, row, _ = live.Live(Found(Path("study"), space, Front(), [trial], 0)).rows
+    assert head == ["", "learning_rate", "loss(left)", "loss(right)"]
+    assert row[1:] == ["0.1", "1", "2"]

@@ -177,7 +177,7 @@ def test_bad_spaces_are_refused(given, named):
     assert named in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [TwoStage, Random, Sobol])
+@pytest.mark.parametrize("make", [TwoStage, Optuna, Random, Sobol])
 def test_without_weights_the_other_parameters_are_all_that_is_searched(make):
     space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
     sampler = searched(make, space, 8)

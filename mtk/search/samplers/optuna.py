@@ -95,7 +95,8 @@ class Optuna(Sampler):
     @property
     def _scaled(self) -> list[str]:
         """Names of the coordinates: between the weights, then of parameters with a scale."""
-        cuts = [f"weights, {number}" for number in range(1, len(self.space.tasks))]
+        numbers = range(1, len(self.space.tasks)) if self.space.weights else ()
+        cuts = [f"weights, {number}" for number in numbers]
         return [*cuts, *self.space.log_uniform, *self.space.uniform]
 
     def _axes(self) -> dict[str, Any]:
@@ -116,7 +117,8 @@ class Optuna(Sampler):
     def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
         space = self.space
         rest = 1 - len(space.tasks) * space.least_weight
-        cuts = np.cumsum((space.weights_of(point) - space.least_weight) / rest)[:-1]
+        weights = space.weights_of(point) if space.weights else np.zeros(0)
+        cuts = np.cumsum((weights - space.least_weight) / rest)[:-1]
         # A task alone lies outside, and values are rounded.
         places = np.clip([*cuts, *space.coordinates(point)], 0.0, 1.0)
         chosen = {name: list(v).index(point[name]) for name, v in space.choices.items()}
