@@ -54,11 +54,12 @@ class MeanLoss(keras.metrics.Metric):
             self.penalty.update_state(penalty, sample_weight=tf.cast(examples, tf.float32))
 
     def result(self) -> tf.Tensor:
-        seen = tf.stack([tf.cast(loss.count > 0, tf.float32) for loss in self.losses])
-        means = tf.stack([loss.result() for loss in self.losses]) * seen
+        seen = tf.stack([tf.cast(loss.count > 0, self.dtype) for loss in self.losses])
+        means = tf.stack([tf.cast(loss.result(), self.dtype) for loss in self.losses]) * seen
         if self.penalty is None:
             return tf.reduce_sum(means) / tf.reduce_sum(seen)
-        total = tf.reduce_sum(means * tf.constant(self.weights)) + self.penalty.result()
+        total = tf.reduce_sum(means * tf.constant(self.weights, self.dtype))
+        total += tf.cast(self.penalty.result(), self.dtype)
         return tf.where(tf.reduce_any(seen > 0), total, float("nan"))
 
 

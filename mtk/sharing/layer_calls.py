@@ -70,7 +70,8 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
 
 
 def _tensors(structure: Any) -> list[tf.Tensor]:
-    return [t for t in tf.nest.flatten(structure) if tf.is_tensor(t)]
+    # Sparse and ragged ones are several tensors, none of which is what heads read.
+    return [t for t in tf.nest.flatten(structure) if isinstance(t, tf.Tensor)]
 
 
 def all_layers(network: keras.Model) -> list[keras.Layer]:

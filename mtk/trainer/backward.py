@@ -344,6 +344,10 @@ def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> To
     weights = tf.stack([task.weight for task in passed.tasks])
     counts, weights = all_reduce([counts, weights])
     divisors = tf.stack(spec.divisors(tf.unstack(counts), tf.unstack(weights)))
+    if spec.loss_factors is not None and not all(spec.loss_factors):
+        # A task whose loss is multiplied by zero is as absent as one without a label.
+        parts = len(passed.tasks) // len(spec.tasks)
+        counts *= tf.constant([float(f != 0) for f in spec.loss_factors] * parts)
     return Totals(counts, divisors, shares)
 
 

@@ -73,6 +73,7 @@ def check_replicas(
     optimizer: keras.optimizers.Optimizer,
     jit_compile: bool,
     micro_batches: int,
+    steps_at_once: int,
 ) -> None:
     """Raises a ValueError for what several replicas cannot do.
 
@@ -82,6 +83,7 @@ def check_replicas(
         optimizer: The optimizer.
         jit_compile: Whether XLA is to compile the step.
         micro_batches: Passes into which a replica's part of each batch is divided.
+        steps_at_once: Steps of one graph.
     """
     if strategy.num_replicas_in_sync == 1:
         return
@@ -92,8 +94,13 @@ def check_replicas(
             f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
             "Use `compile(clip_norm=...)`, which clips the whole."
         )
-    devices = strategy.extended.worker_devices
-    if jit_compile and any("CPU" in device.upper() for device in devices):
+    on_cpus = any("CPU" in device.upper() for device in strategy.extended.worker_devices)
+    if steps_at_once > 1 and on_cpus:
+        raise ValueError(
+            "TensorFlow cannot run several steps in one graph on several CPU devices. Use "
+            f"`steps_per_execution=1`. Received: {steps_at_once}"
+        )
+    if jit_compile and on_cpus:
         raise ValueError(
             "XLA cannot compile a step for several CPU devices: its sums over replicas have no "
             "kernel there. Use `jit_compile=False`, or one device."

@@ -32,7 +32,7 @@ class MicroBatches:
         carried: Values that variables have in place of their own.
 
     Raises:
-        ValueError: If the batch cannot be divided.
+        ValueError: If the batch cannot be divided, or XLA does not know its size.
     """
 
     def __init__(
@@ -47,6 +47,12 @@ class MicroBatches:
         self.sub_batches, self.carried = list(sub_batches), carried
         number = spec.numerics.micro_batches
         self.sizes = [_divided(batch.size(part), number) for part in sub_batches]
+        if spec.numerics.dense and not all(isinstance(size, int) for size in self.sizes):
+            raise ValueError(
+                "XLA needs to know the size of micro-batches, and batches here may have any size. "
+                "Give a data set of batches of one size, `.batch(size, drop_remainder=True)`, or "
+                "use `jit_compile=False`."
+            )
         # Counts depend on labels and masks alone: in a graph, the rest of this pass is left out.
         passed = forward.run(spec.network, spec.tasks, sub_batches, state)
         self.totals = count(spec, passed, shares_of(sub_batches))
@@ -164,10 +170,12 @@ def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBa
         if isinstance(part, int):  # The index of a task.
             return part
         first = index * tf.cast(size, index.dtype)
-        found = splitting.rows(part, first, first + tf.cast(size, index.dtype))
-        if isinstance(found, tf.Tensor) and isinstance(size, int):
-            found.set_shape([size, *part.shape[1:]])
-        return found
+        if isinstance(part, tf.Tensor) and isinstance(size, int):
+            # To XLA, rows from one index to another are of a size that is not known.
+            others = part.shape.rank - 1
+            found = tf.slice(part, tf.stack([first, *[0] * others]), [size, *[-1] * others])
+            return tf.ensure_shape(found, [size, *part.shape[1:]])
+        return splitting.rows(part, first, first + tf.cast(size, index.dtype))
 
     return tf.nest.map_structure(rows, sub_batch)
 

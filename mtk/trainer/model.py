@@ -203,12 +203,14 @@ class MultiTaskModel(keras.Model):
                 with a loss becomes a task, and sample weights count as in Keras.
             loss_weights: `{output: weight}`, or a list. Each task's loss is multiplied by its
                 weight times K before the combiner sees it: a combiner with equal weights, the mean
-                of K gradients, takes Keras' step, and others keep its scale.
+                of K gradients, takes Keras' step, and others keep its scale. A task with the weight
+                zero is absent for the combiner, and K is the number of the others.
             metrics: `{output: metrics}`, or a list.
             weighted_metrics: `{output: metrics}`, or a list.
             run_eagerly: As in Keras.
-            steps_per_execution: As in Keras; or `"auto"`, which is ten for a network whose step is
-                short beside the work between steps, one of less than a million parameters.
+            steps_per_execution: As in Keras; or `"auto"`, which is ten on one device for a network
+                whose step is short beside the work between steps, one of less than a million
+                parameters.
             jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, and on several
                 devices it is not done. Works on one device; dropout draws other masks than without.
             auto_scale_loss: Whether a network that computes in float16 gets a
@@ -231,8 +233,9 @@ class MultiTaskModel(keras.Model):
             ValueError: If a number is out of range; if losses or metrics are given here and to
                 tasks, or to neither, or do not fit the outputs; if the model was made outside of
                 the strategy's scope; if there are several replicas and the optimizer clips by
-                itself (it would clip each replica's part), XLA is to compile for CPU devices, or
-                synchronized batch norm is to work on micro-batches.
+                itself (it would clip each replica's part), XLA is to compile or several steps are
+                to run at once on CPU devices, or synchronized batch norm is to work on
+                micro-batches.
         """
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
         given["weighted_metrics"] = weighted_metrics
@@ -244,10 +247,11 @@ class MultiTaskModel(keras.Model):
                 "its variables and the optimizer's would not fit. Make the network and the model "
                 "inside `strategy.scope()` too."
             )
+        several = self.distribute_strategy.num_replicas_in_sync > 1
         if steps_per_execution == "auto":
             short = self.network.built and self.network.count_params() < 1_000_000
-            steps_per_execution = 10 if short and not run_eagerly else 1
-        if jit_compile == "auto" and self.distribute_strategy.num_replicas_in_sync > 1:
+            steps_per_execution = 10 if short and not (run_eagerly or several) else 1
+        if jit_compile == "auto" and several:
             jit_compile = False
         super().compile(
             optimizer=optimizer,
@@ -260,7 +264,12 @@ class MultiTaskModel(keras.Model):
         if halves and not compile_args.scales_loss(self.optimizer):
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
         compile_args.check_replicas(
-            self.distribute_strategy, self.network, self.optimizer, self.jit_compile, micro_batches
+            self.distribute_strategy,
+            self.network,
+            self.optimizer,
+            self.jit_compile,
+            micro_batches,
+            1 if run_eagerly else self.steps_per_execution,
         )
         if self._compiles_tasks:
             tasks = compiled_tasks.compiled_tasks(
@@ -382,7 +391,7 @@ class MultiTaskModel(keras.Model):
             network=self.network,
             tasks=self._tasks_of_fit() if self._class_weight else self.tasks,
             combiner=self.combiner,
-            loss_factors=self.loss_weights and [w * len(self.tasks) for w in self.loss_weights],
+            loss_factors=self._loss_factors(),
             structure=lambda: self.structure,
             strategy=self.gradients,
             per_task=self.gradient_schedule.now(self.combiner),
@@ -397,6 +406,11 @@ class MultiTaskModel(keras.Model):
             metric_variables=[v for metric in metrics for v in metric.variables],
             written_in_place=self._in_place,
         )
+
+    def _loss_factors(self) -> list[float] | None:
+        # A task with the weight zero counts as absent, in the number of tasks too.
+        weights = self.loss_weights
+        return weights and [w * sum(each != 0 for each in weights) for w in weights]
 
     def apply(self, spec: StepSpec, result: step.StepResult) -> None:
         """Changes the model by what a step came to; in a replica, its copies of the variables.

@@ -28,7 +28,7 @@ NUMBERS = {
     "translation_fr_ro": (54 + 66, 0),
     "translation_sizes": (3 * 54, 0),
     "multi_mnist_variants": (8 * 5 * (1 + 8 + 3 + 3 + 2), 0),
-    "multi_mnist_short": (54, (9 + 7 * 3 + 5) * 5),
+    "multi_mnist_short": (77, (9 + 7 * 4 + 2 * 5) * 5),
 }
 
 

@@ -1,0 +1,146 @@
+"""Programs in Keras' way that do what few do, against Keras."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from mtk import combiners
+from mtk.trainer import compile_args
+from tests.quick import some
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 5)).astype("float32")
+Y = {name: RNG.normal(size=(24, 1)).astype("float32") for name in "ab"}
+WORDS = np.array(["red", "green", "blue", "pink"] * 6)
+
+
+def heads(hidden):
+    return {name: layers.Dense(1, name=name)(hidden) for name in "ab"}
+
+
+def dense():
+    x = keras.Input((5,))
+    return keras.Model(x, heads(layers.Dense(4, "tanh")(x)))
+
+
+def ragged():
+    """Within `TextVectorization` texts are ragged."""
+    read = layers.TextVectorization(10, output_sequence_length=3)
+    read.adapt(WORDS)
+    x = keras.Input((), dtype="string")
+    return keras.Model(x, heads(layers.Flatten()(layers.Embedding(10, 4)(read(x)))))
+
+
+def sparse():
+    x = keras.Input((), dtype="string")
+    known = ["red", "green", "blue"]
+    one_hot = layers.StringLookup(vocabulary=known, output_mode="one_hot", sparse=True)(x)
+    return keras.Model(x, heads(layers.Dense(4)(one_hot)))
+
+
+def fitted(model, x, y=Y, **arguments):
+    model.compile(keras.optimizers.SGD(0.05), {"a": "mse", "b": "mse"}, **arguments)
+    return model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history
+
+
+def seeded(build):
+    keras.utils.set_random_seed(3)
+    return build()
+
+
+# All that weigh tasks and keep the mean scale.
+WEIGHING = {
+    "static": combiners.StaticWeights,
+    "mgda": combiners.MGDA,
+    "mgda_features": lambda: combiners.MGDA(at="representation"),
+    "pcgrad": combiners.PCGrad,
+    "cagrad": combiners.CAGrad,
+    "upgrad": combiners.UPGrad,
+    "aligned": combiners.AlignedMTL,
+    "imtl_g": combiners.IMTLG,
+    "fairgrad": combiners.FairGrad,
+    "config": combiners.ConFIG,
+    "dualproj": combiners.DualProj,
+    "gradnorm": combiners.GradNorm,
+    "rlw": combiners.RLW,
+    "graddrop": combiners.GradDrop,
+}
+
+
+@pytest.mark.parametrize("name", some(WEIGHING, ["static", "mgda", "gradnorm", "aligned"]))
+def test_a_loss_weight_of_zero_leaves_the_task_out(name):
+    """What is left is one task, of which every method takes Keras' step."""
+    one, two = seeded(dense), seeded(dense)
+    weights = {"loss_weights": {"a": 0.0, "b": 0.7}}
+    expected = fitted(one, X, **weights)
+    found = fitted(mtk.MultiTaskModel(two, combiner=WEIGHING[name]()), X, **weights)
+    for got, wanted in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(got, wanted, 1e-5, 1e-6)
+    np.testing.assert_allclose(found["loss"], expected["loss"], 1e-5)
+    np.testing.assert_allclose(found["a_loss"], expected["a_loss"], 1e-5)
+    assert found["b_weight"][-1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("combiner", [combiners.StaticWeights, combiners.MGDA])
+@pytest.mark.parametrize("build", [ragged, sparse])
+def test_layers_that_put_out_what_is_not_dense(build, combiner):
+    one, two = seeded(build), seeded(build)
+    expected, x = fitted(one, tf.constant(WORDS), metrics={"a": ["mae"]}), tf.constant(WORDS)
+    model = mtk.MultiTaskModel(two, combiner=combiner())
+    found = fitted(model, x, metrics={"a": ["mae"]})
+    assert model.structure.shared
+    if combiner is combiners.StaticWeights:
+        np.testing.assert_allclose(found["a_mae"], expected["a_mae"], 1e-4)
+
+
+@pytest.mark.parametrize("combiner", [combiners.StaticWeights, combiners.MGDA])
+@pytest.mark.parametrize("weights", [{}, {"loss_weights": {"a": 0.5, "b": 1.0}}])
+def test_programs_in_double_precision(combiner, weights):
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        one, two = seeded(dense), seeded(dense)
+        expected = fitted(one, X.astype("float64"), **weights)
+        found = fitted(mtk.MultiTaskModel(two, combiner=combiner()), X.astype("float64"), **weights)
+    finally:
+        keras.config.set_floatx(before)
+    if combiner is combiners.StaticWeights and weights:
+        np.testing.assert_allclose(found["loss"], expected["loss"], 1e-6)
+        for got, wanted in zip(two.get_weights(), one.get_weights(), strict=True):
+            np.testing.assert_allclose(got, wanted, 1e-6)
+
+
+@pytest.mark.parametrize("combiner", [combiners.StaticWeights, combiners.MGDA])
+def test_xla_takes_micro_batches_with_metrics(combiner):
+    found = []
+    for compiled in (True, False):
+        model = mtk.MultiTaskModel(seeded(dense), combiner=combiner())
+        arguments = {"micro_batches": 2, "jit_compile": compiled, "metrics": {"a": ["mae"]}}
+        history = fitted(model, X, **arguments)
+        found.append([history["a_mae"], *model.network.get_weights()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-6)
+
+
+def test_xla_needs_to_know_the_size_of_micro_batches():
+    model = mtk.MultiTaskModel(seeded(dense))
+    labels = {name: y[:20] for name, y in Y.items()}
+    with pytest.raises(ValueError, match="drop_remainder=True"):
+        fitted(model, X[:20], labels, micro_batches=2, jit_compile=True)
+
+
+@pytest.mark.parametrize(("device", "refused"), [("/device:CPU:0", True), ("/device:GPU:0", False)])
+def test_several_steps_at_once_on_several_devices(device, refused):
+    extended = SimpleNamespace(worker_devices=(device, device))
+    strategy = SimpleNamespace(num_replicas_in_sync=2, extended=extended)
+    arguments = (strategy, seeded(dense), keras.optimizers.SGD(), False, 1, 3)
+    if refused:
+        with pytest.raises(ValueError, match=r"steps_per_execution=1.* Received: 3"):
+            compile_args.check_replicas(*arguments)
+    else:
+        compile_args.check_replicas(*arguments)
