@@ -49,6 +49,11 @@ def compiled_tasks(
     for position, name in enumerate(names):
         if name in losses:
             each = (losses[name], found[name], None, weighted[name])
+            if getattr(losses[name], "reduction", None) == "none":
+                raise ValueError(
+                    f"The loss of {name!r} has reduction='none', of which Keras trains the sum. "
+                    "Say what is meant: reduction='sum' or 'sum_over_batch_size'."
+                )
             tasks.append(Task(name, *each, mask_zero=False))
             tasks[-1].position = position
     return tasks
@@ -88,6 +93,8 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
     each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
     for task in tasks:
         labels = each.get(task.name)
+        if hasattr(labels, "to_numpy") or isinstance(labels, tf.Tensor):  # Of pandas, say.
+            labels = np.asarray(labels)
         if not isinstance(labels, np.ndarray):
             continue
         kind = labels.dtype.kind

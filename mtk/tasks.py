@@ -99,6 +99,12 @@ class Task:
             )
         self.name = name
         self.loss = _get(keras.losses, loss, f"loss of task '{name}'")
+        is_loss = isinstance(self.loss, keras.losses.Loss)
+        if is_loss and type(self.loss).__call__ is not keras.losses.Loss.__call__:
+            raise ValueError(
+                f"The loss of task '{name}', {type(self.loss).__name__}, defines `__call__`, which "
+                "reduces. Define `call(y_true, y_pred)` instead: it returns one value per example."
+            )
         self.given_metrics = list(metrics)
         self.given_weighted_metrics = list(weighted_metrics)
         self.metrics = self.make_metrics(metrics)
@@ -262,6 +268,12 @@ def check_class_weight(task: str, given: Mapping[Any, float] | None) -> dict[int
 
 def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     """Returns the tasks as a list, or raises a ValueError if there are none or two share a name."""
+    wrong = [task for task in tasks if not isinstance(task, Task)]
+    if wrong or isinstance(tasks, Mapping):
+        raise ValueError(
+            "`tasks` is a list of mtk.Task(name, loss), or None where `compile` is given losses. "
+            f"Received: {tasks!r}"
+        )
     tasks = list(tasks)
     names = [task.name for task in tasks]
     if not tasks:

@@ -83,6 +83,11 @@ def compare(
         RuntimeError: If a signal has stopped it, or some runs have failed.
     """
     started, out = time.monotonic(), Path(out)
+    if not callable(build) or hasattr(build, "compile"):
+        raise ValueError(
+            "`build` is a function that makes a new compiled model for each run, or a workload. "
+            f"Received: {build!r}"
+        )
     searches = _check(seeds, learning_rates)
     allowed = _seconds(budget)
     splits = [None] * 3 if train is None else _splits(build, train, validation, test)
@@ -122,7 +127,7 @@ def compare(
         else:
             plan = dataclasses.replace(plan, learning_rates=dict.fromkeys(trainer.labels, tried))
     trainer.sweep(plan)
-    return Comparison(out, seen.tasks)
+    return Comparison(out, seen.tasks, key)
 
 
 def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:

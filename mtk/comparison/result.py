@@ -9,9 +9,11 @@ from typing import Any
 import keras
 
 from mtk import monitor
+from mtk.comparison.given import workload
 from mtk.comparison.planning import RATE, SINGLE, STATIC
 from mtk.export import load
 from mtk.study import StudyFolder
+from mtk.trainer.batch import inputs_of
 
 _WEIGHTS = "combiners.StaticWeights.weights"
 
@@ -22,13 +24,14 @@ class Comparison:
     Args:
         path: The study folder.
         tasks: Names of the tasks.
+        key: As `Given.key` returned it: `best` then makes networks as the runs did.
 
     Attributes:
         path: The study folder.
     """
 
-    def __init__(self, path: Path, tasks: Sequence[str]):
-        self.path = path
+    def __init__(self, path: Path, tasks: Sequence[str], key: str | None = None):
+        self.path, self._key = path, key
         self._tasks = list(tasks)
         folder = StudyFolder(path)
         listed = json.loads(folder.list.read_text(encoding="utf-8"))["runs"]
@@ -86,7 +89,9 @@ class Comparison:
         chosen = min(zip(values, within, strict=True), key=lambda pair: pair[0])[1]
         folder = StudyFolder(self.path).run_dir(chosen["hash"])
         file = folder / "model.keras"
-        return load(file if file.is_file() else folder / "saved_model")
+        if not file.is_file():
+            return load(folder / "saved_model")
+        return load(file) if self._key is None else _with_weights(self._key, file)
 
     def _view(self) -> Any:
         from mtk import analysis
@@ -159,6 +164,17 @@ class Comparison:
             sum(share * _losses(run)[task] / units[task] for task, share in utility.items())
             for run in runs
         ]
+
+
+def _with_weights(key: str, file: Path) -> keras.Model:
+    """Returns a network as the runs make it, of whatever class, with the weights of one of them."""
+    data = workload(key)
+    network = data.network(0)
+    if not network.built:
+        (batch,) = data.validation(1).take(1)
+        network(inputs_of(batch))
+    network.load_weights(file)
+    return network
 
 
 def _against_single_tasks(view: Any, space: str) -> list[str]:

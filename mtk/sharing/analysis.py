@@ -280,16 +280,20 @@ class _Analysis:
         kernels = [i for i in common if len(self.variables[i].shape) >= 2]
         bits = {1 << i: i for i in kernels}
         followed: set[int] = set()
+        called: list[int] = []
         for op in self.operations:
             masks = [(t.op.name, self.sources.get(t.op.name, 0)) for t in op.inputs]
             own = [bits[mask] for name, mask in masks if mask in bits and name not in self.data]
             before = [mask for name, mask in masks if name in self.data]
+            called += own
             for j in own:
                 layer = owners[id(self.variables[j])]
                 for mask in before:
                     reached = [i for i in kernels if mask >> i & 1]
                     followed |= {i for i in reached if owners[id(self.variables[i])] != layer}
-        last = {owners[id(self.variables[i])] for i in kernels if i not in followed}
+        # Layers that are called more than once may all follow one another: then the last call.
+        ends = [i for i in kernels if i not in followed] or called[-1:]
+        last = {owners[id(self.variables[i])] for i in ends}
         return [self.variables[i] for i in common if owners[id(self.variables[i])] in last]
 
 

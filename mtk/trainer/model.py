@@ -76,7 +76,7 @@ class MultiTaskModel(keras.Model):
 
     Raises:
         ValueError: If there are no tasks or two of one name, or an argument is unknown.
-        TypeError: If a subclass defines `compute_loss` or `call`.
+        TypeError: If `network` is no model, or a subclass defines `compute_loss` or `call`.
 
     Example:
     ```python
@@ -128,6 +128,11 @@ class MultiTaskModel(keras.Model):
                 f"{type(self).__name__} defines `call`, which training does not run: it runs "
                 "`network`. Put what `call` does into the network, or into `train_step`, "
                 "`test_step` and `predict_step`."
+            )
+        if not isinstance(network, keras.Model):
+            raise TypeError(
+                f"`network` is a Keras model. Received: {network!r}. Call a function that makes "
+                "one: MultiTaskModel(build())."
             )
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
@@ -297,6 +302,8 @@ class MultiTaskModel(keras.Model):
         weights, split = given.get("sample_weight"), given.get("validation_data")
         compiled_tasks.check_labels(given.get("y"), self.tasks, may_be_nan=weights is not None)
         given["sample_weight"] = self._completed(weights, given.get("y"))
+        if isinstance(split, (tuple, list)) and len(split) in (2, 3):
+            compiled_tasks.check_labels(split[1], self.tasks, may_be_nan=len(split) == 3)
         if isinstance(split, (tuple, list)) and len(split) == 3:
             given["validation_data"] = (*split[:2], self._completed(split[2], split[1]))
         return super().fit(**given)
@@ -316,6 +323,7 @@ class MultiTaskModel(keras.Model):
         **kwargs: Any,
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
+        compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
         weights = self._completed(sample_weight, y)
         return super().evaluate(x, y, batch_size, verbose, weights, *args, **kwargs)
 

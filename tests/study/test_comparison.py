@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import mtk
 from mtk import combiners, comparison
-from mtk.comparison import given, plan, planning, search, sent
+from mtk.comparison import given, plan, planning, result, search, sent
 from mtk.comparison.look import Look, monitored
 from mtk.study.engines import Here, Local
 
@@ -89,9 +89,40 @@ def test_from_a_workload_to_a_verdict(tmp_path, monkeypatch):
     assert set(study.verdict["method"]) == {"MGDA"}
 
 
+class Colleague(keras.Model):
+    """A class that is not registered: Keras cannot load it from a file."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(3)
+        self.size = keras.layers.Dense(1)
+        self.kind = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, x):
+        hidden = self.hidden(x)
+        return {"size": self.size(hidden), "kind": self.kind(hidden)}
+
+
+def test_the_best_network_is_made_as_the_runs_make_it(tmp_path):
+    def own():
+        model = Colleague()
+        model(X[:1])
+        model.compile("sgd", {"size": "mse", "kind": "binary_crossentropy"})
+        return model
+
+    trained = own()
+    trained.save(tmp_path / "model.keras")
+    key = given.Given(own, (X, Y), 0.2, 0.2).key()
+    found = result._with_weights(key, tmp_path / "model.keras")
+    assert isinstance(found, Colleague)
+    for name, values in trained(X[:5]).items():
+        np.testing.assert_array_equal(found(X[:5])[name], values)
+
+
 @pytest.mark.parametrize(
     ("function", "data", "words"),
     [
+        (build(), (X, Y), "`build` is a function"),
         (workload, (X, Y), "leave out `train`"),
         (build, None, "Give `train`: .* It has made: Functional"),
     ],

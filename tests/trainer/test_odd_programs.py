@@ -144,3 +144,91 @@ def test_several_steps_at_once_on_several_devices(device, refused):
             compile_args.check_replicas(*arguments)
     else:
         compile_args.check_replicas(*arguments)
+
+
+def shifted(y_true, y_pred):
+    return tf.reduce_mean(tf.square(y_true - y_pred), -1)
+
+
+class Reducing(keras.losses.Loss):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return tf.reduce_mean(tf.square(y_true - y_pred))
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (keras.losses.MeanSquaredError(reduction="none"), "'a' has reduction='none'.*sum_over"),
+        (Reducing(), "'a', Reducing, defines `__call__`.*Define `call"),
+    ],
+)
+def test_losses_that_reduce_in_their_own_way_are_refused(loss, words):
+    with pytest.raises(ValueError, match=words):
+        mtk.MultiTaskModel(seeded(dense)).compile("sgd", {"a": loss, "b": shifted})
+
+
+def test_losses_of_whole_examples_are_nan_under_xla_where_some_labels_are_missing():
+    """Without XLA the step stops with a message; XLA drops assertions."""
+    x = keras.Input((5,))
+    network = keras.Model(x, {"a": layers.Dense(4, activation="softmax")(x)})
+    labels = np.full((8, 4), 0.25, "float32")
+    labels[2, 1] = np.nan
+    task = mtk.Task("a", "kl_divergence", missing=float("nan"))
+    for compiled in (True, False):
+        model = mtk.MultiTaskModel(network, [task])
+        model.compile("sgd", jit_compile=compiled)
+        if compiled:
+            assert np.isnan(model.train_on_batch(X[:8], {"a": labels}, return_dict=True)["a_loss"])
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="lacks others"):
+                model.train_on_batch(X[:8], {"a": labels})
+
+
+class Column:
+    """Labels as pandas has them."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return self.values
+
+    def __array__(self, *_, **__):
+        return self.values
+
+
+@pytest.mark.parametrize("form", [np.asarray, tf.constant, Column])
+def test_labels_that_are_nan_are_named_in_every_form(form):
+    model = mtk.MultiTaskModel(seeded(dense))
+    model.compile("sgd", {"a": "mse", "b": "mse"})
+    wrong = Y["a"].copy()
+    wrong[3] = np.nan
+    given = {"a": form(wrong), "b": Y["b"]}
+    for call in (
+        lambda: model.fit(X, given, verbose=0),
+        lambda: model.fit(X, Y, validation_data=(X, given), verbose=0),
+        lambda: model.evaluate(X, given, verbose=0),
+    ):
+        with pytest.raises(ValueError, match="1 labels of task 'a' are NaN"):
+            call()
+
+
+def test_wrong_parts_of_a_model_are_named():
+    with pytest.raises(TypeError, match=r"`network` is a Keras model.*MultiTaskModel\(build\(\)\)"):
+        mtk.MultiTaskModel(dense)
+    for tasks in (["a", "b"], {"a": mtk.Task("a", "mse")}):
+        with pytest.raises(ValueError, match=r"`tasks` is a list of mtk\.Task"):
+            mtk.MultiTaskModel(seeded(dense), tasks)
+
+
+def test_the_last_layer_of_a_network_that_comes_back():
+    """Each of two layers follows the other: the one that is called last."""
+    first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
+    x = keras.Input((5,))
+    hidden = layers.Dense(4)(x)
+    model = mtk.MultiTaskModel(
+        keras.Model(x, heads(first(second(first(hidden))))), combiner=combiners.GradNorm()
+    )
+    fitted(model, X)
+    paths = [v.path for v in model.structure.layer_variables("last_layer")]
+    assert paths == ["first/kernel", "first/bias"]
