@@ -66,4 +66,5 @@ def test_every_setting_of_earlier_versions_has_a_name_now():
         for kind in GROUPS
         for field in dataclasses.fields(kind)
     }
-    assert set(parameters.RENAMED.values()) == known
+    newer = {"experiment.Checkpoints.pause_at", "experiment.Training.test"}
+    assert set(parameters.RENAMED.values()) == known - newer

@@ -100,7 +100,7 @@ def test_mixed_batches_with_a_task_absent_from_a_micro_batch():
 
     def mixed(seed):
         x, y, _ = networks.batch("dense", size=SIZE, seed=seed)
-        return x, tf.cast(y["left"], tf.float32), tf.constant([0] * 4 + [1, 2] * 4)
+        return x, tf.cast(y["left"], tf.float32), tf.constant([0] * 12 + [1, 2] * 12)
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     found = []
