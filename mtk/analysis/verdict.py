@@ -27,7 +27,7 @@ class Verdict:
             front; negative behind it.
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
-        level: Confidence of the interval, all paireds counted (Bonferroni).
+        level: Confidence of the interval, all comparisons counted (Bonferroni).
         delta: Margins within ±delta count as equivalent.
         held_out: The bar that a better method exceeds: the largest margin of a static weighting
             over the other ones, less what noise explains; at least twice delta if few can be held

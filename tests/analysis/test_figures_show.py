@@ -283,3 +283,11 @@ def test_a_style_is_that_of_a_method_in_every_figure_whatever_the_users_settings
     assert len(looks) == len(methods)
     with mpl.rc_context({"lines.linewidth": 9.0}), style.styled():
         assert mpl.rcParams["lines.linewidth"] == 1.6
+
+
+def test_limits_leave_out_what_is_nan():
+    from mtk.analysis.figures import fronts
+
+    points = np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 4.0], [np.inf, 1.0]])
+    np.testing.assert_array_equal(fronts._limits(points), fronts._limits(points[[0, 2]]))
+    assert np.isfinite(fronts._limits(points[1:2])).all()

@@ -159,7 +159,8 @@ def _outside(panel: _Panel) -> bool:
 def _limits(
     points: np.ndarray, margin: float = _MARGIN, at_least: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Returns `(2, 2)`, limits of both axes around points `(N, 2)`."""
+    """Returns `(2, 2)`, limits of both axes around points `(N, 2)`, those that are finite."""
+    points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
         return np.array([[0.0, 1.0], [0.0, 1.0]])
     low, high = points.min(0), points.max(0)
