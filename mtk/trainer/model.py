@@ -580,7 +580,15 @@ class MultiTaskModel(keras.Model):
         """Reads the network's structure off a batch, or off the batches of a dataset.
 
         `fit` does so by itself; call it before a training loop of your own.
+
+        Raises:
+            ValueError: If the model has no tasks yet, or batches or outputs do not fit.
         """
+        if not self.tasks:
+            raise ValueError(
+                "The tasks come from `compile`, which has not been called. Call "
+                "`compile(optimizer, loss)` first, or give the model `tasks`."
+            )
         self._maybe_symbolic_build(data_batch=data)
         return self.structure
 

@@ -232,3 +232,8 @@ def test_the_last_layer_of_a_network_that_comes_back():
     fitted(model, X)
     paths = [v.path for v in model.structure.layer_variables("last_layer")]
     assert paths == ["first/kernel", "first/bias"]
+
+
+def test_tasks_come_from_compile():
+    with pytest.raises(ValueError, match="`compile`, which has not been called"):
+        mtk.MultiTaskModel(seeded(dense)).inspect((X, Y))
