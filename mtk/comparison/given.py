@@ -124,20 +124,23 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
 
     Args:
         key: As `Given.key` returned it.
-        learning_rate: Its learning rate.
+        learning_rate: Its learning rate; None for that of the model.
     """
-    compiled = optimizer_of(made(given(key).build, 0))
+    found = given(key)
+    # A workload is not made for the sake of its optimizer: it reads data.
+    is_workload = found.train is None
+    compiled = keras.optimizers.Adam() if is_workload else optimizer_of(made(found.build, 0))
+    if learning_rate is None:
+        return compiled
     return type(compiled).from_config({**compiled.get_config(), "learning_rate": learning_rate})
 
 
-def optimizer_of(model: keras.Model | Workload) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that a model was compiled with, Adam for a workload.
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that a model was compiled with.
 
     Raises:
         ValueError: If it is not compiled, or with a schedule of learning rates.
     """
-    if isinstance(model, Workload):
-        return keras.optimizers.Adam()
     found = getattr(model, "optimizer", None)
     if found is None:
         raise ValueError(f"The model {model.name!r} is not compiled. Have `build` compile it.")

@@ -10,11 +10,10 @@ import keras
 
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
-from mtk.comparison.given import given, optimizer, optimizer_of, workload
+from mtk.comparison.given import optimizer, workload
 from mtk.directions import directions
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
-from mtk.workloads.arrays import made
 
 _STEPS = 10
 _SHORT = {
@@ -116,7 +115,7 @@ def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
 
 def _look(key: str, batch_size: int, monitor: Any) -> Look:
     data = workload(key)
-    compiled = optimizer_of(made(given(key).build, 0))
+    compiled = optimizer(key, None)
     names = [task.name for task in data.tasks]
     batches = data.train(batch_size, 2 * _STEPS + 1, seed=0)
     steps, started = [], time.monotonic()
