@@ -323,7 +323,8 @@ class MultiTaskModel(keras.Model):
         **kwargs: Any,
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
-        compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
+        if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
+            compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
         weights = self._completed(sample_weight, y)
         return super().evaluate(x, y, batch_size, verbose, weights, *args, **kwargs)
 
