@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from simulated_studies import optimal_losses
+from simulated_studies import optimal_losses, quadratics
 
 from mtk.analysis.margins import widths
 from mtk.analysis.measure import GROUPS, Models
@@ -66,11 +66,7 @@ def entries(cell: Cell, generator: np.random.Generator) -> dict[str, Models]:
 
 def _fronts(cell: Cell, generator: np.random.Generator) -> list[np.ndarray]:
     """Returns the losses `(tried, K)` of what each entry tries."""
-    size = cell.num_tasks + 1
-    factors = np.eye(size) + 0.4 * generator.normal(size=(cell.num_tasks, size, size)) / size**0.5
-    exponents = generator.permutation(np.linspace(-0.5, 0.5, cell.num_tasks))
-    matrices = factors @ factors.transpose(0, 2, 1) * (cell.ratio**exponents)[:, None, None]
-    centers = generator.normal(size=(cell.num_tasks, size))
+    matrices, centers = quadratics(cell.num_tasks, cell.ratio, generator)
     return [
         optimal_losses(_weights(cell, generator), matrices, centers)
         for _ in range(1 + cell.methods)

@@ -86,6 +86,23 @@ def optimal_losses(weights: np.ndarray, matrices: np.ndarray, centers: np.ndarra
     return 0.5 * np.einsum("nkp,kpq,nkq->nk", away, matrices, away)
 
 
+def quadratics(
+    num_tasks: int, ratio: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns matrices `(K, P, P)` and centers `(K, P)` of losses, P = K + 1.
+
+    Args:
+        num_tasks: K.
+        ratio: By how much the curvatures differ at most.
+        generator: Draws them.
+    """
+    size = num_tasks + 1
+    factors = np.eye(size) + 0.4 * generator.normal(size=(num_tasks, size, size)) / size**0.5
+    exponents = generator.permutation(np.linspace(-0.5, 0.5, num_tasks))
+    matrices = factors @ factors.transpose(0, 2, 1) * (ratio**exponents)[:, None, None]
+    return matrices, generator.normal(size=(num_tasks, size))
+
+
 class Truth(NamedTuple):
     """What the runs of a study scatter around.
 
@@ -187,12 +204,7 @@ def _optima(
     cell: Cell, static: np.ndarray, hidden: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what each model reaches at its best learning rate, and the width of the front."""
-    size = cell.num_tasks + 1
-    factors = np.eye(size) + 0.4 * generator.normal(size=(cell.num_tasks, size, size)) / size**0.5
-    matrices = factors @ factors.transpose(0, 2, 1)
-    exponents = generator.permutation(np.linspace(-0.5, 0.5, cell.num_tasks))
-    matrices = matrices * (cell.ratio**exponents)[:, None, None]
-    centers = generator.normal(size=(cell.num_tasks, size))
+    matrices, centers = quadratics(cell.num_tasks, cell.ratio, generator)
     best = optimal_losses(np.concatenate([static, hidden]), matrices, centers)
     width = np.ptp(best[: len(static)], axis=0)
     best[len(static)] -= cell.gain * width
