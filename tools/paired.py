@@ -5,23 +5,29 @@
 For each measured model: the mean over tasks of a metric in test, in percent; its difference to
 equal static weights; and the standard error of that difference over the fresh seeds, paired, and as
 if the seeds of both had nothing in common. Then the share of the variance within models that is one
-effect of the seed, common to all.
+effect of the seed, common to all, and how wide the static front is in each task.
 """
 
 import argparse
 
+import numpy as np
 import pandas as pd
 
 from mtk import analysis
+from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import tasks
 from mtk.analysis.run_table import varying
 from mtk.analysis.weights import static_weights
 
 
-def measured(study_dir: str, metric: str) -> pd.DataFrame:
-    """Returns the metric by model (rows) and fresh seed (columns)."""
+def measured_runs(study_dir: str) -> pd.DataFrame:
+    """Returns the finished runs of the second stage."""
     runs = analysis.load([study_dir])
-    runs = runs[(runs["status"] == "finished") & (runs["stage"] == "measure")]
+    return runs[(runs["status"] == "finished") & (runs["stage"] == "measure")]
+
+
+def table_of(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Returns the metric by model (rows) and fresh seed (columns)."""
     varied = ["method", *(name for name in varying(runs) if name != "experiment.run.combiner")]
     names = []
     for row in runs.to_dict("records"):
@@ -56,15 +62,32 @@ def common_share(table: pd.DataFrame) -> float:
     return float(len(rest) * (common**2).sum() / (rest**2).to_numpy().sum())
 
 
+def widths(runs: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
+    """Returns how wide the static front is in each task, in points, and with dominated weightings.
+
+    The metric is taken for one of which more is better.
+    """
+    own = runs[runs["role"] == "baseline"]
+    columns = [f"test/{task}/{metric}" for task in tasks(runs)]
+    points = 100 * own.groupby("configuration")[columns].mean().to_numpy()
+    return {
+        "front": np.ptp(points[non_dominated(-points)], axis=0),
+        "front with dominated weightings": np.ptp(points, axis=0),
+    }
+
+
 def main() -> None:
     """Prints the table of a study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study_dir", required=True)
     parser.add_argument("--metric", default="accuracy")
     args = parser.parse_args()
-    table = measured(args.study_dir, args.metric)
+    runs = measured_runs(args.study_dir)
+    table = table_of(runs, args.metric)
     print(differences(table).round(2).to_string())
     print(f"{common_share(table):.0%} of the variance within models is common to them, by seed.")
+    for what, width in widths(runs, args.metric).items():
+        print(f"Width of the {what}, by task: {width.round(2).tolist()} points.")
 
 
 if __name__ == "__main__":
