@@ -109,6 +109,8 @@ def test_programs_in_double_precision(combiner, weights):
         found = fitted(mtk.MultiTaskModel(two, combiner=combiner()), X.astype("float64"), **weights)
     finally:
         keras.config.set_floatx(before)
+    assert np.isfinite(found["loss"]).all()
+    assert {v.dtype for v in two.variables} == {"float64"}
     if combiner is combiners.StaticWeights and weights:
         np.testing.assert_allclose(found["loss"], expected["loss"], 1e-6)
         for got, wanted in zip(two.get_weights(), one.get_weights(), strict=True):
