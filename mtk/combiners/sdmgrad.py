@@ -29,10 +29,10 @@ class SDMGrad(PartsCombiner):
     by their own gradients divided by the number of tasks.
 
     Departures: the authors' parts are batches of their own, here they are thirds of one, so that an
-    epoch is an epoch. Products are divided by their norm, and steps have the length 1, with which
-    they converge; the authors divide by the mean of the diagonal, which chance may bring to zero,
-    and take steps of 5, which jump from task to task where gradients are far from parallel. A
-    task without labels in the third part rests.
+    epoch is an epoch. Products are divided by their norm, and steps have the length 1: with that
+    momentum, those below 3 converge if no eigenvalue exceeds one. The authors divide by the mean of
+    the diagonal, which chance may bring to zero and the largest eigenvalue exceeds, and take steps
+    of 5. A task without labels in the third part rests.
 
     Scaled gradients scale the result, and permutations permute the weights. The result may conflict
     with a gradient. The state is K numbers.
