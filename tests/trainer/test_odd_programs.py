@@ -101,14 +101,16 @@ def test_layers_that_put_out_what_is_not_dense(build, combiner):
 @pytest.mark.parametrize("combiner", [combiners.StaticWeights, combiners.MGDA])
 @pytest.mark.parametrize("weights", [{}, {"loss_weights": {"a": 0.5, "b": 1.0}}])
 def test_programs_in_double_precision(combiner, weights):
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")  # As it is where nothing was made before.
     try:
         one, two = seeded(dense), seeded(dense)
         expected = fitted(one, X.astype("float64"), **weights)
         found = fitted(mtk.MultiTaskModel(two, combiner=combiner()), X.astype("float64"), **weights)
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
     assert np.isfinite(found["loss"]).all()
     assert {v.dtype for v in two.variables} == {"float64"}
     if combiner is combiners.StaticWeights and weights:
