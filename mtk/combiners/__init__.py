@@ -14,6 +14,7 @@ from mtk.combiners.encodec import EnCodecBalancer
 from mtk.combiners.excess_mtl import ExcessMTL
 from mtk.combiners.fairgrad import FairGrad
 from mtk.combiners.famo import FAMO
+from mtk.combiners.forum import FORUM
 from mtk.combiners.gls import GLS
 from mtk.combiners.graddrop import GradDrop
 from mtk.combiners.gradnorm import GradNorm
@@ -55,6 +56,7 @@ __all__ = [
     "DBMTL",
     "DWA",
     "FAMO",
+    "FORUM",
     "GLS",
     "IGN",
     "IMTL",

@@ -98,6 +98,7 @@ CASES = [
     Case("sdmgrad", lambda: combiners.SDMGrad()),
     Case("auto-lambda", lambda: combiners.AutoLambda(0.1)),
     Case("moml", lambda: combiners.MOML(0.1)),
+    Case("forum", lambda: combiners.FORUM(learning_rate=0.1)),
     Case("m-config", lambda: combiners.MConFIG(), symmetric=False),
     Case("excess", lambda: combiners.ExcessMTL(1, 0.5)),
     Case("metabalance", lambda: combiners.MetaBalance(), symmetric=False),

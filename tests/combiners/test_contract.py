@@ -191,7 +191,7 @@ def test_who_weighs_heads():
     weighing |= {combiners.PBI, combiners.COSMOS}
     of_losses = {type(combiner) for combiner in made if combiner.reads == "losses"}
     others = {combiners.GradNorm, combiners.ExcessMTL, combiners.MGDA, combiners.NashMTL}
-    others |= {combiners.AutoLambda, combiners.MOML}
+    others |= {combiners.AutoLambda, combiners.FORUM, combiners.MOML}
     assert weighing == of_losses | others
 
 

@@ -6,11 +6,20 @@ import tensorflow as tf
 from scipy import optimize
 
 from mtk import combiners
+from mtk.combiners import forum
 from tests.combiners import samples
 from tests.combiners.test_buffers import nearest_in_simplex
 
 STEPS = 6
-MAKES = [combiners.MoDo, combiners.SDMGrad, combiners.AutoLambda, combiners.MOML]
+MAKES = [
+    combiners.MoDo,
+    combiners.SDMGrad,
+    combiners.AutoLambda,
+    combiners.MOML,
+    combiners.FORUM,
+]
+# Their weights sum to one.
+SHARING = [make for make in MAKES if make is not combiners.FORUM]
 
 
 def jacobians(parts, num_tasks=3, seed=0):
@@ -131,6 +140,85 @@ def shortest(rows):
     return optimize.nnls(matrix, np.array([0] * rows.shape[1] + [1e4]))[0]
 
 
+def gap(shares, gramian, along, rho):
+    """Returns what FORUM's shares make least, and nu."""
+    nu = max(shares @ (rho - along), 0.0)
+    return shares @ gramian @ shares + 2 * nu * along @ shares + nu**2 - nu * rho, nu
+
+
+def forum_shares(gramian, along, rho):
+    """Returns the shares that make it least, by sequential quadratic programming on both."""
+    size = len(along)
+    return optimize.minimize(
+        lambda x: x[:-1] @ gramian @ x[:-1] + 2 * x[-1] * along @ x[:-1] + x[-1] ** 2 - rho * x[-1],
+        np.append(np.full(size, 1 / size), rho),
+        bounds=[(0, None)] * (size + 1),
+        constraints=[
+            {"type": "eq", "fun": lambda x: x[:-1].sum() - 1},
+            {"type": "ineq", "fun": lambda x: x[-1] - x[:-1] @ (rho - along)},
+        ],
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    ).x[:-1]
+
+
+@pytest.mark.parametrize("num_tasks", [2, 5, 13])
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.5, 2.0])
+def test_forum_shares_are_optimal(rho, num_tasks):
+    kind = tf.TensorSpec((num_tasks, num_tasks), tf.float64), tf.TensorSpec(num_tasks, tf.float64)
+    everyone = tf.ones(num_tasks, tf.bool)
+    solve = tf.function(lambda g, a: forum.least(g, a, everyone, rho), input_signature=kind)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        # Fewer dimensions than tasks, and training gradients that agree with them or do not.
+        rows = rng.normal(size=(num_tasks, max(2, num_tasks - 2) if seed % 2 else 30))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        q = rng.normal(size=rows.shape[1]) + (seed % 3) * rows.sum(0)
+        gramian, along = rows @ rows.T, rows @ (q / np.linalg.norm(q))
+        shares, solved = solve(gramian, along)
+        assert solved
+        assert shares.numpy().sum() == pytest.approx(1)
+        least = gap(forum_shares(gramian, along, rho), gramian, along, rho)[0]
+        assert gap(shares.numpy(), gramian, along, rho)[0] <= least + 1e-6
+
+
+@pytest.mark.parametrize("rho", [0.1, 0.8])
+def test_forum(rho):
+    combiner, slopes, logits = combiners.FORUM(rho, 0.2), [], np.zeros(3)
+    mean = np.full(3, 1 / 3)
+    for seed in range(STEPS):
+        train, valid = (each.astype(float) for each in jacobians(2, seed=seed))
+        weights = softmax(logits)
+        q = weights @ train
+        units = valid / np.linalg.norm(valid, axis=1, keepdims=True)
+        along = units @ q / np.linalg.norm(q)
+        mean += (seed + 1) ** -0.75 * (forum_shares(units @ units.T, along, rho) - mean)
+        nu = gap(mean, units @ units.T, along, rho)[1]
+        spread = np.diag(weights) - np.outer(weights, weights)
+        slopes.append(nu * spread @ train @ train.T @ weights / (q @ q))
+        logits = adam(slopes, 0.2)
+        direction, found = step(combiner, np.array([train, valid]))
+        expected = np.linalg.norm(q) * mean @ units + nu * q
+        np.testing.assert_allclose(direction, expected, atol=2e-3 * np.linalg.norm(q))
+        own = nu * weights + np.linalg.norm(q) * mean / np.linalg.norm(valid, axis=1)
+        np.testing.assert_allclose(found, own, rtol=5e-3, atol=1e-3)
+        # The training loss falls by what is asked for.
+        assert direction @ q >= (rho - 1e-3) * q @ q
+    assert any(slope.any() for slope in slopes) == (rho > 0.5)
+
+
+def test_forum_goes_on_with_what_there_is():
+    """One half without gradients: the other half's, at their own length."""
+    rows = jacobians(2)
+    halves = (np.array([rows[0], 0 * rows[1]]), np.array([0 * rows[0], rows[1]]))
+    direction, _ = step(combiners.FORUM(), halves[0])
+    np.testing.assert_allclose(direction, rows[0].mean(0), rtol=1e-5, atol=1e-5)
+    direction, weights = step(combiners.FORUM(), halves[1])
+    lengths = np.linalg.norm(rows[1], axis=1)
+    assert (weights * lengths).sum() == pytest.approx(lengths.mean(), rel=1e-4)
+    np.testing.assert_allclose(direction, weights @ rows[1], rtol=1e-4, atol=1e-4)
+
+
 def quadratic(seed):
     """Returns three losses of four variables, their values and gradients."""
     rng = np.random.default_rng(seed)
@@ -217,7 +305,8 @@ def test_without_labels_in_some_parts(make):
         for _ in range(3):
             direction, weights = step(combiner, rows, tf.constant(present))
         assert np.isfinite(direction).all()
-        assert weights.sum() == pytest.approx(1, abs=1e-5)
+        if make in SHARING:
+            assert weights.sum() == pytest.approx(1, abs=1e-5)
         assert weights[1] == 0 if present[:, 1].sum() == 0 else weights[1] >= 0
     nobody = tf.zeros(rows.shape[:2], tf.bool)
     direction, weights = step(combiner, rows, nobody)
@@ -243,6 +332,8 @@ REFUSED = [
     (lambda: combiners.AutoLambda(primary=[0, 0]), "`primary`.*not all zero"),
     (lambda: combiners.AutoLambda(primary={"a": float("nan")}), "`primary`"),
     (lambda: combiners.MOML(float("nan")), "`learning_rate`"),
+    (lambda: combiners.FORUM(rho=-0.1), "`rho`"),
+    (lambda: combiners.FORUM(decay=float("inf")), "`decay`"),
 ]
 
 

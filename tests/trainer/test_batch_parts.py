@@ -180,7 +180,7 @@ def own_inputs():
     return data
 
 
-@pytest.mark.parametrize("name", some(["MoDo", "SDMGrad", "AutoLambda", "MOML"], []))
+@pytest.mark.parametrize("name", some(["MoDo", "SDMGrad", "AutoLambda", "MOML", "FORUM"], []))
 def test_tasks_with_inputs_of_their_own(name):
     model = model_of(getattr(combiners, name)(), networks.dense)
     before = values(model)
