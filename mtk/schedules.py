@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+_COOLDOWNS = ("1-sqrt", "linear")
+
 
 @keras.saving.register_keras_serializable("mtk")
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -130,6 +132,80 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
             "steps_per_epoch": self.steps_per_epoch,
             "epochs": self.epochs,
             "warmup": self.warmup,
+        }
+
+
+@keras.saving.register_keras_serializable("mtk")
+class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up, a constant learning rate, and a cooldown to zero.
+
+    `lr(step) = learning_rate * min((step + 1) / warmup, 1) * cooldown(step)`, where the cooldown is
+    1 before the step `decay_from`, and `1 - sqrt(x)` or `1 - x` behind it, with `x = (step -
+    decay_from) / (decay_to - decay_from)` at most 1.
+
+    Without a cooldown it is the trunk from which runs branch off that cool down: so it is no part
+    of the schedule's form how long a run is, and a search can compare runs on the way; see
+    `search.Search.cooldown`.
+
+    Args:
+        learning_rate: Learning rate between warm-up and cooldown.
+        steps_per_epoch: Not read: this schedule counts steps.
+        warmup: Steps of the warm-up; 1 for none.
+        decay_from: Step at which the cooldown begins; None: there is none.
+        decay_to: Step at which it reaches zero: the length of the run.
+        shape: Of the cooldown: `"1-sqrt"` or `"linear"`.
+
+    Raises:
+        ValueError: If `warmup` is not positive, the shape is unknown, or the cooldown has no
+            beginning or no end behind it.
+
+    Reference:
+        Hu et al., "MiniCPM" (2024), section 4; Hägele et al., "Scaling Laws and Compute-Optimal
+        Training Beyond Fixed Training Durations" (2024), section 3, whose `1-sqrt` counts the steps
+        of the cooldown from 1, so that its last one has a learning rate of zero.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int = 1,
+        warmup: int = 1,
+        decay_from: int | None = None,
+        decay_to: int | None = None,
+        shape: str = "1-sqrt",
+    ):
+        _check_positive(warmup=warmup)
+        if shape not in _COOLDOWNS:
+            raise ValueError(f"`shape` of a cooldown is one of {_COOLDOWNS}. Received: {shape!r}")
+        if (decay_from is None) != (decay_to is None) or (decay_from or 0) >= (decay_to or 1):
+            raise ValueError(
+                "A cooldown has a step where it begins, and one behind it where it ends, or "
+                f"neither. Received: decay_from={decay_from}, decay_to={decay_to}"
+            )
+        self.learning_rate = learning_rate
+        self.steps_per_epoch = steps_per_epoch
+        self.warmup = warmup
+        self.decay_from = decay_from
+        self.decay_to = decay_to
+        self.shape = shape
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        warm = tf.minimum((tf.cast(step, tf.float32) + 1.0) / self.warmup, 1.0)
+        rate = self.learning_rate * warm
+        if self.decay_from is None or self.decay_to is None:
+            return rate
+        behind = tf.cast(tf.cast(step, tf.int64) - self.decay_from, tf.float32)
+        done = tf.clip_by_value(behind / (self.decay_to - self.decay_from), 0.0, 1.0)
+        return rate * (1.0 - (done if self.shape == "linear" else tf.sqrt(done)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "steps_per_epoch": self.steps_per_epoch,
+            "warmup": self.warmup,
+            "decay_from": self.decay_from,
+            "decay_to": self.decay_to,
+            "shape": self.shape,
         }
 
 

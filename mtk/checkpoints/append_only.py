@@ -86,6 +86,21 @@ class AppendOnlyFiles:
             "one first."
         )
 
+    def copy(self, lengths: Mapping[str, int], root: Path) -> None:
+        """Copies to another run folder what the files held at a checkpoint, which was checked.
+
+        Args:
+            lengths: Of the files then. Curves that are not there any more are left out.
+            root: The other run folder.
+        """
+        for path in self._files():
+            length = lengths.get(self._name(path))
+            if length is not None:
+                target = root / self._name(path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with atomic.replacing(target) as unfinished, path.open("rb") as file:
+                    unfinished.write_bytes(file.read(length))
+
     def cut(self, lengths: Mapping[str, int]) -> None:
         """Takes away what was written after the lengths were taken."""
         files = self._files()

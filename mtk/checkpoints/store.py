@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtk import atomic, places
 from mtk.checkpoints.append_only import AppendOnlyFiles
-from mtk.checkpoints.snapshot import DamagedError, Snapshot
+from mtk.checkpoints.snapshot import DamagedError, Snapshot, link
 
 _DAMAGED = "damaged."  # what was put aside
 _NAME = re.compile(r"(?P<number>\d{6,})-step-\d+")
@@ -50,6 +50,26 @@ class Store:
             snapshot.save(unfinished)
         for old in self._all()[: -self.keep]:
             shutil.rmtree(old)
+
+    def keep_as(self, folder: Path, step: int) -> None:
+        """Gives the newest checkpoint a second place, where it stays when later ones are written.
+
+        Args:
+            folder: The place; nothing is done if it is there.
+            step: Of the checkpoint.
+
+        Raises:
+            OSError: If the newest checkpoint is of another step, or the place cannot be written.
+        """
+        if folder.exists():
+            return
+        newest = self._all()[-1:]
+        if not newest or not newest[0].name.endswith(f"-step-{step}"):
+            raise OSError(f"The checkpoint of step {step} is not there any more, or was not written")
+        folder.parent.mkdir(exist_ok=True)
+        with atomic.making_folder(folder) as unfinished:
+            for path in newest[0].iterdir():
+                link(path, unfinished / path.name)
 
     def newest(self) -> Snapshot | None:
         """Returns the newest sound checkpoint, or None without one.

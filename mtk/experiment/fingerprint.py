@@ -11,7 +11,7 @@ from mtk.experiment.contents import UnidentifiedError, identified
 from mtk.experiment.options import GROUPS
 
 # Where a run is written, recorded and paused is not what it computes.
-_NOT_THE_RUN = ("run_dir", "profile_steps", "pause_at")
+_NOT_THE_RUN = ("run_dir", "profile_steps", "pause_at", "keep_pauses")
 _MAIN = f"{config.MODULE_OF}__main__"
 
 

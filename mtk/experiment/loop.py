@@ -7,6 +7,7 @@ import keras
 
 from mtk import callbacks
 from mtk.experiment import (
+    branching,
     completion,
     dry_run,
     hparams,
@@ -61,7 +62,8 @@ class Loop:
             callbacks.TerminateOnNonFinite(),
         )
         self.checkpointing = Checkpointing(folder, self.watchers, preemption, checkpoints)
-        self._pause_at = checkpoints.pause_at
+        self._pause_at, self._keep_pauses = checkpoints.pause_at, checkpoints.keep_pauses
+        self._branch_from = checkpoints.branch_from
         self._until = self.plan.steps
         if self._pause_at is not None:
             self._until = rungs.evaluation_at(self.plan, self._pause_at)
@@ -78,10 +80,13 @@ class Loop:
             What `result.json` holds; or the status "interrupted" if a signal has ended it, or
             "paused" with what it has come to.
         """
+        store = self.checkpointing.writer.store
+        if self._branch_from is not None and store.newest() is None:
+            branching.begin(self.built, self.folder, store, self._branch_from)
         position = self.checkpointing.restore(self.model)
         facts = {
             "variables": dry_run.sharing(self.model),
-            "method": method.describe(self.model, self.data),
+            "method": branching.described(self.folder, method.describe(self.model, self.data)),
             "data": dict(self.folder.description.data),
         }
         manifest.begin(self.folder.manifest, self.plan.seed, position.step, facts)
@@ -139,7 +144,11 @@ class Loop:
 
     def _paused(self) -> dict[str, Any]:
         assert self._pause_at is not None
-        return rungs.write(self.folder, self._pause_at, self._until, self.model.task_names)
+        if self._keep_pauses:
+            kept = self.folder.pause(self._pause_at)
+            self.checkpointing.writer.store.keep_as(kept, self._until)
+        selection = self.watchers.selection
+        return rungs.write(self.folder, self._pause_at, self._until, self.plan, selection)
 
     def _ordered(self) -> list[keras.callbacks.Callback]:
         """Returns all callbacks in the order in which they must be called."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import keras
@@ -199,7 +200,7 @@ class Logging:
 @_public
 @dataclass(frozen=True)
 class Checkpoints:
-    """How often a run is saved, and where it pauses.
+    """How often a run is saved, where it pauses, and where it begins.
 
     Args:
         every: Seconds between two checkpoints; there is also one at each evaluation.
@@ -207,22 +208,41 @@ class Checkpoints:
         pause_at: A step; the run pauses at the first evaluation there or after it, with a
             checkpoint, and says in `rungs/<step>.json` what it has come to. Called again with a
             later step, or None, it goes on, and comes to what it would have come to without.
+        keep_pauses: Whether the checkpoint of a pause is kept in `rungs/<step>/`, for other runs to
+            branch from.
+        branch_from: `(name, step)`: the run begins where the one in the folder of this name, beside
+            its own, has paused with `keep_pauses`, when asked to at this step. All of that run's
+            state is taken over, its record too; what the configuration says otherwise, such as
+            static weights or a learning rate, holds from there on. `lineage.json` tells it.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or `branch_from` is no name and step.
     """
 
     every: float = 60.0
     keep: int = 2
     pause_at: int | None = None
+    keep_pauses: bool = False
+    branch_from: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         _check("every", self.every, "in seconds, 0 or more", low=0)
         _check_count("keep", self.keep)
         _check_count("pause_at", self.pause_at)
+        if self.branch_from is not None:
+            _check_branch(self.branch_from)
 
 
 GROUPS = (Sharing, Optimization, Training, Numerics, Logging, Checkpoints)
+
+
+def _check_branch(given: Any) -> None:
+    is_pair = isinstance(given, (tuple, list)) and [*map(type, given)] == [str, int]
+    if not is_pair or Path(given[0]).name != given[0] or given[1] < 1:
+        raise ValueError(
+            "`branch_from` is the name of a run folder beside the run's own, and the step at which "
+            f"that run was to pause, such as ('a_run', 100). Received: {given!r}"
+        )
 
 
 def _check_known(name: str, value: str, known: Any) -> None:

@@ -21,7 +21,8 @@ class RunFolder:
     `model.keras`, what else the workload serves as `saved_model_<name>/`, `test_examples.npz` (the
     metrics of each test example; see `mtk.example_values`; of a sealed test `test_predictions.npz`
     instead), and `result.json` end it. A folder with a `result.json` is complete. `rungs/` has what
-    the run had come to where it paused.
+    the run had come to where it paused. `lineage.json` is there if it began with a checkpoint of
+    another run.
 
     As a context it keeps other processes out.
 
@@ -38,6 +39,7 @@ class RunFolder:
         self.settings = dict(settings)
         self.manifest = self.path / "manifest.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.lineage = self.path / "lineage.json"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.selected = self.checkpoints / "selected.weights.h5"
@@ -96,6 +98,10 @@ class RunFolder:
     def rung(self, step: int) -> Path:
         """Returns where it stands what the run had come to when it paused at a step."""
         return self.path / "rungs" / f"{step}.json"
+
+    def pause(self, step: int) -> Path:
+        """Returns where the checkpoint is kept with which the run paused at a step."""
+        return self.path / "rungs" / str(step)
 
     def further_saved_model(self, name: str) -> Path:
         """Returns where a SavedModel goes that the workload serves besides the network."""

@@ -1,13 +1,16 @@
 """Pauses on the way: a run stops at an evaluation, and says what it has come to there."""
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from mtk import atomic
+from mtk.callbacks import BestCheckpoint
 from mtk.combiners import StaticWeights
 from mtk.experiment.building import Built
 from mtk.experiment.plan import Plan
@@ -36,14 +39,17 @@ def evaluation_at(plan: Plan, step: int) -> int:
     return found
 
 
-def write(folder: RunFolder, asked: int, step: int, names: list[str]) -> dict[str, Any]:
+def write(
+    folder: RunFolder, asked: int, step: int, plan: Plan, selection: BestCheckpoint
+) -> dict[str, Any]:
     """Writes what a run has come to at an evaluation, from its record, and returns it.
 
     Args:
         folder: The run folder.
         asked: The step at which it was to pause, which names the file.
         step: The step of the evaluation.
-        names: Names of the tasks.
+        plan: Of the run.
+        selection: What validation selects by.
 
     Raises:
         OSError: If it cannot be written.
@@ -59,11 +65,19 @@ def write(folder: RunFolder, asked: int, step: int, names: list[str]) -> dict[st
         "status": "paused",
         "run": folder.description.hash,
         "steps": step,
-        "validation": by_task(known, names, "validation"),
+        "validation": by_task(known, selection.task_names, "validation"),
+        "monitor": {**selection.record, "value": _value(selection, known)},
+        "plan": asdict(plan),
     }
     folder.rung(asked).parent.mkdir(exist_ok=True)
     atomic.write_json(folder.rung(asked), result)
     return result
+
+
+def _value(selection: BestCheckpoint, logs: Mapping[str, float]) -> float | None:
+    """Returns what an evaluation had of what validation selects by; None if it is not finite."""
+    value = selection.compared.value(logs, selection.first)
+    return value if math.isfinite(value) else None
 
 
 def check(built: Built, rungs: tuple[int, ...]) -> None:

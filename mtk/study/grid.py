@@ -15,7 +15,8 @@ from mtk.study.spec import Axis, Study, bindings
 
 _DIGITS = 16
 _SETTINGS = "settings of the study"
-_PAUSE = "experiment.Checkpoints.pause_at"  # Where a run pauses is no part of what it is.
+# Where a run pauses is no part of what it is.
+_PAUSES = ("experiment.Checkpoints.pause_at", "experiment.Checkpoints.keep_pauses")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,8 @@ class Grid:
             draft.finish()
         self._check_numbers(draft, label or method, own)
         said = {**draft.bindings(), **draft.modules()}
-        said.pop(_PAUSE, None)
+        for name in _PAUSES:
+            said.pop(name, None)
         known = json.dumps(sorted(said.items()))
         digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGITS]
         about = (self.study.settings, tuple(draft.lines), role, self._stage(seed))

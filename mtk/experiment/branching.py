@@ -1,0 +1,141 @@
+"""A run that begins where another one has paused: a branch of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mtk import atomic, checkpoints, records
+from mtk.checkpoints import AppendOnlyFiles, DamagedError, Snapshot, Store
+from mtk.combiners import StaticWeights
+from mtk.experiment.building import Built
+from mtk.experiment.run_description import RunDescription
+from mtk.experiment.run_folder import RunFolder
+from mtk.trainer import MultiTaskModel
+
+_OWN = ("module of ", "experiment.Checkpoints.")  # Of settings: what is no change of the training.
+# What must be equal where a run branches: the order of the data and the evaluations follow from it.
+_SAME = ("batch_size", "evaluate_every", "seed")
+
+
+def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str, int]) -> None:
+    """Makes the state of another run, where it has paused, the first checkpoint of this one.
+
+    All of it is taken over: weights, optimizer, what is random, the callbacks' states and the
+    record. The learning rate is that of this run. Killed on the way, it is done again.
+
+    Args:
+        built: What this run trains.
+        folder: The opened run folder.
+        store: Of its checkpoints; there is none yet.
+        branch_from: See `mtk.experiment.Checkpoints`.
+
+    Raises:
+        ValueError: If the other run has no sound checkpoint there, or does not fit this one.
+        OSError: If the folder cannot be written.
+    """
+    check(built)
+    parent = RunFolder(folder.path.parent / branch_from[0], {})
+    snapshot = _paused(parent, branch_from[1])
+    _check_fits(built, parent, branch_from[1])
+    before = RunDescription.of(snapshot.state["run"])
+    before.check_data(parent.path, folder.description.data)
+    growing = AppendOnlyFiles(parent.path, parent.metrics, parent.tensorboard)
+    growing.check(snapshot.lengths, snapshot.record)
+    growing.copy(snapshot.lengths, folder.path)
+    _write_lineage(folder, parent, before, snapshot.step)
+    model = built.model
+    model.make_train_function()  # It makes what is not made yet.
+    rate = _rate(model)
+    own = None if rate is None else keras.ops.convert_to_numpy(rate)
+    checkpoints.assign(model, snapshot.variables)
+    if rate is not None:
+        rate.assign(own)
+    state = {**snapshot.state, "run": folder.description.as_dict()}
+    store.write(replace(snapshot, variables=checkpoints.values(model), state=state))
+
+
+def check(built: Built) -> None:
+    """Checks that what a configuration says of the task weights holds where a run branches.
+
+    Raises:
+        ValueError: If the weights are a part of the state that the run takes over.
+    """
+    combiner = built.model.combiner
+    if isinstance(combiner, StaticWeights) and combiner.schedule is not None:
+        raise ValueError(
+            "A run that branches from another one takes over the weights of `StaticWeights` with a "
+            "`schedule`, since they are a part of its state, and not those of its configuration. "
+            "Leave the schedule out."
+        )
+
+
+def lineage(folder: RunFolder) -> list[dict[str, Any]]:
+    """Returns the runs that a run consists of, the first one first; empty if it is no branch."""
+    if not folder.lineage.exists():
+        return []
+    found: list[dict[str, Any]] = records.json_object(folder.lineage)["runs"]
+    return found
+
+
+def described(folder: RunFolder, method: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a run says of its method: weights that a branch has changed are not static.
+
+    Args:
+        folder: The run folder, with its `lineage.json` if it is a branch.
+        method: As `mtk.experiment.method.describe` makes it.
+    """
+    runs = lineage(folder)
+    if not runs:
+        return dict(method)
+    manifest = folder.path.parent / runs[-2]["run"] / "manifest.json"
+    before = records.json_object(manifest).get("method", {})
+    if before.get("static") and before.get("task_weights") == method["task_weights"]:
+        return dict(method)
+    return {**method, "static": False, "task_weights": None}
+
+
+def _paused(parent: RunFolder, step: int) -> Snapshot:
+    """Returns the checkpoint with which a run has paused."""
+    try:
+        return Snapshot.load(parent.pause(step))
+    except DamagedError as error:
+        raise ValueError(
+            f"There is no sound checkpoint {str(parent.pause(step))!r} to branch from: {error}. "
+            f"Have that run pause there first: `pause_at={step}`, `keep_pauses=True`."
+        ) from error
+
+
+def _check_fits(built: Built, parent: RunFolder, step: int) -> None:
+    theirs = records.json_object(parent.rung(step))["plan"]
+    differ = [name for name in _SAME if theirs[name] != getattr(built.plan, name)]
+    if differ:
+        told = ", ".join(f"{n} {theirs[n]} there, {getattr(built.plan, n)} here" for n in differ)
+        raise ValueError(
+            f"A run cannot branch from {str(parent.path)!r}, since the order of the data or the "
+            f"evaluations would not go on: {told}. Make them equal."
+        )
+
+
+def _write_lineage(
+    folder: RunFolder, parent: RunFolder, before: RunDescription, step: int
+) -> None:
+    earlier = lineage(parent) or [{"run": parent.path.name, "hash": before.hash, "first_step": 0}]
+    ours, theirs = folder.description.settings, before.settings
+    changed = {
+        name: {"from": theirs.get(name), "to": ours.get(name)}
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name) and not name.startswith(_OWN)
+    }
+    own = {"run": folder.path.name, "hash": folder.description.hash, "first_step": step}
+    atomic.write_json(folder.lineage, {"runs": [*earlier, {**own, "changed": changed}]})
+
+
+def _rate(model: MultiTaskModel) -> keras.Variable | None:
+    """Returns the variable that holds the learning rate; None where a schedule tells it."""
+    # An optimizer that scales losses has another one inside.
+    rate = getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
+    return rate if isinstance(rate, keras.Variable) else None
