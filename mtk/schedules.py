@@ -177,7 +177,8 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         _check_positive(warmup=warmup)
         if shape not in _COOLDOWNS:
             raise ValueError(f"`shape` of a cooldown is one of {_COOLDOWNS}. Received: {shape!r}")
-        if (decay_from is None) != (decay_to is None) or (decay_from or 0) >= (decay_to or 1):
+        ends = (decay_from, decay_to)
+        if ends != (None, None) and (None in ends or not 0 <= decay_from < decay_to):  # type: ignore[operator]
             raise ValueError(
                 "A cooldown has a step where it begins, and one behind it where it ends, or "
                 f"neither. Received: decay_from={decay_from}, decay_to={decay_to}"

@@ -65,7 +65,9 @@ class Store:
             return
         newest = self._all()[-1:]
         if not newest or not newest[0].name.endswith(f"-step-{step}"):
-            raise OSError(f"The checkpoint of step {step} is not there any more, or was not written")
+            raise OSError(
+                f"The checkpoint of step {step} is not there any more, or was not written"
+            )
         folder.parent.mkdir(exist_ok=True)
         with atomic.making_folder(folder) as unfinished:
             for path in newest[0].iterdir():

@@ -9,8 +9,8 @@ from typing import Any
 from mtk import config, display, distribution
 from mtk.combiners import Combiner, StaticWeights
 from mtk.data import synthetic
-from mtk.experiment import dry_run, fingerprint, loop, manifest, results, rungs
-from mtk.experiment.building import build, started
+from mtk.experiment import dry_run, fingerprint, loop, manifest, results
+from mtk.experiment.building import Built, build, started
 from mtk.experiment.options import (
     GROUPS,
     Checkpoints,
@@ -139,18 +139,18 @@ def check(
     optimization: Optimization = Optimization(),
     numerics: Numerics = Numerics(),
     trace: bool = False,
-    compare_at: tuple[int, ...] = (),
+    further: Callable[[Built], None] | None = None,
 ) -> None:
     """Builds what a run needs, and finds what does not fit. Nothing is trained or written.
 
-    Arguments and errors are those of `run`. With `trace` a training step is traced too. Runs that
-    are to be compared at steps before their end, `compare_at`, must be fit for that; see
-    `mtk.experiment.rungs.check`.
+    Arguments and errors are those of `run`. With `trace` a training step is traced too. A search
+    checks `further` what it does with runs; see `mtk.experiment.rungs.check` and
+    `mtk.experiment.branch_checks`.
     """
     with started(training, numerics) as devices:
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
-        if compare_at:
-            rungs.check(built, compare_at)
+        if further:
+            further(built)
         if trace:
             built.check()
             built.model.step_graph(built.batches())

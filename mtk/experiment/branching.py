@@ -1,9 +1,7 @@
 """A run that begins where another one has paused: a branch of it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,14 +9,14 @@ import keras
 from mtk import atomic, checkpoints, records
 from mtk.checkpoints import AppendOnlyFiles, DamagedError, Snapshot, Store
 from mtk.combiners import StaticWeights
+from mtk.experiment import rungs
 from mtk.experiment.building import Built
 from mtk.experiment.run_description import RunDescription
 from mtk.experiment.run_folder import RunFolder
-from mtk.trainer import MultiTaskModel
 
-_OWN = ("module of ", "experiment.Checkpoints.")  # Of settings: what is no change of the training.
-# What must be equal where a run branches: the order of the data and the evaluations follow from it.
-_SAME = ("batch_size", "evaluate_every", "seed")
+# Of the plan, what must be equal where a run branches: the order of the data follows from it.
+SAME = ("batch_size", "evaluate_every", "seed")
+_OWN = ("module of ", "experiment.Checkpoints.")  # Of settings, what changes no training.
 
 
 def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str, int]) -> None:
@@ -49,10 +47,10 @@ def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str,
     _write_lineage(folder, parent, before, snapshot.step)
     model = built.model
     model.make_train_function()  # It makes what is not made yet.
-    rate = _rate(model)
-    own = None if rate is None else keras.ops.convert_to_numpy(rate)
+    rate = rungs.rate_of(model)
+    own = keras.ops.convert_to_numpy(rate) if isinstance(rate, keras.Variable) else None
     checkpoints.assign(model, snapshot.variables)
-    if rate is not None:
+    if own is not None:
         rate.assign(own)
     state = {**snapshot.state, "run": folder.description.as_dict()}
     store.write(replace(snapshot, variables=checkpoints.values(model), state=state))
@@ -111,7 +109,7 @@ def _paused(parent: RunFolder, step: int) -> Snapshot:
 
 def _check_fits(built: Built, parent: RunFolder, step: int) -> None:
     theirs = records.json_object(parent.rung(step))["plan"]
-    differ = [name for name in _SAME if theirs[name] != getattr(built.plan, name)]
+    differ = [name for name in SAME if theirs[name] != getattr(built.plan, name)]
     if differ:
         told = ", ".join(f"{n} {theirs[n]} there, {getattr(built.plan, n)} here" for n in differ)
         raise ValueError(
@@ -120,9 +118,7 @@ def _check_fits(built: Built, parent: RunFolder, step: int) -> None:
         )
 
 
-def _write_lineage(
-    folder: RunFolder, parent: RunFolder, before: RunDescription, step: int
-) -> None:
+def _write_lineage(folder: RunFolder, parent: RunFolder, before: RunDescription, step: int) -> None:
     earlier = lineage(parent) or [{"run": parent.path.name, "hash": before.hash, "first_step": 0}]
     ours, theirs = folder.description.settings, before.settings
     changed = {
@@ -132,10 +128,3 @@ def _write_lineage(
     }
     own = {"run": folder.path.name, "hash": folder.description.hash, "first_step": step}
     atomic.write_json(folder.lineage, {"runs": [*earlier, {**own, "changed": changed}]})
-
-
-def _rate(model: MultiTaskModel) -> keras.Variable | None:
-    """Returns the variable that holds the learning rate; None where a schedule tells it."""
-    # An optimizer that scales losses has another one inside.
-    rate = getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
-    return rate if isinstance(rate, keras.Variable) else None

@@ -28,12 +28,14 @@ class Built:
         model: The compiled model.
         plan: Steps and evaluations.
         monitor: What validation selects by.
+        optimization: How a step changes the weights.
     """
 
     data: Workload
     model: MultiTaskModel
     plan: Plan
     monitor: Monitor
+    optimization: Optimization
 
     def batches(self, first_step: int = 0) -> tf.data.Dataset:
         """Returns the training batches from a step on."""
@@ -115,7 +117,7 @@ def build(
         )
     monitor = monitor_of(training.monitor, model)
     supply.check(data, plan)
-    return Built(data, model, plan, monitor)
+    return Built(data, model, plan, monitor, optimization)
 
 
 @contextlib.contextmanager

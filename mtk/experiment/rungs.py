@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,6 +37,33 @@ def evaluation_at(plan: Plan, step: int) -> int:
             f"every {plan.evaluate_every}. Choose an earlier step, or set `evaluate_every`."
         )
     return found
+
+
+def evaluations_at(plan: Plan, rungs: Sequence[int]) -> list[int]:
+    """Returns the steps of the evaluations at which a run pauses, one for each rung.
+
+    Raises:
+        ValueError: If there is none for a rung, or one for two.
+    """
+    steps = [evaluation_at(plan, rung) for rung in rungs]
+    if len(set(steps)) < len(steps):
+        raise ValueError(
+            f"Between two rungs lies an evaluation. Received: rungs {tuple(rungs)}, with an "
+            f"evaluation every {plan.evaluate_every} steps. Leave one out, or set `evaluate_every`."
+        )
+    return steps
+
+
+def ends(plan: Plan, interval: int) -> list[int]:
+    """Returns the ends of intervals at which a run can pause: all but that of the last one."""
+    last = (plan.steps - 1) // plan.evaluate_every * plan.evaluate_every
+    return list(range(interval, last + 1, interval))
+
+
+def rate_of(model: MultiTaskModel) -> Any:
+    """Returns the learning rate of a model as its optimizer has it: a schedule or a variable."""
+    # An optimizer that scales losses has another one inside.
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
 
 
 def write(
@@ -94,20 +121,14 @@ def check(built: Built, rungs: tuple[int, ...]) -> None:
         ValueError: If the run has no evaluation there, several have the same one, or a schedule
             leads to an end behind the first.
     """
-    steps = [evaluation_at(built.plan, rung) for rung in rungs]
-    if len(set(steps)) < len(steps):
-        raise ValueError(
-            f"Between two rungs lies an evaluation. Received: rungs {rungs}, with an evaluation "
-            f"every {built.plan.evaluate_every} steps. Leave one out, or set `evaluate_every`."
-        )
+    steps = evaluations_at(built.plan, rungs)
     for what, schedule in _schedules(built.model):
         _check_schedule(what, schedule, steps[0], built.plan.steps)
 
 
 def _schedules(model: MultiTaskModel) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yields what changes with the step, and how."""
-    # An optimizer that scales losses has another one inside.
-    rate = getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
+    rate = rate_of(model)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         yield "learning rate", rate
     if isinstance(model.combiner, StaticWeights) and model.combiner.schedule:
@@ -126,5 +147,6 @@ def _check_schedule(what: str, schedule: Callable[..., Any], first: int, last: i
             f"Runs cannot be compared at step {first}: {name}, the schedule of the {what}, leads "
             f"to an end behind it, with {here:.4g} there and {end:.4g} at the last step, {last}. "
             "What is good before need not be good after. Search without rungs, or with a schedule "
-            "that does not depend on the run's length, such as StepDecay or InverseSqrt."
+            "that does not depend on the run's length, such as StepDecay or InverseSqrt; or let "
+            "runs cool down at each rung: `search.Search.cooldown`."
         )

@@ -8,7 +8,9 @@ import types
 from typing import Any
 
 from mtk.search.command import main
+from mtk.search.cooldown import Cooldown
 from mtk.search.goals import Constraint, Front, Goal, Preference
+from mtk.search.pbt import PBT
 from mtk.search.result import Found, Tried
 from mtk.search.samplers import Bisection, Optuna, Random, Sampler, Sobol, Trial, TwoStage
 from mtk.search.searching import search
@@ -16,8 +18,10 @@ from mtk.search.space import Space
 from mtk.search.spec import Search
 
 __all__ = [
+    "PBT",
     "Bisection",
     "Constraint",
+    "Cooldown",
     "Found",
     "Front",
     "Goal",

@@ -84,7 +84,7 @@ def curve(found: Found, seconds: Mapping[str, float]) -> list[Point]:
     seen, value = found.seen, found.goal.value(found.seen)
     spent, number, points = 0.0, 0, []
     for trial in found.trials:
-        spent += sum(seconds.get(run.name, 0.0) for run in trial.runs)
+        spent += sum(seconds.get(run.name, 0.0) for run in (*trial.runs, *trial.further))
         if trial.losses and trial.paused_at is None:
             number += 1
             points.append(Point(spent, value(seen.losses[:number])))

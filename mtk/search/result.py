@@ -21,12 +21,19 @@ class Tried(NamedTuple):
         runs: Folders of its runs.
         paused_at: The rung from which it did not go on, whose losses these are; None if it went to
             its end.
+        further: Folders of further runs that it took: trunks, and cooldowns at rungs.
+        cost: In runs of whole length.
+        schedule: Of a population's member: the points that it had before, each with the step until
+            which it had it.
     """
 
     point: Point
     losses: Mapping[str, float] | None
     runs: Sequence[Path]
     paused_at: int | None = None
+    further: Sequence[Path] = ()
+    cost: float = 1.0
+    schedule: Sequence[tuple[int, Point]] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Found:
         goal: What was looked for.
         trials: In the order in which they were asked for.
         exit_code: As of the command; see `mtk.search`.
+        selected: The trial that is looked for, where the runs' own monitor tells it, not the goal.
     """
 
     study_dir: Path
@@ -46,12 +54,13 @@ class Found:
     goal: Goal
     trials: Sequence[Tried]
     exit_code: int
+    selected: Tried | None = None
 
     @property
     def chosen(self) -> list[Tried]:
         """The front, or the best one for a preference or a constraint; empty if there is none."""
-        if not self.complete:
-            return []
+        if self.selected is not None or not self.complete:
+            return [self.selected] if self.selected is not None else []
         return [self.complete[number] for number in self.goal.chosen(self.seen)]
 
     @property
@@ -67,7 +76,7 @@ class Found:
         return seen(self.space, known)
 
     def __str__(self) -> str:
-        """A table of what was chosen."""
+        """A table of what was chosen, with a row for each part of a schedule."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
         weighed = tasks if self.space.weights else []
@@ -75,6 +84,10 @@ class Found:
         for trial in self.chosen:
             assert trial.losses is not None
             losses = [f"{trial.losses[task]:.4g}" for task in tasks]
+            rows += [
+                [*shown(self.space, point), *[""] * len(losses), f"until step {step}"]
+                for step, point in trial.schedule
+            ]
             rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
 

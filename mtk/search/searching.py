@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from mtk.search import trials
+from mtk.search.cooling import Cooling
 from mtk.search.halving import Halving
 from mtk.search.live import Live
+from mtk.search.population import Population
 from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
 from mtk.search.samplers import Sampler, Trial
@@ -95,6 +98,11 @@ class Searcher:
     def _search(self, scheduler: Scheduler) -> bool:
         """Does the rounds; returns False if something has stopped the search."""
         self.tried = []
+        if self.search.pbt is not None:
+            self.population = Population(self, scheduler)
+            complete = self.population.train()
+            self.tried = list(self.population.tried.values())
+            return complete
         self.halving = Halving(self.search.looked_for, self.search.space, self.search.keep)
         self.live = Live(self._found(0))
         scheduler.view = self.live.table
@@ -107,7 +115,7 @@ class Searcher:
                 break
             # The runs that will come, for the time that is left.
             scheduler.later = (left - len(points)) * len(self.search.seeds)
-            if not self._round(scheduler, sampler, [self._known(point) for point in points]):
+            if not self._round(scheduler, sampler, [self.known(point) for point in points]):
                 return False
             number += 1
             if not sampler.finished and self._all_failed():
@@ -120,16 +128,23 @@ class Searcher:
         runs = [self.runs_of(point) for point in points]
         come: dict[int, Tried] = {}
         going = list(range(len(points)))
+        cooling = Cooling(self, scheduler) if self.search.cooldown else None
         for number, rung in enumerate((*self.search.rungs, None)):
-            if not self._do(scheduler, [run for n in going for run in runs[n]], rung):
+            on_the_way = [run for n in going for run in runs[n]]
+            if cooling is not None:
+                if not cooling.do(on_the_way, rung):
+                    return False
+                come |= {n: cooling.tried(points[n], runs[n], rung) for n in going}
+            elif self.do(scheduler, on_the_way, rung):
+                come |= {n: self._tried(points[n], runs[n], rung) for n in going}
+            else:
                 return False
-            come |= {n: self._tried(points[n], runs[n], rung) for n in going}
             if rung is not None:
-                told = [Trial(points[n], self._as_told(come[n].losses)) for n in going]
+                told = [Trial(points[n], self.as_told(come[n].losses)) for n in going]
                 going = [going[place] for place in self.halving.go_on(number, told)]
         for number, point in enumerate(points):
             self.tried.append(come[number])
-            sampler.tell(point, self._as_told(come[number].losses))
+            sampler.tell(point, self.as_told(come[number].losses))
             scheduler.progress.say(trials.line(self._found(0), self.search.trials))
         if scheduler.progress.display.on_terminal:
             self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
@@ -141,15 +156,16 @@ class Searcher:
         folders = [self.folder.run_dir(run.hash) for run in runs]
         return Tried(point, losses, folders, rung if losses else None)
 
-    def _do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
+    def do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
+        """Does runs up to a pause, or to their end; returns False if something stops it."""
         self.folder.add(self.study, runs, self.remarks)
-        for run in runs if self.search.rungs else ():
+        for run in runs if self.search.pauses else ():
             self.folder.set_pause(run.hash, pause_at)
         for run in runs if self.retry_failed else ():
             self.folder.reset_failed(run.hash)
         return scheduler.do(runs)
 
-    def _known(self, point: Point) -> Point:
+    def known(self, point: Point) -> Point:
         """Returns a point as the space has it: JSON knows no tuples."""
         choices = {
             name: next(v for v in values if json.loads(json.dumps(v)) == point[name])
@@ -157,13 +173,15 @@ class Searcher:
         }
         return {**point, **choices}
 
-    def _as_told(self, losses: Mapping[str, float] | None) -> tuple[float, ...] | None:
+    def as_told(self, losses: Mapping[str, float] | None) -> tuple[float, ...] | None:
         """Returns losses in the order of the space."""
         return None if losses is None else tuple(losses[task] for task in self.search.space.tasks)
 
     def _trials_left(self, progress: Progress) -> int:
         """Returns how many trials the budget still allows."""
-        left, allowed = self.search.trials - len(self.tried), self.search.cpu_seconds
+        # A cooldown at a rung is a part of a run; without any, a trial counts as one run.
+        spent_runs = round(sum(trial.cost for trial in self.tried), 9)
+        left, allowed = math.floor(self.search.trials - spent_runs), self.search.cpu_seconds
         if allowed is None or left <= 0 or not self.tried:
             return left
         spent = self._cpu_seconds()
@@ -180,7 +198,7 @@ class Searcher:
 
     def _cpu_seconds(self) -> dict[str, float]:
         """Returns the CPU time of the trials so far, by run."""
-        own = {folder.name for trial in self.tried for folder in trial.runs}
+        own = {f.name for trial in self.tried for f in (*trial.runs, *trial.further)}
         return {r: s for r, s in self.folder.run_log.cpu_seconds().items() if r in own}
 
     def _all_failed(self) -> bool:
@@ -189,20 +207,38 @@ class Searcher:
 
     def _confirm(self, scheduler: Scheduler) -> bool:
         """Runs what was found with fresh seeds."""
+        if self.search.pbt is not None:
+            return self.population.confirm(self.study.second_stage)
         chosen = self._found(0).chosen if self.search.confirm else []
         if len(chosen) > MOST_CONFIRMED:  # Spread over the front.
             places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
             chosen = [chosen[place] for place in places]
         runs = [
-            self.grid.run(self.search.method, {**trial.point}, seed)
+            self.grid.run(self.search.method, {**trial.point, **self._length_of(trial)}, seed)
             for trial in chosen
             for seed in self.study.second_stage
         ]
-        return not runs or self._do(scheduler, runs)
+        return not runs or self.do(scheduler, runs)
+
+    def _length_of(self, trial: Tried) -> Point:
+        """Returns what a trial that has cooled down binds to do so in one run, without a branch."""
+        if self.search.cooldown is None:
+            return {}
+        entries = {entry["hash"]: entry["bindings"] for entry in self.folder.listed(self.study)}
+        bound, length = entries[trial.runs[0].name], self.search.cooldown.bindings(0, 1)
+        return {name: bound[name] for name in length}
 
     def _found(self, code: int) -> Found:
-        goal = self.search.looked_for
-        return Found(self.folder.path, self.search.space, goal, list(self.tried), code)
+        goal, pbt = self.search.looked_for, self.search.pbt is not None
+        trials = list(self.tried)
+        return Found(
+            self.folder.path,
+            self.search.space,
+            goal,
+            trials,
+            code,
+            self.population.found if pbt else None,
+        )
 
     def _stopped(self, scheduler: Scheduler) -> int:
         disk = " No room on the disk." if scheduler.ended_by is End.DISK else ""
@@ -214,9 +250,10 @@ class Searcher:
         failed = [r for r, s in scheduler.states.items() if s in (State.FAILED, State.DAMAGED)]
         for run in failed:
             say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
+        place = "and were replaced" if self.search.pbt else "at a rung"
         say(
             f"{counts[State.FINISHED]} runs finished, "
-            f"{f'{counts[State.PAUSED]} stopped at a rung, ' * bool(self.search.rungs)}"
+            f"{f'{self._stopped_early()} stopped {place}, ' * self.search.pauses}"
             f"{counts[State.DIVERGED]} diverged, {len(failed)} failed."
         )
         if failed:
@@ -224,6 +261,9 @@ class Searcher:
         if not self._found(0).chosen:
             say(f"Not found: {self._why_not()}", "red")
         return 1 if failed or not self._found(0).chosen else 0
+
+    def _stopped_early(self) -> int:
+        return sum(len(trial.runs) for trial in self.tried if trial.paused_at is not None)
 
     def _why_not(self) -> str:
         found = self._found(0)
@@ -265,5 +305,5 @@ def search(
     progress = Progress()
     chosen = engine()
     if not made.rounds.path.exists():  # Afterwards they have been checked.
-        checking.check(made.samples, made.folder, progress, retry_failed, search.rungs)
+        checking.check(made.samples, made.folder, progress, retry_failed, search.check_of_runs)
     return made.go(chosen, progress)

@@ -1,17 +1,21 @@
 """What a search consists of: configurations, a space, a budget, a sampler and a goal."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mtk import extras
 from mtk.errors import StudyError
+from mtk.search.cooldown import KEEP_PAUSES, Cooldown
 from mtk.search.goals import Front, Goal
+from mtk.search.pbt import PBT
 from mtk.search.samplers import Sampler, TwoStage
 from mtk.search.space import Space
 from mtk.study import Study
 
 METHOD = "static_weights"
+RATE = "experiment.Optimization.learning_rate"
 MOST_CONFIRMED = 5  # Models that are run again with fresh seeds.
 
 
@@ -34,6 +38,10 @@ class Search:
             where they stand. A run compares at its first evaluation there or after it. Without any
             each trial goes to its end.
         keep: Share of the trials that goes on from a rung; see `mtk.search.halving.Halving`.
+        cooldown: How runs cool down at the rungs and at their end; None: they do not. The steps of
+            cooldowns at rungs are paid for from the budget, as parts of a run.
+        pbt: Trains the runs as a population, whose weights change on the way; `sampler` places the
+            first ones. Without a `goal` the members are compared by the runs' own `monitor`.
         at_a_time: Trials that are asked for together. They may run at the same time; the results
             of all count when the next ones are placed, so it is a part of the search.
         seeds: Values of the macro `seed`; each trial has a run for each, and their mean counts.
@@ -57,6 +65,8 @@ class Search:
     confirm: int = 0
     rungs: Sequence[int] = ()
     keep: float = 1 / 3
+    cooldown: Cooldown | None = None
+    pbt: PBT | None = None
     run_minutes: float | None = None
     method: str = METHOD
     files: Sequence[str] = ()
@@ -71,6 +81,8 @@ class Search:
         if type(self.at_a_time) is not int or self.at_a_time < 1:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
         self._check_rungs()
+        if self.pbt is not None:
+            self._check_population()
         self.study  # noqa: B018  It checks seeds and settings.
         self.looked_for.check(self.space.tasks)
         if type(self.runs) is not int or self.trials < 1:
@@ -100,9 +112,59 @@ class Search:
                 f"Received: {self.keep!r}"
             )
 
+        if self.cooldown is not None and not rungs:
+            raise StudyError(
+                "A `cooldown` is for comparing at rungs. Set `rungs`, or leave it out."
+            )
+
+    def _check_population(self) -> None:
+        if not self.space.weights:
+            raise StudyError(
+                "A population changes task weights while it trains, and the space has none. Name "
+                "the parameter that takes them, `search.Space.weights`, or search without `pbt`."
+            )
+        wrong = {
+            "rungs": bool(self.rungs),
+            "at_a_time": self.at_a_time != 1,
+            "cpu_seconds": self.cpu_seconds is not None,
+            "more than one of `seeds`": len(self.seeds) > 1,
+            "a goal that is a front": isinstance(self.goal, Front),
+            "a goal that needs a task alone": bool(self.looked_for.alone(self.space.tasks)),
+        }
+        if unfit := [name for name, is_there in wrong.items() if is_there]:
+            raise StudyError(
+                "The runs of a population are trained together, each to its end, towards one "
+                f"number: `pbt` goes without {' and '.join(unfit)}."
+            )
+        if self.trials < 2:
+            raise StudyError(
+                "A population has two runs or more, since they copy one another. Allow more "
+                f"`runs`, or less to `confirm`. Received: runs={self.runs}, confirm={self.confirm}"
+            )
+
     @property
     def _least_seconds(self) -> float:
         return 60 * (self.run_minutes or 0.0) * len(self.seeds)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether runs pause on the way."""
+        return bool(self.rungs) or self.pbt is not None
+
+    @property
+    def check_of_runs(self) -> Callable[[Any], None] | None:
+        """What checks, before any run, that runs can pause, branch and be compared as they are to.
+
+        See `mtk.experiment.check`.
+        """
+        from mtk.experiment import branch_checks, rungs  # Takes seconds.
+
+        if self.pbt is not None:
+            return branch_checks.Population(self.pbt.interval, RATE in self.space.others)
+        if self.cooldown is not None:
+            pauses = [self.cooldown.pause(rung) for rung in self.rungs]
+            return branch_checks.Trunk(pauses, self.rungs)
+        return functools.partial(rungs.check, rungs=tuple(self.rungs)) if self.rungs else None
 
     @property
     def looked_for(self) -> Goal:
@@ -112,7 +174,7 @@ class Search:
     @property
     def reserved(self) -> int:
         """The runs of the budget that are kept for confirming."""
-        return self.confirm * MOST_CONFIRMED
+        return self.confirm * (MOST_CONFIRMED if self.pbt is None else 1)
 
     @property
     def trials(self) -> int:
@@ -122,11 +184,12 @@ class Search:
     @property
     def study(self) -> Study:
         """The study that the runs belong to."""
+        branches = self.pbt is not None or self.cooldown is not None
         return Study(
             name=self.name,
             configs=self.configs,
             methods={self.method: self.files},
-            settings=self.settings,
+            settings={**self.settings, **({KEEP_PAUSES: True} if branches else {})},
             grid={name: [value] for name, value in self.make_sampler().ask(1)[0].items()},
             seeds=self.seeds,
             fresh_seeds=self.confirm,
@@ -146,4 +209,8 @@ class Search:
         numbers: dict[str, Any] = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
         if self.rungs:
             numbers |= {"rungs": list(self.rungs), "keep": self.keep}
+        if self.cooldown:
+            numbers["cooldown"] = asdict(self.cooldown)
+        if self.pbt:
+            numbers |= {"pbt": asdict(self.pbt), "population": self.trials}
         return {"sampler": sampler, **numbers, **self.looked_for.record, "space": self.space.record}

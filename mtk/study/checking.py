@@ -4,7 +4,7 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,7 +25,7 @@ def check(
     folder: StudyFolder,
     progress: Progress,
     retry_failed: bool = False,
-    rungs: Sequence[int] = (),
+    further: Callable[[Any], None] | None = None,
 ) -> None:
     """Builds data, network, combiner and plan of enough runs to meet every value of every method.
 
@@ -38,7 +38,7 @@ def check(
         folder: The study folder.
         progress: Where to say what is done.
         retry_failed: Whether runs that have failed are done again.
-        rungs: Steps at which runs are compared before their end.
+        further: Checks what was built of a run; see `mtk.experiment.check`.
 
     Raises:
         StudyError: If a run could not be started.
@@ -54,7 +54,7 @@ def check(
         "seconds."
     )
     problems: dict[str, Run] = {}
-    outcomes = _outcomes(chosen, begun, tuple(rungs))
+    outcomes = _outcomes(chosen, begun, further)
     for done, (run, problem) in enumerate(zip(chosen, outcomes, strict=False), 1):
         progress.busy(f"checked {done}/{len(chosen)}: {run.method}")
         if problem:
@@ -92,14 +92,16 @@ def _has_begun(folder: StudyFolder, run: Run) -> bool:
     return (folder.run_dir(run.hash) / "checkpoints" / "run.json").exists()
 
 
-def _outcomes(runs: Sequence[Run], begun: Sequence[Run], rungs: tuple[int, ...]) -> Iterator[str]:
+def _outcomes(
+    runs: Sequence[Run], begun: Sequence[Run], further: Callable[[Any], None] | None
+) -> Iterator[str]:
     """Yields what is wrong with each run, empty where nothing is."""
     context = multiprocessing.get_context("fork" if may_fork() else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     traced = {run.method for run in begun}
     lines = [(run.lines, run.method) for run in runs]
     process = context.Process(  # type: ignore[attr-defined]
-        target=_build_all, args=(lines, traced, sender, rungs)
+        target=_build_all, args=(lines, traced, sender, further)
     )
     process.start()
     sender.close()
@@ -123,13 +125,13 @@ def _build_all(
     configurations: Sequence[tuple[Any, str]],
     traced: set[str],
     sender: Connection,
-    rungs: tuple[int, ...],
+    further: Callable[[Any], None] | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The sweep ends this process.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    builder = _Builder(rungs)
+    builder = _Builder(further)
     for lines, method in configurations:
         sender.send(builder.problem(lines, trace=method not in traced))
         traced.add(method)
@@ -138,8 +140,8 @@ def _build_all(
 class _Builder:
     """Builds runs one after the other, with the data and network of the last one if they fit."""
 
-    def __init__(self, rungs: tuple[int, ...] = ()) -> None:
-        self._rungs = rungs
+    def __init__(self, further: Callable[[Any], None] | None = None) -> None:
+        self._further = further
         self._key: Any = None
         self._data: Any = None
 
@@ -174,4 +176,4 @@ class _Builder:
                 self._data.network = functools.cache(self._data.network)
             return self._data
 
-        check(workload=data, trace=trace, compare_at=self._rungs)
+        check(workload=data, trace=trace, further=self._further)

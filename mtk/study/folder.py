@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -99,12 +100,20 @@ class StudyFolder:
 
         Empty if it has not paused there, or the record is damaged or another run's.
         """
-        found = self._own(run, _read(self.run_dir(run) / "rungs" / f"{step}.json"))
+        found = self.paused(run, step)
         try:
             losses = {task: own["loss"] for task, own in found["validation"]["tasks"].items()}
             return {t: float("nan") if v is None else float(v) for t, v in losses.items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             return {}
+
+    def paused(self, run: str, step: int) -> dict[str, Any]:
+        """Returns what a run has recorded where it paused; empty if it has not paused there."""
+        return self._own(run, _read(self.run_dir(run) / "rungs" / f"{step}.json"))
+
+    def forget_pause(self, run: str, step: int) -> None:
+        """Removes the checkpoint with which a run paused: none will branch off it any more."""
+        shutil.rmtree(self.run_dir(run) / "rungs" / str(step), ignore_errors=True)
 
     def losses(self, run: str) -> list[float]:
         """Returns the selected validation loss of each task, NaN if it is not finite.
@@ -119,15 +128,24 @@ class StudyFolder:
             return []
         return losses if result.get("status") == "finished" else []
 
-    def selected(self, run: str) -> monitor.Selected | None:
+    def selected(self, run: str, step: int | None = None) -> monitor.Selected | None:
         """Returns by what a run was selected; None if it has not finished, or the value is NaN.
 
         A run of an earlier version was selected by the mean of its losses.
+
+        Args:
+            run: The run.
+            step: Where the run has paused, for what it had there; a run that has not has but its
+                result.
         """
-        if not self.losses(run):
+        if step is not None and self.rung(run, step):
+            content = self.paused(run, step)
+        elif self.losses(run):
+            content = self._result(run)
+        else:
             return None
         try:
-            found = monitor.selected(self._result(run))
+            found = monitor.selected(content)
         except ValueError:
             return None
         return found if math.isfinite(found.value) else None

@@ -7,7 +7,7 @@ from crashes import CrashError, crash
 
 from mtk import MultiTaskModel, checkpoints, combiners
 from mtk.callbacks.monitored import monitor_of
-from mtk.experiment import Checkpoints, Logging, Training
+from mtk.experiment import Checkpoints, Logging, Optimization, Training
 from mtk.experiment.building import Built
 from mtk.experiment.loop import Loop
 from mtk.experiment.plan import make_plan
@@ -47,7 +47,9 @@ class Session:
         folder = RunFolder.claim(path, {})
         with folder:
             folder.open("", "")
-            built = Built(self.data, self.model, self.plan, monitor_of(None, self.model))
+            built = Built(
+                self.data, self.model, self.plan, monitor_of(None, self.model), Optimization()
+            )
             logging, often = Logging(measure_every=0), Checkpoints(every=0.0)
             loop = Loop(built, folder, Preemption(), logging, often)
             try:

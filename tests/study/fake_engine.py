@@ -17,12 +17,13 @@ def finish(folder, run, status="finished", losses=(0.5, 0.25)):
     (run_dir / "result.json").write_text(json.dumps(result))
 
 
-def pause(folder, run, step, losses=(0.5, 0.25)):
+def pause(folder, run, step, losses=(0.5, 0.25), **further):
     """Leaves behind what a run does that pauses."""
     tasks = {name: {"loss": loss} for name, loss in zip(("left", "right"), losses, strict=True)}
     path = StudyFolder(folder).run_dir(run) / "rungs" / f"{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"status": "paused", "validation": {"tasks": tasks}}))
+    content = {"status": "paused", "steps": step, "validation": {"tasks": tasks}, **further}
+    path.write_text(json.dumps(content))
 
 
 def save(folder, run):

@@ -1,0 +1,57 @@
+"""Runs that cool down at rungs, on branches off a trunk of a constant learning rate."""
+
+from dataclasses import dataclass
+
+from mtk.errors import StudyError
+from mtk.search.space import Point
+
+BRANCH_FROM = "experiment.Checkpoints.branch_from"
+KEEP_PAUSES = "experiment.Checkpoints.keep_pauses"
+_SCHEDULE = "schedules.WarmupStableDecay"
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """A decay of the learning rate to zero at each rung, and at the end.
+
+    A trial trains with a constant learning rate: the trunk. For a rung at step s it pauses
+    `fraction` of s before; a branch goes on from there with the rate coming down to zero at s. What
+    the branch has come to is what a run of s steps comes to, and the trial is judged by it. The
+    trunk goes on from its pause, without a repeated step. The end is a rung like the others.
+
+    Attributes:
+        fraction: Of the steps to a rung that the cooldown takes.
+        shape: `"1-sqrt"` or `"linear"`; see `mtk.schedules.WarmupStableDecay`.
+
+    Reference:
+        Hägele et al., *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*
+        (2024): one trunk with cooldowns off it stands for a run of each length. Hu et al.,
+        *MiniCPM* (2024).
+    """
+
+    fraction: float = 0.2
+    shape: str = "1-sqrt"
+
+    def __post_init__(self) -> None:
+        """Raises a StudyError if the fraction or the shape does not fit."""
+        if not 0 < self.fraction < 1:
+            raise StudyError(
+                "`fraction` is the part of the steps that a cooldown takes, between 0 and 1. "
+                f"Received: {self.fraction!r}"
+            )
+        if self.shape not in ("1-sqrt", "linear"):
+            raise StudyError(f"`shape` is '1-sqrt' or 'linear'. Received: {self.shape!r}")
+
+    def pause(self, end: int) -> int:
+        """Returns where the trunk pauses for a cooldown that ends at a step."""
+        return max(1, end - max(1, round(self.fraction * end)))
+
+    def bindings(self, begin: int, end: int) -> Point:
+        """Returns what a run of this length binds that cools down from a step on."""
+        return {
+            f"{_SCHEDULE}.decay_from": begin,
+            f"{_SCHEDULE}.decay_to": end,
+            f"{_SCHEDULE}.shape": self.shape,
+            "experiment.Training.epochs": None,
+            "experiment.Training.steps": end,
+        }

@@ -1,0 +1,105 @@
+"""Does the cooldowns of a search; see `mtk.search.Cooldown`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtk.search import trials
+from mtk.search.cooldown import BRANCH_FROM
+from mtk.search.result import Tried
+from mtk.search.space import Point
+from mtk.study import Run, State
+from mtk.study.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from mtk.search.searching import Searcher
+
+
+class Cooling:
+    """Has trunks pause, and branches off them cool down.
+
+    Args:
+        searcher: The search in its folder.
+        scheduler: Does the runs.
+    """
+
+    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
+        assert searcher.search.cooldown is not None
+        self.searcher, self.scheduler = searcher, scheduler
+        self.search, self.folder = searcher.search, searcher.folder
+        self.cooldown = searcher.search.cooldown
+        # By the hash of a trunk: its branches so far, what it is judged by, and what its cooldowns
+        # at rungs have cost.
+        self._branches: dict[str, list[Run]] = {}
+        self._judged: dict[str, Run] = {}
+        self._costs: dict[str, float] = {}
+
+    def do(self, trunks: Sequence[Run], rung: int | None) -> bool:
+        """Does runs up to a rung, or to their end; returns False if something stops it.
+
+        Args:
+            trunks: The runs.
+            rung: A step; None: the end.
+        """
+        ends = {trunk.hash: rung or self._length(trunk) for trunk in trunks}
+        # Trunks of different lengths, if the length is searched, pause at different steps.
+        for end in dict.fromkeys(ends.values()):
+            own = [trunk for trunk in trunks if ends[trunk.hash] == end]
+            if not self.searcher.do(self.scheduler, own, self.cooldown.pause(end)):
+                return False
+        branches = {t.hash: branch for t in trunks if (branch := self._branch(t, ends[t.hash]))}
+        if not self.searcher.do(self.scheduler, list(branches.values())):
+            return False
+        for trunk in trunks:
+            self._judged[trunk.hash] = branch = branches.get(trunk.hash, trunk)
+            if branch is not trunk:
+                self._account(trunk, branch, rung)
+        return True
+
+    def tried(self, point: Point, trunks: Sequence[Run], rung: int | None) -> Tried:
+        """Returns what a trial came to, by the branches that have cooled down.
+
+        A trunk that has ended before its pause counts with its own result.
+
+        Args:
+            point: Of the trial.
+            trunks: Its runs, one for each seed.
+            rung: Where it is judged; None: at its end.
+        """
+        judged = [self._judged[trunk.hash] for trunk in trunks]
+        losses = trials.losses(self.folder, judged, self.search.space.tasks)
+        all_of_it = [
+            run for trunk in trunks for run in (trunk, *self._branches.get(trunk.hash, []))
+        ]
+        further = [self._dir(run) for run in all_of_it if run not in judged]
+        cost = 1 + sum(self._costs.get(trunk.hash, 0.0) for trunk in trunks) / len(trunks)
+        paused_at = rung if losses else None
+        return Tried(point, losses, [*map(self._dir, judged)], paused_at, further, cost)
+
+    def _branch(self, trunk: Run, end: int) -> Run | None:
+        """Returns the run that cools down from where a trunk has paused; None if it has not."""
+        begin = self._paused(trunk, end).get("steps")
+        if begin is None:
+            return None
+        branch = {BRANCH_FROM: (trunk.hash, self.cooldown.pause(end))}
+        point = {**trunk.point, **self.cooldown.bindings(begin, end), **branch}
+        return self.searcher.grid.run(self.search.method, point, trunk.seed)
+
+    def _account(self, trunk: Run, branch: Run, rung: int | None) -> None:
+        self._branches.setdefault(trunk.hash, []).append(branch)
+        if self.folder.state(branch.hash) in (State.FINISHED, State.DIVERGED):
+            self.folder.forget_pause(*branch.point[BRANCH_FROM])
+        if rung is not None:  # The last one is a part of the run itself.
+            steps = rung - self._paused(trunk, rung)["steps"]
+            before = self._costs.get(trunk.hash, 0.0)
+            self._costs[trunk.hash] = before + steps / self._length(trunk)
+
+    def _paused(self, trunk: Run, end: int) -> dict[str, Any]:
+        return self.folder.paused(trunk.hash, self.cooldown.pause(end))
+
+    def _length(self, trunk: Run) -> int:
+        """Returns the steps of a run of whole length, as its trunk said at the first rung."""
+        return int(self._paused(trunk, self.search.rungs[0])["plan"]["steps"])
+
+    def _dir(self, run: Run) -> Path:
+        return self.folder.run_dir(run.hash)

@@ -1,0 +1,221 @@
+"""Trains the runs of a search as a population; see `mtk.search.PBT`."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mtk import monitor
+from mtk.errors import StudyError
+from mtk.search import trials
+from mtk.search.cooldown import BRANCH_FROM
+from mtk.search.result import Tried, shown
+from mtk.search.samplers import Trial
+from mtk.search.samplers.base import seen
+from mtk.search.space import Point
+from mtk.study import Run, State
+from mtk.study.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from mtk.search.searching import Searcher
+
+LABEL = "population"
+
+
+class Member(NamedTuple):
+    """One of a population.
+
+    Attributes:
+        point: Values by the name of a parameter.
+        run: What trains it from its last branch on.
+        earlier: The points that it had before, each with the step until which it had it.
+    """
+
+    point: Point
+    run: Run
+    earlier: tuple[tuple[int, Point], ...] = ()
+
+
+class Population:
+    """Trains a population in its search's folder.
+
+    A run whose weights change is another run: it branches from the one that it copies, and names
+    it in its configuration, by whose hash it is known. So a run's hash stands for all that it was
+    trained with, and no run folder is ever rewritten. What is decided at the end of an interval is
+    written (`search.json`) before any run goes on.
+
+    Args:
+        searcher: The search in its folder.
+        scheduler: Does the runs.
+    """
+
+    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
+        assert searcher.search.pbt is not None
+        self.searcher, self.scheduler = searcher, scheduler
+        self.search, self.folder, self.pbt = searcher.search, searcher.folder, searcher.search.pbt
+        self.tried: dict[str, Tried] = {}
+        self.selected: Member | None = None
+
+    def train(self) -> bool:
+        """Does the intervals; returns False if something has stopped the search."""
+        members: list[Member] = self._first()
+        step: int | None = self.pbt.interval
+        ends: list[int] = []
+        last: tuple[list[Member], int] | None = None
+        for number in itertools.count(1):
+            if not self._do(members, step):
+                return False
+            self._note(members, step)
+            if last:
+                self._forget(last[0], members, last[1])
+            if step is None:
+                break
+            ends = ends or self._ends(members)
+            after = self._next(members, step, number)
+            self._say(members, after, step)
+            last = (members, step)
+            members, step = after, next((end for end in ends if end > step), None)
+        self.selected = self._best(members)
+        return True
+
+    def confirm(self, seeds: Sequence[int]) -> bool:
+        """Trains with fresh seeds what was selected: its schedule, with nothing left to choose."""
+        if self.selected is None:
+            return True
+        runs: dict[int, Run | None] = dict.fromkeys(seeds)
+        before = None
+        for until, point in (*self.selected.earlier, (None, self.selected.point)):
+            lasts = list(runs.values())
+            for seed, last in runs.items():
+                runs[seed] = self._run(point, (last, before) if last and before else None, seed)
+            if not self._do([Member(point, run) for run in runs.values() if run], until):
+                return False
+            if before:
+                parents = [Member(point, run) for run in lasts if run]
+                self._forget(parents, [Member(point, run) for run in runs.values() if run], before)
+            # A run that has diverged has nothing to go on from.
+            runs = {s: r for s, r in runs.items() if r and (not until or self._has_state(r, until))}
+            before = until
+        return True
+
+    @property
+    def found(self) -> Tried | None:
+        """The member that is looked for; None if there is none."""
+        return self.tried[self.selected.run.hash] if self.selected else None
+
+    def _first(self) -> list[Member]:
+        """Returns the members as the sampler places them."""
+        sampler = self.search.make_sampler()
+        points = self.searcher.rounds.get(0, lambda: sampler.ask(self.search.trials))
+        members = [Member(point, self._run(point)) for point in map(self.searcher.known, points)]
+        if len({member.run.hash for member in members}) < self.search.trials:
+            raise StudyError(
+                "The sampler gives the population equal points, or too few. Have another one place "
+                "it: `search.Search.sampler = @search.Sobol`."
+            )
+        return members
+
+    def _run(
+        self, point: Point, parent: tuple[Run, int] | None = None, seed: int | None = None
+    ) -> Run:
+        """Returns a run of a point, which begins where its parent has paused."""
+        branch = {BRANCH_FROM: (parent[0].hash, parent[1])} if parent else {}
+        seed = self.search.seeds[0] if seed is None else seed
+        return self.searcher.grid.run(
+            self.search.method, {**point, **branch}, seed, LABEL, "method"
+        )
+
+    def _do(self, members: Sequence[Member], step: int | None) -> bool:
+        runs = {member.run.hash: member.run for member in members}
+        return self.searcher.do(self.scheduler, list(runs.values()), step)
+
+    def _forget(self, members: Sequence[Member], after: Sequence[Member], step: int) -> None:
+        """Removes the checkpoints of pauses, when all that was to branch off them has done so."""
+        states = [self.folder.state(member.run.hash) for member in after]
+        if State.FAILED not in states and State.DAMAGED not in states:
+            for member in members:
+                self.folder.forget_pause(member.run.hash, step)
+
+    def _ends(self, members: Sequence[Member]) -> list[int]:
+        """Returns the steps at which intervals end, by what the runs say of their length."""
+        from mtk.experiment import Plan, rungs  # Takes seconds.
+
+        paused = [self.folder.paused(m.run.hash, self.pbt.interval) for m in members]
+        plans = [Plan(**said["plan"]) for said in paused if said]
+        return rungs.ends(plans[0], self.pbt.interval) if plans else []
+
+    def _has_state(self, run: Run, step: int) -> bool:
+        return bool(self.folder.paused(run.hash, step))
+
+    def _note(self, members: Sequence[Member], step: int | None) -> None:
+        """Takes account of what the members have come to."""
+        for member in members:
+            losses = self._losses(member, step)
+            paused_at = (
+                step if losses and self.folder.state(member.run.hash) is State.PAUSED else None
+            )
+            dirs = [self.folder.run_dir(member.run.hash)]
+            self.tried[member.run.hash] = Tried(
+                member.point, losses, dirs, paused_at, schedule=member.earlier
+            )
+
+    def _losses(self, member: Member, step: int | None) -> dict[str, float] | None:
+        return trials.losses(self.folder, [member.run], self.search.space.tasks, step)
+
+    def _next(self, members: Sequence[Member], step: int, number: int) -> list[Member]:
+        """Returns the population of the next interval; who copies whom is decided once."""
+
+        def ask() -> list[dict[str, Any]]:
+            points = [member.point for member in members]
+            alive = [self._has_state(member.run, step) for member in members]
+            costs = self._costs(members, step)
+            after = self.pbt.advance(self.search.space, points, costs, alive, number)
+            return [each._asdict() for each in after]
+
+        found = []
+        for place, said in enumerate(self.searcher.rounds.get(number, ask)):
+            member, parent = members[place], members[said["parent"]]
+            if parent is not member:
+                point = self.searcher.known(said["point"])
+                run = self._run(point, (parent.run, step))
+                member = Member(point, run, (*parent.earlier, (step, parent.point)))
+            found.append(member)
+        return found
+
+    def _costs(self, members: Sequence[Member], step: int | None) -> list[float]:
+        """Returns what the members are compared by, less is better; infinite if not known."""
+        said = [self.folder.selected(member.run.hash, step) for member in members]
+        told = [self.searcher.as_told(self._losses(member, step)) for member in members]
+        known = [n for n, losses in enumerate(told) if losses is not None and said[n] is not None]
+        costs = np.full(len(members), np.inf)
+        if self.search.goal is None:
+            costs[known] = monitor.compared([said[n] for n in known])  # type: ignore[misc]
+        elif known:
+            table = seen(self.search.space, [Trial(members[n].point, told[n]) for n in known])
+            value = self.search.goal.value(table)
+            costs[known] = [-value(row[None]) for row in table.losses]
+        return [float(cost) for cost in costs]
+
+    def _best(self, members: Sequence[Member]) -> Member | None:
+        """Returns the member that is looked for; None if none is."""
+        costs = self._costs(members, None)
+        best = int(np.argmin(costs))
+        if not np.isfinite(costs[best]):
+            return None
+        losses = self.searcher.as_told(self._losses(members[best], None))
+        one = seen(self.search.space, [Trial(members[best].point, losses)])
+        # The best may still be beyond the bound of a constraint.
+        return members[best] if not self.search.goal or self.search.goal.chosen(one) else None
+
+    def _say(self, members: Sequence[Member], after: Sequence[Member], step: int) -> None:
+        costs, say = self._costs(members, step), self.scheduler.progress.say
+        what = "goal" if self.search.goal else "monitor"
+        finite = [cost for cost in costs if np.isfinite(cost)]
+        told = f"{what} {min(finite):.4g} to {max(finite):.4g}" if finite else "none has losses"
+        say(f"step {step}: population of {len(members)}, {told}")
+        for before, member in zip(members, after, strict=True):
+            if member is not before:
+                values = ", ".join(shown(self.search.space, member.point))
+                parent = member.run.point[BRANCH_FROM][0]
+                say(f"  {before.run.hash[:8]} copies {parent[:8]}, with {values}")
