@@ -41,13 +41,19 @@ class Cooling:
             trunks: The runs.
             rung: A step; None: the end.
         """
-        ends = {trunk.hash: rung or self._length(trunk) for trunk in trunks}
+        # A trunk that has ended by itself before the first rung, as by `patience`, goes no further.
+        on = [
+            t
+            for t in trunks
+            if rung == self.search.rungs[0] or self._paused(t, self.search.rungs[0])
+        ]
+        ends = {trunk.hash: rung or self._length(trunk) for trunk in on}
         # Trunks of different lengths, if the length is searched, pause at different steps.
         for end in dict.fromkeys(ends.values()):
-            own = [trunk for trunk in trunks if ends[trunk.hash] == end]
+            own = [trunk for trunk in on if ends[trunk.hash] == end]
             if not self.searcher.do(self.scheduler, own, self.cooldown.pause(end)):
                 return False
-        branches = {t.hash: branch for t in trunks if (branch := self._branch(t, ends[t.hash]))}
+        branches = {t.hash: branch for t in on if (branch := self._branch(t, ends[t.hash]))}
         if not self.searcher.do(self.scheduler, list(branches.values())):
             return False
         for trunk in trunks:
