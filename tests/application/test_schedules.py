@@ -8,6 +8,7 @@ SCHEDULES = [
     schedules.StepDecay(0.1, 187),
     schedules.InverseSqrt(0.5, warmup=100),
     schedules.Cosine(0.1, 10, epochs=3, warmup=5),
+    schedules.WarmupStableDecay(0.1, warmup=5, decay_from=10, decay_to=20, shape="linear"),
 ]
 
 
@@ -46,6 +47,36 @@ def test_cosine_behind_a_warmup():
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["1-sqrt", "linear"])
+def test_warmup_stable_decay(shape):
+    """Up to its cooldown it is its trunk; then it comes down to zero, at once or evenly."""
+    given = {"warmup": 4, "shape": shape}
+    schedule = schedules.WarmupStableDecay(0.2, 1, decay_from=10, decay_to=26, **given)
+    trunk = schedules.WarmupStableDecay(0.2, 1, **given)
+    rates = [float(schedule(s)) for s in (0, 1, 2, 3, 9, 10)]
+    np.testing.assert_allclose(rates, [0.05, 0.1, 0.15, 0.2, 0.2, 0.2], rtol=1e-6)
+    assert rates == [float(trunk(s)) for s in (0, 1, 2, 3, 9, 10)]
+    assert float(trunk(10**9)) == pytest.approx(0.2)
+    down = [float(schedule(s)) for s in (14, 19, 26, 27, 1000)]
+    shares = [1 - 1 / 2, 1 - 3 / 4] if shape == "1-sqrt" else [3 / 4, 7 / 16]
+    np.testing.assert_allclose(down, [0.2 * shares[0], 0.2 * shares[1], 0, 0, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"shape": "cosine"}, "shape"),
+        ({"decay_from": 3}, "one behind it"),
+        ({"decay_to": 3}, "one behind it"),
+        ({"decay_from": 0, "decay_to": 0}, "one behind it"),
+        ({"decay_from": 5, "decay_to": 4}, "one behind it"),
+    ],
+)
+def test_a_cooldown_begins_and_ends(given, named):
+    with pytest.raises(ValueError, match=named):
+        schedules.WarmupStableDecay(0.1, **given)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_round_trip_and_use_in_an_optimizer(schedule):
     optimizer = keras.optimizers.SGD(schedule)
@@ -62,6 +93,7 @@ def test_round_trip_and_use_in_an_optimizer(schedule):
         lambda: schedules.StepDecay(0.1, 0),
         lambda: schedules.StepDecay(0.1, 10, every=0),
         lambda: schedules.InverseSqrt(0.1, warmup=0),
+        lambda: schedules.WarmupStableDecay(0.1, warmup=0),
         lambda: schedules.Cosine(0.1, 10, epochs=-1),
         lambda: schedules.Cosine(0.1, 10, warmup=0),
     ],

@@ -196,7 +196,7 @@ def check(tiny, compare_at=(4, 8), mixed=False, combiner=StaticWeights, **given)
         combiner,
         optimization=optimization,
         numerics=numerics,
-        compare_at=compare_at,
+        further=partial(rungs.check, rungs=compare_at) if compare_at else None,
     )
 
 

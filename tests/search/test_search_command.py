@@ -10,6 +10,8 @@ from mtk import command, search, study
 from mtk.search import searching
 
 SEARCH = "--gin_file=configs/searches/multi_digits.gin"
+POPULATION = "--gin_file=configs/searches/multi_digits_population.gin"
+COOLDOWN = "--gin_file=configs/searches/multi_digits_cooldown.gin"
 BOUNDED = "--gin_file=configs/searches/multi_digits_constraint.gin"
 
 
@@ -51,6 +53,9 @@ def test_a_dry_run_shows_the_first_points_and_writes_nothing(run, tmp_path, caps
         ([SEARCH, "--dry_run", "--gin.search.Space.log_uniform={'learning_rat': (1, 2)}"], "rat"),
         ([BOUNDED, "--dry_run", "--gin.search.Constraint.task='middle'"], "'middle'"),
         ([BOUNDED, "--dry_run", "--gin.search.Constraint.at_most=0.1"], "one bound"),
+        ([POPULATION, "--dry_run", "--gin.search.Search.runs=1"], "two runs or more"),
+        ([POPULATION, "--dry_run", "--gin.search.Space.weights=None"], "the space has none"),
+        ([COOLDOWN, "--dry_run", "--gin.search.Search.rungs=()"], "Set `rungs`"),
         ([], "no 'name'"),
     ],
 )

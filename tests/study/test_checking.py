@@ -40,8 +40,8 @@ def built(monkeypatch):
     """The texts that would be built, and what is said of them."""
     found = []
 
-    def outcomes(runs, begun, rungs):
-        del begun
+    def outcomes(runs, begun, further):
+        del begun, further
         for run in runs:
             found.append(run)
             yield "too bad" if run.point[RATE] == 0.3 else ""
