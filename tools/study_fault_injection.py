@@ -1,9 +1,11 @@
 """Kills a sweep and its runs again and again, and compares the study with an undisturbed one.
 
   python tools/study_fault_injection.py --kills 40
+  python tools/study_fault_injection.py --kills 10 --search population
 
 A third of the kills each: a run, the sweep, and the sweep by a signal that lets it stop; each at a
-random moment. Exit code: 0 if every run was finished once, as in the undisturbed study.
+random moment. With `--search` it is a search whose runs branch from one another. Exit code: 0 if
+every run was finished once, as in the undisturbed study.
 """
 
 import argparse
@@ -33,15 +35,7 @@ from mtk import study
 study.Study:
     name = 'kills'
     configs = ('configs/multi_digits.gin',)
-    settings = {{
-        'multi_digits.MultiDigits.partners': 1,
-        'multi_digits.MultiDigits.channels': (4, 4),
-        'experiment.Training.epochs': None,
-        'experiment.Training.steps': {steps},
-        'experiment.Optimization.batch_size': 64,
-        'experiment.Checkpoints.every': 0.0,
-        'evaluate_every': 7,
-    }}
+    settings = {settings}
     methods = {{
         'static_weights': 'configs/combiners/static_weights.gin',
         'pcgrad': 'configs/combiners/pcgrad.gin',
@@ -50,18 +44,70 @@ study.Study:
     fresh_seeds = 0
     baseline = 'static_weights'
 """
+SEARCH = """
+from __gin__ import dynamic_registration
+from mtk import search
+
+search.Search:
+    name = 'kills'
+    configs = ('configs/multi_digits.gin',)
+    settings = {settings}
+    runs = 4
+    sampler = @search.Sobol
+search.Space:
+    tasks = ('left', 'right')
+    log_uniform = {{'experiment.Optimization.learning_rate': (0.01, 1.0)}}
+"""
+SEARCHES = {
+    "population": """
+search.Search.pbt = @search.PBT()
+search.PBT.interval = 14
+""",
+    "cooldown": """
+search.Search:
+    rungs = (28,)
+    keep = 0.5
+    at_a_time = 2
+    cooldown = @search.Cooldown()
+search.Cooldown.fraction = 0.4
+""",
+}
 
 
 def write(path: Path, steps: int, rates: tuple[float, ...]) -> Path:
     """Writes the study: two methods at each rate, a checkpoint after each step."""
-    path.write_text(STUDY.format(steps=steps, rates=rates), encoding="utf-8")
+    path.write_text(STUDY.format(settings=settings(steps), rates=rates), encoding="utf-8")
     return path
 
 
+def write_search(folder: Path, kind: str, steps: int) -> Path:
+    """Writes a search of one of the kinds in `SEARCHES`, whose name is that of its file."""
+    own = settings(steps)
+    if kind == "cooldown":
+        own["experiment.Optimization.schedule"] = "@schedules.WarmupStableDecay"
+    path = folder / f"{kind}.gin"
+    path.write_text(SEARCH.format(settings=own) + SEARCHES[kind], encoding="utf-8")
+    return path
+
+
+def settings(steps: int) -> dict[str, object]:
+    """Returns what the runs have in common."""
+    return {
+        "multi_digits.MultiDigits.partners": 1,
+        "multi_digits.MultiDigits.channels": (4, 4),
+        "experiment.Training.epochs": None,
+        "experiment.Training.steps": steps,
+        "experiment.Optimization.batch_size": 64,
+        "experiment.Checkpoints.every": 0.0,
+        "evaluate_every": 7,
+    }
+
+
 def command(study: Path, folder: Path) -> list[str]:
-    """Returns the command of a sweep with two runs at a time."""
+    """Returns the command of a sweep, or a search, with two runs at a time."""
+    module = "mtk.search" if study.stem in SEARCHES else "mtk.sweep"
     return [
-        *(sys.executable, "-m", "mtk.sweep", f"--gin_file={study}"),
+        *(sys.executable, "-m", module, f"--gin_file={study}"),
         f"--gin_file={ROOT / 'configs' / 'engines' / 'local.gin'}",
         *("--gin.engines.Local.workers=2", f"--study_dir={folder}", "--retry_failed"),
     ]
@@ -131,11 +177,23 @@ def differences(folder: Path, expected: Path) -> list[str]:
     ours, theirs = StudyFolder(folder), StudyFolder(expected)
     lists = [json.loads(each.list.read_text()) for each in (ours, theirs)]
     found = [] if lists[0] == lists[1] else ["study.json"]
+    search = [each.path / "search.json" for each in (ours, theirs)]
+    if search[1].exists() and search[0].read_bytes() != search[1].read_bytes():
+        found.append("search.json")
     for entry in lists[1]["runs"]:
-        alike = compare_runs.differences(ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"]))
-        found += [f"{entry['hash']}: {what}" for what in alike]
+        pair = ours.run_dir(entry["hash"]), theirs.run_dir(entry["hash"])
+        found += [f"{entry['hash']}: {what}" for what in _unlike(*pair)]
     events = Counter(e["run"] for e in ours.run_log.entries() if e["event"] == "finished")
     return found + [f"{run}: finished {n} times" for run, n in events.items() if n > 1]
+
+
+def _unlike(folder: Path, expected: Path) -> list[str]:
+    if (expected / "result.json").exists():
+        return compare_runs.differences(folder, expected)
+    # It has paused for good.
+    ended = (folder / "result.json").exists()
+    records = [(each / "metrics.jsonl").read_bytes() for each in (folder, expected)]
+    return ["result.json"] * ended + ["metrics.jsonl"] * (records[0] != records[1])
 
 
 def main() -> int:
@@ -143,10 +201,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--search", choices=SEARCHES, help="a search instead of a sweep")
     args = parser.parse_args()
     tf_logging.start_tensorflow()
     root = Path(tempfile.mkdtemp(prefix="kills_"))
-    study = write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
+    study = (
+        write_search(root, args.search, steps=42)
+        if args.search
+        else write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
+    )
     subprocess.run(command(study, root / "undisturbed"), cwd=ROOT, check=True, capture_output=True)
     draw, done, bad, number = random.Random(args.seed), Counter[str](), 0, 0
     while done.total() < args.kills:
