@@ -37,7 +37,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         validation selected). `monitor`, `monitor_direction` ("min" or "max") and
         `selected_value` say by what, `first_losses` what it was relative to; runs of earlier
         versions, which do not say, were selected by the mean of their losses.
-        `data` tells the data of a run from others. `steps_per_second` and `parameters` are
+        `lineage` tells from which runs one has branched, and what changed there, and `data` the
+        data of a run from others. `steps_per_second` and `parameters` are
         there if the runs recorded them, `cpu_spent` in a search: the CPU seconds of all its runs
         when this one had ended. A status other than "finished" (diverged, paused, unfinished,
         failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
@@ -168,7 +169,8 @@ def _end(name: str) -> str:
 
 def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
     """Returns the parameters that are the seed in every run: they tell no configurations apart."""
-    seeds = {"experiment.Training.seed"}
+    # A run branches from one of its own seed.
+    seeds = {"experiment.Training.seed", "experiment.Checkpoints.branch_from"}
     both = list(zip([row["seed"] for row in rows], found, strict=True))
     if len({seed for seed, _ in both} - {None}) < 2:
         return seeds

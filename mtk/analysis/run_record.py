@@ -39,9 +39,10 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         `run`, `path`, `method`, `role`, `stage`, `seed`, `status`, `reason`, `steps`,
         `selected_step`, `combiner`, `static`, `task_weights` and `directions` (None in earlier
-        versions), `monitor`, `monitor_direction`, `selected_value` and `first_losses` (by what it
-        was selected, if it says so), `data` (what tells its data from others), `recorded` and
-        `listed` (its configuration by parameter, as it says itself and as the study's list does),
+        versions), `lineage` (of a run that branched from another one), `monitor`,
+        `monitor_direction`, `selected_value` and `first_losses` (by what it was selected, if it
+        says so), `data` (what tells its data from others), `recorded` and `listed` (its
+        configuration by parameter, as it says itself and as the study's list does),
         and `<split>/<task>/<metric>`.
     """
     row: dict[str, Any] = {"run": plain_text.name(path.name), "path": str(path), **_NOTHING_SAID}
@@ -54,7 +55,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         _check_ended(path)
         result = _checked(path / "result.json", schema.RESULT)
         _check_belongs(path, result, about)
-        found = {**_outcome(result), **_manifest(path)}
+        found = {**_outcome(result), **_manifest(path), **_lineage(path)}
         row |= {name: value for name, value in found.items() if value is not None or "/" in name}
         with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
             weights_over_time(path)
@@ -151,6 +152,21 @@ def _manifest(path: Path) -> dict[str, Any]:
     sizes = {name: manifest[name] for name in EXTRAS}
     own = {"steps_per_second": speed} if speed else {}
     return {**_known(sizes), **own, **_known(manifest["method"] or {})}
+
+
+def _lineage(path: Path) -> dict[str, str]:
+    """Returns from which runs a run has branched, and what changed there, as a text."""
+    if not os.path.lexists(path / "lineage.json"):
+        return {}
+    parts = []
+    for part in _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []:
+        changed = [
+            f"{name.rpartition('.')[2]} {values['to']}"
+            for name, values in (part["changed"] or {}).items()
+        ]
+        own = f"{part['run']} from step {part['first_step']}"
+        parts.append(": ".join([own, *([", ".join(changed)] if changed else [])]))
+    return {"lineage": "; ".join(parts)}
 
 
 def _known(found: Mapping[str, Any]) -> dict[str, Any]:

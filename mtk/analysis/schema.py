@@ -211,6 +211,16 @@ MANIFEST: Schema = {
 }
 # What a run was begun as.
 RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(Kind("a text", _text))}
+# The runs that a run consists of, if it branched from another one.
+LINEAGE: Schema = {
+    "runs": [
+        {
+            "run": _NAME,
+            "first_step": _WHOLE,
+            "changed": Named({"from": _SENTENCE, "to": _SENTENCE}),
+        }
+    ]
+}
 FAILED: Schema = {"reason": _SENTENCE}
 # A line of the log that tells a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}

@@ -148,6 +148,7 @@ def _all_studies(table: pd.DataFrame, views: list[StudyView], names: FileNames) 
     for title, make in (
         ("Runs that are not compared", tables.problems),
         ("Runs that saw different data", tables.other_data),
+        ("Runs that branched from others", tables.lineages),
         (_LEFT_OUT, tables.left_out),
     ):
         if len(make(table)):

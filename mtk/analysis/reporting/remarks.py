@@ -108,7 +108,8 @@ def _of_runs(view: StudyView) -> Iterator[str]:
     if len(paused):
         yield (
             f"{len(paused)} of {len(runs)} runs stopped at a rung of the search, where others were "
-            "clearly better. They are not measured in test, and do not count."
+            "clearly better or go on from their state. They are not measured in test, and do not "
+            "count."
         )
     lost = runs[~runs["status"].isin(["finished", "diverged", "incomplete", "paused"])]
     if len(lost):

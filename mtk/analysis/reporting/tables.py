@@ -29,6 +29,12 @@ def problems(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table["status"] != "finished", columns]
 
 
+def lineages(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs that have branched from others, and what changed where they did."""
+    columns = ["study", "method", "run", "seed", "lineage"]
+    return table.reindex(columns=columns).dropna(subset="lineage")
+
+
 def left_out(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the metrics that are not compared, and how many runs have them in each split."""
     groups = table.groupby(["study", run_table.with_setting(table)["setting"]], sort=False)
