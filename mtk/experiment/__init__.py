@@ -93,6 +93,11 @@ def run(
     settings = fingerprint.settings(run, locals())
     with started(training, numerics) as devices, contextlib.ExitStack() as stack:
         workers = distribution.Workers(devices)
+        if checkpoints.branch_from is not None and workers.number > 1:
+            raise ValueError(
+                "A run that branches from another one has one worker: others do not see that run's "
+                f"folder. Received: {workers.number} workers, {checkpoints.branch_from=}"
+            )
         who = {} if workers.is_chief else {"worker": workers.index}
         folder = stack.enter_context(claimed(run_dir, settings, workers))
         if folder.finished:

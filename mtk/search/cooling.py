@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtk.search import trials
 from mtk.search.cooldown import BRANCH_FROM
+from mtk.search.pausing import Pausing
 from mtk.search.result import Tried
 from mtk.search.space import Point
 from mtk.study import Run, State
@@ -15,18 +16,12 @@ if TYPE_CHECKING:
     from mtk.search.searching import Searcher
 
 
-class Cooling:
-    """Has trunks pause, and branches off them cool down.
-
-    Args:
-        searcher: The search in its folder.
-        scheduler: Does the runs.
-    """
+class Cooling(Pausing):
+    """Has trunks pause, and branches off them cool down, which are judged."""
 
     def __init__(self, searcher: "Searcher", scheduler: Scheduler):
         assert searcher.search.cooldown is not None
-        self.searcher, self.scheduler = searcher, scheduler
-        self.search, self.folder = searcher.search, searcher.folder
+        super().__init__(searcher, scheduler)
         self.cooldown = searcher.search.cooldown
         # By the hash of a trunk: its branches so far, what it is judged by, and what its cooldowns
         # at rungs have cost.
@@ -34,19 +29,11 @@ class Cooling:
         self._judged: dict[str, Run] = {}
         self._costs: dict[str, float] = {}
 
-    def do(self, trunks: Sequence[Run], rung: int | None) -> bool:
-        """Does runs up to a rung, or to their end; returns False if something stops it.
-
-        Args:
-            trunks: The runs.
-            rung: A step; None: the end.
-        """
+    def do(self, runs: Sequence[Run], rung: int | None) -> bool:
+        """As `Pausing.do`, of trunks and the branches off them."""
+        first = self.search.rungs[0]
         # A trunk that has ended by itself before the first rung, as by `patience`, goes no further.
-        on = [
-            t
-            for t in trunks
-            if rung == self.search.rungs[0] or self._paused(t, self.search.rungs[0])
-        ]
+        on = [trunk for trunk in runs if rung == first or self._paused(trunk, first)]
         ends = {trunk.hash: rung or self._length(trunk) for trunk in on}
         # Trunks of different lengths, if the length is searched, pause at different steps.
         for end in dict.fromkeys(ends.values()):
@@ -56,29 +43,25 @@ class Cooling:
         branches = {t.hash: branch for t in on if (branch := self._branch(t, ends[t.hash]))}
         if not self.searcher.do(self.scheduler, list(branches.values())):
             return False
-        for trunk in trunks:
+        for trunk in runs:
             self._judged[trunk.hash] = branch = branches.get(trunk.hash, trunk)
             if branch is not trunk:
                 self._account(trunk, branch, rung)
         return True
 
-    def tried(self, point: Point, trunks: Sequence[Run], rung: int | None) -> Tried:
-        """Returns what a trial came to, by the branches that have cooled down.
-
-        A trunk that has ended before its pause counts with its own result.
+    def tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
+        """As `Pausing.tried`: a trunk that has ended before its pause counts with its own result.
 
         Args:
             point: Of the trial.
-            trunks: Its runs, one for each seed.
-            rung: Where it is judged; None: at its end.
+            runs: Its trunks.
+            rung: Where it is judged.
         """
-        judged = [self._judged[trunk.hash] for trunk in trunks]
+        judged = [self._judged[trunk.hash] for trunk in runs]
         losses = trials.losses(self.folder, judged, self.search.space.tasks)
-        all_of_it = [
-            run for trunk in trunks for run in (trunk, *self._branches.get(trunk.hash, []))
-        ]
+        all_of_it = [run for trunk in runs for run in (trunk, *self._branches.get(trunk.hash, []))]
         further = [self._dir(run) for run in all_of_it if run not in judged]
-        cost = 1 + sum(self._costs.get(trunk.hash, 0.0) for trunk in trunks) / len(trunks)
+        cost = 1 + sum(self._costs.get(trunk.hash, 0.0) for trunk in runs) / len(runs)
         paused_at = rung if losses else None
         return Tried(point, losses, [*map(self._dir, judged)], paused_at, further, cost)
 

@@ -14,6 +14,7 @@ from mtk.search import trials
 from mtk.search.cooling import Cooling
 from mtk.search.halving import Halving
 from mtk.search.live import Live
+from mtk.search.pausing import Pausing
 from mtk.search.population import Population
 from mtk.search.result import Found, Tried
 from mtk.search.rounds import Rounds
@@ -128,17 +129,11 @@ class Searcher:
         runs = [self.runs_of(point) for point in points]
         come: dict[int, Tried] = {}
         going = list(range(len(points)))
-        cooling = Cooling(self, scheduler) if self.search.cooldown else None
+        way = Cooling(self, scheduler) if self.search.cooldown else Pausing(self, scheduler)
         for number, rung in enumerate((*self.search.rungs, None)):
-            on_the_way = [run for n in going for run in runs[n]]
-            if cooling is not None:
-                if not cooling.do(on_the_way, rung):
-                    return False
-                come |= {n: cooling.tried(points[n], runs[n], rung) for n in going}
-            elif self.do(scheduler, on_the_way, rung):
-                come |= {n: self._tried(points[n], runs[n], rung) for n in going}
-            else:
+            if not way.do([run for n in going for run in runs[n]], rung):
                 return False
+            come |= {n: way.tried(points[n], runs[n], rung) for n in going}
             if rung is not None:
                 told = [Trial(points[n], self.as_told(come[n].losses)) for n in going]
                 going = [going[place] for place in self.halving.go_on(number, told)]
@@ -149,12 +144,6 @@ class Searcher:
         if scheduler.progress.display.on_terminal:
             self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
         return True
-
-    def _tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
-        """Returns what a trial came to at a rung, or at its end."""
-        losses = trials.losses(self.folder, runs, self.search.space.tasks, rung)
-        folders = [self.folder.run_dir(run.hash) for run in runs]
-        return Tried(point, losses, folders, rung if losses else None)
 
     def do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
         """Does runs up to a pause, or to their end; returns False if something stops it."""
@@ -226,19 +215,12 @@ class Searcher:
             return {}
         entries = {entry["hash"]: entry["bindings"] for entry in self.folder.listed(self.study)}
         bound, length = entries[trial.runs[0].name], self.search.cooldown.bindings(0, 1)
-        return {name: bound[name] for name in length}
+        return {name: bound[name] for name in length if name in bound}
 
     def _found(self, code: int) -> Found:
-        goal, pbt = self.search.looked_for, self.search.pbt is not None
-        trials = list(self.tried)
-        return Found(
-            self.folder.path,
-            self.search.space,
-            goal,
-            trials,
-            code,
-            self.population.found if pbt else None,
-        )
+        selected = None if self.search.pbt is None else self.population.found
+        about = (self.folder.path, self.search.space, self.search.looked_for)
+        return Found(*about, list(self.tried), code, selected)
 
     def _stopped(self, scheduler: Scheduler) -> int:
         disk = " No room on the disk." if scheduler.ended_by is End.DISK else ""

@@ -66,5 +66,6 @@ def test_every_setting_of_earlier_versions_has_a_name_now():
         for kind in GROUPS
         for field in dataclasses.fields(kind)
     }
-    newer = {"experiment.Checkpoints.pause_at", "experiment.Training.test"}
+    pauses = {"pause_at", "keep_pauses", "branch_from"}
+    newer = {f"experiment.Checkpoints.{name}" for name in pauses} | {"experiment.Training.test"}
     assert set(parameters.RENAMED.values()) == known - newer

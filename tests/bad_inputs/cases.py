@@ -209,6 +209,7 @@ VALUES = [
     run_value("Checkpoints.every", "-1.0"),
     *[run_value("Checkpoints.keep", v) for v in ("0", "-1")],
     *[run_value("Checkpoints.pause_at", v) for v in ("0", "-1")],
+    *[run_value("Checkpoints.branch_from", v) for v in ("'a_run'", "('a/run', 4)", "('a_run', 0)")],
     run_value("Optimization.weight_decay", "-1.0"),
     *[run_value("Optimization.clip_norm", v) for v in ("0.0", "-1.0")],
     run_value("Numerics.precision", "'float8'"),

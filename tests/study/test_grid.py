@@ -219,5 +219,7 @@ def test_statements_say_the_same_in_a_configuration(tmp_path):
 
 
 def test_where_a_run_pauses_is_no_part_of_what_it_is(make_study):
-    paused = {"experiment.Checkpoints.pause_at": 100}
+    paused = {"experiment.Checkpoints.pause_at": 100, "experiment.Checkpoints.keep_pauses": True}
     assert hashes(make_study(settings=paused)) == hashes(make_study())
+    branched = {"experiment.Checkpoints.branch_from": ("another", 100)}
+    assert not set(hashes(make_study(settings=branched))) & set(hashes(make_study()))

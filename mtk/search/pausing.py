@@ -1,0 +1,47 @@
+"""Has runs pause at the rungs of a search."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtk.search import trials
+from mtk.search.result import Tried
+from mtk.search.space import Point
+from mtk.study import Run
+from mtk.study.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from mtk.search.searching import Searcher
+
+
+class Pausing:
+    """Has runs pause at rungs, where they are judged as they stand.
+
+    Args:
+        searcher: The search in its folder.
+        scheduler: Does the runs.
+    """
+
+    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
+        self.searcher, self.scheduler = searcher, scheduler
+        self.search, self.folder = searcher.search, searcher.folder
+
+    def do(self, runs: Sequence[Run], rung: int | None) -> bool:
+        """Does runs up to a rung, or to their end; returns False if something stops it.
+
+        Args:
+            runs: The runs.
+            rung: A step; None: the end.
+        """
+        return self.searcher.do(self.scheduler, runs, rung)
+
+    def tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
+        """Returns what a trial came to.
+
+        Args:
+            point: Of the trial.
+            runs: One for each seed.
+            rung: Where it is judged; None: at its end.
+        """
+        losses = trials.losses(self.folder, runs, self.search.space.tasks, rung)
+        folders = [self.folder.run_dir(run.hash) for run in runs]
+        return Tried(point, losses, folders, rung if losses else None)
