@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,24 +90,33 @@ def learnt_by(space, trial):
     return learnt
 
 
-def test_a_population_reaches_more_than_its_first_weights_without_a_change(folder, space):
-    engine = FakeEngine(folder.outcome)
-    found = folder.go(engine, **GIVEN)
+def test_all_members_but_those_that_were_replaced_come_to_their_end(folder):
+    found = folder.go(FakeEngine(folder.outcome), **GIVEN)
     assert found.exit_code == 0
-    finals = [trial for trial in found.trials if trial.paused_at is None]
-    assert len(finals) == 8
+    assert len(found.complete) == 8
     # A quarter of the population is replaced at the end of each interval but the last.
     assert len(found.trials) == 8 + 3 * 2
-    first = [
-        found.trials[n].schedule[0][1] if found.trials[n].schedule else found.trials[n].point
-        for n in range(8)
-    ]
-    fixed = [np.exp(-sum(gain(space.weights_of(p), s) for s in range(STEPS))).mean() for p in first]
     (best,) = found.chosen
-    assert np.mean([*best.losses.values()]) < min(fixed)
-    assert best.schedule
-    text = str(found)
-    assert all(f"until step {step}" in text for step, _ in best.schedule)
+    assert sum(best.losses.values()) == min(sum(t.losses.values()) for t in found.complete)
+    changed = next(trial for trial in found.complete if trial.schedule)
+    text = str(replace(found, selected=changed))
+    assert all(f"until step {step}" in text for step, _ in changed.schedule)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_that_follow_the_best_reach_more_than_any_fixed_ones(space, seed):
+    """The best weights change half way; with enough intervals the population notices."""
+    pbt, learnt = PBT(interval=2, seed=seed), np.zeros((8, 2))
+    points = Sobol(space).ask(8)
+    for step in range(STEPS):
+        learnt = learnt + [gain(space.weights_of(point), step) for point in points]
+        if step % 2 and step < STEPS - 1:
+            costs = np.exp(-learnt).mean(1).tolist()
+            after = pbt.advance(space, points, costs, [True] * 8, step)
+            learnt, points = learnt[[one.parent for one in after]], [one.point for one in after]
+    fixed = np.stack([np.linspace(0.05, 0.95, 91), np.linspace(0.95, 0.05, 91)], 1)
+    most = np.exp(-sum(gain(fixed, step) for step in range(STEPS))).mean(1).min()
+    assert np.exp(-learnt).mean(1).min() < most - 0.005
 
 
 def test_losses_follow_from_the_schedule_that_is_told(folder, space):
