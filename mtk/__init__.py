@@ -36,6 +36,7 @@ _NAMES = {
     "MultiTaskModel": "trainer",
     "Task": "tasks",
     "compare": "comparison",
+    "front": "trainer",
     "gramian": "gramians",
     "per_example_gramian": "gramians",
 }

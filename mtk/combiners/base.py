@@ -349,6 +349,13 @@ class Combiner(keras.layers.Layer):
         del present
         return None
 
+    def next_weights(self) -> tf.Tensor | None:
+        """Returns the task weights `(K,)` of the coming step, which a conditioned network reads.
+
+        See `mtk.models.conditioned`. None where the weights are not known before the step.
+        """
+        return None
+
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
         """Sees the task losses `(K,)` of one batch before and after the update.
 

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.max_min import Ball, dual
 from mtk.combiners.solvers.pair import worst_mixture_of_two

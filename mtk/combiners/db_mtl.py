@@ -10,7 +10,7 @@ from mtk.combiners.base import Combined
 from mtk.combiners.buffers import Buffers, averaged, by_task
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.log_losses import LogLosses
-from mtk.combiners.per_task import PerTask, plain
+from mtk.per_task import PerTask, plain
 from mtk.combiners.solvers.scaling import scale
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.log_losses import LogLossCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 
 
 @keras.saving.register_keras_serializable("mtk")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined, Combiner, FeatureMerge, OfFeatures
-from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain
 
 At = Literal["parameters", "representation"]
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain
 
 # Least weight of a task, where 1 is the mean.
 LEAST = 1e-3

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtk.combiners.base import Combiner, LossCombiner
-from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain
 
 # Relative to its first distance, how close to its bound a loss is when it has arrived.
 CLOSE = 1e-3

@@ -11,7 +11,7 @@ from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import Buffers, averaged
 from mtk.combiners.con_fig import ConFIG
 from mtk.combiners.gramian import GramianCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain
 
 
 def checked(

@@ -1,5 +1,6 @@
 """Random loss weighting: new weights at every step."""
 
+import math
 from typing import Any, Literal, get_args
 
 import keras
@@ -8,55 +9,88 @@ import tensorflow as tf
 from mtk.combiners import stateless_random
 from mtk.combiners.base import LossCombiner
 
-Distribution = Literal["normal", "dirichlet"]
+Distribution = Literal["normal", "dirichlet", "log_uniform"]
 
 
 @keras.saving.register_keras_serializable("mtk")
 class RLW(LossCombiner):
     """Draws new task weights for every step.
 
+    A network of `mtk.models.conditioned` reads the weights that its losses get: loss-conditional
+    training, after which one network serves any weights. The authors of that draw weights from a
+    log-uniform distribution, without bringing them to a sum of one.
+
     Args:
-        distribution: `"normal"`: the softmax of K standard normal numbers. `"dirichlet"`: uniform
-            on the simplex, Dirichlet(1, ..., 1), whose weights vary more.
+        distribution: `"normal"`: the softmax of K standard normal numbers. `"dirichlet"`: the
+            symmetric Dirichlet distribution. `"log_uniform"`: numbers whose logarithms are uniform,
+            divided by their sum.
         seed: Integer; runs with the same seed draw the same weights.
+        concentration: Of the Dirichlet distribution: 1 is uniform on the simplex, less favours a
+            few tasks, more favours equal weights.
+        smallest: Of the log-uniform numbers; the largest is 1.
 
     Raises:
-        ValueError: If the distribution is none of the two.
+        ValueError: If the distribution is unknown, or another argument out of range.
 
     Reference:
         Lin et al., *Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task
-        Learning* (2021), section 3.
+        Learning* (2021), section 3. Dosovitskiy & Djolonga, *You Only Train Once: Loss-Conditional
+        Training of Deep Networks* (2020), for networks that read the weights.
     """
 
     loss_independent = True
 
     def __init__(
-        self, distribution: Distribution = "normal", seed: int = 0, name: str | None = None
+        self,
+        distribution: Distribution = "normal",
+        seed: int = 0,
+        concentration: float = 1.0,
+        smallest: float = 0.01,
+        name: str | None = None,
     ):
         if distribution not in get_args(Distribution):
             raise ValueError(
                 f"`distribution` is one of {get_args(Distribution)}. Received: {distribution!r}"
             )
+        if not 0 < concentration < float("inf"):
+            raise ValueError(f"`concentration` is a positive number. Received: {concentration}")
+        if not 0 < smallest < 1:
+            raise ValueError(f"`smallest` lies between 0 and 1. Received: {smallest}")
         super().__init__(name=name)
         self.distribution = distribution
         self.seed = seed
+        self.concentration = concentration
+        self.smallest = smallest
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
+    def _logarithms(self, key: tf.Tensor) -> tf.Tensor:
+        """Returns K random numbers whose exponentials are in proportion to the weights."""
+        if self.distribution == "normal":
+            return stateless_random.normal(key, self.num_tasks)
+        if self.distribution == "log_uniform":
+            drawn = stateless_random.uniform(key, (self.num_tasks,))
+            return drawn * math.log(self.smallest)
+        return stateless_random.log_gamma(key, self.concentration, self.num_tasks)
+
+    def next_weights(self) -> tf.Tensor:
+        return tf.nn.softmax(self._logarithms(self.random_keys.key()))
+
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del task_losses, counts
-        key = self.random_keys.next_key()
-        if self.distribution == "normal":
-            weights = tf.exp(stateless_random.normal(key, self.num_tasks))
-        else:
-            # Exponential variates, normalized, are uniform on the simplex. 1 - u is never zero.
-            weights = -tf.math.log(1.0 - stateless_random.uniform(key, (self.num_tasks,)))
-        weights = tf.where(present, weights, 0.0)
-        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+        drawn = self._logarithms(self.random_keys.next_key())
+        weights = tf.nn.softmax(tf.where(present, drawn, drawn.dtype.min))
+        return tf.where(present, weights, 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "distribution": self.distribution, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "distribution": self.distribution,
+            "seed": self.seed,
+            "concentration": self.concentration,
+            "smallest": self.smallest,
+        }

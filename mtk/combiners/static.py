@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
-from mtk.combiners.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ratios import Ratios
 
 # From the number of steps taken to a factor: one of Keras' schedules, or a function in the graph.

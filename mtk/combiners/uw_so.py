@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.log_losses import LogLossCombiner
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 
 
 @keras.saving.register_keras_serializable("mtk")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
-from mtk.combiners.per_task import PerTask
+from mtk.per_task import PerTask
 from mtk.combiners.static import StaticWeights
 from mtk.combiners.wrapper import Wrapper
 from mtk.ratios import Ratios

@@ -1,6 +1,7 @@
 """The trainer: a Keras model whose step takes per-task gradients."""
 
 from mtk.trainer.compile_args import OnNonfinite
+from mtk.trainer.conditional import front
 from mtk.trainer.model import MultiTaskModel
 
-__all__ = ["MultiTaskModel", "OnNonfinite"]
+__all__ = ["MultiTaskModel", "OnNonfinite", "front"]

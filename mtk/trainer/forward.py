@@ -10,7 +10,7 @@ from mtk.distribution import splitting
 from mtk.elements import Elements, TaskPass, summed
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
-from mtk.trainer import batch, parts
+from mtk.trainer import batch, conditional, parts
 from mtk.trainer.batch import Label, SubBatch
 from mtk.trainer.state import State, Values
 
@@ -80,7 +80,7 @@ def run(
     pads = shares is not None and not any(_is_synchronized(x) for x in all_layers(network))
     for number, part in enumerate(sub_batches):
         if state is None:
-            outputs = network(part.inputs, training=False)
+            outputs = network(conditional.at_preference(network, part.inputs), training=False)
             here += network.losses
         else:
             if number:
@@ -134,9 +134,9 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
 
     Means of nothing are NaN, and so is what depends on them, though no task does.
     """
-    size = batch.size(part)
+    size, inputs = batch.size(part), conditional.at_preference(network, part.inputs)
     if not pads or isinstance(size, int):
-        return network(part.inputs, training=True)
+        return network(inputs, training=True)
 
     def without_padding(output: tf.Tensor) -> tf.Tensor:
         found = output[:size] if output.shape.rank else output
@@ -145,7 +145,7 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
             found._keras_mask = mask[:size]
         return found
 
-    outputs = network(splitting.never_empty(part.inputs, size), training=True)
+    outputs = network(splitting.never_empty(inputs, size), training=True)
     return tf.nest.map_structure(without_padding, outputs)
 
 

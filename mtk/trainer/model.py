@@ -23,6 +23,7 @@ from mtk.tasks import Task, check_tasks
 from mtk.trainer import (
     batch,
     compile_args,
+    conditional,
     forward,
     nonfinite,
     step,
@@ -389,7 +390,7 @@ class MultiTaskModel(keras.Model):
         return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.network(inputs, training=training)
+        return self.network(conditional.at_preference(self.network, inputs), training=training)
 
     def step_spec(self) -> StepSpec:
         """Returns what a step is made of, for `step.compute`."""
@@ -611,6 +612,7 @@ class MultiTaskModel(keras.Model):
             size = spec.shape[0]
             check_parts(size and size // replicas, parts)
             check_divisible(size, micro_batches * replicas * parts)
+        conditional.check(self.network, self.combiner, batch.inputs_of(self._spec))
         step.check(self.step_spec(), found.shared_input)
 
     def _build_combiner(self) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy, choose
 from mtk.sharing.layer_calls import all_layers
-from mtk.trainer import batch, nonfinite, parts
+from mtk.trainer import batch, conditional, nonfinite, parts
 from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, Passes, number_of_replicas
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.combine import combine
@@ -64,6 +64,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
     sub_batches = batch.parse(data, [task.name for task in spec.tasks])
+    sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
     shared_input = batch.is_shared_input(sub_batches)
     spec = dataclasses.replace(spec, strategy=_strategy(spec, shared_input))
     sub_batches = parts.divided(sub_batches, spec.combiner.batch_parts)

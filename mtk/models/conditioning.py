@@ -1,0 +1,296 @@
+"""Networks that read the task weights: one network for a whole front."""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.models.film import FiLM
+from mtk.models.seeds import layer_seeds
+from mtk.per_task import PerTask, in_task_order
+
+INPUT = "task_weights"
+
+
+@keras.saving.register_keras_serializable("mtk")
+class TaskWeights(keras.layers.Layer):
+    """Divides the task weights that a network reads by their sum, and says whose they are.
+
+    Args:
+        task_names: The K tasks, in the order of the weights.
+        preference: The K weights where a batch has none, with a sum of one.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(B, K)`, none negative and none of the rows all zero.
+
+    Returns:
+        `(B, K)`, rows with a sum of one.
+    """
+
+    def __init__(self, task_names: Sequence[str], preference: Sequence[float], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.task_names = list(task_names)
+        self.preference = list(preference)
+
+    def call(self, inputs: Any) -> Any:
+        # Examples that only fill up a replica's batch have weights of zero.
+        total = keras.ops.sum(inputs, axis=-1, keepdims=True)
+        return keras.ops.divide_no_nan(inputs, total)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"task_names": list(self.task_names), "preference": list(self.preference)}
+        return {**super().get_config(), **own}
+
+
+def conditioned(
+    network: keras.Model,
+    layers: Iterable[str],
+    hidden: int = 64,
+    task_names: Sequence[str] | None = None,
+    preference: PerTask | None = None,
+    seed: int | None = None,
+) -> keras.Model:
+    """Returns a copy of a network that reads the task weights too.
+
+    It has one more input, `task_weights` `(B, K)`, the last of a list, or under that name in a
+    dict. Only the ratios count. A `FiLM` layer behind each named layer makes of them by what its
+    output is scaled and shifted; at first it changes nothing. Trained by `mtk.combiners.RLW`, which
+    draws the weights, it serves any of them: see `mtk.front` and `at`.
+
+    Args:
+        network: A functional model, whose output is a dict by task or `task_names` are given. It
+            stays as it is.
+        layers: Names of layers of the trunk, such as convolutions and dense layers. Behind a layer
+            that normalizes, a scale counts; before it, it is undone.
+        hidden: Units of the hidden layer of each FiLM layer.
+        task_names: The K tasks, in the order of the weights.
+        preference: The weights where a batch has none, as in validation: one number for each task,
+            by name or in their order; equal by default.
+        seed: Of the initial weights of the FiLM layers.
+
+    Raises:
+        TypeError: If the network is no functional model.
+        ValueError: If it has the input already, lacks a named layer, or a layer's output is not one
+            tensor `(B, ..., C)`; if tasks are unknown or a preference does not fit.
+
+    Reference:
+        Dosovitskiy & Djolonga, *You Only Train Once: Loss-Conditional Training of Deep Networks*
+        (2020), section 3. There the weights of a step differ from example to example.
+    """
+    _check_functional(network)
+    names = _task_names(network, task_names)
+    preferred = normalized(preference, names)
+    where = _checked_layers(network, layers)
+    seeds = layer_seeds(seed)
+    films = {name: FiLM(hidden, next(seeds), name=f"{name}_film") for name in where}
+    weights = keras.Input((len(names),), name=INPUT)
+    on_simplex = TaskWeights(names, preferred, name="simplex")(weights)
+
+    def call(layer: Any, copy: Callable, args: Any, kwargs: Any) -> Any:
+        found = copy(layer)(*args, **kwargs)
+        if layer.name not in films:
+            return found
+        if not keras.backend.is_keras_tensor(found):
+            raise ValueError(
+                f"FiLM scales the one output of a layer, and '{layer.name}' has several. Name "
+                "another layer."
+            )
+        return films[layer.name](found, on_simplex)
+
+    inputs, outputs = _rebuilt(network, call)
+    return keras.Model(with_weights(inputs, weights), outputs, name=network.name)
+
+
+def at(network: keras.Model, preference: PerTask) -> keras.Model:
+    """Returns a copy of a conditioned network that is fixed at a preference.
+
+    It reads what the network did before it was conditioned. Layers of Keras alone take the place of
+    those that read the weights.
+
+    Args:
+        network: What `conditioned` returned, or a trained or loaded one.
+        preference: The task weights, by name or in the order of the tasks; only ratios count.
+
+    Raises:
+        ValueError: If the network is not conditioned, or the preference does not fit its tasks.
+    """
+    layer = required(network)
+    weights = tf.constant([normalized(preference, layer.task_names)], tf.float32)
+
+    def call(layer: Any, copy: Callable, args: Any, kwargs: Any) -> Any:
+        if isinstance(layer, TaskWeights):
+            return args[0]
+        if not isinstance(layer, FiLM):
+            return copy(layer)(*args, **kwargs)
+        scale, shift = (
+            keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))[0].tolist()
+            for each in layer.scale_and_shift(weights)
+        )
+        name, policy = layer.name, layer.dtype_policy
+        return keras.layers.Rescaling(scale, shift, name=name, dtype=policy)(args[0])
+
+    inputs, outputs = _rebuilt(network, call)
+    return keras.Model(without_weights(inputs), outputs, name=network.name)
+
+
+def layer_of(network: keras.Model) -> TaskWeights | None:
+    """Returns the layer with the tasks and the preference of a conditioned network, if it is one.
+
+    Args:
+        network: Any model.
+    """
+    return next((x for x in network.layers if isinstance(x, TaskWeights)), None)
+
+
+def required(network: keras.Model) -> TaskWeights:
+    """Returns the layer with the tasks and the preference of a conditioned network.
+
+    Args:
+        network: The network.
+
+    Raises:
+        ValueError: If it is not conditioned.
+    """
+    found = layer_of(network)
+    if found is None:
+        raise ValueError(
+            f"The network {network.name!r} does not read task weights. Make one that does with "
+            "mtk.models.conditioned(network, layers=[...])."
+        )
+    return found
+
+
+def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[float]:
+    """Returns a preference in the order of the tasks, with a sum of one.
+
+    Args:
+        preference: One number for each task, by name or in their order; None for equal ones.
+        task_names: The K tasks.
+
+    Raises:
+        ValueError: If the numbers do not match the tasks, or one is negative, infinite or NaN, or
+            all are zero.
+    """
+    given = 1.0 if preference is None else preference
+    numbers = in_task_order("preference", given, task_names, len(task_names))
+    if not all(0 <= number < float("inf") for number in numbers) or not sum(numbers) > 0:
+        raise ValueError(
+            "A preference has one number for each task, finite, none negative and not all zero. "
+            f"Received: {preference!r}"
+        )
+    return [number / sum(numbers) for number in numbers]
+
+
+def has_weights(network: keras.Model, inputs: Any) -> bool:
+    """Whether what a conditioned network is to read holds task weights already.
+
+    Args:
+        network: The network.
+        inputs: What it is to read, or specs of it.
+    """
+    if isinstance(inputs, dict):
+        return INPUT in inputs
+    return isinstance(inputs, (list, tuple)) and len(inputs) == len(network.inputs)
+
+
+def with_weights(inputs: Any, weights: Any) -> Any:
+    """Returns what a conditioned network reads: what it read before, and task weights.
+
+    Args:
+        inputs: A tensor, or a list, tuple or dict of tensors.
+        weights: Tensor `(B, K)`, in the order of the network's tasks.
+    """
+    if isinstance(inputs, dict):
+        return {**inputs, INPUT: weights}
+    return (*inputs, weights) if isinstance(inputs, (list, tuple)) else (inputs, weights)
+
+
+def without_weights(inputs: Any) -> Any:
+    """Returns the other part of what a conditioned network reads.
+
+    Args:
+        inputs: As `with_weights` returned it.
+    """
+    if isinstance(inputs, dict):
+        return {name: part for name, part in inputs.items() if name != INPUT}
+    return inputs[0] if len(inputs) == 2 else inputs[:-1]
+
+
+def _check_functional(network: keras.Model) -> None:
+    if not isinstance(network, keras.Model) or not hasattr(network, "_run_through_graph"):
+        raise TypeError(
+            "Layers can be put into functional models alone, keras.Model(inputs, outputs). "
+            f"Received: {network!r}"
+        )
+    if any(x.name.split(":")[0] == INPUT for x in network.inputs):
+        raise ValueError(
+            f"The network {network.name!r} has an input '{INPUT}' already. Condition it once, or "
+            "give its input another name."
+        )
+
+
+def _task_names(network: keras.Model, given: Sequence[str] | None) -> list[str]:
+    if given is None and not isinstance(network.output, dict):
+        raise ValueError(
+            "The network's output is no dict by task, so its tasks are unknown. Give "
+            "`task_names`, in the order in which you give weights."
+        )
+    return list(network.output if given is None else given)
+
+
+def _checked_layers(network: keras.Model, names: Iterable[str]) -> list[str]:
+    given = [names] if isinstance(names, str) else list(names)
+    known = {x.name: x for x in network.layers if not isinstance(x, keras.layers.InputLayer)}
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"The network {network.name!r} has no layer {name!r}.{hint} It has {list(known)}."
+            )
+        if getattr(known[name], "data_format", None) == "channels_first":
+            raise ValueError(
+                f"The layer {name!r} has its channels first, and FiLM scales the last axis. "
+                "Build the network with data_format='channels_last'."
+            )
+    if not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"`layers` names one or more layers of the trunk, each once. Received: {given}"
+        )
+    return given
+
+
+def _rebuilt(network: keras.Model, call: Callable[..., Any]) -> tuple[Any, Any]:
+    """Builds the graph of a network once more, of copies of its layers.
+
+    Args:
+        network: A functional model.
+        call: Called for each of its operations, with what copies a layer, arguments and keywords;
+            returns the outputs.
+
+    Returns:
+        Inputs and outputs, in the structures of the network.
+    """
+    copies: dict[int, tuple[Any, Any]] = {}
+
+    def copy(layer: Any) -> Any:
+        if not isinstance(layer, keras.Layer):
+            return layer  # An operation without state.
+        if id(layer) not in copies:
+            copies[id(layer)] = (layer, type(layer).from_config(layer.get_config()))
+        return copies[id(layer)][1]
+
+    inputs = tf.nest.map_structure(lambda x: copy(x._keras_history[0]).output, network.input)
+    # Keras' own way to clone a model; its public form admits no further input.
+    outputs = network._run_through_graph(
+        inputs, call_fn=lambda layer, *args, **kwargs: call(layer, copy, args, kwargs)
+    )
+    for layer, new in copies.values():
+        new.set_weights(layer.get_weights())
+    return inputs, outputs

@@ -1,0 +1,142 @@
+"""Task weights for networks that read them: drawn in training, given in evaluation."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.combiners import Combiner
+from mtk.models import conditioning
+from mtk.per_task import PerTask
+from mtk.trainer import batch
+from mtk.trainer.batch import SubBatch
+
+
+def at_preference(network: keras.Model, inputs: Any) -> Any:
+    """Returns what a network reads; a conditioned one without weights gets its preference.
+
+    Args:
+        network: Any network.
+        inputs: What it is to read.
+    """
+    layer = conditioning.layer_of(network)
+    if layer is None or conditioning.has_weights(network, inputs):
+        return inputs
+    return _with(inputs, tf.constant(layer.preference, tf.float32))
+
+
+def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
+    """Returns whether the combiner's weights are for the network to read.
+
+    Args:
+        network: Any network.
+        combiner: The combiner, built.
+        inputs: What the network is to read, or specs of it.
+
+    Raises:
+        ValueError: If the network is conditioned and there are no weights, or two kinds of them, or
+            its tasks are not those of the combiner.
+    """
+    layer = conditioning.layer_of(network)
+    if layer is None:
+        return False
+    given, draws = conditioning.has_weights(network, inputs), combiner.next_weights() is not None
+    if given == draws:
+        name = type(combiner).__name__
+        raise ValueError(
+            f"The network {network.name!r} reads task weights, and "
+            + (
+                f"a batch holds some while {name} draws others. Leave '{conditioning.INPUT}' out."
+                if given
+                else f"{name} knows none before the step. Use mtk.combiners.RLW, which draws them, "
+                f"or give them with the data, as '{conditioning.INPUT}'."
+            )
+        )
+    if draws and set(layer.task_names) != {*(combiner.task_names or ())}:
+        raise ValueError(
+            f"The network {network.name!r} reads weights of the tasks {layer.task_names}, and the "
+            f"model has {list(combiner.task_names or ())}. Condition it with `task_names`."
+        )
+    return draws
+
+
+def with_drawn(
+    network: keras.Model, combiner: Combiner, sub_batches: Sequence[SubBatch]
+) -> list[SubBatch]:
+    """Returns a training batch with the weights that its losses will get, for the network to read.
+
+    Args:
+        network: Any network; one that is not conditioned reads what it did.
+        combiner: The combiner.
+        sub_batches: The batch.
+    """
+    if not check(network, combiner, sub_batches[0].inputs):
+        return list(sub_batches)
+    layer, drawn = conditioning.required(network), combiner.next_weights()
+    assert combiner.task_names is not None
+    order = [combiner.task_names.index(name) for name in layer.task_names]
+    weights = tf.gather(drawn, order)
+    return [part._replace(inputs=_with(part.inputs, weights)) for part in sub_batches]
+
+
+def _with(inputs: Any, weights: tf.Tensor) -> Any:
+    """Returns inputs with the same weights for each example."""
+    rows = tf.tile(weights[None], [batch.size(SubBatch(inputs, [])), 1])
+    return conditioning.with_weights(inputs, rows)
+
+
+def front(
+    model: keras.Model, data: Any, weights: Iterable[PerTask], batch_size: int = 256
+) -> list[dict[str, Any]]:
+    """Evaluates a model with a conditioned network at one choice of task weights after the other.
+
+    Args:
+        model: A `MultiTaskModel`, compiled; its network is of `mtk.models.conditioned`.
+        data: A dataset of batches, in a form of `mtk.trainer.batch.parse`, or arrays `(x, y)`, as
+            `fit` takes them. Weights that are in it already are not read.
+        weights: The choices, each by task name or in the order of `task_names` of the network;
+            only ratios count.
+        batch_size: Examples at a time, of arrays.
+
+    Returns:
+        For each choice the logs of `model.evaluate`, and under "weights" the weights by task, with
+        a sum of one.
+
+    Raises:
+        ValueError: If the network is not conditioned, or weights do not fit its tasks.
+
+    Example:
+    ```python
+    points = mtk.front(model, validation, [{"a": w, "b": 1 - w} for w in (0.1, 0.5, 0.9)])
+    ```
+    """
+    network = model.network
+    names = conditioning.required(network).task_names
+    choices = [conditioning.normalized(each, names) for each in weights]
+    batches = data
+    if not isinstance(data, tf.data.Dataset):
+        batches = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
+
+    def carrying(chosen: tf.Tensor) -> Callable[..., Any]:
+        def of_share(inputs: Any, *rest: Any) -> tuple[Any, ...]:
+            if conditioning.has_weights(network, inputs):
+                inputs = conditioning.without_weights(inputs)
+            return (_with(inputs, chosen), *rest)
+
+        def of_batch(*parts: Any) -> Any:
+            if len(parts) == 1 and isinstance(parts[0], Mapping):
+                return {name: of_share(*share) for name, share in parts[0].items()}
+            return of_share(*parts)
+
+        return of_batch
+
+    return [
+        {
+            "weights": dict(zip(names, chosen, strict=True)),
+            **model.evaluate(
+                batches.map(carrying(tf.constant(chosen, tf.float32))), verbose=0, return_dict=True
+            ),
+        }
+        for chosen in choices
+    ]
