@@ -126,16 +126,29 @@ class TaskPass(NamedTuple):
         count: The number of labels.
         weight: The sum of their weights.
         elements: The unreduced loss, with labels and predictions; None without labels.
+        trained: What is trained in the place of `total`, where a combiner weighs the examples.
     """
 
     total: tf.Tensor
     count: tf.Tensor
     weight: tf.Tensor
     elements: Elements | None
+    trained: tf.Tensor | None = None
 
 
-def summed(elements: Elements) -> TaskPass:
-    """Returns the sums of a task's elements."""
+def summed(elements: Elements, importance: tf.Tensor | None = None) -> TaskPass:
+    """Returns the sums of a task's elements.
+
+    Args:
+        elements: The elements.
+        importance: `(B,)`: what the losses of each example count in training, one by default.
+    """
+    if importance is not None:
+        values = elements.values * tf.reshape(
+            importance, [-1] + [1] * (elements.values.shape.rank - 1)
+        )
+        trained = summed(elements._replace(values=values)).total
+        return summed(elements)._replace(trained=trained)
     weights, values, labelled = elements.weights, elements.values, elements.labelled
     counted = weights if labelled is None else labelled
     count = tf.math.count_nonzero(counted, dtype=tf.float32)

@@ -73,6 +73,10 @@ class Combiner(keras.layers.Layer):
             baseline of a comparison.
         batch_parts: Parts of one size into which the trainer divides each batch, whose task
             gradients the combiner compares; see `PartsCombiner`.
+        draws_weights: Whether it knows its weights before the step, so that a network can read
+            them, and has `next_weights`.
+        weighs_examples: Whether the trainer is to weigh the losses of each example by a row of
+            `next_weights` of its own, times K.
         needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
             price of a second forward pass.
     """
@@ -81,6 +85,8 @@ class Combiner(keras.layers.Layer):
     weighs_heads: bool = False
     is_static: ClassVar[bool] = False
     batch_parts: ClassVar[int] = 1
+    draws_weights: ClassVar[bool] = False
+    weighs_examples: bool = False
     needs_post_update_loss: ClassVar[bool] = False
     update_every: int = 1
     _at = Held("parameters")
@@ -349,12 +355,18 @@ class Combiner(keras.layers.Layer):
         del present
         return None
 
-    def next_weights(self) -> tf.Tensor | None:
-        """Returns the task weights `(K,)` of the coming step, which a conditioned network reads.
+    def next_weights(self, size: int | tf.Tensor) -> tf.Tensor:
+        """Returns the task weights of the coming step, which a conditioned network reads.
 
-        See `mtk.models.conditioned`. None where the weights are not known before the step.
+        Asked only where `draws_weights` says so; see `mtk.models.conditioned`.
+
+        Args:
+            size: Number of examples B.
+
+        Returns:
+            Tensor `(B, K)`, rows with a sum of one.
         """
-        return None
+        raise NotImplementedError
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
         """Sees the task losses `(K,)` of one batch before and after the update.

@@ -17,8 +17,10 @@ class RLW(LossCombiner):
     """Draws new task weights for every step.
 
     A network of `mtk.models.conditioned` reads the weights that its losses get: loss-conditional
-    training, after which one network serves any weights. The authors of that draw weights from a
-    log-uniform distribution, without bringing them to a sum of one.
+    training, after which one network serves any weights. With `per_example` each example has
+    weights of its own, which takes noise out of a step; what `task_weights` returns, and a loop of
+    one's own sees, are then equal weights. The authors of loss-conditional training draw from a
+    log-uniform distribution, and do not bring the weights to a sum of one.
 
     Args:
         distribution: `"normal"`: the softmax of K standard normal numbers. `"dirichlet"`: the
@@ -28,6 +30,8 @@ class RLW(LossCombiner):
         concentration: Of the Dirichlet distribution: 1 is uniform on the simplex, less favours a
             few tasks, more favours equal weights.
         smallest: Of the log-uniform numbers; the largest is 1.
+        per_example: Whether to draw for each example of a batch, for a conditioned network. Several
+            replicas then draw other weights than one does.
 
     Raises:
         ValueError: If the distribution is unknown, or another argument out of range.
@@ -39,6 +43,7 @@ class RLW(LossCombiner):
     """
 
     loss_independent = True
+    draws_weights = True
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class RLW(LossCombiner):
         seed: int = 0,
         concentration: float = 1.0,
         smallest: float = 0.01,
+        per_example: bool = False,
         name: str | None = None,
     ):
         if distribution not in get_args(Distribution):
@@ -61,28 +67,43 @@ class RLW(LossCombiner):
         self.seed = seed
         self.concentration = concentration
         self.smallest = smallest
+        self.per_example = per_example
+
+    @property
+    def weighs_examples(self) -> bool:  # type: ignore[override]
+        return self.per_example
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
-    def _logarithms(self, key: tf.Tensor) -> tf.Tensor:
-        """Returns K random numbers whose exponentials are in proportion to the weights."""
+    def _logarithms(self, key: tf.Tensor, size: int | tf.Tensor = 1) -> tf.Tensor:
+        """Returns random numbers `(size, K)` whose exponentials are in proportion to weights."""
+        number = size * self.num_tasks
         if self.distribution == "normal":
-            return stateless_random.normal(key, self.num_tasks)
-        if self.distribution == "log_uniform":
-            drawn = stateless_random.uniform(key, (self.num_tasks,))
-            return drawn * math.log(self.smallest)
-        return stateless_random.log_gamma(key, self.concentration, self.num_tasks)
+            drawn = stateless_random.normal(key, number)
+        elif self.distribution == "log_uniform":
+            drawn = stateless_random.uniform(key, (number,)) * math.log(self.smallest)
+        else:
+            drawn = stateless_random.log_gamma(key, self.concentration, number)
+        return tf.reshape(drawn, (size, self.num_tasks))
 
-    def next_weights(self) -> tf.Tensor:
-        return tf.nn.softmax(self._logarithms(self.random_keys.key()))
+    def next_weights(self, size: int | tf.Tensor) -> tf.Tensor:
+        key = self.random_keys.key()
+        if not self.per_example:
+            return tf.tile(tf.nn.softmax(self._logarithms(key)), (size, 1))
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        own = tf.stack([tf.cast(replica, tf.int64) * 2**32, tf.constant(0, tf.int64)])
+        return tf.nn.softmax(self._logarithms(key + own, size))
 
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
         del task_losses, counts
-        drawn = self._logarithms(self.random_keys.next_key())
+        drawn = self._logarithms(self.random_keys.next_key())[0]
+        if self.per_example:
+            drawn = tf.zeros_like(drawn)
         weights = tf.nn.softmax(tf.where(present, drawn, drawn.dtype.min))
         return tf.where(present, weights, 0.0)
 
@@ -93,4 +114,5 @@ class RLW(LossCombiner):
             "seed": self.seed,
             "concentration": self.concentration,
             "smallest": self.smallest,
+            "per_example": self.per_example,
         }

@@ -52,7 +52,7 @@ def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
 
-def normal(key: tf.Tensor, size: int) -> tf.Tensor:
+def normal(key: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """Returns standard normal numbers, by the method of Box and Muller.
 
     Args:
@@ -68,7 +68,7 @@ def normal(key: tf.Tensor, size: int) -> tf.Tensor:
     return radius * tf.cos(2.0 * math.pi * second)
 
 
-def log_gamma(key: tf.Tensor, concentration: float, size: int) -> tf.Tensor:
+def log_gamma(key: tf.Tensor, concentration: float, size: int | tf.Tensor) -> tf.Tensor:
     """Returns logarithms of numbers with a gamma distribution of scale one.
 
     By the method of Marsaglia and Tsang (2000): of 16 proposals the first that is accepted, which

@@ -147,6 +147,11 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
             f"{wrapper} wraps a combiner, an object such as mtk.combiners.MGDA(). "
             f"Received: {combiner!r}"
         )
+    if combiner.weighs_examples:
+        raise ValueError(
+            f"{type(combiner).__name__} weighs the examples of a batch one by one, and {wrapper} "
+            "changes weights of whole tasks. Use it without, or with per_example=False."
+        )
     if combiner.batch_parts > 1:
         raise ValueError(
             f"{type(combiner).__name__} compares {combiner.batch_parts} parts of each batch, which "

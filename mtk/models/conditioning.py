@@ -211,6 +211,18 @@ def with_weights(inputs: Any, weights: Any) -> Any:
     return (*inputs, weights) if isinstance(inputs, (list, tuple)) else (inputs, weights)
 
 
+def with_same(inputs: Any, weights: Sequence[float] | tf.Tensor) -> Any:
+    """Returns what a conditioned network reads, with the same task weights for each example.
+
+    Args:
+        inputs: A tensor, or a list, tuple or dict of tensors.
+        weights: `(K,)`, in the order of the network's tasks.
+    """
+    number = tf.shape(tf.nest.flatten(inputs)[0])[:1]
+    row = tf.convert_to_tensor(weights, tf.float32)[None]
+    return with_weights(inputs, tf.tile(row, tf.concat([number, [1]], 0)))
+
+
 def without_weights(inputs: Any) -> Any:
     """Returns the other part of what a conditioned network reads.
 

@@ -288,7 +288,10 @@ def record(
         if replicas > 1 or parts_of_batch > 1:
             divisors = tf.unstack(totals.divisors)
         pairs = zip(passed.tasks, divisors, strict=True)
-        parts = [tf.math.divide_no_nan(task.total, divisor) for task, divisor in pairs]
+        parts = [
+            tf.math.divide_no_nan(task.total if task.trained is None else task.trained, divisor)
+            for task, divisor in pairs
+        ]
         penalty = _penalty(spec.network, passed, shares, parts_of_batch)
         if scale is not None:
             parts = [part * scale for part in parts]

@@ -17,6 +17,8 @@ class Label(NamedTuple):
         mask: Zero where a label is missing, elsewhere its weight; None if all are there.
         member: `(B,)`, one where an example of a mixed batch is the task's, or None if all are.
         has_own_input: Whether the examples belong to this task alone.
+        importance: `(B,)`: what the losses of each example count in training, where a combiner
+            weighs the examples; metrics do not read it.
     """
 
     task: int
@@ -24,6 +26,7 @@ class Label(NamedTuple):
     mask: tf.Tensor | None = None
     member: tf.Tensor | None = None
     has_own_input: bool = False
+    importance: tf.Tensor | None = None
 
 
 class SubBatch(NamedTuple):

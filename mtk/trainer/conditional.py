@@ -23,7 +23,7 @@ def at_preference(network: keras.Model, inputs: Any) -> Any:
     layer = conditioning.layer_of(network)
     if layer is None or conditioning.has_weights(network, inputs):
         return inputs
-    return _with(inputs, tf.constant(layer.preference, tf.float32))
+    return conditioning.with_same(inputs, layer.preference)
 
 
 def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
@@ -31,34 +31,38 @@ def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
 
     Args:
         network: Any network.
-        combiner: The combiner, built.
+        combiner: The combiner.
         inputs: What the network is to read, or specs of it.
 
     Raises:
         ValueError: If the network is conditioned and there are no weights, or two kinds of them, or
-            its tasks are not those of the combiner.
+            its tasks are not those of the combiner; or if it is not, and the combiner is to weigh
+            examples.
     """
-    layer = conditioning.layer_of(network)
+    if combiner.weighs_examples:
+        conditioning.required(network)
+    layer, name = conditioning.layer_of(network), type(combiner).__name__
     if layer is None:
         return False
-    given, draws = conditioning.has_weights(network, inputs), combiner.next_weights() is not None
-    if given == draws:
-        name = type(combiner).__name__
+    given = conditioning.has_weights(network, inputs)
+    if given and combiner.draws_weights:
         raise ValueError(
-            f"The network {network.name!r} reads task weights, and "
-            + (
-                f"a batch holds some while {name} draws others. Leave '{conditioning.INPUT}' out."
-                if given
-                else f"{name} knows none before the step. Use mtk.combiners.RLW, which draws them, "
-                f"or give them with the data, as '{conditioning.INPUT}'."
-            )
+            f"{name} draws the task weights that the network {network.name!r} reads in training, "
+            f"and the batch holds others. Leave '{conditioning.INPUT}' out of the training data."
         )
-    if draws and set(layer.task_names) != {*(combiner.task_names or ())}:
+    if not given and not combiner.draws_weights:
+        raise ValueError(
+            f"The network {network.name!r} reads task weights, and {name} knows none before the "
+            "step. Use mtk.combiners.RLW, which draws them, or give them with the data, as "
+            f"'{conditioning.INPUT}'."
+        )
+    names = combiner.task_names or ()
+    if combiner.draws_weights and set(layer.task_names) != {*names}:
         raise ValueError(
             f"The network {network.name!r} reads weights of the tasks {layer.task_names}, and the "
-            f"model has {list(combiner.task_names or ())}. Condition it with `task_names`."
+            f"model has {list(names)}. Condition the network with `task_names`."
         )
-    return draws
+    return combiner.draws_weights
 
 
 def with_drawn(
@@ -73,17 +77,18 @@ def with_drawn(
     """
     if not check(network, combiner, sub_batches[0].inputs):
         return list(sub_batches)
-    layer, drawn = conditioning.required(network), combiner.next_weights()
-    assert combiner.task_names is not None
-    order = [combiner.task_names.index(name) for name in layer.task_names]
-    weights = tf.gather(drawn, order)
-    return [part._replace(inputs=_with(part.inputs, weights)) for part in sub_batches]
-
-
-def _with(inputs: Any, weights: tf.Tensor) -> Any:
-    """Returns inputs with the same weights for each example."""
-    rows = tf.tile(weights[None], [batch.size(SubBatch(inputs, [])), 1])
-    return conditioning.with_weights(inputs, rows)
+    names = combiner.task_names or ()
+    order = [names.index(name) for name in conditioning.required(network).task_names]
+    found = []
+    for part in sub_batches:
+        drawn = combiner.next_weights(batch.size(part))
+        inputs = conditioning.with_weights(part.inputs, tf.gather(drawn, order, axis=1))
+        labels = part.labels
+        if combiner.weighs_examples:
+            importance = tf.unstack(drawn * len(names), axis=1)
+            labels = [each._replace(importance=importance[each.task]) for each in labels]
+        found.append(part._replace(inputs=inputs, labels=labels))
+    return found
 
 
 def front(
@@ -118,11 +123,11 @@ def front(
     if not isinstance(data, tf.data.Dataset):
         batches = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
 
-    def carrying(chosen: tf.Tensor) -> Callable[..., Any]:
+    def carrying(chosen: Sequence[float]) -> Callable[..., Any]:
         def of_share(inputs: Any, *rest: Any) -> tuple[Any, ...]:
             if conditioning.has_weights(network, inputs):
                 inputs = conditioning.without_weights(inputs)
-            return (_with(inputs, chosen), *rest)
+            return (conditioning.with_same(inputs, chosen), *rest)
 
         def of_batch(*parts: Any) -> Any:
             if len(parts) == 1 and isinstance(parts[0], Mapping):
@@ -134,9 +139,7 @@ def front(
     return [
         {
             "weights": dict(zip(names, chosen, strict=True)),
-            **model.evaluate(
-                batches.map(carrying(tf.constant(chosen, tf.float32))), verbose=0, return_dict=True
-            ),
+            **model.evaluate(batches.map(carrying(chosen)), verbose=0, return_dict=True),
         }
         for chosen in choices
     ]

@@ -95,7 +95,7 @@ def run(
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
         for label, elements in _elements(tasks, part, outputs, training=state is not None):
-            found[part.part * len(tasks) + label.task] = summed(elements)
+            found[part.part * len(tasks) + label.task] = summed(elements, label.importance)
     logs: dict[str, Any] = {}
     scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
     seen = tf.add_n([zero, *scalars]) / len(sub_batches)

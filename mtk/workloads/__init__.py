@@ -4,6 +4,7 @@ from mtk.workloads.arrays import Arrays
 from mtk.workloads.base import Workload
 from mtk.workloads.celeba import CelebA
 from mtk.workloads.cityscapes import CityScapes
+from mtk.workloads.conditioned import Conditioned
 from mtk.workloads.datasets import Datasets
 from mtk.workloads.multi_digits import MultiDigits
 from mtk.workloads.multi_mnist import MultiMNIST
@@ -15,6 +16,7 @@ __all__ = [
     "Arrays",
     "CelebA",
     "CityScapes",
+    "Conditioned",
     "Datasets",
     "MultiDigits",
     "MultiMNIST",
