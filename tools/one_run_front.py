@@ -120,8 +120,8 @@ def main(options: argparse.Namespace) -> None:
     print("\n| front | CPU s | hypervolume, validation | hypervolume, test | width, test |")
     print("|---|---|---|---|---|")
     for name, found in fronts.items():
-        volumes = [[front.volume(split) for front in found] for split in SPLITS]
-        cells = [f"{np.mean(v):.3f} ± {np.std(v, ddof=len(v) > 1):.3f}" for v in volumes]
+        by_split = [[front.volume(split) for front in found] for split in SPLITS]
+        cells = [f"{np.mean(each):.3f} ± {np.std(each):.3f}" for each in by_split]
         seconds, width = np.mean([(f.seconds, f.width) for f in found], axis=0)
         print(f"| {name} | {seconds:.1f} | {' | '.join(cells)} | {width:.3f} |")
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from mtk.combiners import preference as preferences
 from mtk.combiners.adam import TaskAdam, check_learning_rate
 from mtk.combiners.parts import PartsCombiner, over_parts
-from mtk.per_task import PerTask
 from mtk.combiners.simplex_weights import SimplexWeights
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 

@@ -7,12 +7,12 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.max_min import Ball, dual
 from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale_and_decompose
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 Rescale = Literal["1+c", "1+c^2", "none"]

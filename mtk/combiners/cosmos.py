@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from mtk.combiners import preference as preferences
 from mtk.combiners.base import LossCombiner
-from mtk.per_task import PerTask
 from mtk.combiners.solvers.scaling import solver_dtype
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 
@@ -24,8 +24,8 @@ class COSMOS(LossCombiner):
     The authors take the cosine with r itself, which asks a preferred task for a *larger* loss, in
     contradiction to the first term. Here u is in proportion to `1 / r_i`, as the ray of `PBI`; for
     equal preferences, the default, that is the same. The authors also condition the network on r
-    and draw r in each step: that is a matter of the network and its data, not of this
-    class, which serves one preference.
+    and draw r in each step; this class serves one preference, and `RLW` with a network of
+    `mtk.models.conditioned` draws.
 
     One backward pass (a second one through the heads), no state.
 

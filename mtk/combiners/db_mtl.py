@@ -10,8 +10,8 @@ from mtk.combiners.base import Combined
 from mtk.combiners.buffers import Buffers, averaged, by_task
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.log_losses import LogLosses
-from mtk.per_task import PerTask, plain
 from mtk.combiners.solvers.scaling import scale
+from mtk.per_task import PerTask, plain
 
 
 @keras.saving.register_keras_serializable("mtk")

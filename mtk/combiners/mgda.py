@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 Normalization = Literal["none", "l2", "loss", "loss+"]

@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.per_task import PerTask
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 Scale = Literal["authors", "mean", "paper"]

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from mtk.combiners import preference as preferences
 from mtk.combiners.base import LossCombiner
-from mtk.per_task import PerTask, in_task_order, plain
 from mtk.combiners.solvers.scaling import solver_dtype
+from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ratios import Ratios
 
 

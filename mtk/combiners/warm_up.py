@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
-from mtk.per_task import PerTask
 from mtk.combiners.static import StaticWeights
 from mtk.combiners.wrapper import Wrapper
+from mtk.per_task import PerTask
 from mtk.ratios import Ratios
 
 Found = TypeVar("Found")

@@ -122,18 +122,25 @@ def at(network: keras.Model, preference: PerTask) -> keras.Model:
     """
     layer = required(network)
     weights = tf.constant([normalized(preference, layer.task_names)], tf.float32)
+    fixed: dict[str, keras.layers.Layer] = {}
+
+    def rescaling(film: FiLM) -> keras.layers.Layer:
+        if film.name not in fixed:
+            scale, shift = (
+                keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))[0].tolist()
+                for each in film.scale_and_shift(weights)
+            )
+            policy = film.dtype_policy
+            made = keras.layers.Rescaling(scale, shift, name=film.name, dtype=policy)
+            fixed[film.name] = made
+        return fixed[film.name]
 
     def call(layer: Any, copy: Callable, args: Any, kwargs: Any) -> Any:
         if isinstance(layer, TaskWeights):
             return args[0]
-        if not isinstance(layer, FiLM):
-            return copy(layer)(*args, **kwargs)
-        scale, shift = (
-            keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))[0].tolist()
-            for each in layer.scale_and_shift(weights)
-        )
-        name, policy = layer.name, layer.dtype_policy
-        return keras.layers.Rescaling(scale, shift, name=name, dtype=policy)(args[0])
+        if isinstance(layer, FiLM):
+            return rescaling(layer)(args[0])
+        return copy(layer)(*args, **kwargs)
 
     inputs, outputs = _rebuilt(network, call)
     return keras.Model(without_weights(inputs), outputs, name=network.name)

@@ -16,8 +16,8 @@ from mtk.workloads.base import Scores, Workload
 class Conditioned(Workload):
     """A workload whose network is conditioned on the task weights: see `mtk.models.conditioned`.
 
-    In training, `mtk.combiners.RLW` draws the weights. All else reads the network at one preference,
-    which comes with the batches of evaluation.
+    In training, `mtk.combiners.RLW` draws the weights. All else reads the network at one
+    preference, which comes with the batches of evaluation.
 
     Args:
         workload: Factory of the other one, whose tasks share their input and whose network is a

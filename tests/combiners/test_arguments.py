@@ -20,6 +20,8 @@ BAD = [
     (lambda: combiners.GradDrop(leak=["much"]), "`leak` is a number, a sequence"),
     (lambda: combiners.GradNorm(initial_losses={"a": [1, 2]}), "`initial_losses` is a number"),
     (lambda: combiners.RLW("gauss"), "one of .*normal.*'gauss'"),
+    (lambda: combiners.RLW("dirichlet", concentration=0), "positive number. Received: 0"),
+    (lambda: combiners.RLW("log_uniform", smallest=1.0), "between 0 and 1. Received: 1.0"),
     (lambda: combiners.UncertaintyWeights(learning_rate=-1), "`learning_rate` is a finite"),
     (lambda: combiners.IMTLL(float("nan")), "`learning_rate`"),
     (lambda: combiners.IMTL(-0.1), "`learning_rate`"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import beta, kstest, triang
 
 from mtk import combiners
 from tests.combiners.cases import BY_NAME
@@ -147,7 +148,7 @@ def test_gradnorm_weights_stay_positive():
     assert (found > 0).all()
 
 
-def test_rlw_distributions_are_two():
+def test_rlw_distributions_differ():
     """Trap: one passes for the other. At K = 2 Dirichlet(1) is uniform: variance 1/12."""
     draws = {}
     for distribution in ("normal", "dirichlet"):
@@ -162,7 +163,33 @@ def test_rlw_distributions_are_two():
     np.testing.assert_allclose(draws["normal"].var(0), variance, rtol=0.06)
 
 
-@pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
+@pytest.mark.parametrize("concentration", [0.3, 2.5])
+def test_rlw_draws_of_any_concentration(concentration):
+    """At K = 2 the Dirichlet distribution is a beta distribution."""
+    combiner = built(combiners.RLW("dirichlet", concentration=concentration), ("a", "b"))
+    found = np.sort(weights_after(combiner, [1.0, 1.0], 3000)[:, 0])
+    assert kstest(found, beta(concentration, concentration).cdf).pvalue > 1e-3
+
+
+def test_rlw_draws_logarithms_evenly():
+    """The logarithm of the ratio is the difference of two uniform numbers."""
+    combiner = built(combiners.RLW("log_uniform", smallest=0.1))
+    found = weights_after(combiner, [1.0, 1.0], 3000)
+    ratios = np.log10(found[:, 0] / found[:, 1])
+    assert kstest(ratios, triang(0.5, loc=-1, scale=2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("distribution", ["normal", "dirichlet", "log_uniform"])
+def test_rlw_tells_the_next_weights(distribution):
+    combiner = built(combiners.RLW(distribution, seed=2))
+    for _ in range(2):
+        told = combiner.next_weights(3)
+        np.testing.assert_array_equal(told, np.repeat(combiner.next_weights(1), 3, axis=0))
+        taken = weights_after(combiner, [1.0, 1.0], 1)
+        np.testing.assert_allclose(told[:1], taken, rtol=1e-6)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "dirichlet", "log_uniform"])
 def test_rlw_without_a_task_is_rlw_of_the_others(distribution):
     combiner = built(combiners.RLW(distribution, seed=5), ("a", "b", "c"))
     present = tf.constant([True, False, True])

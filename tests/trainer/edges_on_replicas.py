@@ -26,6 +26,7 @@ from mtk import combiners
 SCENARIOS: dict[str, Callable[[], tuple[mtk.MultiTaskModel, tf.data.Dataset]]] = {}
 # The others take long; each is much like one of these.
 QUICK = (
+    "conditioned",
     "empty part mgda-ub",
     "empty share pcgrad synchronized",
     "metrics",
@@ -235,6 +236,23 @@ for _name, _combiner in COMBINERS.items():
     SCENARIOS[f"uneven penalty {_name}"] = uneven
     SCENARIOS[f"uneven penalty of shares {_name}"] = uneven_shares
     SCENARIOS[f"penalty of micro-batches {_name}"] = micro
+
+
+# The network reads the weights that are drawn: the same ones on each replica, if it has examples.
+
+
+def conditioned():
+    i = keras.Input((3,))
+    h = layers.Dense(4, "tanh", name="trunk")(i)
+    plain = keras.Model(i, {task: layers.Dense(1)(h) for task in "ab"})
+    network = mtk.models.conditioned(plain, ["trunk"], hidden=3, seed=0)
+    kernel = network.get_layer("trunk_film").to_features.kernel
+    kernel.assign(_normal(*kernel.shape))
+    batches = [(_normal(n, 3), {task: _normal(n, 1, seed=n) for task in "ab"}) for n in (4, 3, 1)]
+    return _model(network, combiners.RLW("dirichlet")), _dataset(batches)
+
+
+SCENARIOS["conditioned"] = conditioned
 
 
 def trained(make: Callable[[], Any], strategy: tf.distribute.Strategy | None) -> dict[str, Any]:
