@@ -28,7 +28,8 @@ class Conditioned(Workload):
             default.
 
     Raises:
-        ValueError: If the preference does not fit the tasks.
+        ValueError: If the preference does not fit the tasks, or, with the first batch, if these do
+            not share their input.
     """
 
     def __init__(
@@ -71,6 +72,11 @@ class Conditioned(Workload):
 
     def _at_preference(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         def carrying(inputs: Any, *rest: Any) -> tuple[Any, ...]:
+            if not rest:
+                raise ValueError(
+                    f"A batch of {self.workload.name} is no (x, y): its tasks have inputs of their "
+                    "own. Conditioned wraps workloads whose tasks share their input."
+                )
             return (conditioning.with_same(inputs, self.preference), *rest)
 
         return batches.map(carrying)

@@ -68,6 +68,14 @@ def test_multi_digits_alone():
     assert "StaticWeights" in described()
 
 
+def test_the_front_of_multi_digits_builds_and_steps():
+    config.parse([CONFIGS / "multi_digits_front.gin"], SMALL)
+    text = described()
+    assert "combiner            RLW\n" in text
+    assert "multi_digits_conditioned" in text
+    assert "one step" in text
+
+
 @pytest.fixture
 def mnist_file(tmp_path):
     """A small file in MNIST's form, of real digits on a larger canvas."""
