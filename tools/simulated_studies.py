@@ -10,7 +10,8 @@ import pandas as pd
 from mtk.analysis import asked, measured, select
 from mtk.analysis.measure import grouped
 from mtk.analysis.metric_sets import Objective
-from mtk.analysis.select import MEASURE, SELECT, STATIC
+from mtk.analysis.schema import MEASURE, SELECT
+from mtk.analysis.select import STATIC
 from mtk.analysis.verdict import Verdict, judge
 from mtk.example_values import ExampleValues
 

@@ -148,10 +148,12 @@ def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
     generator = np.random.default_rng(0)
     size = min(len(method), len(static))
     scale, corner = widths(static.test[static.selected]), reference(static)
-    own, other = (
-        np.array([_volume(models, size, corner, scale, generator) for _ in range(_DRAWS)])
-        for models in (method, static)
-    )
+
+    def volume(models: Candidates) -> float:
+        drawn = generator.permutation(len(models))[:size]
+        return hypervolume_of(models[drawn], corner, scale)
+
+    own, other = (np.array([volume(m) for _ in range(_DRAWS)]) for m in (method, static))
     wins = (own[:, None] > other).mean() + 0.5 * (own[:, None] == other).mean()
     return EqualBudget(size, float(own.mean()), float(other.mean()), float(wins))
 
@@ -164,16 +166,6 @@ def reference(static: Candidates) -> np.ndarray:
 def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
     """Returns the hypervolume in test of the models that validation selects."""
     return hypervolume(models.test[models.selected] / scale, corner / scale)
-
-
-def _volume(
-    models: Candidates,
-    size: int,
-    corner: np.ndarray,
-    scale: np.ndarray,
-    generator: np.random.Generator,
-) -> float:
-    return hypervolume_of(models[generator.permutation(len(models))[:size]], corner, scale)
 
 
 class SearchCurve(NamedTuple):

@@ -91,12 +91,13 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
-            f"{method} has {len(grids)} whole grids k·10^a of learning rates; three are needed."
+            f"{method}: {len(grids)} of the three or more whole grids k·10^a of learning rates that "
+            "are needed"
         )
     number = own.groupby("configuration")["seed"].transform("nunique")
     repeated = own[number >= 3]
     if repeated.empty:
-        raise ValueError(f"{method} has no configuration with three seeds or more.")
+        raise ValueError(f"{method}: no configuration with three seeds or more")
     over_seeds = repeated.groupby("configuration")["validation"].mean()
     best = repeated[repeated["configuration"] == over_seeds.idxmin()]
     chosen = [grid.loc[grid["validation"].idxmin(), "test"] for grid in grids.values()]

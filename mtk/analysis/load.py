@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from mtk import records
-from mtk.analysis import metric_sets, plain_text, run_record, schema, search_log
+from mtk.analysis import metric_sets, plain_text, run_record, schema
+from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.run_table import with_setting
 from mtk.analysis.weights import static_weights
 from mtk.errors import StudyError
@@ -38,12 +39,13 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         `selected_value` say by what, `first_losses` what it was relative to; runs of earlier
         versions, which do not say, were selected by the mean of their losses.
         `lineage` tells from which runs one has branched, and what changed there, and `data` the
-        data of a run from others. `steps_per_second` and `parameters` are
-        there if the runs recorded them, `cpu_spent` in a search: the CPU seconds of all its runs
-        when this one had ended. A status other than "finished" (diverged, paused, unfinished,
-        failed, missing, damaged, incomplete) comes with a reason; no listed run is left out.
-        Incomplete is a run that lacks a metric which half of the runs of its setting, or more, have
-        in validation and in test. `attrs["remarks"]` has what the sweeps say of their runs, and
+        data of a run from others. `steps_per_second` and `parameters` are there if the runs
+        recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and
+        `cpu_spent` in a search: those of all its runs when this one had ended. A status other than
+        "finished" (diverged, paused, unfinished, failed, missing, damaged, incomplete) comes with a
+        reason; no listed run is left out. Incomplete is a run that lacks, in validation or in test,
+        a metric which half of the runs of its setting, or more, have in both. `attrs["remarks"]`
+        has what the sweeps say of their runs, and
         what had to be assumed, as pairs of study and remark.
 
     Raises:
@@ -58,8 +60,10 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         listed = read_list(path)
         name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in runs_of(path, listed)]
-        spent = search_log.cpu_spent(path)
-        rows = [{**row, **_spent(spent, row["run"])} for row in rows]
+        times = cpu_times(path)
+        for row in rows:
+            row |= {"cpu_seconds": times.own.get(row["run"])} if times.own else {}
+            row |= {"cpu_spent": times.spent.get(row["run"])} if times.spent else {}
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
@@ -116,10 +120,6 @@ def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str
     yield from ((folder / name, run) for name, run in known.items())
     there = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     yield from ((p, {}) for p in there if p.name not in known and not p.name.startswith("."))
-
-
-def _spent(spent: dict[str, float], run: str) -> dict[str, float]:
-    return {"cpu_spent": spent[run]} if run in spent else {}
 
 
 def _unused(name: str, used: set[str]) -> str:
@@ -221,7 +221,8 @@ def _complete(table: pd.DataFrame) -> pd.DataFrame:
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     metrics = [column for column in table if metric_sets.is_metric(str(column))]
-    table[metrics] = table[metrics].astype(float)
+    numbers = [*metrics, *table.columns.intersection(["cpu_seconds", "cpu_spent"])]
+    table[numbers] = table[numbers].astype(float)
     for name in _FIRST:
         if name not in table:
             table[name] = None

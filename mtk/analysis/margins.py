@@ -186,6 +186,47 @@ def _met(points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     return np.where(hit, found[..., num_tasks], np.inf)
 
 
+class Hinge(NamedTuple):
+    """A static model on whose being dominated, or not, the width of the front hangs.
+
+    Attributes:
+        model: Its position.
+        dominated: Whether it is.
+        amount: By how much, in widths: what it must get better, or worse, to change that.
+        width: `(K,)`, the width if that changed.
+    """
+
+    model: int
+    dominated: bool
+    amount: float
+    width: np.ndarray
+
+
+def hinge(points: np.ndarray, close: float, factor: float = 1.25) -> Hinge | None:
+    """Returns the model that changes the width most by a small change of itself, if one does.
+
+    Args:
+        points: `(N, K)`; less is better.
+        close: What is a small change, in widths of the front.
+        factor: By how much the width changes at least, in a task.
+    """
+    width, front = widths(points), non_dominated(points)
+    found: list[tuple[float, Hinge]] = []
+    for number in range(len(points) if len(points) > 2 else 0):
+        rest = np.delete(points, number, axis=0)
+        amount = float(((rest - points[number]) / width).max(1).min())
+        # A dominated one joins the front, any other leaves it.
+        changed = (
+            widths(rest)
+            if front[number]
+            else np.ptp(np.concatenate([points[front], points[[number]]]), axis=0)
+        )
+        change = float(np.maximum(changed / width, width / changed).max())
+        if abs(amount) <= close and change >= factor:
+            found.append((change, Hinge(number, not front[number], abs(amount), changed)))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
 def widths(points: np.ndarray) -> np.ndarray:
     """Returns `(K,)`: how far the non-dominated points spread in each task.
 

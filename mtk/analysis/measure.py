@@ -1,7 +1,7 @@
 """What test says of the selected models, seed by seed."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +12,15 @@ import pandas as pd
 from mtk import example_values, records
 from mtk.analysis import plain_text
 from mtk.analysis.metric_sets import Objective, points
-from mtk.analysis.select import MEASURE, SELECT, STATIC, best_of_each, select, weighting
+from mtk.analysis.schema import MEASURE, SELECT
+from mtk.analysis.select import STATIC, best_of_each, select, weighting
 from mtk.example_values import ExampleValues
 
 FILE = "test_examples.npz"
 # As many degrees of freedom, and one more, has what is said of the test set.
 GROUPS = 32
 _LARGEST = 64 << 20
+_RUN = ["label", "configuration", "seed"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
     absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
-    remarks += [f"{label} has no run that measures, and no verdict." for label in absent]
+    lacks = "finished run at the seeds that select and are compared"
+    lacks = "run in the second stage" if (runs["stage"] == MEASURE).any() else lacks
+    for label in absent:
+        who = "no method has a verdict" if label == STATIC else "it has no verdict"
+        remarks.append(f"{label} has no {lacks}, so {who}.")
     table = _values(staged, objectives)
     has = table.iloc[:, 0].unstack("seed")
     seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
@@ -110,29 +116,31 @@ def _deviations(
     """
     if "examples" not in staged or not keys:
         return {}, []
-    columns = ["label", "configuration", "seed"]
-    known = staged.drop_duplicates(columns).set_index(columns)["examples"]
+    known = staged.drop_duplicates(_RUN).set_index(_RUN)["examples"]
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
     names = [f"{objective.task}/{objective.metric}" for objective in objectives]
-    alone = "The intervals are over seeds alone"
+    if len(seeds) < 2:  # Without an interval nothing is added to it.
+        return {}, []
+    alone = "The intervals count the seeds alone, and not that the test set is finite"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
-        of = f"{lacking} of {len(every)} runs that measure"
-        return {}, [f"{of} keep no test examples that can be read. {alone}."]
+        of = f"{lacking} of the {len(every)} runs whose test is compared"
+        return {}, [f"{of} have no readable {FILE}, their values of each test example. {alone}."]
     for name in names:
         if any(name not in each.deviations for each in every):
-            return {}, [
-                f"{name} is not kept as a mean over test examples. {alone}, for this metric."
-            ]
+            said = f"{name} was not recorded as a mean over test examples"
+            return {}, [f"{said}. {alone}, for this metric."]
     orders = [{tuple(each.orders[n] for n in names) for each in every[s :: len(seeds)]}
               for s in range(len(seeds))]  # fmt: skip
     if any(len(own) > 1 for own in orders):
-        return {}, [f"The runs of a seed had different test examples. {alone}, and not all paired."]
+        said = "Runs of the same seed were tested on different examples, so what a seed's test set"
+        return {}, [f"{said} does to a run does not cancel. {alone}."]
     if (number := len(set.union(*orders))) == len(seeds) > 1:
-        said = "Each seed has test examples of its own, so the intervals over seeds hold them."
+        said = "Each seed has test examples of its own, so the intervals over seeds count them too."
         return {}, [said]
     if number > 1:
-        return {}, [f"Some seeds had other test examples than others. {alone}."]
+        said = "Some seeds share their test examples and others do not"
+        return {}, [f"{said}. {alone}."]
     return {
         label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
     }, []
@@ -140,11 +148,10 @@ def _deviations(
 
 def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
     """Returns test values by label, configuration and seed, where all are known; less is better."""
-    keys = ["label", "configuration", "seed"]
     values = points(staged, objectives, "test")
     usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
-    table = staged[keys].join(pd.DataFrame(values, staged.index))
-    return table[usable].drop_duplicates(keys).set_index(keys).sort_index()
+    table = staged[_RUN].join(pd.DataFrame(values, staged.index))
+    return table[usable].drop_duplicates(_RUN).set_index(_RUN).sort_index()
 
 
 def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
@@ -166,17 +173,21 @@ def _other_seeds(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Returns the selected models with the seeds that did not select, where no stage is known."""
     finished = runs[runs["status"] == "finished"]
-    seeds = sorted(finished["seed"].dropna().unique())
-    if not seeds:
+    numbers = finished.drop_duplicates(_RUN)["seed"].value_counts()
+    if not len(numbers):
         return finished, ["No run is finished."]
-    chosen = select(finished[finished["seed"] == seeds[0]], objectives)
+    # The seed of most runs, the smallest one of several.
+    first = min(numbers.index[numbers == numbers.max()])
+    chosen = select(finished[finished["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
-    if len(seeds) == 1:
-        said = f"One seed alone, {seeds[0]:g}: it selects and it measures, without an interval."
-        return own, [said]
-    said = f"The study has no second stage: seed {seeds[0]:g} selects, the others measure."
-    return own[own["seed"] != seeds[0]], [said]
+    began = "No run of the second stage is there" if (runs["stage"] == SELECT).any() else ""
+    why = began or "The study has no second stage"
+    if not (own["seed"] != first).any():
+        said = f"{why}: the runs of seed {first:g} select, and the same runs are compared in test,"
+        return own, [f"{said} one seed and so without an interval."]
+    said = f"{why}: the runs of seed {first:g} select, and those of other seeds are compared."
+    return own[own["seed"] != first], [said]
 
 
 def _shares(
@@ -195,14 +206,14 @@ def _shares(
 def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
     """Returns a sentence for each method of which models lack a seed."""
     said = []
-    shown = ", ".join(map(str, seeds)) or "any seed that most models have"
+    shown = _numbers(seeds) or "that most models have"
     for label, own in staged.groupby("label", sort=False):
         every = own["configuration"].unique()
         lacking = [c for c in every if (label, c) not in whole.index]
         if lacking:
             runs = own[own["configuration"].isin(lacking)]
-            ends = runs["status"].value_counts()
-            ended = ", ".join(f"{number} {status}" for status, number in ends.items())
+            ends = runs.groupby("status", sort=False)["seed"].unique()
+            ended = "; ".join(f"{status} at {_numbers(own)}" for status, own in ends.items())
             said.append(
                 f"{label}: {len(lacking)} of {len(every)} selected models are left out, since they "
                 f"do not have test values for all of the seeds {shown} (their runs: {ended})."
@@ -211,12 +222,14 @@ def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -
 
 
 def _surplus(has: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
-    others = [int(seed) for seed in has if int(seed) not in seeds]
+    others = [seed for seed in has if int(seed) not in seeds]
     if not others:
         return []
-    return [
-        f"Of seeds {', '.join(map(str, others))} most models have no run; they are not compared."
-    ]
+    return [f"Seeds that fewer than half of the models have are not compared: {_numbers(others)}."]
+
+
+def _numbers(seeds: Iterable[float]) -> str:
+    return ", ".join(f"{seed:g}" for seed in sorted(seeds))
 
 
 class GroupedExamples(NamedTuple):
@@ -246,8 +259,8 @@ def examples_of(runs: pd.DataFrame) -> pd.Series:
     Args:
         runs: As `load` makes them.
     """
-    stage = runs.get("stage", pd.Series(None, runs.index, dtype=object))
-    asked = (runs["status"] == "finished") & (stage != SELECT)
+    staged = (runs["stage"] == MEASURE).any()
+    asked = (runs["status"] == "finished") & ((runs["stage"] != SELECT) | (not staged))
     found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
     return pd.Series(found, runs.index, dtype=object)
 

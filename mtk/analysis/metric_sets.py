@@ -13,6 +13,7 @@ from mtk.analysis.schema import SPLITS
 
 # A metric that fewer of the runs have is left out, and not they for lacking it.
 _SHARE = 0.5
+_TRAIN = "train/"
 _CONFIGURED = "experiment.Training.monitor"
 _METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 
@@ -189,7 +190,8 @@ def incomplete(runs: pd.DataFrame) -> pd.Series:
     Args:
         runs: As for `compared`.
     """
-    columns = compared(runs)
+    # The training split decides nothing: figures leave out what it lacks.
+    columns = [column for column in compared(runs) if not column.startswith(_TRAIN)]
     rows = runs[columns].notna().to_dict("records")
     texts = [_lacking([name for name in columns if not row[name]], bool(columns)) for row in rows]
     affected = (runs["status"] == "finished") & (runs["role"] != "single")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import metric_sets, plain_text
+from mtk.analysis.schema import MEASURE
 
 # What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
@@ -88,13 +89,15 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The parameters; `seeds` (finished runs), `diverged` and `unusable` (all others); means of
-        the metrics; and `comparable`: at least one run finished and none diverged. A configuration
-        that diverges with some seeds has no fair mean and is not selected.
+        the metrics; `comparable`: at least one run finished and none diverged (a configuration that
+        diverges with some seeds has no fair mean and is not selected); and `measured`: whether it
+        finished with a fresh seed, where its study has a second stage.
 
     Raises:
         ValueError: If it is no table of runs.
     """
     table = with_setting(checked(table))
+    table = table if "stage" in table else table.assign(stage=None)
     metrics = [column for column in table if metric_sets.is_metric(column)]
     finished = table["status"] == "finished"
     counted = table.assign(
@@ -103,20 +106,22 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
         **{name: table[name].where(finished) for name in metrics},
     )
     counted["unusable"] = ~(counted["seeds"] | counted["diverged"])
+    staged = table.groupby("study")["stage"].transform(lambda stages: (stages == MEASURE).any())
+    counted["measured"] = finished & (~staged.astype(bool) | (table["stage"] == MEASURE))
     counted[metrics] = _by_stage(counted, metrics)
     groups = counted.groupby(_KEY, sort=False, dropna=False)
     counts = groups[["seeds", "diverged", "unusable"]].sum()
     recorded = [name for name in ("combiner", "task_weights") if name in table]
     facts = groups[[*parameters(table.drop(columns="setting")), *recorded]].first()
     speed = [name for name in ("steps_per_second", "parameters", "steps") if name in table]
-    found = pd.concat([facts, counts, groups[[*speed, *metrics]].mean()], axis=1).reset_index()
+    parts = [facts, counts, groups["measured"].any(), groups[[*speed, *metrics]].mean()]
+    found = pd.concat(parts, axis=1).reset_index()
     return found.assign(comparable=(found["seeds"] > 0) & (found["diverged"] == 0))
 
 
 def _by_stage(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Returns the metrics, NaN where the other stage tells them."""
-    stage = runs.get("stage", pd.Series(None, runs.index, dtype=object))
-    fresh = (stage == "measure") & runs["seeds"].astype(bool)
+    fresh = (runs["stage"] == MEASURE) & runs["seeds"].astype(bool)
     measured = fresh.groupby([runs[name] for name in _KEY], dropna=False).transform("any")
     values = runs[metrics].copy()
     for name in metrics:

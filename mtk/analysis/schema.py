@@ -14,6 +14,8 @@ from mtk.analysis import plain_text
 from mtk.records import DamagedError
 
 SPLITS = ("train", "validation", "test")
+# Stages of a study, as its runs record them.
+SELECT, MEASURE = "select", "measure"
 
 _HASH = re.compile(r"[0-9a-f]{16}")
 # Nothing is measured that single precision does not hold, and no square of it overflows.
@@ -234,7 +236,7 @@ STUDY: Schema = {
 LISTED: Schema = {
     "method": _NAME,
     "role": _one_of("baseline", "method", "replay", "single"),
-    "stage": _one_of("select", "measure"),
+    "stage": _one_of(SELECT, MEASURE),
     "seed": _WHOLE,
     "bindings": Kind(f"gin statements, or values nested at most {_DEEPEST} deep", _bindings),
 }

@@ -10,8 +10,6 @@ from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import Objective, points
 
 STATIC = "static weights"
-# Stages of a study, as its runs record them.
-SELECT, MEASURE = "select", "measure"
 # Of one method's models, so many at most.
 MOST_MODELS = 5
 
@@ -119,7 +117,7 @@ class Candidates:
 
 
 def candidates(found: pd.DataFrame, objectives: Sequence[Objective]) -> Candidates:
-    """Returns the comparable configurations of a table as candidates.
+    """Returns the configurations of a table that are comparable and measured as candidates.
 
     Args:
         found: As `configurations` makes it.
@@ -127,5 +125,5 @@ def candidates(found: pd.DataFrame, objectives: Sequence[Objective]) -> Candidat
     """
     validation, test = (points(found, objectives, split) for split in ("validation", "test"))
     values = np.concatenate([validation, test], axis=1)
-    usable = found["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
+    usable = (found["comparable"] & found["measured"]).to_numpy(bool) & np.isfinite(values).all(1)
     return Candidates(validation, test, np.arange(len(found)))[usable]

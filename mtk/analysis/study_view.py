@@ -1,7 +1,8 @@
 """One study in one setting, prepared for reading."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from mtk.analysis import metric_sets
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.run_table import checked, configurations, with_setting
+from mtk.analysis.schema import MEASURE
 from mtk.analysis.select import STATIC, Candidates, candidates
 
 _RATE = "steps_per_second"
@@ -31,6 +33,18 @@ class StudyView:
     found: pd.DataFrame
     spaces: MetricSets
     unknown: Sequence[str]
+
+    @functools.cached_property
+    def first_stage(self) -> "StudyView":
+        """The same by the runs that select alone, whose configurations had the same seeds all.
+
+        What a search reaches, and how results hang on hyperparameters, is seen there; a table of
+        all configurations would have single runs beside means over fresh seeds.
+        """
+        runs = self.table[self.table["stage"] != MEASURE] if "stage" in self.table else self.table
+        if len(runs) == len(self.table):
+            return self
+        return replace(self, table=runs, found=configurations(runs))
 
     @property
     def tasks(self) -> list[str]:
@@ -60,7 +74,10 @@ class StudyView:
         ]
 
     def candidates(self, method: str, space: str) -> Candidates:
-        """Returns the comparable configurations of a method; `rows` counts within `of(method)`."""
+        """Returns the measured configurations of a method; `rows` counts within `of(method)`.
+
+        Without a second stage all that are comparable; see `mtk.analysis.configurations`.
+        """
         return candidates(self.of(method), self.spaces[space])
 
 
@@ -121,7 +138,7 @@ def space_of_means(view: StudyView) -> str:
 
 
 def means(view: StudyView, method: str, split: str) -> np.ndarray:
-    """Returns `(N,)` means over tasks of a method's configurations, NaN if not comparable."""
+    """Returns `(N,)` means over tasks of a method's configurations, NaN if not measured."""
     own, chosen = view.of(method), view.spaces[space_of_means(view)]
     values = metric_sets.points(own, chosen, split).mean(1) * chosen[0].sign
-    return np.where(own["comparable"], values, np.nan)
+    return np.where(own["comparable"] & own["measured"], values, np.nan)

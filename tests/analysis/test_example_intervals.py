@@ -152,9 +152,9 @@ def test_examples_are_paired_and_average_to_the_values():
     [
         (
             {"kept": lambda method, seed: seed != 2},
-            "2 of 6 runs that measure keep no test examples",
+            "2 of the 6 runs whose test is compared have no readable",
         ),
-        ({"order": lambda method, seed: method}, "different test examples"),
+        ({"order": lambda method, seed: method}, "were tested on different examples"),
         ({"order": lambda method, seed: f"{seed}"}, "Each seed has test examples of its own"),
     ],
 )
@@ -169,7 +169,7 @@ def test_what_cannot_be_paired_over_examples_is_paired_over_seeds_and_said(chang
 def test_a_metric_that_is_no_mean_over_examples_is_named():
     table = runs().assign(**{"test/left/auc": 0.5})
     found = measured(table, [Objective("left", "auc", -1)])
-    assert "left/auc is not kept as a mean over test examples" in found.remarks[0]
+    assert "left/auc was not recorded as a mean over test examples" in found.remarks[0]
 
 
 def test_signs_follow_the_direction():

@@ -69,7 +69,7 @@ def test_values_are_less_is_better_whatever_the_metric():
     [
         (lambda t: t[~((t["configuration"] == "a1") & (t["seed"] == 2))], "a: 1 of 2"),
         (lambda t: t.assign(status=t["status"].mask(
-            (t["configuration"] == "a1") & (t["seed"] == 2), "diverged")), "1 diverged"),
+            (t["configuration"] == "a1") & (t["seed"] == 2), "diverged")), "diverged at 2"),
         (lambda t: t.assign(**{"test/left/loss": t["test/left/loss"].mask(
             (t["configuration"] == "a1") & (t["seed"] == 2))}), "a: 1 of 2"),
         (lambda t: t.assign(seed=t["seed"].mask(t["configuration"] == "a1", t["seed"] + 9)),
@@ -127,7 +127,7 @@ def test_a_method_without_a_second_stage_is_said():
     first = runs("select", seeds=(0,))
     found = measured(pd.concat([first, lost]), LOSSES)
     assert "b" not in found.models
-    assert any(remark.startswith("b has no run that measures") for remark in found.remarks)
+    assert any(remark.startswith("b has no run in the second stage") for remark in found.remarks)
 
 
 def test_one_seed_alone_is_said():

@@ -35,7 +35,7 @@ def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(
     words = Page(path).words
     parts = [
         "3 methods against static weights on the tasks left, right",
-        "Cost: 72 runs, 1.2 hours of training.",
+        "Cost: 72 runs, 1.2 hours of training by the clock (CPU time was not recorded).",
         "All verdicts.",
         "Method by method",
         "On the front of loss.",

@@ -36,8 +36,9 @@ def study(tmp_path, runs, **changes):
 def test_a_sound_study_has_only_test_examples_missing(tmp_path):
     texts, found, _ = study(tmp_path, small())
     assert texts.splitlines() == [
-        "16 of 16 runs that measure keep no test examples that can be read. The intervals are over "
-        "seeds alone."
+        "16 of the 16 runs whose test is compared have no readable test_examples.npz, their values "
+        "of each test example. The intervals count the seeds alone, and not that the test set is "
+        "finite."
     ]
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
 
@@ -49,13 +50,13 @@ def test_seeds_that_do_not_match(tmp_path):
             run.seed += 50
     texts, found, _ = study(tmp_path, runs)
     assert "mgda: 1 of 1 selected models are left out" in texts
-    assert "Of seeds 51, 52 most models have no run" in texts
+    assert "Seeds that fewer than half of the models have are not compared: 51, 52." in texts
     assert {name for _, name in found} == {"pcgrad", "gradnorm"}
 
 
 def test_one_seed_alone(tmp_path):
     texts, found, _ = study(tmp_path, grid(weights=WEIGHTS))
-    assert "One seed alone, 0" in texts
+    assert "the runs of seed 0 select, and the same runs are compared in test" in texts
     assert {v.answer for v in found.values()} == {"undecided"}
     assert all(np.isnan(v.low) and "one seed alone" in v.reason for v in found.values())
 

@@ -159,7 +159,7 @@ def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
         run.status = "diverged" if run.method == "mgda" else run.status
     page = page_of(tmp_path, runs)
     assert "No run of MGDA can be compared: 2 diverged." in page.words
-    assert "MGDA has no run that measures, and no verdict" in page.words
+    assert "MGDA has no finished run at the seeds that select" in page.words
 
 
 def test_all_runs_diverged(unrendered, tmp_path):

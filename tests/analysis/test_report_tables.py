@@ -64,8 +64,11 @@ def test_methods_that_were_not_measured_with_static_weights_are_said(written):
     """The further seeds of this study are those of one static configuration."""
     _, page = written
     text = page.read_text(encoding="utf-8")
-    assert "no second stage: seed 0 selects" in text
-    assert "MGDA has no run that measures, and no verdict" in text
+    assert "no second stage: the runs of seed 0 select" in text
+    assert (
+        "MGDA has no finished run at the seeds that select and are compared, so it has no verdict"
+        in text
+    )
     assert "no method was measured together with static weights" in text
 
 
@@ -145,8 +148,6 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
     said = page.what_was_run(view)
     assert "learning_rate 0.5, 9, 10" in dict(said)["static weights"]
-    assert dict(said)["single-task runs"].startswith(
-        "2 configurations, 1 to 1 finished seeds each."
-    )
+    assert dict(said)["single-task runs"].startswith("2 configurations, 1 finished seed each.")
     mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
     assert page._values(mixed) == "9, 10, a schedule, constant"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtk import analysis
-from mtk.analysis import search_log
+from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.figures import hypervolume
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
@@ -105,12 +105,13 @@ def test_only_a_search_has_a_course(searched):
 def test_lines_that_say_nothing_are_skipped(tmp_path, line):
     good = {"run": "b", "event": "finished", "seconds": 1.0, "cpu_seconds": 3.0}
     log(tmp_path, [good, line, good])
-    assert search_log.cpu_spent(tmp_path) == {"b": 6.0}
+    own, spent = cpu_times(tmp_path)
+    assert spent == own == {"b": 6.0}
 
 
 def test_a_log_that_cannot_be_read_is_none(tmp_path):
     log(tmp_path, [])
     (tmp_path / "run_log.jsonl").unlink()
-    assert search_log.cpu_spent(tmp_path) == {}
+    assert cpu_times(tmp_path) == ({}, {})
     (tmp_path / "run_log.jsonl").symlink_to("/dev/zero")
-    assert search_log.cpu_spent(tmp_path) == {}
+    assert cpu_times(tmp_path) == ({}, {})

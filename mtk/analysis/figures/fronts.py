@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from mtk.analysis import metric_sets
 from mtk.analysis.comparison import Comparison
+from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.measured_models import Shown, shown
 from mtk.analysis.figures.style import (
     DOMINATED_COLOR,
@@ -87,16 +88,26 @@ def draw(
 def draw_everything(
     view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
 ) -> Figure:
-    """Draws the same with all models, however bad.
+    """Draws the same with all models but those that are far worse, which are counted.
 
     Raises:
         UnavailableError: If no model lies outside of the limits that `draw` has.
     """
-    near = _panels(view, panels, questions)
-    wide = [replace(panel, limits=_limits(_everything(panel.models))) for panel in near]
-    if not any(_outside(panel) for panel in near):
+    found = _panels(view, panels, questions)
+    if not any(outside(_everything(panel.models), panel.limits) for panel in found):
         raise UnavailableError("all models are in Figures 2, 4, 5 already")
-    return _drawn(view, wide)
+    return _drawn(view, [_wide(panel) for panel in found])
+
+
+def _wide(panel: _Panel) -> _Panel:
+    """Returns a panel with the limits of all models, but for those that are far worse."""
+    every, ends = _everything(panel.models), [own.ends for own in panel.models.values()]
+    kept = np.concatenate(ends).T
+    limits = np.stack(
+        [near(v, o.sign, k) for v, o, k in zip(every.T, panel.pair, kept, strict=True)]
+    )
+    points = np.concatenate([v for own in panel.models.values() for v in (own.values, own.others)])
+    return replace(panel, title=panel.title + outside(points, limits), limits=limits)
 
 
 def _drawn(view: StudyView, panels: Sequence[_Panel]) -> Figure:
@@ -149,11 +160,6 @@ def _enlarged(panel: _Panel) -> Iterator[_Panel]:
 
 def _everything(models: dict[str, Shown]) -> np.ndarray:
     return np.concatenate([part for own in models.values() for part in (own.ends, own.others)])
-
-
-def _outside(panel: _Panel) -> bool:
-    points = _everything(panel.models)
-    return bool(((points < panel.limits[:, 0]) | (points > panel.limits[:, 1])).any())
 
 
 def _limits(

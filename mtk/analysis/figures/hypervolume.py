@@ -8,7 +8,7 @@ from mtk.analysis.figures.style import STATIC_COLOR, figure
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.select import MEASURE, STATIC
+from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
 _SPENT = "cpu_spent"
@@ -32,12 +32,11 @@ def table(view: StudyView) -> pd.DataFrame:
     """
     if not is_search(view):
         raise UnavailableError("the study is no search")
+    view = view.first_stage
     models = view.candidates(STATIC, view.spaces.loss)
     if not len(models):
         raise UnavailableError("no run of the search has finished")
-    runs = view.runs(STATIC)
-    placed = runs[runs["stage"] != MEASURE] if "stage" in runs else runs
-    spent = placed.groupby("configuration")[_SPENT].max()
+    spent = view.runs(STATIC).groupby("configuration")[_SPENT].max()
     own = view.of(STATIC)["configuration"].to_numpy()[models.rows]
     times = spent.reindex(own).to_numpy(float)
     order = np.argsort(times, kind="stable")

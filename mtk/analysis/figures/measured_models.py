@@ -49,7 +49,8 @@ def shown(
     """Returns the models of each method, of the static weights first.
 
     Test: those of the second stage, over its seeds. Validation: the same models, where they were
-    selected. Training: those that no other one of the method dominates in training.
+    selected. Training: of the measured models those that no other one of the method dominates in
+    training.
 
     Args:
         view: The study.
@@ -86,7 +87,8 @@ def _selected(
     own = view.of(method)
     if split == "train":
         values = metric_sets.points(own, view.spaces[space], "train")
-        rows = np.flatnonzero(own["comparable"].to_numpy(bool) & np.isfinite(values).all(1))
+        usable = (own["comparable"] & own["measured"]).to_numpy(bool)
+        rows = np.flatnonzero(usable & np.isfinite(values).all(1))
         return rows[non_dominated(values[rows])]
     if measured is None:
         models = view.candidates(method, space)

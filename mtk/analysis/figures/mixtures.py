@@ -30,7 +30,7 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     """
     if len(view.tasks) != 2 or "loss" not in view.spaces:
         raise UnavailableError(f"drawn for two tasks; this study has {len(view.tasks)}")
-    own = view.of(STATIC)
+    own = view.first_stage.of(STATIC)
     own = own[own["comparable"]]
     first = view.tasks[0]
     weights = [static_weights(row) for row in own.to_dict("records")]

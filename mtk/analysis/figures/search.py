@@ -16,7 +16,7 @@ def table(view: StudyView) -> pd.DataFrame:
 
     Costs are in runs of static weights, results are means over tasks in widths of the static front.
     """
-    space = view.spaces.loss
+    view, space = view.first_stage, view.spaces.loss
     static = view.candidates(STATIC, space)
     if not len(static):
         raise UnavailableError("there are no static weights to compare with")

@@ -26,7 +26,7 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
         except ValueError as reason:
             reasons.append(str(reason))
     if not found:
-        raise UnavailableError(" ".join(reasons[:3]))
+        raise UnavailableError("; ".join(reasons[:3]))
     return found
 
 

@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
+from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import (
     axis_label,
     figure,
     label,
     legend_of,
-    plain_ticks,
     style_of,
 )
 from mtk.analysis.metric_sets import Objective, UnavailableError
@@ -23,6 +23,7 @@ _MOST_TASKS = 4
 
 def draw(view: StudyView) -> Figure:
     """Draws a panel for each task and hyperparameter: every configuration, in test."""
+    view = view.first_stage
     names = [
         name
         for name in (
@@ -72,7 +73,6 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     remark = f"\n({others} configurations without a number are left out)" if others else ""
     axis.set_xlabel(parameter.rpartition(".")[2].replace("_", " ") + remark)
     axis.set_ylabel(axis_label(objective))
-    reached = view.found[objective.column("test")].dropna()
-    if 0 < 5 * reached.min() < reached.max():
-        axis.set_yscale("log")
-    plain_ticks(axis.yaxis)
+    reached = view.found.loc[view.found["comparable"], objective.column("test")].to_numpy(float)
+    axis.set_ylim(limits := near(reached, objective.sign, np.empty(0)))
+    axis.set_title(outside(reached, np.array(limits)).strip())

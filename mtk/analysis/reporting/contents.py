@@ -22,6 +22,7 @@ from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA
 
 BUDGETS = "Budgets, tuning included"
+WIDTHS = "Width of the static front in test"
 VALIDATION = "Configurations in validation; the test is sealed"
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 _DPI, _PAGE_DPI = 150, 84
@@ -75,6 +76,14 @@ class Section:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def not_shown(self) -> dict[str, list[str]]:
+        """What was skipped, by the reason."""
+        found: dict[str, list[str]] = {}
+        for title, reason in self.skipped.items():
+            found.setdefault(reason, []).append(title)
+        return found
 
     @property
     def every_figure(self) -> list[RenderedFigure]:
@@ -153,9 +162,6 @@ def _all_studies(table: pd.DataFrame, views: list[StudyView], names: FileNames) 
     ):
         if len(make(table)):
             section.tabulate(title, partial(make, table))
-    if table.attrs.get("remarks"):
-        remarks = pd.DataFrame(table.attrs["remarks"], columns=["study", "remark"])
-        section.tabulate("What the sweeps say of their runs", lambda: remarks)
     section.tabulate("Table 1: data", partial(tables.sources, views))
     section.tabulate("Table 2: models and speed", partial(tables.models, views))
     drawn = [section.draw(entry, views) for entry in figure_list.OVER_STUDIES]
@@ -187,6 +193,7 @@ def _study(view: StudyView, names: FileNames, delta: float) -> Section:
         if question.kind == MEAN:
             better = f"Probability of improvement over equal weights, {question.space}"
             section.tabulate(better, partial(tables.improvement_table, view, question))
+    section.tabulate(WIDTHS, partial(comparison.width_table, view, section.questions))
     for title, make in _tables(view):
         section.tabulate(title, make)
     return section

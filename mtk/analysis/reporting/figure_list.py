@@ -145,21 +145,26 @@ OF_A_STUDY = [
           "evaluation moves; validation chooses each method's configuration for each weighting.",
           _of_view(utility.draw)),
     Entry("figure 10", "Figure 10: mean over tasks of every configuration",
-          "Small points: every configuration. Large: the best in validation of its method.",
+          "Small points: every configuration, by the runs that select. Large: the best in "
+          "validation of the measured ones, in test over the fresh seeds. What is far worse is "
+          "counted, not drawn.",
           _of_view(averages.draw)),
     Entry("figure 11", "Figure 11: mean over tasks by learning rate",
-          "Validation chooses the other hyperparameters at each learning rate.",
+          "Validation chooses the other hyperparameters at each learning rate; by the runs that "
+          "select. What is far worse is counted, not drawn.",
           _of_view(averages.draw_by_rate)),
     Entry("figure 17", "Figure 17: sensitivity to each hyperparameter",
-          "Every configuration in test, by task and hyperparameter. Equal values are drawn beside "
-          "one another.", _of_view(sensitivity.draw)),
+          "Every configuration in test, by task and hyperparameter, by the runs that select. Equal "
+          "values are drawn beside one another.", _of_view(sensitivity.draw)),
     Entry("figure 09", "Figure 9: static weights by mixture",
-          "The non-dominated configurations of each static weighting.", _of_view(mixtures.draw)),
+          "The non-dominated configurations of each static weighting, by the runs that select.",
+          _of_view(mixtures.draw)),
     Entry("figure 18", "Figure 18: hyperparameters of the best static models",
           "Large: configurations on the front of their weighting, moved a little apart. Small: "
           "all that was searched.", _of_view(mixtures.draw_region)),
     Entry("figure 12", "Figure 12: all models, dominated ones too",
-          "As Figures 2, 4, 5, with the models that lie outside of their limits.",
+          "As Figures 2, 4, 5, with the models that lie outside of their limits. What is far "
+          "worse, such as runs that nearly diverged, is counted, not drawn.",
           lambda view, questions: fronts.draw_everything(view, _losses(view), questions)),
     Entry("search", "What a search reaches for its cost",
           "The mean over tasks of the best model in validation so far, when configurations are "

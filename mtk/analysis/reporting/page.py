@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from mtk.analysis import plain_text, run_table
 from mtk.analysis.comparison import words
-from mtk.analysis.reporting.contents import BUDGETS, Contents, Section
+from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
 from mtk.analysis.reporting.remarks import ends, remarks
 from mtk.analysis.reporting.spreadsheet import csv
+from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
@@ -136,16 +137,30 @@ class Summary:
         )
 
     @property
+    def widths(self) -> str:
+        """What a margin of 100 % is, in a sentence; nothing of many tasks, which have a table."""
+        if WIDTHS not in self.section.tables or len(self.view.tasks) > _MOST_NAMES:
+            return ""
+        parts = [
+            f"{space} "
+            + ", ".join(f"{t} {w:.3g}" for t, w in zip(own["task"], own["width"], strict=True))
+            for space, own in self.section.tables[WIDTHS].groupby("compared", sort=False)
+        ]
+        return f"100 % of a margin, the width of the static front: {'; '.join(parts)}."
+
+    @property
     def cost(self) -> str:
         """What it cost, in a sentence."""
         if self.budgets.empty:
             return ""
-        hours = self.budgets["hours of training"].sum(min_count=1)
-        runs = int(self.budgets[["runs that select", "runs that measure"]].to_numpy().sum())
+        runs = int(self.budgets.filter(like="runs").to_numpy().sum())
+        is_cpu = CPU_HOURS in self.budgets
+        hours = self.budgets[CPU_HOURS if is_cpu else CLOCK_HOURS].sum(min_count=1)
         if pd.isna(hours):
             return f"{_many(runs, 'run')}; their time was not recorded."
         time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-        return f"{_many(runs, 'run')}, {time} of training."
+        of = "of CPU time" if is_cpu else "of training by the clock (CPU time was not recorded)"
+        return f"{_many(runs, 'run')}, {time} {of}."
 
     @property
     def methods(self) -> Iterator[MethodSummary]:
@@ -181,7 +196,10 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
         sets["single-task runs"] = single
     found = []
     for name, own in sets.items():
-        seeds = f", {own['seeds'].min()} to {own['seeds'].max()} finished seeds each"
+        ends = dict.fromkeys([own["seeds"].min(), own["seeds"].max()])
+        seeds = (
+            f", {' to '.join(map(str, ends))} finished {'seed' if [*ends] == [1] else 'seeds'} each"
+        )
         grids = [f"{_short(n)} {_values(own[n])}" for n in run_table.varying(own)]
         counted = _many(len(own), "configuration") + (seeds if len(own) else "")
         found.append((name, f"{counted}. {'; '.join(grids)}"))

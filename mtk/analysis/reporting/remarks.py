@@ -7,7 +7,7 @@ import pandas as pd
 
 from mtk import monitor
 from mtk.analysis import metric_sets, run_table
-from mtk.analysis.comparison import Comparison
+from mtk.analysis.comparison import Comparison, hinges
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -24,8 +24,10 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
         compared: Its comparisons.
     """
     said = [*_of_settings(view), *(text for each in compared for text in each.measured.remarks)]
+    said += hinges(view, compared)
     if compared:
         said += edges(view, compared[0].measured)
+    said += _not_measured(view)
     if not len(view.of(STATIC)):
         said.append("There are no static weights: no method can be judged.")
     if not view.methods:
@@ -68,6 +70,33 @@ def _at_edges(own: pd.DataFrame, chosen: list[str]) -> Iterator[tuple[str, float
             number = int((values[selected.index] == value).sum())
             if number:
                 yield name, float(value), which, number
+
+
+def _not_measured(view: StudyView) -> Iterator[str]:
+    """Yields a sentence if another metric than the losses selects what was not measured."""
+    if view.first_stage is view or view.found["measured"].all():
+        return
+    parts = []
+    for space in view.spaces:
+        numbers = {m: _lacking(view, m, space) for m in [STATIC, *view.methods]}
+        of = [f"{method} {number}" for method, number in numbers.items() if number]
+        if of and space not in ("loss", view.spaces.loss):
+            parts.append(f"by {space} {', '.join(of)}")
+    if parts:
+        yield (
+            "The second stage measures what validation selects by the losses. Not dominated in "
+            f"validation, but not measured, are models that other metrics select: "
+            f"{'; '.join(parts)}. They have no fresh seeds, so no table of selected models holds "
+            "them."
+        )
+
+
+def _lacking(view: StudyView, method: str, space: str) -> int:
+    """Returns how many models that validation selects by some metrics were not measured."""
+    models, own = view.first_stage.candidates(method, space), view.first_stage.of(method)
+    names = {*own["configuration"].iloc[models.rows[models.selected]]}
+    found = view.of(method)
+    return len(names - {*found["configuration"][found["measured"]]})
 
 
 def _of_settings(view: StudyView) -> Iterator[str]:

@@ -10,11 +10,12 @@ from mtk.analysis.comparison import Comparison
 from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference, search_curve
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.schema import SPLITS
-from mtk.analysis.select import MEASURE, STATIC
+from mtk.analysis.schema import MEASURE, SPLITS
+from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView, means, space_of_means
 
 _DRAWS = 1000
+CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours by the clock (CPU time was not recorded)"
 
 
 def runs_by_status(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +114,7 @@ def averages_of(view: StudyView) -> pd.DataFrame:
 
 def configurations(view: StudyView) -> pd.DataFrame:
     """Returns every configuration with its means over seeds: the points of most figures."""
-    names = ["method", *run_table.varying(view.found), "seeds", "comparable"]
+    names = ["method", *run_table.varying(view.found), "seeds", "comparable", "measured"]
     splits = ("validation", "test", "train")
     known = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
     return view.found.reindex(columns=list(dict.fromkeys([*names, *known]))).dropna(
@@ -133,11 +134,12 @@ def settings(view: StudyView) -> pd.DataFrame:
 
 
 def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns the indicators of each method's selected models in test.
+    """Returns the indicators of each method's selected models in test, of those that were measured.
 
-    Hypervolume and epsilon are in widths of the static front; less is better but for the volume.
+    Hypervolume and epsilon are in widths of the static front; less is better but for the volume. At
+    equal budgets all configurations of the first stage count, at the seeds of that stage.
     """
-    chosen = view.spaces[space]
+    chosen, first = view.spaces[space], view.first_stage
     static = view.candidates(STATIC, space)
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
         raise UnavailableError("needs static weights, and two to five tasks")
@@ -149,7 +151,9 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
     rows = []
     for name, own in named.items():
         points = own.test[own.selected] / scale
-        row: dict[str, object] = {"method": name, "configurations": len(own)}
+        searched = first.candidates(name, space)
+        row: dict[str, object] = {"method": name, "configurations": len(searched)}
+        row["measured"] = len(own)
         row["selected"] = len(points)
         row["on the front in test"] = int(fronts.non_dominated(points).sum())
         row["hypervolume"] = indicators.hypervolume_of(own, corner, scale)
@@ -158,9 +162,9 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
         row["R2"] = indicators.r2(points, ideal)
         if (points > 0).all() and (front > 0).all():
             row["epsilon to static, factor"] = indicators.multiplicative_epsilon(points, front)
-        if name != STATIC:
-            equal = equal_budget(own, static)
-            row |= {"equal budgets": equal.size, "hypervolume then": equal.method}
+        if name != STATIC and len(searched):
+            equal = equal_budget(searched, first.candidates(STATIC, space))
+            row |= {"first stage, equal budgets": equal.size, "hypervolume then": equal.method}
             row |= {"static hypervolume then": equal.static, "share won": equal.share}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -170,12 +174,15 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     """Returns what static weights reach for the compute that each method's search took.
 
     A search tries configurations in random order and keeps the best mean over tasks in validation;
-    what it reaches is that model's mean in test, averaged over orders.
+    what it reaches is that model's mean in test, averaged over orders; all in the first stage.
     """
+    view = view.first_stage
     chosen, static = view.spaces[space], view.candidates(STATIC, space)
     unit = view.runs(STATIC)["cost"].median()
-    if len({objective.metric for objective in chosen}) > 1 or not len(static) or not unit > 0:
-        raise UnavailableError("needs static weights, their throughput, and a shared metric")
+    if len({objective.metric for objective in chosen}) > 1:
+        raise UnavailableError("the tasks' metrics differ, so their mean means nothing")
+    if not len(static) or not unit > 0:
+        raise UnavailableError("static weights have no throughput on record, and no cost was given")
     ones, sign = np.ones(len(chosen)), chosen[0].sign
     baseline = search_curve(static.average(ones), 1.0)
     rows = []
@@ -193,12 +200,13 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
 
 def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
     """Returns each method's mean change against single-task models, in percent."""
+    measured = view.found[view.found["measured"]]
     try:
-        worse = delta_m(view.found, view.spaces[space])
+        worse = delta_m(measured, view.spaces[space])
     except ValueError as reason:
         raise UnavailableError(str(reason)) from None
-    validation = metric_sets.points(view.found, view.spaces[space], "validation").mean(1)
-    known = view.found.assign(delta_m=worse, by=validation).dropna(subset=["delta_m", "by"])
+    validation = metric_sets.points(measured, view.spaces[space], "validation").mean(1)
+    known = measured.assign(delta_m=worse, by=validation).dropna(subset=["delta_m", "by"])
     known = known[known["role"] != "single"]
     best = known.loc[known.groupby("method", sort=False)["by"].idxmin()]
     return best[["method", "delta_m"]].rename(columns={"delta_m": "Δm, % (less is better)"})
@@ -216,20 +224,35 @@ def _one(table: pd.DataFrame, name: str) -> object:
 def budgets(view: StudyView) -> pd.DataFrame:
     """Returns how many runs each method had, tuning included, and how long they computed.
 
+    In hours of CPU time, all sessions counted, however they ended; where not every run with a
+    result recorded them, in hours by the clock, of the training alone.
+
     Args:
         view: The study.
     """
+    title, hours = _hours(view.table)
     rows = []
     for method in [STATIC, *view.methods]:
         runs = view.runs(method)
-        fresh = runs["stage"] == MEASURE if "stage" in runs else pd.Series(False, runs.index)
-        speed = runs.get("steps_per_second", pd.Series(np.nan, runs.index))
-        hours = (runs["steps"] / speed / 3600).astype(float)
         row = {"method": method, "configurations": runs["configuration"].nunique()}
-        row |= {"runs that select": int((~fresh).sum()), "runs that measure": int(fresh.sum())}
-        row |= {"steps": runs["steps"].sum(), "hours of training": hours.sum(min_count=1)}
-        rows.append(row)
+        if view.first_stage is view:
+            row["runs"] = len(runs)
+        else:
+            fresh = int((runs["stage"] == MEASURE).sum())
+            row |= {"runs that select": len(runs) - fresh, "runs that measure": fresh}
+        row["steps"] = runs["steps"].sum()
+        rows.append({**row, title: hours[runs.index].sum(min_count=1)})
     return pd.DataFrame(rows)
+
+
+def _hours(runs: pd.DataFrame) -> tuple[str, pd.Series]:
+    """Returns how long each run took, NaN if unknown, and what that is."""
+    cpu = runs.get("cpu_seconds", pd.Series(np.nan, runs.index))
+    ended = runs["status"].isin(["finished", "diverged", "incomplete"])
+    if cpu[ended].notna().all():
+        return CPU_HOURS, cpu / 3600
+    speed = runs.get("steps_per_second", pd.Series(np.nan, runs.index))
+    return CLOCK_HOURS, (runs["steps"] / speed / 3600).astype(float)
 
 
 def variance_table(view: StudyView, space: str) -> pd.DataFrame:
