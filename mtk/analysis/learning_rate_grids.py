@@ -91,8 +91,8 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
-            f"{method}: {len(grids)} of the three or more whole grids k·10^a of learning rates that "
-            "are needed"
+            f"{method}: {len(grids)} of the three or more whole grids k·10^a of learning rates "
+            "that are needed"
         )
     number = own.groupby("configuration")["seed"].transform("nunique")
     repeated = own[number >= 3]

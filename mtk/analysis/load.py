@@ -157,9 +157,9 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
     if not silent or len(silent) < len(ended):
         return []
     return [
-        "Its runs are of an earlier version, which did not record their parameters; known are "
-        "those that study.json lists. Runs that it does not list count as one configuration each "
-        "method."
+        "Its runs are of an earlier version, which did not record their parameters: those that "
+        "study.json lists are taken. The runs of a method that it does not list count as one "
+        "configuration."
     ]
 
 
@@ -198,8 +198,7 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
     by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
     return [
         f"{len(silent)} of {len(ended)} finished runs are of an earlier version, which recorded "
-        f"neither whether weights are static nor the direction of metrics. Taken for static: {by}. "
-        "Directions of metrics other than the loss: --higher, --lower."
+        f"neither whether weights are static nor the direction of metrics. Taken for static: {by}."
     ]
 
 

@@ -124,8 +124,9 @@ def _deviations(
         return {}, []
     alone = "The intervals count the seeds alone, and not that the test set is finite"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
-        of = f"{lacking} of the {len(every)} runs whose test is compared"
-        return {}, [f"{of} have no readable {FILE}, their values of each test example. {alone}."]
+        of = f"{len(every)} runs that are compared in test"
+        of = f"None of the {of} has" if lacking == len(every) else f"{lacking} of the {of} lack"
+        return {}, [f"{of} a readable {FILE}, the values of each test example. {alone}."]
     for name in names:
         if any(name not in each.deviations for each in every):
             said = f"{name} was not recorded as a mean over test examples"

@@ -1,9 +1,16 @@
-"""Fronts at equal budgets."""
+"""Fronts at equal budgets, which models are tabled, and what they cost."""
+
+import json
 
 import numpy as np
+import pandas as pd
+import pytest
 
-from mtk.analysis import equal_budget
+from mtk.analysis import comparison, comparisons, equal_budget, load, views
+from mtk.analysis.figures import averages
+from mtk.analysis.reporting import remarks, tables
 from tests.analysis.pools import models
+from tests.analysis.synthetic import grid, two_stages, write_study
 
 
 def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
@@ -13,3 +20,89 @@ def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
     assert equal_budget(same, static).size == 7
     assert equal_budget(static, static).share == 0.5
     assert equal_budget(better, static).share > 0.99
+
+
+def two_stage_study(folder, accuracy_of_bad=0.9):
+    """Runs at a rate of 1.0 have the largest losses and the best accuracy; losses are measured."""
+    runs = two_stages(seeds=(1, 2), weights=(0.1, 0.5, 0.9), rates=(0.1, 1.0))
+    study = write_study(folder / "study", runs)
+    bad = {run.hash for run in runs if run.rate == 1.0}
+    for path in (study / "runs").glob("*/result.json"):
+        if path.parent.name in bad:
+            result = json.loads(path.read_text())
+            for split in ("validation", "test"):
+                for own in result[split]["tasks"].values():
+                    own["accuracy"] = accuracy_of_bad
+            path.write_text(json.dumps(result))
+    return study, runs
+
+
+def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
+    (view,) = views(load(two_stage_study(tmp_path)[0]))
+    rate = "experiment.Optimization.learning_rate"
+    # Of the first stage, accuracy selects the others.
+    first = view.first_stage
+    models = first.candidates("mgda", "accuracy")
+    assert first.of("mgda")[rate].iloc[models.rows[models.selected]].tolist() == [1.0]
+    for space in ("loss", "accuracy"):
+        chosen = comparison.selected(view, space)
+        assert set(chosen["seeds"]) == {3}
+        assert set(view.found.loc[view.found[chosen.columns[-1]].notna(), "seeds"]) == {1, 3}
+        assert len(chosen) == 6
+        table = tables.indicator_table(view, space).set_index("method")
+        assert table["configurations"].tolist() == [6, 2, 2, 2]
+        assert table["measured"].tolist() == [3, 1, 1, 1]
+        assert table["first stage, equal budgets"].dropna().tolist() == [2, 2, 2]
+    assert tables.averages_of(view)["test"].max() < 0.9
+    (said,) = [text for text in remarks.remarks(view, comparisons(view)) if "other metrics" in text]
+    assert "by accuracy static weights 3, pcgrad 1, mgda 1, gradnorm 1" in said
+    # The large points of Figure 10 are the same models.
+    for axis in averages.draw(view).axes:
+        large = [line.get_xdata()[0] for line in axis.lines if line.get_markersize() == 9]
+        assert len(large) == 4
+        assert max(large) < 0.9
+
+
+def test_equal_budgets_compare_runs_of_one_stage_alone(tmp_path):
+    study, _ = two_stage_study(tmp_path)
+    table = load(study)
+    fresh = table["stage"] == "measure"
+    moved = table.copy()
+    moved.loc[fresh, [c for c in table if c.startswith("test/")]] += 5.0
+    names = ["first stage, equal budgets", "hypervolume then", "static hypervolume then"]
+    first, second = (
+        tables.indicator_table(views(each)[0], "loss")[[*names, "share won"]]
+        for each in (table, moved)
+    )
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_a_study_of_one_stage_has_its_models_measured(tmp_path):
+    (view,) = views(load(write_study(tmp_path / "study", grid(weights=(0.3, 0.7)))))
+    assert view.first_stage is view
+    assert view.found["measured"].all()
+    assert "runs" in tables.budgets(view)
+
+
+@pytest.mark.parametrize("known", ["all", "some", "none"])
+def test_hours_are_cpu_time_where_it_was_recorded_and_else_say_that_they_are_not(tmp_path, known):
+    study, runs = two_stage_study(tmp_path)
+    lines = [
+        {"run": run.hash, "event": event, "seconds": 1e6, "cpu_seconds": 1800.0}
+        for run in runs
+        for event in ("interrupted", "finished")
+    ]
+    if known == "some":  # A session of an earlier version.
+        del lines[-1]["cpu_seconds"]
+    if known != "none":
+        (study / "run_log.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    table = load(study).assign(steps_per_second=0.25)
+    (view,) = views(table)
+    found = tables.budgets(view)
+    numbers = found["runs that select"] + found["runs that measure"]
+    if known == "all":
+        assert found[tables.CPU_HOURS].tolist() == numbers.tolist()
+    else:
+        assert tables.CPU_HOURS not in found
+        expected = numbers * 600 / 0.25 / 3600
+        np.testing.assert_allclose(found[tables.CLOCK_HOURS], expected)

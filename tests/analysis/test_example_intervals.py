@@ -152,7 +152,7 @@ def test_examples_are_paired_and_average_to_the_values():
     [
         (
             {"kept": lambda method, seed: seed != 2},
-            "2 of the 6 runs whose test is compared have no readable",
+            "2 of the 6 runs that are compared in test lack a readable",
         ),
         ({"order": lambda method, seed: method}, "were tested on different examples"),
         ({"order": lambda method, seed: f"{seed}"}, "Each seed has test examples of its own"),

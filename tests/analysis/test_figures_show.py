@@ -14,6 +14,7 @@ from mtk import analysis
 from mtk.analysis.figures import (
     averages,
     fronts,
+    limits,
     measured_models,
     mixtures,
     parallel_coordinates,
@@ -62,6 +63,40 @@ def test_figure_10_shows_the_selected_models_of_both_splits_and_counts_the_rest(
         said = re.search(r"\((\d+) of (\d+) are outside\)", axis.get_title())
         assert (int(said[1]) if said else 0) == outside
         assert said is None or int(said[2]) == len(view.found)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_limits_leave_out_what_is_far_worse_and_count_it(sign):
+    good = np.linspace(1.0, 2.0, 30)
+    wild = np.concatenate([good, [50.0, 1e6, np.inf, np.nan]])
+    ends = limits.near(sign * wild, sign, np.empty(0))
+    low, high = sorted(sign * end for end in ends)
+    assert 0.8 < low < 1.0 < 2.0 < high < 2.2
+    assert limits.outside(sign * wild, np.array(ends)) == " (2 of 32 are outside)"
+    # What must be seen is seen, better or worse than all others.
+    for shown in (-9.0, 60.0):
+        ends = limits.near(sign * wild, sign, sign * np.array([shown]))
+        assert min(ends) < sign * shown < max(ends)
+    ends = limits.near(sign * good, sign, np.empty(0))
+    assert limits.outside(sign * good, np.array(ends)) == ""
+
+
+def test_runs_that_nearly_diverged_set_no_axis(table):
+    moved = table.copy()
+    columns = [name for name in moved if re.match("(validation|test|train)/", name)]
+    wild = (moved[RATE] == 1.0) & moved["method"].isin(["mgda", "pcgrad"])
+    moved.loc[wild, columns] = moved.loc[wild, columns] * 1e4 + 1e3
+    losses = [(view_of(moved).spaces.loss, "test")]
+    (wide,) = fronts.draw_everything(view_of(moved), losses).axes
+    assert np.ptp(wide.get_xlim()) < 10
+    assert f"({wild.sum()} of " in wide.get_title()
+    for axis in sensitivity.draw(view_of(moved)).axes:
+        assert np.ptp(axis.get_ylim()) < 10
+        assert f"({wild.sum()} of " in axis.get_title()
+    moved.loc[wild, [c for c in columns if c.endswith("accuracy")]] *= -1
+    (by_rate,) = averages.draw_by_rate(view_of(moved)).axes
+    assert np.ptp(by_rate.get_ylim()) < 1
+    assert "(2 of 12 are outside)" in by_rate.get_title()
 
 
 def test_figure_10_without_any_value_in_validation_is_unavailable(table):

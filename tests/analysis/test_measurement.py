@@ -133,7 +133,7 @@ def test_a_method_without_a_second_stage_is_said():
 def test_one_seed_alone_is_said():
     found = measured(runs(stage=None, seeds=(0,)), LOSSES)
     assert found.seeds == [0]
-    assert any("One seed alone" in remark for remark in found.remarks)
+    assert any("the same runs are compared" in remark for remark in found.remarks)
 
 
 def test_nothing_finished_is_said():

@@ -1,13 +1,16 @@
 """Studies that are not as they should be: each fault is said, and no run is dropped silently."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mtk import analysis
+from mtk import analysis, example_values
+from mtk.analysis.comparison import width_table
 from mtk.analysis.reporting.remarks import remarks
-from tests.analysis.synthetic import grid, two_stages, write_study
+from mtk.example_values import ExampleValues
+from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -36,9 +39,9 @@ def study(tmp_path, runs, **changes):
 def test_a_sound_study_has_only_test_examples_missing(tmp_path):
     texts, found, _ = study(tmp_path, small())
     assert texts.splitlines() == [
-        "16 of the 16 runs whose test is compared have no readable test_examples.npz, their values "
-        "of each test example. The intervals count the seeds alone, and not that the test set is "
-        "finite."
+        "None of the 16 runs that are compared in test has a readable test_examples.npz, the "
+        "values of each test example. The intervals count the seeds alone, and not that the test "
+        "set is finite."
     ]
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
 
@@ -119,6 +122,68 @@ def test_nan_in_one_split(tmp_path, split):
     assert "gradnorm: 1 of 1 selected models are left out" in texts
     assert "gradnorm" not in {name for _, name in found}
     assert (table["status"] == "incomplete").sum() == 1
+
+
+def test_nan_in_training_takes_no_run_away(tmp_path):
+    """It decides nothing; what is shown of the training set is without it."""
+    runs = small()
+    lost = next(run for run in runs if run.method == "gradnorm" and run.stage == "measure")
+
+    def change(path, content):
+        if path.parent.name == lost.hash and path.name == "result.json":
+            content["train"]["tasks"]["left"]["loss"] = float("nan")
+
+    folder = rewritten(write_study(tmp_path / "study", runs), change)
+    texts, found, table = said(folder)
+    assert "1 of 40 finished runs lack values in training, such as train/left/loss" in texts
+    assert ("front of loss", "gradnorm") in found
+    assert (table["status"] == "finished").all()
+
+
+def test_the_seed_that_selects_is_that_of_most_runs(tmp_path):
+    runs = grid(seeds=(3, 4, 5), weights=WEIGHTS, rates=(0.1, 0.3))
+    runs.append(Run("mgda", "MGDA", 0.75, seed=0))  # Somebody tried a first one.
+    texts, found, _ = study(tmp_path, runs)
+    assert "no second stage: the runs of seed 3 select, and those of other seeds" in texts
+    assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("stage", [None, "select"])
+def test_test_examples_of_a_single_stage_are_read(tmp_path, seeds, stage):
+    """Also those of a sweep that has not begun its second stage."""
+    runs = [replace(run, stage=stage) for run in grid(seeds, weights=WEIGHTS, rates=(0.1,))]
+    folder = write_study(tmp_path / "study", runs)
+    for run in runs:
+        values = np.random.default_rng([run.seed, len(run.name)]).normal(size=(4, 50))
+        kept = ExampleValues(
+            np.array([f"{t}/{m}" for t in ("left", "right") for m in ("loss", "accuracy")]),
+            np.array(["the same"] * 4), np.full(4, 50), values, np.ones((4, 50)),
+        )  # fmt: skip
+        example_values.save(folder / "runs" / run.hash / "test_examples.npz", kept)
+    texts, found, _ = said(folder)
+    assert "test_examples" not in texts
+    assert ("No run of the second stage" in texts) == (stage is not None)
+    assert all(v.examples == (len(seeds) > 1) for v in found.values())
+
+
+def test_a_width_that_hangs_on_one_weighting_is_said_with_both_numbers(tmp_path):
+    """The last weighting is a little worse than the next one in its own task too."""
+
+    def change(path, content):
+        known = json.loads((path.parent / "manifest.json").read_text())["method"]
+        if path.name == "result.json" and known["static"] and known["task_weights"]["left"] == 0.9:
+            content["test"]["tasks"]["left"]["loss"] += 0.09
+
+    folder = rewritten(write_study(tmp_path / "study", small()), change)
+    texts, _, _ = said(folder)
+    (view,) = analysis.views(analysis.load(folder))
+    table = width_table(view, analysis.comparisons(view))
+    own = table[(table["compared"] == "loss") & (table["task"] == "right")].iloc[0]
+    assert own["with dominated static models"] > 1.25 * own["width"]
+    (text,) = [line for line in texts.splitlines() if "The width of the front of loss" in line]
+    assert "with the weights left 0.9, right 0.1, which is dominated by" in text
+    assert f"right {own['width']:.3g} or {own['with dominated static models']:.3g}" in text
 
 
 def test_runs_without_a_result_are_counted(tmp_path):

@@ -154,12 +154,16 @@ class Summary:
         if self.budgets.empty:
             return ""
         runs = int(self.budgets.filter(like="runs").to_numpy().sum())
-        is_cpu = CPU_HOURS in self.budgets
-        hours = self.budgets[CPU_HOURS if is_cpu else CLOCK_HOURS].sum(min_count=1)
-        if pd.isna(hours):
+        title = next((name for name in (CPU_HOURS, CLOCK_HOURS) if name in self.budgets), None)
+        if title is None:
             return f"{_many(runs, 'run')}; their time was not recorded."
+        hours = self.budgets[title].sum()
         time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-        of = "of CPU time" if is_cpu else "of training by the clock (CPU time was not recorded)"
+        of = (
+            "of CPU time"
+            if title == CPU_HOURS
+            else "of training by the clock (CPU time was not recorded)"
+        )
         return f"{_many(runs, 'run')}, {time} {of}."
 
     @property

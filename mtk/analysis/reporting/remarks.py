@@ -149,6 +149,14 @@ def _of_runs(view: StudyView) -> Iterator[str]:
             f"{len(incomplete)} of {len(runs)} runs lack values that others have, for instance "
             f"{incomplete['reason'].iloc[0]}; they are not compared."
         )
+    finished = runs[runs["status"] == "finished"]
+    columns = [column for column in metric_sets.compared(runs) if column.startswith("train/")]
+    lacking = finished[columns].isna()
+    if number := int(lacking.any(axis=1).sum()):
+        yield (
+            f"{number} of {len(finished)} finished runs lack values in training, such as "
+            f"{lacking.any().idxmax()}: what is shown of the training set is without them."
+        )
     number = runs["data"].nunique() if "data" in runs else 0
     if number > 1 and (runs.groupby("seed")["data"].nunique() <= 1).all():
         yield f"Each seed drew data of its own, {number} sets in all, the same for all methods."

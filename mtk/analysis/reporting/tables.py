@@ -242,7 +242,7 @@ def budgets(view: StudyView) -> pd.DataFrame:
             row |= {"runs that select": len(runs) - fresh, "runs that measure": fresh}
         row["steps"] = runs["steps"].sum()
         rows.append({**row, title: hours[runs.index].sum(min_count=1)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
 def _hours(runs: pd.DataFrame) -> tuple[str, pd.Series]:
