@@ -10,7 +10,7 @@ from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.margins import hinge, widths
 from mtk.analysis.measure import Measured, Models, examples_of, measured
-from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -158,27 +158,26 @@ def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
 def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame:
     """Returns how wide the static front is in each task: what 100 % of a margin are.
 
-    Args:
-        view: The study.
-        compared: Its comparisons.
-
     Raises:
         UnavailableError: If no static model was measured.
     """
-    rows = []
+    parts = []
     for space, static in _static_models(compared).items():
-        points = static.values.mean(1)
-        front, spread = points[non_dominated(points)], np.ptp(points, axis=0)
-        for k, (objective, width) in enumerate(
-            zip(view.spaces[space], widths(points), strict=True)
-        ):
-            ends = objective.sign * front[:, k].min(), objective.sign * front[:, k].max()
-            row = {"compared": space, "task": objective.task, "metric": objective.metric}
-            row |= {"width": width, "best": ends[0], "worst on the front": ends[1]}
-            rows.append({**row, "with dominated static models": spread[k]})
-    if not rows:
+        points, chosen = static.values.mean(1), view.spaces[space]
+        front, signs = points[non_dominated(points)], [objective.sign for objective in chosen]
+        columns = {
+            "compared": space,
+            "task": [objective.task for objective in chosen],
+            "metric": [objective.metric for objective in chosen],
+            "width": widths(points),
+            "best": signs * front.min(0),
+            "worst on the front": signs * front.max(0),
+            "with dominated static models": np.ptp(points, axis=0),
+        }
+        parts.append(pd.DataFrame(columns))
+    if not parts:
         raise UnavailableError("no static model was measured")
-    return pd.DataFrame(rows)
+    return pd.concat(parts, ignore_index=True)
 
 
 def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
@@ -190,28 +189,23 @@ def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
             continue
         now = zip(chosen, widths(points), found.width, strict=True)
         both = ", ".join(f"{o.task} {width:.3g} or {other:.3g}" for o, width, other in now)
-        first, then = "with", "without"
-        if found.dominated:
-            first, then = then, first
+        which, known = f"number {found.model + 1}", static.weights
+        if known is not None:
+            shares = zip(chosen, known[found.model], strict=True)
+            which = f"that with the weights {', '.join(f'{o.task} {w:.3g}' for o, w in shares)}"
+        first, then = ("with", "without") if found.amount > 0 else ("without", "with")
         yield (
             f"The width of the front of {space}, in which margins are told, hangs on one static "
-            f"model, {_weighting(static, found.model, chosen)}, which is "
-            f"{'dominated' if found.dominated else 'not dominated'} by {found.amount:.1%} of the "
-            f"width: {first} it, as here, or {then} it the front is this wide: {both}. Margins in "
-            "percent, and what counts as equivalent, would change by these factors."
+            f"model, {which}, which is {'not ' if found.amount > 0 else ''}dominated by "
+            f"{abs(found.amount):.1%} of the width: {first} it, as here, or {then} it the front is "
+            f"this wide: {both}. Margins in percent, and what counts as equivalent, would change "
+            "by these factors."
         )
 
 
 def _static_models(compared: Sequence[Comparison]) -> dict[str, Models]:
     """Returns the measured static models by set of objectives, where there are verdicts."""
     return {q.space: q.measured.models[STATIC] for q in compared if q.verdicts}
-
-
-def _weighting(static: Models, number: int, chosen: Sequence[Objective]) -> str:
-    if static.weights is None:
-        return f"number {number + 1}"
-    shares = zip(chosen, static.weights[number], strict=True)
-    return " ".join(["that with the weights", ", ".join(f"{o.task} {w:.3g}" for o, w in shares)])
 
 
 def words(verdict: Verdict) -> str:

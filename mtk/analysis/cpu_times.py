@@ -25,9 +25,6 @@ def cpu_times(folder: Path) -> CpuTimes:
     """Returns what the log of a study folder tells; nothing if it cannot be read.
 
     Lines that name no run, as a killed process leaves them, are skipped.
-
-    Args:
-        folder: The study folder.
     """
     own, spent, total = dict[str, float](), dict[str, float](), 0.0
     try:

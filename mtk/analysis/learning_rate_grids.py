@@ -91,8 +91,7 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
-            f"{method}: {len(grids)} of the three or more whole grids k·10^a of learning rates "
-            "that are needed"
+            f"{method}: {len(grids)} whole grids k·10^a of learning rates; three are needed"
         )
     number = own.groupby("configuration")["seed"].transform("nunique")
     repeated = own[number >= 3]
@@ -114,11 +113,8 @@ def _grids(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Returns the runs of each k, where every power of ten is there."""
     if runs.empty:
         return {}
-    rates = runs[LEARNING_RATE].to_numpy(float)
-    powers = np.floor(np.log10(rates) + 1e-9).astype(int)
-    starts = np.round(rates / 10.0**powers, 6)
-    every = set(powers)
-    if len(every) < 2:
-        return {}
-    found = {float(k): runs[starts == k] for k in np.unique(starts)}
-    return {k: grid for k, grid in found.items() if set(powers[starts == k]) == every}
+    rates = runs[LEARNING_RATE].astype(float)
+    powers = np.floor(np.log10(rates) + 1e-9)
+    grids = runs.assign(power=powers).groupby((rates / 10.0**powers).round(6))
+    number = powers.nunique() if powers.nunique() > 1 else np.inf
+    return {float(k): grid for k, grid in grids if grid["power"].nunique() == number}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.optimize import isotonic_regression
-from scipy.spatial import ConvexHull, Delaunay
+from scipy.spatial import ConvexHull
 
 from mtk.analysis.fronts import non_dominated
 
@@ -98,37 +98,24 @@ def margins(points: np.ndarray, front: Front) -> Margins:
 
 def _surface(points: np.ndarray, places: np.ndarray) -> Front:
     """Returns small triangles on a smooth surface over the plane of the weights."""
-    unique, index = np.unique(places.round(9), axis=0, return_inverse=True)
+    from matplotlib.tri import Triangulation, UniformTriRefiner  # For three tasks alone.
+
+    unique, means, _ = _means_at(points, places.round(9))
+    fine = UniformTriRefiner(Triangulation(*unique.T)).refine_triangulation(subdiv=2)
+    values = RBFInterpolator(unique, means, kernel="thin_plate_spline")(np.c_[fine.x, fine.y])
+    return Front(points, values[fine.triangles], np.ones(len(fine.triangles), bool))
+
+
+def _means_at(points: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the places, each once, with the mean of the points there, and how many they are."""
+    unique, index = np.unique(places, axis=0, return_inverse=True)
     number = np.bincount(index.ravel())
-    means = np.stack([np.bincount(index.ravel(), v) / number for v in points.T], axis=1)
-    corners = unique[Delaunay(unique).simplices]
-    fine = np.einsum("tck,jc->tjk", corners, _INNER)
-    values = RBFInterpolator(unique, means, kernel="thin_plate_spline")(fine.reshape(-1, 2))
-    pieces = values.reshape(len(fine), len(_INNER), 3)[:, _SMALL].reshape(-1, 3, 3)
-    return Front(points, pieces, np.ones(len(pieces), bool))
-
-
-def _subdivided(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a triangle in small ones.
-
-    Returns:
-        Points `(P, 3)` by their shares of the corners, and the triangles `(steps^2, 3)` between.
-    """
-    points = [(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]
-    at = {point: number for number, point in enumerate(points)}
-    up = [(at[a, b], at[a + 1, b], at[a, b + 1]) for a, b in points if a + b < steps]
-    down = [(at[a + 1, b], at[a, b + 1], at[a + 1, b + 1]) for a, b in points if a + b < steps - 1]
-    shares = np.array([(a, b, steps - a - b) for a, b in points]) / steps
-    return shares, np.array(up + down)
-
-
-_INNER, _SMALL = _subdivided(4)
+    sums = np.stack([np.bincount(index.ravel(), values) for values in points.T], axis=1)
+    return unique, sums / number[:, None], number
 
 
 def _curve(points: np.ndarray, places: np.ndarray) -> Front:
-    place, index = np.unique(places, return_inverse=True)
-    number = np.bincount(index)
-    means = np.stack([np.bincount(index, values) / number for values in points.T], axis=1)
+    place, means, number = _means_at(points, places)
     # More weight on a task makes it no worse.
     monotone = np.stack(
         [
@@ -191,13 +178,12 @@ class Hinge(NamedTuple):
 
     Attributes:
         model: Its position.
-        dominated: Whether it is.
-        amount: By how much, in widths: what it must get better, or worse, to change that.
-        width: `(K,)`, the width if that changed.
+        amount: By how much it is better than each other model in some task, in widths; negative if
+            it is dominated.
+        width: `(K,)`, the width of the front if it were not there, or stood on the front after all.
     """
 
     model: int
-    dominated: bool
     amount: float
     width: np.ndarray
 
@@ -210,20 +196,15 @@ def hinge(points: np.ndarray, close: float, factor: float = 1.25) -> Hinge | Non
         close: What is a small change, in widths of the front.
         factor: By how much the width changes at least, in a task.
     """
-    width, front = widths(points), non_dominated(points)
-    found: list[tuple[float, Hinge]] = []
-    for number in range(len(points) if len(points) > 2 else 0):
+    width, front = widths(points), points[non_dominated(points)]
+    found = []
+    for number, point in enumerate(points if len(points) > 2 else []):
         rest = np.delete(points, number, axis=0)
-        amount = float(((rest - points[number]) / width).max(1).min())
-        # A dominated one joins the front, any other leaves it.
-        changed = (
-            widths(rest)
-            if front[number]
-            else np.ptp(np.concatenate([points[front], points[[number]]]), axis=0)
-        )
+        amount = float(((rest - point) / width).max(1).min())
+        changed = widths(rest) if amount > 0 else np.ptp(np.vstack([front, point]), axis=0)
         change = float(np.maximum(changed / width, width / changed).max())
         if abs(amount) <= close and change >= factor:
-            found.append((change, Hinge(number, not front[number], abs(amount), changed)))
+            found.append((change, Hinge(number, amount, changed)))
     return max(found, key=lambda each: each[0])[1] if found else None
 
 

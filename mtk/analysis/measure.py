@@ -255,11 +255,7 @@ class GroupedExamples(NamedTuple):
 
 
 def examples_of(runs: pd.DataFrame) -> pd.Series:
-    """Returns the examples of each run that may measure, None where there are none.
-
-    Args:
-        runs: As `load` makes them.
-    """
+    """Returns the examples of each run that may measure, None where there are none."""
     staged = (runs["stage"] == MEASURE).any()
     asked = (runs["status"] == "finished") & ((runs["stage"] != SELECT) | (not staged))
     found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
@@ -281,9 +277,6 @@ def grouped(found: ExampleValues) -> GroupedExamples:
 
     Each group's deviation is the sum of its examples' influence on the mean, times the number of
     groups.
-
-    Args:
-        found: The examples.
     """
     step = -(-int(max(found.sizes, default=1)) // max(found.values.shape[1], 1))
     deviations, orders = {}, {}

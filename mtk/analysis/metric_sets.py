@@ -164,9 +164,6 @@ def compared(runs: pd.DataFrame) -> list[str]:
     A metric is compared if at least half of the runs with a result have it, in validation
     as well as in test, unless that is sealed. Single-task runs do not count, since they lack the
     other tasks.
-
-    Args:
-        runs: Rows of a table as `load` makes it.
     """
     metrics = [column for column in runs if is_metric(column)]
     ended = runs[runs["status"].isin(["finished", "incomplete"]) & (runs["role"] != "single")]
@@ -185,11 +182,7 @@ def is_sealed(runs: pd.DataFrame) -> bool:
 
 
 def incomplete(runs: pd.DataFrame) -> pd.Series:
-    """Returns what finished runs lack of the metrics that are compared; "" for whole ones.
-
-    Args:
-        runs: As for `compared`.
-    """
+    """Returns what finished runs lack of the metrics that are compared; "" for whole ones."""
     # The training split decides nothing: figures leave out what it lacks.
     columns = [column for column in compared(runs) if not column.startswith(_TRAIN)]
     rows = runs[columns].notna().to_dict("records")
@@ -199,11 +192,7 @@ def incomplete(runs: pd.DataFrame) -> pd.Series:
 
 
 def left_out(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the metrics that are not compared: `metric`, and how many runs have it in each split.
-
-    Args:
-        runs: As for `compared`.
-    """
+    """Returns each `metric` that is not compared, and how many runs have it in each split."""
     known = {column.partition("/")[2] for column in compared(runs)}
     rows: dict[str, dict[str, object]] = {}
     for column in runs:
@@ -248,9 +237,6 @@ def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
 
     None if one of them does not say, as those of earlier versions.
 
-    Args:
-        runs: Rows of a table as `load` makes it.
-
     Raises:
         mtk.monitor.DifferentMonitorsError: If they were selected by different monitors.
     """
@@ -262,10 +248,6 @@ def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarra
     """Returns `(K,)`: what the tasks' losses are divided by before a mean over them.
 
     None unless losses are compared and the runs were selected by relative ones.
-
-    Args:
-        runs: Finished runs.
-        objectives: What is compared.
     """
     found = _selected_runs(runs)
     if not found or any(objective.metric != "loss" for objective in objectives):

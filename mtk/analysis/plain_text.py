@@ -65,11 +65,7 @@ class FileNames:
         self._used: set[str] = set()
 
     def make(self, text: str) -> str:
-        """Returns a name for what a text describes: at most 100 characters, and a number if needed.
-
-        Args:
-            text: Any text.
-        """
+        """Returns a name for a text: at most 100 characters, and a number if needed."""
         base = self._others.sub("_", text)[:_LONGEST_NAME].strip("_.") or "unnamed"
         name, number = base, 2
         while name.lower() in self._used:

@@ -54,11 +54,7 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sizes(table: pd.DataFrame) -> list[str | None]:
-    """Returns the number of parameters of each run's network in words; None where not recorded.
-
-    Args:
-        table: As `load` makes it.
-    """
+    """Returns the number of parameters of each run's network in words; None where not recorded."""
     numbers = table.get(_SIZE, pd.Series(np.nan, table.index))
     return [f"{number:,.0f} parameters" if number > 0 else None for number in numbers]
 

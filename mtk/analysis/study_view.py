@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import metric_sets
+from mtk.analysis.indicators import SearchCurve, search_curve
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.run_table import checked, configurations, with_setting
 from mtk.analysis.schema import MEASURE
@@ -127,6 +128,28 @@ def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> 
     measured = table["study"].map(static) / own
     given = table["method"].map(dict(costs or {}))
     return table.assign(cost=table["steps"] * given.fillna(measured))
+
+
+def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, SearchCurve]:
+    """Returns what a search reaches of the mean over tasks in units of `scale`, by method.
+
+    By the runs that select; costs are in runs of static weights.
+
+    Raises:
+        UnavailableError: If there are no static weights, or their cost is not known.
+    """
+    view = view.first_stage
+    if not len(view.candidates(STATIC, space)):
+        raise UnavailableError("there are no static weights to compare with")
+    unit = view.runs(STATIC)["cost"].median()
+    if not unit > 0:
+        raise UnavailableError("no throughput was recorded, and no costs were given")
+    found = {}
+    for name in [STATIC, *view.methods]:
+        models, cost = view.candidates(name, space), view.runs(name)["cost"].median() / unit
+        if len(models) and cost > 0:
+            found[name] = search_curve(models.average(scale), cost)
+    return found
 
 
 def space_of_means(view: StudyView) -> str:

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 from mtk.analysis import non_dominated
 from mtk.analysis.figures.convex import example
-from mtk.analysis.margins import front_of, margins, widths
+from mtk.analysis.margins import front_of, hinge, margins, widths
 
 FRONT = np.array([[0.0, 10], [2, 6], [5, 3], [10, 0]])
 
@@ -152,3 +152,21 @@ def test_widths_are_those_of_the_front():
     assert widths(np.append(FRONT, [[99.0, 99.0]], axis=0)).tolist() == [10, 10]
     assert widths(np.array([[0.0, 0.0], [3.0, 2.0]])).tolist() == [3, 2]
     assert widths(np.array([[1.0, 2.0]])).tolist() == [1, 1]
+
+
+STEADY = np.array([[0.0, 1.0], [0.2, 0.5], [0.5, 0.2], [0.8, 0.1]])
+
+
+@pytest.mark.parametrize("away", [-0.01, 0.01])
+def test_the_width_hangs_on_an_end_that_is_hardly_dominated_or_hardly_not(away):
+    """It is a little better or worse than the best one in its own task, and bad in the other."""
+    points = np.vstack([STEADY, [away, 2.0]])
+    found = hinge(points, close=0.05)
+    assert found.model == 4
+    assert np.sign(found.amount) == -np.sign(away)
+    # It tells the width that the other case has.
+    np.testing.assert_allclose(found.width, widths(np.vstack([STEADY, [-away, 2.0]])), atol=0.02)
+    assert hinge(points * [3.0, 0.1], close=0.05).model == 4  # In any unit.
+    assert hinge(points, close=0.001) is None
+    assert hinge(STEADY, close=0.01) is None
+    assert hinge(np.vstack([STEADY, [0.9, 0.9]]), close=0.05) is None

@@ -11,6 +11,7 @@ from mtk import analysis, report
 from mtk.analysis.figures import convex, search, task_weights, toy, utility
 from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page
+from mtk.analysis.reporting.tables import ordered
 from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, grid, write_study
 
@@ -150,4 +151,4 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     assert "learning_rate 0.5, 9, 10" in dict(said)["static weights"]
     assert dict(said)["single-task runs"].startswith("2 configurations, 1 finished seed each.")
     mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
-    assert page._values(mixed) == "9, 10, a schedule, constant"
+    assert ordered(mixed) == [9, 10, "a schedule", "constant"]

@@ -41,22 +41,14 @@ class Quadratics:
         return self.distance * (1 - share) ** 2 + self.floors[1]
 
     def scalarize(self, weight: float) -> np.ndarray:
-        """Minimizes `weight L_1 + (1 - weight) L_2` by descent, knowing nothing of the front.
-
-        Args:
-            weight: Of the first task, between 0 and 1.
-
-        Returns:
-            The minimizer `(P,)`.
-        """
+        """Returns the minimizer `(P,)` of `weight L_1 + (1 - weight) L_2`, found by descent."""
         weights = np.array([weight, 1 - weight])
-
-        def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
-            gradients = (point - self.centers) @ self.matrix
-            return float(self.losses(point[None])[0] @ weights), weights @ gradients
-
-        start = np.zeros(len(self.matrix))
-        found = optimize.minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9})
+        found = optimize.minimize(
+            lambda point: float(self.losses(point[None])[0] @ weights),
+            np.zeros(len(self.matrix)),
+            jac=lambda point: weights @ ((point - self.centers) @ self.matrix),
+            options={"gtol": 1e-9},
+        )
         return np.asarray(found.x)
 
 

@@ -51,12 +51,6 @@ def shown(
     Test: those of the second stage, over its seeds. Validation: the same models, where they were
     selected. Training: of the measured models those that no other one of the method dominates in
     training.
-
-    Args:
-        view: The study.
-        space: Name of the set of objectives.
-        split: Name of the split.
-        questions: The verdicts on the study, which know what was measured.
     """
     measured = next((q.measured for q in questions if q.space == space and q.verdicts), None)
     return {m: _of_method(view, m, space, split, measured) for m in [STATIC, *view.methods]}

@@ -1,14 +1,13 @@
 """What a method reaches for a given cost of the search."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, plain_ticks
-from mtk.analysis.indicators import search_curve
 from mtk.analysis.margins import widths
-from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView
+from mtk.analysis.study_view import StudyView, search_curves
 
 
 def table(view: StudyView) -> pd.DataFrame:
@@ -16,21 +15,11 @@ def table(view: StudyView) -> pd.DataFrame:
 
     Costs are in runs of static weights, results are means over tasks in widths of the static front.
     """
-    view, space = view.first_stage, view.spaces.loss
-    static = view.candidates(STATIC, space)
-    if not len(static):
-        raise UnavailableError("there are no static weights to compare with")
-    unit = view.runs(STATIC)["cost"].median()
-    if not unit > 0:
-        raise UnavailableError("no throughput was recorded, and no costs were given")
-    scale = widths(static.test[static.selected])
-    parts = []
-    for name in [STATIC, *view.methods]:
-        models, cost = view.candidates(name, space), view.runs(name)["cost"].median()
-        if not len(models) or not cost > 0:
-            continue
-        curve = search_curve(models.average(scale), cost / unit)
-        parts.append(pd.DataFrame(curve._asdict()).assign(method=name))
+    space = view.spaces.loss
+    static = view.first_stage.candidates(STATIC, space)
+    scale = widths(static.test[static.selected]) if len(static) else np.ones(1)
+    curves = search_curves(view, space, scale)
+    parts = [pd.DataFrame(own._asdict()).assign(method=name) for name, own in curves.items()]
     return pd.concat(parts, ignore_index=True).set_index("method").reset_index()
 
 

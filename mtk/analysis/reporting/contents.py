@@ -17,6 +17,7 @@ from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import figure_list, tables
 from mtk.analysis.reporting.figure_list import Entry
+from mtk.analysis.reporting.remarks import ends
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA
@@ -173,8 +174,8 @@ def _all_studies(table: pd.DataFrame, views: list[StudyView], names: FileNames) 
 def _study(view: StudyView, names: FileNames, delta: float) -> Section:
     section = Section(view.title, names, view)
     if not (view.table["status"] == "finished").any():
-        ends = ", ".join(f"{n} {name}" for name, n in view.table["status"].value_counts().items())
-        section.skipped["Verdicts, figures and tables"] = f"no run is finished ({ends})"
+        said = f"no run is finished ({ends(view.table)})"
+        section.skipped["Verdicts, figures and tables"] = said
         return section
     if metric_sets.is_sealed(view.table):
         section.skipped["Verdicts and figures"] = (

@@ -23,9 +23,6 @@ def written(table: pd.DataFrame) -> dict[str, str]:
 
     A study's `rlw_normal` that trained with the combiner `RLW` is "RLW (normal)". A method that is
     not called after a combiner of the table keeps its name.
-
-    Args:
-        table: As `load` makes it.
     """
     classes = {name.lower(): _WRITTEN.get(name, name) for name in table["combiner"].dropna()}
     methods = list(dict.fromkeys(table["method"]))

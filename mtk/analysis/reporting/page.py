@@ -3,9 +3,8 @@
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -17,7 +16,7 @@ from mtk.analysis.comparison import words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
 from mtk.analysis.reporting.remarks import ends, remarks
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS
+from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, ordered
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
@@ -63,6 +62,7 @@ def _templates() -> jinja2.Environment:
         "png": lambda png: _address("image/png", png),
         "number": lambda value: isinstance(value, (int, float, np.number)),
         "what_was_run": what_was_run,
+        "words": words,
     }
     environment.filters.update(filters)
     environment.globals["most_rows"] = _MOST_ROWS
@@ -86,16 +86,8 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-@dataclass(frozen=True)
-class MethodSummary:
-    """What is said of one method first.
-
-    Attributes:
-        name: Of the method.
-        answer: The verdict in the first comparison.
-        sentence: The same in words.
-        others: `(comparison, answer)` for the other ones.
-    """
+class MethodSummary(NamedTuple):
+    """What is said of one method first: the first comparison, and the answers of the others."""
 
     name: str
     answer: str
@@ -104,11 +96,7 @@ class MethodSummary:
 
 
 class Summary:
-    """What the first screen says of a study.
-
-    Args:
-        section: The study.
-    """
+    """What the first screen says of a study."""
 
     def __init__(self, section: Section):
         assert section.view is not None  # As the caller has seen.
@@ -159,33 +147,24 @@ class Summary:
             return f"{_many(runs, 'run')}; their time was not recorded."
         hours = self.budgets[title].sum()
         time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-        of = (
-            "of CPU time"
-            if title == CPU_HOURS
-            else "of training by the clock (CPU time was not recorded)"
-        )
-        return f"{_many(runs, 'run')}, {time} {of}."
+        of = {
+            CPU_HOURS: "CPU time",
+            CLOCK_HOURS: "training by the clock (CPU time was not recorded)",
+        }
+        return f"{_many(runs, 'run')}, {time} of {of[title]}."
 
     @property
     def methods(self) -> Iterator[MethodSummary]:
-        """What is said of each method: the first comparison, then the answers of the others."""
-        for name in dict.fromkeys(name for q in self.answered for name in q.verdicts):
-            first, *others = (q for q in self.answered if name in q.verdicts)
-            verdict = first.verdicts[name]
-            sentence = f"On the {first.title}. {words(verdict)}"
-            rest = [(question.title, question.verdicts[name].answer) for question in others]
-            yield MethodSummary(name, verdict.answer, sentence, rest)
+        """What is said of each method."""
         for name in self.view.methods:
-            if not any(name in q.verdicts for q in self.answered):
+            known = [(q.title, q.verdicts[name]) for q in self.answered if name in q.verdicts]
+            if not known:
                 said = "It was not measured together with static weights: see the remarks."
                 yield MethodSummary(name, "no verdict", said, [])
-
-    @property
-    def answers(self) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-        """Every comparison with `(method, answer, words)` for each method."""
-        for question in self.answered:
-            verdicts = question.verdicts.items()
-            yield question.title, [(name, own.answer, words(own)) for name, own in verdicts]
+                continue
+            (title, verdict), *others = known
+            rest = [(other, own.answer) for other, own in others]
+            yield MethodSummary(name, verdict.answer, f"On the {title}. {words(verdict)}", rest)
 
 
 def _many(number: int, word: str) -> str:
@@ -204,22 +183,13 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
         seeds = (
             f", {' to '.join(map(str, ends))} finished {'seed' if [*ends] == [1] else 'seeds'} each"
         )
-        grids = [f"{_short(n)} {_values(own[n])}" for n in run_table.varying(own)]
+        grids = [
+            f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n])))}"
+            for n in run_table.varying(own)
+        ]
         counted = _many(len(own), "configuration") + (seeds if len(own) else "")
         found.append((name, f"{counted}. {'; '.join(grids)}"))
     return found
-
-
-def _short(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _values(column: pd.Series) -> str:
-    """Returns the values of a parameter in their order: numbers by size, then texts."""
-    known = column.dropna().unique()
-    numbers = sorted(value for value in known if not isinstance(value, str))
-    texts = sorted(value for value in known if isinstance(value, str))
-    return ", ".join(map(cell, numbers + texts))
 
 
 def cell(value: object) -> str:

@@ -17,12 +17,7 @@ _FEWEST_VALUES = 3
 
 
 def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
-    """Returns a sentence for everything that was left out, assumed, or not as it should be.
-
-    Args:
-        view: The study.
-        compared: Its comparisons.
-    """
+    """Returns a sentence for everything that was left out, assumed, or not as it should be."""
     said = [*_of_settings(view), *(text for each in compared for text in each.measured.remarks)]
     said += hinges(view, compared)
     if compared:
@@ -46,10 +41,6 @@ def edges(view: StudyView, measured: Measured) -> list[str]:
     """Returns a sentence for each selected value that lies at an edge of its grid.
 
     A better one may lie beyond it, and then the comparison is of grids, not of methods.
-
-    Args:
-        view: The study.
-        measured: The selected models.
     """
     return [
         f"{method}: {name.rpartition('.')[2]} = {value:g} is the {which} value of its grid, and "

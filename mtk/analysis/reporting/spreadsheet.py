@@ -17,9 +17,6 @@ def csv(table: pd.DataFrame) -> bytes:
 
     A text that a spreadsheet would take for a formula has a quotation mark before it; numbers, and
     texts that are numbers, stay as they are.
-
-    Args:
-        table: The table; its index is left out.
     """
     safe = table.apply(_column) if len(table) else table
     return safe.set_axis(list(map(_cell, table)), axis=1).to_csv(index=False).encode()

@@ -1,18 +1,19 @@
 """The tables of the report."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
 from mtk.analysis.comparison import Comparison
-from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference, search_curve
+from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import MEASURE, SPLITS
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView, means, space_of_means
+from mtk.analysis.study_view import StudyView, means, search_curves, space_of_means
 
 _DRAWS = 1000
 CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours by the clock (CPU time was not recorded)"
@@ -144,7 +145,7 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
         raise UnavailableError("needs static weights, and two to five tasks")
     scale, corner = widths(static.test[static.selected]), reference(static)
-    front = static.test[static.selected] / scale
+    front, baseline = static.test[static.selected] / scale, first.candidates(STATIC, space)
     named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
     named = {name: own for name, own in named.items() if len(own)}
     ideal = np.min([(own.test / scale).min(0) for own in named.values()], axis=0)
@@ -162,8 +163,8 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
         row["R2"] = indicators.r2(points, ideal)
         if (points > 0).all() and (front > 0).all():
             row["epsilon to static, factor"] = indicators.multiplicative_epsilon(points, front)
-        if name != STATIC and len(searched):
-            equal = equal_budget(searched, first.candidates(STATIC, space))
+        if name != STATIC and len(searched) and len(baseline):
+            equal = equal_budget(searched, baseline)
             row |= {"first stage, equal budgets": equal.size, "hypervolume then": equal.method}
             row |= {"static hypervolume then": equal.static, "share won": equal.share}
         rows.append(row)
@@ -176,26 +177,22 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     A search tries configurations in random order and keeps the best mean over tasks in validation;
     what it reaches is that model's mean in test, averaged over orders; all in the first stage.
     """
-    view = view.first_stage
-    chosen, static = view.spaces[space], view.candidates(STATIC, space)
-    unit = view.runs(STATIC)["cost"].median()
+    chosen = view.spaces[space]
     if len({objective.metric for objective in chosen}) > 1:
-        raise UnavailableError("the tasks' metrics differ, so their mean means nothing")
-    if not len(static) or not unit > 0:
-        raise UnavailableError("static weights have no throughput on record, and no cost was given")
-    ones, sign = np.ones(len(chosen)), chosen[0].sign
-    baseline = search_curve(static.average(ones), 1.0)
-    rows = []
-    for method in view.methods:
-        models, cost = view.candidates(method, space), view.runs(method)["cost"].median() / unit
-        if len(models) and cost > 0:
-            own = search_curve(models.average(ones), cost)
-            row = {"method": method, "cost of a run, in static runs": cost}
-            row["compute of the search, in static runs"] = own.cost[-1]
-            row[f"mean {space}, test"] = sign * own.mean[-1]
-            reached = np.interp(own.cost[-1], baseline.cost, baseline.mean)
-            rows.append({**row, "static weights, same compute": sign * reached})
-    return pd.DataFrame(rows)
+        raise UnavailableError("the tasks share no metric whose mean would mean anything")
+    curves, sign = search_curves(view, space, np.ones(len(chosen))), chosen[0].sign
+    baseline = curves.pop(STATIC)
+    return pd.DataFrame(
+        {
+            "method": method,
+            "cost of a run, in static runs": own.cost[0],
+            "compute of the search, in static runs": own.cost[-1],
+            f"mean {space}, test": sign * own.mean[-1],
+            "static weights, same compute": sign
+            * np.interp(own.cost[-1], baseline.cost, baseline.mean),
+        }
+        for method, own in curves.items()
+    )
 
 
 def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
@@ -214,11 +211,15 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
 
 def _one(table: pd.DataFrame, name: str) -> object:
     """Returns the value of a column, or a range where it has several."""
-    values = list(table[name].dropna().unique()) if name in table else []
+    values = ordered(table[name]) if name in table else []
     if len(values) < 2:
-        return values[0] if len(values) else "not recorded"
-    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
-    return f"{ordered[0]} to {ordered[-1]}"
+        return values[0] if values else "not recorded"
+    return f"{values[0]} to {values[-1]}"
+
+
+def ordered(column: pd.Series) -> list[Any]:
+    """Returns the values of a parameter, each once: numbers by size, then texts."""
+    return sorted(column.dropna().unique(), key=lambda value: (isinstance(value, str), value))
 
 
 def budgets(view: StudyView) -> pd.DataFrame:
@@ -226,9 +227,6 @@ def budgets(view: StudyView) -> pd.DataFrame:
 
     In hours of CPU time, all sessions counted, however they ended; where not every run with a
     result recorded them, in hours by the clock, of the training alone.
-
-    Args:
-        view: The study.
     """
     title, hours = _hours(view.table)
     rows = []
@@ -262,10 +260,6 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     method (its hyperparameters, weights among them), between seeds within configurations, the same
     for all, and the rest.
 
-    Args:
-        view: The study.
-        space: Name of the set of objectives.
-
     Raises:
         UnavailableError: If no configuration was run with two seeds, or nothing varies.
     """
@@ -298,10 +292,6 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
     The mean over tasks in test of a random run of the method's model that is best in validation,
     against that of a random run with equal weights, both over the fresh seeds; the interval is a
     bootstrap over seeds, drawn together for both.
-
-    Args:
-        view: The study.
-        compared: A verdict, whose measured models are compared.
 
     Raises:
         UnavailableError: If equal static weights were not measured.
