@@ -10,7 +10,7 @@ import pytest
 from simulated_studies import GAINING, Cell, optimal_losses, study, verdicts, weightings
 from verdict_power import any_better, equivalent, found
 
-from mtk.analysis.select import MEASURE, SELECT
+from mtk.analysis.schema import MEASURE, SELECT
 
 
 def share(cell, of, studies=4):

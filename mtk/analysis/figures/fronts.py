@@ -49,15 +49,9 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class _Panel:
-    """What one panel shows.
+    """Two tasks of `num_tasks`, and each method's models in them.
 
-    Attributes:
-        title: Its title.
-        pair: What its axes are.
-        models: Of each method, in these two tasks.
-        num_tasks: Of the study.
-        limits: `(2, 2)`, low and high ends of both axes; around the models by default.
-        box: `(2, 2)`, what another panel enlarges, or None.
+    `limits` `(2, 2)` are the low and high ends of both axes; another panel enlarges `box`.
     """
 
     title: str

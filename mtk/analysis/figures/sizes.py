@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, run_table
 from mtk.analysis.figures.style import COLORS, MARKERS, figure, label, label_axes
-from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC, Candidates
 from mtk.analysis.study_view import StudyView
 
@@ -18,7 +18,8 @@ def draw(views: Sequence[StudyView]) -> Figure:
     found = by_size(views)
     if len(found) < 2:
         raise UnavailableError("the studies hold static weights of one model size only")
-    losses = _losses(_alike(views)[0])
+    first = _alike(views)[0]
+    losses = first.spaces[first.spaces.loss]
     if len(losses) != 2:
         raise UnavailableError(f"drawn for two tasks; these studies have {len(losses)}")
     drawn = figure(6.6, 4.8)
@@ -55,8 +56,4 @@ def _alike(views: Sequence[StudyView]) -> list[StudyView]:
     """Returns the views with static models whose losses are those of the first such view."""
     known = [v for v in views if v.spaces.loss in v.spaces]
     known = [v for v in known if len(v.candidates(STATIC, v.spaces.loss))]
-    return [v for v in known if _losses(v) == _losses(known[0])]
-
-
-def _losses(view: StudyView) -> list[Objective]:
-    return view.spaces[view.spaces.loss]
+    return [v for v in known if v.spaces[v.spaces.loss] == known[0].spaces[known[0].spaces.loss]]

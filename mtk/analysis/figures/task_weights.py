@@ -22,13 +22,9 @@ _COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 
 @dataclass(frozen=True)
 class _Weights:
-    """The weights of a method's run.
+    """A run's learning rate in words, and its weights: a column for each task.
 
-    Attributes:
-        words: Its learning rate.
-        mean: Means between two evaluations, a column for each task.
-        low: The 5th percentile of the shares of single steps; empty if not recorded.
-        high: The 95th.
+    Means between two evaluations; percentiles 5 and 95 of single steps, empty if not recorded.
     """
 
     words: str

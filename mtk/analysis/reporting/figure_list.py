@@ -106,8 +106,8 @@ FOREST = Entry(
     "verdicts", "All verdicts",
     "The margin of each method over static weights, in percent of the front's width, with its "
     "interval, in each comparison. Band: what counts as equivalent. Upright bar: the largest "
-    "margin of a static weighting that was held out, which a better method exceeds. Hollow: by "
-    "extrapolation.",
+    "margin of a static weighting that was held out, and twice the band at least where few can be, "
+    "which a better method exceeds. Hollow: by extrapolation.",
     forest.draw, partial(forest.draw, columns=1),
 )  # fmt: skip
 OF_A_SEARCH = [

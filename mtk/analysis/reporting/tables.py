@@ -1,6 +1,6 @@
 """The tables of the report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,24 +50,16 @@ def left_out(table: pd.DataFrame) -> pd.DataFrame:
 
 def other_data(table: pd.DataFrame) -> pd.DataFrame:
     """Returns what the runs of a setting were made with, where that is not the same for all."""
-    columns = ["study", "setting", "data", "runs", "methods"]
-    known = run_table.with_setting(table).reindex(columns=[*columns[:3], "method"])
-    known = known.dropna(subset=["data"])
+    known = run_table.with_setting(table).reindex(columns=["study", "setting", "data", "method"])
     rows = []
-    for (study, setting), own in known.groupby(["study", "setting"], sort=False):
-        groups = dict(list(own.groupby("data", sort=False)["method"]))
-        for data, differing in zip(groups, _differing(groups), strict=True):
-            methods = ", ".join(groups[data].unique())
-            rows.append((study, setting, differing, len(groups[data]), methods))
-    found = pd.DataFrame(rows, columns=columns)
-    return found[found.groupby(["study", "setting"])["runs"].transform("size") > 1]
-
-
-def _differing(data: Iterable[str]) -> list[str]:
-    """Returns of each text the parts that not all have."""
-    parts = [text.split("; ") for text in data]
-    shared = set.intersection(*map(set, parts))
-    return ["; ".join(part for part in own if part not in shared) for own in parts]
+    for key, own in known.dropna(subset=["data"]).groupby(["study", "setting"], sort=False):
+        methods = own.groupby("data", sort=False)["method"].unique()
+        parts = {data: str(data).split("; ") for data in methods.index}
+        shared = set.intersection(*map(set, parts.values()))
+        for data, which in methods.items() if len(methods) > 1 else ():
+            differing = "; ".join(part for part in parts[data] if part not in shared)
+            rows.append((*key, differing, int((own["data"] == data).sum()), ", ".join(which)))
+    return pd.DataFrame(rows, columns=["study", "setting", "data", "runs", "methods"])
 
 
 def sources(views: Sequence[StudyView]) -> pd.DataFrame:
@@ -266,13 +258,11 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     runs = _means(view, space)
     if runs.empty or not (runs.groupby(["label", "configuration"])["seed"].nunique() > 1).any():
         raise UnavailableError("no configuration was run with two seeds")
-    value = runs["value"]
-    method = value.groupby(runs["label"]).transform("mean")
-    model = value.groupby([runs["label"], runs["configuration"]]).transform("mean")
-    residual = value - model
+    value, models = runs["value"], runs.groupby(["label", "configuration"])["value"]
+    method, model = runs.groupby("label")["value"].transform("mean"), models.transform("mean")
     # Runs of a configuration without repeats have no residual, and say nothing of seeds.
-    repeated = residual.groupby([runs["label"], runs["configuration"]]).transform("size") > 1
-    seed = residual[repeated].groupby(runs["seed"][repeated]).transform("mean")
+    residual = (value - model)[models.transform("size") > 1]
+    seed = residual.groupby(runs["seed"]).transform("mean")
     squares = {
         "method": (method - value.mean()).pow(2).sum(),
         "hyperparameters": (model - method).pow(2).sum(),
