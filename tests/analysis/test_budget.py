@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mtk.analysis import comparison, comparisons, equal_budget, load, views
-from mtk.analysis.figures import averages
+from mtk.analysis.figures import averages, fronts
 from mtk.analysis.reporting import remarks, tables
 from tests.analysis.pools import models
 from tests.analysis.synthetic import grid, two_stages, write_study
@@ -61,6 +61,18 @@ def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
         large = [line.get_xdata()[0] for line in axis.lines if line.get_markersize() == 9]
         assert len(large) == 4
         assert max(large) < 0.9
+
+
+def test_measured_models_whose_first_stage_is_lost_have_no_place_in_validation(tmp_path):
+    table = load(two_stage_study(tmp_path)[0])
+    lost = (table["stage"] == "select") & (table["role"] == "baseline")
+    (view,) = views(table.assign(status=table["status"].mask(lost, "diverged")))
+    compared = comparisons(view)
+    assert compared[0].verdicts
+    panels = [("loss", "validation"), ("loss", "test")]
+    before, after = fronts.draw(view, panels, compared).axes[:2]
+    assert len(before.containers[0].lines[0].get_xdata()) == 0
+    assert len(after.containers[0].lines[0].get_xdata()) == 3
 
 
 def test_equal_budgets_compare_runs_of_one_stage_alone(tmp_path):

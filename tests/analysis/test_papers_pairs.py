@@ -29,7 +29,9 @@ def view_of(metrics):
     generator = np.random.default_rng(0)
     found = pd.DataFrame({"method": ["static"] * 4 + ["mgda"] * 2})
     found["role"] = ["baseline"] * 4 + ["method"] * 2
-    found = found.assign(status="finished", comparable=True, seeds=1, study="s", setting="")
+    found = found.assign(
+        status="finished", comparable=True, seeds=1, study="s", setting="", measured=True
+    )
     said = {t: {n: "max" if n in HIGHER else "min" for n in own} for t, own in metrics.items()}
     found["directions"] = [said] * 6
     found["configuration"] = [f"c.x = {n}" for n in range(6)]

@@ -40,7 +40,9 @@ def draw(view: StudyView) -> Figure:
         axis.set_yticks(range(len(found)), list(found))
     axes[0].set_xlim(limits)
     axes[0].invert_yaxis()
-    drawn.suptitle(f"{view.title}: every configuration; large: the best in validation")
+    drawn.suptitle(
+        f"{view.title}: every configuration; large: the best in validation of those measured"
+    )
     return drawn
 
 

@@ -22,7 +22,7 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray) -> tuple[float, float
     own = sign * np.ravel(values)[np.isfinite(np.ravel(values))]
     kept = sign * np.ravel(shown)[np.isfinite(np.ravel(shown))]
     if not len(own):
-        return 0.0, 1.0
+        own = kept if len(kept) else np.array([0.0, 1.0])
     best, quarter = own.min(), np.quantile(own, _QUARTER)
     worst = max([quarter, *kept]) + _TIMES * ((quarter - best) or np.inf)
     ends = sign * np.array([best, own[own <= worst].max()])

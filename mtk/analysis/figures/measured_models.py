@@ -64,6 +64,8 @@ def _of_method(
     values = metric_sets.points(own, chosen, split)
     usable = own["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
     rows = _selected(view, method, space, split, measured)
+    if measured is None or split != "test":
+        rows = rows[np.isfinite(values[rows]).all(1)]
     rest = np.setdiff1d(np.flatnonzero(usable), rows)
     points, errors = values[rows], np.full((len(rows), len(chosen)), np.nan)
     if measured is not None and split == "test" and len(rows):

@@ -142,7 +142,8 @@ OF_A_STUDY = [
           _of_view(seeds_and_grids.draw)),
     Entry("figure 06 right", "Figure 6, right: ranking as the weighting moves",
           "How far each method is behind the best one, as the first task's weight in the "
-          "evaluation moves; validation chooses each method's configuration for each weighting.",
+          "evaluation moves; of the measured configurations of each method, validation chooses one "
+          "for each weighting.",
           _of_view(utility.draw)),
     Entry("figure 10", "Figure 10: mean over tasks of every configuration",
           "Small points: every configuration, by the runs that select. Large: the best in "
