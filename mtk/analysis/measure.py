@@ -184,7 +184,7 @@ def _other_seeds(
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
     began = "No run of the second stage is there" if (runs["stage"] == SELECT).any() else ""
     why = began or "The study has no second stage"
-    if not (own["seed"] != first).any():
+    if len(numbers) == 1:
         said = f"{why}: the runs of seed {first:g} select, and the same runs are compared in test,"
         return own, [f"{said} one seed and so without an interval."]
     said = f"{why}: the runs of seed {first:g} select, and those of other seeds are compared."

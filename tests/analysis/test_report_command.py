@@ -95,7 +95,7 @@ def test_tables_behind_the_figures_are_there(full):
 def test_the_verdict_stands_on_the_page(full):
     folder, page = full
     assert "PCGrad: Better: margin" in page.words
-    assert "The study has no second stage: seed 0 selects" in page.words
+    assert "The study has no second stage: the runs of seed 0 select" in page.words
     assert "Undecided: one seed alone" in page.words  # The second study.
     # The forest plot is the first picture of all.
     assert (folder / "figures" / "verdicts_first.png").stat().st_size > 3000

@@ -80,6 +80,8 @@ def draw_by_rate(view: StudyView) -> Figure:
         axis.plot(best["rate"], best["test"], label=label(name), **style)
         reached.append(best["test"].to_numpy())
     values = np.concatenate(reached)
+    if not len(values):
+        raise UnavailableError("no method has comparable runs")
     axis.set_ylim(limits := near(values, objective.sign, np.empty(0)))
     axis.set_title(f"test{outside(values, np.array(limits))}")
     hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())

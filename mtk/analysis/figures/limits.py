@@ -39,7 +39,8 @@ def outside(points: np.ndarray, limits: np.ndarray) -> str:
         points: `(N,)` or `(N, K)`; those that are not finite do not count.
         limits: `(2,)` or `(K, 2)`, the ends of each axis.
     """
-    points, limits = points.reshape(len(points), -1), np.reshape(limits, (-1, 2))
+    limits = np.reshape(limits, (-1, 2))
+    points = points.reshape(-1, len(limits))
     points = points[np.isfinite(points).all(1)]
     number = int(((points < limits[:, 0]) | (points > limits[:, 1])).any(1).sum())
     return f" ({number} of {len(points)} are outside)" if number else ""
