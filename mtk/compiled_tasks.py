@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.losses import WeightedSum
+from mtk.output_paths import argument_by_name, nested_paths
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
 
@@ -19,6 +20,7 @@ def compiled_tasks(
     metrics: Any = None,
     weighted_metrics: Any = None,
     loss_weights: Any = None,
+    outputs: Any = None,
 ) -> list[Task]:
     """Makes a task of each output that has a loss.
 
@@ -30,17 +32,34 @@ def compiled_tasks(
             outputs. With one output a list of its metrics.
         weighted_metrics: As `metrics`.
         loss_weights: As `loss`; only a list of weights for one output's list of losses is read.
+        outputs: Symbolic outputs of a network that does not tell them.
 
     Returns:
         The tasks, in the order of the outputs. Their sample weights are Keras': they are no masks.
 
     Raises:
-        ValueError: If a name or a number does not fit the outputs, or no output has a loss.
+        ValueError: If a name or a number does not fit the outputs, no output has a loss, or nothing
+            tells the outputs.
     """
-    names = output_names(network, loss)
-    losses = _losses(loss, loss_weights, names, network)
-    found = _metrics("metrics", metrics, names, network)
-    weighted = _metrics("weighted_metrics", weighted_metrics, names, network)
+    if outputs is None and not tells_outputs(network, loss):
+        raise ValueError(
+            f"The network {network.name!r} does not tell its outputs before it is called. Give "
+            "`loss` as a dict by their names, {output: loss}."
+        )
+    outputs = symbolic_outputs(network) if outputs is None else outputs
+    names, paths = output_names(network, loss, outputs), nested_paths(outputs)
+    loss, loss_weights, metrics, weighted_metrics = (
+        argument_by_name(what, given, outputs, paths)
+        for what, given in (
+            ("loss", loss),
+            ("loss_weights", loss_weights),
+            ("metrics", metrics),
+            ("weighted_metrics", weighted_metrics),
+        )
+    )
+    losses = _losses(loss, loss_weights, names, outputs)
+    found = _metrics("metrics", metrics, names, outputs)
+    weighted = _metrics("weighted_metrics", weighted_metrics, names, outputs)
     without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
@@ -55,7 +74,7 @@ def compiled_tasks(
                     "Say what is meant: reduction='sum' or 'sum_over_batch_size'."
                 )
             tasks.append(Task(name, *each, mask_zero=False))
-            tasks[-1].position = position
+            tasks[-1].path = paths.get(name, (position,))
     return tasks
 
 
@@ -161,13 +180,13 @@ def class_weights(given: Any, names: Sequence[str]) -> dict[str, dict[int, float
     return {name: own for name, own in each.items() if own}
 
 
-def _losses(loss: Any, weights: Any, names: Sequence[str], network: keras.Model) -> dict[str, Any]:
+def _losses(loss: Any, weights: Any, names: Sequence[str], outputs: Any) -> dict[str, Any]:
     """Returns what each output with a loss minimizes."""
     if len(names) == 1 and _is_sequence(loss):
         loss = {names[0]: loss[0] if len(loss) == 1 else loss}
     factors = by_output("loss_weights", weights, names) if isinstance(weights, Mapping) else {}
     found = {}
-    for name, own in by_output("loss", loss, names, network).items():
+    for name, own in by_output("loss", loss, names, outputs).items():
         if _is_sequence(own):
             each = factors.get(name)
             own = WeightedSum(own, each if _is_sequence(each) else None)
@@ -228,16 +247,14 @@ def loss_weights(given: Any, names: Sequence[str]) -> list[float]:
     return weights
 
 
-def by_output(
-    what: str, given: Any, names: Sequence[str], network: keras.Model | None = None
-) -> dict[str, Any]:
+def by_output(what: str, given: Any, names: Sequence[str], outputs: Any = None) -> dict[str, Any]:
     """Returns an argument of `compile` by the name of the output.
 
     Args:
         what: Name of the argument.
         given: A dict, a list in the order of the outputs, one for all, or None.
         names: Names of the outputs.
-        network: The network, to tell what its outputs are.
+        outputs: Symbolic outputs of the network, if they matter.
 
     Raises:
         ValueError: If a name is unknown, or a list has another length.
@@ -257,7 +274,7 @@ def by_output(
                 f"`{what}` is a list of {len(given)} entries, but the network has {len(names)} "
                 f"outputs: {list(names)}. Give an entry for each, or a dict by their names."
             )
-        if network is not None and isinstance(_outputs(network), Mapping):
+        if isinstance(outputs, Mapping):
             raise ValueError(
                 f"The network's outputs are a dict, so `{what}` is one too, with keys among "
                 f"{list(names)}. Received: {given!r}"
@@ -266,14 +283,12 @@ def by_output(
     return {} if given is None else dict.fromkeys(names, given)
 
 
-def _metrics(
-    what: str, given: Any, names: Sequence[str], network: keras.Model
-) -> dict[str, list[Any]]:
+def _metrics(what: str, given: Any, names: Sequence[str], outputs: Any) -> dict[str, list[Any]]:
     if len(names) == 1 and _is_sequence(given):
         flat = all(not _is_sequence(each) for each in given)
         found = {names[0]: given if flat else given[0]}
     else:
-        found = by_output(what, given, names, network)
+        found = by_output(what, given, names, outputs)
     each: dict[str, Any] = {name: found.get(name) for name in names}
     lists = {name: own if _is_sequence(own) else [own] for name, own in each.items()}
     return {name: [_resolved(m) for m in own if m is not None] for name, own in lists.items()}
@@ -286,32 +301,39 @@ def _resolved(metric: Any) -> Any:
     return metric
 
 
-def output_names(network: keras.Model, loss: Any) -> list[str]:
+def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[str]:
     """Returns the names of a network's outputs, in their order.
 
     Args:
         network: The network.
-        loss: As `compile` takes it; it tells the outputs of a network that is not built.
-
-    Raises:
-        ValueError: If neither does.
+        loss: As `compile` takes it; it tells the outputs of a network that does not.
+        outputs: Its symbolic outputs; None where they are not known.
     """
-    outputs = _outputs(network)
+    if paths := nested_paths(outputs):
+        return list(paths)
     if isinstance(outputs, Mapping):
         return list(outputs)
-    if outputs is not None:
+    if isinstance(network, keras.Sequential):
         return getattr(network, "output_names", None) or [network.layers[-1].name]
-    if isinstance(loss, Mapping):
-        return list(loss)
-    if _is_sequence(loss):
-        return [f"output_{number}" for number in range(1, len(loss) + 1)]
-    raise ValueError(
-        f"The network {network.name!r} does not tell its outputs before it is called. Give `loss` "
-        "as a dict by their names, {output: loss}."
-    )
+    if getattr(network, "output_names", None):
+        return network.output_names
+    given = loss if outputs is None else outputs
+    if isinstance(given, Mapping):
+        return list(given)
+    if _is_sequence(given):
+        return [f"output_{number}" for number in range(1, len(given) + 1)]
+    return ["output"]
 
 
-def _outputs(network: keras.Model) -> Any:
+def tells_outputs(network: keras.Model, loss: Any) -> bool:
+    """Whether a network, or the losses for it, tell its outputs before it is called."""
+    if isinstance(network, keras.Sequential) and network.layers:
+        return True
+    each = loss.values() if isinstance(loss, Mapping) else loss if _is_sequence(loss) else [{}]
+    return symbolic_outputs(network) is not None or not any(isinstance(o, Mapping) for o in each)
+
+
+def symbolic_outputs(network: keras.Model) -> Any:
     """Returns the symbolic outputs of a functional or sequential network, else None."""
     if isinstance(network, keras.Sequential) and network.built:
         return network.outputs[0]

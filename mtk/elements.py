@@ -71,9 +71,12 @@ def elements(
             boolean mask says so, and a label with the weight zero is one of those that count.
         class_weight: Further weights, by the class that a label names; one for other classes.
 
+    A loss that is one number for the whole batch is that of each of its examples; it counts as much
+    as their weights do on average, as in Keras. Of labels that may be missing it says nothing.
+
     Raises:
-        ValueError: If the loss is a single number and labels are missing, or labels are no classes
-            and there are weights of classes.
+        ValueError: If the loss is a single number and labels may be missing, or labels are no
+            classes and there are weights of classes.
     """
     padding = getattr(y_pred, "_keras_mask", None)
     y_true, y_pred = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
@@ -84,7 +87,8 @@ def elements(
     there = _weights(y_true, None, missing, padding) if counts_zero else weights
     by_label = weights is not None and is_for_each_label(weights, y_true, y_pred)
     if by_label and not _is_mean_over_labels(loss, y_pred):
-        weights, by_label = _of_whole_examples(weights), False
+        by_label = False
+        weights = tf.reduce_mean(weights, -1) if counts_zero else _of_whole_examples(weights)
         if there is not None and is_for_each_label(there, y_true, y_pred):
             there = _of_whole_examples(there)
     if there is not None:
@@ -94,13 +98,18 @@ def elements(
         values = loss_values(loss, y_true[..., None], y_pred[..., None])
     else:
         values = loss_values(loss, y_true, y_pred)
-    if values.shape.rank == 0:
-        if weights is not None:
+    if _is_of_whole_batch(values, y_true):
+        if there is not None:
             raise ValueError(
-                f"The loss {_name(loss)} returned a single number. Return one value per example "
-                "(no reduction), so that missing labels can be left out."
+                f"The loss {_name(loss)} returns one number for the whole batch, so the labels "
+                "that are missing cannot be left out. Return one value per example: "
+                "`tf.reduce_mean(..., axis=-1)`. Or, where none is missing, give a model without "
+                "`tasks=` its sample weights as numbers: `mask.astype('float32')`."
             )
-        values = tf.broadcast_to(values, tf.shape(y_true)[:1])
+        size = tf.shape(y_true)[0]
+        if weights is None and getattr(loss, "reduction", None) == "sum":
+            values /= tf.cast(size, values.dtype)
+        values = tf.broadcast_to(values, [size, *values.shape[1:]])
     own_mask = getattr(values, "_keras_mask", None)  # Keras' `ignore_class`.
     values = tf.cast(values, tf.float32)
     shape = _shape(values, y_true)
@@ -271,6 +280,11 @@ def loss_values(
     if isinstance(loss, keras.losses.Loss):
         return tf.convert_to_tensor(loss.call(y_true, y_pred))
     return tf.convert_to_tensor(loss(*_same_rank(y_true, y_pred)))
+
+
+def _is_of_whole_batch(values: tf.Tensor, y_true: tf.Tensor) -> bool:
+    """Whether a loss was reduced over the examples."""
+    return values.shape.rank == 0 or (values.shape[0] == 1 and y_true.shape[0] != 1)
 
 
 def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:

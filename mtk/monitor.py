@@ -185,8 +185,34 @@ def compared(runs: Sequence[Selected]) -> list[float]:
         )
     units = common_units(runs)
     if units:
-        return [sum(run.losses[t] / u for t, u in units.items()) / len(units) for run in runs]
+        return [_in_units(run, units) for run in runs]
     return [run.value if run.direction == MIN else -run.value for run in runs]
+
+
+def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
+    """Returns the number to show of each run: what its monitor had at the selected step.
+
+    Losses relative to each run's own first evaluation, which are 1 where there is no other, are
+    shown in the unit that the runs of these tasks have in common; see `compared`.
+
+    Args:
+        runs: By name.
+    """
+    alike: dict[Any, list[Selected]] = {}
+    for run in runs.values():
+        alike.setdefault(_kind(run), []).append(run)
+    units = {kind: common_units(group) for kind, group in alike.items()}
+    return {name: _in_units(run, units[_kind(run)]) for name, run in runs.items()}
+
+
+def _kind(run: Selected) -> tuple[Any, ...]:
+    return run.monitor, run.direction, frozenset(run.first or ())
+
+
+def _in_units(run: Selected, units: Mapping[str, float]) -> float:
+    if not units:
+        return run.value
+    return sum(run.losses[task] / unit for task, unit in units.items()) / len(units)
 
 
 def common_units(runs: Sequence[Selected]) -> dict[str, float]:

@@ -195,7 +195,9 @@ class TaskMetrics:
             if task.normalize == "sum":
                 divisor /= parts
             mean = tf.math.divide_no_nan(found.total, divisor)
-            loss.update_state(mean, sample_weight=divisor)
+            # In Keras a batch counts by its examples, whatever its loss is divided by.
+            counted = divisor if self.mean.weights is None else found.count
+            loss.update_state(mean, sample_weight=counted)
 
     def update(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], weights: Mapping[str, Any]
@@ -272,7 +274,9 @@ def _copy(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
     config = metric.get_config()
     arguments = inspect.signature(type(metric).__init__).parameters.values()
     named = {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
-    if lost := sorted(named - {"self", "name", "dtype"} - set(config)):
+    # Those of Keras leave out what they do not need, such as thresholds that are evenly spaced.
+    is_keras = type(metric).__module__.startswith("keras.")
+    if not is_keras and (lost := sorted(named - {"self", "name", "dtype"} - set(config))):
         raise ValueError(
             f"The metric object '{metric.name}' of task '{task}' is given to another task too, and "
             f"a copy of it would lose {lost}. Make one for each task."

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk.elements import Elements, elements
+from mtk.output_paths import Path
 
 Loss: TypeAlias = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Metric: TypeAlias = str | keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -16,6 +17,7 @@ Normalize = Literal["labels", "weights", "sum"]
 
 # What a Keras loss says of its own reduction; None leaves it to the task.
 _REDUCTIONS: dict[str, Normalize] = {"mean_with_sample_weight": "weights", "sum": "sum"}
+_OF_CLASSES = ("sparse", "categorical_generalized")  # Whose labels are integers.
 _LABELS_OF_OTHER_SHAPES = ("ctc", "circle")
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
@@ -55,16 +57,16 @@ class Task:
             weight zero is one of those that the sum is divided by, and that `metrics` see.
 
     Attributes:
-        position: Where the network's outputs are a list of which only some are tasks, the place of
-            this one's; None for the place among the tasks.
+        path: Where the network's outputs are a list of which only some are tasks, or are nested,
+            the keys and numbers that lead to this one's; None for the place among the tasks.
 
     A label that exists only where another task's label says so, such as a purchase after a click,
     needs a boolean mask: `fit(x, y, sample_weight={"buy": y["click"] == 1})`. Several losses of one
     task are added by `mtk.losses.WeightedSum`.
 
     Raises:
-        ValueError: If the name is empty, contains `/` or starts with `val_`, the loss or a
-            metric is unknown, `normalize` is none of the three, or `class_weight` does not map
+        ValueError: If the name is empty or starts with `val_`, the loss or a metric is unknown,
+            `normalize` is none of the three, or `class_weight` does not map
             classes to numbers.
 
     Example:
@@ -84,9 +86,9 @@ class Task:
         mask_zero: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ):
-        if not name or "/" in name or name.startswith("val_"):
+        if not name or name.startswith("val_"):
             raise ValueError(
-                "A task's name is a non-empty string without '/' that does not start with 'val_', "
+                "A task's name is a non-empty string that does not start with 'val_', "
                 f"Keras' mark of validation. Received: {name!r}"
             )
         for what, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
@@ -112,7 +114,7 @@ class Task:
         self.missing = missing
         self.mask_zero = mask_zero
         self.class_weight = check_class_weight(name, class_weight)
-        self.position: int | None = None
+        self.path: Path | None = None
         self._normalize = normalize
 
     @property
@@ -199,7 +201,7 @@ class Task:
         config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
         if config.get("axis", -1) != -1:
             return
-        is_sparse = own.startswith("sparse")
+        is_sparse = own.startswith(_OF_CLASSES)
         labels, outputs = list(y_true.shape[1:]), list(y_pred.shape[1:]) or [1]
         # One number for each prediction may have a last axis of one, or none.
         single = is_sparse or outputs[-1] == 1
@@ -282,6 +284,20 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     if twice:
         raise ValueError(f"Each task needs a name of its own. Given more than once: {twice}")
     return tasks
+
+
+def check_files(tasks: Sequence[Task]) -> None:
+    """Raises a ValueError if the files of a run, which have `task/metric`, cannot hold the names.
+
+    Args:
+        tasks: The tasks.
+    """
+    if wrong := [task.name for task in tasks if "/" in task.name]:
+        raise ValueError(
+            f"The files of a run name what was measured 'task/metric', so that no task's name "
+            f"contains '/'. Rename {wrong}: where outputs are nested, let the network return a "
+            "flat dict, such as {'a_b': ...} in place of {'a': {'b': ...}}."
+        )
 
 
 def _alike(one: Sequence[int | None], two: Sequence[int | None]) -> bool:

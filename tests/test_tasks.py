@@ -82,11 +82,16 @@ def test_binary_accuracy_of_logits_splits_at_zero():
     assert float(metric.result()) == 1.0
 
 
+def test_files_hold_no_names_of_nested_outputs():
+    mtk.tasks.check_files([Task("a", "mse")])
+    with pytest.raises(ValueError, match=r"Rename \['a/b'\].*\{'a_b': \.\.\.\}"):
+        mtk.tasks.check_files([Task("a/b", "mse")])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", "mse"), "non-empty string without '/'"),
-        (("a/b", "mse"), "non-empty string without '/'"),
+        (("", "mse"), "non-empty string"),
         (("val_a", "mse"), "does not start with 'val_'"),
         (("a", "no_such_loss"), "Unknown loss of task 'a'"),
         (("a", None), "loss of task 'a' is missing"),

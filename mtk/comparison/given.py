@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.comparison import sent
-from mtk.compiled_tasks import compiled_tasks, of_tasks, output_names
+from mtk.compiled_tasks import compiled_tasks, of_tasks, output_names, symbolic_outputs
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
-from mtk.tasks import Task
+from mtk.tasks import Task, check_files
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Arrays, Workload
 from mtk.workloads.arrays import made
@@ -105,8 +105,10 @@ class Compiled(Arrays):
 
     def __init__(self, found: Given, model: keras.Model):
         tasks = tasks_of(model)
+        check_files(tasks)
         names = [task.name for task in tasks]
-        outputs = output_names(network(model), dict.fromkeys(names))
+        known = symbolic_outputs(network(model))
+        outputs = output_names(network(model), dict.fromkeys(names), known)
         given_splits = (found.train, found.validation, found.test)
         train, validation, test = (of_tasks(split, outputs, names) for split in given_splits)
         super().__init__(
@@ -164,11 +166,11 @@ def tasks_of(model: keras.Model) -> list[Task]:
         ValueError: If it is not compiled, or has no losses.
     """
     optimizer_of(model)
-    if isinstance(model, MultiTaskModel):
+    if isinstance(model, MultiTaskModel) and model.tasks:
         return list(model.tasks)
     config = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
     metrics = (config.get("metrics"), config.get("weighted_metrics"))
-    return compiled_tasks(model, model.loss, *metrics)
+    return compiled_tasks(network(model), model.loss, *metrics)
 
 
 def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:

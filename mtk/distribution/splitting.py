@@ -81,6 +81,8 @@ def never_empty(inputs: Any, size: tf.Tensor) -> Any:
     missing = tf.cast(tf.equal(size, 0), tf.int64)
 
     def padded(part: Any) -> Any:
+        if part is None:
+            return None
         if isinstance(part, tf.SparseTensor):
             shape = tf.concat([part.dense_shape[:1] + missing, part.dense_shape[1:]], 0)
             return tf.SparseTensor(part.indices, part.values, shape)
@@ -120,7 +122,7 @@ def check_even(spec: Any, replicas: int) -> None:
     """
     if replicas == 1:
         return
-    sizes = {part.shape[0] for part in tf.nest.flatten(spec)}
+    sizes = {part.shape[0] for part in tf.nest.flatten(spec) if part is not None}
     uneven = sorted(size for size in sizes if size is not None and size % replicas)
     if uneven:
         raise ValueError(

@@ -15,6 +15,7 @@ from mtk.experiment import supply
 from mtk.experiment.options import Numerics, Optimization, Precision, Sharing, Training
 from mtk.experiment.plan import Plan, make_plan
 from mtk.monitor import Monitor
+from mtk.tasks import check_files
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
@@ -97,6 +98,7 @@ def build(
     with devices.scope(), _computing_in(numerics.precision):
         with display.stage("Reading the data"):
             data = _made(workload, Workload, "workload")
+        check_files(data.tasks)
         plan = make_plan(data, optimization.batch_size, training)
         model = MultiTaskModel(
             data.network(training.seed),

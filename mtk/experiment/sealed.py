@@ -10,6 +10,7 @@ from mtk import atomic, predictions
 from mtk.experiment.building import Built
 from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
+from mtk.output_paths import at
 from mtk.trainer import MultiTaskModel, batch
 
 # So many batches are done before a graph would be traced.
@@ -58,7 +59,6 @@ def _by_task(model: MultiTaskModel, inputs: Any) -> dict[str, tf.Tensor]:
     if isinstance(outputs, Mapping):
         return {name: tf.convert_to_tensor(outputs[name]) for name in model.task_names}
     if isinstance(outputs, (list, tuple)):
-        places = [t.position if t.position is not None else k for k, t in enumerate(model.tasks)]
-        each = [outputs[place] for place in places]
+        each = [at(outputs, task.path or (k,)) for k, task in enumerate(model.tasks)]
         return dict(zip(model.task_names, each, strict=True))
     return dict.fromkeys(model.task_names, tf.convert_to_tensor(outputs))

@@ -189,6 +189,8 @@ def _examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int)
 
     makers = [read, label, third, third]
     parts = [inputs, labels, *rest]
-    return tuple(
-        tf.nest.map_structure(maker, part) for maker, part in zip(makers, parts, strict=False)
-    )
+
+    def of_each(maker: Callable[[Any], tf.Tensor], part: Any) -> Any:
+        return tf.nest.map_structure(lambda own: None if own is None else maker(own), part)
+
+    return tuple(of_each(maker, part) for maker, part in zip(makers, parts, strict=False))

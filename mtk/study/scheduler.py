@@ -157,7 +157,8 @@ class Scheduler:
         if state is State.PAUSED:
             return f"paused at step {self.folder.pause_at(run.hash)}, after {seconds:.0f} s"
         said = self._selected.get(run.hash)
-        result = f", {self._star(run)}{said.monitor} {said.value:.4g}" if said else ""
+        value = monitor.shown(self._selected)[run.hash] if said else None
+        result = f", {self._star(run)}{said.monitor} {value:.4g}" if said else ""
         return f"{state.value}{result}, after {seconds:.0f} s"
 
     def _star(self, run: Run) -> str:

@@ -91,7 +91,7 @@ def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[
         finished, the mean over the configuration's seeds, and what it varies. Methods whose runs
         cannot be compared are left out; nothing where there is none.
     """
-    names, rows = varying(runs), []
+    names, rows, shown = varying(runs), [], monitor.shown(selected)
     for method in dict.fromkeys(run.method for run in runs):
         own = [run for run in runs if run.method == method and run.hash in selected]
         groups = by_point(own)
@@ -99,7 +99,7 @@ def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[
             values = dict(zip(own, monitor.compared([selected[r.hash] for r in own]), strict=True))
             if groups:
                 first = min(groups, key=lambda group: fmean(values[run] for run in group))
-                mean = fmean(selected[run.hash].value for run in first)
+                mean = fmean(shown[run.hash] for run in first)
                 measured = f"{selected[first[0].hash].monitor} {mean:.4g}"
                 seeds = f"{len(first)} seeds" if len(first) > 1 else f"seed {first[0].seed}"
                 told = ", ".join([*parameters(first[0], names), seeds])

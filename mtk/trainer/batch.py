@@ -97,8 +97,9 @@ def inputs_of(data: Any) -> Any:
 
 
 def of_one_replica(spec: Any) -> Any:
-    """Returns the spec of one replica's part of a distributed batch."""
-    return spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
+    """Returns the spec of one replica's part of a distributed batch; None for what is None."""
+    spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
+    return spec if hasattr(spec, "shape") else None
 
 
 def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
@@ -108,7 +109,7 @@ def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
 
 def size(sub_batch: SubBatch) -> int | tf.Tensor:
     """Returns the number of examples, as a Python integer where it is known before the step."""
-    first = tf.nest.flatten(sub_batch.inputs)[0]
+    first = next(part for part in tf.nest.flatten(sub_batch.inputs) if part is not None)
     if isinstance(first, tf.SparseTensor):
         return tf.cast(first.dense_shape[0], tf.int32)
     if isinstance(first, tf.RaggedTensor):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtk.distribution import splitting
 from mtk.elements import Elements, TaskPass, summed
+from mtk.output_paths import at
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch, conditional, parts
@@ -194,8 +195,8 @@ def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
         return outputs
     if isinstance(outputs, dict) and task.name in outputs:
         return outputs[task.name]
-    if isinstance(outputs, (list, tuple)) and task.position is not None:
-        return outputs[task.position]
+    if task.path is not None and (found := at(outputs, task.path)) is not None:
+        return found
     if isinstance(outputs, (list, tuple)) and len(outputs) == len(tasks):
         return outputs[label.task]
     if tf.is_tensor(outputs) and label.has_own_input:

@@ -17,6 +17,7 @@ from mtk.combiners.base import Held
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
+from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
@@ -164,7 +165,10 @@ class MultiTaskModel(keras.Model):
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
         self._outputs: list[str] = []
-        self._class_weight: dict[str, dict[int, float]] = {}
+        self._paths: dict[str, Path] = {}
+        self._class_weight: Any = None
+        self._callbacks: Any = None
+        self._is_pending = False  # Whether the first batch is to tell the tasks.
         if tasks is not None:
             self._take_tasks(check_tasks(tasks))
 
@@ -277,16 +281,29 @@ class MultiTaskModel(keras.Model):
             micro_batches,
             1 if run_eagerly else self.steps_per_execution,
         )
-        if self._compiles_tasks:
-            tasks = compiled_tasks.compiled_tasks(
-                self.network, loss, metrics, weighted_metrics, loss_weights
-            )
-            names = [task.name for task in check_tasks(tasks)]
-            self._outputs = compiled_tasks.output_names(self.network, loss)
-            self._take_tasks(tasks, compiled_tasks.loss_weights(loss_weights, names))
-            self.loss = loss
         self.compile_args = arguments
         self._compiled = Held(given)  # Keras would log metrics that it finds in it once more.
+        if self._compiles_tasks:
+            self.loss = loss
+            self._is_pending = not compiled_tasks.tells_outputs(self.network, loss)
+            if not self._is_pending:
+                self._compile_tasks(compiled_tasks.symbolic_outputs(self.network))
+
+    def _compile_tasks(self, outputs: Any) -> None:
+        """Makes tasks of what `compile` was given.
+
+        Args:
+            outputs: Symbolic outputs of the network; None where the losses tell them.
+        """
+        given = self._compiled.value
+        tasks = compiled_tasks.compiled_tasks(self.network, **given, outputs=outputs)
+        names = [task.name for task in check_tasks(tasks)]
+        self._outputs = compiled_tasks.output_names(self.network, given["loss"], outputs)
+        self._paths = nested_paths(outputs)
+        weights = argument_by_name("loss_weights", given["loss_weights"], outputs, self._paths)
+        self._take_tasks(tasks, compiled_tasks.loss_weights(weights, names))
+        self.loss, self._is_pending = given["loss"], False
+        set_modes(self._callbacks, self)  # Of a `fit` that has begun.
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does.
@@ -299,19 +316,29 @@ class MultiTaskModel(keras.Model):
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del given["self"]
         self._weigh_classes(given.pop("class_weight", None))
-        set_modes(given.get("callbacks"), self)
+        self._callbacks = given.get("callbacks")
+        set_modes(self._callbacks, self)
         weights, split = given.get("sample_weight"), given.get("validation_data")
-        compiled_tasks.check_labels(given.get("y"), self.tasks, may_be_nan=weights is not None)
+        self._check_labels(given.get("y"), weights)
         given["sample_weight"] = self._completed(weights, given.get("y"))
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
-            compiled_tasks.check_labels(split[1], self.tasks, may_be_nan=len(split) == 3)
+            self._check_labels(split[1], split[2] if len(split) == 3 else None)
         if isinstance(split, (tuple, list)) and len(split) == 3:
             given["validation_data"] = (*split[:2], self._completed(split[2], split[1]))
-        return super().fit(**given)
+        try:
+            return super().fit(**given)
+        finally:
+            self._callbacks = None
 
     def _completed(self, sample_weight: Any, y: Any) -> Any:
         """Returns sample weights of some tasks with those of the others, which are one."""
+        if self._paths or not self.tasks:
+            return sample_weight
         return compiled_tasks.sample_weights(sample_weight, y, self._outputs or self.task_names)
+
+    def _check_labels(self, y: Any, sample_weight: Any) -> None:
+        y = by_name(y, self._paths)
+        compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
 
     def evaluate(
         self,
@@ -325,7 +352,7 @@ class MultiTaskModel(keras.Model):
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
         if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
-            compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
+            self._check_labels(y, sample_weight)
         weights = self._completed(sample_weight, y)
         return super().evaluate(x, y, batch_size, verbose, weights, *args, **kwargs)
 
@@ -342,18 +369,22 @@ class MultiTaskModel(keras.Model):
         return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def _weigh_classes(self, class_weight: Any) -> None:
-        found = compiled_tasks.class_weights(class_weight, self.task_names)
-        if found != self._class_weight:
-            self._class_weight, self.train_function = found, None
+        if self.tasks:
+            compiled_tasks.class_weights(class_weight, self.task_names)
+        if class_weight != self._class_weight:
+            self._class_weight, self.train_function = class_weight, None
 
     def _tasks_of_fit(self) -> list[Task]:
         """Returns the tasks, with the weights of classes that `fit` was given."""
         tasks = [copy.copy(task) for task in self.tasks]
+        found = compiled_tasks.class_weights(self._class_weight, self.task_names)
         for task in tasks:
-            task.class_weight = self._class_weight.get(task.name, task.class_weight)
+            task.class_weight = found.get(task.name, task.class_weight)
         return tasks
 
     def _of_tasks(self, data: Any) -> Any:
+        if self._paths and isinstance(data, (list, tuple)):
+            data = (data[0], *(by_name(part, self._paths) for part in data[1:]))
         return compiled_tasks.of_tasks(data, self._outputs or self.task_names, self.task_names)
 
     def train_step(self, data: Any) -> Logs:
@@ -586,7 +617,7 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: If the model has no tasks yet, or batches or outputs do not fit.
         """
-        if not self.tasks:
+        if not (self.tasks or self.compiled):
             raise ValueError(
                 "The tasks come from `compile`, which has not been called. Call "
                 "`compile(optimizer, loss)` first, or give the model `tasks`."
@@ -608,7 +639,8 @@ class MultiTaskModel(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         splitting.check_even(self._spec, replicas)
         micro_batches, parts = self.compile_args.micro_batches, self.combiner.batch_parts
-        for spec in tf.nest.flatten(self._spec) if micro_batches * parts > 1 else ():
+        each = [spec for spec in tf.nest.flatten(self._spec) if spec is not None]
+        for spec in each if micro_batches * parts > 1 else ():
             size = spec.shape[0]
             check_parts(size and size // replicas, parts)
             check_divisible(size, micro_batches * replicas * parts)
@@ -635,13 +667,17 @@ class MultiTaskModel(keras.Model):
             tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
             spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
         self._spec = tf.nest.map_structure(batch.of_one_replica, spec)
-        if not self.network.built:
+        if not self.network.built or self._is_pending:
             inputs = tf.nest.map_structure(
-                lambda s: keras.KerasTensor(s.shape, s.dtype.name), batch.inputs_of(self._spec)
+                lambda s: s and keras.KerasTensor(s.shape, s.dtype.name),
+                batch.inputs_of(self._spec),
             )
             with self.distribute_strategy.scope():
-                self.network(inputs)
-                self._build_combiner()
+                outputs = self.network(inputs)
+                if self._is_pending:
+                    self._compile_tasks(outputs)
+                else:
+                    self._build_combiner()
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
         if self._structure is None and (own or any(self.task_metrics.by_task.values())):
             # Some metrics make their variables when they see the first labels, which replicas
@@ -728,7 +764,12 @@ class MultiTaskModel(keras.Model):
         config = super().get_compile_config()
         if config:
             config.update(dataclasses.asdict(self.compile_args))
-            config.update(keras.saving.serialize_keras_object(self._compiled.value))
+            given = dict(self._compiled.value)
+            one_for_all = self.tasks and not isinstance(given["loss"], (Mapping, list, tuple))
+            if self._compiles_tasks and one_for_all and not self._paths:
+                # A network that is made of the file may not tell its outputs.
+                given["loss"] = {task.name: task.loss for task in self.tasks}
+            config.update(keras.saving.serialize_keras_object(given))
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

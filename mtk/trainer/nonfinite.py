@@ -16,7 +16,10 @@ def all_finite(tensors: Sequence[Any]) -> tf.Tensor:
     Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
     """
     # A sum is finite only if all its terms are; one that overflows is as good as infinite.
-    sums = [tf.reduce_sum(getattr(tensor, "values", tensor)) for tensor in tensors]
+    each = [getattr(tensor, "values", tensor) for tensor in tensors]
+    # In float16 a sum overflows where no term does.
+    wide = [tf.cast(x, tf.float32) if x.dtype == tf.float16 else x for x in each]
+    sums = [tf.reduce_sum(x) for x in wide]
     return tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(s, tf.float32) for s in sums])))
 
 

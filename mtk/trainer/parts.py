@@ -125,6 +125,8 @@ def _every(part: Any, size: int | tf.Tensor, first: int, number: int) -> Any:
 
 def _interleaved(parts: Sequence[Any]) -> Any:
     """Puts the examples of parts where they were in the batch."""
+    if parts[0] is None:
+        return None
     if isinstance(parts[0], tf.SparseTensor):
         whole = tf.sparse.concat(0, list(parts))
         size = parts[0].dense_shape[0]

@@ -427,6 +427,18 @@ def test_relative_losses_of_several_runs_have_one_unit():
     assert found[1] == pytest.approx(found[0] / 2)
 
 
+def test_relative_losses_of_one_evaluation_are_shown_in_one_unit():
+    """Each of them is 1, beside its own first one; where there is one task the mean is shown."""
+    results = {
+        name: result_of(losses, "relative_loss", 1.0, "min", losses)
+        for name, losses in (("good", {"a": 1.0, "b": 50.0}), ("bad", {"a": 4.0, "b": 200.0}))
+    } | {"single": result_of({"a": 3.0}, "mean_loss", 3.0)}
+    runs = {name: monitor.selected(result) for name, result in results.items()}
+    assert monitor.shown(runs) == pytest.approx({"good": 0.5, "bad": 2.0, "single": 3.0})
+    both = monitor.compared([runs["good"], runs["bad"]])
+    assert both == pytest.approx([0.5, 2.0])
+
+
 @pytest.mark.parametrize(
     "damaged",
     [

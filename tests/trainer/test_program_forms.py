@@ -1,0 +1,279 @@
+"""Forms of outputs, losses and inputs that few programs have, against Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mtk
+from mtk import combiners, compiled_tasks
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(16, 5)).astype("float32")
+A, B = (RNG.uniform(0.1, 1.0, (16, 1)).astype("float32") for _ in range(2))
+WEIGHTS = RNG.choice([0.0, 0.5, 2.0], 16).astype("float32")
+
+
+def functional(outputs):
+    x = keras.Input((5,))
+    h = layers.Dense(4, "tanh")(x)
+    a, b, c = (layers.Dense(1, name=name)(h) for name in "abc")
+    return keras.Model(x, outputs(a, b, c))
+
+
+class Late(keras.Model):
+    """Tells its outputs when it is called."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.h, self.a, self.b = layers.Dense(4, "tanh"), layers.Dense(1), layers.Dense(1)
+        self.of = outputs
+
+    def call(self, x):
+        h = self.h(x)
+        return self.of(self.a(h), self.b(h))
+
+
+class Optional(Late):
+    def call(self, x):
+        h = self.h(x["one"])
+        h = h if x["two"] is None else h + x["two"]
+        return {"a": self.a(h), "b": self.b(h)}
+
+
+def of_batch(y_true, y_pred):
+    return tf.reduce_mean(tf.square(y_true - y_pred))
+
+
+def of_columns(y_true, y_pred):
+    return tf.reduce_mean(tf.square(y_true - y_pred), axis=0)
+
+
+class OfBatch(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return of_batch(y_true, y_pred)
+
+
+def two():
+    x = keras.Input((5,))
+    h = layers.Dense(4, "tanh")(x)
+    return keras.Model(x, {n: layers.Dense(1, "sigmoid", name=n)(h) for n in "ab"})
+
+
+BOTH = {"a": A, "b": B}
+
+
+def weighted(loss, **weights):
+    return (
+        two,
+        {"a": loss, "b": "mse"},
+        X,
+        BOTH,
+        {},
+        {"sample_weight": weights} if weights else {},
+    )
+
+
+# A network, its losses, what it reads and learns, and further arguments of `compile` and `fit`.
+PROGRAMS = {
+    "dict of dicts": (
+        lambda: functional(lambda a, b, c: {"p": {"a": a, "b": b}, "q": c}),
+        {"p": {"a": "mse", "b": "mae"}, "q": "mse"},
+        X,
+        {"p": {"a": A, "b": B}, "q": A},
+        {"loss_weights": {"p": {"a": 0.5, "b": 2.0}, "q": 1.0}},
+        {"sample_weight": {"p": {"a": WEIGHTS, "b": WEIGHTS}, "q": WEIGHTS}},
+    ),
+    "tuple of a dict": (
+        lambda: functional(lambda a, b, c: ({"a": a, "b": b}, c)),
+        ({"a": "mse", "b": "mae"}, "mse"),
+        X,
+        ({"a": A, "b": B}, A),
+        {},
+        {"validation_split": 0.5},
+    ),
+    "dict of lists, one loss": (
+        lambda: functional(lambda a, b, c: {"p": [a, b], "q": c}),
+        "mse",
+        X,
+        {"p": [A, B], "q": A},
+        {},
+        {"validation_data": (X, {"p": [A, B], "q": A})},
+    ),
+    "dict of dicts, one without a loss": (
+        lambda: functional(lambda a, b, c: {"p": {"a": a, "b": b}, "q": c}),
+        {"p": {"a": "mse", "b": None}, "q": "mse"},
+        X,
+        {"p": {"a": A, "b": B}, "q": A},
+        {},
+        {},
+    ),
+    "sequential, not built": (
+        lambda: keras.Sequential([layers.Dense(4, "tanh"), layers.Dense(1)]),
+        "mse",
+        X,
+        A,
+        {"metrics": ["mae"]},
+        {"sample_weight": WEIGHTS},
+    ),
+    "one output, not built": (
+        lambda: Late(lambda a, b: a + b),
+        "mse",
+        X,
+        A,
+        {"metrics": ["mae"]},
+        {"callbacks": [keras.callbacks.EarlyStopping("mae", patience=9)]},
+    ),
+    "dict, not built": (
+        lambda: Late(lambda a, b: {"a": a, "b": b}),
+        "mse",
+        X,
+        BOTH,
+        {},
+        {"sample_weight": {"a": WEIGHTS, "b": WEIGHTS}},
+    ),
+    "dict of dicts, not built": (
+        lambda: Late(lambda a, b: {"p": {"a": a}, "b": b}),
+        {"p": {"a": "mse"}, "b": "mae"},
+        X,
+        {"p": {"a": A}, "b": B},
+        {},
+        {},
+    ),
+    "classes of an output, not built": (
+        lambda: Late(lambda a, b: tf.concat([a, b], -1)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        X,
+        (A[:, 0] > 0.5).astype("int32"),
+        {},
+        {"class_weight": {0: 1.0, 1: 5.0}},
+    ),
+    "an input of None": (
+        lambda: Optional(None),
+        {"a": "mse", "b": "mse"},
+        {"one": X, "two": None},
+        BOTH,
+        {},
+        {},
+    ),
+    "loss of a batch": weighted(of_batch),
+    "loss of a batch, weights": weighted(of_batch, a=WEIGHTS, b=WEIGHTS),
+    "loss of columns, weights": weighted(of_columns, a=WEIGHTS, b=WEIGHTS),
+    "loss of a batch in a class": weighted(OfBatch(), a=WEIGHTS, b=WEIGHTS),
+    "sum of a loss of a batch": weighted(OfBatch(reduction="sum")),
+    "tversky": weighted("tversky", a=WEIGHTS, b=WEIGHTS),
+    "dice": weighted("dice", a=WEIGHTS, b=WEIGHTS),
+}
+
+
+def fitted(wrap, program, **options):
+    build, loss, x, y, of_compile, of_fit = program
+    keras.utils.set_random_seed(1)
+    network = build()
+    model = wrap(network)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, **of_compile, **options)
+    history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, **of_fit).history
+    return model, history, network.get_weights()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_trains_as_in_keras(name):
+    _, expected, weights = fitted(lambda network: network, PROGRAMS[name])
+    _, found, own = fitted(mtk.MultiTaskModel, PROGRAMS[name])
+    for one, other in zip(own, weights, strict=True):
+        np.testing.assert_allclose(one, other, 1e-5, 1e-6)
+    for key, values in expected.items():
+        np.testing.assert_allclose(found[key], values, 1e-4, 1e-6, err_msg=key)
+
+
+def test_nested_outputs_have_the_gramian_of_flat_ones():
+    nested = PROGRAMS["dict of dicts"]
+    flat = (
+        lambda: functional(lambda a, b, c: {"a": a, "b": b, "c": c}),
+        {"a": "mse", "b": "mae", "c": "mse"},
+        X,
+        {"a": A, "b": B, "c": A},
+        {"loss_weights": {"a": 0.5, "b": 2.0, "c": 1.0}},
+        {"sample_weight": dict.fromkeys("abc", WEIGHTS)},
+    )
+    models = [
+        fitted(lambda n: mtk.MultiTaskModel(n, combiner=combiners.MGDA()), program)[0]
+        for program in (nested, flat)
+    ]
+    assert models[0].task_names == ["p/a", "p/b", "q"]
+    one, other = (model.last_gramian.numpy() for model in models)
+    np.testing.assert_allclose(one, other, 1e-5, 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (
+            {"p": {"a": "mse", "c": "mse"}},
+            r"`loss` has the form.*\{'a': \.\.\., 'b': \.\.\.\} at 'p'",
+        ),
+        ({"p": "mse"}, "`loss` has the form"),
+        (["mse"], "`loss` has the form"),
+    ],
+)
+def test_losses_of_another_form_are_told(loss, words):
+    model = mtk.MultiTaskModel(PROGRAMS["dict of dicts"][0]())
+    with pytest.raises(ValueError, match=words):
+        model.compile("sgd", loss)
+
+
+@pytest.mark.parametrize("name", ["one output, not built", "dict, not built"])
+def test_tasks_of_the_first_batch_are_kept_in_a_file(tmp_path, name):
+    """The class of the network is not registered, so that the weights alone are read."""
+    program = PROGRAMS[name]
+    model, _, weights = fitted(
+        lambda n: mtk.MultiTaskModel(n, combiner=combiners.UncertaintyWeights()), program
+    )
+    given = model.get_compile_config()
+    other = mtk.MultiTaskModel(program[0](), combiner=combiners.UncertaintyWeights())
+    other.compile_from_config(given)
+    assert other.task_names == model.task_names
+    other.evaluate(program[2], program[3], verbose=0)
+    model.save_weights(tmp_path / "a.weights.h5")
+    other.load_weights(tmp_path / "a.weights.h5")
+    for one, two in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert weights
+
+
+@pytest.mark.parametrize("options", [{}, {"micro_batches": 2}])
+@pytest.mark.parametrize("combiner", [combiners.PCGrad, combiners.MoDo])
+def test_parts_of_a_batch_with_an_input_of_none(combiner, options):
+    parts = 3 if combiner is combiners.MoDo else 1
+    network = Optional(None)
+    model = mtk.MultiTaskModel(network, combiner=combiner())
+    model.compile("sgd", {"a": "mse", "b": "mse"}, **options)
+    size = 2 * parts * 2
+    model.fit(
+        {"one": X[:size], "two": None},
+        {"a": A[:size], "b": B[:size]},
+        batch_size=size,
+        verbose=0,
+    )
+    assert np.isfinite(model.last_weights.numpy()).all()
+
+
+def test_a_loss_of_a_batch_cannot_leave_labels_out():
+    model = mtk.MultiTaskModel(two())
+    model.compile("sgd", {"a": of_batch, "b": "mse"})
+    with pytest.raises(ValueError, match=r"one number for the whole batch.*axis=-1.*astype"):
+        model.fit(X, BOTH, sample_weight={"a": WEIGHTS > 0}, verbose=0)
+
+
+def test_one_loss_of_outputs_that_are_not_known_is_given_anew():
+    model = mtk.MultiTaskModel(Late(lambda a, b: {"a": a, "b": b}))
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="does not tell its outputs"):
+        compiled_tasks.compiled_tasks(model.network, "mse")
+    model.fit(X, BOTH, verbose=0)
+    model.compile("sgd", "mae", {"a": 1.0, "b": 0.0})
+    losses = model.evaluate(X, BOTH, verbose=0, return_dict=True)
+    assert losses["loss"] == pytest.approx(losses["a_loss"], rel=1e-5)
+    expected = np.abs(A - model.predict(X, verbose=0)["a"]).mean()
+    assert losses["a_loss"] == pytest.approx(expected, rel=1e-5)
