@@ -98,7 +98,9 @@ def elements(
         values = loss_values(loss, y_true[..., None], y_pred[..., None])
     else:
         values = loss_values(loss, y_true, y_pred)
-    if _is_of_whole_batch(values, y_true):
+    if values.shape.rank == 0 or (
+        values.shape[0] == 1 and 1 not in (y_true.shape[0], y_pred.shape[0])
+    ):
         if there is not None:
             raise ValueError(
                 f"The loss {_name(loss)} returns one number for the whole batch, so the labels "
@@ -109,7 +111,7 @@ def elements(
         size = tf.shape(y_true)[0]
         if weights is None and getattr(loss, "reduction", None) == "sum":
             values /= tf.cast(size, values.dtype)
-        values = tf.broadcast_to(values, [size, *values.shape[1:]])
+        values = tf.broadcast_to(values, tf.concat([[size], tf.shape(values)[1:]], 0))
     own_mask = getattr(values, "_keras_mask", None)  # Keras' `ignore_class`.
     values = tf.cast(values, tf.float32)
     shape = _shape(values, y_true)
@@ -280,11 +282,6 @@ def loss_values(
     if isinstance(loss, keras.losses.Loss):
         return tf.convert_to_tensor(loss.call(y_true, y_pred))
     return tf.convert_to_tensor(loss(*_same_rank(y_true, y_pred)))
-
-
-def _is_of_whole_batch(values: tf.Tensor, y_true: tf.Tensor) -> bool:
-    """Whether a loss was reduced over the examples."""
-    return values.shape.rank == 0 or (values.shape[0] == 1 and y_true.shape[0] != 1)
 
 
 def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:

@@ -39,6 +39,9 @@ from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import Numerics, StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
 
+# What `fit`, `evaluate` and `predict` call of a model.
+_HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+
 
 def _of_network(name: str) -> Any:
     return property(lambda model: getattr(model.network, name))
@@ -139,7 +142,7 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
-        own = [name for name in ("train_step", "test_step") if _defines(network, name)]
+        own = [name for name in _HOOKS if _defines(network, name)]
         if own:
             warnings.warn(
                 f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
@@ -209,8 +212,9 @@ class MultiTaskModel(keras.Model):
         Args:
             optimizer: As in Keras.
             loss: As in Keras, if the model was made without tasks, and so are the next three:
-                `{output: loss}`, a list in the order of the outputs, or one for all. Each output
-                with a loss becomes a task, and sample weights count as in Keras.
+                `{output: loss}`, a list in the order of the outputs, or one for all; of nested
+                outputs in their form, or as `{"a/b": loss}`. Each output with a loss becomes a
+                task, and sample weights count as in Keras.
             loss_weights: `{output: weight}`, or a list. Each task's loss is multiplied by its
                 weight times K before the combiner sees it: a combiner with equal weights, the mean
                 of K gradients, takes Keras' step, and others keep its scale. A task with the weight

@@ -345,13 +345,11 @@ def test_weights_in_a_column_count_for_all_tasks():
     np.testing.assert_allclose(*found)
 
 
-def test_a_step_of_the_network_is_not_lost_in_silence():
-    class Own(Subclassed):
-        def train_step(self, data):
-            return super().train_step(data)
-
-    with pytest.warns(UserWarning, match=r"Own defines \['train_step'\]"):
-        mtk.MultiTaskModel(Own())
+@pytest.mark.parametrize("hook", ["train_step", "compute_loss", "compute_metrics"])
+def test_a_hook_of_the_network_is_not_lost_in_silence(hook):
+    own = type("Own", (Subclassed,), {hook: lambda self, *data: None})
+    with pytest.warns(UserWarning, match=rf"Own defines \['{hook}'\]"):
+        mtk.MultiTaskModel(own())
 
 
 def test_the_best_weights_for_each_task(tmp_path):

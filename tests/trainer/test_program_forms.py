@@ -8,6 +8,7 @@ from keras import layers
 
 import mtk
 from mtk import combiners, compiled_tasks
+from mtk.trainer import nonfinite
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 5)).astype("float32")
@@ -162,6 +163,30 @@ PROGRAMS = {
     "loss of columns, weights": weighted(of_columns, a=WEIGHTS, b=WEIGHTS),
     "loss of a batch in a class": weighted(OfBatch(), a=WEIGHTS, b=WEIGHTS),
     "sum of a loss of a batch": weighted(OfBatch(reduction="sum")),
+    "classes of a generalized loss": (
+        lambda: functional(lambda a, b, c: {"a": a, "b": layers.Softmax()(layers.Dense(3)(b))}),
+        {"a": "mse", "b": keras.losses.CategoricalGeneralizedCrossEntropy()},
+        X,
+        {"a": A, "b": (3 * B[:, 0]).astype("int32")},
+        {},
+        {},
+    ),
+    "means over weights in batches of two sizes": (
+        two,
+        {name: keras.losses.MeanSquaredError(reduction="mean_with_sample_weight") for name in "ab"},
+        X,
+        BOTH,
+        {},
+        {"batch_size": 6, "sample_weight": {"a": WEIGHTS, "b": WEIGHTS}},
+    ),
+    "sums in batches of two sizes": (
+        two,
+        {name: keras.losses.MeanSquaredError(reduction="sum") for name in "ab"},
+        X,
+        BOTH,
+        {},
+        {"batch_size": 6, "sample_weight": {"a": WEIGHTS, "b": WEIGHTS}},
+    ),
     "tversky": weighted("tversky", a=WEIGHTS, b=WEIGHTS),
     "dice": weighted("dice", a=WEIGHTS, b=WEIGHTS),
 }
@@ -173,7 +198,8 @@ def fitted(wrap, program, **options):
     network = build()
     model = wrap(network)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, **of_compile, **options)
-    history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, **of_fit).history
+    given = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0, **of_fit}
+    history = model.fit(x, y, **given).history
     return model, history, network.get_weights()
 
 
@@ -183,6 +209,8 @@ def test_program_trains_as_in_keras(name):
     _, found, own = fitted(mtk.MultiTaskModel, PROGRAMS[name])
     for one, other in zip(own, weights, strict=True):
         np.testing.assert_allclose(one, other, 1e-5, 1e-6)
+    if "two sizes" in name:  # Of which Keras takes a mean that is not over examples.
+        expected = {"loss": expected["loss"]}
     for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, 1e-4, 1e-6, err_msg=key)
 
@@ -197,13 +225,18 @@ def test_nested_outputs_have_the_gramian_of_flat_ones():
         {"loss_weights": {"a": 0.5, "b": 2.0, "c": 1.0}},
         {"sample_weight": dict.fromkeys("abc", WEIGHTS)},
     )
-    models = [
-        fitted(lambda n: mtk.MultiTaskModel(n, combiner=combiners.MGDA()), program)[0]
-        for program in (nested, flat)
-    ]
-    assert models[0].task_names == ["p/a", "p/b", "q"]
-    one, other = (model.last_gramian.numpy() for model in models)
-    np.testing.assert_allclose(one, other, 1e-5, 1e-7)
+    found = []
+    for program, metrics in ((nested, {"p": {"a": ["mae"]}}), (flat, {"a": ["mae"]})):
+        model, history, _ = fitted(
+            lambda n: mtk.MultiTaskModel(n, combiner=combiners.MGDA()), program, metrics=metrics
+        )
+        name = model.task_names[0]
+        found.append(
+            [model.last_gramian.numpy(), history[f"{name}_mae"], history[f"{name}_weight"]]
+        )
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, 1e-5, 1e-7)
+    assert "p/a_mae" not in history
 
 
 @pytest.mark.parametrize(
@@ -240,6 +273,24 @@ def test_tasks_of_the_first_batch_are_kept_in_a_file(tmp_path, name):
     for one, two in zip(other.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     assert weights
+
+
+def test_one_metric_object_of_keras_serves_two_tasks():
+    metric = keras.metrics.AUC(name="auc")
+    model = mtk.MultiTaskModel(two())
+    model.compile("sgd", {"a": "mse", "b": "mse"}, metrics={"a": [metric], "b": [metric]})
+    labels = {name: (values > 0.5).astype("float32") for name, values in BOTH.items()}
+    found = model.evaluate(X, labels, verbose=0, return_dict=True)
+    predictions = model.predict(X, verbose=0)
+    for name in "ab":
+        expected = keras.metrics.AUC()
+        expected.update_state(labels[name], predictions[name])
+        assert found[f"{name}_auc"] == pytest.approx(float(expected.result()), rel=1e-5)
+
+
+def test_a_step_in_float16_is_not_skipped_where_only_a_sum_overflows():
+    assert nonfinite.all_finite([tf.fill([8], tf.constant(6e4, tf.float16))])
+    assert not nonfinite.all_finite([tf.constant([1.0, np.inf], tf.float16)])
 
 
 @pytest.mark.parametrize("options", [{}, {"micro_batches": 2}])
