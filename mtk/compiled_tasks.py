@@ -334,13 +334,16 @@ def tells_outputs(network: keras.Model, loss: Any) -> bool:
 
 
 def symbolic_outputs(network: keras.Model) -> Any:
-    """Returns the symbolic outputs of a functional or sequential network, else None."""
-    if isinstance(network, keras.Sequential) and network.built:
-        return network.outputs[0]
-    try:
-        outputs = network.output
-    except (AttributeError, ValueError):
+    """Returns the symbolic outputs of a functional or sequential network, else None.
+
+    What others have in `output`, once they were called, has lost its structure.
+    """
+    if isinstance(network, keras.Sequential):
+        found = getattr(network, "outputs", None)
+        return found[0] if found else None
+    if not hasattr(network, "output_names"):
         return None
+    outputs = network.output
     is_one = isinstance(outputs, (list, tuple)) and len(outputs) == 1
     return outputs[0] if is_one else outputs
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from mtk.compiled_tasks import symbolic_outputs
+
 
 def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
     """Returns a network with some of the outputs, and only the layers that these need.
@@ -20,11 +22,8 @@ def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
     Raises:
         ValueError: If one is unknown, or the output is no dict.
     """
-    try:
-        # A sequential network has one output, and tells it in this way alone.
-        is_sequential = isinstance(network, keras.Sequential)
-        outputs = network.outputs[0] if is_sequential else network.output
-    except (AttributeError, ValueError):
+    outputs = symbolic_outputs(network)
+    if outputs is None:
         return OutputSubset(network, tasks)
     kept = _selected(outputs, tasks)
     return keras.Model(network.input, kept, name=network.name)
