@@ -71,8 +71,9 @@ def elements(
             boolean mask says so, and a label with the weight zero is one of those that count.
         class_weight: Further weights, by the class that a label names; one for other classes.
 
-    A loss that is one number for the whole batch is that of each of its examples; it counts as much
-    as their weights do on average, as in Keras. Of labels that may be missing it says nothing.
+    A loss that is one number for the whole batch (of a replica, a micro-batch) is that of each of
+    its examples, and counts as much as their weights do on average, as in Keras. Of labels that may
+    be missing it says nothing.
 
     Raises:
         ValueError: If the loss is a single number and labels may be missing, or labels are no

@@ -679,7 +679,9 @@ class MultiTaskModel(keras.Model):
             with self.distribute_strategy.scope():
                 outputs = self.network(inputs)
                 if self._is_pending:
-                    self._compile_tasks(outputs)
+                    # Without their history, which names no layer but the network.
+                    new = [keras.KerasTensor(x.shape, x.dtype) for x in tf.nest.flatten(outputs)]
+                    self._compile_tasks(tf.nest.pack_sequence_as(outputs, new))
                 else:
                     self._build_combiner()
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
