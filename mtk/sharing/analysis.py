@@ -172,7 +172,8 @@ class _Analysis:
         """Takes up which gradients were found to be other than zero.
 
         What is reached on a path without an ambiguous operation is reached, whatever was found: a
-        gradient may vanish by chance.
+        gradient may vanish by chance. So may those of all tasks, as in a recurrent layer where each
+        random text is one word; then the graph is believed.
         """
         if probed is None:
             return
@@ -180,7 +181,8 @@ class _Analysis:
         past = self._reached_variables(ambiguous)
         certain = [past.get(loss.op.name, 0) for loss in self.losses]
         each = zip(self.reached, probed.reached, certain, strict=True)
-        self.reached = [shown & (found | sure) for shown, found, sure in each]
+        by_none = ~functools.reduce(operator.or_, probed.reached)
+        self.reached = [shown & (found | sure | by_none) for shown, found, sure in each]
         sure_tasks = self._reaching_tasks(ambiguous)
         for call in self.calls:
             for index, tensor in enumerate(call.outputs):

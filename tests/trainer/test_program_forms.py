@@ -328,3 +328,19 @@ def test_one_loss_of_outputs_that_are_not_known_is_given_anew():
     assert losses["loss"] == pytest.approx(losses["a_loss"], rel=1e-5)
     expected = np.abs(A - model.predict(X, verbose=0)["a"]).mean()
     assert losses["a_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_no_random_text_reaches_is_read_off_the_graph():
+    """The random texts of the analysis have one word, after which a recurrent kernel matters."""
+    texts = tf.constant([["red green"], ["blue"], ["green red"], ["red blue"]] * 4)
+    read = layers.TextVectorization(10, output_sequence_length=3)
+    read.adapt(texts)
+    x = keras.Input((1,), dtype="string")
+    h = layers.LSTM(3, name="lstm")(layers.Embedding(10, 4, mask_zero=True)(read(x)))
+    network = keras.Model(x, {name: layers.Dense(1, name=name)(h) for name in "ab"})
+    model = mtk.MultiTaskModel(network, combiner=combiners.MGDA())
+    model.compile("sgd", {"a": "mse", "b": "mse"})
+    before = network.get_layer("lstm").cell.recurrent_kernel.numpy()
+    model.fit(texts, BOTH, verbose=0)
+    assert "recurrent_kernel" in {v.name for v in model.structure.shared}
+    assert np.any(network.get_layer("lstm").cell.recurrent_kernel.numpy() != before)
