@@ -11,6 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def pytest_collection_finish():
     _collect_garbage()
+    # Tracing makes many objects that live on; looking for cycles after each 700 takes a twentieth.
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,7 @@
 import keras
 import pytest
 import tensorflow as tf
+from application_runs import start
 
 import mtk
 from mtk import config
@@ -11,6 +12,13 @@ from mtk.workloads.multi_digits import MultiDigits
 def tiny():
     """A factory of the smallest Multi-digits: 1,079 training pairs and a few hundred weights."""
     return lambda: MultiDigits(partners=1, channels=(4, 4), units=8)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """The folder and the result of a short run; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    return folder, start(tiny, folder)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def marked(batches, step):
     )
 
 
-@pytest.mark.parametrize("step", some([1, 4, 13, 20], [1, 13]))
+@pytest.mark.parametrize("step", some([1, 4, 13, 20], [13]))
 def test_hidden_nan_is_found(hiding, batches, step):
     divergence = callbacks.TerminateOnNonFinite()
     train = marked(batches.repeat(4), step)

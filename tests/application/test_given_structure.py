@@ -16,10 +16,8 @@ def paths(folder):
 
 
 @pytest.fixture(scope="module")
-def found(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "found"
-    start(tiny, folder, steps=1)
-    return paths(folder)
+def found(finished):
+    return paths(finished[0])
 
 
 def test_what_was_found_is_in_the_manifest(tiny, found):

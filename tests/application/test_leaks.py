@@ -14,6 +14,7 @@ import mtk
 from mtk import combiners, experiment
 from mtk.data.order import index_batches
 from mtk.workloads import MultiDigits
+from tests.quick import slow
 
 
 def graphs():
@@ -33,7 +34,7 @@ def fit(combiner):
     model.fit(x, dict.fromkeys("ab", x[:, :1]), verbose=0)
 
 
-@pytest.mark.parametrize("combiner", [combiners.StaticWeights, combiners.PCGrad])
+@pytest.mark.parametrize("combiner", [slow(combiners.StaticWeights), combiners.PCGrad])
 def test_a_training_leaves_no_graph(combiner):
     fit(combiner)
     before = graphs()

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
-from application_runs import describe, fit, read_metrics, start
+from application_runs import fit, read_metrics, start
 
 import mtk
 from mtk import callbacks, metrics, monitor
@@ -229,21 +229,23 @@ def test_names_of_a_model():
         monitor_of(("t0_weight", "max"), model)
 
 
-@pytest.mark.parametrize(
-    ("given", "key", "pick"),
-    [
+def test_selection_picks_by_its_monitor(model, batches, tmp_path):
+    expected = [
         ("mean_loss", "val_loss", min),
         ("odd_accuracy", "val_odd_accuracy", max),
         (("odd_accuracy", "min"), "val_odd_accuracy", min),
         ("large_loss", "val_large_loss", min),
-    ],
-)
-def test_selection_picks_by_its_monitor(model, batches, tmp_path, given, key, pick):
-    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor=given)
-    values = fit(model, batches, selection, epochs=5).history[key]
-    best = pick(values)
-    assert selection.best == best
-    assert selection.selected_step == 10 * (values.index(best) + 1)
+    ]
+    selections = [
+        callbacks.BestCheckpoint(tmp_path / f"{index}.weights.h5", monitor=given)
+        for index, (given, *_) in enumerate(expected)
+    ]
+    history = fit(model, batches, *selections, epochs=5).history
+    for selection, (_, key, pick) in zip(selections, expected, strict=True):
+        values = history[key]
+        best = pick(values)
+        assert selection.best == best
+        assert selection.selected_step == 10 * (values.index(best) + 1)
 
 
 def test_patience_counts_by_the_monitor(model, batches, tmp_path):
@@ -322,6 +324,7 @@ def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
     assert json.loads((folder / "result.json").read_text()) == result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "name", "way"),
     [
@@ -357,6 +360,7 @@ def test_wrong_monitor_of_a_run_leaves_no_folder(tiny, tmp_path, given):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_another_monitor_is_another_run(tiny, tmp_path):
     start(tiny, tmp_path / "run", steps=1)
     with pytest.raises(ValueError, match=r"monitor: None in the folder, 'relative_loss' now"):
@@ -366,6 +370,7 @@ def test_another_monitor_is_another_run(tiny, tmp_path):
 CRASHES = ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "crashes"),
     [
@@ -394,11 +399,6 @@ def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
     assert (selection.best, selection.worse_in_a_row) == (0.5, 1)
     selection.set_state({**old, "selected_step": None, "best": math.inf})
     assert selection.best is None
-
-
-def test_dry_run_tells_the_monitor(tiny):
-    text = describe(tiny, monitor="left_accuracy")
-    assert "selected by         validation's left_accuracy (best: max)" in text
 
 
 def result_of(losses, name=None, value=None, way="min", first=None):

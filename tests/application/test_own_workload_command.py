@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from mtk import train
+from tests.quick import slow
 
 MODULE = """
 import keras
@@ -38,7 +39,7 @@ def module(tmp_path, monkeypatch):
     return "own_workload_of_a_user"
 
 
-@pytest.mark.parametrize("combiner", ["PCGrad", "own_workload_of_a_user:Own"])
+@pytest.mark.parametrize("combiner", [slow("PCGrad"), "own_workload_of_a_user:Own"])
 def test_flags_are_a_config(module, combiner, tmp_path, capsys):
     flags = [f"--workload={module}:make", f"--combiner={combiner}", "--epochs=1"]
     flags += ["--batch_size=8", "--learning_rate=0.01", "--seed=3"]

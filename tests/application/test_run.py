@@ -12,13 +12,8 @@ from mtk import schedules
 TASKS = ("left", "right")
 
 
-@pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "one"
-    return folder, start(tiny, folder)
-
-
 def test_run_folder_is_complete(finished):
+    """It is made with the folders above it."""
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         "config.gin",
@@ -161,6 +156,7 @@ def test_divergence_ends_the_run_with_its_record(tiny, tmp_path):
     assert any(line["value"] is None for line in read_metrics(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_divergence_after_a_good_evaluation_keeps_the_selection(tiny, tmp_path):
     def late_jump(learning_rate, steps_per_epoch):
         return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e30])
@@ -178,24 +174,19 @@ def test_early_stopping(tiny, tmp_path):
     assert (result["steps"], result["selected_step"]) == (12, 4)
 
 
-def test_schedule_reaches_the_optimizer(tiny, tmp_path, read_events):
-    def halved_at_once(learning_rate, steps_per_epoch):
-        assert steps_per_epoch == 1079 // 64
-        return schedules.StepDecay(learning_rate, 1, factor=0.5, every=4)
+def test_epochs_set_the_length_and_a_schedule_the_rate(tiny, tmp_path, read_events):
+    def halved(learning_rate, steps_per_epoch):
+        assert steps_per_epoch == 1079 // 512
+        return schedules.StepDecay(learning_rate, 1, factor=0.5, every=2)
 
-    start(tiny, tmp_path / "run", schedule=halved_at_once)
+    length = {"steps": None, "epochs": 3, "batch_size": 512, "evaluate_every": None}
+    result = start(tiny, tmp_path / "run", schedule=halved, log_every=1, **length)
+    assert result["steps"] == 6
+    assert {x["step"] for x in read_metrics(tmp_path / "run")} == {2, 4, 6}
     rates = read_events(tmp_path / "run" / "tensorboard" / "train")["learning_rate"]
     # At a step is written what the next one takes.
-    expected = [(2, 0.1), (4, 0.05), (6, 0.05), (8, 0.025), (10, 0.025)]
+    expected = [(1, 0.1), (2, 0.05), (3, 0.05), (4, 0.025), (5, 0.025), (6, 0.0125)]
     assert rates == [(step, pytest.approx(rate)) for step, rate in expected]
-
-
-def test_epochs_set_the_length(tiny, tmp_path):
-    result = start(
-        tiny, tmp_path / "run", steps=None, epochs=2, batch_size=512, evaluate_every=None
-    )
-    assert result["steps"] == 4
-    assert {x["step"] for x in read_metrics(tmp_path / "run")} == {2, 4}
 
 
 class Noted(keras.callbacks.Callback):

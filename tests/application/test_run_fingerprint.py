@@ -298,6 +298,7 @@ def given(tiny, **held):
     return workload
 
 
+@pytest.mark.slow
 def test_another_closure_is_another_run(tiny, tmp_path):
     start(given(tiny, size=1), tmp_path / "run", steps=1)
     assert start(given(tiny, size=1), tmp_path / "run", steps=1)["status"] == "finished"

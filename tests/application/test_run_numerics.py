@@ -46,6 +46,7 @@ def test_skipped_steps_are_counted_and_the_rest_is_trained(tmp_path, read_events
     assert curve == [(2, 0.0), (4, 1.0), (6, 1.0), (8, 2.0), (10, 2.0)]
 
 
+@pytest.mark.slow
 def test_without_skipping_the_same_run_diverges(tmp_path):
     result = start(Spoilt, tmp_path / "run")
     assert (result["status"], result["steps"], result["skipped_steps"]) == ("diverged", 4, 0)

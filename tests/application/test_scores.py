@@ -24,13 +24,13 @@ class Scored(MultiDigits):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "scored"
     return folder, start(Scored, folder)
 
 
-def test_scores_are_in_the_result(finished):
-    folder, result = finished
+def test_scores_are_in_the_result(scored):
+    folder, result = scored
     assert json.loads((folder / "result.json").read_text()) == result
     test, validation = (result[split]["tasks"]["left"] for split in ("test", "validation"))
     assert test["sum"] == pytest.approx(validation["sum"] + 1)
@@ -40,8 +40,8 @@ def test_scores_are_in_the_result(finished):
     assert result["signatures"] == {"left/sum": "in float32"}
 
 
-def test_scores_are_of_the_selected_step(finished):
-    folder, result = finished
+def test_scores_are_of_the_selected_step(scored):
+    folder, result = scored
     lines = [line for line in read_metrics(folder) if line["name"] == "sum"]
     assert [(x["step"], x["split"], x["task"]) for x in lines] == [
         (result["selected_step"], "validation", "left"),
@@ -52,11 +52,11 @@ def test_scores_are_of_the_selected_step(finished):
     ]
 
 
-def test_an_exported_network_has_the_same_scores(finished):
-    folder, result = finished
+def test_an_exported_network_has_the_same_scores(scored):
+    folder, result = scored
     figures = evaluate(Scored, folder / "model.keras", "test")
     assert figures["tasks"]["left"]["sum"] == pytest.approx(result["test"]["tasks"]["left"]["sum"])
 
 
-def test_a_workload_without_scores_has_no_signatures(tiny, tmp_path):
-    assert "signatures" not in start(tiny, tmp_path / "plain")
+def test_a_workload_without_scores_has_no_signatures(finished):
+    assert "signatures" not in finished[1]

@@ -68,6 +68,7 @@ def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
         assert {x["step"] for x in read_metrics(tmp_path / "run")} == {4, 8} & {*range(number + 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "known"), [(10, False), (12, True), slow((10, True)), slow((12, False))]
 )
@@ -91,6 +92,7 @@ def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_resumed_run_says_from_where(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ExhaustedDataError) as caught:

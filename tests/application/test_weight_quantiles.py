@@ -9,6 +9,7 @@ import pytest
 import mtk
 from mtk import callbacks
 from mtk.callbacks.weight_quantiles import WeightQuantiles
+from tests.quick import slow
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
@@ -34,7 +35,7 @@ def test_nothing_counted_names_nothing():
     assert WeightQuantiles().named(["a"]) == {}
 
 
-@pytest.mark.parametrize("combiner", [mtk.combiners.RLW(), mtk.combiners.StaticWeights()])
+@pytest.mark.parametrize("combiner", [mtk.combiners.RLW(), slow(mtk.combiners.StaticWeights())])
 def test_random_weights_are_logged_with_their_spread_and_static_ones_without(tmp_path, combiner):
     inputs = keras.Input((3,))
     heads = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("a", "b")}

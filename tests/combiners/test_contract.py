@@ -26,16 +26,21 @@ def having(**flags: bool) -> list[str]:
 def compiled():
     """All cases; by default each solver once, and one of those that need none.
 
-    IMTL solves as IMTL-G does, PCGrad as GradVac, wrappers as what they wrap; `test_degenerate.py`
-    compiles Aligned-MTL.
+    IMTL solves as IMTL-G does, PCGrad as GradVac, DualProj as UPGrad, FairGrad as Nash-MTL, MOML as
+    MGDA; `test_degenerate.py` compiles Aligned-MTL. Two wrappers change the graph by themselves:
+    they are compiled around a combiner of losses.
     """
     seen = {combiners.IMTL, combiners.PCGrad, combiners.AlignedMTL, combiners.GradNorm}
-    seen |= {combiners.CRMOGM, combiners.UnitGradients, combiners.PerLayer, combiners.MConFIG}
+    seen |= {combiners.DualProj, combiners.FairGrad, combiners.MOML, combiners.MConFIG}
+    seen |= {combiners.CRMOGM, combiners.UnitGradients, combiners.PerLayer}
+    seen |= {combiners.WarmUp, combiners.TaskSubset}
+    around_losses = {"warm-up famo", "subset losses"}
     for case in CASES:
         combiner = case.make()
         solves = not isinstance(combiner, combiners.LossCombiner)
         kind = type(combiner) if solves else combiners.LossCombiner
-        yield pytest.param(case.name, marks=[pytest.mark.slow] if kind in seen else [])
+        slow = kind in seen and case.name not in around_losses
+        yield pytest.param(case.name, marks=[pytest.mark.slow] if slow else [])
         seen.add(kind)
 
 

@@ -17,6 +17,16 @@ def tiny():
     return lambda: AugmentedDigits(partners=1, channels=(4, 4), units=8)
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tiny, tmp_path_factory):
+    """The folder of a finished run with many checkpoints; for reading only."""
+    from application_runs import start
+
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny, folder, every=0.0)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration():
     yield

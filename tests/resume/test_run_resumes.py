@@ -14,13 +14,6 @@ from mtk.experiment import RunFolder, completion
 from tests.quick import some
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
-    start(tiny, folder, every=0.0)
-    return folder
-
-
 def go_on(tiny, folder, **arguments):
     return start(tiny, folder, every=0.0, **arguments)
 
@@ -104,6 +97,7 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data(tiny, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(OtherData, "found", {"digits": "1,797", "hash": "a"})
     run = interrupted(OtherData, tmp_path / "run", monkeypatch)

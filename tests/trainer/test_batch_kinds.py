@@ -178,12 +178,14 @@ def masked(dtype, tasks="a"):
     return after_batch(model_of(), X, Y, {"b": mask})
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", bool, "float64"])
+@pytest.mark.parametrize(
+    "dtype", some(["int32", "int64", "uint8", bool, "float64"], ["int64", bool])
+)
 def test_a_mask_of_any_type_for_one_task(dtype):
     zoo.assert_close(masked(dtype), masked("float32"), 0.0)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", bool])
+@pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool], ["uint8"]))
 def test_a_mask_of_any_type_for_several_tasks(dtype):
     zoo.assert_close(masked(dtype, "abc"), masked("float32", "abc"), 0.0)
 
@@ -269,9 +271,7 @@ TOKENS[:, 1:][TOKENS[:, :1].ravel() == 0] = 0
 INPUTS = list(itertools.product(["ragged", "sparse"], [1, 3], [StaticWeights, MGDA]))
 
 
-@pytest.mark.parametrize(
-    ("form", "micro_batches", "combiner"), some(INPUTS, [INPUTS[3], INPUTS[4]])
-)
+@pytest.mark.parametrize(("form", "micro_batches", "combiner"), some(INPUTS, [INPUTS[3]]))
 def test_inputs_that_are_not_dense(form, micro_batches, combiner):
     lengths = 4 - (TOKENS[:, ::-1] != 0).argmax(axis=1) * (TOKENS != 0).any(axis=1)
     given = {
@@ -328,7 +328,7 @@ def test_one_batch_with_weights_and_an_integer_mask(eagerly):
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("eagerly", some([False, True], [True]))
 @pytest.mark.parametrize("steps", [2, 5])
 def test_a_generator_that_ends_early(steps, eagerly):
     """The training ends, or an error says that there were too few batches."""

@@ -104,6 +104,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(KEPT, ["wrapped"]))
 def test_state_within_a_combiner_is_saved_with_the_model(name, tmp_path):
     batch = networks.batch("dense")

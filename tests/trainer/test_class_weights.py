@@ -36,19 +36,31 @@ def fitted(losses=LOSSES, y=Y, combiner=None, **options):
     return model.network.get_weights(), history
 
 
+@pytest.fixture(scope="module")
+def by_class():
+    """The weights and the history with weights of classes."""
+    return fitted(class_weight=GIVEN)
+
+
+@pytest.fixture(scope="module")
+def by_example():
+    """Those with the same weights, given for each example."""
+    return fitted(sample_weight=WEIGHTS)
+
+
 def assert_equal(one, two):
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("combiner", [None, mtk.combiners.PCGrad()])
-def test_weights_of_classes_are_sample_weights(combiner):
-    expected, logged = fitted(combiner=combiner, sample_weight=WEIGHTS)
-    found, logs = fitted(combiner=combiner, class_weight=GIVEN)
-    assert_equal(found, expected)
-    for name in ("loss", "kind_loss", "flag_accuracy"):
-        np.testing.assert_allclose(logs[name], logged[name], rtol=1e-5)
-    assert np.abs(found[0] - fitted(combiner=combiner)[0][0]).max() > 1e-4
+def test_weights_of_classes_are_sample_weights(by_class, by_example):
+    each = ({"class_weight": GIVEN}, {"sample_weight": WEIGHTS})
+    by_pcgrad = [fitted(combiner=mtk.combiners.PCGrad(), **given) for given in each]
+    for (found, logs), (expected, logged) in ((by_class, by_example), by_pcgrad):
+        assert_equal(found, expected)
+        for name in ("loss", "kind_loss", "flag_accuracy"):
+            np.testing.assert_allclose(logs[name], logged[name], rtol=1e-5)
+    assert np.abs(by_class[0][0] - fitted()[0][0]).max() > 1e-4
 
 
 def test_they_multiply_sample_weights():
@@ -57,10 +69,10 @@ def test_they_multiply_sample_weights():
     assert_equal(fitted(class_weight=GIVEN, sample_weight=halves)[0], fitted(sample_weight=half)[0])
 
 
-def test_one_hot_labels():
+def test_one_hot_labels(by_class):
     losses = {**LOSSES, "kind": "categorical_crossentropy"}
     y = {**Y, "kind": np.eye(3, dtype="float32")[KIND]}
-    assert_equal(fitted(losses, y, class_weight=GIVEN)[0], fitted(class_weight=GIVEN)[0])
+    assert_equal(fitted(losses, y, class_weight=GIVEN)[0], by_class[0])
 
 
 def test_evaluation_does_not_see_them():
@@ -94,16 +106,17 @@ def test_a_missing_label_has_no_class():
     assert np.isfinite(logs["loss"]).all()
 
 
-def test_another_fit_has_other_weights():
+def test_another_fit_has_other_weights(by_class):
     model = mtk.MultiTaskModel(network())
     model.compile("sgd", LOSSES)
-    model.fit(X, Y, class_weight=GIVEN, **FIT)
     model.fit(X, Y, **FIT)
-    again = mtk.MultiTaskModel(network())
-    again.compile("sgd", LOSSES)
-    again.fit(X, Y, sample_weight=WEIGHTS, **FIT)
-    again.fit(X, Y, **FIT)
-    assert_equal(model.network.get_weights(), again.network.get_weights())
+    between = model.network.get_weights()
+    model.fit(X, Y, class_weight=GIVEN, **FIT)
+    # The first one counted all classes alike.
+    assert_equal(between, fitted()[0])
+    model.network.set_weights(network().get_weights())
+    model.fit(X, Y, class_weight=GIVEN, **FIT)
+    assert_equal(model.network.get_weights(), by_class[0])
 
 
 def test_files_keep_them():

@@ -15,7 +15,7 @@ import mtk
 from mtk import combiners
 from mtk.combiners import MGDA, Combined, PCGrad, StaticWeights
 from tests.distribution.starting import environment
-from tests.quick import slow, some
+from tests.quick import some
 from tests.trainer import zoo
 from tests.trainer.edges_on_replicas import QUICK, SCENARIOS
 
@@ -124,7 +124,7 @@ def trained_in(policy, make, y=None, loss="mse", number=2):
     return [np.asarray(keras.ops.cast(v, "float64")) for v in net.variables]
 
 
-@pytest.mark.parametrize("name", some(KINDS, ["gradnorm", "graddrop"]))
+@pytest.mark.parametrize("name", some(KINDS, ["gradnorm"]))
 @pytest.mark.usefixtures("floatx")
 def test_double_precision(name):
     found = trained_in("float64", KINDS[name])
@@ -139,7 +139,7 @@ HALF = list(
 )
 
 
-@pytest.mark.parametrize(("name", "policy"), some(HALF, HALF[::4]))
+@pytest.mark.parametrize(("name", "policy"), some(HALF, HALF[::7]))
 @pytest.mark.usefixtures("floatx")
 def test_half_precision(name, policy):
     found = trained_in(policy, KINDS[name])
@@ -149,12 +149,7 @@ def test_half_precision(name, policy):
 
 TYPES = ["float64", "float16", "int64", "uint8", "bool"]
 LABELS = list(itertools.product(TYPES, ["float32", "float64", "mixed_bfloat16"], ["mse", "binary"]))
-QUICK_LABELS = [
-    ("float64", "float32", "mse"),
-    ("float16", "float64", "binary"),
-    ("int64", "mixed_bfloat16", "mse"),
-    ("bool", "float32", "binary"),
-]
+QUICK_LABELS = [("int64", "mixed_bfloat16", "mse"), ("bool", "float64", "binary")]
 LOSSES = {"mse": "mse", "binary": keras.losses.BinaryCrossentropy(from_logits=True)}
 
 
@@ -181,7 +176,7 @@ def test_types_of_classes(dtype):
 MANY = list(itertools.product([13, 40], ["mixed_bfloat16", "mixed_float16"]))
 
 
-@pytest.mark.parametrize(("number", "policy"), some(MANY, [(13, "mixed_float16")]))
+@pytest.mark.parametrize(("number", "policy"), some(MANY, []))
 @pytest.mark.usefixtures("floatx")
 def test_many_tasks_at_the_representation_in_half_precision(policy, number):
     keras.config.set_dtype_policy(policy)
@@ -214,10 +209,9 @@ def generator(number):
         yield X, labels()
 
 
-@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 2}, {"run_eagerly": True}])
-def test_a_generator_that_ends_early(options):
+def test_a_generator_that_ends_early():
     """As in Keras: what there is is trained on, with a warning."""
-    model = model_of(network(), PCGrad(), compiled=options)
+    model = model_of(network(), PCGrad(), compiled={"steps_per_execution": 2})
     with pytest.warns(UserWarning, match="ran out of data"):
         history = model.fit(generator(3), steps_per_epoch=8, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -235,30 +229,6 @@ def test_an_iterator_without_a_batch(options):
         model.train_function(iter(data.take(0)))
 
 
-# Convolutions in groups.
-
-
-def image_network(layer):
-    i = keras.Input((5, 5, 4))
-    h = layers.Flatten()(layer(i))
-    return keras.Model(i, {t: layers.Dense(1)(layers.Activation("tanh")(h)) for t in "ab"})
-
-
-def test_vectorized_passes_of_grouped_convolutions():
-    x = RNG.normal(size=(8, 5, 5, 4)).astype("float32")
-    grouped = image_network(layers.Conv2D(4, 3, groups=2))
-    with pytest.raises(ValueError, match="wrong for convolutions in groups"):
-        fit(model_of(grouped, MGDA(), gradients="vectorized"), x)
-    found = []
-    for strategy in ("vectorized", "unrolled"):
-        keras.utils.set_random_seed(1)
-        depthwise = image_network(layers.DepthwiseConv2D(3, depth_multiplier=2))
-        model = model_of(depthwise, MGDA(), gradients=strategy)
-        fit(model, x)
-        found.append([*depthwise.get_weights(), model.last_gramian.numpy()])
-    zoo.assert_close(*found, 1e-5)
-
-
 # Files.
 
 PROGRAM = """
@@ -273,7 +243,8 @@ np.savez("after.npz", *model.network.get_weights())
 """
 
 
-@pytest.mark.parametrize(("first", "second"), [slow(("mtk", "keras")), ("keras", "mtk")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second"), [("mtk", "keras"), ("keras", "mtk")])
 def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
     model = model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.Adam(0.01))
     fit(model)
@@ -476,7 +447,9 @@ def taken(heads):
 
 
 @pytest.mark.parametrize("number", some([2, 3], [3]))
-@pytest.mark.parametrize("join", [concatenated, stacked, split, masked, taken])
+@pytest.mark.parametrize(
+    "join", some([concatenated, stacked, split, masked, taken], [concatenated, masked])
+)
 def test_heads_that_are_joined_and_parted(join, number):
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")

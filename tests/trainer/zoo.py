@@ -332,7 +332,7 @@ def keras_low_rank() -> Problem:
     return problem
 
 
-@kind()
+@kind(twin=True)
 def adding_activation() -> Problem:
     """An activation that adds to what the kernel multiplied, without a bias."""
 
@@ -342,7 +342,7 @@ def adding_activation() -> Problem:
     return _vectors(trunk, 3, width=40)
 
 
-@kind()
+@kind(twin=True)
 def adding_activation_of_convolution() -> Problem:
     def trunk(i):
         h = layers.Conv2D(16, 3, activation="tanh")(i)
@@ -351,7 +351,7 @@ def adding_activation_of_convolution() -> Problem:
     return _images(trunk)
 
 
-@kind()
+@kind(twin=True)
 def stopped_gate() -> Problem:
     def gate(y):
         return y + ops.stop_gradient(y) * y
@@ -410,7 +410,7 @@ def _batch_norm(**options: Any) -> Problem:
     )
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True)
 def batch_norm() -> Problem:
     return _batch_norm()
 
@@ -588,7 +588,7 @@ def stateful_gru() -> Problem:
     return _stateful(layers.GRU)
 
 
-@kind(parts=False, replicas=False, recurrent=True)
+@kind(parts=False, replicas=False, recurrent=True, twin=True)
 def dropout_of_lstm() -> Problem:
     return _sequences(layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2, seed=5))
 
@@ -720,7 +720,7 @@ class Watch(layers.Layer):
         return x
 
 
-@kind()
+@kind(twin=True)
 def metric_in_a_layer() -> Problem:
     return _vectors(lambda i: Watch()(_dense(i)))
 
