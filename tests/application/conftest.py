@@ -17,6 +17,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def finished(tiny, tmp_path_factory):
     """The folder and the result of a short run; for reading only."""
+    config.parse()  # No other test's configuration.
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
     return folder, start(tiny, folder)
 

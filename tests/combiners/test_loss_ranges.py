@@ -10,7 +10,7 @@ from mtk import combiners
 from tests.combiners import samples
 from tests.combiners.cases import CASES, Runner, runner
 from tests.combiners.test_learned import ALL, built, each_of
-from tests.quick import latin
+from tests.quick import latin, slow
 
 COURSES = {
     "falls below zero": lambda t: 1.0 - 0.15 * t,
@@ -27,7 +27,19 @@ NAMES = [case.name for case in CASES]
 SCALES = [1e-10, 1e-3, 1.0, 1e6]
 
 
-@pytest.mark.parametrize(("name", "course", "scale"), latin(NAMES, list(COURSES), SCALES))
+# What reads no losses need not see every course of them.
+READING = {case.name for case in CASES if case.make().reads == "losses"}
+READING |= {"gradnorm", "imtl", "mgda loss", "mgda loss+", "db-mtl", "db-mtl newest", "excess"}
+READING |= {"auto-lambda", "moml", "cr-mogm losses", "warm-up famo", "subset losses"}
+
+
+def every_course():
+    for case in latin(NAMES, list(COURSES), SCALES):
+        quick = hasattr(case, "marks") or case[0] in READING or case[1] == "to and fro"
+        yield case if quick else slow(case)
+
+
+@pytest.mark.parametrize(("name", "course", "scale"), every_course())
 def test_losses_of_any_sign(name, course, scale):
     """No weight and no state becomes NaN, and losses that fall as usual go on counting."""
     run = runner(name, 5)

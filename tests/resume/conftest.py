@@ -22,6 +22,7 @@ def undisturbed(tiny, tmp_path_factory):
     """The folder of a finished run with many checkpoints; for reading only."""
     from application_runs import start
 
+    config.parse()  # No other test's configuration.
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
     start(tiny, folder, every=0.0)
     return folder

@@ -289,7 +289,8 @@ def run(program, wrap):
 
 
 # Like others: a list as a tuple, weights of all tasks as of one, a sequence as a generator.
-ALIKE = (list_outputs, sample_weights_of_all, sequence_of_batches)
+# LSTMs take long to trace; `test_against_jacobian.py` has one.
+ALIKE = (list_outputs, sample_weights_of_all, sequence_of_batches, lstm_with_a_shared_embedding)
 
 
 @pytest.mark.parametrize(

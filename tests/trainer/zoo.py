@@ -319,7 +319,7 @@ class LowRank(layers.Layer):
         return ops.matmul(x, self.kernel) + ops.matmul(ops.matmul(x, self.down), self.up)
 
 
-@kind()
+@kind(twin=True)
 def low_rank() -> Problem:
     return _vectors(lambda i: layers.Activation("tanh")(LowRank()(_dense(i))))
 
@@ -420,7 +420,7 @@ def synchronized_batch_norm() -> Problem:
     return _batch_norm(synchronized=True)
 
 
-@kind()
+@kind(twin=True)
 def group_norm() -> Problem:
     def trunk(i):
         return layers.Activation("tanh")(layers.GroupNormalization(2)(layers.Conv2D(4, 3)(i)))
@@ -438,7 +438,7 @@ def rms_and_unit_norm() -> Problem:
     return _vectors(lambda i: layers.UnitNormalization()(layers.RMSNormalization()(_dense(i))))
 
 
-@kind()
+@kind(twin=True)
 def spectral_dense() -> Problem:
     return _vectors(lambda i: layers.SpectralNormalization(layers.Dense(4, activation="tanh"))(i))
 
@@ -508,7 +508,7 @@ def repeated_tokens() -> Problem:
     return _words(_flat)
 
 
-@kind()
+@kind(twin=True)
 def two_embeddings() -> Problem:
     """One table looked up twice, and one that few examples read."""
     one, two = keras.Input((4,), dtype="int32"), keras.Input((2,), dtype="int32")
@@ -682,7 +682,7 @@ class Added(layers.Layer):
         return x
 
 
-@kind()
+@kind(twin=True)
 def added_loss() -> Problem:
     return _vectors(lambda i: Added()(_dense(i)))
 
@@ -740,7 +740,7 @@ class Centre(layers.Layer):
         return centred
 
 
-@kind(parts=False, replicas=False)
+@kind(parts=False, replicas=False, twin=True)
 def moving_mean() -> Problem:
     return _vectors(lambda i: Centre()(_dense(i)))
 
