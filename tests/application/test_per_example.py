@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from application_runs import start
 
 import mtk
 from mtk import example_values
@@ -14,7 +13,6 @@ from mtk.example_values import ExampleValues
 from mtk.experiment import per_example, results
 from mtk.experiment.per_example import measure
 from mtk.metrics import MeanIoU, PixelAccuracy, SparseCategoricalError
-from mtk.workloads.multi_digits import MultiDigits
 
 NUMBER = 11
 
@@ -168,14 +166,9 @@ def test_orders_tell_other_examples_and_another_order_but_no_other_batches():
     assert not {*orders(model, turned, 4)} & {*first}
 
 
-class Small(MultiDigits):
-    def __init__(self):
-        super().__init__(partners=1, channels=(4, 4), units=8)
-
-
-def test_a_run_keeps_them_beside_its_result(tmp_path):
-    result = start(Small, tmp_path / "run", steps=2, evaluate_every=2)
-    with (tmp_path / "run" / "test_examples.npz").open("rb") as file:
+def test_a_run_keeps_them_beside_its_result(finished):
+    folder, result = finished
+    with (folder / "test_examples.npz").open("rb") as file:
         found = example_values.read(file)
     for row, name in enumerate(found.names):
         task, metric = name.split("/")

@@ -11,7 +11,6 @@ import mtk
 from mtk import combiners
 from mtk.experiment import peak_memory, step_timing
 from mtk.workloads import Workload
-from tests.quick import some
 
 
 def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
@@ -46,7 +45,8 @@ def test_run_folder_that_cannot_be_made_is_refused_at_once():
         start(workload, "/proc/x")
 
 
-@pytest.mark.parametrize("static", some([True, False], [False]))
+@pytest.mark.slow
+@pytest.mark.parametrize("static", [True, False])
 def test_corrected_command_works_after_a_refused_one(tiny, tmp_path, static):
     combiner = combiners.StaticWeights if static else combiners.PCGrad
     with pytest.raises(ValueError, match="share"):

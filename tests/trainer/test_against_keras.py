@@ -99,6 +99,7 @@ def test_a_metric_of_a_layer_is_logged():
     assert logs["size"] == pytest.approx(logged["size"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", some(["momentum", "adam"], ["adam"]))
 def test_the_oracle_is_a_plain_loop_with_dense_gradients(optimizer):
     """What stands for Keras above, against a loop without any trainer."""

@@ -239,6 +239,7 @@ def test_divided_and_joined_again(kind):
     np.testing.assert_array_equal(middle, as_dense(whole)[1::3, : middle.shape[1]])
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide():
     x, y = whole_labels(networks.batch("convolutional", 10))
     model = model_of(combiners.MoDo())

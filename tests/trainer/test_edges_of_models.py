@@ -344,7 +344,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", some(PLACES, ["list"]))
 def test_places(place):
     net = network()
     chosen = net.get_layer("trunk").trainable_variables
@@ -489,7 +489,7 @@ class InFunction(layers.Layer):
         return tf.cond(tf.reduce_sum(x) > -1e9, run, lambda: [0 * head for head in run()])
 
 
-@pytest.mark.parametrize("way", ["function", "cond"])
+@pytest.mark.parametrize("way", some(["function", "cond"], ["cond"]))
 def test_heads_in_inner_graphs(way):
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")
@@ -550,6 +550,7 @@ class SummedInParts(Summed):
         return combiners.base.FeatureMerge(combine, lambda _: weights)
 
 
+@pytest.mark.slow
 def test_a_method_that_only_merges_gradients():
     def weights_after(combiner, parts=1):
         keras.utils.set_random_seed(1)

@@ -307,12 +307,14 @@ def test_program_trains_as_in_keras(program):
             np.testing.assert_allclose(found[plain], expected[name], 1e-4, 1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "combiner"),
     [
-        pytest.param(p, c, marks=() if n == 2 * list(COMBINERS).index(c) else pytest.mark.slow)
-        for n, p in enumerate(p for p in PROGRAMS if p not in OF_ONE_TASK)
-        for c in COMBINERS
+        (program, combiner)
+        for program in PROGRAMS
+        for combiner in COMBINERS
+        if program not in OF_ONE_TASK
     ],
     ids=lambda p: p if isinstance(p, str) else p.__name__,
 )

@@ -127,6 +127,7 @@ def test_with_xla_and_without_a_graph(name, options):
     assert_same(trained(networks.attention, make(), shared, 3, **options), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", some(["mgda-ub", "mgda", "graddrop features"], ["graddrop features"])
 )
