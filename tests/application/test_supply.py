@@ -106,9 +106,11 @@ def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):
     assert (result["status"], result["steps"]) == ("finished", 8)
 
 
-@pytest.mark.parametrize("split", ["validation", "test", "train_evaluation"])
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("dry_run", [True, False])
+SPLITS = ["validation", "test", "train_evaluation"]
+EMPTY = list(itertools.product(SPLITS, [True, False], [True, False]))
+
+
+@pytest.mark.parametrize(("split", "known", "dry_run"), some(EMPTY, EMPTY[::3]))
 def test_split_without_a_batch(tmp_path, monkeypatch, split, known, dry_run):
     workload = of(monkeypatch, number=10, known=known, changed=split)
     with pytest.raises(ExhaustedDataError, match=rf"`{split}\(64\)` of .* gives no batch"):
@@ -116,7 +118,7 @@ def test_split_without_a_batch(tmp_path, monkeypatch, split, known, dry_run):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("split", ["validation", "test", "train_evaluation"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_split_without_an_end(tmp_path, monkeypatch, split):
     endless = staticmethod(lambda batches: batches.repeat())
     workload = of(monkeypatch, number=10, known=True, changed=split, change=endless)
