@@ -105,7 +105,7 @@ KEPT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(KEPT, ["wrapped"]))
+@pytest.mark.parametrize("name", KEPT)
 def test_state_within_a_combiner_is_saved_with_the_model(name, tmp_path):
     batch = networks.batch("dense")
     model = model_of(KEPT[name]())

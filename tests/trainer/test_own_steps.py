@@ -22,7 +22,6 @@ MODES = {
     "several": {"steps_per_execution": 2},
 }
 QUICK = {
-    ("static", "xla"),
     ("famo", "eagerly"),
     ("graddrop features", "graph"),
 }

@@ -15,7 +15,7 @@ from tests.trainer import against_jacobian, replicated
 
 # The long form has all combiners, and batches with inputs of each task's own.
 KINDS = ("pcgrad", "mixed")
-NETWORKS = ("repeated_tokens", "synchronized_batch_norm", "weight_regularizers", "mixed_losses")
+NETWORKS = ("repeated_tokens", "synchronized_batch_norm", "weight_regularizers")
 STEPS = 20
 
 
