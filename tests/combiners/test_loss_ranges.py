@@ -30,7 +30,7 @@ SCALES = [1e-10, 1e-3, 1.0, 1e6]
 # What reads no losses need not see every course of them.
 READING = {case.name for case in CASES if case.make().reads == "losses"}
 READING |= {"gradnorm", "imtl", "mgda loss", "mgda loss+", "db-mtl", "db-mtl newest", "excess"}
-READING |= {"auto-lambda", "moml", "cr-mogm losses", "warm-up famo", "subset losses"}
+READING |= {"auto-lambda", "moml", "forum", "cr-mogm losses", "warm-up famo", "subset losses"}
 
 
 def every_course():
