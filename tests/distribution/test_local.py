@@ -35,6 +35,7 @@ def test_single_is_tensorflows_default():
     assert distribution.single() is tf.distribute.get_strategy()
 
 
+@pytest.mark.slow
 def test_devices_are_made_before_tensorflow_starts_or_asked_for_in_vain():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
