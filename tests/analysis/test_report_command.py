@@ -181,7 +181,12 @@ def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
 
 def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tmp_path):
     runs = [run for run in small() if run.method != "static_weights"]
-    assert "no method can be judged" in page_of(tmp_path / "a", runs).words
+    page = page_of(tmp_path / "a", runs)
+    assert "no method can be judged" in page.words
+    # The first screen tells why there is no verdict, not why some figure was left out.
+    reasons = page.words[page.words.index("No verdict") :].partition("remark")[0]
+    assert "Figure" not in reasons
+    assert len(reasons) < 200
     runs = [run for run in small() if run.method == "static_weights"]
     assert "no method beside the static weights" in page_of(tmp_path / "b", runs).words
 

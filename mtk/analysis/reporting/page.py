@@ -106,6 +106,13 @@ class Summary:
         self.warnings = remarks(self.view, section.questions)
 
     @property
+    def unanswered(self) -> str:
+        """Why there is no verdict, in a sentence."""
+        skipped = self.section.skipped.items()
+        reasons = {reason: None for title, reason in skipped if title.startswith("Verdict")}
+        return f"No verdict: {'; '.join(reasons) or 'the remarks say why'}."
+
+    @property
     def compared(self) -> str:
         """What was compared, in a sentence."""
         view = self.view
