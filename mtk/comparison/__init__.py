@@ -88,7 +88,7 @@ def compare(
             "`build` is a function that makes a new compiled model for each run, or a workload. "
             f"Received: {build!r}"
         )
-    searches = _check(seeds, learning_rates)
+    searches = _check(seeds, learning_rates, engine)
     allowed = _seconds(budget)
     splits = [None] * 3 if train is None else _splits(build, train, validation, test)
     make = engine or (Local if may_fork() else Here)
@@ -130,8 +130,13 @@ def compare(
     return Comparison(out, seen.tasks, key)
 
 
-def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:
+def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engine: Any) -> bool:
     """Checks arguments; returns whether learning rates are searched."""
+    if engine is not None and not callable(engine):
+        raise ValueError(
+            "`engine` is a class such as mtk.study.engines.Ray, or a function that makes one: "
+            f"lambda: mtk.study.engines.Ray(cores=2). Received: {engine!r}"
+        )
     if seeds is not None and seeds < 2:
         raise ValueError(f"An interval needs two seeds or more. Received: seeds={seeds}")
     if isinstance(learning_rates, str) and learning_rates != SEARCH:
@@ -152,7 +157,9 @@ def _planned(limits: Budget, seen: Look, methods: int) -> Size:
     if len(seen.tasks) < 2:
         raise ValueError(f"A comparison needs two tasks or more. The model has {seen.tasks}.")
     if limits.steps < 1:
-        raise ValueError("`epochs` and `batch_size` leave no step to take.")
+        raise ValueError(
+            f"`epochs` and `batch_size` leave no step to take of {seen.examples} training examples."
+        )
     size, expected = limits.size(seen, methods)
     if expected > limits.seconds:
         raise ValueError(

@@ -10,7 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.comparison import sent
-from mtk.compiled_tasks import compiled_tasks, of_tasks, output_names, symbolic_outputs
+from mtk.compiled_tasks import (
+    compiled_tasks,
+    loss_weights,
+    of_tasks,
+    output_names,
+    symbolic_outputs,
+)
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
@@ -154,6 +160,26 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     return found
 
 
+def weights_of(key: str) -> list[float] | None:
+    """Returns the `loss_weights` that the model was compiled with; None if all weigh the same.
+
+    Args:
+        key: As `Given.key` returned it.
+    """
+    found = given(key)
+    if found.train is None:
+        return None
+    model = made(found.build, 0)
+    if isinstance(model, MultiTaskModel):
+        each = model.loss_weights or [1.0]
+    else:
+        compiled = (model.get_compile_config() or {}).get("loss_weights")
+        outputs = output_names(model, model.loss)
+        weights = dict(zip(outputs, loss_weights(compiled, outputs), strict=True))
+        each = [weights[task.name] for task in tasks_of(model)]
+    return each if len(set(each)) > 1 else None
+
+
 def network(model: keras.Model) -> keras.Model:
     """Returns the network of a model."""
     return model.network if isinstance(model, MultiTaskModel) else model
@@ -190,14 +216,25 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
     if isinstance(data, tf.data.Dataset):
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
-        rank = len(tf.nest.flatten(network(model()).inputs)[0].shape)
-        is_batched = tf.nest.flatten(data.element_spec)[0].shape.rank == rank
-        return _joined(what, (data if is_batched else data.batch(1024)).as_numpy_iterator())
+        batches = data if _is_batched(data, network(model())) else data.batch(1024)
+        return _joined(what, batches.as_numpy_iterator())
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise ValueError(f"The {what} PyDataset never ends. Give it `__len__`, in batches.")
         return _joined(what, (data[number] for number in range(data.num_batches)))
     return data
+
+
+def _is_batched(data: tf.data.Dataset, made: keras.Model) -> bool:
+    shapes = [part.shape for part in tf.nest.flatten(data.element_spec)]
+    inputs = getattr(made, "inputs", None)
+    if inputs:
+        return shapes[0].rank == len(tf.nest.flatten(inputs)[0].shape)
+    # A model of a class of its own does not know its inputs. The parts of a batch have as many
+    # rows; those of an example mostly have other shapes, such as that of one number.
+    return all(shape.rank is None or shape.rank > 0 for shape in shapes) and (
+        len({shape[0] for shape in shapes if shape.rank}) <= 1
+    )
 
 
 def _joined(what: str, batches: Iterable[Any]) -> Any:

@@ -10,8 +10,9 @@ import keras
 
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
-from mtk.comparison.given import optimizer, workload
+from mtk.comparison.given import optimizer, weights_of, workload
 from mtk.directions import directions
+from mtk.monitor import DIRECTIONS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
 
@@ -37,6 +38,7 @@ class Look(NamedTuple):
         step: Seconds of a step with static weights, and of one with task gradients.
         evaluation: Seconds of an evaluation.
         monitor: What selects, with the names of metrics as they are logged.
+        loss_weights: What the model was compiled with, in the order of the tasks; None for none.
     """
 
     tasks: list[str]
@@ -48,6 +50,7 @@ class Look(NamedTuple):
     step: tuple[float, float]
     evaluation: float
     monitor: Any = None
+    loss_weights: Sequence[float] | None = None
 
 
 def look(key: str, batch_size: int, monitor: Any = None) -> Look:
@@ -90,9 +93,18 @@ def monitored(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
         given: What is to select; capitals and short names such as "rmse" make no difference.
         tasks: Names of the tasks.
         known: Names of the metrics in the logs.
+
+    Raises:
+        ValueError: If a task is unknown.
     """
-    if not isinstance(given, Mapping) or not set(given) <= set(tasks):
+    if not isinstance(given, Mapping) or set(given.values()) <= {*DIRECTIONS}:
         return given
+    unknown = sorted(set(given) - set(tasks))
+    if unknown:
+        raise ValueError(
+            f"`monitor` is {{task: metric}}, and there are no tasks {unknown}. "
+            f"The tasks: {list(tasks)}"
+        )
     plain = {_plain(name): name for name in known}
     names = [f"{task}_{metric}" for task, metric in given.items()]
     return [plain.get(_plain(name), name) for name in names]
@@ -141,4 +153,5 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
             evaluation = time.monotonic() - before
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
-    return Look(*about, start, (steps[0], steps[1]), evaluation, selecting)
+    times = (start, (steps[0], steps[1]), evaluation)
+    return Look(*about, *times, selecting, weights_of(key))

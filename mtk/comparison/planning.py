@@ -62,15 +62,33 @@ def method_of(given: Any) -> Method:
             close = difflib.get_close_matches(given.lower(), known, n=1)
             hint = f" Did you mean {known[close[0]]!r}?" if close else ""
             raise ValueError(f"There is no method {given!r}.{hint} Known: {sorted(known.values())}")
-        return name, getattr(combiners, name), {}
+        return method_of(getattr(combiners, name))
     if isinstance(given, type) and issubclass(given, Combiner):
+        parameters = inspect.signature(given).parameters.items()
+        needed = [name for name, each in parameters if each.default is each.empty]
+        if needed:
+            example = ", ".join(f"{name}=..." for name in needed)
+            raise ValueError(
+                f"The method {given.__name__} cannot be made without {needed}. Give an object in "
+                f"the place of its name: {given.__name__}({example})."
+            )
         return given.__name__, given, {}
     if isinstance(given, Combiner):
         own = {k: v for k, v in given.get_config().items() if k not in ("name", "dtype")}
+        # Where a method is around another one, its configuration holds that one as a dict.
+        inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
         parameters = inspect.signature(type(given)).parameters
         usual = {name: each.default for name, each in parameters.items()}
-        changed = {k: v for k, v in own.items() if k in usual and usual[k] != v}
-        words = "".join(f", {name}={value!r}" for name, value in changed.items())
+        changed = {k: v for k, v in {**own, **inner}.items() if k in usual and usual[k] != v}
+        texts = {k: method_of(v)[0] if k in inner else repr(v) for k, v in changed.items()}
+        odd = [k for k, v in changed.items() if k not in inner and "'class_name':" in repr(v)]
+        if odd:
+            raise ValueError(
+                f"{odd} of {type(given).__name__} are objects, which the file that describes a "
+                "method cannot hold. Derive a class that makes them, at the top of a module, and "
+                "give that class."
+            )
+        words = "".join(f", {name}={text}" for name, text in texts.items())
         return f"{type(given).__name__}{words}", type(given), changed
     raise ValueError(
         "A method is 'static', the name of a combiner such as 'PCGrad', its class, or an object. "
@@ -88,11 +106,11 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
 
     For two tasks points at equal distances between them. For more: equal weights, weights as the
     inverse of the untrained network's losses, three times the weight for one task at a time, and
-    then draws from the simplex.
+    then draws from the simplex. The weights that the model was compiled with come last.
 
     Args:
         look: The model.
-        number: How many.
+        number: How many, beside those of the model.
     """
     names = look.tasks
     if len(names) == 2:
@@ -107,10 +125,13 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
         rng = np.random.default_rng(0)
         every = [*found, *rng.dirichlet(np.ones(len(names)), max(0, number - len(found)))]
         every = every[: max(number, 3)]
-    return [
+    if look.loss_weights is not None:
+        every.append(np.array(look.loss_weights))
+    found = [
         {name: round(float(w), 6) for name, w in zip(names, weights / weights.sum(), strict=True)}
         for weights in every
     ]
+    return [weights for place, weights in enumerate(found) if weights not in found[:place]]
 
 
 def rates(look: Look, given: Sequence[float] | str | None, number: int) -> list[float]:
@@ -231,8 +252,7 @@ def study_of(
 
 def _static(look: Look, size: Size, searching: bool) -> list[dict[str, float]]:
     found = weightings(look, size.weightings)
-    # Of two tasks, the one in the middle has equal weights.
-    return found if not searching else [found[len(found) // 2 if len(look.tasks) == 2 else 0]]
+    return [min(found, key=lambda weights: max(weights.values()))] if searching else found
 
 
 def _digest(text: str) -> str:
@@ -253,12 +273,28 @@ def _settings(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
+    selector, imports, bound = _configured(kind, arguments)
+    return [
+        *imports,
+        "from mtk import experiment",
+        f"experiment.run.combiner = @{selector}",
+        *bound,
+    ]
+
+
+def _configured(
+    kind: type[Combiner], arguments: Mapping[str, Any]
+) -> tuple[str, list[str], list[str]]:
+    """Returns a combiner's name in a configuration, what to import, and its bindings."""
     known = getattr(combiners, kind.__name__, None) is kind
     module = "combiners" if known else kind.__module__
     selector = f"{module}.{kind.__qualname__}"
-    return [
-        "from mtk import combiners" if known else f"import {module}",
-        "from mtk import experiment",
-        f"experiment.run.combiner = @{selector}",
-        *bindings({f"{selector}.{argument}": value for argument, value in arguments.items()}),
-    ]
+    imports = ["from mtk import combiners" if known else f"import {module}"]
+    values, inner = dict(arguments), []
+    for name, value in arguments.items():
+        if isinstance(value, Combiner):
+            own, more, bound = _configured(*method_of(value)[1:])
+            values[name] = f"@{own}()"
+            imports += [line for line in more if line not in imports]
+            inner += bound
+    return selector, imports, [*bindings({f"{selector}.{k}": v for k, v in values.items()}), *inner]

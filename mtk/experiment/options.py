@@ -131,8 +131,8 @@ class Training:
             )
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
-                "The length of a run is given by `epochs` or by `steps`, one of them. "
-                f"Received: epochs={self.epochs}, steps={self.steps}. Set the other to None."
+                "The length of a run is given by `epochs` or by `steps`: give one of them, and "
+                f"leave the other None. Received: epochs={self.epochs}, steps={self.steps}"
             )
         for name in ("epochs", "steps", "evaluate_every", "patience"):
             _check_count(name, getattr(self, name))

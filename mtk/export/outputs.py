@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from mtk.compiled_tasks import symbolic_outputs
+from mtk.compiled_tasks import output_names, symbolic_outputs
 
 
 def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
@@ -16,16 +16,16 @@ def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
     all layers stay.
 
     Args:
-        network: A network whose output is a dict by task.
-        tasks: The outputs to keep.
+        network: A network whose output is a dict by task, or a list.
+        tasks: The outputs to keep, of a list by the names that Keras has for them.
 
     Raises:
-        ValueError: If one is unknown, or the output is no dict.
+        ValueError: If one is unknown, or there is one output without a name.
     """
     outputs = symbolic_outputs(network)
     if outputs is None:
         return OutputSubset(network, tasks)
-    kept = _selected(outputs, tasks)
+    kept = _selected(by_name(network, outputs), tasks)
     return keras.Model(network.input, kept, name=network.name)
 
 
@@ -43,7 +43,21 @@ class OutputSubset(keras.Model):
         self.network, self.tasks = network, tuple(tasks)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        return _selected(self.network(inputs, training=training), self.tasks)
+        outputs = self.network(inputs, training=training)
+        return _selected(by_name(self.network, outputs), self.tasks)
+
+
+def by_name(network: keras.Model, outputs: Any, names: Sequence[str] | None = None) -> Any:
+    """Returns a list of outputs as a dict, and any other form as it is.
+
+    Args:
+        network: The network.
+        outputs: What it returns.
+        names: Names of the outputs in the list; by default those of Keras.
+    """
+    if not isinstance(outputs, (list, tuple)):
+        return outputs
+    return dict(zip(names or output_names(network, outputs), outputs, strict=True))
 
 
 def _selected(outputs: Any, tasks: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mtk import atomic, places
 from mtk.export.inputs import Inputs, inputs_of, write_order
-from mtk.export.outputs import with_outputs
+from mtk.export.outputs import by_name, with_outputs
 from mtk.export.writing import written_by_tensorflow
 
 
@@ -18,6 +18,7 @@ def export(
     path: str | Path,
     inputs: Any = None,
     tasks: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Writes `network` to the folder `path`, whole or not at all.
 
@@ -29,12 +30,14 @@ def export(
     `{task: mask}`: the loss does not count what is masked.
 
     Args:
-        network: A network whose output is a dict by task, or one tensor, then called "output".
+        network: A network whose output is a dict by task, a list, or one tensor, then called
+            "output".
         path: Folder to write: new, empty, or one that this function has written, which is
             replaced. A link to a folder stays, and the folder is replaced.
         inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
             Read only where the network is neither functional nor sequential: those know it.
         tasks: The outputs to keep, such as all but those of auxiliary tasks; all by default.
+        names: Names for outputs that are a list; by default those that Keras has for them.
 
     Raises:
         ValueError: If a task is unknown, the network does not know its inputs and none are given,
@@ -46,7 +49,7 @@ def export(
     known = inputs_of(network, inputs)
     archive = keras.export.ExportArchive()
     archive.track(network)
-    served = _Served(network, known)
+    served = _Served(network, known, names)
     endpoint = archive.add_endpoint("serving_default", served.serve, [known.specs])
     endpoint.get_concrete_function()  # Traced now, so that it is known whether there are masks.
     if served.masked:
@@ -63,9 +66,11 @@ class _Served:
     Args:
         network: The network.
         inputs: What it reads.
+        names: Of outputs that are a list.
     """
 
-    def __init__(self, network: keras.Model, inputs: Inputs):
+    def __init__(self, network: keras.Model, inputs: Inputs, names: Sequence[str] | None = None):
+        self.names = names
         self.network = network
         self.inputs = inputs
         self.masked = False
@@ -80,7 +85,8 @@ class _Served:
         return {name: mask for name, mask in masks.items() if mask is not None}
 
     def _outputs(self, named: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        outputs = self.network(self.inputs.packed(named), training=False)
+        given = self.network(self.inputs.packed(named), training=False)
+        outputs = by_name(self.network, given, self.names)
         return outputs if isinstance(outputs, dict) else {"output": outputs}
 
 

@@ -64,3 +64,36 @@ def test_one_tensor_has_nothing_to_leave_out():
     network = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     with pytest.raises(ValueError, match="no dict"):
         with_outputs(network, ["main"])
+
+
+class Listed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.outs = [layers.Dense(1), layers.Dense(2)]
+
+    def call(self, inputs):
+        return [out(inputs) for out in self.outs]
+
+
+def in_a_list():
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, [layers.Dense(1, name="price")(x), layers.Dense(2, name="sold")(x)])
+
+
+@pytest.mark.parametrize(
+    ("make", "names", "expected"),
+    [
+        (in_a_list, None, ["price", "sold"]),
+        (Listed, None, ["output_1", "output_2"]),
+        (Listed, ["first", "second"], ["first", "second"]),
+    ],
+)
+def test_outputs_in_a_list_are_exported_by_name(make, names, expected, tmp_path):
+    network = make()
+    outputs = network(X)
+    export(network, tmp_path / "e", tf.TensorSpec((None, 4), name="x"), names=names)
+    served = tf.saved_model.load(tmp_path / "e").signatures["serving_default"](x=X)
+    for name, output in zip(expected, outputs, strict=True):
+        np.testing.assert_allclose(served[name], output, atol=1e-6)
+    if names is None:
+        assert list(with_outputs(network, expected[1:])(X)) == expected[1:]

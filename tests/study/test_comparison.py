@@ -180,6 +180,27 @@ def test_weightings_of_two_tasks_are_equally_spaced(number):
     assert all(sum(weights.values()) == pytest.approx(1.0) for weights in found)
 
 
+def test_weights_of_the_model_are_tried():
+    look = LOOK._replace(loss_weights=[1.0, 7.0])
+    assert planning.weightings(look, 3)[-1] == {"size": 0.125, "kind": 0.875}
+    assert planning.weightings(look._replace(loss_weights=[1.0, 3.0]), 3) == planning.weightings(
+        LOOK, 3
+    )
+
+    def weighted():
+        model = build()
+        model.compile("sgd", model.loss, loss_weights={"kind": 7.0})
+        return model
+
+    def wrapped():
+        model = mtk.MultiTaskModel(build())
+        model.compile("sgd", build().loss, loss_weights={"kind": 7.0})
+        return model
+
+    for function, expected in ((weighted, [1.0, 7.0]), (wrapped, [1.0, 7.0]), (build, None)):
+        assert given.weights_of(given.Given(function, (X, Y), 0.2, 0.2).key()) == expected
+
+
 def test_weightings_of_many_tasks():
     names = list("abcd")
     look = LOOK._replace(tasks=names, losses=dict(zip(names, (1.0, 2.0, 4.0, 0.0), strict=True)))
@@ -294,6 +315,18 @@ def test_methods_by_name_class_or_object():
     label, kind, arguments = planning.method_of(combiners.CAGrad(c=0.2))
     assert (label, kind, arguments) == ("CAGrad, c=0.2", combiners.CAGrad, {"c": 0.2})
     assert planning.method_of(Own)[0] == "Own"
+    around = planning.method_of(combiners.PerLayer(combiners.CAGrad(c=0.2)))
+    assert around[0] == "PerLayer, combiner=CAGrad, c=0.2"
+    lines = planning._overlay(*around[1:])
+    assert "combiners.PerLayer.combiner = @combiners.CAGrad()" in lines
+    assert "combiners.CAGrad.c = 0.2" in lines
+    for name in ("dwa", combiners.DWA):
+        with pytest.raises(ValueError, match=r"Give an object .* DWA\(steps_per_epoch"):
+            planning.method_of(name)
+    schedule = {"a": keras.optimizers.schedules.CosineDecay(1.0, 10)}
+    scheduled = combiners.StaticWeights({"a": 1.0, "b": 1.0}, schedule)
+    with pytest.raises(ValueError, match=r"schedule.*Derive a class"):
+        planning.method_of(scheduled)
     with pytest.raises(ValueError, match=r"Did you mean 'PCGrad'"):
         planning.method_of("PCGradd")
     with pytest.raises(ValueError, match="object"):
@@ -318,10 +351,11 @@ def test_data_in_every_form_are_the_same_arrays(form):
         "sequence": Batches(),
         "function": lambda: (X, Y),
     }[form]
-    x, y = given.as_arrays("train", data, build)
-    np.testing.assert_array_equal(x, X)
-    for name, labels in Y.items():
-        np.testing.assert_array_equal(y[name], labels)
+    for model in (build, Colleague):  # Functional, and one that does not know its inputs.
+        x, y = given.as_arrays("train", data, model)
+        np.testing.assert_array_equal(x, X)
+        for name, labels in Y.items():
+            np.testing.assert_array_equal(y[name], labels)
 
 
 def test_key_follows_function_and_data():
@@ -358,6 +392,8 @@ def test_tasks_of_each_way_to_compile():
         ({"methods": ["static", "NoGrad"]}, "NoGrad"),
         ({"train": X}, r"\(x, y\)"),
         ({"monitor": {"kind": "aux"}}, "Did you mean 'kind_AUC'"),
+        ({"monitor": {"kin": "auc"}}, r"no tasks \['kin'\]"),
+        ({"engine": Here()}, "`engine` is a class"),
         ({"learning_rates": "serch"}, "search"),
         ({"learning_rates": [0.1, -1.0]}, "positive"),
     ],
