@@ -64,8 +64,8 @@ def method_of(given: Any) -> Method:
             raise ValueError(f"There is no method {given!r}.{hint} Known: {sorted(known.values())}")
         return method_of(getattr(combiners, name))
     if isinstance(given, type) and issubclass(given, Combiner):
-        parameters = inspect.signature(given).parameters.items()
-        needed = [name for name, each in parameters if each.default is each.empty]
+        signature = inspect.signature(given).parameters.items()
+        needed = [name for name, each in signature if each.default is each.empty]
         if needed:
             example = ", ".join(f"{name}=..." for name in needed)
             raise ValueError(
