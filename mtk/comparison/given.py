@@ -20,6 +20,7 @@ from mtk.compiled_tasks import (
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
+from mtk.output_paths import argument_by_name, nested_paths
 from mtk.tasks import Task, check_files
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Arrays, Workload
@@ -174,8 +175,11 @@ def weights_of(key: str) -> list[float] | None:
         each = model.loss_weights or [1.0]
     else:
         compiled = (model.get_compile_config() or {}).get("loss_weights")
-        outputs = output_names(model, model.loss)
-        weights = dict(zip(outputs, loss_weights(compiled, outputs), strict=True))
+        outputs = symbolic_outputs(model)
+        paths = nested_paths(outputs)
+        compiled = argument_by_name("loss_weights", compiled, outputs, paths)
+        names = output_names(model, model.loss, outputs)
+        weights = dict(zip(names, loss_weights(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
     return each if len(set(each)) > 1 else None
 

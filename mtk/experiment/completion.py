@@ -106,7 +106,7 @@ def export_all(built: Built, folder: RunFolder) -> None:
     disk.require(folder.path, needed, "saved_model and model.keras")
     spec = built.data.validation(built.plan.batch_size).element_spec
     # Tasks that `compile` has made are called after the outputs; others only have their order.
-    has_order = all(task.position is None for task in built.model.tasks)
+    has_order = all(task.path is None for task in built.model.tasks)
     names = built.model.task_names if has_order else None
     export(network, folder.saved_model, batch.inputs_of(spec), names=names)
     save_keras(network, folder.keras_file)

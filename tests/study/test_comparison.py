@@ -197,6 +197,13 @@ def test_weights_of_the_model_are_tried():
         model.compile("sgd", build().loss, loss_weights={"kind": 7.0})
         return model
 
+    def of_other_layers():
+        x = keras.Input((4,))
+        model = keras.Model(x, {name: keras.layers.Dense(1)(x) for name in Y})
+        model.compile("sgd", "mse", loss_weights={"kind": 7.0})
+        return model
+
+    assert given.weights_of(given.Given(of_other_layers, (X, Y), 0.2, 0.2).key()) == [1.0, 7.0]
     for function, expected in ((weighted, [1.0, 7.0]), (wrapped, [1.0, 7.0]), (build, None)):
         assert given.weights_of(given.Given(function, (X, Y), 0.2, 0.2).key()) == expected
 
