@@ -18,9 +18,13 @@ _HELD_AT_MOST = 2**26
 _COPIES = frozenset({"Identity", "Cast"})
 _GATHERS = frozenset({"GatherV2", "ResourceGather"})
 # TensorFlow's `vectorized_map` cannot convert loops with lists of tensors, as recurrent layers have
-# them, nor conditionals, and ends the process by a fault of its memory at Keras' attention.
+# them, nor conditionals. Its gradient of a product of a batch of matrices with a single one, as in
+# `EinsumDense`, is wrong and may end the process by a fault of memory, as Keras' attention does.
 _NOT_VECTORIZED = frozenset(
-    {"Einsum", "If", "StatelessIf", "While", "StatelessWhile", "TensorListReserve"}
+    {
+        *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"),
+        *("If", "StatelessIf", "While", "StatelessWhile", "TensorListReserve"),
+    }
 )
 
 
@@ -146,12 +150,12 @@ def per_example_gramian(
 
     Each example is a batch of its own: its loss cannot depend on the others. All go through one
     forward and one backward pass (`tf.vectorized_map`), or one after the other where there are
-    loops, conditionals or attention, which that cannot do. For kernels of
-    dense layers and convolutions and for embeddings, each used once, the inner products follow
-    from those of the layer's inputs and of the gradients of its outputs, and no gradient is made:
-    `<x_i d_i', x_j d_j'> = <x_i, x_j> <d_i, d_j>`. All other variables' gradients are held, by the
-    example. It is decided by the operations that read a variable: what is read more than once, or
-    by another operation, counts as one of the others.
+    loops, conditionals, attention or other products of batches of matrices, which that cannot do.
+    For kernels of dense layers and convolutions and for embeddings, each used once, the inner
+    products follow from those of the layer's inputs and of the gradients of its outputs, and no
+    gradient is made: `<x_i d_i', x_j d_j'> = <x_i, x_j> <d_i, d_j>`. All other variables' gradients
+    are held, by the example. It is decided by the operations that read a variable: what is read
+    more than once, or by another operation, counts as one of the others.
 
     Call it inside a `tf.function`, which traces it once.
 

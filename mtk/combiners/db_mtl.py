@@ -77,7 +77,9 @@ class DBMTL(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         slopes = self._slopes(task_losses, present)
-        return self._balanced(gramian * slopes[:, None] * slopes[None, :], present) * slopes
+        # Losses that are not finite make another Gramian than the one that was checked.
+        scaled, finite = self.problem(gramian * slopes[:, None] * slopes[None, :], present)
+        return tf.where(finite, self._balanced(scaled, present) * slopes, float("nan"))
 
     def call(
         self,

@@ -16,8 +16,9 @@ class GLS(LogLossCombiner):
 
     The product of many small losses is below the smallest number; the mean is taken of their
     logarithms. A loss counts as its distance from its bound, `L_i - b_i`, and near it as in
-    `ScaleInvariant`: the weight of a loss at its bound, or below it, is zero, while it keeps the
-    mean of the others from vanishing. Losses that may be negative need a bound.
+    `ScaleInvariant`: the weight of a loss at its bound, or below it, is zero, and the mean of the
+    others does not vanish. A task that was never seen above its bound is left out of the mean.
+    Losses that may be negative need a bound.
 
     One backward pass; its state is one number for each task.
 
@@ -39,7 +40,8 @@ class GLS(LogLossCombiner):
         self.log_losses.see(task_losses, present)
         distances = self.log_losses.distances(task_losses)
         smooth = self.log_losses.smooth(task_losses)
-        mask = tf.cast(present, tf.float32)
+        # The logarithm of a loss that was always zero is that of no number.
+        mask = tf.cast(present & self.log_losses.seen(), tf.float32)
         number = tf.reduce_sum(mask)
         logs = tf.math.log(smooth)
         mean = tf.math.divide_no_nan(tf.reduce_sum(logs * mask), number)

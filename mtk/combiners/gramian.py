@@ -101,17 +101,18 @@ class GramianCombiner(Combiner):
             task_losses: Array or tensor `(..., K)`, for methods that read losses; ones by default.
 
         Returns:
-            The weights `(..., K)`, float32: an array for an array, a tensor for a tensor. NaN for a
-            Gramian that is not finite.
+            The weights `(..., K)`, float32: an array for an array, a tensor for a tensor and inside
+            a `tf.function`. NaN for a Gramian that is not finite.
 
         Raises:
             ValueError: If the shapes do not fit.
         """
         given = tf.cast(tf.convert_to_tensor(gramian), tf.float32)
-        if given.shape.rank is None or given.shape.rank < 2 or given.shape[-1] != given.shape[-2]:
+        square = given.shape[-2:] if given.shape.rank else tf.TensorShape(None)
+        if square.rank != 2 or square[0] is None or square[0] != square[1]:
             raise ValueError(
-                "A Gramian is square, `(..., K, K)`: see `mtk.gramian`. "
-                f"Received: an array of shape {tuple(given.shape)}"
+                "A Gramian is square, `(..., K, K)` with a known K: see `mtk.gramian`. "
+                f"Received: an array of shape {given.shape}"
             )
         losses = tf.ones(tf.shape(given)[:-1]) if task_losses is None else task_losses
         losses = tf.cast(tf.convert_to_tensor(losses), tf.float32)
@@ -121,7 +122,7 @@ class GramianCombiner(Combiner):
                 f"{tuple(given.shape[:-1])}. Received: {tuple(losses.shape)}"
             )
         found = self._alone(int(given.shape[-1]))(given, losses)
-        return found if tf.is_tensor(gramian) else found.numpy()
+        return found if tf.is_tensor(gramian) or tf.inside_function() else found.numpy()
 
     def _alone(self, num_tasks: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns a function of Gramians and losses by a copy that serves no model."""

@@ -47,6 +47,10 @@ class LogLosses:
         distances = self.distances(task_losses)
         self.first_distances.assign(tf.where(present & (first == 0.0), distances, first))
 
+    def seen(self) -> tf.Tensor:
+        """Returns which tasks were seen above their bounds so far, boolean `(K,)`."""
+        return tf.convert_to_tensor(self.first_distances) > 0.0
+
     def distances(self, task_losses: tf.Tensor) -> tf.Tensor:
         """Returns D, `(K,)`.
 

@@ -13,18 +13,22 @@ from mtk.ratios import Ratios
 
 @keras.saving.register_keras_serializable("mtk")
 class STCH(LogLossCombiner):
-    """Smooth Tchebycheff scalarization: descends `mu log(sum_i exp(r_i f_i / mu))`.
+    """Smooth Tchebycheff scalarization: descends `mu log(sum_i exp(f_i / mu))`.
 
-    `f_i = log(L_i / M_i)` says how far the loss of task i is above its reference `M_i`, and r is
-    the preference, with a mean of one. With `p = softmax(r f / mu)` the weight of a task is
-    `r_i p_i / L_i`, divided by the sum over the tasks: the mean scale. (The authors' code does not
+    `f_i = log(r_i L_i / M_i)` says how far the loss of task i is above its reference `M_i`, and r
+    is the preference, with a mean of one. With `p = softmax(f / mu)` the weight of a task is
+    `p_i / L_i`, divided by the sum over the tasks: the mean scale. (The authors' code does not
     divide, so that its step grows as losses fall.) A small mu is near the maximum, a large one near
-    `ScaleInvariant`.
+    `ScaleInvariant`, where a preference counts less and less.
+
+    Departure: in the paper, whose f are above zero, the preference multiplies f. These logarithms
+    are below zero as soon as losses are below their references, where a larger factor would make
+    less of a task.
 
     Training starts with the weights of `ScaleInvariant` at the same preference. After
     `warm_up_epochs` the references are measured: the mean losses of one epoch, still with those
     weights. The combiner counts its own steps, so that a resumed training is where it was. A task
-    without labels in that epoch takes its first loss afterwards.
+    without labels in that epoch, or never above its bound, takes its first loss afterwards.
 
     A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`.
     A preference of zero leaves a task out, its head too.
@@ -86,15 +90,15 @@ class STCH(LogLossCombiner):
         measured_from = self.warm_up_epochs * self.steps_per_epoch
         is_measured = self.step >= measured_from + self.steps_per_epoch
         takes_part, preference = preferences.of_present(self.preferred, present, tf.float32)
-        far = preference * self._above_reference(smooth) / self.mu
-        far = tf.where(takes_part, far, tf.float32.min)
-        far = tf.where(is_measured, tf.nn.softmax(far), tf.ones_like(far))
+        above = self._above_reference(smooth) + tf.math.log(tf.where(takes_part, preference, 1.0))
+        far = tf.where(takes_part, above / self.mu, tf.float32.min)
+        shares = tf.where(is_measured, tf.nn.softmax(far), preference)
         self._measure(smooth, present, self.step >= measured_from, is_measured)
         self.step.assign_add(1)
-        return self.log_losses.normalized_slopes(task_losses, takes_part, preference * far)
+        return self.log_losses.normalized_slopes(task_losses, takes_part, shares)
 
     def _above_reference(self, smooth: tf.Tensor) -> tf.Tensor:
-        """Returns `f`, zero for a task without a reference."""
+        """Returns `log(L / M)`, zero for a task without a reference."""
         count = tf.convert_to_tensor(self.loss_count)
         reference = tf.math.divide_no_nan(tf.convert_to_tensor(self.loss_sum), count)
         known = reference > 0.0
@@ -105,7 +109,9 @@ class STCH(LogLossCombiner):
         self, smooth: tf.Tensor, present: tf.Tensor, begun: tf.Tensor, ended: tf.Tensor
     ) -> None:
         unknown = tf.convert_to_tensor(self.loss_count) == 0.0
-        counts = tf.cast(present & begun & (unknown | ~ended), tf.float32)
+        # Everything is far above a reference of zero.
+        counts_now = present & begun & (unknown | ~ended) & self.log_losses.seen()
+        counts = tf.cast(counts_now, tf.float32)
         self.loss_sum.assign_add(smooth * counts)
         self.loss_count.assign_add(counts)
 

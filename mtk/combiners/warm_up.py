@@ -23,7 +23,7 @@ class WarmUp(Wrapper):
     The first gradients of a network say little about its tasks. The method starts when the warm-up
     is over: until then its state is as it was built. Steps of the warm-up by a method that reads
     the Gramian cost what scalarization costs: `fit` takes no task gradients. (In a loop of one's
-    own, each step does.)
+    own, each step does.) Other wrappers stand inside: `WarmUp(TaskSubset(UPGrad(), 4), 1000)`.
 
     Heads are scaled by the static weights, and then as the method has it.
 
@@ -43,6 +43,8 @@ class WarmUp(Wrapper):
         Common practice; Lin et al., *Smooth Tchebycheff Scalarization for Multi-Objective
         Optimization* (2024) has such a warm-up.
     """
+
+    is_outermost = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What the combiners share that stand around another one and change its weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -14,6 +14,9 @@ from mtk.combiners.gramian import GramianCombiner
 class Wrapper(Combiner):
     """A combiner around another one. It reads what that one reads, at the same place.
 
+    Attributes:
+        is_outermost: Whether no other wrapper may stand around it.
+
     Args:
         combiner: The other one.
 
@@ -22,6 +25,7 @@ class Wrapper(Combiner):
     """
 
     reads = "gramian"  # That of the class; an object has its combiner's.
+    is_outermost: ClassVar[bool] = False
 
     def __init__(self, combiner: Combiner, name: str | None = None):
         check_combiner(type(self).__name__, combiner)
@@ -147,6 +151,12 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
             f"{wrapper} wraps a combiner, an object such as mtk.combiners.MGDA(). "
             f"Received: {combiner!r}"
         )
+    if isinstance(combiner, Wrapper) and combiner.is_outermost:
+        raise ValueError(
+            f"{type(combiner).__name__} decides which steps take task gradients at all, and "
+            f"{wrapper} would count others. Put it outside: "
+            f"{type(combiner).__name__}({wrapper}(...), ...)."
+        )
     if combiner.weighs_examples:
         raise ValueError(
             f"{type(combiner).__name__} weighs the examples of a batch one by one, and {wrapper} "
@@ -170,6 +180,12 @@ def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
         ValueError: If that is no combiner that weighs gradients by their Gramian.
     """
     check_combiner(wrapper, combiner)
+    if isinstance(combiner, Wrapper):
+        inside = type(combiner).__name__
+        raise ValueError(
+            f"{wrapper} changes the gradients that a method sees, and {inside} the weights that "
+            f"come of it. Put {inside} outside: {inside}({wrapper}(...), ...)."
+        )
     if not isinstance(combiner, GramianCombiner) or combiner.changes_gradients:
         raise ValueError(
             f"{wrapper} wraps a method that weighs gradients by their inner products, such as "

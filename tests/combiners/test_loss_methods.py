@@ -26,10 +26,9 @@ def course(combiner: combiners.LossCombiner, losses, present=None) -> np.ndarray
 
 
 def smooth_maximum(losses, references, mu, preference=(1.0, 1.0)) -> np.ndarray:
-    """The gradient of `mu log(sum(exp(r log(L / M) / mu)))`, with a sum of one."""
+    """The gradient of `mu log(sum(exp(log(r L / M) / mu)))`, with a sum of one."""
     losses, preference = np.array(losses, float), np.array(preference)
-    terms = (losses / references) ** (preference / mu)
-    weights = preference * terms / losses
+    weights = (preference * losses / references) ** (1 / mu) / losses
     return weights / weights.sum()
 
 
@@ -66,6 +65,13 @@ def test_stch_measures_late_a_task_that_was_absent():
     np.testing.assert_allclose(found[3], smooth_maximum([1, 10], [2, 5], 1.0), rtol=1e-4)
 
 
+def test_stch_takes_no_loss_of_zero_for_a_reference():
+    """All later losses would be far above it, and the task would have all the weight."""
+    found = course(combiners.STCH(1, warm_up_epochs=0), [[1, 0], [1, 2], [1, 4]])
+    np.testing.assert_allclose(found[1], smooth_maximum([1, 2], [1, 2], 1.0), rtol=1e-4)
+    np.testing.assert_allclose(found[2], smooth_maximum([1, 4], [1, 2], 1.0), rtol=1e-4)
+
+
 @pytest.mark.parametrize("mu", [0.001, 1e3])
 def test_stch_between_its_limits(mu):
     """A small mu: the worst of the relative losses; a large one: the sum of logarithms."""
@@ -73,6 +79,13 @@ def test_stch_between_its_limits(mu):
     inverse = 1 / np.array([0.5, 0.9, 0.8])
     expected = [0, 1, 0] if mu < 1 else inverse / inverse.sum()
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("lowest", [0.0, -2.0])
+def test_gls_of_a_loss_that_was_never_above_zero(lowest):
+    """It is no factor of the product, which would vanish and stop all the others."""
+    found = course(combiners.GLS(), [[1, 4, lowest], [1, 4, lowest]])
+    np.testing.assert_allclose(found, [[1, 1 / 4, 0]] * 2, rtol=1e-5)
 
 
 def test_gls_of_many_small_losses():

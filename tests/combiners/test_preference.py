@@ -49,9 +49,9 @@ def step(name: str, preference: tuple, order: tuple = NAMES, traced: bool = Fals
     # A call or two take less time than tracing.
     weights = tf.function(weights) if traced else weights
 
-    def run(losses, rows, present):
+    def run(losses, rows, present, restart=True):
         for variable, value in zip(combiner.variables, initial, strict=True):
-            variable.assign(value)
+            variable.assign(value if restart else variable)
         everyone = tf.ones(len(order), tf.bool)
         given = tf.constant(losses, tf.float32), tf.constant(rows, tf.float32)
         weights(*given, everyone)
@@ -119,7 +119,7 @@ def reached(name: str, preference: float) -> np.ndarray:
         ways = point - targets
         losses = 0.05 + scales * (ways**2).sum(1)
         rows = 2 * scales[:, None] * ways
-        weights = run(losses, rows, [True, True])
+        weights = run(losses, rows, [True, True], restart=turn == 0)
         point = point - 0.15 / (1 + 0.15 * turn) * np.clip(weights, -5, 5) @ rows
     return losses
 

@@ -171,8 +171,9 @@ def test_per_layer_by_groups():
 
 
 def test_they_compose():
-    make = combiners.TaskSubset(
-        combiners.CRMOGM(combiners.WarmUp(combiners.UnitGradients(combiners.UPGrad()), 2), 0.5), 2
+    make = combiners.WarmUp(
+        combiners.TaskSubset(combiners.CRMOGM(combiners.UnitGradients(combiners.UPGrad()), 0.5), 2),
+        2,
     )
     config = keras.saving.serialize_keras_object(make)
     copy = bound(keras.saving.deserialize_keras_object(config))
@@ -194,6 +195,15 @@ REFUSED = [
     (lambda: combiners.CRMOGM(combiners.GradDrop()), "GradDrop merges the gradients"),
     (lambda: combiners.CRMOGM(combiners.TaskSubset(combiners.MGDA(), 2)), "outside"),
     (lambda: combiners.CRMOGM(combiners.MGDA(), 1.0), "`alpha`"),
+    # `fit` asks the outermost one which steps take gradients: it would never count the others.
+    (lambda: combiners.CRMOGM(combiners.WarmUp(combiners.MGDA(), 2)), r"WarmUp\(CRMOGM"),
+    (lambda: combiners.TaskSubset(combiners.WarmUp(combiners.MGDA(), 2), 2), r"WarmUp\(TaskSubset"),
+    (lambda: combiners.WarmUp(combiners.WarmUp(combiners.MGDA(), 2), 2), "Put it outside"),
+    (lambda: combiners.UnitGradients(combiners.CRMOGM(combiners.MGDA())), r"CRMOGM\(UnitGradients"),
+    (
+        lambda: combiners.PerLayer(combiners.TaskSubset(combiners.MGDA(), 2)),
+        r"TaskSubset\(PerLayer",
+    ),
     (lambda: combiners.WarmUp(combiners.MGDA(), 0), "`steps`"),
     (lambda: combiners.WarmUp(combiners.MGDA(), 5, [0, 0]), "not all zero"),
     (lambda: combiners.WarmUp(combiners.GradDrop(at="representation"), 5), "GradDrop.*features"),

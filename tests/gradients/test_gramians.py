@@ -60,7 +60,15 @@ def attention():
     return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)))
 
 
-MODELS = {f.__name__: f for f in (dense, convolution, embedding, tied, attention)}
+def broadcast_product():
+    inputs = layers.Input((5, 4))
+    x = layers.EinsumDense("abc,cd->abd", output_shape=(5, 3), activation="tanh")(inputs)
+    return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)))
+
+
+MODELS = {
+    f.__name__: f for f in (dense, convolution, embedding, tied, attention, broadcast_product)
+}
 
 
 @pytest.fixture(params=some(MODELS, ["convolution", "tied"]))

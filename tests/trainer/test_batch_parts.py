@@ -185,7 +185,10 @@ def test_tasks_with_inputs_of_their_own(name):
     model = model_of(getattr(combiners, name)(), networks.dense)
     before = values(model)
     fit(model, own_inputs(), 2)
-    assert model.last_weights.numpy().sum() == pytest.approx(1)
+    weights = model.last_weights.numpy()
+    assert (weights >= 0).all()
+    if name != "FORUM":  # Its gradients of both halves add up as far as they conflict.
+        assert weights.sum() == pytest.approx(1)
     assert all(np.isfinite(v).all() for v in values(model))
     assert any((one != two).any() for one, two in zip(values(model), before, strict=True))
 
