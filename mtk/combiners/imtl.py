@@ -53,10 +53,11 @@ class IMTL(GramianCombiner):
     ) -> tf.Tensor:
         scales = self.scales()
         self.last_scales.assign(scales)
-        scaled = gramian * scales[:, None] * scales[None, :]
+        # Scales of losses that were not finite make another Gramian than the one that was checked.
+        scaled, finite = self.problem(gramian * scales[:, None] * scales[None, :], present)
         weights = tf.cast(impartial_weights(scaled, present), tf.float32) * scales
         self.scales.learn(task_losses, present)
-        return weights
+        return tf.where(finite, weights, float("nan"))
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return super().head_weights(task_weights, present) * self.last_scales

@@ -93,6 +93,7 @@ class STCH(LogLossCombiner):
         above = self._above_reference(smooth) + tf.math.log(tf.where(takes_part, preference, 1.0))
         far = tf.where(takes_part, above / self.mu, tf.float32.min)
         shares = tf.where(is_measured, tf.nn.softmax(far), preference)
+        shares = tf.where(takes_part, shares, 0.0)
         self._measure(smooth, present, self.step >= measured_from, is_measured)
         self.step.assign_add(1)
         return self.log_losses.normalized_slopes(task_losses, takes_part, shares)

@@ -221,6 +221,16 @@ def test_gradients_that_are_not_finite_show(name):
     assert np.isnan(runner(name, 5)(jacobian).direction).any()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_that_are_not_finite_are_no_exception(name):
+    """No factorization stops the program, in the steps with what was learned from them either."""
+    losses = samples.losses(5)
+    losses[1] = np.nan
+    assert runner(name, 5)(samples.jacobian("conflicting", 5), losses, steps=2).weights.shape == (
+        5,
+    )
+
+
 @pytest.mark.parametrize("name", [c.name for c in CASES if c.make().reads == "gramian"])
 def test_half_precision_gradients_are_combined_in_float32(name):
     combiner = BY_NAME[name].make()

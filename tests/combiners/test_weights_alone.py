@@ -54,6 +54,14 @@ def test_in_a_function_of_ones_own():
     found = tf.function(combiner.weights)(tf.constant(gramians))
     assert tf.is_tensor(found)
     np.testing.assert_allclose(found, combiner.weights(gramians), rtol=1e-5)
+    constant = tf.function(lambda: combiner.weights(gramians))()
+    np.testing.assert_allclose(constant, found, rtol=1e-5)
+
+
+def test_the_number_of_tasks_has_to_be_known():
+    spec = tf.TensorSpec([None, None])
+    with pytest.raises(ValueError, match="known K"):
+        tf.function(combiners.MGDA().weights, autograph=False).get_concrete_function(spec)
 
 
 def test_losses_are_read_where_a_method_reads_them():
