@@ -102,6 +102,11 @@ def _of_tasks(model: MultiTaskModel, batch: Any) -> tf.Tensor:
 
 def _of_losses(losses: Any, variables: Sequence[Any], tape: tf.GradientTape) -> tf.Tensor:
     if tf.is_tensor(losses):
+        if losses.shape.rank != 1:
+            raise ValueError(
+                "The K losses of a Gramian are a list of scalars or one tensor `(K,)`. "
+                f"Received: a tensor of shape {losses.shape}"
+            )
         with tape:
             losses = tf.unstack(losses)
     sources = [_value(v) for v in variables]

@@ -160,6 +160,8 @@ def test_bad_arguments():
         mtk.gramian(model, (tf.zeros((2, 6)), tf.zeros((2, 1))))
     with pytest.raises(ValueError, match="persistent"):
         mtk.gramian([tf.constant(1.0)], model.trainable_variables)
+    with pytest.raises(ValueError, match=r"one tensor `\(K,\)`"):
+        mtk.gramian(tf.ones(()), model.trainable_variables, tf.GradientTape(persistent=True))
     with pytest.raises(ValueError, match="variable"):
         mtk.per_example_gramian(tf.reduce_sum, tf.zeros((2, 6)), [])
     with pytest.raises(ValueError, match="scalar"):

@@ -252,6 +252,7 @@ def _two_layers_of_one():
         (lambda: CrossStitch(TASKS)({"a": X, "b": X[:, :2]}), "one shape"),
         (lambda: MTAN(TASKS, 0), "filters=0"),
         (lambda: MTAN(TASKS, 2)(IMAGES, IMAGES, {"a": IMAGES}), "'b'"),
+        (lambda: MTAN(TASKS, 2)(IMAGES, IMAGES[:, 1:]), "height and width"),
     ],
 )
 def test_what_does_not_fit_is_named(make, culprit):

@@ -36,7 +36,8 @@ class MTAN(layers.Layer):
         `{task: (B, H / pool, W / pool, filters)}`.
 
     Raises:
-        ValueError: If there are no tasks, a number is not positive, or `taken` is of other tasks.
+        ValueError: If there are no tasks, a number is not positive, `taken` is of other tasks, or
+            inputs differ in height or width.
 
     Reference:
         Liu et al., *End-to-end multi-task learning with attention* (2019),
@@ -62,8 +63,16 @@ class MTAN(layers.Layer):
         self.pooling = layers.MaxPooling2D(pool) if pool > 1 else None
 
     def build(self, early_shape: Any, late_shape: Any, taken_shape: Any = None) -> None:
-        if taken_shape is not None:
+        taken_shape = taken_shape or {}
+        if taken_shape:
             check_readers(self, taken_shape, self.task_names)
+        size = tf.TensorShape(early_shape[1:-1])
+        if not all(size.is_compatible_with(s[1:-1]) for s in (late_shape, *taken_shape.values())):
+            raise ValueError(
+                f"'{self.name}' masks features of one height and width: `early`, `late` and those "
+                "taken from the block before. A block that pools takes `pool` along. "
+                f"Received: early {early_shape}, late {late_shape}, taken {taken_shape}"
+            )
         self.masks = {}
         for task in self.task_names:
             read = early_shape[-1] + (taken_shape[task][-1] if taken_shape else 0)
