@@ -274,9 +274,9 @@ def _copy(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
     config = metric.get_config()
     arguments = inspect.signature(type(metric).__init__).parameters.values()
     named = {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
-    # Those of Keras leave out what they do not need, such as thresholds that are evenly spaced.
-    is_keras = type(metric).__module__.startswith("keras.")
-    if not is_keras and (lost := sorted(named - {"self", "name", "dtype"} - set(config))):
+    # Thresholds that are evenly spaced follow from their number.
+    spared = {"thresholds"} if isinstance(metric, keras.metrics.AUC) else set()
+    if lost := sorted(named - {"self", "name", "dtype"} - spared - set(config)):
         raise ValueError(
             f"The metric object '{metric.name}' of task '{task}' is given to another task too, and "
             f"a copy of it would lose {lost}. Make one for each task."
