@@ -21,7 +21,7 @@ def go_on(tiny, folder, **arguments):
 def crashes(tiny, run, monkeypatch, moments, failing):
     """Lets a run end at moments of its training, then in functions of its last phase."""
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise CrashError
 
     for step, moment in moments:
