@@ -13,7 +13,7 @@ from mtk.combiners.solvers.scaling import solver_dtype
 
 # Of the multiplier method: the price of missing the equation, squared, and its rounds.
 _PRICE = 1e3
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 @keras.saving.register_keras_serializable("mtk")
