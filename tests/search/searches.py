@@ -1,10 +1,11 @@
 """Searches whose runs are lines of Python."""
 
 import io
+import random
 from pathlib import Path
 
 import numpy as np
-from fake_engine import FakeEngine, finish, pause
+from fake_engine import FakeEngine, finish, pause, save
 
 from mtk.search import Search
 from mtk.search.searching import Searcher
@@ -20,6 +21,10 @@ def losses_at(space, point):
     weights = space.weights_of(point)
     cost = 0.2 * np.log10(point[RATE] / 0.1) ** 2 if RATE in point else 0.0
     return 0.3 + (1 - weights) ** 2 + cost
+
+
+class KilledError(Exception):
+    """The search ended in the middle of something."""
 
 
 class Folder:
@@ -58,3 +63,28 @@ class Folder:
     def go(self, engine=None, retry_failed=False, **changes):
         engine = engine or FakeEngine(self.outcome)
         return self.searcher(retry_failed, **changes).go(engine, Progress(self.said))
+
+    def go_through_kills(self, seed, **changes):
+        """Goes on, while runs are saved, die or end the search at random; none is done twice."""
+        draw, done = random.Random(seed), set()
+
+        def outcome(path, run, number):
+            event = draw.choice(["go", "go", "save", "die", "kill"])
+            part = run, StudyFolder(path).pause_at(run)
+            if event == "go":
+                assert part not in done
+                done.add(part)
+                self.outcome(path, run, number)
+            elif event == "save":
+                save(path, run)
+            elif event == "kill":
+                raise KilledError
+
+        for _ in range(300):
+            try:
+                found = self.go(FakeEngine(outcome, slots=draw.randint(1, 4)), True, **changes)
+            except KilledError:
+                continue
+            if found.exit_code == 0:
+                return found
+        raise AssertionError("It has not ended.")

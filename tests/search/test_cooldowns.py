@@ -1,11 +1,10 @@
 """Searches that cool down at their rungs, with runs that are lines of Python."""
 
 import json
-import random
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, finish, pause, save
+from fake_engine import FakeEngine, finish, pause
 from searches import RATE, Folder, losses_at
 
 from mtk.errors import StudyError
@@ -120,28 +119,7 @@ def test_killed_at_random_it_comes_to_the_same(folder, tmp_path, at_a_time, seed
     other = Cooling(folder.path, folder.space)
     other.path, other.taken = tmp_path / "other", {}
     expected = other.go(**GIVEN, at_a_time=at_a_time)
-    draw = random.Random(seed)
-
-    class Killed(Exception):
-        pass
-
-    def outcome(path, run, number):
-        event = draw.choice(["go", "go", "save", "die", "kill"])
-        if event == "go":
-            folder.outcome(path, run, number)
-        elif event == "save":
-            save(path, run)
-        elif event == "kill":
-            raise Killed
-
-    for _ in range(300):
-        try:
-            engine = FakeEngine(outcome, slots=draw.randint(1, 4))
-            found = folder.go(engine, True, **GIVEN, at_a_time=at_a_time)
-        except Killed:
-            continue
-        if found.exit_code == 0:
-            break
+    found = folder.go_through_kills(seed, **GIVEN, at_a_time=at_a_time)
     assert [t[:3] for t in came_to(found)] == [t[:3] for t in came_to(expected)]
     assert folder.taken == other.taken
     assert str(found) == str(expected)

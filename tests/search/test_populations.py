@@ -1,12 +1,11 @@
 """Populations whose runs are lines of Python: what they come to is known from their lineage."""
 
 import json
-import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, finish, pause, save
+from fake_engine import FakeEngine, finish, pause
 from searches import RATE, Folder
 
 from mtk.errors import StudyError
@@ -167,27 +166,7 @@ def test_a_run_names_its_parent_in_its_configuration(folder):
 @pytest.mark.parametrize("seed", some(range(40), range(1)))
 def test_killed_at_random_it_comes_to_the_same_population(folder, tmp_path, seed):
     expected = Populations(tmp_path / "other", folder.space).go(**GIVEN)
-    draw = random.Random(seed)
-
-    class Killed(Exception):
-        pass
-
-    def outcome(path, run, number):
-        event = draw.choice(["go", "go", "save", "die", "kill"])
-        if event == "go":
-            folder.outcome(path, run, number)
-        elif event == "save":
-            save(path, run)
-        elif event == "kill":
-            raise Killed
-
-    for _ in range(300):
-        try:
-            found = folder.go(FakeEngine(outcome, slots=draw.randint(1, 4)), True, **GIVEN)
-        except Killed:
-            continue
-        if found.exit_code == 0:
-            break
+    found = folder.go_through_kills(seed, **GIVEN)
     assert came_to(found) == came_to(expected)
     assert str(found) == str(expected)
 

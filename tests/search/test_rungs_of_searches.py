@@ -1,11 +1,10 @@
 """What a search does at its rungs, with runs that are lines of Python."""
 
 import itertools
-import random
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, finish, pause, save
+from fake_engine import FakeEngine, finish, pause
 from searches import RATE, losses_at
 
 from mtk.errors import StudyError
@@ -57,31 +56,7 @@ def test_without_rungs_no_run_pauses(folder):
 def test_killed_at_random_it_comes_to_the_same(folder, tmp_path, at_a_time, seed):
     undisturbed = type(folder)(tmp_path / "other", folder.space)
     expected = undisturbed.go(at_a_time=at_a_time, **RUNGS)
-    draw, done = random.Random(seed), set()
-
-    class Killed(Exception):
-        pass
-
-    def outcome(path, run, number):
-        event = draw.choice(["go", "go", "save", "die", "kill"])
-        step = StudyFolder(path).pause_at(run)
-        if event == "go":
-            assert (run, step) not in done
-            done.add((run, step))
-            folder.outcome(path, run, number)
-        elif event == "save":
-            save(path, run)
-        elif event == "kill":
-            raise Killed
-
-    for _ in range(300):
-        try:
-            engine = FakeEngine(outcome, slots=draw.randint(1, 4))
-            found = folder.go(engine, True, at_a_time=at_a_time, **RUNGS)
-        except Killed:
-            continue
-        if found.exit_code == 0:
-            break
+    found = folder.go_through_kills(seed, at_a_time=at_a_time, **RUNGS)
     assert came_to(found) == came_to(expected)
     assert str(found) == str(expected)
 

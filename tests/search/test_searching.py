@@ -1,11 +1,10 @@
 """What a search does with its folder, with runs that are lines of Python."""
 
 import os
-import random
 import signal
 
 import pytest
-from fake_engine import FakeEngine, finish, save
+from fake_engine import FakeEngine, finish
 from searches import RATE
 
 import mtk
@@ -42,31 +41,7 @@ def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
 @pytest.mark.parametrize("at_a_time", [1, 3])
 def test_killed_at_random_it_comes_to_the_same_front(folder, tmp_path, at_a_time, seed):
     undisturbed = type(folder)(tmp_path / "other", folder.space).go(at_a_time=at_a_time)
-    draw, done = random.Random(seed), set()
-
-    class Killed(Exception):
-        pass
-
-    def outcome(path, run, number):
-        event = draw.choice(["finish", "save", "die", "kill"])
-        if event == "finish":
-            assert run not in done
-            done.add(run)
-            folder.outcome(path, run, number)
-        elif event == "save":
-            save(path, run)
-        elif event == "kill":
-            raise Killed
-
-    for _ in range(200):
-        try:
-            found = folder.go(
-                FakeEngine(outcome, slots=draw.randint(1, 4)), True, at_a_time=at_a_time
-            )
-        except Killed:
-            continue
-        if found.exit_code == 0:
-            break
+    found = folder.go_through_kills(seed, at_a_time=at_a_time)
     assert points(found) == points(undisturbed)
     assert [t.losses for t in found.trials] == [t.losses for t in undisturbed.trials]
     assert str(found) == str(undisturbed)
