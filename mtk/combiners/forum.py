@@ -43,8 +43,7 @@ class FORUM(PartsCombiner):
       the length of that small step.
     * The gradients `f_k` have the length of q and not one, so that scaled gradients scale the
       result, and K equal gradients g give g (for `rho` of one or less).
-    * The running mean has the share `t^-decay` at step t, as in the paper; their code counts
-      epochs.
+    * The running mean has the share `t^-decay` at step t; the authors' code counts epochs.
     * Products are those of shared variables. A head is reached by its own task alone, and descends
       the mean of both halves, by the sum of the task's two weights.
 
