@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 import mtk
 from mtk import analysis
@@ -145,21 +146,16 @@ def group_losses(network: keras.Model, rows: Rows) -> np.ndarray:
 
 
 def areas(network: keras.Model, rows: Rows) -> np.ndarray:
-    """Returns the ROC-AUC of each task `(K,)`: how often a positive ranks above a negative.
+    """Returns the ROC-AUC of each task `(K,)`, over its labelled examples.
 
     Args:
         network: What predicts.
         rows: The examples.
     """
-    from scipy.stats import rankdata
-
     logits, found = network.predict(rows.inputs, batch_size=4096, verbose=0), []
     for task, labels in rows.labels.items():
-        y = labels.reshape(-1)
-        ranks, y = rankdata(logits[task].reshape(-1)[~np.isnan(y)]), y[~np.isnan(y)]
-        positive = y.sum()
-        above = ranks[y > 0].sum() - positive * (positive + 1) / 2
-        found.append(above / (positive * (len(y) - positive)))
+        known = ~np.isnan(labels.reshape(-1))
+        found.append(roc_auc_score(labels.reshape(-1)[known], logits[task].reshape(-1)[known]))
     return np.array(found)
 
 
