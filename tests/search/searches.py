@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +65,18 @@ class Folder:
         engine = engine or FakeEngine(self.outcome)
         return self.searcher(retry_failed, **changes).go(engine, Progress(self.said))
 
-    def go_through_kills(self, seed, **changes):
-        """Goes on, while runs are saved, die or end the search at random; none is done twice."""
-        draw, done = random.Random(seed), set()
+    def go_through_kills(self, seed, most_deaths=300, **changes):
+        """Goes on, while runs are saved, die or end the search at random; none is done twice.
+
+        After `most_deaths` in a row a run saves something: with more of them it fails.
+        """
+        draw, done, deaths = random.Random(seed), set(), Counter()
 
         def outcome(path, run, number):
             event = draw.choice(["go", "go", "save", "die", "kill"])
             part = run, StudyFolder(path).pause_at(run)
+            deaths[run] = deaths[run] + 1 if event == "die" else 0
+            event = "save" if deaths[run] > most_deaths else event
             if event == "go":
                 assert part not in done
                 done.add(part)
