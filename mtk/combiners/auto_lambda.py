@@ -1,6 +1,6 @@
 """Auto-Lambda: weights of the training losses that lower the losses on other examples."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -85,7 +85,3 @@ class AutoLambda(PartsCombiner):
         change = self.adam.change(slope, present[0] & tf.reduce_any(present[1]))
         relative.assign(tf.maximum(relative + change, 0.0))
         return over_parts(self.task_shares.of(tf.reduce_any(present, 0)), present)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"learning_rate": self.learning_rate, "primary": self.primary}
-        return {**super().get_config(), **own}

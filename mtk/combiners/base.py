@@ -130,7 +130,7 @@ class Combiner(keras.layers.Layer):
             self._is_claimed = True
             return self
         config = self.get_config()
-        lost = sorted(_arguments(type(self)) - set(config))
+        lost = sorted(set(_arguments(type(self))) - set(config))
         if lost:
             raise ValueError(
                 f"This {type(self).__name__} serves another model, and a copy would lose {lost}. "
@@ -380,24 +380,40 @@ class Combiner(keras.layers.Layer):
         """
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name}
+        """Returns each argument that the constructor keeps under its own name.
+
+        One that is kept under another name, or is an object, needs a `get_config` that adds it.
+        """
+        keras_own = dir(keras.layers.Layer)  # `weights` of a layer are its variables.
+        arguments = [name for name in _arguments(type(self)) if name not in keras_own]
+        kept = {name: getattr(self, name) for name in arguments if hasattr(self, name)}
+        if "at" in kept:
+            kept["at"] = _place_names(self.at)
+        return {"name": self.name, **kept}
 
     def get_build_config(self) -> None:
         """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
 
 
-def place_names(place: Place) -> str | list[str]:
+def _place_names(place: Place) -> str | list[str]:
     """Returns a place with the names of layers, as a config can hold it."""
     if isinstance(place, keras.Layer):
         return place.name
-    return place if isinstance(place, str) else [str(place_names(part)) for part in place]
+    return place if isinstance(place, str) else [str(_place_names(part)) for part in place]
 
 
-def _arguments(combiner: Any) -> frozenset[str]:
-    """Returns the names of the arguments of a class, `name` aside."""
+def _arguments(combiner: type) -> tuple[str, ...]:
+    """Returns the names of the arguments of a class, and of those it hands up; `name` aside."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found = inspect.signature(combiner.__init__).parameters.values()
-    return frozenset(p.name for p in found if p.kind in kinds) - {"self", "name"}
+    names: dict[str, None] = {}
+    for each in combiner.__mro__:
+        if "__init__" not in vars(each):
+            continue
+        parameters = inspect.signature(each).parameters.values()
+        names |= dict.fromkeys(p.name for p in parameters if p.kind in kinds and p.name != "name")
+        if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return tuple(names)
 
 
 class LossCombiner(Combiner):

@@ -1,7 +1,7 @@
 """CAGrad: the best worst improvement within a ball around the mean gradient."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -121,13 +121,6 @@ class CAGrad(PreferringCombiner):
         direction, solved = tf.cond(long, lambda: (regular, solved), vanishing)
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         return direction
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "c": self.c,
-            "rescale": self.rescale,
-        }
 
 
 def _norm(scaled: Scaled, vector: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """COSMOS: a weighted mean, and the angle between losses and preference."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -79,6 +79,3 @@ class COSMOS(LossCombiner):
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return tf.where(present, tf.maximum(task_weights, 0.0), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "strength": self.strength, "preference": self.preference}

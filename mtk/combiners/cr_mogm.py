@@ -1,7 +1,6 @@
 """CR-MOGM: the moving average of a method's weights."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -72,6 +71,3 @@ class CRMOGM(Wrapper):
     def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
         mask = tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(self.average * mask, tf.reduce_sum(mask))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}

@@ -1,7 +1,5 @@
 """DB-MTL: losses on a logarithmic scale, gradients of one length."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -117,11 +115,3 @@ class DBMTL(GramianCombiner):
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return super().head_weights(task_weights, present) * self.last_slopes
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "beta": self.beta,
-            "sigma": self.sigma,
-            "bounds": self.bounds,
-        }

@@ -1,7 +1,5 @@
 """DWA: tasks whose loss falls slowly get more weight."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -75,10 +73,3 @@ class DWA(LossCombiner):
         self.last_mean.assign(tf.where(ended, mean, self.last_mean))
         self.loss_sum.assign(tf.where(turns, 0.0, self.loss_sum))
         self.loss_count.assign(tf.where(turns, 0.0, self.loss_count))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "steps_per_epoch": self.steps_per_epoch,
-            "temperature": self.temperature,
-        }

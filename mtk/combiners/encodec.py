@@ -1,6 +1,6 @@
 """EnCodec's balancer: each gradient a fixed share of the whole."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -81,7 +81,3 @@ class EnCodecBalancer(GramianCombiner):
         shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares))
         total = tf.reduce_sum(shares * now) if self.total_norm is None else self.total_norm
         return tf.math.divide_no_nan(shares * total, now)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"preference": self.preference, "total_norm": self.total_norm, "decay": self.decay}
-        return {**super().get_config(), **own}

@@ -1,7 +1,5 @@
 """ExcessMTL: weight for the tasks that are furthest from their optimum."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -94,7 +92,3 @@ class ExcessMTL(Combiner):
         self.logits.assign(logits)
         weights = tf.nn.softmax(tf.where(present, logits, tf.float32.min))
         return tf.where(present, weights, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"warm_up": self.warm_up, "step_size": self.step_size}
-        return {**super().get_config(), **own}

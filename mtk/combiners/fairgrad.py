@@ -1,6 +1,6 @@
 """FairGrad: alpha-fair shares of the direction for all gradients."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -107,10 +107,3 @@ class FairGrad(PreferringCombiner):
         else:
             weights *= mean ** (-2.0 / (1.0 + exponent))
         return tf.cast(weights, tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "scale": self.scale,
-        }

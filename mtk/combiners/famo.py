@@ -1,7 +1,5 @@
 """FAMO: all losses fall at the same rate, at the price of one backward pass."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -82,10 +80,3 @@ class FAMO(LogLossCombiner):
     def _preferences(self, present: tf.Tensor) -> tf.Tensor:
         logits = tf.where(present, self.logits, tf.float32.min)
         return tf.where(present, tf.nn.softmax(logits), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "learning_rate": self.learning_rate,
-            "decay": self.decay,
-        }

@@ -1,7 +1,5 @@
 """FORUM: lowers all validation losses as far as the weighted training loss falls with them."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -141,10 +139,6 @@ class FORUM(PartsCombiner):
     def _softmax(self, present: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         logits = tf.where(present, self.logits, tf.float32.min)
         return tf.cast(tf.where(present, tf.nn.softmax(logits), 0.0), dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"rho": self.rho, "learning_rate": self.learning_rate, "decay": self.decay}
-        return {**super().get_config(), **own}
 
 
 def least(

@@ -137,9 +137,6 @@ class GradDrop(Combiner):
             shares.append(leaks + (1.0 - leaks) * tf.cast(keeps, tf.float32))
         return shares
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "leak": self.leak, "seed": self.seed, "at": self.at}
-
 
 def _keep(
     stacked: Sequence[tf.Tensor], shares: Sequence[tf.Tensor], present: tf.Tensor

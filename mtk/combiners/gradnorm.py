@@ -1,7 +1,5 @@
 """GradNorm: tasks train at the same rate."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -118,11 +116,3 @@ class GradNorm(GramianCombiner):
         mean = tf.math.divide_no_nan(tf.reduce_sum(ratios), number)
         # Where all have arrived none is slower than the others.
         return tf.where(rated & (mean > 0.0), tf.math.divide_no_nan(ratios, mean), 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "learning_rate": self.learning_rate,
-            "initial_losses": self.initial_losses,
-        }

@@ -1,7 +1,7 @@
 """GradVac: pairs of gradients drawn to the similarity that they usually have."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -154,11 +154,3 @@ class GradVac(GramianCombiner):
         everyone = tf.cast(present, rows.dtype)
         total = tf.einsum("gij,i->gj", rows, everyone)
         return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta": self.beta,
-            "groups": self.groups,
-            "seed": self.seed,
-        }

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner, Held, Place, place_names
+from mtk.combiners.base import Combined, Combiner, Held, Place
 
 
 class Weights(list[keras.Variable]):
@@ -208,7 +208,3 @@ class GramianCombiner(Combiner):
         del counts
         weights = self.new_weights(gradients.gramian(task_gradients), task_losses, present)
         return Combined(gradients.weighted_sum(task_gradients, weights), weights)
-
-    def get_config(self) -> dict[str, Any]:
-        place = place_names(self.at)
-        return {**super().get_config(), "at": place, "update_every": self.update_every}

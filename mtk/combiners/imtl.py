@@ -1,7 +1,5 @@
 """IMTL: impartial about losses and gradients."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -61,6 +59,3 @@ class IMTL(GramianCombiner):
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return super().head_weights(task_weights, present) * self.last_scales
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "learning_rate": self.learning_rate}

@@ -1,7 +1,5 @@
 """IMTL-L: losses scaled to the same size."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -71,6 +69,3 @@ class IMTLL(LossCombiner):
         weights = tf.math.divide_no_nan(self.scales() * mask, tf.reduce_sum(mask))
         self.scales.learn(task_losses, present)
         return weights
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "learning_rate": self.learning_rate}

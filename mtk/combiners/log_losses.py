@@ -1,7 +1,5 @@
 """Logarithms of losses that may reach zero."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from mtk.combiners.base import Combiner, LossCombiner
@@ -121,6 +119,3 @@ class LogLossCombiner(LossCombiner):
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.log_losses = LogLosses(self, self.bounds)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bounds": self.bounds}

@@ -1,6 +1,6 @@
 """M-ConFIG: one task's gradient a step, ConFIG on the momenta."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -101,6 +101,3 @@ class MConFIG(Combiner):
         weights = self.con_fig.task_weights(gramian, task_losses, seen)
         weights = tf.where(finite, weights, float("nan"))
         return Combined(gradients.weighted_sum(momenta, weights), weights)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta": self.beta, "preference": self.preference}

@@ -1,7 +1,5 @@
 """MetaBalance: auxiliary gradients as long as the target's, variable by variable."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -104,7 +102,3 @@ class MetaBalance(Combiner):
         main = now[:, self.main, None]
         ratio = tf.where((now > 0.0) & (main > 0.0), tf.math.divide_no_nan(main, now), 1.0)
         return (1.0 - self.relax) + self.relax * ratio
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"target": self.target, "relax": self.relax, "beta": self.beta}
-        return {**super().get_config(), **own}

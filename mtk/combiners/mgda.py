@@ -1,6 +1,6 @@
 """MGDA: the shortest vector in the convex hull of the gradients."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -109,13 +109,6 @@ class MGDA(PreferringCombiner):
             case "loss+":
                 return task_losses * lengths
         return tf.ones_like(lengths)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "normalization": self.normalization,
-            "weighs_heads": self.weighs_heads,
-        }
 
 
 def _pair(scaled: Scaled) -> tf.Tensor:

@@ -1,7 +1,5 @@
 """MoCo: MGDA by small steps, on averaged gradients."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -89,7 +87,3 @@ class MoCo(Combiner):
         after = project(before - self.gamma / tf.sqrt(self.step) * slope, present)
         self.task_shares.keep(after, present)
         return after
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"beta": self.beta, "gamma": self.gamma, "rho": self.rho}
-        return {**super().get_config(), **own}

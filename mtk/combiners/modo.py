@@ -1,7 +1,5 @@
 """MoDo: MGDA by small steps, on gradients of two parts of a batch, and a descent on a third."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -69,6 +67,3 @@ class MoDo(PartsCombiner):
         self.task_shares.keep(after, takes_part)
         none = tf.zeros_like(after)
         return tf.stack([none, none, after])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "gamma": self.gamma, "rho": self.rho}

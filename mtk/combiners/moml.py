@@ -1,7 +1,5 @@
 """MOML: weights of the training losses, by MGDA on the losses of other examples."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -97,6 +95,3 @@ class MOML(PartsCombiner):
     def _softmax(self, present: tf.Tensor) -> tf.Tensor:
         logits = tf.where(present, self.logits, tf.float32.min)
         return tf.where(present, tf.nn.softmax(logits), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "learning_rate": self.learning_rate}

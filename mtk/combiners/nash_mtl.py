@@ -1,6 +1,6 @@
 """Nash-MTL: the gradients bargain about the direction."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -123,10 +123,3 @@ class NashMTL(PreferringCombiner):
             return super().head_weights(task_weights, present)
         heads = tf.where(task_weights == 0.0, 1.0, task_weights / self.last_clip)
         return tf.where(present, heads, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "scale": self.scale,
-            "max_norm": self.max_norm,
-        }

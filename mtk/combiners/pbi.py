@@ -1,6 +1,6 @@
 """PBI: along a ray of losses, with a penalty for leaving it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -83,11 +83,3 @@ class PBI(LossCombiner):
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return tf.where(present, tf.maximum(task_weights, 0.0), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "theta": self.theta,
-            "preference": self.preference,
-            "ideal": self.ideal,
-        }

@@ -1,7 +1,5 @@
 """PCGrad: conflicts between pairs of gradients are projected away."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -59,6 +57,3 @@ class PCGrad(GramianCombiner):
         everyone = tf.cast(present, rows.dtype)
         total = tf.linalg.matvec(rows, everyone, transpose_a=True)
         return tf.cast(tf.math.divide_no_nan(total, tf.reduce_sum(everyone)), tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}

@@ -127,7 +127,7 @@ class PerLayer(GramianCombiner):
         return Combined(combined, tf.reduce_mean(tf.stack(each), 0))
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, **combiner_config(self.combiner), "groups": self.groups}
+        return {**super().get_config(), **combiner_config(self.combiner)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PerLayer":

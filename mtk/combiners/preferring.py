@@ -1,6 +1,6 @@
 """What the Gramian methods share that take a preference of the user's."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import tensorflow as tf
 
@@ -46,6 +46,3 @@ class PreferringCombiner(GramianCombiner):
             present: Boolean tensor `(K,)`.
         """
         return present & (tf.constant(self.preferred) > 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference}

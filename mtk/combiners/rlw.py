@@ -1,7 +1,7 @@
 """Random loss weighting: new weights at every step."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -106,13 +106,3 @@ class RLW(LossCombiner):
             drawn = tf.zeros_like(drawn)
         weights = tf.nn.softmax(tf.where(present, drawn, drawn.dtype.min))
         return tf.where(present, weights, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "distribution": self.distribution,
-            "seed": self.seed,
-            "concentration": self.concentration,
-            "smallest": self.smallest,
-            "per_example": self.per_example,
-        }

@@ -1,7 +1,5 @@
 """SDMGrad: a direction near the mean gradient, by projected steps on parts of a batch."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -112,11 +110,3 @@ class SDMGrad(PartsCombiner):
             maximum_iterations=self.iterations,
             parallel_iterations=1,
         )[0]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "regularization": self.regularization,
-            "iterations": self.iterations,
-            "step_size": self.step_size,
-        }

@@ -1,6 +1,6 @@
 """SoftAdapt: tasks whose loss rises, or falls slowly, get more weight."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -89,14 +89,6 @@ class SoftAdapt(LossCombiner):
             sized = weights * tf.math.divide_no_nan(means, tf.reduce_max(means))
             weights = tf.where(tf.reduce_sum(sized) > 0.0, sized, weights)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta": self.beta,
-            "window": self.window,
-            "variant": self.variant,
-        }
 
 
 def _slopes(history: tf.Tensor) -> tf.Tensor:

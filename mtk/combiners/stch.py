@@ -1,6 +1,6 @@
 """STCH: a smooth maximum of the losses."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -115,12 +115,3 @@ class STCH(LogLossCombiner):
         counts = tf.cast(counts_now, tf.float32)
         self.loss_sum.assign_add(smooth * counts)
         self.loss_count.assign_add(counts)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "steps_per_epoch": self.steps_per_epoch,
-            "mu": self.mu,
-            "warm_up_epochs": self.warm_up_epochs,
-            "preference": self.preference,
-        }

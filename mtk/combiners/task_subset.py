@@ -1,7 +1,7 @@
 """Some of the tasks, at random, in each step."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import keras
 import tensorflow as tf
@@ -99,6 +99,3 @@ class TaskSubset(Wrapper):
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return super().head_weights(task_weights, present & (self.last_chosen > 0.0))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "number": self.number, "seed": self.seed}

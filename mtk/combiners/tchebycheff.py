@@ -1,6 +1,6 @@
 """Tchebycheff scalarization: the worst task alone."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import tensorflow as tf
@@ -57,6 +57,3 @@ class Tchebycheff(LossCombiner):
         above = tf.where(takes_part, above, tf.float32.min)
         worst = tf.cast(takes_part & (above >= tf.reduce_max(above)), tf.float32)
         return tf.math.divide_no_nan(worst, tf.reduce_sum(worst))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "preference": self.preference, "ideal": self.ideal}

@@ -76,7 +76,7 @@ class UncertaintyWeights(LossCombiner):
         if isinstance(regression, str):
             raise ValueError(f"`regression` is a list of names. Received: {regression!r}")
         super().__init__(name=name)
-        self.regression = None if regression is None else tuple(regression)
+        self.regression = None if regression is None else list(regression)
         self.learning_rate = learning_rate
         self.regression_by_loss: frozenset[str] = frozenset()
 
@@ -125,13 +125,6 @@ class UncertaintyWeights(LossCombiner):
         slope = 0.5 - precisions * task_losses
         self.log_variances.assign_add(self.adam.change(slope, present))
         return weights
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "regression": None if self.regression is None else list(self.regression),
-            "learning_rate": self.learning_rate,
-        }
 
 
 def is_regression(loss: str | keras.losses.Loss | Callable[..., Any]) -> bool | None:

@@ -65,7 +65,7 @@ class UnitGradients(GramianCombiner):
         return self.combiner.new_weights(normalized, losses, directed) * factors
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, **combiner_config(self.combiner)}
+        return {**super().get_config(), **combiner_config(self.combiner)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "UnitGradients":

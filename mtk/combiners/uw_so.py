@@ -1,7 +1,5 @@
 """UW-SO: uncertainty weights in closed form, and a softmax."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -51,6 +49,3 @@ class UWSO(LogLossCombiner):
         weights = tf.exp((inverse - tf.reduce_max(inverse)) / self.temperature)
         weights = tf.where(present, weights, 0.0)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "temperature": self.temperature}

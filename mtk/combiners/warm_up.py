@@ -131,4 +131,4 @@ class WarmUp(Wrapper):
         return result
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "steps": self.steps, "weights": self.weights_by_task}
+        return {**super().get_config(), "weights": self.weights_by_task}

@@ -1,5 +1,7 @@
 """What must hold for every combiner, on gradients of every kind."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -144,6 +146,28 @@ def test_eager_graph_and_xla_agree(name):
         outcome = other(jacobian, losses, steps=2)
         np.testing.assert_allclose(outcome.direction, graph.direction, atol=1e-5)
         np.testing.assert_allclose(outcome.weights, graph.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_has_every_argument(name):
+    combiner = BY_NAME[name].make()
+    arguments = set(inspect.signature(type(combiner)).parameters)
+    assert arguments == set(combiner.get_config())
+
+
+class Tempered(combiners.MGDA):
+    """A method of somebody else, with one argument under its name and one that is not kept."""
+
+    def __init__(self, temperature=2.0, weights=1.0, **arguments):
+        super().__init__(**arguments)
+        self.temperature = temperature
+        self._own = weights
+
+
+def test_config_of_a_method_follows_from_its_attributes():
+    config = Tempered(temperature=3.0, update_every=2).get_config()
+    assert (config["temperature"], config["update_every"]) == (3.0, 2)
+    assert "weights" not in config  # Those of a Keras layer are something else.
 
 
 @pytest.mark.parametrize("name", NAMES)
