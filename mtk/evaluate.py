@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from mtk import atomic, flags, places, saved_model_path, tf_logging
 
@@ -36,20 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    try:
-        figures = _evaluate(given, bindings)
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
-    from mtk.experiment import evaluation
-
-    print(json.dumps(figures, indent=2) if given.json == "-" else evaluation.described(figures))
-    return 0
+    return config.exit_code(lambda: _evaluate(given, bindings), given.traceback)
 
 
-def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
+def _evaluate(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk import config
 
     # What can be found before TensorFlow is imported, which takes seconds.
@@ -71,7 +60,8 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> dict[str, Any]:
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(out, figures)
-    return figures
+    print(json.dumps(figures, indent=2) if given.json == "-" else evaluation.described(figures))
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Prepares a data set once, as gin files describe it, so that every run reads it at once."""
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -45,18 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    folder = {"folder": given.out} if given.out else {}
     try:
-        config.parse(given.gin_file, bindings)
-        print(config.bound(_DATA_SETS[given.data_set](), given=list(folder))(**folder))
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
+        return config.exit_code(lambda: _prepare(given, bindings), given.traceback)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 75
+
+
+def _prepare(given: argparse.Namespace, bindings: list[str]) -> int:
+    from mtk import config
+
+    folder = {"folder": given.out} if given.out else {}
+    config.parse(given.gin_file, bindings)
+    print(config.bound(_DATA_SETS[given.data_set](), given=list(folder))(**folder))
     return 0
 
 

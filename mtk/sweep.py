@@ -39,13 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    try:
-        return _sweep(given, bindings)
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
+    return config.exit_code(lambda: _sweep(given, bindings), given.traceback)
 
 
 def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:

@@ -61,18 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bindings = [*_statements(given), *bindings]
     if given.workload and not given.gin_file:
         given.gin_file = ["base.gin"]
-    try:
-        if given.dry_run:  # It goes without the data.
-            left_open = config.required(given.gin_file, bindings)
-            bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
-        config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
-        _check(given, bindings)
-        return _train(given, bindings)
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
+    return config.exit_code(lambda: _train(given, bindings), given.traceback)
 
 
 def _statements(given: argparse.Namespace) -> list[str]:
@@ -118,9 +107,16 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
 
 
 def _train(given: argparse.Namespace, bindings: list[str]) -> int:
+    from mtk import config
+
+    if given.dry_run:  # It goes without the data.
+        left_open = config.required(given.gin_file, bindings)
+        bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
+    config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
+    _check(given, bindings)
     tf_logging.shorten_warnings()
     tf_logging.start_tensorflow()
-    from mtk import config, distribution, experiment
+    from mtk import distribution, experiment
 
     try:
         if given.dry_run:

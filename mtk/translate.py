@@ -45,7 +45,7 @@ def _translate(saved_model: str, language: str) -> None:
     found = saved_model_path.find(saved_model, text=True)
     tf_logging.start_tensorflow()  # Takes seconds, hence not before the path is looked at.
     from mtk.decoding import lines
-    from mtk.export.text import load_translator
+    from mtk.export.loading import load_translator
 
     translate = load_translator(found.path, language)
     texts = lines.read_lines(sys.stdin.buffer)

@@ -53,14 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    try:
-        _check(given)
-        return _bench(given, bindings)
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
+    return config.exit_code(lambda: _bench(given, bindings), given.traceback)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -78,6 +71,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
+    _check(given)
     from mtk import config
     from mtk.bench.card import Card
     from mtk.search.spec import METHOD

@@ -35,6 +35,7 @@ __all__ = [
     "bound",
     "bound_values",
     "check_names",
+    "exit_code",
     "explain",
     "find",
     "modules",
@@ -256,3 +257,19 @@ def explain(error: Exception) -> str:
         error: An error raised inside a configured function.
     """
     return explanation.explained(error, _draft.checker)
+
+
+def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
+    """Does a command, and says in a line what is wrong with what it was given.
+
+    Args:
+        command: Returns its exit code.
+        traceback: Whether an error is raised instead, so that it shows where it arose.
+    """
+    try:
+        return command()
+    except (ValueError, OSError, ImportError) as error:
+        if traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2

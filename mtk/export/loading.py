@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from mtk import extras, tf_logging
+from mtk.decoding import Translator, text_translator
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 # What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
@@ -191,3 +192,25 @@ def _described(specs: Mapping[str, tf.TensorSpec], names: list[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def load_translator(path: str | Path, language: str) -> Translator:
+    """Returns what translates text.
+
+    Args:
+        path: The folder of a SavedModel of text.
+        language: The target language that will be asked for.
+
+    Raises:
+        ValueError: If there is no such SavedModel, or it does not know the language.
+    """
+    signatures = ExportedNetwork(path).signatures
+    if "languages" not in signatures:
+        raise ValueError(
+            f"The SavedModel in {str(path)!r} does not translate text. Give the one that a run "
+            "writes as 'saved_model_text' where tensorflow-text is installed. "
+            f"Received one with the signatures: {', '.join(sorted(signatures))}"
+        )
+    translate = text_translator(signatures)
+    translate([], language)  # Raises now what is not known, and not when there is text.
+    return translate

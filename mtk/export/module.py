@@ -1,12 +1,21 @@
 """Writes a TensorFlow module as a SavedModel."""
 
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
 
 from mtk import atomic, places
-from mtk.export.writing import written_by_tensorflow
+
+# What TensorFlow raises where files cannot be written.
+_NUMBERS = {
+    tf.errors.ResourceExhaustedError: errno.ENOSPC,
+    tf.errors.PermissionDeniedError: errno.EACCES,
+    tf.errors.NotFoundError: errno.ENOENT,
+}
 
 
 class Served(Protocol):
@@ -33,3 +42,14 @@ def export_module(module: Served, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as unfinished, written_by_tensorflow():
         tf.saved_model.save(module, str(unfinished), signatures=traced)
+
+
+@contextlib.contextmanager
+def written_by_tensorflow() -> Iterator[None]:
+    """Makes an OSError of an error of TensorFlow, as anything else that writes raises it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        number = _NUMBERS.get(type(error), errno.EIO)
+        first = (error.message or type(error).__name__).strip().splitlines()[0]
+        raise OSError(number, first) from error

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from mtk import atomic, places
 from mtk.export.inputs import Inputs, inputs_of, write_order
+from mtk.export.module import written_by_tensorflow
 from mtk.export.outputs import by_name, with_outputs
-from mtk.export.writing import written_by_tensorflow
 
 
 def export(

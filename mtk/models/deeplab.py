@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from mtk.models.dilated import DilatedConv2D
 from mtk.models.imagenet import load_imagenet
-from mtk.models.resnet50 import resnet50
+from mtk.models.resnet50 import DilatedConv2D, resnet50
 from mtk.models.seeds import layer_seeds
 
 

@@ -35,13 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    try:
-        return _search(given, bindings)
-    except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
-            raise
-        print(f"error: {config.explain(error)}", file=sys.stderr)
-        return 2
+    return config.exit_code(lambda: _search(given, bindings), given.traceback)
 
 
 def _search(given: argparse.Namespace, bindings: list[str]) -> int:

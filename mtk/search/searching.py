@@ -25,8 +25,7 @@ from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
 from mtk.study.engines import Engine, Local
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
-from mtk.study.scheduler import End, Scheduler
-from mtk.study.signals import noted_signals
+from mtk.study.scheduler import End, Scheduler, noted_signals
 
 STOPPED = 75
 

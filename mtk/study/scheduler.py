@@ -1,8 +1,11 @@
 """Gives runs to an engine until none is left to do."""
 
+import contextlib
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from mtk import monitor
@@ -18,6 +21,7 @@ _WAIT = 0.5  # seconds
 _LOOK_ELSEWHERE = 3.0
 # A run whose process ends so often in a row, with nothing new saved, is not tried again.
 _DEATHS = 5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class End(Enum):
@@ -34,7 +38,7 @@ class Scheduler:
     Args:
         folder: The study folder.
         engine: What does the runs.
-        signals: Those that have asked the sweep to stop; see `mtk.study.signals`.
+        signals: Those that have asked the sweep to stop; see `noted_signals`.
         estimate: How long runs take.
         progress: Where progress is shown.
         max_runs: How many runs to start at most.
@@ -219,3 +223,20 @@ class Scheduler:
         now = time.monotonic()
         spent = sum(now - started for started in self._started.values())
         return max(0.0, total - spent / self.engine.slots)
+
+
+@contextlib.contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """Gives a list of the SIGTERM and SIGINT that come; other threads than the main one get none.
+
+    One asks for checkpoints, more for an end at once.
+    """
+    received: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = _SIGNALS if is_main else ()
+    before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,8 +13,7 @@ from mtk.study.folder import State, StudyFolder
 from mtk.study.grid import Grid, Run, distinct
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
-from mtk.study.scheduler import End, Scheduler
-from mtk.study.signals import noted_signals
+from mtk.study.scheduler import End, Scheduler, noted_signals
 from mtk.study.spec import Study
 
 

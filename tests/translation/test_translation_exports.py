@@ -15,7 +15,7 @@ from toy import toy_corpus
 from mtk import config, evaluate, export
 from mtk.data.translation.batches import Lengths
 from mtk.experiment import Logging, Optimization, Training, evaluation, run
-from mtk.export.text import load_translator
+from mtk.export.loading import load_translator
 from mtk.workloads import Translation
 from tests.quick import slow
 
