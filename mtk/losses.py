@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.elements import loss_values
+from mtk.ranges import check_rate
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -34,8 +35,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
     """
 
     def __init__(self, smoothing: float = 0.1, name: str = "smoothed_crossentropy"):
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"`smoothing` is a share in [0, 1). Received: {smoothing}")
+        check_rate(smoothing=smoothing)
         super().__init__(name=name, reduction=None)
         self.smoothing = smoothing
 

@@ -13,6 +13,7 @@ from mtk import atomic, places
 from mtk.callbacks.base import StepCallback
 from mtk.callbacks.monitored import monitor_of
 from mtk.monitor import MEAN_LOSS, Monitor
+from mtk.ranges import check_count
 
 
 class BestCheckpoint(StepCallback):
@@ -58,10 +59,8 @@ class BestCheckpoint(StepCallback):
         self.path = Path(path)
         if not self.path.name.endswith(".weights.h5"):
             raise ValueError(f"The selected weights go to a file *.weights.h5. Received: {path}")
-        if patience is not None and patience < 1:
-            raise ValueError(
-                f"`patience` is a number of evaluations, 1 or more, or None. Received: {patience}"
-            )
+        if patience is not None:
+            check_count(patience=patience)
         self.patience = patience
         self.monitor = monitor
         self.restore_at_end = restore

@@ -14,6 +14,7 @@ import tensorflow as tf
 from mtk.callbacks import layout
 from mtk.callbacks.base import Entry, StepCallback, entries
 from mtk.callbacks.summary_writer import SummaryWriter
+from mtk.ranges import check_count, check_nonnegative
 
 # Share of the run's time that the diagnostics of gradients may take.
 _SHARE = 0.03
@@ -53,13 +54,9 @@ class TaskBoard(StepCallback):
 
     def __init__(self, log_dir: str | Path, every: int = 100, measure_every: int | None = None):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` is a number of steps, 1 or more. Received: every={every}")
-        if (measure_every or 0) < 0:
-            raise ValueError(
-                "`measure_every` is a number of steps, 0 or more, or None. "
-                f"Received: measure_every={measure_every}"
-            )
+        check_count(every=every)
+        if measure_every is not None:
+            check_nonnegative(measure_every=measure_every)
         self.log_dir = Path(log_dir)
         self.every = every
         self.measure_every = measure_every

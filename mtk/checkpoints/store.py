@@ -9,6 +9,7 @@ from pathlib import Path
 from mtk import atomic, places
 from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot, link
+from mtk.ranges import check_count
 
 _DAMAGED = "damaged."  # what was put aside
 _NAME = re.compile(r"(?P<number>\d{6,})-step-\d+")
@@ -30,8 +31,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, growing: AppendOnlyFiles, keep: int = 2):
-        if keep < 1:
-            raise ValueError(f"`keep` is a number of checkpoints, 1 or more. Received: {keep}")
+        check_count(keep=keep)
         self.folder = folder
         self.growing = growing
         self.keep = keep

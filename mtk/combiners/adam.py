@@ -53,19 +53,3 @@ class TaskAdam:
         square /= 1.0 - SQUARE_DECAY**count
         change = -self.learning_rate * mean / (tf.sqrt(square) + EPSILON)
         return tf.where(present, change, 0.0)
-
-
-def check_learning_rate(learning_rate: float) -> None:
-    """Checks the learning rate of what a combiner learns.
-
-    Args:
-        learning_rate: Length of a step; zero learns nothing.
-
-    Raises:
-        ValueError: If it is negative or not finite.
-    """
-    if not 0 <= learning_rate < float("inf"):
-        raise ValueError(
-            "`learning_rate` is a finite number, 0 or more; 0 learns nothing. "
-            f"Received: {learning_rate}"
-        )

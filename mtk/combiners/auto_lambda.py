@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.parts import PartsCombiner, over_parts
 from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.per_task import PerTask
+from mtk.ranges import check_nonnegative
 from mtk.ratios import Ratios
 
 
@@ -64,7 +65,7 @@ class AutoLambda(PartsCombiner):
         primary: Annotated[PerTask | None, Ratios()] = None,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
+        check_nonnegative(learning_rate=learning_rate)
         super().__init__(name=name)
         self.learning_rate = learning_rate
         self.primary = preferences.checked(primary, "primary")

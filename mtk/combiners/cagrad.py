@@ -1,7 +1,7 @@
 """CAGrad: the best worst improvement within a ball around the mean gradient."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,7 @@ from mtk.combiners.solvers.pair import worst_mixture_of_two
 from mtk.combiners.solvers.quadratic import dual_cone_projection, simplex_normal
 from mtk.combiners.solvers.scaling import Scaled, scale_and_decompose
 from mtk.per_task import PerTask
+from mtk.ranges import check_choice, check_nonnegative
 from mtk.ratios import Ratios
 
 Rescale = Literal["1+c", "1+c^2", "none"]
@@ -69,10 +70,8 @@ class CAGrad(PreferringCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if not 0 <= c < float("inf"):
-            raise ValueError(f"`c` is a radius, a finite number of at least 0. Received: {c}")
-        if rescale not in get_args(Rescale):
-            raise ValueError(f"`rescale` is one of {get_args(Rescale)}. Received: {rescale!r}")
+        check_nonnegative(c=c)
+        check_choice(Rescale, rescale=rescale)
         super().__init__(preference, at, update_every, name)
         self.c = c
         self.rescale = rescale

@@ -9,6 +9,7 @@ from mtk.combiners import preference as preferences
 from mtk.combiners.base import LossCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.per_task import PerTask
+from mtk.ranges import check_nonnegative
 from mtk.ratios import Ratios
 
 
@@ -50,8 +51,7 @@ class COSMOS(LossCombiner):
         preference: Annotated[PerTask | None, Ratios()] = None,
         name: str | None = None,
     ):
-        if not 0 <= strength < float("inf"):
-            raise ValueError(f"`strength` is a finite number of at least 0. Received: {strength}")
+        check_nonnegative(strength=strength)
         super().__init__(name=name)
         self.strength = strength
         self.preference = preferences.checked(preference)

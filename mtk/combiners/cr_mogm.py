@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk.combiners.base import Combiner
 from mtk.combiners.task_subset import TaskSubset
 from mtk.combiners.wrapper import Wrapper
+from mtk.ranges import check_rate
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -52,8 +53,7 @@ class CRMOGM(Wrapper):
                 "CRMOGM would remember weights for tasks that the subset leaves out. Take the "
                 "subset outside: TaskSubset(CRMOGM(...))."
             )
-        if not 0 <= alpha < 1:
-            raise ValueError(f"`alpha` is a share, from 0 to less than 1. Received: {alpha}")
+        check_rate(alpha=alpha)
         self.alpha = alpha
 
     def build(self, num_tasks: int) -> None:

@@ -10,6 +10,7 @@ from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.log_losses import LogLosses
 from mtk.combiners.solvers.scaling import scale
 from mtk.per_task import PerTask, plain
+from mtk.ranges import check_nonnegative, check_rate
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -50,10 +51,8 @@ class DBMTL(GramianCombiner):
         bounds: PerTask = 0.0,
         name: str | None = None,
     ):
-        if not 0 <= beta < 1:
-            raise ValueError(f"`beta` is a share, from 0 to less than 1. Received: {beta}")
-        if not 0 <= sigma < float("inf"):
-            raise ValueError(f"`sigma` is a finite number, 0 or more. Received: {sigma}")
+        check_rate(beta=beta)
+        check_nonnegative(sigma=sigma)
         super().__init__(name=name)
         self.beta = beta
         self.sigma = sigma

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
+from mtk.ranges import check_count, check_positive
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -27,12 +28,8 @@ class DWA(LossCombiner):
     """
 
     def __init__(self, steps_per_epoch: int, temperature: float = 2.0, name: str | None = None):
-        if steps_per_epoch < 1:
-            raise ValueError(
-                f"`steps_per_epoch` is a number of steps, 1 or more. Received: {steps_per_epoch}"
-            )
-        if not temperature > 0:
-            raise ValueError(f"`temperature` is a positive number. Received: {temperature}")
+        check_count(steps_per_epoch=steps_per_epoch)
+        check_positive(temperature=temperature)
         super().__init__(name=name)
         self.steps_per_epoch = steps_per_epoch
         self.temperature = temperature

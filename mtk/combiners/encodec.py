@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk.combiners import preference as preferences
 from mtk.combiners.gramian import GramianCombiner
 from mtk.per_task import PerTask
+from mtk.ranges import check_positive, check_rate
 from mtk.ratios import Ratios
 
 
@@ -54,10 +55,9 @@ class EnCodecBalancer(GramianCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if total_norm is not None and not 0 < total_norm < float("inf"):
-            raise ValueError(f"`total_norm` is a positive, finite number. Received: {total_norm}")
-        if not 0 <= decay < 1:
-            raise ValueError(f"`decay` is a share, from 0 to less than 1. Received: {decay}")
+        if total_norm is not None:
+            check_positive(total_norm=total_norm)
+        check_rate(decay=decay)
         super().__init__(at=at, update_every=update_every, name=name)
         self.preference = preferences.checked(preference)
         self.total_norm = total_norm

@@ -6,6 +6,7 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import Buffers, of_present
+from mtk.ranges import check_count, check_nonnegative
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -40,10 +41,8 @@ class ExcessMTL(Combiner):
     weighs_heads = True
 
     def __init__(self, warm_up: int = 1000, step_size: float = 0.01, name: str | None = None):
-        if not warm_up >= 1:
-            raise ValueError(f"`warm_up` is a number of steps, 1 or more. Received: {warm_up}")
-        if not 0 <= step_size < float("inf"):
-            raise ValueError(f"`step_size` is a finite number, 0 or more. Received: {step_size}")
+        check_count(warm_up=warm_up)
+        check_nonnegative(step_size=step_size)
         super().__init__(name=name)
         self.warm_up = warm_up
         self.step_size = step_size

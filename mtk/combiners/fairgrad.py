@@ -1,6 +1,6 @@
 """FairGrad: alpha-fair shares of the direction for all gradients."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,7 @@ from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
 from mtk.per_task import PerTask
+from mtk.ranges import check_choice, check_positive
 from mtk.ratios import Ratios
 
 Scale = Literal["mean", "paper"]
@@ -73,10 +74,8 @@ class FairGrad(PreferringCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if not 0 < alpha < float("inf"):
-            raise ValueError(f"`alpha` is a positive, finite number. Received: {alpha}")
-        if scale not in get_args(Scale):
-            raise ValueError(f"`scale` is one of {get_args(Scale)}. Received: {scale!r}")
+        check_positive(alpha=alpha)
+        check_choice(Scale, scale=scale)
         super().__init__(preference, at, update_every, name)
         self.alpha = alpha
         self.scale = scale

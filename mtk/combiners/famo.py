@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.log_losses import LogLossCombiner
 from mtk.per_task import PerTask
+from mtk.ranges import check_nonnegative
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -48,9 +49,7 @@ class FAMO(LogLossCombiner):
         bounds: PerTask = 0.0,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
-        if not decay >= 0:
-            raise ValueError(f"`decay` is a number of at least 0. Received: {decay}")
+        check_nonnegative(learning_rate=learning_rate, decay=decay)
         super().__init__(bounds, name)
         self.learning_rate = learning_rate
         self.decay = decay

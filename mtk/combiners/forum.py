@@ -3,11 +3,12 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.parts import PartsCombiner
 from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import solver_dtype
+from mtk.ranges import check_nonnegative
 
 # Of the multiplier method: the price of missing the equation, squared, and its rounds.
 _PRICE = 1e3
@@ -75,10 +76,7 @@ class FORUM(PartsCombiner):
         decay: float = 0.75,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
-        for what, value in (("rho", rho), ("decay", decay)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"`{what}` is a finite number, 0 or more. Received: {value}")
+        check_nonnegative(learning_rate=learning_rate, rho=rho, decay=decay)
         super().__init__(name=name)
         self.rho = rho
         self.learning_rate = learning_rate

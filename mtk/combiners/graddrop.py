@@ -1,7 +1,7 @@
 """GradDrop: each element of the gradient takes one sign, at random."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,7 @@ import tensorflow as tf
 from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined, Combiner, FeatureMerge, OfFeatures
 from mtk.per_task import PerTask, in_task_order, plain
+from mtk.ranges import check_choice, check_share
 
 At = Literal["parameters", "representation"]
 
@@ -53,8 +54,7 @@ class GradDrop(Combiner):
         at: At = "parameters",
         name: str | None = None,
     ):
-        if at not in get_args(At):
-            raise ValueError(f"`at` is one of {get_args(At)}. Received: {at!r}")
+        check_choice(At, at=at)
         super().__init__(name=name)
         self.leak = plain("leak", leak)
         self.seed = seed
@@ -63,8 +63,8 @@ class GradDrop(Combiner):
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         leaks = in_task_order("leak", self.leak, self.task_names, num_tasks)
-        if not all(0 <= leak <= 1 for leak in leaks):
-            raise ValueError(f"`leak` is a share, from 0 to 1. Received: {self.leak}")
+        for leak in leaks:
+            check_share(leak=leak)
         self.leaks = tuple(leaks)
         self.random_keys = stateless_random.RandomKeys(self, self.seed)
 

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.gramian import GramianCombiner
 from mtk.per_task import PerTask, in_task_order, plain
+from mtk.ranges import check_nonnegative
 
 # Least weight of a task, where 1 is the mean.
 LEAST = 1e-3
@@ -61,9 +62,7 @@ class GradNorm(GramianCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
-        if not 0 <= alpha < float("inf"):
-            raise ValueError(f"`alpha` is a finite number, 0 or more. Received: {alpha}")
+        check_nonnegative(learning_rate=learning_rate, alpha=alpha)
         super().__init__(at=at, update_every=update_every, name=name)
         self.alpha = alpha
         self.learning_rate = learning_rate

@@ -1,7 +1,7 @@
 """GradVac: pairs of gradients drawn to the similarity that they usually have."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from mtk.combiners.base import Combined
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.combiners.solvers.sequential import pairwise_projection
+from mtk.ranges import check_choice, check_share
 
 Groups = Literal["model", "layer"]
 
@@ -60,10 +61,8 @@ class GradVac(GramianCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if not 0 <= beta <= 1:
-            raise ValueError(f"`beta` is a share, from 0 to 1. Received: {beta}")
-        if groups not in get_args(Groups):
-            raise ValueError(f"`groups` is one of {get_args(Groups)}. Received: {groups!r}")
+        check_share(beta=beta)
+        check_choice(Groups, groups=groups)
         if groups == "layer" and (at != "parameters" or update_every != 1):
             raise ValueError(
                 "`groups='layer'` gives each layer its own weights, for which the per-task "

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner, Held, Place
+from mtk.ranges import check_count
 
 
 class Weights(list[keras.Variable]):
@@ -49,10 +50,7 @@ class GramianCombiner(Combiner):
     reads = "gramian"
 
     def __init__(self, at: Place = "parameters", update_every: int = 1, name: str | None = None):
-        if update_every < 1:
-            raise ValueError(
-                f"`update_every` is a number of steps, 1 or more. Received: {update_every}"
-            )
+        check_count(update_every=update_every)
         super().__init__(name=name)
         self.at = at
         self.update_every = update_every

@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import check_learning_rate
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.imtl_g import impartial_weights
 from mtk.combiners.imtl_l import LearnedScales
+from mtk.ranges import check_nonnegative
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -36,7 +36,7 @@ class IMTL(GramianCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
+        check_nonnegative(learning_rate=learning_rate)
         super().__init__(at=at, update_every=update_every, name=name)
         self.learning_rate = learning_rate
 

@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.base import Combiner, LossCombiner
+from mtk.ranges import check_nonnegative
 
 
 class LearnedScales:
@@ -53,7 +54,7 @@ class IMTLL(LossCombiner):
     """
 
     def __init__(self, learning_rate: float = 0.025, name: str | None = None):
-        check_learning_rate(learning_rate)
+        check_nonnegative(learning_rate=learning_rate)
         super().__init__(name=name)
         self.learning_rate = learning_rate
 

@@ -12,6 +12,7 @@ from mtk.combiners.buffers import Buffers, averaged
 from mtk.combiners.con_fig import ConFIG
 from mtk.combiners.gramian import GramianCombiner
 from mtk.per_task import PerTask
+from mtk.ranges import check_rate
 from mtk.ratios import Ratios
 
 
@@ -56,8 +57,7 @@ class MConFIG(Combiner):
         preference: Annotated[PerTask | None, Ratios()] = None,
         name: str | None = None,
     ):
-        if not 0 <= beta < 1:
-            raise ValueError(f"`beta` is a share, from 0 to less than 1. Received: {beta}")
+        check_rate(beta=beta)
         super().__init__(name=name)
         self.beta = beta
         self.preference = preferences.checked(preference)

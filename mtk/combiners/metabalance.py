@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import by_task, of_present, shared_paths
+from mtk.ranges import check_rate, check_share
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -46,10 +47,8 @@ class MetaBalance(Combiner):
         beta: float = 0.9,
         name: str | None = None,
     ):
-        if not 0 <= relax <= 1:
-            raise ValueError(f"`relax` is a share, from 0 to 1. Received: {relax}")
-        if not 0 <= beta < 1:
-            raise ValueError(f"`beta` is a share, from 0 to less than 1. Received: {beta}")
+        check_share(relax=relax)
+        check_rate(beta=beta)
         super().__init__(name=name)
         self.target = target
         self.relax = relax

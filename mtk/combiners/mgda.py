@@ -1,6 +1,6 @@
 """MGDA: the shortest vector in the convex hull of the gradients."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,7 @@ from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
 from mtk.per_task import PerTask
+from mtk.ranges import check_choice
 from mtk.ratios import Ratios
 
 Normalization = Literal["none", "l2", "loss", "loss+"]
@@ -65,10 +66,7 @@ class MGDA(PreferringCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if normalization not in get_args(Normalization):
-            raise ValueError(
-                f"`normalization` is one of {get_args(Normalization)}. Received: {normalization!r}"
-            )
+        check_choice(Normalization, normalization=normalization)
         super().__init__(preference, at, update_every, name)
         self.normalization = normalization
         self.weighs_heads = weighs_heads

@@ -8,6 +8,7 @@ from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import Buffers, averaged
 from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.combiners.solvers.simplex import project
+from mtk.ranges import check_nonnegative
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -48,9 +49,7 @@ class MoCo(Combiner):
     ):
         if not 0 < beta <= 1:
             raise ValueError(f"`beta` is a share, above 0 and at most 1. Received: {beta}")
-        for what, value in (("gamma", gamma), ("rho", rho)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"`{what}` is a finite number, 0 or more. Received: {value}")
+        check_nonnegative(gamma=gamma, rho=rho)
         super().__init__(name=name)
         self.beta = beta
         self.gamma = gamma

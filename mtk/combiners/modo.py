@@ -6,6 +6,7 @@ import tensorflow as tf
 from mtk.combiners.parts import PartsCombiner
 from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.combiners.solvers.simplex import project
+from mtk.ranges import check_nonnegative
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -45,9 +46,7 @@ class MoDo(PartsCombiner):
     batch_parts = 3
 
     def __init__(self, gamma: float = 1e-3, rho: float = 0.1, name: str | None = None):
-        for what, value in (("gamma", gamma), ("rho", rho)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"`{what}` is a finite number, 0 or more. Received: {value}")
+        check_nonnegative(gamma=gamma, rho=rho)
         super().__init__(name=name)
         self.gamma = gamma
         self.rho = rho

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.mgda import MGDA
 from mtk.combiners.parts import PartsCombiner, over_parts
+from mtk.ranges import check_nonnegative
 
 ROUNDING = 1e-3
 
@@ -57,7 +58,7 @@ class MOML(PartsCombiner):
     weighs_heads = True
 
     def __init__(self, learning_rate: float = 1e-3, name: str | None = None):
-        check_learning_rate(learning_rate)
+        check_nonnegative(learning_rate=learning_rate)
         super().__init__(name=name)
         self.learning_rate = learning_rate
         self.mgda = MGDA("l2")

@@ -1,6 +1,6 @@
 """Nash-MTL: the gradients bargain about the direction."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,7 @@ from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.fair_shares import fair_shares
 from mtk.combiners.solvers.scaling import scale as scaled_gramian
 from mtk.per_task import PerTask
+from mtk.ranges import check_choice
 from mtk.ratios import Ratios
 
 Scale = Literal["authors", "mean", "paper"]
@@ -73,8 +74,7 @@ class NashMTL(PreferringCombiner):
         update_every: int = 1,
         name: str | None = None,
     ):
-        if scale not in get_args(Scale):
-            raise ValueError(f"`scale` is one of {get_args(Scale)}. Received: {scale!r}")
+        check_choice(Scale, scale=scale)
         if not max_norm >= 0:
             raise ValueError(f"`max_norm` is a number of at least 0. Received: {max_norm}")
         super().__init__(preference, at, update_every, name)

@@ -9,6 +9,7 @@ from mtk.combiners import preference as preferences
 from mtk.combiners.base import LossCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.per_task import PerTask, in_task_order, plain
+from mtk.ranges import check_nonnegative
 from mtk.ratios import Ratios
 
 
@@ -51,8 +52,7 @@ class PBI(LossCombiner):
         ideal: PerTask = 0.0,
         name: str | None = None,
     ):
-        if not 0 <= theta < float("inf"):
-            raise ValueError(f"`theta` is a penalty, a finite number of at least 0, not {theta}")
+        check_nonnegative(theta=theta)
         super().__init__(name=name)
         self.theta = theta
         self.preference = preferences.checked(preference)

@@ -1,13 +1,14 @@
 """Random loss weighting: new weights at every step."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
 from mtk.combiners import stateless_random
 from mtk.combiners.base import LossCombiner
+from mtk.ranges import check_choice, check_positive
 
 Distribution = Literal["normal", "dirichlet", "log_uniform"]
 
@@ -54,12 +55,8 @@ class RLW(LossCombiner):
         per_example: bool = False,
         name: str | None = None,
     ):
-        if distribution not in get_args(Distribution):
-            raise ValueError(
-                f"`distribution` is one of {get_args(Distribution)}. Received: {distribution!r}"
-            )
-        if not 0 < concentration < float("inf"):
-            raise ValueError(f"`concentration` is a positive number. Received: {concentration}")
+        check_choice(Distribution, distribution=distribution)
+        check_positive(concentration=concentration)
         if not 0 < smallest < 1:
             raise ValueError(f"`smallest` lies between 0 and 1. Received: {smallest}")
         super().__init__(name=name)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from mtk.combiners.parts import PartsCombiner
 from mtk.combiners.simplex_weights import SimplexWeights
 from mtk.combiners.solvers.simplex import project
+from mtk.ranges import check_count, check_nonnegative
 
 MOMENTUM = 0.5
 
@@ -57,14 +58,8 @@ class SDMGrad(PartsCombiner):
         step_size: float = 1.0,
         name: str | None = None,
     ):
-        if not 0 <= regularization < float("inf"):
-            raise ValueError(
-                f"`regularization` is a finite number, 0 or more. Received: {regularization}"
-            )
-        if iterations < 1:
-            raise ValueError(
-                f"`iterations` is a number of steps, 1 or more. Received: {iterations}"
-            )
+        check_nonnegative(regularization=regularization)
+        check_count(iterations=iterations)
         if not 0 < step_size < 3:
             raise ValueError(f"`step_size` is above 0 and below 3. Received: {step_size}")
         super().__init__(name=name)

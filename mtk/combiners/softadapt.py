@@ -1,11 +1,12 @@
 """SoftAdapt: tasks whose loss rises, or falls slowly, get more weight."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
+from mtk.ranges import check_choice
 
 Variant = Literal["original", "loss_weighted", "normalized"]
 
@@ -54,8 +55,7 @@ class SoftAdapt(LossCombiner):
             raise ValueError(f"`beta` is a finite number. Received: {beta}")
         if window < 2:
             raise ValueError(f"`window` is a number of losses, 2 or more. Received: {window}")
-        if variant not in get_args(Variant):
-            raise ValueError(f"`variant` is one of {get_args(Variant)}. Received: {variant!r}")
+        check_choice(Variant, variant=variant)
         super().__init__(name=name)
         self.beta = beta
         self.window = window

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk.combiners import preference as preferences
 from mtk.combiners.log_losses import LogLossCombiner
 from mtk.per_task import PerTask
+from mtk.ranges import check_count, check_nonnegative, check_positive
 from mtk.ratios import Ratios
 
 
@@ -61,13 +62,9 @@ class STCH(LogLossCombiner):
         bounds: PerTask = 0.0,
         name: str | None = None,
     ):
-        if steps_per_epoch < 1 or warm_up_epochs < 0:
-            raise ValueError(
-                "`steps_per_epoch` is a number of steps, 1 or more, and `warm_up_epochs` one of "
-                f"epochs, 0 or more. Received: {steps_per_epoch}, {warm_up_epochs}"
-            )
-        if not 0 < mu < float("inf"):
-            raise ValueError(f"`mu` is a positive number. Received: {mu}")
+        check_count(steps_per_epoch=steps_per_epoch)
+        check_nonnegative(warm_up_epochs=warm_up_epochs)
+        check_positive(mu=mu)
         super().__init__(bounds, name)
         self.steps_per_epoch = steps_per_epoch
         self.mu = mu

@@ -9,6 +9,7 @@ import tensorflow as tf
 from mtk.combiners import stateless_random
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.wrapper import Wrapper
+from mtk.ranges import check_count
 
 Found = TypeVar("Found")
 
@@ -47,8 +48,7 @@ class TaskSubset(Wrapper):
 
     def __init__(self, combiner: Combiner, number: int, seed: int = 0, name: str | None = None):
         super().__init__(combiner, name=name)
-        if not number >= 1:
-            raise ValueError(f"`number` is a number of tasks, 1 or more. Received: {number}")
+        check_count(number=number)
         what = type(combiner).__name__
         if self.update_every != 1:
             raise ValueError(

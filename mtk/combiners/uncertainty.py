@@ -6,9 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.combiners.adam import TaskAdam, check_learning_rate
+from mtk.combiners.adam import TaskAdam
 from mtk.combiners.base import LossCombiner
 from mtk.losses import SmoothedCrossentropy
+from mtk.ranges import check_nonnegative
 
 # Functions of keras.losses that measure a distance from a number, and those that measure a class.
 # The others (of counts, angles, pairs) are neither.
@@ -72,7 +73,7 @@ class UncertaintyWeights(LossCombiner):
         learning_rate: float = 0.025,
         name: str | None = None,
     ):
-        check_learning_rate(learning_rate)
+        check_nonnegative(learning_rate=learning_rate)
         if isinstance(regression, str):
             raise ValueError(f"`regression` is a list of names. Received: {regression!r}")
         super().__init__(name=name)

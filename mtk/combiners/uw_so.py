@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from mtk.combiners.log_losses import LogLossCombiner
 from mtk.per_task import PerTask
+from mtk.ranges import check_positive
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -35,8 +36,7 @@ class UWSO(LogLossCombiner):
     """
 
     def __init__(self, temperature: float = 10.0, bounds: PerTask = 0.0, name: str | None = None):
-        if not temperature > 0:
-            raise ValueError(f"`temperature` is a positive number. Received: {temperature}")
+        check_positive(temperature=temperature)
         super().__init__(bounds, name)
         self.temperature = temperature
 

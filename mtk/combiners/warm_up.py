@@ -11,6 +11,7 @@ from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.static import StaticWeights
 from mtk.combiners.wrapper import Wrapper
 from mtk.per_task import PerTask
+from mtk.ranges import check_count
 from mtk.ratios import Ratios
 
 Found = TypeVar("Found")
@@ -54,8 +55,7 @@ class WarmUp(Wrapper):
         name: str | None = None,
     ):
         super().__init__(combiner, name=name)
-        if not steps >= 1:
-            raise ValueError(f"`steps` is a number of steps, 1 or more. Received: {steps}")
+        check_count(steps=steps)
         if self.changes_gradients and self.at != "parameters":
             raise ValueError(
                 f"{type(combiner).__name__} merges the gradients of features, which static weights "

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from mtk.ranges import check_count
+
 
 def single() -> tf.distribute.Strategy:
     """Returns the strategy of one device: TensorFlow's default."""
@@ -19,8 +21,8 @@ def mirrored(replicas: int | None = None) -> tf.distribute.Strategy:
         ValueError: If there are fewer GPUs, or if TensorFlow has started with too few logical
             CPU devices: their number is fixed by then.
     """
-    if replicas is not None and replicas < 1:
-        raise ValueError(f"`replicas` is a number of devices, 1 or more. Received: {replicas}")
+    if replicas is not None:
+        check_count(replicas=replicas)
     gpus = tf.config.list_physical_devices("GPU")
     if replicas is None:
         replicas = max(1, len(gpus))

@@ -1,10 +1,9 @@
 """What a run is given besides its workload and its combiner, in groups."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import keras
 import tensorflow as tf
@@ -12,6 +11,7 @@ import tensorflow as tf
 from mtk import distribution
 from mtk.gradients import GradientStrategy
 from mtk.monitor import Monitored
+from mtk.ranges import check_choice, check_count, check_nonnegative, check_positive
 from mtk.trainer import OnNonfinite
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -71,10 +71,11 @@ class Optimization:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        _check("learning_rate", self.learning_rate, "positive", low=0, above=True)
-        _check("weight_decay", self.weight_decay, "0 or more", low=0)
-        _check("clip_norm", self.clip_norm, "positive, or None", low=0, above=True)
-        _check_count("batch_size", self.batch_size)
+        check_positive(learning_rate=self.learning_rate)
+        check_nonnegative(weight_decay=self.weight_decay)
+        if self.clip_norm is not None:
+            check_positive(clip_norm=self.clip_norm)
+        check_count(batch_size=self.batch_size)
 
     def make(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """Returns a new optimizer.
@@ -124,7 +125,7 @@ class Training:
     test: TestSplit = "open"
 
     def __post_init__(self) -> None:
-        _check_known("test", self.test, TestSplit)
+        check_choice(TestSplit, test=self.test)
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(
                 f"`seed` is a whole number from 0 to {_SEEDS - 1}. Received: seed={self.seed}"
@@ -134,8 +135,7 @@ class Training:
                 "The length of a run is given by `epochs` or by `steps`: give one of them, and "
                 f"leave the other None. Received: epochs={self.epochs}, steps={self.steps}"
             )
-        for name in ("epochs", "steps", "evaluate_every", "patience"):
-            _check_count(name, getattr(self, name))
+        _check_counts(self, "epochs", "steps", "evaluate_every", "patience")
 
 
 @_public
@@ -165,9 +165,9 @@ class Numerics:
     strategy: Callable[[], tf.distribute.Strategy] = distribution.single
 
     def __post_init__(self) -> None:
-        _check_known("precision", self.precision, Precision)
-        _check_known("on_nonfinite", self.on_nonfinite, OnNonfinite)
-        _check_count("micro_batches", self.micro_batches)
+        check_choice(Precision, precision=self.precision)
+        check_choice(OnNonfinite, on_nonfinite=self.on_nonfinite)
+        check_count(micro_batches=self.micro_batches)
 
 
 @_public
@@ -193,8 +193,9 @@ class Logging:
     callbacks: Sequence[Callable[[], keras.callbacks.Callback]] = ()
 
     def __post_init__(self) -> None:
-        _check_count("log_every", self.log_every)
-        _check("measure_every", self.measure_every, "a number of steps, 0 or more", low=0)
+        check_count(log_every=self.log_every)
+        if self.measure_every is not None:
+            check_nonnegative(measure_every=self.measure_every)
 
 
 @_public
@@ -226,9 +227,9 @@ class Checkpoints:
     branch_from: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
-        _check("every", self.every, "in seconds, 0 or more", low=0)
-        _check_count("keep", self.keep)
-        _check_count("pause_at", self.pause_at)
+        check_nonnegative(every=self.every)
+        check_count(keep=self.keep)
+        _check_counts(self, "pause_at")
         if self.branch_from is not None:
             _check_branch(self.branch_from)
 
@@ -245,18 +246,7 @@ def _check_branch(given: Any) -> None:
         )
 
 
-def _check_known(name: str, value: str, known: Any) -> None:
-    if value not in get_args(known):
-        raise ValueError(f"`{name}` is one of {get_args(known)}. Received: {value!r}")
-
-
-def _check(name: str, value: float | None, expected: str, low: float, above: bool = False) -> None:
-    if value is None:
-        return
-    if not (low < value if above else low <= value) or value == math.inf:
-        raise ValueError(f"`{name}` is {expected}. Received: {name}={value}")
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"`{name}` is 1 or more. Received: {name}={value}")
+def _check_counts(group: Any, *names: str) -> None:
+    """Checks counts of a group that may be None."""
+    given = {name: getattr(group, name) for name in names}
+    check_count(**{name: value for name, value in given.items() if value is not None})

@@ -12,8 +12,8 @@ from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
 from mtk.places import InputPath
+from mtk.ranges import check_count
 from mtk.tasks import Task
-from mtk.workloads.arguments import check_sizes
 from mtk.workloads.captions import captioned
 from mtk.workloads.sourced import SourcedWorkload
 
@@ -50,7 +50,7 @@ class CelebA(SourcedWorkload):
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
     ):
-        check_sizes(widths=widths)
+        check_count(widths=widths)
         self.data_dir = data_dir
         faces = open_arrays(data_dir)
         empty = [split for split, found in faces.items() if not len(found.images)]

@@ -7,7 +7,7 @@ from mtk.data.splits import split
 from mtk.data.streets import Size
 from mtk.models.deeplab import Head, deeplab
 from mtk.places import InputPath
-from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
+from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.workloads.street_scenes import StreetScenes
 
 
@@ -43,9 +43,9 @@ class CityScapes(StreetScenes):
         dropout: float = 0.5,
         data_seed: int = 0,
     ):
-        check_rates(dropout=dropout)
-        check_sizes(size=size)
-        check_data_seed(data_seed)
+        check_rate(dropout=dropout)
+        check_count(size=size)
+        check_nonnegative(data_seed=data_seed)
         self.weights = weights
         self.dropout = dropout
         data = load_cityscapes(data_dir, size)

@@ -6,7 +6,7 @@ from mtk.data.digits import load_digits
 from mtk.data.overlay import make_pairs
 from mtk.data.splits import split
 from mtk.models.lenet import lenet
-from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
+from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.workloads.digit_pairs import DigitPairs
 
 _BRIGHTEST = 16  # value of a white pixel
@@ -42,9 +42,9 @@ class MultiDigits(DigitPairs):
         units: int = 64,
         data_seed: int = 0,
     ):
-        check_rates(dropout=dropout)
-        check_sizes(partners=partners, channels=channels, units=units)
-        check_data_seed(data_seed)
+        check_rate(dropout=dropout)
+        check_count(partners=partners, channels=channels, units=units)
+        check_nonnegative(data_seed=data_seed)
         digits = load_digits()
         self.size = digits.images.shape[1] + offset
         self.dropout = dropout

@@ -8,7 +8,7 @@ from mtk.data.overlay import Pairs, make_pairs
 from mtk.data.splits import split
 from mtk.models.lenet import lenet
 from mtk.places import InputPath
-from mtk.workloads.arguments import check_data_seed, check_rates
+from mtk.ranges import check_nonnegative, check_rate
 from mtk.workloads.digit_pairs import DigitPairs
 
 _SIZE = 28
@@ -49,8 +49,8 @@ class MultiMNIST(DigitPairs):
         num_validation: int = 12_000,
         data_seed: int = 0,
     ):
-        check_rates(dropout=dropout)
-        check_data_seed(data_seed)
+        check_rate(dropout=dropout)
+        check_nonnegative(data_seed=data_seed)
         self.dropout = dropout
         digits, test = load_mnist(data_dir)
         number = len(digits.labels)

@@ -9,7 +9,7 @@ from mtk.data.splits import split
 from mtk.data.streets import Size
 from mtk.data.synthetic_streets.files import write_world
 from mtk.models.deeplab import Head, deeplab
-from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
+from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.workloads.street_scenes import StreetScenes
 
 
@@ -49,10 +49,10 @@ class StreetWorld(StreetScenes):
         dropout: float = 0.1,
         data_seed: int = 0,
     ):
-        check_rates(dropout=dropout)
-        check_sizes(num_train=num_train, num_validation=num_validation, num_test=num_test)
-        check_sizes(size=size, blocks=blocks, widths=widths, rates=rates, head_width=head_width)
-        check_data_seed(data_seed)
+        check_rate(dropout=dropout)
+        check_count(num_train=num_train, num_validation=num_validation, num_test=num_test)
+        check_count(size=size, blocks=blocks, widths=widths, rates=rates, head_width=head_width)
+        check_nonnegative(data_seed=data_seed)
         self.blocks = blocks
         self.widths = widths
         self.output_stride = output_stride

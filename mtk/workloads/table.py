@@ -11,8 +11,8 @@ import numpy as np
 
 from mtk.data.splits import split
 from mtk.places import InputPath
+from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.tasks import Task
-from mtk.workloads.arguments import check_data_seed, check_rates, check_sizes
 from mtk.workloads.arrays import Arrays
 
 _EMBEDDED = 8  # Numbers that stand for a category.
@@ -50,9 +50,9 @@ class Table(Arrays):
         dropout: float = 0.2,
         data_seed: int = 0,
     ):
-        check_rates(dropout=dropout)
-        check_sizes(width=width)
-        check_data_seed(data_seed)
+        check_rate(dropout=dropout)
+        check_count(width=width)
+        check_nonnegative(data_seed=data_seed)
         rows = _read(Path(path), [*numbers, *categories, *targets])
         held_out = round(_SHARE * len(rows))
         sizes = (len(rows) - 2 * held_out, held_out, held_out)

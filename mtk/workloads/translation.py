@@ -17,9 +17,9 @@ from mtk.decoding import Decoding, check_vocabulary, served, translator
 from mtk.losses import SmoothedCrossentropy
 from mtk.metrics import SparseCategoricalError, SparseCrossEntropy
 from mtk.models import Transformer
+from mtk.ranges import check_count, check_rate
 from mtk.ratios import Ratios
 from mtk.tasks import Task
-from mtk.workloads.arguments import check_rates, check_sizes
 from mtk.workloads.base import Scores, Workload
 
 # Pairs of each language that the training split is evaluated on: a corpus may have millions.
@@ -86,9 +86,9 @@ class Translation(Workload):
         dropout: float = 0.1,
         beam: int = 4,
     ):
-        check_rates(dropout=dropout, label_smoothing=label_smoothing)
-        check_sizes(window=window, num_layers=num_layers, width=width, num_heads=num_heads)
-        check_sizes(feed_forward_width=feed_forward_width, beam=beam)
+        check_rate(dropout=dropout, label_smoothing=label_smoothing)
+        check_count(window=window, num_layers=num_layers, width=width, num_heads=num_heads)
+        check_count(feed_forward_width=feed_forward_width, beam=beam)
         self.corpus = corpus()
         for language in self.corpus.languages:
             tokenizer(language)  # What is missing should be said before the training.

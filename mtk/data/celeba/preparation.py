@@ -20,6 +20,7 @@ from mtk.data.celeba.tfds import FromTfds
 from mtk.data.fingerprints import sha256
 from mtk.display import Meter
 from mtk.places import destination
+from mtk.ranges import check_count
 
 _AT_ONCE = 2048  # Images that are in memory at a time.
 
@@ -68,8 +69,7 @@ def prepare(
             prepared.
         OSError: If the folder cannot be written, or the data set not be fetched.
     """
-    if size < 1:
-        raise ValueError(f"`size` is a number of pixels, 1 or more. Received: size={size}")
+    check_count(size=size)
     out = destination(folder)
     images = FromTfds(tfds_dir) if source is None else RawFiles(Path(source).expanduser(), subset)
     digest = _digest(images, size)

@@ -12,6 +12,7 @@ from mtk.data.translation.readers import Reader
 from mtk.data.translation.stages import Stages
 from mtk.data.translation.workspace import MODIFIED, check_same, remove, workspace
 from mtk.places import destination
+from mtk.ranges import check_count
 
 _CODE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
@@ -54,7 +55,7 @@ def prepare(
     """
     filters = filters or Filters()
     _check(source, readers)
-    _check_counts(
+    check_count(
         vocabulary_size=vocabulary_size,
         vocabulary_lines=vocabulary_lines,
         chunk_pairs=chunk_pairs,
@@ -82,12 +83,6 @@ def prepare(
             (work / "corpus").replace(final)
     remove(work)
     return f"{Path(folder).expanduser()}\n{manifest.table()}"
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"`{name}` is 1 or more. Received: {name}={count}")
 
 
 def _check(source: str, readers: Mapping[str, Reader]) -> None:

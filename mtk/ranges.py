@@ -1,0 +1,51 @@
+"""Ranges that arguments lie in, checked where an object is made."""
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any, get_args
+
+
+def check_nonnegative(**values: Any) -> None:
+    """Raises a ValueError for a value that is not a finite number of at least 0."""
+    _check(values, "a finite number, 0 or more", lambda value: 0 <= value < math.inf)
+
+
+def check_positive(**values: Any) -> None:
+    """Raises a ValueError for a value that is not a finite number above 0."""
+    _check(values, "a finite number above 0", lambda value: 0 < value < math.inf)
+
+
+def check_share(**values: Any) -> None:
+    """Raises a ValueError for a value that is not a number from 0 to 1."""
+    _check(values, "a share, from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def check_rate(**values: Any) -> None:
+    """Raises a ValueError for a value that is not a number from 0 to below 1."""
+    _check(values, "a share, from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def check_count(**values: Any) -> None:
+    """Raises a ValueError for a value, or one of several, that is no whole number above 0."""
+    for name, value in values.items():
+        every = value if isinstance(value, (list, tuple)) else [value]
+        if not all(_is_number(each, Integral) and each >= 1 for each in every):
+            raise ValueError(f"`{name}` is a whole number, 1 or more. Received: {name}={value!r}")
+
+
+def check_choice(choices: Any, **values: Any) -> None:
+    """Raises a ValueError for a value that a `Literal` does not name."""
+    for name, value in values.items():
+        if value not in get_args(choices):
+            raise ValueError(f"`{name}` is one of {get_args(choices)}. Received: {value!r}")
+
+
+def _check(values: Mapping[str, Any], expected: str, fits: Callable[[Any], bool]) -> None:
+    for name, value in values.items():
+        if not (_is_number(value, Real) and fits(value)):
+            raise ValueError(f"`{name}` is {expected}. Received: {name}={value!r}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
