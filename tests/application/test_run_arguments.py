@@ -86,8 +86,8 @@ def test_run_without_folder_is_refused(tiny):
         ),
         ({"combiner": lambda: combiners.StaticWeights({"left": 1, "up": 1})}, "'up'"),
         ({"learning_rate": -0.1}, r"learning_rate=-0\.1"),
-        ({"learning_rate": 0.0}, "positive"),
-        ({"learning_rate": float("nan")}, "positive"),
+        ({"learning_rate": 0.0}, "is a finite number above 0"),
+        ({"learning_rate": float("nan")}, "is a finite number above 0"),
     ],
 )
 def test_arguments_are_checked(tiny, tmp_path, arguments, message):
