@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtk import monitor
 from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.margins import hinge, widths
@@ -70,16 +71,13 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
 def _runs(view: StudyView) -> pd.DataFrame:
     """Returns the runs that are compared, as `measured` takes them."""
     runs = view.table[view.table["role"].isin(["baseline", "method", "replay"])]
-    finished = runs["status"] == "finished"
-    values = metric_sets.selected_values(runs[finished])
-    by = pd.Series(np.nan, runs.index)
-    if values is not None:
-        by[finished] = values
+    finished = runs[runs["status"] == "finished"]
+    values = metric_sets.selected_values(finished)
     weights = [static_weights(row) for row in runs.to_dict("records")]
     return runs.assign(
         static=runs["role"] == "baseline",
         weights=pd.Series(weights, runs.index, dtype=object),
-        monitored=by,
+        monitored=pd.Series(np.nan if values is None else values, finished.index, dtype=float),
         stage=runs.get("stage"),
         examples=examples_of(runs),
     )
@@ -107,7 +105,7 @@ def selected(view: StudyView, space: str) -> pd.DataFrame:
     """
     varied = run_table.varying(view.found)
     parts = []
-    for method in [STATIC, *view.methods]:
+    for method in view.labels:
         models, own = view.candidates(method, space), view.of(method)
         rows = own.iloc[models.rows[models.selected]]
         columns = [o.column(s) for s in ("validation", "test", "train") for o in view.spaces[space]]
@@ -125,34 +123,32 @@ def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
     """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
     if not question.verdicts:
         raise UnavailableError("no method was measured together with static weights")
-    rows = []
-    for name, verdict in question.verdicts.items():
-        own = question.measured.configurations[name]
-        rows.append(
-            {
-                "study": view.title,
-                "compared": question.title,
-                "method": name,
-                "answer": verdict.answer,
-                "margin, %": 100 * verdict.margin,
-                "low, %": 100 * verdict.low,
-                "high, %": 100 * verdict.high,
-                "level, %": 100 * verdict.level,
-                "equivalent within, %": 100 * verdict.delta,
-                "bar of static weightings held out, %": 100 * verdict.held_out,
-                "extrapolated": verdict.extrapolated,
-                "seeds": verdict.seeds,
-                "over": "seeds and test examples" if verdict.examples else "seeds alone",
-                "further seeds to decide": verdict.further_seeds,
-                "models": len(own),
-                "static models": len(question.measured.configurations[STATIC]),
-                "model": "all"
-                if question.kind == UTILITY
-                else _model(view, name, own[verdict.model]),
-                "in words": words(verdict),
-            }
-        )
-    return pd.DataFrame(rows)
+    models = question.measured.configurations
+    found = [
+        {
+            "study": view.title,
+            "compared": question.title,
+            "method": name,
+            "answer": verdict.answer,
+            "margin, %": 100 * verdict.margin,
+            "low, %": 100 * verdict.low,
+            "high, %": 100 * verdict.high,
+            "level, %": 100 * verdict.level,
+            "equivalent within, %": 100 * verdict.delta,
+            "bar of static weightings held out, %": 100 * verdict.held_out,
+            "extrapolated": verdict.extrapolated,
+            "seeds": verdict.seeds,
+            "over": "seeds and test examples" if verdict.examples else "seeds alone",
+            "further seeds to decide": verdict.further_seeds,
+            "models": len(models[name]),
+            "static models": len(models[STATIC]),
+            "model": _model(view, name, models[name][verdict.model]),
+            "in words": words(verdict),
+        }
+        for name, verdict in question.verdicts.items()
+    ]
+    table = pd.DataFrame(found)
+    return table.assign(model="all") if question.kind == UTILITY else table
 
 
 def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame:
@@ -222,6 +218,25 @@ def words(verdict: Verdict) -> str:
         many = "seeds" if verdict.further_seeds > 1 else "seed"
         said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
     return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")
+
+
+def selection(view: StudyView, space: str) -> str:
+    """Returns by what validation selected, in a sentence, where that is not what is compared.
+
+    The second stage measures models of methods that the losses select, and of each static weighting
+    the one that is best in what the runs were selected by. Without one, the metric itself selects
+    models of methods.
+    """
+    monitors = {*metric_sets.monitors(view.table)}
+    losses = monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
+    by, models = "the losses" if losses else ", ".join(sorted(monitors)), "models"
+    if space in ("loss", view.spaces.loss) or view.first_stage is view:
+        if losses and space in ("loss", view.spaces.loss):
+            return ""
+        models = "static weightings with hyperparameters"
+    elif not losses:
+        by = f"the losses (static weightings by {by})"
+    return f"Verdicts on {space} judge {models} that validation selected by {by}, not by {space}."
 
 
 def _percent(share: float) -> str:

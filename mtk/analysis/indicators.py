@@ -168,23 +168,7 @@ def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) ->
     return hypervolume(models.test[models.selected] / scale, corner / scale)
 
 
-class SearchCurve(NamedTuple):
-    """What a random search over a method's configurations reaches for its cost.
-
-    Attributes:
-        cost: `(N,)`, of 1 to N configurations.
-        mean: `(N,)`, test of the model that validation selects so far, averaged over orders.
-        low: `(N,)`, the 10 % quantile over orders.
-        high: `(N,)`, the 90 % quantile.
-    """
-
-    cost: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def search_curve(models: Candidates, cost: float) -> SearchCurve:
+def search_curve(models: Candidates, cost: float) -> pd.DataFrame:
     """Returns what a search reaches that tries the configurations in random order.
 
     At equal cost the curves of two methods are fairly compared: the dearer one has tried fewer.
@@ -192,6 +176,10 @@ def search_curve(models: Candidates, cost: float) -> SearchCurve:
     Args:
         models: Configurations with one value each, such as `Candidates.average` makes them.
         cost: Of one configuration.
+
+    Returns:
+        A row for each number of configurations, from 1 to N: their `cost`, and test of the model
+        that validation selects so far: `mean`, `low` and `high` (10 % and 90 %) over orders.
     """
     generator = np.random.default_rng(0)
     orders = np.argsort(generator.random((_ORDERS, len(models))), axis=1)
@@ -200,7 +188,8 @@ def search_curve(models: Candidates, cost: float) -> SearchCurve:
     last = np.maximum.accumulate(np.where(newest, np.arange(len(models)), 0), axis=1)
     reached = np.take_along_axis(test, last, axis=1)
     low, high = np.quantile(reached, [0.1, 0.9], axis=0)
-    return SearchCurve(cost * np.arange(1, len(models) + 1), reached.mean(0), low, high)
+    costs = cost * np.arange(1, len(models) + 1)
+    return pd.DataFrame({"cost": costs, "mean": reached.mean(0), "low": low, "high": high})
 
 
 def utilities(methods: Mapping[str, Candidates], scale: np.ndarray) -> pd.DataFrame:

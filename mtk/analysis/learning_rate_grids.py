@@ -38,23 +38,17 @@ class SparseGrids:
 
         Each grid's result is that of one run, so its variance has the seed's in it.
         """
-        return float(_excess(_variance_ratio(self)))
+        return self._ratio(1.0)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Returns an interval of the ratio, by the F distribution of the two variances."""
-        tail = (1 - level) / 2
-        freedom = len(self.by_grid) - 1, len(self.by_seed) - 1
-        quantiles = stats.f.ppf([1 - tail, tail], *freedom)
-        low, high = _excess(_variance_ratio(self) / quantiles)
-        return float(low), float(high)
+        tail, freedom = (1 - level) / 2, (len(self.by_grid) - 1, len(self.by_seed) - 1)
+        low, high = (self._ratio(stats.f.ppf(share, *freedom)) for share in (1 - tail, tail))
+        return low, high
 
-
-def _variance_ratio(grids: SparseGrids) -> float:
-    return float(np.var(grids.by_grid, ddof=1) / np.var(grids.by_seed, ddof=1))
-
-
-def _excess(ratio: float | np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(np.asarray(ratio) - 1, 0))
+    def _ratio(self, quantile: float) -> float:
+        of_variances = np.var(self.by_grid, ddof=1) / np.var(self.by_seed, ddof=1)
+        return float(np.sqrt(np.maximum(of_variances / quantile - 1, 0)))
 
 
 def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: str) -> SparseGrids:
@@ -79,31 +73,30 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     table = checked(table)
     own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
     # A schedule, which is a text, has no place in a grid.
-    rates = own.get(LEARNING_RATE, pd.Series(np.nan, own.index))
-    own = own[pd.to_numeric(rates, errors="coerce") > 0]
+    own = own.reindex(columns=[*dict.fromkeys([*own, LEARNING_RATE])])
+    own = own[pd.to_numeric(own[LEARNING_RATE], errors="coerce") > 0]
     units = metric_sets.loss_units(own, objectives)
-    means = {
-        split: (points(own, objectives, split) / (1.0 if units is None else units)).mean(1)
+    validation, test = (
+        (points(own, objectives, split) / (1.0 if units is None else units)).mean(1)
         for split in ("validation", "test")
-    }
+    )
     chosen_by = metric_sets.selected_values(own)
-    own = own.assign(**{**means, **({} if chosen_by is None else {"validation": chosen_by})})
+    own = own.assign(test=test, validation=validation if chosen_by is None else chosen_by)
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
             f"{method}: {len(grids)} whole grids k·10^a of learning rates; three are needed"
         )
-    number = own.groupby("configuration")["seed"].transform("nunique")
-    repeated = own[number >= 3]
+    by_model = own.groupby("configuration")
+    repeated = own[by_model["seed"].transform("nunique") >= 3]
     if repeated.empty:
         raise ValueError(f"{method}: no configuration with three seeds or more")
     over_seeds = repeated.groupby("configuration")["validation"].mean()
-    best = repeated[repeated["configuration"] == over_seeds.idxmin()]
-    chosen = [grid.loc[grid["validation"].idxmin(), "test"] for grid in grids.values()]
+    best = by_model.get_group(over_seeds.idxmin())
     return SparseGrids(
         method,
         np.array(list(grids), float),
-        np.array(chosen, float),
+        np.array([grid.loc[grid["validation"].idxmin(), "test"] for grid in grids.values()], float),
         best["test"].to_numpy(float),
         float(best[LEARNING_RATE].iloc[0]),
     )
@@ -111,8 +104,6 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
 
 def _grids(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Returns the runs of each k, where every power of ten is there."""
-    if runs.empty:
-        return {}
     rates = runs[LEARNING_RATE].astype(float)
     powers = np.floor(np.log10(rates) + 1e-9)
     grids = runs.assign(power=powers).groupby((rates / 10.0**powers).round(6))

@@ -1,5 +1,6 @@
 """Reads studies into one table."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,16 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     tables, remarks = [], []
     for path in map(Path, paths):
         listed = read_list(path)
-        name = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
+        study = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
         rows = [run_record.read(*run) for run in runs_of(path, listed)]
-        times = cpu_times(path)
-        for row in rows:
-            row |= {"cpu_seconds": times.own.get(row["run"])} if times.own else {}
-            row |= {"cpu_spent": times.spent.get(row["run"])} if times.spent else {}
+        for name, seconds in zip(("cpu_seconds", "cpu_spent"), cpu_times(path), strict=True):
+            for row in rows if seconds else ():
+                row[name] = seconds.get(row["run"])
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
-        remarks += [(name, remark) for remark in [*said, *(listed.get("remarks") or [])] if remark]
-        tables.append(pd.DataFrame([{"study": name, **row} for row in rows]))
+        remarks += [(study, remark) for remark in [*said, *(listed.get("remarks") or [])] if remark]
+        tables.append(pd.DataFrame([{"study": study, **row} for row in rows]))
     table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
     table.attrs["remarks"] = remarks
     return table
@@ -123,10 +123,8 @@ def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str
 
 
 def _unused(name: str, used: set[str]) -> str:
-    number = 2
-    unique = name
-    while unique in used:
-        unique, number = f"{name} ({number})", number + 1
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    unique = next(each for each in itertools.chain([name], numbered) if each not in used)
     used.add(unique)
     return unique
 
@@ -169,16 +167,15 @@ def _end(name: str) -> str:
 
 def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
     """Returns the parameters that are the seed in every run: they tell no configurations apart."""
-    # A run branches from one of its own seed.
-    seeds = {"experiment.Training.seed", "experiment.Checkpoints.branch_from"}
     both = list(zip([row["seed"] for row in rows], found, strict=True))
-    if len({seed for seed, _ in both} - {None}) < 2:
-        return seeds
-    for name in {name for values in found for name in values}:
-        known = [(seed, values[name]) for seed, values in both if name in values]
-        if all(value in (seed, "%seed") for seed, value in known):
-            seeds.add(name)
-    return seeds
+    several = len({seed for seed, _ in both} - {None}) > 1
+    names = dict.fromkeys(name for values in found for name in values) if several else ()
+    # A run branches from one of its own seed.
+    return {"experiment.Training.seed", "experiment.Checkpoints.branch_from"} | {
+        name
+        for name in names
+        if all(values[name] in (seed, "%seed") for seed, values in both if name in values)
+    }
 
 
 def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
@@ -191,8 +188,9 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
                 static_weights(row) is not None if baseline is None else row["method"] == baseline
             )
         if row["role"] is None:
-            kind = "baseline" if row["static"] else "method"
-            row["role"] = "single" if _one_hot(row) else kind
+            weights = static_weights(row) or {}
+            alone = len(weights) > 1 and max(weights.values()) == 1.0
+            row["role"] = "single" if alone else "baseline" if row["static"] else "method"
     if not silent:
         return []
     by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
@@ -200,11 +198,6 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
         f"{len(silent)} of {len(ended)} finished runs are of an earlier version, which recorded "
         f"neither whether weights are static nor the direction of metrics. Taken for static: {by}."
     ]
-
-
-def _one_hot(row: dict[str, Any]) -> bool:
-    weights = static_weights(row)
-    return weights is not None and len(weights) > 1 and max(weights.values()) == 1.0
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
@@ -221,9 +214,5 @@ def _complete(table: pd.DataFrame) -> pd.DataFrame:
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     metrics = [column for column in table if metric_sets.is_metric(str(column))]
     numbers = [*metrics, *table.columns.intersection(["cpu_seconds", "cpu_spent"])]
-    table[numbers] = table[numbers].astype(float)
-    for name in _FIRST:
-        if name not in table:
-            table[name] = None
     rest = [column for column in table if column not in {*_FIRST, *metrics}]
-    return table[[*_FIRST, *rest, *metrics]]
+    return table.astype(dict.fromkeys(numbers, float)).reindex(columns=[*_FIRST, *rest, *metrics])

@@ -68,20 +68,21 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     """
     runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
     remarks: list[str] = []
-    staged = runs[runs["stage"] == MEASURE]
+    staged, lacks = runs[runs["stage"] == MEASURE], "run in the second stage"
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
-    absent = [label for label in dict.fromkeys(runs["label"]) if label not in {*staged["label"]}]
-    lacks = "finished run at the seeds that select and are compared"
-    lacks = "run in the second stage" if (runs["stage"] == MEASURE).any() else lacks
-    for label in absent:
+        lacks = "finished run at the seeds that select and are compared"
+    for label in (name for name in dict.fromkeys(runs["label"]) if name not in {*staged["label"]}):
         who = "no method has a verdict" if label == STATIC else "it has no verdict"
         remarks.append(f"{label} has no {lacks}, so {who}.")
     table = _values(staged, objectives)
     has = table.iloc[:, 0].unstack("seed")
     seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
     whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
-    remarks += _left_out(staged, whole, seeds) + _surplus(has, seeds)
+    remarks += _left_out(staged, whole, seeds)
+    if others := [seed for seed in has if int(seed) not in seeds]:
+        few = "Seeds that fewer than half of the models have are not compared"
+        remarks.append(f"{few}: {_numbers(others)}.")
     names = {}
     for label in dict.fromkeys(staged["label"]):
         own = [configuration for name, configuration in whole.index if name == label]
@@ -114,14 +115,12 @@ def _deviations(
         The deviations, empty where a run does not tell them or has other examples; and a sentence
         that says so.
     """
-    if "examples" not in staged or not keys:
-        return {}, []
+    if "examples" not in staged or not keys or len(seeds) < 2:
+        return {}, []  # Without an interval nothing is added to it.
     known = staged.drop_duplicates(_RUN).set_index(_RUN)["examples"]
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
     names = [f"{objective.task}/{objective.metric}" for objective in objectives]
-    if len(seeds) < 2:  # Without an interval nothing is added to it.
-        return {}, []
     alone = "The intervals count the seeds alone, and not that the test set is finite"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
         of = f"{len(every)} runs that are compared in test"
@@ -136,12 +135,11 @@ def _deviations(
     if any(len(own) > 1 for own in orders):
         said = "Runs of the same seed were tested on different examples, so what a seed's test set"
         return {}, [f"{said} does to a run does not cancel. {alone}."]
-    if (number := len(set.union(*orders))) == len(seeds) > 1:
+    if (number := len(set.union(*orders))) == len(seeds):
         said = "Each seed has test examples of its own, so the intervals over seeds count them too."
         return {}, [said]
     if number > 1:
-        said = "Some seeds share their test examples and others do not"
-        return {}, [f"{said}. {alone}."]
+        return {}, [f"Some seeds share their test examples and others do not. {alone}."]
     return {
         label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
     }, []
@@ -182,13 +180,13 @@ def _other_seeds(
     chosen = select(finished[finished["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
-    began = "No run of the second stage is there" if (runs["stage"] == SELECT).any() else ""
-    why = began or "The study has no second stage"
+    began = (runs["stage"] == SELECT).any()
+    why = "No run of the second stage is there" if began else "The study has no second stage"
+    said = f"{why}: the runs of seed {first:g} select, and"
     if len(numbers) == 1:
-        said = f"{why}: the runs of seed {first:g} select, and the same runs are compared in test,"
-        return own, [f"{said} one seed and so without an interval."]
-    said = f"{why}: the runs of seed {first:g} select, and those of other seeds are compared."
-    return own[own["seed"] != first], [said]
+        same = "the same runs are compared in test, one seed and so without an interval."
+        return own, [f"{said} {same}"]
+    return own[own["seed"] != first], [f"{said} those of other seeds are compared."]
 
 
 def _shares(
@@ -212,21 +210,14 @@ def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -
         every = own["configuration"].unique()
         lacking = [c for c in every if (label, c) not in whole.index]
         if lacking:
-            runs = own[own["configuration"].isin(lacking)]
-            ends = runs.groupby("status", sort=False)["seed"].unique()
-            ended = "; ".join(f"{status} at {_numbers(own)}" for status, own in ends.items())
+            runs = own[own["configuration"].isin(lacking)].groupby("status", sort=False)
+            ends = runs["seed"].unique().items()
+            ended = "; ".join(f"{status} at {_numbers(own)}" for status, own in ends)
             said.append(
                 f"{label}: {len(lacking)} of {len(every)} selected models are left out, since they "
                 f"do not have test values for all of the seeds {shown} (their runs: {ended})."
             )
     return said
-
-
-def _surplus(has: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
-    others = [seed for seed in has if int(seed) not in seeds]
-    if not others:
-        return []
-    return [f"Seeds that fewer than half of the models have are not compared: {_numbers(others)}."]
 
 
 def _numbers(seeds: Iterable[float]) -> str:

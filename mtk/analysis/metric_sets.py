@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from mtk.analysis.schema import SPLITS
 
 # A metric that fewer of the runs have is left out, and not they for lacking it.
 _SHARE = 0.5
-_TRAIN = "train/"
 _CONFIGURED = "experiment.Training.monitor"
 _METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 
@@ -77,13 +75,13 @@ def directions(
         higher: Names of metrics of which more is better, whatever is recorded.
         lower: Names of metrics of which less is better, whatever is recorded.
     """
-    found: dict[tuple[str, str], int] = {}
-    recorded = table.get("directions", ())
-    for said in (each for each in recorded if isinstance(each, dict)):
-        for task, own in said.items():
-            for name, which in (own or {}).items():
-                if which is not None:
-                    found[task, name] = 1 if which == monitor.MIN else -1
+    found = {
+        (task, name): 1 if which == monitor.MIN else -1
+        for said in table.get("directions", ())
+        for task, own in (said.items() if isinstance(said, dict) else ())
+        for name, which in (own or {}).items()
+        if which is not None
+    }
     for task in tasks(table):
         found[task, "loss"] = 1
         found |= {(task, name): 1 for name in lower} | {(task, name): -1 for name in higher}
@@ -92,15 +90,19 @@ def directions(
 
 def tasks(table: pd.DataFrame) -> list[str]:
     """Returns the names of the tasks, in the order of the first run."""
-    found = [m for column in table if (m := _METRIC.match(str(column)))]
-    return list(dict.fromkeys(m[2] for m in found if table[m[0]].notna().any()))
+    return list(by_task(table))
 
 
-def metrics(table: pd.DataFrame, task: str) -> list[str]:
-    """Returns the names of a task's metrics, the loss first."""
-    found = [m for column in table if (m := _METRIC.match(str(column))) and m[2] == task]
-    names = dict.fromkeys(m[3] for m in found if table[m[0]].notna().any())
-    return sorted(names, key=lambda name: name != "loss")
+def by_task(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Returns the names of each task's metrics, the loss first."""
+    found: dict[str, list[str]] = {}
+    for column in table:
+        if (match := _METRIC.match(str(column))) and table[column].notna().any():
+            found.setdefault(match[2], []).append(match[3])
+    return {
+        task: sorted(dict.fromkeys(names), key=lambda name: name != "loss")
+        for task, names in found.items()
+    }
 
 
 def find_metric_sets(
@@ -119,21 +121,17 @@ def find_metric_sets(
     Returns:
         `{name: objectives}`, and the names of metrics whose direction is unknown.
     """
-    by_task = {task: metrics(table, task) for task in tasks(table)}
-    signs = directions(table, higher, lower)
-    known = {t: [name for name in own if (t, name) in signs] for t, own in by_task.items()}
-    every = dict.fromkeys(name for names in by_task.values() for name in names)
-    unknown = [
-        name for name in every if any(name in by_task[t] and name not in known[t] for t in known)
-    ]
-    shared = [name for name in every if all(name in names for names in by_task.values())]
-    chosen = {name: [name] * len(by_task) for name in shared}
+    every, signs = by_task(table), directions(table, higher, lower)
+    known = {t: [name for name in own if (t, name) in signs] for t, own in every.items()}
+    names = list(dict.fromkeys(name for own in every.values() for name in own))
+    unknown = [n for n in names if any(n in every[t] and n not in known[t] for t in known)]
+    shared = [name for name in names if all(name in own for own in every.values())]
+    chosen = {name: [name] * len(every) for name in shared}
     own = [[name for name in names if name not in shared] for names in known.values()]
-    for names in _pairings(own):
-        chosen[" × ".join(names)] = names
+    chosen |= {" × ".join(pairing): pairing for pairing in _pairings(own)}
     found = MetricSets()
-    for title, names in chosen.items():
-        pairs = list(zip(by_task, names, strict=True))
+    for title, metrics in chosen.items():
+        pairs = list(zip(every, metrics, strict=True))
         if pairs and all(pair in signs for pair in pairs):
             found[title] = [Objective(task, name, signs[task, name]) for task, name in pairs]
     return found, unknown
@@ -166,29 +164,39 @@ def compared(runs: pd.DataFrame) -> list[str]:
     other tasks.
     """
     metrics = [column for column in runs if is_metric(column)]
-    ended = runs[runs["status"].isin(["finished", "incomplete"]) & (runs["role"] != "single")]
+    ended = _ended(runs)[lambda t: t["role"] != "single"]
     if ended.empty:
         return metrics
     shares = ended[metrics].notna().mean()
     common = [column for column in metrics if shares[column] >= _SHARE]
-    needed = 1 if is_sealed(runs) else 2
-    return [column for column in common if {*_both(column)[:needed]} <= {*common}]
+    needed = ("validation",) if is_sealed(runs) else ("validation", "test")
+    names = {column: column.partition("/")[2] for column in common}
+    return [c for c in common if {f"{split}/{names[c]}" for split in needed} <= {*common}]
 
 
 def is_sealed(runs: pd.DataFrame) -> bool:
     """Whether the test of all finished runs is sealed: then validation is all that is known."""
-    ended = runs[runs["status"].isin(["finished", "incomplete"])]
+    ended = _ended(runs)
     return "sealed" in runs and len(ended) > 0 and bool(ended["sealed"].eq(True).all())
+
+
+def _ended(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[runs["status"].isin(["finished", "incomplete"])]
 
 
 def incomplete(runs: pd.DataFrame) -> pd.Series:
     """Returns what finished runs lack of the metrics that are compared; "" for whole ones."""
     # The training split decides nothing: figures leave out what it lacks.
-    columns = [column for column in compared(runs) if not column.startswith(_TRAIN)]
-    rows = runs[columns].notna().to_dict("records")
-    texts = [_lacking([name for name in columns if not row[name]], bool(columns)) for row in rows]
+    columns = [column for column in compared(runs) if not column.startswith("train/")]
     affected = (runs["status"] == "finished") & (runs["role"] != "single")
-    return pd.Series(texts, runs.index, dtype=object).where(affected, "")
+    texts = pd.Series("", runs.index, dtype=object)
+    if not columns:
+        return texts.mask(affected, "no metric has values in validation and in test")
+    lacking = runs.loc[affected, columns].isna()
+    for index, row in lacking[lacking.any(axis=1)].iterrows():
+        more = f" and {row.sum() - 1} others" if row.sum() > 1 else ""
+        texts[index] = f"no value of {row.idxmax()}{more}"
+    return texts
 
 
 def left_out(runs: pd.DataFrame) -> pd.DataFrame:
@@ -201,21 +209,6 @@ def left_out(runs: pd.DataFrame) -> pd.DataFrame:
         if is_metric(column) and name not in known and number:
             rows.setdefault(name, {"metric": name})[split] = number
     return pd.DataFrame(rows.values()).reindex(columns=["metric", *SPLITS])
-
-
-def _both(column: str) -> tuple[str, str]:
-    """Returns the columns of the same metric that selection and comparison need."""
-    metric = column.partition("/")[2]
-    return f"validation/{metric}", f"test/{metric}"
-
-
-def _lacking(columns: list[str], any_compared: bool) -> str:
-    if not any_compared:
-        return "no metric has values in validation and in test"
-    if not columns:
-        return ""
-    more = f" and {len(columns) - 1} others" if len(columns) > 1 else ""
-    return f"no value of {columns[0]}{more}"
 
 
 def monitors(table: pd.DataFrame) -> pd.Series:
@@ -259,19 +252,17 @@ def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarra
 
 
 def _selected_runs(runs: pd.DataFrame) -> list[monitor.Selected] | None:
-    said = "selected_value" in runs and runs["selected_value"].notna().all()
-    if runs.empty or not said:
-        if runs.empty or monitors(runs).nunique() < 2:
+    if runs.empty:
+        return None
+    if "selected_value" not in runs or runs["selected_value"].isna().any():
+        if monitors(runs).nunique() < 2:
             return None
         directions = runs["monitor_direction"].where(runs["monitor"].notna(), monitor.MIN)
         runs = runs.assign(monitor=monitors(runs), monitor_direction=directions)
-    return [_of_row(row) for row in runs.to_dict("records")]
-
-
-def _of_row(row: dict[Any, Any]) -> monitor.Selected:
-    first = row["first_losses"] if isinstance(row.get("first_losses"), dict) else None
-    tasks = first or {}
-    losses = {task: row.get(f"validation/{task}/loss", np.nan) for task in tasks}
-    return monitor.Selected(
-        row["monitor"], row["monitor_direction"], row["selected_value"], losses, first
-    )
+    found = []
+    for row in runs.to_dict("records"):
+        first = row["first_losses"] if isinstance(row.get("first_losses"), dict) else None
+        losses = {task: row.get(f"validation/{task}/loss", np.nan) for task in first or ()}
+        about = row["monitor"], row["monitor_direction"], row["selected_value"]
+        found.append(monitor.Selected(*about, losses, first))
+    return found

@@ -1,7 +1,8 @@
 """How far methods lie beyond static weights, and what seeds and gaps in the grid do to that."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -22,9 +23,6 @@ _STEP = 0.05
 _TINY = 1e-30
 # For each task but one, fewer static weightings that are held out tell little of the gaps.
 _FEWEST = 5
-
-# Static models and each method's `(N, K)`, and the static weights, to each method's margins.
-_Margins: TypeAlias = Callable[[np.ndarray, list[np.ndarray], np.ndarray | None], list[Margins]]
 
 
 def asked(num_tasks: int) -> list[str]:
@@ -102,12 +100,14 @@ class PairedMargins:
         self.weights = static.weights
         self.num_seeds = static.values.shape[1]
         shares = np.ones(len(scale)) if units is None else scale / units
+        shares = shares / shares.sum()
         best = self.static.mean(1).min(0)
-        self._margins: _Margins = {
-            FRONT: _of_front,
-            MEAN: lambda *sets: _of_values(shares / shares.sum(), *sets),
-            WORST_TASK: lambda *sets: _of_worst(best, *sets),
-            UTILITY: _of_utility,
+        # What each model reaches, less is better; on the front no number tells.
+        self._reached: Callable[[np.ndarray], np.ndarray] | None = {
+            FRONT: None,
+            MEAN: lambda own: own @ shares,
+            WORST_TASK: lambda own: (own - best).max(1),
+            UTILITY: _expected,
         }[question]
 
     def margins(self, seed: int | None = None) -> list[Margins]:
@@ -118,12 +118,23 @@ class PairedMargins:
         """
         moved = None if seed is None else [each[:, seed] for each in (self.static, *self.methods)]
         static, methods = self._means(moved)
-        found = self._margins(static, methods, self.weights)
+        found = self._of_methods(static, methods)
         for number in range(len(static) if len(static) > 1 else 0):
             rest = np.arange(len(static)) != number
             weights = None if self.weights is None else self.weights[rest]
-            found += self._margins(static[rest], [static[~rest]], weights)
+            found.append(self._against(static[rest], weights)(static[~rest]))
         return found
+
+    def _of_methods(self, static: np.ndarray, methods: Sequence[np.ndarray]) -> list[Margins]:
+        return list(map(self._against(static, self.weights), methods))
+
+    def _against(
+        self, static: np.ndarray, weights: np.ndarray | None
+    ) -> Callable[[np.ndarray], Margins]:
+        """Returns what finds the margins of models `(N, K)` over static ones."""
+        if self._reached is None:
+            return functools.partial(margins, front=front_of(static, weights))
+        return functools.partial(_of_numbers, self._reached(static).min(), self._reached)
 
     def _means(self, moved: Sequence[np.ndarray] | None) -> tuple[np.ndarray, list[np.ndarray]]:
         """Returns the means over seeds, a small step towards other values if there are any."""
@@ -166,41 +177,20 @@ class PairedMargins:
     def _at_cell(self, seed: int, group: int) -> list[Margins]:
         """Returns the margins of methods as one group of examples counts more at one seed."""
         static, methods = self._means([each[:, seed, group] for each in self.examples])
-        return self._margins(static, methods, self.weights)
+        return self._of_methods(static, methods)
 
 
-def _of_front(
-    static: np.ndarray, methods: list[np.ndarray], weights: np.ndarray | None
-) -> list[Margins]:
-    front = front_of(static, weights)
-    return [margins(own, front) for own in methods]
-
-
-def _of_values(
-    shares: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    best = (static @ shares).min()
-    return [_plain(best - own @ shares) for own in methods]
-
-
-def _of_worst(
-    best: np.ndarray, static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    reached = (static - best).max(1).min()
-    return [_plain(reached - (own - best).max(1)) for own in methods]
-
-
-def _of_utility(
-    static: np.ndarray, methods: list[np.ndarray], _: np.ndarray | None
-) -> list[Margins]:
-    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
-    users = simplex(static.shape[1])[:_USERS]
-    reached = (static @ users.T).min(0).mean()
-    return [_plain(np.array([reached - (own @ users.T).min(0).mean()])) for own in methods]
-
-
-def _plain(amount: np.ndarray) -> Margins:
+def _of_numbers(
+    best: float, reached: Callable[[np.ndarray], np.ndarray], own: np.ndarray
+) -> Margins:
+    amount = best - reached(own)
     return Margins(amount, np.ones(len(amount), bool), amount, amount)
+
+
+def _expected(models: np.ndarray) -> np.ndarray:
+    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
+    users = simplex(models.shape[1])[:_USERS]
+    return (models @ users.T).min(0).mean(keepdims=True)
 
 
 def _flat(found: list[Margins]) -> np.ndarray:

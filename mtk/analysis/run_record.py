@@ -37,13 +37,8 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
             each optional.
 
     Returns:
-        `run`, `path`, `method`, `role`, `stage`, `seed`, `status`, `reason`, `steps`,
-        `selected_step`, `combiner`, `static`, `task_weights` and `directions` (None in earlier
-        versions), `lineage` (of a run that branched from another one), `monitor`,
-        `monitor_direction`, `selected_value` and `first_losses` (by what it was selected, if it
-        says so), `data` (what tells its data from others), `recorded` and `listed` (its
-        configuration by parameter, as it says itself and as the study's list does),
-        and `<split>/<task>/<metric>`.
+        What `load` has in its columns, None where the run does not say; without `configuration`,
+        but with `recorded` and `listed`: its parameters, as it says itself and as the list does.
     """
     row: dict[str, Any] = {"run": plain_text.name(path.name), "path": str(path), **_NOTHING_SAID}
     try:
@@ -113,34 +108,30 @@ def _check_ended(path: Path) -> None:
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a result says, as a part of the row."""
+    """Returns what a result says, as a part of the row; values that are not finite are None."""
     if result["status"] is None:
         raise records.DamagedError("result.json has no status")
     found = {name: result[name] for name in (*EXTRAS, "steps", "selected_step", "sealed")}
-    found |= _monitor(result["monitor"])
-    told = result["data"]
-    found["data"] = "; ".join(f"{name}: {told[name]}" for name in told) if told else None
+    if said := result["monitor"]:
+        if said["name"] is None or said["direction"] is None:
+            raise records.DamagedError("result.json: the monitor has no name or no direction")
+        found |= {"monitor": said["name"], "monitor_direction": said["direction"]}
+        found |= {"selected_value": said["value"], "first_losses": said["first"]}
+    if told := result["data"]:
+        found["data"] = "; ".join(f"{name}: {told[name]}" for name in told)
     if result["status"] == "diverged":
         where = f"task {result['task']!r}" if result["task"] else "the gradient"
         found |= {"status": "diverged", "reason": f"NaN at step {result['steps']}: {where}"}
-    for split in SPLITS:
-        found |= _metrics(split, result[split])
+    for split in (name for name in SPLITS if result[name] is not None):
+        if (tasks := result[split]["tasks"]) is None:
+            raise records.DamagedError(f"result.json, {split}: there are no metrics by task")
+        for task, own in tasks.items():
+            found |= {f"{split}/{task}/{name}": value for name, value in (own or {}).items()}
     return found
 
 
-def _monitor(said: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns by what the run was selected; nothing if it is of an earlier version."""
-    if said is None:
-        return {}
-    if said["name"] is None or said["direction"] is None:
-        raise records.DamagedError("result.json: the monitor has no name or no direction")
-    names = {"name": "monitor", "direction": "monitor_direction"}
-    names |= {"value": "selected_value", "first": "first_losses"}
-    return {names[key]: value for key, value in said.items()}
-
-
 def _manifest(path: Path) -> dict[str, Any]:
-    """Returns seed, speed, sizes and method; nothing if the file is damaged: the run is sound."""
+    """Returns speed, sizes and method; nothing if the file is damaged: the run is sound."""
     try:
         manifest = _checked(path / "manifest.json", schema.MANIFEST)
     except records.DamagedError:
@@ -148,10 +139,12 @@ def _manifest(path: Path) -> dict[str, Any]:
     told = [each["throughput"] for each in manifest["sessions"] or [] if each]
     # The longest session that tells its speed.
     speeds = [(each["steps"] or 0.0, each["steps_per_second"] or 0.0) for each in told if each]
-    speed = max(speeds, default=(0.0, 0.0))[1]
-    sizes = {name: manifest[name] for name in EXTRAS}
-    own = {"steps_per_second": speed} if speed else {}
-    return {**_known(sizes), **own, **_known(manifest["method"] or {})}
+    found = {name: manifest[name] for name in EXTRAS}
+    if speed := max(speeds, default=(0.0, 0.0))[1]:
+        found["steps_per_second"] = speed
+    found |= {"seed": manifest["seed"]}
+    known = {name: value for name, value in found.items() if value is not None}
+    return known | {k: v for k, v in (manifest["method"] or {}).items() if v is not None}
 
 
 def _lineage(path: Path) -> dict[str, str]:
@@ -160,27 +153,8 @@ def _lineage(path: Path) -> dict[str, str]:
         return {}
     parts = []
     for part in _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []:
-        changed = [
-            f"{name.rpartition('.')[2]} {values['to']}"
-            for name, values in (part["changed"] or {}).items()
-        ]
+        changed = (part["changed"] or {}).items()
+        said = ", ".join(f"{name.rpartition('.')[2]} {values['to']}" for name, values in changed)
         own = f"{part['run']} from step {part['first_step']}"
-        parts.append(": ".join([own, *([", ".join(changed)] if changed else [])]))
+        parts.append(f"{own}: {said}" if said else own)
     return {"lineage": "; ".join(parts)}
-
-
-def _known(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _metrics(split: str, found: dict[str, Any] | None) -> dict[str, float | None]:
-    """Returns the metrics of a split; values that are not finite are left out."""
-    if found is None:
-        return {}
-    if found["tasks"] is None:
-        raise records.DamagedError(f"result.json, {split}: there are no metrics by task")
-    return {
-        f"{split}/{task}/{name}": value
-        for task, own in found["tasks"].items()
-        for name, value in (own or {}).items()
-    }

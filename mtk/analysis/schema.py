@@ -17,7 +17,6 @@ SPLITS = ("train", "validation", "test")
 # Stages of a study, as its runs record them.
 SELECT, MEASURE = "select", "measure"
 
-_HASH = re.compile(r"[0-9a-f]{16}")
 # Nothing is measured that single precision does not hold, and no square of it overflows.
 _LARGEST = float.fromhex("0x1.fffffep127")
 # Deeper values configure nothing, and Python's own recursion ends soon after.
@@ -105,51 +104,24 @@ def _wrong(value: Any, expected: str, where: str, name: str) -> DamagedError:
     return DamagedError(f"{what} is {_shown.repr(value)}, {expected} was expected")
 
 
-def _whole(value: Any) -> int:
-    # What is larger was never counted.
-    if type(value) is not int or abs(value) > 2**63 - 1:
-        raise TypeError
-    return value
+def _kind(
+    expected: str,
+    types: tuple[type, ...],
+    fits: Callable[[Any], Any] = lambda _: True,
+    shown: Callable[[Any], Any] = lambda value: value,
+) -> Kind:
+    """Returns the kind of the values of some types that fit."""
+
+    def read(value: Any) -> Any:
+        if type(value) not in types or not fits(value):
+            raise ValueError
+        return shown(value)
+
+    return Kind(expected, read)
 
 
-def _finite(value: Any) -> float:
-    if type(value) not in (int, float) or not abs(value) <= _LARGEST:
-        raise TypeError
-    return value
-
-
-def _measured(value: Any) -> float | None:
-    """Returns a number, or None for NaN and infinity: a value that counts as missing."""
-    if type(value) is float and not math.isfinite(value):
-        return None
-    return _finite(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _hash(value: Any) -> str:
-    if not _HASH.fullmatch(value):
-        raise ValueError
-    return str(value)
-
-
-def _bindings(value: Any) -> Any:
-    """Returns the bindings of a run: `{name: value}`, or statements of gin."""
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        return value
-    if not isinstance(value, dict) or _depth(value) > _DEEPEST:
-        raise TypeError
-    return value
+def _one_of(*words: str) -> Kind:
+    return _kind(" or ".join(map(repr, words)), (str,), words.__contains__)
 
 
 def _depth(value: Any) -> int:
@@ -161,21 +133,27 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _one_of(*words: str) -> Kind:
-    def read(value: Any) -> str:
-        if value not in words:
-            raise ValueError
-        return str(value)
-
-    return Kind(" or ".join(map(repr, words)), read)
+def _configures(value: Any) -> bool:
+    """Tells the bindings of a run, `{name: value}` or statements of gin, from other values."""
+    if isinstance(value, list):
+        return all(isinstance(line, str) for line in value)
+    return _depth(value) <= _DEEPEST
 
 
-_WHOLE = Kind("a whole number", _whole)
-_FINITE = Kind("a finite number", _finite)
-_MEASURED = Kind("a finite number", _measured)
-_NAME = Kind("a text", lambda value: plain_text.name(_text(value)))
-_SENTENCE = Kind("a text", lambda value: plain_text.sentence(_text(value)))
-_FLAG = Kind("true or false", _flag)
+# What is larger was never counted.
+_WHOLE = _kind("a whole number", (int,), lambda value: abs(value) <= 2**63 - 1)
+_FINITE = _kind("a finite number", (int, float), lambda value: abs(value) <= _LARGEST)
+# NaN and infinity count as missing.
+_MEASURED = Kind(
+    _FINITE.expected,
+    lambda value: (
+        None if type(value) is float and not math.isfinite(value) else _FINITE.read(value)
+    ),
+)
+_TEXT = _kind("a text", (str,))
+_NAME = _kind("a text", (str,), shown=plain_text.name)
+_SENTENCE = _kind("a text", (str,), shown=plain_text.sentence)
+_FLAG = _kind("true or false", (bool,))
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 # Facts that a result or a manifest may tell.
 EXTRAS = ("steps_per_second", "parameters", *(f"{split}_examples" for split in SPLITS))
@@ -212,7 +190,7 @@ MANIFEST: Schema = {
     **_EXTRAS,
 }
 # What a run was begun as.
-RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(Kind("a text", _text))}
+RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(_TEXT)}
 # The runs that a run consists of, if it branched from another one.
 LINEAGE: Schema = {
     "runs": [
@@ -230,7 +208,9 @@ STUDY: Schema = {
     "name": _NAME,
     "baseline": _NAME,
     "remarks": [_SENTENCE],
-    "runs": [{"hash": Kind("16 hexadecimal digits", _hash)}],
+    "runs": [
+        {"hash": _kind("16 hexadecimal digits", (str,), re.compile("[0-9a-f]{16}").fullmatch)}
+    ],
 }
 # What a study says of one run; a fault here concerns that run alone.
 LISTED: Schema = {
@@ -238,5 +218,7 @@ LISTED: Schema = {
     "role": _one_of("baseline", "method", "replay", "single"),
     "stage": _one_of(SELECT, MEASURE),
     "seed": _WHOLE,
-    "bindings": Kind(f"gin statements, or values nested at most {_DEEPEST} deep", _bindings),
+    "bindings": _kind(
+        f"gin statements, or values nested at most {_DEEPEST} deep", (list, dict), _configures
+    ),
 }

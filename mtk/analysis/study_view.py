@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import metric_sets
-from mtk.analysis.indicators import SearchCurve, search_curve
+from mtk.analysis.indicators import search_curve
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.run_table import checked, configurations, with_setting
 from mtk.analysis.schema import MEASURE
@@ -57,22 +57,18 @@ class StudyView:
         rows = self.found[self.found["role"].isin(["method", "replay"])]
         return list(dict.fromkeys(rows["method"]))
 
+    @property
+    def labels(self) -> list[str]:
+        """All that is compared: the static weights, and then the methods."""
+        return [STATIC, *self.methods]
+
     def of(self, method: str) -> pd.DataFrame:
         """Returns the configurations of a method, or of the static weights."""
-        if method == STATIC:
-            return self.found[self.found["role"] == "baseline"]
-        return self.found[
-            (self.found["method"] == method) & self.found["role"].isin(["method", "replay"])
-        ]
+        return _own(self.found, method)
 
     def runs(self, method: str) -> pd.DataFrame:
         """Returns the runs of a method, or of the static weights."""
-        own = self.of(method)
-        return self.table[
-            self.table["configuration"].isin(own["configuration"])
-            & self.table["role"].isin(own["role"])
-            & self.table["method"].isin(own["method"])
-        ]
+        return _own(self.table, method)
 
     def candidates(self, method: str, space: str) -> Candidates:
         """Returns the measured configurations of a method; `rows` counts within `of(method)`.
@@ -80,6 +76,17 @@ class StudyView:
         Without a second stage all that are comparable; see `mtk.analysis.configurations`.
         """
         return candidates(self.of(method), self.spaces[space])
+
+    def all_candidates(self, space: str) -> dict[str, Candidates]:
+        """Returns the candidates of the static weights and of every method that has some."""
+        found = {name: self.candidates(name, space) for name in self.labels}
+        return {name: models for name, models in found.items() if len(models)}
+
+
+def _own(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    if method == STATIC:
+        return table[table["role"] == "baseline"]
+    return table[(table["method"] == method) & table["role"].isin(["method", "replay"])]
 
 
 def views(
@@ -130,7 +137,7 @@ def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> 
     return table.assign(cost=table["steps"] * given.fillna(measured))
 
 
-def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, SearchCurve]:
+def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, pd.DataFrame]:
     """Returns what a search reaches of the mean over tasks in units of `scale`, by method.
 
     By the runs that select; costs are in runs of static weights.
@@ -139,17 +146,17 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, S
         UnavailableError: If there are no static weights, or their cost is not known.
     """
     view = view.first_stage
-    if not len(view.candidates(STATIC, space)):
+    named = view.all_candidates(space)
+    if STATIC not in named:
         raise UnavailableError("there are no static weights to compare with")
-    unit = view.runs(STATIC)["cost"].median()
-    if not unit > 0:
+    costs = {name: view.runs(name)["cost"].median() for name in named}
+    if not (unit := costs[STATIC]) > 0:
         raise UnavailableError("no throughput was recorded, and no costs were given")
-    found = {}
-    for name in [STATIC, *view.methods]:
-        models, cost = view.candidates(name, space), view.runs(name)["cost"].median() / unit
-        if len(models) and cost > 0:
-            found[name] = search_curve(models.average(scale), cost)
-    return found
+    return {
+        name: search_curve(models.average(scale), costs[name] / unit)
+        for name, models in named.items()
+        if costs[name] > 0
+    }
 
 
 def space_of_means(view: StudyView) -> str:

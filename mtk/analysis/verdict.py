@@ -92,99 +92,83 @@ def judge(
     """
     paired = PairedMargins(static, methods, question, units)
     alpha = (1 - level) / max(1, len(methods) * questions)
-    rule = _Rule(alpha, delta, paired.num_seeds, bool(paired.examples))
     found = paired.margins()
     errors = paired.errors(found)
     after = len(methods)
     held = held_out(found[after:], errors[after:], static.values.shape, delta)
     return {
-        name: rule.verdict(own, error, held)
+        name: _verdict(paired, own, error, held, alpha, delta)
         for name, own, error in zip(methods, found, errors, strict=False)
     }
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How margins become an answer.
+def _verdict(
+    paired: PairedMargins, own: Margins, error: Error | None, held: HeldOut, alpha: float,
+    delta: float,
+) -> Verdict:  # fmt: skip
+    """Returns the verdict on one method.
 
-    Attributes:
+    Args:
+        paired: What was compared.
+        own: The margins of the method's models.
+        error: Of them; None after a single seed.
+        held: The margins of static weightings.
         alpha: Error of one interval, both sides together.
         delta: Margins that count as equivalent.
-        num_seeds: How many seeds the means are taken over.
-        examples: Whether errors count the test examples.
     """
+    if error is None:
+        low = high = np.full((len(own.amount), 1), np.nan)
+        best = int(own.amount.argmax())
+    else:
+        seeds = np.arange(paired.num_seeds, _MOST_SEEDS + 1)
+        low, high = _bounds(own, error, seeds, alpha)
+        best = int(np.lexsort((own.amount, low[:, 0]))[-1])
+    margin, outside = float(own.amount[best]), not own.inside[best]
+    bar = held.anywhere if outside else held.inside
+    lows, highs = low.max(0), high.max(0)
+    # An answer for each number of seeds. NaN, where no static weighting can be held out, is never
+    # exceeded.
+    choices = [(lows >= -delta) & (highs <= delta), lows > bar, highs < 0]
+    answers = np.select(choices, [EQUIVALENT, BETTER, WORSE], UNDECIDED)
+    decided = np.flatnonzero(answers != UNDECIDED)
+    reason = "too near to a limit for any number of seeds"
+    if paired.num_seeds < 2:
+        reason = "one seed alone has no interval: measure two or more"
+    elif np.isnan(bar):
+        reason = "too few static weightings to hold one out: add some"
+    elif len(decided):
+        reason = "beyond the outermost static weighting, by extrapolation" if outside else ""
+    elif outside:
+        reason = "beyond the outermost static weighting: add more extreme ones"
+    elif delta < margin <= bar:
+        reason = "no more than gaps between static weightings may hide: add some between"
+    elif paired.examples:
+        reason += " on these test examples"
+    return Verdict(
+        answer=str(answers[0]),
+        margin=margin,
+        low=float(lows[0]),
+        high=float(highs[0]),
+        level=1 - alpha,
+        delta=delta,
+        held_out=bar,
+        extrapolated=outside,
+        seeds=paired.num_seeds,
+        further_seeds=int(decided[0]) if len(decided) else None,
+        model=best,
+        reason=reason,
+        examples=bool(paired.examples) and error is not None,
+    )
 
-    alpha: float
-    delta: float
-    num_seeds: int
-    examples: bool
 
-    def verdict(self, own: Margins, error: Error | None, held: HeldOut) -> Verdict:
-        """Returns the verdict on one method.
-
-        Args:
-            own: The margins of its models.
-            error: Of them; None after a single seed.
-            held: The margins of static weightings.
-        """
-        seeds = np.arange(self.num_seeds, _MOST_SEEDS + 1)
-        if error is None:
-            low = high = np.full((len(own.amount), 1), np.nan)
-            best = int(own.amount.argmax())
-        else:
-            low, high = self._bounds(own, error, seeds)
-            best = int(np.lexsort((own.amount, low[:, 0]))[-1])
-        outside = not own.inside[best]
-        bar = held.anywhere if outside else held.inside
-        lows, highs = low.max(0), high.max(0)
-        answers = self._answers(lows, highs, bar)
-        decided = np.flatnonzero(answers != UNDECIDED)
-        return Verdict(
-            answer=str(answers[0]),
-            margin=float(own.amount[best]),
-            low=float(lows[0]),
-            high=float(highs[0]),
-            level=1 - self.alpha,
-            delta=self.delta,
-            held_out=bar,
-            extrapolated=outside,
-            seeds=self.num_seeds,
-            further_seeds=int(decided[0]) if len(decided) else None,
-            model=best,
-            reason=self._reason(answers, outside, bar, float(own.amount[best])),
-            examples=self.examples and error is not None,
-        )
-
-    def _bounds(
-        self, own: Margins, error: Error, seeds: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the ends of the interval `(N, len(seeds))` after so many seeds."""
-        number = len(own.amount)
-        errors, freedom = error.at(seeds, self.num_seeds)
-        low = own.least[:, None] - stats.t.isf(self.alpha / 2 / number, freedom[0]) * errors[0]
-        # Beyond the ends, a front that is continued is too good: only measured models are better.
-        kind = np.where(own.inside, 0, 1), np.arange(number)
-        top = np.where(own.inside, own.amount, own.corner)[:, None]
-        high = top + stats.t.isf(self.alpha / 2, freedom[kind]) * errors[kind]
-        return low, high
-
-    def _answers(self, low: np.ndarray, high: np.ndarray, bar: float) -> np.ndarray:
-        """Returns an answer for each pair of ends."""
-        equivalent = (low >= -self.delta) & (high <= self.delta)
-        # NaN, where no static weighting can be held out, is never exceeded.
-        choices = [equivalent, low > bar, high < 0]
-        return np.select(choices, [EQUIVALENT, BETTER, WORSE], UNDECIDED)
-
-    def _reason(self, answers: np.ndarray, outside: bool, bar: float, margin: float) -> str:
-        if self.num_seeds < 2:
-            return "one seed alone has no interval: measure two or more"
-        if np.isnan(bar):
-            return "too few static weightings to hold one out: add some"
-        if (answers != UNDECIDED).any():
-            return "beyond the outermost static weighting, by extrapolation" if outside else ""
-        if outside:
-            return "beyond the outermost static weighting: add more extreme ones"
-        if self.delta < margin <= bar:
-            return "no more than gaps between static weightings may hide: add some between"
-        limit = "too near to a limit for any number of seeds"
-        return f"{limit} on these test examples" if self.examples else limit
+def _bounds(
+    own: Margins, error: Error, seeds: np.ndarray, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends of the interval `(N, S)` after so many seeds `(S,)`, the measured first."""
+    number = len(own.amount)
+    errors, freedom = error.at(seeds, int(seeds[0]))
+    low = own.least[:, None] - stats.t.isf(alpha / 2 / number, freedom[0]) * errors[0]
+    # Beyond the ends, a front that is continued is too good: only measured models are better.
+    kind = np.where(own.inside, 0, 1), np.arange(number)
+    top = np.where(own.inside, own.amount, own.corner)[:, None]
+    return low, top + stats.t.isf(alpha / 2, freedom[kind]) * errors[kind]

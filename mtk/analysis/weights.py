@@ -59,9 +59,16 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
     """
     found: dict[int, dict[str, float | None]] = {}
     for line in records.lines(Path(run_dir) / _LOG):
-        if f'"{name}"' in line and (entry := _entry(line, name)):
-            step, task, value = entry
-            found.setdefault(step, {})[task] = value
+        if f'"{name}"' not in line:
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and (entry.get("name"), entry.get("split")) == (name, "train"):
+            told = schema.check(entry, schema.WEIGHT, _LOG)
+            if told["step"] is not None and told["task"] is not None:
+                found.setdefault(told["step"], {})[told["task"]] = told["value"]
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()
     return table.rename_axis("step")
 
@@ -90,17 +97,3 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
             raise ValueError(f"The run {str(run_dir)!r} has no weight of task {task!r}.")
         means[str(task)] = float(np.average(table[task][known], weights=spans[known]))
     return means
-
-
-def _entry(line: str, name: str) -> tuple[int, str, float | None] | None:
-    """Returns step, task and weight that a line of the log tells, or None if it tells no weight."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict) or (entry.get("name"), entry.get("split")) != (name, "train"):
-        return None
-    found = schema.check(entry, schema.WEIGHT, _LOG)
-    if found["step"] is None or found["task"] is None:
-        return None
-    return found["step"], found["task"], found["value"]

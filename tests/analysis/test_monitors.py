@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from synthetic import Run, grid, write_study
+from synthetic import Run, grid, two_stages, write_study
 
 from mtk import analysis
 from mtk.analysis import Objective
-from mtk.analysis.comparison import mean_units
+from mtk.analysis.comparison import mean_units, selection
 from mtk.analysis.study_view import views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
@@ -99,6 +99,37 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
     for k, value in zip(found.starts, found.by_grid, strict=True):
         own = first.loc[float(f"{k:g}e0")]
         assert value == pytest.approx((own["test/left/loss"] + own["test/right/loss"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("stages", "by", "sentences"),
+    [
+        (two_stages, "mean_loss", {
+            "loss": "",
+            "accuracy": "judge models that validation selected by the losses, not by accuracy.",
+        }),
+        (two_stages, "left_accuracy", {
+            "loss": "judge static weightings with hyperparameters that validation selected by "
+            "left_accuracy, not by loss.",
+            "accuracy": "judge models that validation selected by the losses (static weightings by "
+            "left_accuracy), not by accuracy.",
+        }),
+        (grid, "mean_loss", {
+            "loss": "",
+            "accuracy": "judge static weightings with hyperparameters that validation selected by "
+            "the losses, not by accuracy.",
+        }),
+    ],
+)  # fmt: skip
+def test_verdicts_say_what_else_has_selected(tmp_path, stages, by, sentences):
+    runs = stages(seeds=(1, 2), weights=(0.3, 0.5, 0.7), rates=(0.1, 1.0))
+    for run in runs:
+        run.extra = said(by)
+    (view,) = views(loaded(tmp_path, runs))
+    found = {each.space: selection(view, each.space) for each in analysis.comparisons(view)}
+    assert found == {
+        name: text and f"Verdicts on {name} {text}" for name, text in sentences.items()
+    }
 
 
 def test_sparse_grids_of_relative_losses_have_one_unit(tmp_path):

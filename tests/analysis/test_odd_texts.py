@@ -31,7 +31,7 @@ from tests.analysis.synthetic import Run, record, write_run
 # What a page of ours is made of.
 TAGS = """
     html head meta title style script body header nav main section h1 h2 h3 p a b i ul li div
-    span table caption thead tbody tr th td details summary figure figcaption picture source img
+    span table caption thead tbody tr th wbr td details summary figure figcaption picture source img
 """
 ATTRIBUTES = """
     lang charset http-equiv name content id class download href src srcset media alt width

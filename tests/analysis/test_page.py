@@ -52,6 +52,17 @@ def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(
     assert found[:-1] == sorted(found[:-1])
 
 
+def test_a_verdict_on_models_that_losses_selected_says_so(path):
+    said = (
+        "Verdicts on accuracy judge models that validation selected by the losses, not by accuracy."
+    )
+    words = Page(path).words
+    first, *others = (place.start() for place in re.finditer(re.escape(said), words))
+    assert words.index("Method by method") < first < words.index("remarks on how far")
+    assert len(others) == 2  # Beside both answers on the accuracy.
+    assert "Verdicts on loss" not in words
+
+
 def test_headings_are_in_order_and_every_picture_and_table_says_what_it_is(path):
     page, text = Page(path), path.read_text(encoding="utf-8")
     assert page.headings[0] == 1

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mtk import analysis, report
-from mtk.analysis.figures import convex, search, task_weights, toy, utility
+from mtk.analysis.figures import convex, search, task_weights, utility
 from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page
 from mtk.analysis.reporting.tables import ordered
@@ -111,7 +111,7 @@ def test_tables_hold_what_is_drawn(written):
 
 
 def test_the_table_of_figure_1_lies_on_the_known_front():
-    table = toy.table().set_index(["panel", "kind"]).sort_index()
+    table = convex.table().set_index(["panel", "kind"]).sort_index()
     problem = convex.example(1.0)
     for kind in ("front", "scalarization"):
         own = table.loc[("competition: a front", kind)].to_numpy()

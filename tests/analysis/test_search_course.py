@@ -70,6 +70,26 @@ def test_the_curve_counts_all_runs_and_rises_to_one(searched):
     assert axis.get_xlabel().startswith("CPU seconds")
 
 
+def test_the_members_of_a_population_have_a_course(tmp_path):
+    """They are no static weights, since theirs change; none of the runs is."""
+    runs = [Run("population", weight=weight) for weight in WEIGHTS]
+    folder = write_study(tmp_path / "study", runs)
+    listed = json.loads((folder / "study.json").read_text())
+    for run in listed["runs"]:
+        run["role"] = "method"
+    (folder / "study.json").write_text(json.dumps(listed))
+    log(folder, [entry(run, "finished", 10.0) for run in runs])
+    view = view_of(folder)
+    assert view.methods == ["population"]
+    assert not len(view.of(STATIC))
+    curve = hypervolume.table(view)
+    assert curve["cpu_seconds"].tolist() == [10, 20, 30, 40, 50]
+    assert (np.diff(curve["hypervolume"]) >= 0).all()
+    assert curve["hypervolume"].iloc[-1] == pytest.approx(1.0)
+    (axis,) = hypervolume.draw(view).axes
+    assert len(axis.lines[0].get_xdata()) == 5
+
+
 def test_runs_that_stopped_at_a_rung_are_told(searched):
     table = analysis.load(searched)
     assert (table["status"] == "paused").sum() == 2

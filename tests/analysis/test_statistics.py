@@ -179,9 +179,9 @@ def test_search_curve_is_the_mean_over_all_orders():
             for order in itertools.permutations(range(5))
         ]
     )
-    assert found.cost.tolist() == [2, 4, 6, 8, 10]
-    np.testing.assert_allclose(found.mean, reached.mean(0), atol=0.05)
-    assert found.mean[-1] == pytest.approx(pool.test[pool.validation.argmin(), 0])
+    assert found["cost"].tolist() == [2, 4, 6, 8, 10]
+    np.testing.assert_allclose(found["mean"], reached.mean(0), atol=0.05)
+    assert found["mean"].iloc[-1] == pytest.approx(pool.test[pool.validation.argmin(), 0])
 
 
 def test_cost_is_measured_in_steps_of_static_weights():

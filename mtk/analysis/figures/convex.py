@@ -1,9 +1,21 @@
-"""A convex two-task problem whose front is known exactly."""
+"""Figure 1: what two tasks can reach, on a convex problem whose front is known exactly."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from scipy import optimize
+
+from mtk.analysis.figures.style import COLORS, figure, legend_of
+
+_WEIGHTS = np.linspace(0.1, 0.9, 9)
+# How much the tasks compete in each panel.
+_APART = {
+    "no competition: one optimum": 0.0,
+    "competition: a front": 1.0,
+    "less competition: beyond it": 0.7,
+}
 
 
 @dataclass(frozen=True)
@@ -61,3 +73,43 @@ def example(apart: float = 1.0) -> Quadratics:
     factor = np.array([[1.0, 0.0, 0.0], [0.5, 1.2, 0.0], [-0.3, 0.4, 0.8]])
     centers = 0.5 + apart * np.array([[1.0, -0.5, 0.3], [-1.0, 0.6, 0.2]])
     return Quadratics(factor @ factor.T, centers, np.array([0.2, 0.3]))
+
+
+def table() -> pd.DataFrame:
+    """Returns what is drawn: losses of both tasks, by panel and kind of point."""
+    parts = {}
+    for title, apart in _APART.items():
+        problem, generator = example(apart), np.random.default_rng(0)
+        near = problem.centers.mean(0) + generator.normal(0, 1.1, (600, 3))
+        kinds = {
+            "random parameters": problem.losses(near),
+            "scalarization": problem.losses(np.array([problem.scalarize(w) for w in _WEIGHTS])),
+        }
+        if problem.distance > 0:
+            first = problem.floors[0] + problem.distance * np.linspace(0, 1, 200)
+            kinds["front"] = np.stack([first, problem.front(first)], axis=1)
+        for kind, losses in kinds.items():
+            parts[title, kind] = pd.DataFrame(losses, columns=["task 1: loss", "task 2: loss"])
+    found = pd.concat(parts, names=["panel", "kind", "point"]).round(4)
+    return found.droplevel("point").reset_index()
+
+
+def draw() -> Figure:
+    """Draws three convex problems: one optimum for both tasks, a front, a front moved forward."""
+    points = {key: own.to_numpy().T for key, own in table().set_index(["panel", "kind"]).groupby(
+        ["panel", "kind"])}  # fmt: skip
+    drawn = figure(13.5, 4.4)
+    axes = drawn.subplots(1, 3, sharex=True, sharey=True)
+    for axis, title in zip(axes, _APART, strict=True):
+        random = points[title, "random parameters"]
+        axis.scatter(*random, s=4, color="#BBBBBB", label="random parameters")
+        if (title, "front") in points:
+            axis.plot(*points[title, "front"], color="black", lw=1.4, label="front (exact)")
+        found = points[title, "scalarization"]
+        axis.plot(*found, "o", color=COLORS[0], label="scalarization, weights 0.1 to 0.9")
+        axis.set(title=title, xlabel="task 1: loss (lower is better)")
+    middle = points[[*_APART][1], "front"]
+    axes[2].plot(*middle, color="#777777", lw=1.4, label="front of the middle panel")
+    axes[0].set(ylabel="task 2: loss (lower is better)", xlim=(0, 3), ylim=(0, 3))
+    legend_of(drawn, axes[2])
+    return drawn

@@ -1,7 +1,6 @@
 """All verdicts on a study at a glance."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -40,52 +39,36 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
     drawn = figure(1.0 + 2.9 * columns, height)
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for number, (axis, question) in enumerate(zip(axes, asked, strict=False)):
-        _panel(axis, question, methods)
+        for row, method in enumerate(methods):
+            if method in question.verdicts:
+                _row(axis, row, question.verdicts[method])
+        delta = next(iter(question.verdicts.values())).delta
+        axis.axvspan(-100 * delta, 100 * delta, color=_COLORS[EQUIVALENT], alpha=0.12, lw=0)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_yticks(range(len(methods)), [label(name) for name in methods])
+        axis.set(title=question.title, ylim=(len(methods) - 0.5, -0.5))
         if number + columns >= len(asked):
             axis.set_xlabel("worse  ←  margin, %  →  better")
     for axis in axes[len(asked) :]:
         axis.remove()
-    handles = _handles()
-    legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
+    handles: list[Artist] = [
+        Line2D([], [], marker=_MARKERS[answer], color=color, label=answer)
+        for answer, color in _COLORS.items()
+    ]
+    handles.append(Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="band of equivalence"))
+    handles.append(Line2D([], [], color="black", ls="", marker="|", ms=11, label="held-out static"))
+    legend_below(drawn, handles)
     return drawn
-
-
-def _panel(axis: Axes, question: Comparison, methods: Sequence[str]) -> None:
-    for row, method in enumerate(methods):
-        if method in question.verdicts:
-            _row(axis, row, question.verdicts[method])
-    delta = next(iter(question.verdicts.values())).delta
-    axis.axvspan(-100 * delta, 100 * delta, color=_COLORS[EQUIVALENT], alpha=0.12, lw=0)
-    axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(methods)), [label(name) for name in methods])
-    axis.set_ylim(len(methods) - 0.5, -0.5)
-    axis.set_title(question.title)
 
 
 def _row(axis: Axes, row: int, verdict: Verdict) -> None:
     color = _COLORS[verdict.answer]
-    ends = np.array([verdict.low, verdict.high])
-    if not np.isnan(ends).any():
-        axis.plot(_shown(ends), [row, row], lw=2.2, solid_capstyle="butt", color=color)
-    style: dict[str, Any] = {"marker": _MARKERS[verdict.answer], "color": color, "ls": ""}
-    if verdict.extrapolated:
-        style["mfc"] = "white"
-    axis.plot(_shown(verdict.margin), [row], ms=7, **style)
-    if np.isfinite(verdict.held_out):
-        axis.plot(_shown(verdict.held_out), [row], "|", color="black", ms=11, mew=1.4)
-
-
-def _handles() -> list[Artist]:
-    return [
-        *(
-            Line2D([], [], marker=_MARKERS[answer], color=_COLORS[answer], label=answer)
-            for answer in _COLORS
-        ),
-        Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="band of equivalence"),
-        Line2D([], [], color="black", ls="", marker="|", ms=11, label="held-out static"),
-    ]
-
-
-def _shown(amounts: float | np.ndarray) -> np.ndarray:
-    """Returns margins in percent, those that are too far away at the edge."""
-    return 100 * np.clip(np.atleast_1d(amounts), -_FARTHEST, _FARTHEST)
+    # Margins that are too far away stand at the edge.
+    known = [verdict.low, verdict.high, verdict.margin, verdict.held_out]
+    low, high, margin, held_out = 100 * np.clip(known, -_FARTHEST, _FARTHEST)
+    if not np.isnan([low, high]).any():
+        axis.plot([low, high], [row, row], lw=2.2, solid_capstyle="butt", color=color)
+    face = "white" if verdict.extrapolated else color
+    axis.plot([margin], [row], ms=7, marker=_MARKERS[verdict.answer], color=color, ls="", mfc=face)
+    if np.isfinite(held_out):
+        axis.plot([held_out], [row], "|", color="black", ms=11, mew=1.4)

@@ -3,10 +3,8 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -76,7 +74,8 @@ def draw(
         panels: Names of a set of objectives and of a split, for each panel.
         questions: The verdicts on the study, which know what was measured.
     """
-    return _drawn(view, [*itertools.chain(*map(_enlarged, _panels(view, panels, questions)))])
+    found = _panels(view, panels, questions)
+    return _drawn(view, [each for panel in found for each in _enlarged(panel)])
 
 
 def draw_everything(
@@ -90,28 +89,30 @@ def draw_everything(
     found = _panels(view, panels, questions)
     if not any(outside(_everything(panel.models), panel.limits) for panel in found):
         raise UnavailableError("all models are in Figures 2, 4, 5 already")
-    return _drawn(view, [_wide(panel) for panel in found])
-
-
-def _wide(panel: _Panel) -> _Panel:
-    """Returns a panel with the limits of all models, but for those that are far worse."""
-    every, ends = _everything(panel.models), [own.ends for own in panel.models.values()]
-    kept = np.concatenate(ends).T
-    limits = np.stack(
-        [near(v, o.sign, k) for v, o, k in zip(every.T, panel.pair, kept, strict=True)]
-    )
-    points = np.concatenate([v for own in panel.models.values() for v in (own.values, own.others)])
-    return replace(panel, title=panel.title + outside(points, limits), limits=limits)
+    wide = []
+    for panel in found:
+        models = panel.models.values()
+        every, ends = _everything(panel.models), np.concatenate([own.ends for own in models])
+        ranges = zip(every.T, panel.pair, ends.T, strict=True)
+        limits = np.array([near(values, o.sign, kept) for values, o, kept in ranges])
+        points = np.concatenate([part for own in models for part in (own.values, own.others)])
+        wide.append(replace(panel, title=panel.title + outside(points, limits), limits=limits))
+    return _drawn(view, wide)
 
 
 def _drawn(view: StudyView, panels: Sequence[_Panel]) -> Figure:
     columns = 2 if len(panels) in (2, 4) else 3
-    drawn, axes = grid_of(len(panels), columns, 4.6, 4.0)
+    drawn, axes = grid_of(len(panels), columns, 4.6, 4.0, view.title)
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, view, panel)
-    handles = _handles(view, panels)
-    legend_below(drawn, handles, [str(handle.get_label()) for handle in handles])
-    drawn.suptitle(view.title)
+    handles = [Line2D([], [], ls="--", color=STATIC_COLOR, marker="o", mec="white", label=STATIC)]
+    for method in view.methods:
+        if any(len(panel.models[method].values) for panel in panels):
+            style = style_of(method, view.methods) | {"ls": "", "ms": 8, "mec": "white"}
+            handles.append(Line2D([], [], label=label(method), **style))
+    others = "not measured or dominated"
+    handles.append(Line2D([], [], ls="", marker="o", ms=3, color=DOMINATED_COLOR, label=others))
+    legend_below(drawn, handles)
     return drawn
 
 
@@ -129,8 +130,8 @@ def _panels(
         every, chosen = shown(view, space, split, questions), view.spaces[space]
         for tasks in itertools.combinations(range(len(chosen)), 2):
             models = {name: own.of(list(tasks)) for name, own in every.items()}
-            near = np.concatenate([own.ends for own in models.values()])
-            limits = _limits(near if len(near) else _everything(models))
+            ends = np.concatenate([own.ends for own in models.values()])
+            limits = _limits(ends if len(ends) else _everything(models))
             pair = chosen[tasks[0]], chosen[tasks[1]]
             found.append(_Panel(_SAYS[split], pair, models, len(chosen), limits))
     return found
@@ -207,11 +208,7 @@ def _static_front(panel: _Panel) -> np.ndarray:
 def _label_weights(axis: Axes, panel: _Panel) -> None:
     """Writes each static model's weight beside it, on the better side, where there is room."""
     own, labelled = panel.models[STATIC], np.empty((0, 2))
-    away = -5.0 * panel.pair[0].sign, -5.0 * panel.pair[1].sign
-    aligned: dict[str, Any] = {
-        "ha": "right" if away[0] < 0 else "left",
-        "va": "top" if away[1] < 0 else "bottom",
-    }
+    left, below = (objective.sign > 0 for objective in panel.pair)
     for place, weight in zip(own.values, own.first_weights, strict=True):
         near = (np.abs(labelled - place) / panel.size).max(1) < _CLOSE
         inside = ((place > panel.limits[:, 0]) & (place < panel.limits[:, 1])).all()
@@ -219,20 +216,7 @@ def _label_weights(axis: Axes, panel: _Panel) -> None:
             continue
         labelled = np.concatenate([labelled, place[None]])
         axis.annotate(
-            f"{weight:.2g}", place, away, textcoords="offset points", fontsize=8,
-            color="#333333", zorder=8, **aligned
+            f"{weight:.2g}", place, (-5.0 if left else 5.0, -5.0 if below else 5.0),
+            textcoords="offset points", ha="right" if left else "left",
+            va="top" if below else "bottom", fontsize=8, color="#333333", zorder=8,
         )  # fmt: skip
-
-
-def _handles(view: StudyView, panels: Sequence[_Panel]) -> list[Artist]:
-    """Returns what the legend explains."""
-    there = [m for m in view.methods if any(len(panel.models[m].values) for panel in panels)]
-    handles: list[Artist] = [
-        Line2D([], [], ls="--", color=STATIC_COLOR, marker="o", mec="white", label=STATIC)
-    ]
-    for method in there:
-        style = style_of(method, view.methods)
-        handles.append(Line2D([], [], ls="", ms=8, mec="white", label=label(method), **style))
-    grey: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "color": DOMINATED_COLOR}
-    handles.append(Line2D([], [], label="not measured or dominated", **grey))
-    return handles

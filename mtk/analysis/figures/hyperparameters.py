@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from scipy.stats import variation
 
 from mtk.analysis.figures.style import plain_ticks
 from mtk.analysis.learning_rate_grids import LEARNING_RATE
@@ -42,20 +43,15 @@ def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
     for 0 if it is one of them.
     """
     positive = np.unique(known[known > 0])
-    if not len(positive) or known.min() < 0 or not _spaced_by_factors(positive, known.max()):
+    if not len(positive) or known.min() < 0:
+        return "linear", {}
+    if len(positive) < 3:
+        by_factors = known.max() > _WIDE * positive.min()
+    else:
+        by_factors = variation(np.diff(np.log(positive))) < variation(np.diff(positive))
+    if not by_factors:
         return "linear", {}
     return ("log", {}) if known.min() > 0 else ("symlog", {"linthresh": positive.min()})
-
-
-def _spaced_by_factors(positive: np.ndarray, largest: float) -> bool:
-    if len(positive) < 3:
-        return bool(largest > _WIDE * positive.min())
-    return _unevenness(np.log(positive)) < _unevenness(positive)
-
-
-def _unevenness(values: np.ndarray) -> float:
-    gaps = np.diff(values)
-    return float(gaps.std() / gaps.mean())
 
 
 def apart(

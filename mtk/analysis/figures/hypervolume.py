@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures.style import STATIC_COLOR, figure
+from mtk.analysis.figures.style import STATIC_COLOR, panel
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.select import STATIC
+from mtk.analysis.select import candidates
 from mtk.analysis.study_view import StudyView
 
 _SPENT = "cpu_spent"
@@ -22,6 +22,8 @@ def is_search(view: StudyView) -> bool:
 def table(view: StudyView) -> pd.DataFrame:
     """Returns the curve: a row for each model, in the order in which they were finished.
 
+    Models of static weights, of methods, and members of a population count alike.
+
     Returns:
         `cpu_seconds`, of all runs until then, those that stopped at a rung, diverged or were
         interrupted too; and `hypervolume`, in test, of what validation selects among the models
@@ -33,12 +35,14 @@ def table(view: StudyView) -> pd.DataFrame:
     if not is_search(view):
         raise UnavailableError("the study is no search")
     view = view.first_stage
-    models = view.candidates(STATIC, view.spaces.loss)
+    found = view.found[view.found["role"] != "single"]
+    models = candidates(found, view.spaces[view.spaces.loss])
     if not len(models):
         raise UnavailableError("no run of the search has finished")
-    spent = view.runs(STATIC).groupby("configuration")[_SPENT].max()
-    own = view.of(STATIC)["configuration"].to_numpy()[models.rows]
-    times = spent.reindex(own).to_numpy(float)
+    runs = view.table[view.table["role"] != "single"]
+    spent = runs.groupby(["method", "configuration"])[_SPENT].max()
+    own = found.iloc[models.rows][["method", "configuration"]]
+    times = spent.reindex(pd.MultiIndex.from_frame(own)).to_numpy(float)
     order = np.argsort(times, kind="stable")
     order = order[np.isfinite(times[order])]
     scale, corner = widths(models.test[models.selected]), reference(models)
@@ -50,13 +54,9 @@ def table(view: StudyView) -> pd.DataFrame:
 def draw(view: StudyView) -> Figure:
     """Draws the hypervolume over CPU seconds, as steps."""
     curve = table(view)
-    drawn = figure(7.2, 4.2)
-    axis = drawn.subplots()
+    drawn, axis = panel(7.2, 4.2, f"{view.title}: what validation selects so far")
     axis.step(curve["cpu_seconds"], curve["hypervolume"], where="post", color=STATIC_COLOR)
     axis.plot(curve["cpu_seconds"], curve["hypervolume"], "o", ms=4, color=STATIC_COLOR)
-    axis.set_xlim(0, None)
-    axis.set_ylim(0, 1.05)
-    axis.set_xlabel("CPU seconds spent, all runs counted")
+    axis.set(xlim=(0, None), xlabel="CPU seconds spent, all runs counted", ylim=(0, 1.05))
     axis.set_ylabel("hypervolume in test,\nas a share of the whole search's")
-    drawn.suptitle(f"{view.title}: what validation selects so far")
     return drawn

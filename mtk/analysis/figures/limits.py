@@ -7,7 +7,7 @@ _QUARTER, _TIMES = 0.25, 4.0
 MARGIN = 0.06
 
 
-def near(values: np.ndarray, sign: int, shown: np.ndarray) -> tuple[float, float]:
+def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tuple[float, float]:
     """Returns the limits of an axis around all values but those that are far worse than most good.
 
     A run that diverges, or nearly so, is worse by any amount, so that only the worse end is cut:
@@ -19,15 +19,17 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray) -> tuple[float, float
         sign: 1 where lower is better, -1 where higher is.
         shown: Those that must be seen.
     """
-    own = sign * np.ravel(values)[np.isfinite(np.ravel(values))]
-    kept = sign * np.ravel(shown)[np.isfinite(np.ravel(shown))]
+    own, kept = (
+        sign * each[np.isfinite(each)]
+        for each in (np.ravel(values), np.ravel([] if shown is None else shown))
+    )
     if not len(own):
         own = kept if len(kept) else np.array([0.0, 1.0])
     best, quarter = own.min(), np.quantile(own, _QUARTER)
     worst = max([quarter, *kept]) + _TIMES * ((quarter - best) or np.inf)
-    ends = sign * np.array([best, own[own <= worst].max()])
     # What is shown may lie beyond all others.
-    low, high = min([*ends, *(sign * kept)]), max([*ends, *(sign * kept)])
+    seen = sign * np.array([best, own[own <= worst].max(), *kept])
+    low, high = seen.min(), seen.max()
     away = MARGIN * (high - low) or 0.05 * abs(low) or 1.0
     return float(low - away), float(high + away)
 

@@ -53,7 +53,7 @@ def shown(
     training.
     """
     measured = next((q.measured for q in questions if q.space == space and q.verdicts), None)
-    return {m: _of_method(view, m, space, split, measured) for m in [STATIC, *view.methods]}
+    return {m: _of_method(view, m, space, split, measured) for m in view.labels}
 
 
 def _of_method(
@@ -62,35 +62,26 @@ def _of_method(
     own, chosen = view.of(method), view.spaces[space]
     signs = np.array([objective.sign for objective in chosen])
     values = metric_sets.points(own, chosen, split)
-    usable = own["comparable"].to_numpy(bool) & np.isfinite(values).all(1)
-    rows = _selected(view, method, space, split, measured)
+    known = np.isfinite(values).all(1)
+    if split == "train":
+        rows = np.flatnonzero((own["comparable"] & own["measured"]).to_numpy(bool) & known)
+        rows = rows[non_dominated(values[rows])]
+    elif measured is None:
+        models = view.candidates(method, space)
+        rows = models.rows[models.selected]
+    else:
+        names = list(own["configuration"])
+        rows = np.array([names.index(c) for c in measured.configurations.get(method, [])], int)
     if measured is None or split != "test":
-        rows = rows[np.isfinite(values[rows]).all(1)]
-    rest = np.setdiff1d(np.flatnonzero(usable), rows)
+        rows = rows[known[rows]]
     points, errors = values[rows], np.full((len(rows), len(chosen)), np.nan)
     if measured is not None and split == "test" and len(rows):
         found = measured.models[method].values
         points, errors = found.mean(1), _half_intervals(found, measured)
+    rest = np.setdiff1d(np.flatnonzero(own["comparable"].to_numpy(bool) & known), rows)
     weights = [static_weights(row) or {} for row in own.iloc[rows].to_dict("records")]
     first = np.array([w.get(chosen[0].task, np.nan) for w in weights], float)
     return Shown(points * signs, errors, values[rest] * signs, first)
-
-
-def _selected(
-    view: StudyView, method: str, space: str, split: str, measured: Measured | None
-) -> np.ndarray:
-    """Returns where in the method's table its measured or selected models stand."""
-    own = view.of(method)
-    if split == "train":
-        values = metric_sets.points(own, view.spaces[space], "train")
-        usable = (own["comparable"] & own["measured"]).to_numpy(bool)
-        rows = np.flatnonzero(usable & np.isfinite(values).all(1))
-        return rows[non_dominated(values[rows])]
-    if measured is None:
-        models = view.candidates(method, space)
-        return models.rows[models.selected]
-    names = list(own["configuration"])
-    return np.array([names.index(c) for c in measured.configurations.get(method, [])], int)
 
 
 def _half_intervals(values: np.ndarray, measured: Measured) -> np.ndarray:
@@ -104,7 +95,6 @@ def _half_intervals(values: np.ndarray, measured: Measured) -> np.ndarray:
     seeds = values.shape[1]
     if seeds < 2:
         return np.full(values[:, 0].shape, np.nan)
-    own = values
     if STATIC in measured.models and len(measured.models[STATIC].values) > 1:
-        own = values - measured.models[STATIC].values.mean(0)
-    return own.std(1, ddof=1) / np.sqrt(seeds) * stats.t.isf(0.025, seeds - 1)
+        values = values - measured.models[STATIC].values.mean(0)
+    return values.std(1, ddof=1) / np.sqrt(seeds) * stats.t.isf(0.025, seeds - 1)

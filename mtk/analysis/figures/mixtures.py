@@ -1,7 +1,5 @@
 """Figures 9 and 18: static weights, one mixture after the other."""
 
-from collections.abc import Iterator
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -11,7 +9,7 @@ from matplotlib.figure import Figure
 from mtk.analysis import metric_sets
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
-from mtk.analysis.figures.style import figure, label_axes
+from mtk.analysis.figures.style import figure, label_axes, panel
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
@@ -30,11 +28,9 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     """
     if len(view.tasks) != 2 or "loss" not in view.spaces:
         raise UnavailableError(f"drawn for two tasks; this study has {len(view.tasks)}")
-    own = view.first_stage.of(STATIC)
-    own = own[own["comparable"]]
+    own = view.first_stage.of(STATIC)[lambda t: t["comparable"]]
     first = view.tasks[0]
-    weights = [static_weights(row) for row in own.to_dict("records")]
-    shares = [w.get(first, np.nan) if w else np.nan for w in weights]
+    shares = [(static_weights(row) or {}).get(first, np.nan) for row in own.to_dict("records")]
     groups = {round(float(share), 6): rows for share, rows in own.groupby(np.array(shares, float))}
     if len(groups) < 2:
         raise UnavailableError(
@@ -43,35 +39,33 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     return groups
 
 
-def _fronts(view: StudyView, split: str) -> Iterator[tuple[float, pd.DataFrame]]:
-    """Yields the non-dominated configurations of each mixture."""
-    by = "train" if split == "train" else "validation"
+def _fronts(view: StudyView, split: str) -> list[tuple[float, pd.DataFrame]]:
+    """Returns the configurations of each mixture that are not dominated in a split."""
+    found = []
     for share, rows in mixtures(view).items():
-        values = metric_sets.points(rows, view.spaces["loss"], by)
-        rows = rows[np.isfinite(values).all(1)]
-        chosen = non_dominated(values[np.isfinite(values).all(1)])
-        yield share, rows[chosen]
+        values = metric_sets.points(rows, view.spaces["loss"], split)
+        known = np.isfinite(values).all(1)
+        found.append((share, rows[known][non_dominated(values[known])]))
+    return found
 
 
 def draw(view: StudyView) -> Figure:
     """Draws the front of each mixture, in test and in training (Figure 9)."""
-    mixtures(view)  # Only if there are some.
-    drawn = figure(10.2, 4.4)
+    chosen = {"test": _fronts(view, "validation"), "train": _fronts(view, "train")}
+    drawn = figure(10.2, 4.4, view.title)
     axes = drawn.subplots(1, 2)
-    for axis, split in zip(axes, ("test", "train"), strict=True):
-        for share, rows in _fronts(view, split):
+    for axis, (split, found) in zip(axes, chosen.items(), strict=True):
+        for share, rows in found:
             x, y = metric_sets.points(rows, view.spaces["loss"], split).T
             axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
         label_axes(axis, view.spaces["loss"])
         axis.set_title(_SAYS[split])
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axes, label=f"static weight of {view.tasks[0]}")
-    drawn.suptitle(view.title)
     return drawn
 
 
 def draw_region(view: StudyView) -> Figure:
     """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
-    found = list(_fronts(view, "validation"))
     every = pd.concat(list(mixtures(view).values()))
     settings = {
         name: hyperparameters.numbers(every, name) for name in (LEARNING_RATE, WEIGHT_DECAY)
@@ -79,25 +73,21 @@ def draw_region(view: StudyView) -> Figure:
     for name, values in settings.items():
         if values.nunique() < 2:
             raise UnavailableError(f"the study does not vary {name}")
-    drawn = figure(6.4, 4.6)
-    axis = drawn.subplots()
+    drawn, axis = panel(6.4, 4.6, view.title)
     rates, decays = pd.DataFrame(settings).dropna().to_numpy().T
     hyperparameters.set_scale(axis, "x", rates)
     hyperparameters.set_scale(axis, "y", decays)
     axis.plot(rates, decays, ".", color="#BBBBBB", ms=5)
     generator = np.random.default_rng(0)
-    for share, rows in found:
+    for share, rows in _fronts(view, "validation"):
         # Equal values of several mixtures would hide one another.
         x, y = (settings[name][rows.index].to_numpy() for name in (LEARNING_RATE, WEIGHT_DECAY))
         x = hyperparameters.apart(axis.xaxis, x, rates, generator)
         y = hyperparameters.apart(axis.yaxis, y, decays, generator)
         axis.plot(x, y, "o", color=_COLORS(share), ms=7, mec="white", mew=0.6)
-    axis.set(
-        xlim=hyperparameters.limits(axis.xaxis, rates),
-        ylim=hyperparameters.limits(axis.yaxis, decays),
-    )
+    axis.set_xlim(hyperparameters.limits(axis.xaxis, rates))
+    axis.set_ylim(hyperparameters.limits(axis.yaxis, decays))
     axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")
     axis.set_title("large: on the front of its mixture (jittered); small: searched")
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axis, label=f"static weight of {view.tasks[0]}")
-    drawn.suptitle(view.title)
     return drawn

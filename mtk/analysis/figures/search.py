@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mtk.analysis.figures.style import figure, label, legend_of, line_of, plain_ticks
+from mtk.analysis.figures.style import label, legend_of, line_of, panel, plain_ticks
 from mtk.analysis.margins import widths
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView, search_curves
@@ -18,21 +18,18 @@ def table(view: StudyView) -> pd.DataFrame:
     space = view.spaces.loss
     static = view.first_stage.candidates(STATIC, space)
     scale = widths(static.test[static.selected]) if len(static) else np.ones(1)
-    curves = search_curves(view, space, scale)
-    parts = [pd.DataFrame(own._asdict()).assign(method=name) for name, own in curves.items()]
-    return pd.concat(parts, ignore_index=True).set_index("method").reset_index()
+    curves = pd.concat(search_curves(view, space, scale), names=["method", "tried"])
+    return curves.droplevel("tried").reset_index()
 
 
 def draw(view: StudyView) -> Figure:
     """Draws the mean over tasks that a random search reaches, over what it costs."""
-    drawn = figure(7.2, 4.8)
-    axis = drawn.subplots()
-    for name, curve in table(view).groupby("method", sort=False):
-        style = line_of(str(name), view.methods)
-        every = max(1, len(curve) // 8)
-        axis.plot(
-            curve["cost"], curve["mean"], label=label(str(name)), ms=5, markevery=every, **style
-        )
+    curves = table(view)
+    title = f"{view.title}: best in validation so far, random orders (band: 10 to 90 %)"
+    drawn, axis = panel(7.2, 4.8, title)
+    for name, curve in curves.groupby("method", sort=False):
+        style = line_of(str(name), view.methods) | {"markevery": max(1, len(curve) // 8)}
+        axis.plot(curve["cost"], curve["mean"], label=label(str(name)), ms=5, **style)
         band = curve["cost"], curve["low"], curve["high"]
         axis.fill_between(*band, color=style["color"], alpha=0.08, lw=0)
     axis.set_xscale("log")
@@ -42,5 +39,4 @@ def draw(view: StudyView) -> Figure:
         f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"
     )
     legend_of(drawn, axis)
-    drawn.suptitle(f"{view.title}: best in validation so far, random orders (band: 10 to 90 %)")
     return drawn

@@ -1,13 +1,11 @@
 """Figure 6, left: sparse grids of learning rates against seeds."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import learning_rate_grids
-from mtk.analysis.figures.style import COLORS, figure
+from mtk.analysis.figures.style import COLORS, panel
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.study_view import StudyView
 
@@ -32,44 +30,57 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
 
 def table(view: StudyView) -> pd.DataFrame:
     """Returns the points: the mean over tasks in test of every sparse grid and of every seed."""
-    rows: list[dict[str, object]] = []
-    objective = view.spaces[view.spaces.loss][0]
+    sign, parts = view.spaces[view.spaces.loss][0].sign, []
     for grid in grids(view):
-        row = {"method": grid.method, "of": "sparse grid k·10^a"}
-        for start, value in zip(grid.starts, grid.by_grid, strict=True):
-            rows.append({**row, "k": start, "test": objective.sign * value})
-        row["of"] = f"seed at learning rate {grid.rate:g}"
-        rows += [{**row, "test": objective.sign * value} for value in grid.by_seed]
-    return pd.DataFrame(rows)
+        over = {"method": grid.method, "of": "sparse grid k·10^a", "k": grid.starts}
+        parts.append(pd.DataFrame({**over, "test": sign * grid.by_grid}))
+        seeds = {"method": grid.method, "of": f"seed at learning rate {grid.rate:g}"}
+        parts.append(pd.DataFrame({**seeds, "test": sign * grid.by_seed}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def grid_table(view: StudyView) -> pd.DataFrame:
+    """Returns the spreads over sparse grids and over seeds, by method."""
+    return pd.DataFrame(
+        {
+            "method": grid.method,
+            "grids": len(grid.by_grid),
+            "seeds": len(grid.by_seed),
+            "learning rate of the seeds": grid.rate,
+            "standard deviation over grids": grid.by_grid.std(ddof=1),
+            "standard deviation over seeds": grid.by_seed.std(ddof=1),
+            "ratio without the seed's share": grid.ratio,
+            "low (95 %)": grid.interval()[0],
+            "high (95 %)": grid.interval()[1],
+            "over grids, % of their mean": 100
+            * grid.by_grid.std(ddof=1)
+            / abs(grid.by_grid.mean()),
+        }
+        for grid in grids(view)
+    )
 
 
 def draw(view: StudyView) -> Figure:
     """Draws, for each method, the results of all sparse grids beside those of all seeds."""
-    found = grids(view)
-    drawn = figure(4.0 + 2.6 * len(found), 4.6)
-    axis = drawn.subplots()
-    names = []
-    objective = view.spaces[view.spaces.loss][0]
+    found, objective = grids(view), view.spaces[view.spaces.loss][0]
+    drawn, axis = panel(4.0 + 2.6 * len(found), 4.6, view.title)
+    names, title = {}, "deviation over grids without the seed's share, in deviations over seeds"
+    lines = [f"{title} (95 %)"]
     for number, grid in enumerate(found):
-        for shift, values, color in ((0, grid.by_grid, COLORS[0]), (1, grid.by_seed, COLORS[1])):
-            place = 2.6 * number + shift
+        low, high = grid.interval()
+        lines.append(f"{grid.method}: {grid.ratio:.1f} ({low:.1f} to {high:.1f})")
+        for place, values, color, of in (
+            (2.6 * number, grid.by_grid, COLORS[0], "sparse grids"),
+            (2.6 * number + 1, grid.by_seed, COLORS[1], f"seeds at {grid.rate:g}"),
+        ):
+            names[place] = f"{grid.method}\n{len(values)} {of}"
             values = values * objective.sign
             jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(values))
             axis.plot(place + jitter, values, "o", color=color, ms=5, alpha=0.8, mec="white")
-            bar: dict[str, Any] = {"fmt": "_", "color": color, "ms": 14}
-            axis.errorbar(place + 0.3, values.mean(), values.std(ddof=1), **bar)
-        names += [
-            (2.6 * number, f"{grid.method}\n{len(grid.starts)} sparse grids"),
-            (2.6 * number + 1, f"{grid.method}\n{len(grid.by_seed)} seeds at {grid.rate:g}"),
-        ]
-        axis.set_xticks([x for x, _ in names], [label for _, label in names])
+            mean, deviation = values.mean(), values.std(ddof=1)
+            axis.errorbar(place + 0.3, mean, deviation, fmt="_", color=color, ms=14)
+    axis.set_xticks([*names], [*names.values()])
     axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
-    lines = [
-        f"{g.method}: {g.ratio:.1f} ({' to '.join(f'{e:.1f}' for e in g.interval())})"
-        for g in found
-    ]
-    title = "deviation over grids without the seed's share, in deviations over seeds (95 %)"
-    axis.set_title("\n".join([title, *lines]))
+    axis.set_title("\n".join(lines))
     axis.grid(axis="x", visible=False)
-    drawn.suptitle(view.title)
     return drawn

@@ -7,15 +7,8 @@ from matplotlib.figure import Figure
 from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.figures.limits import near, outside
-from mtk.analysis.figures.style import (
-    axis_label,
-    figure,
-    label,
-    legend_of,
-    style_of,
-)
+from mtk.analysis.figures.style import axis_label, figure, label, legend_of, style_of
 from mtk.analysis.metric_sets import Objective, UnavailableError
-from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
 _MOST_TASKS = 4
@@ -24,13 +17,10 @@ _MOST_TASKS = 4
 def draw(view: StudyView) -> Figure:
     """Draws a panel for each task and hyperparameter: every configuration, in test."""
     view = view.first_stage
+    dropouts = sorted(c for c in view.found if c.endswith(".dropout"))
     names = [
         name
-        for name in (
-            LEARNING_RATE,
-            WEIGHT_DECAY,
-            *sorted(c for c in view.found if c.endswith(".dropout")),
-        )
+        for name in (LEARNING_RATE, WEIGHT_DECAY, *dropouts)
         if hyperparameters.numbers(view.found, name).nunique() > 1
     ]
     if not names:
@@ -40,16 +30,14 @@ def draw(view: StudyView) -> Figure:
     tasks = view.spaces["loss"]
     if not view.found["comparable"].any():
         raise UnavailableError("no method has comparable runs")
-    drawn = figure(4.6 * len(tasks), 3.4 * len(names) + 0.8)
+    title = "test at the step that validation chose, every configuration"
+    title = f"{view.title}: {title}\n(equal values drawn beside one another)"
+    drawn = figure(4.6 * len(tasks), 3.4 * len(names) + 0.8, title)
     axes = drawn.subplots(len(names), len(tasks), squeeze=False, sharey="col")
     for row, name in zip(axes, names, strict=True):
         for axis, objective in zip(row, tasks, strict=True):
             _panel(axis, view, name, objective)
     legend_of(drawn, axes[0, 0])
-    drawn.suptitle(
-        f"{view.title}: test at the step that validation chose, every configuration\n"
-        "(equal values drawn beside one another)"
-    )
     return drawn
 
 
@@ -58,14 +46,12 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     settings = hyperparameters.numbers(view.found, parameter)
     known = settings.dropna().to_numpy()
     scale = hyperparameters.set_scale(axis, "x", known)
-    for method in [STATIC, *view.methods]:
+    for method in view.labels:
         own = view.of(method)[lambda t: t["comparable"]]
-        if not len(own):
-            continue
-        x = hyperparameters.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
-        style = style_of(method, view.methods)
-        y = own[objective.column("test")]
-        axis.plot(x, y, ls="none", ms=4, alpha=0.7, label=label(method), **style)
+        if len(own):
+            x = hyperparameters.apart(axis.xaxis, settings[own.index].to_numpy(), known, generator)
+            style = style_of(method, view.methods) | {"ls": "none", "ms": 4, "alpha": 0.7}
+            axis.plot(x, own[objective.column("test")], label=label(method), **style)
     axis.set_xlim(hyperparameters.limits(axis.xaxis, known))
     if scale == "linear":
         axis.locator_params(axis="x", nbins=5)
@@ -74,5 +60,5 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     axis.set_xlabel(parameter.rpartition(".")[2].replace("_", " ") + remark)
     axis.set_ylabel(axis_label(objective))
     reached = view.found.loc[view.found["comparable"], objective.column("test")].to_numpy(float)
-    axis.set_ylim(limits := near(reached, objective.sign, np.empty(0)))
+    axis.set_ylim(limits := near(reached, objective.sign))
     axis.set_title(outside(reached, np.array(limits)).strip())

@@ -14,12 +14,8 @@ from matplotlib.ticker import LogFormatter
 from mtk.analysis.metric_sets import Objective
 
 _SETTINGS = Path(__file__).with_name("mtk.mplstyle")
-COLORS: list[str] = [
-    f"#{color}" if color[0] != "#" else color
-    for color in mpl.rc_params_from_file(_SETTINGS, use_default_template=False)[
-        "axes.prop_cycle"
-    ].by_key()["color"]
-]
+_CYCLE = mpl.rc_params_from_file(_SETTINGS, use_default_template=False)["axes.prop_cycle"]
+COLORS = [f"#{color.lstrip('#')}" for color in _CYCLE.by_key()["color"]]
 MARKERS = ["s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
 _LINES = ["-", "-.", ":", (0, (3, 1, 1, 1, 1, 1))]
 STATIC_COLOR = "black"
@@ -33,16 +29,27 @@ def styled() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float, title: str = "") -> Figure:
     """Returns an empty figure of so many inches, which needs no display and no closing."""
-    return Figure(figsize=(width, height), layout="constrained")
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        drawn.suptitle(title)
+    return drawn
 
 
-def grid_of(number: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panel(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
+    """Returns a figure of one panel."""
+    drawn = figure(width, height, title)
+    return drawn, drawn.subplots()
+
+
+def grid_of(
+    number: int, columns: int, width: float, height: float, title: str
+) -> tuple[Figure, list[Axes]]:
     """Returns a figure with so many panels of a size in inches, in rows of so many columns."""
     columns = min(number, columns)
     rows = -(-number // columns)
-    drawn = figure(width * columns + 0.4, height * rows + 0.9)
+    drawn = figure(width * columns + 0.4, height * rows + 0.9, title)
     axes = list(drawn.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[number:]:
         axis.remove()
@@ -66,10 +73,11 @@ def line_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
     return {**style_of(method, methods), "ls": dashes}
 
 
-def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str] = ()) -> None:
     """Puts one legend for all panels under them."""
-    columns = min(len(labels), max(2, int(drawn.get_figwidth() / 1.7)))
+    labels = labels or [str(handle.get_label()) for handle in handles]
     if labels:
+        columns = min(len(labels), max(2, int(drawn.get_figwidth() / 1.7)))
         drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 

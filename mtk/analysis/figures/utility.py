@@ -5,9 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import indicators
-from mtk.analysis.figures.style import figure, label, legend_of, line_of
+from mtk.analysis.figures.style import label, legend_of, line_of, panel
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
 _EVERY = 10  # Of the weightings, one in so many carries a marker.
@@ -22,8 +21,8 @@ def compared(view: StudyView) -> pd.DataFrame:
     space = view.spaces.loss
     if len(view.spaces[space]) < 2:
         raise UnavailableError("there is one task only")
-    named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
-    if sum(len(models) > 0 for models in named.values()) < 2:
+    named = view.all_candidates(space)
+    if len(named) < 2:
         raise UnavailableError("fewer than two methods have comparable runs")
     return indicators.utilities(named, np.ones(len(view.spaces[space])))
 
@@ -33,6 +32,14 @@ def table(view: StudyView) -> pd.DataFrame:
     return compared(view).reset_index(allow_duplicates=True)
 
 
+def rank_table(view: StudyView) -> pd.DataFrame:
+    """Returns how methods rank over all weightings of the tasks in the evaluation."""
+    ranks = indicators.ranks(compared(view))
+    found = pd.DataFrame({"mean rank": ranks.mean(), "best": ranks.min(), "worst": ranks.max()})
+    first = (ranks == 1).mean().rename("share of weightings at the top")
+    return found.join(first).rename_axis("method").reset_index()
+
+
 def draw(view: StudyView) -> Figure:
     """Draws how far each method is behind the best one, over the first task's weight."""
     found = compared(view)
@@ -40,14 +47,12 @@ def draw(view: StudyView) -> Figure:
     if len(chosen) != 2:
         raise UnavailableError("drawn for two tasks; the table of ranks holds any number")
     gaps = found.sub(found.min(axis=1), axis=0)
-    drawn = figure(7.2, 4.6)
-    axis = drawn.subplots()
+    title = f"{view.title}: configurations chosen by validation for each weighting"
+    drawn, axis = panel(7.2, 4.6, title)
     for number, method in enumerate(gaps):
-        style = line_of(method, view.methods)
-        offset = (number % _EVERY, _EVERY)
-        axis.plot(gaps.index, gaps[method], label=label(method), markevery=offset, ms=6, **style)
+        style = line_of(method, view.methods) | {"markevery": (number % _EVERY, _EVERY)}
+        axis.plot(gaps.index, gaps[method], label=label(method), ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
     axis.set_ylabel(f"weighted {chosen[0].metric}, test:\nbehind the best method (lower is better)")
     legend_of(drawn, axis)
-    drawn.suptitle(f"{view.title}: configurations chosen by validation for each weighting")
     return drawn

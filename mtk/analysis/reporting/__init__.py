@@ -66,7 +66,7 @@ def report(
 
 
 def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> None:
-    known = {name for task in metric_sets.tasks(table) for name in metric_sets.metrics(table, task)}
+    known = {name for names in metric_sets.by_task(table).values() for name in names}
     # While no run has values nobody knows their names.
     if known and (unknown := (higher | lower) - known):
         names = ", ".join(sorted(known))

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import comparison, metric_sets
 from mtk.analysis.comparison import Comparison
+from mtk.analysis.figures import convex, hypervolume, search, seeds_and_grids, task_weights, utility
 from mtk.analysis.figures.style import styled
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import MEAN
@@ -29,8 +31,7 @@ _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 _DPI, _PAGE_DPI = 150, 84
 
 
-@dataclass(frozen=True)
-class RenderedFigure:
+class RenderedFigure(NamedTuple):
     """A drawn figure.
 
     Attributes:
@@ -86,35 +87,37 @@ class Section:
             found.setdefault(reason, []).append(title)
         return found
 
-    @property
-    def every_figure(self) -> list[RenderedFigure]:
-        return [*([self.forest] if self.forest else []), *self.figures]
-
-    def draw(self, entry: Entry, *drawn_from: object) -> RenderedFigure | None:
+    def draw(self, entry: Entry, *drawn_from: object) -> list[RenderedFigure]:
         """Returns a figure; if there is none, keeps the reason."""
         try:
             with styled():
                 narrow = entry.narrow and entry.narrow(*drawn_from)
-                return render(self._file(entry.name), entry, entry.draw(*drawn_from), narrow)
+                return [render(self._file(entry.name), entry, entry.draw(*drawn_from), narrow)]
         except UnavailableError as reason:
             self.skipped[entry.title] = str(reason)
-            return None
+            return []
 
-    def tabulate(self, title: str, make: Callable[[], pd.DataFrame]) -> None:
+    def tabulate(self, title: str, make: Callable[..., pd.DataFrame], *made_from: object) -> None:
         """Adds a table, or the reason why there is none."""
         try:
-            self.tables[title] = make()
+            self.tables[title] = make(*made_from)
             self.files[title] = self._file(title) + ".csv"
         except UnavailableError as reason:
             self.skipped[title] = str(reason)
 
     def _file(self, title: str) -> str:
-        words = f"{title} {self.title}".replace("×", "and").lower()
-        return self.names.make(words)
+        return self.names.make(f"{title} {self.title}".replace("×", "and").lower())
+
+    def write(self, folder: Path) -> None:
+        """Writes figures and tables as files."""
+        for figure in [*([self.forest] if self.forest else []), *self.figures]:
+            (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+            (folder / "figures" / f"{figure.name}.svg").write_text(figure.svg, "utf-8")
+        for title, table in self.tables.items():
+            (folder / "tables" / self.files[title]).write_bytes(csv(table))
 
 
-@dataclass
-class Contents:
+class Contents(NamedTuple):
     """The whole report.
 
     Attributes:
@@ -130,11 +133,7 @@ class Contents:
         for name in ("figures", "tables"):
             (folder / name).mkdir()
         for section in self.sections:
-            for figure in section.every_figure:
-                (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-                (folder / "figures" / f"{figure.name}.svg").write_text(figure.svg, "utf-8")
-            for title, table in section.tables.items():
-                (folder / "tables" / section.files[title]).write_bytes(csv(table))
+            section.write(folder)
         (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
@@ -149,26 +148,21 @@ def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -
     names = FileNames()
     names.make("runs")  # The table of all of them.
     studies = [_study(view, names, delta) for view in views]
-    return Contents(table, [*studies, _all_studies(table, views, names)])
-
-
-def _all_studies(table: pd.DataFrame, views: list[StudyView], names: FileNames) -> Section:
     section = Section("All studies", names)
-    section.tabulate("Runs by outcome", partial(tables.runs_by_status, table))
+    section.tabulate("Runs by outcome", tables.runs_by_status, table)
     for title, make in (
         ("Runs that are not compared", tables.problems),
         ("Runs that saw different data", tables.other_data),
         ("Runs that branched from others", tables.lineages),
         (_LEFT_OUT, tables.left_out),
     ):
-        if len(make(table)):
-            section.tabulate(title, partial(make, table))
-    section.tabulate("Table 1: data", partial(tables.sources, views))
-    section.tabulate("Table 2: models and speed", partial(tables.models, views))
-    drawn = [section.draw(entry, views) for entry in figure_list.OVER_STUDIES]
-    section.figures = [figure for figure in drawn if figure]
-    section.tabulate("Figure 1: points", figure_list.toy.table)
-    return section
+        if len(found := make(table)):
+            section.tabulate(title, found.copy)
+    section.tabulate("Table 1: data", tables.sources, views)
+    section.tabulate("Table 2: models and speed", tables.models, views)
+    section.figures = [f for entry in figure_list.OVER_STUDIES for f in section.draw(entry, views)]
+    section.tabulate("Figure 1: points", convex.table)
+    return Contents(table, [*studies, section])
 
 
 def _study(view: StudyView, names: FileNames, delta: float) -> Section:
@@ -181,40 +175,48 @@ def _study(view: StudyView, names: FileNames, delta: float) -> Section:
         section.skipped["Verdicts and figures"] = (
             "the test is sealed, so validation alone is shown; mtk bench score measures"
         )
-        section.tabulate(BUDGETS, partial(tables.budgets, view))
-        section.tabulate(VALIDATION, partial(tables.configurations, view))
+        section.tabulate(BUDGETS, tables.budgets, view)
+        section.tabulate(VALIDATION, tables.configurations, view)
         return section
-    section.questions = comparison.comparisons(view, delta)
-    section.forest = section.draw(figure_list.FOREST, view, section.questions)
-    drawn = [section.draw(entry, view, section.questions) for entry in figure_list.of_a_study(view)]
-    section.figures = [figure for figure in drawn if figure]
-    for question in section.questions:
+    asked = section.questions = comparison.comparisons(view, delta)
+    section.forest = next(iter(section.draw(figure_list.FOREST, view, asked)), None)
+    drawn = (section.draw(entry, view, asked) for entry in figure_list.of_a_study(view))
+    section.figures = [figure for figures in drawn for figure in figures]
+    for question in asked:
         title = f"Verdict on the {question.title}"
-        section.tabulate(title, partial(comparison.verdict_table, view, question))
+        section.tabulate(title, comparison.verdict_table, view, question)
         if question.kind == MEAN:
             better = f"Probability of improvement over equal weights, {question.space}"
-            section.tabulate(better, partial(tables.improvement_table, view, question))
-    section.tabulate(WIDTHS, partial(comparison.width_table, view, section.questions))
+            section.tabulate(better, tables.improvement_table, view, question)
+    section.tabulate(WIDTHS, comparison.width_table, view, asked)
     for title, make in _tables(view):
-        section.tabulate(title, make)
+        section.tabulate(title, make, view)
     return section
 
 
-def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[], pd.DataFrame]]]:
-    yield BUDGETS, partial(tables.budgets, view)
+def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[StudyView], pd.DataFrame]]]:
+    yield BUDGETS, tables.budgets
     for space in view.spaces:
-        sources = f"What moves results: variance of the mean {space}"
-        yield sources, partial(tables.variance_table, view, space)
-        yield f"Selected by validation, {space}", partial(comparison.selected, view, space)
-        yield f"Indicators of {space}", partial(tables.indicator_table, view, space)
-        yield f"At equal compute, {space}", partial(tables.equal_compute, view, space)
-        single = f"Against single-task models, {space}"
-        yield single, partial(tables.single_task_table, view, space)
-    yield "Figure 6, left: grids and seeds", partial(figure_list.grid_table, view)
-    yield "Figure 6, right: mean rank over all weightings", partial(figure_list.rank_table, view)
-    yield "Table 3: mean over tasks", partial(tables.averages_of, view)
-    yield "Table 4: what was fixed", partial(tables.settings, view)
-    yield from figure_list.points_of(view)
+        for title, make in (
+            ("What moves results: variance of the mean {}", tables.variance_table),
+            ("Selected by validation, {}", comparison.selected),
+            ("Indicators of {}", tables.indicator_table),
+            ("At equal compute, {}", tables.equal_compute),
+            ("Against single-task models, {}", tables.single_task_table),
+        ):
+            yield title.replace("{}", space), partial(make, space=space)
+    yield "Figure 6, left: grids and seeds", seeds_and_grids.grid_table
+    yield "Figure 6, right: mean rank over all weightings", utility.rank_table
+    yield "Table 3: mean over tasks", tables.averages_of
+    yield "Table 4: what was fixed", tables.settings
+    # What figures draw, beside those that say what it means.
+    yield "Figure 3: weights over time", task_weights.table
+    yield "Figure 6, left: points", seeds_and_grids.table
+    yield "Figure 6, right: curves", utility.table
+    if hypervolume.is_search(view):
+        yield "Course of the search: points", hypervolume.table
+    yield "What a search reaches: curves", search.table
+    yield "Figures 2, 4, 5 and 8 to 18: configurations", tables.configurations
 
 
 def render(name: str, entry: Entry, drawn: Figure, narrow: Figure | None = None) -> RenderedFigure:

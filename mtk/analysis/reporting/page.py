@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -12,18 +13,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from mtk.analysis import plain_text, run_table
-from mtk.analysis.comparison import words
+from mtk.analysis.comparison import selection, words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
-from mtk.analysis.reporting.remarks import ends, remarks
+from mtk.analysis.reporting.remarks import ends, remarks, templates
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, ordered
-from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
+from mtk.analysis.verdict import Verdict
 
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 200
 _LONGEST = 500
-_MOST_NAMES = 6
 
 
 def render(made: Contents) -> str:
@@ -33,39 +33,33 @@ def render(made: Contents) -> str:
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            made=made,
-            studies=list(dict.fromkeys(made.table["study"])),
-            runs=f"{len(made.table)} runs: {ends(made.table)}",
-            summaries=[Summary(s) for s in made.sections if s.view is not None],
-            policy=policy,
-            script=script,
-            style=style,
-        )
+    template = _templates().get_template("page.html")
+    return template.render(
+        made=made,
+        studies=list(dict.fromkeys(made.table["study"])),
+        runs=f"{len(made.table)} runs: {ends(made.table)}",
+        summaries=[Summary(s) for s in made.sections if s.view is not None],
+        policy=policy,
+        script=script,
+        style=style,
     )
 
 
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mtk.analysis.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     filters: dict[str, Callable[..., Any]] = {
         "cell": cell,
         "csv": lambda table: _address("text/csv", csv(table)),
         "png": lambda png: _address("image/png", png),
+        # Long names of parameters and metrics may break, so that wide tables fit a printed page.
+        "heading": lambda name: Markup("<wbr>").join(re.split(r"(?<=[./_])", cell(name))),
+        "many": lambda number, word: f"{number} {word}{'' if number == 1 else 's'}",
         "number": lambda value: isinstance(value, (int, float, np.number)),
         "what_was_run": what_was_run,
         "words": words,
     }
     environment.filters.update(filters)
-    environment.globals["most_rows"] = _MOST_ROWS
+    environment.globals.update(most_rows=_MOST_ROWS, cpu_hours=CPU_HOURS)
     return environment
 
 
@@ -86,15 +80,6 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-class MethodSummary(NamedTuple):
-    """What is said of one method first: the first comparison, and the answers of the others."""
-
-    name: str
-    answer: str
-    sentence: str
-    others: list[tuple[str, str]]
-
-
 class Summary:
     """What the first screen says of a study."""
 
@@ -103,99 +88,39 @@ class Summary:
         self.section, self.view = section, section.view
         self.answered = [q for q in section.questions if q.verdicts]
         self.budgets = section.tables.get(BUDGETS, pd.DataFrame())
-        self.warnings = remarks(self.view, section.questions)
-
-    @property
-    def unanswered(self) -> str:
-        """Why there is no verdict, in a sentence."""
-        skipped = self.section.skipped.items()
-        reasons = {reason: None for title, reason in skipped if title.startswith("Verdict")}
-        return f"No verdict: {'; '.join(reasons) or 'the remarks say why'}."
-
-    @property
-    def compared(self) -> str:
-        """What was compared, in a sentence."""
-        view = self.view
-        tasks = f"{len(view.tasks)} tasks"
-        if len(view.tasks) <= _MOST_NAMES:
-            tasks = "the tasks " + ", ".join(view.tasks)
-        said = f"{_many(len(view.methods), 'method')} against static weights on {tasks}"
-        if not self.answered:
-            return f"{said}: {_many(len(view.found), 'configuration')}."
-        measured = self.answered[0].measured
-        number = sum(map(len, measured.configurations.values()))
-        static = len(measured.configurations[STATIC])
-        return (
-            f"{said}: validation selected {_many(number, 'model')} of "
-            f"{_many(len(view.found), 'configuration')}, {static} of them static weightings; the "
-            f"verdict is from {_many(len(measured.seeds), 'seed')} in test."
-        )
-
-    @property
-    def widths(self) -> str:
-        """What a margin of 100 % is, in a sentence; nothing of many tasks, which have a table."""
-        if WIDTHS not in self.section.tables or len(self.view.tasks) > _MOST_NAMES:
-            return ""
-        parts = [
-            f"{space} "
-            + ", ".join(f"{t} {w:.3g}" for t, w in zip(own["task"], own["width"], strict=True))
-            for space, own in self.section.tables[WIDTHS].groupby("compared", sort=False)
-        ]
-        return f"100 % of a margin, the width of the static front: {'; '.join(parts)}."
-
-    @property
-    def cost(self) -> str:
-        """What it cost, in a sentence."""
-        if self.budgets.empty:
-            return ""
-        runs = int(self.budgets.filter(like="runs").to_numpy().sum())
-        title = next((name for name in (CPU_HOURS, CLOCK_HOURS) if name in self.budgets), None)
-        if title is None:
-            return f"{_many(runs, 'run')}; their time was not recorded."
-        hours = self.budgets[title].sum()
-        time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-        of = {
-            CPU_HOURS: "CPU time",
-            CLOCK_HOURS: "training by the clock (CPU time was not recorded)",
+        self.runs = int(self.budgets.filter(like="runs").to_numpy().sum())
+        self.hours = {
+            n: self.budgets[n].sum() for n in (CPU_HOURS, CLOCK_HOURS) if n in self.budgets
         }
-        return f"{_many(runs, 'run')}, {time} of {of[title]}."
+        self.widths = section.tables.get(WIDTHS, pd.DataFrame({"compared": []}))
+        self.selected = {q.space: selection(self.view, q.space) for q in self.answered}
+        self.warnings = remarks(self.view, section.questions)
+        skipped = section.skipped.items()
+        self.reasons = {reason: 0 for title, reason in skipped if title.startswith("Verdict")}
 
     @property
-    def methods(self) -> Iterator[MethodSummary]:
-        """What is said of each method."""
+    def methods(self) -> Iterator[tuple[str, list[tuple[str, Verdict]]]]:
+        """The verdicts on each method, by the title of their question."""
         for name in self.view.methods:
-            known = [(q.title, q.verdicts[name]) for q in self.answered if name in q.verdicts]
-            if not known:
-                said = "It was not measured together with static weights: see the remarks."
-                yield MethodSummary(name, "no verdict", said, [])
-                continue
-            (title, verdict), *others = known
-            rest = [(other, own.answer) for other, own in others]
-            yield MethodSummary(name, verdict.answer, f"On the {title}. {words(verdict)}", rest)
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+            own = [(q.title, q.verdicts[name]) for q in self.answered if name in q.verdicts]
+            yield name, own
 
 
 def what_was_run(view: StudyView) -> list[tuple[str, str]]:
     """Returns the grids of each method in words, by its name."""
-    sets = {method: view.of(method) for method in [STATIC, *view.methods]}
+    sets = {method: view.of(method) for method in view.labels}
     single = view.found[view.found["role"] == "single"]
-    if len(single):
-        sets["single-task runs"] = single
     found = []
-    for name, own in sets.items():
-        ends = dict.fromkeys([own["seeds"].min(), own["seeds"].max()])
-        seeds = (
-            f", {' to '.join(map(str, ends))} finished {'seed' if [*ends] == [1] else 'seeds'} each"
-        )
+    for name, own in [*sets.items(), *([("single-task runs", single)] if len(single) else [])]:
+        numbers = dict.fromkeys(f"{n}" for n in (own["seeds"].min(), own["seeds"].max()))
+        finished = f"finished {'seed' if [*numbers] == ['1'] else 'seeds'} each"
+        seeds = f", {' to '.join(numbers)} {finished}" if len(own) else ""
         grids = [
             f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n])))}"
             for n in run_table.varying(own)
         ]
-        counted = _many(len(own), "configuration") + (seeds if len(own) else "")
-        found.append((name, f"{counted}. {'; '.join(grids)}"))
+        many = f"{len(own)} configuration{'' if len(own) == 1 else 's'}"
+        found.append((name, f"{many}{seeds}. {'; '.join(grids)}"))
     return found
 
 

@@ -64,30 +64,33 @@ def other_data(table: pd.DataFrame) -> pd.DataFrame:
 
 def sources(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns what each study trains on (Table 1)."""
-    rows = []
-    for view in views:
-        row: dict[str, object] = {"study": view.title, "tasks": ", ".join(view.tasks)}
-        row["workload"] = _one(view.table, "experiment.run.workload")
-        for split in SPLITS:
-            row[f"{split} examples"] = _one(view.table, f"{split}_examples")
-        row["batch size"] = _one(view.table, "experiment.Optimization.batch_size")
-        row["steps"] = _one(view.table, "steps")
-        rows.append(row)
-    return pd.DataFrame(rows)
+    columns = {"workload": "experiment.run.workload"}
+    columns |= {f"{split} examples": f"{split}_examples" for split in SPLITS}
+    columns |= {"batch size": "experiment.Optimization.batch_size", "steps": "steps"}
+    return pd.DataFrame(
+        {
+            "study": view.title,
+            "tasks": ", ".join(view.tasks),
+            **{name: _one(view.table, column) for name, column in columns.items()},
+        }
+        for view in views
+    )
 
 
 def models(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns size and speed of each method in each setting (Table 2)."""
-    rows = []
-    for view in views:
-        for method in [STATIC, *view.methods]:
-            own = view.runs(method)[lambda t: t["status"] == "finished"]
-            speed = own.get("steps_per_second", pd.Series(dtype=float)).median()
-            row = {"model": view.title, "method": method, "parameters": _one(own, "parameters")}
-            row["steps per second"] = speed
-            row["cost of a step"] = (own["cost"] / own["steps"]).median()
-            rows.append(row)
-    table = pd.DataFrame(rows)
+    named = [(view, method, view.runs(method)) for view in views for method in view.labels]
+    finished = ((view, method, runs[runs["status"] == "finished"]) for view, method, runs in named)
+    table = pd.DataFrame(
+        {
+            "model": view.title,
+            "method": method,
+            "parameters": _one(own, "parameters"),
+            "steps per second": own.get("steps_per_second", pd.Series(dtype=float)).median(),
+            "cost of a step": (own["cost"] / own["steps"]).median(),
+        }
+        for view, method, own in finished
+    )
     if table[["parameters", "steps per second"]].isna().all(axis=None):
         raise UnavailableError("no run recorded its parameters or its throughput")
     return table
@@ -97,7 +100,7 @@ def averages_of(view: StudyView) -> pd.DataFrame:
     """Returns each method's best mean over tasks, in test and in validation (Table 3)."""
     rows = []
     sign = view.spaces[space_of_means(view)][0].sign
-    for method in [STATIC, *view.methods]:
+    for method in view.labels:
         validation, test = (means(view, method, s) for s in ("validation", "test"))
         if np.isfinite(validation).any():
             best = int(np.nanargmin(validation * sign))
@@ -138,21 +141,23 @@ def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
         raise UnavailableError("needs static weights, and two to five tasks")
     scale, corner = widths(static.test[static.selected]), reference(static)
     front, baseline = static.test[static.selected] / scale, first.candidates(STATIC, space)
-    named = {name: view.candidates(name, space) for name in [STATIC, *view.methods]}
-    named = {name: own for name, own in named.items() if len(own)}
+    named = view.all_candidates(space)
     ideal = np.min([(own.test / scale).min(0) for own in named.values()], axis=0)
     rows = []
     for name, own in named.items():
         points = own.test[own.selected] / scale
         searched = first.candidates(name, space)
-        row: dict[str, object] = {"method": name, "configurations": len(searched)}
-        row["measured"] = len(own)
-        row["selected"] = len(points)
-        row["on the front in test"] = int(fronts.non_dominated(points).sum())
-        row["hypervolume"] = indicators.hypervolume_of(own, corner, scale)
-        row["epsilon to static"] = indicators.additive_epsilon(points, front)
-        row["static's epsilon to it"] = indicators.additive_epsilon(front, points)
-        row["R2"] = indicators.r2(points, ideal)
+        row = {
+            "method": name,
+            "configurations": len(searched),
+            "measured": len(own),
+            "selected": len(points),
+            "on the front in test": int(fronts.non_dominated(points).sum()),
+            "hypervolume": indicators.hypervolume_of(own, corner, scale),
+            "epsilon to static": indicators.additive_epsilon(points, front),
+            "static's epsilon to it": indicators.additive_epsilon(front, points),
+            "R2": indicators.r2(points, ideal),
+        }
         if (points > 0).all() and (front > 0).all():
             row["epsilon to static, factor"] = indicators.multiplicative_epsilon(points, front)
         if name != STATIC and len(searched) and len(baseline):
@@ -174,16 +179,17 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
         raise UnavailableError("the tasks share no metric whose mean would mean anything")
     curves, sign = search_curves(view, space, np.ones(len(chosen))), chosen[0].sign
     baseline = curves.pop(STATIC)
+    ends = {method: own.iloc[-1] for method, own in curves.items()}
     return pd.DataFrame(
         {
             "method": method,
-            "cost of a run, in static runs": own.cost[0],
-            "compute of the search, in static runs": own.cost[-1],
-            f"mean {space}, test": sign * own.mean[-1],
+            "cost of a run, in static runs": curves[method]["cost"][0],
+            "compute of the search, in static runs": end["cost"],
+            f"mean {space}, test": sign * end["mean"],
             "static weights, same compute": sign
-            * np.interp(own.cost[-1], baseline.cost, baseline.mean),
+            * np.interp(end["cost"], baseline["cost"], baseline["mean"]),
         }
-        for method, own in curves.items()
+        for method, end in ends.items()
     )
 
 
@@ -222,7 +228,7 @@ def budgets(view: StudyView) -> pd.DataFrame:
     """
     title, hours = _hours(view.table)
     rows = []
-    for method in [STATIC, *view.methods]:
+    for method in view.labels:
         runs = view.runs(method)
         row = {"method": method, "configurations": runs["configuration"].nunique()}
         if view.first_stage is view:
@@ -255,7 +261,16 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     Raises:
         UnavailableError: If no configuration was run with two seeds, or nothing varies.
     """
-    runs = _means(view, space)
+    units = comparison.mean_units(view, space)
+    if units is None:
+        raise UnavailableError("the tasks' metrics have no unit in common")
+    runs = view.table[
+        view.table["role"].isin(["baseline", "method"]) & (view.table["status"] == "finished")
+    ]
+    runs = runs.assign(
+        label=runs["method"].where(runs["role"] != "baseline", STATIC),
+        value=(metric_sets.points(runs, view.spaces[space], "test") / units).mean(1),
+    )[lambda t: np.isfinite(t["value"])]
     if runs.empty or not (runs.groupby(["label", "configuration"])["seed"].nunique() > 1).any():
         raise UnavailableError("no configuration was run with two seeds")
     value, models = runs["value"], runs.groupby(["label", "configuration"])["value"]
@@ -293,54 +308,30 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
     static = compared.measured.models.get(STATIC)
     if static is None:
         raise UnavailableError("no static model was measured")
-    equal = _equal(static.weights)
+    weights = np.empty((0, 1)) if static.weights is None else static.weights
+    equal = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
+    if not len(equal):
+        raise UnavailableError("no static model with equal weights was measured")
     units = comparison.mean_units(view, compared.space)
     units = np.ones(static.values.shape[2]) if units is None else units
-    baseline = (static.values[equal] / units).mean(1)
+    baseline = (static.values[equal[0]] / units).mean(1)
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(baseline), (_DRAWS, len(baseline)))
     rows = []
     for method, models in compared.measured.models.items():
         if method != STATIC:
-            means = (models.values / units).mean(2)
-            own = means[_best(view, compared, method, units)]
-            found = [_probability(own[drawn], baseline[drawn]) for drawn in draws]
-            low, high = np.quantile(found, [0.025, 0.975])
-            row = {"method": method, "probability": _probability(own, baseline)}
+            found = view.of(method).drop_duplicates("configuration").set_index("configuration")
+            chosen = found.loc[compared.measured.configurations[method]]
+            validation = metric_sets.points(chosen, view.spaces[compared.space], "validation")
+            best = np.nan_to_num((validation / units).mean(1), nan=np.inf).argmin()
+            own = (models.values[best] / units).mean(1)
+            low, high = np.quantile(_wins(own[draws], baseline[draws]), [0.025, 0.975])
+            row = {"method": method, "probability": float(_wins(own, baseline))}
             rows.append({**row, "low (95 %)": low, "high (95 %)": high})
     return pd.DataFrame(rows)
 
 
-def _best(view: StudyView, compared: Comparison, method: str, units: np.ndarray) -> int:
-    """Returns which of a method's measured models has the best mean in validation."""
-    found = view.of(method).drop_duplicates("configuration").set_index("configuration")
-    own = found.loc[compared.measured.configurations[method]]
-    values = metric_sets.points(own, view.spaces[compared.space], "validation") / units
-    return int(np.nan_to_num(values.mean(1), nan=np.inf).argmin())
-
-
-def _equal(weights: np.ndarray | None) -> int:
-    weights = np.empty((0, 1)) if weights is None else weights
-    near = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
-    if not len(near):
-        raise UnavailableError("no static model with equal weights was measured")
-    return int(near[0])
-
-
-def _probability(own: np.ndarray, other: np.ndarray) -> float:
-    pairs = own[:, None] - other
-    return float(np.mean(pairs < 0) + 0.5 * np.mean(pairs == 0))
-
-
-def _means(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns a row for each finished run that is compared, with its mean over tasks in test."""
-    runs = view.table[
-        view.table["role"].isin(["baseline", "method"]) & (view.table["status"] == "finished")
-    ]
-    units = comparison.mean_units(view, space)
-    if units is None:
-        raise UnavailableError("the tasks' metrics have no unit in common")
-    values = metric_sets.points(runs, view.spaces[space], "test") / units
-    label = runs["method"].where(runs["role"] != "baseline", STATIC)
-    found = runs[["configuration", "seed"]].assign(label=label, value=values.mean(1))
-    return found[np.isfinite(found["value"])]
+def _wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns in which share of all pairs of `(..., S)` the former is smaller; ties half."""
+    pairs = own[..., :, None] - other[..., None, :]
+    return (pairs < 0).mean((-2, -1)) + 0.5 * (pairs == 0).mean((-2, -1))

@@ -55,4 +55,9 @@ for (const table of document.querySelectorAll("table")) {
 }
 addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
+  // Headings that are buttons would not stand on each page again.
+  for (const button of document.querySelectorAll("th button")) {
+    button.replaceWith(...button.childNodes);
+  }
 });
+addEventListener("afterprint", () => document.querySelectorAll("table").forEach(sortable));
