@@ -78,9 +78,7 @@ def read_list(path: Path) -> dict[str, Any]:
     """Returns what `study.json` says: `name`, `baseline`, `runs` and `remarks`, each or None.
 
     What it says of each run is as it stands there, but for the hash; `run_record.read` checks it.
-
-    Args:
-        path: The study folder. One without the file is a study too, if it holds `runs/`.
+    A folder without the file is a study too, if it holds `runs/`.
 
     Raises:
         StudyError: If the folder is no study, or the file is damaged.
@@ -104,11 +102,7 @@ def read_list(path: Path) -> dict[str, Any]:
 
 
 def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yields the folder of each run, with what the list says of it: nothing for unknown ones.
-
-    Args:
-        path: The study folder.
-        listed: As `read_list` makes it.
+    """Yields the folder of each run, with what `read_list` says of it: nothing for unknown ones.
 
     Raises:
         StudyError: If the folder of the runs is a link, which may lead anywhere.

@@ -14,10 +14,7 @@ _FILES = ("config.gin", "result.json", "manifest.json")
 
 
 def runs(place: Path) -> list[list[str]]:
-    """Returns the rows of a table of runs, its head first.
-
-    Args:
-        place: A folder that holds run folders, or a study.
+    """Returns the rows of a table of the runs of a folder or a study, its head first.
 
     Raises:
         StudyError: If the study's list is damaged.
@@ -32,11 +29,7 @@ def runs(place: Path) -> list[list[str]]:
 
 
 def studies(place: Path) -> list[list[str]]:
-    """Returns the rows of a table of studies, its head first.
-
-    Args:
-        place: A folder that holds study folders, or a study.
-    """
+    """Returns the rows of a table of the studies in a folder, or of one study, its head first."""
     folders = [place] if (place / "study.json").is_file() else sorted(place.iterdir())
     rows = [_study(path) for path in folders if (path / "study.json").is_file()]
     return [["study", "runs", "states", "methods"], *rows]

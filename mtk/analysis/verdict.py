@@ -106,15 +106,9 @@ def _verdict(
     paired: PairedMargins, own: Margins, error: Error | None, held: HeldOut, alpha: float,
     delta: float,
 ) -> Verdict:  # fmt: skip
-    """Returns the verdict on one method.
+    """Returns the verdict on one method by the margins of its own models.
 
-    Args:
-        paired: What was compared.
-        own: The margins of the method's models.
-        error: Of them; None after a single seed.
-        held: The margins of static weightings.
-        alpha: Error of one interval, both sides together.
-        delta: Margins that count as equivalent.
+    `error` is None after a single seed; `alpha` that of one interval, both sides together.
     """
     if error is None:
         low = high = np.full((len(own.amount), 1), np.nan)

@@ -24,10 +24,7 @@ _FARTHEST = 1.0
 def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None = None) -> Figure:
     """Draws the margin of every method, with its interval, in every comparison.
 
-    Args:
-        view: The study.
-        questions: Its verdicts.
-        columns: Panels beside one another; two, or three of more than four, by default.
+    By default two panels stand beside one another, or three of more than four.
     """
     asked = [question for question in questions if question.verdicts]
     if not asked:

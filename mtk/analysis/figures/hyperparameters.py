@@ -57,16 +57,9 @@ def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
 def apart(
     axis: Axis, values: np.ndarray, known: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Moves points a little along an axis, so that equal values do not hide one another.
+    """Moves points `(N,)` a little along an axis, so that equal values do not hide one another.
 
-    Args:
-        axis: Its scale is set.
-        values: `(N,)`, of points.
-        known: All values; a moved point stays next to its own.
-        generator: Of the distances.
-
-    Returns:
-        `(N,)`, nowhere negative if no value is.
+    A moved point stays next to its own one of all values, and none is negative if no value is.
     """
     away = _SHARE * _gap(axis, known) * generator.uniform(-1, 1, len(values))
     transform = axis.get_transform()

@@ -35,11 +35,9 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tupl
 
 
 def outside(points: np.ndarray, limits: np.ndarray) -> str:
-    """Returns what a title says of points beyond its limits; nothing if there are none.
+    """Returns what a title says of points `(N,)` or `(N, K)` beyond its limits, if there are any.
 
-    Args:
-        points: `(N,)` or `(N, K)`; those that are not finite do not count.
-        limits: `(2,)` or `(K, 2)`, the ends of each axis.
+    Points that are not finite do not count.
     """
     limits = np.reshape(limits, (-1, 2))
     points = points.reshape(-1, len(limits))

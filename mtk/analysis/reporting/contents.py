@@ -118,12 +118,7 @@ class Section:
 
 
 class Contents(NamedTuple):
-    """The whole report.
-
-    Attributes:
-        table: All runs.
-        sections: Its parts, the studies first.
-    """
+    """The whole report: the table of all runs, and its parts, the studies first."""
 
     table: pd.DataFrame
     sections: list[Section]
@@ -138,13 +133,7 @@ class Contents(NamedTuple):
 
 
 def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -> Contents:
-    """Makes everything that the studies allow.
-
-    Args:
-        table: As `load` makes it.
-        views: Its studies and settings.
-        delta: Margins that count as equivalent; see `mtk.analysis.judge`.
-    """
+    """Makes everything that the studies of a table allow; `delta` as in `mtk.analysis.judge`."""
     names = FileNames()
     names.make("runs")  # The table of all of them.
     studies = [_study(view, names, delta) for view in views]
@@ -220,14 +209,7 @@ def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[StudyView], pd.Dat
 
 
 def render(name: str, entry: Entry, drawn: Figure, narrow: Figure | None = None) -> RenderedFigure:
-    """Returns a figure in both forms.
-
-    Args:
-        name: Of its files.
-        entry: What is said of it.
-        drawn: The figure.
-        narrow: The same for narrow screens, if there is one.
-    """
+    """Returns a figure in both forms, and the narrow one, if there is one, for narrow screens."""
     svg = io.StringIO()
     # The layout is found once, for both.
     drawn.draw_without_rendering()
