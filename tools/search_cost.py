@@ -9,7 +9,8 @@ yet: every answer costs one run, those that tune count too. What validation sele
 measured on test: its hypervolume as a share of that of what validation selects among all runs.
 Models are not run again with fresh seeds, neither here nor there. Made-up grids have a new draw of
 noise for each replay; real ones differ by the sampler's seed and the order of tasks. The error is
-that of the mean over replays. About two minutes on one core, and ten more for Optuna.
+that of the mean over replays. Of a study, the CPU seconds of the runs that were asked for stand in
+brackets, as a share of the grid's. About two minutes on one core, and ten more for Optuna.
 
 With `--rungs` each sampler stands there twice: without rungs, and with two at a tenth and three
 tenths of a run, from which a third of the trials goes on. A trial that stops costs its share of a
@@ -66,8 +67,8 @@ def space_of(grid: Grid) -> Space:
 
 def replay(
     make: type[Sampler], grid: Grid, runs: int, seed: int, keep: float | None = None
-) -> float:
-    """Returns the share of the grid's hypervolume that a sampler reaches for the cost of runs.
+) -> tuple[float, float]:
+    """Returns what a sampler reaches for the cost of runs.
 
     Args:
         make: The sampler.
@@ -75,6 +76,9 @@ def replay(
         runs: How many runs may be paid for. A run that stops costs its share.
         seed: Of the sampler, and of the order of ties.
         keep: Share of the trials that goes on from a rung; None: each goes to its end.
+
+    Returns:
+        The shares of the grid's hypervolume and of its CPU seconds; the latter NaN if not known.
     """
     space = space_of(grid)
     rungs = [] if keep is None else [*grid.rungs]
@@ -83,7 +87,8 @@ def replay(
     jitter = np.random.default_rng(seed).random(len(grid)) * 1e-6  # The order of ties.
     taken: list[int] = []
     complete: list[int] = []
-    spent = 0.0
+    spent = seconds = 0.0
+    every = np.full(len(grid), np.nan) if grid.seconds is None else grid.seconds
     while len(taken) < len(grid) and spent + 1 <= runs + 1e-9:
         asked = sampler.ask(1)
         if not asked:
@@ -95,16 +100,16 @@ def replay(
         rate = {RATE: float(grid.rates[number])} if space.others else {}
         point = space.at(grid.weights[number], rate)
         stops = _stops(halving, point, [grid.curves[r][number] for r in range(len(rungs))])
-        spent += 1 if stops is None else rungs[stops]
+        part = 1 if stops is None else rungs[stops]
+        spent += part
+        seconds += part * every[number]
         if stops is None:
             complete.append(number)
         sampler.tell(point, (grid.validation if stops is None else grid.curves[stops])[number])
     models, chosen = grid.models, np.isin(np.flatnonzero(grid.finished), complete)
     scale, corner = widths(models.test[models.selected]), reference(models)
-    if not chosen.any():
-        return 0.0
-    whole = hypervolume_of(models, corner, scale)
-    return hypervolume_of(models[chosen], corner, scale) / whole
+    reached = hypervolume_of(models[chosen], corner, scale) if chosen.any() else 0.0
+    return reached / hypervolume_of(models, corner, scale), float(seconds / every.sum())
 
 
 def _cost(rungs: Sequence[float], keep: float) -> float:
@@ -130,33 +135,37 @@ def _distances(space: Space, grid: Grid, point: dict) -> np.ndarray:
     return weights + 100 * np.abs(np.log(grid.rates / point[RATE]))
 
 
-def grids(studies: Sequence[str]) -> Iterator[tuple[str, Callable[[int], Grid]]]:
+def grids(
+    studies: Sequence[str], only_studies: bool
+) -> Iterator[tuple[str, Callable[[int], Grid]]]:
     """Yields the name of each grid and what draws it."""
-    for tasks, ratio, noise, rates in MADE_UP:
+    for tasks, ratio, noise, rates in () if only_studies else MADE_UP:
         name = f"K={tasks}, curvature 1:{ratio}, noise {noise:.0%}"
         yield name, made_up(tasks, ratio, noise, rates)
-    yield "Multi-MNIST (docs)", same(of_table(ROOT / "docs/multi_mnist/tables/runs.csv"))
-    for folder in studies:
-        yield Path(folder).name, same(of_study(folder))
+    if not only_studies:
+        yield "Multi-MNIST (docs)", same(of_table(ROOT / "docs/multi_mnist/tables/runs.csv"))
+    for folders in studies:
+        yield folders, same(*map(of_study, folders.split(",")))
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--study_dir", action="append", default=[], help="a study of static weights"
-    )
-    parser.add_argument("--share", type=float, default=0.2, help="of the grid's runs")
-    parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--rungs", action="store_true", help="with rungs too")
+    add = parser.add_argument
+    about = "a study of static weights, or several of other training seeds, joined by commas"
+    add("--study_dir", action="append", default=[], help=about)
+    add("--only_studies", action="store_true", help="leave out the grids that need no study")
+    add("--share", type=float, default=0.2, help="of the grid's runs")
+    add("--replays", type=int, default=200)
+    add("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    add("--rungs", action="store_true", help="with rungs too")
     given = parser.parse_args()
     keeps = [None, KEEP] if given.rungs else [None]
     columns = [(name, keep) for name in given.samplers for keep in keeps]
     heads = [name if keep is None else f"{name}, rungs" for name, keep in columns]
     print("| grid | runs | " + " | ".join(heads) + " |")
     print("|---|---|" + "---|" * len(heads))
-    for name, draw in grids(given.study_dir):
+    for name, draw in grids(given.study_dir, given.only_studies):
         first = draw(0)
         runs = max(1, round(given.share * len(first)))
         cells = [_cell(draw, SAMPLERS[s], runs, given.replays, keep) for s, keep in columns]
@@ -175,9 +184,11 @@ def _cell(
     unfit = make is Bisection and first.weights.shape[1] != 2
     if unfit or (keep is not None and not len(first.rungs)):
         return ""
-    reached = np.array([replay(make, draw(seed), runs, seed, keep) for seed in range(replays)])
-    error = reached.std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
-    return f"{reached.mean():.3f} ± {error:.3f}"
+    each = np.array([replay(make, draw(seed), runs, seed, keep) for seed in range(replays)])
+    error = each[:, 0].std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
+    reached, seconds = each.mean(0)
+    cost = "" if math.isnan(seconds) else f" ({seconds:.3f})"
+    return f"{reached:.3f} ± {error:.3f}{cost}"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Grid:
         test: `(N, K)`.
         rungs: `(R,)`, shares of a run's steps at which losses are known; empty: not before the end.
         curves: `(R, N, K)`, the validation losses there.
+        seconds: `(N,)`, CPU time of each run; None: not known.
     """
 
     weights: np.ndarray
@@ -37,6 +38,7 @@ class Grid:
     test: np.ndarray
     rungs: Sequence[float] = ()
     curves: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    seconds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rates)
@@ -55,7 +57,7 @@ class Grid:
         columns = (self.weights, self.validation, self.test)
         weights, validation, test = (values[:, order] for values in columns)
         curves = self.curves[:, :, order] if len(self.rungs) else self.curves
-        return Grid(weights, self.rates, validation, test, self.rungs, curves)
+        return Grid(weights, self.rates, validation, test, self.rungs, curves, self.seconds)
 
 
 def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[[int], Grid]:
@@ -117,7 +119,8 @@ def of_study(folder: str) -> Grid:
     weights = pd.DataFrame(list(runs["task_weights"]))
     rungs, curves = _on_the_way([Path(path) for path in runs["path"]], list(weights))
     rates = runs[RATE].to_numpy(float)
-    return Grid(_whole(weights), rates, *_losses(runs, weights), rungs, curves)
+    seconds = runs["cpu_seconds"].to_numpy(float) if "cpu_seconds" in runs else None
+    return Grid(_whole(weights), rates, *_losses(runs, weights), rungs, curves, seconds)
 
 
 def _static(runs: pd.DataFrame) -> pd.DataFrame:
@@ -152,10 +155,11 @@ def _on_the_way(runs: Sequence[Path], tasks: Sequence[str]) -> tuple[list[float]
     return [step / steps[-1] for step in found], np.array(curves, float)
 
 
-def same(grid: Grid) -> Callable[[int], Grid]:
-    """Returns what gives one grid, with its tasks in an order that the seed draws."""
+def same(*grids: Grid) -> Callable[[int], Grid]:
+    """Returns what gives one grid after the other, with its tasks in an order that is drawn."""
 
     def draw(seed: int) -> Grid:
+        grid = grids[seed % len(grids)]
         return grid.ordered(np.random.default_rng(seed).permutation(grid.weights.shape[1]))
 
     return draw

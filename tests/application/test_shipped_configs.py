@@ -107,6 +107,16 @@ def test_multi_mnist_asks_for_its_data():
         config.parse([CONFIGS / "multi_mnist.gin"])
 
 
+def test_energy_builds_and_steps(tmp_path):
+    numbers = np.random.default_rng(0).normal(size=(400, 10))
+    names = [*(f"X{n}" for n in range(1, 9)), "Y1", "Y2"]
+    np.savetxt(tmp_path / "enb.csv", numbers, delimiter=",", header=",".join(names), comments="")
+    config.parse([CONFIGS / "energy.gin"], [f"data_dir = {str(tmp_path / 'enb.csv')!r}"])
+    text = described()
+    assert "schedules.Cosine.epochs = 50" in text
+    assert "one step" in text
+
+
 def test_missing_data_folder_is_named(tmp_path):
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(tmp_path / 'none')!r}"])
     with pytest.raises(ValueError, match="No MNIST at") as caught:
