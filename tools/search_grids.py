@@ -60,7 +60,9 @@ class Grid:
         return Grid(weights, self.rates, validation, test, self.rungs, curves, self.seconds)
 
 
-def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[[int], Grid]:
+def made_up(
+    tasks: int, ratio: float, noise: float, rates: int = 5, span: float = 0.5
+) -> Callable[[int], Grid]:
     """Returns what draws a grid of quadratic losses, whose minimum is known for all weights.
 
     On the way losses fall exponentially, with a speed that is proportional to the learning rate and
@@ -71,6 +73,7 @@ def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[
         ratio: Between the largest and the smallest curvature of the losses.
         noise: Standard deviation, in widths of the front.
         rates: Learning rates; the best one lies somewhere between them.
+        span: The part of their range, around its middle, in which it lies.
     """
     curvature = np.geomspace(1, ratio, tasks)
     steps = {2: 10, 3: 6, 4: 8}[tasks]  # With equal weights among them.
@@ -86,7 +89,7 @@ def made_up(tasks: int, ratio: float, noise: float, rates: int = 5) -> Callable[
 
     def draw(seed: int) -> Grid:
         generator = np.random.default_rng(seed)
-        centre = generator.uniform(-0.5, 0.5)
+        centre = generator.uniform(-span, span)
         cost = 0.6 * (places - centre) ** 2  # In widths.
         every = losses[:, None, :] + cost[None, :, None] * width
         every = every.reshape(-1, tasks)
@@ -124,7 +127,7 @@ def of_study(folder: str) -> Grid:
 
 
 def _static(runs: pd.DataFrame) -> pd.DataFrame:
-    runs = runs[(runs["status"] == "finished") & (runs["role"] == "baseline")]
+    runs = runs[runs["status"].isin(["finished", "diverged"]) & (runs["role"] == "baseline")]
     return runs.drop_duplicates("configuration")
 
 
@@ -135,8 +138,9 @@ def _whole(weights: pd.DataFrame) -> np.ndarray:
 
 
 def _losses(runs: pd.DataFrame, weights: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    lost = runs["status"].to_numpy() == "diverged"  # Such a run has been validated on the way.
     validation, test = (
-        runs[[f"{split}/{task}/loss" for task in weights]].to_numpy(float)
+        np.where(lost[:, None], np.nan, runs[[f"{split}/{task}/loss" for task in weights]])
         for split in ("validation", "test")
     )
     return validation, test
@@ -149,9 +153,9 @@ def _on_the_way(runs: Sequence[Path], tasks: Sequence[str]) -> tuple[list[float]
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         losses = [x for x in lines if (x["split"], x["name"]) == ("validation", "loss")]
         known.append({(x["step"], x["task"]): x["value"] for x in losses})
-    steps = sorted({step for step, _ in known[0]})
+    steps = sorted({step for run in known for step, _ in run})
     found = dict.fromkeys(min(s for s in steps if s >= share * steps[-1]) for share in _RUNGS)
-    curves = [[[run[step, task] for task in tasks] for run in known] for step in found]
+    curves = [[[run.get((step, t), np.nan) for t in tasks] for run in known] for step in found]
     return [step / steps[-1] for step in found], np.array(curves, float)
 
 

@@ -82,6 +82,14 @@ def test_the_first_stage_finds_the_learning_rate(space):
     assert {trial.point[RATE] for trial in sampler.trials[4:]} == {0.1}
 
 
+def test_a_small_budget_compares_the_first_value_on_both_sides(space):
+    assert [TwoStage(space, budget=number).tuning for number in (3, 5, 6, 8, 9, 12)] == [
+        *(1, 1, 3, 3, 3, 4)
+    ]
+    first = [point[RATE] for point in TwoStage(space, budget=6).ask(3)]
+    assert min(first) < first[0] < max(first)
+
+
 @pytest.mark.parametrize("optimum", [0.012, 0.03, 0.1, 0.2, 0.9])
 def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
     """Whether it lies between those that were tried, or beyond them."""

@@ -43,7 +43,9 @@ class TwoStage(Sampler):
         budget: How many trials there will be, about.
         seed: Of what is drawn.
         tuning: Trials of the first stage; by default three for each parameter and one, but no more
-            than a third of the budget. Where weights are not searched there is no other stage.
+            than a third of the budget. With a budget of six or more there are three, so that the
+            first value is compared on both sides. Where weights are not searched there is no other
+            stage.
     """
 
     def __init__(
@@ -56,7 +58,8 @@ class TwoStage(Sampler):
     ):
         super().__init__(space, goal, budget, seed)
         most = 3 * len(space.others) + 1
-        number = min(most, max(1, budget // 3)) if tuning is None else tuning
+        least = 3 if budget >= 6 else 1
+        number = min(most, max(least, budget // 3)) if tuning is None else tuning
         if not space.weights and tuning is None:  # The other parameters are all that is searched.
             number = budget
         self.tuning = number if space.others else 1
