@@ -69,7 +69,7 @@ WORKLOADS = {
         {"table.Table.data_seed": "%seed"},
     ),
 }
-# Measuring gradients takes a third of such short runs.
+# To measure gradients another step is traced, which takes long beside such short runs.
 COMMON = {"experiment.Logging.measure_every": 0}
 
 
