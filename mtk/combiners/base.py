@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
+from mtk.combiners import weights_alone
 
 
 class Combined(NamedTuple):
@@ -97,6 +98,7 @@ class Combiner(keras.layers.Layer):
         self.task_names: tuple[str, ...] | None = None
         self.variable_paths: tuple[str, ...] = ()
         self.variable_shapes: dict[str, tuple[int, ...]] = {}
+        self._without_model = Held({})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False) and name in _arguments(type(self)):
@@ -126,19 +128,24 @@ class Combiner(keras.layers.Layer):
         Raises:
             ValueError: If a copy would lose an argument that `get_config` does not tell.
         """
-        if not self._is_claimed:
-            self._is_claimed = True
-            return self
+        claimed = self.copy() if self._is_claimed else self
+        claimed._is_claimed = True
+        return claimed
+
+    def copy(self) -> "Combiner":
+        """Returns a combiner with the same arguments and no state.
+
+        Raises:
+            ValueError: If a copy would lose an argument that `get_config` does not tell.
+        """
         config = self.get_config()
         lost = sorted(set(_arguments(type(self))) - set(config))
         if lost:
             raise ValueError(
-                f"This {type(self).__name__} serves another model, and a copy would lose {lost}. "
+                f"A model needs a {type(self).__name__} of its own, and a copy would lose {lost}. "
                 "Make a new combiner for each model, or add them to `get_config`."
             )
-        copy = type(self).from_config(config)
-        copy._is_claimed = True
-        return copy
+        return type(self).from_config(config)
 
     def bind_losses(self, losses: Mapping[str, Any]) -> None:
         """Tells the combiner the tasks' losses, before `build`.
@@ -276,6 +283,56 @@ class Combiner(keras.layers.Layer):
     ) -> Combined:
         """As `__call__`, with every argument a tensor in float32."""
         raise NotImplementedError
+
+    @property
+    def weights(self) -> weights_alone.Weights:
+        """The layer's variables, as Keras has it; called, the weights for a Gramian.
+
+        See `weights_of`: `MGDA().weights(gramian)` is `MGDA().weights_of(gramian)`.
+        """
+        return weights_alone.Weights(super().weights, self.weights_of)
+
+    def weights_of(self, gramian: Any, task_losses: Any = None) -> Any:
+        """Returns the weights for a Gramian, without a model: for a training loop of one's own.
+
+        Nothing need be bound or built, and what a model knows of this combiner does not change.
+        What the method remembers or draws goes on from call to call, for each number of tasks.
+        A method that compares parts of a batch takes the Gramian for that of each part.
+
+        Args:
+            gramian: Array or tensor `(..., K, K)` of inner products of task gradients.
+            task_losses: Array or tensor `(..., K)`, for methods that read losses. Those that read
+                the Gramian, too, take ones by default.
+
+        Returns:
+            The weights `(..., K)`, float32: an array for an array, a tensor for a tensor and inside
+            a `tf.function`. NaN for a Gramian that is not finite, where it is read.
+
+        Raises:
+            ValueError: If the shapes do not fit, the method needs more of a step than inner
+                products and losses, or the losses that it reads are missing.
+        """
+        return weights_alone.find(self, gramian, task_losses)
+
+    def gramian_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns a step's weights by what is known without gradients; see `weights_of`.
+
+        Args:
+            gramian: Tensor `(K, K)`, float32.
+            task_losses: Tensor `(K,)`, float32.
+            present: Boolean tensor `(K,)`.
+
+        Returns:
+            Tensor `(K,)`, float32.
+        """
+        raise NotImplementedError
+
+    @property
+    def without_model(self) -> dict[int, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+        """What `weights_of` calls, by the number of tasks."""
+        return self._without_model.value
 
     def merge_features(
         self,
@@ -447,6 +504,12 @@ class LossCombiner(Combiner):
             Tensor `(K,)`, zero for an absent task.
         """
         raise NotImplementedError
+
+    def gramian_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        del gramian
+        return self.task_weights(task_losses, present, tf.cast(present, tf.float32))
 
     def call(
         self,

@@ -26,8 +26,9 @@ class FairGrad(PreferringCombiner):
     smaller one the sum.
 
     With `x_i = w_i |g_i|` and the cosines C the equation is `C x = c / x^(1/alpha)`, the minimum of
-    a smooth convex function that damped Newton steps find to rounding. The authors call SciPy's
-    least squares in each step.
+    a smooth convex function that damped Newton steps find to rounding. The weights are rounded to
+    float32 then, of which the products `G w` show the more the more the gradients cancel. The
+    authors call SciPy's least squares in each step.
 
     The solution has a length of its own, that of the gradients to the power `(alpha-1)/(alpha+1)`
     in the authors' code. The `scale`:

@@ -1,34 +1,12 @@
 """What the combiners share that read the Gramian of the task gradients."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner, Held, Place
+from mtk.combiners.base import Combined, Combiner, Place
 from mtk.ranges import check_count
-
-
-class Weights(list[keras.Variable]):
-    """The variables of a layer, and a function: Keras has the name that the field has too.
-
-    Args:
-        variables: The variables.
-        function: What a call calls; see `GramianCombiner.weights_of`.
-    """
-
-    def __init__(self, variables: Sequence[keras.Variable], function: Callable[..., Any]):
-        super().__init__(variables)
-        self._function = function
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        """Lets `tf.function` take it for a function."""
-        return id(self)
-
-    def __call__(self, gramian: Any, task_losses: Any = None) -> Any:
-        return self._function(gramian, task_losses)
 
 
 class GramianCombiner(Combiner):
@@ -54,7 +32,6 @@ class GramianCombiner(Combiner):
         super().__init__(name=name)
         self.at = at
         self.update_every = update_every
-        self._without_model = Held({})  # By the number of tasks.
 
     @property
     def changes_gradients(self) -> bool:
@@ -80,76 +57,10 @@ class GramianCombiner(Combiner):
         """
         raise NotImplementedError
 
-    @property
-    def weights(self) -> "Weights":
-        """The layer's variables, as Keras has it; called, the weights for a Gramian.
-
-        See `weights_of`: `MGDA().weights(gramian)` is `MGDA().weights_of(gramian)`.
-        """
-        return Weights(super().weights, self.weights_of)
-
-    def weights_of(self, gramian: Any, task_losses: Any = None) -> Any:
-        """Returns the weights for a Gramian, without a model: for a training loop of one's own.
-
-        Nothing need be bound or built, and what a model knows of this combiner does not change.
-        What the method remembers or draws goes on from call to call, for each number of tasks.
-
-        Args:
-            gramian: Array or tensor `(..., K, K)` of inner products of task gradients.
-            task_losses: Array or tensor `(..., K)`, for methods that read losses; ones by default.
-
-        Returns:
-            The weights `(..., K)`, float32: an array for an array, a tensor for a tensor and inside
-            a `tf.function`. NaN for a Gramian that is not finite.
-
-        Raises:
-            ValueError: If the shapes do not fit.
-        """
-        given = tf.cast(tf.convert_to_tensor(gramian), tf.float32)
-        square = given.shape[-2:] if given.shape.rank else tf.TensorShape(None)
-        if square.rank != 2 or square[0] is None or square[0] != square[1]:
-            raise ValueError(
-                "A Gramian is square, `(..., K, K)` with a known K: see `mtk.gramian`. "
-                f"Received: an array of shape {given.shape}"
-            )
-        losses = tf.ones(tf.shape(given)[:-1]) if task_losses is None else task_losses
-        losses = tf.cast(tf.convert_to_tensor(losses), tf.float32)
-        if not losses.shape.is_compatible_with(given.shape[:-1]):
-            raise ValueError(
-                f"The task losses of Gramians {tuple(given.shape)} have the shape "
-                f"{tuple(given.shape[:-1])}. Received: {tuple(losses.shape)}"
-            )
-        found = self._alone(int(given.shape[-1]))(given, losses)
-        return found if tf.is_tensor(gramian) or tf.inside_function() else found.numpy()
-
-    def _alone(self, num_tasks: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns a function of Gramians and losses by a copy that serves no model."""
-        known = self._without_model.value
-        if num_tasks not in known:
-            with tf.init_scope():  # Variables outlive the function that is being traced.
-                copy = type(self).from_config(self.get_config())
-                copy.bind(self.task_names or [str(k) for k in range(num_tasks)], [])
-                copy.build(num_tasks)
-
-            def of_one(each: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-                return copy.new_weights(*each, tf.fill([num_tasks], True))
-
-            @tf.function(autograph=False, reduce_retracing=True)
-            def of_all(gramians: tf.Tensor, losses: tf.Tensor) -> tf.Tensor:
-                if gramians.shape.rank == 2:
-                    return of_one((gramians, losses))
-                flat = (
-                    tf.reshape(gramians, [-1, num_tasks, num_tasks]),
-                    tf.reshape(losses, [-1, num_tasks]),
-                )
-                # One after the other: what is drawn or remembered goes on.
-                found = tf.map_fn(
-                    of_one, flat, parallel_iterations=1, fn_output_signature=tf.float32
-                )
-                return tf.reshape(found, tf.shape(losses))
-
-            known[num_tasks] = of_all
-        return known[num_tasks]
+    def gramian_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        return self.new_weights(gramian, task_losses, present)
 
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor

@@ -86,6 +86,14 @@ class PartsCombiner(Combiner):
         )
         return tf.where(finite, tf.reshape(weights, [-1]), float("nan"))
 
+    def gramian_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        parts = self.batch_parts
+        losses, there = (tf.tile(each, [parts]) for each in (task_losses, present))
+        weights = self.new_weights(tf.tile(gramian, (parts, parts)), losses, there)
+        return tf.reduce_sum(tf.reshape(weights, (parts, -1)), 0)
+
     def call(
         self,
         task_gradients: list[tf.Tensor],
@@ -94,15 +102,12 @@ class PartsCombiner(Combiner):
         counts: tf.Tensor,
     ) -> Combined:
         del counts
-        parts = self.batch_parts
         if task_losses.shape.rank == 1:
-            gramian = tf.tile(gradients.gramian(task_gradients), (parts, parts))
-            losses, there = (tf.tile(each, [parts]) for each in (task_losses, present))
-            weights = self.new_weights(gramian, losses, there)
-            total = tf.reduce_sum(tf.reshape(weights, (parts, -1)), 0)
+            gramian = gradients.gramian(task_gradients)
+            total = self.gramian_weights(gramian, task_losses, present)
             return Combined(gradients.weighted_sum(task_gradients, total), total)
         rows = [tf.reshape(each, (-1, *each.shape[2:])) for each in task_gradients]
         losses, there = (tf.reshape(each, [-1]) for each in (task_losses, present))
         weights = self.new_weights(gradients.gramian(rows), losses, there)
-        total = tf.reduce_sum(tf.reshape(weights, (parts, -1)), 0)
+        total = tf.reduce_sum(tf.reshape(weights, (self.batch_parts, -1)), 0)
         return Combined(gradients.weighted_sum(rows, weights), total)

@@ -98,6 +98,13 @@ class Wrapper(Combiner):
 
         return self.around(find, present)
 
+    def gramian_weights(
+        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        if self.reads == "losses":
+            return self.task_weights(task_losses, present, tf.cast(present, tf.float32))
+        return self.new_weights(gramian, task_losses, present)
+
     def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
         """As for a `GramianCombiner`, around one."""
         assert isinstance(self.combiner, (GramianCombiner, Wrapper))
