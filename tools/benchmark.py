@@ -3,7 +3,7 @@
     python tools/benchmark.py steps --model=lenet
     python tools/benchmark.py steps --model=resnet --tasks=8 --methods="MGDA();GradNorm()"
     python tools/benchmark.py ways --model=transformer --batch=64
-    python tools/benchmark.py memory --model=resnet --tasks=8
+    python tools/benchmark.py memory --model=mlp
     python tools/benchmark.py solvers --tasks=40
     python tools/benchmark.py data
     python tools/benchmark.py board
@@ -11,21 +11,19 @@
 
 Steps are timed in one process, in turns (scalarized, first method, second method, ... and again),
 so that a machine that slows down slows all of them; the ratio is the median over the rounds.
-Memory is the growth of the resident set, each method in a process of its own.
+Memory is the growth of the resident set's peak, each method in a process of its own.
 """
 
 import argparse
 import gc
 import inspect
+import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from workbench import SCALARIZED, Runner, make
 
@@ -77,30 +75,52 @@ def compare(args: argparse.Namespace, variants: list[tuple[str, str]]) -> None:
         gc.collect()
 
 
-def peak_memory(args: argparse.Namespace, method: str, way: str) -> float:
-    """Returns the growth of the resident set in MiB over some steps, in a process of its own."""
-    command = [sys.executable, __file__, "growth", f"--model={args.model}"]
-    command += [f"--tasks={args.tasks}", f"--batch={args.batch}", f"--methods={method}"]
-    command += [f"--way={way}", "--widths", *map(str, args.widths)]
-    command += [f"--micro_batches={args.micro_batches}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.splitlines()[-1])
+class Sizes(NamedTuple):
+    """What a step needs, in MiB.
+
+    Attributes:
+        grown: By how much the peak of the resident set over some steps exceeds what the built model
+            holds, tracing included.
+        state: The combiner's variables, which the built model holds.
+        shared: One gradient of the shared variables.
+    """
+
+    grown: float
+    state: float
+    shared: float
+
+
+def sizes(args: argparse.Namespace, method: str) -> Sizes:
+    """Measures in this process, which has to be a new one."""
+    import tensorflow as tf
+
+    from mtk.experiment.peak_memory import Peak
+
+    model, batch = make(args, method, args.way)
+    shared = model.inspect(batch).shared
+    model.make_train_function()
+    gc.collect()
+    peak = Peak()
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    for _ in range(2):
+        model.train_function(iterator)
+    read = peak.read()
+    if read is None:
+        raise SystemExit("This system does not tell the peak of the resident set.")
+    most, before = read
+    held = (sum(v.value.numpy().nbytes for v in vs) for vs in (model.combiner.variables, shared))
+    return Sizes(*(number / 2**20 for number in (most - before, *held)))
+
+
+def in_new_process(args: argparse.Namespace, method: str) -> Sizes:
+    """As `sizes`, in a process that shares the import of TensorFlow with this one."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(sizes, (args, method))
 
 
 def growth(args: argparse.Namespace) -> None:
-    """Prints by how many MiB the peak of the resident set exceeds what the built model holds."""
-    runner_model, batch = make(args, args.methods[0], args.way)
-    runner_model.inspect(batch)
-    runner_model.make_train_function()
-    gc.collect()
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    import tensorflow as tf
-
-    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    for _ in range(2):
-        runner_model.train_function(iterator)
-    print((resident("VmHWM") - before) / 1024)
+    """Prints the growth of one method."""
+    print(sizes(args, args.methods[0]).grown)
 
 
 def structure(args: argparse.Namespace) -> None:
@@ -111,26 +131,21 @@ def structure(args: argparse.Namespace) -> None:
     print(f"{args.model}, {args.tasks} tasks: {time.perf_counter() - start:.1f} s")
 
 
-def resident(field: str) -> int:
-    """Returns a size from the kernel's account of this process, in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
 def memory(args: argparse.Namespace) -> None:
-    """Prints memory beyond the scalarized step, in copies of the shared gradients."""
-    model, batch = make(args, "MGDA()")
-    shared = sum(v.value.numpy().nbytes for v in model.inspect(batch).shared) / 2**20
-    del model
-    base = peak_memory(args, SCALARIZED, "auto")
-    print(
-        f"{args.model}, {args.tasks} tasks, batch {args.batch}: shared gradients {shared:.1f} MiB"
-    )
-    print(f"scalarized: {base:.0f} MiB above the built model")
-    for method in args.methods or ["MGDA()", "PCGrad()", "GradDrop()"]:
-        beyond = peak_memory(args, method, args.way) - base
-        copies = beyond / shared
-        print(f"{method:34}{beyond:8.0f} MiB = {copies:5.1f} copies = {copies / args.tasks:4.2f} K")
+    """Prints memory beyond the scalarized step, in shared gradients too, and the state."""
+    import mtk.experiment  # noqa: F401 (before the fork, once)
+
+    base = in_new_process(args, SCALARIZED)
+    print(f"{args.model}, {args.tasks} tasks, batch {args.batch}: ", end="")
+    print(f"shared gradients {base.shared:.2f} MiB")
+    print(f"scalarized: {base.grown:.0f} MiB above the built model")
+    print(f"{'method':34}{'a step beyond':>14}{'copies':>8}{'of K':>7}{'state':>12}")
+    for method in args.methods or methods():
+        found = in_new_process(args, method)
+        beyond = found.grown - base.grown
+        copies = beyond / base.shared
+        columns = f"{beyond:10.0f} MiB{copies:8.1f}{copies / args.tasks:7.2f}"
+        print(f"{method:34}{columns}{found.state:8.2f} MiB", flush=True)
 
 
 def solvers(args: argparse.Namespace) -> None:
@@ -234,11 +249,11 @@ def main() -> None:
     commands |= {"board": board, "inspect": structure}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*commands, "steps", "ways"])
-    models = ["lenet", "resnet", "transformer", "transformer-paper"]
+    models = ["lenet", "mlp", "resnet", "transformer", "transformer-paper"]
     parser.add_argument("--model", choices=models, default="lenet", help="the paper's: 3+3 layers")
-    parser.add_argument("--tasks", type=int, help="2; 8 for resnet; 40 for solvers")
+    parser.add_argument("--tasks", type=int, help="2; 8 for mlp and resnet; 40 for solvers")
     parser.add_argument(
-        "--batch", type=int, help="256 for lenet, 32 for transformer, 16 for the others"
+        "--batch", type=int, help="256 for lenet, 60 for mlp, 32 for transformer, 16 for the others"
     )
     parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
     parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
@@ -248,7 +263,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="steps a round and method")
     parser.add_argument("--calls", type=int, default=200, help="calls of each of the solvers")
     args = parser.parse_args()
-    few = {"lenet": (2, 256), "resnet": (8, 16), "transformer": (2, 32)}.get(args.model, (2, 16))
+    few = {"lenet": (2, 256), "mlp": (8, 60), "resnet": (8, 16), "transformer": (2, 32)}.get(
+        args.model, (2, 16)
+    )
     args.tasks = args.tasks or (40 if args.what == "solvers" else few[0])
     args.batch = args.batch or few[1]
     if args.what == "steps":

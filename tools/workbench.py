@@ -47,6 +47,12 @@ def make(args: argparse.Namespace, method: str, way: str = "auto") -> tuple[Any,
     if args.model == "lenet":
         network = lenet((28, 28, 1), names)
         batch = images((28, 28, 1), names, args.batch, 10)
+    elif args.model == "mlp":
+        inputs = keras.Input((784,))
+        trunk = keras.layers.Dense(1024, "relu")(keras.layers.Dense(1024, "relu")(inputs))
+        heads = {name: keras.layers.Dense(2, name=name)(trunk) for name in names}
+        network = keras.Model(inputs, heads)
+        batch = images((784,), names, args.batch, 2)
     elif args.model == "resnet":
         network = resnet18((64, 64, 3), names, widths=tuple(args.widths))
         batch = images((64, 64, 3), names, args.batch, 2)

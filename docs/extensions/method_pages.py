@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from mtk import combiners
@@ -74,6 +75,9 @@ def known_values() -> dict[str, list[tuple[str, ...]]]:
     for combiner, losses, counts, weights in table.LOSSES:
         row = (call(combiner), f"labels {_vector(counts)}", _vector(losses), _vector(weights))
         found.setdefault(type(combiner).__name__, []).append(row)
+    for combiner, rows, direction in table.DIRECTIONS:
+        row = (call(combiner), f"gradients {_matrix(rows)}", "", f"direction {_vector(direction)}")
+        found.setdefault(type(combiner).__name__, []).append(row)
     return found
 
 
@@ -90,6 +94,8 @@ def call(combiner: Combiner) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict) and "config" in value:  # A wrapped combiner.
+        return call(keras.saving.deserialize_keras_object(value))
     values = value.tolist() if isinstance(value, np.ndarray) else value
     return repr(list(values) if isinstance(values, tuple) else values)
 
@@ -134,6 +140,8 @@ def _summary(kind: type[Combiner]) -> str:
 
 def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
     passes = _PASSES[kind.reads]
+    if "chosen_tasks" in vars(kind):
+        passes = "One forward pass, and one backward pass per task that has its turn in the step."
     if kind.batch_parts > 1:
         passes = f"Each batch is divided into {kind.batch_parts} parts of one size. {passes}"
     if kind.needs_post_update_loss:
@@ -152,7 +160,7 @@ def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
         return lines
     lines += [
         "",
-        "Time of a step, as a multiple of one with static weights (LeNet, 2 tasks, batch 256;",
+        "Time of a step, as a multiple of one with static weights (LeNet, 2 tasks, batch 258;",
     ]
     lines += ["see [Measured](../measured.md)):", "", "| | ratio |", "|---|---|"]
     return lines + [f"| `{made}` | {ratio} |" for made, ratio in costs]
@@ -181,7 +189,7 @@ def _known(rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
     lines = ["## Known values", "", "Worked out by hand; the tests compare them with the code.", ""]
-    lines += ["| | Gramian, or labels in the batch | losses | task weights |", "|---|---|---|---|"]
+    lines += ["| | Gramian, or as told | losses | task weights |", "|---|---|---|---|"]
     return [*lines, *(f"| {' | '.join(f'`{c}`' if c else '' for c in row)} |" for row in rows), ""]
 
 

@@ -113,6 +113,37 @@ GRAMIANS = [
     (combiners.FairGrad(1.0, "paper"), [[1, -1], [-1, 4]], None, [2**0.5, 0.5**0.5]),
     # alpha = 1 and r = (2/5, 8/5): (w |g|)^2 = r.
     (combiners.FairGrad(1.0, "paper", [1, 4]), ORTHOGONAL, None, [0.4**0.5, 0.4**0.5]),
+    # First steps, from equal weights and with one Gramian for all parts of the batch:
+    # a step of -0.1 (1/2, 2), and the projection back on the simplex.
+    (combiners.MoDo(0.1, 0.0), ORTHOGONAL, None, [0.575, 0.425]),
+    (combiners.MoDo(10.0, 0.0), ORTHOGONAL, None, [1, 0]),
+    # A step of -(1/2, 2) / |G|; after many it is MGDA.
+    (
+        combiners.SDMGrad(0.0, iterations=1),
+        ORTHOGONAL,
+        None,
+        [1 / 2 + 3 / 4 / math.sqrt(17), 1 / 2 - 3 / 4 / math.sqrt(17)],
+    ),
+    (combiners.SDMGrad(0.0, iterations=500), ORTHOGONAL, None, [4 / 5, 1 / 5]),
+    # Adam's first step has the length of the learning rate, where there is a slope: (11, 10) / 10.
+    (combiners.AutoLambda(0.1, [1, 0]), ORTHOGONAL, None, [11 / 21, 10 / 21]),
+    # Both want more of the longer gradient; orthogonal ones want opposite steps.
+    (
+        combiners.MOML(0.1),
+        [[4, 2], [2, 1]],
+        None,
+        [1 / (1 + math.exp(-0.2)), 1 / (1 + math.exp(0.2))],
+    ),
+    (combiners.MOML(0.1), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+    # nu is zero: half of each unit gradient, at the length of the mean gradient, sqrt(5) / 2.
+    (combiners.FORUM(), ORTHOGONAL, None, [math.sqrt(5) / 4, math.sqrt(5) / 8]),
+    # Halfway from equal weights to those of MGDA.
+    (combiners.CRMOGM(combiners.MGDA(), 0.5), ORTHOGONAL, None, [0.65, 0.35]),
+    (combiners.WarmUp(combiners.MGDA(), 1), ORTHOGONAL, None, [1 / 2, 1 / 2]),
+    (combiners.WarmUp(combiners.MGDA(), 1, [3, 1]), ORTHOGONAL, None, [3 / 4, 1 / 4]),
+    (combiners.TaskSubset(combiners.MGDA(), 2), ORTHOGONAL, None, [4 / 5, 1 / 5]),
+    # Half of each, at a length of 3/2.
+    (combiners.UnitGradients(combiners.MGDA()), ORTHOGONAL, None, [3 / 4, 3 / 8]),
 ]
 
 
@@ -124,7 +155,7 @@ GRAMIANS = [
 def test_weights_from_the_gramian(combiner, gramian, losses, weights):
     number = len(gramian)
     combiner.build(number)
-    found = combiner.new_weights(
+    found = combiner.gramian_weights(
         tf.constant(gramian, tf.float32),
         tf.ones(number) if losses is None else tf.constant(losses, tf.float32),
         tf.ones(number, tf.bool),
@@ -137,6 +168,7 @@ def test_weights_from_the_gramian(combiner, gramian, losses, weights):
 
 LOSSES = [
     # (method, losses, counts, weights)
+    (combiners.RLW(), [5, 0], [1, 0], [1, 0]),
     (combiners.StaticWeights([3, 1]), [5, 6], [1, 1], [3 / 4, 1 / 4]),
     (combiners.StaticWeights([3, 1]), [5, 0], [1, 0], [1, 0]),
     (combiners.ProportionalSampling(), [5, 6], [30, 10], [3 / 4, 1 / 4]),
@@ -193,3 +225,34 @@ def test_weights_from_the_losses(combiner, losses, counts, weights):
     counts = tf.constant(counts, tf.float32)
     found = combiner.task_weights(tf.constant(losses, tf.float32), counts > 0, counts)
     np.testing.assert_allclose(found, weights, rtol=1e-6, atol=1e-12)
+
+
+ROWS = [[1, 0], [0, 2]]
+
+DIRECTIONS = [
+    # (method, task gradients of one variable, direction of the first step)
+    (combiners.PerLayer(combiners.MGDA()), ROWS, [4 / 5, 2 / 5]),
+    # All signs agree, or all is let through.
+    (combiners.GradDrop(), [[1, 2], [3, 4]], [2, 3]),
+    (combiners.GradDrop(leak=1.0), [[1, -2], [-3, 4]], [-1, 1]),
+    # Weights after a step of -0.1 (1/2, 2): (0.575, 0.425).
+    (combiners.MoCo(), ROWS, [0.575, 0.85]),
+    # The first task has its turn.
+    (combiners.MConFIG(), ROWS, [1, 0]),
+    (combiners.ExcessMTL(), ROWS, [1 / 2, 1]),
+    # The factors are 3/10 + 7/10 / 2, and 3/10 + 7/10 * 2.
+    (combiners.MetaBalance(), ROWS, [1 / 2, 0.65]),
+    (combiners.MetaBalance("b"), ROWS, [0.85, 1]),
+    (combiners.DBMTL(), ROWS, [1, 1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("combiner", "rows", "direction"),
+    DIRECTIONS,
+    ids=lambda value: value.name if isinstance(value, combiners.Combiner) else "",
+)
+def test_directions_from_the_gradients(combiner, rows, direction):
+    combiner.bind(["a", "b"], ["layer/kernel"])
+    found = combiner([tf.constant(rows, tf.float32)], tf.ones(2)).gradients[0]
+    np.testing.assert_allclose(found, direction, rtol=1e-5, atol=1e-7)

@@ -1,5 +1,6 @@
 """What the site makes from the code."""
 
+import re
 import sys
 import tomllib
 
@@ -21,6 +22,20 @@ def test_every_method_has_a_page(kind):
     page = PAGES[f"methods/{kind.__name__}.md"]
     assert f"autoclass:: mtk.combiners.{kind.__name__}" in page
     assert f"[{kind.__name__}]" in PAGES["methods/table.md"]
+
+
+@pytest.mark.parametrize("kind", method_pages.methods(), ids=lambda kind: kind.__name__)
+def test_every_method_has_all_that_a_method_has(kind):
+    """A source, a formula, known values, a gin file and a line in the README."""
+    name = kind.__name__
+    assert "Reference:" in kind.__doc__
+    page = PAGES[f"methods/{name}.md"]
+    assert "$$" in page
+    assert "**Paper" in page
+    assert "## Known values" in page
+    overlays = (DOCS.parent / "configs" / "combiners").glob("*.gin")
+    assert any(re.search(rf"@?{name}\b", path.read_text()) for path in overlays)
+    assert f"`{name}`" in (DOCS.parent / "README.md").read_text()
 
 
 def test_a_new_method_appears_by_itself(monkeypatch):
