@@ -110,6 +110,12 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
     if _is_sequence(y) and len(y) == len(tasks):
         y = {task.name: labels for task, labels in zip(tasks, y, strict=True)}
     each = y if isinstance(y, Mapping) else {tasks[0].name: y} if len(tasks) == 1 else {}
+    numbers = {n: len(a) for n, a in each.items() if isinstance(a, np.ndarray) and a.ndim}
+    if len(set(numbers.values())) > 1:
+        raise ValueError(
+            "All tasks have labels of the same examples, a row each: give a missing one by a mask, "
+            f"see `mtk.Task(missing=...)`. Received numbers of rows: {numbers}"
+        )
     for task in tasks:
         labels = each.get(task.name)
         if hasattr(labels, "to_numpy") or isinstance(labels, tf.Tensor):  # Of pandas, say.

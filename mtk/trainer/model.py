@@ -26,6 +26,7 @@ from mtk.trainer import (
     compile_args,
     conditional,
     forward,
+    nan_labels,
     nonfinite,
     step,
 )
@@ -316,6 +317,9 @@ class MultiTaskModel(keras.Model):
         takes the place of the tasks' own, and multiplies sample weights. Callbacks with
         `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the direction of the metric
         that they monitor, where its class tells.
+
+        Labels that are NaN though none may be missing are an error that names the task: at once in
+        arrays, and in data sets at the end of the first epoch whose loss is not finite.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del given["self"]
@@ -329,10 +333,21 @@ class MultiTaskModel(keras.Model):
             self._check_labels(split[1], split[2] if len(split) == 3 else None)
         if isinstance(split, (tuple, list)) and len(split) == 3:
             given["validation_data"] = (*split[:2], self._completed(split[2], split[1]))
+        given["callbacks"] = self._with_nan_labels(given)
         try:
             return super().fit(**given)
         finally:
             self._callbacks = None
+
+    def _with_nan_labels(self, given: Mapping[str, Any]) -> Any:
+        """Returns the callbacks of `fit`, and the one that names labels of data sets."""
+        data = {"training": given.get("x"), "validation": given.get("validation_data")}
+        named = nan_labels.NameNaNLabels(data, lambda: self.tasks, self._of_tasks)
+        callbacks = given.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(named)
+            return callbacks
+        return [*tf.nest.flatten(callbacks), named] if callbacks is not None else [named]
 
     def _completed(self, sample_weight: Any, y: Any) -> Any:
         """Returns sample weights of some tasks with those of the others, which are one."""

@@ -170,8 +170,9 @@ def representation_outputs(spec: StepSpec, shared_input: bool) -> Sequence[Layer
     if combiner.reads != "losses" and not spec.structure().shared:
         raise ValueError(
             f"{name} combines the gradients of shared variables, but no trainable variable is "
-            "reached by two tasks. Unfreeze some, name `shared=`, build the network before the "
-            "model, or use StaticWeights."
+            "reached by two tasks that have labels in the first batch. Give these labels (with a "
+            "mask where they are missing), unfreeze some variables, name `shared=`, build the "
+            "network before the model, or use StaticWeights."
         )
     if combiner.reads == "gradients" and combiner.at not in ("parameters", "representation"):
         raise ValueError(

@@ -1,6 +1,7 @@
 """A workload of one's own from `tf.data`: a network, tasks and three data sets."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -30,7 +31,8 @@ class Datasets(Workload):
         name: For logs and reports.
 
     Raises:
-        ValueError: If the number of training examples is not known, or a data set never ends.
+        ValueError: If the number of training examples is not known, or a data set never ends; when
+            the network is made, if a data set gives batches.
     """
 
     def __init__(
@@ -61,7 +63,16 @@ class Datasets(Workload):
         self.num_train = known
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return made(self._make, seed)
+        """As for `Workload`.
+
+        Raises:
+            ValueError: If a data set gives batches where the network reads examples.
+        """
+        network = made(self._make, seed)
+        splits = {"train": self._train, "validation": self._validation, "test": self._test}
+        for what, split in splits.items():
+            _check_examples(what, split.element_spec, getattr(network, "inputs", None))
+        return network
 
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         order = derive_seed(seed, _SHUFFLING)
@@ -78,3 +89,17 @@ class Datasets(Workload):
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         return self._test.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _check_examples(what: str, spec: Any, inputs: Any) -> None:
+    """Checks that what a data set gives lacks the batch axis that a network's inputs have."""
+    if not isinstance(spec, tuple) or not inputs:
+        return
+    shapes = [getattr(part, "shape", tf.TensorShape(None)) for part in tf.nest.flatten(spec[0])]
+    wanted = [tuple(part.shape) for part in tf.nest.flatten(inputs)]
+    if [shape.rank for shape in shapes] == [len(shape) for shape in wanted]:
+        raise ValueError(
+            f"The {what} data set gives batches: inputs {[tuple(s) for s in shapes]} for a network "
+            f"that reads {wanted}, with the batch axis. Give single examples, without "
+            "`batch()`: the workload makes batches of them."
+        )

@@ -104,6 +104,50 @@ def test_labels_that_are_nan_are_named(model, form):
         mtk.workloads.Arrays(network, model.tasks, (X, y), 0.2, 0.2)
 
 
+def test_numbers_of_labels_that_differ_are_named(model):
+    with pytest.raises(ValueError, match=r"numbers of rows: \{'size': 5, 'kind': 12\}"):
+        model.fit(X, {**Y, "size": Y["size"][:5]}, verbose=0)
+
+
+class Batches(keras.utils.PyDataset):
+    """Two batches of the labels."""
+
+    def __init__(self, y):
+        super().__init__()
+        self.y = y
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rows = slice(6 * index, 6 * index + 6)
+        return X[rows], {name: labels[rows] for name, labels in self.y.items()}
+
+
+@pytest.mark.parametrize("kind", ["dataset", "sequence", "validation"])
+def test_labels_of_data_sets_that_are_nan_are_named(kind):
+    """Read again once the loss is NaN: the task, the batch and the remedies."""
+    y = {**Y, "size": np.where(np.arange(12)[:, None] == 9, np.nan, Y["size"])}
+    data = Batches(y) if kind == "sequence" else in_form("dataset", y)["x"]
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", LOSSES)
+    given = {"x": Batches(Y), "validation_data": data} if kind == "validation" else {"x": data}
+    what = "validation" if kind == "validation" else "training"
+    with pytest.raises(ValueError, match=rf"'size' are NaN in batch 1 of the {what}.*missing="):
+        made.fit(**given, epochs=3, verbose=0)
+
+
+def test_data_sets_with_labels_that_a_mask_leaves_out_are_fine():
+    y = {**Y, "size": np.where(np.arange(12)[:, None] == 9, np.nan, Y["size"])}
+    data = tf.data.Dataset.from_tensor_slices((X, y, {"size": np.arange(12) != 9})).batch(6)
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", LOSSES)
+    assert np.isfinite(made.fit(data, verbose=0).history["loss"]).all()
+    # Of inputs that are NaN nothing is said.
+    broken = tf.data.Dataset.from_tensor_slices((X * np.nan, Y)).batch(6)
+    assert np.isnan(made.fit(broken, verbose=0).history["loss"]).all()
+
+
 def test_the_remedies_for_nan_work():
     y = {**Y, "size": np.where(np.arange(12)[:, None] % 4 == 3, np.nan, Y["size"])}
     made = mtk.MultiTaskModel(network())

@@ -133,3 +133,11 @@ def test_wrong_data_sets_are_named():
     with pytest.raises(ValueError, match="num_train"):
         datasets(train=unknown)
     assert datasets(train=unknown, num_train=40).steps_per_epoch(8) == 5
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_batches_in_the_place_of_examples_are_named(split):
+    batched = {split: examples(slice(0, 20)).batch(10)}
+    with pytest.raises(ValueError, match=rf"{split} data set gives batches.*without `batch\(\)`"):
+        datasets(**batched, **({"num_train": 40} if split == "train" else {})).network()
+    assert datasets().network(seed=1).inputs

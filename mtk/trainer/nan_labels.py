@@ -1,0 +1,95 @@
+"""Labels of data sets that are NaN: looked for once a loss is not finite."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.tasks import Task
+from mtk.trainer import batch
+
+# So many batches are read again at most.
+_MOST = 1000
+
+
+class NameNaNLabels(keras.callbacks.Callback):
+    """Ends `fit` after an epoch whose loss is not finite, if labels of a data set are NaN.
+
+    Arrays are looked at beforehand. A data set is read again only when a loss is not finite: it
+    costs a training nothing that goes well.
+
+    Args:
+        data: The data sets, by what they are for.
+        tasks: Returns the tasks, which the first batch may tell.
+        of_tasks: Brings a batch into the form of `batch.parse`.
+
+    Raises:
+        ValueError: At the end of an epoch; it names the task and the batch.
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        tasks: Callable[[], Sequence[Task]],
+        of_tasks: Callable[[Any], Any],
+    ):
+        super().__init__()
+        self._data = {what: each for what, each in data.items() if _is_read_again(each)}
+        self._tasks, self._of_tasks = tasks, of_tasks
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Looks for the labels, if a loss is not finite."""
+        del epoch
+        losses = [(logs or {}).get(name, 0.0) for name in ("loss", "val_loss")]
+        if all(math.isfinite(float(loss)) for loss in losses):
+            return
+        for what, data in self._data.items():
+            for number, each in enumerate(_batches(data)):
+                for task, label in self._labels(each):
+                    _check(task, label, f"batch {number} of the {what} data")
+
+    def _labels(self, data: Any) -> list[tuple[Task, batch.Label]]:
+        tasks = self._tasks()
+        try:
+            parts = batch.parse(self._of_tasks(data), [task.name for task in tasks])
+        except ValueError:  # A `train_step` of one's own takes other forms.
+            return []
+        return [(tasks[label.task], label) for part in parts for label in part.labels]
+
+
+def _batches(data: Any) -> Iterable[Any]:
+    if isinstance(data, tf.data.Dataset):
+        return data.take(_MOST)
+    return (data[number] for number in range(min(data.num_batches, _MOST)))
+
+
+def _check(task: Task, label: batch.Label, where: str) -> None:
+    if task.missing is not None and math.isnan(task.missing):
+        return
+    if _has_nan(label):
+        raise ValueError(
+            f"Labels of task '{task.name}' are NaN in {where}, counted from zero, and so is "
+            f"the loss. If they are missing, say so: mtk.Task({task.name!r}, ..., "
+            "missing=float('nan')), or batches `(x, y, mask)` with a mask of zeros there."
+        )
+
+
+def _is_read_again(data: Any) -> bool:
+    if isinstance(data, tf.data.Dataset):
+        return True
+    return isinstance(data, keras.utils.PyDataset) and data.num_batches is not None
+
+
+def _has_nan(label: batch.Label) -> bool:
+    """Whether a label is NaN that no mask leaves out."""
+    labels = label.y_true
+    if not isinstance(labels, tf.Tensor) or not labels.dtype.is_floating:
+        return False
+    bad = tf.math.is_nan(labels)
+    for mask in (label.mask, label.member):
+        if mask is not None and mask.shape.rank <= bad.shape.rank:
+            ones = [1] * (bad.shape.rank - mask.shape.rank)
+            bad &= tf.reshape(mask, [*mask.shape, *ones]) != 0
+    return bool(tf.reduce_any(bad))
