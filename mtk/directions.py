@@ -51,6 +51,14 @@ _LOWER = (
     _metrics.FalseNegatives,
     keras.losses.Loss,
 )
+# As functions: they are means of them by themselves.
+_ACCURACIES = (
+    _metrics.binary_accuracy,
+    _metrics.categorical_accuracy,
+    _metrics.sparse_categorical_accuracy,
+    _metrics.top_k_categorical_accuracy,
+    _metrics.sparse_top_k_categorical_accuracy,
+)
 
 
 def direction(metric: Any) -> str | None:
@@ -67,7 +75,7 @@ def direction(metric: Any) -> str | None:
         own = getattr(each, "direction", None)
         if isinstance(own, str) and own in DIRECTIONS:
             return own
-    if isinstance(metric, _HIGHER):
+    if isinstance(metric, _HIGHER) or any(function is each for each in _ACCURACIES):
         return MAX
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
 

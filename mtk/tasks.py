@@ -325,6 +325,9 @@ def accuracy_by_shape(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     return keras.metrics.categorical_accuracy(y_true, y_pred)
 
 
+accuracy_by_shape.direction = "max"  # See `mtk.directions`.
+
+
 def automatic_name(metric: keras.metrics.Metric) -> str:
     """Returns a metric's name without the number that Keras appends in a process ("auc_3")."""
     automatic = re.fullmatch(r"(.+?)_\d+", metric.name)

@@ -90,10 +90,12 @@ class SDMGrad(PartsCombiner):
 
     def _descended(self, cross: tf.Tensor, equal: tf.Tensor, takes_part: tf.Tensor) -> tf.Tensor:
         """Returns the weights after the projected steps."""
-        toward_mean = self.regularization * tf.linalg.matvec(cross, equal)
+        toward_mean = self.regularization * equal
 
         def step(weights: tf.Tensor, velocity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            slope = tf.linalg.matvec(cross, weights) + toward_mean
+            # Two sums in a row TensorFlow would make one of, with a variable for the time being
+            # that stays where a loop ends: the next step finds it and stops.
+            slope = tf.linalg.matvec(cross, weights + toward_mean)
             velocity = MOMENTUM * velocity + slope
             return project(weights - self.step_size * velocity, takes_part), velocity
 

@@ -29,7 +29,7 @@ def compare(
     train: Any = None,
     validation: Any = 0.2,
     test: Any = 0.2,
-    methods: Sequence[Any] = METHODS,
+    methods: Sequence[Any] | str = METHODS,
     epochs: int = 10,
     batch_size: int = 32,
     learning_rates: Sequence[float] | str | None = None,
@@ -56,8 +56,8 @@ def compare(
             workload has its own, which need not be: leave out the splits.
         validation: The validation split, or the share of the training split held out for it.
         test: The test split, or a share.
-        methods: Names of combiners, their classes, or combiners with arguments, beside static
-            weights and single-task models, which are always trained.
+        methods: Names of combiners, their classes, or combiners with arguments; or one name. Static
+            weights and single-task models are always trained beside.
         epochs: Length of each run.
         batch_size: Examples a step.
         learning_rates: To try for each configuration, for the mean of the losses; by default three
@@ -94,7 +94,8 @@ def compare(
     make = engine or (Local if may_fork() else Here)
     first = make()
     content = sent.packed(build, first) if sent.is_needed(first) else None
-    chosen = [method_of(method) for method in methods if str(method).lower() != "static"]
+    several = [methods] if isinstance(methods, str) else methods
+    chosen = [method_of(method) for method in several if str(method).lower() != "static"]
     key = Given(build, *splits).key()
     arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
     arguments.append([label for label, _, _ in chosen])

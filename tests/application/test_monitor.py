@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from application_runs import fit, read_metrics, start
@@ -13,7 +14,7 @@ from application_runs import fit, read_metrics, start
 import mtk
 from mtk import callbacks, metrics, monitor
 from mtk.callbacks.monitored import monitor_of
-from mtk.directions import direction
+from mtk.directions import direction, directions
 from mtk.losses import SmoothedCrossentropy
 from mtk.workloads import MultiDigits
 from tests.quick import slow
@@ -161,6 +162,8 @@ DIRECTIONS = {
         *(keras.metrics.TopKCategoricalAccuracy(), keras.metrics.TruePositives(), Told()),
         *(metrics.MeanIoU(3), metrics.PixelAccuracy(3)),
         keras.metrics.MeanMetricWrapper(told, name="error"),
+        keras.metrics.MeanMetricWrapper(keras.metrics.binary_accuracy, name="loss"),
+        keras.metrics.sparse_categorical_accuracy,
     ],
     "min": [
         *(keras.metrics.MeanSquaredError(name="accuracy"), keras.metrics.MeanAbsoluteError()),
@@ -182,6 +185,19 @@ DIRECTIONS = {
 )
 def test_direction_is_the_class_and_not_the_name(metric, way):
     assert direction(metric) == way
+
+
+def test_accuracy_by_its_name_is_known():
+    """Which accuracy it is, the first batch tells; the direction is that of all."""
+    inputs = keras.Input((3,))
+    network = keras.Model(inputs, [keras.layers.Dense(n)(inputs) for n in (1, 2)])
+    model = mtk.MultiTaskModel(network)
+    model.compile("sgd", loss=["mse", "mse"], metrics=[["accuracy"], ["acc"]])
+    found = {name: way for name, way in directions(model).items() if "acc" in name}
+    assert list(found.values()) == ["max", "max"]
+    stop = keras.callbacks.EarlyStopping(f"val_{next(iter(found))}")
+    y = [np.zeros((8, 1)), np.zeros((8, 2))]
+    model.fit(np.zeros((8, 3)), y, validation_split=0.5, callbacks=[stop], verbose=0)
 
 
 def test_every_metric_of_keras_is_known_but_for_means():

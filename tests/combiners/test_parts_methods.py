@@ -1,10 +1,12 @@
 """Methods that compare parts of a batch: against their rules, written again in NumPy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import optimize
 
+import mtk
 from mtk import combiners
 from mtk.combiners import forum
 from tests.combiners import samples
@@ -320,6 +322,21 @@ def test_gradients_that_are_not_finite_show_in_any_part(make):
         rows = jacobians(make.batch_parts)
         rows[part, 2, 0] = np.inf
         assert np.isnan(step(make(), rows)[1]).any()
+
+
+@pytest.mark.slow
+def test_sdmgrad_steps_again_in_large_networks():
+    """Sums in a loop that TensorFlow merges made the second step of `fit` an error."""
+    x = inputs = keras.Input((1024,))
+    for _ in range(2):
+        x = keras.layers.Dense(1024, "relu")(x)
+    network = keras.Model(inputs, {f"t{k}": keras.layers.Dense(1)(x) for k in range(8)})
+    tasks = [mtk.Task(f"t{k}", "mse") for k in range(8)]
+    model = mtk.MultiTaskModel(network, tasks, combiners.SDMGrad())
+    model.compile(keras.optimizers.SGD(1e-3))
+    rows = np.random.default_rng(0).normal(size=(36, 1024)).astype("float32")
+    labels = {task.name: rows[:, k : k + 1] for k, task in enumerate(tasks)}
+    assert np.isfinite(model.fit(rows, labels, batch_size=12, verbose=0).history["loss"]).all()
 
 
 REFUSED = [

@@ -193,6 +193,8 @@ def test_a_wrapped_combiner_serves_once():
 REFUSED = [
     (lambda: combiners.CRMOGM(combiners.MGDA), "CRMOGM wraps a combiner.*MGDA"),
     (lambda: combiners.CRMOGM(combiners.GradDrop()), "GradDrop merges the gradients"),
+    (lambda: combiners.TaskSubset(combiners.MGDA(), 1.5), "`number`.*1.5"),
+    (lambda: combiners.WarmUp(combiners.MGDA(), "10"), "`steps`.*10"),
     (lambda: combiners.CRMOGM(combiners.TaskSubset(combiners.MGDA(), 2)), "outside"),
     (lambda: combiners.CRMOGM(combiners.MGDA(), 1.0), "`alpha`"),
     # `fit` asks the outermost one which steps take gradients: it would never count the others.
