@@ -40,12 +40,14 @@ def pages(docs: Path) -> dict[str, str]:
         docs: That folder.
     """
     facts = tomllib.loads((docs / "methods" / "facts.toml").read_text(encoding="utf-8"))
-    ratios = measured((docs / "measured.md").read_text(encoding="utf-8"))
+    figures = (docs / "measured.md").read_text(encoding="utf-8")
+    ratios, memory = measured(figures), measured_memory(figures)
     known = known_values()
     found = {}
     for kind in methods():
         name = kind.__name__
-        parts = (facts.get(name, {}), ratios.get(name, []), known.get(name, []))
+        costs = (ratios.get(name, []), memory.get(name, []))
+        parts = (facts.get(name, {}), costs, known.get(name, []))
         found[f"methods/{name}.md"] = _page(kind, *parts)
     found["methods/table.md"] = _table(facts, ratios)
     return found
@@ -61,6 +63,20 @@ def measured(text: str) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for call, ratio in re.findall(r"^(\w+\(.*?\)) +(\d+\.\d+) ", block, re.MULTILINE):
         found.setdefault(call.split("(")[0], []).append((call, ratio))
+    return found
+
+
+def measured_memory(text: str) -> dict[str, list[tuple[str, str, str]]]:
+    """Returns for each method its arguments, a step's memory beyond static weights', and its state.
+
+    Args:
+        text: Of `measured.md`, whose tables for the MLP are those of memory.
+    """
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for block in text.split("--model=mlp")[1:]:
+        rows = r"^(\w+\(.*?\)) +(-?\d+) MiB.* (\d+\.\d+) MiB$"
+        for made, beyond, state in re.findall(rows, block.split("```", 1)[0], re.MULTILINE):
+            found.setdefault(made.split("(")[0], []).append((made, beyond, state))
     return found
 
 
@@ -111,14 +127,20 @@ def _vector(values: Any) -> str:
 def _page(
     kind: type[Combiner],
     facts: Mapping[str, Any],
-    costs: Sequence[tuple[str, str]],
+    costs: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str, str]]],
     known: Sequence[tuple[str, ...]],
 ) -> str:
     name = kind.__name__
     lines = [f"# {name}", "", _summary(kind), ""]
     if "formula" in facts:
         lines += ["$$", facts["formula"].strip(), "$$", ""]
-    lines += ["## What it reads and what it costs", "", *_cost(kind, costs), ""]
+    lines += [
+        "## What it reads and what it costs",
+        "",
+        *_cost(kind, costs[0]),
+        *_memory(costs[1]),
+        "",
+    ]
     if "papers" in facts:
         links = [f"[{title}]({url})" for title, url in facts["papers"]]
         lines += [f"**{'Papers' if len(links) > 1 else 'Paper'}:** {'; '.join(links)}.", ""]
@@ -164,6 +186,17 @@ def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
     ]
     lines += ["see [Measured](../measured.md)):", "", "| | ratio |", "|---|---|"]
     return lines + [f"| `{made}` | {ratio} |" for made, ratio in costs]
+
+
+def _memory(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [
+        "",
+        "Memory beyond that of static weights (MLP with 1.9 million shared parameters, 8 tasks,",
+    ]
+    lines += ["batch 60; one gradient takes 7 MiB):", "", "| | a step, MiB | state, MiB |"]
+    return [*lines, "|---|---|---|", *(f"| `{m}` | {step} | {state} |" for m, step, state in rows)]
 
 
 def _defaults(rows: Sequence[Sequence[str]]) -> list[str]:

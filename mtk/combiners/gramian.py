@@ -1,7 +1,5 @@
 """What the combiners share that read the Gramian of the task gradients."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from mtk import gradients

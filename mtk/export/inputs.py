@@ -121,9 +121,20 @@ def _structure(network: keras.Model, given: Any) -> Any:
     if given is not None and not hasattr(network, "inputs"):
         return given  # Keras knows a subclassed network's inputs as a list, without their names.
     try:
-        return network.input
+        found = network.input
     except (AttributeError, ValueError) as error:
-        raise ValueError(
-            f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
-            "not known. Give `inputs`, such as a dataset's `element_spec[0]`."
-        ) from error
+        raise _unknown(network) from error
+    if hasattr(network, "inputs") or not isinstance(found, list):
+        return found
+    # Of a subclassed network that was called symbolically: what a dict held, in a list.
+    shapes = (network.get_build_config() or {}).get("input_shape")
+    if not isinstance(shapes, Mapping) or len(shapes) != len(found):
+        raise _unknown(network)
+    return dict(zip(sorted(shapes), found, strict=True))
+
+
+def _unknown(network: keras.Model) -> ValueError:
+    return ValueError(
+        f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
+        "not known. Give `inputs`, such as a dataset's `element_spec[0]`."
+    )

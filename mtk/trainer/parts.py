@@ -97,7 +97,10 @@ def _checked(size: int | tf.Tensor, number: int) -> int | tf.Tensor:
     if isinstance(size, int):
         check_parts(size, number)
         return size
-    message = f"A batch does not divide into the {number} parts that the combiner compares."
+    message = (
+        f"A batch does not divide into the {number} parts that the combiner compares. Give batches "
+        f"of a multiple of {number} examples, the last one too: `batch(n, drop_remainder=True)`."
+    )
     check = tf.debugging.assert_equal(size % number, 0, message=message)
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(size)

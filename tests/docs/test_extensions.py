@@ -32,6 +32,8 @@ def test_every_method_has_all_that_a_method_has(kind):
     page = PAGES[f"methods/{name}.md"]
     assert "$$" in page
     assert "**Paper" in page
+    assert "Time of a step" in page
+    assert "Memory beyond" in page
     assert "## Known values" in page
     overlays = (DOCS.parent / "configs" / "combiners").glob("*.gin")
     assert any(re.search(rf"@?{name}\b", path.read_text()) for path in overlays)

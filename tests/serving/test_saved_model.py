@@ -156,3 +156,31 @@ def test_nothing_stored_is_a_pickle(tmp_path):
     export(functional("dict"), tmp_path / "made")
     names = {path.name.partition(".")[2] for path in (tmp_path / "made").rglob("*.*")}
     assert names == {"pb", "json", "index", "data-00000-of-00001", "extra"}
+
+
+class Towers(keras.Model):
+    """Subclassed, with two inputs by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return {"out": self.dense(inputs["b"] - inputs["a"])}
+
+
+@pytest.mark.parametrize("called", ["symbolically", "with arrays"])
+def test_a_subclassed_network_with_named_inputs(called, tmp_path):
+    """Called symbolically, Keras knows its inputs as a list, without their names."""
+    network = Towers()
+    rows = {name: np.full((2, 3), value, "float32") for name, value in (("a", 1.0), ("b", 3.0))}
+    given = {name: keras.Input((3,)) for name in rows} if called == "symbolically" else rows
+    network(given)
+    inputs = None
+    if called == "with arrays":
+        with pytest.raises(ValueError, match="Give `inputs`"):
+            export(network, tmp_path / "exported")
+        inputs = {name: tf.TensorSpec([None, 3]) for name in rows}
+    export(network, tmp_path / "exported", inputs=inputs)
+    found = load(tmp_path / "exported").predict(rows, verbose=0)
+    np.testing.assert_allclose(found["out"], network(rows)["out"], rtol=1e-6)
