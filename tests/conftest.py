@@ -9,10 +9,22 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def pytest_collection_finish():
+def pytest_configure(config):
+    if _is_default(config):
+        # XLA's programs run once or twice here: to optimize them takes longer than that.
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+def pytest_collection_finish(session):
+    if _is_default(session.config) and "tensorflow" in sys.modules:
+        _rewrite_graphs(False)
     _collect_garbage()
     # Tracing makes many objects that live on; looking for cycles after each 700 takes a twentieth.
     gc.set_threshold(100_000, 50, 100)
+
+
+def _is_default(config):
+    return config.option.markexpr == "not slow"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,6 +34,27 @@ def _free_memory():
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
         _collect_garbage()
+
+
+@pytest.fixture
+def rewritten_graphs():
+    """TensorFlow rewrites each graph before it runs it, as it does for users.
+
+    So it does in all slow tests and in every program of its own. By default it is left out: on a
+    few steps of a small graph it takes longer than it saves.
+    """
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    _rewrite_graphs(True)
+    yield
+    _rewrite_graphs(not before)
+
+
+def _rewrite_graphs(wanted):
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not wanted})
 
 
 def _collect_garbage():

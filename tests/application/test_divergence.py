@@ -106,6 +106,9 @@ def test_divergence_serves_a_model_of_plain_keras(batches):
     assert (divergence.found_at, divergence.task) == (4, "")
 
 
+# Where a run diverges, and of which task, depends on the rounding of its graph.
+
+
 def hidden(workload, run_dir, **arguments):
     """Starts a run that diverges while all its losses stay finite."""
 
@@ -120,6 +123,7 @@ def losses(run_dir, step):
     return [line["value"] for line in lines if line["name"] == "loss"]
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 def test_run_whose_losses_hide_its_divergence_ends_as_diverged(tiny, tmp_path):
     result = hidden(tiny, tmp_path / "run", learning_rate=1e8, evaluate_every=20)
     assert len(losses(tmp_path / "run", 10)) == 6  # Found there: train and validation, and means.
@@ -135,6 +139,7 @@ def test_run_whose_losses_hide_its_divergence_ends_as_diverged(tiny, tmp_path):
     assert last["value"] is None
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 def test_late_hidden_divergence_keeps_the_earlier_selection(tiny, tmp_path):
     def late_jump(learning_rate, steps_per_epoch):
         return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e8])

@@ -64,6 +64,7 @@ def test_errors_about_files_and_names_are_quick(fault, tmp_path, no_tensorflow):
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.usefixtures("rewritten_graphs")  # As in the program of its own.
 def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     done = command(*TINY, f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr

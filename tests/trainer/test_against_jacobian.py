@@ -17,6 +17,9 @@ from tests.distribution.starting import environment
 from tests.trainer import zoo
 from tests.trainer.against_jacobian import WAYS, errors, plain, prepared, taken
 
+# By default the one file that meets each kind of layer, in the graph that users get.
+pytestmark = pytest.mark.usefixtures("rewritten_graphs")
+
 TOLERANCE = 1e-5
 COMBINATIONS = list(itertools.product(WAYS, (1, 3)))
 

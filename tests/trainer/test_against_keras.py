@@ -17,6 +17,8 @@ import mtk
 from tests.quick import some
 from tests.trainer import zoo
 
+pytestmark = pytest.mark.usefixtures("rewritten_graphs")
+
 OPTIMIZERS = {
     "sgd": functools.partial(keras.optimizers.SGD, 0.1),
     "momentum": functools.partial(keras.optimizers.SGD, 0.03, momentum=0.9),
