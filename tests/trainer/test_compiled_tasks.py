@@ -81,12 +81,8 @@ HISTORIES = [
     for eagerly in (False, True)
     if given != "tuple"
 ]
-# Each value of an argument; the slow tests take all.
-QUICK = [
-    ("dict", "dict", True, False),
-    ("list", "dict", False, True),
-    ("tuple", "list", True, False),
-]
+# Each value of an argument but tuples, which `test_keras_programs.py` has; the slow tests take all.
+QUICK = [("dict", "dict", True, False), ("list", "list", False, True)]
 
 
 @pytest.mark.parametrize(("outputs", "given", "weighted", "eagerly"), some(HISTORIES, QUICK))

@@ -57,8 +57,9 @@ WAYS = {
     "representation in parts": (lambda: ByGramian(at="representation"), 2),
 }
 
-# `test_edges_of_models.py` takes the last layer, `numerics/test_micro_batches.py` other parts.
-QUICK = ["every_second", "gradients", "representation in parts"]
+# `test_edges_of_models.py` takes the last layer, `numerics/test_micro_batches.py` other parts,
+# `test_step.py` weights that are renewed every few steps.
+QUICK = ["gradients", "representation in parts"]
 
 
 def fits(kind, way):
