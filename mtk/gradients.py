@@ -1,7 +1,7 @@
 """Per-task gradients: strategies to compute them, and what is computed from them."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import tensorflow as tf
 
@@ -218,6 +218,19 @@ def summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.Indexe
     indices, places = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
+def scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor | float) -> Any:
+    """Returns a gradient, or slices of one, times a factor.
+
+    Args:
+        gradient: The gradient.
+        factor: Scalar.
+    """
+    if isinstance(gradient, tf.IndexedSlices):
+        values = scaled(gradient.values, factor)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(factor, gradient.dtype)
 
 
 def gramian(task_gradients: Sequence[TaskGradient]) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Records the calls of a network's layers: what they read and put out."""
+"""Records the calls of a network's layers: what they put out."""
 
 import contextlib
 import functools
@@ -16,13 +16,11 @@ class LayerCall(NamedTuple):
     Attributes:
         layer: The layer.
         number: How often it was called before.
-        inputs: The tensors that it read.
         outputs: The tensors that it put out.
     """
 
     layer: keras.Layer
     number: int
-    inputs: list[tf.Tensor]
     outputs: list[tf.Tensor]
 
 
@@ -59,19 +57,15 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
-        read, made = _tensors((args, kwargs)), _tensors(outputs)
+        # Sparse and ragged ones are several tensors, none of which is what heads read.
+        made = [part for part in tf.nest.flatten(outputs) if isinstance(part, tf.Tensor)]
         for thread, calls in _listeners.get(id(layer), []):
             if thread == threading.get_ident():
                 number = sum(earlier.layer is layer for earlier in calls)
-                calls.append(LayerCall(layer, number, read, made))
+                calls.append(LayerCall(layer, number, made))
         return outputs
 
     return call
-
-
-def _tensors(structure: Any) -> list[tf.Tensor]:
-    # Sparse and ragged ones are several tensors, none of which is what heads read.
-    return [t for t in tf.nest.flatten(structure) if isinstance(t, tf.Tensor)]
 
 
 def all_layers(network: keras.Model) -> list[keras.Layer]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.gradients import GradientStrategy
 from mtk.replicas import all_reduce, number_of_replicas
 from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import recorded
@@ -43,29 +42,27 @@ class TapedForward:
     """A forward pass over some examples of a batch, on a tape.
 
     Attributes:
+        spec: The step.
         tape: The persistent tape.
+        passed: What the pass gave.
+        totals: Numbers of the global batch.
         parts: K scalars: what these examples add to each task loss. Their sum over all passes and
-            replicas is the loss; gradients are taken of the parts and summed likewise.
-        stacked: The parts as one tensor `(K,)`, on the tape too.
-        stacks: The same, a tensor `(K,)` for each part of the batch that the combiner compares.
-        penalty: Its part of the regularizing losses, or None.
-        scale: Factor by which parts and penalty are scaled for the sake of float16, or None.
+            replicas is the loss; gradients are taken of the parts and summed likewise. They and
+            the penalty are scaled for the sake of float16, if need be.
+        stacks: The same as tensors `(K,)` on the tape, one for each part of the batch that the
+            combiner compares.
+        penalty: The pass' part of the regularizing losses, or None.
         features: Outputs of the layers where the heads begin, if the combiner asks for them.
-        sources: Values of trainable variables that layers wrote, by `id` of the variable.
-        has_examples: Boolean scalar, or None where it is certain: gradients of nothing are NaN.
-        sparse: Whether the task gradients of embeddings may leave out what no task touches.
     """
 
+    spec: StepSpec
     tape: tf.GradientTape
+    passed: Forward
+    totals: Totals
     parts: list[tf.Tensor]
-    stacked: tf.Tensor
     stacks: list[tf.Tensor]
     penalty: tf.Tensor | None
-    scale: tf.Tensor | None
     features: list[tf.Tensor]
-    sources: dict[int, list[tf.Tensor]]
-    has_examples: tf.Tensor | None
-    sparse: bool
 
     def gradients(
         self,
@@ -82,14 +79,13 @@ class TapedForward:
         self,
         shared: Sequence[keras.Variable],
         heads: Sequence[Sequence[keras.Variable]],
-        strategy: GradientStrategy,
         chosen: tf.Tensor | None = None,
     ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
         """Returns the task gradients of shared variables, `(K, *shape)`, and of each head.
 
         With the indices `(m,)` of chosen tasks, the first ones are theirs, `(m, *shape)`.
         """
-        flat, number = [self._flat(head) for head in heads], self.stacks[0].shape[0]
+        flat, number = [self._flat(head) for head in heads], len(self.spec.tasks)
         # A pass for a task of one part of the batch does not go over the other parts.
         found = [
             gradients.per_task(
@@ -98,8 +94,8 @@ class TapedForward:
                 stack,
                 self._flat(shared),
                 flat[at * number :][:number],
-                strategy,
-                self.sparse,
+                self.spec.strategy,
+                _takes_whole_gradients(self.spec),
                 chosen,
             )
             for at, stack in enumerate(self.stacks)
@@ -108,27 +104,23 @@ class TapedForward:
         if len(found) > 1:
             rows = [tf.concat(each, 0) for each in zip(*[each for each, _ in found], strict=True)]
             own = [head for _, each in found for head in each]
-        return (
-            self._grouped(shared, rows),
-            [self._grouped(head, found) for head, found in zip(heads, own, strict=True)],
-        )
+        return self._grouped(shared, rows), self._of_heads(heads, own)
 
     def of_features(
-        self, heads: Sequence[Sequence[keras.Variable]], strategy: GradientStrategy
+        self, heads: Sequence[Sequence[keras.Variable]]
     ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
         """Returns the task gradients of the features, `(K, B, ...)`, and of each head."""
         flat = [self._flat(head) for head in heads]
         rows, own = gradients.per_task(
-            self.tape, self.parts, self.stacked, self.features, flat, strategy
+            self.tape, self.parts, self.stacks[0], self.features, flat, self.spec.strategy
         )
-        grouped = [self._grouped(head, found) for head, found in zip(heads, own, strict=True)]
-        return self._usable(rows), grouped
+        return [self._usable(each) for each in rows], self._of_heads(heads, own)
 
     def from_features(
         self, of_features: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
     ) -> Gradients:
         """Goes on from combined gradients of the features to those of variables before them."""
-        factor = 1.0 if self.scale is None else self.scale
+        factor = 1.0 if self.spec.loss_scale is None else self.spec.loss_scale
         pairs = zip(of_features, self.features, strict=True)
         scaled = [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
         return self.gradients(self.features, variables, scaled)
@@ -137,85 +129,67 @@ class TapedForward:
         self, weights: tf.Tensor, variables: Sequence[keras.Variable], with_penalty: bool = True
     ) -> Gradients:
         """Returns the gradients of the weighted sum of task losses, and of the penalty."""
-        targets, factors = [self.stacked], [weights]
+        targets, factors = [*self.stacks], [weights]
         if with_penalty and self.penalty is not None:
             targets, factors = [*targets, self.penalty], [*factors, tf.ones_like(self.penalty)]
         return self.gradients(targets, variables, factors)
 
-    def of_penalty(self, variables: Sequence[keras.Variable]) -> Gradients:
-        """Returns the gradients of the regularizing losses."""
+    def of_penalty(self) -> Gradients:
+        """Returns the gradients of the regularizing losses, by all trainable variables."""
         if self.penalty is None:
             return {}
+        variables = self.spec.network.trainable_variables
         return self.gradients([self.penalty], variables, [tf.ones_like(self.penalty)])
 
     def _flat(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        """Returns the variables, each with the values that layers wrote to it behind it."""
         return [
             tensor
             for variable in variables
-            for tensor in (variable.value, *self.sources.get(id(variable), ()))
+            for tensor in (variable.value, *self.passed.sources.get(id(variable), ()))
         ]
 
     def _grouped(self, variables: Sequence[keras.Variable], found: Sequence[Any]) -> list[Any]:
-        rest = iter(self._usable(found))
-        groups = [[next(rest) for _ in self._flat([variable])] for variable in variables]
-        return [_added(group) for group in groups]
+        """Returns the gradients of variables from those of what `_flat` returned."""
+        rest = map(self._usable, found)
+        return [_added([next(rest) for _ in self._flat([variable])]) for variable in variables]
 
-    def _usable(self, found: Sequence[Any]) -> list[Any]:
+    def _of_heads(
+        self, heads: Sequence[Sequence[keras.Variable]], found: Sequence[Sequence[Any]]
+    ) -> list[list[Gradient]]:
+        return [self._grouped(head, own) for head, own in zip(heads, found, strict=True)]
+
+    def _usable(self, gradient: Any) -> Any:
         """Removes the scale, with which a Gramian would overflow, and gradients of no example."""
-        if self.scale is not None:
-            factor = 1.0 / self.scale
+        if gradient is None:
+            return None
+        scale, examples = self.spec.loss_scale, self.passed.examples
+        if scale is not None:
             # In float32: a float16 gradient without its scale may vanish.
-            dense = [None if g is None else tf.cast(_dense(g), tf.float32) for g in found]
-            found = [None if g is None else g * factor for g in dense]
-        if self.has_examples is not None:
-            dense = [None if g is None else _dense(g) for g in found]
-            found = [
-                None if g is None else tf.where(self.has_examples, g, tf.zeros_like(g))
-                for g in dense
-            ]
-        return list(found)
+            gradient = tf.cast(_dense(gradient), tf.float32) * (1.0 / scale)
+        if number_of_replicas() > 1 and not isinstance(examples, int):
+            gradient = _dense(gradient)  # Those of nothing are NaN.
+            gradient = tf.where(examples > 0, gradient, tf.zeros_like(gradient))
+        return gradient
 
 
-class Passes(Protocol):
+class Passes:
     """What a step knows of its batch, and how it computes what adds up over the examples.
-
-    Attributes:
-        totals: Numbers of the global batch.
-        present: Boolean tensor `(K,)`: which tasks have labels.
-        task_losses: Tensor `(K,)`: the task losses of the global batch.
-    """
-
-    totals: Totals
-
-    @property
-    def present(self) -> tf.Tensor: ...
-
-    @property
-    def task_losses(self) -> tf.Tensor: ...
-
-    def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
-        """Returns `part(pass)`, a structure of tensors and None, summed over this replica's passes.
-
-        Args:
-            part: Computes what some examples add to a sum over the batch.
-        """
-        ...
-
-    def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
-        """Returns what the passes wrote, by `id` of the variable, and the logs."""
-        ...
-
-
-class FullBatch:
-    """One pass over all examples of a replica.
 
     Args:
         spec: The step.
         state: State to start from.
         outputs: Layer outputs that the combiner asks for.
         sub_batches: The replica's part of the batch.
-        carried: Values that variables have in place of their own.
+        carried: Values that variables have in place of their own, where passes are made once more:
+            the metrics are not told of these.
+
+    Attributes:
+        totals: Numbers of the global batch.
     """
+
+    totals: Totals
+    _task_losses: tf.Tensor | None = None
 
     def __init__(
         self,
@@ -225,97 +199,109 @@ class FullBatch:
         sub_batches: Sequence[SubBatch],
         carried: Values | None = None,
     ):
-        self.taped, self.passed, self.totals = record(
-            spec, state, outputs, sub_batches, carried=carried, observe=carried is None
-        )
-        self.present = self.totals.counts > 0
-        sums = tf.stack([task.total for task in self.passed.tasks])
-        self.task_losses = all_reduce(tf.math.divide_no_nan(sums, self.totals.divisors))
+        self.spec, self.state, self.outputs = spec, state, outputs
+        self.sub_batches, self.carried = sub_batches, carried
+
+    @property
+    def present(self) -> tf.Tensor:
+        """Boolean tensor `(K,)`: which tasks have labels."""
+        return self.totals.counts > 0
+
+    @property
+    def task_losses(self) -> tf.Tensor:
+        """Tensor `(K,)`: the task losses of the global batch."""
+        # Not `cached_property`: in Python 3.11 replicas share its lock, and wait for one another.
+        if self._task_losses is None:
+            losses = tf.math.divide_no_nan(self._sums(), self.totals.divisors)
+            self._task_losses = all_reduce(losses)
+        return self._task_losses
+
+    def _sums(self) -> tf.Tensor:
+        """Returns the sum of each task's losses on this replica, `(K,)`."""
+        raise NotImplementedError
+
+    def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
+        """Returns `part(pass)`, a structure of tensors and None, summed over this replica's passes.
+
+        Args:
+            part: Computes what some examples add to a sum over the batch.
+        """
+        raise NotImplementedError
+
+    def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
+        """Returns what the passes wrote, by `id` of the variable, and the logs."""
+        raise NotImplementedError
+
+    def record(
+        self,
+        sub_batches: Sequence[SubBatch],
+        carried: Values | None,
+        observe: bool,
+        totals: Totals | None = None,
+    ) -> TapedForward:
+        """Runs forward under a tape and brings each task loss to the scale of the global batch.
+
+        Args:
+            sub_batches: Some examples of the batch.
+            carried: Values to go on from, by `id` of their variable.
+            observe: Whether to tell the metrics.
+            totals: Numbers of the global batch, if they are known.
+        """
+        spec = self.spec
+        layers = list({id(layer): layer for layer, _ in self.outputs}.values())
+        shares = shares_of(sub_batches) if totals is None else totals.shares
+        with tf.GradientTape(persistent=True) as tape:
+            with recorded(layers) as calls:
+                passed = forward.run(
+                    spec.network,
+                    spec.tasks,
+                    sub_batches,
+                    self.state,
+                    carried,
+                    tape,
+                    spec.observe if observe else None,
+                    shares,
+                )
+            if totals is None:
+                with tape.stop_recording():
+                    totals = count(spec, passed, shares)
+            if spec.number_of_passes > 1:
+                divisors = tf.unstack(totals.divisors)
+            else:  # On one device no task waits for another's forward pass.
+                divisors = spec.divisors(
+                    [task.count for task in passed.tasks], [task.weight for task in passed.tasks]
+                )
+            parts = [
+                tf.math.divide_no_nan(task.total if task.trained is None else task.trained, divisor)
+                for task, divisor in zip(passed.tasks, divisors, strict=True)
+            ]
+            penalty = _penalty(spec, passed, shares)
+            if spec.loss_scale is not None:
+                parts = [part * spec.loss_scale for part in parts]
+                penalty = None if penalty is None else penalty * spec.loss_scale
+            size = len(spec.tasks)
+            stacks = [tf.stack(parts[at : at + size]) for at in range(0, len(parts), size)]
+        found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
+        features = [found[id(layer), number] for layer, number in self.outputs]
+        return TapedForward(spec, tape, passed, totals, parts, stacks, penalty, features)
+
+
+class FullBatch(Passes):
+    """One pass over all examples of a replica."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.taped = self.record(self.sub_batches, self.carried, observe=self.carried is None)
+        self.totals = self.taped.totals
+
+    def _sums(self) -> tf.Tensor:
+        return tf.stack([task.total for task in self.taped.passed.tasks])
 
     def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
         return part(self.taped)
 
     def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
-        return self.passed.values, self.passed.logs
-
-
-def record(
-    spec: StepSpec,
-    state: State,
-    outputs: Sequence[LayerOutput],
-    sub_batches: Sequence[SubBatch],
-    totals: Totals | None = None,
-    carried: Values | None = None,
-    observe: bool = True,
-) -> tuple[TapedForward, Forward, Totals]:
-    """Runs forward under a tape and brings each task loss to the scale of the global batch.
-
-    Args:
-        spec: The step.
-        state: State to start from.
-        outputs: Layer outputs that the combiner asks for.
-        sub_batches: Some examples of the batch.
-        totals: Numbers of the global batch, if they are known.
-        carried: Values to go on from, by `id` of their variable.
-        observe: Whether to tell the metrics.
-
-    Returns:
-        The taped pass, what it gave, and the numbers of the global batch.
-    """
-    replicas, parts_of_batch = number_of_replicas(), spec.numerics.micro_batches
-    scale = spec.numerics.loss_scale
-    layers = list({id(layer): layer for layer, _ in outputs}.values())
-    shares = shares_of(sub_batches) if totals is None else totals.shares
-    with tf.GradientTape(persistent=True) as tape:
-        with recorded(layers) as calls:
-            passed = forward.run(
-                spec.network,
-                spec.tasks,
-                sub_batches,
-                state,
-                carried,
-                tape,
-                spec.observe if observe else None,
-                shares,
-            )
-        # On one device no task waits for another's forward pass.
-        divisors = spec.divisors(
-            [task.count for task in passed.tasks], [task.weight for task in passed.tasks]
-        )
-        if totals is None:
-            with tape.stop_recording():
-                totals = count(spec, passed, shares)
-        if replicas > 1 or parts_of_batch > 1:
-            divisors = tf.unstack(totals.divisors)
-        pairs = zip(passed.tasks, divisors, strict=True)
-        parts = [
-            tf.math.divide_no_nan(task.total if task.trained is None else task.trained, divisor)
-            for task, divisor in pairs
-        ]
-        penalty = _penalty(spec.network, passed, shares, parts_of_batch)
-        if scale is not None:
-            parts = [part * scale for part in parts]
-            penalty = None if penalty is None else penalty * scale
-        size = len(spec.tasks)
-        stacks = [tf.stack(parts[at : at + size]) for at in range(0, len(parts), size)]
-        stacked = stacks[0] if len(stacks) == 1 else tf.concat(stacks, 0)
-    found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
-    features = [found[id(layer), number] for layer, number in outputs]
-    certain = replicas == 1 or isinstance(passed.examples, int)
-    has_examples = None if certain else passed.examples > 0
-    taped = TapedForward(
-        tape,
-        parts,
-        stacked,
-        stacks,
-        penalty,
-        scale,
-        features,
-        passed.sources,
-        has_examples,
-        _takes_whole_gradients(spec),
-    )
-    return taped, passed, totals
+        return self.taped.passed.values, self.taped.passed.logs
 
 
 def _takes_whole_gradients(spec: StepSpec) -> bool:
@@ -324,10 +310,9 @@ def _takes_whole_gradients(spec: StepSpec) -> bool:
     What several replicas or micro-batches find is added up first, tensor by tensor. XLA needs to
     know how many rows are touched.
     """
-    numerics, combiner = spec.numerics, spec.combiner
-    in_parts = number_of_replicas() * numerics.micro_batches > 1
-    in_parts = in_parts or combiner.batch_parts > 1
-    dense = in_parts or numerics.dense or numerics.loss_scale is not None
+    combiner = spec.combiner
+    in_parts = spec.number_of_passes > 1 or combiner.batch_parts > 1
+    dense = in_parts or spec.dense or spec.loss_scale is not None
     return not dense and combiner.at == "parameters" and not combiner.changes_gradients
 
 
@@ -354,18 +339,16 @@ def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> To
     return Totals(counts, divisors, shares)
 
 
-def _penalty(
-    network: keras.Model, passed: Forward, shares: list[tf.Tensor] | None, micro_batches: int
-) -> tf.Tensor | None:
+def _penalty(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> tf.Tensor | None:
     """Returns this pass' part of the regularizing losses, divided by the number of examples."""
     terms = [] if passed.added_losses is None else [passed.added_losses]
     # A replica without examples has no part in what regularizes variables either.
     share = 1.0 if shares is None else tf.add_n(shares) / len(shares)
-    for v in network.trainable_variables:
+    for v in spec.network.trainable_variables:
         if v.regularizer:
             value = passed.sources.get(id(v), [v])[-1]
             terms.append(tf.cast(v.regularizer(value), tf.float32) * share)
-    return tf.add_n(terms) / micro_batches if terms else None
+    return tf.add_n(terms) / spec.arguments.micro_batches if terms else None
 
 
 def added(one: Gradients, two: Gradients) -> Gradients:

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+# Of what a batch that does not divide has parts.
+_PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."
+
 
 class Label(NamedTuple):
     """The labels of one task.
@@ -116,6 +119,45 @@ def size(sub_batch: SubBatch) -> int | tf.Tensor:
         return first.nrows(tf.int32)
     known = first.shape[0]
     return tf.shape(first)[0] if known is None else known
+
+
+def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
+    """Returns the number of examples in each of several parts of one size.
+
+    Args:
+        sub_batch: What is to be divided. Where its size is known in the step alone, a size that
+            does not divide stops the step.
+        number: How many parts.
+
+    Raises:
+        ValueError: If the examples do not divide.
+    """
+    examples = size(sub_batch)
+    if isinstance(examples, int):
+        check_divisible(examples, number)
+        return examples // number
+    message = (
+        f"A batch does not divide into {number} parts of one size. {_PARTS} Give batches of a "
+        f"multiple of {number} examples, the last one too: `batch(n, drop_remainder=True)`."
+    )
+    check = tf.debugging.assert_equal(examples % number, 0, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        return examples // tf.constant(number, examples.dtype)
+
+
+def check_divisible(examples: int | None, number: int) -> None:
+    """Raises a ValueError if the examples of a replica do not divide into parts of one size.
+
+    Args:
+        examples: Their number, if it is known.
+        number: How many parts.
+    """
+    if examples is not None and examples % number:
+        raise ValueError(
+            f"{examples} examples do not divide into {number} parts of one size. {_PARTS} Choose a "
+            f"batch size that is a multiple of {number} for each replica, and drop a smaller last "
+            "batch."
+        )
 
 
 def as_tensor(part: Any) -> Any:

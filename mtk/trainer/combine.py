@@ -12,8 +12,9 @@ from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
 from mtk.combiners.parts import PartsCombiner, over_parts
 from mtk.combiners.wrapper import Wrapper
+from mtk.replicas import all_reduce
 from mtk.trainer import parts
-from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added, all_reduce
+from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added
 from mtk.trainer.spec import StepSpec
 
 
@@ -40,13 +41,12 @@ def combine(spec: StepSpec, passes: Passes) -> Combination:
         passes: The passes over the batch.
     """
     combiner = spec.combiner
-    if combiner.at != "parameters" and len(spec.tasks) > 1:
-        if combiner.reads == "gradients":
-            return _from_features(spec, passes)
-        return _from_gramian_at(spec, passes)
-    if spec.per_task or combiner.reads == "gradients":
-        return _from_task_gradients(spec, passes)
-    return _scalarized(spec, passes, _known_weights(spec, passes), None)
+    is_elsewhere = combiner.at != "parameters" and len(spec.tasks) > 1
+    if combiner.reads == "gradients":
+        return (_from_features if is_elsewhere else _from_task_gradients)(spec, passes)
+    if spec.per_task:
+        return (_from_gramian_at if is_elsewhere else _from_task_gradients)(spec, passes)
+    return _scalarized(spec, passes, _known_weights(spec, passes))
 
 
 def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
@@ -62,18 +62,16 @@ def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
 
 
 def _scalarized(
-    spec: StepSpec, passes: Passes, weights: tf.Tensor, gramian: tf.Tensor | None
+    spec: StepSpec, passes: Passes, weights: tf.Tensor, gramian: tf.Tensor | None = None
 ) -> Combination:
     """One backward pass through everything, by the weighted sum of the losses."""
     variables = spec.network.trainable_variables
-    if spec.combiner.scales_whole_losses:
-        groups = [(weights, variables)]
-    else:
+    groups = [(weights, variables)]
+    if not spec.combiner.scales_whole_losses:
         shared = spec.structure().shared
         known = {id(v) for v in shared}
         others = [v for v in variables if id(v) not in known]
-        heads = spec.combiner.head_weights(weights, passes.present)
-        groups = [(weights, shared), (heads, others)]
+        groups = [(weights, shared), (spec.combiner.head_weights(weights, passes.present), others)]
 
     def of_part(part: TapedForward) -> Gradients:
         found: Gradients = {}
@@ -92,16 +90,14 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
     chosen = _chosen_tasks(spec, passes)
 
     def of_part(part: TapedForward) -> tuple[list, list, Gradients]:
-        rows, own = part.per_task(variables, heads, spec.strategy, chosen)
-        return rows, own, part.of_penalty(spec.network.trainable_variables)
+        return *part.per_task(variables, heads, chosen), part.of_penalty()
 
     rows, head_gradients, penalties = passes.accumulate(of_part)
-    rows = all_reduce(rows)
-    number = len(structure.shared)
+    rows, number = all_reduce(rows), len(structure.shared)
     gramian = _gramian(spec, rows[:number], chosen)
     combined = _combined(spec, passes, rows[:number], gramian, chosen)
     weights = _head_weights(spec, combined.task_weights, passes.present)
-    unowned = gradients.weighted_sum(rows[number:], _of_chosen(weights, chosen))
+    unowned = _weighted_sum(rows[number:], weights, chosen)
     done = dict(zip(map(id, variables), [*combined.gradients, *unowned], strict=True))
     local = added(_weighted_heads(heads, head_gradients, weights), penalties)
     found, task_weights = added(done, _reduced(local)), combined.task_weights
@@ -136,8 +132,11 @@ def _chosen_tasks(spec: StepSpec, passes: Passes) -> tf.Tensor | None:
     return spec.combiner.chosen_tasks(passes.present)
 
 
-def _of_chosen(weights: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
-    return weights if chosen is None else tf.gather(weights, chosen)
+def _weighted_sum(
+    rows: Sequence[gradients.TaskGradient], weights: tf.Tensor, chosen: tf.Tensor | None
+) -> list[Gradient]:
+    """Returns the weighted sum of the gradients of the chosen tasks."""
+    return gradients.weighted_sum(rows, weights if chosen is None else tf.gather(weights, chosen))
 
 
 def _of_all(rows: tf.Tensor, chosen: tf.Tensor | None, number: int) -> tf.Tensor:
@@ -171,7 +170,7 @@ def _combined(
         weights = combiner.new_weights(gramian, passes.task_losses, passes.present)
     else:
         weights = _known_weights(spec, passes)
-    return Combined(gradients.weighted_sum(task_gradients, _of_chosen(weights, chosen)), weights)
+    return Combined(_weighted_sum(task_gradients, weights, chosen), weights)
 
 
 def _weighted_heads(
@@ -194,8 +193,6 @@ def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
     """Weights from the Gramian at the features or some layers, then one backward pass."""
     combiner = spec.combiner
     assert isinstance(combiner, (GramianCombiner, Wrapper))
-    if not spec.per_task:
-        return _scalarized(spec, passes, combiner.cached_weights(passes.present), None)
     at_features = combiner.at == "representation"
     layers = [] if at_features else spec.structure().layer_variables(combiner.at)
     none: list[list] = [[] for _ in spec.tasks]
@@ -204,8 +201,8 @@ def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
     def of_part(part: TapedForward) -> list[tf.Tensor]:
         if at_features:
             # Inner products over the examples of all parts add up; those of sums do not.
-            return [gradients.gramian(part.of_features(none, spec.strategy)[0])]
-        return part.per_task(layers, none, spec.strategy, chosen)[0]
+            return [gradients.gramian(part.of_features(none)[0])]
+        return part.per_task(layers, none, chosen)[0]
 
     found = all_reduce(passes.accumulate(of_part))
     gramian = found[0] if at_features else _gramian(spec, found, chosen)
@@ -218,7 +215,7 @@ def _from_features(spec: StepSpec, passes: Passes) -> Combination:
     structure, combiner = spec.structure(), spec.combiner
     heads = [structure.heads[task.name] for task in spec.tasks]
     # A part that serves twice, as it does in a whole batch, is differentiated once.
-    found_of = functools.cache(lambda part: part.of_features(heads, spec.strategy))
+    found_of = functools.cache(lambda part: part.of_features(heads))
 
     def rows_of(part: TapedForward) -> list[tf.Tensor]:
         return found_of(part)[0]
@@ -241,7 +238,7 @@ def _from_features(spec: StepSpec, passes: Passes) -> Combination:
         # Shared variables that no feature depends on count with the heads.
         behind = [v for v in structure.shared if found[id(v)] is None] + structure.unowned
         found = {**found, **part.weighted(weights, behind, with_penalty=False)}
-        return added(found, part.of_penalty(spec.network.trainable_variables)), about
+        return added(found, part.of_penalty()), about
 
     local, about = passes.accumulate(descend)
     local = added(local, _weighted_heads(heads, head_gradients, weights))
@@ -255,7 +252,7 @@ def _combination(
     each = [found.get(id(v)) for v in spec.network.trainable_variables]
     # Rows that occur more than once are added up here, once for all: optimizers square them, and
     # norms are taken of them.
-    add_up = tf.convert_to_tensor if spec.numerics.dense else gradients.summed_rows
+    add_up = tf.convert_to_tensor if spec.dense else gradients.summed_rows
     return Combination([g if g is None else add_up(g) for g in each], weights, gramian)
 
 

@@ -45,26 +45,29 @@ class CompileArgs:
             )
 
 
-def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer scales the loss for the sake of float16."""
-    return skips_overflow(optimizer) or optimizer.loss_scale_factor is not None
-
-
 def skips_overflow(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether an optimizer skips steps with gradients that are infinite or NaN."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    return skips_overflow(optimizer) or optimizer.loss_scale_factor is not None
+
+
+def with_loss_scale(
+    optimizer: keras.optimizers.Optimizer, network: keras.Model
+) -> keras.optimizers.Optimizer:
+    """Returns an optimizer that scales the loss, if a layer of the network computes in float16."""
+    halves = any(layer.compute_dtype == "float16" for layer in all_layers(network))
+    scales = not halves or _scales_loss(optimizer)
+    return optimizer if scales else keras.optimizers.LossScaleOptimizer(optimizer)
+
+
 def loss_scale(optimizer: keras.optimizers.Optimizer | None) -> tf.Tensor | None:
     """Returns the factor that keeps float16 gradients from vanishing, or None."""
-    if optimizer is not None and scales_loss(optimizer):
-        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
-    return None
-
-
-def computes_in_float16(network: keras.Model) -> bool:
-    """Whether a layer of the network does."""
-    return any(layer.compute_dtype == "float16" for layer in all_layers(network))
+    if optimizer is None or not _scales_loss(optimizer):
+        return None
+    return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
 
 
 def check_replicas(

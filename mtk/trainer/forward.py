@@ -13,7 +13,7 @@ from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch, conditional, parts
 from mtk.trainer.batch import Label, SubBatch
-from mtk.trainer.state import State, Values
+from mtk.trainer.state import State, Values, of_share
 
 
 class Forward(NamedTuple):
@@ -71,14 +71,17 @@ def run(
         ValueError: If the network's outputs do not match the tasks.
     """
     zero = tf.constant(0.0)
-    number_of_parts = 1 + max(part.part for part in sub_batches)
-    found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * number_of_parts)
+    # The parts that a combiner compares come one after the other.
+    found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * (1 + sub_batches[-1].part))
     added: list[tf.Tensor] = []
     here: list[tf.Tensor] = []
     written: list[Values] = []
     sources: dict[int, list[tf.Tensor]] = {}
     carried = dict(carried or {})
-    pads = shares is not None and not any(_is_synchronized(x) for x in all_layers(network))
+    # Synchronized layers count the examples of all replicas.
+    pads = shares is not None and not any(
+        getattr(layer, "synchronized", False) for layer in all_layers(network)
+    )
     for number, part in enumerate(sub_batches):
         if state is None:
             outputs = network(conditional.at_preference(network, part.inputs), training=False)
@@ -89,8 +92,9 @@ def run(
             with state.scope(carried, tape) as scope:
                 outputs = _outputs(network, part, pads)
             losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
-            here += [*losses, *(v.regularizer(v) for v in _regularized(network))]
-            added += losses if shares is None else [_part(x, shares[number]) for x in losses]
+            here += losses
+            here += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
+            added += losses if shares is None else [of_share(x, shares[number]) for x in losses]
             written.append({key: scope.state_mapping[key] for key in scope.written})
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
@@ -101,12 +105,10 @@ def run(
     scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
     seen = tf.add_n([zero, *scalars]) / len(sub_batches)
     if observe is not None and state is not None:
-        inputs = [part.inputs for part in sub_batches]
-        if number_of_parts > 1:
-            inputs = parts.inputs_of_whole(sub_batches)
+        inputs = parts.inputs_of_whole(sub_batches)
         whole = parts.passes_of_whole(found, len(tasks))
         with state.scope(carried) as scope:
-            logs = observe(inputs[0] if len(inputs) == 1 else inputs, whole, seen)
+            logs = observe(inputs, whole, seen)
         written.append({key: scope.state_mapping[key] for key in scope.written})
     # What `observe` writes comes of all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
@@ -114,20 +116,6 @@ def run(
     penalty = tf.add_n(added) / len(sub_batches) if added else None
     values = {} if state is None else state.merge(written, of_written)
     return Forward(found, examples, penalty, values, sources, logs, seen)
-
-
-def _regularized(network: keras.Model) -> list[keras.Variable]:
-    return [v for v in network.trainable_variables if v.regularizer]
-
-
-def _is_synchronized(layer: keras.Layer) -> bool:
-    """Whether a layer counts the examples of all replicas."""
-    return bool(getattr(layer, "synchronized", False))
-
-
-def _part(loss: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    # A replica without examples may have a mean of nothing.
-    return tf.where(share > 0, loss * share, 0.0)
 
 
 def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:

@@ -47,7 +47,8 @@ class Loop:
         Raises:
             StopIteration or tf.errors.OutOfRangeError: If it has ended already.
         """
-        if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+        in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
+        if in_graph and not self.eagerly:
             return self._function(tuple(kinds), self._on_iterator(kinds))(iterator)
         logs = None
         for kind, data in zip(kinds, iterator, strict=False):
@@ -104,9 +105,8 @@ class Loop:
     def _on_iterator(self, kinds: Sequence[Hashable]) -> Callable[[Any], Logs]:
         if len(kinds) == 1:
             return lambda iterator: self._replicated(kinds[0])(next(iterator))
-        steps = {kind: self._replicated(kind) for kind in set(kinds)}
-        if not self.eagerly:  # Traced once, though the first step is outside of the loop.
-            steps = {k: tf.function(step, autograph=False) for k, step in steps.items()}
+        # Traced once, though the first step is outside of the loop.
+        steps = {k: tf.function(self._replicated(k), autograph=False) for k in set(kinds)}
         groups = [(kind, len(list(same))) for kind, same in itertools.groupby(kinds[1:])]
 
         def on_iterator(iterator: Any) -> Logs:
@@ -119,10 +119,6 @@ class Loop:
 
     def _several(self, step: Callable[[Any], Logs], number: int, iterator: Any, logs: Logs) -> Logs:
         """Takes up to `number` more steps; returns the logs of the last one that was taken."""
-        if self.eagerly:
-            for data in itertools.islice(iterator, number):
-                logs = step(data)
-            return logs
         logs = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
 
         def body(i: tf.Tensor, logs: Logs) -> tuple[tf.Tensor, Logs]:

@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mtk.distribution import splitting
-from mtk.replicas import all_reduce
 from mtk.trainer import batch, forward
-from mtk.trainer.backward import LayerOutput, TapedForward, Tensors, count, record, shares_of
+from mtk.trainer.backward import Passes, TapedForward, Tensors, count, shares_of
 from mtk.trainer.batch import SubBatch
-from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import State, Values
 
 
-class MicroBatches:
+class MicroBatches(Passes):
     """Passes over one micro-batch after the other, in a loop.
 
     What is labelled is counted before any of them, so that each part of a task loss is that of the
@@ -24,46 +22,28 @@ class MicroBatches:
 
     Each micro-batch normalizes by itself; dropout draws another mask for each.
 
-    Args:
-        spec: The step.
-        state: State to start from.
-        outputs: Layer outputs that the combiner asks for.
-        sub_batches: The replica's part of the batch.
-        carried: Values that variables have in place of their own.
-
     Raises:
         ValueError: If the batch cannot be divided, or XLA does not know its size.
     """
 
-    def __init__(
-        self,
-        spec: StepSpec,
-        state: State,
-        outputs: Sequence[LayerOutput],
-        sub_batches: Sequence[SubBatch],
-        carried: Values | None = None,
-    ):
-        self.spec, self.state, self.outputs = spec, state, outputs
-        self.sub_batches, self.carried = list(sub_batches), carried
-        number = spec.numerics.micro_batches
-        self.sizes = [_divided(batch.size(part), number) for part in sub_batches]
-        if spec.numerics.dense and not all(isinstance(size, int) for size in self.sizes):
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        spec, number = self.spec, self.spec.arguments.micro_batches
+        self.sizes = [batch.size_of_part(part, number) for part in self.sub_batches]
+        if spec.dense and not all(isinstance(size, int) for size in self.sizes):
             raise ValueError(
                 "XLA needs to know the size of micro-batches, and batches here may have any size. "
                 "Give a data set of batches of one size, `.batch(size, drop_remainder=True)`, or "
                 "use `jit_compile=False`."
             )
         # Counts depend on labels and masks alone: in a graph, the rest of this pass is left out.
-        passed = forward.run(spec.network, spec.tasks, sub_batches, state)
-        self.totals = count(spec, passed, shares_of(sub_batches))
-        state.rewind()
-        self.present = self.totals.counts > 0
+        passed = forward.run(spec.network, spec.tasks, self.sub_batches, self.state)
+        self.totals = count(spec, passed, shares_of(self.sub_batches))
+        self.state.rewind()
         self._first: _Total | None = None
 
-    @property
-    def task_losses(self) -> tf.Tensor:
-        sums = self._known().sums
-        return all_reduce(tf.math.divide_no_nan(sums, self.totals.divisors))
+    def _sums(self) -> tf.Tensor:
+        return self._known().sums
 
     def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
         total = self._loop(part, observe=self._first is None and self.carried is None)
@@ -71,7 +51,7 @@ class MicroBatches:
         return total.found
 
     def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
-        number, known = self.spec.numerics.micro_batches, self._known()
+        number, known = self.spec.arguments.micro_batches, self._known()
         values = {
             key: value / number if self.state.is_statistic(key) else value
             for key, value in known.values.items()
@@ -90,18 +70,15 @@ class MicroBatches:
         start = dict(self.carried or {})
 
         def one(index: tf.Tensor, going_on: Values) -> _Total:
-            parts = [
-                _part(sub, index, size)
-                for sub, size in zip(self.sub_batches, self.sizes, strict=True)
-            ]
-            carried = {**start, **going_on}
-            taped, passed, _ = record(
-                spec, state, self.outputs, parts, self.totals, carried, observe
+            each = zip(self.sub_batches, self.sizes, strict=True)
+            parts = [_part(sub_batch, index, size) for sub_batch, size in each]
+            taped = self.record(parts, {**start, **going_on}, observe, self.totals)
+            found = tf.nest.map_structure(
+                lambda g: None if g is None else tf.convert_to_tensor(g), part(taped)
             )
-            found = tf.nest.map_structure(_dense, part(taped))
-            sums = tf.stack([task.total for task in passed.tasks])
-            logs = {key: tf.convert_to_tensor(value) for key, value in passed.logs.items()}
-            return _Total(found, sums, passed.values, logs)
+            sums = tf.stack([task.total for task in taped.passed.tasks])
+            logs = tf.nest.map_structure(tf.convert_to_tensor, taped.passed.logs)
+            return _Total(found, sums, taped.passed.values, logs)
 
         # Traced once for its two calls: the first gives the loop its shapes.
         step = one if tf.executing_eagerly() else tf.function(one, autograph=False)
@@ -118,7 +95,7 @@ class MicroBatches:
             return index + 1, _leaves(total.plus(new, state))
 
         _, leaves = tf.while_loop(
-            lambda index, _: index < spec.numerics.micro_batches,
+            lambda index, _: index < spec.arguments.micro_batches,
             body,
             (tf.constant(1), _leaves(first)),
             parallel_iterations=1,
@@ -178,37 +155,3 @@ def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBa
         return splitting.rows(part, first, first + tf.cast(size, index.dtype))
 
     return tf.nest.map_structure(rows, sub_batch)
-
-
-def _dense(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor | None:
-    return None if gradient is None else tf.convert_to_tensor(gradient)
-
-
-def _divided(size: int | tf.Tensor, number: int) -> int | tf.Tensor:
-    """Returns the examples of a micro-batch."""
-    if isinstance(size, int):
-        check_divisible(size, number)
-        return size // number
-    message = f"The batch does not divide into micro_batches={number} of one size."
-    check = tf.debugging.assert_equal(size % number, 0, message=message)
-    with tf.control_dependencies([] if check is None else [check]):
-        return size // tf.constant(number, size.dtype)
-
-
-def check_divisible(size: int | None, number: int) -> None:
-    """Checks that a number of examples divides into parts of one size.
-
-    Args:
-        size: Examples in a batch, or in the share of one task, if their number is known.
-        number: Of micro-batches, over all replicas that the batch is for, and all parts that a
-            combiner compares.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    if size is not None and size % number:
-        raise ValueError(
-            f"{size} examples do not divide into {number} parts of one size, which is "
-            "`micro_batches` for each replica and part that the combiner compares. Choose a batch "
-            "size that is a multiple of it, and drop a smaller last batch."
-        )

@@ -18,38 +18,30 @@ from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
 from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
+from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import (
-    batch,
-    compile_args,
-    conditional,
-    forward,
-    nan_labels,
-    nonfinite,
-    step,
-)
-from mtk.trainer.backward import number_of_replicas
+from mtk.trainer import batch, compile_args, conditional, forward, nan_labels, nonfinite, parts, step
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
-from mtk.trainer.micro_batches import check_divisible
 from mtk.trainer.notes import StepNotes
-from mtk.trainer.parts import check_parts
 from mtk.trainer.schedule import GradientSchedule
-from mtk.trainer.spec import Numerics, StepSpec
+from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import State, WrittenInPlace, written_in_place
 
 # What `fit`, `evaluate` and `predict` call of a model.
 _HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
-def _of_network(name: str) -> Any:
-    return property(lambda model: getattr(model.network, name))
+def _of(part: str, *names: str) -> list[Any]:
+    """Returns properties of a model that a part of it has."""
 
+    def read(name: str) -> Any:
+        own = f"`{name}` of `{part}`."
+        return property(lambda model: getattr(getattr(model, part), name), doc=own)
 
-def _of_notes(name: str) -> Any:
-    return property(lambda model: getattr(model.notes, name))
+    return [read(name) for name in names]
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -108,6 +100,8 @@ class MultiTaskModel(keras.Model):
 
     optimizer: keras.optimizers.Optimizer
     compile_args: CompileArgs
+    train_function: Callable[[Any], Logs] | None
+    test_function: Callable[[Any], Logs] | None
     _structure: sharing.Structure | None = None
     _spec: Any = None
     _is_observing = False
@@ -143,7 +137,8 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
-        own = [name for name in _HOOKS if _defines(network, name)]
+        plain = keras.Model
+        own = [n for n in _HOOKS if getattr(type(network), n) is not getattr(plain, n)]
         if own:
             warnings.warn(
                 f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
@@ -163,8 +158,6 @@ class MultiTaskModel(keras.Model):
         self.task_metrics = TaskMetrics([])
         self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
-        self.train_function: Callable[[Any], Logs] | None = None
-        self.test_function: Callable[[Any], Logs] | None = None
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
@@ -275,9 +268,8 @@ class MultiTaskModel(keras.Model):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
-        halves = auto_scale_loss and compile_args.computes_in_float16(self.network)
-        if halves and not compile_args.scales_loss(self.optimizer):
-            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        if auto_scale_loss:
+            self.optimizer = compile_args.with_loss_scale(self.optimizer, self.network)
         compile_args.check_replicas(
             self.distribute_strategy,
             self.network,
@@ -326,13 +318,11 @@ class MultiTaskModel(keras.Model):
         self._weigh_classes(given.pop("class_weight", None))
         self._callbacks = given.get("callbacks")
         set_modes(self._callbacks, self)
-        weights, split = given.get("sample_weight"), given.get("validation_data")
-        self._check_labels(given.get("y"), weights)
-        given["sample_weight"] = self._completed(weights, given.get("y"))
+        given["sample_weight"] = self._completed(given.get("y"), given.get("sample_weight"))
+        split = given.get("validation_data")
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
-            self._check_labels(split[1], split[2] if len(split) == 3 else None)
-        if isinstance(split, (tuple, list)) and len(split) == 3:
-            given["validation_data"] = (*split[:2], self._completed(split[2], split[1]))
+            x, y, *weights = split
+            given["validation_data"] = (x, y, self._completed(y, *weights))
         given["callbacks"] = self._with_nan_labels(given)
         try:
             return super().fit(**given)
@@ -349,15 +339,17 @@ class MultiTaskModel(keras.Model):
             return callbacks
         return [*tf.nest.flatten(callbacks), named] if callbacks is not None else [named]
 
-    def _completed(self, sample_weight: Any, y: Any) -> Any:
-        """Returns sample weights of some tasks with those of the others, which are one."""
+    def _completed(self, y: Any, sample_weight: Any = None) -> Any:
+        """Returns sample weights of some tasks with those of the others, which are one.
+
+        Raises:
+            ValueError: If these or the labels do not fit the tasks.
+        """
+        labels = by_name(y, self._paths)
+        compiled_tasks.check_labels(labels, self.tasks, may_be_nan=sample_weight is not None)
         if self._paths or not self.tasks:
             return sample_weight
         return compiled_tasks.sample_weights(sample_weight, y, self._outputs or self.task_names)
-
-    def _check_labels(self, y: Any, sample_weight: Any) -> None:
-        y = by_name(y, self._paths)
-        compiled_tasks.check_labels(y, self.tasks, may_be_nan=sample_weight is not None)
 
     def evaluate(
         self,
@@ -371,9 +363,8 @@ class MultiTaskModel(keras.Model):
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
         if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
-            self._check_labels(y, sample_weight)
-        weights = self._completed(sample_weight, y)
-        return super().evaluate(x, y, batch_size, verbose, weights, *args, **kwargs)
+            sample_weight = self._completed(y, sample_weight)
+        return super().evaluate(x, y, batch_size, verbose, sample_weight, *args, **kwargs)
 
     def train_on_batch(
         self,
@@ -418,17 +409,15 @@ class MultiTaskModel(keras.Model):
         spec = self.step_spec()
         result = step.compute(spec, self._of_tasks(data))
         self.apply(spec, result)
-        return self._own_logs(result.logs) or self.get_metrics_result()
+        return self._logs(result.logs)
 
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
         sub_batches = batch.parse(self._of_tasks(data), self.task_names)
         passed = forward.run(self.network, self.tasks, sub_batches)
-        inputs = [part.inputs for part in sub_batches]
-        inputs = inputs[0] if len(inputs) == 1 else inputs
-        logs = self._observe(inputs, passed.tasks, passed.penalty)
+        inputs = parts.inputs_of_whole(sub_batches)
+        logs = self._logs(self._observe(inputs, passed.tasks, passed.penalty))
         weights = {metric.name for metric in self.task_metrics.weights}
-        logs = self._own_logs(logs) or self.get_metrics_result()
         return {name: value for name, value in logs.items() if name not in weights}
 
     def predict_step(self, data: Any) -> Any:
@@ -444,33 +433,25 @@ class MultiTaskModel(keras.Model):
 
     def step_spec(self) -> StepSpec:
         """Returns what a step is made of, for `step.compute`."""
-        arguments, metrics = self.compile_args, self.metrics
         if self._in_place is None:
             self._in_place = written_in_place([self.network, *all_layers(self.network)])
+        weights = self.loss_weights
         return StepSpec(
             network=self.network,
             tasks=self._tasks_of_fit() if self._class_weight else self.tasks,
             combiner=self.combiner,
-            loss_factors=self._loss_factors(),
+            # A task with the weight zero counts as absent, in the number of tasks too.
+            loss_factors=weights and [w * sum(each != 0 for each in weights) for w in weights],
             structure=lambda: self.structure,
             strategy=self.gradients,
             per_task=self.gradient_schedule.now(self.combiner),
-            numerics=Numerics(
-                arguments.weight_decay,
-                arguments.clip_norm,
-                arguments.micro_batches,
-                compile_args.loss_scale(getattr(self, "optimizer", None)),
-                dense=self.jit_compile,
-            ),
+            arguments=self.compile_args,
+            loss_scale=compile_args.loss_scale(getattr(self, "optimizer", None)),
+            dense=self.jit_compile,
             observe=self._observe,
-            metric_variables=[v for metric in metrics for v in metric.variables],
+            metric_variables=[v for metric in self.metrics for v in metric.variables],
             written_in_place=self._in_place,
         )
-
-    def _loss_factors(self) -> list[float] | None:
-        # A task with the weight zero counts as absent, in the number of tasks too.
-        weights = self.loss_weights
-        return weights and [w * sum(each != 0 for each in weights) for w in weights]
 
     def apply(self, spec: StepSpec, result: step.StepResult) -> None:
         """Changes the model by what a step came to; in a replica, its copies of the variables.
@@ -529,9 +510,9 @@ class MultiTaskModel(keras.Model):
 
     def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass], penalty: tf.Tensor) -> Logs:
         """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
-        parts = number_of_replicas() * self.compile_args.micro_batches
+        passes = number_of_replicas() * self.compile_args.micro_batches
         self.task_metrics.mean.update_state(penalty, batch.size(batch.SubBatch(inputs, [])))
-        self.task_metrics.update_losses(self.tasks, passed, parts)
+        self.task_metrics.update_losses(self.tasks, passed, passes)
         found = zip(self.task_names, (task.elements for task in passed), strict=True)
         each = {name: elements for name, elements in found if elements is not None}
         y = {name: elements.labels for name, elements in each.items()}
@@ -546,17 +527,18 @@ class MultiTaskModel(keras.Model):
         finally:
             self._is_observing = False
 
-    def _own_logs(self, logs: Logs) -> Logs:
-        """Returns logs of an own `compute_metrics`, with metrics of all replicas."""
-        if not logs or number_of_replicas() == 1:
-            return logs
+    def _logs(self, own: Logs) -> Logs:
+        """Returns logs of an own `compute_metrics`, or all metrics; metrics are of all replicas."""
+        if own and number_of_replicas() == 1:
+            return own
         known = self.get_metrics_result()
-        return {name: known.get(name, value) for name, value in logs.items()}
+        return {name: known.get(name, value) for name, value in own.items()} if own else known
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Those of the tasks, those that the model holds itself, and those of layers."""
-        layers = [x for x in self._flatten_layers(include_self=False) if not _is_model(x)]
+        # Metrics of a model inside are those of its own training.
+        layers = [x for x in all_layers(self) if not isinstance(x, keras.Model)]
         others = [*self._metrics, *(m for layer in layers for m in layer._metrics)]
         own = self.task_metrics.of_training() if self.tasks else []
         return list({id(m): m for m in [*own, *others]}.values())
@@ -580,11 +562,11 @@ class MultiTaskModel(keras.Model):
         return skips or compile_args.skips_overflow(self.optimizer)
 
     # What the last step left behind, documented by `StepNotes`.
-    last_weights, last_gramian, last_measured = map(
-        _of_notes, ("last_weights", "last_gramian", "last_measured")
+    last_weights, last_gramian, last_measured = _of(
+        "notes", "last_weights", "last_gramian", "last_measured"
     )
-    nonfinite_step, nonfinite_tasks, skipped_steps, skipped_in_a_row = map(
-        _of_notes, ("nonfinite_step", "nonfinite_tasks", "skipped_steps", "skipped_in_a_row")
+    nonfinite_step, nonfinite_tasks, skipped_steps, skipped_in_a_row = _of(
+        "notes", "nonfinite_step", "nonfinite_tasks", "skipped_steps", "skipped_in_a_row"
     )
 
     @property
@@ -594,16 +576,13 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: If the model has not seen a batch yet.
         """
-        if self._structure is None:
-            if self._spec is None:
-                raise ValueError(
-                    "Which variables are shared is read off a forward pass, and the model has not "
-                    "seen a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
-                )
-            self._structure = self._find_structure()
-        return self._structure
-
-    def _find_structure(self) -> sharing.Structure:
+        if self._structure is not None:
+            return self._structure
+        if self._spec is None:
+            raise ValueError(
+                "Which variables are shared is read off a forward pass, and the model has not seen "
+                "a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
+            )
         given = self._given.representation
         found = sharing.analyze(self.network, self.task_names, self._spec, self._run_forward, given)
         # Where Keras leaves such a scope it makes the variables of metrics that were built within.
@@ -616,17 +595,18 @@ class MultiTaskModel(keras.Model):
             paths = [v.path for v in found.layer_variables(at)]
             logging.info("%s takes gradients at %s", type(self.combiner).__name__, paths)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
+        self._structure = found
         return found
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs forward once, without a change, for the analysis."""
-        parts, state = batch.parse(self._of_tasks(data), self.task_names), State()
+        sub_batches, state = batch.parse(self._of_tasks(data), self.task_names), State()
         passed = forward.run(
-            self.network, self.tasks, parts, state, tape=tape, observe=self._observe
+            self.network, self.tasks, sub_batches, state, tape=tape, observe=self._observe
         )
         state.rewind()
         losses = [task.total for task in passed.tasks]
-        return sharing.TaskLosses(losses, passed.sources, batch.is_shared_input(parts))
+        return sharing.TaskLosses(losses, passed.sources, batch.is_shared_input(sub_batches))
 
     def inspect(self, data: Any) -> sharing.Structure:
         """Reads the network's structure off a batch, or off the batches of a dataset.
@@ -657,14 +637,13 @@ class MultiTaskModel(keras.Model):
         found = self.inspect(data)
         replicas = self.distribute_strategy.num_replicas_in_sync
         splitting.check_even(self._spec, replicas)
-        micro_batches, parts = self.compile_args.micro_batches, self.combiner.batch_parts
+        number = self.compile_args.micro_batches * self.combiner.batch_parts
         each = [spec for spec in tf.nest.flatten(self._spec) if spec is not None]
-        for spec in each if micro_batches * parts > 1 else ():
+        for spec in each if number > 1 else ():
             size = spec.shape[0]
-            check_parts(size and size // replicas, parts)
-            check_divisible(size, micro_batches * replicas * parts)
+            batch.check_divisible(size and size // replicas, number)
         conditional.check(self.network, self.combiner, batch.inputs_of(self._spec))
-        step.check(self.step_spec(), found.shared_input)
+        step.checked(self.step_spec(), found.shared_input)
 
     def _build_combiner(self) -> None:
         """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
@@ -700,10 +679,10 @@ class MultiTaskModel(keras.Model):
                 else:
                     self._build_combiner()
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
-        if self._structure is None and (own or any(self.task_metrics.by_task.values())):
+        if own or any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
-            # cannot do.
-            self._structure = self._find_structure()
+            # cannot do: the analysis shows them.
+            _ = self.structure
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""
@@ -758,28 +737,10 @@ class MultiTaskModel(keras.Model):
         return 0 if self._train_loop is None else self._train_loop.tracings
 
     # What programs read of a Keras model, and look for in its network.
-    layers, inputs, outputs, input, output, input_shape, output_shape = map(
-        _of_network,
-        ("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
+    layers, inputs, outputs, input, output, input_shape, output_shape = _of(
+        "network", "layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"
     )
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
-        """Returns a layer of the network, as Keras does for a model."""
-        return self.network.get_layer(name, index)
-
-    def summary(self, *args: Any, **kwargs: Any) -> None:
-        """Prints a summary of the network, as Keras does for a model."""
-        self.network.summary(*args, **kwargs)
-
-    def export(
-        self,
-        filepath: str,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: Any = None,
-    ) -> None:
-        """Exports the network for inference, as Keras exports a model."""
-        self.network.export(filepath, format, verbose, input_signature)
+    get_layer, summary, export = _of("network", "get_layer", "summary", "export")
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -817,12 +778,3 @@ class MultiTaskModel(keras.Model):
         tasks = config["tasks"] and [restore(task) for task in config["tasks"]]
         parts = {name: restore(config[name]) for name in ("network", "combiner")}
         return cls(**{**config, "tasks": tasks, **parts})
-
-
-def _defines(network: keras.Model, name: str) -> bool:
-    return getattr(type(network), name) is not getattr(keras.Model, name)
-
-
-def _is_model(layer: keras.Layer) -> bool:
-    # Metrics of a model inside are those of its own training.
-    return isinstance(layer, keras.Model)

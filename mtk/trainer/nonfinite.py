@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.gradients import scaled
+
 # After so many steps skipped in a row nothing trains any more.
 MOST_IN_A_ROW = 100
 
@@ -48,7 +50,8 @@ def apply_gradients(
         context.merge_call(lambda _: apply_gradients(*arguments))
     elif is_scaled:
         # It skips such steps by itself; a loss that is NaN must count as an overflow too.
-        optimizer.apply([_nan_unless(finite, gradient) for gradient in gradients], variables)
+        factor = tf.where(finite, 1.0, float("nan"))
+        optimizer.apply([scaled(gradient, factor) for gradient in gradients], variables)
     elif skip:
         _apply_if(finite, optimizer, gradients, variables)
     else:
@@ -82,10 +85,3 @@ def _apply_if(
         tf.cond(first, take_all, lambda: tf.constant(False))
 
     tf.distribute.get_replica_context().merge_call(together, args=(finite, list(gradients)))
-
-
-def _nan_unless(finite: tf.Tensor, gradient: Any) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = _nan_unless(finite, gradient.values)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return gradient + tf.cast(tf.where(finite, 0.0, float("nan")), gradient.dtype)

@@ -28,7 +28,7 @@ def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
     """
     if number == 1:
         return list(sub_batches)
-    sizes = [_checked(batch.size(each), number) for each in sub_batches]
+    sizes = [number * batch.size_of_part(each, number) for each in sub_batches]
     return [
         _part_of(each, size, p, number)
         for p in range(number)
@@ -36,33 +36,21 @@ def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
     ]
 
 
-def check_parts(size: int | None, number: int) -> None:
-    """Checks that a number of examples divides into the parts that a combiner compares.
+def inputs_of_whole(sub_batches: Sequence[SubBatch]) -> Any:
+    """Returns what the network reads of a batch; a list for tasks with inputs of their own.
 
     Args:
-        size: Examples of a batch, or of the share of one task, on a replica; None if unknown.
-        number: How many parts.
-
-    Raises:
-        ValueError: If it does not.
+        sub_batches: The batch, divided or not.
     """
-    if size is not None and size % number:
-        raise ValueError(
-            f"The combiner compares {number} parts of each batch, of one size, and a replica has "
-            f"{size} examples. Choose a batch size that is a multiple of {number} for each "
-            "replica, and drop a smaller last batch."
-        )
-
-
-def inputs_of_whole(sub_batches: Sequence[SubBatch]) -> list[Any]:
-    """Returns what the network read of each sub-batch before the batch was divided."""
-    number = 1 + max(each.part for each in sub_batches)
-    size = len(sub_batches) // number
-    by_sub_batch = [sub_batches[at::size] for at in range(size)]
-    return [
-        tf.nest.map_structure(lambda *parts: _interleaved(parts), *[each.inputs for each in parts])
+    size = len(sub_batches) // (1 + sub_batches[-1].part)
+    by_sub_batch = [[each.inputs for each in sub_batches[at::size]] for at in range(size)]
+    found = [
+        parts[0]
+        if len(parts) == 1
+        else tf.nest.map_structure(lambda *same: _interleaved(same), *parts)
         for parts in by_sub_batch
     ]
+    return found[0] if size == 1 else found
 
 
 def passes_of_whole(found: Sequence[TaskPass], num_tasks: int) -> list[TaskPass]:
@@ -91,19 +79,6 @@ def mean_gramian(gramian: tf.Tensor, number: int) -> tf.Tensor:
     """
     size = gramian.shape[0] // number
     return tf.reduce_mean(tf.reshape(gramian, (number, size, number, size)), (0, 2))
-
-
-def _checked(size: int | tf.Tensor, number: int) -> int | tf.Tensor:
-    if isinstance(size, int):
-        check_parts(size, number)
-        return size
-    message = (
-        f"A batch does not divide into the {number} parts that the combiner compares. Give batches "
-        f"of a multiple of {number} examples, the last one too: `batch(n, drop_remainder=True)`."
-    )
-    check = tf.debugging.assert_equal(size % number, 0, message=message)
-    with tf.control_dependencies([] if check is None else [check]):
-        return tf.identity(size)
 
 
 def _part_of(sub_batch: SubBatch, size: int | tf.Tensor, index: int, number: int) -> SubBatch:

@@ -8,29 +8,12 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy
+from mtk.replicas import number_of_replicas
 from mtk.sharing import Structure
 from mtk.tasks import Task
+from mtk.trainer.compile_args import CompileArgs
 from mtk.trainer.forward import Observe
 from mtk.trainer.state import WrittenInPlace
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """How a step computes.
-
-    Attributes:
-        weight_decay: Coupled L2.
-        clip_norm: Largest global norm of the combined gradient, or None.
-        micro_batches: Passes into which the examples of a replica are divided.
-        loss_scale: Factor that keeps float16 gradients from vanishing, or None.
-        dense: Whether gradients of embeddings are made dense, as XLA needs them.
-    """
-
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    micro_batches: int = 1
-    loss_scale: tf.Tensor | None = None
-    dense: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +25,13 @@ class StepSpec:
         tasks: The K tasks.
         combiner: What merges their gradients, built.
         loss_factors: What each task loss is multiplied by before the combiner sees it, if not 1.
+        arguments: What `compile` was given.
         structure: Called for which variables are shared, where that matters.
         strategy: How to compute per-task gradients.
         per_task: Whether to take the gradient of each task. Otherwise the weights come from the
             losses, or are those of the last step that took them.
-        numerics: How to compute.
+        loss_scale: Factor that keeps float16 gradients from vanishing, or None.
+        dense: Whether gradients of embeddings are made dense, as XLA needs them.
         observe: Tells metrics what a pass gave.
         metric_variables: Those of all metrics, which `observe` may write.
         written_in_place: Variables of the network that a pass writes in place.
@@ -56,13 +41,20 @@ class StepSpec:
     tasks: Sequence[Task]
     combiner: Combiner
     loss_factors: Sequence[float] | None
+    arguments: CompileArgs
     structure: Callable[[], Structure]
     strategy: GradientStrategy = "auto"
     per_task: bool = True
-    numerics: Numerics = Numerics()
+    loss_scale: tf.Tensor | None = None
+    dense: bool = False
     observe: Observe | None = None
     metric_variables: Sequence[keras.Variable] = ()
     written_in_place: WrittenInPlace = field(default_factory=WrittenInPlace)
+
+    @property
+    def number_of_passes(self) -> int:
+        """Into how many passes the global batch is divided: micro-batches of all replicas."""
+        return number_of_replicas() * self.arguments.micro_batches
 
     def divisors(
         self, counts: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
@@ -74,16 +66,12 @@ class StepSpec:
             weights: As many scalars: sums of their weights.
         """
         parts = len(counts) // len(self.tasks)
-        each = zip([*self.tasks] * parts, counts, weights, strict=True)
-        found = [
+        factors = [1.0] * len(self.tasks) if self.loss_factors is None else self.loss_factors
+        each = zip([*self.tasks] * parts, [*factors] * parts, counts, weights, strict=True)
+        found = []
+        for task, factor, count, weight in each:
             # A sum over a part is the smaller, the more parts there are.
-            task.divisor(count, weight) / (parts if task.normalize == "sum" else 1)
-            for task, count, weight in each
-        ]
-        if self.loss_factors is None:
-            return found
-        # A task with the weight zero has no loss, as one without a label.
-        return [
-            divisor / factor if factor else tf.zeros_like(divisor)
-            for divisor, factor in zip(found, [*self.loss_factors] * parts, strict=True)
-        ]
+            divisor = task.divisor(count, weight) / (parts if task.normalize == "sum" else 1)
+            # A task with the weight zero has no loss, as one without a label.
+            found.append(divisor / factor if factor else tf.zeros_like(divisor))
+        return found

@@ -131,7 +131,7 @@ class State:
     def __init__(
         self,
         metric_variables: Sequence[keras.Variable] = (),
-        written_in_place: "WrittenInPlace | None" = None,
+        written_in_place: WrittenInPlace | None = None,
         replica: int | tf.Tensor = 0,
     ):
         self.offset = None if isinstance(replica, int) and not replica else replica
@@ -212,7 +212,7 @@ class State:
             if not self.is_statistic(key):
                 merged[key] = found[-1][0]
                 continue
-            each = [value if shares is None else _part(value, shares[i]) for value, i in found]
+            each = [value if shares is None else of_share(value, shares[i]) for value, i in found]
             merged[key] = tf.add_n(each) / len(each)
         return merged
 
@@ -247,8 +247,9 @@ class State:
         return found
 
 
-def _part(value: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    # A replica without examples may have statistics of nothing, which are NaN.
+def of_share(value: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Returns a replica's part of a mean over examples of which it has this share."""
+    # A replica without examples may have a mean of nothing, which is NaN.
     return tf.where(share > 0, value * tf.cast(share, value.dtype), tf.zeros_like(value))
 
 

@@ -9,10 +9,12 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import Combiner
-from mtk.gradients import GradientStrategy, choose
+from mtk.gradients import choose, scaled
+from mtk.replicas import number_of_replicas
+from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import all_layers
 from mtk.trainer import batch, conditional, nonfinite, parts
-from mtk.trainer.backward import FullBatch, Gradient, LayerOutput, Passes, number_of_replicas
+from mtk.trainer.backward import FullBatch, Gradient, Passes
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.combine import combine
 from mtk.trainer.micro_batches import MicroBatches
@@ -63,15 +65,15 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         spec: The step.
         data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
+    number = spec.combiner.batch_parts
     sub_batches = batch.parse(data, [task.name for task in spec.tasks])
     sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
-    shared_input = batch.is_shared_input(sub_batches)
-    spec = dataclasses.replace(spec, strategy=_strategy(spec, shared_input))
-    sub_batches = parts.divided(sub_batches, spec.combiner.batch_parts)
-    _check_parts(spec, len(sub_batches))
-    state = State(spec.metric_variables, spec.written_in_place, _number_of_this_replica())
-    outputs = representation_outputs(spec, shared_input)
-    passes = _passes(spec)(spec, state, outputs, sub_batches)
+    spec, outputs = checked(spec, batch.is_shared_input(sub_batches))
+    sub_batches = parts.divided(sub_batches, number)
+    context = tf.distribute.get_replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    state = State(spec.metric_variables, spec.written_in_place, replica)
+    passes = _passes(spec, state, outputs, sub_batches)
     with State().scope({}) as of_combiner:
         combined = combine(spec, passes)
     values, logs = passes.written()
@@ -79,8 +81,8 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     return StepResult(
         gradients=gradients,
         variables=variables,
-        task_losses=_of_whole(spec, passes),
-        present=tf.reduce_any(parts.by_part(passes.present, spec.combiner.batch_parts), 0),
+        task_losses=_of_whole(passes, number),
+        present=tf.reduce_any(parts.by_part(passes.present, number), 0),
         task_weights=combined.task_weights,
         gramian=combined.gramian,
         changes=[*state.changes(values, passes.totals.shares is not None), *of_combiner.changes()],
@@ -92,44 +94,19 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     )
 
 
-def _of_whole(spec: StepSpec, passes: Passes) -> tf.Tensor:
+def _passes(spec: StepSpec, *arguments: Any) -> Passes:
+    kind = FullBatch if spec.arguments.micro_batches == 1 else MicroBatches
+    return kind(spec, *arguments)
+
+
+def _of_whole(passes: Passes, number: int) -> tf.Tensor:
     """Returns the task losses `(K,)`; of a batch in parts, the mean over its labels."""
-    number = spec.combiner.batch_parts
     if number == 1:
         return passes.task_losses
     losses, divisors = (
         parts.by_part(each, number) for each in (passes.task_losses, passes.totals.divisors)
     )
     return tf.math.divide_no_nan(tf.reduce_sum(losses * divisors, 0), tf.reduce_sum(divisors, 0))
-
-
-def check(spec: StepSpec, shared_input: bool) -> None:
-    """Raises what a step would raise on batches of such a form.
-
-    Args:
-        spec: The step.
-        shared_input: Whether one forward pass serves all tasks.
-
-    Raises:
-        ValueError: If strategy or place of the task gradients do not fit.
-    """
-    _strategy(spec, shared_input)
-    representation_outputs(spec, shared_input)
-    at = spec.combiner.at
-    if at not in ("parameters", "representation") and len(spec.tasks) > 1:
-        spec.structure().layer_variables(at)
-    _check_parts(spec, (1 if shared_input else len(spec.tasks)) * spec.combiner.batch_parts)
-
-
-def _strategy(spec: StepSpec, shared_input: bool) -> GradientStrategy:
-    """Returns how to compute task gradients, if that is right for the network."""
-    strategy = choose(spec.strategy, len(spec.tasks), shared_input)
-    if strategy == "vectorized" and spec.per_task and spec.structure().grouped_convolutions:
-        raise ValueError(
-            "`gradients='vectorized'` is wrong for convolutions in groups: TensorFlow's `pfor` "
-            "mixes their channels. Use 'unrolled', 'loop' or 'auto'."
-        )
-    return strategy
 
 
 def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
@@ -152,36 +129,59 @@ def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
         for key, variable in state.variables.items()
         if not variable.trainable
     }
-    losses = _passes(spec)(spec, state, [], result.sub_batches, carried).task_losses
+    losses = _passes(spec, state, [], result.sub_batches, carried).task_losses
     with tf.control_dependencies([losses]):
         for variable, value in now:
             variable.assign(value)
     return losses
 
 
-def representation_outputs(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]:
-    """Returns the layers, and which of their calls, whose outputs the combiner asks for.
+def checked(spec: StepSpec, shared_input: bool) -> tuple[StepSpec, Sequence[LayerOutput]]:
+    """Returns a step that fits batches of such a form, and the layer outputs that it asks for.
+
+    Args:
+        spec: The step.
+        shared_input: Whether one forward pass serves all tasks.
+
+    Returns:
+        The step with its strategy resolved; layers, and which of their calls.
 
     Raises:
-        ValueError: If there are none, or the combiner cannot use them.
+        ValueError: If strategy, place or parts of the task gradients do not fit.
     """
-    combiner = spec.combiner
-    name = type(combiner).__name__
+    combiner, several = spec.combiner, len(spec.tasks) > 1
+    strategy = choose(spec.strategy, len(spec.tasks), shared_input)
+    if strategy == "vectorized" and spec.per_task and spec.structure().grouped_convolutions:
+        raise ValueError(
+            "`gradients='vectorized'` is wrong for convolutions in groups: TensorFlow's `pfor` "
+            "mixes their channels. Use 'unrolled', 'loop' or 'auto'."
+        )
     if combiner.reads != "losses" and not spec.structure().shared:
         raise ValueError(
-            f"{name} combines the gradients of shared variables, but no trainable variable is "
-            "reached by two tasks that have labels in the first batch. Give these labels (with a "
-            "mask where they are missing), unfreeze some variables, name `shared=`, build the "
+            f"{type(combiner).__name__} combines the gradients of shared variables, but no "
+            "trainable variable is reached by two tasks that have labels in the first batch. Give "
+            "these labels (with a mask where they are missing), unfreeze some variables, name "
+            "`shared=`, build the "
             "network before the model, or use StaticWeights."
         )
-    if combiner.reads == "gradients" and combiner.at not in ("parameters", "representation"):
-        raise ValueError(
-            f"{name} merges gradients themselves, of all shared parameters or of the "
-            f"representation. Received: at={combiner.at!r}"
-        )
-    if combiner.at != "representation" or len(spec.tasks) == 1:
-        return []
-    structure = spec.structure()
+    outputs: Sequence[LayerOutput] = []
+    if combiner.at == "representation":
+        outputs = _representation(spec, shared_input) if several else []
+    elif combiner.at != "parameters":
+        if combiner.reads == "gradients":
+            raise ValueError(
+                f"{type(combiner).__name__} merges gradients themselves, of all shared parameters "
+                f"or of the representation. Received: at={combiner.at!r}"
+            )
+        if several:
+            spec.structure().layer_variables(combiner.at)
+    _check_stateful(spec, (1 if shared_input else len(spec.tasks)) * combiner.batch_parts)
+    return dataclasses.replace(spec, strategy=strategy), outputs
+
+
+def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]:
+    """Returns what the heads read, or raises a ValueError if the combiner cannot use it."""
+    structure, combiner = spec.structure(), spec.combiner
     if not shared_input:
         raise ValueError(
             "`at='representation'` needs tasks that share their input; here each task has its "
@@ -198,25 +198,24 @@ def representation_outputs(spec: StepSpec, shared_input: bool) -> Sequence[Layer
             "The features that the heads read are not the output of any layer. Make them one, "
             "and name it: `MultiTaskModel(..., representation='<layer name>')`."
         )
-    in_parts = number_of_replicas() > 1 or spec.numerics.micro_batches > 1
     own = type(combiner).merge_features is not Combiner.merge_features
-    if combiner.reads == "gradients" and in_parts and not own:
+    if combiner.reads == "gradients" and spec.number_of_passes > 1 and not own:
         raise ValueError(
-            f"{name} merges the gradients of features in `call`, which sees a whole batch. For "
-            "several replicas or micro-batches it needs a method `merge_features`."
+            f"{type(combiner).__name__} merges the gradients of features in `call`, which sees a "
+            "whole batch. For several replicas or micro-batches it needs a method "
+            "`merge_features`."
         )
     return structure.representation
 
 
-def _check_parts(spec: StepSpec, sub_batches: int) -> None:
+def _check_stateful(spec: StepSpec, sub_batches: int) -> None:
     """Raises a ValueError where a batch in parts would mix the states of a recurrent layer."""
     stateful = [
         layer.name
         for layer in all_layers(spec.network)
         if isinstance(layer, keras.layers.RNN) and layer.stateful
     ]
-    parts = sub_batches * spec.numerics.micro_batches * number_of_replicas()
-    if stateful and parts > 1:
+    if stateful and sub_batches * spec.number_of_passes > 1:
         raise ValueError(
             f"The recurrent layers {stateful} carry a state for each example from batch to batch, "
             "which a batch in parts (sub-batches of tasks, micro-batches, replicas, parts that a "
@@ -225,20 +224,11 @@ def _check_parts(spec: StepSpec, sub_batches: int) -> None:
         )
 
 
-def _passes(spec: StepSpec) -> type[FullBatch] | type[MicroBatches]:
-    return FullBatch if spec.numerics.micro_batches == 1 else MicroBatches
-
-
-def _number_of_this_replica() -> int | tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    return 0 if context is None else context.replica_id_in_sync_group
-
-
 def _descent(
     spec: StepSpec, gradients: Sequence[Gradient], written: Values
 ) -> tuple[list[keras.Variable], list[Gradient]]:
     """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take."""
-    numerics, every = spec.numerics, spec.network.trainable_variables
+    arguments, every = spec.arguments, spec.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
     if not pairs:
         raise ValueError(
@@ -249,19 +239,19 @@ def _descent(
         paths = [v.path for g, v in zip(gradients, every, strict=True) if g is None]
         warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
     found = [gradient for gradient, _ in pairs]
-    if numerics.weight_decay:
+    if arguments.weight_decay:
         values = [tf.convert_to_tensor(written.get(id(v), v.value)) for _, v in pairs]
         found = [
-            tf.convert_to_tensor(gradient) + tf.cast(numerics.weight_decay * value, gradient.dtype)
+            tf.convert_to_tensor(gradient) + tf.cast(arguments.weight_decay * value, gradient.dtype)
             for gradient, value in zip(found, values, strict=True)
         ]
-    factor: Any = 1.0 if numerics.loss_scale is None else numerics.loss_scale
+    factor: Any = 1.0 if spec.loss_scale is None else spec.loss_scale
     if number_of_replicas() > 1:
         factor /= number_of_replicas()
-    if numerics.clip_norm is not None:
-        factor *= _clipping(found, numerics.clip_norm)
+    if arguments.clip_norm is not None:
+        factor *= _clipping(found, arguments.clip_norm)
     if not isinstance(factor, float) or factor != 1.0:
-        found = [_scaled(gradient, factor) for gradient in found]
+        found = [scaled(gradient, factor) for gradient in found]
     return [variable for _, variable in pairs], found
 
 
@@ -271,10 +261,3 @@ def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
     factor = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
     return tf.where(tf.math.is_finite(norm), factor, float("nan"))
-
-
-def _scaled(gradient: Any, factor: tf.Tensor | float) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = _scaled(gradient.values, factor)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return gradient * tf.cast(factor, gradient.dtype)
