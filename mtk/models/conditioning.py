@@ -92,8 +92,8 @@ def conditioned(
     weights = keras.Input((len(names),), name=INPUT)
     on_simplex = TaskWeights(names, preferred, name="simplex")(weights)
 
-    def call(layer: Any, copy: Callable, args: Any, kwargs: Any) -> Any:
-        found = copy(layer)(*args, **kwargs)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        found = layer(*args, **kwargs)
         if layer.name not in films:
             return found
         if not keras.backend.is_keras_tensor(found):
@@ -103,8 +103,9 @@ def conditioned(
             )
         return films[layer.name](found, on_simplex)
 
-    inputs, outputs = _rebuilt(network, call)
-    return keras.Model(with_weights(inputs, weights), outputs, name=network.name)
+    # An input that nothing reads yet.
+    wide = keras.Model(with_weights(network.input, weights), network.output, name=network.name)
+    return _cloned(wide, with_weights(_new_inputs(network), weights), call)
 
 
 def at(network: keras.Model, preference: PerTask) -> keras.Model:
@@ -122,28 +123,27 @@ def at(network: keras.Model, preference: PerTask) -> keras.Model:
     """
     layer = required(network)
     weights = tf.constant([normalized(preference, layer.task_names)], tf.float32)
-    fixed: dict[str, keras.layers.Layer] = {}
+    films = {x.name for x in network.layers if isinstance(x, FiLM)}
 
-    def rescaling(film: FiLM) -> keras.layers.Layer:
-        if film.name not in fixed:
-            scale, shift = (
-                keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))[0].tolist()
-                for each in film.scale_and_shift(weights)
-            )
-            policy = film.dtype_policy
-            made = keras.layers.Rescaling(scale, shift, name=film.name, dtype=policy)
-            fixed[film.name] = made
-        return fixed[film.name]
+    def copy(layer: Any) -> Any:
+        if not isinstance(layer, FiLM):
+            return _copy(layer)
+        scale, shift = (
+            keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))[0].tolist()
+            for each in layer.scale_and_shift(weights)
+        )
+        policy = layer.dtype_policy
+        return keras.layers.Rescaling(scale, shift, name=layer.name, dtype=policy)
 
-    def call(layer: Any, copy: Callable, args: Any, kwargs: Any) -> Any:
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, TaskWeights):
             return args[0]
-        if isinstance(layer, FiLM):
-            return rescaling(layer)(args[0])
-        return copy(layer)(*args, **kwargs)
+        return layer(args[0]) if layer.name in films else layer(*args, **kwargs)
 
-    inputs, outputs = _rebuilt(network, call)
-    return keras.Model(without_weights(inputs), outputs, name=network.name)
+    inputs = _new_inputs(network)
+    plain = keras.Model(network.input, network.output)
+    clone = _cloned(plain, inputs, call, copy)
+    return keras.Model(without_weights(inputs), clone.output, name=network.name)
 
 
 def layer_of(network: keras.Model) -> TaskWeights | None:
@@ -242,7 +242,7 @@ def without_weights(inputs: Any) -> Any:
 
 
 def _check_functional(network: keras.Model) -> None:
-    if not isinstance(network, keras.Model) or not hasattr(network, "_run_through_graph"):
+    if isinstance(network, keras.Sequential) or not hasattr(network, "output_names"):
         raise TypeError(
             "Layers can be put into functional models alone, keras.Model(inputs, outputs). "
             f"Received: {network!r}"
@@ -285,31 +285,40 @@ def _checked_layers(network: keras.Model, names: Iterable[str]) -> list[str]:
     return given
 
 
-def _rebuilt(network: keras.Model, call: Callable[..., Any]) -> tuple[Any, Any]:
-    """Builds the graph of a network once more, of copies of its layers.
+def _new_inputs(network: keras.Model) -> Any:
+    """Returns new inputs like those of a functional model, in their structure."""
+    layers = {id(x.output): x for x in network.layers if isinstance(x, keras.layers.InputLayer)}
+    return tf.nest.map_structure(lambda x: _copy(layers[id(x)]).output, network.input)
+
+
+def _copy(layer: Any) -> Any:
+    """Returns a new layer like another one; an operation without state is returned as it is."""
+    is_layer = isinstance(layer, keras.Layer)
+    return type(layer).from_config(layer.get_config()) if is_layer else layer
+
+
+def _cloned(
+    network: keras.Model,
+    inputs: Any,
+    call: Callable[..., Any],
+    copy: Callable[[Any], Any] = _copy,
+) -> keras.Model:
+    """Returns a clone of a functional model, with its weights.
 
     Args:
-        network: A functional model.
-        call: Called for each of its operations, with what copies a layer, arguments and keywords;
-            returns the outputs.
-
-    Returns:
-        Inputs and outputs, in the structures of the network.
+        network: The model.
+        inputs: New inputs in their structure.
+        call: Called with each copied operation and its arguments; returns the outputs.
+        copy: Copies an operation; a layer of another type gets no weights.
     """
-    copies: dict[int, tuple[Any, Any]] = {}
+    copies: list[tuple[Any, Any]] = []
 
-    def copy(layer: Any) -> Any:
-        if not isinstance(layer, keras.Layer):
-            return layer  # An operation without state.
-        if id(layer) not in copies:
-            copies[id(layer)] = (layer, type(layer).from_config(layer.get_config()))
-        return copies[id(layer)][1]
+    def copied(layer: Any) -> Any:
+        copies.append((layer, copy(layer)))
+        return copies[-1][1]
 
-    inputs = tf.nest.map_structure(lambda x: copy(x._keras_history[0]).output, network.input)
-    # Keras' own way to clone a model; its public form admits no further input.
-    outputs = network._run_through_graph(
-        inputs, call_fn=lambda layer, *args, **kwargs: call(layer, copy, args, kwargs)
-    )
-    for layer, new in copies.values():
-        new.set_weights(layer.get_weights())
-    return inputs, outputs
+    clone = keras.models.clone_model(network, inputs, copied, call)
+    for old, new in copies:
+        if isinstance(new, keras.Layer) and type(new) is type(old):
+            new.set_weights(old.get_weights())
+    return clone
