@@ -1,8 +1,10 @@
 """The tasks that `compile` describes in Keras' way: losses, metrics and weights by output."""
 
+import copy
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -10,8 +12,101 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.losses import WeightedSum
-from mtk.output_paths import argument_by_name, nested_paths
+from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
+
+
+@dataclass(frozen=True)
+class CompiledTasks:
+    """Tasks and the outputs of a network that they are of.
+
+    Attributes:
+        tasks: The K tasks.
+        outputs: Names of all outputs, in their order.
+        paths: Where each of them is, if they are nested.
+        loss_weights: Weights of the tasks in the sum of the losses; None for those of no sum.
+    """
+
+    tasks: list[Task]
+    outputs: Sequence[str]
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    loss_weights: list[float] | None = None
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks."""
+        return [task.name for task in self.tasks]
+
+    def of_tasks(self, data: Any) -> Any:
+        """Returns a batch with the labels and weights of tasks alone, by name if they are nested.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned as it is.
+        """
+        names, outputs = self.task_names, self.outputs
+        if not _is_sequence(data) or (len(outputs) == len(names) and not self.paths):
+            return data
+
+        def selected(part: Any) -> Any:
+            part = by_name(part, self.paths)
+            if isinstance(part, Mapping):
+                return {n: own for n, own in part.items() if n in names or n not in outputs}
+            if _is_sequence(part) and len(part) == len(outputs) != len(names):
+                return [own for n, own in zip(outputs, part, strict=True) if n in names]
+            return part
+
+        return (data[0], *map(selected, data[1:]))
+
+    def completed(self, y: Any, sample_weight: Any = None) -> Any:
+        """Returns sample weights in the form of the labels, as Keras wants them.
+
+        Args:
+            y: The labels of all outputs.
+            sample_weight: `{output: weights}` with some of the outputs, whose others get ones; a
+                list in their order, one array for all of them, or None.
+
+        Raises:
+            ValueError: If a name or the length of the list does not fit, or labels are no numbers.
+        """
+        labels = by_name(y, self.paths)
+        check_labels(labels, self.tasks, may_be_nan=sample_weight is not None)
+        if self.paths or not (isinstance(sample_weight, Mapping) or _is_sequence(sample_weight)):
+            return sample_weight
+        found = by_output("sample_weight", sample_weight, self.outputs)
+
+        def of(name: str, labels: Any) -> Any:
+            return np.ones(len(labels), "float32") if found.get(name) is None else found[name]
+
+        if isinstance(y, Mapping):
+            return {name: of(name, labels) for name, labels in y.items()}
+        if _is_sequence(y) and len(y) == len(self.outputs):
+            return type(y)(of(name, own) for name, own in zip(self.outputs, y, strict=True))
+        return sample_weight
+
+    def weighed(self, class_weight: Any) -> list[Task]:
+        """Returns the tasks with the weights of classes that `fit` was given.
+
+        Args:
+            class_weight: `{task: {class: weight}}`, or a list in the order of the tasks; for one
+                task also `{class: weight}`; or None.
+
+        Raises:
+            ValueError: If a name is unknown, or what it has maps no classes to weights.
+        """
+        names, given = self.task_names, class_weight
+        if isinstance(given, Mapping) and given and not any(isinstance(key, str) for key in given):
+            if len(names) > 1:
+                raise ValueError(
+                    "`class_weight` has the weights of each output's classes, as in "
+                    f"{{{names[0]!r}: {dict(given)}}}. The outputs are {names}."
+                )
+            given = {names[0]: given}
+        found = by_output("class_weight", given, names)
+        tasks = [copy.copy(task) for task in self.tasks]
+        for task in tasks:
+            own = check_class_weight(task.name, found.get(task.name))
+            task.class_weight = own or task.class_weight
+        return tasks
 
 
 def compiled_tasks(
@@ -21,7 +116,7 @@ def compiled_tasks(
     weighted_metrics: Any = None,
     loss_weights: Any = None,
     outputs: Any = None,
-) -> list[Task]:
+) -> CompiledTasks:
     """Makes a task of each output that has a loss.
 
     Args:
@@ -31,11 +126,11 @@ def compiled_tasks(
         metrics: `{output: metric or list of metrics}`, or a list of these in the order of the
             outputs. With one output a list of its metrics.
         weighted_metrics: As `metrics`.
-        loss_weights: As `loss`; only a list of weights for one output's list of losses is read.
+        loss_weights: As `loss`; for an output with a list of losses also a list of weights.
         outputs: Symbolic outputs of a network that does not tell them.
 
     Returns:
-        The tasks, in the order of the outputs. Their sample weights are Keras': they are no masks.
+        The tasks in the order of the outputs. Their sample weights are Keras': they are no masks.
 
     Raises:
         ValueError: If a name or a number does not fit the outputs, no output has a loss, or nothing
@@ -48,7 +143,7 @@ def compiled_tasks(
         )
     outputs = symbolic_outputs(network) if outputs is None else outputs
     names, paths = output_names(network, loss, outputs), nested_paths(outputs)
-    loss, loss_weights, metrics, weighted_metrics = (
+    loss, weights, metrics, weighted_metrics = (
         argument_by_name(what, given, outputs, paths)
         for what, given in (
             ("loss", loss),
@@ -57,7 +152,7 @@ def compiled_tasks(
             ("weighted_metrics", weighted_metrics),
         )
     )
-    losses = _losses(loss, loss_weights, names, outputs)
+    losses = _losses(loss, weights, names, outputs)
     found = _metrics("metrics", metrics, names, outputs)
     weighted = _metrics("weighted_metrics", weighted_metrics, names, outputs)
     without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
@@ -75,28 +170,7 @@ def compiled_tasks(
                 )
             tasks.append(Task(name, *each, mask_zero=False))
             tasks[-1].path = paths.get(name, (position,))
-    return tasks
-
-
-def of_tasks(data: Any, outputs: Sequence[str], names: Sequence[str]) -> Any:
-    """Returns a batch without the labels and weights of outputs that are no tasks.
-
-    Args:
-        data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned as it is.
-        outputs: Names of the network's outputs.
-        names: Those of the outputs that are tasks.
-    """
-    if len(outputs) == len(names) or not _is_sequence(data):
-        return data
-
-    def selected(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {n: own for n, own in part.items() if n in names or n not in outputs}
-        if _is_sequence(part) and len(part) == len(outputs):
-            return [own for n, own in zip(outputs, part, strict=True) if n in names]
-        return part
-
-    return (data[0], *map(selected, data[1:]))
+    return CompiledTasks(tasks, names, paths, weights_by_task(weights, list(losses)))
 
 
 def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
@@ -135,55 +209,6 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
                 f"missing, say so: mtk.Task({task.name!r}, ..., missing=float('nan')), or "
                 f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
             )
-
-
-def sample_weights(given: Any, y: Any, names: Sequence[str]) -> Any:
-    """Returns sample weights in the form of the labels, as Keras wants them, ones where none are.
-
-    Args:
-        given: `{output: weights}` with some of the outputs, a list in their order, one array for
-            all of them, or None.
-        y: The labels of all outputs.
-        names: Names of the outputs.
-
-    Raises:
-        ValueError: If a name or the length of the list does not fit.
-    """
-    if not isinstance(given, Mapping) and not _is_sequence(given):
-        return given
-    found = by_output("sample_weight", given, names)
-
-    def of(name: str, labels: Any) -> Any:
-        return np.ones(len(labels), "float32") if found.get(name) is None else found[name]
-
-    if isinstance(y, Mapping):
-        return {name: of(name, labels) for name, labels in y.items()}
-    if _is_sequence(y) and len(y) == len(names):
-        return type(y)(of(name, labels) for name, labels in zip(names, y, strict=True))
-    return given
-
-
-def class_weights(given: Any, names: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Returns the weights of classes by task.
-
-    Args:
-        given: `{task: {class: weight}}`, or a list in the order of the tasks; for one task also
-            `{class: weight}`; or None.
-        names: Names of the tasks.
-
-    Raises:
-        ValueError: If a name is unknown, or what it has maps no classes to weights.
-    """
-    if isinstance(given, Mapping) and given and not any(isinstance(key, str) for key in given):
-        if len(names) > 1:
-            raise ValueError(
-                "`class_weight` has the weights of each output's classes, as in "
-                f"{{{names[0]!r}: {dict(given)}}}. The outputs are {list(names)}."
-            )
-        given = {names[0]: given}
-    found = by_output("class_weight", given, names)
-    each = {name: check_class_weight(name, own) for name, own in found.items()}
-    return {name: own for name, own in each.items() if own}
 
 
 def _losses(loss: Any, weights: Any, names: Sequence[str], outputs: Any) -> dict[str, Any]:
@@ -232,7 +257,7 @@ def check_given(expected: bool, given: Mapping[str, Any]) -> None:
         )
 
 
-def loss_weights(given: Any, names: Sequence[str]) -> list[float]:
+def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
     """Returns the weight of each task in the sum of the losses, one by default.
 
     Args:

@@ -95,8 +95,7 @@ def _of_tasks(model: MultiTaskModel, batch: Any) -> tf.Tensor:
         model.step_spec(), combiner=combiner, loss_factors=None, per_task=True
     )
     result = step.compute(spec, batch)
-    for variable, before in result.in_place:
-        variable.assign(before)
+    result.state.rewind()
     return result.gramian
 
 

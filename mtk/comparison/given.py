@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from mtk.comparison import sent
 from mtk.compiled_tasks import (
+    CompiledTasks,
     compiled_tasks,
-    loss_weights,
-    of_tasks,
     output_names,
     symbolic_outputs,
+    weights_by_task,
 )
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
@@ -116,8 +116,9 @@ class Compiled(Arrays):
         names = [task.name for task in tasks]
         known = symbolic_outputs(network(model))
         outputs = output_names(network(model), dict.fromkeys(names), known)
-        given_splits = (found.train, found.validation, found.test)
-        train, validation, test = (of_tasks(split, outputs, names) for split in given_splits)
+        train, validation, test = map(
+            CompiledTasks(tasks, outputs).of_tasks, (found.train, found.validation, found.test)
+        )
         super().__init__(
             lambda seed=None: network(made(found.build, seed)),
             tasks,
@@ -179,7 +180,7 @@ def weights_of(key: str) -> list[float] | None:
         paths = nested_paths(outputs)
         compiled = argument_by_name("loss_weights", compiled, outputs, paths)
         names = output_names(model, model.loss, outputs)
-        weights = dict(zip(names, loss_weights(compiled, names), strict=True))
+        weights = dict(zip(names, weights_by_task(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
     return each if len(set(each)) > 1 else None
 
@@ -200,7 +201,7 @@ def tasks_of(model: keras.Model) -> list[Task]:
         return list(model.tasks)
     config = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
     metrics = (config.get("metrics"), config.get("weighted_metrics"))
-    return compiled_tasks(network(model), model.loss, *metrics)
+    return compiled_tasks(network(model), model.loss, *metrics).tasks
 
 
 def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:

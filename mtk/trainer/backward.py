@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.replicas import all_reduce, number_of_replicas
-from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import recorded
 from mtk.trainer import batch, forward
 from mtk.trainer.batch import SubBatch
@@ -179,7 +178,6 @@ class Passes:
     Args:
         spec: The step.
         state: State to start from.
-        outputs: Layer outputs that the combiner asks for.
         sub_batches: The replica's part of the batch.
         carried: Values that variables have in place of their own, where passes are made once more:
             the metrics are not told of these.
@@ -195,11 +193,10 @@ class Passes:
         self,
         spec: StepSpec,
         state: State,
-        outputs: Sequence[LayerOutput],
         sub_batches: Sequence[SubBatch],
         carried: Values | None = None,
     ):
-        self.spec, self.state, self.outputs = spec, state, outputs
+        self.spec, self.state = spec, state
         self.sub_batches, self.carried = sub_batches, carried
 
     @property
@@ -248,7 +245,7 @@ class Passes:
             totals: Numbers of the global batch, if they are known.
         """
         spec = self.spec
-        layers = list({id(layer): layer for layer, _ in self.outputs}.values())
+        layers = list({id(layer): layer for layer, _ in spec.features}.values())
         shares = shares_of(sub_batches) if totals is None else totals.shares
         with tf.GradientTape(persistent=True) as tape:
             with recorded(layers) as calls:
@@ -282,7 +279,7 @@ class Passes:
             size = len(spec.tasks)
             stacks = [tf.stack(parts[at : at + size]) for at in range(0, len(parts), size)]
         found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
-        features = [found[id(layer), number] for layer, number in self.outputs]
+        features = [found[id(layer), number] for layer, number in spec.features]
         return TapedForward(spec, tape, passed, totals, parts, stacks, penalty, features)
 
 

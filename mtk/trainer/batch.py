@@ -146,12 +146,7 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
 
 
 def check_divisible(examples: int | None, number: int) -> None:
-    """Raises a ValueError if the examples of a replica do not divide into parts of one size.
-
-    Args:
-        examples: Their number, if it is known.
-        number: How many parts.
-    """
+    """Raises a ValueError if the examples of a replica do not divide into parts of one size."""
     if examples is not None and examples % number:
         raise ValueError(
             f"{examples} examples do not divide into {number} parts of one size. {_PARTS} Choose a "

@@ -78,16 +78,7 @@ def check_replicas(
     micro_batches: int,
     steps_at_once: int,
 ) -> None:
-    """Raises a ValueError for what several replicas cannot do.
-
-    Args:
-        strategy: The strategy.
-        network: The network.
-        optimizer: The optimizer.
-        jit_compile: Whether XLA is to compile the step.
-        micro_batches: Passes into which a replica's part of each batch is divided.
-        steps_at_once: Steps of one graph.
-    """
+    """Raises a ValueError for what several replicas cannot do, such as several steps at once."""
     if strategy.num_replicas_in_sync == 1:
         return
     inner = getattr(optimizer, "inner_optimizer", optimizer)

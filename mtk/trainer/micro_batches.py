@@ -83,8 +83,7 @@ class MicroBatches(Passes):
         # Traced once for its two calls: the first gives the loop its shapes.
         step = one if tf.executing_eagerly() else tf.function(one, autograph=False)
         metrics = spec.metric_variables if observe else ()
-        going_on = {**state.starting(metrics), **start}
-        going_on = {key: going_on[key] for key in state.going_on_from(going_on)}
+        going_on = state.going_on_from({**state.starting(metrics), **start})
         state.rewind()
         first = step(tf.constant(0), going_on)
 

@@ -1,6 +1,5 @@
 """The Keras model that trains several tasks at once."""
 
-import copy
 import dataclasses
 import inspect
 import warnings
@@ -14,10 +13,10 @@ from absl import logging
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
 from mtk.combiners.base import Held
+from mtk.compiled_tasks import CompiledTasks
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.gradients import GradientStrategy, choose
-from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
@@ -105,6 +104,7 @@ class MultiTaskModel(keras.Model):
     _structure: sharing.Structure | None = None
     _spec: Any = None
     _is_observing = False
+    tasks, task_names, loss_weights = _of("_by_output", "tasks", "task_names", "loss_weights")
 
     def __init__(
         self,
@@ -152,36 +152,34 @@ class MultiTaskModel(keras.Model):
         self.combiner = StaticWeights() if combiner is None else combiner.claimed()
         self.gradients = gradients
         self.gradient_schedule = GradientSchedule()
-        self.tasks: list[Task] = []
-        self.task_names: list[str] = []
-        self.loss_weights: list[float] | None = None
         self.task_metrics = TaskMetrics([])
         self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
-        self._outputs: list[str] = []
-        self._paths: dict[str, Path] = {}
+        self._by_output = CompiledTasks([], [])
         self._class_weight: Any = None
         self._callbacks: Any = None
         self._is_pending = False  # Whether the first batch is to tell the tasks.
         if tasks is not None:
-            self._take_tasks(check_tasks(tasks))
+            tasks = check_tasks(tasks)
+            self._take_tasks(CompiledTasks(tasks, [task.name for task in tasks]))
 
-    def _take_tasks(self, tasks: Sequence[Task], loss_weights: list[float] | None = None) -> None:
-        names = [task.name for task in tasks]
-        if self.tasks and names != self.task_names:
+    def _take_tasks(self, found: CompiledTasks) -> None:
+        check_tasks(found.tasks)
+        if self.tasks and found.task_names != self.task_names:
             raise ValueError(
                 f"The model was compiled for the tasks {self.task_names}, and its state is theirs. "
-                f"Make a new model for other tasks. Received: {names}"
+                f"Make a new model for other tasks. Received: {found.task_names}"
             )
         if not self.tasks:
-            self.notes = StepNotes(len(tasks))
-        self.tasks, self.task_names, self.loss_weights = list(tasks), names, loss_weights
-        self.loss = {task.name: task.loss for task in tasks}
+            self.notes = StepNotes(len(found.tasks))
+        self._by_output = found
+        self.loss = {task.name: task.loss for task in self.tasks}
         # Keras gives the metrics of a network's only output no prefix.
-        self.task_metrics = TaskMetrics(self.tasks, loss_weights, len(self._outputs) != 1)
+        prefixed = not self._compiles_tasks or len(found.outputs) > 1
+        self.task_metrics = TaskMetrics(self.tasks, self.loss_weights, prefixed)
         if self.network.built:
             self._build_combiner()
 
@@ -287,18 +285,9 @@ class MultiTaskModel(keras.Model):
                 self._compile_tasks(compiled_tasks.symbolic_outputs(self.network))
 
     def _compile_tasks(self, outputs: Any) -> None:
-        """Makes tasks of what `compile` was given.
-
-        Args:
-            outputs: Symbolic outputs of the network; None where the losses tell them.
-        """
+        """Makes tasks of what `compile` was given; where the losses tell, `outputs` are None."""
         given = self._compiled.value
-        tasks = compiled_tasks.compiled_tasks(self.network, **given, outputs=outputs)
-        names = [task.name for task in check_tasks(tasks)]
-        self._outputs = compiled_tasks.output_names(self.network, given["loss"], outputs)
-        self._paths = nested_paths(outputs)
-        weights = argument_by_name("loss_weights", given["loss_weights"], outputs, self._paths)
-        self._take_tasks(tasks, compiled_tasks.loss_weights(weights, names))
+        self._take_tasks(compiled_tasks.compiled_tasks(self.network, **given, outputs=outputs))
         self.loss, self._is_pending = given["loss"], False
         set_modes(self._callbacks, self)  # Of a `fit` that has begun.
 
@@ -340,16 +329,8 @@ class MultiTaskModel(keras.Model):
         return [*tf.nest.flatten(callbacks), named] if callbacks is not None else [named]
 
     def _completed(self, y: Any, sample_weight: Any = None) -> Any:
-        """Returns sample weights of some tasks with those of the others, which are one.
-
-        Raises:
-            ValueError: If these or the labels do not fit the tasks.
-        """
-        labels = by_name(y, self._paths)
-        compiled_tasks.check_labels(labels, self.tasks, may_be_nan=sample_weight is not None)
-        if self._paths or not self.tasks:
-            return sample_weight
-        return compiled_tasks.sample_weights(sample_weight, y, self._outputs or self.task_names)
+        """Returns sample weights of all tasks, or raises a ValueError for what does not fit."""
+        return self._by_output.completed(y, sample_weight) if self.tasks else sample_weight
 
     def evaluate(
         self,
@@ -380,22 +361,9 @@ class MultiTaskModel(keras.Model):
 
     def _weigh_classes(self, class_weight: Any) -> None:
         if self.tasks:
-            compiled_tasks.class_weights(class_weight, self.task_names)
+            self._by_output.weighed(class_weight)  # Which checks them.
         if class_weight != self._class_weight:
             self._class_weight, self.train_function = class_weight, None
-
-    def _tasks_of_fit(self) -> list[Task]:
-        """Returns the tasks, with the weights of classes that `fit` was given."""
-        tasks = [copy.copy(task) for task in self.tasks]
-        found = compiled_tasks.class_weights(self._class_weight, self.task_names)
-        for task in tasks:
-            task.class_weight = found.get(task.name, task.class_weight)
-        return tasks
-
-    def _of_tasks(self, data: Any) -> Any:
-        if self._paths and isinstance(data, (list, tuple)):
-            data = (data[0], *(by_name(part, self._paths) for part in data[1:]))
-        return compiled_tasks.of_tasks(data, self._outputs or self.task_names, self.task_names)
 
     def train_step(self, data: Any) -> Logs:
         """Takes one step on a batch; in a replica, on its part of the global batch.
@@ -407,13 +375,13 @@ class MultiTaskModel(keras.Model):
             Losses, metrics and task weights, by their names in the logs.
         """
         spec = self.step_spec()
-        result = step.compute(spec, self._of_tasks(data))
+        result = step.compute(spec, self._by_output.of_tasks(data))
         self.apply(spec, result)
         return self._logs(result.logs)
 
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
-        sub_batches = batch.parse(self._of_tasks(data), self.task_names)
+        sub_batches = batch.parse(self._by_output.of_tasks(data), self.task_names)
         passed = forward.run(self.network, self.tasks, sub_batches)
         inputs = parts.inputs_of_whole(sub_batches)
         logs = self._logs(self._observe(inputs, passed.tasks, passed.penalty))
@@ -438,7 +406,7 @@ class MultiTaskModel(keras.Model):
         weights = self.loss_weights
         return StepSpec(
             network=self.network,
-            tasks=self._tasks_of_fit() if self._class_weight else self.tasks,
+            tasks=self._by_output.weighed(self._class_weight),
             combiner=self.combiner,
             # A task with the weight zero counts as absent, in the number of tasks too.
             loss_factors=weights and [w * sum(each != 0 for each in weights) for w in weights],
@@ -464,7 +432,7 @@ class MultiTaskModel(keras.Model):
         accepted = result.finite if skips else None
         for variable, before, after in result.changes:
             variable.assign(after if accepted is None else tf.where(accepted, after, before))
-        for variable, before in result.in_place if skips else ():
+        for variable, before, _ in result.state.in_place if skips else ():
             variable.assign(tf.where(result.finite, variable, before))
         nonfinite.apply_gradients(
             self.optimizer, result.gradients, result.variables, result.finite, skips
@@ -600,7 +568,7 @@ class MultiTaskModel(keras.Model):
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs forward once, without a change, for the analysis."""
-        sub_batches, state = batch.parse(self._of_tasks(data), self.task_names), State()
+        sub_batches, state = batch.parse(self._by_output.of_tasks(data), self.task_names), State()
         passed = forward.run(
             self.network, self.tasks, sub_batches, state, tape=tape, observe=self._observe
         )
@@ -711,12 +679,11 @@ class MultiTaskModel(keras.Model):
 
     def _next_steps(self) -> list[bool]:
         """Returns which of the next steps take task gradients."""
-        first = int(self.optimizer.iterations.numpy())
+        first, schedule = int(self.optimizer.iterations.numpy()), self.gradient_schedule
         steps = range(first, first + self.steps_per_execution)
-        schedule = self.gradient_schedule
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
         # The structure is found here and not in the step: a replica cannot trace another function.
-        has_shared = bool(self.structure.shared) if asks else False
+        has_shared = asks and bool(self.structure.shared)
         return [schedule.at(number, self.combiner, has_shared) for number in steps]
 
     def step_graph(self, data: tf.data.Dataset) -> tf.Graph:
@@ -748,7 +715,7 @@ class MultiTaskModel(keras.Model):
             config.update(dataclasses.asdict(self.compile_args))
             given = dict(self._compiled.value)
             one_for_all = self.tasks and not isinstance(given["loss"], (Mapping, list, tuple))
-            if self._compiles_tasks and one_for_all and not self._paths:
+            if self._compiles_tasks and one_for_all and not self._by_output.paths:
                 # A network that is made of the file may not tell its outputs.
                 given["loss"] = {task.name: task.loss for task in self.tasks}
             config.update(keras.saving.serialize_keras_object(given))

@@ -34,12 +34,7 @@ def apply_gradients(
 ) -> None:
     """Hands gradients to the optimizer, unless they are not finite and such steps are skipped.
 
-    Args:
-        optimizer: The optimizer.
-        gradients: One for each variable.
-        variables: The variables.
-        finite: Boolean scalar, the same on all replicas.
-        skip: Whether steps that are not finite are skipped.
+    `finite` is the same on all replicas.
     """
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     context = tf.distribute.get_replica_context()

@@ -24,10 +24,7 @@ class GradientSchedule:
     def at(self, step: int, combiner: Combiner, has_shared: bool) -> bool:
         """Returns whether a step, counted from zero, takes task gradients.
 
-        Args:
-            step: The step.
-            combiner: The model's combiner.
-            has_shared: Whether the tasks share variables.
+        For diagnostics it does so only where the tasks share variables.
         """
         if combiner.reads != "losses":
             return combiner.takes_gradients_at(step)

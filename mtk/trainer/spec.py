@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.combiners import Combiner
 from mtk.gradients import GradientStrategy
 from mtk.replicas import number_of_replicas
-from mtk.sharing import Structure
+from mtk.sharing import LayerOutput, Structure
 from mtk.tasks import Task
 from mtk.trainer.compile_args import CompileArgs
 from mtk.trainer.forward import Observe
@@ -28,6 +28,7 @@ class StepSpec:
         arguments: What `compile` was given.
         structure: Called for which variables are shared, where that matters.
         strategy: How to compute per-task gradients.
+        features: Layers, and which of their calls, whose outputs the combiner asks for.
         per_task: Whether to take the gradient of each task. Otherwise the weights come from the
             losses, or are those of the last step that took them.
         loss_scale: Factor that keeps float16 gradients from vanishing, or None.
@@ -44,6 +45,7 @@ class StepSpec:
     arguments: CompileArgs
     structure: Callable[[], Structure]
     strategy: GradientStrategy = "auto"
+    features: Sequence[LayerOutput] = ()
     per_task: bool = True
     loss_scale: tf.Tensor | None = None
     dense: bool = False

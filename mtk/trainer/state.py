@@ -168,9 +168,7 @@ class State:
     def note_inside(self, variable: keras.Variable, graph: Any) -> None:
         """Keeps the value of a variable that an inner graph is about to write.
 
-        Args:
-            variable: The variable.
-            graph: The graph of the step, in which it is read; None if the step runs eagerly.
+        It is read in `graph`, that of the step; None if the step runs eagerly.
         """
         if id(variable) not in self.known.inside:
             self.known.inside[id(variable)] = variable
@@ -181,10 +179,9 @@ class State:
             self.in_place.append((variable._value, before, self._goes_on(variable)))
 
     def starting(self, variables: Sequence[keras.Variable]) -> Values:
-        """Returns what goes on from pass to pass, as it was before the step.
+        """Returns what goes on from pass to pass, also `variables` that no pass has written yet.
 
-        Args:
-            variables: Such variables that no pass has written yet.
+        It is as it was before the step.
         """
         for variable in variables:
             self.note(variable)
@@ -222,11 +219,7 @@ class State:
         return tf.as_dtype(variable.dtype).is_floating and not self._goes_on(variable)
 
     def rewind(self, everything: bool = True) -> None:
-        """Puts back what was written in place.
-
-        Args:
-            everything: Whether that holds for what goes on from pass to pass, too.
-        """
+        """Puts back what was written in place: everything, or what starts anew in each pass."""
         for variable, value, goes_on in self.in_place:
             if everything or not goes_on:
                 variable.assign(value)

@@ -34,11 +34,10 @@ class StepResult(NamedTuple):
         task_weights: Tensor `(K,)`.
         gramian: Tensor `(K, K)`, or None if the step took no per-task gradients.
         changes: Of the state of network, metrics and combiner.
-        in_place: Variables that inner graphs have written already, and their values before.
         finite: Boolean scalar: whether losses and gradient are.
         logs: What `compute_metrics` returned.
         sub_batches: The batch.
-        state: The state that the passes started from.
+        state: The state that the passes started from, with what inner graphs have written already.
     """
 
     gradients: list[Gradient]
@@ -48,7 +47,6 @@ class StepResult(NamedTuple):
     task_weights: tf.Tensor
     gramian: tf.Tensor | None
     changes: list[Change]
-    in_place: list[tuple[tf.Variable, tf.Tensor]]
     finite: tf.Tensor
     logs: dict[str, Any]
     sub_batches: list[SubBatch]
@@ -68,12 +66,12 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     number = spec.combiner.batch_parts
     sub_batches = batch.parse(data, [task.name for task in spec.tasks])
     sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
-    spec, outputs = checked(spec, batch.is_shared_input(sub_batches))
+    spec = checked(spec, batch.is_shared_input(sub_batches))
     sub_batches = parts.divided(sub_batches, number)
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
     state = State(spec.metric_variables, spec.written_in_place, replica)
-    passes = _passes(spec, state, outputs, sub_batches)
+    passes = _passes(spec, state, sub_batches)
     with State().scope({}) as of_combiner:
         combined = combine(spec, passes)
     values, logs = passes.written()
@@ -86,7 +84,6 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         task_weights=combined.task_weights,
         gramian=combined.gramian,
         changes=[*state.changes(values, passes.totals.shares is not None), *of_combiner.changes()],
-        in_place=[(variable, value) for variable, value, _ in state.in_place],
         finite=nonfinite.all_finite([passes.task_losses, *gradients]),
         logs=logs,
         sub_batches=sub_batches,
@@ -120,31 +117,26 @@ def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
         result: What `compute` returned for it.
     """
     state = result.state
-    now = [
-        (variable, tf.identity(tf.convert_to_tensor(variable))) for variable, _ in result.in_place
-    ]
+    now = [(v, tf.identity(tf.convert_to_tensor(v))) for v, _, _ in state.in_place]
     state.rewind()
     carried = {
         key: state.shifted(variable, 1, state.before[key])
         for key, variable in state.variables.items()
         if not variable.trainable
     }
-    losses = _passes(spec, state, [], result.sub_batches, carried).task_losses
+    losses = _passes(spec, state, result.sub_batches, carried).task_losses
     with tf.control_dependencies([losses]):
         for variable, value in now:
             variable.assign(value)
     return losses
 
 
-def checked(spec: StepSpec, shared_input: bool) -> tuple[StepSpec, Sequence[LayerOutput]]:
-    """Returns a step that fits batches of such a form, and the layer outputs that it asks for.
+def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
+    """Returns a step with strategy and features for batches of such a form.
 
     Args:
         spec: The step.
         shared_input: Whether one forward pass serves all tasks.
-
-    Returns:
-        The step with its strategy resolved; layers, and which of their calls.
 
     Raises:
         ValueError: If strategy, place or parts of the task gradients do not fit.
@@ -164,9 +156,9 @@ def checked(spec: StepSpec, shared_input: bool) -> tuple[StepSpec, Sequence[Laye
             "`shared=`, build the "
             "network before the model, or use StaticWeights."
         )
-    outputs: Sequence[LayerOutput] = []
+    features: Sequence[LayerOutput] = ()
     if combiner.at == "representation":
-        outputs = _representation(spec, shared_input) if several else []
+        features = _representation(spec, shared_input) if several else ()
     elif combiner.at != "parameters":
         if combiner.reads == "gradients":
             raise ValueError(
@@ -176,7 +168,7 @@ def checked(spec: StepSpec, shared_input: bool) -> tuple[StepSpec, Sequence[Laye
         if several:
             spec.structure().layer_variables(combiner.at)
     _check_stateful(spec, (1 if shared_input else len(spec.tasks)) * combiner.batch_parts)
-    return dataclasses.replace(spec, strategy=strategy), outputs
+    return dataclasses.replace(spec, strategy=strategy, features=features)
 
 
 def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]:
