@@ -1,11 +1,12 @@
 """What `compile` takes: the arguments of a multi-task model, checked."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
+from mtk.ranges import check_choice, check_count, check_nonnegative, check_positive
 from mtk.sharing.layer_calls import all_layers
 
 OnNonfinite = Literal["stop", "skip"]
@@ -31,18 +32,11 @@ class CompileArgs:
     on_nonfinite: OnNonfinite = "stop"
 
     def __post_init__(self) -> None:
-        if not self.weight_decay >= 0 or (self.clip_norm is not None and not self.clip_norm > 0):
-            raise ValueError(
-                "`weight_decay` is zero or more, and `clip_norm` is positive or None. Received: "
-                f"weight_decay={self.weight_decay}, clip_norm={self.clip_norm}"
-            )
-        is_number = isinstance(self.micro_batches, int) and self.micro_batches >= 1
-        if not is_number or self.on_nonfinite not in get_args(OnNonfinite):
-            raise ValueError(
-                f"`micro_batches` is a number, 1 or more, and `on_nonfinite` one of "
-                f"{get_args(OnNonfinite)}. Received: micro_batches={self.micro_batches}, "
-                f"on_nonfinite={self.on_nonfinite!r}"
-            )
+        check_nonnegative(weight_decay=self.weight_decay)
+        if self.clip_norm is not None:
+            check_positive(clip_norm=self.clip_norm)
+        check_count(micro_batches=self.micro_batches)
+        check_choice(OnNonfinite, on_nonfinite=self.on_nonfinite)
 
 
 def skips_overflow(optimizer: keras.optimizers.Optimizer) -> bool:

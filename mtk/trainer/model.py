@@ -21,7 +21,16 @@ from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
-from mtk.trainer import batch, compile_args, conditional, forward, nan_labels, nonfinite, parts, step
+from mtk.trainer import (
+    batch,
+    compile_args,
+    conditional,
+    forward,
+    nan_labels,
+    nonfinite,
+    parts,
+    step,
+)
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.notes import StepNotes
@@ -321,7 +330,9 @@ class MultiTaskModel(keras.Model):
     def _with_nan_labels(self, given: Mapping[str, Any]) -> Any:
         """Returns the callbacks of `fit`, and the one that names labels of data sets."""
         data = {"training": given.get("x"), "validation": given.get("validation_data")}
-        named = nan_labels.NameNaNLabels(data, lambda: self.tasks, self._of_tasks)
+        named = nan_labels.NameNaNLabels(
+            data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
+        )
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(named)

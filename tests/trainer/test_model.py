@@ -189,10 +189,10 @@ def test_wrong_static_weights(weights, message):
         mtk.MultiTaskModel(networks.dense(), networks.tasks(), StaticWeights(weights))
 
 
-@pytest.mark.parametrize("options", [{"weight_decay": -1.0}, {"clip_norm": 0.0}])
-def test_wrong_numbers_in_compile(options):
-    with pytest.raises(ValueError, match="`weight_decay` is zero or more"):
-        compiled(**options)
+@pytest.mark.parametrize(("name", "value"), [("weight_decay", -1.0), ("clip_norm", 0.0)])
+def test_wrong_numbers_in_compile(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` is a finite number.*Received: {name}={value}"):
+        compiled(**{name: value})
 
 
 def test_unknown_way():

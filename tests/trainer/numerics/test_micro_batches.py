@@ -219,7 +219,9 @@ def test_a_batch_that_does_not_divide():
 @pytest.mark.parametrize("number", [0, -2])
 def test_number_of_micro_batches_is_checked(number):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks())
-    with pytest.raises(ValueError, match=f"`micro_batches` is a number.*micro_batches={number}"):
+    with pytest.raises(
+        ValueError, match=f"`micro_batches` is a whole number.*micro_batches={number}"
+    ):
         model.compile("sgd", micro_batches=number)
 
 
