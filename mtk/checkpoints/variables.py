@@ -1,7 +1,7 @@
 """The variables of a compiled model: what they are called, their values, and the way back."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,21 +11,24 @@ import tensorflow as tf
 _COUNTER = re.compile(r"_\d+(?=_|/|$)")
 
 
-def values(model: keras.Model) -> dict[str, np.ndarray]:
+def values(
+    model: keras.Model, gathered: Callable[[bytes], list[bytes]] | None = None
+) -> dict[str, np.ndarray]:
     """Copies every variable of a compiled and built model to the host.
 
     Args:
         model: Its network with the seed generators of dropout, its combiner, its own notes, its
             optimizer and its metrics are read.
+        gathered: Returns what each worker gives, where there are several; all of them call this.
 
     Returns:
         The values by number and path, such as "0004 conv/kernel"; in the order of the model. What
-        several replicas of one process keep each by itself, as metrics, has the replicas along a
-        first axis: a sum that is taken apart again differs by rounding.
+        several replicas keep each by itself, as metrics, has the replicas along a first axis: a sum
+        that is taken apart again differs by rounding.
     """
     variables = list(_variables(model))
     apart = [v for v in variables if _is_kept_apart(v)]
-    parts = _of_replicas(model.distribute_strategy, apart)
+    parts = _of_replicas(model.distribute_strategy, apart, gathered)
     return {
         f"{number:04} {variable.path}": parts[id(variable)]
         if id(variable) in parts
@@ -34,12 +37,13 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
     }
 
 
-def assign(model: keras.Model, saved: Mapping[str, np.ndarray]) -> None:
+def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0) -> None:
     """Gives every variable of a model the value that `values` found in a model like it.
 
     Args:
         model: The compiled and built model.
         saved: What `values` returned.
+        worker: Number of this worker among several.
 
     Raises:
         ValueError: If the variables are others than the saved ones; then none is changed.
@@ -57,9 +61,9 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray]) -> None:
     for variable, array in zip(own, arrays, strict=True):
         if array.ndim > len(variable.shape):
             parts = _parts(strategy, variable)
-            if len(array) == len(parts) == strategy.num_replicas_in_sync:
-                for part, value in zip(parts, array, strict=True):
-                    part.assign(value)
+            if len(array) == strategy.num_replicas_in_sync:
+                for number, part in enumerate(parts, start=worker * len(parts)):
+                    part.assign(array[number])
             else:  # Of another number of replicas, which get equal parts.
                 variable.assign(array.sum(axis=0))
             continue
@@ -81,20 +85,34 @@ def _shape(array: np.ndarray, variable: keras.Variable | None) -> tuple[int, ...
 
 
 def _of_replicas(
-    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]
+    strategy: tf.distribute.Strategy,
+    variables: Sequence[keras.Variable],
+    gathered: Callable[[bytes], list[bytes]] | None,
 ) -> dict[int, np.ndarray]:
     """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable.
 
-    Nothing with one replica, or where those of other processes are out of reach.
+    Nothing with one replica.
     """
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    if several or strategy.num_replicas_in_sync == 1:
+    if strategy.num_replicas_in_sync == 1:
         return {}
-    return {id(v): np.stack([part.numpy() for part in _parts(strategy, v)]) for v in variables}
+    own = [np.stack([part.numpy() for part in _parts(strategy, v)]) for v in variables]
+    if gathered is not None:
+        each = gathered(b"".join(array.tobytes() for array in own))
+        ends = np.cumsum([array.nbytes for array in own])
+        own = [
+            np.concatenate(
+                [
+                    np.frombuffer(data[end - array.nbytes : end], array.dtype).reshape(array.shape)
+                    for data in each
+                ]
+            )
+            for array, end in zip(own, ends, strict=True)
+        ]
+    return {id(variable): array for variable, array in zip(variables, own, strict=True)}
 
 
 def _parts(strategy: tf.distribute.Strategy, variable: keras.Variable) -> tuple[tf.Variable, ...]:
-    """Returns what each replica keeps of a variable."""
+    """Returns what each replica of this process keeps of a variable."""
     found: tuple[tf.Variable, ...] = strategy.experimental_local_results(variable.value)
     return found
 

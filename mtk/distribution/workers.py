@@ -120,6 +120,14 @@ class Workers:
         words.view(np.uint8)[: len(own)] = np.frombuffer(own, np.uint8)
         return self._sum(tf.constant(words)).numpy().tobytes()[:size]
 
+    def gathered(self, data: bytes) -> list[bytes]:
+        """Returns what each worker gives, in their order; all of them give as many bytes."""
+        if self.number == 1:
+            return [data]
+        words = np.zeros((self.number, len(data) // 4 + 1), np.int32)
+        words[self.index].view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+        return [row.tobytes()[: len(data)] for row in self._sum(tf.constant(words)).numpy()]
+
     def wait(self) -> None:
         """Returns when all workers have come here."""
         self.any(False)

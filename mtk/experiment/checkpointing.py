@@ -86,7 +86,7 @@ class Checkpointing(StepCallback):
         if snapshot is None:
             return Position()
         model.make_train_function()  # It makes what is not made yet, and sets notes to nothing.
-        checkpoints.assign(model, snapshot.variables)
+        checkpoints.assign(model, snapshot.variables, self.preemption.workers.index)
         for path in snapshot.files.values():
             with atomic.replacing(self.folder.selected) as unfinished:
                 checkpoints.link(path, unfinished)
@@ -97,7 +97,7 @@ class Checkpointing(StepCallback):
     def reassign(self) -> None:
         """Gives the model's variables the values that they had at the last checkpoint."""
         assert self.last is not None
-        checkpoints.assign(self.model, self.last.variables)
+        checkpoints.assign(self.model, self.last.variables, self.preemption.workers.index)
 
     def refill_metrics(self) -> None:
         """Has the next of Keras' epochs begin with the metrics of the last checkpoint."""
@@ -172,7 +172,8 @@ class Checkpointing(StepCallback):
             "callbacks": [each.get_state() for each in self.others],
             "run": self.folder.description.as_dict(),
         }
-        values, lengths = checkpoints.values(self.model), self.growing.lengths()
+        values = checkpoints.values(self.model, self.preemption.workers.gathered)
+        lengths = self.growing.lengths()
         record = self.growing.record_hash(self.growing.record_length(lengths))
         self.held_up += time.monotonic() - started
         return Snapshot(self.step, values, state, lengths, record=record)

@@ -104,6 +104,23 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
 
 
 @pytest.mark.slow
+def test_a_lost_worker_changes_no_bit_of_the_record(tmp_path):
+    """Not of the interval either in which it was lost, whose metrics each worker has a part of."""
+    for process in started(tmp_path / "undisturbed"):
+        status, _, errors = end_of(process)
+        assert status == 0, errors
+    folder = tmp_path / "killed"
+    processes = started(folder)
+    wait_for("checkpoints/0*-step-1[1-5]", folder, processes)
+    processes[1].kill()
+    assert [end_of(process)[0] for process in processes] == [4, -signal.SIGKILL]
+    for process in started(folder):
+        status, _, errors = end_of(process)
+        assert status == 0, errors
+    assert record(folder) == record(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGSTOP", "SIGKILL"])
 def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, name):
