@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeVar
 Item = TypeVar("Item")
 
 BEST = "★"
-_BAR = 24  # characters
+_BAR, _SHORTEST = 24, 6  # characters
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 _AT_ONCE = 1_000  # items between two looks at the clock
 
@@ -44,6 +44,13 @@ class Display:
 
             self._console().print(Text(text, style), soft_wrap=True)
 
+    def fitted(self, parts: Sequence[str]) -> str:
+        """Joins parts of a line; on a terminal that is too narrow they go to lines of their own."""
+        whole = " · ".join(parts)
+        if not self.on_terminal or len(whole) <= self._console().width:
+            return whole
+        return "\n  ".join(parts)
+
     def draw(
         self, text: str, done: float | None = None, rows: Sequence[Sequence[str]] = ()
     ) -> None:
@@ -53,22 +60,29 @@ class Display:
             text: A line.
             done: Share of the work that is done, which a bar shows before the text.
             rows: Of a table under it, the first its head; cells that begin with `BEST` are green.
+                A row of one cell is a line below the table.
         """
         if not self.on_terminal:
             return
         from rich.console import Group
+        from rich.constrain import Constrain
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         line = Table.grid(padding=(0, 1))
-        bar = [] if done is None else [ProgressBar(1.0, min(done, 1.0), width=_BAR)]
+        room = min(_BAR, self._console().width - 2 - len(text) - 1)
+        is_wanted = done is not None and room >= _SHORTEST
+        bar = [ProgressBar(1.0, min(done or 0.0, 1.0), width=room)] if is_wanted else []
         line.add_row(*bar, Text(text, no_wrap=True, overflow="ellipsis"))
         table = Table.grid(padding=(0, 2))
-        for number, row in enumerate(rows):
+        for number, row in enumerate(row for row in rows if len(row) > 1):
             table.add_row(*(Text(cell, _style(cell, number)) for cell in row))
+        below = [Text(row[0]) for row in rows if len(row) == 1]
+        whole = Group(line, *([table] if table.rows else []), *below)
         with _unstopped():
-            self._view().update(Group(line, *([table] if rows else [])), refresh=True)
+            # Behind a line of the whole width, the "^C" of a terminal would begin another one.
+            self._view().update(Constrain(whole, self._console().width - 2), refresh=True)
 
     def close(self) -> None:
         """Takes the view away; the cursor stands at the beginning of an empty line then."""

@@ -71,9 +71,10 @@ class Progress(StepCallback):
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         self._last = self._rows(logs, "validation") or self._rows(logs, "train", ("loss",))
-        parts = [self._position, *self._selected(logs), *_inline(self._last)]
+        head = [" · ".join([self._position, *self._selected(logs)])]
+        tasks = _each(self._last) if self.display.on_terminal else _inline(self._last)
         best = self.selection is not None and self.selection.selected_step == self.step
-        self.display.say(" · ".join(parts), "green" if best else "")
+        self.display.say(self.display.fitted(head + tasks), "green" if best else "")
 
     def end(self) -> None:
         self.display.close()
@@ -127,6 +128,11 @@ def _worst(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[
 
 def _inline(rows: Rows) -> list[str]:
     """Returns a table as `validation: left loss 0.1234 accuracy 0.9, right loss …`."""
+    return [", ".join(_each(rows))] if rows else []
+
+
+def _each(rows: Rows) -> list[str]:
+    """Returns a table as a text for each task, the first of which begins with the split."""
     if not rows:
         return []
     (split, *names), *tasks = rows
@@ -134,7 +140,7 @@ def _inline(rows: Rows) -> list[str]:
         " ".join([task, *(f"{n} {v}" for n, v in zip(names, own, strict=True) if v.strip())])
         for task, *own in tasks
     ]
-    return [f"{split}: {', '.join(text.strip() for text in each)}"]
+    return [f"{split}: {each[0].strip()}", *(text.strip() for text in each[1:])]
 
 
 def _number(value: float | None) -> str:

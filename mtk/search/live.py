@@ -60,7 +60,7 @@ class Live:
         if points := curve(found, seconds):
             what = "hypervolume" if isinstance(found.goal, Front) else "goal"
             spent = format_duration(points[-1].seconds)
-            self.rows.append([what, f"{points[-1].value:.3g}", bars(points), f"{spent} CPU"])
+            self.rows.append([f"{what} {points[-1].value:.3g}  {bars(points)}  {spent} CPU"])
 
     def table(self, running: Sequence[Run]) -> list[list[str]]:
         """Returns the rows, with one more for each run that is at work."""

@@ -87,3 +87,21 @@ def test_streams_that_cannot_be_written_stop_nothing():
             raise OSError("no room")
 
     show(Broken())
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(80, True), (40, False)])
+def test_a_narrow_terminal_keeps_the_text_and_gives_up_the_bar(monkeypatch, columns, bar):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = Display(Terminal())
+    shown.draw("step 1000/3000 · 59.1 steps/s · 0:4", 0.5)
+    shown.close()
+    assert "59.1 steps/s · 0:4" in shown.stream.getvalue()
+    assert ("━" in shown.stream.getvalue()) == bar
+
+
+def test_what_is_too_wide_for_a_terminal_goes_to_lines_of_its_own(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    parts = ["step 500/3000", "left loss 2.3027", "right loss 1.4791"]
+    assert Display(io.StringIO()).fitted(parts) == " · ".join(parts)
+    assert Display(Terminal()).fitted(parts[:2]) == " · ".join(parts[:2])
+    assert Display(Terminal()).fitted(parts) == "\n  ".join(parts)
