@@ -2,10 +2,17 @@
 
 import argparse
 import difflib
+import errno
+import io
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+_SHOWN = 60  # characters of a path that is too long
+_ERROR_STREAM = 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,13 +70,23 @@ def parser(command: str, description: str | None, epilog: str) -> Parser:
 
 
 def path(text: str) -> str:
-    """Reads a path for a flag.
+    """Reads a path for a flag; shells leave the `~` in `--flag=~/folder` as it is.
 
     Raises:
         argparse.ArgumentTypeError: If no path looks like that.
     """
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"give a path. Received: {text!r}")
+    text = os.path.expanduser(text)  # noqa: PTH111  It leaves the rest of the path alone.
+    if text.startswith("~"):
+        raise argparse.ArgumentTypeError(f"no user is called as {text!r} begins. Write the path")
+    try:
+        Path(text).lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(
+                f"give a shorter path. Received: {text[:_SHOWN]!r}... ({len(text):,} characters)"
+            ) from error
     return text
 
 
@@ -79,7 +96,8 @@ def folder(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: If a file is there, or no path looks like that.
     """
-    place = Path(path(text)).expanduser()
+    text = path(text)
+    place = Path(text)
     file = next((p for p in (place, *place.absolute().parents) if p.exists()), place)
     if file.exists() and not file.is_dir():
         raise argparse.ArgumentTypeError(
@@ -94,7 +112,8 @@ def file(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: If a folder is there, or no path looks like that.
     """
-    if Path(path(text)).expanduser().is_dir():
+    text = path(text)
+    if Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file. Name a file")
     return text
 
@@ -108,6 +127,34 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number, 1 or more. Received: {text!r}")
     return int(text)
+
+
+def number(text: str) -> float:
+    """Reads a number that is finite, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"give a number. Received: {text!r}")
+    return found
+
+
+def class_name(text: str) -> str:
+    """Reads the name of a class, `PCGrad` or `my_package.my_module:PCGrad`, for a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isidentifier() and ":" not in text:
+        raise argparse.ArgumentTypeError(
+            f"give the name of a class, without parentheses. Received: {text!r}"
+        )
+    return text if text.isidentifier() else importable(text)
 
 
 def importable(text: str) -> str:
@@ -158,10 +205,33 @@ def parse(
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
-    """Ends the program with the exit code of a command, or 75 where Ctrl-C ends it."""
+    """Ends the program with the exit code of a command.
+
+    It is 75 where Ctrl-C ends it, and 1 where nobody reads the output any more.
+    """
+    _open_streams()
     try:
-        code = main()
+        try:
+            code = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Otherwise Python tries to write the rest when it ends, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except KeyboardInterrupt:  # So early that nothing heeds it yet, or in a command that is short.
         print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Puts something in the place of closed streams: the next file would get what is printed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _ERROR_STREAM:
+        pass
+    os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # As Python does for the error stream.
+        sys.stdout.reconfigure(errors="backslashreplace")

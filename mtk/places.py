@@ -89,6 +89,38 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def check_unused(path: Path, state: str = "is not empty") -> None:
+    """Checks that a run folder can be made at `path`, or is empty.
+
+    Args:
+        path: The folder.
+        state: What is to be said of one that holds something.
+
+    Raises:
+        ValueError: If it cannot be made, or something is in it.
+    """
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f"The run folder {str(path)!r} is a link that leads to nothing. Name a new folder."
+        )
+    if path.exists() and (not path.is_dir() or _holds_files(path)):
+        raise ValueError(
+            f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
+            "was changed. Name a new folder: --run_dir=PATH."
+        )
+    try:
+        check_writable(path)
+    except ValueError as error:
+        raise ValueError(
+            f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
+        ) from error
+
+
+def _holds_files(folder: Path) -> bool:
+    # A start that was killed at its first breath leaves an empty folder in a folder.
+    return any(not entry.is_dir() or any(entry.iterdir()) for entry in folder.iterdir())
+
+
 def file_target(path: str | Path) -> Path:
     """Returns where a file goes, if it may; see `check_file`.
 

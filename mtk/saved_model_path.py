@@ -37,8 +37,8 @@ def find(path: str | Path, text: bool = False) -> Export:
     given = Path(path).expanduser()
     if not given.exists():
         raise ValueError(f"There is nothing at {str(path)!r}. {_NEEDED}")
-    if given.is_file():
-        _check_file(given)
+    if not given.is_dir():
+        _check_file(given, text)
     elif (given / _CONFIG).is_file():
         return Export(_of_run(given, text), given / _CONFIG)
     elif not (given / _SAVED_MODEL).is_file():
@@ -47,9 +47,14 @@ def find(path: str | Path, text: bool = False) -> Export:
     return Export(given, beside if beside.is_file() else None)
 
 
-def _check_file(path: Path) -> None:
-    if path.suffix != ".keras":
-        raise ValueError(f"{str(path)!r} is a file whose name does not end in '.keras'. {_NEEDED}")
+def _check_file(path: Path, text: bool) -> None:
+    if path.suffix != ".keras" or not path.is_file():
+        raise ValueError(f"{str(path)!r} is no file whose name ends in '.keras'. {_NEEDED}")
+    if text:
+        raise ValueError(
+            f"{str(path)!r} is a '.keras' file, which translates no text. Name the folder of a run "
+            "that has written 'saved_model_text', or that folder."
+        )
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{str(path)!r} is damaged or no Keras file: it is no complete zip archive "
@@ -67,9 +72,11 @@ def _of_run(folder: Path, text: bool) -> Path:
             f"The run in {str(folder)!r} has no SavedModel that translates text: no "
             f"{found.name!r}. A translation writes it where tensorflow-text is installed."
         )
+    beside = folder / "model.keras"
+    instead = f", or name {str(beside)!r}" if beside.is_file() and not text else ""
     raise ValueError(
         f"The run in {str(folder)!r} has no SavedModel: a run writes {found.name!r} when it "
-        "finishes. Give the command again that trains it."
+        f"finishes. Give the command again that trains it{instead}."
     )
 
 

@@ -17,7 +17,16 @@ def start_tensorflow() -> None:
     """Imports TensorFlow, says how long that took, and keeps its C++ messages off the terminal.
 
     Whoever sets `TF_CPP_MIN_LOG_LEVEL` himself sees everything that it lets through.
+
+    Raises:
+        ValueError: If Keras is told to compute by something else.
     """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise ValueError(
+            "Keras is to compute by TensorFlow here. Unset the variable KERAS_BACKEND, or set it "
+            f"to 'tensorflow'. Received: {backend!r}"
+        )
     is_chosen = _LEVEL in os.environ
     # Errors too: without a GPU, TensorFlow reports the missing one as an error. What goes wrong in
     # an operation is raised in Python anyway.

@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from mtk import flags, tf_logging
+from mtk import flags, places, tf_logging
 
 _EPILOG = """\
 examples:
@@ -29,8 +30,8 @@ at once. After 4 and 75 the same command goes on.
 
 
 _NOT_GIVEN = "(not given)"
-_NUMBERS = {
-    "learning_rate": ("Optimization", float),
+_NUMBERS: dict[str, tuple[str, Callable[[str], float]]] = {
+    "learning_rate": ("Optimization", flags.number),
     "batch_size": ("Optimization", int),
     "epochs": ("Training", int),
     "steps": ("Training", int),
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
     workload = "function or class that makes a workload of your own, importable from here"
     add("--workload", metavar="MODULE:NAME", type=flags.importable, help=workload)
-    add("--combiner", metavar="NAME", help="class in mtk.combiners, or MODULE:NAME of your own")
+    named = "class in mtk.combiners, or MODULE:NAME of your own"
+    add("--combiner", metavar="NAME", type=flags.class_name, help=named)
     for name, (group, kind) in _NUMBERS.items():
         add(f"--{name}", metavar="N", type=kind, help=f"experiment.{group}.{name}")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
@@ -102,8 +104,14 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
     # Of several workers only the first one needs a folder.
     if given.run_dir is None and not given.dry_run and "TF_CONFIG" not in os.environ:
         raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+    # One that was begun is looked at by the run, which knows what it may go on with.
+    is_begun = given.run_dir is not None and (Path(given.run_dir) / "checkpoints").exists()
+    if given.run_dir is not None and not given.dry_run and not is_begun:
+        places.check_unused(Path(given.run_dir))
     if given.dry_run_batch is not None and not given.dry_run:
         raise ValueError("--dry_run_batch is for --dry_run only; a run has its `batch_size`.")
+    if given.profile_steps and given.dry_run:
+        raise ValueError("--profile_steps is for a run, and --dry_run makes none. Leave one out.")
 
 
 def _train(given: argparse.Namespace, bindings: list[str]) -> int:

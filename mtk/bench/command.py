@@ -85,7 +85,12 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     config.parse(given.gin_file, bindings)
     card = config.bound(Card)()
     folders = [config.find(file).parent for file in given.gin_file]
-    Grid(card.search(METHOD).study, folders).check_names(needs_data=given.action != "submit")
+    methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
+    for method in methods:
+        files = card.methods.get(method, [method] if method.endswith(".gin") else [])
+        own = [files] if isinstance(files, str) else list(files)
+        asked = card.search(Path(method).stem if own else METHOD, own)
+        Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
     # The files in configs/engines are those of sweeps.
     engine = config.values(sweep).get("engine")
     tf_logging.start_tensorflow()
@@ -95,12 +100,12 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         print(Board(given.board_dir, card, folders).score(given.submission, given.labels))
         print(f"Leaderboard: {Path(given.board_dir) / 'leaderboard.html'}")
         return 0
-    methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
+    from mtk.bench.entry import BenchFolder
+
+    folder = BenchFolder(given.bench_dir, card, folders)
     if given.action == "submit":
-        from mtk.bench.entry import BenchFolder
         from mtk.bench.submission import submit
 
-        folder = BenchFolder(given.bench_dir, card, folders)
         print(f"Submission: {submit(folder, folder.method(methods[0])[0], given.out)}")
         return 0
     return _run(

@@ -35,8 +35,20 @@ class BenchFolder:
     def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
         self.path, self.card, self.folders = Path(path), card, list(folders)
         self.hash = card.hash(folders)
+        for name, what in (("study.json", "a study"), ("checkpoints", "a run")):
+            if (self.path / name).exists():
+                raise StudyError(
+                    f"{str(path)!r} holds {what}, and no bench. Name another folder: --bench_dir."
+                )
         known = self.path / "bench.json"
-        if known.exists() and records.json_object(known).get("hash") != self.hash:
+        try:
+            found = records.json_object(known) if known.exists() else {"hash": self.hash}
+        except records.DamagedError as error:
+            raise StudyError(
+                f"{str(known)!r} is damaged: {error}. If the folder belongs to this card, remove "
+                "this file: the same command writes it again."
+            ) from error
+        if found.get("hash") != self.hash:
             raise StudyError(
                 f"{str(self.path)!r} belongs to another card, or {card.name!r} was changed since. "
                 "Name another --bench_dir, or put the card back."

@@ -65,7 +65,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise _wrong(path, "there is none") from None
     except _DAMAGE as error:
-        raise _wrong(path, str(error)) from None
+        # NumPy proposes to load it by a way that runs code.
+        reason = "it is no archive of arrays" if "pickle" in str(error) else str(error)
+        raise _wrong(path, reason) from None
 
 
 def _wrong(path: str | Path, reason: str) -> StudyError:

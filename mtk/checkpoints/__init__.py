@@ -2,7 +2,13 @@
 
 from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.async_checkpointer import AsyncCheckpointer
-from mtk.checkpoints.snapshot import DamagedError, Snapshot, link, read_state
+from mtk.checkpoints.snapshot import (
+    DamagedError,
+    Snapshot,
+    link,
+    read_state,
+    read_without_variables,
+)
 from mtk.checkpoints.store import Store
 from mtk.checkpoints.variables import assign, values
 
@@ -15,5 +21,6 @@ __all__ = [
     "assign",
     "link",
     "read_state",
+    "read_without_variables",
     "values",
 ]

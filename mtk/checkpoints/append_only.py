@@ -70,21 +70,26 @@ class AppendOnlyFiles:
         Raises:
             ValueError: Lines of the record are missing or changed.
         """
+        problem = self.problem(lengths, record)
+        if problem:
+            raise ValueError(
+                f"{problem}, so the run cannot go on. Nothing was changed. Put the whole record "
+                "back; or start again: name a new folder, or remove this one first."
+            )
+
+    def problem(self, lengths: Mapping[str, int], record: str) -> str:
+        """Returns what is wrong with the record, empty if it is what it was; see `check`."""
         self._hash, self._hashed = hashlib.sha256(), 0
         noted = self.record_length(lengths)
         there = self.record.stat().st_size if self.record.exists() else 0
         if there < noted:
             state = f"has {there} bytes" if self.record.exists() else "is missing"
-            problem = f"{state}, and had {noted} at the last checkpoint"
+            state += f", and had {noted} at the last checkpoint"
         elif noted and self.record_hash(noted) != record:
-            problem = f"was changed in its first {noted} bytes since the last checkpoint"
+            state = f"was changed in its first {noted} bytes since the last checkpoint"
         else:
-            return
-        raise ValueError(
-            f"The record {str(self.record)!r} {problem}, so the run cannot go on. Nothing was "
-            "changed. Put the whole record back; or start again: name a new folder, or remove this "
-            "one first."
-        )
+            return ""
+        return f"The record {str(self.record)!r} {state}"
 
     def copy(self, lengths: Mapping[str, int], root: Path) -> None:
         """Copies to another run folder what the files held at a checkpoint, which was checked.

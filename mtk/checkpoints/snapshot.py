@@ -90,9 +90,20 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         DamagedError: If it is not as it was written, with the reason.
     """
+    return dict(read_without_variables(folder).state)
+
+
+def read_without_variables(folder: Path) -> Snapshot:
+    """Reads a snapshot without variables and files, and checks that part only.
+
+    Raises:
+        DamagedError: If it is not as it was written, with the reason.
+    """
     try:
         _check(folder, _STATE, _sums(folder).get(_STATE))
-        return dict(_read(folder)["state"])
+        content = _read(folder)
+        state, lengths = dict(content["state"]), content["lengths"]
+        return Snapshot(content["step"], {}, state, lengths, record=content["record"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(str(error)) from error
 

@@ -173,7 +173,7 @@ def _statements(chunk: list[source.Line]) -> Iterator[tuple[Any, source.Line]]:
         while statement := parser.parse_statement():
             yield statement, chunk[statement.location.line_num - 1]
             start = parser.current_token.start[0]
-    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+    except (SyntaxError, tokenize.TokenError, ValueError, RecursionError) as error:
         if isinstance(error, ConfigError):
             raise
         problem, number = _syntax(error, _skip_empty(chunk, start))
@@ -192,6 +192,8 @@ def _syntax(error: Exception, start: int) -> tuple[str, int]:
         return "The indentation does not fit the lines above.", error.lineno or start
     if isinstance(error, ValueError):
         return str(error), start
+    if isinstance(error, RecursionError):
+        return "Brackets are nested too deeply here.", start
     return "A bracket or a quote that is opened here is never closed.", start
 
 
@@ -202,6 +204,11 @@ def _skip_empty(chunk: list[source.Line], number: int) -> int:
 
 
 def _follow(checker: check.Checker, statement: Any, line: source.Line) -> None:
+    if isinstance(statement, config_parser.IncludeStatement):
+        raise ConfigError(
+            "An include stands in a file, on a line of its own: include 'FILE'. From the command "
+            f"line, name the file by --gin_file=FILE.\n  {line.where}"
+        )
     if isinstance(statement, config_parser.ImportStatement):
         if not statement.module.startswith("__gin__"):
             whole = not statement.is_from and not statement.alias

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 DYNAMIC = "from __gin__ import dynamic_registration"
 COMMAND_LINE = "command line"
+_LONGEST = 300  # characters of a line that a message shows
 # Beside the modules: a link to the configs at the top of the repository, files in a wheel.
 SHIPPED = Path(__file__).parents[1] / "configs"
 _INCLUDE = re.compile(r"""include\s+(["'])(?P<path>.+)\1\s*(#.*)?$""")
@@ -34,7 +35,9 @@ class Line(NamedTuple):
     def where(self) -> str:
         # Others may have written it: what is no glyph would command the reader's terminal.
         shown = (each if each.isprintable() else repr(each)[1:-1] for each in self.text.strip())
-        return f"{self.origin}, line {self.number}: {''.join(shown)}"
+        text = "".join(shown)
+        more = " …" * (len(text) > _LONGEST)
+        return f"{self.origin}, line {self.number}: {text[:_LONGEST]}{more}"
 
 
 def read(files: Sequence[str | Path]) -> list[Line]:

@@ -153,7 +153,9 @@ def _accepts_container(origin: Any, args: tuple[Any, ...], value: Any) -> bool:
     if origin is Callable:
         return False
     if issubclass(origin, Mapping):
-        return isinstance(value, dict) and all(accepts(args[-1], v) for v in value.values())
+        return isinstance(value, dict) and all(
+            accepts(args[0], key) and accepts(args[-1], item) for key, item in value.items()
+        )
     if not isinstance(value, list | tuple):
         return not issubclass(origin, Sequence)
     fixed = origin is tuple and args[-1] is not Ellipsis
@@ -177,4 +179,6 @@ def describe(hint: Any) -> str:
         return f"a reference, @name without parentheses, to a class or function{what}"
     if hint in (None, type(None)):
         return "None"
-    return hint.__name__ if inspect.isclass(hint) and origin is None else str(hint)
+    if inspect.isclass(hint) and origin is None:
+        return hint.__name__
+    return str(hint).replace("collections.abc.", "")

@@ -101,8 +101,9 @@ def run(
         who = {} if workers.is_chief else {"worker": workers.index}
         folder = stack.enter_context(claimed(run_dir, settings, workers))
         if folder.finished:
+            result = folder.read_result()
             display.Display().say(f"Finished already, so nothing is done: {folder.path}")
-            return {**folder.read_result(), **who}
+            return {**result, **who}
         preemption = stack.enter_context(Preemption(workers, min(1.0, checkpoints.every)))
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
         # What can fail should fail now, while there is nothing in the folder.

@@ -8,6 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from mtk import atomic, disk, places
+from mtk.checkpoints import AppendOnlyFiles, DamagedError, read_without_variables
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
 from mtk.experiment.run_description import RunDescription, read_json, recorded
@@ -183,7 +184,22 @@ class RunFolder:
             warnings.warn(
                 f"{str(self.path / name)!r} was changed since the run wrote it.", stacklevel=2
             )
+        record = self._problem_of_record()
+        if record:
+            warnings.warn(f"{record}. The result is sound.", stacklevel=2)
         return result
+
+    def _problem_of_record(self) -> str:
+        found = self.checkpoints.glob("[0-9]*-step-*")
+        newest = max(found, key=lambda path: int(path.name.partition("-")[0]), default=None)
+        try:
+            snapshot = read_without_variables(newest) if newest else None
+        except DamagedError:
+            snapshot = None
+        if snapshot is None:
+            return ""  # Nothing tells how the record was.
+        files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
+        return files.problem(snapshot.lengths, snapshot.record)
 
     def _check_same_run(self) -> None:
         known = recorded(self.begun)
@@ -229,25 +245,5 @@ class RunFolder:
             places.check_folder(folder)
 
     def _check_unused(self) -> None:
-        path = self.path
-        if path.is_symlink() and not path.exists():
-            raise ValueError(
-                f"The run folder {str(path)!r} is a link that leads to nothing. Name a new folder."
-            )
-        if path.exists() and (not path.is_dir() or _holds_files(path)):
-            state = "holds a finished run" if self.finished else "is not empty"
-            raise ValueError(
-                f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
-                "was changed. Name a new folder: --run_dir=PATH."
-            )
-        try:
-            places.check_writable(path)
-        except ValueError as error:
-            raise ValueError(
-                f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
-            ) from error
-
-
-def _holds_files(folder: Path) -> bool:
-    # A start that was killed at its first breath leaves an empty folder in a folder.
-    return any(not entry.is_dir() or any(entry.iterdir()) for entry in folder.iterdir())
+        state = "holds a finished run" if self.finished else "is not empty"
+        places.check_unused(self.path, state)

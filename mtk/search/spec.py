@@ -80,6 +80,8 @@ class Search:
         extras.check("A search", "search", ("pandas", "scipy", "moocore"))
         if type(self.at_a_time) is not int or self.at_a_time < 1:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
+        if type(self.confirm) is not int or self.confirm < 0:
+            raise StudyError(f"`confirm` is a number, 0 or more. Received: {self.confirm!r}")
         self._check_rungs()
         if self.pbt is not None:
             self._check_population()

@@ -18,6 +18,8 @@ from mtk.study.lease import Lease, is_taken
 from mtk.study.run_log import FULL, RunLog
 from mtk.study.spec import Study
 
+# What tells folders of other kinds.
+_OTHERS = {"checkpoints": "a run", "bench.json": "a bench", "reads.jsonl": "a leaderboard"}
 _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
 
@@ -176,6 +178,8 @@ class StudyFolder:
             StudyError: If the folder belongs to another study, or is damaged.
         """
         for folder in ("configs", "runs", "logs", "leases"):
+            if (self.path / folder).is_file():
+                raise StudyError(f"{str(self.path / folder)!r} is a file. Move it away.")
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         for run in runs:
             if self.log(run.hash).is_dir():
@@ -202,6 +206,11 @@ class StudyFolder:
         Raises:
             StudyError: If the folder belongs to another study, or is damaged.
         """
+        for name, what in _OTHERS.items():
+            if (self.path / name).exists():
+                raise StudyError(
+                    f"{str(self.path)!r} holds {what}, and no study. Name another folder."
+                )
         if not self.list.exists():
             return []
         if self.list.is_dir():

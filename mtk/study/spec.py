@@ -60,6 +60,9 @@ class Study:
         for what, given in (("methods", self.methods), ("seeds", self.seeds)):
             if not given:
                 raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
+        for label in self.methods:
+            if not isinstance(label, str):
+                raise StudyError(f"The label of a method is a text. Received: {label!r}")
         for label in (*self.method_grids, *([self.baseline] if self.baseline else [])):
             self.check_method(label)
         for grid in (self.grid, *self.method_grids.values()):

@@ -52,6 +52,8 @@ class Sweep:
         self.runs = [run for run in every if run.method in self.methods]
         self.remarks = [*summary.repeated(again), *self.grid.unread()]
         self.folder.listed(study)
+        if (self.folder.path / "search.json").exists():
+            raise StudyError(f"{str(study_dir)!r} holds a search. Name another folder.")
         self.retry_failed = retry_failed
 
     def describe(self, slots: int) -> str:

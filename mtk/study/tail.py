@@ -24,6 +24,8 @@ def tail(study_dir: str | Path, run: str = "", stream: TextIO | None = None) -> 
         StudyError: If there is no such run.
     """
     folder, out = StudyFolder(study_dir), stream or sys.stdout
+    if not folder.path.is_dir():
+        raise StudyError(f"There is no study folder {str(study_dir)!r}.")
     log = _log(folder, run)
     print(f"{log}:", file=out)
     with log.open(encoding="utf-8", errors="replace") as file:

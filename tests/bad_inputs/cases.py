@@ -1,4 +1,4 @@
-"""Two hundred bad inputs: what is given to which command, and what its message must name.
+"""Three hundred bad inputs: what is given to which command, and what its message must name.
 
 A case is a command, its arguments, and words of the message: the culprit by its own name and place.
 Paths are relative to the folder that `conftest.py` makes.
@@ -24,6 +24,8 @@ def case(command, *arguments, words):
 
 TINY = "--gin_file=tiny.gin"
 OUT = "--run_dir=new"
+SEARCH, CARD = "--gin_file=search.gin", "--gin_file=card.gin"
+LONG = "a" * 300
 
 
 def train(*arguments, words):
@@ -50,6 +52,21 @@ def method(file, name, value, *words):
         words or (name.split(".")[1],),
         f"--gin_file=combiners/{file}.gin",
     )
+
+
+def study(field, value, *words, extra=()):
+    return case(
+        "sweep",
+        "--gin_file=study.gin",
+        "--study_dir=new",
+        f"--gin.study.Study.{field}={value}",
+        *extra,
+        words=words,
+    )
+
+
+def search(name, value, *words):
+    return case("search", SEARCH, "--study_dir=new", f"--gin.search.{name}={value}", words=words)
 
 
 # Found before TensorFlow is imported: flags, files, names.
@@ -114,12 +131,97 @@ NAMES = [
         "--gin.data_dir='nowhere'",
         words=("nowhere", "data_dir"),
     ),
+    case("train", TINY, f"--run_dir={LONG}", words=("--run_dir", "shorter path", "300")),
+    case("train", TINY, f"--run_dir={'a/' * 3000}", words=("--run_dir", "shorter", "6,000")),
+    case("train", f"--gin_file={'a' * 5000}.gin", OUT, words=("--gin_file", "shorter", "5,004")),
+    case("train", "--gin_file=tiny[.gin", OUT, words=("'tiny[.gin'", "'tiny.gin'")),
+    case("train", "--gin_file=*.gin", OUT, words="'*.gin'"),
+    case("train", "--gin_file=~no_such_user/a.gin", OUT, words=("--gin_file", "~no_such_user")),
+    case("train", "--gin_file=/dev/zero", OUT, words="'/dev/zero'"),
+    case("train", "--gin_file=run/result.json", OUT, words="run/result.json, line 1"),
+    case("train", TINY, "--gin_file", words="--gin_file"),
+    case("train", "tiny.gin", words="tiny.gin"),
+    case("train", TINY, "--run_dir=full", words=("'full'", "not empty")),
+    case("train", TINY, "--run_dir=.", words=("'.'", "not empty")),
+    case("train", TINY, "--run_dir=/", words=("'/'", "not empty")),
+    case("train", TINY, "--run_dir=/proc/new", words="/proc/new"),
+    case("train", TINY, "--run_dir=/dev/full", words=("--run_dir", "/dev/full")),
+    case("train", TINY, "--run_dir=run/metrics.jsonl", words=("--run_dir", "run/metrics.jsonl")),
+    case("train", TINY, OUT, "--learning_rate=fast", words=("--learning_rate", "fast")),
+    case("train", TINY, OUT, "--learning_rate=nan", words=("--learning_rate", "nan")),
+    case("train", TINY, OUT, "--learning_rate=inf", words=("--learning_rate", "inf")),
+    case("train", TINY, OUT, "--batch_size=1e3", words=("--batch_size", "1e3")),
+    case("train", TINY, OUT, "--combiner=", words=("--combiner", "class")),
+    case("train", TINY, OUT, "--combiner=PCGrad()", words=("--combiner", "PCGrad()")),
+    case("train", TINY, OUT, "--combiner=combiners.PCGrad", words=("--combiner", "combiners.PC")),
+    case("train", TINY, OUT, "--combiner=mine:", words=("--combiner", "mine:")),
+    case("train", "--workload=mtk.workloads", OUT, words=("--workload", "mtk.workloads")),
+    case("train", "--workload=a.b:C()", OUT, words=("--workload", "a.b:C()")),
+    case("train", TINY, "--dry_run", "--profile_steps=1:2", words=("--profile_steps", "dry_run")),
+    train("--gin_bindings=include 'tiny.gin'", words=("include 'tiny.gin'", "--gin_file")),
+    train("--gin_bindings=seed = 3; import os", words="seed = 3; import os"),
+    bound("seed", "[" * 3000, ("nested too deeply", "seed = [[[")),
+    bound("seed", "9" * 6000, "seed = 999"),
+    bound("seed", "'unfinished", "'unfinished"),
+    bound("seed", "é", "é"),
+    bound("😀", "3", "😀"),
+    bound("scope/experiment.run.steps", "1", ("'steps'", "scope/experiment.run")),
     case("sweep", words="'name'"),
     case("sweep", "--gin_file=study.gin", words="--study_dir"),
+    case("sweep", "--gin_file=study.gin", f"--study_dir={LONG}", words=("--study_dir", "300")),
+    case("sweep", "--gin_file=study.gin", "--study_dir=new", "--max_runs=0", words="--max_runs"),
+    case("sweep", "--gin_file=study.gin", "--study_dir=new", "--only=pcgrad", words="'pcgrad'"),
+    case("sweep", "--gin_file=study.gin", "--study_dir=new", "--only=", words="''"),
+    case("sweep", "--study_dir=nothing", "--tail", words="'nothing'"),
+    case("sweep", "--study_dir=empty", "--tail", words=("'empty'", "running")),
+    case("sweep", "--study_dir=study", "--tail=abc", words=("'study'", "'abc'")),
+    case("sweep", "--tail", words="--study_dir"),
+    study("sweep", "3", "'sweep'"),
+    study("methods", "{3: 'combiners/static_weights.gin'}", "'methods'", "{3:"),
+    study("methods", "['a.gin']", "'methods'", "['a.gin']"),
+    study("settings", "{3: 4}", "'settings'", "{3: 4}"),
+    study("fresh_seeds", "-1", "fresh_seeds", "-1"),
+    study("configs", "('empty',)", "'empty'", "folder"),
+    case("search", words="'name'"),
+    case("search", SEARCH, words="--study_dir"),
+    case("search", SEARCH, "--study_dir=notes.txt", words="notes.txt"),
+    case("search", "--gin_file=study.gin", "--study_dir=new", words=("'name'", "search.Search")),
+    search("Search.runs", "0", "0 runs"),
+    search("Search.runs", "'many'", "'runs'", "'many'"),
+    search("Search.sampler", "@search.Sobl", "'Sobl'", "'Sobol'"),
+    search("Search.sampler", "@search.Front", "'sampler'", "Sampler"),
+    search("Search.goal", "@search.Front", "'goal'", "Goal"),
+    search("Search.seeds", "'ab'", "'seeds'", "'ab'"),
+    search("Search.rungs", "3", "'rungs'", "3"),
+    search("Search.confirm", "-1", "confirm", "-1"),
+    search("Search.keep", "2.0", "keep", "2.0"),
+    search("Search.cpu_seconds", "'x'", "'cpu_seconds'", "'x'"),
+    search("Space.tasks", "('left',)", "tasks", "('left',)"),
+    search("Space.least_weight", "0.7", "least_weight", "0.7"),
+    search("Space.log_uniform", "{3: (1, 2)}", "'log_uniform'", "{3:"),
+    search("Space.log_uniform", "{'a': (0, 1)}", "'a'", "(0, 1)"),
+    case("bench", words="action"),
+    case("bench", "rank", words="'rank'"),
+    case("bench", "run", "--bench_dir=new", words="--gin_file"),
+    case("bench", "run", f"--bench_dir={LONG}", words=("--bench_dir", "300")),
+    case("bench", "score", "--labels=empty", words=("--labels", "empty")),
+    case("bench", "run", CARD, "--bench_dir=new", "--gin.bench.Card.reads=0", words="reads"),
+    case("bench", "run", CARD, "--bench_dir=new", "--method=a/b.gin", words="'a/b.gin'"),
+    case("bench", "run", CARD, "--bench_dir=new", "--gin.bench.Card.delta=2.0", words="delta"),
+    case("list", words="what"),
+    case("list", "combiner", words="'combiner'"),
+    case("list", "combiners", "run", words="combiners takes no folder"),
+    case("list", "runs", words="runs needs a folder"),
+    case("list", "runs", "nothing", words="'nothing'"),
+    case("list", "runs", "notes.txt", words="'notes.txt'"),
+    case("list", "studies", LONG, words=("folder", "300")),
     case("sweep", "--gin_file=stduy.gin", words="'study.gin'"),
     case("sweep", "--gin_file=study.gin", "--study_dir=", words="--study_dir"),
     case("sweep", "--gin_file=study.gin", "--study_dir=notes.txt", words="notes.txt"),
     case("sweep", "--gin_file=study.gin", "--study_dir=new", "--replayy", words="--replay"),
+    case("report", f"--study_dir={LONG}", "--out=new", words=("--study_dir", "300")),
+    case("report", "--study_dir=study", f"--out={LONG}", words=("--out", "300")),
+    case("report", "--study_dir=study", "--out=new", "--delta=big", words=("--delta", "big")),
     case("report", words="--study_dir"),
     case("report", "--study_dir=study", words="--out"),
     case("report", "--study_dir=", "--out=new", words="--study_dir"),
@@ -135,6 +237,16 @@ NAMES = [
     case("report", "--study_dir=run", "--out=new", words="'run'"),
     case("report", "--study_dir=study", "--out=new", words="'study'"),
     case("report", "--study_dirs=study", "--out=new", words="--study_dir"),
+    case("evaluate", f"--saved_model={LONG}", words=("--saved_model", "300")),
+    case("evaluate", "--saved_model=/dev/null", words="'/dev/null'"),
+    case("evaluate", "--saved_model=run/result.json", words=("'run/result.json'", "'.keras'")),
+    case("evaluate", "--saved_model=run/checkpoints", words=("'run/checkpoints'", "SavedModel")),
+    case("evaluate", "--saved_model=run[", words="'run['"),
+    case("evaluate", "--saved_model=run", "--split=", words="--split"),
+    case("evaluate", "--saved_model=run", f"--json={LONG}", words=("--json", "300")),
+    case("evaluate", "--saved_model=run", "--json=/dev/full", words=("'/dev/full'", "device")),
+    case("evaluate", "--saved_model=run", "--json=notes.txt/x.json", words="'notes.txt'"),
+    case("evaluate", "--saved_model=run", "--run_dir=x", words="--run_dir"),
     case("evaluate", words="--saved_model"),
     case("evaluate", "--saved_model=", words="--saved_model"),
     case("evaluate", "--saved_model=nothing", words="'nothing'"),
@@ -158,6 +270,9 @@ NAMES = [
         "--gin.experiment.Optimization.batch_siz=1",
         words="batch_size",
     ),
+    case("translate", f"--saved_model={LONG}", "--to=de", words=("--saved_model", "300")),
+    case("translate", "--saved_model=run/model.keras", "--to=de", words="'run/model.keras'"),
+    case("translate", "--saved_model=/dev/null", "--to=de", words="'/dev/null'"),
     case("translate", words="--saved_model"),
     case("translate", "--saved_model=run", words="--to"),
     case("translate", "--saved_model=", "--to=de", words="--saved_model"),
@@ -178,9 +293,7 @@ NAMES = [
 
 # Found where the run is built, before anything is written.
 VALUES = [
-    case("train", TINY, "--run_dir=full", words=("'full'", "not empty")),
     case("train", TINY, "--run_dir=run", words=("'run'", "another configuration", "steps")),
-    case("train", TINY, "--run_dir=/proc/new", words="/proc/new"),
     case("train", TINY, OUT, "--dry_run_batch=8", words="dry_run_batch"),
     case("train", TINY, "--dry_run", "--dry_run_batch=0", words="0"),
     case("train", TINY, "--dry_run", "--dry_run_batch=100000", words="100000"),
@@ -284,18 +397,6 @@ VALUES = [
     case("translate", "--saved_model=run/saved_model", "--to=de", words="does not translate text"),
 ]
 
-
-def study(field, value, *words, extra=()):
-    return case(
-        "sweep",
-        "--gin_file=study.gin",
-        "--study_dir=new",
-        f"--gin.study.Study.{field}={value}",
-        *extra,
-        words=words,
-    )
-
-
 _RATE = "'experiment.Optimization.learning_rate'"
 STUDIES = [
     study("seed", "(0,)", "'seed'", "'seeds'"),
@@ -348,6 +449,15 @@ STUDIES = [
         words="baseline",
     ),
     case("sweep", "--gin_file=study.gin", "--study_dir=study", words=("'study'", "Name another")),
+    case("sweep", "--gin_file=study.gin", "--study_dir=run", words=("'run'", "holds a run")),
+    case("sweep", "--gin_file=study.gin", "--study_dir=searched", words=("'searched'", "a search")),
+    case("search", SEARCH, "--study_dir=run", words=("'run'", "holds a run")),
+    case("search", SEARCH, "--study_dir=study", words=("'study'", "Name another")),
+    case("bench", "run", CARD, "--bench_dir=benched", words=("'benched'", "another card")),
+    case("bench", "run", CARD, "--bench_dir=study", words=("'study'", "holds a study")),
+    case("bench", "run", CARD, "--bench_dir=run", words=("'run'", "holds a run")),
+    case("bench", "run", CARD, "--bench_dir=spoiled", words=("'spoiled/bench.json'", "remove")),
+    case("sweep", "--gin_file=study.gin", "--study_dir=blocked", words=("'blocked/configs'",)),
 ]
 
 # Found by building models in a process of its own, for some seconds each.

@@ -30,6 +30,27 @@ study.Study:
     grid = {'experiment.Optimization.learning_rate': (0.1,)}
     baseline = 'static_weights'
 """
+_SEARCH = """
+from __gin__ import dynamic_registration
+from mtk import search
+
+search.Search:
+    name = 'small'
+    configs = ('tiny.gin',)
+    runs = 2
+search.Space:
+    tasks = ('left', 'right')
+    log_uniform = {'experiment.Optimization.learning_rate': (0.01, 1.0)}
+"""
+_CARD = """
+from __gin__ import dynamic_registration
+from mtk import bench
+
+bench.Card:
+    name = 'small'
+    configs = ('tiny.gin',)
+    metrics = {'left': 'accuracy', 'right': 'accuracy'}
+"""
 _TEXT = """
 from __gin__ import dynamic_registration
 from mtk.data.translation import filters
@@ -57,12 +78,20 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     for name in ("combiners", "engines"):
         shutil.copytree(CONFIGS / name, root / name)
-    for name in ("empty", "full", "study", "unfinished", "damaged"):
+    folders = ("empty", "full", "study", "unfinished", "damaged", "searched", "benched")
+    folders += ("spoiled", "blocked")
+    for name in folders:
         (root / name).mkdir()
     tiny = _TINY.format(configs=CONFIGS)
     for name, text in {
         "tiny.gin": tiny,
         "study.gin": _STUDY,
+        "search.gin": _SEARCH,
+        "card.gin": _CARD,
+        "searched/search.json": '{"search": {}, "rounds": []}',
+        "spoiled/bench.json": "[]",
+        "blocked/configs": "",
+        "benched/bench.json": '{"card": "another", "hash": "0"}',
         "text.gin": _TEXT,
         "mnist.gin": f"include '{CONFIGS}/multi_mnist.gin'\n",
         "faces.gin": f"include '{CONFIGS}/prepare_celeba.gin'\n",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtk import config
-from tests.bad_inputs.cases import BUILT_STUDIES, NAMES, STUDIES, TEXTS, VALUES
+from tests.bad_inputs.cases import BUILT_STUDIES, NAMES, STUDIES, TEXTS, VALUES, Case
 
 _LONGEST = 900  # characters: a message is to be read
 
@@ -73,9 +73,17 @@ def test_studies_that_must_be_built_to_be_refused(case, world, monkeypatch, caps
     refused(case, world, monkeypatch, capsys)
 
 
-def test_two_hundred():
+def test_another_backend_of_keras(world, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    words = ("KERAS_BACKEND", "'torch'")
+    refused(
+        Case("train", ("--gin_file=tiny.gin", "--run_dir=new"), words), world, monkeypatch, capsys
+    )
+
+
+def test_three_hundred():
     every = [*NAMES, *VALUES, *STUDIES, *BUILT_STUDIES, *TEXTS]
-    assert len({(case.command, case.arguments) for case in every}) >= 200
+    assert len({(case.command, case.arguments) for case in every}) >= 300
 
 
 def test_files_and_names_are_looked_at_without_tensorflow(world):

@@ -1,5 +1,6 @@
 """Which run a folder holds, after a hand has been at its files. Nothing is trained."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -151,6 +152,28 @@ def test_a_finished_run_says_that_a_text_was_changed(tmp_path):
     with (
         RunFolder.claim(run, SETTINGS) as folder,
         pytest.warns(UserWarning, match=r"operative_config\.gin' was changed"),
+    ):
+        folder.read_result()
+
+
+@pytest.mark.parametrize("text", ["", "a lime\n"])
+def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text):
+    run, record = tmp_path / "run", "a line\n"
+    digest = hashlib.sha256(record.encode()).hexdigest()
+    begun(run)
+    with RunFolder.claim(run, SETTINGS) as folder:
+        folder.open("", "", DATA)
+        place = folder.checkpoints / "000003-step-9"
+        place.mkdir()
+        state = {"run": folder.description.as_dict()}
+        lengths = {"metrics.jsonl": len(record)}
+        Snapshot(9, {"0 v": np.zeros(3)}, state, lengths, record=digest).save(place)
+        folder.close({"status": "finished"})
+        assert folder.read_result()["status"] == "finished"
+    (run / "metrics.jsonl").write_text(text)
+    with (
+        RunFolder.claim(run, SETTINGS) as folder,
+        pytest.warns(UserWarning, match=r"The record .*metrics\.jsonl' (was changed|has 0)"),
     ):
         folder.read_result()
 

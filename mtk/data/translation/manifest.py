@@ -12,6 +12,7 @@ from mtk.data.translation.corpus import SPLITS, TEST, TRAIN, VALIDATION
 VOCABULARY = "vocabulary.model"
 _NAME = "manifest.json"
 _FORMAT = 1
+_FIX = "Remove the folder, and prepare the corpus again."
 
 
 class Manifest(NamedTuple):
@@ -61,14 +62,14 @@ class Manifest(NamedTuple):
         except FileNotFoundError as error:
             raise cls.missing(folder) from error
         except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}). Prepare the corpus again.") from error
+            raise ValueError(f"{path} is damaged ({error}). {_FIX}") from error
         if not isinstance(found, dict) or not {"format", "vocabulary"} <= found.keys():
             raise ValueError(
                 f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something else. "
                 "Name the folder that python -m mtk.prepare translation has written."
             )
         if found.pop("format") != _FORMAT:
-            raise ValueError(f"{path} is of another version. Prepare the corpus again.")
+            raise ValueError(f"{path} is of another version. {_FIX}")
         return cls(**found)
 
     def check_vocabulary(self, folder: Path) -> None:

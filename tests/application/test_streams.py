@@ -1,0 +1,58 @@
+"""Streams that are closed, that nobody reads, or that know few letters."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+LIST = (sys.executable, "-m", "mtk", "list", "combiners")
+
+
+def run(arguments, closed="", **changed):
+    """Runs a command with streams closed as a shell does it."""
+    line = f'exec "$@" {closed}'
+    environment = {**os.environ, **changed}
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_closed_streams_take_nothing(closed):
+    done = run(LIST, closed)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("PCGrad" in done.stdout) == (">" not in closed)
+
+
+def test_a_file_does_not_get_the_messages_of_a_closed_error_stream(tmp_path):
+    """The first file that is opened would have the number of the error stream."""
+    code = (
+        "import sys; from mtk import flags\n"
+        "def main():\n"
+        f"    with open({str(tmp_path / 'file')!r}, 'w') as file:\n"
+        "        print('a message', file=sys.stderr, flush=True); file.write('content')\n"
+        "    return 0\n"
+        "flags.exit_with(main)\n"
+    )
+    assert run((sys.executable, "-c", code), "<&- >&- 2>&-").returncode == 0
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(LIST, 1), ((*LIST[:3], "train", "--help"), 0)])
+def test_nobody_reads_the_output(arguments, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_letters_that_the_output_does_not_know():
+    code = "from mtk import flags\nflags.exit_with(lambda: print('step \\u2605') or 0)"
+    done = run((sys.executable, "-c", code), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "step \\u2605\n")
+
+
+def test_a_bad_input_without_an_error_stream():
+    assert run((*LIST[:3], "train", "--gin_file=nothing.gin"), "2>&-").returncode == 2
