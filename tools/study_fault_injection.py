@@ -2,10 +2,12 @@
 
   python tools/study_fault_injection.py --kills 40
   python tools/study_fault_injection.py --kills 10 --search population
+  python tools/study_fault_injection.py --kills 10 --bench
 
 A third of the kills each: a run, the sweep, and the sweep by a signal that lets it stop; each at a
-random moment. With `--search` it is a search whose runs branch from one another. Exit code: 0 if
-every run was finished once, as in the undisturbed study.
+random moment. With `--search` it is a search whose runs pause at rungs or branch from one another,
+with `--bench` entry 0 of a task card. Exit code: 0 if every run was finished once, as in the
+undisturbed study.
 """
 
 import argparse
@@ -53,12 +55,32 @@ search.Search:
     configs = ('configs/multi_digits.gin',)
     settings = {settings}
     runs = 4
-    sampler = @search.Sobol
+    sampler = @search.{sampler}
 search.Space:
     tasks = ('left', 'right')
     log_uniform = {{'experiment.Optimization.learning_rate': (0.01, 1.0)}}
 """
+CARD = """
+from __gin__ import dynamic_registration
+from mtk import bench
+
+bench.Card:
+    name = 'kills'
+    configs = ('configs/multi_digits.gin',)
+    settings = {settings}
+    metrics = {{'left': 'accuracy', 'right': 'accuracy'}}
+    log_uniform = {{'experiment.Optimization.learning_rate': (0.01, 1.0)}}
+    configurations = 3
+"""
 SEARCHES = {
+    "rungs": """
+search.Search:
+    rungs = (14,)
+    keep = 0.5
+    at_a_time = 2
+    confirm = 1
+    runs = 9
+""",
     "population": """
 search.Search.pbt = @search.PBT()
 search.PBT.interval = 14
@@ -85,8 +107,17 @@ def write_search(folder: Path, kind: str, steps: int) -> Path:
     own = settings(steps)
     if kind == "cooldown":
         own["experiment.Optimization.schedule"] = "@schedules.WarmupStableDecay"
+    # The points of two stages follow from the results of earlier ones.
+    sampler = "TwoStage" if kind == "rungs" else "Sobol"
     path = folder / f"{kind}.gin"
-    path.write_text(SEARCH.format(settings=own) + SEARCHES[kind], encoding="utf-8")
+    text = SEARCH.format(settings=own, sampler=sampler) + SEARCHES[kind]
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_card(path: Path, steps: int) -> Path:
+    """Writes a task card."""
+    path.write_text(CARD.format(settings=settings(steps)), encoding="utf-8")
     return path
 
 
@@ -104,13 +135,22 @@ def settings(steps: int) -> dict[str, object]:
 
 
 def command(study: Path, folder: Path) -> list[str]:
-    """Returns the command of a sweep, or a search, with two runs at a time."""
-    module = "mtk.search" if study.stem in SEARCHES else "mtk.sweep"
+    """Returns the command of a sweep, a search or a card's entry 0, with two runs at a time."""
+    if study.stem == "card":
+        asked = ["mtk.bench", "run", f"--bench_dir={folder}"]
+    else:
+        asked = [f"mtk.{'search' if study.stem in SEARCHES else 'sweep'}", f"--study_dir={folder}"]
     return [
-        *(sys.executable, "-m", module, f"--gin_file={study}"),
+        *(sys.executable, "-m", *asked, "--retry_failed", f"--gin_file={study}"),
         f"--gin_file={ROOT / 'configs' / 'engines' / 'local.gin'}",
-        *("--gin.engines.Local.workers=2", f"--study_dir={folder}", "--retry_failed"),
+        "--gin.engines.Local.workers=2",
     ]
+
+
+def studies(folder: Path) -> list[StudyFolder]:
+    """Returns the studies in a folder: itself, or those of a card."""
+    found = [*folder.glob("leases"), *folder.glob("*/leases")]
+    return [StudyFolder(leases.parent) for leases in sorted(found)]
 
 
 class Victim:
@@ -118,11 +158,11 @@ class Victim:
 
     Args:
         study: Its file.
-        folder: Its study folder.
+        folder: Its folder.
     """
 
     def __init__(self, study: Path, folder: Path):
-        self.folder = StudyFolder(folder)
+        self.folder = folder
         self._error: bytes | None = None
         # Those of a sweep that was killed, until they notice that it is gone.
         self._others = self.runs_at_work()
@@ -132,11 +172,12 @@ class Victim:
 
     def runs_at_work(self) -> list[tuple[str, int]]:
         """Returns the runs at work, and their processes."""
-        leases = self.folder.path / "leases"
-        names = [p.name for p in leases.iterdir()] if leases.exists() else []
-        at_work = [n for n in names if self.folder.state(n) is State.RUNNING]
-        owners = [(leases / name).read_text().split() for name in at_work]
-        return [(n, int(owner[1])) for n, owner in zip(at_work, owners, strict=True) if owner]
+        leases = [
+            (each, own) for each in studies(self.folder) for own in each.path.glob("leases/*")
+        ]
+        at_work = [own for each, own in leases if each.state(own.name) is State.RUNNING]
+        owners = [(own.name, own.read_text().split()) for own in at_work]
+        return [(name, int(owner[1])) for name, owner in owners if owner]
 
     def wait_for_run(self) -> bool:
         """Waits until it has a run at work; False if the sweep ended before."""
@@ -173,8 +214,12 @@ class Victim:
 
 
 def differences(folder: Path, expected: Path) -> list[str]:
-    """Returns what is not as in the undisturbed study, and runs that were finished twice."""
-    ours, theirs = StudyFolder(folder), StudyFolder(expected)
+    """Returns what is not as in the undisturbed folder, and runs that were finished twice."""
+    pairs = [(folder / each.path.relative_to(expected), each) for each in studies(expected)]
+    return [what for ours, theirs in pairs for what in _differences(StudyFolder(ours), theirs)]
+
+
+def _differences(ours: StudyFolder, theirs: StudyFolder) -> list[str]:
     lists = [json.loads(each.list.read_text()) for each in (ours, theirs)]
     found = [] if lists[0] == lists[1] else ["study.json"]
     search = [each.path / "search.json" for each in (ours, theirs)]
@@ -201,15 +246,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--search", choices=SEARCHES, help="a search instead of a sweep")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--search", choices=SEARCHES, help="a search instead of a sweep")
+    instead.add_argument("--bench", action="store_true", help="a card's entry 0 instead of a sweep")
     args = parser.parse_args()
     tf_logging.start_tensorflow()
     root = Path(tempfile.mkdtemp(prefix="kills_"))
-    study = (
-        write_search(root, args.search, steps=42)
-        if args.search
-        else write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
-    )
+    if args.search:
+        study = write_search(root, args.search, steps=42)
+    elif args.bench:
+        study = write_card(root / "card.gin", steps=28)
+    else:
+        study = write(root / "study.gin", steps=60, rates=(0.03, 0.1, 0.3))
     subprocess.run(command(study, root / "undisturbed"), cwd=ROOT, check=True, capture_output=True)
     draw, done, bad, number = random.Random(args.seed), Counter[str](), 0, 0
     while done.total() < args.kills:
