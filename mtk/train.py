@@ -102,12 +102,12 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
             "a workload of your own: --workload=MODULE:NAME."
         )
     # Of several workers only the first one needs a folder.
-    if given.run_dir is None and not given.dry_run and "TF_CONFIG" not in os.environ:
-        raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
-    # One that was begun is looked at by the run, which knows what it may go on with.
-    is_begun = given.run_dir is not None and (Path(given.run_dir) / "checkpoints").exists()
-    if given.run_dir is not None and not given.dry_run and not is_begun:
-        places.check_unused(Path(given.run_dir))
+    if not given.dry_run and "TF_CONFIG" not in os.environ:
+        if given.run_dir is None:
+            raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+        # One that was begun is looked at by the run, which knows what it may go on with.
+        if not (Path(given.run_dir) / "checkpoints").exists():
+            places.check_unused(Path(given.run_dir))
     if given.dry_run_batch is not None and not given.dry_run:
         raise ValueError("--dry_run_batch is for --dry_run only; a run has its `batch_size`.")
     if given.profile_steps and given.dry_run:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk import config, gradients
+from mtk import config, display, gradients
 from mtk.data import synthetic
 from mtk.distribution import Workers
 from mtk.experiment import step_timing
@@ -57,9 +57,9 @@ def describe(
         f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
         f"selected by         validation's {monitor.name} (best: {monitor.direction})",
         f"memory              {_memory(timed)}",
-        f"one step            {1000 * timed.seconds:.1f} ms with {timed.batch_size} examples "
+        f"one step            {_seconds(timed.seconds)} with {timed.batch_size} examples "
         f"(the first, with tracing: {timed.first:.1f} s)",
-        f"all steps           about {per_run / 60:.1f} min, without evaluations"
+        f"all steps           about {display.format_duration(per_run)}, without evaluations"
         + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]
     return "\n".join(lines)
@@ -151,6 +151,10 @@ def _paths(variables: Iterable[keras.Variable]) -> list[str]:
 def _count(variables: list[keras.Variable]) -> str:
     total = sum(int(keras.ops.size(variable)) for variable in variables)
     return f"{total:,} in {len(variables)} variables"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
 def _way(model: MultiTaskModel, own_inputs: bool) -> str:
