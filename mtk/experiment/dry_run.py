@@ -109,8 +109,9 @@ def _size(model: MultiTaskModel) -> list[str]:
         f"({_count(model.network.trainable_variables)} trainable)",
         f"  shared            {_count(structure.shared)}{_layers(structure.shared)}",
     ]
+    width = max([12, *map(len, structure.heads)])
     lines += [
-        f"  head {name:<12} {_count(owned)}{_layers(owned)}"
+        f"  head {name:<{width}} {_count(owned)}{_layers(owned)}"
         for name, owned in structure.heads.items()
     ]
     if structure.unowned:
