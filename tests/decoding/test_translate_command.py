@@ -135,7 +135,7 @@ def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     def closed(*_):
         raise BrokenPipeError
 
-    monkeypatch.setattr("mtk.export.text.load_translator", lambda *_: upper)
+    monkeypatch.setattr("mtk.export.loading.load_translator", lambda *_: upper)
     monkeypatch.setattr(lines, "translate_lines", closed)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
     with (tmp_path / "output").open("w") as output:
