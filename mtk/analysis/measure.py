@@ -148,8 +148,8 @@ def _deviations(
 def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
     """Returns test values by label, configuration and seed, where all are known; less is better."""
     values = points(staged, objectives, "test")
-    usable = (staged["status"] == "finished") & np.isfinite(values).all(1)
-    table = staged[_RUN].join(pd.DataFrame(values, staged.index))
+    usable = (staged["status"] == "finished").to_numpy() & np.isfinite(values).all(1)
+    table = staged[_RUN].reset_index(drop=True).join(pd.DataFrame(values))
     return table[usable].drop_duplicates(_RUN).set_index(_RUN).sort_index()
 
 
