@@ -1,6 +1,5 @@
 """Translates the lines of standard input with an exported network, to standard output."""
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -29,12 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         _translate(given.saved_model, given.to)
-    except BrokenPipeError:
-        # Otherwise Python tries to write the rest when it ends, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (ValueError, OSError, ImportError) as error:
-        if given.traceback:
+        # That nobody reads the output is no fault of the input; see `flags.exit_with`.
+        if given.traceback or isinstance(error, BrokenPipeError):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -56,3 +56,17 @@ def test_letters_that_the_output_does_not_know():
 
 def test_a_bad_input_without_an_error_stream():
     assert run((*LIST[:3], "train", "--gin_file=nothing.gin"), "2>&-").returncode == 2
+
+
+def test_nobody_reads_what_a_command_says_on_its_way():
+    """That is no bad input, which would be an error and exit code 2."""
+    code = (
+        "from mtk import config, flags\n"
+        "flags.exit_with(lambda: config.exit_code(lambda: print('a line', flush=True) or 0))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    line = (sys.executable, "-c", code)
+    done = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

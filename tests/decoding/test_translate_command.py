@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mtk import translate
+from mtk import flags, translate
 from mtk.decoding import Translations, lines, text_translator
 
 
@@ -141,7 +141,9 @@ def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     with (tmp_path / "output").open("w") as output:
         monkeypatch.setattr(sys, "stdout", output)
         (tmp_path / "saved_model.pb").touch()
-        assert translate.main([f"--saved_model={tmp_path}", "--to=fr"]) == 1
+        with pytest.raises(SystemExit) as ended:
+            flags.exit_with(lambda: translate.main([f"--saved_model={tmp_path}", "--to=fr"]))
+    assert ended.value.code == 1
     assert capsys.readouterr().err == ""
 
 
