@@ -2,13 +2,7 @@
 
 from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.async_checkpointer import AsyncCheckpointer
-from mtk.checkpoints.snapshot import (
-    DamagedError,
-    Snapshot,
-    link,
-    read_state,
-    read_without_variables,
-)
+from mtk.checkpoints.snapshot import DamagedError, Snapshot, link, read_without_variables
 from mtk.checkpoints.store import Store
 from mtk.checkpoints.variables import assign, values
 
@@ -20,7 +14,6 @@ __all__ = [
     "Store",
     "assign",
     "link",
-    "read_state",
     "read_without_variables",
     "values",
 ]

@@ -84,15 +84,6 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """Reads the state that a checkpoint holds beside the variables, and checks that part only.
-
-    Raises:
-        DamagedError: If it is not as it was written, with the reason.
-    """
-    return dict(read_without_variables(folder).state)
-
-
 def read_without_variables(folder: Path) -> Snapshot:
     """Reads a snapshot without variables and files, and checks that part only.
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from mtk import atomic
-from mtk.checkpoints import DamagedError, read_state
+from mtk.checkpoints import DamagedError, Snapshot, read_without_variables
 from mtk.experiment import fingerprint
 from mtk.experiment.callables import digest
 
@@ -129,16 +130,19 @@ def recorded(begun: Path) -> list[RunDescription]:
         ValueError: If the file is damaged.
     """
     found = [read_json(begun, _KEYS, _FIX)] if begun.exists() else []
-    found += [next(_of_checkpoints(begun.parent), {})]
+    found += [snapshot.state["run"] for snapshot in islice(snapshots(begun.parent), 1)]
     return [RunDescription.of(content) for content in found if content]
 
 
-def _of_checkpoints(folder: Path) -> Iterator[dict[str, Any]]:
+def snapshots(folder: Path) -> Iterator[Snapshot]:
+    """Yields the sound checkpoints of a folder without their variables, the newest first."""
     for path in sorted(folder.glob(_CHECKPOINTS), key=_number, reverse=True):
         try:
-            yield read_state(path)["run"]
-        except (DamagedError, KeyError):
+            found = read_without_variables(path)
+        except DamagedError:
             continue  # It is put aside, with a warning, when the run is taken up.
+        if "run" in found.state:
+            yield found
 
 
 def _number(path: Path) -> int:

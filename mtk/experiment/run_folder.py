@@ -8,10 +8,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from mtk import atomic, disk, places
-from mtk.checkpoints import AppendOnlyFiles, DamagedError, read_without_variables
+from mtk.checkpoints import AppendOnlyFiles
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
-from mtk.experiment.run_description import RunDescription, read_json, recorded
+from mtk.experiment.run_description import RunDescription, read_json, recorded, snapshots
 
 
 class RunFolder:
@@ -184,22 +184,11 @@ class RunFolder:
             warnings.warn(
                 f"{str(self.path / name)!r} was changed since the run wrote it.", stacklevel=2
             )
-        record = self._problem_of_record()
-        if record:
-            warnings.warn(f"{record}. The result is sound.", stacklevel=2)
-        return result
-
-    def _problem_of_record(self) -> str:
-        found = self.checkpoints.glob("[0-9]*-step-*")
-        newest = max(found, key=lambda path: int(path.name.partition("-")[0]), default=None)
-        try:
-            snapshot = read_without_variables(newest) if newest else None
-        except DamagedError:
-            snapshot = None
-        if snapshot is None:
-            return ""  # Nothing tells how the record was.
         files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
-        return files.problem(snapshot.lengths, snapshot.record)
+        newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.
+        if newest and (problem := files.problem(newest.lengths, newest.record)):
+            warnings.warn(f"{problem}. The result is sound.", stacklevel=2)
+        return result
 
     def _check_same_run(self) -> None:
         known = recorded(self.begun)
