@@ -128,7 +128,7 @@ class TapedForward:
         self, weights: tf.Tensor, variables: Sequence[keras.Variable], with_penalty: bool = True
     ) -> Gradients:
         """Returns the gradients of the weighted sum of task losses, and of the penalty."""
-        targets, factors = [*self.stacks], [weights]
+        targets, factors = self.stacks[:1], [weights]
         if with_penalty and self.penalty is not None:
             targets, factors = [*targets, self.penalty], [*factors, tf.ones_like(self.penalty)]
         return self.gradients(targets, variables, factors)

@@ -45,9 +45,10 @@ class NameNaNLabels(keras.callbacks.Callback):
         losses = [(logs or {}).get(name, 0.0) for name in ("loss", "val_loss")]
         if all(math.isfinite(float(loss)) for loss in losses):
             return
-        for what, data in self._data.items():
-            for number, each in enumerate(_batches(data)):
-                for task, label in self._labels(each):
+        data, self._data = self._data, {}  # Once: a loss that is NaN mostly stays so.
+        for what, each in data.items():
+            for number, found in enumerate(_batches(each)):
+                for task, label in self._labels(found):
                     _check(task, label, f"batch {number} of the {what} data")
 
     def _labels(self, data: Any) -> list[tuple[Task, batch.Label]]:

@@ -153,8 +153,7 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
             f"{type(combiner).__name__} combines the gradients of shared variables, but no "
             "trainable variable is reached by two tasks that have labels in the first batch. Give "
             "these labels (with a mask where they are missing), unfreeze some variables, name "
-            "`shared=`, build the "
-            "network before the model, or use StaticWeights."
+            "`shared=`, build the network before the model, or use StaticWeights."
         )
     features: Sequence[LayerOutput] = ()
     if combiner.at == "representation":

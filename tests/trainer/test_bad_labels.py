@@ -114,12 +114,13 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, y):
         super().__init__()
-        self.y = y
+        self.y, self.reads = y, 0
 
     def __len__(self):
         return 2
 
     def __getitem__(self, index):
+        self.reads += 1
         rows = slice(6 * index, 6 * index + 6)
         return X[rows], {name: labels[rows] for name, labels in self.y.items()}
 
@@ -135,6 +136,17 @@ def test_labels_of_data_sets_that_are_nan_are_named(kind):
     what = "validation" if kind == "validation" else "training"
     with pytest.raises(ValueError, match=rf"'size' are NaN in batch 1 of the {what}.*missing="):
         made.fit(**given, epochs=3, verbose=0)
+
+
+def test_a_loss_that_stays_infinite_has_data_read_again_once():
+    def reads(epochs):
+        data = Batches({**Y, "size": np.full_like(Y["size"], np.inf)})
+        made = mtk.MultiTaskModel(network())
+        made.compile("sgd", LOSSES)
+        made.fit(data, epochs=epochs, verbose=0)
+        return data.reads
+
+    assert reads(4) - reads(2) == 2 * len(Batches(Y))
 
 
 def test_data_sets_with_labels_that_a_mask_leaves_out_are_fine():
