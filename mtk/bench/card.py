@@ -112,6 +112,11 @@ class Card:
             )
         return name, way
 
+    def files(self, method: str) -> list[str]:
+        """Returns the gin files of a method that the card has, or of one that is a gin file."""
+        found = self.methods.get(method, [method] if method.endswith(".gin") else [])
+        return [found] if isinstance(found, str) else list(found)
+
     def search(
         self,
         label: str,

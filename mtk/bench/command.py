@@ -87,9 +87,8 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     folders = [config.find(file).parent for file in given.gin_file]
     methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
     for method in methods:
-        files = card.methods.get(method, [method] if method.endswith(".gin") else [])
-        own = [files] if isinstance(files, str) else list(files)
-        asked = card.search(Path(method).stem if own else METHOD, own)
+        files = card.files(method)
+        asked = card.search(Path(method).stem if files else METHOD, files)
         Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
     # The files in configs/engines are those of sweeps.
     engine = config.values(sweep).get("engine")

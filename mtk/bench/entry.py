@@ -78,13 +78,12 @@ class BenchFolder:
         if given == METHOD:
             return METHOD, []
         if given in self.card.methods:
-            files = self.card.methods[given]
-            return given, [files] if isinstance(files, str) else list(files)
+            return given, self.card.files(given)
         module, _, name = given.rpartition(":")
         label = Path(given).stem if given.endswith(".gin") else name
         check_label(label)
         if given.endswith(".gin"):
-            return label, [given]
+            return label, self.card.files(given)
         if not module and not _is_combiner(name):
             raise StudyError(
                 f"{given!r} is no method: the card has {', '.join([METHOD, *self.card.methods])}. "
