@@ -69,8 +69,7 @@ def run(
 
     Args:
         workload: Factory of the tasks, their data and the network.
-        run_dir: Folder to write: new, empty, or the one of this run. Workers other than the chief
-            need none.
+        run_dir: Folder to write: new, empty, or the one of this run. Several workers share it.
         training: How long to train, when to evaluate and what to select by.
         combiner: Factory of the combiner.
         sharing: Which variables tasks share, and how the gradients of each task are computed.

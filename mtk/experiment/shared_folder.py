@@ -1,9 +1,8 @@
-"""The run folder as each of several workers sees it: only the chief's is the real one."""
+"""The run folder as each of several workers sees it: they share it, and only the chief writes."""
 
 import contextlib
-import io
 import json
-import tarfile
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,22 +18,24 @@ def claimed(
 ) -> Iterator[RunFolder]:
     """Claims the run folder for the chief, and gives every other worker a copy.
 
-    A copy holds what a run is taken up from, sent by the chief: no file system need be shared. All
-    workers do the same from there on, so none has to be told what another one read. Copies lie
-    among the temporary files. They are removed at the end; that of a killed worker, at the next
-    start.
+    A copy holds what a run is taken up from. All workers do the same from there on, so none has to
+    be told what another one read. Copies lie among the temporary files. They are removed at the
+    end; that of a killed worker, at the next start.
 
     Args:
-        path: The chief's folder.
+        path: The folder, where all workers reach it.
         settings: What makes a run this one; see `mtk.experiment.fingerprint`.
         workers: The workers; all call this together.
 
     Raises:
-        ValueError: If the chief's folder cannot be claimed, or the workers' settings differ.
+        ValueError: If the chief cannot claim the folder, or the workers' settings or what they see
+            of the folder differ.
     """
     command = "Start all of them with the same command; only TF_CONFIG differs."
     problem = f"The workers do not have the same configuration. {command}"
     _check_alike(fingerprint.alike(settings), workers, problem)
+    problem = "The workers do not see the same run folder. Put it where all of them reach it."
+    _check_alike(_seen(path) if workers.number > 1 else {}, workers, problem)
     with contextlib.ExitStack() as stack:
         if workers.is_chief:
             try:
@@ -42,11 +43,13 @@ def claimed(
             except (ValueError, OSError):
                 workers.from_chief(b"")
                 raise
-            workers.from_chief(_packed(folder) if workers.number > 1 else b"")
-        else:
+        if not workers.from_chief(b"claimed"):
+            raise ValueError("Worker 0 cannot use its run folder; its own output says why.")
+        if not workers.is_chief:
             copy = stack.enter_context(temporary_folder("mtk-worker-")) / "run"
-            _unpack(workers.from_chief(b""), copy)
+            _copy(path, copy)
             folder = stack.enter_context(RunFolder.claim(copy, settings))
+        workers.wait()  # The chief goes on to write when all have read.
         yield folder
 
 
@@ -73,19 +76,29 @@ def _check_alike(own: Mapping[str, str], workers: Workers, problem: str) -> None
         raise ValueError(f"{problem}\n{told or '  Another worker says what differs.'}")
 
 
-def _packed(folder: RunFolder) -> bytes:
-    """Returns what a run is taken up from as the content of one file."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        for path in (folder.checkpoints, folder.metrics, folder.tensorboard, folder.result):
-            if path.exists():
-                archive.add(path, path.name)
-    return content.getvalue()
+def _contents(path: str | Path | None) -> list[Path]:
+    """Returns the files and folders that a run is taken up from."""
+    if path is None:
+        return []
+    folder = RunFolder(path, {})
+    there = (folder.checkpoints, folder.metrics, folder.tensorboard, folder.result)
+    return [each for each in there if each.exists()]
 
 
-def _unpack(content: bytes, folder: Path) -> None:
-    if not content:
-        raise ValueError("Worker 0 cannot use its run folder; its own output says why.")
-    folder.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(folder, filter="data")
+def _seen(path: str | Path | None) -> dict[str, str]:
+    """Returns the size of each file that a run is taken up from, by its place in the folder."""
+    files = [file for each in _contents(path) for file in (each, *each.rglob("*"))]
+    return {
+        str(file.relative_to(path or "")): f"{file.stat().st_size} bytes"
+        for file in files
+        if file.is_file()
+    }
+
+
+def _copy(path: str | Path | None, copy: Path) -> None:
+    copy.mkdir()
+    for each in _contents(path):
+        if each.is_dir():
+            shutil.copytree(each, copy / each.name)
+        else:
+            shutil.copy(each, copy / each.name)

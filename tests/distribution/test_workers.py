@@ -64,7 +64,9 @@ def assert_equal_runs(one, other):
     assert name == its_name
     assert mine.keys() == its.keys()
     for key, values in mine.items():
-        np.testing.assert_allclose(its[key], values, rtol=1e-5, atol=1e-5, err_msg=key)
+        # Of a metric's sums each worker has a part.
+        theirs = its[key].sum(0) if its[key].ndim > values.ndim else its[key]
+        np.testing.assert_allclose(theirs, values, rtol=1e-5, atol=1e-5, err_msg=key)
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
     assert results[0]["selected_step"] == results[1]["selected_step"]
 
@@ -160,6 +162,20 @@ def test_workers_started_differently_are_told_so(tmp_path):
     assert "do not have the same configuration" in errors
     assert "learning_rate: 0.1 at worker 0, 0.2 here" in other_errors
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_not_shared_is_told_so(alone, tmp_path):
+    addresses = free_addresses(2)
+    processes = [
+        train(f"--run_dir={folder}", worker=worker, addresses=addresses)
+        for worker, folder in enumerate([alone, tmp_path / "elsewhere"])
+    ]
+    for status, _, errors in map(end_of, processes):
+        assert status == 2, errors
+        assert "do not see the same run folder" in errors
+    assert "result.json" in errors
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.slow
