@@ -2,14 +2,24 @@
 
 A card says what all entries have in common. `run` does the whole budget of one, with its test
 sealed; `submit` packs what it predicts of the test; `score` measures that where the labels are, no
-finer than the noise, and writes the leaderboard.
+finer than the noise, and writes the leaderboard. What reads results is imported when it is first
+used: that takes seconds.
 """
 
-from mtk.bench.board import Board
+import importlib
+from typing import Any
+
 from mtk.bench.card import Card
 from mtk.bench.command import main
 from mtk.bench.entry import BenchFolder, run
-from mtk.bench.ranking import Standing, rank
-from mtk.bench.submission import submit
 
-__all__ = ["BenchFolder", "Board", "Card", "Standing", "main", "rank", "run", "submit"]
+# Classes and functions by the module that has them.
+_NAMES = {"Board": "board", "Standing": "ranking", "rank": "ranking", "submit": "submission"}
+
+__all__ = ["BenchFolder", "Card", "main", "run", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"mtk.bench.{_NAMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,6 +66,10 @@ def _check(given: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is no flag of mtk bench {given.action}. Leave it out.")
     if given.action == "submit" and len(given.method) > 1:
         raise ValueError(f"One entry is submitted at a time. Received: {given.method}")
+    for name in ("submission", "labels"):
+        path = getattr(given, name)
+        if path and not Path(path).exists():
+            raise ValueError(f"There is no such file {path!r}, which --{name} names.")
     if not given.gin_file:
         raise ValueError("Which card? Name it: --gin_file=configs/cards/multi_digits.gin.")
 
@@ -74,6 +78,7 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     _check(given)
     from mtk import config
     from mtk.bench.card import Card
+    from mtk.bench.entry import named
     from mtk.search.spec import METHOD
     from mtk.study import Grid, sweep
 
@@ -87,6 +92,8 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     folders = [config.find(file).parent for file in given.gin_file]
     methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
     for method in methods:
+        if method not in (METHOD, *card.methods):
+            config.check_names((), named(card, method)[1])
         files = card.files(method)
         asked = card.search(Path(method).stem if files else METHOD, files)
         Grid(asked.study, folders).check_names(needs_data=given.action != "submit")

@@ -75,23 +75,11 @@ class BenchFolder:
         Raises:
             StudyError: If it is none of these.
         """
-        if given == METHOD:
-            return METHOD, []
-        if given in self.card.methods:
+        if given == METHOD or given in self.card.methods:
             return given, self.card.files(given)
-        module, _, name = given.rpartition(":")
-        label = Path(given).stem if given.endswith(".gin") else name
-        check_label(label)
-        if given.endswith(".gin"):
+        label, lines = named(self.card, given)
+        if not lines:
             return label, self.card.files(given)
-        if not module and not _is_combiner(name):
-            raise StudyError(
-                f"{given!r} is no method: the card has {', '.join([METHOD, *self.card.methods])}. "
-                "Name one of these, a class of mtk.combiners, MODULE:NAME, or a .gin file."
-            )
-        lines = [f"import {module}" if module else "from mtk import combiners"]
-        named = f"@{module or 'combiners'}.{name}"
-        lines += ["from mtk import experiment", f"experiment.run.combiner = {named}"]
         file = self.path / METHODS / f"{label}.gin"
         text = "\n".join(["from __gin__ import dynamic_registration", *lines, ""])
         if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -126,6 +114,32 @@ class BenchFolder:
         runs = (self.path / STATIC_RUN / "runs").iterdir()
         found = next((data_of(run) for run in runs if (run / "result.json").exists()), {})
         check_data(self.card, found, "These data")
+
+
+def named(card: Card, given: str) -> tuple[str, list[str]]:
+    """Returns the label of a method that a card lacks, and the lines that name its class.
+
+    Args:
+        card: The card.
+        given: As for `BenchFolder.method`; for a gin file there are no lines.
+
+    Raises:
+        StudyError: If it is no method.
+    """
+    module, _, name = given.rpartition(":")
+    is_file = given.endswith(".gin")
+    label = Path(given).stem if is_file else name
+    check_label(label)
+    if is_file:
+        return label, []
+    if not module and not _is_combiner(name):
+        raise StudyError(
+            f"{given!r} is no method: the card has {', '.join([METHOD, *card.methods])}. "
+            "Name one of these, a class of mtk.combiners, MODULE:NAME, or a .gin file."
+        )
+    lines = [f"import {module}" if module else "from mtk import combiners"]
+    reference = f"@{module or 'combiners'}.{name}"
+    return label, [*lines, "from mtk import experiment", f"experiment.run.combiner = {reference}"]
 
 
 def _is_combiner(name: str) -> bool:

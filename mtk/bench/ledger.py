@@ -1,7 +1,8 @@
 """What was read of the test, and when: a file that only grows, each line with the hash of the last.
 
 A line is on the disk before its answer is told. So whoever scores again after a kill gets the same
-answer and spends no further read, and a line that was changed or removed later is found.
+answer and spends no further read, and a line that was changed or removed later is found. The file
+is replaced as a whole, so that no kill leaves a part of a line: that was cut off by hand.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtk import locks, records
+from mtk import atomic, locks, records
 from mtk.errors import StudyError
 
 _FIRST = "0" * 64
@@ -33,14 +34,32 @@ class Ledger:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Lets one process score at a time: two would spend one read twice."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = locks.open_file(self._lock)
+        """Lets one process score at a time: two would spend one read twice.
+
+        Where nothing was read, a folder that was made for it is removed.
+        """
+        folder = self.path.parent
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        descriptor = self._locked()
         try:
-            locks.lock(descriptor, wait=True)
             yield
         finally:
+            if missing and not self.path.exists():
+                self._lock.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # Something else is in it.
+                    for place in missing:
+                        place.rmdir()
             os.close(descriptor)
+
+    def _locked(self) -> int:
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # Another process has removed the folder.
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = locks.open_file(self._lock)
+                locks.lock(descriptor, wait=True)
+                if os.fstat(descriptor).st_nlink:
+                    return descriptor
+                os.close(descriptor)
 
     def entries(self) -> list[dict[str, Any]]:
         """Returns all lines, the oldest first.
@@ -50,13 +69,11 @@ class Ledger:
         """
         if not self.path.exists():
             return []
-        text = records.text(self.path, 1 << 28)
-        # Without its end a line was never told: the process was killed in the middle.
-        lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+        lines = records.text(self.path, 1 << 28).splitlines(keepends=True)
         found: list[dict[str, Any]] = []
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines or [""]):
             previous = found[-1]["hash"] if found else _FIRST
-            entry = _entry(line)
+            entry = _entry(line) if line.endswith("\n") else {}
             if not entry or entry["previous"] != previous or entry["number"] != number:
                 raise StudyError(
                     f"{str(self.path)!r} was changed: line {number + 1} is not what was written "
@@ -77,14 +94,8 @@ class Ledger:
         previous = known[-1]["hash"] if known else _FIRST
         entry = {"number": len(known), "time": now, **about, "previous": previous}
         entry["hash"] = _hash(entry)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "r+b") as file:
-            whole = file.read()
-            file.truncate(whole.rfind(b"\n") + 1)
-            file.seek(0, os.SEEK_END)
-            file.write(json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic.replacing(self.path) as aside:
+            aside.write_text("".join(json.dumps(each) + "\n" for each in [*known, entry]))
         return entry
 
 

@@ -1,5 +1,8 @@
 """The command: its exit codes and what it says."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from benches import ROOT, Bench
@@ -59,6 +62,11 @@ def test_bad_input_is_one_message(given, named, tmp_path, capsys):
     assert named in said
     assert "Traceback" not in said
     assert not any(tmp_path.rglob("*.jsonl"))
+
+
+def test_what_takes_seconds_to_import_is_not_needed_for_names():
+    program = "import sys, mtk.bench.entry; assert not {'pandas', 'scipy.stats'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_it_is_a_command_of_mtk(capsys):

@@ -1,5 +1,6 @@
 """What is told, and what is noted of it."""
 
+import contextlib
 import json
 import math
 import threading
@@ -71,6 +72,9 @@ def test_any_change_is_found(tmp_path):
         "in another order": [lines[1], lines[0], lines[2]],
         "twice": [*lines, lines[2]],
         "no JSON": [*lines, "x\n"],
+        "emptied": [],
+        "the last line cut off": [*lines[:2], lines[2][:-1]],
+        "the only line cut off": [lines[0][:40]],
         "an entry more": [lines[0].replace("}", ', "more": 1}'), *lines[1:]],
     }
     for name in ("entry", "time", "card", "submission", "scored", "improved", "number"):
@@ -83,17 +87,58 @@ def test_any_change_is_found(tmp_path):
         assert ledger.path.read_text() == "".join(changed), name
 
 
-def test_a_line_that_was_cut_off_was_never_told(tmp_path):
-    """Wherever the process was killed, the next line follows the last whole one."""
+def test_a_process_that_is_killed_leaves_no_part_of_a_line(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path)
     first = add(ledger, 0)
-    whole = ledger.path.read_bytes()
-    add(ledger, 1)
-    both = ledger.path.read_bytes()
-    for end in range(len(whole), len(both), 7):
-        ledger.path.write_bytes(both[:end])
-        assert ledger.entries() == [first]
-        assert add(ledger, 2) == ledger.entries()[1]
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mtk.atomic.flush", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add(ledger, 1)
+    assert ledger.entries() == [first]
+    assert add(ledger, 2) == ledger.entries()[1]
+
+
+@pytest.mark.parametrize("place", ["board", "boards/digits"])
+def test_who_is_refused_leaves_no_folder(place, tmp_path):
+    ledger = Ledger(tmp_path / place)
+    with pytest.raises(StudyError), ledger.alone():
+        raise StudyError
+    assert not [*tmp_path.iterdir()]
+
+
+def test_who_is_refused_leaves_folders_of_others(tmp_path):
+    mine, board = tmp_path / "mine.txt", tmp_path / "board"
+    mine.touch()
+    board.mkdir()
+    for ledger in (Ledger(tmp_path), Ledger(board)):
+        with pytest.raises(StudyError), ledger.alone():
+            raise StudyError
+    assert mine.exists()
+    assert board.exists()
+
+
+def test_who_waited_for_one_that_is_refused_has_a_lock_that_counts(tmp_path):
+    ledger, seen = Ledger(tmp_path / "board"), []
+
+    def spend(refused):
+        with contextlib.suppress(StudyError), ledger.alone():
+            seen.append((tmp_path / "board" / "lock").exists())
+            time.sleep(0.02)
+            if refused:
+                raise StudyError
+            add(ledger, len(ledger.entries()))
+
+    threads = [threading.Thread(target=spend, args=[n < 2]) for n in range(5)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert seen == [True] * 5
+    assert len(ledger.entries()) == 3
 
 
 def test_two_who_score_at_once_do_so_one_after_the_other(tmp_path):
