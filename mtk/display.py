@@ -176,6 +176,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
 
 
+def counted(number: int, what: str) -> str:
+    """Returns a number of things in words: `1 run`, `2,000 runs`."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 def format_duration(seconds: float) -> str:
     """Returns minutes and seconds, such as `1:05`, with the hours before them if there are any.
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import extras, flags
+from mtk import errors, extras, flags
 from mtk.config import names
 from mtk.display import aligned
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             rows = _in_folder(given.what, Path(given.folder))
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {errors.message(error)}", file=sys.stderr)
             return 2
     print("\n".join(aligned(rows)))
     return 0

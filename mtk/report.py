@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import extras, flags
+from mtk import errors, extras, flags
 
 _EPILOG = """\
 example:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {errors.message(error)}", file=sys.stderr)
         return 2
     print(f"Report: {page}")
     return 0

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from mtk import flags, saved_model_path, tf_logging
+from mtk import errors, flags, saved_model_path, tf_logging
 
 _EPILOG = """\
 examples:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # That nobody reads the output is no fault of the input; see `flags.exit_with`.
         if given.traceback or isinstance(error, BrokenPipeError):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {errors.message(error)}", file=sys.stderr)
         return 2
     return 0
 

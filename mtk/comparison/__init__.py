@@ -14,7 +14,7 @@ from mtk.comparison.plan import Budget, Plan, Trainer
 from mtk.comparison.planning import Size, method_of, rates
 from mtk.comparison.result import Comparison
 from mtk.comparison.search import best_of, searched
-from mtk.display import format_duration
+from mtk.display import counted, format_duration
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
 
@@ -169,8 +169,9 @@ def _planned(limits: Budget, seen: Look, methods: int) -> Size:
             "or train for fewer epochs."
         )
     print(
-        f"{len(seen.tasks)} tasks, {seen.examples} training examples. Planned: {size.weightings} "
-        f"static weightings, {methods} methods, {size.seeds} fresh seeds; about "
+        f"{counted(len(seen.tasks), 'task')}, {counted(seen.examples, 'training example')}. "
+        f"Planned: {counted(size.weightings, 'static weighting')}, {counted(methods, 'method')}, "
+        f"{counted(size.seeds, 'fresh seed')}; about "
         f"{format_duration(expected)}, {limits.slots} at a time.",
         flush=True,
     )

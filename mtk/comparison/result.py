@@ -11,6 +11,7 @@ import keras
 from mtk import monitor
 from mtk.comparison.given import workload
 from mtk.comparison.planning import RATE, SINGLE, STATIC
+from mtk.display import counted
 from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
@@ -126,7 +127,7 @@ class Comparison:
             for name in runs[0]["result"]["test"]["tasks"][task]:
                 each = [run["result"]["test"]["tasks"][task][name] for run in runs]
                 parts.append(f"{task}_{name} {statistics.fmean(each):.4g}")
-        return ", ".join(parts) + f" (mean of {len(runs)} seeds)"
+        return ", ".join(parts) + f" (mean of {counted(len(runs), 'seed')})"
 
     def _lines(self) -> list[str]:
         """Returns a line for each method: its answer to the first question on what selected."""

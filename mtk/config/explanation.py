@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from mtk import errors
 from mtk.config.check import Checker
 
 SURE = 2
@@ -16,8 +17,7 @@ def explained(error: Exception, checker: Checker) -> str:
             functions to its message, the innermost first.
         checker: What has followed the configuration.
     """
-    said = re.sub(r"^\[Errno \d+\] ", "", str(error))
-    message, *calls = said.split("\n  In call to configurable ")
+    message, *calls = errors.message(error).split("\n  In call to configurable ")
     names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
     # The root meets the faults of everything it was given: there only what is surely meant counts.
     innermost, needed = (names[0], 1) if len(names) > 1 else ("", SURE)

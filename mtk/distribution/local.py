@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mtk.display import counted
 from mtk.ranges import check_count
 
 
@@ -44,7 +45,8 @@ def _split_cpu(replicas: int) -> None:
     try:
         tf.config.set_logical_device_configuration(cpu, parts)
     except RuntimeError as error:
+        there = counted(max(1, len(configured)), "logical CPU device")
         raise ValueError(
-            f"TensorFlow has started with {max(1, len(configured))} logical CPU device(s), too few "
-            f"for {replicas} replicas. Call `mirrored` before anything else uses TensorFlow."
+            f"TensorFlow has started with {there}, too few for {replicas} replicas. Call "
+            "`mirrored` before anything else uses TensorFlow."
         ) from error

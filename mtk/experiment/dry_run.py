@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtk import config, display, gradients
 from mtk.data import synthetic
+from mtk.display import counted
 from mtk.distribution import Workers
 from mtk.experiment import step_timing
 from mtk.experiment.plan import Plan
@@ -46,19 +47,20 @@ def describe(
         config.operative().strip(),
         "",
         *_synthetic(),
-        f"# {data.name}: {data.num_train} training examples; nothing was written.",
+        f"# {data.name}: {counted(data.num_train, 'training example')}; nothing was written.",
         *_size(model),
         *_devices(model, plan.batch_size),
         f"tasks               {', '.join(model.task_names)}",
         f"combiner            {type(model.combiner).__name__}",
         f"per-task gradients  {_way(model, isinstance(batches.element_spec, dict))}",
         f"steps               {plan.steps} ({plan.steps / plan.steps_per_epoch:g} epochs of "
-        f"{plan.steps_per_epoch}), {plan.batch_size} examples each",
-        f"evaluation          every {plan.evaluate_every} steps, {plan.evaluations} times",
+        f"{plan.steps_per_epoch}), {counted(plan.batch_size, 'example')} each",
+        f"evaluation          every {counted(plan.evaluate_every, 'step')}, "
+        f"{counted(plan.evaluations, 'time')}",
         f"selected by         validation's {monitor.name} (best: {monitor.direction})",
         f"memory              {_memory(timed)}",
-        f"one step            {_seconds(timed.seconds)} with {timed.batch_size} examples "
-        f"(the first, with tracing: {timed.first:.1f} s)",
+        f"one step            {_seconds(timed.seconds)} with {counted(timed.batch_size, 'example')}"
+        f" (the first, with tracing: {timed.first:.1f} s)",
         f"all steps           about {display.format_duration(per_run)}, without evaluations"
         + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
     ]
@@ -78,8 +80,8 @@ def _memory(timed: step_timing.Timed) -> str:
         return "not measured: this system does not tell it"
     most, before = map(_bytes, timed.memory)
     return (
-        f"{most} at most while {timed.batch_size} examples a step were trained on, {before} before "
-        f"the first step (measured, {timed.measured_on})"
+        f"{most} at most while {counted(timed.batch_size, 'example')} a step were trained on, "
+        f"{before} before the first step (measured, {timed.measured_on})"
     )
 
 
@@ -96,8 +98,8 @@ def _devices(model: MultiTaskModel, batch_size: int) -> list[str]:
     else:
         own = list(strategy.extended.worker_devices)
     return [
-        f"strategy            {type(strategy).__name__}: {workers.number} worker(s), "
-        f"{replicas} replica(s), {batch_size // replicas} examples each",
+        f"strategy            {type(strategy).__name__}: {counted(workers.number, 'worker')}, "
+        f"{counted(replicas, 'replica')}, {counted(batch_size // replicas, 'example')} each",
         f"  devices here      {', '.join(own)}",
     ]
 
@@ -151,7 +153,7 @@ def _paths(variables: Iterable[keras.Variable]) -> list[str]:
 
 def _count(variables: list[keras.Variable]) -> str:
     total = sum(int(keras.ops.size(variable)) for variable in variables)
-    return f"{total:,} in {len(variables)} variables"
+    return f"{total:,} in {counted(len(variables), 'variable')}"
 
 
 def _seconds(seconds: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtk import flags, tf_logging
+from mtk.display import counted
 
 if TYPE_CHECKING:
     from mtk.search.spec import Search
@@ -75,6 +76,7 @@ def _described(asked: "Search", grid: "Grid") -> str:
     points = asked.make_sampler().ask(asked.trials)
     for point in points:
         grid.run(next(iter(asked.study.methods)), point, asked.seeds[0])
-    kept = f", {asked.reserved} runs kept to confirm" if asked.reserved else ""
-    head = f"{asked.name}: {asked.trials} trials of {len(asked.seeds)} runs{kept}. First points:"
+    kept = f", {counted(asked.reserved, 'run')} kept to confirm" if asked.reserved else ""
+    of = f"{counted(asked.trials, 'trial')} of {counted(len(asked.seeds), 'run')}"
+    head = f"{asked.name}: {of}{kept}. First points:"
     return "\n".join([head, *(f"  {point}" for point in points)])

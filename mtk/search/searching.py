@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mtk.display import counted
 from mtk.search import trials
 from mtk.search.cooling import Cooling
 from mtk.search.halving import Halving
@@ -233,7 +234,7 @@ class Searcher:
             say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
         place = "and were replaced" if self.search.pbt else "at a rung"
         say(
-            f"{counts[State.FINISHED]} runs finished, "
+            f"{counted(counts[State.FINISHED], 'run')} finished, "
             f"{f'{self._stopped_early()} stopped {place}, ' * self.search.pauses}"
             f"{counts[State.DIVERGED]} diverged, {len(failed)} failed."
         )

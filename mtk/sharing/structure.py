@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from mtk.display import counted
 from mtk.sharing.layer_calls import all_layers
 
 LayerOutput = tuple[keras.Layer, int]  # A layer, and which of its calls.
@@ -92,7 +93,7 @@ class Structure:
 
         def count(variables: Sequence[keras.Variable]) -> str:
             total = sum(int(keras.ops.size(v)) for v in variables)
-            return f"{total:,} parameters in {len(variables)} variables"
+            return f"{counted(total, 'parameter')} in {counted(len(variables), 'variable')}"
 
         lines = [f"shared: {count(self.shared)}"]
         lines += [f"head of '{name}': {count(own)}" for name, own in self.heads.items()]

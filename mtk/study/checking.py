@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from mtk.display import counted
 from mtk.errors import StudyError
 from mtk.study.engines.local import may_fork
 from mtk.study.folder import State, StudyFolder
@@ -50,8 +51,8 @@ def check(
     if not chosen:
         return
     progress.say(
-        f"Checking: building {len(chosen)} runs, which stand for all values of the study. It takes "
-        "seconds."
+        f"Checking: building {counted(len(chosen), 'run')} to meet all values of the study. It "
+        "takes seconds."
     )
     problems: dict[str, Run] = {}
     outcomes = _outcomes(chosen, begun, further)

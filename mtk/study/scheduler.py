@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from mtk import monitor
-from mtk.display import BEST
+from mtk.display import BEST, counted
 from mtk.study import summary
 from mtk.study.engines.base import Engine
 from mtk.study.folder import State, StudyFolder
@@ -195,7 +195,8 @@ class Scheduler:
             self.engine.kill()
         elif self._started:
             self.progress.say(
-                f"Stopping: {len(self._started)} runs write a checkpoint. Again: they end at once."
+                f"Stopping: checkpoints of {counted(len(self._started), 'run')} are written. "
+                "Again: they end at once."
             )
             self.engine.stop()
         self._heeded, self.ended_by = len(self.signals), End.SIGNAL

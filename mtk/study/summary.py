@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from mtk import monitor
-from mtk.display import aligned, format_duration
+from mtk.display import aligned, counted, format_duration
 from mtk.study.folder import State
 from mtk.study.grid import Run
 from mtk.study.run_log import Estimate
@@ -45,7 +45,7 @@ def numbers(
         )
     counts = Counter(states.values())
     known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-    total = f"{len(runs)} runs" + (f" and at most {later} more" if later else "")
+    total = counted(len(runs), "run") + (f" and at most {later} more" if later else "")
     return [f"{study.name}: {total} ({known})", *lines]
 
 

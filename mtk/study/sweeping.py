@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mtk import disk
-from mtk.display import aligned
+from mtk.display import aligned, counted
 from mtk.errors import StudyError
 from mtk.study import checking, reruns, summary
 from mtk.study.engines import Engine, Local
@@ -166,7 +166,8 @@ class Sweep:
     def _stopped(self, scheduler: Scheduler) -> int:
         text = "Stopped. The same command goes on."
         if scheduler.ended_by is End.MAX_RUNS:
-            text = f"Stopped after {scheduler.max_runs} runs. The same command does further ones."
+            done = counted(scheduler.max_runs or 0, "run")
+            text = f"Stopped after {done}. The same command does further ones."
         elif scheduler.ended_by is End.DISK:
             free = disk.free(self.folder.path) / 1e6
             text = (
@@ -183,8 +184,9 @@ class Sweep:
                 say(f"{run}: {self.folder.reason(run)}\n  {self.folder.log(run)}", "red")
         failed, damaged = counts[State.FAILED], counts[State.DAMAGED]
         say(
-            f"{counts[State.FINISHED]} runs finished, {counts[State.DIVERGED]} diverged, "
-            f"{failed} failed{f', {damaged} damaged' * bool(damaged)}."
+            f"{counted(counts[State.FINISHED], 'run')} finished, "
+            f"{counts[State.DIVERGED]} diverged, {failed} failed"
+            f"{f', {damaged} damaged' * bool(damaged)}."
         )
         if failed:
             say("What has failed is done again with --retry_failed.")

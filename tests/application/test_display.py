@@ -105,3 +105,10 @@ def test_what_is_too_wide_for_a_terminal_goes_to_lines_of_its_own(monkeypatch):
     assert Display(io.StringIO()).fitted(parts) == " · ".join(parts)
     assert Display(Terminal()).fitted(parts[:2]) == " · ".join(parts[:2])
     assert Display(Terminal()).fitted(parts) == "\n  ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (2000, "2,000 runs")]
+)
+def test_one_thing_is_not_told_as_several(number, words):
+    assert display.counted(number, "run") == words

@@ -39,7 +39,7 @@ def test_single_is_tensorflows_default():
 def test_devices_are_made_before_tensorflow_starts_or_asked_for_in_vain():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "TensorFlow has started with 2 logical CPU device(s)" in done.stdout
+    assert "TensorFlow has started with 2 logical CPU devices" in done.stdout
     assert "No TPU 'local' can be used from here" in done.stdout
 
 
@@ -75,5 +75,5 @@ def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
 def test_dry_run_describes_the_devices():
     status, out, errors = end_of(train(*TWO, "--dry_run"))
     assert status == 0, errors
-    assert "MirroredStrategy: 1 worker(s), 2 replica(s), 32 examples each" in out
+    assert "MirroredStrategy: 1 worker, 2 replicas, 32 examples each" in out
     assert "/replica:0/task:0/device:CPU:1" in out

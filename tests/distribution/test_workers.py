@@ -191,7 +191,7 @@ def test_a_folder_that_the_chief_cannot_use_ends_all(tmp_path):
 def test_dry_run_describes_the_workers(tmp_path):
     (status, out, errors), (other_status, _, other_errors) = map(end_of, train_two("--dry_run"))
     assert (status, other_status) == (0, 0), errors + other_errors
-    assert "Strategy: 2 worker(s), 2 replica(s), 32 examples each" in out
+    assert "Strategy: 2 workers, 2 replicas, 32 examples each" in out
     assert "/job:worker/replica:0/task:0/device:CPU:0" in out
 
 

@@ -80,7 +80,7 @@ def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert "1 runs finished, 1 diverged, 2 failed" in done.stderr
+    assert "1 run finished, 1 diverged, 2 failed" in done.stderr
     runs = json.loads((folder / "study.json").read_text())["runs"]
     bad = [run["hash"] for run in runs if run["method"] == "static_weights"]
     for run in bad:

@@ -20,6 +20,7 @@ from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, ordered
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import Verdict
+from mtk.display import counted
 
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 200
@@ -37,7 +38,7 @@ def render(made: Contents) -> str:
     return template.render(
         made=made,
         studies=list(dict.fromkeys(made.table["study"])),
-        runs=f"{len(made.table)} runs: {ends(made.table)}",
+        runs=f"{counted(len(made.table), 'run')}: {ends(made.table)}",
         summaries=[Summary(s) for s in made.sections if s.view is not None],
         policy=policy,
         script=script,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk.data import bounded
+from mtk.display import counted
 
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs"),
@@ -87,7 +88,9 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
         files.append(file)
     twice = len(files) - len(set(files))
     if twice:
-        raise ValueError(f"{path} lists {twice} image(s) more than once. Fetch the file again.")
+        raise ValueError(
+            f"{path} lists {counted(twice, 'image')} more than once. Fetch the file again."
+        )
     if announced != [str(len(files))]:
         raise ValueError(
             f"{path} announces {' '.join(announced) or 'nothing'} in its first line, but lists "

@@ -10,6 +10,7 @@ import numpy as np
 from mtk.data import synthetic
 from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS
 from mtk.data.fingerprints import of_file, sha256
+from mtk.display import counted
 
 FORMAT = "celeba-1"
 IMAGES = "images.npy"
@@ -67,7 +68,7 @@ def fingerprint(folder: str | Path) -> dict[str, str]:
     """
     folder = Path(folder).expanduser()
     counts = _manifest(folder)["counts"]
-    sizes = {split: f"{counts[split]:,} examples" for split in SPLITS}
+    sizes = {split: counted(counts[split], "example") for split in SPLITS}
     return {**sizes, **{name: f"sha256 {of_file(folder / name)}" for name in ARRAYS}}
 
 
