@@ -6,12 +6,13 @@ import errno
 import io
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-_SHOWN = 60  # characters of a path that is too long
+_SHOWN = 60  # characters of a path or a number that is too long
 _ERROR_STREAM = 2
 
 
@@ -34,6 +35,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(rf"(\S{{{_SHOWN}}})\S{{{_SHOWN},}}", r"\1...", message)
         _, _, unknown = message.partition("unrecognized arguments: ")
         flag = unknown.split("=")[0].split(" ")[0]
         near = difflib.get_close_matches(flag, list(self._option_string_actions), n=1)
@@ -80,6 +82,19 @@ def path(text: str) -> str:
     text = os.path.expanduser(text)  # noqa: PTH111  It leaves the rest of the path alone.
     if text.startswith("~"):
         raise argparse.ArgumentTypeError(f"no user is called as {text!r} begins. Write the path")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not UTF-8, and TensorFlow writes no other names. Rename it"
+        ) from error
+    parts = Path(text).parts
+    for number, part in enumerate(parts):
+        above = Path(*parts[:number])
+        if part == ".." and not above.exists():
+            raise argparse.ArgumentTypeError(
+                f"{text!r} leads through {str(above)!r}, which is not there. Leave that out"
+            )
     try:
         Path(text).lstat()
     except OSError as error:

@@ -63,6 +63,8 @@ def destination(folder: str) -> Path:
         ValueError: If a new folder cannot be put there. One that holds something is not looked at.
     """
     path = Path(os.path.realpath(Path(folder).expanduser()))
+    if not path.name:
+        raise ValueError(f"{folder!r} is the root of all folders. Name a new or an empty folder.")
     if not path.is_dir() or not any(path.iterdir()):
         check_folder(path)
     return path

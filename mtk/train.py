@@ -60,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
-    bindings = [*_statements(given), *bindings]
+    statements = _statements(given)
+    bindings = [*statements, *bindings]
     if given.workload and not given.gin_file:
         given.gin_file = ["base.gin"]
-    return config.exit_code(lambda: _train(given, bindings), given.traceback)
+        statements.insert(0, "include 'base.gin'")
+    return config.exit_code(lambda: _train(given, bindings, statements), given.traceback)
 
 
 def _statements(given: argparse.Namespace) -> list[str]:
@@ -77,12 +79,7 @@ def _statements(given: argparse.Namespace) -> list[str]:
             if getattr(given, name) is not None
         ),
     ]
-    if not lines:
-        return []
-    lines.insert(0, "from mtk import experiment")
-    base = ["include 'base.gin'"] if given.workload and not given.gin_file else []
-    print("\n".join([*base, *lines]), flush=True)
-    return lines
+    return ["from mtk import experiment", *lines] if lines else []
 
 
 def _reference(argument: str, given: str | None) -> list[str]:
@@ -114,7 +111,7 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
         raise ValueError("--profile_steps is for a run, and --dry_run makes none. Leave one out.")
 
 
-def _train(given: argparse.Namespace, bindings: list[str]) -> int:
+def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str]) -> int:
     from mtk import config
 
     if given.dry_run:  # It goes without the data.
@@ -122,6 +119,8 @@ def _train(given: argparse.Namespace, bindings: list[str]) -> int:
         bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
     config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
     _check(given, bindings)
+    if shown:
+        print("\n".join(shown), flush=True)
     tf_logging.shorten_warnings()
     tf_logging.start_tensorflow()
     from mtk import distribution, experiment

@@ -128,8 +128,11 @@ class Checker:
                 similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
                 fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
         for name, bound in (*self.macros.items(), *self._names()):
-            if bound.value == Macro(REQUIRED):
+            used = set(_macros(bound.value))
+            if REQUIRED in used:
                 fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
+            if not bound.target and name in self._leading_to(used):
+                fail(bound.line, f"%{name} leads back to itself. Give {name!r} a value.")
         for bound in self.bindings.values():
             self._check_type(bound)
 
@@ -178,6 +181,15 @@ class Checker:
         hint = types.hints(bound.target).get(bound.parameter, Any)
         return types.canonical(hint, self.value(bound))
 
+    def _leading_to(self, used: set[str]) -> set[str]:
+        """Returns macros, those that their values use, and so on."""
+        new = used
+        while new:
+            new = {name for each in new for name in _macros(self.macros[each].value)} - used
+            new -= {REQUIRED}
+            used = used | new
+        return used
+
     def _names(self) -> Iterator[tuple[str, Bound]]:
         for (_, selector, name), bound in self.bindings.items():
             yield f"{selector}.{name}", bound
@@ -216,6 +228,25 @@ class Checker:
         hint = types.hints(bound.target).get(bound.parameter, Any)
         if hint is not Any and not types.accepts(hint, value):
             fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
+        if types.takes_nothing(hint) and isinstance(value, types.Reference) and not value.evaluated:
+            self._check_given(value, bound.line)
+
+    def _check_given(self, called: types.Reference, line: Line) -> None:
+        """Checks that what is called without arguments has all that it needs by bindings."""
+        given = [b.parameter for b in self.bindings.values() if b.target is called.target]
+        for name in types.required(called.target):
+            if name not in given:
+                remedy = f"Give it with --gin.{called.name}.{name}=VALUE."
+                fail(line, f"{called.name!r} needs {name!r}. {remedy}")
+
+
+def _macros(value: Any) -> Iterator[str]:
+    """Yields the names of the macros in a value, at any depth."""
+    if isinstance(value, Macro):
+        yield value.name
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _macros(item)
 
 
 def whole_name(target: Any) -> str:

@@ -194,7 +194,9 @@ def _syntax(error: Exception, start: int) -> tuple[str, int]:
         return str(error), start
     if isinstance(error, RecursionError):
         return "Brackets are nested too deeply here.", start
-    return "A bracket or a quote that is opened here is never closed.", start
+    if isinstance(error, tokenize.TokenError):
+        return "A bracket or a quote that is opened here is never closed.", start
+    return "This is not understood; a binding is NAME = VALUE.", start
 
 
 def _skip_empty(chunk: list[source.Line], number: int) -> int:

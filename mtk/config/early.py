@@ -51,7 +51,10 @@ class EarlyChecker(check.Checker):
             similar = did_you_mean(error.name, error.known)
             check.fail(line, f"{error.owner!r} has no {error.name!r}.{similar}")
         if found is not None and not found.qualname:
-            check.fail(line, f"{selector!r} is not a function or class, so it has no parameters.")
+            package, _, name = found.module.rpartition(".")
+            classes = [n for n in names.public(package) if n[0].isupper()] if package else ()
+            similar = did_you_mean(name, classes)
+            check.fail(line, f"{selector!r} is not a function or class, but a module.{similar}")
         return found
 
     def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:

@@ -69,6 +69,11 @@ def children(module: str) -> list[str]:
     return [path.stem for path in paths if path.suffix == ".py" or (path / "__init__.py").exists()]
 
 
+def public(module: str) -> list[str]:
+    """Returns the names in a module of `mtk`."""
+    return [n for n in (*_definitions(module), *children(module)) if not n.startswith("_")]
+
+
 def look_up(module: str, path: Sequence[str]) -> Name | None:
     """Returns what a dotted name in a module stands for; None if the sources do not tell.
 
@@ -92,8 +97,7 @@ def look_up(module: str, path: Sequence[str]) -> Name | None:
     if node is None:
         if "__getattr__" in defined or "*" in defined:
             return None
-        known = [name for name in (*defined, *children(module)) if not name.startswith("_")]
-        raise NoSuchNameError(module, first, known)
+        raise NoSuchNameError(module, first, public(module))
     if isinstance(node, ast.ImportFrom) and not node.level and node.module:
         original = next(alias.name for alias in node.names if (alias.asname or alias.name) == first)
         return look_up(node.module, [original, *rest])

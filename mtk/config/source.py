@@ -116,9 +116,10 @@ def chunks(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Returns a suggestion in words, empty if nothing is similar."""
-    close = difflib.get_close_matches(name, sorted(set(candidates)), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """Returns a suggestion in words, empty if nothing is similar; capitals do not matter."""
+    folded = {each.lower(): each for each in sorted(set(candidates), reverse=True)}
+    close = difflib.get_close_matches(name.lower(), sorted(folded), n=1, cutoff=0.6)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Line]:

@@ -65,6 +65,24 @@ def groups(target: Any) -> dict[str, Any]:
     return {n: kind for n, kind in found if dataclasses.is_dataclass(kind) and n != "return"}
 
 
+def takes_nothing(hint: Any) -> bool:
+    """Tells whether a declared type is something that is called without arguments."""
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(map(takes_nothing, args))
+    return typing.get_origin(hint) is Callable and args[0] == []
+
+
+def required(target: Any) -> list[str]:
+    """Returns the parameters of a callable that have no default; none where it does not tell."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except ValueError:
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+
+
 def canonical(hint: Any, value: Any) -> Any:
     """Returns a value in the one form that stands for all that mean the same.
 
