@@ -222,7 +222,8 @@ def parse(
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Ends the program with the exit code of a command.
 
-    It is 75 where Ctrl-C ends it, and 1 where nobody reads the output any more.
+    It is 75 where Ctrl-C ends it, and 1 where the output cannot be written: nobody reads it any
+    more, or a disk is full.
     """
     _open_streams()
     try:
@@ -230,7 +231,11 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
             code = main()
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            if _is_written():
+                raise
+            print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
         # Otherwise Python tries to write the rest when it ends, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -238,6 +243,15 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)
+
+
+def _is_written() -> bool:
+    """Tells whether the output takes what was printed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _open_streams() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, get_args
 
+SEEDS = 2**32  # What NumPy takes.
+
 
 def check_nonnegative(**values: Any) -> None:
     """Raises a ValueError for a value that is not a finite number of at least 0."""

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from mtk import flags, tf_logging
+from mtk import flags, places, tf_logging
 
 _EPILOG = """\
 examples:
@@ -58,6 +59,8 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     asked = config.bound(study.Study)()
     if given.study_dir is None and not given.dry_run:
         raise ValueError("A study needs a folder to write. Name one: --study_dir=PATH.")
+    if not given.dry_run:
+        places.check_writable(Path(given.study_dir))
     folders = [config.find(file).parent for file in given.gin_file]
     for label in given.only:
         asked.check_method(label)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtk import flags, tf_logging
+from mtk import flags, places, tf_logging
 
 if TYPE_CHECKING:
     from mtk.bench.card import Card
@@ -97,6 +97,9 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         files = card.files(method)
         asked = card.search(Path(method).stem if files else METHOD, files)
         Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
+    written = {"run": given.bench_dir, "score": given.board_dir}.get(given.action)
+    if written:
+        places.check_writable(Path(written))
     # The files in configs/engines are those of sweeps.
     engine = config.values(sweep).get("engine")
     tf_logging.start_tensorflow()

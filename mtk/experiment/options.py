@@ -11,12 +11,11 @@ import tensorflow as tf
 from mtk import distribution
 from mtk.gradients import GradientStrategy
 from mtk.monitor import Monitored
-from mtk.ranges import check_choice, check_count, check_nonnegative, check_positive
+from mtk.ranges import SEEDS, check_choice, check_count, check_nonnegative, check_positive
 from mtk.trainer import OnNonfinite
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 TestSplit = Literal["open", "sealed"]
-_SEEDS = 2**32  # What NumPy takes.
 _Group = TypeVar("_Group")
 
 
@@ -126,9 +125,9 @@ class Training:
 
     def __post_init__(self) -> None:
         check_choice(TestSplit, test=self.test)
-        if not 0 <= self.seed < _SEEDS:
+        if not 0 <= self.seed < SEEDS:
             raise ValueError(
-                f"`seed` is a whole number from 0 to {_SEEDS - 1}. Received: seed={self.seed}"
+                f"`seed` is a whole number from 0 to {SEEDS - 1}. Received: seed={self.seed}"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(

@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtk import flags, tf_logging
+from mtk import flags, places, tf_logging
 from mtk.display import counted
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     asked = config.bound(Search)()
     if given.study_dir is None and not given.dry_run:
         raise ValueError("A search needs a folder to write. Name one: --study_dir=PATH.")
+    if not given.dry_run:
+        places.check_writable(Path(given.study_dir))
     folders = [config.find(file).parent for file in given.gin_file]
     grid = Grid(asked.study, folders)
     grid.check_names(needs_data=not given.dry_run)

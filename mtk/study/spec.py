@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtk import ranges
 from mtk.errors import StudyError
 
 Axis = str | tuple[str, ...]
@@ -63,7 +64,7 @@ class Study:
         for label in self.methods:
             if not isinstance(label, str):
                 raise StudyError(f"The label of a method is a text. Received: {label!r}")
-        for label in (*self.method_grids, *([self.baseline] if self.baseline else [])):
+        for label in (*self.method_grids, *([] if self.baseline is None else [self.baseline])):
             self.check_method(label)
         for grid in (self.grid, *self.method_grids.values()):
             for axis, values in grid.items():
@@ -74,6 +75,14 @@ class Study:
             raise StudyError(
                 f"`fresh_seeds` is a number of seeds, 0 or more. Received: {self.fresh_seeds!r}"
             )
+        if self.second_stage.stop > ranges.SEEDS:
+            raise StudyError(
+                f"The `fresh_seeds` are those after the largest of `seeds`, and {ranges.SEEDS - 1} "
+                f"is the last seed there is. Received: seeds={self.seeds}, "
+                f"fresh_seeds={self.fresh_seeds}"
+            )
+        if self.run_minutes is not None:
+            ranges.check_positive(run_minutes=self.run_minutes)
 
     @property
     def second_stage(self) -> range:

@@ -48,6 +48,18 @@ def test_nobody_reads_the_output(arguments, code):
     assert (done.returncode, done.stderr) == (code, "")
 
 
+def test_an_output_without_room():
+    done = run(LIST, ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_errors_of_other_files_are_shown_where_they_arose():
+    code = "from mtk import flags\nflags.exit_with(lambda: open('/nothing'))"
+    done = run((sys.executable, "-c", code))
+    assert "FileNotFoundError" in done.stderr
+
+
 def test_letters_that_the_output_does_not_know():
     code = "from mtk import flags\nflags.exit_with(lambda: print('step \\u2605') or 0)"
     done = run((sys.executable, "-c", code), PYTHONIOENCODING="ascii")

@@ -196,6 +196,21 @@ NAMES = [
     study("settings", "{3: 4}", "'settings'", "{3: 4}"),
     study("fresh_seeds", "-1", "fresh_seeds", "-1"),
     study("configs", "('empty',)", "'empty'", "folder"),
+    *[
+        case(*command, f"--{flag}={place}", words=place.removesuffix("/new"))
+        for *command, flag in (
+            ("sweep", "--gin_file=study.gin", "study_dir"),
+            ("search", SEARCH, "study_dir"),
+            ("bench", "run", CARD, "bench_dir"),
+            ("bench", "score", CARD, "--submission=full", "board_dir"),
+        )
+        for place in ("/proc/new", "to_nothing", "to_itself/new")
+    ],
+    study("baseline", "''", "''"),
+    study("seeds", "(0, 4294967295)", "fresh_seeds", "4294967295"),
+    study("fresh_seeds", "99999999999999999999", "fresh_seeds", "99999999999999999999"),
+    study("run_minutes", "0", "run_minutes", "0"),
+    study("run_minutes", "-1.5", "run_minutes", "-1.5"),
     case("search", words="'name'"),
     case("search", SEARCH, words="--study_dir"),
     case("search", SEARCH, "--study_dir=notes.txt", words="notes.txt"),
@@ -373,7 +388,12 @@ VALUES = [
     run_value("run.combiner", "@multi_digits.MultiDigits", "combiner", "Combiner", "MultiDigits"),
     run_value("run.combiner", "@combiners.PCGrad()", "combiner"),
     *[run_value("run.combiner", v) for v in ("None", "'pcgrad'")],
-    train("--combiner=json:dumps", words=("'json.dumps' needs 'obj'", "--gin.json.dumps.obj")),
+    bound(
+        "experiment.run.combiner",
+        "@json.dumps",
+        ("'json.dumps' needs 'obj'", "--gin.json.dumps.obj=VALUE"),
+        "--gin_bindings=import json",
+    ),
     run_value("Optimization.optimizer", "@combiners.PCGrad", "optimizer", "Optimizer"),
     run_value("Optimization.optimizer", "'sgd'"),
     run_value("Optimization.schedule", "@keras.optimizers.SGD", "schedule"),

@@ -109,6 +109,8 @@ def world(tmp_path_factory):
         "damaged/saved_model.pb": "damaged",
     }.items():
         (root / name).write_text(text)
+    (root / "to_nothing").symlink_to("absent")
+    (root / "to_itself").symlink_to("to_itself")
     (root / "latin1.gin").write_bytes(b"seed = 1\n# caf\xe9\n")
     (root / "image.png").write_bytes(bytes(range(256)))
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
