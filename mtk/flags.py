@@ -232,9 +232,9 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         finally:
             sys.stdout.flush()
     except OSError as error:
+        if error.filename is not None:  # An output has none.
+            raise
         if not isinstance(error, BrokenPipeError):
-            if _is_written():
-                raise
             print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
         # Otherwise Python tries to write the rest when it ends, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -243,15 +243,6 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)
-
-
-def _is_written() -> bool:
-    """Tells whether the output takes what was printed."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
 
 
 def _open_streams() -> None:

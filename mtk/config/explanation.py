@@ -42,11 +42,11 @@ def explained(error: Exception, checker: Checker) -> str:
 
 def _only_place(message: str, checker: Checker) -> list[str]:
     """Returns where the value that a message has received was bound, if it is so in one place."""
-    _, _, received = message.rpartition("eceived:")
+    _, told, received = message.rpartition("eceived:")
     found = [
         bound
         for bound in checker.bindings.values()
-        if received and score("", checker.value(bound), received)
+        if told and score("", checker.value(bound), received)
     ]
     return [line.where for line in checker.origin(found[0])] if len(found) == 1 else []
 
@@ -72,4 +72,5 @@ def score(parameter: str, value: Any, message: str) -> int:
 
 def _mentions(message: str, text: str) -> bool:
     """Whether a text stands in the message by itself, not as a part of a word or a number."""
-    return bool(re.search(rf"(?<![\w.]){re.escape(text)}(?!\w|\.\w)", message))
+    alone = rf"(?<![\w.])(?<!\d,){re.escape(text)}(?!\w|\.\w|,\d)"
+    return bool(re.search(alone, message))

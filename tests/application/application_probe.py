@@ -30,6 +30,8 @@ def drive(
     if stops is not None and stops < 0:
         raise ValueError(f"A drive has no stops or more. Received: stops={stops}")
     made = engine()
+    if "closed" in names:
+        raise ValueError(f"The road {size} is closed.")
     if made.fuel in names:
         raise ValueError(f"No {made.fuel!r} on this road.")
     return {"engine": made, "road": road, "stops": stops, "names": names, "fast": fast}

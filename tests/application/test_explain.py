@@ -42,6 +42,11 @@ def test_error_of_the_root_names_the_lines_it_speaks_of(write):
     assert text.count("line ") == 1
 
 
+def test_error_of_the_root_that_receives_nothing_names_no_line(write):
+    text = explained(write, "probe.drive.size = (1, 2)\nprobe.drive.names = ['closed']\n")
+    assert text == "The road (1, 2) is closed."
+
+
 def test_error_of_the_root_names_the_text_it_quotes(write):
     text = explained(write, "probe.Engine.fuel = 'coal'\nprobe.drive.names = ['coal']\n")
     assert text.startswith("No 'coal' on this road.\n")
@@ -57,6 +62,8 @@ def test_error_of_the_root_names_the_text_it_quotes(write):
         ("power", 200, "power must be at most 100. Received: 200", 2),
         ("power", 20, "Received: 200, 1.20, 20.5 or power_20", 0),
         ("power", 0.1, "10.1 and 0.15", 0),
+        ("examples", 1, "1,500 in the folder", 0),
+        ("examples", 500, "1,500 in the folder", 0),
         ("path", "/data/none", "No file at /data/none: expected one.", 1),
         ("path", "/data/none", "No file at '/data/none'.", 2),
         ("name", "", "No name.", 1),
