@@ -226,10 +226,15 @@ class Checker:
     def _check_type(self, bound: Bound) -> None:
         value = self.value(bound)
         hint = types.hints(bound.target).get(bound.parameter, Any)
-        if hint is not Any and not types.accepts(hint, value):
-            fail(bound.line, f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}.")
+        self._check_hint(hint, value, bound)
         if types.takes_nothing(hint) and isinstance(value, types.Reference) and not value.evaluated:
             self._check_given(value, bound.line)
+
+    def _check_hint(self, hint: Any, value: Any, bound: Bound) -> None:
+        if not types.accepts(hint, value):
+            expected = f"{bound.parameter!r} must be {types.describe(hint)}, not {value!r}."
+            places = [line.where for line in self.origin(bound)]
+            raise ConfigError("\n  ".join([expected, *places]))
 
     def _check_given(self, called: types.Reference, line: Line) -> None:
         """Checks that what is called without arguments has all that it needs by bindings."""

@@ -11,8 +11,8 @@ from mtk.config.source import Line, did_you_mean
 class EarlyChecker(check.Checker):
     """Follows a configuration without importing what it names.
 
-    What it finds wrong is wrong. It knows the modules of `mtk` only, and no types: `check.Checker`
-    finds the rest, once TensorFlow is imported.
+    What it finds wrong is wrong. It knows the modules of `mtk` only, and plain types:
+    `check.Checker` finds the rest, once TensorFlow is imported.
 
     Args:
         needs_data: Whether files and folders that parameters name must be there.
@@ -63,8 +63,10 @@ class EarlyChecker(check.Checker):
             check.no_parameter(selector, name, known, line)
 
     def _check_type(self, bound: check.Bound) -> None:
-        """Looks for files; types are known once the modules are imported."""
+        """Looks for files, and at plain types; others are known once the modules are imported."""
         value = self.value(bound)
+        hints = dict(bound.target.hints) if bound.target else {}
+        self._check_hint(hints.get(bound.parameter, Any), value, bound)
         is_input = self.needs_data and bound.target and bound.parameter in bound.target.inputs
         if is_input and isinstance(value, str) and not Path(value).expanduser().exists():
             line = self.origin(bound)[-1]

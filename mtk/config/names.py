@@ -3,12 +3,15 @@
 import ast
 import functools
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from typing import Any
 
 _INPUT = "InputPath"
+_PLAIN = re.compile(r"(int|float|str|bool|None)( \| (int|float|str|bool|None))*")
 _PACKAGE = "mtk"  # Others may make their names in ways that reading does not show.
 
 
@@ -21,12 +24,14 @@ class Name:
         qualname: Its name there; empty for the module itself.
         parameters: Those that a call takes; None if that is not known.
         inputs: Those of them that are an `mtk.places.InputPath`.
+        hints: Those of them whose declared type is a plain one, such as `int | None`, with it.
     """
 
     module: str
     qualname: str = ""
     parameters: tuple[str, ...] | None = None
     inputs: tuple[str, ...] = ()
+    hints: tuple[tuple[str, Any], ...] = ()
 
     @property
     def label(self) -> str:
@@ -103,12 +108,11 @@ def look_up(module: str, path: Sequence[str]) -> Name | None:
         return look_up(node.module, [original, *rest])
     if rest or not isinstance(node, ast.FunctionDef | ast.ClassDef):
         return None
-    inputs = tuple(
-        part.arg
-        for part in ast.walk(node)
-        if isinstance(part, ast.arg) and part.annotation and _INPUT in ast.unparse(part.annotation)
-    )
-    return Name(module, first, _parameters(module, node), inputs)
+    declared = _declared(node)
+    inputs = tuple(name for name, hint in declared.items() if _INPUT in hint)
+    plain = {name: hint for name, hint in declared.items() if _PLAIN.fullmatch(hint)}
+    hints = tuple((name, eval(hint)) for name, hint in plain.items())
+    return Name(module, first, _parameters(module, node), inputs, hints)
 
 
 @functools.cache
@@ -147,6 +151,19 @@ def _parameters(module: str, node: ast.FunctionDef | ast.ClassDef) -> tuple[str,
     if node.decorator_list or given.kwarg or given.vararg:
         return None
     return tuple(arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs))
+
+
+def _declared(node: ast.FunctionDef | ast.ClassDef) -> dict[str, str]:
+    """Returns the types that the parameters of a function, or the fields of a class, declare."""
+    if isinstance(node, ast.FunctionDef):
+        given = node.args
+        every = (*given.posonlyargs, *given.args, *given.kwonlyargs)
+        return {arg.arg: ast.unparse(arg.annotation) for arg in every if arg.annotation}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return _declared(part)
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
 
 
 def _parameters_of_class(module: str, node: ast.ClassDef) -> tuple[str, ...] | None:
