@@ -5,6 +5,7 @@ list of its files, `mtk-files.json`: files that are not on the list are somebody
 """
 
 import contextlib
+import itertools
 import json
 import os
 import stat
@@ -163,10 +164,15 @@ def folder_target(path: str | Path) -> Path:
 def followed(path: str | Path) -> Path:
     """Returns the path itself, or what it leads to where it is a link.
 
+    One that leads through another folder and back is made straight: what it leads through may be
+    what is replaced, as in `report/../report`.
+
     Raises:
         ValueError: If it is a link that leads to itself.
     """
     target = Path(path)
+    if ".." in itertools.dropwhile(lambda part: part == "..", target.parts):
+        target = Path(os.path.realpath(target))
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         target.lstat()  # Raises what no name can be, such as one that is too long.
     if target.is_symlink():

@@ -335,3 +335,14 @@ def test_json_is_read_back_and_nan_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text())["a"][0] == 1
+
+
+@pytest.mark.parametrize("way", ["out/../out", "out/inner/../../out", "../{here}/out/../out"])
+def test_a_path_that_leads_through_what_it_replaces(tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    for path, content in (("out", "first"), (way.format(here=tmp_path.name), "second")):
+        with atomic.replacing_folder(path) as new:
+            (new / "inner").mkdir()
+            (new / "inner" / "file").write_text(content)
+    assert (tmp_path / "out" / "inner" / "file").read_text() == "second"
+    assert [*tmp_path.iterdir()] == [tmp_path / "out"]
