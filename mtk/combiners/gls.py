@@ -20,7 +20,7 @@ class GLS(LogLossCombiner):
     others does not vanish. A task that was never seen above its bound is left out of the mean.
     Losses that may be negative need a bound.
 
-    One backward pass; its state is one number for each task.
+    One backward pass; its state is two numbers for each task.
 
     Args:
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.

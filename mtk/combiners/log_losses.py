@@ -1,5 +1,6 @@
 """Logarithms of losses that may reach zero."""
 
+import keras
 import tensorflow as tf
 
 from mtk.combiners.base import Combiner, LossCombiner
@@ -31,8 +32,12 @@ class LogLosses:
     def __init__(self, combiner: Combiner, bounds: PerTask):
         names, number = combiner.task_names, combiner.num_tasks
         self.lowest = tuple(in_task_order("bounds", bounds, names, number))
+        self.names = names or tuple(map(str, range(number)))
+        self.method = type(combiner).__name__
         # Zero: not seen yet.
         self.first_distances = combiner.add_state("first_distances", (number,))
+        # One: was below its bound, by more than rounding.
+        self.below = combiner.add_state("below_bounds", (number,))
 
     def see(self, task_losses: tf.Tensor, present: tf.Tensor) -> None:
         """Notes the first distances; call this once a step, before the others.
@@ -44,6 +49,24 @@ class LogLosses:
         first = tf.convert_to_tensor(self.first_distances)
         distances = self.distances(task_losses)
         self.first_distances.assign(tf.where(present & (first == 0.0), distances, first))
+        is_below = present & (tf.constant(self.lowest) - task_losses > CLOSE * first)
+        self.below.assign(tf.where(is_below, 1.0, tf.convert_to_tensor(self.below)))
+
+    def warning(self) -> str:
+        """Returns what to tell of losses that were below their bounds; empty if none was.
+
+        Reading it waits for the last step.
+        """
+        below = keras.ops.convert_to_numpy(self.below) > 0.0
+        tasks = [name for name, is_below in zip(self.names, below, strict=True) if is_below]
+        if not tasks:
+            return ""
+        bounds = [bound for bound, is_below in zip(self.lowest, below, strict=True) if is_below]
+        return (
+            f"The losses of {tasks} fell below {bounds}, the `bounds` of {self.method}, which "
+            "takes them for reached and gives such a task little or no weight. Give `bounds` that "
+            "the losses stay above."
+        )
 
     def seen(self) -> tf.Tensor:
         """Returns which tasks were seen above their bounds so far, boolean `(K,)`."""

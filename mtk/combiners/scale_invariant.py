@@ -21,7 +21,7 @@ class ScaleInvariant(LogLossCombiner):
     Losses that may be negative need a bound. Where all losses are at their bounds the weights are
     equal.
 
-    One backward pass; its state is one number for each task.
+    One backward pass; its state is two numbers for each task.
 
     Args:
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.

@@ -34,7 +34,7 @@ class STCH(LogLossCombiner):
     A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`.
     A preference of zero leaves a task out, its head too.
 
-    One backward pass; its state is three numbers for each task.
+    One backward pass; its state is four numbers for each task.
 
     Args:
         steps_per_epoch: Length of an epoch, in steps.

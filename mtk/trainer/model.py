@@ -26,6 +26,7 @@ from mtk.trainer import (
     compile_args,
     conditional,
     forward,
+    low_losses,
     nan_labels,
     nonfinite,
     parts,
@@ -321,23 +322,25 @@ class MultiTaskModel(keras.Model):
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
             x, y, *weights = split
             given["validation_data"] = (x, y, self._completed(y, *weights))
-        given["callbacks"] = self._with_nan_labels(given)
+        given["callbacks"] = self._with_own_callbacks(given)
         try:
             return super().fit(**given)
         finally:
             self._callbacks = None
 
-    def _with_nan_labels(self, given: Mapping[str, Any]) -> Any:
-        """Returns the callbacks of `fit`, and the one that names labels of data sets."""
+    def _with_own_callbacks(self, given: Mapping[str, Any]) -> Any:
+        """Returns the callbacks of `fit`, and those that name what is wrong with the losses."""
         data = {"training": given.get("x"), "validation": given.get("validation_data")}
         named = nan_labels.NameNaNLabels(
             data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
         )
+        own = [named, low_losses.WarnOfLowLosses()]
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(named)
+            for each in own:
+                callbacks.append(each)
             return callbacks
-        return [*tf.nest.flatten(callbacks), named] if callbacks is not None else [named]
+        return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
 
     def _completed(self, y: Any, sample_weight: Any = None) -> Any:
         """Returns sample weights of all tasks, or raises a ValueError for what does not fit."""

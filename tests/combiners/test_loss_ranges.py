@@ -1,11 +1,14 @@
 """Losses at zero, below it and across it, of every size: what weights and state make of them."""
 
 import itertools
+import warnings
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import mtk
 from mtk import combiners
 from tests.combiners import samples
 from tests.combiners.cases import CASES, Runner, runner
@@ -56,6 +59,33 @@ def test_losses_of_any_sign(name, course, scale):
             run.combiner.after_step(tf.constant(losses, tf.float32), after, tf.ones(5, tf.bool))
     for variable in run.combiner.variables:
         assert np.isfinite(variable.numpy()).all(), variable.path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        combiners.GLS,
+        lambda: combiners.WarmUp(combiners.FAMO(), 1),
+        lambda: combiners.UnitGradients(combiners.DBMTL(beta=0.0)),
+    ],
+)
+@pytest.mark.parametrize("lowest", [-1.0, 0.0])
+def test_losses_below_their_bound_are_told_once(make, lowest):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    tasks = [
+        mtk.Task("low", lambda y, p: tf.reduce_mean(y + 1e-3 * p**2, -1)),
+        mtk.Task("usual", "mse"),
+    ]
+    both = keras.Model(network.inputs, {task.name: network.outputs[0] for task in tasks})
+    model = mtk.MultiTaskModel(both, tasks, combiner=make())
+    model.compile("sgd")
+    y = {"low": np.full((8, 1), lowest), "usual": np.ones((8, 1))}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.fit(np.ones((8, 2)), y, epochs=3, verbose=0)
+    about = [str(each.message) for each in told if "bounds" in str(each.message)]
+    assert len(about) == (lowest < 0)
+    assert all("['low'] fell below [0.0]" in text for text in about)
 
 
 def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> combiners.GradNorm:
