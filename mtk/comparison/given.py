@@ -1,7 +1,7 @@
 """What a comparison is given: a function that makes a compiled model, and data."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,7 +175,7 @@ def weights_of(key: str) -> list[float] | None:
     if isinstance(model, MultiTaskModel):
         each = model.loss_weights or [1.0]
     else:
-        compiled = (model.get_compile_config() or {}).get("loss_weights")
+        compiled = _compiled(model).get("loss_weights")
         outputs = symbolic_outputs(model)
         paths = nested_paths(outputs)
         compiled = argument_by_name("loss_weights", compiled, outputs, paths)
@@ -199,9 +199,16 @@ def tasks_of(model: keras.Model) -> list[Task]:
     optimizer_of(model)
     if isinstance(model, MultiTaskModel) and model.tasks:
         return list(model.tasks)
-    config = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
-    metrics = (config.get("metrics"), config.get("weighted_metrics"))
+    compiled = _compiled(model)
+    metrics = (compiled.get("metrics"), compiled.get("weighted_metrics"))
     return compiled_tasks(network(model), model.loss, *metrics).tasks
+
+
+def _compiled(model: keras.Model) -> Mapping[str, Any]:
+    """Returns the objects that `compile` was given; a file of them may not tell what they are."""
+    if isinstance(model, MultiTaskModel):
+        return model._compiled.value
+    return model._compile_config.config
 
 
 def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:

@@ -86,11 +86,20 @@ class Arrays(SourcedWorkload):
 def _source(
     what: str, arrays: Structure, prepare: Callable[[Structure], Structure] | None
 ) -> Source:
+    def read(batch: Structure) -> Structure:
+        batch = tf.nest.map_structure(_in_floatx, batch)
+        return batch if prepare is None else prepare(batch)
+
     every = tf.nest.flatten(arrays)
     if any(isinstance(array, np.memmap) for array in every):
-        return memory_mapped(arrays, prepare)
+        return memory_mapped(arrays, read)
     check_room(f"The {what} split", sum(array.nbytes for array in every))
-    return in_memory(arrays, prepare)
+    return in_memory(arrays, read)
+
+
+def _in_floatx(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns numbers with fractions in the type that `fit` gives those of arrays."""
+    return tf.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
 
 
 def made(network: MakeNetwork, seed: int | None) -> keras.Model:

@@ -119,6 +119,27 @@ def test_the_best_network_is_made_as_the_runs_make_it(tmp_path):
         np.testing.assert_array_equal(found(X[:5])[name], values)
 
 
+def test_functions_and_objects_of_compile_need_no_registration():
+    """A file could not tell them: they are taken as they are."""
+
+    def own(y, p):
+        return keras.ops.mean((y - p) ** 2, -1)
+
+    class Own(keras.metrics.MeanMetricWrapper):
+        pass
+
+    def compiled(wrap):
+        model = wrap(keras.models.clone_model(build()))
+        losses = {"size": own, "kind": lambda y, p: own(y, p)}
+        model.compile("sgd", losses, metrics={"size": [own, Own(own, "other")]})
+        return model
+
+    for wrap in (lambda network: network, mtk.MultiTaskModel):
+        data = given.workload(given.Given(lambda wrap=wrap: compiled(wrap), (X, Y), 0.2, 0.2).key())
+        assert [task.name for task in data.tasks] == ["size", "kind"]
+        assert len(data.tasks[0].metrics) == 2
+
+
 @pytest.mark.parametrize(
     ("function", "data", "words"),
     [

@@ -46,6 +46,19 @@ def rows_of(batches):
     return np.concatenate([np.asarray(batch[0]) for batch in batches])
 
 
+def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
+    """A function of the user's may subtract labels from predictions."""
+    np.save(tmp_path / "x.npy", X.astype("float64"))
+    on_disk = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for x in (X.astype("float64"), X.astype("float16"), on_disk):
+        split = (x, {**Y, "size": Y["size"].astype("float64")})
+        made = arrays(train=split, validation=split, test=split)
+        for batches in (made.train(10, 1, seed=0), made.validation(10), made.test(10)):
+            inputs, labels = next(iter(batches))[:2]
+            assert inputs.dtype == labels["size"].dtype == tf.float32
+            assert labels["kind"].dtype == tf.int32
+
+
 @pytest.mark.parametrize("make", [arrays, datasets])
 def test_run_reaches_its_result(make, tmp_path):
     result = mtk.experiment.run(
