@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from mtk.config import trust, types
+from mtk.config import names, trust, types
 from mtk.config.source import ConfigError, Line, did_you_mean
 
 REQUIRED = "gin.REQUIRED"
@@ -88,8 +88,7 @@ class Checker:
         """Returns the function or class that `selector` names."""
         first, *rest = selector.split(".")
         if first not in self._symbols:
-            similar = did_you_mean(first, self._symbols)
-            fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
+            not_imported(first, self._symbols, line)
         found = self._symbols[first]
         for attribute in rest:
             if not hasattr(found, attribute):
@@ -268,6 +267,20 @@ def no_parameter(selector: str, name: str, known: Iterable[str], line: Line) -> 
     """Raises a `ConfigError` about a parameter that a function or class does not have."""
     remedy = did_you_mean(name, known) or f" It has: {', '.join(known)}."
     fail(line, f"{selector!r} has no parameter {name!r}.{remedy}")
+
+
+def not_imported(name: str, known: Iterable[str], line: Line) -> NoReturn:
+    """Says that nothing imports what a selector begins with.
+
+    Args:
+        name: The beginning.
+        known: What is imported.
+        line: Where the selector stands.
+    """
+    own = " Write `from mtk import {name}` in one of its files, or include 'base.gin'."
+    is_own = name in names.children("mtk")
+    hint = own.format(name=name) if is_own else did_you_mean(name, known)
+    fail(line, f"{name!r} is not imported.{hint or ' Import its module first.'}")
 
 
 def no_module(name: str, siblings: Iterable[str], line: Line) -> NoReturn:

@@ -43,8 +43,7 @@ class EarlyChecker(check.Checker):
     def add_target(self, selector: str, line: Line) -> names.Name | None:
         first, *rest = selector.split(".")
         if first not in self._symbols:
-            similar = did_you_mean(first, self._symbols)
-            check.fail(line, f"{first!r} is not imported.{similar or ' Import its module first.'}")
+            check.not_imported(first, self._symbols, line)
         try:
             found = names.look_up(self._symbols[first], rest)
         except names.NoSuchNameError as error:

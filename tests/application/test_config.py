@@ -81,6 +81,7 @@ FAULTS = {
     "unknown class": ("probe.drive.engine = @probe.Engin", "no 'Engin'. Did you mean 'Engine'"),
     "unknown import": ("prob.drive.stops = 1", "'prob' is not imported. Did you mean 'probe'"),
     "unimported": ("zebra.drive.stops = 1", "Import its module first"),
+    "unimported of mtk": ("schedules.Cosine.x = 1", "Write `from mtk import schedules`"),
     "module as function": ("probe.stops = 1", "'probe' is not a function or class"),
     "unknown module": ("from mtk import combinerz", "Did you mean 'combiners'"),
     "unknown package": ("import nosuchpackage", "no module 'nosuchpackage'"),
