@@ -189,9 +189,12 @@ def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
     check_combiner(wrapper, combiner)
     if isinstance(combiner, Wrapper):
         inside = type(combiner).__name__
+        # CR-MOGM averages weights, and layers that have their own have none to average.
+        fits = (wrapper, inside) != ("PerLayer", "CRMOGM")
+        outside = f", and put {inside} outside: {inside}({wrapper}(...), ...)" if fits else ""
         raise ValueError(
             f"{wrapper} changes the gradients that a method sees, and {inside} the weights that "
-            f"come of it. Put {inside} outside: {inside}({wrapper}(...), ...)."
+            f"come of it. Wrap the method alone{outside}."
         )
     if not isinstance(combiner, GramianCombiner) or combiner.changes_gradients:
         raise ValueError(

@@ -82,12 +82,22 @@ class Search:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
         if type(self.confirm) is not int or self.confirm < 0:
             raise StudyError(f"`confirm` is a number, 0 or more. Received: {self.confirm!r}")
+        if type(self.runs) is not int:
+            raise StudyError(
+                "`runs` is a number, of all runs of the search; `cpu_seconds` may end it before. "
+                f"Received: {self.runs!r}"
+            )
+        if not isinstance(self.goal, Goal | None):
+            raise StudyError(
+                "`goal` is an object, such as mtk.search.Preference({'a': 3, 'b': 1}). "
+                f"Received: {self.goal!r}"
+            )
         self._check_rungs()
         if self.pbt is not None:
             self._check_population()
         self.study  # noqa: B018  It checks seeds and settings.
         self.looked_for.check(self.space.tasks)
-        if type(self.runs) is not int or self.trials < 1:
+        if self.trials < 1:
             reserved = self.reserved
             confirming = f" and {reserved} to confirm" if reserved else ""
             raise StudyError(

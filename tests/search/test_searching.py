@@ -182,6 +182,8 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
     ("changes", "named"),
     [
         ({"runs": 0}, "budget of 0 runs"),
+        ({"runs": None, "cpu_seconds": 60.0}, "`runs` is a number"),
+        ({"goal": Preference}, "`goal` is an object"),
         ({"runs": 2, "seeds": (0, 1, 2)}, "budget of 2 runs"),
         ({"runs": 10, "confirm": 2}, "10 to confirm"),
         ({"cpu_seconds": 30.0, "run_minutes": 1.0}, "30.0 CPU seconds"),
