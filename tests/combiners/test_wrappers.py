@@ -223,10 +223,6 @@ REFUSED = [
     (lambda: combiners.PerLayer(combiners.MGDA(), []), "`groups`"),
     (lambda: combiners.PerLayer("mgda"), "PerLayer wraps a combiner"),
     (lambda: combiners.PerLayer(combiners.CRMOGM(combiners.MGDA())), "Wrap the method alone.$"),
-    (
-        lambda: combiners.PerLayer(combiners.TaskSubset(combiners.MGDA(), 2)),
-        r"put TaskSubset outside: TaskSubset\(PerLayer",
-    ),
 ]
 
 
