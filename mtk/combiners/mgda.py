@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mtk.combiners import preference as preferences
 from mtk.combiners.preferring import PreferringCombiner
-from mtk.combiners.solvers.quadratic import PREFERENCE, nearest_to_zero
+from mtk.combiners.solvers.quadratic import PREFERENCE, STEPS, nearest_to_zero
 from mtk.combiners.solvers.scaling import Scaled, scale
 from mtk.per_task import PerTask
 from mtk.ranges import check_choice
@@ -119,9 +119,9 @@ def _pair(scaled: Scaled) -> tf.Tensor:
     first, second = tf.unstack(tf.math.divide_no_nan(lengths, tf.reduce_max(lengths)))
     product = first * second * cosines[0, 1]
     distance = first**2 + second**2 - 2.0 * product
-    preference = 2.0 * PREFERENCE * tf.minimum(first, second) ** 2
+    preference = 2.0**0.5 * PREFERENCE * tf.minimum(first, second) ** 2
     share = tf.constant(0.5, lengths.dtype)
-    for _ in range(2):
+    for _ in range(STEPS):
         share = (second**2 - product + preference * share) / (distance + preference)
         share = tf.clip_by_value(share, 0.0, 1.0)
     both = tf.stack([share, 1.0 - share])

@@ -35,15 +35,41 @@ def cagrad(c: float, num_tasks: int) -> Runner:
     return Runner(Case("", lambda: combiners.CAGrad(c, rescale="none")), num_tasks)
 
 
+def shortest_in_hull(rows: np.ndarray, unit: float) -> np.ndarray:
+    """The simplex constraint is one more row of a non-negative least-squares problem."""
+    system = np.vstack([rows.T / unit, np.ones(len(rows))])
+    solution = optimize.nnls(system, np.eye(len(system))[-1])[0]
+    return solution / solution.sum() @ rows
+
+
+def dependent(kind: str, num_tasks: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, num_tasks])
+    size = max(12, 3 * num_tasks // 2)
+    if kind == "half rank":
+        half = num_tasks // 2
+        rows = rng.normal(size=(num_tasks, half)) @ rng.normal(size=(half, size))
+    else:
+        rows = rng.normal(size=(num_tasks, size))
+        rows[-1] = -rows[0]
+    return rows.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", ["half rank", "opposite pair"])
+@pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
+def test_mgda_is_the_shortest_of_dependent_gradients(kind, num_tasks):
+    for rows in (dependent(kind, num_tasks, seed) for seed in range(6)):
+        unit = properties.lengths(rows).max()
+        shortest = shortest_in_hull(rows, unit)
+        found = runner("mgda", num_tasks)(rows).weights @ rows
+        np.testing.assert_allclose(found, shortest, atol=1e-5 * unit)
+
+
 @pytest.mark.parametrize("kind", samples.KINDS)
 @pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
 def test_mgda_is_the_shortest(kind, num_tasks):
-    """The simplex constraint as one more row of a non-negative least-squares problem."""
     for rows in inputs(kind, num_tasks):
         unit = properties.lengths(rows).min() or 1.0
-        system = np.vstack([rows.T / unit, np.ones(num_tasks)])
-        solution = optimize.nnls(system, np.eye(len(system))[-1])[0]
-        shortest = solution / solution.sum() @ rows
+        shortest = shortest_in_hull(rows, unit)
         found = runner("mgda", num_tasks)(rows).weights @ rows
         atol = 1e-5 * (np.linalg.norm(shortest) + unit)
         np.testing.assert_allclose(np.linalg.norm(found), np.linalg.norm(shortest), atol=atol)
