@@ -31,16 +31,16 @@ class Elements(NamedTuple):
     predictions: tf.Tensor
     labelled: tf.Tensor | None
 
-    def of(self, labelled: tf.Tensor) -> "Elements":
-        """Returns these elements, of which not all are labelled.
+    def of(self, labelled: tf.Tensor | None) -> "Elements":
+        """Returns these elements, which do not count the same.
 
         Args:
-            labelled: Boolean tensor `(B, ...)`.
+            labelled: Boolean tensor `(B, ...)`; None if all are, and only their weights differ.
         """
         predictions = tf.identity(self.predictions)
         # Not as Keras' own mask, which its metrics would count a second time.
         predictions._labelled = labelled
-        there = tf.cast(labelled, tf.float32)
+        there = tf.ones_like(self.weights) if labelled is None else tf.cast(labelled, tf.float32)
         return self._replace(predictions=predictions, labelled=there)
 
 
@@ -93,8 +93,8 @@ def elements(
         if there is not None and is_for_each_label(there, y_true, y_pred):
             there = _of_whole_examples(there)
     if there is not None:
-        y_true = tf.where(_match(there, y_true) != 0, y_true, tf.zeros_like(y_true))
-        y_pred = tf.where(_match(there, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
+        y_true = tf.where(of_rank(there, y_true) != 0, y_true, tf.zeros_like(y_true))
+        y_pred = tf.where(of_rank(there, y_pred) != 0, y_pred, tf.stop_gradient(y_pred))
     if by_label:
         values = loss_values(loss, y_true[..., None], y_pred[..., None])
     else:
@@ -117,16 +117,15 @@ def elements(
     values = tf.cast(values, tf.float32)
     shape = _shape(values, y_true)
     if own_mask is not None:
-        own = tf.cast(_match(own_mask, values), tf.float32)
-        weights, there = (own if x is None else _match(x, values) * own for x in (weights, there))
+        own = tf.cast(of_rank(own_mask, values), tf.float32)
+        weights, there = (own if x is None else of_rank(x, values) * own for x in (weights, there))
     if class_weight:
         factor = _of_classes(y_true, class_weight, values.shape.rank)
-        weights = factor if weights is None else _match(weights, factor) * factor
+        weights = factor if weights is None else of_rank(weights, factor) * factor
     if weights is None:
         return Elements(values, tf.ones(shape), y_true, y_pred, None)
-    weights = tf.broadcast_to(_match(weights, values), shape)
-    there = tf.ones(shape) if there is None else tf.broadcast_to(_match(there, values), shape)
-    labelled = there != 0
+    weights = tf.broadcast_to(of_rank(weights, values), shape)
+    labelled = None if there is None else tf.broadcast_to(of_rank(there, values), shape) != 0
     return Elements(values, weights, y_true, y_pred, None).of(labelled)
 
 
@@ -195,7 +194,7 @@ def _weights(
     total = widest
     for part in found:
         if part is not widest:
-            total = total * _match(part, widest)
+            total = total * of_rank(part, widest)
     return total
 
 
@@ -302,7 +301,7 @@ def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
     ]
 
 
-def _match(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def of_rank(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Gives `mask` the rank of `target`, by new last axes or by dropping last axes."""
     while mask.shape.rank > target.shape.rank:
         if mask.shape[-1] != 1:

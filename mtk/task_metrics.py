@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.elements import TaskPass, is_for_each_label
+from mtk.elements import TaskPass, is_for_each_label, of_rank
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
@@ -97,8 +97,10 @@ class TaskMetric(keras.metrics.Metric):
         if sample_weight is None:
             return y_true, y_pred, None
         if not self.weighted:
-            labelled = getattr(y_pred, "_labelled", None)
-            labelled = sample_weight != 0 if labelled is None else labelled
+            # Predictions that a `compute_metrics` of one's own has made do not tell.
+            labelled = getattr(y_pred, "_labelled", sample_weight != 0)
+            if labelled is None:
+                return y_true, y_pred, None
             sample_weight = tf.cast(labelled, tf.float32)
         if is_for_each_label(sample_weight, y_true, y_pred):
             if self._takes_each_label(y_pred.shape):
@@ -106,6 +108,10 @@ class TaskMetric(keras.metrics.Metric):
             else:
                 complete = tf.reduce_min(tf.cast(sample_weight != 0, tf.float32), axis=-1)
                 sample_weight = tf.reduce_mean(sample_weight, axis=-1) * complete
+        if isinstance(self.metric, keras.metrics.IoU):
+            # Keras flattens these weights, as many as there are labels, and does not spread them.
+            labels = y_true if self.metric.sparse_y_true else y_true[..., 0]
+            sample_weight = tf.broadcast_to(of_rank(sample_weight, labels), tf.shape(labels))
         return y_true, y_pred, sample_weight
 
     def _takes_each_label(self, shape: tf.TensorShape) -> bool:

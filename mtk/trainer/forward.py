@@ -99,7 +99,7 @@ def run(
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
-        for label, elements in _elements(tasks, part, outputs, training=state is not None):
+        for label, elements in task_elements(tasks, part, outputs, training=state is not None):
             found[part.part * len(tasks) + label.task] = summed(elements, label.importance)
     logs: dict[str, Any] = {}
     scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
@@ -138,10 +138,17 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
     return tf.nest.map_structure(without_padding, outputs)
 
 
-def _elements(
+def task_elements(
     tasks: Sequence[Task], part: SubBatch, outputs: Any, training: bool
 ) -> list[tuple[Label, Elements]]:
-    """Computes the losses; one that several tasks of a mixed batch share only once."""
+    """Computes the losses; one that several tasks of a mixed batch share only once.
+
+    Args:
+        tasks: The K tasks.
+        part: A sub-batch.
+        outputs: What the network puts out for it.
+        training: Whether the weights of classes count.
+    """
     groups: dict[tuple[Any, ...], list[Label]] = {}
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
     for label in part.labels:

@@ -16,6 +16,7 @@ from mtk.combiners.base import Held
 from mtk.compiled_tasks import CompiledTasks
 from mtk.directions import set_modes
 from mtk.distribution import splitting
+from mtk.elements import summed
 from mtk.gradients import GradientStrategy, choose
 from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
@@ -127,7 +128,7 @@ class MultiTaskModel(keras.Model):
         representation: str | keras.Layer | None = None,
         name: str | None = None,
     ):
-        if type(self).compute_loss is not keras.Model.compute_loss:
+        if type(self).compute_loss is not MultiTaskModel.compute_loss:
             raise TypeError(
                 f"{type(self).__name__} defines `compute_loss`, which a multi-task model never "
                 "calls: every task has a loss of its own. Give the loss to `mtk.Task`, and what "
@@ -490,6 +491,39 @@ class MultiTaskModel(keras.Model):
         self.task_metrics.update(y, y_pred, sample_weight or {})
         return self.get_metrics_result()
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns one loss for all tasks, as Keras does, for steps of one's own.
+
+        It is the sum of the task losses times their weights, the mean of those of given tasks; and
+        what layers and regularizers add. `train_step` does not call it.
+
+        Args:
+            x: Not read.
+            y: Labels, in one of the forms of `mtk.trainer.batch.parse`.
+            y_pred: What the network puts out.
+            sample_weight: As in a batch.
+            training: Whether the weights of classes count.
+        """
+        del x
+        data = self._by_output.of_tasks((y_pred, y, sample_weight))
+        (part,) = batch.parse(data, self.task_names)
+        tasks = self._by_output.weighed(self._class_weight)
+        found = forward.task_elements(tasks, part, y_pred, training)
+        weights = self.loss_weights or [1 / len(found)] * len(tasks)
+        terms = [tf.cast(loss, tf.float32) for loss in self.losses]
+        for label, elements in found:
+            task, whole = tasks[label.task], summed(elements)
+            divisor = task.divisor(whole.count, whole.weight)
+            terms.append(weights[label.task] * tf.math.divide_no_nan(whole.total, divisor))
+        return tf.add_n(terms)
+
     def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass], penalty: tf.Tensor) -> Logs:
         """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
         passes = number_of_replicas() * self.compile_args.micro_batches
@@ -721,7 +755,9 @@ class MultiTaskModel(keras.Model):
     layers, inputs, outputs, input, output, input_shape, output_shape = _of(
         "network", "layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"
     )
-    get_layer, summary, export = _of("network", "get_layer", "summary", "export")
+    get_layer, summary, count_params, export = _of(
+        "network", "get_layer", "summary", "count_params", "export"
+    )
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()

@@ -289,6 +289,7 @@ def test_layers_and_clones_are_as_of_any_model(capsys):
     model = mtk.MultiTaskModel(network("dict"))
     assert model.get_layer("a") is model.network.get_layer("a")
     model.summary()
+    assert model.count_params() == model.network.count_params()
     assert "Dense" in capsys.readouterr().out
     clone = keras.models.clone_model(model)
     clone.compile("sgd", LOSSES)

@@ -145,6 +145,37 @@ def test_metrics_of_several_labels_are_what_keras_measures(name):
         np.testing.assert_allclose(found, plain.result(), rtol=1e-5)
 
 
+IOU = {
+    "binary": (1, lambda: keras.metrics.BinaryIoU([1])),
+    "classes": (3, lambda: keras.metrics.MeanIoU(3, sparse_y_pred=False)),
+    "one-hot": (3, lambda: keras.metrics.OneHotMeanIoU(3)),
+}
+
+
+@pytest.mark.parametrize("given", ["weights", "mask"])
+@pytest.mark.parametrize("kind", IOU)
+def test_overlap_in_images_whose_losses_are_one_for_each(kind, given):
+    """Keras' own takes weights only if there is one for each pixel."""
+    channels, make = IOU[kind]
+    p = RNG.uniform(size=(6, 2, 2, channels)).astype("float32")
+    classes = RNG.integers(0, max(channels, 2), (6, 2, 2))
+    y = classes if kind == "classes" else np.eye(3)[classes] if kind == "one-hot" else classes
+    y = y[..., None] if kind == "binary" else y
+    whole = RNG.choice([0.5, 2.0], 6) if given == "weights" else np.arange(6) % 3 > 0
+    there = np.ones(6, bool) if given == "weights" else whole
+    plain = make()
+    plain.update_state(y[there], p[there])
+
+    def loss(y_true, y_pred):
+        return tf.reduce_sum(y_pred, (1, 2, 3))
+
+    model = mtk.MultiTaskModel(keras.Sequential([keras.Input((2, 2, channels)), layers.Identity()]))
+    model.compile("sgd", loss, metrics=[make()])
+    logs = model.evaluate(p, y, sample_weight=whole, verbose=0, return_dict=True)
+    (found,) = (value for key, value in logs.items() if key != "loss")
+    assert found == pytest.approx(float(plain.result()), rel=1e-5)
+
+
 def test_some_labels_of_an_example_count_for_metrics_of_each_label():
     y = RNG.integers(0, 2, (16, 3)).astype("float32")
     p = RNG.uniform(0.05, 0.95, (16, 3)).astype("float32")

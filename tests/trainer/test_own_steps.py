@@ -13,7 +13,16 @@ import tensorflow as tf
 import mtk
 from tests.distribution.starting import environment
 from tests.trainer import zoo
-from tests.trainer.own_steps import COMBINERS, DRAWS_BY_EXAMPLE, Augmented, X, Y, model_of, trained
+from tests.trainer.own_steps import (
+    COMBINERS,
+    DRAWS_BY_EXAMPLE,
+    Augmented,
+    X,
+    Y,
+    model_of,
+    network,
+    trained,
+)
 
 MODES = {
     "graph": {},
@@ -202,3 +211,37 @@ def test_overridden_compute_loss_is_refused():
 
     with pytest.raises(TypeError, match="compute_loss"):
         model_of(Own)
+
+
+LOSSES = {"a": "mse", "b": keras.losses.Huber(reduction="sum")}
+OF_LOSS = {
+    "weights": ({"a": 0.3, "b": 2.0}, Y, None),
+    "list": (None, list(Y.values()), None),
+    "sample weights": (None, Y, {"a": X[:, 0] ** 2, "b": X[:, 1] ** 2}),
+}
+
+
+@pytest.mark.parametrize("form", OF_LOSS)
+def test_the_loss_of_predictions_is_that_of_keras(form):
+    """As an own step needs it: for adversarial examples, or a sharpness-aware step."""
+    loss_weights, labels, weights = OF_LOSS[form]
+    net = network()
+    net.get_layer("features").kernel.regularizer = keras.regularizers.L2(0.1)
+    model = mtk.MultiTaskModel(net)
+    model.compile("sgd", LOSSES, loss_weights)
+    found = model.compute_loss(y=labels, y_pred=model(X, training=True), sample_weight=weights)
+    net.compile("sgd", LOSSES, loss_weights)
+    by_name = dict(zip("ab", labels, strict=True)) if isinstance(labels, list) else labels
+    expected = net.compute_loss(X, by_name, net(X, training=True), weights)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_loss_of_given_tasks_is_their_mean():
+    labels = {"a": np.where(X[:, :1] > 0, Y["a"], np.nan), "b": Y["b"]}
+    model = mtk.MultiTaskModel(
+        network(), [mtk.Task("a", "mse", missing=float("nan")), mtk.Task("b", "mae")]
+    )
+    model.compile("sgd")
+    expected = model.evaluate(X, labels, batch_size=len(X), verbose=0, return_dict=True)["loss"]
+    found = model.compute_loss(X, labels, model(X))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
