@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk.sharing import probe
-from mtk.sharing.layer_calls import LayerCall, all_layers, recorded
+from mtk.sharing.layer_calls import LayerCall, all_layers, outside_graphs, recorded
 from mtk.sharing.probe import Forward, TaskLosses
 from mtk.sharing.structure import LayerOutput, Structure, layer_named
 
@@ -56,7 +56,7 @@ def analyze(
         return passes[-1].losses
 
     function = tf.function(losses_of, autograph=False)
-    with tf.init_scope(), recorded(all_layers(network)) as calls:
+    with outside_graphs(), recorded(all_layers(network)) as calls:
         graph = function.get_concrete_function(spec).graph
     analysis = _Analysis(network.trainable_variables, graph, graph.structured_outputs, calls)
     ambiguous = analysis.ambiguous() if len(task_names) > 1 else set()

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import keras
@@ -66,6 +67,15 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
         return outputs
 
     return call
+
+
+def outside_graphs() -> AbstractContextManager:
+    """Leaves the graphs that are being traced, so that variables can be read and written.
+
+    `tf.init_scope` also pauses the tapes of layers that put out gradients: where there is no graph
+    to be left, it is not entered.
+    """
+    return contextlib.nullcontext() if tf.executing_eagerly() else tf.init_scope()
 
 
 def all_layers(network: keras.Model) -> list[keras.Layer]:

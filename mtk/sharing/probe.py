@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.sharing.layer_calls import all_layers, recorded
+from mtk.sharing.layer_calls import all_layers, outside_graphs, recorded
 
 _DRAWS = 2
 _EXAMPLES = 4  # Also the length of any other axis that is not known.
@@ -68,7 +68,7 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
     flags = functools.partial(_flags, network, forward, keys, places)
     function = tf.function(flags, autograph=False)
     rng = np.random.default_rng(0)
-    with tf.init_scope():
+    with outside_graphs():
         weights = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
         try:
             draws = []

@@ -830,3 +830,22 @@ def mixed_losses() -> Problem:
     x = _normal(5)
     y = {"class": np.argmax(x[:, :3], 1), "flag": (x[:, :1] > 0).astype("float32")}
     return Problem(keras.Model(i, outputs), x, {**y, **_targets({"size": (2,)})}, losses)
+
+
+class Slopes(layers.Layer):
+    """Values and their derivatives by what is read, as networks of physics put out."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.values = layers.Dense(4, "tanh"), layers.Dense(1)
+
+    def call(self, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = self.values(self.hidden(x))
+        return tf.concat([y, tape.gradient(y, x)], -1)
+
+
+@kind()
+def derivatives() -> Problem:
+    return _vectors(lambda i: Slopes()(i))
