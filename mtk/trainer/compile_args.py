@@ -89,9 +89,9 @@ def check_replicas(
     }
     for name in filter(given.get, given):
         raise ValueError(
-            f"Keras applies the optimizer's `{name}` in a condition, and there TensorFlow cannot sum "
-            "over replicas. Leave it out. `compile(micro_batches=...)` takes a large batch in parts, "
-            "and `keras.callbacks.SwapEMAWeights` evaluates with the averaged weights."
+            f"Keras applies the optimizer's `{name}` in a condition, and there TensorFlow cannot "
+            "sum over replicas. Leave it out. `compile(micro_batches=...)` takes a large batch in "
+            "parts, and `keras.callbacks.SwapEMAWeights` evaluates with the averaged weights."
         )
     on_cpus = any("CPU" in device.upper() for device in strategy.extended.worker_devices)
     if steps_at_once > 1 and on_cpus:
