@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import errors, extras, flags
+from mtk import errors, extras, flags, places
 
 _EPILOG = """\
 example:
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
                 )
-        from mtk import analysis  # Takes seconds, hence not before the flags are read.
+            places.study_list(Path(study))
+        places.check_folder(asked.out)
+        from mtk import analysis  # Takes seconds, hence not before the folders are looked at.
 
         page = analysis.report(
             asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost), asked.delta

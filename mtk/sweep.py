@@ -53,6 +53,11 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         return 0
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
+    names.require(
+        "mtk.study.spec",
+        "The configuration gives no 'name' of a study: nothing binds study.Study. Give a study's "
+        "file, such as those in configs/studies. A single run is done by: mtk train",
+    )
     if any(not module.startswith("mtk.study") for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

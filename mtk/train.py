@@ -29,6 +29,11 @@ at once. After 4 and 75 the same command goes on.
 """
 
 
+_OTHER_COMMANDS = {
+    "mtk.study": "a study, which is done by: mtk sweep",
+    "mtk.search": "a search, which is done by: mtk search",
+    "mtk.bench": "a task card, which is done by: mtk bench",
+}
 _NOT_GIVEN = "(not given)"
 _NUMBERS: dict[str, tuple[str, Callable[[str], float]]] = {
     "learning_rate": ("Optimization", flags.number),
@@ -117,7 +122,11 @@ def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str])
     if given.dry_run:  # It goes without the data.
         left_open = config.required(given.gin_file, bindings)
         bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
-    config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
+    named = config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
+    for package, what in _OTHER_COMMANDS.items():
+        named.refuse(package, f"This configures {what}. A run reads nothing of it; leave it out.")
+    folder = "The folder of a run is given by --run_dir=PATH alone. Leave `run_dir` out."
+    named.refuse("mtk.experiment", folder, parameter="run_dir")
     _check(given, bindings)
     if shown:
         print("\n".join(shown), flush=True)

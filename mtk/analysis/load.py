@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtk import records
+from mtk import places, records
 from mtk.analysis import metric_sets, plain_text, run_record, schema
 from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.run_table import with_setting
@@ -16,7 +16,6 @@ from mtk.errors import StudyError
 
 _FIRST = ["study", "run", "path", "method", "role", "stage", "seed", "status", "reason", "steps"]
 _FIRST += ["selected_step", "combiner", "static", "task_weights", "directions", "configuration"]
-_MOST_BYTES = 1 << 28
 
 
 def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
@@ -83,15 +82,11 @@ def read_list(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: If the folder is no study, or the file is damaged.
     """
-    file = path / "study.json"
-    if not file.is_symlink() and not file.exists():
-        if not (path / "runs").is_dir():
-            raise StudyError(
-                f"{str(path)!r} is no study folder: it has neither a study.json nor a folder runs/."
-            )
+    content = places.study_list(path)
+    if not content:
         return {}
+    file = path / "study.json"
     try:
-        content = records.json_object(file, _MOST_BYTES)
         found = schema.check(content, schema.STUDY, file.name)
         for number, run in enumerate(found["runs"] or []):
             if run is None or run["hash"] is None:

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import records
+from mtk import places, records
 from mtk.analysis import plain_text, run_record
 from mtk.analysis.load import read_list, runs_of
 from mtk.errors import StudyError
-
-_FILES = ("config.gin", "result.json", "manifest.json")
 
 
 def runs(place: Path) -> list[list[str]]:
@@ -23,16 +21,15 @@ def runs(place: Path) -> list[list[str]]:
     if (place / "study.json").is_file():
         found = list(runs_of(place, read_list(place)))
     else:
-        folders = sorted(path for path in place.iterdir() if path.is_dir())
-        found = [(path, {}) for path in folders if any((path / n).is_file() for n in _FILES)]
+        found = [(path, {}) for path in places.holding(place, places.RUN_FILES)]
     return [head, *(_run(run_record.read(*each)) for each in found)]
 
 
 def studies(place: Path) -> list[list[str]]:
     """Returns the rows of a table of the studies in a folder, or of one study, its head first."""
-    folders = [place] if (place / "study.json").is_file() else sorted(place.iterdir())
-    rows = [_study(path) for path in folders if (path / "study.json").is_file()]
-    return [["study", "runs", "states", "methods"], *rows]
+    one = (place / "study.json").is_file()
+    folders = [place] if one else places.holding(place, ["study.json"])
+    return [["study", "runs", "states", "methods"], *map(_study, folders)]
 
 
 def _run(row: Mapping[str, Any]) -> list[str]:

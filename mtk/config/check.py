@@ -143,6 +143,15 @@ class Checker:
             lines.append(bound.line)
         return lines
 
+    def lines_for(self, package: str, parameter: str | None = None) -> list[Line]:
+        """Returns the lines that bind a parameter, or any, of what a package defines."""
+        return [
+            bound.line
+            for (_, _, name), bound in self.bindings.items()
+            if f"{self._module(bound.target)}.".startswith(f"{package}.")
+            and parameter in (None, name)
+        ]
+
     def met_by(self, function: Any) -> dict[tuple[str, str, str], Bound]:
         """Returns the bindings of a function, of its groups, of what they refer to, and so on."""
         met: list[Any] = []
@@ -179,6 +188,9 @@ class Checker:
         """Returns the value of a binding in the form that stands for all that mean the same."""
         hint = types.hints(bound.target).get(bound.parameter, Any)
         return types.canonical(hint, self.value(bound))
+
+    def _module(self, target: Any) -> str:
+        return str(target.__module__)
 
     def _leading_to(self, used: set[str]) -> set[str]:
         """Returns macros, those that their values use, and so on."""

@@ -92,6 +92,33 @@ class Draft:
             if binding.target is function and not scope
         }
 
+    def refuse(self, package: str, problem: str, parameter: str | None = None) -> None:
+        """Refuses what is bound to a parameter, or to any, of what a package defines.
+
+        Args:
+            package: The package or module.
+            problem: What is wrong with that.
+            parameter: Name of the parameter.
+
+        Raises:
+            ConfigError: With the problem and the first such line.
+        """
+        for line in self.checker.lines_for(package, parameter)[:1]:
+            check.fail(line, problem)
+
+    def require(self, package: str, problem: str) -> None:
+        """Refuses a configuration that binds nothing of what a package defines.
+
+        Args:
+            package: The package or module.
+            problem: What is wrong with that.
+
+        Raises:
+            ConfigError: With the problem.
+        """
+        if not self.checker.lines_for(package):
+            raise ConfigError(problem)
+
     @property
     def imported(self) -> set[str]:
         """Names of the modules that it imports."""

@@ -56,6 +56,9 @@ class EarlyChecker(check.Checker):
             check.fail(line, f"{selector!r} is not a function or class, but a module.{similar}")
         return found
 
+    def _module(self, target: names.Name | None) -> str:
+        return target.module if target else ""
+
     def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:
         known = target.parameters if target else None
         if known is not None and name not in known:

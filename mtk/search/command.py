@@ -48,6 +48,11 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
 
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
+    names.require(
+        "mtk.search.spec",
+        "The configuration gives no 'name' of a search: nothing binds search.Search. Give a "
+        "search's file, such as those in configs/searches. A grid of runs is done by: mtk sweep",
+    )
     if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

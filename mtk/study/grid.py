@@ -109,7 +109,7 @@ class Grid:
         with self._named_in_errors():
             own = bindings({**point, "seed": seed})
             draft = self._draft(method).overlaid(own, origin=f"grid of {method}")
-            draft.finish()
+            _finish(draft)
         self._check_numbers(draft, label or method, own)
         said = {**draft.bindings(), **draft.modules()}
         for name in _PAUSES:
@@ -148,7 +148,7 @@ class Grid:
             with self._named_in_errors():
                 own = bindings({**point, "seed": self.study.seeds[0]})
                 draft = self._read(method, lambda files: config.read_names(files, needs_data))
-                draft.overlaid(own, origin=f"grid of {method}").finish()
+                _finish(draft.overlaid(own, origin=f"grid of {method}"))
 
     @contextlib.contextmanager
     def _named_in_errors(self) -> Iterator[None]:
@@ -185,6 +185,12 @@ class Grid:
     def _find(self, file: str) -> Path:
         places = [folder / file for folder in self.folders]
         return next((place for place in places if place.is_file()), Path(file))
+
+
+def _finish(draft: config.Draft) -> None:
+    own_folder = "Each run of a study has a folder of its own. Leave `run_dir` out."
+    draft.refuse("mtk.experiment", own_folder, parameter="run_dir")
+    draft.finish()
 
 
 def points(axes: Sequence[tuple[Axis, Sequence[Any]]]) -> Iterator[dict[str, Any]]:

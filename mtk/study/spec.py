@@ -58,6 +58,11 @@ class Study:
         Raises:
             StudyError: If an axis or the study is empty, or a label is unknown.
         """
+        if not self.name.strip(" .") or "/" in self.name or not self.name.isprintable():
+            raise StudyError(
+                "A study needs a name that can be that of a folder, without '/'. "
+                f"Received: name={self.name!r}"
+            )
         for what, given in (("methods", self.methods), ("seeds", self.seeds)):
             if not given:
                 raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")

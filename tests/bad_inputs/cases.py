@@ -71,6 +71,19 @@ def search(name, value, *words):
 
 # Found before TensorFlow is imported: flags, files, names.
 NAMES = [
+    *(
+        case("train", TINY, OUT, f"--gin_file={file}.gin", words=(f"{file}.gin", f"mtk {command}"))
+        for file, command in (("study", "sweep"), ("search", "search"), ("card", "bench"))
+    ),
+    case("train", TINY, OUT, "--gin_file=engines/local.gin", words=("local.gin", "mtk sweep")),
+    bound("experiment.run.run_dir", "'other'", ("`run_dir`", "--run_dir")),
+    case("sweep", TINY, "--study_dir=new", words=("no 'name'", "mtk train")),
+    case("sweep", SEARCH, "--study_dir=new", words=("no 'name'", "study")),
+    *(study("name", repr(name), "name", repr(name)) for name in ("", " ", "..", "a/b", "a\n")),
+    study("settings", "{'experiment.run.run_dir': 'other'}", "`run_dir`", "settings", "'other'"),
+    study("grid", "{'experiment.run.run_dir': ('x', 'y')}", "`run_dir`", "grid", "'x'"),
+    study("configs", "('tiny.gin', 'placed.gin')", "`run_dir`", "placed.gin, line 2"),
+    study("methods", "{'static_weights': 'placed.gin'}", "`run_dir`", "placed.gin, line 2"),
     case("train", words="--gin_file"),
     case("train", OUT, words="workload"),
     case("train", TINY, words="--run_dir"),
@@ -218,7 +231,12 @@ NAMES = [
     case("search", words="'name'"),
     case("search", SEARCH, words="--study_dir"),
     case("search", SEARCH, "--study_dir=notes.txt", words="notes.txt"),
-    case("search", "--gin_file=study.gin", "--study_dir=new", words=("'name'", "search.Search")),
+    case(
+        "search",
+        "--gin_file=study.gin",
+        "--study_dir=new",
+        words=("'name'", "search.Search", "sweep"),
+    ),
     search("Search.runs", "0", "0 runs"),
     search("Search.runs", "'many'", "'runs'", "'many'"),
     search("Search.sampler", "@search.Sobl", "'Sobl'", "'Sobol'"),
@@ -289,7 +307,6 @@ NAMES = [
     case("report", "--study_dir=empty", "--out=new", words="'empty'"),
     case("report", "--study_dir=notes.txt", "--out=new", words="'notes.txt'"),
     case("report", "--study_dir=run", "--out=new", words="'run'"),
-    case("report", "--study_dir=study", "--out=new", words="'study'"),
     case("report", "--study_dirs=study", "--out=new", words="--study_dir"),
     case("evaluate", f"--saved_model={LONG}", words=("--saved_model", "300")),
     case("evaluate", "--saved_model=/dev/null", words="'/dev/null'"),
@@ -347,6 +364,7 @@ NAMES = [
 
 # Found where the run is built, before anything is written.
 VALUES = [
+    case("report", "--study_dir=study", "--out=new", words="'study'"),
     case("train", TINY, "--run_dir=run", words=("'run'", "another configuration", "steps")),
     case("train", TINY, OUT, "--dry_run_batch=8", words="dry_run_batch"),
     case("train", TINY, "--dry_run", "--dry_run_batch=0", words="0"),

@@ -100,6 +100,7 @@ def world(tmp_path_factory):
         "includes.gin": "include 'absent.gin'\n",
         "open.gin": "include 'tiny.gin'\n\nexperiment.Sharing.shared = ['a',\n",
         "indented.gin": "include 'tiny.gin'\n  seed = 3\n seed = 4\n",
+        "placed.gin": "from mtk import experiment\nexperiment.run.run_dir = 'other'\n",
         "notes.txt": "Mine: of value to me.\n",
         "full/mine.txt": "Mine: of value to me.\n",
         "text.keras": "No archive.\n",
