@@ -12,6 +12,7 @@ def test_each_kind_of_bad_text_is_counted():
     bad = {
         "empty": [(b"", b"a"), (b"a", b""), (b" \t", b"a"), (b"a", "\u3000".encode())],
         "not UTF-8": [(b"a\xff", b"a"), (b"a", "é".encode()[:1])],
+        "zero bytes, as of UTF-16": [(b"a\0", b"a"), (b"a", "ba".encode("utf-16-le"))],
         "too many characters": [(b"x" * 100_000, b"a"), (b"a", ("é" * 2_001).encode())],
     }
     skipped = Counter()

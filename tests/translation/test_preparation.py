@@ -158,7 +158,7 @@ def test_fewer_pieces_than_the_text_needs(text, tmp_path):
 def test_files_of_unequal_length(tmp_path, split):
     made = make(tmp_path / "text")
     write(tmp_path / "text" / f"{split}.zh.en", lines("en", 7, 0))
-    with pytest.raises(ValueError, match=rf"{split}\.zh\.en has 7 lines"):
+    with pytest.raises(ValueError, match=rf"{split}\.zh\.en ends after 7 lines"):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     assert not (tmp_path / "corpus").exists()
 
@@ -309,6 +309,16 @@ def test_too_much_that_is_left_out_is_an_error(tmp_path, split, share):
             stages.learn()
         for word in ("encoding", "max_dropped", f"pair {101 - bad}: ", "caf\\xe9"):
             assert word in str(e.value)
+
+
+def test_utf_16_of_plain_letters_is_no_utf_8(tmp_path):
+    """Byte by byte it is valid UTF-8: letters and zero bytes."""
+    make(tmp_path / "text", number=100)
+    spread = [line.decode().encode("utf-16-le") for line in lines("fr", 100, 1)]
+    write(tmp_path / "text" / "train.fr.fr.gz", spread)
+    asked = {"source": "en", "vocabulary_size": 400, "vocabulary_lines": 1000}
+    with pytest.raises(ValueError, match=r"100 of 100 .*zero bytes.*encoding = 'utf-16'"):
+        Stages(tmp_path, readers(tmp_path / "text"), asked, Filters()).learn()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,18 @@ def test_line_files_of_unequal_length(tmp_path, english, french):
     (tmp_path / "t.en").write_bytes(b"x\n" * english)
     (tmp_path / "t.fr").write_bytes(b"x\n" * french)
     reader = line_files(tmp_path, [("t.en", "t.fr")])
-    with pytest.raises(ValueError, match=rf"t\.en has {english} lines and .*t\.fr has {french}"):
+    shorter, longer = ("en", "fr") if english < french else ("fr", "en")
+    ends = rf"t\.{shorter} ends after {min(english, french)} lines, and .*t\.{longer} goes on"
+    with pytest.raises(ValueError, match=ends):
+        list(reader.pairs("train"))
+
+
+def test_a_longer_file_is_not_read_to_its_end(tmp_path):
+    """A gzip file of a kilobyte may have a million lines, and one of a gigabyte more."""
+    (tmp_path / "t.en").write_bytes(b"x\n")
+    (tmp_path / "t.fr").write_bytes(b"x\n" * 3 + b"x" * 2_000_000)  # Reading on would fail.
+    reader = line_files(tmp_path, [("t.en", "t.fr")])
+    with pytest.raises(ValueError, match=r"t\.en ends after 1 line, and .*t\.fr goes on"):
         list(reader.pairs("train"))
 
 

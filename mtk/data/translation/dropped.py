@@ -5,7 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from mtk.data.translation.filters import EMPTY, NOT_UTF8, TOO_LONG, TOO_MANY, UNLIKE, Filters
+from mtk.data.translation.filters import (
+    EMPTY,
+    NOT_UTF8,
+    TOO_LONG,
+    TOO_MANY,
+    UNLIKE,
+    WITH_NULS,
+    Filters,
+)
 from mtk.data.translation.readers.base import RawPair
 from mtk.data.translation.vocabulary import Vocabulary
 
@@ -14,6 +22,7 @@ _SHOWN = 60  # bytes of an example
 _TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
 _REMEDIES = {
     NOT_UTF8: "Name the encoding of the files, such as readers.LineFiles.encoding = 'latin-1'",
+    WITH_NULS: "Name the encoding of the files, such as readers.LineFiles.encoding = 'utf-16'",
     EMPTY: "Look for lines that lack their other side",
     TOO_LONG: "Look whether a file's sentences stand on one line, or set Filters.max_characters",
     TOO_MANY: "Look at these pairs, or set filters.Filters.max_tokens",

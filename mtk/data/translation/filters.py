@@ -8,7 +8,8 @@ from mtk.data.translation.readers.base import RawPair
 
 TextPair = tuple[str, str]
 # Why a pair is left out.
-NOT_UTF8, EMPTY, TOO_LONG = "not UTF-8", "empty", "too many characters"
+NOT_UTF8, WITH_NULS = "not UTF-8", "zero bytes, as of UTF-16"
+EMPTY, TOO_LONG = "empty", "too many characters"
 TOO_MANY, UNLIKE = "too many tokens", "lengths too different"
 
 
@@ -47,12 +48,17 @@ class Filters:
     def texts(self, pairs: Iterable[RawPair], skipped: Counter[str]) -> list[TextPair]:
         """Returns the pairs that are text: on both sides, in UTF-8, not too long.
 
+        A zero byte is valid UTF-8, but what has one is UTF-16 or no text.
+
         Args:
             pairs: As read.
             skipped: Gets the number of the others, by reason.
         """
         kept = []
         for source, target in pairs:
+            if b"\0" in source or b"\0" in target:
+                skipped[WITH_NULS] += 1
+                continue
             try:
                 texts = _one_line(source), _one_line(target)
             except UnicodeDecodeError:

@@ -13,6 +13,7 @@ from mtk.data.translation.readers.base import (
     lines,
     other_encoding,
 )
+from mtk.display import counted
 
 
 class LineFiles(FileReader):
@@ -60,9 +61,10 @@ def _aligned(source: Path, target: Path, encoding: str) -> Iterator[RawPair]:
     sides = (lines(path, encoding) for path in (source, target))
     for number, (ours, theirs) in enumerate(itertools.zip_longest(*sides)):
         if ours is None or theirs is None:
-            sizes = [sum(1 for _ in lines(path)) for path in (source, target)]
+            # How far the longer one goes on is not looked at: it may unpack without end.
+            shorter, longer = (source, target) if ours is None else (target, source)
             raise ValueError(
-                f"{source} has {sizes[0]} lines and {target} has {sizes[1]}: they cannot "
-                f"correspond line by line, at the latest after line {number}. Fetch both again."
+                f"{shorter} ends after {counted(number, 'line')}, and {longer} goes on: they "
+                "cannot correspond line by line. Fetch both again."
             )
         yield ours, theirs
