@@ -29,14 +29,10 @@ def decode(encoded: bytes, name: str, size: int) -> np.ndarray:
         with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
             if image.size == _ALIGNED:  # Another one may be too large to be decoded.
                 image.load()
-    except (
-        OSError,
-        UnidentifiedImageError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        why = "it is no JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(
-            f"The image {name} is damaged: it cannot be decoded ({error}). Fetch it again."
+            f"The image {name} is damaged: it cannot be decoded ({why}). Fetch it again."
         ) from error
     if image.size != _ALIGNED:
         raise ValueError(
