@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         places.check_folder(asked.out)
         from mtk import analysis  # Takes seconds, hence not before the folders are looked at.
 
+        # With many tasks pandas advises how to store hundreds of columns; no reader can act on it.
+        warnings.filterwarnings("ignore", "DataFrame is highly fragmented")
         page = analysis.report(
             asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost), asked.delta
         )

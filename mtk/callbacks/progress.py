@@ -120,7 +120,8 @@ def _worst(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[
     if len(found) <= _MOST_TASKS:
         return list(found.items())
     names = dict.fromkeys(name for own in found.values() for name in own)
-    means = {n: sum(own.get(n, math.nan) for own in found.values()) / len(found) for n in names}
+    shared = [name for name in names if all(name in own for own in found.values())]
+    means = {name: sum(own[name] for own in found.values()) / len(found) for name in shared}
     loss = {task: own.get("loss", math.nan) for task, own in found.items()}
     worst = sorted(found, key=lambda t: -math.inf if math.isnan(loss[t]) else -loss[t])[:_WORST]
     return [(f"mean of {len(found)}", means), *((task, found[task]) for task in worst)]

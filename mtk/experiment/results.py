@@ -40,7 +40,7 @@ def as_logs(scores: Scores) -> dict[str, float]:
 def table(figures: Mapping[str, Any]) -> list[str]:
     """Returns the lines of a table: a row for each task, a column for each metric.
 
-    Where there are many tasks, a last row has the means.
+    Where there are many tasks, a last row has the means of the metrics that all of them have.
 
     Args:
         figures: As `by_task` makes them.
@@ -53,7 +53,8 @@ def table(figures: Mapping[str, Any]) -> list[str]:
         cells = (f"{_number(metrics, name):>{_wide(name)}}" for name in columns)
         lines.append(f"  {task:{width}}" + "".join(cells))
     if len(rows) > _MOST_ALONE:
-        means = {name: _mean(rows.values(), name) for name in columns}
+        shared = [name for name in columns if all(name in metrics for metrics in rows.values())]
+        means = {name: _mean(rows.values(), name) for name in shared}
         cells = (f"{_number(means, name):>{_wide(name)}}" for name in columns)
         lines.append(f"  {'mean':{width}}" + "".join(cells))
     return [line.rstrip() for line in lines]

@@ -214,6 +214,14 @@ def test_any_number_of_tasks(unrendered, tmp_path, tasks):
     assert ("worst task, loss" in page.words) == (len(tasks) > 3)
 
 
+def test_many_tasks_are_no_warning(without_figures, tmp_path, capsys, recwarn):
+    runs = with_tasks(small(weights=(0.3, 0.5, 0.7)), tuple(f"t{n}" for n in range(20)))
+    study = write_study(tmp_path / "study", runs)
+    assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'report'}"]) == 0
+    assert capsys.readouterr().err == ""
+    assert not [str(each.message) for each in recwarn if "fragmented" in str(each.message)]
+
+
 def with_tasks(runs, tasks):
     for run in runs:
         run.tasks = tasks

@@ -13,6 +13,7 @@ from application_runs import fit
 
 from mtk import callbacks
 from mtk.callbacks.base import StepCallback, entries
+from mtk.experiment import results
 from tests.quick import some
 
 
@@ -187,6 +188,21 @@ def test_of_many_tasks_the_mean_and_the_worst_are_shown():
     (line,) = stream.getvalue().splitlines()
     assert "mean of 12 loss   5.5000 accuracy   0.5500" in line
     assert re.findall(r"\bt\d+", line) == ["t11", "t10", "t9"]
+
+
+def test_a_metric_of_some_tasks_has_no_mean():
+    """Shown as NaN it would look as if the run had diverged."""
+    stream = io.StringIO()
+    progress = callbacks.Progress(9, stream=stream)
+    progress.set_model(SimpleNamespace(task_names=[f"t{n}" for n in range(12)]))
+    progress.step = 9
+    progress.evaluated({**{f"val_t{n}_loss": 1.0 for n in range(12)}, "val_t11_auc": 0.5})
+    assert "nan" not in stream.getvalue()
+    tasks = {f"t{n}": {"loss": 1.0} for n in range(12)}
+    table = results.table({"tasks": {**tasks, "t11": {"loss": 1.0, "auc": 0.5}}})
+    assert table[-1].split() == ["mean", "1.0000", "-"]
+    tasks["t3"] = {"loss": None}
+    assert results.table({"tasks": tasks})[-1].split() == ["mean", "NaN"]
 
 
 UNITS = {"loss": 1.0, "accuracy": 0.1}
