@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk.display import counted
 from mtk.losses import WeightedSum
 from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
@@ -204,8 +205,10 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
             )
         missing = task.missing is not None and math.isnan(task.missing)
         if kind == "f" and not (missing or may_be_nan) and np.isnan(labels).any():
+            number = int(np.isnan(labels).sum())
             raise ValueError(
-                f"{int(np.isnan(labels).sum())} labels of task '{task.name}' are NaN. If they are "
+                f"{counted(number, 'label')} of task '{task.name}' "
+                f"{'is' if number == 1 else 'are'} NaN. If they are "
                 f"missing, say so: mtk.Task({task.name!r}, ..., missing=float('nan')), or "
                 f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
             )
@@ -302,8 +305,9 @@ def by_output(what: str, given: Any, names: Sequence[str], outputs: Any = None) 
     if _is_sequence(given):
         if len(given) != len(names):
             raise ValueError(
-                f"`{what}` is a list of {len(given)} entries, but the network has {len(names)} "
-                f"outputs: {list(names)}. Give an entry for each, or a dict by their names."
+                f"`{what}` is a list of {counted(len(given), 'item')}, but the network has "
+                f"{counted(len(names), 'output')}: {list(names)}. Give an entry for "
+                "each, or a dict by their names."
             )
         if isinstance(outputs, Mapping):
             raise ValueError(

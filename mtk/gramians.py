@@ -112,7 +112,7 @@ def _of_losses(losses: Any, variables: Sequence[Any], tape: tf.GradientTape) -> 
     if not losses or not sources:
         raise ValueError(
             "A Gramian needs at least one loss and one variable. "
-            f"Received: {len(losses)} losses, {len(sources)} variables"
+            f"Received: {len(losses)} as losses, {len(sources)} as variables"
         )
 
     def rows(block: Sequence[tf.Tensor]) -> list[gradients.TaskGradient]:

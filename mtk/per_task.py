@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mtk.display import counted
+
 PerTask = float | Mapping[str, float] | Sequence[float] | np.ndarray
 
 
@@ -58,7 +60,7 @@ def in_task_order(
         return [numbers[name] for name in names]
     if len(numbers) != num_tasks:
         raise ValueError(
-            f"`{what}` has {len(numbers)} numbers for {num_tasks} tasks. "
+            f"`{what}` has {counted(len(numbers), 'number')} for {counted(num_tasks, 'task')}. "
             "Give one number to each task, or a single one for all."
         )
     return numbers

@@ -20,6 +20,7 @@ from mtk.bench.card import Card
 from mtk.bench.ledger import Ledger
 from mtk.bench.ranking import Standing, difference, rank
 from mtk.bench.received import Submission, received
+from mtk.display import counted
 from mtk.errors import StudyError
 from mtk.search.spec import METHOD
 
@@ -88,10 +89,10 @@ class Board:
                 f"The submission was made for another card, or for {self.card.name!r} before it "
                 "was changed. No read was spent. Do the entry again with this card."
             )
-        if about["cost"]["configurations"] > self.card.configurations:
+        if (tried := round(about["cost"]["configurations"])) > self.card.configurations:
             raise StudyError(
-                f"The submission tried {about['cost']['configurations']:.0f} configurations; the "
-                f"card allows {self.card.configurations}. No read was spent. Do the entry by mtk "
+                f"The submission tried {counted(tried, 'configuration')}; the card "
+                f"allows {self.card.configurations}. No read was spent. Do the entry by mtk "
                 "bench run."
             )
         spent = sum(read["entry"] == entry for read in reads)
@@ -273,6 +274,7 @@ def _page(content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     policy = f"default-src 'none'; style-src 'sha256-{digest}'"
     template = environment.get_template("leaderboard.html")
     return template.render(**content, policy=policy, style=style, zero=METHOD)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners import weights_alone
+from mtk.display import counted
 
 
 class Combined(NamedTuple):
@@ -191,9 +192,10 @@ class Combiner(keras.layers.Layer):
         """
         if self.built and num_tasks != self.num_tasks:
             raise ValueError(
-                f"This {type(self).__name__} was built for {self.num_tasks} tasks and has their "
-                "state. Make a new combiner for each model. "
-                f"Received: {num_tasks} tasks"
+                f"This {type(self).__name__} was built for "
+                f"{counted(self.num_tasks, 'task')} and has their state. Make a new "
+                "combiner for each model. "
+                f"Received: {counted(num_tasks, 'task')}"
             )
 
     def build(self, num_tasks: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.display import counted
 from mtk.experiment import branching, rungs
 from mtk.experiment.building import Built
 from mtk.schedules import WarmupStableDecay
@@ -37,8 +38,8 @@ class Population:
         if not ends:
             raise ValueError(
                 "A run of a population has two intervals or more, each with an evaluation at its "
-                f"end or after it. Received: an interval of {self.interval} steps, in a run of "
-                f"{plan.steps} with an evaluation every {plan.evaluate_every}."
+                f"end or after it. Received: an interval of {counted(self.interval, 'step')}, "
+                f"in a run of {plan.steps} with an evaluation every {plan.evaluate_every}."
             )
         rungs.evaluations_at(plan, ends)
         branching.check(built)
@@ -86,7 +87,7 @@ class Trunk:
         if self.ends[-1] >= built.plan.steps:
             raise ValueError(
                 f"The last rung, {self.ends[-1]}, comes before the end of the run. Received: a run "
-                f"of {built.plan.steps} steps."
+                f"of {counted(built.plan.steps, 'step')}."
             )
         branches = rungs.evaluations_at(built.plan, self.pauses)
         for step, end in zip(branches, self.ends, strict=True):

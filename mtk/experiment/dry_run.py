@@ -43,6 +43,7 @@ def describe(
     size = step_timing.fitting(model, data, plan) if batch_size is None else batch_size
     timed = step_timing.steps(model, data, plan, size)
     per_run = timed.seconds * plan.batch_size / timed.batch_size * plan.steps
+    epochs = plan.steps / plan.steps_per_epoch
     lines = [
         config.operative().strip(),
         "",
@@ -53,7 +54,7 @@ def describe(
         f"tasks               {', '.join(model.task_names)}",
         f"combiner            {type(model.combiner).__name__}",
         f"per-task gradients  {_way(model, isinstance(batches.element_spec, dict))}",
-        f"steps               {plan.steps} ({plan.steps / plan.steps_per_epoch:g} epochs of "
+        f"steps               {plan.steps} ({epochs:g} epoch{'s' * (epochs != 1)} of "
         f"{plan.steps_per_epoch}), {counted(plan.batch_size, 'example')} each",
         f"evaluation          every {counted(plan.evaluate_every, 'step')}, "
         f"{counted(plan.evaluations, 'time')}",

@@ -12,6 +12,7 @@ import tensorflow as tf
 from mtk import atomic
 from mtk.callbacks import BestCheckpoint
 from mtk.combiners import StaticWeights
+from mtk.display import counted
 from mtk.experiment.building import Built
 from mtk.experiment.plan import Plan
 from mtk.experiment.results import by_task
@@ -33,8 +34,9 @@ def evaluation_at(plan: Plan, step: int) -> int:
     if not 0 < found < plan.steps:
         raise ValueError(
             f"A run pauses at the first evaluation at or after a step, which comes before its "
-            f"last one. Received: step {step}, in a run of {plan.steps} steps with an evaluation "
-            f"every {plan.evaluate_every}. Choose an earlier step, or set `evaluate_every`."
+            f"last one. Received: step {step}, in a run of {counted(plan.steps, 'step')} with "
+            f"an evaluation every {plan.evaluate_every}. Choose an earlier step, or set "
+            "`evaluate_every`."
         )
     return found
 
@@ -49,7 +51,8 @@ def evaluations_at(plan: Plan, rungs: Sequence[int]) -> list[int]:
     if len(set(steps)) < len(steps):
         raise ValueError(
             f"Between two rungs lies an evaluation. Received: rungs {tuple(rungs)}, with an "
-            f"evaluation every {plan.evaluate_every} steps. Leave one out, or set `evaluate_every`."
+            f"evaluation every {counted(plan.evaluate_every, 'step')}. Leave one out, or set "
+            "`evaluate_every`."
         )
     return steps
 

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtk.callbacks.base import StepCallback
+from mtk.display import counted
 from mtk.experiment.plan import Plan
 from mtk.workloads import Workload
 
@@ -66,12 +67,14 @@ class Supply(StepCallback):
 
     def _error(self, number: int) -> ExhaustedDataError:
         due, first = self.plan.steps - self.first, self.first
+        asked = "1 batch was" if due == 1 else f"{due:,} batches were"
         since = f" from step {first} on" if first else ""
         return ExhaustedDataError(
-            f"The training data of {self.name!r} have ended: {due} batches were asked for{since}, "
-            f"for the run's {self.plan.steps} steps, and {number} came. Have `train(batch_size, "
-            "steps, seed, first_step)` return `steps - first_step` batches, as `dataset.repeat()"
-            ".take(steps - first_step)` does, or ask for fewer steps (`steps`, `epochs`)."
+            f"The training data of {self.name!r} have ended: {asked} asked for{since}, "
+            f"for the run's {counted(self.plan.steps, 'step')}, and {number} came. Have "
+            "`train(batch_size, steps, seed, first_step)` return `steps - first_step` batches, as "
+            "`dataset.repeat().take(steps - first_step)` does, or ask for fewer steps "
+            "(`steps`, `epochs`)."
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mtk.display import counted
+
 # Beside a SavedModel's own files; TensorFlow leaves this folder to others.
 _ORDER = Path("assets.extra") / "mtk.json"
 
@@ -71,7 +73,7 @@ def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
         return dict(values)
     flat = tf.nest.flatten(values)
     if len(flat) != len(names) or isinstance(values, Mapping):
-        received = sorted(values) if isinstance(values, Mapping) else f"{len(flat)} inputs"
+        received = sorted(values) if isinstance(values, Mapping) else counted(len(flat), "input")
         raise ValueError(
             f"The network reads {sorted(names)}, but the data give other inputs. "
             f"Received: {received}"

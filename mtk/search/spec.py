@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mtk import extras
+from mtk.display import counted
 from mtk.errors import StudyError
 from mtk.search.cooldown import KEEP_PAUSES, Cooldown
 from mtk.search.goals import Front, Goal
@@ -100,8 +101,9 @@ class Search:
         if self.trials < 1:
             reserved = self.reserved
             confirming = f" and {reserved} to confirm" if reserved else ""
+            budget = counted(self.runs, "run") if type(self.runs) is int else repr(self.runs)
             raise StudyError(
-                f"The budget of {self.runs!r} runs is less than the {len(self.seeds)} of one "
+                f"The budget of {budget} is less than the {len(self.seeds)} of one "
                 f"trial{confirming}. Allow more `runs`, or fewer `seeds` or `confirm`."
             )
         if self.cpu_seconds is not None and not self.cpu_seconds > self._least_seconds:

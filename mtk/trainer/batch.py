@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mtk.display import counted
+
 # Of what a batch that does not divide has parts.
 _PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."
 
@@ -149,9 +151,9 @@ def check_divisible(examples: int | None, number: int) -> None:
     """Raises a ValueError if the examples of a replica do not divide into parts of one size."""
     if examples is not None and examples % number:
         raise ValueError(
-            f"{examples} examples do not divide into {number} parts of one size. {_PARTS} Choose a "
-            f"batch size that is a multiple of {number} for each replica, and drop a smaller last "
-            "batch."
+            f"{counted(examples, 'example')} cannot be divided into {number} parts of one size. "
+            f"{_PARTS} Choose a batch size that is a multiple of {number} for each replica, "
+            "and drop a smaller last batch."
         )
 
 

@@ -1,8 +1,10 @@
 """What commands show on a terminal, and in a pipe."""
 
 import io
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +114,45 @@ def test_what_is_too_wide_for_a_terminal_goes_to_lines_of_its_own(monkeypatch):
 )
 def test_one_thing_is_not_told_as_several(number, words):
     assert display.counted(number, "run") == words
+
+
+_PLURALS = re.compile(
+    r"\{+ ?[^{}]*\}+ "
+    r"(tasks|runs|examples|steps|seeds|layers|configurations|epochs|batches|inputs)\b"
+)
+# Numbers that are never 1 there: constants, lengths that were looked at, hashed texts.
+_NEVER_ONE = (
+    "{self.update_every} steps",
+    "{number} examples, the last one",
+    "{number:,} examples, sha256",
+    "{due:,} batches",
+    "{number:,} batches",
+    "{_TIMED} batches",
+    "{examples:.0f} examples/s",
+    "{speed:.1f} steps/s",
+    "{len(sources)} tasks",
+    "{steps} steps. Received",
+    "{len(view.tasks)} tasks",
+    "{_MOST_TASKS} tasks",
+    "{verdict.seeds} seeds",
+    "{len(every)} runs",
+    "{len(again)} runs",
+    "{len(first)} seeds",
+    "{SEEDS} seeds",
+    "{len(found)} layers",
+    "{BATCH} examples",
+    "{split} examples",
+    "map(str, uneven))} examples",
+)
+
+
+def test_numbers_of_things_are_counted():
+    """`1 runs` reads like a slip: `counted` gives one of a kind its own word."""
+    package = Path(display.__file__).parent
+    found = [
+        line.strip()
+        for file in [*package.rglob("*.py"), *package.rglob("*.html"), *package.rglob("*.txt")]
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if _PLURALS.search(line)
+    ]
+    assert [line for line in found if not any(known in line for known in _NEVER_ONE)] == []

@@ -88,7 +88,7 @@ def test_xla_trains_as_without(tmp_path):
         ({"precision": "float8"}, "`precision` is one of .*'float8'"),
         ({"on_nonfinite": "ignore"}, "`on_nonfinite` is one of .*'ignore'"),
         ({"micro_batches": 0}, "micro_batches=0"),
-        ({"micro_batches": 3}, "64 examples do not divide into 3 parts"),
+        ({"micro_batches": 3}, "64 examples cannot be divided into 3 parts"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(tiny, tmp_path, arguments, message):

@@ -97,7 +97,7 @@ def test_resumed_run_says_from_where(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ExhaustedDataError) as caught:
             start(of(monkeypatch, number=9), tmp_path / "run", every=0.0)
-    assert "1 batches were asked for from step 9 on" in str(caught.value)
+    assert "1 batch was asked for from step 9 on" in str(caught.value)
 
 
 def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):

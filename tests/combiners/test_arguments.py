@@ -82,7 +82,7 @@ MISMATCHED = [
     (combiners.GradNorm(initial_losses=[1, 0]), "`initial_losses` are positive"),
     (combiners.GradNorm(initial_losses={"a": 1, "c": 1}), "`initial_losses` is given for"),
     (combiners.GradDrop(leak=2.0), "`leak` is a share, from 0 to 1"),
-    (combiners.GradDrop(leak=[0.5]), "`leak` has 1 numbers for 2 tasks"),
+    (combiners.GradDrop(leak=[0.5]), "`leak` has 1 number for 2 tasks"),
 ]
 
 

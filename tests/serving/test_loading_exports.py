@@ -26,7 +26,7 @@ def specs(shape=(None, 3), dtype=tf.float32, name="a"):
         (specs(dtype=tf.string), "a: string"),
         ({**specs(), "b": tf.TensorSpec((None, 2), tf.float32)}, "b: float32"),
         (specs(name="c"), r"reads \['a', 'b'\].*Received: \['b', 'c'\]"),
-        (tf.TensorSpec((None, 3)), "Received: 1 inputs"),
+        (tf.TensorSpec((None, 3)), "Received: 1 input"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(made, given, message):

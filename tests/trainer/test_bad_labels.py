@@ -86,7 +86,7 @@ def test_names_and_numbers_of_labels(model, y, words):
     ("weights", "words"),
     [
         ({"sizes": np.ones(12)}, "Did you mean 'size'"),
-        ([np.ones(12)], "list of 1 entries"),
+        ([np.ones(12)], "list of 1 item"),
     ],
 )
 def test_names_of_sample_weights(model, weights, words):
@@ -98,9 +98,9 @@ def test_names_of_sample_weights(model, weights, words):
 def test_labels_that_are_nan_are_named(model, form):
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
     given = y if form == "dict" else list(y.values())
-    with pytest.raises(ValueError, match=r"^1 labels of task 'size' are NaN.*missing="):
+    with pytest.raises(ValueError, match=r"^1 label of task 'size' is NaN.*missing="):
         model.fit(X, given, verbose=0)
-    with pytest.raises(ValueError, match="'size' are NaN"):
+    with pytest.raises(ValueError, match="'size' is NaN"):
         mtk.workloads.Arrays(network, model.tasks, (X, y), 0.2, 0.2)
 
 

@@ -135,7 +135,7 @@ def test_files_keep_them():
         ({"flag": {"yes": 2.0}}, "task 'flag' maps classes"),
         ({"flag": {1: -2.0}}, "task 'flag' maps classes"),
         ({"flag": {}}, "task 'flag' maps classes"),
-        ([{1: 2.0}], "list of 1 entries"),
+        ([{1: 2.0}], "list of 1 item"),
     ],
 )
 def test_what_does_not_fit_is_named(given, words):

@@ -248,7 +248,7 @@ def test_one_output_is_one_task():
         ({"loss": LOSSES, "metrics": {"c": ["mae"]}}, r"`metrics` names \['c'\]"),
         ({"loss": LOSSES, "loss_weights": {"aa": 2.0}}, "Did you mean 'a'"),
         ({"loss": LOSSES, "loss_weights": {"a": -1.0}}, "none negative"),
-        ({"loss": LOSSES, "loss_weights": [1.0]}, "a list of 1 entries"),
+        ({"loss": LOSSES, "loss_weights": [1.0]}, "a list of 1 item"),
         ({"loss": {"a": "mse"}, "metrics": {"b": ["mae"]}}, r"\['b'\] have metrics and no loss"),
         ({"loss": {"a": None}}, "no loss"),
         ({"loss": {"a": "mean_sq", "b": "mse"}}, "mean_sq"),

@@ -225,7 +225,7 @@ def test_labels_that_are_nan_are_named_in_every_form(form):
         lambda: model.fit(X, Y, validation_data=(X, given), verbose=0),
         lambda: model.evaluate(X, given, verbose=0),
     ):
-        with pytest.raises(ValueError, match="1 labels of task 'a' are NaN"):
+        with pytest.raises(ValueError, match="1 label of task 'a' is NaN"):
             call()
 
 

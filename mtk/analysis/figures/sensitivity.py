@@ -10,6 +10,7 @@ from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import axis_label, figure, label, legend_of, style_of
 from mtk.analysis.metric_sets import Objective, UnavailableError
 from mtk.analysis.study_view import StudyView
+from mtk.display import counted
 
 _MOST_TASKS = 4
 
@@ -56,7 +57,7 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     if scale == "linear":
         axis.locator_params(axis="x", nbins=5)
     others = int((settings.isna() & view.found[parameter].notna()).sum())
-    remark = f"\n({others} configurations without a number are left out)" if others else ""
+    remark = f"\n(left out: {counted(others, 'configuration')} without a number)" if others else ""
     axis.set_xlabel(parameter.rpartition(".")[2].replace("_", " ") + remark)
     axis.set_ylabel(axis_label(objective))
     reached = view.found.loc[view.found["comparable"], objective.column("test")].to_numpy(float)

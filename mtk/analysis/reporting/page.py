@@ -54,7 +54,6 @@ def _templates() -> jinja2.Environment:
         "png": lambda png: _address("image/png", png),
         # Long names of parameters and metrics may break, so that wide tables fit a printed page.
         "heading": lambda name: Markup("<wbr>").join(re.split(r"(?<=[./_])", cell(name))),
-        "many": lambda number, word: f"{number} {word}{'' if number == 1 else 's'}",
         "number": lambda value: isinstance(value, (int, float, np.number)),
         "what_was_run": what_was_run,
         "words": words,

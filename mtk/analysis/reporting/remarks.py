@@ -11,6 +11,7 @@ from mtk.analysis.comparison import Comparison, hinges
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
+from mtk.display import counted
 
 # Of fewer values, each lies at an edge.
 _FEWEST_VALUES = 3
@@ -18,13 +19,15 @@ _FEWEST_VALUES = 3
 
 def templates() -> jinja2.Environment:
     """Returns what fills in the files of `templates`; only text of a page is escaped."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mtk.analysis.reporting"),
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
+    return environment
 
 
 def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mtk.display import counted
 from mtk.models.seeds import layer_seeds
 from mtk.models.sharing.experts import Expert, Experts, deserialized, make_experts, serialized
 from mtk.models.sharing.gates import SoftmaxGate, check_readers, checked_names, mixed
@@ -75,7 +76,8 @@ class CGC(layers.Layer):
         numbers[_SHARED] = self.num_shared_experts
         needed = sum(numbers.values())
         if isinstance(expert, Sequence) and len(expert) != needed:
-            raise ValueError(f"`expert` holds {len(expert)} layers; {numbers} make {needed}.")
+            held = counted(len(expert), "layer")
+            raise ValueError(f"`expert` holds {held}; {numbers} make {needed}.")
         found, start = {}, 0
         for name, number in numbers.items():
             given = expert

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from mtk.display import counted
+
 # A layer to clone, a function that makes one, or the experts themselves.
 Expert: TypeAlias = keras.Layer | Callable[[], keras.Layer] | Sequence[keras.Layer]
 
@@ -82,7 +84,8 @@ def make_experts(expert: Expert, number: int, name: str) -> list[keras.Layer]:
         return [_clone(expert, f"{name}_{i}") for i in range(number)]
     if isinstance(expert, Sequence) and not isinstance(expert, str):
         if len(expert) != number:
-            raise ValueError(f"`expert` holds {len(expert)} layers; {number} are needed.")
+            held = counted(len(expert), "layer")
+            raise ValueError(f"`expert` holds {held}; the number that is needed is {number}.")
         return checked_experts(expert)
     if not callable(expert):
         raise ValueError(

@@ -58,8 +58,8 @@ class Ray(Engine):
         if fit < 1:
             self._ray.shutdown()
             raise ValueError(
-                f"No run fits on the cluster: it has {resources.get('CPU', 0):g} cores and "
-                f"{resources.get('GPU', 0):g} GPUs. Received: cores={self._cores}, "
+                f"No run fits on the cluster: it has CPU={resources.get('CPU', 0):g} and "
+                f"GPU={resources.get('GPU', 0):g}. Received: cores={self._cores}, "
                 f"gpus={self._gpus}"
             )
         self._slots = fit if self._fits_all else self._slots

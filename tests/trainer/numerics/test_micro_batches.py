@@ -204,9 +204,9 @@ def test_a_batch_that_does_not_divide():
     model.compile("sgd", micro_batches=5)
     batch = networks.batch("dense", size=12)
     known = tf.data.Dataset.from_tensors(batch)
-    with pytest.raises(ValueError, match="12 examples do not divide into 5 parts"):
+    with pytest.raises(ValueError, match="12 examples cannot be divided into 5 parts"):
         model.check(known)
-    with pytest.raises(ValueError, match="12 examples do not divide into 5 parts"):
+    with pytest.raises(ValueError, match="12 examples cannot be divided into 5 parts"):
         model.fit(known, verbose=0)
     before = model.network.get_weights()
     unknown = tf.data.Dataset.from_tensor_slices(batch).batch(12)
