@@ -20,7 +20,8 @@ class Structure:
     Attributes:
         shared: Variables that at least two tasks reach (with one task: all that it reaches).
         heads: For each task's name, the variables that only it reaches.
-        unowned: Variables named as part of some head without saying whose.
+        unowned: Variables named as part of some head without saying whose; and those that Keras
+            overwrites with their gradients, as scales of float8 layers, which belong to no task.
         unreached: Variables that no task reaches: they are not trained.
         common: Those of `shared` that every task reaches.
         representation: Layers (and which of their calls) whose outputs the heads read; empty if
@@ -131,6 +132,10 @@ def override(structure: Structure, given: Given) -> Structure:
     Raises:
         ValueError: If a task or layer is unknown, or a variable is given two places.
     """
+    return _without_overwritten(_corrected(structure, given))
+
+
+def _corrected(structure: Structure, given: Given) -> Structure:
     shared, heads, _ = given
     if shared is None and heads is None:
         return structure
@@ -163,6 +168,20 @@ def override(structure: Structure, given: Given) -> Structure:
         common=common,
         last=[v for v in common if id(v) in known] or _last_defined(common),
     )
+
+
+def _without_overwritten(structure: Structure) -> Structure:
+    apart = [v for v in structure.network.trainable_variables if v.overwrite_with_gradient]
+    known = {id(v) for v in apart}
+
+    def others(variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+        return [v for v in variables if id(v) not in known]
+
+    kinds = ("shared", "unowned", "unreached", "common", "both_sides", "last")
+    found: dict[str, Any] = {kind: others(getattr(structure, kind)) for kind in kinds}
+    found["unowned"] += apart
+    heads = {name: others(own) for name, own in structure.heads.items()}
+    return dataclasses.replace(structure, heads=heads, **found)
 
 
 def layer_named(network: keras.Model, name: str) -> keras.Layer:

@@ -79,7 +79,7 @@ def _scalarized(
             found.update(part.weighted(each, of_group))
         return found
 
-    return _combination(spec, _reduced(passes.accumulate(of_part)), weights, gramian)
+    return _combination(passes, _reduced(passes.accumulate(of_part)), weights, gramian)
 
 
 def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
@@ -104,7 +104,7 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
     if number_of_parts > 1:
         task_weights = tf.reduce_sum(parts.by_part(task_weights, number_of_parts), 0)
         gramian = parts.mean_gramian(gramian, number_of_parts)
-    return _combination(spec, found, task_weights, gramian)
+    return _combination(passes, found, task_weights, gramian)
 
 
 def _head_weights(spec: StepSpec, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -243,16 +243,20 @@ def _from_features(spec: StepSpec, passes: Passes) -> Combination:
     local, about = passes.accumulate(descend)
     local = added(local, _weighted_heads(heads, head_gradients, weights))
     task_weights = merge.task_weights(all_reduce(about))
-    return _combination(spec, _reduced(local), task_weights, all_reduce(gramian))
+    return _combination(passes, _reduced(local), task_weights, all_reduce(gramian))
 
 
 def _combination(
-    spec: StepSpec, found: Gradients, weights: tf.Tensor, gramian: tf.Tensor | None
+    passes: Passes, found: Gradients, weights: tf.Tensor, gramian: tf.Tensor | None
 ) -> Combination:
-    each = [found.get(id(v)) for v in spec.network.trainable_variables]
+    variables = passes.spec.network.trainable_variables
+    apart = [v for v in variables if v.overwrite_with_gradient]
+    if apart:  # Their "gradients" are new values, which do not add up: they come of one pass.
+        found = {**found, **passes.accumulate(lambda part: part.weighted(weights, apart))}
+    each = [found.get(id(v)) for v in variables]
     # Rows that occur more than once are added up here, once for all: optimizers square them, and
     # norms are taken of them.
-    add_up = tf.convert_to_tensor if spec.dense else gradients.summed_rows
+    add_up = tf.convert_to_tensor if passes.spec.dense else gradients.summed_rows
     return Combination([g if g is None else add_up(g) for g in each], weights, gramian)
 
 

@@ -166,7 +166,7 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
             )
         if several:
             spec.structure().layer_variables(combiner.at)
-    _check_stateful(spec, (1 if shared_input else len(spec.tasks)) * combiner.batch_parts)
+    _check_parts(spec, (1 if shared_input else len(spec.tasks)) * combiner.batch_parts)
     return dataclasses.replace(spec, strategy=strategy, features=features)
 
 
@@ -199,26 +199,30 @@ def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]
     return structure.representation
 
 
-def _check_stateful(spec: StepSpec, sub_batches: int) -> None:
-    """Raises a ValueError where a batch in parts would mix the states of a recurrent layer."""
-    stateful = [
-        layer.name
-        for layer in all_layers(spec.network)
-        if isinstance(layer, keras.layers.RNN) and layer.stateful
-    ]
-    if stateful and sub_batches * spec.number_of_passes > 1:
+def _check_parts(spec: StepSpec, sub_batches: int) -> None:
+    """Raises a ValueError where a batch in parts would mix what layers keep of a whole one."""
+    if sub_batches * spec.number_of_passes == 1:
+        return
+    for layer in all_layers(spec.network):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            why = "carries a state for each example from batch to batch. Use `stateful=False`"
+        elif any(v.overwrite_with_gradient for v in layer._trainable_variables):
+            why = "has float8 scales, which one pass finds. Do not quantize it"
+        else:
+            continue
         raise ValueError(
-            f"The recurrent layers {stateful} carry a state for each example from batch to batch, "
-            "which a batch in parts (sub-batches of tasks, micro-batches, replicas, parts that a "
-            "combiner compares) does not keep. "
-            "Use `stateful=False`, or one part."
+            f"The layer '{layer.name}' {why}, or one part: a batch in parts (sub-batches of tasks, "
+            "micro-batches, replicas, parts that a combiner compares) does not keep them."
         )
 
 
 def _descent(
     spec: StepSpec, gradients: Sequence[Gradient], written: Values
 ) -> tuple[list[keras.Variable], list[Gradient]]:
-    """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take."""
+    """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take.
+
+    What overwrites a variable, as Keras' float8 layers have it, is no gradient and stays as it is.
+    """
     arguments, every = spec.arguments, spec.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
     if not pairs:
@@ -229,6 +233,9 @@ def _descent(
     if len(pairs) < len(every):
         paths = [v.path for g, v in zip(gradients, every, strict=True) if g is None]
         warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
+    factor: Any = 1.0 if spec.loss_scale is None else spec.loss_scale
+    apart = [(scaled(g, factor), v) for g, v in pairs if v.overwrite_with_gradient]
+    pairs = [(g, v) for g, v in pairs if not v.overwrite_with_gradient]
     found = [gradient for gradient, _ in pairs]
     if arguments.weight_decay:
         values = [tf.convert_to_tensor(written.get(id(v), v.value)) for _, v in pairs]
@@ -236,14 +243,13 @@ def _descent(
             tf.convert_to_tensor(gradient) + tf.cast(arguments.weight_decay * value, gradient.dtype)
             for gradient, value in zip(found, values, strict=True)
         ]
-    factor: Any = 1.0 if spec.loss_scale is None else spec.loss_scale
     if number_of_replicas() > 1:
         factor /= number_of_replicas()
     if arguments.clip_norm is not None:
         factor *= _clipping(found, arguments.clip_norm)
     if not isinstance(factor, float) or factor != 1.0:
         found = [scaled(gradient, factor) for gradient in found]
-    return [variable for _, variable in pairs], found
+    return [v for _, v in [*pairs, *apart]], [*found, *(gradient for gradient, _ in apart)]
 
 
 def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:

@@ -228,3 +228,39 @@ def test_one_metric_object_for_two_tasks_is_copied():
     for task in "ab":
         error = np.abs(found[task] - Y[task]).mean()
         assert logs[f"{task}_mean_absolute_error"] == pytest.approx(error, rel=1e-5)
+
+
+def of_float8_layers(wrap, epochs=2, **options):
+    """Trains at the rate zero, and returns what float8 layers keep beside their weights."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(8, "tanh", activity_regularizer=keras.regularizers.L2(0.1))(inputs)
+    net = keras.Model(inputs, {name: layers.Dense(1, name=name)(hidden) for name in "ab"})
+    for layer in net.layers[1], net.get_layer("b"):
+        layer.quantize("float8")
+    model = wrap(net)
+    loss, weights = dict.fromkeys("ab", "mse"), dict.fromkeys("ab", 0.5)
+    model.compile(keras.optimizers.SGD(0.0), loss, weights, **options)
+    y = {"a": X[:, :1], "b": 9 * X[:, :1]}
+    model.fit(X, y, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+    return [v.numpy() for v in net.trainable_variables if v.overwrite_with_gradient]
+
+
+@pytest.mark.parametrize(
+    ("combiner", "options"),
+    [
+        (combiners.StaticWeights, {"clip_norm": 0.01, "weight_decay": 0.5}),
+        (Half, {}),
+    ],
+)
+def test_what_overwrites_a_variable_is_not_combined(combiner, options):
+    expected = of_float8_layers(lambda net: net)
+    found = of_float8_layers(lambda net: mtk.MultiTaskModel(net, combiner=combiner()), **options)
+    assert len(expected) == 12
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_what_overwrites_a_variable_is_not_summed():
+    with pytest.raises(ValueError, match="The layer 'dense.*' has float8"):
+        of_float8_layers(mtk.MultiTaskModel, micro_batches=2)
