@@ -4,6 +4,7 @@ The data go one way, a module each: `load` (run folders to one table), `select` 
 `measure` (test only), `verdict`, `indicators`, `figures`, `reporting`. Needs no TensorFlow.
 """
 
+from mtk.analysis.advice import advice
 from mtk.analysis.comparison import Comparison, comparisons, selected, verdict_table, verdicts
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.indicators import (
@@ -46,6 +47,7 @@ __all__ = [
     "UnavailableError",
     "Verdict",
     "additive_epsilon",
+    "advice",
     "asked",
     "candidates",
     "comparisons",

@@ -1,7 +1,7 @@
 """Reads studies into one table."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
     for row, values in zip(rows, found, strict=True):
         kept = {name: value for name, value in values.items() if name not in seeds}
         row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in kept.items())
-        row |= kept
+        row |= {name: _told(row, name, value) for name, value in kept.items()}
     if not silent or len(silent) < len(ended):
         return []
     return [
@@ -148,6 +148,17 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         "study.json lists are taken. The runs of a method that it does not list count as one "
         "configuration."
     ]
+
+
+def _told(row: Mapping[str, Any], name: str, value: Any) -> Any:
+    """Returns the value of a parameter; of equal weights, which are recorded as None, themselves.
+
+    A value of None would be missing in every table, like that of a parameter of other methods.
+    """
+    shares = row["task_weights"]
+    if value is not None or not shares or not name.endswith(f".{row['combiner']}.weights"):
+        return value
+    return repr({task: round(shares[task], 6) for task in sorted(shares)})
 
 
 def _end(name: str) -> str:

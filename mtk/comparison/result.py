@@ -10,13 +10,10 @@ import keras
 
 from mtk import monitor
 from mtk.comparison.given import workload
-from mtk.comparison.planning import RATE, SINGLE, STATIC
-from mtk.display import counted
+from mtk.comparison.planning import SINGLE, STATIC
 from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
-
-_WEIGHTS = "combiners.StaticWeights.weights"
 
 
 class Comparison:
@@ -101,33 +98,12 @@ class Comparison:
         return view
 
     def __str__(self) -> str:
-        return "\n".join([self._advice(), *self._lines()])
+        from mtk import analysis
+
+        return "\n".join([analysis.advice(self._view()), *self._lines()])
 
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
-
-    def _advice(self) -> str:
-        """Returns which static weights to use, and what they reach on test."""
-        static = [run for run in self._finished if run["method"] == STATIC]
-        if not static:
-            return "No run with static weights has finished."
-        selecting = [run for run in static if run["seed"] == static[0]["seed"]]
-        values = self._values(selecting)
-        chosen = min(zip(values, selecting, strict=True), key=lambda pair: pair[0])[1]
-        fresh = [r for r in static if _point(r) == _point(chosen) and r["seed"] != chosen["seed"]]
-        weights, rate = chosen["bindings"][_WEIGHTS], chosen["bindings"][RATE]
-        return (
-            f"Use loss_weights={weights} with learning rate {rate:g} (weights that sum to one): "
-            f"on test {self._reached(fresh or [chosen])}."
-        )
-
-    def _reached(self, runs: Sequence[Mapping[str, Any]]) -> str:
-        parts = []
-        for task in self._tasks:
-            for name in runs[0]["result"]["test"]["tasks"][task]:
-                each = [run["result"]["test"]["tasks"][task][name] for run in runs]
-                parts.append(f"{task}_{name} {statistics.fmean(each):.4g}")
-        return ", ".join(parts) + f" (mean of {counted(len(runs), 'seed')})"
 
     def _lines(self) -> list[str]:
         """Returns a line for each method: its answer to the first question on what selected."""
@@ -196,7 +172,3 @@ def _losses(run: Mapping[str, Any]) -> dict[str, float]:
         task: float("inf") if found["loss"] is None else float(found["loss"])
         for task, found in tasks.items()
     }
-
-
-def _point(run: Mapping[str, Any]) -> str:
-    return json.dumps(run["bindings"], sort_keys=True)

@@ -1,6 +1,9 @@
 """The tables behind the figures, as files and as links of the page; flags that name nothing."""
 
+import ast
 import base64
+import html
+import json
 import re
 
 import numpy as np
@@ -152,3 +155,42 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     assert dict(said)["single-task runs"].startswith("2 configurations, 1 finished seed each.")
     mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
     assert ordered(mixed) == [9, 10, "a schedule", "constant"]
+
+
+def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path):
+    runs = [Run(weight=w, rate=r) for w in (0.3, 0.5, 0.6) for r in (0.1, 0.5)]
+    folder = write_study(tmp_path / "study", runs)
+    for file in folder.glob("runs/*/checkpoints/run.json"):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        own = content["settings"]
+        weights = next(name for name in own if name.endswith(".StaticWeights.weights"))
+        if len({*ast.literal_eval(own[weights]).values()}) == 1:
+            own[weights] = "None"  # As a run records the weights that are the default.
+        rate = own["experiment.Optimization.learning_rate"]
+        own["experiment.Optimization.clip_norm"] = "None" if rate == "0.1" else "2.0"
+        file.write_text(json.dumps(content), encoding="utf-8")
+    (view,) = analysis.views(analysis.load(folder))
+    said = dict(page.what_was_run(view))["static weights"]
+    for share in (0.3, 0.5, 0.6):
+        assert f"'left': {share}" in said
+    assert "clip_norm 2, None" in said
+    assert analysis.configurations(view.table).filter(like=".weights").notna().all(axis=None)
+
+
+def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path):
+    runs = [Run(weight=w, rate=r, stage="select") for w in (0.3, 0.5, 0.7) for r in (0.1, 0.5)]
+    runs += [Run(weight=w, rate=0.1, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2)]
+    runs += [Run("mgda", "MGDA", rate=r, stage="select") for r in (0.1, 0.5)]
+    for run in runs:
+        value = abs(run.weight - 0.7) + run.rate - run.seed
+        run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": value}}
+    folder = write_study(tmp_path / "study", runs)
+    (view,) = analysis.views(analysis.load(folder))
+    own = view.table[(view.table["stage"] == "measure") & (view.table["seed"] > 0)]
+    own = own[[row["left"] > 0.6 for row in own["task_weights"]]]
+    said = analysis.advice(view)
+    assert said.startswith("Use loss_weights={'left': 0.7, 'right': 0.3} with learning rate 0.1 ")
+    assert f"left_loss {own['test/left/loss'].mean():.4g}, left_accuracy" in said
+    assert said.endswith("(mean of 2 seeds).")
+    shown = html.unescape(analysis.report([folder], tmp_path / "out").read_text(encoding="utf-8"))
+    assert said in shown.partition("Method by method")[0]

@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from mtk.analysis import plain_text, run_table
+from mtk.analysis.advice import advice
 from mtk.analysis.comparison import selection, words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
 from mtk.analysis.reporting.remarks import ends, remarks, templates
@@ -86,6 +87,7 @@ class Summary:
     def __init__(self, section: Section):
         assert section.view is not None  # As the caller has seen.
         self.section, self.view = section, section.view
+        self.advice = advice(section.view)
         self.answered = [q for q in section.questions if q.verdicts]
         self.budgets = section.tables.get(BUDGETS, pd.DataFrame())
         self.runs = int(self.budgets.filter(like="runs").to_numpy().sum())
@@ -115,9 +117,10 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
         numbers = dict.fromkeys(f"{n}" for n in (own["seeds"].min(), own["seeds"].max()))
         finished = f"finished {'seed' if [*numbers] == ['1'] else 'seeds'} each"
         seeds = f", {' to '.join(numbers)} {finished}" if len(own) else ""
+        varied = [n for n in run_table.parameters(own) if own[n].nunique(dropna=False) > 1]
         grids = [
-            f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n])))}"
-            for n in run_table.varying(own)
+            f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n].fillna('None'))))}"
+            for n in varied
         ]
         many = f"{len(own)} configuration{'' if len(own) == 1 else 's'}"
         found.append((name, f"{many}{seeds}. {'; '.join(grids)}"))

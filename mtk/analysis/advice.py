@@ -1,0 +1,61 @@
+"""Which static weights to use, in a sentence."""
+
+import numpy as np
+import pandas as pd
+
+from mtk.analysis import metric_sets, run_table
+from mtk.analysis.schema import MEASURE
+from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import StudyView
+from mtk.analysis.weights import static_weights
+from mtk.display import counted
+
+_RATE = "experiment.Optimization.learning_rate"
+
+
+def advice(view: StudyView) -> str:
+    """Returns which static weights validation finds best, and what they reach on test.
+
+    On test they are measured by the fresh seeds where they have some. "" where the test is sealed,
+    or where the runs do not tell their weights or by what they were selected.
+    """
+    finished = view.runs(STATIC)
+    finished = finished[finished["status"] == "finished"]
+    if finished.empty:
+        return "No run with static weights has finished."
+    if metric_sets.is_sealed(view.table):
+        return ""
+    fresh = finished["stage"] == MEASURE
+    selecting = finished if fresh.all() else finished[~fresh]
+    selecting = selecting[selecting["seed"] == selecting["seed"].iloc[0]]
+    values = metric_sets.selected_values(selecting)
+    if values is None:
+        return ""
+    chosen = selecting.iloc[int(np.nan_to_num(values, nan=np.inf).argmin())]
+    weights = static_weights(chosen.to_dict())
+    if weights is None:
+        return ""
+    own = finished["configuration"] == chosen["configuration"]
+    measured = finished[own & fresh] if (own & fresh).any() else finished[own]
+    varied = [name for name in run_table.varying(finished) if not name.endswith(".weights")]
+    named = [name for name in dict.fromkeys([_RATE, *varied]) if pd.notna(chosen.get(name))]
+    settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
+    shares = {task: round(share, 6) for task, share in weights.items()}
+    reached = ", ".join(
+        f"{task}_{name} {measured[f'test/{task}/{name}'].mean():.4g}"
+        for task, names in metric_sets.by_task(view.table).items()
+        for name in names
+        if f"test/{task}/{name}" in measured
+    )
+    return (
+        f"Use loss_weights={shares}{f' with {settings}' if settings else ''} (weights that sum to "
+        f"one): on test {reached} (mean of {counted(len(measured), 'seed')})."
+    )
+
+
+def _words(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
