@@ -149,7 +149,8 @@ class Workload(abc.ABC):
         if not 0 < batch_size <= self.num_train:
             raise ValueError(
                 f"The batch size must lie in 1 ... {self.num_train}, the size of {self.name}'s "
-                f"training split. Received: {batch_size}"
+                f"training split. Received: {batch_size}. Give another one: "
+                "`Optimization(batch_size=...)` in a program, --batch_size=... in a command."
             )
         return self.num_train // batch_size
 

@@ -163,8 +163,9 @@ def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
 
 @pytest.mark.parametrize("size", [0, 100_000])
 def test_dry_run_batch_out_of_range(tiny, size):
-    with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}"):
+    with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}") as raised:
         describe(tiny, timed=size)
+    assert "`Optimization(batch_size=...)` in a program, --batch_size=..." in str(raised.value)
 
 
 class Halves(Workload):
