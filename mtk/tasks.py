@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
@@ -98,6 +99,11 @@ class Task:
             raise ValueError(
                 f"`normalize` of task '{name}' is one of {get_args(Normalize)}, or None for what "
                 f"the loss' reduction says. Received: {normalize!r}"
+            )
+        if missing is not None and not isinstance(missing, Real):
+            raise ValueError(
+                f"`missing` of task '{name}' is the number that stands for no label, such as -1 or "
+                f"float('nan'). Received: {missing!r}"
             )
         self.name = name
         self.loss = _get(keras.losses, loss, f"loss of task '{name}'")

@@ -105,6 +105,14 @@ def test_wrong_arguments(arguments, message):
         Task(*arguments)
 
 
+@pytest.mark.parametrize("missing", ["nan", [-1], "x"])
+def test_what_stands_for_no_label_is_a_number(missing):
+    with pytest.raises(ValueError, match="`missing` of task 'a'"):
+        Task("a", "mse", missing=missing)
+    for number in (-1, float("nan"), np.float32(-1)):
+        assert Task("a", "mse", missing=number).missing is number
+
+
 FUNCTIONS = [
     "mean_squared_error",
     "mean_absolute_error",
