@@ -219,7 +219,7 @@ def _two_layers_of_one():
         (lambda: MMoE([], 2, _expert()), "task_names"),
         (lambda: MMoE("ab", 2, _expert()), "task_names"),
         (lambda: MMoE(["a", "a"], 2, _expert()), "task_names"),
-        (lambda: MMoE(TASKS, 2, [_expert()]), "1 layers"),
+        (lambda: MMoE(TASKS, 2, [_expert()]), "1 layer;"),
         (lambda: MMoE(TASKS, 2, 7), "7"),
         (lambda: MMoE(TASKS, 2, lambda: 7), "7"),
         (lambda: MMoE(TASKS, 2, _two_layers_of_one()), "twice"),

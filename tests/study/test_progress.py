@@ -6,6 +6,7 @@ import pytest
 from fake_engine import FakeEngine, finish
 
 from mtk import monitor
+from mtk.display import counted
 from mtk.study import StudyError, StudyFolder, summary, tail
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
@@ -161,7 +162,7 @@ def test_so_many_runs_are_started_at_most(make_sweep, number):
     engine, stream = FakeEngine(slots=2), io.StringIO()
     assert make_sweep().go(engine, progress=Progress(stream), max_runs=number) == 75
     assert len(engine.started) == number
-    assert f"after {number} runs" in stream.getvalue()
+    assert f"after {counted(number, 'run')}" in stream.getvalue()
     assert make_sweep().go(engine, max_runs=4) == 0
     assert len(engine.started) == 4
 
