@@ -66,7 +66,9 @@ def test_the_order_can_be_made_inside_a_graph():
 
 def run(folder):
     workload = functools.partial(MultiDigits, channels=(4, 4), units=8, partners=1)
-    experiment.run(workload, folder, combiners.PCGrad, steps=3, batch_size=64)
+    small = experiment.Optimization(batch_size=64)
+    training = experiment.Training(steps=3)
+    experiment.run(workload, folder, training, combiners.PCGrad, optimization=small)
 
 
 def resident():
