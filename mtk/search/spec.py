@@ -101,10 +101,9 @@ class Search:
         if self.trials < 1:
             reserved = self.reserved
             confirming = f" and {reserved} to confirm" if reserved else ""
-            budget = counted(self.runs, "run") if type(self.runs) is int else repr(self.runs)
             raise StudyError(
-                f"The budget of {budget} is less than the {len(self.seeds)} of one "
-                f"trial{confirming}. Allow more `runs`, or fewer `seeds` or `confirm`."
+                f"The budget of {counted(self.runs, 'run')} is less than the {len(self.seeds)} of "
+                f"one trial{confirming}. Allow more `runs`, or fewer `seeds` or `confirm`."
             )
         if self.cpu_seconds is not None and not self.cpu_seconds > self._least_seconds:
             raise StudyError(

@@ -122,8 +122,7 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
             f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n].fillna('None'))))}"
             for n in varied
         ]
-        many = f"{len(own)} configuration{'' if len(own) == 1 else 's'}"
-        found.append((name, f"{many}{seeds}. {'; '.join(grids)}"))
+        found.append((name, f"{counted(len(own), 'configuration')}{seeds}. {'; '.join(grids)}"))
     return found
 
 
