@@ -82,16 +82,16 @@ def check_replicas(
             f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
             "Use `compile(clip_norm=...)`, which clips the whole."
         )
-    overwrites = getattr(inner, "use_ema", False) and inner.ema_overwrite_frequency
-    given = {
-        "gradient_accumulation_steps": getattr(inner, "gradient_accumulation_steps", None),
-        "ema_overwrite_frequency": overwrites,
-    }
-    for name in filter(given.get, given):
+    accumulates = getattr(inner, "gradient_accumulation_steps", None)
+    if accumulates or (getattr(inner, "use_ema", False) and inner.ema_overwrite_frequency):
+        name, instead = (
+            ("gradient_accumulation_steps", "Use `compile(micro_batches=...)`.")
+            if accumulates
+            else ("ema_overwrite_frequency", "Use `keras.callbacks.SwapEMAWeights`.")
+        )
         raise ValueError(
             f"Keras applies the optimizer's `{name}` in a condition, and there TensorFlow cannot "
-            "sum over replicas. Leave it out. `compile(micro_batches=...)` takes a large batch in "
-            "parts, and `keras.callbacks.SwapEMAWeights` evaluates with the averaged weights."
+            f"sum over replicas. {instead}"
         )
     on_cpus = any("CPU" in device.upper() for device in strategy.extended.worker_devices)
     if steps_at_once > 1 and on_cpus:
