@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import errors, extras, flags, places
+from mtk import errors, extras, flags, records
 from mtk.config import names
 from mtk.display import aligned
 
@@ -46,10 +46,10 @@ def _in_folder(what: str, place: Path) -> list[list[str]]:
     """Returns the rows of runs or studies."""
     if not place.is_dir():
         raise ValueError(f"{str(place)!r} is no folder. Name one that holds {what}.")
-    files = places.RUN_FILES if what == "runs" else ("study.json",)
+    files = records.RUN_FILES if what == "runs" else ("study.json",)
     if (place / "study.json").is_file():
-        places.study_list(place)
-    elif not places.holding(place, files):
+        records.study_list(place)
+    elif not records.holding(place, files):
         raise ValueError(f"There are no {what} in {str(place)!r}.")
     try:
         from mtk.analysis import overview  # Takes a second or two.

@@ -10,21 +10,15 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mtk import disk, records
-from mtk.errors import StudyError
+from mtk import disk
 
 # What a parameter reads: commands look whether it is there before they import TensorFlow.
 InputPath = str
-# What tells a run folder.
-RUN_FILES = ("config.gin", "result.json", "manifest.json")
 MARKER = "mtk-files.json"
 UNFINISHED = "unfinished."  # how names of what is being written begin
 _MOST_NAMED = 3
-_LARGEST_LIST = 1 << 28  # bytes of a `study.json`
 
 
 def check_file(path: str | Path) -> Path:
@@ -96,33 +90,6 @@ def check_writable(folder: Path) -> None:
             f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "
             "changed. Name another place."
         ) from error
-
-
-def study_list(folder: Path) -> dict[str, Any]:
-    """Returns the JSON object in the `study.json` of a study.
-
-    A folder without the file is a study too, if it holds `runs/`; then nothing is said.
-
-    Raises:
-        StudyError: If the folder is no study, or the file is damaged.
-    """
-    file = folder / "study.json"
-    if not file.is_symlink() and not file.exists():
-        if (folder / "runs").is_dir():
-            return {}
-        raise StudyError(
-            f"{str(folder)!r} is no study folder: it has neither a study.json nor a folder runs/."
-        )
-    try:
-        return records.json_object(file, _LARGEST_LIST)
-    except records.DamagedError as error:
-        raise StudyError(f"{str(file)!r} is damaged: {error}. Run the sweep again.") from None
-
-
-def holding(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Returns the folders in a folder that hold a file with one of these names, sorted."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [path for path in folders if any((path / name).is_file() for name in names)]
 
 
 def check_unused(path: Path, state: str = "is not empty") -> None:

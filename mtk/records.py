@@ -7,14 +7,19 @@ end, and a link leads out of the study.
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mtk.errors import StudyError
+
 _MEBIBYTE = 1 << 20
 _LARGEST = 16 * _MEBIBYTE
+_LARGEST_LIST = 256 * _MEBIBYTE  # Of a `study.json`.
 _LARGEST_LOG = 2048 * _MEBIBYTE
 _LONGEST_LINE = _MEBIBYTE
+# What tells a run folder.
+RUN_FILES = ("config.gin", "result.json", "manifest.json")
 
 
 class DamagedError(ValueError):
@@ -115,3 +120,30 @@ def _check(path: Path, found: os.stat_result, most: int) -> None:
         raise DamagedError(f"{path.name} is {what}, a file was expected")
     if found.st_size > most:
         raise DamagedError(f"{path.name} has {found.st_size} bytes, at most {most} were expected")
+
+
+def study_list(folder: Path) -> dict[str, Any]:
+    """Returns the JSON object in the `study.json` of a study.
+
+    A folder without the file is a study too, if it holds `runs/`; then nothing is said.
+
+    Raises:
+        StudyError: If the folder is no study, or the file is damaged.
+    """
+    file = folder / "study.json"
+    if not file.is_symlink() and not file.exists():
+        if (folder / "runs").is_dir():
+            return {}
+        raise StudyError(
+            f"{str(folder)!r} is no study folder: it has neither a study.json nor a folder runs/."
+        )
+    try:
+        return json_object(file, _LARGEST_LIST)
+    except DamagedError as error:
+        raise StudyError(f"{str(file)!r} is damaged: {error}. Run the sweep again.") from None
+
+
+def holding(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Returns the folders in a folder that hold a file with one of these names, sorted."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for path in folders if any((path / name).is_file() for name in names)]

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtk import errors, extras, flags, places
+from mtk import errors, extras, flags, places, records
 
 _EPILOG = """\
 example:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
                 )
-            places.study_list(Path(study))
+            records.study_list(Path(study))
         places.check_folder(asked.out)
         from mtk import analysis  # Takes seconds, hence not before the folders are looked at.
 

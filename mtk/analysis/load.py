@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtk import places, records
+from mtk import records
 from mtk.analysis import metric_sets, plain_text, run_record, schema
 from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.run_table import with_setting
@@ -82,7 +82,7 @@ def read_list(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: If the folder is no study, or the file is damaged.
     """
-    content = places.study_list(path)
+    content = records.study_list(path)
     if not content:
         return {}
     file = path / "study.json"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import places, records
+from mtk import records
 from mtk.analysis import plain_text, run_record
 from mtk.analysis.load import read_list, runs_of
 from mtk.errors import StudyError
@@ -21,14 +21,14 @@ def runs(place: Path) -> list[list[str]]:
     if (place / "study.json").is_file():
         found = list(runs_of(place, read_list(place)))
     else:
-        found = [(path, {}) for path in places.holding(place, places.RUN_FILES)]
+        found = [(path, {}) for path in records.holding(place, records.RUN_FILES)]
     return [head, *(_run(run_record.read(*each)) for each in found)]
 
 
 def studies(place: Path) -> list[list[str]]:
     """Returns the rows of a table of the studies in a folder, or of one study, its head first."""
     one = (place / "study.json").is_file()
-    folders = [place] if one else places.holding(place, ["study.json"])
+    folders = [place] if one else records.holding(place, ["study.json"])
     return [["study", "runs", "states", "methods"], *map(_study, folders)]
 
 
