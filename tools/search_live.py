@@ -1,7 +1,8 @@
 """Trains complete grids, and searches at a part of their cost, with several seeds.
 
-    python tools/search_live.py energy --table=enb.csv --dir=studies/live
+    python tools/search_live.py energy --data_dir=enb.csv --dir=studies/live
     python tools/search_live.py digits --dir=studies/live
+    python tools/search_live.py multi_mnist --data_dir=mnist --dir=studies/live
 
 For each training seed, which draws the splits too, there is a grid of static weights and learning
 rates, and a search by each sampler with a fifth of its runs. The figure is that of
@@ -67,6 +68,12 @@ WORKLOADS = {
         ("Y1", "Y2"),
         (0.001, 0.003, 0.01, 0.03, 0.1),
         {"table.Table.data_seed": "%seed"},
+    ),
+    "multi_mnist": Workload(
+        "multi_mnist.gin",
+        ("left", "right"),
+        (0.01, 0.03, 0.1, 0.3, 1.0),
+        {"experiment.Training.epochs": 1, "multi_mnist.MultiMNIST.data_seed": "%seed"},
     ),
 }
 # To measure gradients another step is traced, which takes long beside such short runs.
@@ -138,14 +145,14 @@ def main() -> None:
     add = parser.add_argument
     add("workload", choices=WORKLOADS)
     add("--dir", type=Path, required=True, help="where the study folders are")
-    add("--table", type=Path, help="the CSV file of energy; see configs/energy.gin")
+    add("--data_dir", type=Path, help="of energy its CSV file, of multi_mnist MNIST's folder")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     add("--share", type=float, default=0.2, help="of the grid's runs")
     given = parser.parse_args()
     tf_logging.start_tensorflow()  # Once: each run is forked off this process.
     workload = WORKLOADS[given.workload]
-    data = {"data_dir": str(given.table.resolve())} if given.table else {}
+    data = {"data_dir": str(given.data_dir.resolve())} if given.data_dir else {}
     workload = replace(workload, settings={**workload.settings, **COMMON, **data})
     folder = given.dir / given.workload
     for seed in given.seeds:

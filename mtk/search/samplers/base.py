@@ -121,7 +121,11 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 def ranking(trials: Sequence[Trial]) -> list[int]:
     """Returns the positions of trials by the mean of the losses, each in units of its median."""
+    return [int(number) for number in np.argsort(mean_losses(trials), kind="stable")]
+
+
+def mean_losses(trials: Sequence[Trial]) -> np.ndarray:
+    """Returns the mean of each trial's losses `(N,)`, each in units of its median."""
     losses = np.array([trial.losses for trial in trials], float)
     unit = np.abs(np.median(losses, axis=0))
-    means = (losses / np.where(unit > 0, unit, 1.0)).mean(1)
-    return [int(number) for number in np.argsort(means, kind="stable")]
+    return (losses / np.where(unit > 0, unit, 1.0)).mean(1)

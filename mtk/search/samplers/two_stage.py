@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mtk.search.goals import Goal, Seen
-from mtk.search.samplers.base import Sampler, Trial, best, ranking
+from mtk.search.samplers.base import Sampler, Trial, best, mean_losses, ranking
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
 
 # Coordinates of one parameter in the order in which they are tried.
 _ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
+_NEAREST_VALUE = 0.05  # Of a parameter's range: a value that was tried serves one as near.
 _NEAREST = 0.01  # Weights that differ less are not told apart.
 _NEAR = 0.1  # Weights to begin with need not be tried where others are as near.
 # The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
@@ -30,6 +31,9 @@ class _Candidate(NamedTuple):
 
 class TwoStage(Sampler):
     """Finds the other parameters at equal weights, then places weights.
+
+    Where there is one other parameter, and it has a scale, it gets the value at which the parabola
+    through the best trial and those beside it is least.
 
     The weights begin on the way to each corner, where a task has all but the least weight. Then
     each one halves the gap between two neighbours, or goes on toward a corner, where that promises
@@ -73,7 +77,7 @@ class TwoStage(Sampler):
     def best_others(self) -> Point:
         """Returns the parameters beside the weights that are best at equal weights."""
         first = [trial for trial in self._first_stage() if trial.losses]
-        return self.space.others_of(best(first).point)
+        return self._fitted(first) or self.space.others_of(best(first).point)
 
     def propose(self, number: int) -> list[Point]:
         """Returns points of the stage that is not over."""
@@ -110,9 +114,9 @@ class TwoStage(Sampler):
         Halfway from the best to the farther one beside it, or the better one if both are as far.
         """
         known = [trial for trial in first if trial.losses]
-        if len(self.space.others) != 1 or self.space.choices or len(first) < 3 or not known:
+        if not self._is_scalar or len(first) < 3 or not known:
             return None
-        places = [float(self.space.coordinates(trial.point)[0]) for trial in known]
+        places = self._places(known).tolist()
         ranked = [places[number] for number in ranking(known)]
         # Limits come last: nothing is known of them.
         ranked += [limit for limit in (0.0, 1.0) if limit not in ranked]
@@ -123,9 +127,40 @@ class TwoStage(Sampler):
         target = nearer if apart[0] == apart[1] else (lower, upper)[int(np.argmax(apart))]
         return self.space.values(np.array([(ranked[0] + target) / 2]))
 
+    @property
+    def _is_scalar(self) -> bool:
+        """Whether there is one other parameter, and it has a scale."""
+        return len(self.space.others) == 1 and not self.space.choices
+
+    def _places(self, trials: Sequence[Trial]) -> np.ndarray:
+        """Returns where the values of a single parameter lie in its range, `(N,)`."""
+        return np.array([self.space.coordinates(trial.point)[0] for trial in trials], float)
+
+    def _fitted(self, known: Sequence[Trial]) -> Point | None:
+        """Returns the value of a single parameter with the least loss, by successive parabolas.
+
+        None if a value that was tried serves. It lies at most half of the way from the best one to
+        that beside it, or to the limit.
+        """
+        if not self._is_scalar or len(known) < 3:
+            return None
+        places, means = self._places(known), mean_losses(known)
+        order = np.argsort(places)
+        places, means = places[order], means[order]
+        best_one = int(means.argmin())
+        middle = min(max(best_one, 1), len(places) - 2)
+        least = _least(places[middle - 1 : middle + 2], means[middle - 1 : middle + 2])
+        here, around = places[best_one], [0.0, *places, 1.0]
+        before, after = around[best_one], around[best_one + 2]
+        value = float(np.clip(least, (before + here) / 2, (here + after) / 2))
+        if not abs(value - here) > _NEAREST_VALUE:
+            return None
+        return self.space.values(np.array([value]))
+
     def _second_stage(self, number: int) -> list[Point]:
-        others = self.best_others()
-        tried = [t for t in self.trials if self.space.others_of(t.point) == others]
+        others, first = self.best_others(), self._first_stage()
+        start = best([trial for trial in first if trial.losses])
+        tried = [start, *(trial for trial in self.trials if trial not in first)]
         known = [trial for trial in tried if trial.losses]
         taken = [self.space.weights_of(trial.point) for trial in tried]
         begin = [each for each in self.first_weights() if not _is_among(each, taken, _NEAR)]
@@ -197,6 +232,15 @@ class TwoStage(Sampler):
             change *= np.where(change < 0, _FURTHER_GAIN, _FURTHER_COST)
             found.append(_Candidate(weights, seen.losses[outermost] + change))
         return found
+
+
+def _least(places: np.ndarray, means: np.ndarray) -> float:
+    """Returns where the parabola through three points is least; NaN if it has no least value."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.diff(means) / np.diff(places)
+        bend = slopes[1] - slopes[0]
+        least = (places[0] + places[1] - slopes[0] * (places[2] - places[0]) / bend) / 2
+    return float(least) if bend > 0 else np.nan
 
 
 def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
