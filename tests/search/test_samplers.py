@@ -106,6 +106,52 @@ def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
     assert nearest(9) < 0.35 * max(nearest(3), 0.3)
 
 
+def tuned(space, means, rate=RATE, tuning=3):
+    """The value that a first stage comes to, which finds the mean loss `means(coordinate)`."""
+    sampler = TwoStage(space, tuning=tuning)
+    for _ in range(tuning):
+        (point,) = sampler.ask(1)
+        mean = means(float(space.coordinates(point)[0]))
+        sampler.tell(point, (mean, 3 * mean))
+    (point,) = sampler.ask(1)
+    assert not np.allclose(space.weights_of(point), 0.5)
+    return float(space.coordinates(point)[0]), [t.point[rate] for t in sampler.trials], point[rate]
+
+
+@pytest.mark.parametrize("optimum", [0.1, 0.22, 0.3, 0.4, 0.6, 0.7, 0.78, 0.9])
+@pytest.mark.parametrize("curvature", [0.01, 1.0, 300.0])
+def test_the_value_of_the_least_loss_is_that_of_a_parabola(space, optimum, curvature):
+    found, _, _ = tuned(space, lambda x: 1 + curvature * (x - optimum) ** 2)
+    assert found == pytest.approx(optimum, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("means", "nearest"),
+    [
+        (lambda x: 1 + (x - 0.52) ** 2, 1 / 2),  # So near that another run would tell nothing.
+        (lambda x: 2 - (x - 0.6) ** 2, 1 / 6),  # No parabola with a least value.
+        (lambda x: 2.0, 1 / 2),
+    ],
+)
+def test_a_value_that_was_tried_may_be_the_best(space, means, nearest):
+    found, tried, rate = tuned(space, means)
+    assert rate in tried
+    assert found == pytest.approx(nearest, abs=1e-3)
+
+
+@pytest.mark.parametrize("slope", [-1.0, 1.0])
+def test_a_value_beyond_those_tried_stays_half_of_the_way_to_the_limit(space, slope):
+    found, _, _ = tuned(space, lambda x: np.exp(slope * x))
+    assert found == pytest.approx(1 / 12 if slope > 0 else 11 / 12, abs=2e-3)
+
+
+def test_a_rate_that_diverged_is_no_part_of_a_parabola(space):
+    sampler = TwoStage(space, tuning=3)
+    for losses in ((1.0, 1.0), (2.0, 2.0), None):
+        sampler.tell(*sampler.ask(1), losses)
+    assert sampler.best_others() == space.others_of(sampler.trials[0].point)
+
+
 def test_points_come_close_where_losses_change_much():
     """With a steep front, gaps are even in the losses and not in the weights."""
     space = Space(["left", "right"], least_weight=0.01)
