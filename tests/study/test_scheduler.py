@@ -6,7 +6,8 @@ import signal
 import pytest
 from fake_engine import FakeEngine, finish, save
 
-from mtk.study import State, scheduler
+from mtk.study import State, scheduler, worker
+from mtk.study.engines import Here
 from mtk.study.progress import Progress
 from tests.quick import some
 
@@ -105,6 +106,14 @@ def test_signal_asks_runs_to_stop_once(make_sweep, capsys):
     assert "The same command goes on" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
     assert make_sweep().go(FakeEngine()) == 0
+
+
+def test_a_signal_that_a_run_here_has_taken_stops_the_sweep(make_sweep, monkeypatch):
+    """A run in this process has handlers of its own, and ends with its checkpoint."""
+    done = []
+    monkeypatch.setattr(worker, "work", lambda *about: done.append(about) or worker.INTERRUPTED)
+    assert make_sweep().go(Here()) == 75
+    assert len(done) == 1
 
 
 def test_second_signal_ends_runs_at_once(make_sweep):

@@ -1,6 +1,7 @@
 """Runs in this process, one after the other."""
 
 import contextlib
+import signal
 from pathlib import Path
 
 from mtk.study import worker
@@ -28,8 +29,10 @@ class Here(Engine):
             file = stack.enter_context(log.open("a", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(file))
             stack.enter_context(contextlib.redirect_stderr(file))
-            worker.work(folder, run)
+            code = worker.work(folder, run)
         self._stopped.append(run)
+        if code == worker.INTERRUPTED:  # The run took the signal, of which the sweep knows nothing.
+            signal.raise_signal(signal.SIGINT)
 
     def wait(self, seconds: float) -> list[str]:
         del seconds
