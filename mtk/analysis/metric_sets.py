@@ -237,6 +237,12 @@ def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
     return None if found is None else np.array(monitor.compared(found), float)
 
 
+def selected_or_mean(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
+    """Returns `(N,)`, as `selected_values`; where these are not known, the mean in validation."""
+    values = selected_values(runs)
+    return points(runs, objectives, "validation").mean(1) if values is None else values
+
+
 def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray | None:
     """Returns `(K,)`: what the tasks' losses are divided by before a mean over them.
 

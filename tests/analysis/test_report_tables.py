@@ -13,7 +13,7 @@ import pytest
 from mtk import analysis, report
 from mtk.analysis.figures import convex, search, task_weights, utility
 from mtk.analysis.plain_text import FileNames
-from mtk.analysis.reporting import contents, page
+from mtk.analysis.reporting import contents, page, tables
 from mtk.analysis.reporting.tables import ordered
 from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, grid, write_study
@@ -155,6 +155,21 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     assert dict(said)["single-task runs"].startswith("2 configurations, 1 finished seed each.")
     mixed = pd.Series([10, "constant", 9.0, None, "a schedule"], dtype=object)
     assert ordered(mixed) == [9, 10, "a schedule", "constant"]
+
+
+def test_changes_against_single_tasks_are_of_the_models_that_were_selected(tmp_path):
+    """Where losses have different units, their plain mean is that of the largest alone."""
+    runs = [Run(weight=w, seed=s) for w in (0.2, 0.5, 0.8) for s in (0, 1)]
+    runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
+    for run in runs:
+        said = {"name": "relative_loss", "direction": "min", "value": 1.0}
+        run.extra = {"monitor": {**said, "first": {"left": 0.01, "right": 100.0}}}
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    table = tables.single_task_table(view, "loss").set_index("method")
+    changes = analysis.delta_m(view.found, view.spaces["loss"])
+    means = view.found.set_index("configuration")["validation/left/loss"]
+    best = view.found["configuration"] == means[view.found["role"].eq("baseline").array].idxmin()
+    assert table.loc["static_weights"].item() == pytest.approx(changes[best].item())
 
 
 def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path):

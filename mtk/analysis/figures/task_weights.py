@@ -55,17 +55,17 @@ def _found(view: StudyView) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     """
     runs = view.table[(view.table["status"] == "finished") & view.table["role"].isin(
         ["method", "replay"])]  # fmt: skip
-    losses = metric_sets.points(runs, view.spaces[view.spaces.loss], "validation").mean(1)
-    runs = runs.assign(_rate=numbers(runs, LEARNING_RATE), _loss=losses)
+    values = metric_sets.selected_or_mean(runs, view.spaces[view.spaces.loss])
+    runs = runs.assign(_rate=numbers(runs, LEARNING_RATE), _value=values)
     by_rate = runs.dropna(subset="_rate").groupby("_rate")
     ranking = pd.DataFrame(
-        {"methods": -by_rate["method"].nunique(), "loss": by_rate["_loss"].min()}
-    ).sort_values(["methods", "loss"])
+        {"methods": -by_rate["method"].nunique(), "value": by_rate["_value"].min()}
+    ).sort_values(["methods", "value"])
     common = ranking.index[0] if len(ranking) else np.nan
     found = {}
     for method in view.methods:
         own = runs[runs["method"] == method]
-        order = np.lexsort((own["_loss"], own["_rate"] != common))
+        order = np.lexsort((own["_value"], own["_rate"] != common))
         for row in own.iloc[order].to_dict("records"):
             try:
                 weights = {kind: weights_over_time(row["path"], kind) for kind in _KINDS}

@@ -194,15 +194,21 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
 
 
 def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns each method's mean change against single-task models, in percent."""
+    """Returns each method's mean change against single-task models, in percent.
+
+    Of its measured models that is the one that validation finds best, by what selected the runs.
+    """
     measured = view.found[view.found["measured"]]
     try:
         worse = delta_m(measured, view.spaces[space])
     except ValueError as reason:
         raise UnavailableError(str(reason)) from None
-    validation = metric_sets.points(measured, view.spaces[space], "validation").mean(1)
-    known = measured.assign(delta_m=worse, by=validation).dropna(subset=["delta_m", "by"])
-    known = known[known["role"] != "single"]
+    runs = view.first_stage.table
+    runs = runs[(runs["status"] == "finished") & (runs["role"] != "single")]
+    values = runs.assign(by=metric_sets.selected_or_mean(runs, view.spaces[space]))
+    by_model = values.groupby(["method", "configuration"])["by"].mean()
+    known = measured.assign(delta_m=worse).join(by_model, on=["method", "configuration"])
+    known = known.dropna(subset=["delta_m", "by"])
     best = known.loc[known.groupby("method", sort=False)["by"].idxmin()]
     return best[["method", "delta_m"]].rename(columns={"delta_m": "Δm, % (less is better)"})
 
