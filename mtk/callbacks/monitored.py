@@ -1,5 +1,6 @@
 """Which metrics a model measures, and which way each is better."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 
 from mtk.directions import directions
 from mtk.losses import SmoothedCrossentropy
-from mtk.monitor import Monitor, resolve
+from mtk.monitor import MEAN_LOSS, MIN, Monitor, resolve
 
 # Losses that are measured in nats, of which a mean over tasks has a meaning.
 _NATS = (
@@ -26,6 +27,9 @@ _NATS_FUNCTIONS = (
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
     """Returns the monitor that is meant for a model.
 
+    A mean leaves out tasks that static weights of zero do not train: their heads drift as the
+    trunk moves, and would say which step of the other tasks is best.
+
     Args:
         given: As `mtk.monitor.resolve` takes it. The losses of a `MultiTaskModel` have one unit if
             all are cross-entropies, or all of one class, or one function.
@@ -41,7 +45,27 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
     known |= directions(model)
-    return resolve(given, known, losses, one_unit=len({_unit(task.loss) for task in tasks}) <= 1)
+    one_unit = len({_unit(task.loss) for task in tasks}) <= 1
+    return _of_trained(resolve(given, known, losses, one_unit), model)
+
+
+def _of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
+    """Returns a monitor without tasks that are not trained; as it is where nothing else is left."""
+    combiner: Any = getattr(model, "combiner", None)
+    shares = getattr(combiner, "normalized", None)
+    if shares is None or all(shares) or not combiner.is_static:
+        return monitor
+    names = model.task_names
+    trained = {name for name, share in zip(names, shares, strict=True) if share}
+    is_mean = monitor.name == MEAN_LOSS
+    terms = tuple((f"{name}_loss", MIN) for name in names) if is_mean else monitor.terms
+    kept = tuple(term for term in terms if _task_of(term[0], names) in trained)
+    return dataclasses.replace(monitor, terms=kept or monitor.terms)
+
+
+def _task_of(metric: str, names: Iterable[str]) -> str:
+    own = [name for name in names if metric.startswith(f"{name}_")]
+    return max(own, key=len, default="")
 
 
 def _unit(loss: Any) -> Any:

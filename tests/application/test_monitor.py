@@ -235,6 +235,26 @@ def test_default_of_a_model(losses, name):
     assert monitor_of(None, model_of(*losses)).name == name
 
 
+@pytest.mark.parametrize(
+    ("losses", "given", "name", "terms"),
+    [
+        (("mse", "mse", "mse"), None, "mean_loss", ["t0_loss", "t2_loss"]),
+        (("mse", "mae", "mse"), None, "relative_loss", ["t0_loss", "t2_loss"]),
+        (("mse", "mse", "mse"), {"t1_mae": "min", "t2_mae": "min"}, None, ["t2_mae"]),
+        (("mse", "mse", "mse"), "t1_mae", "t1_mae", ["t1_mae"]),
+    ],
+)
+def test_a_task_that_is_not_trained_selects_nothing(losses, given, name, terms):
+    """Its head drifts as the trunk moves; all that a user has named is taken where it is alone."""
+    model = model_of(*losses, found=["mae"])
+    whole = monitor_of(given, model)
+    model.combiner = mtk.combiners.StaticWeights([3.0, 0.0, 1.0])
+    model.combiner.build(3)
+    found = monitor_of(given, model)
+    assert found.name == whole.name == (name or whole.name)
+    assert [term for term, _ in found.terms] == terms
+
+
 def test_names_of_a_model():
     model = model_of("mse", "mae", found=["mae", Custom("what")])
     assert monitor_of(["t0_mae", "t1_loss"], model).direction == "min"
@@ -441,6 +461,14 @@ def test_relative_losses_of_several_runs_have_one_unit():
     fast = result_of({"a": 1.0, "b": 100.0}, "relative_loss", 0.5, "min", {"a": 2, "b": 200})
     found = monitor.compared([monitor.selected(slow), monitor.selected(fast)])
     assert found[1] == pytest.approx(found[0] / 2)
+
+
+def test_relative_losses_of_a_part_of_the_tasks_have_the_unit_of_all():
+    whole = result_of({"a": 2.0, "b": 200.0}, "relative_loss", 0.2, "min", {"a": 4, "b": 100})
+    alone = result_of({"a": 1.0, "b": 9e9}, "relative_loss", 0.1, "min", {"a": 1.0})
+    runs = [monitor.selected(each) for each in (whole, alone)]
+    assert monitor.compared(runs) == pytest.approx([1.5, 0.5])
+    assert monitor.shown({"whole": runs[0], "alone": runs[1]})["alone"] == pytest.approx(0.5)
 
 
 def test_relative_losses_of_one_evaluation_are_shown_in_one_unit():
