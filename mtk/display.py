@@ -176,6 +176,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
 
 
+def significant(number: float) -> float:
+    """Returns a number to six significant digits: small task weights stay apart."""
+    return float(f"{number:.6g}")
+
+
 def counted(number: int, what: str) -> str:
     """Returns a number of things in words: `1 run`, `2,000 runs`."""
     return f"{number:,} {what}" + "s" * (number != 1)

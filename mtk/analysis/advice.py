@@ -8,7 +8,7 @@ from mtk.analysis.schema import MEASURE
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
-from mtk.display import counted
+from mtk.display import counted, significant
 
 _RATE = "experiment.Optimization.learning_rate"
 
@@ -40,7 +40,7 @@ def advice(view: StudyView) -> str:
     varied = [name for name in run_table.varying(finished) if not name.endswith(".weights")]
     named = [name for name in dict.fromkeys([_RATE, *varied]) if pd.notna(chosen.get(name))]
     settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
-    shares = {task: round(share, 6) for task, share in weights.items()}
+    shares = {task: significant(share) for task, share in weights.items()}
     reached = ", ".join(
         f"{task}_{name} {measured[f'test/{task}/{name}'].mean():.4g}"
         for task, names in metric_sets.by_task(view.table).items()

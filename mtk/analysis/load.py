@@ -12,6 +12,7 @@ from mtk.analysis import metric_sets, plain_text, run_record, schema
 from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.run_table import with_setting
 from mtk.analysis.weights import static_weights
+from mtk.display import significant
 from mtk.errors import StudyError
 
 _FIRST = ["study", "run", "path", "method", "role", "stage", "seed", "status", "reason", "steps"]
@@ -158,7 +159,7 @@ def _told(row: Mapping[str, Any], name: str, value: Any) -> Any:
     shares = row["task_weights"]
     if value is not None or not shares or not name.endswith(f".{row['combiner']}.weights"):
         return value
-    return repr({task: round(shares[task], 6) for task in sorted(shares)})
+    return repr({task: significant(shares[task]) for task in sorted(shares)})
 
 
 def _end(name: str) -> str:

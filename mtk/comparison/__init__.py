@@ -11,10 +11,11 @@ from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look
 from mtk.comparison.plan import Budget, Plan, Trainer
-from mtk.comparison.planning import Size, method_of, rates
+from mtk.comparison.planning import Size, method_of, rates, weightings
 from mtk.comparison.result import Comparison
 from mtk.comparison.search import best_of, searched
 from mtk.display import counted, format_duration
+from mtk.monitor import MEAN_LOSS
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
 
@@ -168,13 +169,22 @@ def _planned(limits: Budget, seen: Look, methods: int) -> Size:
             f"budget of {format_duration(limits.seconds)}. Allow more time, compare fewer methods, "
             "or train for fewer epochs."
         )
+    static = len(weightings(seen, size.weightings))
     print(
-        f"{counted(len(seen.tasks), 'task')}, {counted(seen.examples, 'training example')}. "
-        f"Planned: {counted(size.weightings, 'static weighting')}, {counted(methods, 'method')}, "
+        f"{counted(len(seen.tasks), 'task')}, {counted(seen.examples, 'training example')}; "
+        f"{seen.selects} on validation selects. "
+        f"Planned: {counted(static, 'static weighting')}, {counted(methods, 'method')}, "
+        f"{counted(limits.rates or size.rates, 'learning rate')} each, "
         f"{counted(size.seeds, 'fresh seed')}; about "
         f"{format_duration(expected)}, {limits.slots} at a time.",
         flush=True,
     )
+    if seen.outweighing and seen.selects == MEAN_LOSS:
+        print(
+            f"The loss of {seen.outweighing!r} outweighs others, so it decides what is selected. "
+            "With monitor='relative_loss' all tasks count alike.",
+            flush=True,
+        )
     return size
 
 

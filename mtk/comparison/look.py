@@ -1,5 +1,6 @@
 """What must be known of a model before its runs are planned."""
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ class Look(NamedTuple):
         evaluation: Seconds of an evaluation.
         monitor: What selects, with the names of metrics as they are logged.
         loss_weights: What the model was compiled with, in the order of the tasks; None for none.
+        selects: The name of what selects, such as "mean_loss".
     """
 
     tasks: list[str]
@@ -51,6 +53,14 @@ class Look(NamedTuple):
     evaluation: float
     monitor: Any = None
     loss_weights: Sequence[float] | None = None
+    selects: str = ""
+
+    @property
+    def outweighing(self) -> str | None:
+        """The task with the largest loss, if that is more than ten times the least one."""
+        known = {name: loss for name, loss in self.losses.items() if 0 < loss < math.inf}
+        largest = max(known, key=known.__getitem__, default=None)
+        return largest if largest and known[largest] > 10 * min(known.values()) else None
 
 
 def look(key: str, batch_size: int, monitor: Any = None) -> Look:
@@ -138,7 +148,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         rate = float(compiled.get_config()["learning_rate"])
         model.compile(optimizer(key, rate))
         selecting = monitored(monitor, names, directions(model))
-        monitor_of(selecting, model)
+        selects = monitor_of(selecting, model).name
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
@@ -154,4 +164,4 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
-    return Look(*about, *times, selecting, weights_of(key))
+    return Look(*about, *times, selecting, weights_of(key), selects)

@@ -12,6 +12,7 @@ import numpy as np
 from mtk import atomic, combiners
 from mtk.combiners import Combiner
 from mtk.comparison.look import Look
+from mtk.display import significant
 from mtk.study.folder import StudyFolder
 from mtk.study.spec import Study, bindings
 
@@ -106,29 +107,34 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
 
     For two tasks points at equal distances between them. For more: equal weights, weights as the
     inverse of the untrained network's losses, three times the weight for one task at a time, and
-    then draws from the simplex. The weights that the model was compiled with come last.
+    then draws from the simplex. Where one loss outweighs another, distances are those of losses in
+    units of the untrained network's: else nearly all points would train the larger one alone. Two
+    tasks have equal weights then, too. The weights that the model was compiled with come last.
 
     Args:
         look: The model.
         number: How many, beside those of the model.
     """
     names = look.tasks
+    losses = np.array([look.losses[name] for name in names])
+    usable = np.isfinite(losses) & (losses > 0)
+    inverse = np.divide(1.0, losses, out=np.ones(len(names)), where=usable)
+    equal = np.ones(len(names))
+    unit = equal if look.outweighing is None else inverse
     if len(names) == 2:
         shares = np.linspace(0.0, 1.0, number + 2)[1:-1]
-        every = [np.array([share, 1.0 - share]) for share in shares]
+        every = [unit * (share, 1.0 - share) for share in shares]
+        every += [] if look.outweighing is None else [equal]
     else:
-        losses = np.array([look.losses[name] for name in names])
-        usable = np.isfinite(losses) & (losses > 0)
-        inverse = np.divide(1.0, losses, out=np.ones(len(names)), where=usable)
-        up = [np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
-        found = [np.ones(len(names)), inverse, *up]
+        up = [unit * np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
+        found = [equal, inverse, *up]
         rng = np.random.default_rng(0)
-        every = [*found, *rng.dirichlet(np.ones(len(names)), max(0, number - len(found)))]
-        every = every[: max(number, 3)]
+        drawn = rng.dirichlet(equal, max(0, number - len(found)))
+        every = [*found, *(unit * drawn)][: max(number, 3)]
     if look.loss_weights is not None:
         every.append(np.array(look.loss_weights))
     found = [
-        {name: round(float(w), 6) for name, w in zip(names, weights / weights.sum(), strict=True)}
+        {name: significant(w) for name, w in zip(names, weights / weights.sum(), strict=True)}
         for weights in every
     ]
     return [weights for place, weights in enumerate(found) if weights not in found[:place]]

@@ -201,6 +201,43 @@ def test_weightings_of_two_tasks_are_equally_spaced(number):
     assert all(sum(weights.values()) == pytest.approx(1.0) for weights in found)
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1e6])
+def test_where_one_loss_outweighs_the_other_distances_are_those_of_losses(scale):
+    """Equal distances would give the larger loss nearly everything, in all weightings."""
+    look = LOOK._replace(losses={"size": 2.0 * scale, "kind": 0.5})
+    *found, equal = planning.weightings(look, 9)
+    assert equal == {"size": 0.5, "kind": 0.5}
+    parts = np.array([[weights[task] * look.losses[task] for task in Y] for weights in found])
+    np.testing.assert_allclose(parts[:, 0] / parts.sum(1), np.linspace(0, 1, 11)[1:-1], rtol=1e-4)
+    assert all(min(weights.values()) > 0 for weights in found)
+    assert all(sum(weights.values()) == pytest.approx(1.0) for weights in found)
+
+
+@pytest.mark.parametrize(
+    ("losses", "task"),
+    [
+        ({"size": 2.0, "kind": 0.5}, None),
+        ({"size": 2.0, "kind": 0.1}, "size"),
+        ({"size": 0.1, "kind": 2.0}, "kind"),
+        ({"size": 2.0, "kind": 0.0}, None),
+        ({"size": float("nan"), "kind": float("inf")}, None),
+    ],
+)
+def test_a_loss_outweighs_others_from_ten_times_on(losses, task):
+    assert LOOK._replace(losses=losses).outweighing == task
+
+
+def test_what_selects_is_said_and_what_it_leaves_out(capsys):
+    limits = plan.Budget(float("inf"), 9, 1, 2, rates=1, seeds=None, searches=False)
+    look = LOOK._replace(losses={"size": 2000.0, "kind": 0.5}, selects="mean_loss")
+    comparison._planned(limits, look, 2)
+    said = capsys.readouterr().out
+    assert "mean_loss on validation selects. Planned: 10 static weightings, 2 methods, 1 " in said
+    assert "'size' outweighs others" in said
+    comparison._planned(limits, look._replace(selects="relative_loss"), 2)
+    assert "outweighs" not in capsys.readouterr().out
+
+
 def test_weights_of_the_model_are_tried():
     look = LOOK._replace(loss_weights=[1.0, 7.0])
     assert planning.weightings(look, 3)[-1] == {"size": 0.125, "kind": 0.875}

@@ -15,6 +15,7 @@ from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
+from mtk.display import significant
 
 _COLORS = mpl.colormaps["viridis"]
 _SAYS = {"test": "test, selected by validation", "train": "training set, last step"}
@@ -31,7 +32,7 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     own = view.first_stage.of(STATIC)[lambda t: t["comparable"]]
     first = view.tasks[0]
     shares = [(static_weights(row) or {}).get(first, np.nan) for row in own.to_dict("records")]
-    groups = {round(float(share), 6): rows for share, rows in own.groupby(np.array(shares, float))}
+    groups = {significant(share): rows for share, rows in own.groupby(np.array(shares, float))}
     if len(groups) < 2:
         raise UnavailableError(
             "the static weights of the runs are not recorded, or there is one only"
