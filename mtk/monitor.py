@@ -206,23 +206,21 @@ def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
 
 
 def _kind(run: Selected) -> tuple[Any, ...]:
-    return run.monitor, run.direction, bool(run.first)
+    return run.monitor, run.direction, frozenset(run.first or ())
 
 
 def _in_units(run: Selected, units: Mapping[str, float]) -> float:
-    if not units or not run.first:
+    if not units:
         return run.value
-    return sum(run.losses[task] / units[task] for task in run.first) / len(run.first)
+    return sum(run.losses[task] / unit for task, unit in units.items()) / len(units)
 
 
 def common_units(runs: Sequence[Selected]) -> dict[str, float]:
     """Returns the unit of each task's loss, if runs were selected by relative losses."""
     firsts = [run.first for run in runs if run.first]
-    if len(firsts) < len(runs):
+    if not firsts or len(firsts) < len(runs) or any(f.keys() != firsts[0].keys() for f in firsts):
         return {}
-    tasks = dict.fromkeys(task for first in firsts for task in first)
-    # A run that trains some of the tasks has the losses of these alone.
-    logs = {task: [math.log(abs(f[task])) for f in firsts if task in f] for task in tasks}
+    logs = {task: [math.log(abs(first[task])) for first in firsts] for task in firsts[0]}
     return {task: math.exp(sum(each) / len(each)) for task, each in logs.items()}
 
 

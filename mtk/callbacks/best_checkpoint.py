@@ -11,7 +11,7 @@ import keras
 
 from mtk import atomic, places
 from mtk.callbacks.base import StepCallback
-from mtk.callbacks.monitored import monitor_of
+from mtk.callbacks.monitored import monitor_of, of_trained
 from mtk.monitor import MEAN_LOSS, Monitor
 from mtk.ranges import check_count
 
@@ -28,13 +28,13 @@ class BestCheckpoint(StepCallback):
         patience: Evaluations without a better one after which `fit` stops; None never stops it.
         monitor: What is compared; see `mtk.monitor.resolve`. By default the mean of the validation
             losses, or, where they are of several kinds, of the losses relative to the first
-            evaluation's.
+            evaluation's. Tasks that static weights of zero do not train select nothing.
         restore: Whether the model gets the selected weights at the end of `fit`.
 
     Attributes:
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
-        best: What it had of `monitor`; None before the first.
+        best: What it had of `monitor`, of the tasks that are trained; None before the first.
         first: Each loss at the first evaluation with finite ones, if the monitor is relative.
         worse_in_a_row: Evaluations since.
 
@@ -88,7 +88,10 @@ class BestCheckpoint(StepCallback):
     def record(self) -> dict[str, Any]:
         """By what was selected, as `mtk.monitor.selected` reads it from a result."""
         compared = self.compared
-        found = {"name": compared.name, "direction": compared.direction, "value": self.best}
+        logs = self.selected_logs
+        # Of all tasks, so that runs can be compared which do not train the same ones.
+        value = compared.value(logs, self.first) if logs else None
+        found = {"name": compared.name, "direction": compared.direction, "value": value}
         if compared.relative and self.first is not None:
             first = {name.removesuffix("_loss"): value for name, value in self.first.items()}
             return {**found, "first": first}
@@ -128,7 +131,7 @@ class BestCheckpoint(StepCallback):
             if not all(map(math.isfinite, now.values())):
                 return math.nan
             self.first = now
-        return monitor.value(logs, self.first)
+        return of_trained(monitor, self.model).value(logs, self.first)
 
     def _keep(self, logs: Mapping[str, Any], value: float) -> None:
         self.best, self.worse_in_a_row = value, 0

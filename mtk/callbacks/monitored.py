@@ -27,9 +27,6 @@ _NATS_FUNCTIONS = (
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
     """Returns the monitor that is meant for a model.
 
-    A mean leaves out tasks that static weights of zero do not train: their heads drift as the
-    trunk moves, and would say which step of the other tasks is best.
-
     Args:
         given: As `mtk.monitor.resolve` takes it. The losses of a `MultiTaskModel` have one unit if
             all are cross-entropies, or all of one class, or one function.
@@ -46,11 +43,18 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     }
     known |= directions(model)
     one_unit = len({_unit(task.loss) for task in tasks}) <= 1
-    return _of_trained(resolve(given, known, losses, one_unit), model)
+    return resolve(given, known, losses, one_unit)
 
 
-def _of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
-    """Returns a monitor without tasks that are not trained; as it is where nothing else is left."""
+def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
+    """Returns a monitor without the tasks that static weights of zero do not train.
+
+    Their heads drift as the trunk moves, and would say which step of the other tasks is best.
+
+    Args:
+        monitor: It is returned as it is where nothing else is left.
+        model: A model that was trained.
+    """
     combiner: Any = getattr(model, "combiner", None)
     shares = getattr(combiner, "normalized", None)
     if shares is None or all(shares) or not combiner.is_static:

@@ -13,7 +13,7 @@ from application_runs import fit, read_metrics, start
 
 import mtk
 from mtk import callbacks, metrics, monitor
-from mtk.callbacks.monitored import monitor_of
+from mtk.callbacks.monitored import monitor_of, of_trained
 from mtk.directions import direction, directions
 from mtk.losses import SmoothedCrossentropy
 from mtk.workloads import MultiDigits
@@ -236,23 +236,23 @@ def test_default_of_a_model(losses, name):
 
 
 @pytest.mark.parametrize(
-    ("losses", "given", "name", "terms"),
+    ("losses", "given", "terms"),
     [
-        (("mse", "mse", "mse"), None, "mean_loss", ["t0_loss", "t2_loss"]),
-        (("mse", "mae", "mse"), None, "relative_loss", ["t0_loss", "t2_loss"]),
-        (("mse", "mse", "mse"), {"t1_mae": "min", "t2_mae": "min"}, None, ["t2_mae"]),
-        (("mse", "mse", "mse"), "t1_mae", "t1_mae", ["t1_mae"]),
+        (("mse", "mse", "mse"), None, ["t0_loss", "t2_loss"]),
+        (("mse", "mae", "mse"), None, ["t0_loss", "t2_loss"]),
+        (("mse", "mse", "mse"), {"t1_mae": "min", "t2_mae": "min"}, ["t2_mae"]),
+        (("mse", "mse", "mse"), "t1_mae", ["t1_mae"]),
     ],
 )
-def test_a_task_that_is_not_trained_selects_nothing(losses, given, name, terms):
-    """Its head drifts as the trunk moves; all that a user has named is taken where it is alone."""
+def test_a_monitor_of_what_is_trained(losses, given, terms):
     model = model_of(*losses, found=["mae"])
     whole = monitor_of(given, model)
-    model.combiner = mtk.combiners.StaticWeights([3.0, 0.0, 1.0])
-    model.combiner.build(3)
-    found = monitor_of(given, model)
-    assert found.name == whole.name == (name or whole.name)
-    assert [term for term, _ in found.terms] == terms
+    for weights, expected in (([3.0, 0.0, 1.0], terms), (None, [name for name, _ in whole.terms])):
+        model.combiner = mtk.combiners.StaticWeights(weights)
+        model.combiner.build(3)
+        found = of_trained(whole, model)
+        assert [term for term, _ in found.terms] == expected
+        assert (found.name, found.direction) == (whole.name, whole.direction)
 
 
 def test_names_of_a_model():
@@ -282,6 +282,29 @@ def test_selection_picks_by_its_monitor(model, batches, tmp_path):
         best = pick(values)
         assert selection.best == best
         assert selection.selected_step == 10 * (values.index(best) + 1)
+
+
+@pytest.mark.parametrize("given", ["mean_loss", "relative_loss"])
+def test_a_task_that_is_not_trained_selects_nothing(model, batches, tmp_path, given):
+    """What is recorded is of all tasks: so the run compares with those that train them all."""
+    combiner = mtk.combiners.StaticWeights({"odd": 0.0, "large": 1.0})
+    model = mtk.MultiTaskModel(model.network, model.tasks, combiner)
+    model.compile(keras.optimizers.SGD(0.1))
+    fit(model, batches, epochs=1)
+    selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor=given)
+    alone = callbacks.BestCheckpoint(tmp_path / "alone.weights.h5", monitor="large_loss")
+    logs = {"val_odd_loss": [1.0, 2.0, 3.0], "val_large_loss": [0.9, 0.5, 0.7]}
+    for callback in (selection, alone):
+        callback.set_model(model)
+    for step in range(3):
+        now = {name: values[step] for name, values in logs.items()}
+        mean = sum(now.values()) / 2
+        for callback in (selection, alone):
+            callback.step = step
+            callback.evaluated({**now, "val_loss": mean})
+    assert selection.selected_step == alone.selected_step == 1
+    expected = {"mean_loss": 1.25, "relative_loss": (2.0 + 0.5 / 0.9) / 2}
+    assert selection.record["value"] == pytest.approx(expected[given])
 
 
 def test_patience_counts_by_the_monitor(model, batches, tmp_path):
@@ -461,14 +484,6 @@ def test_relative_losses_of_several_runs_have_one_unit():
     fast = result_of({"a": 1.0, "b": 100.0}, "relative_loss", 0.5, "min", {"a": 2, "b": 200})
     found = monitor.compared([monitor.selected(slow), monitor.selected(fast)])
     assert found[1] == pytest.approx(found[0] / 2)
-
-
-def test_relative_losses_of_a_part_of_the_tasks_have_the_unit_of_all():
-    whole = result_of({"a": 2.0, "b": 200.0}, "relative_loss", 0.2, "min", {"a": 4, "b": 100})
-    alone = result_of({"a": 1.0, "b": 9e9}, "relative_loss", 0.1, "min", {"a": 1.0})
-    runs = [monitor.selected(each) for each in (whole, alone)]
-    assert monitor.compared(runs) == pytest.approx([1.5, 0.5])
-    assert monitor.shown({"whole": runs[0], "alone": runs[1]})["alone"] == pytest.approx(0.5)
 
 
 def test_relative_losses_of_one_evaluation_are_shown_in_one_unit():
