@@ -13,6 +13,7 @@ from scipy import stats
 from mtk import analysis
 from mtk.analysis.figures import (
     averages,
+    forest,
     fronts,
     limits,
     measured_models,
@@ -326,3 +327,24 @@ def test_limits_leave_out_what_is_nan():
     points = np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 4.0], [np.inf, 1.0]])
     np.testing.assert_array_equal(fronts._limits(points), fronts._limits(points[[0, 2]]))
     assert np.isfinite(fronts._limits(points[1:2])).all()
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_long_names_of_methods_and_metrics_stay_apart(tmp_path, columns):
+    """All titles lie within the figure, and none upon another."""
+    runs = two_stages()
+    for run in runs:
+        run.method += ", at='representation'" if run.method == "mgda" else ""
+    view = view_of(analysis.load(write_study(tmp_path / "study", runs)))
+    questions = [
+        dataclasses.replace(question, space="binary_io_u × categorical_accuracy × mae")
+        for question in analysis.comparisons(view)
+    ]
+    drawn = forest.draw(view, questions, columns)
+    drawn.canvas.draw()
+    boxes = [axis.title.get_window_extent() for axis in drawn.axes]
+    boxes += [axis.xaxis.label.get_window_extent() for axis in drawn.axes if axis.get_xlabel()]
+    whole = drawn.bbox.padded(1)
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])

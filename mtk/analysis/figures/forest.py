@@ -1,5 +1,6 @@
 """All verdicts on a study at a glance."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ _COLORS = {BETTER: "#0072B2", EQUIVALENT: "#009E73", WORSE: "#D55E00", UNDECIDED
 _MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
 # Further away, the distance tells nothing more; in widths of the front.
 _FARTHEST = 1.0
+_PANEL, _LABEL = 2.9, 0.08  # Inches: a panel, and a letter of a method's name.
+_LETTERS = 32  # What a panel's title has room for.
 
 
 def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None = None) -> Figure:
@@ -32,8 +35,11 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
     methods = [m for m in view.methods if any(m in question.verdicts for question in asked)]
     columns = min(len(asked), columns or (2 if len(asked) <= 4 else 3))
     rows = -(-len(asked) // columns)
-    height = 0.8 + rows * (0.75 + 0.27 * len(methods)) + 0.5 / columns
-    drawn = figure(1.0 + 2.9 * columns, height)
+    titles = [textwrap.fill(question.title, _LETTERS) for question in asked]
+    title = 0.15 * max(text.count("\n") for text in titles)
+    height = 0.8 + rows * (0.75 + title + 0.27 * len(methods)) + 0.5 / columns
+    longest = max(len(label(name)) for name in methods)
+    drawn = figure(max(1.0, _LABEL * longest) + _PANEL * columns, height)
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for number, (axis, question) in enumerate(zip(axes, asked, strict=False)):
         for row, method in enumerate(methods):
@@ -43,7 +49,7 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
         axis.axvspan(-100 * delta, 100 * delta, color=_COLORS[EQUIVALENT], alpha=0.12, lw=0)
         axis.axvline(0, color="black", lw=0.8)
         axis.set_yticks(range(len(methods)), [label(name) for name in methods])
-        axis.set(title=question.title, ylim=(len(methods) - 0.5, -0.5))
+        axis.set(title=titles[number], ylim=(len(methods) - 0.5, -0.5))
         if number + columns >= len(asked):
             axis.set_xlabel("worse  ←  margin, %  →  better")
     for axis in axes[len(asked) :]:
