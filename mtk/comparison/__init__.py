@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtk import places
 from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look
@@ -16,6 +17,7 @@ from mtk.comparison.result import Comparison
 from mtk.comparison.search import best_of, searched
 from mtk.display import counted, format_duration
 from mtk.monitor import MEAN_LOSS
+from mtk.ranges import check_count
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
 
@@ -89,7 +91,9 @@ def compare(
             "`build` is a function that makes a new compiled model for each run, or a workload. "
             f"Received: {build!r}"
         )
+    check_count(epochs=epochs, batch_size=batch_size)
     searches = _check(seeds, learning_rates, engine)
+    places.check_writable(out)
     allowed = _seconds(budget)
     splits = [None] * 3 if train is None else _splits(build, train, validation, test)
     make = engine or (Local if may_fork() else Here)
@@ -139,14 +143,22 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engi
             "`engine` is a class such as mtk.study.engines.Ray, or a function that makes one: "
             f"lambda: mtk.study.engines.Ray(cores=2). Received: {engine!r}"
         )
-    if seeds is not None and seeds < 2:
-        raise ValueError(f"An interval needs two seeds or more. Received: seeds={seeds}")
-    if isinstance(learning_rates, str) and learning_rates != SEARCH:
-        raise ValueError(f"`learning_rates` are numbers, or 'search'. Received: {learning_rates!r}")
-    wrong = [] if isinstance(learning_rates, str) else learning_rates
-    if wrong is not None and any(not 0 < rate < math.inf for rate in wrong):
-        raise ValueError(f"`learning_rates` are positive. Received: {learning_rates!r}")
-    return learning_rates == SEARCH
+    if seeds is not None and not (isinstance(seeds, int) and seeds >= 2):
+        raise ValueError(
+            f"`seeds` is how many, 2 or more: an interval needs two. Received: seeds={seeds!r}"
+        )
+    is_search = isinstance(learning_rates, str) and learning_rates == SEARCH
+    if learning_rates is not None and not is_search and not _are_positive(learning_rates):
+        raise ValueError(
+            "`learning_rates` is a list of positive numbers, such as [0.01, 0.1], or 'search'. "
+            f"Received: {learning_rates!r}"
+        )
+    return is_search
+
+
+def _are_positive(given: Any) -> bool:
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    return is_list and len(given) > 0 and all(0 < number < math.inf for number in given)
 
 
 def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -> list[Any]:

@@ -461,6 +461,12 @@ def test_tasks_of_each_way_to_compile():
         ({"engine": Here()}, "`engine` is a class"),
         ({"learning_rates": "serch"}, "search"),
         ({"learning_rates": [0.1, -1.0]}, "positive"),
+        ({"learning_rates": []}, "positive"),
+        ({"learning_rates": 0.1}, "list of positive"),
+        ({"epochs": "10"}, "`epochs` is a whole number"),
+        ({"epochs": 0}, "`epochs` is a whole number"),
+        ({"seeds": [1, 2]}, "`seeds` is how many"),
+        ({"out": __file__}, "is not a folder that can be written"),
     ],
 )
 def test_bad_input(changed, words, tmp_path):
