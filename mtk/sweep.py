@@ -58,6 +58,11 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         "The configuration gives no 'name' of a study: nothing binds study.Study. Give a study's "
         "file, such as those in configs/studies. A single run is done by: mtk train",
     )
+    names.refuse(
+        "mtk.experiment",
+        "The runs of a study do not read this. Bind it in a file that `configs` names, or in "
+        "study.Study.settings, such as {'experiment.Training.epochs': 10}.",
+    )
     if any(not module.startswith("mtk.study") for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

@@ -53,6 +53,11 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
         "The configuration gives no 'name' of a search: nothing binds search.Search. Give a "
         "search's file, such as those in configs/searches. A grid of runs is done by: mtk sweep",
     )
+    names.refuse(
+        "mtk.experiment",
+        "The runs of a search do not read this. Bind it in a file that `configs` names, or in "
+        "search.Search.settings, such as {'experiment.Training.epochs': 10}.",
+    )
     if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

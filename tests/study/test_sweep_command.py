@@ -6,6 +6,8 @@ import pytest
 import study_fault_injection
 
 from mtk import config, flags, sweep
+from mtk.bench import command as bench_command
+from mtk.search import command as search_command
 from mtk.study import Study, Sweep
 
 STUDY = "--gin_file=configs/studies/multi_digits.gin"
@@ -50,6 +52,29 @@ def test_bad_input_is_one_message_without_traceback(given, message, capsys):
     assert error.startswith("error: ")
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("main", "folder", "arguments", "field"),
+    [
+        (sweep.main, "studies", ["--dry_run"], "study.Study.settings"),
+        (search_command.main, "searches", ["--dry_run"], "search.Search.settings"),
+        (bench_command.main, "cards", [], "bench.Card.settings"),
+    ],
+)
+def test_what_no_run_would_read_is_refused(main, folder, arguments, field, tmp_path, capsys):
+    """The files of a study, a search and a card are not those of their runs."""
+    file = tmp_path / "mine.gin"
+    own = "experiment.Training.epochs = 1"
+    file.write_text(
+        f"include 'configs/{folder}/multi_digits.gin'\nfrom mtk import experiment\n{own}\n"
+    )
+    given = [f"--gin_file={file}", *arguments]
+    given = given if arguments else ["run", *given, f"--bench_dir={tmp_path / 'bench'}"]
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert field in error
+    assert "mine.gin, line 3" in error
 
 
 def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
