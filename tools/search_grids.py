@@ -61,7 +61,12 @@ class Grid:
 
 
 def made_up(
-    tasks: int, ratio: float, noise: float, rates: int = 5, span: float = 0.5
+    tasks: int,
+    ratio: float,
+    noise: float,
+    rates: int = 5,
+    span: float = 0.5,
+    steep: bool = False,
 ) -> Callable[[int], Grid]:
     """Returns what draws a grid of quadratic losses, whose minimum is known for all weights.
 
@@ -74,6 +79,7 @@ def made_up(
         noise: Standard deviation, in widths of the front.
         rates: Learning rates; the best one lies somewhere between them.
         span: The part of their range, around its middle, in which it lies.
+        steep: Whether the loss grows faster at high rates than at low ones, and not as a parabola.
     """
     curvature = np.geomspace(1, ratio, tasks)
     steps = {2: 10, 3: 6, 4: 8}[tasks]  # With equal weights among them.
@@ -90,7 +96,8 @@ def made_up(
     def draw(seed: int) -> Grid:
         generator = np.random.default_rng(seed)
         centre = generator.uniform(-span, span)
-        cost = 0.6 * (places - centre) ** 2  # In widths.
+        away = places - centre
+        cost = 0.3 * (np.exp(2 * away) - 1 - 2 * away) if steep else 0.6 * away**2  # In widths.
         every = losses[:, None, :] + cost[None, :, None] * width
         every = every.reshape(-1, tasks)
         validation, test = (
