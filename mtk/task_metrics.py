@@ -72,14 +72,14 @@ class TaskMetric(keras.metrics.Metric):
 
     Args:
         metric: The metric, which keeps its state: an object of the user's is used as it is.
-        task: Name of the task.
-        name: Name of the metric in the logs.
+        prefix: What the names of its values begin with in the logs.
+        name: Its own name, without the prefix.
         weighted: Whether it sees sample weights, and not only what is labelled.
     """
 
-    def __init__(self, metric: keras.metrics.Metric, task: str, name: str, weighted: bool):
-        super().__init__(name=name)
-        self.metric, self.task, self.weighted = metric, task, weighted
+    def __init__(self, metric: keras.metrics.Metric, prefix: str, name: str, weighted: bool):
+        super().__init__(name=f"{prefix}{name}")
+        self.metric, self.prefix, self.weighted = metric, prefix, weighted
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
@@ -138,7 +138,7 @@ class TaskMetric(keras.metrics.Metric):
     def result(self) -> Any:
         found = self.metric.result()
         if isinstance(found, Mapping):
-            return {f"{self.task}_{name}": value for name, value in found.items()}
+            return {f"{self.prefix}{name}": value for name, value in found.items()}
         return found
 
     def reset_state(self) -> None:
@@ -270,8 +270,7 @@ def _named(task: Task, used: set[int], prefixed: bool) -> list[TaskMetric]:
             name = f"weighted_{name}"
         number = seen[name] = seen.get(name, -1) + 1
         name = f"{name}_{number}" if number else name
-        name = f"{task.name}_{name}" if prefixed else name
-        found.append(TaskMetric(own, task.name, name, weighted))
+        found.append(TaskMetric(own, f"{task.name}_" if prefixed else "", name, weighted))
     return found
 
 

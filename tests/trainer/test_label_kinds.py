@@ -428,6 +428,24 @@ class Required(Over):
         super().__init__(limit, name="required")
 
 
+class Ends(metrics.MeanAbsoluteError):
+    """Says several numbers."""
+
+    def result(self):
+        return {"low": super().result(), "high": 2 * super().result()}
+
+
+@pytest.mark.parametrize(("names", "prefix"), [(["a"], ""), (["a", "b"], "a_")])
+def test_a_metric_of_several_numbers_is_logged_as_others(names, prefix):
+    """In Keras the metrics of a network's only output have no prefix, as these never have."""
+    x = keras.Input((4,))
+    model = mtk.MultiTaskModel(keras.Model(x, {n: keras.layers.Dense(1, name=n)(x) for n in names}))
+    model.compile("sgd", dict.fromkeys(names, "mse"), metrics={"a": [Ends(), "mae"]})
+    found = model.evaluate(X, dict.fromkeys(names, OTHER), return_dict=True, verbose=0)
+    assert found[f"{prefix}low"] == pytest.approx(found[f"{prefix}mae"])
+    assert found[f"{prefix}high"] == pytest.approx(2 * found[f"{prefix}mae"])
+
+
 def test_metrics_keep_arguments_that_their_config_forgets():
     given = [Over(limit=1e3), Required(-1e3), metrics.CosineSimilarity(axis=1, name="cosine")]
     y = RNG.normal(size=(SIZE, 2, 3)).astype("float32")
