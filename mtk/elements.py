@@ -240,8 +240,10 @@ def _adds_up(loss: LossFunction | keras.losses.Loss, y: np.ndarray, p: np.ndarra
     with tf.init_scope(), warnings.catch_warnings(action="ignore"):
         y_true, y_pred = tf.constant(y, tf.float32), tf.constant(p, tf.float32)
         try:
-            whole = loss_values(loss, y_true, y_pred)
-            each = loss_values(loss, y_true[..., None], y_pred[..., None])
+            with keras.StatelessScope():  # Each starts from the state that the loss has.
+                whole = loss_values(loss, y_true, y_pred)
+            with keras.StatelessScope():
+                each = loss_values(loss, y_true[..., None], y_pred[..., None])
         except (ValueError, TypeError, tf.errors.InvalidArgumentError):
             return False
         if each.shape != y_true.shape or whole.shape != y_true.shape[:-1]:

@@ -85,12 +85,15 @@ def run(
     for number, part in enumerate(sub_batches):
         if state is None:
             outputs = network(conditional.at_preference(network, part.inputs), training=False)
+            each = task_elements(tasks, part, outputs, training=False)
             here += network.losses
         else:
             if number:
                 state.rewind(everything=False)
             with state.scope(carried, tape) as scope:
                 outputs = _outputs(network, part, pads)
+                # Within the scope: losses may write what they keep, as layers do.
+                each = task_elements(tasks, part, outputs, training=True)
             losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
             here += losses
             here += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
@@ -99,7 +102,7 @@ def run(
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
-        for label, elements in task_elements(tasks, part, outputs, training=state is not None):
+        for label, elements in each:
             found[part.part * len(tasks) + label.task] = summed(elements, label.importance)
     logs: dict[str, Any] = {}
     scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]

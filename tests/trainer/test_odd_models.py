@@ -39,6 +39,18 @@ class InModule(layers.Layer):
         return x
 
 
+class Scaled(keras.losses.Loss):
+    """Multiplies by a number that grows with its calls."""
+
+    def __init__(self, name="scaled"):
+        super().__init__(name=name)
+        self.calls = keras.Variable(0.0, trainable=False)
+
+    def call(self, y_true, y_pred):
+        self.calls.assign_add(1.0)
+        return self.calls * tf.reduce_mean((y_true - y_pred) ** 2, -1)
+
+
 def network(layer, calls=1):
     i = keras.Input((4,))
     h = layers.Dense(3)(i)
@@ -88,6 +100,32 @@ def test_variables_of_modules_are_advanced_once_a_step(combiner, options):
     model.compile(keras.optimizers.SGD(0.1), **options)
     model.fit(X, Y, batch_size=6, verbose=0)
     assert float(layer.held.calls) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("combiner", "options"),
+    [(combiners.FAMO, {}), (combiners.StaticWeights, {"micro_batches": 2})],
+)
+def test_losses_with_a_state_advance_once_a_step(combiner, options):
+    loss, half = Scaled(), np.tile([1.0, 1.0, 0.0], (12, 1))
+    i = keras.Input((4,))
+    model = mtk.MultiTaskModel(
+        keras.Model(i, {"a": layers.Dense(1)(i), "b": layers.Dense(3)(i)}),
+        [mtk.Task("a", "mse"), mtk.Task("b", loss)],
+        combiner(),
+    )
+    model.compile(keras.optimizers.SGD(0.1), **options)
+    y = {"a": Y["a"], "b": half}
+    model.fit(X, y, sample_weight={"b": half}, batch_size=6, verbose=0)
+    assert float(loss.calls) == 2.0
+
+
+def test_losses_with_a_state_that_a_skipped_step_leaves():
+    loss = Scaled()
+    model = mtk.MultiTaskModel(network(InModule()), [mtk.Task(t, loss) for t in "ab"])
+    model.compile(keras.optimizers.SGD(0.1), on_nonfinite="skip")
+    model.fit(X * np.nan, Y, batch_size=12, verbose=0)
+    assert float(loss.calls) == 0.0
 
 
 def test_variables_of_modules_are_put_back_by_a_step_that_is_skipped():
