@@ -350,8 +350,12 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
         return list(outputs)
     if isinstance(network, keras.Sequential):
         return getattr(network, "output_names", None) or [network.layers[-1].name]
-    if getattr(network, "output_names", None):
-        return network.output_names
+    if names := getattr(network, "output_names", None):
+        # A layer that is called twice puts out two of one name.
+        return [
+            f"{name}_{names[:place].count(name)}" if names.count(name) > 1 else name
+            for place, name in enumerate(names)
+        ]
     given = loss if outputs is None else outputs
     if isinstance(given, Mapping):
         return list(given)

@@ -185,6 +185,7 @@ class MultiTaskModel(keras.Model):
                 f"Make a new model for other tasks. Received: {found.task_names}"
             )
         if not self.tasks:
+            self._tracker.unlock()  # A call builds the model, which may have no tasks yet.
             self.notes = StepNotes(len(found.tasks))
         self._by_output = found
         self.loss = {task.name: task.loss for task in self.tasks}
@@ -681,7 +682,8 @@ class MultiTaskModel(keras.Model):
             tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
             spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
         self._spec = tf.nest.map_structure(batch.of_one_replica, spec)
-        if not self.network.built or self._is_pending:
+        # A call, such as that of `predict`, builds the network alone.
+        if not (self.network.built and self.combiner.built) or self._is_pending:
             inputs = tf.nest.map_structure(
                 lambda s: s and keras.KerasTensor(s.shape, s.dtype.name),
                 batch.inputs_of(self._spec),

@@ -9,6 +9,7 @@ from keras import layers
 import mtk
 from mtk import combiners, compiled_tasks
 from mtk.trainer import nonfinite
+from tests.quick import some
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 5)).astype("float32")
@@ -21,6 +22,12 @@ def functional(outputs):
     h = layers.Dense(4, "tanh")(x)
     a, b, c = (layers.Dense(1, name=name)(h) for name in "abc")
     return keras.Model(x, outputs(a, b, c))
+
+
+def one_head():
+    x = keras.Input((5,))
+    head = layers.Dense(1, name="head")
+    return keras.Model(x, [head(layers.Dense(4, "tanh")(x)) for _ in range(2)])
 
 
 class Late(keras.Model):
@@ -109,6 +116,14 @@ PROGRAMS = {
         {"p": {"a": A, "b": B}, "q": A},
         {},
         {},
+    ),
+    "a layer puts out twice": (
+        one_head,
+        ["mse", "mae"],
+        X,
+        [A, B],
+        {"loss_weights": [0.5, 2.0], "metrics": [["mae"], None]},
+        {"sample_weight": [WEIGHTS, WEIGHTS]},
     ),
     "sequential, not built": (
         lambda: keras.Sequential([layers.Dense(4, "tanh"), layers.Dense(1)]),
@@ -210,10 +225,49 @@ def test_program_trains_as_in_keras(name):
     _, found, own = fitted(mtk.MultiTaskModel, PROGRAMS[name])
     for one, other in zip(own, weights, strict=True):
         np.testing.assert_allclose(one, other, 1e-5, 1e-6)
-    if "two sizes" in name:  # Of which Keras takes a mean that is not over examples.
+    # Keras takes a mean that is not over examples, or logs two outputs under one name.
+    if "two sizes" in name or "twice" in name:
         expected = {"loss": expected["loss"]}
     for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, 1e-4, 1e-6, err_msg=key)
+
+
+BUILDS = {
+    "predict": lambda model: model.predict(X, verbose=0),
+    "call": lambda model: model(X),
+    "network": lambda model: model.network(X),
+    "build": lambda model: model.build((None, 5)),
+}
+
+
+@pytest.mark.parametrize("loss", [{"a": "mse", "b": "mse"}, "mse"])
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("how", some(BUILDS, ["predict", "network"]))
+def test_a_network_that_is_built_before_fit(how, compiled, loss, tmp_path):
+    """The combiner has a state of its own, whatever built the network; so has a loaded one."""
+    network = Late(lambda a, b: {"a": a, "b": b})
+    model = mtk.MultiTaskModel(network, combiner=combiners.GradNorm())
+    if not compiled:
+        BUILDS[how](model)
+    model.compile("sgd", loss)
+    if compiled:
+        BUILDS[how](model)
+    model.fit(X, BOTH, batch_size=8, verbose=0)
+    other = mtk.MultiTaskModel(Late(network.of), combiner=combiners.GradNorm())
+    other.compile("sgd", loss)
+    other.fit(X, BOTH, verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    for one, two in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_outputs_of_one_layer_have_numbers():
+    model, history, _ = fitted(mtk.MultiTaskModel, PROGRAMS["a layer puts out twice"])
+    assert model.task_names == ["head_0", "head_1"]
+    assert "head_0_mae" in history
+    with pytest.raises(ValueError, match=r"`loss` names \['head'\].*'head_0', 'head_1'"):
+        mtk.MultiTaskModel(one_head()).compile("sgd", {"head": "mse"})
 
 
 def test_nested_outputs_have_the_gramian_of_flat_ones():
