@@ -554,8 +554,10 @@ class MultiTaskModel(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Those of the tasks, those that the model holds itself, and those of layers."""
-        # Metrics of a model inside are those of its own training.
+        # Metrics of a model inside are those of its own training; of the network, if it has one.
+        trains = type(self.network).train_step is not keras.Model.train_step
         layers = [x for x in all_layers(self) if not isinstance(x, keras.Model)]
+        layers += [] if trains else [self.network]
         others = [*self._metrics, *(m for layer in layers for m in layer._metrics)]
         own = self.task_metrics.of_training() if self.tasks else []
         return list({id(m): m for m in [*own, *others]}.values())

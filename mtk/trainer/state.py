@@ -260,11 +260,11 @@ def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
         if isinstance(part, tf.Variable):
             found[id(part)] = part
         elif isinstance(part, Mapping):
-            pending += part.values()
+            pending.extend(part.values())
         elif isinstance(part, (list, tuple, set)):
-            pending += part
+            pending.extend(part)  # Keras' tuples are wrapped, and cannot be added to a list.
         elif isinstance(part, tf.Module) and not isinstance(part, keras.Layer):
-            pending += part.variables
+            pending.extend(part.variables)
     return WrittenInPlace(list(found.values()))
 
 

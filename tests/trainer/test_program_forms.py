@@ -43,6 +43,21 @@ class Late(keras.Model):
         return self.of(self.a(h), self.b(h))
 
 
+class InTuples(Late):
+    """Keeps its layers in containers, and a metric."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.parts = ((layers.Dense(4, "tanh"), [layers.Dense(4, "tanh")]), {"more": (self.h,)})
+        self.mean = keras.metrics.Mean(name="mean")
+
+    def call(self, x):
+        (one, (two,)), rest = self.parts
+        h = one(x) + two(x) + rest["more"][0](x)
+        self.mean.update_state(h)
+        return {"a": self.a(h), "b": self.b(h)}
+
+
 class Optional(Late):
     def call(self, x):
         h = self.h(x["one"])
@@ -164,6 +179,14 @@ PROGRAMS = {
         (A[:, 0] > 0.5).astype("int32"),
         {},
         {"class_weight": {0: 1.0, 1: 5.0}},
+    ),
+    "layers in tuples, and a metric": (
+        InTuples,
+        {"a": "mse", "b": "mae"},
+        X,
+        BOTH,
+        {},
+        {"validation_split": 0.5},
     ),
     "an input of None": (
         lambda: Optional(None),
