@@ -87,7 +87,7 @@ class Task:
         mask_zero: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ):
-        if not name or name.startswith("val_"):
+        if not isinstance(name, str) or not name or name.startswith("val_"):
             raise ValueError(
                 "A task's name is a non-empty string that does not start with 'val_', "
                 f"Keras' mark of validation. Received: {name!r}"

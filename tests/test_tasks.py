@@ -93,6 +93,7 @@ def test_files_hold_no_names_of_nested_outputs():
     [
         (("", "mse"), "non-empty string"),
         (("val_a", "mse"), "does not start with 'val_'"),
+        ((1, "mse"), "a non-empty string"),
         (("a", "no_such_loss"), "Unknown loss of task 'a'"),
         (("a", None), "loss of task 'a' is missing"),
         (("a", "mse", ["no_such_metric"]), "Unknown metric of task 'a'"),
