@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from mtk import disk
@@ -117,6 +118,23 @@ def check_unused(path: Path, state: str = "is not empty") -> None:
         raise ValueError(
             f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
         ) from error
+
+
+def check_no_links(paths: Iterable[Path]) -> None:
+    """Checks that none of these is a link: the folder may be another's, and a link lead anywhere.
+
+    Args:
+        paths: What is in a folder that is to be written further.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise ValueError(
+                f"{str(path)!r} is a link, and what it leads to would be written; nothing was "
+                "changed. Put there what it leads to, or name another folder."
+            )
 
 
 def _holds_files(folder: Path) -> bool:

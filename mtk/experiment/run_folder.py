@@ -70,6 +70,7 @@ class RunFolder:
         if folder.finished and folder.begun.exists():
             folder._check_same_run()  # It is only shown: nothing is written, so nothing is locked.
         elif folder.lock.path.exists() or recorded(folder.begun):
+            places.check_no_links(folder.path.rglob("*"))
             folder.lock.acquire()
             try:
                 folder._check_same_run()

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, disk, locks, monitor, records
+from mtk import atomic, disk, locks, monitor, places, records
 from mtk.errors import StudyError
 from mtk.study.grid import Run
 from mtk.study.lease import Lease, is_taken
@@ -211,6 +211,8 @@ class StudyFolder:
                 raise StudyError(
                     f"{str(self.path)!r} holds {what}, and no study. Name another folder."
                 )
+        inside = [*self.path.glob("*"), *self.path.glob("*/*")]
+        places.check_no_links(path for path in inside if not path.is_dir())
         if not self.list.exists():
             return []
         if self.list.is_dir():

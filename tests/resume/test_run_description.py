@@ -184,3 +184,22 @@ def test_settings_of_another_type_are_damage(tmp_path, text):
     (run / "checkpoints" / "run.json").write_text(text)
     with pytest.raises(ValueError, match="objects of texts"):
         go_on(run)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.gin", "operative_config.gin", "manifest.json", "metrics.jsonl", "tensorboard"),
+        *("saved_model", "checkpoints/lock", "checkpoints/selected.weights.h5"),
+    ],
+)
+def test_a_link_in_a_run_folder_is_not_written_through(tmp_path, name):
+    run = begun(tmp_path / "run")
+    outside = tmp_path / "precious"
+    outside.write_text("of others")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(outside)
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match=f"{name}' is a link"):
+        go_on(run)
+    assert content(tmp_path) == before

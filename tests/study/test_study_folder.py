@@ -4,7 +4,7 @@ import math
 import pytest
 from fake_engine import FakeEngine, finish, save
 
-from mtk.study import State, StudyError, StudyFolder
+from mtk.study import State, Study, StudyError, StudyFolder
 
 
 @pytest.fixture
@@ -132,3 +132,14 @@ def test_progress_is_the_newest_checkpoint(folder):
     first = folder.newest_checkpoint("a")
     save(folder.path, "a")
     assert folder.newest_checkpoint("a") > first > ""
+
+
+@pytest.mark.parametrize("name", ["study.json", "run_log.jsonl", "configs/a.gin", "logs/a.log"])
+def test_a_link_in_a_study_folder_is_not_written_through(folder, tmp_path, name):
+    link = folder.path / name
+    link.parent.mkdir(parents=True)
+    (tmp_path / "precious").write_text("of others")
+    link.symlink_to(tmp_path / "precious")
+    study = Study("small", ("a.gin",), {"static_weights": "b.gin"})
+    with pytest.raises(ValueError, match=f"{name}' is a link"):
+        folder.listed(study)
