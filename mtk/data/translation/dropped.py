@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtk.data.translation.filters import (
@@ -14,19 +14,22 @@ from mtk.data.translation.filters import (
     WITH_NULS,
     Filters,
 )
-from mtk.data.translation.readers.base import RawPair
+from mtk.data.translation.readers.base import RawPair, Reader
 from mtk.data.translation.vocabulary import Vocabulary
 
 _EXAMPLES = 3
 _SHOWN = 60  # bytes of an example
 _TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
+# As it is typed behind the command, or, without `--gin.`, written into the config.
+_ENCODING = "Name the encoding of the files, such as --gin.readers.{{reader}}.encoding='\"{}\"'"
+_FILTER = "--gin.filters.Filters."
 _REMEDIES = {
-    NOT_UTF8: "Name the encoding of the files, such as readers.LineFiles.encoding = 'latin-1'",
-    WITH_NULS: "Name the encoding of the files, such as readers.LineFiles.encoding = 'utf-16'",
+    NOT_UTF8: _ENCODING.format("latin-1"),
+    WITH_NULS: _ENCODING.format("utf-16"),
     EMPTY: "Look for lines that lack their other side",
-    TOO_LONG: "Look whether a file's sentences stand on one line, or set Filters.max_characters",
-    TOO_MANY: "Look at these pairs, or set filters.Filters.max_tokens",
-    UNLIKE: "Look whether lines correspond, or set filters.Filters.max_ratio",
+    TOO_LONG: "Look whether a file's sentences stand on one line, or set {filter}max_characters",
+    TOO_MANY: "Look at these pairs, or set {filter}max_tokens",
+    UNLIKE: "Look whether lines correspond, or set {filter}max_ratio",
 }
 
 
@@ -40,12 +43,12 @@ class Part(NamedTuple):
     Attributes:
         split: Its name.
         language: Of its targets.
-        pairs: Reads it again.
+        reader: Reads it again.
     """
 
     split: str
     language: str
-    pairs: Callable[[], Iterable[RawPair]]
+    reader: Reader
 
 
 def check(
@@ -72,10 +75,12 @@ def check(
     for reason, found in skipped.most_common(1):
         if found <= filters.max_dropped * number:
             continue
+        name = type(part.reader).__name__
+        remedy = _REMEDIES[reason].format(reader=name, filter=_FILTER)
         raise kind(
             f"{found:,} of {number:,} pairs ({found / number:.1%}) of {part.language!r} for "
             f"{part.split} would be left out: {reason}. At most {filters.max_dropped:.1%} may be. "
-            f"{_REMEDIES[reason]}; or allow it: filters.Filters.max_dropped = "
+            f"{remedy}; or allow it: {_FILTER}max_dropped="
             f"{_above(found / number)}\n" + "\n".join(_examples(part, reason, filters, vocabulary))
         )
 
@@ -103,7 +108,7 @@ def _examples(
     """Returns the first pairs that are left out for a reason, with their numbers."""
     found = (
         f"  pair {number}: {_shown(source)} | {_shown(target)}"
-        for number, (source, target) in enumerate(part.pairs(), start=1)
+        for number, (source, target) in enumerate(part.reader.pairs(part.split), start=1)
         if _reason((source, target), filters, vocabulary) == reason
     )
     return list(itertools.islice(found, _EXAMPLES))

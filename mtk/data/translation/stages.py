@@ -80,7 +80,7 @@ class Stages(NamedTuple):
         return kept
 
     def _part(self, split: str, language: str) -> dropped.Part:
-        return dropped.Part(split, language, lambda: self.readers[language].pairs(split))
+        return dropped.Part(split, language, self.readers[language])
 
     def pack(self, size: int, processes: int | None) -> None:
         """Tokenizes all splits.
