@@ -9,7 +9,7 @@ from typing import Any
 from mtk import config, display, distribution
 from mtk.combiners import Combiner, StaticWeights
 from mtk.data import synthetic
-from mtk.experiment import dry_run, fingerprint, loop, manifest, results
+from mtk.experiment import branching, dry_run, fingerprint, loop, manifest, results
 from mtk.experiment.building import Built, build, started
 from mtk.experiment.options import (
     GROUPS,
@@ -108,6 +108,8 @@ def run(
         # What can fail should fail now, while there is nothing in the folder.
         trained = loop.Loop(built, folder, preemption, logging, checkpoints)
         built.check()
+        if checkpoints.branch_from is not None and not folder.begun.exists():
+            branching.find(built, folder, checkpoints.branch_from)
         data = built.data.fingerprint()
         check_same_data(data, workers)
         folder.open(config.asked(), config.operative(), data)

@@ -36,9 +36,7 @@ def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str,
         OSError: If the folder cannot be written.
     """
     check(built)
-    parent = RunFolder(folder.path.parent / branch_from[0], {})
-    snapshot = _paused(parent, branch_from[1])
-    _check_fits(built, parent, branch_from[1])
+    parent, snapshot = find(built, folder, branch_from)
     before = RunDescription.of(snapshot.state["run"])
     before.check_data(parent.path, folder.description.data)
     growing = AppendOnlyFiles(parent.path, parent.metrics, parent.tensorboard)
@@ -54,6 +52,25 @@ def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str,
         rate.assign(own)
     state = {**snapshot.state, "run": folder.description.as_dict()}
     store.write(replace(snapshot, variables=checkpoints.values(model), state=state))
+
+
+def find(
+    built: Built, folder: RunFolder, branch_from: tuple[str, int]
+) -> tuple[RunFolder, Snapshot]:
+    """Returns the run to branch from, and the checkpoint with which it has paused.
+
+    Args:
+        built: What this run trains.
+        folder: This run's folder.
+        branch_from: See `mtk.experiment.Checkpoints`.
+
+    Raises:
+        ValueError: If there is no sound checkpoint there, or its plan does not fit.
+    """
+    parent = RunFolder(folder.path.parent / branch_from[0], {})
+    snapshot = _paused(parent, branch_from[1])
+    _check_fits(built, parent, branch_from[1])
+    return parent, snapshot
 
 
 def check(built: Built) -> None:
