@@ -85,13 +85,14 @@ def path(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
+        known = sys.getfilesystemencoding()
+        remedy = "Rename it" if known == "utf-8" else f"Set PYTHONUTF8=1: here names are {known}"
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not UTF-8, and TensorFlow writes no other names. Rename it"
+            f"{text!r} is not UTF-8, and TensorFlow writes no other names. {remedy}"
         ) from error
     parts = Path(text).parts
     for number, part in enumerate(parts):
-        above = Path(*parts[:number])
-        if part == ".." and not above.exists():
+        if part == ".." and not (above := Path(*parts[:number])).exists():
             raise argparse.ArgumentTypeError(
                 f"{text!r} leads through {str(above)!r}, which is not there. Leave that out"
             )
@@ -226,6 +227,11 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     more, or a disk is full.
     """
     _open_streams()
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        print("error: The working directory was removed. Change to another one.", file=sys.stderr)
+        sys.exit(2)
     try:
         try:
             code = main()

@@ -45,6 +45,14 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def _check_named_once(studies: Sequence[str]) -> None:
+    seen: dict[Path, str] = {}
+    for study in studies:
+        before = seen.setdefault(Path(study).resolve(), study)
+        if before is not study:
+            raise ValueError(f"{before!r} and {study!r} are one study. Name it once.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, writes the report, and returns the exit code."""
     asked = _parse(sys.argv[1:] if arguments is None else arguments)
@@ -55,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
                 )
             records.study_list(Path(study))
+        _check_named_once(asked.study_dir)
         places.check_folder(asked.out)
         from mtk import analysis  # Takes seconds, hence not before the folders are looked at.
 

@@ -108,7 +108,10 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
         if given.run_dir is None:
             raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
         # One that was begun is looked at by the run, which knows what it may go on with.
-        if not (Path(given.run_dir) / "checkpoints").exists():
+        begun = Path(given.run_dir) / "checkpoints"
+        if not any(place.exists() for place in (begun / "run.json", begun / "lock")) and not any(
+            begun.glob("*-step-*")
+        ):
             places.check_unused(Path(given.run_dir))
     if given.dry_run_batch is not None and not given.dry_run:
         raise ValueError("--dry_run_batch is for --dry_run only; a run has its `batch_size`.")

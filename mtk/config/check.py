@@ -80,6 +80,11 @@ class Checker:
             if error.name and module.startswith(error.name):
                 no_module(error.name, _siblings(error.name), line)
             fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
+        except (Exception, SystemExit) as error:  # Whatever the module of somebody raises.
+            raise ConfigError(
+                f"{module!r} cannot be imported: {type(error).__name__}: {error}. --traceback "
+                f"shows where.\n  {line.where}"
+            ) from error
         self.imported.add(module)
         root = importlib.import_module(module.split(".")[0]) if whole else imported
         self._symbols[bound_name] = root

@@ -1,5 +1,6 @@
 """The text of a configuration: files and bindings as one text that remembers where it came from."""
 
+import codecs
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,8 @@ from typing import NamedTuple
 DYNAMIC = "from __gin__ import dynamic_registration"
 COMMAND_LINE = "command line"
 _LONGEST = 300  # characters of a line that a message shows
+_LARGEST = 1 << 20  # bytes of a file: a data set that was named by mistake would take hours
+_DEEPEST = 50  # files that include one another
 # Beside the modules: a link to the configs at the top of the repository, files in a wheel.
 SHIPPED = Path(__file__).parents[1] / "configs"
 _INCLUDE = re.compile(r"""include\s+(["'])(?P<path>.+)\1\s*(#.*)?$""")
@@ -127,6 +130,10 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
         raise ConfigError(
             f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it."
         )
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"The config file {str(path)!r}{asked_by} is a device or a pipe.")
+    if path.is_symlink() and not path.exists():
+        raise ConfigError(f"The config file {str(path)!r}{asked_by} is a link to nothing.")
     if not path.is_file():
         near = [file.name for folder in (path.parent, SHIPPED) for file in folder.glob("*.gin")]
         raise ConfigError(
@@ -134,6 +141,8 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
         )
     if path in parents:
         raise ConfigError(f"{path} includes itself{asked_by}. Remove one of the includes.")
+    if len(parents) > _DEEPEST:
+        raise ConfigError(f"{path} is included by {len(parents)} others{asked_by}. Include less.")
     lines: list[Line] = []
     for number, text in enumerate(_text(path, asked_by).splitlines(), start=1):
         include = _INCLUDE.match(text)
@@ -147,9 +156,15 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
 
 
 def _text(path: Path, asked_by: str) -> str:
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise ConfigError(
+            f"The file {str(path)!r}{asked_by} has {size:,} bytes, too many for a config, which "
+            f"has {_LARGEST:,} at most."
+        )
     content = path.read_bytes()
     try:
-        return content.decode("utf-8")
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(

@@ -66,6 +66,8 @@ class Study:
         for what, given in (("methods", self.methods), ("seeds", self.seeds)):
             if not given:
                 raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise StudyError(f"Each of `seeds` is named once. Received: seeds={self.seeds}")
         for label in self.methods:
             if not isinstance(label, str):
                 raise StudyError(f"The label of a method is a text. Received: {label!r}")

@@ -1,13 +1,17 @@
 """The command `mtk` and what it lists."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mtk import combiners, command, workloads
 from mtk import list as listing
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_commands_are_handed_their_arguments(monkeypatch, capsys):
@@ -111,3 +115,19 @@ def test_bad_input(given, words, tmp_path, monkeypatch, capsys):
         code = error.code
     assert code == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_working_directory_was_removed(tmp_path):
+    program = (
+        "import os, sys; from mtk import command; os.rmdir(os.getcwd());"
+        "sys.argv[1:] = ['train', '--gin_file=x.gin', '--run_dir=r']; command.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: The working directory was removed. Change to another one.\n"

@@ -93,6 +93,12 @@ NAMES = [
     case("train", "--gin_file=", OUT, words="--gin_file"),
     case("train", "--gin_file=a\0b", OUT, words="--gin_file"),
     case("train", "--gin_file=latin1.gin", OUT, words=("latin1.gin", "line 2", "0xe9", "UTF-8")),
+    case("train", "--gin_file=fifo.gin", OUT, words=("'fifo.gin'", "a pipe")),
+    case("train", "--gin_file=to_nothing", OUT, words=("'to_nothing'", "link to nothing")),
+    case("train", "--gin_file=huge.gin", OUT, words=("'huge.gin'", "2,000,000 bytes")),
+    case("train", "--gin_file=chain/0.gin", OUT, words=("chain/51.gin", "chain/50.gin, line 1")),
+    case("train", "--gin_file=bom.gin", OUT, words=("bom.gin, line 2", "'steps'", "1.5")),
+    case("train", TINY, "--run_dir=foreign", words=("'foreign'", "not empty")),
     case("train", "--gin_file=circle.gin", OUT, words=("circle.gin", "includes itself")),
     case("train", "--gin_file=includes.gin", OUT, words=("absent.gin", "includes.gin, line 1")),
     case("train", "--gin_file=open.gin", OUT, words=("open.gin, line 3", "never closed")),
@@ -224,6 +230,7 @@ NAMES = [
         for place in ("/proc/new", "to_nothing", "to_itself/new")
     ],
     study("baseline", "''", "''"),
+    study("seeds", "(1, 0, 1)", "seeds=(1, 0, 1)"),
     study("seeds", "(0, 4294967295)", "fresh_seeds", "4294967295"),
     study("fresh_seeds", "99999999999999999999", "fresh_seeds", "99999999999999999999"),
     study("run_minutes", "0", "run_minutes", "0"),
@@ -295,6 +302,11 @@ NAMES = [
     case("report", "--study_dir=study", f"--out={LONG}", words=("--out", "300")),
     case("report", "--study_dir=study", "--out=new", "--delta=big", words=("--delta", "big")),
     case("report", words="--study_dir"),
+    case(
+        "report",
+        *("--study_dir=study", "--study_dir=to_study", "--out=new"),
+        words=("'study'", "'to_study'", "one study"),
+    ),
     case("report", "--study_dir=study", words="--out"),
     case("report", "--study_dir=", "--out=new", words="--study_dir"),
     case("report", "--study_dir=study", "--out=", words="--out"),
@@ -364,6 +376,9 @@ NAMES = [
 
 # Found where the run is built, before anything is written.
 VALUES = [
+    run_value("Checkpoints.branch_from", "('absent', 2)", "'absent/rungs/2'", "pause_at=2"),
+    train("--gin_bindings=import raises", words=("'raises'", "KeyError: 'culprit'", "--traceback")),
+    train("--gin_bindings=import leaves", words=("'leaves'", "SystemExit")),
     case("report", "--study_dir=study", "--out=new", words="'study'"),
     case("train", TINY, "--run_dir=run", words=("'run'", "another configuration", "steps")),
     case("train", TINY, OUT, "--dry_run_batch=8", words="dry_run_batch"),

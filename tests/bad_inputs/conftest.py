@@ -1,3 +1,5 @@
+import codecs
+import os
 import random
 import shutil
 import zipfile
@@ -79,9 +81,9 @@ def world(tmp_path_factory):
     for name in ("combiners", "engines"):
         shutil.copytree(CONFIGS / name, root / name)
     folders = ("empty", "full", "study", "unfinished", "damaged", "searched", "benched")
-    folders += ("spoiled", "blocked")
+    folders += ("spoiled", "blocked", "chain", "foreign/checkpoints")
     for name in folders:
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
     tiny = _TINY.format(configs=CONFIGS)
     for name, text in {
         "tiny.gin": tiny,
@@ -101,6 +103,10 @@ def world(tmp_path_factory):
         "open.gin": "include 'tiny.gin'\n\nexperiment.Sharing.shared = ['a',\n",
         "indented.gin": "include 'tiny.gin'\n  seed = 3\n seed = 4\n",
         "placed.gin": "from mtk import experiment\nexperiment.run.run_dir = 'other'\n",
+        "huge.gin": "# A line\n".ljust(2_000_000),
+        "raises.py": "raise KeyError('culprit')\n",
+        "leaves.py": "raise SystemExit(0)\n",
+        "foreign/checkpoints/mine.txt": "Mine: of value to me.\n",
         "notes.txt": "Mine: of value to me.\n",
         "full/mine.txt": "Mine: of value to me.\n",
         "text.keras": "No archive.\n",
@@ -112,6 +118,13 @@ def world(tmp_path_factory):
         (root / name).write_text(text)
     (root / "to_nothing").symlink_to("absent")
     (root / "to_itself").symlink_to("to_itself")
+    (root / "to_study").symlink_to("study")
+    os.mkfifo(root / "fifo.gin")
+    (root / "bom.gin").write_bytes(
+        codecs.BOM_UTF8 + b"include 'tiny.gin'\nexperiment.Training.steps = 1.5\n"
+    )
+    for number in range(60):
+        (root / "chain" / f"{number}.gin").write_text(f"include '{number + 1}.gin'\n")
     (root / "latin1.gin").write_bytes(b"seed = 1\n# caf\xe9\n")
     (root / "image.png").write_bytes(bytes(range(256)))
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")

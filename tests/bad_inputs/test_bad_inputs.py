@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtk import config
+from mtk import config, prepare
 from tests.bad_inputs.cases import BUILT_STUDIES, NAMES, STUDIES, TEXTS, VALUES, Case
 
 _LONGEST = 900  # characters: a message is to be read
@@ -32,6 +33,8 @@ def _no_configuration():
 
 def refused(case, world, monkeypatch, capsys):
     monkeypatch.chdir(world)
+    monkeypatch.syspath_prepend(world)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = files(world)
     assert not (world / "new").exists()
     try:
@@ -71,6 +74,24 @@ def test_studies_and_texts(case, world, monkeypatch, capsys):
 @pytest.mark.parametrize("case", BUILT_STUDIES, ids=lambda case: case.id)
 def test_studies_that_must_be_built_to_be_refused(case, world, monkeypatch, capsys):
     refused(case, world, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("text", ["latin1", "gaps", "unlike"])
+def test_remedies_for_text_that_is_left_out_are_typed_as_they_stand(
+    text, world, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(world)
+    own = ["--gin_file=text.gin", f"--gin.data_dir='{text}'", f"--out={tmp_path / 'corpus'}"]
+    assert prepare.main(["translation", *own]) == 2
+    message = capsys.readouterr().err.replace(";", " ")
+    typed = [word for word in shlex.split(message.split("\n  pair")[0]) if "--gin." in word]
+    encoding = [word for word in typed if word.startswith("--gin.readers.LineFiles.encoding=")]
+    assert len(encoding) == (text == "latin1")
+    allowed = [word for word in typed if "=" in word][-1:]
+    for remedy in (encoding, allowed):
+        if remedy:
+            assert prepare.main(["translation", *own, *remedy]) == 0, capsys.readouterr().err
+            shutil.rmtree(tmp_path / "corpus")
 
 
 def test_another_backend_of_keras(world, monkeypatch, capsys):
