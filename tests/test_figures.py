@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,12 @@ _EXPECTED = re.compile(
 )
 # Figures that depend on a machine or on chance: durations, sizes, metrics.
 _MEASURED = re.compile(
-    r"\d (s|min|h|ms|[KMG]i?B)\b|BLEU \d|(mIoU|accuracy|error|BLEU)\b[^.:]{0,40}\d*\.\d"
+    r"\d (s|min|h|ms|[KMG]i?B)\b|\b(CPU seconds?|hours?|minutes?)\b|BLEU \d|"
+    r"(mIoU|accuracy|error|BLEU)\b[^.:]{0,40}\d*\.\d"
 )
+# Machines differ too much for more; the first two are held against CPU time, of both cores.
+_DURATION = re.compile(r"(Less than a|A|Some) minutes? on two cores\.")
+_MINUTE = 2 * 60  # CPU seconds
 # Figures are rounded to one point, hence the half. Threads add up in any order, and some methods
 # draw or magnify chance.
 _TOLERANCE = {"one point": 0.015, "three points": 0.035}
@@ -54,7 +60,10 @@ def reached(overlays, folder):
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_accuracy_in_the_head_of_a_config(path, tmp_path):
     overlays = [path] if path.parent.name == "combiners" else []
+    before = time.process_time()
     assert reached(overlays, tmp_path) == expected(path)
+    if (told := _DURATION.search(head(path))) and told[1] != "Some":
+        assert time.process_time() - before < _MINUTE
 
 
 @pytest.mark.slow
@@ -67,18 +76,19 @@ def test_accuracy_in_the_readme(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
 def test_no_other_figure_is_promised_by_a_config(path):
-    text = _EXPECTED.sub("", head(path))
+    text = _DURATION.sub("", _EXPECTED.sub("", head(path)))
     own = re.sub(r"[^.]*\bpaper's[^.]*(\.\d[^.]*)*\.", "", " ".join(text.split("\n# ")))
     assert not _MEASURED.search(own), own
 
 
 def test_no_other_figure_is_promised_by_the_readme():
     text = re.sub(r"test accuracy of about \S+ \(left\) and \S+ \(right\)", "", README)
-    allowed = {
-        "0 s",  # every = 60 s, a default.
-    }
-    found = {match[0] for match in _MEASURED.finditer(text)} - allowed
-    assert not found
+    python = metadata.metadata("mtk")["Requires-Python"].removeprefix(">=")
+    known = (f"Python {python} or later", "Apache 2.0")
+    # Code, tables and links are checked elsewhere.
+    for other in (r"```.*?```", r"\n\|[^\n]*", r"\]\(.*?\)", r"`.*?`", *map(re.escape, known)):
+        text = re.sub(other, "", text, flags=re.DOTALL)
+    assert not re.findall(r".*\d.*|.*\b(?:half|third|fifth|twice|minutes?|hours?)\b.*", text)
 
 
 def test_the_interval_of_checkpoints_on_the_page():

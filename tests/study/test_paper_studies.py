@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_dry_run_prints_the_number(name, capsys):
     assert len(text.split("\n\n")[0].splitlines()) - 1 == listed
     assert (f"fresh seeds: at most {further}\n" in text) == (further > 0)
     assert "are equal to others" not in text
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_head_tells_the_number(name):
+    head = (STUDIES / f"{name}.gin").read_text().split("\n\n")[0]
+    listed, further = NUMBERS[name]
+    told = [int(number) for number in re.findall(r"(\d+) runs", head)]
+    assert told[:1] in ([listed], [listed + further])
+    assert [int(most) for most in re.findall(r"at most (\d+)", head)] in ([], [further])
 
 
 def test_multi_mnist_is_the_papers_grid(expand):
