@@ -317,7 +317,7 @@ def test_utf_16_of_plain_letters_is_no_utf_8(tmp_path):
     spread = [line.decode().encode("utf-16-le") for line in lines("fr", 100, 1)]
     write(tmp_path / "text" / "train.fr.fr.gz", spread)
     asked = {"source": "en", "vocabulary_size": 400, "vocabulary_lines": 1000}
-    with pytest.raises(ValueError, match=r"100 of 100 .*zero bytes.*encoding = 'utf-16'"):
+    with pytest.raises(ValueError, match="100 of 100 .*zero bytes.*encoding='\"utf-16\"'"):
         Stages(tmp_path, readers(tmp_path / "text"), asked, Filters()).learn()
 
 
