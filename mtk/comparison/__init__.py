@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mtk import places
+from mtk.combiners import StaticWeights
 from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look
 from mtk.comparison.plan import Budget, Plan, Trainer
-from mtk.comparison.planning import Size, method_of, rates, weightings
+from mtk.comparison.planning import Size, is_static, method_of, rates, weightings
 from mtk.comparison.result import Comparison
 from mtk.comparison.search import best_of, searched
 from mtk.display import counted, format_duration
 from mtk.monitor import MEAN_LOSS
+from mtk.per_task import in_task_order
 from mtk.ranges import check_count
 from mtk.study.engines import Engine, Here, Local
 from mtk.study.engines.local import may_fork
@@ -60,7 +62,8 @@ def compare(
         validation: The validation split, or the share of the training split held out for it.
         test: The test split, or a share.
         methods: Names of combiners, their classes, or combiners with arguments; or one name. Static
-            weights and single-task models are always trained beside.
+            weights and single-task models are always trained beside; those of a `StaticWeights`
+            among the methods are tried too.
         epochs: Length of each run.
         batch_size: Examples a step.
         learning_rates: To try for each configuration, for the mean of the losses; by default three
@@ -100,15 +103,19 @@ def compare(
     first = make()
     content = sent.packed(build, first) if sent.is_needed(first) else None
     several = [methods] if isinstance(methods, str) else methods
-    chosen = [method_of(method) for method in several if str(method).lower() != "static"]
+    static = [method for method in several if is_static(method)]
+    chosen = [method_of(method) for method in several if not is_static(method)]
+    added = [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
     key = Given(build, *splits).key()
     arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
-    arguments.append([label for label, _, _ in chosen])
+    arguments += [[label for label, _, _ in chosen], repr(added)]
     plan = Plan.written(out, arguments)
     if plan is None:
         print("Looking at the model: building it and timing a few steps.", flush=True)
         plan = Plan(arguments, look(key, batch_size, monitor))
-    seen = plan.look
+    names = plan.look.tasks
+    weights = [in_task_order("weights", each, names, len(names)) for each in added]
+    seen = plan.look._replace(added=weights)
     limits = Budget(
         seconds=allowed,
         steps=epochs * (seen.examples // batch_size),
@@ -119,7 +126,7 @@ def compare(
         searches=searches,
     )
     size = plan.size or _planned(limits, seen, len(chosen))
-    plan = dataclasses.replace(plan, size=size)
+    plan = dataclasses.replace(plan, look=seen, size=size)
     settings = {
         "experiment.Training.epochs": epochs,
         "experiment.Training.monitor": seen.monitor,

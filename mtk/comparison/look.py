@@ -41,6 +41,7 @@ class Look(NamedTuple):
         monitor: What selects, with the names of metrics as they are logged.
         loss_weights: What the model was compiled with, in the order of the tasks; None for none.
         selects: The name of what selects, such as "mean_loss".
+        added: Static weights to try beside the usual ones, in the order of the tasks.
     """
 
     tasks: list[str]
@@ -54,6 +55,7 @@ class Look(NamedTuple):
     monitor: Any = None
     loss_weights: Sequence[float] | None = None
     selects: str = ""
+    added: Sequence[Sequence[float]] = ()
 
     @property
     def outweighing(self) -> str | None:

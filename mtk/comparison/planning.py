@@ -97,6 +97,14 @@ def method_of(given: Any) -> Method:
     )
 
 
+def is_static(given: Any) -> bool:
+    """Returns whether what stands among methods is static weights, which are trained anyway."""
+    if isinstance(given, combiners.StaticWeights):
+        return given.is_static
+    names = ("static", "staticweights", "static_weights")
+    return given is combiners.StaticWeights or str(given).lower() in names
+
+
 def _is_method(name: str) -> bool:
     found = getattr(combiners, name)
     return isinstance(found, type) and "Combiner" not in name and name != "Combined"
@@ -109,11 +117,12 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
     inverse of the untrained network's losses, three times the weight for one task at a time, and
     then draws from the simplex. Where one loss outweighs another, distances are those of losses in
     units of the untrained network's: else nearly all points would train the larger one alone. Two
-    tasks have equal weights then, too. The weights that the model was compiled with come last.
+    tasks have equal weights then, too. The weights that the model was compiled with come last, and
+    those that the caller adds.
 
     Args:
         look: The model.
-        number: How many, beside those of the model.
+        number: How many, beside those of the model and the caller.
     """
     names = look.tasks
     losses = np.array([look.losses[name] for name in names])
@@ -133,6 +142,7 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
         every = [*found, *(unit * drawn)][: max(number, 3)]
     if look.loss_weights is not None:
         every.append(np.array(look.loss_weights))
+    every += [np.array(each) for each in look.added]
     found = [
         {name: significant(w) for name, w in zip(names, weights / weights.sum(), strict=True)}
         for weights in every

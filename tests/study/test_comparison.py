@@ -238,6 +238,29 @@ def test_what_selects_is_said_and_what_it_leaves_out(capsys):
     assert "outweighs" not in capsys.readouterr().out
 
 
+def test_static_weights_of_the_caller_are_tried():
+    more = [[0.99, 0.01], [3.0, 1.0]]
+    usual = planning.weightings(LOOK, 3)
+    found = planning.weightings(LOOK._replace(added=more), 3)
+    assert found == [*usual, {"size": 0.99, "kind": 0.01}]  # (3, 1) is one of the usual ones.
+
+
+@pytest.mark.parametrize(
+    ("given", "static"),
+    [
+        ("static", True),
+        ("StaticWeights", True),
+        (mtk.combiners.StaticWeights, True),
+        (mtk.combiners.StaticWeights([1, 2]), True),
+        (mtk.combiners.StaticWeights(schedule={}), False),
+        ("PCGrad", False),
+        (mtk.combiners.RLW, False),
+    ],
+)
+def test_static_weights_are_no_method(given, static):
+    assert planning.is_static(given) is static
+
+
 def test_weights_of_the_model_are_tried():
     look = LOOK._replace(loss_weights=[1.0, 7.0])
     assert planning.weightings(look, 3)[-1] == {"size": 0.125, "kind": 0.875}
