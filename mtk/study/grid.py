@@ -44,6 +44,11 @@ class Run:
     stage: str | None = None
 
     @property
+    def selects(self) -> bool:
+        """Whether its validation may select a model: runs of the second stage only measure."""
+        return self.stage != "measure"
+
+    @property
     def text(self) -> str:
         """Its configuration as one text, which can be parsed alone."""
         return config.as_text(self.lines)

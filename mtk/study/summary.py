@@ -88,17 +88,22 @@ def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[
 
     Returns:
         A head and a row for each method with a finished run: its name, how many of its runs have
-        finished, the mean over the configuration's seeds, and what it varies. Methods whose runs
-        cannot be compared are left out; nothing where there is none.
+        finished, the mean over the configuration's seeds, and what it varies. In a study of two
+        stages the first one says which is best. Methods whose runs cannot be compared are left out;
+        nothing where there is none.
     """
     names, rows, shown = varying(runs), [], monitor.shown(selected)
     for method in dict.fromkeys(run.method for run in runs):
         own = [run for run in runs if run.method == method and run.hash in selected]
-        groups = by_point(own)
+        selecting = [run for run in own if run.selects]
         with contextlib.suppress(monitor.DifferentMonitorsError):
-            values = dict(zip(own, monitor.compared([selected[r.hash] for r in own]), strict=True))
-            if groups:
-                first = min(groups, key=lambda group: fmean(values[run] for run in group))
+            found = monitor.compared([selected[run.hash] for run in selecting])
+            values = dict(zip(selecting, found, strict=True))
+            if values:
+                chosen = min(
+                    by_point(selecting), key=lambda group: fmean(values[run] for run in group)
+                )
+                first = [run for run in own if run.point == chosen[0].point]
                 mean = fmean(shown[run.hash] for run in first)
                 measured = f"{selected[first[0].hash].monitor} {mean:.4g}"
                 seeds = f"{len(first)} seeds" if len(first) > 1 else f"seed {first[0].seed}"

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import re
@@ -125,6 +126,26 @@ def test_best_so_far_is_marked_and_each_methods_best_is_told(make_sweep):
             "2",
             "seeds",
         ]
+
+
+def test_the_first_stage_says_which_is_best(make_sweep):
+    """As the report's advice does; fresh seeds only add to the mean."""
+    static = [run for run in make_sweep().runs if run.method == "static_weights"]
+    losses = {(0, 0): 0.2, (0, 1): 0.9, (1, 0): 0.3, (1, 1): 0.1}
+    runs, said = [], {}
+    for (place, seed), loss in losses.items():
+        name = f"{place}{seed}"
+        stage = "measure" if seed else "select"
+        runs.append(dataclasses.replace(static[place], hash=name, seed=seed, stage=stage))
+        said[name] = monitor.Selected("mean_loss", "min", loss, {})
+    (_, row) = summary.best(runs, said)
+    best = static[0].point[RATE]
+    assert row == [
+        "static_weights",
+        "4",
+        "mean_loss 0.55",
+        f"learning_rate {best:g}, 2 seeds",
+    ]
 
 
 def test_methods_that_cannot_be_compared_have_no_best(make_sweep):
