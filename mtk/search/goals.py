@@ -241,12 +241,12 @@ class Constraint(Goal):
         if chosen := self.chosen(seen):
             others = self._others(seen.tasks, seen.losses[chosen])[0]
             return f"{self.task} at most {bound:.4g}: best {self.best or 'others'} {others:.4g}"
-        nearest = seen.losses[:, number].min()
+        nearest = seen.losses[_all_trained(seen), number].min(initial=np.inf)
         return f"no trial meets {self.task} at most {bound:.4g}; the nearest has {nearest:.4g}"
 
     def _within(self, seen: Seen) -> np.ndarray:
         number = seen.tasks.index(self.task)
-        return np.flatnonzero(seen.losses[:, number] <= self.bound(seen))
+        return np.flatnonzero(_all_trained(seen) & (seen.losses[:, number] <= self.bound(seen)))
 
     def _others(self, tasks: Sequence[str], losses: np.ndarray) -> np.ndarray:
         columns = [
@@ -255,6 +255,11 @@ class Constraint(Goal):
             if (task == self.best if self.best else task != self.task)
         ]
         return np.asarray(losses[:, columns].mean(1))
+
+
+def _all_trained(seen: Seen) -> np.ndarray:
+    """Returns which trials train every task `(N,)`: one alone is a bound, and no answer."""
+    return np.asarray((seen.weights > 0).all(1))
 
 
 def _check_task(task: str, tasks: Sequence[str]) -> None:

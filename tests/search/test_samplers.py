@@ -5,7 +5,7 @@ import pytest
 from searches import RATE, losses_at
 
 from mtk.errors import StudyError
-from mtk.search import Bisection, Front, Optuna, Random, Sobol, Space, TwoStage
+from mtk.search import Bisection, Constraint, Front, Optuna, Random, Sobol, Space, TwoStage
 from mtk.search.goals import Seen
 
 ALL = [TwoStage, Bisection, Optuna, Random, Sobol]
@@ -202,6 +202,17 @@ def test_the_hypervolume_is_a_share_of_the_box():
     expected = 1.1 * 0.1 + 0.6 * 0.5 + 0.1 * 0.5
     assert Front().value(seen)(losses) == pytest.approx(expected / 1.21)
     assert Front().chosen(seen) == [0, 1, 2]
+
+
+def test_a_task_trained_alone_bounds_and_is_no_answer():
+    """Its other head is not trained, whatever that one's loss happens to be."""
+    goal = Constraint("a", worse=0.1, best="b")
+    weights = np.array([[0.5, 0.5], [1.0, 0.0], [0.8, 0.2]])
+    seen = Seen(["a", "b"], weights, np.array([[2.0, 0.3], [1.0, 0.1], [1.09, 0.4]]))
+    assert goal.chosen(seen) == [2]
+    short = Seen(["a", "b"], weights[:2], seen.losses[:2])
+    assert goal.chosen(short) == []
+    assert "the nearest has 2" in goal.words(short)
 
 
 @pytest.mark.parametrize(
