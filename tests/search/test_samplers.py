@@ -181,6 +181,22 @@ def test_bisection_takes_the_normal_of_the_chord():
     assert min(first, 1 - first) == pytest.approx(0.2 / 3.2, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {0.5: (1.0, 1.0), 0.95: (0.8, 0.9), 0.05: (2.0, 1.5)},  # Each dominates the next one.
+        {0.5: (1.0, 1.0), 0.95: (0.9, 1.01), 0.05: (1.01, 0.9)},  # Normals beyond the ends.
+    ],
+)
+def test_bisection_halves_a_gap_whose_chord_has_no_normal_inside(losses):
+    space = Space(["left", "right"])
+    sampler = Bisection(space)
+    for first, told in losses.items():
+        sampler.tell(space.at(np.array([first, 1 - first]), {}), told)
+    (point,) = sampler.ask(1)
+    assert space.weights_of(point)[0] in (pytest.approx(0.725), pytest.approx(0.275))
+
+
 def test_a_sampler_that_has_nothing_more_says_so():
     space = Space(["left", "right"], least_weight=0.49)
     sampler = searched(TwoStage, space, 50)

@@ -14,8 +14,8 @@ class Bisection(TwoStage):
 
     As `TwoStage`, but it begins with both ends, and a gap between two trials gets the weights with
     which both have the same weighted loss: on a convex front that is where it bends away from the
-    chord most. A chord whose normal lies beyond the weights of its ends has nothing to find, and is
-    not divided.
+    chord most. Where the normal lies beyond the weights of the ends, as noise may have it, the gap
+    is halved in weight space.
 
     Args:
         space: What is varied, with two tasks.
@@ -29,7 +29,8 @@ class Bisection(TwoStage):
 
     Reference:
         Cohon, *Multiobjective Programming and Planning* (1978), chapter 6. There the gap is chosen
-        by the largest possible error; here by the gain in hypervolume.
+        by the largest possible error; here by the gain in hypervolume. There a chord without such a
+        normal is not divided.
     """
 
     def __init__(
@@ -50,13 +51,12 @@ class Bisection(TwoStage):
         """Returns the two ends, between which all others lie."""
         return list(self._ends())
 
-    def between(self, first: Trial, second: Trial) -> np.ndarray | None:
-        """Returns the weights normal to the chord, if they lie between those of its ends."""
+    def between(self, first: Trial, second: Trial) -> np.ndarray:
+        """Returns the weights normal to the chord, or else those in the middle."""
         one, other = (np.array(trial.losses, float) for trial in (first, second))
-        difference = one - other
-        normal = np.abs(difference[::-1])
-        if difference[0] * difference[1] >= 0:
-            return None  # One of them is better in both tasks.
-        weights = normal / normal.sum()
+        normal = np.abs(one - other)[::-1]
         ends = sorted(self.space.weights_of(trial.point)[0] for trial in (first, second))
-        return weights if ends[0] < weights[0] < ends[1] else None
+        has_chord = (one < other).sum() == 1 == (one > other).sum()  # None is better in both tasks.
+        if has_chord and ends[0] < normal[0] / normal.sum() < ends[1]:
+            return normal / normal.sum()
+        return super().between(first, second)

@@ -178,8 +178,8 @@ class TwoStage(Sampler):
         """Returns the weights `(K,)` that the second stage begins with."""
         return [self._equal + _BEGIN * (end - self._equal) for end in self._ends()]
 
-    def between(self, first: Trial, second: Trial) -> np.ndarray | None:
-        """Returns the weights `(K,)` that divide a gap; None if it is not to be divided."""
+    def between(self, first: Trial, second: Trial) -> np.ndarray:
+        """Returns the weights `(K,)` that divide a gap."""
         return (self.space.weights_of(first.point) + self.space.weights_of(second.point)) / 2
 
     def _ends(self) -> np.ndarray:
@@ -208,11 +208,10 @@ class TwoStage(Sampler):
         found = []
         for first, second in _neighbours(seen.weights):
             weights = self.between(known[first], known[second])
-            if weights is not None:
-                pair = seen.losses[[first, second]]
-                expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
-                apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
-                found.append((apart, _Candidate(weights, expected)))
+            pair = seen.losses[[first, second]]
+            expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
+            apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
+            found.append((apart, _Candidate(weights, expected)))
         return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
 
     def _outward(self, seen: Seen) -> list[_Candidate]:
