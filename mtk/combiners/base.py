@@ -220,7 +220,7 @@ class Combiner(keras.layers.Layer):
             initial: Value of all its elements at the start.
             dtype: Its type, whatever the dtype policy.
         """
-        return self.add_weight(
+        variable = self.add_weight(
             name=name,
             shape=shape,
             initializer=keras.initializers.Constant(initial),
@@ -228,6 +228,9 @@ class Combiner(keras.layers.Layer):
             trainable=False,
             aggregation="only_first_replica",
         )
+        # TensorFlow's own checkpoints hold what attributes hold, and not what is in a helper's.
+        self._track_trackable(variable, name, overwrite=True)
+        return variable
 
     def __call__(
         self,

@@ -98,6 +98,9 @@ class PerLayer(GramianCombiner):
             member.bind(self.task_names or [str(k) for k in range(num_tasks)], [])
             member.build(num_tasks)
         self.members = members
+        for index, member in enumerate(members):
+            # TensorFlow's own checkpoints do not look into lists.
+            self._track_trackable(member, f"member_{index}", overwrite=True)
 
     def _group(self, path: str) -> str:
         if self.groups is None:

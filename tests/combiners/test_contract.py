@@ -206,6 +206,18 @@ def test_state_survives_a_checkpoint(name):
     np.testing.assert_array_equal(outcome.direction, expected.direction)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_state_is_in_checkpoints_of_tensorflow(name, tmp_path):
+    """All of it, also what is held by a helper or in a list."""
+    written, read = Runner(BY_NAME[name], 5).combiner, Runner(BY_NAME[name], 5).combiner
+    for number, variable in enumerate(written.variables):
+        variable.assign(tf.fill(variable.shape, tf.cast(number + 7, variable.dtype)))
+    path = tf.train.Checkpoint(combiner=written).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(combiner=read).read(path).assert_consumed()
+    for variable, loaded in zip(written.variables, read.variables, strict=True):
+        np.testing.assert_array_equal(loaded.numpy(), variable.numpy(), err_msg=variable.path)
+
+
 def test_who_weighs_heads():
     """Those of losses, of losses on other examples, and GradNorm, ExcessMTL, MGDA and Nash-MTL.
 
