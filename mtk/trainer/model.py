@@ -166,6 +166,7 @@ class MultiTaskModel(keras.Model):
         self.task_metrics = TaskMetrics([])
         self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
+        self._policies: tuple[str, ...] = ()
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
@@ -289,6 +290,7 @@ class MultiTaskModel(keras.Model):
             1 if run_eagerly else self.steps_per_execution,
         )
         self.compile_args = arguments
+        self._in_place = None  # Other losses may hold others.
         self._compiled = Held(given)  # Keras would log metrics that it finds in it once more.
         if self._compiles_tasks:
             self.loss = loss
@@ -418,7 +420,8 @@ class MultiTaskModel(keras.Model):
     def step_spec(self) -> StepSpec:
         """Returns what a step is made of, for `step.compute`."""
         if self._in_place is None:
-            self._in_place = written_in_place([self.network, *all_layers(self.network)])
+            losses = [task.loss for task in self.tasks]
+            self._in_place = written_in_place([self.network, *all_layers(self.network), *losses])
         weights = self.loss_weights
         return StepSpec(
             network=self.network,
@@ -710,6 +713,7 @@ class MultiTaskModel(keras.Model):
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
         self.notes.forget_divergence()
+        self._forget_unquantized()
         if self.train_function is not None and not force:
             return
         if self._structure is not None and not self._structure.covers(self.network):
@@ -720,10 +724,23 @@ class MultiTaskModel(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         """Makes the function that `evaluate` calls; Keras calls this."""
+        self._forget_unquantized()
         if self.test_function is not None and not force:
             return
         loop = self._loop(self.test_step)
         self.test_function = lambda iterator: loop.run(iterator, [None] * self.steps_per_execution)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        """Makes the function that `predict` calls; Keras calls this."""
+        self._forget_unquantized()
+        super().make_predict_function(force)
+
+    def _forget_unquantized(self) -> None:
+        """Drops what was traced before the network was quantized; Keras drops that of its own."""
+        policies = tuple(layer.dtype_policy.name for layer in all_layers(self.network))
+        if policies != self._policies:
+            self._policies = policies
+            self.train_function = self.test_function = self.predict_function = None
 
     def _loop(self, step_function: Callable[[Any], Logs], *tracing: Any) -> Loop:
         strategy = self.distribute_strategy

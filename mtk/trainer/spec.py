@@ -35,7 +35,7 @@ class StepSpec:
         dense: Whether gradients of embeddings are made dense, as XLA needs them.
         observe: Tells metrics what a pass gave.
         metric_variables: Those of all metrics, which `observe` may write.
-        written_in_place: Variables of the network that a pass writes in place.
+        written_in_place: Variables of network and losses that a pass writes in place.
     """
 
     network: keras.Model

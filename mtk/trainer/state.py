@@ -1,6 +1,8 @@
 """The state of a network as values: what a forward pass writes is known before it is written."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -32,7 +34,7 @@ class Change(NamedTuple):
 
 @dataclass
 class WrittenInPlace:
-    """Variables of a network that a forward pass writes in place.
+    """Variables of a network and its losses that a forward pass writes in place.
 
     Attributes:
         raw: Those that Keras does not know.
@@ -251,21 +253,47 @@ def is_seed(variable: keras.Variable) -> bool:
     return variable.name == "seed_generator_state"
 
 
-def written_in_place(layers: Sequence[keras.Layer]) -> WrittenInPlace:
-    """Finds the `tf.Variable`s in attributes of layers, also in lists, dicts and modules there."""
+def written_in_place(owners: Sequence[Any]) -> WrittenInPlace:
+    """Finds the `tf.Variable`s that layers and losses hold, also in lists, dicts and modules there.
+
+    A function holds what it takes from around it, by name.
+
+    Args:
+        owners: Layers, and losses as objects or functions.
+    """
     found: dict[int, tf.Variable] = {}
-    pending: list[Any] = [part for layer in layers for part in vars(layer).values()]
+    seen: dict[int, Any] = {}
+    pending = list(owners)
     while pending:
         part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
         if isinstance(part, tf.Variable):
             found[id(part)] = part
-        elif isinstance(part, Mapping):
-            pending.extend(part.values())
-        elif isinstance(part, (list, tuple, set)):
-            pending.extend(part)  # Keras' tuples are wrapped, and cannot be added to a list.
-        elif isinstance(part, tf.Module) and not isinstance(part, keras.Layer):
-            pending.extend(part.variables)
+        else:
+            pending.extend(_held(part))
     return WrittenInPlace(list(found.values()))
+
+
+def _held(part: Any) -> Iterable[Any]:
+    if isinstance(part, Mapping):
+        return part.values()
+    if isinstance(part, (list, tuple, set)):
+        return part
+    if isinstance(part, (keras.Layer, keras.losses.Loss)):
+        return vars(part).values()
+    if isinstance(part, tf.Module):
+        return part.variables
+    if isinstance(part, functools.partial):
+        return part.func, part.args, part.keywords
+    if inspect.ismethod(part):
+        return vars(part.__self__).values()
+    # Not what those of a library reach, which is no end of things.
+    if inspect.isfunction(part) and not part.__module__.startswith(("keras.", "tensorflow.")):
+        taken = inspect.getclosurevars(part)
+        return *taken.nonlocals.values(), *taken.globals.values()
+    return ()
 
 
 def _outside(graph: Any) -> AbstractContextManager:

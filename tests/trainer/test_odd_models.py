@@ -1,5 +1,7 @@
 """What other people's models do besides: each compared with plain Keras, or refused in words."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -118,6 +120,50 @@ def test_losses_with_a_state_advance_once_a_step(combiner, options):
     y = {"a": Y["a"], "b": half}
     model.fit(X, y, sample_weight={"b": half}, batch_size=6, verbose=0)
     assert float(loss.calls) == 2.0
+
+
+class Counting(keras.losses.Loss):
+    """Counts its calls in a `tf.Variable`."""
+
+    def __init__(self, calls):
+        super().__init__(name="counting")
+        self.calls = calls
+
+    def call(self, y_true, y_pred):
+        self.calls.assign_add(1.0)
+        return tf.reduce_mean((y_true - y_pred) ** 2, -1)
+
+
+CALLS = tf.Variable(0.0, trainable=False)
+
+
+def counting(y_true, y_pred, calls=None):
+    (CALLS if calls is None else calls).assign_add(1.0)
+    return tf.reduce_mean((y_true - y_pred) ** 2, -1)
+
+
+LOSSES = {
+    "object": lambda: Counting(CALLS),
+    "method": lambda: Counting(CALLS).call,
+    "global": lambda: counting,
+    "closure": lambda calls=CALLS: lambda y_true, y_pred: counting(y_true, y_pred, calls),
+    "partial": lambda: functools.partial(counting, calls=CALLS),
+    "sum": lambda: mtk.losses.WeightedSum([Counting(CALLS), "mae"], [0.5, 0.5]),
+}
+
+
+@pytest.mark.parametrize(
+    ("combiner", "options"),
+    [(combiners.FAMO, {}), slow((combiners.IMTLL, {"micro_batches": 2}))],
+)
+@pytest.mark.parametrize("kind", some(LOSSES, ["closure", "sum"]))
+def test_raw_variables_of_losses_advance_once_a_step(kind, combiner, options):
+    CALLS.assign(0.0)
+    net, loss = network(InModule()), LOSSES[kind]()
+    model = mtk.MultiTaskModel(net, [mtk.Task("a", loss), mtk.Task("b", "mse")], combiner())
+    model.compile(keras.optimizers.SGD(0.1), **options)
+    model.fit(X, Y, batch_size=6, verbose=0)
+    assert float(CALLS) == 2.0
 
 
 def test_losses_with_a_state_that_a_skipped_step_leaves():
@@ -302,3 +348,25 @@ def test_what_overwrites_a_variable_is_not_combined(combiner, options):
 def test_what_overwrites_a_variable_is_not_summed():
     with pytest.raises(ValueError, match="The layer 'dense.*' has float8"):
         of_float8_layers(mtk.MultiTaskModel, micro_batches=2)
+
+
+def after_quantization(wrap):
+    """Trains adapters, quantizes the network and goes on, with what was compiled before."""
+    keras.utils.set_random_seed(4)
+    net = network(layers.ReLU())
+    net.layers[1].enable_lora(2)
+    model = wrap(net)
+    model.compile(keras.optimizers.SGD(0.1), dict.fromkeys("ab", "mse"), dict.fromkeys("ab", 0.5))
+    found = []
+    for quantizes in (False, True):
+        if quantizes:
+            net.quantize("int8", filters=lambda layer: isinstance(layer, layers.Dense))
+        history = model.fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+        found += history.history["loss"]
+        found += [model.evaluate(X, Y, verbose=0)[0], *model.predict(X, verbose=0)["a"][:, 0]]
+    return found
+
+
+def test_a_network_that_is_quantized_is_traced_anew():
+    found = after_quantization(mtk.MultiTaskModel)
+    np.testing.assert_allclose(found, after_quantization(lambda net: net), rtol=1e-5)
