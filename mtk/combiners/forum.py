@@ -14,6 +14,8 @@ from mtk.ranges import check_nonnegative
 _PRICE = 1e3
 _ROUNDS = 2
 
+ROUNDING = 1e-6
+
 
 @keras.saving.register_keras_serializable("mtk")
 class FORUM(PartsCombiner):
@@ -114,7 +116,9 @@ class FORUM(PartsCombiner):
         takes_part = tf.cast(directed, lengths.dtype)
         mean = tf.math.divide_no_nan(tf.reduce_sum(lengths), tf.reduce_sum(takes_part))
         unit = tf.where(length > 0.0, length, mean)
-        needed = tf.maximum(tf.reduce_sum(shares * (self.rho - along)), 0.0)
+        needed = tf.reduce_sum(shares * (self.rho - along))
+        # Where nu is to be zero, what is left is rounding: Adam would take full steps by it.
+        needed = tf.where(needed > ROUNDING, needed, 0.0)
         nu = tf.where(tf.reduce_any(directed), tf.where(length > 0.0, needed, 0.0), 1.0)
         found = tf.stack([nu * weights, shares * unit * inverse])
         slope = nu * weights * tf.math.divide_no_nan(gap - length**2, length**2)

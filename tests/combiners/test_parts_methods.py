@@ -209,6 +209,16 @@ def test_forum(rho):
     assert any(slope.any() for slope in slopes) == (rho > 0.5)
 
 
+def test_forum_learns_nothing_from_rounding():
+    """Shares that need nothing of the training loss leave a slope of 1e-9."""
+    rng = np.random.default_rng(49)
+    mean = rng.normal(size=(7, 12))
+    each = (mean + 0.7 * rng.normal(size=(2, 7, 12))) * rng.uniform(0.5, 2, (1, 7, 1))
+    combiner = combiners.FORUM(learning_rate=0.1)
+    step(combiner, each)
+    np.testing.assert_allclose(combiner.logits.numpy(), 0.0, atol=1e-6)
+
+
 def test_forum_goes_on_with_what_there_is():
     """One half without gradients: the other half's, at their own length."""
     rows = jacobians(2)
