@@ -393,6 +393,14 @@ class Combiner(keras.layers.Layer):
         mask = tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(mask, tf.reduce_sum(mask))
 
+    def next_step(self, iterations: int) -> int:
+        """Returns the number of the coming step of `fit`, for `takes_gradients_at`.
+
+        Args:
+            iterations: Steps that the optimizer counted; a new one begins with zero.
+        """
+        return iterations
+
     def takes_gradients_at(self, step: int) -> bool:
         """Returns whether a step of `fit`, counted from zero, looks at the task gradients.
 

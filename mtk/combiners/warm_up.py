@@ -99,6 +99,10 @@ class WarmUp(Wrapper):
             present,
         )
 
+    def next_step(self, iterations: int) -> int:
+        # A warm-up that is over does not begin again with a new optimizer.
+        return int(keras.ops.convert_to_numpy(self.step)) if self.built else iterations
+
     def takes_gradients_at(self, step: int) -> bool:
         return step == self.steps or (step > self.steps and super().takes_gradients_at(step))
 

@@ -748,7 +748,8 @@ class MultiTaskModel(keras.Model):
 
     def _next_steps(self) -> list[bool]:
         """Returns which of the next steps take task gradients."""
-        first, schedule = int(self.optimizer.iterations.numpy()), self.gradient_schedule
+        schedule = self.gradient_schedule
+        first = self.combiner.next_step(int(self.optimizer.iterations.numpy()))
         steps = range(first, first + self.steps_per_execution)
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
         # The structure is found here and not in the step: a replica cannot trace another function.

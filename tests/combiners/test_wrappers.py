@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtk import combiners
+from mtk import MultiTaskModel, combiners
+from tests import networks
 from tests.combiners import samples
 from tests.combiners.cases import Case, Runner
 
@@ -71,6 +72,17 @@ def test_warm_up_takes_no_gradients():
         kept = wrapped.cached_weights(tf.constant(EVERYONE))
         np.testing.assert_allclose(kept, 1 / 3, rtol=1e-6)
     assert int(wrapped.step) == 3
+
+
+def test_a_warm_up_that_is_over_does_not_begin_again_with_another_optimizer():
+    model = MultiTaskModel(
+        networks.dense(), networks.tasks(), combiners.WarmUp(combiners.UPGrad(), 2)
+    )
+    data = tf.data.Dataset.from_tensors(networks.batch("dense")).repeat(3)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.fit(data, verbose=0)
+    model.compile(keras.optimizers.SGD(0.01))
+    assert all(model._next_steps())
 
 
 def test_warm_up_heads_follow_the_method_afterwards():
