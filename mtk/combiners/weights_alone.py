@@ -40,15 +40,15 @@ def find(combiner: Any, gramian: Any, task_losses: Any) -> Any:
             losses are missing.
     """
     _check(combiner, task_losses)
-    given = tf.cast(tf.convert_to_tensor(gramian), tf.float32)
+    given = _real("A Gramian", gramian)
     square = given.shape[-2:] if given.shape.rank else tf.TensorShape(None)
-    if square.rank != 2 or square[0] is None or square[0] != square[1]:
+    if square.rank != 2 or not square[0] or square[0] != square[1]:
         raise ValueError(
             "A Gramian is square, `(..., K, K)` with a known K: see `mtk.gramian`. "
             f"Received: an array of shape {given.shape}"
         )
     losses = tf.ones(tf.shape(given)[:-1]) if task_losses is None else task_losses
-    losses = tf.cast(tf.convert_to_tensor(losses), tf.float32)
+    losses = _real("The vector of task losses", losses)
     if not losses.shape.is_compatible_with(given.shape[:-1]):
         raise ValueError(
             f"The task losses of Gramians {tuple(given.shape)} have the shape "
@@ -56,6 +56,14 @@ def find(combiner: Any, gramian: Any, task_losses: Any) -> Any:
         )
     found = _function(combiner, int(given.shape[-1]))(given, losses)
     return found if tf.is_tensor(gramian) or tf.inside_function() else found.numpy()
+
+
+def _real(what: str, given: Any) -> tf.Tensor:
+    """Returns numbers in float32."""
+    tensor = tf.convert_to_tensor(given)
+    if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
+        raise ValueError(f"{what} has real numbers. Received: {given!r}")
+    return tf.cast(tensor, tf.float32)
 
 
 def _check(combiner: Any, task_losses: Any) -> None:

@@ -122,10 +122,20 @@ def test_a_model_does_not_see_it():
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-@pytest.mark.parametrize("gramian", [np.ones(3), np.ones((2, 3)), np.ones((4, 2, 3))])
+@pytest.mark.parametrize(
+    "gramian", [np.ones(3), np.ones((2, 3)), np.ones((4, 2, 3)), np.ones((0, 0))]
+)
 def test_what_is_no_gramian_is_named(gramian):
     with pytest.raises(ValueError, match="square"):
         combiners.MGDA().weights(gramian)
+
+
+@pytest.mark.parametrize("strange", [1j, "a"])
+def test_numbers_are_real(strange):
+    with pytest.raises(ValueError, match="A Gramian has real numbers"):
+        combiners.MGDA().weights(np.full((2, 2), strange))
+    with pytest.raises(ValueError, match="task losses has real numbers"):
+        combiners.GLS().weights(np.eye(2), np.full(2, strange))
 
 
 def test_losses_of_another_shape_are_named():
