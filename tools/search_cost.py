@@ -34,8 +34,8 @@ from mtk.search.samplers import Trial
 KEEP = 1 / 3  # Of the trials that have reached a rung.
 ROOT = Path(__file__).parents[1]
 # Tasks, ratio of curvatures, noise, learning rates, the part of their range in which the best one
-# lies, and whether high ones are worse than low ones. The constants of TwoStage were chosen by the first five and by Multi-MNIST; see
-# docs/howto/search.md for what the others changed.
+# lies, and whether high ones are worse than low ones. What each of them chose is said in
+# docs/howto/search.md.
 MADE_UP = (
     (2, 1, 0.02, 5, 0.5, False),
     (2, 10, 0.02, 5, 0.5, False),
