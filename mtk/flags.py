@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import errno
-import io
 import math
 import os
 import re
@@ -12,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mtk import streams
+
 _SHOWN = 60  # characters of a path or a number that is too long
-_ERROR_STREAM = 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,7 +156,8 @@ def number(text: str) -> float:
     except ValueError:
         found = math.nan
     if not math.isfinite(found):
-        raise argparse.ArgumentTypeError(f"give a number. Received: {text!r}")
+        needed = "a finite number, below 1.8e308" if math.isinf(found) else "a number"
+        raise argparse.ArgumentTypeError(f"give {needed}. Received: {text!r}")
     return found
 
 
@@ -226,7 +227,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     It is 75 where Ctrl-C ends it, and 1 where the output cannot be written: nobody reads it any
     more, or a disk is full.
     """
-    _open_streams()
+    streams.prepare()
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -237,11 +238,10 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
             code = main()
         finally:
             sys.stdout.flush()
-    except OSError as error:
-        if error.filename is not None:  # An output has none.
-            raise
-        if not isinstance(error, BrokenPipeError):
-            print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    except streams.OutputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.EPIPE:
+            reason = error.__cause__.strerror
+            print(f"error: the output cannot be written: {reason}", file=sys.stderr)
         # Otherwise Python tries to write the rest when it ends, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -249,15 +249,3 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
         code = 75
     sys.exit(code)
-
-
-def _open_streams() -> None:
-    """Puts something in the place of closed streams: the next file would get what is printed."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _ERROR_STREAM:
-        pass
-    os.close(descriptor)
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # As Python does for the error stream.
-        sys.stdout.reconfigure(errors="backslashreplace")

@@ -18,7 +18,7 @@ examples:
 A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
 Before the first run, what the runs need is built once: if one cannot be done, none is started.
 The same command goes on where it was stopped or killed; finished runs are not repeated. Several
-sweeps may work on one folder. SIGINT and SIGTERM have every run write a checkpoint first.
+sweeps may work on one folder. SIGINT, SIGTERM and SIGHUP have every run write a checkpoint first.
 Exit code: 0 all runs are done, 1 some have failed, 2 bad input, 75 stopped by a signal, a full disk
 or --max_runs: then the same command goes on.
 """

@@ -22,10 +22,11 @@ not there is looked for among those that mtk ships: --gin_file=multi_digits.gin 
 A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
 A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
 A run that was killed goes on when the same command is given again; a finished one is shown.
-Exit code: 0 finished, 2 bad input or a folder that cannot be written, 3 the training diverged (its
-record is kept), 4 another worker was lost, 75 stopped by SIGTERM or SIGINT after a checkpoint, once
-the run has begun; before, in the seconds that TensorFlow takes to start, a signal ends the process
-at once. After 4 and 75 the same command goes on.
+Exit code: 0 finished, 1 the output cannot be written, 2 bad input or a folder that cannot be
+written, 3 the training diverged (its record is kept), 4 another worker was lost, 75 stopped after a
+checkpoint by SIGTERM, SIGINT or SIGHUP (a closed terminal), once the run has begun; before, in the
+seconds that TensorFlow takes to start, a signal ends the process at once. After 1, 4 and 75 the
+same command goes on.
 """
 
 

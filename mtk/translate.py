@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _translate(given.saved_model, given.to)
     except (ValueError, OSError, ImportError) as error:
-        # That nobody reads the output is no fault of the input; see `flags.exit_with`.
-        if given.traceback or isinstance(error, BrokenPipeError):
+        if given.traceback:
             raise
         print(f"error: {errors.message(error)}", file=sys.stderr)
         return 2

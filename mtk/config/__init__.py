@@ -269,8 +269,7 @@ def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
     try:
         return command()
     except (ValueError, OSError, ImportError) as error:
-        # That nobody reads the output is no fault of the input; see `flags.exit_with`.
-        if traceback or isinstance(error, BrokenPipeError):
+        if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

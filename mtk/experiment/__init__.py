@@ -58,8 +58,8 @@ def run(
 
     Called again with the same folder and the same arguments it goes on from the last checkpoint,
     wherever and however the last call ended, to the result that one call would have reached. A
-    finished run is not touched: its result is returned. SIGTERM and SIGINT end the call after the
-    step that is being taken, with a checkpoint; a second signal ends the process at once.
+    finished run is not touched: its result is returned. SIGTERM, SIGINT and SIGHUP end the call
+    after the step that is being taken, with a checkpoint; a second signal ends the process at once.
 
     With a strategy of several workers, all of them call this alike; the chief writes the folder.
 

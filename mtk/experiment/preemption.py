@@ -11,9 +11,8 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from mtk import signals
 from mtk.distribution import Workers
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class InterruptedRunError(Exception):
@@ -21,7 +20,8 @@ class InterruptedRunError(Exception):
 
 
 class Preemption:
-    """Notes SIGTERM and SIGINT while it is entered; a second one ends the process at once.
+    """Notes `signals.STOPPING` while it is entered; a second one ends the process at once,
+    unless it is SIGHUP.
 
     A handler in Python runs between two operations only, and one operation of TensorFlow may take
     long. So a thread listens to the pipe into which Python's own handler writes at once.
@@ -57,7 +57,7 @@ class Preemption:
         receiver, sender = os.pipe()
         os.set_blocking(sender, False)
         self._sender, self._wakeup = sender, signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-        self._handlers = {number: signal.signal(number, _nothing) for number in _SIGNALS}
+        self._handlers = {number: signal.signal(number, _nothing) for number in signals.heeded()}
         self._listener = threading.Thread(target=self._listen, args=(receiver,), daemon=True)
         self._listener.start()
         return self
@@ -113,7 +113,9 @@ class Preemption:
     def _listen(self, receiver: int) -> None:
         with os.fdopen(receiver, "rb", buffering=0) as pipe:
             while byte := pipe.read(1):
-                if byte[0] not in _SIGNALS:
+                # A terminal that is closed sends several SIGHUP, by itself and by its shell.
+                is_again = self.asked is not None and byte[0] == signal.SIGHUP
+                if byte[0] not in signals.STOPPING or is_again:
                     continue
                 if self.asked:
                     os._exit(128 + byte[0])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
-from mtk import monitor
+from mtk import monitor, signals
 from mtk.display import BEST, counted
 from mtk.study import summary
 from mtk.study.engines.base import Engine
@@ -21,7 +21,6 @@ _WAIT = 0.5  # seconds
 _LOOK_ELSEWHERE = 3.0
 # A run whose process ends so often in a row, with nothing new saved, is not tried again.
 _DEATHS = 5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class End(Enum):
@@ -228,14 +227,21 @@ class Scheduler:
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Gives a list of the SIGTERM and SIGINT that come; other threads than the main one get none.
+    """Gives a list of the `signals.STOPPING` that come; other threads than the main one get none.
 
     One asks for checkpoints, more for an end at once.
     """
     received: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = _SIGNALS if is_main else ()
-    before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
+    numbers = signals.heeded() if is_main else ()
+
+    def note(number: int, frame: object) -> None:
+        del frame
+        # A terminal that is closed sends several SIGHUP, by itself and by its shell.
+        if number != signal.SIGHUP or not received:
+            received.append(number)
+
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

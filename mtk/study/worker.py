@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from mtk import disk, tf_logging
+from mtk import disk, signals, tf_logging
 from mtk.study.folder import State, StudyFolder
 from mtk.study.run_log import FULL as NO_ROOM
 
@@ -86,8 +86,8 @@ def _launch(study: StudyFolder, run: str) -> int:
 def detached(job: Callable[[], int], log: Path, parent: int) -> int:
     """Does a job in a process that has just been started for it.
 
-    The process gets a session of its own, so that Ctrl-C at the terminal reaches only the sweep,
-    which tells each run once. It ends, with a checkpoint, when the sweep is gone.
+    The process gets a session of its own, so that Ctrl-C at the terminal, or its end, reaches only
+    the sweep, which tells each run once. It ends, with a checkpoint, when the sweep is gone.
 
     Args:
         job: What to do; returns the exit code.
@@ -95,11 +95,11 @@ def detached(job: Callable[[], int], log: Path, parent: int) -> int:
         parent: Process id of the sweep.
     """
     # Before the handlers are known to be the usual ones, signals wait.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals.STOPPING:
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(PermissionError):  # It leads one already.
         os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.STOPPING)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     with log.open("a", encoding="utf-8") as file:
         sys.stdout.flush()

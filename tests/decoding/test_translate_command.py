@@ -1,3 +1,4 @@
+import errno
 import io
 import re
 import shutil
@@ -6,7 +7,7 @@ import sys
 
 import pytest
 
-from mtk import flags, translate
+from mtk import flags, streams, translate
 from mtk.decoding import Translations, lines, text_translator
 
 
@@ -133,7 +134,7 @@ def test_progress_is_lines_elsewhere(monkeypatch, capsys):
 
 def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     def closed(*_):
-        raise BrokenPipeError
+        raise streams.OutputError from BrokenPipeError(errno.EPIPE, "")
 
     monkeypatch.setattr("mtk.export.loading.load_translator", lambda *_: upper)
     monkeypatch.setattr(lines, "translate_lines", closed)

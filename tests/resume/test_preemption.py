@@ -104,6 +104,26 @@ def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
     assert "SIGINT: stopping after this step" in capsys.readouterr().err
 
 
+def test_a_terminal_that_is_closed_asks_once(monkeypatch):
+    """Itself and its shell send SIGHUP; a second one must not keep the checkpoint from being."""
+    codes = []
+    monkeypatch.setattr(preemption.os, "_exit", codes.append)
+    with Preemption() as asked:
+        send(lambda: asked.asked, signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert (asked.asked, codes) == ("SIGHUP", [])
+
+
+def test_nohup_keeps_a_run_going(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Preemption() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked.asked is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_other_signals_and_threads_are_left_alone():
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))

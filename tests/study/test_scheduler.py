@@ -90,11 +90,14 @@ def test_run_that_dies_again_and_again_is_given_up(make_sweep):
     assert "Memory may be short" in sweep.folder.reason(bad)
 
 
-def test_signal_asks_runs_to_stop_once(make_sweep, capsys):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]])
+def test_signal_asks_runs_to_stop_once(make_sweep, capsys, sent):
+    """A terminal that is closed sends SIGHUP by itself and by its shell."""
+    before = signal.getsignal(sent[0])
 
     def outcome(folder, run, number):
-        os.kill(os.getpid(), signal.SIGTERM) if len(engine.started) == 2 else None
+        for number in sent if len(engine.started) == 2 else ():
+            os.kill(os.getpid(), number)
         save(folder, run)
 
     engine = FakeEngine(outcome)
@@ -104,7 +107,7 @@ def test_signal_asks_runs_to_stop_once(make_sweep, capsys):
     assert engine.kills == 1  # That is the end of the context, when nothing is at work.
     assert len(engine.started) == 2
     assert "The same command goes on" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(sent[0]) is before
     assert make_sweep().go(FakeEngine()) == 0
 
 

@@ -10,12 +10,10 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from mtk import cpu_count
+from mtk import cpu_count, signals
 from mtk.study import worker
 from mtk.study.engines.base import Engine, threads
 from mtk.study.folder import StudyFolder
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Local(Engine):
@@ -65,7 +63,7 @@ class Local(Engine):
         arguments = (folder, run, self._environment(slot), os.getpid())
         process = context.Process(target=_begin, args=arguments)  # type: ignore[attr-defined]
         # A signal that comes before the new process has its own handlers must not be lost.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPPING)
         try:
             process.start()
         finally:
