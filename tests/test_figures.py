@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from mtk import config, experiment, train
+from mtk import config, experiment, search, train
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
+SEARCHES = sorted((CONFIGS / "searches").glob("*.gin"))
 README = (ROOT / "README.md").read_text()
+INSTALL = (ROOT / "docs" / "start" / "install.md").read_text()
 _EXPECTED = re.compile(
     r"Test accuracy \(seed 0, (one point|three points) either way\): "
     r"left (0\.\d\d), right (0\.\d\d)\."
 )
+_IN_PROSE = re.compile(r"test accuracy of about (\S+) \(left\) and (\S+) \(right\)")
 # Figures that depend on a machine or on chance: durations, sizes, metrics.
 _MEASURED = re.compile(
     r"\d (s|min|h|ms|[KMG]i?B)\b|\b(CPU seconds?|hours?|minutes?)\b|BLEU \d|"
@@ -68,10 +71,24 @@ def test_accuracy_in_the_head_of_a_config(path, tmp_path):
 
 @pytest.mark.slow
 def test_accuracy_in_the_readme(tmp_path):
-    figures = re.search(r"test accuracy of about (\S+) \(left\) and (\S+) \(right\)", README)
     found = reached([CONFIGS / "combiners" / "pcgrad.gin"], tmp_path)
-    wanted = [float(figure) for figure in figures.groups()]
+    wanted = [float(figure) for figure in _IN_PROSE.search(README).groups()]
     assert found == pytest.approx(wanted, abs=_TOLERANCE["one point"])
+
+
+def test_the_page_on_installing_has_the_figures_of_the_readme():
+    assert _IN_PROSE.search(INSTALL).groups() == _IN_PROSE.search(README).groups()
+    assert not _MEASURED.search(_IN_PROSE.sub("", INSTALL))
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_the_head_of_a_search_tells_its_number_of_runs(path):
+    config.parse([path])
+    try:
+        asked = config.bound(search.Search)()
+    finally:
+        config.parse()
+    assert re.findall(r"(\S+) runs\b", head(path)) in ([f"{asked.runs}"], ["of", f"{asked.runs}"])
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
@@ -82,7 +99,7 @@ def test_no_other_figure_is_promised_by_a_config(path):
 
 
 def test_no_other_figure_is_promised_by_the_readme():
-    text = re.sub(r"test accuracy of about \S+ \(left\) and \S+ \(right\)", "", README)
+    text = _IN_PROSE.sub("", README)
     python = metadata.metadata("mtk")["Requires-Python"].removeprefix(">=")
     known = (f"Python {python} or later", "Apache 2.0")
     # Code, tables and links are checked elsewhere.
