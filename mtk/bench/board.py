@@ -25,6 +25,7 @@ from mtk.errors import StudyError
 from mtk.search.spec import METHOD
 
 _LARGEST = 1 << 30
+_WRITTEN = ("leaderboard.json", "leaderboard.html")
 
 
 class Board:
@@ -57,6 +58,7 @@ class Board:
             StudyError: If the submission does not fit, or no read is left. Then none was spent.
         """
         places.check_writable(self.path)
+        self._check_own()
         with received(submission) as got, self.ledger.alone():
             reads = self.ledger.entries()
             known = next((r for r in reads if r["submission"] == got.hash), None)
@@ -72,10 +74,22 @@ class Board:
         models = {name: self._models(read["scored"])[0] for name, read in shown.items()}
         standings = rank(models, self.card.delta)
         content = self._content(shown, standings)
-        atomic.write_json(self.path / "leaderboard.json", content)
-        with atomic.replacing(self.path / "leaderboard.html") as aside:
+        data, page = (self.path / name for name in _WRITTEN)
+        atomic.write_json(data, content)
+        with atomic.replacing(page) as aside:
             aside.write_text(_page(content), encoding="utf-8")
         return standings
+
+    def _check_own(self) -> None:
+        """Checks that what will be written replaces nothing of others."""
+        written = [self.path / name for name in _WRITTEN]
+        places.check_no_links([*written, self.ledger.path, self.path / "scored"])
+        found = [place.name for place in written if place.exists()]
+        if found and not self.ledger.path.exists():
+            raise StudyError(
+                f"{str(self.path)!r} holds {found[0]!r} but no 'reads.jsonl': it is no board, and "
+                "nothing was changed. Name a new folder: --board_dir=PATH."
+            )
 
     def _check(self, got: Submission, reads: Sequence[Mapping[str, Any]]) -> None:
         about, entry = got.about, got.about["entry"]

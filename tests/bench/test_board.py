@@ -128,6 +128,19 @@ def test_an_answer_that_was_noted_is_given_after_a_kill(board, bench, packed):
     assert len(Ledger(board.path).entries()) == 2
 
 
+@pytest.mark.parametrize("name", ["leaderboard.html", "leaderboard.json"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_of_others_is_no_board(bench, packed, tmp_path, name, linked):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("of others")
+    (folder / name).symlink_to(file) if linked else file.rename(folder / name)
+    with pytest.raises(StudyError if not linked else ValueError, match=name):
+        Board(folder, bench.card, FOLDERS).score(packed["static_weights"])
+    assert (folder / name).read_text() == "of others"
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
 def test_other_cards_are_refused(board, bench, packed, tmp_path):
     with pytest.raises(StudyError, match="made for another card"):
         Board(tmp_path / "x", make_card(delta=0.1), FOLDERS).score(packed["static_weights"])
