@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtk import atomic, checkpoints, disk
+from mtk import atomic, checkpoints, disk, errors
 from mtk.callbacks.base import StepCallback
 from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, Snapshot, Store
 from mtk.experiment.options import Checkpoints
@@ -216,7 +216,7 @@ class Checkpointing(StepCallback):
     def _report(self, error: OSError) -> None:
         """Goes on without a checkpoint that could not be written, if there is an older one."""
         self.folder.check_there(error)
-        problem = f"The checkpoint could not be written: {error}"
+        problem = f"The checkpoint could not be written: {errors.message(error)}"
         if not self.writer.store:
             raise OSError(f"{problem}. There is no earlier one, so the run ends") from error
         free = disk.free(self.folder.path)

@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         dict(content["sessions"][-1])
     except (ValueError, TypeError, LookupError) as error:
         # No reason to keep a run from going on: it only tells how the run was started.
-        warnings.warn(f"The manifest {str(path)!r} is damaged: {error!r}.", stacklevel=3)
+        warnings.warn(f"The manifest {str(path)!r} is damaged: {error}.", stacklevel=3)
         return None
     return content
 
