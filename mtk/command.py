@@ -28,6 +28,7 @@ _mtk() {
         flags=$(mtk "${COMP_WORDS[1]}" --help 2>/dev/null | grep -o -- '--[a-z_]*')
         COMPREPLY=($(compgen -W "$flags" -- "$word"))
     else
+        local IFS=$'\\n'  # Names may have spaces.
         COMPREPLY=($(compgen -f -- "$word"))
     fi
 }

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mtk.data import bounded
 from mtk.data.splits import split
 from mtk.places import InputPath
 from mtk.ranges import check_count, check_nonnegative, check_rate
@@ -105,8 +107,12 @@ def _task(name: str, is_number: bool) -> Task:
 def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(bounded.lines(file, path), skipinitialspace=True))
+    except (csv.Error, EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+        raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
     if missing := [name for name in needed if not rows or rows[0].get(name) is None]:
         names = ", ".join(rows[0]) if rows else "none"
         raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {names}")

@@ -36,6 +36,24 @@ def test_version_and_completion(capsys):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("tr", ["train", "translate"]), ("report some", ["some folder"]), ("list ?", [])],
+)
+def test_what_bash_completes(capsys, tmp_path, typed, offered):
+    """As bash calls the function: with the words so far, of which the last is completed."""
+    (tmp_path / "some folder").mkdir()
+    assert command.main(["--completion"]) == 0
+    words = " ".join(f"'{word}'" for word in ["mtk", *typed.split()])
+    script = (
+        f"{capsys.readouterr().out}complete -p mtk >/dev/null || exit 1\n"
+        f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+        """_mtk; [ ${#COMPREPLY[@]} = 0 ] || printf '%s\\n' "${COMPREPLY[@]}"\n"""
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (0, offered), done.stderr
+
+
 def test_unknown_command(capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(["trian"])

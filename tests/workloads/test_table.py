@@ -72,6 +72,25 @@ def test_bad_tables(path, change, named):
         Table(str(path), **{**GIVEN, **change})
 
 
+PACKED = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+UNREADABLE = {
+    "long line.csv": b"a,b\n" + b"1" * 2_000_000,
+    "long line.csv.gz": gzip.compress(b"a,b\n" + b"1" * 2_000_000),
+    "long field.csv": b"a,b\n" + b"1" * 200_000,
+    "cut.csv.gz": PACKED[: len(PACKED) // 2],
+    "spoiled.csv.gz": PACKED[:14] + bytes(4) + PACKED[18:],
+    "text.csv.gz": b"a,b\n1,2\n",
+    "latin.csv": "a,b\n\xe9,2\n".encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_files_that_are_no_tables_are_named(tmp_path, name):
+    (tmp_path / name).write_bytes(UNREADABLE[name])
+    with pytest.raises(ValueError, match=name):
+        Table(str(tmp_path / name), **GIVEN)
+
+
 def test_no_table(tmp_path):
     with pytest.raises(ValueError, match="There is no table"):
         Table(str(tmp_path / "none.csv"), **GIVEN)
