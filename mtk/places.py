@@ -139,7 +139,11 @@ def check_no_links(paths: Iterable[Path]) -> None:
 
 def _holds_files(folder: Path) -> bool:
     # A start that was killed at its first breath leaves an empty folder in a folder.
-    return any(not entry.is_dir() or any(entry.iterdir()) for entry in folder.iterdir())
+    # A link may lead anywhere.
+    return any(
+        entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())
+        for entry in folder.iterdir()
+    )
 
 
 def file_target(path: str | Path) -> Path:

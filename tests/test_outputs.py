@@ -266,6 +266,16 @@ def test_what_others_put_into_a_run_folder_is_seen_when_the_run_goes_on(tmp_path
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("inner", ["tensorboard", "checkpoints"])
+def test_a_new_run_is_not_written_through_a_link(tmp_path, inner):
+    (tmp_path / "of_others").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / inner).symlink_to(tmp_path / "of_others")
+    with pytest.raises(ValueError, match="'.*run' is not empty"):
+        begin_run(tmp_path / "run")
+    assert not any((tmp_path / "of_others").iterdir())
+
+
 @pytest.mark.parametrize("inner", ["study.json", "configs/0123456789abcdef.gin"])
 def test_what_others_put_into_a_study_folder_is_seen(tmp_path, inner):
     full_folder(tmp_path / "study" / inner)
