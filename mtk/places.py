@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtk import disk
+from mtk import resources
 
 # What a parameter reads: commands look whether it is there before they import TensorFlow.
 InputPath = str
@@ -85,7 +85,7 @@ def check_writable(folder: Path) -> None:
         # Only trying tells: not every folder that says so can be written.
         tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=there).cleanup()
     except OSError as error:
-        if disk.is_full(error):
+        if resources.is_full(error):
             return
         raise ValueError(
             f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "

@@ -20,7 +20,7 @@ from typing import Any
 
 from prepare_speed import measure, peaks
 
-from mtk import cpu_count
+from mtk import resources
 
 _LONGEST = 256  # Ids of a sequence.
 
@@ -52,7 +52,7 @@ def tokenize(folder: Path) -> None:
     pairs.map(
         ids,
         batched=True,
-        num_proc=cpu_count.available(),
+        num_proc=resources.cores(),
         remove_columns=["en", "fr"],
         features=types,
     ).save_to_disk(folder / "tokenized")
@@ -101,7 +101,7 @@ def main() -> None:
         tokenize(args.folder)
         return
     own = argparse.Namespace(vocabulary_lines=20_000)
-    print(f"{cpu_count.available()} cores; memory and disk in GiB; first mtk, then `datasets`")
+    print(f"{resources.cores()} cores; memory and disk in GiB; first mtk, then `datasets`")
     print("      pairs  vocabulary in    pairs a minute   main process  largest other  files")
     for pairs in args.pairs:
         with tempfile.TemporaryDirectory(prefix="datasets_speed") as name:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtk import cpu_count
+from mtk import resources
 
 _WORDS = 200_000
 _SENTENCE = 25  # words, on average
@@ -113,7 +113,7 @@ def main() -> None:
     if args.folder:
         prepare(args)
         return
-    print(f"{cpu_count.available()} cores; memory and disk in GiB")
+    print(f"{resources.cores()} cores; memory and disk in GiB")
     print("      pairs  vocabulary in    pairs a minute   main process  largest other  files")
     for pairs in args.pairs:
         folder = Path(tempfile.mkdtemp(prefix="prepare_speed"))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtk import cpu_count
+from mtk import resources
 from mtk.data import synthetic
 
 Size = tuple[int, int]  # height and width
@@ -67,7 +67,7 @@ def read_streets(
         np.empty((len(paths), height, width), np.int8),
         np.empty((len(paths), height, width), np.float32),
     )
-    with ThreadPoolExecutor(cpu_count.available()) as readers:
+    with ThreadPoolExecutor(resources.cores()) as readers:
         scenes = readers.map(lambda files: read(files, size), paths)
         try:
             for index, scene in enumerate(scenes):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtk import atomic, checkpoints, disk, errors
+from mtk import atomic, checkpoints, errors, resources
 from mtk.callbacks.base import StepCallback
 from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, Snapshot, Store
 from mtk.experiment.options import Checkpoints
@@ -219,7 +219,7 @@ class Checkpointing(StepCallback):
         problem = f"The checkpoint could not be written: {errors.message(error)}"
         if not self.writer.store:
             raise OSError(f"{problem}. There is no earlier one, so the run ends") from error
-        free = disk.free(self.folder.path)
+        free = resources.free(self.folder.path)
         warnings.warn(
             f"{problem}; {free / 1e6:.1f} MB are free. The training goes on, and tries again in "
             f"{self.every:g} s or at the next evaluation. Until then a crash leads back to the "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from mtk import callbacks, disk
+from mtk import callbacks, resources
 from mtk.experiment.building import Built
 from mtk.experiment.preemption import Preemption, StopEvaluation
 from mtk.experiment.results import as_logs, by_task
@@ -103,7 +103,7 @@ def export_all(built: Built, folder: RunFolder) -> None:
     served = built.data.serving(network)
     size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in network.variables)
     needed = (2 + len(served)) * (size + _GRAPH_BYTES)
-    disk.require(folder.path, needed, "saved_model and model.keras")
+    resources.require(folder.path, needed, "saved_model and model.keras")
     spec = built.data.validation(built.plan.batch_size).element_spec
     # Tasks that `compile` has made are called after the outputs; others only have their order.
     has_order = all(task.path is None for task in built.model.tasks)

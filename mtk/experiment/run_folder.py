@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from mtk import atomic, disk, places
+from mtk import atomic, places, resources
 from mtk.checkpoints import AppendOnlyFiles
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
@@ -129,7 +129,7 @@ class RunFolder:
         """Returns the error in words of the run: what has become of it, and how it goes on."""
         try:
             self.check_there(error)
-            room = f"{disk.free(self.path) / 1e6:.1f} MB are free."
+            room = f"{resources.free(self.path) / 1e6:.1f} MB are free."
         except OSError as gone:
             return gone
         return OSError(

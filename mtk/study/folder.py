@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, disk, locks, monitor, places, records
+from mtk import atomic, locks, monitor, places, records, resources
 from mtk.errors import StudyError
 from mtk.study.grid import Run
 from mtk.study.lease import Lease, is_taken
@@ -243,7 +243,7 @@ class StudyFolder:
             with tempfile.TemporaryFile(dir=self.path / "leases") as file:
                 file.write(bytes(_LEAST_ROOM))
         except OSError as error:
-            return disk.is_full(error)
+            return resources.is_full(error)
         return self.run_log.last(run) == FULL
 
     def reset_failed(self, run: str) -> None:

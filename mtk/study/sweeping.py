@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mtk import disk
+from mtk import resources
 from mtk.display import aligned, counted
 from mtk.errors import StudyError
 from mtk.study import checking, reruns, summary
@@ -169,7 +169,7 @@ class Sweep:
             done = counted(scheduler.max_runs or 0, "run")
             text = f"Stopped after {done}. The same command does further ones."
         elif scheduler.ended_by is End.DISK:
-            free = disk.free(self.folder.path) / 1e6
+            free = resources.free(self.folder.path) / 1e6
             text = (
                 f"No room on the disk of {self.folder.path}: {free:.1f} MB are free. No run has "
                 "failed by that; the same command goes on when there is room."

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from mtk import disk, signals, tf_logging
+from mtk import resources, signals, tf_logging
 from mtk.study.folder import State, StudyFolder
 from mtk.study.run_log import FULL as NO_ROOM
 
@@ -74,7 +74,9 @@ def _launch(study: StudyFolder, run: str) -> int:
     except Exception as error:
         with contextlib.suppress(OSError):  # The log may be on the disk that is full.
             traceback.print_exc()
-        if disk.is_full(error):  # It is no fault of the run's, which goes on when there is room.
+        if resources.is_full(
+            error
+        ):  # It is no fault of the run's, which goes on when there is room.
             return FULL
         expected = isinstance(error, (ValueError, OSError))
         reason = config.explain(error) if expected else f"{type(error).__name__}: {error}"

@@ -27,8 +27,7 @@ from mtk.trainer import (
     compile_args,
     conditional,
     forward,
-    low_losses,
-    nan_labels,
+    loss_checks,
     nonfinite,
     parts,
     step,
@@ -335,10 +334,10 @@ class MultiTaskModel(keras.Model):
     def _with_own_callbacks(self, given: Mapping[str, Any]) -> Any:
         """Returns the callbacks of `fit`, and those that name what is wrong with the losses."""
         data = {"training": given.get("x"), "validation": given.get("validation_data")}
-        named = nan_labels.NameNaNLabels(
+        named = loss_checks.NameNaNLabels(
             data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
         )
-        own = [named, low_losses.WarnOfLowLosses()]
+        own = [named, loss_checks.WarnOfLowLosses()]
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             for each in own:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from application_runs import start
 from crashes import AugmentedDigits
 
-from mtk import callbacks, disk, export
+from mtk import callbacks, export, resources
 from mtk.experiment.checkpointing import Checkpointing
 
 
@@ -173,7 +173,7 @@ def test_errors_of_tensorflow_are_errors_of_the_disk(heavy, tmp_path, monkeypatc
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(OSError, match=r"No space left on device: .*made'$") as caught:
         export.export(heavy, tmp_path / "made")
-    assert disk.is_full(caught.value)
+    assert resources.is_full(caught.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -208,7 +208,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
     filled = ballast(place, free)
     with pytest.raises(OSError, match=r"No space left|No room for") as caught:
         start_silently(workload, place / "run", steps=8)
-    assert disk.is_full(caught.value)
+    assert resources.is_full(caught.value)
     filled.unlink()
     start(workload, place / "run", steps=8)
     differences = compare_runs.differences(place / "run", tmp_path / "undisturbed")
@@ -216,7 +216,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
 
 
 def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "free", lambda path: 1000)
+    monkeypatch.setattr(resources, "free", lambda path: 1000)
     with pytest.raises(OSError, match=r"has stopped: .*saved_model and model\.keras.*again when"):
         start(tiny, tmp_path / "run", steps=2, evaluate_every=2)
     assert not (tmp_path / "run" / "saved_model").exists()

@@ -77,7 +77,7 @@ def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])
 def test_runs_share_the_cores(monkeypatch, folder, environments, cores, workers, threads):
-    monkeypatch.setattr(local.cpu_count, "available", lambda: cores)
+    monkeypatch.setattr(local.resources, "cores", lambda: cores)
     monkeypatch.setattr(local, "_visible_gpus", lambda: [])
     do(Local(workers, share_import=True), folder, ["a"])
     seen = environments("a")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mtk import atomic, cpu_count
+from mtk import atomic, resources
 from mtk.data.celeba import arrays
 from mtk.data.celeba.annotations import ATTRIBUTES, Annotations
 from mtk.data.celeba.decoding import decode
@@ -117,7 +117,7 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
         return decode(pair[0], f"{pair[1]} of {source.origin}", size).tobytes()
 
     # As a file and not through a memory map: there, a full disk ends the process without a word.
-    with path.open("wb") as file, ThreadPoolExecutor(cpu_count.available()) as threads:
+    with path.open("wb") as file, ThreadPoolExecutor(resources.cores()) as threads:
         np.lib.format.write_array_header_1_0(file, header)
         for first in range(0, len(names), _AT_ONCE):
             file.writelines(threads.map(decoded, itertools.islice(pairs, _AT_ONCE)))

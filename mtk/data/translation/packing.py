@@ -11,7 +11,7 @@ from concurrent import futures
 from multiprocessing import connection
 from pathlib import Path
 
-from mtk import cpu_count
+from mtk import resources
 from mtk.data.translation.chunks import tokenized
 from mtk.data.translation.filters import Filters
 from mtk.data.translation.readers.base import RawPair
@@ -28,7 +28,7 @@ class Packers:
     """
 
     def __init__(self, vocabulary: Path, filters: Filters, processes: int | None = None):
-        self.processes = processes or cpu_count.available()
+        self.processes = processes or resources.cores()
         # A new interpreter each, which holds nothing but what it needs.
         self._pool = futures.ProcessPoolExecutor(
             self.processes,

@@ -10,7 +10,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from mtk import cpu_count, signals
+from mtk import resources, signals
 from mtk.study import worker
 from mtk.study.engines.base import Engine, threads
 from mtk.study.folder import StudyFolder
@@ -43,7 +43,7 @@ class Local(Engine):
         self.gpus = visible if gpus is None else visible[:gpus]
         if gpus is not None and len(self.gpus) < gpus:
             raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
-        self.workers = workers or len(self.gpus) or cpu_count.available()
+        self.workers = workers or len(self.gpus) or resources.cores()
         if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
             raise ValueError(
                 "There is at least one worker, and no more than GPUs, since a run takes a whole "
@@ -101,7 +101,7 @@ class Local(Engine):
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
         if self.workers > 1:
-            environment |= threads(cpu_count.available() // self.workers)
+            environment |= threads(resources.cores() // self.workers)
         return environment
 
 

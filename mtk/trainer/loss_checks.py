@@ -1,12 +1,15 @@
-"""Labels of data sets that are NaN: looked for once a loss is not finite."""
+"""What `fit` says of losses that something is wrong with: NaN labels, losses below a bound."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from mtk.combiners.log_losses import LogLosses
+from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch
 
@@ -58,6 +61,23 @@ class NameNaNLabels(keras.callbacks.Callback):
         except ValueError:  # A `train_step` of one's own takes other forms.
             return []
         return [(tasks[label.task], label) for part in parts for label in part.labels]
+
+
+class WarnOfLowLosses(keras.callbacks.Callback):
+    """Warns once in a `fit`, at the end of an epoch, of losses below a method's bounds."""
+
+    _has_warned = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Looks at what the model's combiner, or one inside of it, has seen."""
+        del epoch, logs
+        if self._has_warned:
+            return
+        for layer in all_layers(self.model):
+            seen = getattr(layer, "log_losses", None)
+            if isinstance(seen, LogLosses) and (text := seen.warning()):
+                warnings.warn(text, stacklevel=2)
+                self._has_warned = True
 
 
 def _batches(data: Any) -> Iterable[Any]:

@@ -1,10 +1,16 @@
-"""The room on a disk."""
+"""What a process has to work with: cores, and room on a disk."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use, which can be fewer than all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_full(error: BaseException | None) -> bool:
