@@ -74,9 +74,8 @@ def _launch(study: StudyFolder, run: str) -> int:
     except Exception as error:
         with contextlib.suppress(OSError):  # The log may be on the disk that is full.
             traceback.print_exc()
-        if resources.is_full(
-            error
-        ):  # It is no fault of the run's, which goes on when there is room.
+        # It is no fault of the run's, which goes on when there is room.
+        if resources.is_full(error):
             return FULL
         expected = isinstance(error, (ValueError, OSError))
         reason = config.explain(error) if expected else f"{type(error).__name__}: {error}"
