@@ -34,7 +34,8 @@ class PerLayer(GramianCombiner):
 
     Raises:
         ValueError: If the combiner is another one, takes its gradients at a place of its own or
-            keeps weights for several steps, or if no group is given in `groups`.
+            keeps weights for several steps, if no group is given in `groups`, or, when the
+            variables are known, if one has none.
 
     Example:
     >>> combiner = PerLayer(MGDA())
@@ -92,6 +93,12 @@ class PerLayer(GramianCombiner):
                 "`bind(task_names, variable_paths)` first."
             )
         self.known = tuple(dict.fromkeys(self._group(path) for path in self.paths))
+        empty = [group for group in self.groups or () if group not in self.known]
+        if empty:
+            raise ValueError(
+                f"No variable belongs to the groups {empty}: none has a path that begins so, or "
+                f"another group comes first. The paths: {list(self.paths)}"
+            )
         config = self.combiner.get_config()
         members = [type(self.combiner).from_config(config) for _ in self.known]
         for member in members:

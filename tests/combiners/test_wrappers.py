@@ -168,6 +168,14 @@ def test_per_layer_is_the_method_on_each_layer():
         assert (rows @ found.direction >= -1e-5 * size).all()
 
 
+@pytest.mark.parametrize("groups", [["trunk", "nowhere"], ["trunk", "trunk/a"]])
+def test_a_group_without_variables_is_named(groups):
+    combiner = combiners.PerLayer(combiners.MGDA(), groups=groups)
+    combiner.bind(["a", "b"], ["trunk/a/kernel", "trunk/b/kernel", "head/kernel"])
+    with pytest.raises(ValueError, match=rf"No variable belongs to .*{groups[1]}"):
+        combiner.build(2)
+
+
 def test_per_layer_by_groups():
     combiner = combiners.PerLayer(combiners.MGDA(), groups=["trunk/a", "trunk"])
     combiner.bind(["a", "b"], ["trunk/a/kernel", "trunk/b/kernel", "trunk/a/bias", "head/kernel"])
