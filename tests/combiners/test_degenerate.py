@@ -45,7 +45,7 @@ def test_mgda_stands_still_at_a_zero_gradient(num_tasks):
         assert np.linalg.norm(outcome.direction) > 0.1
 
 
-@pytest.mark.parametrize("num_tasks", some([2, 3, 5, 20], [2, 5, 20]))
+@pytest.mark.parametrize("num_tasks", some([2, 3, 5, 20], [2, 5]))
 def test_mgda_shares_among_parallel_gradients(num_tasks):
     """Trap: of many equally good weights those that rounding makes."""
     for seed in range(8):
@@ -77,8 +77,10 @@ def test_mgda_normalization_stays_in_the_solver():
     np.testing.assert_allclose(direction[:2], [0.5, 50.0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("c", [1.0, 1.5, 5.0])
-@pytest.mark.parametrize("num_tasks", some([2, 3, 5, 8], [2, 5]))
+VANISHING = list(itertools.product([2, 3, 5, 8], [1.0, 1.5, 5.0]))
+
+
+@pytest.mark.parametrize(("num_tasks", "c"), some(VANISHING, [(5, 1.0), (2, 1.5), (5, 5.0)]))
 def test_cagrad_when_the_mixture_vanishes(num_tasks, c):
     """Trap: division by |g_w| = 0. No conflict is left, and `d` stays within the ball."""
     run = cagrad(c, num_tasks)
@@ -125,9 +127,7 @@ def test_aligned_mtl_takes_no_small_gradient_for_a_missing_one():
 SIZES = list(itertools.product([2, 3, 8, 40], [False, True]))
 
 
-@pytest.mark.parametrize(
-    ("num_tasks", "jit"), some(SIZES, [(2, False), (8, False), (40, False), (3, True)])
-)
+@pytest.mark.parametrize(("num_tasks", "jit"), some(SIZES, [(2, False), (40, False), (3, True)]))
 def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
     """Trap: the smallest eigenvalue lost beside the largest, by XLA's decomposition even sooner.
 

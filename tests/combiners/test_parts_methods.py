@@ -1,5 +1,7 @@
 """Methods that compare parts of a batch: against their rules, written again in NumPy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,18 @@ def step(combiner, rows, present=None):
     losses = tf.ones(rows.shape[:2])
     found = combiner([tf.constant(rows, tf.float32)], losses, present)
     return found.gradients[0].numpy(), found.task_weights.numpy()
+
+
+def traced(combiner, num_tasks=3):
+    """Returns `step` as a graph: iterations of a solver take longer than tracing them once."""
+    combiner.build(num_tasks)
+    graph = tf.function(lambda rows, present: combiner([rows], tf.ones(rows.shape[:2]), present))
+
+    def run(rows, present):
+        found = graph(tf.constant(rows, tf.float32), tf.constant(present))
+        return found.gradients[0].numpy(), found.task_weights.numpy()
+
+    return run
 
 
 def test_modo():
@@ -164,12 +178,21 @@ def forum_shares(gramian, along, rho):
     ).x[:-1]
 
 
+@functools.cache
+def traced_least(num_tasks):
+    """Returns FORUM's shares as a function of Gramian, products and rho, traced once."""
+    double = functools.partial(tf.TensorSpec, dtype=tf.float64)
+    everyone = tf.ones(num_tasks, tf.bool)
+    return tf.function(
+        lambda gramian, along, rho: forum.least(gramian, along, everyone, rho),
+        input_signature=(double((num_tasks, num_tasks)), double(num_tasks), double(())),
+    )
+
+
 @pytest.mark.parametrize("num_tasks", [2, 5, 13])
 @pytest.mark.parametrize("rho", [0.0, 0.1, 0.5, 2.0])
 def test_forum_shares_are_optimal(rho, num_tasks):
-    kind = tf.TensorSpec((num_tasks, num_tasks), tf.float64), tf.TensorSpec(num_tasks, tf.float64)
-    everyone = tf.ones(num_tasks, tf.bool)
-    solve = tf.function(lambda g, a: forum.least(g, a, everyone, rho), input_signature=kind)
+    solve = traced_least(num_tasks)
     for seed in range(6):
         rng = np.random.default_rng(seed)
         # Fewer dimensions than tasks, and training gradients that agree with them or do not.
@@ -177,7 +200,7 @@ def test_forum_shares_are_optimal(rho, num_tasks):
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         q = rng.normal(size=rows.shape[1]) + (seed % 3) * rows.sum(0)
         gramian, along = rows @ rows.T, rows @ (q / np.linalg.norm(q))
-        shares, solved = solve(gramian, along)
+        shares, solved = solve(gramian, along, rho)
         assert solved
         assert shares.numpy().sum() == pytest.approx(1)
         least = gap(forum_shares(gramian, along, rho), gramian, along, rho)[0]
@@ -279,11 +302,11 @@ def test_slopes_are_those_of_the_losses_after_a_step(seed):
 
 def test_auto_lambda_finds_the_harmful_task():
     """The third task's gradient is against what lowers the others' losses elsewhere."""
-    combiner = combiners.AutoLambda(0.01, primary=[1, 1, 0])
+    run = traced(combiners.AutoLambda(0.01, primary=[1, 1, 0]))
     for seed in range(150):
         noise = 0.3 * np.random.default_rng(seed).normal(size=(2, 3, 5))
         rows = np.tile([[1.0, 1, 0, 0, 0], [1, 0, 1, 0, 0], [-1, 0, 0, 1, 0]], (2, 1, 1)) + noise
-        _, weights = step(combiner, rows)
+        _, weights = run(rows, np.ones((2, 3), bool))
     assert weights[2] < 0.02
     assert abs(weights[0] - weights[1]) < 0.1
 
@@ -310,18 +333,17 @@ def test_one_batch_stands_for_all_parts(make):
 def test_without_labels_in_some_parts(make):
     """Finite, no weight where there is no label; what no part tells of a task rests."""
     for lacking in range(make.batch_parts):
-        combiner, rows = make(), jacobians(make.batch_parts)
+        run, rows = traced(make()), jacobians(make.batch_parts)
         present = np.ones(rows.shape[:2], bool)
         present[lacking, 1] = False
         rows[lacking, 1] = 0
         for _ in range(3):
-            direction, weights = step(combiner, rows, tf.constant(present))
+            direction, weights = run(rows, present)
         assert np.isfinite(direction).all()
         if make in SHARING:
             assert weights.sum() == pytest.approx(1, abs=1e-5)
         assert weights[1] == 0 if present[:, 1].sum() == 0 else weights[1] >= 0
-    nobody = tf.zeros(rows.shape[:2], tf.bool)
-    direction, weights = step(combiner, rows, nobody)
+    direction, weights = run(rows, np.zeros_like(present))
     assert not direction.any()
     assert not weights.any()
 
@@ -331,7 +353,8 @@ def test_gradients_that_are_not_finite_show_in_any_part(make):
     for part in range(make.batch_parts):
         rows = jacobians(make.batch_parts)
         rows[part, 2, 0] = np.inf
-        assert np.isnan(step(make(), rows)[1]).any()
+        run = traced(make())
+        assert np.isnan(run(rows, np.ones(rows.shape[:2], bool))[1]).any()
 
 
 @pytest.mark.slow

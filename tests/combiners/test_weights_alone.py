@@ -21,9 +21,9 @@ def refuses(combiner):
 
 
 ALONE = [name for name, make in MAKE.items() if not refuses(make())]
-# With losses, random numbers, learned weights, an iterated solver and one of projections; of losses
-# alone, of parts of a batch, and around others.
-QUICK = ("mgda loss", "pcgrad", "gradnorm", "nash", "upgrad", "dwa", "modo", "cr-mogm", "subset")
+# With random numbers, learned weights, an iterated solver and one of projections; of losses alone,
+# of parts of a batch, and around another one.
+QUICK = ("pcgrad", "gradnorm", "nash", "upgrad", "dwa", "modo", "subset")
 
 
 def jacobians(number, num_tasks=3):
