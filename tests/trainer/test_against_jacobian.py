@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.distribution.starting import environment
+from tests.quick import slow
 from tests.trainer import zoo
 from tests.trainer.against_jacobian import WAYS, errors, plain, prepared, taken
 
@@ -66,7 +67,7 @@ def test_vectorized_is_refused_with_convolutions_in_groups():
         both("grouped_convolution", "vectorized")
 
 
-@pytest.mark.parametrize("kind", ["depthwise_convolution", "separable_convolution"])
+@pytest.mark.parametrize("kind", ["depthwise_convolution", slow("separable_convolution")])
 def test_vectorized_is_right_or_refused_with_depthwise_convolutions(kind):
     try:
         expected, found = both(kind, "vectorized")

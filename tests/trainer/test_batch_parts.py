@@ -104,7 +104,7 @@ def test_weighted_halves_are_the_weighted_batch(name):
     """Where no step is taken with them, equal weights are static ones."""
     batch = whole_labels(networks.batch("convolutional", SIZE))
     halves = model_of(getattr(combiners, name)(0.0))
-    static = model_of(combiners.StaticWeights())
+    static = model_of(combiners.StaticWeights(), run_eagerly=True)
     logs = [fit(model, batch, 2).history for model in (halves, static)]
     for one, other in zip(values(halves), values(static), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
@@ -127,7 +127,7 @@ def test_a_task_with_labels_in_some_parts_only():
     x, y = whole_labels(networks.batch("convolutional", SIZE))
     for part, has_weight in ((0, False), (2, True)):
         mask = {"left": tf.cast(tf.range(SIZE) % 3 == part, tf.float32)}
-        model = model_of(combiners.MoDo(0.0))
+        model = model_of(combiners.MoDo(0.0), run_eagerly=True)
         head = model.network.get_layer("left").kernel.numpy()
         fit(model, (x, y, mask))
         assert (model.last_weights.numpy()[0] > 0) == has_weight

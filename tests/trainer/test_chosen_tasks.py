@@ -13,10 +13,10 @@ from tests.quick import some
 RATE = 0.1
 
 
-def model_of(combiner, network=networks.dense, **options):
+def model_of(combiner, network=networks.dense, eagerly=False, **options):
     keras.utils.set_random_seed(3)
     model = mtk.MultiTaskModel(network(), networks.tasks(), combiner, **options)
-    model.compile(keras.optimizers.SGD(RATE))
+    model.compile(keras.optimizers.SGD(RATE), run_eagerly=eagerly)
     return model
 
 
@@ -41,7 +41,7 @@ def test_a_subset_is_a_step_on_a_batch_with_those_labels_alone(strategy):
     subset = model_of(combiners.TaskSubset(combiners.UPGrad(), 2, seed=1), gradients=strategy)
     chosen = subset.combiner.chosen_tasks(tf.ones(3, tf.bool)).numpy()
     fit(subset, batch)
-    alone = model_of(combiners.UPGrad(), gradients=strategy)
+    alone = model_of(combiners.UPGrad(), eagerly=True, gradients=strategy)
     fit(alone, without(batch, [networks.TASKS[k] for k in chosen]))
     for one, other in zip(values(subset), values(alone), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
@@ -81,14 +81,14 @@ def test_a_warm_up_is_scalarization_and_then_the_method():
     weights = {"left": 1, "right": 2, "size": 1}
     warm, static = (
         model_of(combiners.WarmUp(combiners.UPGrad(), 3, weights)),
-        model_of(combiners.StaticWeights(weights)),
+        model_of(combiners.StaticWeights(weights), eagerly=True),
     )
     fit(warm, batch, 3)
     fit(static, batch, 3)
     for one, other in zip(values(warm), values(static), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert not warm.gradient_schedule.at(2, warm.combiner, True)
-    method = model_of(combiners.UPGrad())
+    method = model_of(combiners.UPGrad(), eagerly=True)
     method.network.set_weights(warm.network.get_weights())
     fit(warm, batch, 2)
     fit(method, batch, 2)

@@ -11,7 +11,7 @@ from tests.quick import slow, some
 from tests.trainer import zoo
 from tests.trainer.test_against_keras import WEIGHTS, on_dense_gradients
 
-FAST = [name for name, kind in zoo.KINDS.items() if not (kind.twin or kind.recurrent)][::13]
+FAST = [name for name, kind in zoo.KINDS.items() if not (kind.twin or kind.recurrent)][:1]
 # Keras cannot weigh examples whose losses have more axes.
 OF_POSITIONS = ("masked_sequence", "dense_outputs")
 KINDS = [
@@ -42,7 +42,8 @@ def test_weights_and_loss_are_those_of_keras(kind):
     one, two = zoo.build(kind), zoo.build(kind)
     for name, labels in one.y.items():
         weights[name] = rng.choice([0.0, 0.5, 3.0], len(labels)).astype("float32")
-    expected = fitted(one.network, one, {}, sample_weight=weights)
+    # Without a graph: Keras takes twenty steps sooner than it traces one.
+    expected = fitted(one.network, one, {"run_eagerly": True}, sample_weight=weights)
     found = fitted(mtk.MultiTaskModel(two.network), two, {}, sample_weight=weights)
     pairs = (zoo.values(two.network), zoo.values(one.network))
     zoo.assert_close(*pairs, 1e-6, zoo.names_of(two.network))
@@ -100,7 +101,9 @@ def test_histories_are_those_of_keras(outputs, given, weighted, eagerly):
     for wrap in (lambda n: n, mtk.MultiTaskModel):
         model = wrap(network(outputs))
         optimizer = keras.optimizers.Adam(0.01)
-        model.compile(optimizer, jit_compile=False, run_eagerly=eagerly, **arguments)
+        # Keras takes these steps sooner than it traces one.
+        plain = eagerly or not isinstance(model, mtk.MultiTaskModel)
+        model.compile(optimizer, jit_compile=False, run_eagerly=plain, **arguments)
         fitted = model.fit(
             X, y, 10, 2, 0, sample_weight=weights, shuffle=False, validation_split=0.25
         )
@@ -115,7 +118,7 @@ def test_one_weight_an_example_counts_for_all_tasks():
     found = []
     for given in (SAMPLE_WEIGHT, dict.fromkeys(Y, SAMPLE_WEIGHT)):
         model = mtk.MultiTaskModel(network("dict"))
-        model.compile("sgd", LOSSES)
+        model.compile("sgd", LOSSES, run_eagerly=True)
         model.fit(X, Y, sample_weight=given, verbose=0)
         found.append(model.network.get_weights())
     for one, two in zip(*found, strict=True):
@@ -128,7 +131,7 @@ def test_a_boolean_mask_says_that_a_label_is_missing():
     of = {}
     for name, mask in (("mask", there), ("weight", there.astype("float32"))):
         model = mtk.MultiTaskModel(network("dict"))
-        model.compile("sgd", LOSSES, metrics={"a": ["mae"]})
+        model.compile("sgd", LOSSES, metrics={"a": ["mae"]}, run_eagerly=True)
         given = {"a": mask, "b": np.ones(40, "float32")}
         of[name] = model.evaluate(
             X, Y, batch_size=40, sample_weight=given, verbose=0, return_dict=True
@@ -182,7 +185,8 @@ def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
 
 def test_file_keeps_all_of_it(tmp_path):
     model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.PCGrad())
-    model.compile("adam", LOSSES, {"b": 0.5}, {"b": ["AUC"]}, clip_norm=1.0)
+    options = {"clip_norm": 1.0, "run_eagerly": True}
+    model.compile("adam", LOSSES, {"b": 0.5}, {"b": ["AUC"]}, **options)
     model.fit(X, Y, epochs=2, verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -337,7 +341,7 @@ def test_weights_in_a_column_count_for_all_tasks():
     found = []
     for weights in (SAMPLE_WEIGHT, SAMPLE_WEIGHT[:, None]):
         model = mtk.MultiTaskModel(network("dict"))
-        model.compile("sgd", LOSSES)
+        model.compile("sgd", LOSSES, run_eagerly=True)
         found.append(model.evaluate(X, Y, sample_weight=weights, verbose=0))
     np.testing.assert_allclose(*found)
 

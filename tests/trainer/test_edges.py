@@ -9,6 +9,7 @@ from keras import layers
 import mtk
 from mtk.combiners import MGDA, GradDrop, PCGrad, StaticWeights
 from tests import networks
+from tests.quick import some
 from tests.trainer.test_model import compiled, dataset
 
 
@@ -33,7 +34,7 @@ def test_shared_variables_behind_the_features_are_trained():
         network = branched(regularizer)
         before = network.get_layer("both").kernel.numpy()
         combiner = GradDrop(at="representation")
-        compiled(combiner, network=network).fit(dataset(), verbose=0)
+        compiled(combiner, network=network, run_eagerly=True).fit(dataset(), verbose=0)
         kernels.append(network.get_layer("both").kernel.numpy())
         assert np.abs(kernels[-1] - before).max() > 1e-3
     np.testing.assert_allclose(*kernels, atol=1e-6)
@@ -128,7 +129,7 @@ def test_predict_reads_inputs_alone():
 
 
 def test_exports_after_fit(tmp_path):
-    model = compiled(PCGrad())
+    model = compiled()
     model.fit(dataset(), verbose=0)
     model.export(tmp_path / "exported", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "exported"))
@@ -137,7 +138,7 @@ def test_exports_after_fit(tmp_path):
     np.testing.assert_allclose(served["left"], expected["left"], atol=1e-5)
 
 
-@pytest.mark.parametrize("combiner", [StaticWeights, PCGrad])
+@pytest.mark.parametrize("combiner", some([StaticWeights, PCGrad], [PCGrad]))
 def test_notes_the_first_step_that_was_not_finite(combiner):
     model = compiled(combiner())
     model.fit(dataset(), verbose=0)

@@ -111,14 +111,14 @@ def floatx():
     keras.config.set_dtype_policy(policy)
 
 
-def trained_in(policy, make, y=None, loss="mse", number=2):
+def trained_in(policy, make, y=None, loss="mse", number=2, **compiled):
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(1)
     net = network(number)
     # The same start whatever the type.
     rng = np.random.default_rng(5)
     net.set_weights([0.3 * rng.normal(size=w.shape) for w in net.get_weights()])
-    model = model_of(net, make(), loss)
+    model = model_of(net, make(), loss, compiled=compiled)
     history = fit(model, y=y)
     assert all(np.isfinite(values).all() for values in history.values())
     return [np.asarray(keras.ops.cast(v, "float64")) for v in net.variables]
@@ -128,7 +128,7 @@ def trained_in(policy, make, y=None, loss="mse", number=2):
 @pytest.mark.usefixtures("floatx")
 def test_double_precision(name):
     found = trained_in("float64", KINDS[name])
-    zoo.assert_close(found, trained_in("float32", KINDS[name]), 1e-5)
+    zoo.assert_close(found, trained_in("float32", KINDS[name], run_eagerly=True), 1e-5)
 
 
 HALF = list(
@@ -139,12 +139,13 @@ HALF = list(
 )
 
 
-@pytest.mark.parametrize(("name", "policy"), some(HALF, HALF[::7]))
+@pytest.mark.parametrize(("name", "policy"), some(HALF, [HALF[0], HALF[14]]))
 @pytest.mark.usefixtures("floatx")
 def test_half_precision(name, policy):
+    # `test_precision.py` has the features' gradients.
     found = trained_in(policy, KINDS[name])
     if name != "graddrop features":  # Signs near zero differ.
-        zoo.assert_close(found, trained_in("float32", KINDS[name]), 0.05)
+        zoo.assert_close(found, trained_in("float32", KINDS[name], run_eagerly=True), 0.05)
 
 
 TYPES = ["float64", "float16", "int64", "uint8", "bool"]
@@ -159,7 +160,10 @@ LOSSES = {"mse": "mse", "binary": keras.losses.BinaryCrossentropy(from_logits=Tr
 def test_types_of_labels(policy, dtype, loss):
     y = {task: (Y[task] > 0).astype(dtype) for task in "ab"}
     plain = {task: (Y[task] > 0).astype("float32") for task in "ab"}
-    found, expected = (trained_in(policy, PCGrad, given, LOSSES[loss]) for given in (y, plain))
+    found, expected = (
+        trained_in(policy, PCGrad, given, LOSSES[loss], run_eagerly=given is plain)
+        for given in (y, plain)
+    )
     zoo.assert_close(found, expected, 1e-7)
 
 
@@ -212,7 +216,7 @@ def generator(number):
 
 def test_a_generator_that_ends_early():
     """As in Keras: what there is is trained on, with a warning."""
-    model = model_of(network(), PCGrad(), compiled={"steps_per_execution": 2})
+    model = model_of(network(), compiled={"steps_per_execution": 2})
     with pytest.warns(UserWarning, match="ran out of data"):
         history = model.fit(generator(3), steps_per_epoch=8, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -281,11 +285,13 @@ def test_files_of_weights(tmp_path):
 
 def test_a_second_model_gets_a_copy_without_state():
     combiner = combiners.GradNorm(alpha=0.7)
-    first = model_of(network(), combiner)
+    eagerly = {"run_eagerly": True}
+    first = model_of(network(), combiner, compiled=eagerly)
     fit(first)
     i = keras.Input((4,))
     h = layers.Dense(3, "tanh")(i)
-    second = model_of(keras.Model(i, {t: layers.Dense(1)(h) for t in "cab"}), combiner)
+    outputs = {t: layers.Dense(1)(h) for t in "cab"}
+    second = model_of(keras.Model(i, outputs), combiner, compiled=eagerly)
     assert second.combiner is not combiner
     assert second.combiner.alpha == 0.7
     assert second.combiner.task_names == ("c", "a", "b")
@@ -374,7 +380,7 @@ def test_two_layers_of_one_name():
         net(X)
         layer = getattr(net, which)
         model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], MGDA(at=layer))
-        model.compile(keras.optimizers.SGD(0.0))
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
         model.fit(X, labels(), batch_size=8, shuffle=False, verbose=0)
         expected = plain_gramian(net, layer.trainable_variables, labels())
         np.testing.assert_allclose(model.last_gramian.numpy(), expected, rtol=1e-4, atol=1e-6)
@@ -449,7 +455,9 @@ def taken(heads):
 
 @pytest.mark.parametrize("number", some([2, 3], [3]))
 @pytest.mark.parametrize(
-    "join", some([concatenated, stacked, split, masked, taken], [concatenated, masked])
+    # Layers that begin with zeros, and adapters, are behind heads that are concatenated.
+    "join",
+    some([concatenated, stacked, split, masked, taken], [masked]),
 )
 def test_heads_that_are_joined_and_parted(join, number):
     i = keras.Input((4,))

@@ -299,9 +299,16 @@ def run(program, wrap):
     return found, getattr(model, "network", model).get_weights()
 
 
-# Like others: a list as a tuple, weights of all tasks as of one, a sequence as a generator.
-# LSTMs take long to trace; `test_against_jacobian.py` has one.
-ALIKE = (list_outputs, sample_weights_of_all, sequence_of_batches, lstm_with_a_shared_embedding)
+# Like others: a list as a tuple, a sequence as a generator. `test_compiled_tasks.py` has Adam,
+# metrics and weights of examples, `test_program_forms.py` losses of one's own and outputs without
+# one. LSTMs and masks take long to trace: `test_against_jacobian.py` has both,
+# `test_label_kinds.py` padding.
+ALIKE = (
+    *(functional, list_outputs, sequence_of_batches),
+    *(sample_weights_of_one_task, sample_weights_of_all),
+    *(own_functions, outputs_without_a_loss),
+    *(lstm_with_a_shared_embedding, masked_tags),
+)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def policy(name):
         keras.config.set_dtype_policy("float32")
 
 
-def stepped(name, kind, combiner, way="auto", micro_batches=1):
+def stepped(name, kind, combiner, way="auto", micro_batches=1, **compiled):
     """Takes one step; returns the Gramian and how the trainable variables changed."""
     with policy(name):
         keras.utils.set_random_seed(4)
@@ -35,7 +35,7 @@ def stepped(name, kind, combiner, way="auto", micro_batches=1):
         optimizer = keras.optimizers.SGD(1.0)
         if name == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0)
-        model.compile(optimizer, micro_batches=micro_batches)
+        model.compile(optimizer, micro_batches=micro_batches, **compiled)
     model.gradient_schedule.diagnostics_every = 1
     before = [v.numpy() for v in network.trainable_variables]
     model.fit(tf.data.Dataset.from_tensors(networks.batch(kind, size=12)), verbose=0)
@@ -57,7 +57,7 @@ QUICK = [(*WAYS[0], "mixed_float16")]
 
 @pytest.mark.parametrize(("kind", "way", "micro_batches", "precision"), some(CASES, QUICK))
 def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, precision):
-    single = stepped("float32", kind, combiners.StaticWeights(), way)
+    single = stepped("float32", kind, combiners.StaticWeights(), way, run_eagerly=True)
     mixed = stepped(precision, kind, combiners.StaticWeights(), way, micro_batches)
     for found, expected in zip(mixed, single, strict=True):
         # Rounding moves the places of maxima, and gradients with them.
@@ -77,7 +77,8 @@ def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, pr
 )
 def test_steps_of_every_kind_are_close_to_single(make, precision):
     (gramian, step), (gramian_16, step_16) = (
-        stepped(name, "embedding", make()) for name in ("float32", precision)
+        stepped(name, "embedding", make(), run_eagerly=name == "float32")
+        for name in ("float32", precision)
     )
     assert distance(step_16, step) < 2 * ERRORS[precision]
     if gramian.any():
@@ -116,7 +117,7 @@ def tiny_gramian(precision, at):
         hidden = keras.layers.Dense(8, "tanh", name="features")(inputs)
         network = keras.Model(inputs, {n: keras.layers.Dense(1)(hidden) for n in "ab"})
         model = tiny(network, at)
-        model.compile(keras.optimizers.SGD(0.1))
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=precision == "float32")
     x = networks.batch("dense", size=1)[0]
     y = {name: tf.ones((1, 1)) * 2 for name in "ab"}
     model.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0)
@@ -127,7 +128,7 @@ def tiny_gramian(precision, at):
 def stock(x, y, optimizer):
     """Keras' own training of the same network on one task."""
     network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
-    network.compile(optimizer, "mse")
+    network.compile(optimizer, "mse", run_eagerly=True)
     network.fit(x, y, batch_size=4, shuffle=False, verbose=0)
     return network
 
