@@ -84,16 +84,29 @@ def test_sdmgrad():
         np.testing.assert_allclose(direction, found @ three, atol=1e-5)
 
 
+@functools.cache
+def traced_sdmgrad(regularization):
+    """Returns the weights of four tasks as a function of a matrix, traced once."""
+    combiner = combiners.SDMGrad(regularization, 1000)
+    combiner.build(4)
+    initial = [variable.numpy() for variable in combiner.variables]
+    weights = tf.function(lambda rows: combiner([rows], tf.ones(4)).task_weights)
+
+    def solve(rows):
+        for variable, value in zip(combiner.variables, initial, strict=True):
+            variable.assign(value)
+        return weights(tf.constant(rows, tf.float32)).numpy()
+
+    return solve
+
+
 @pytest.mark.parametrize("regularization", [0.0, 0.3, 3.0])
 @pytest.mark.parametrize("kind", ["conflicting", "orthogonal", "aligned", "opposed"])
 def test_sdmgrad_converges(kind, regularization):
     """On one matrix, to the minimum of `|J' (w + regularization e)|` over the simplex."""
     rows = samples.jacobian(kind, 4).astype(float)
     gramian, equal = rows @ rows.T, np.full(4, 1 / 4)
-    combiner = combiners.SDMGrad(regularization, 1000)
-    combiner.build(4)
-    solve = tf.function(lambda g: combiner([g], tf.ones(4)).task_weights)
-    found = solve(tf.constant(rows, tf.float32)).numpy()
+    found = traced_sdmgrad(regularization)(rows)
     weights = found * (1 + regularization) - regularization * equal
     best = optimize.minimize(
         lambda w: (w + regularization * equal) @ gramian @ (w + regularization * equal),
