@@ -1,6 +1,7 @@
 """What other people's models do besides: each compared with plain Keras, or refused in words."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -81,6 +82,7 @@ def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
         keras.optimizers.SGD(0.1),
         loss=dict.fromkeys("ab", "mse"),
         loss_weights={"a": 0.5, "b": 0.5},
+        run_eagerly=True,  # Keras takes four steps sooner than it traces one.
     )
     two.fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
     for mine, plain in zip(one.weights, two.weights, strict=True):
@@ -223,7 +225,7 @@ def test_metrics_of_several_labels_are_what_keras_measures(name):
         plain.update_state(y[there], p[there])
         task = mtk.Task("a", "mse", [METRICS[name]()], missing=float("nan"))
         model = mtk.MultiTaskModel(net, [task])
-        model.compile()
+        model.compile(run_eagerly=True)
         logs = model.evaluate(p, labels, verbose=0, return_dict=True)
         (found,) = (value for key, value in logs.items() if key not in ("loss", "a_loss"))
         np.testing.assert_allclose(found, plain.result(), rtol=1e-5)
@@ -236,8 +238,10 @@ IOU = {
 }
 
 
-@pytest.mark.parametrize("given", ["weights", "mask"])
-@pytest.mark.parametrize("kind", IOU)
+OVERLAPS = list(itertools.product(IOU, ["weights", "mask"]))
+
+
+@pytest.mark.parametrize(("kind", "given"), some(OVERLAPS, [OVERLAPS[i] for i in (0, 3, 4)]))
 def test_overlap_in_images_whose_losses_are_one_for_each(kind, given):
     """Keras' own takes weights only if there is one for each pixel."""
     channels, make = IOU[kind]
@@ -314,6 +318,11 @@ def test_one_metric_object_for_two_tasks_is_copied():
         assert logs[f"{task}_mean_absolute_error"] == pytest.approx(error, rel=1e-5)
 
 
+@functools.cache
+def float8_of_keras():
+    return of_float8_layers(lambda net: net)
+
+
 def of_float8_layers(wrap, epochs=2, **options):
     """Trains at the rate zero, and returns what float8 layers keep beside their weights."""
     keras.utils.set_random_seed(3)
@@ -338,7 +347,7 @@ def of_float8_layers(wrap, epochs=2, **options):
     ],
 )
 def test_what_overwrites_a_variable_is_not_combined(combiner, options):
-    expected = of_float8_layers(lambda net: net)
+    expected = float8_of_keras()
     found = of_float8_layers(lambda net: mtk.MultiTaskModel(net, combiner=combiner()), **options)
     assert len(expected) == 12
     for one, other in zip(found, expected, strict=True):

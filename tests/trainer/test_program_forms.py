@@ -1,5 +1,7 @@
 """Forms of outputs, losses and inputs that few programs have, against Keras."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -241,7 +243,16 @@ def fitted(wrap, program, **options):
     return model, history, network.get_weights()
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+# Like others: what is built late as what is built at once, a loss of a batch as one with weights or
+# one that is summed, sums as means over weights, Dice as Tversky.
+ALIKE = (
+    *("one output, not built", "dict of dicts, not built"),
+    *("loss of a batch", "loss of a batch in a class"),
+    *("sums in batches of two sizes", "dice"),
+)
+
+
+@pytest.mark.parametrize("name", some(PROGRAMS, [p for p in PROGRAMS if p not in ALIKE]))
 def test_program_trains_as_in_keras(name):
     # Without a graph: Keras takes eight steps sooner than it traces one.
     _, expected, weights = fitted(lambda network: network, PROGRAMS[name], run_eagerly=True)
@@ -263,11 +274,18 @@ BUILDS = {
 }
 
 
-@pytest.mark.parametrize("loss", [{"a": "mse", "b": "mse"}, "mse"])
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("how", some(BUILDS, ["predict", "network"]))
-def test_a_network_that_is_built_before_fit(how, compiled, loss, tmp_path):
+BUILT = list(itertools.product(BUILDS, [False, True], ["of each", "of all"]))
+# Each pair of values of two arguments.
+QUICK = [
+    *(("predict", False, "of each"), ("predict", True, "of all")),
+    *(("network", False, "of all"), ("network", True, "of each")),
+]
+
+
+@pytest.mark.parametrize(("how", "compiled", "given"), some(BUILT, QUICK))
+def test_a_network_that_is_built_before_fit(how, compiled, given, tmp_path):
     """The combiner has a state of its own, whatever built the network; so has a loaded one."""
+    loss = {"a": "mse", "b": "mse"} if given == "of each" else "mse"
     network = Late(lambda a, b: {"a": a, "b": b})
     model = mtk.MultiTaskModel(network, combiner=combiners.GradNorm())
     if not compiled:
@@ -306,7 +324,10 @@ def test_nested_outputs_have_the_gramian_of_flat_ones():
     found = []
     for program, metrics in ((nested, {"p": {"a": ["mae"]}}), (flat, {"a": ["mae"]})):
         model, history, _ = fitted(
-            lambda n: mtk.MultiTaskModel(n, combiner=combiners.MGDA()), program, metrics=metrics
+            lambda n: mtk.MultiTaskModel(n, combiner=combiners.MGDA()),
+            program,
+            metrics=metrics,
+            run_eagerly=program is flat,
         )
         name = model.task_names[0]
         found.append(
@@ -371,13 +392,15 @@ def test_a_step_in_float16_is_not_skipped_where_only_a_sum_overflows():
     assert not nonfinite.all_finite([tf.constant([1.0, np.inf], tf.float16)])
 
 
-@pytest.mark.parametrize("options", [{}, {"micro_batches": 2}])
-@pytest.mark.parametrize("combiner", [combiners.PCGrad, combiners.MoDo])
-def test_parts_of_a_batch_with_an_input_of_none(combiner, options):
+PARTS = list(itertools.product([combiners.PCGrad, combiners.MoDo], [1, 2]))
+
+
+@pytest.mark.parametrize(("combiner", "micro_batches"), some(PARTS, [PARTS[1], PARTS[2]]))
+def test_parts_of_a_batch_with_an_input_of_none(combiner, micro_batches):
     parts = 3 if combiner is combiners.MoDo else 1
     network = Optional(None)
     model = mtk.MultiTaskModel(network, combiner=combiner())
-    model.compile("sgd", {"a": "mse", "b": "mse"}, **options)
+    model.compile("sgd", {"a": "mse", "b": "mse"}, micro_batches=micro_batches)
     size = 2 * parts * 2
     model.fit(
         {"one": X[:size], "two": None},
@@ -417,7 +440,7 @@ def test_what_no_random_text_reaches_is_read_off_the_graph():
     h = layers.LSTM(3, name="lstm")(layers.Embedding(10, 4, mask_zero=True)(read(x)))
     network = keras.Model(x, {name: layers.Dense(1, name=name)(h) for name in "ab"})
     model = mtk.MultiTaskModel(network, combiner=combiners.MGDA())
-    model.compile("sgd", {"a": "mse", "b": "mse"})
+    model.compile("sgd", {"a": "mse", "b": "mse"}, run_eagerly=True)
     before = network.get_layer("lstm").cell.recurrent_kernel.numpy()
     model.fit(texts, BOTH, verbose=0)
     assert "recurrent_kernel" in {v.name for v in model.structure.shared}
