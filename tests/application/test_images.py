@@ -42,6 +42,7 @@ def test_pictures_of_every_evaluation(model, batches, tmp_path, read_events):
 
 @pytest.mark.parametrize("form", [("float32", (4, 6, 3)), ("uint8", (4, 6)), ("uint8", (4, 6, 4))])
 def test_what_is_no_picture_is_refused(model, batches, tmp_path, form):
+    model.run_eagerly = True
     with pytest.raises(ValueError, match=r"Received 'gray': (float32|uint8) \(4, 6"):
         fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), Gray(*form)))
 

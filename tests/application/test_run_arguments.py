@@ -11,6 +11,7 @@ import mtk
 from mtk import combiners
 from mtk.experiment import peak_memory, step_timing
 from mtk.workloads import Workload
+from tests.quick import slow
 
 
 def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
@@ -76,7 +77,7 @@ def test_run_without_folder_is_refused(tiny):
         ({"gradients": "fast"}, "'fast'"),
         ({"gradients": "share"}, "share"),
         ({"combiner": lambda: combiners.PCGrad(at="nolayer")}, "'nolayer'"),
-        ({"combiner": lambda: combiners.NashMTL(at="nolayer")}, "'nolayer'"),
+        slow(({"combiner": lambda: combiners.NashMTL(at="nolayer")}, "'nolayer'")),
         (
             {
                 "combiner": lambda: combiners.MGDA(at="representation"),

@@ -108,6 +108,13 @@ class Hidden(keras.Model):
         return self.inner(inputs)
 
 
+def test_what_is_hidden_is_tried_out():
+    """The graph does not show it."""
+    found = model_of(Hidden()).inspect(networks.batch("dense"))
+    assert paths(found.shared) == {"trunk"}
+    assert {name: paths(vs) for name, vs in found.heads.items()} == {n: {n} for n in networks.TASKS}
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -117,13 +124,7 @@ class Hidden(keras.Model):
     ],
 )
 def test_user_names_what_is_hidden(options):
-    network = Hidden()
-    hidden = model_of(network).inspect(networks.batch("dense"))
-    assert paths(hidden.shared) == {"trunk"}  # Tried out: the graph does not show it.
-    assert {name: paths(vs) for name, vs in hidden.heads.items()} == {
-        name: {name} for name in networks.TASKS
-    }
-    found = model_of(network, **options).inspect(networks.batch("dense"))
+    found = model_of(Hidden(), **options).inspect(networks.batch("dense"))
     assert paths(found.shared) == {"trunk"}
     named = {n for n, vs in found.heads.items() if vs} | paths(found.unowned)
     assert named == set(networks.TASKS)
@@ -136,7 +137,7 @@ def test_heads_of_unknown_owner_are_trained_alike():
         keras.utils.set_random_seed(0)
         network = Hidden()
         model = model_of(network, combiner=mtk.combiners.PCGrad(), **options)
-        model.compile(keras.optimizers.SGD(0.1))
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         model.inspect(networks.batch("dense"))
         model.fit(tf.data.Dataset.from_tensors(networks.batch("dense")).repeat(3), verbose=0)
         results.append(network.get_weights())
