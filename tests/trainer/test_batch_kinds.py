@@ -183,7 +183,7 @@ ONE = {"plain": Y["a"], "dict": {"a": Y["a"]}, "list": [Y["a"]]}
 PAIRS = list(itertools.product(FORMS, ONE))
 
 
-@pytest.mark.parametrize(("form", "labels"), some(PAIRS, PAIRS[::2]))
+@pytest.mark.parametrize(("form", "labels"), some(PAIRS, PAIRS[::4]))
 def test_every_form_for_one_task(form, labels):
     form, labels = FORMS[form], ONE[labels]
     run = lambda: after(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731

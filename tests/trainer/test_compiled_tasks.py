@@ -11,14 +11,9 @@ from tests.quick import slow, some
 from tests.trainer import zoo
 from tests.trainer.test_against_keras import WEIGHTS, on_dense_gradients
 
-FAST = [name for name, kind in zoo.KINDS.items() if not (kind.twin or kind.recurrent)][:1]
 # Keras cannot weigh examples whose losses have more axes.
 OF_POSITIONS = ("masked_sequence", "dense_outputs")
-KINDS = [
-    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-    for name in zoo.KINDS
-    if name not in OF_POSITIONS
-]
+KINDS = [name for name in zoo.KINDS if name not in OF_POSITIONS]
 
 
 def fitted(model, problem, arguments, **of_fit):
@@ -34,6 +29,8 @@ def fitted(model, problem, arguments, **of_fit):
     ).history
 
 
+# By default `test_program_forms.py` has programs with such weights.
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_and_loss_are_those_of_keras(kind):
     """Also with sample weights, of which some are zero: in Keras these are no masks."""
