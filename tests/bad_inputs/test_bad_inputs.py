@@ -18,11 +18,16 @@ _LONGEST = 900  # characters: a message is to be read
 
 def files(root):
     """What is in a folder, with what tells a change; a lock says who looked at a run last."""
-    found = [path for path in root.rglob("*") if path.name != "lock"]
-    return {
-        path.relative_to(root): (path.lstat().st_size, path.is_file() and path.lstat().st_mtime_ns)
-        for path in found
-    }
+    found = {}
+    # Paths as objects would take a sixth of these tests' time.
+    for entry in os.scandir(root):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.name != "lock":
+            state = entry.stat(follow_symlinks=False)
+            found[entry.path] = (state.st_size, not is_folder and state.st_mtime_ns)
+        if is_folder:
+            found |= files(entry.path)
+    return found
 
 
 @pytest.fixture(autouse=True)
