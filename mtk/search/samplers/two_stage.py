@@ -12,7 +12,7 @@ from mtk.search.space import Point, Space
 
 # Coordinates of one parameter in the order in which they are tried.
 _ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
-_NEAREST_VALUE = 0.05  # Of a parameter's range: a value that was tried serves one as near.
+_NEAREST_VALUE = 0.08  # Of a parameter's range: a value that was tried serves one as near.
 _NEAREST = 0.01  # Weights that differ less are not told apart.
 _NEAR = 0.1  # Weights to begin with need not be tried where others are as near.
 # The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
