@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk import config, study
+    from mtk.study.grid import refuse_run_settings
 
     if given.tail is not None:
         if given.study_dir is None:
@@ -58,11 +59,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         "The configuration gives no 'name' of a study: nothing binds study.Study. Give a study's "
         "file, such as those in configs/studies. A single run is done by: mtk train",
     )
-    names.refuse(
-        "mtk.experiment",
-        "The runs of a study do not read this. Bind it in a file that `configs` names, or in "
-        "study.Study.settings, such as {'experiment.Training.epochs': 10}.",
-    )
+    refuse_run_settings(names, "study.Study.settings")
     if any(not module.startswith("mtk.study") for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

@@ -81,14 +81,11 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.bench.entry import named
     from mtk.search.spec import METHOD
     from mtk.study import Grid, sweep
+    from mtk.study.grid import refuse_run_settings
 
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
-    names.refuse(
-        "mtk.experiment",
-        "The runs of a benchmark do not read this. Bind it in a file that `configs` names, or in "
-        "bench.Card.settings, such as {'experiment.Training.epochs': 10}.",
-    )
+    refuse_run_settings(names, "bench.Card.settings")
     ours = ("mtk.study", "mtk.search", "mtk.bench")
     if any(not module.startswith(ours) for module in names.imported):
         tf_logging.start_tensorflow()

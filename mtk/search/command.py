@@ -45,6 +45,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.search.searching import search
     from mtk.search.spec import Search
     from mtk.study import Grid, sweep
+    from mtk.study.grid import refuse_run_settings
 
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
@@ -53,11 +54,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
         "The configuration gives no 'name' of a search: nothing binds search.Search. Give a "
         "search's file, such as those in configs/searches. A grid of runs is done by: mtk sweep",
     )
-    names.refuse(
-        "mtk.experiment",
-        "The runs of a search do not read this. Bind it in a file that `configs` names, or in "
-        "search.Search.settings, such as {'experiment.Training.epochs': 10}.",
-    )
+    refuse_run_settings(names, "search.Search.settings")
     if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
         tf_logging.start_tensorflow()
     config.parse(given.gin_file, bindings)

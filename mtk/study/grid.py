@@ -62,6 +62,23 @@ class Run:
         return {**about, **role, **stage, "bindings": {**self.settings, **self.point}}
 
 
+def refuse_run_settings(names: config.Draft, settings: str) -> None:
+    """Refuses arguments of `mtk.experiment` in a file whose runs would not read them.
+
+    Args:
+        names: The file's names.
+        settings: The parameter that gives all runs such arguments, as it is written there.
+
+    Raises:
+        ConfigError: With the first such line.
+    """
+    names.refuse(
+        "mtk.experiment",
+        "The runs do not read this. Bind it in a file that `configs` names, or in "
+        f"{settings}, such as {{'experiment.Training.epochs': 10}}.",
+    )
+
+
 class Grid:
     """Makes the runs of a study; every binding is checked on the way.
 
