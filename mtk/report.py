@@ -48,9 +48,10 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 def _check_named_once(studies: Sequence[str]) -> None:
     seen: dict[Path, str] = {}
     for study in studies:
-        before = seen.setdefault(Path(study).resolve(), study)
-        if before is not study:
-            raise ValueError(f"{before!r} and {study!r} are one study. Name it once.")
+        place = Path(study).resolve()
+        if place in seen:
+            raise ValueError(f"{seen[place]!r} and {study!r} are one study. Name it once.")
+        seen[place] = study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -302,6 +302,7 @@ NAMES = [
     case("report", "--study_dir=study", f"--out={LONG}", words=("--out", "300")),
     case("report", "--study_dir=study", "--out=new", "--delta=big", words=("--delta", "big")),
     case("report", words="--study_dir"),
+    case("report", *2 * ("--study_dir", "study"), "--out=new", words="'study' and 'study'"),
     case(
         "report",
         *("--study_dir=study", "--study_dir=to_study", "--out=new"),
