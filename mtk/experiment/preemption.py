@@ -20,8 +20,7 @@ class InterruptedRunError(Exception):
 
 
 class Preemption:
-    """Notes `signals.STOPPING` while it is entered; a second one ends the process at once,
-    unless it is SIGHUP.
+    """Notes `signals.STOPPING` while it is entered; a second one but SIGHUP ends the process.
 
     A handler in Python runs between two operations only, and one operation of TensorFlow may take
     long. So a thread listens to the pipe into which Python's own handler writes at once.
