@@ -112,9 +112,7 @@ class Preemption:
     def _listen(self, receiver: int) -> None:
         with os.fdopen(receiver, "rb", buffering=0) as pipe:
             while byte := pipe.read(1):
-                # A terminal that is closed sends several SIGHUP, by itself and by its shell.
-                is_again = self.asked is not None and byte[0] == signal.SIGHUP
-                if byte[0] not in signals.STOPPING or is_again:
+                if not signals.asks(byte[0], again=self.asked is not None):
                     continue
                 if self.asked:
                     os._exit(128 + byte[0])

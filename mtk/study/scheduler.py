@@ -237,8 +237,7 @@ def noted_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: object) -> None:
         del frame
-        # A terminal that is closed sends several SIGHUP, by itself and by its shell.
-        if number != signal.SIGHUP or not received:
+        if signals.asks(number, again=bool(received)):
             received.append(number)
 
     before = {number: signal.signal(number, note) for number in numbers}
