@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mtk import places
 from mtk.combiners import StaticWeights
 from mtk.comparison import sent
@@ -164,7 +166,7 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engi
 
 
 def _are_positive(given: Any) -> bool:
-    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    is_list = isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str)
     return is_list and len(given) > 0 and all(0 < number < math.inf for number in given)
 
 

@@ -301,6 +301,12 @@ def test_weightings_of_many_tasks():
     assert all(sum(weights.values()) == pytest.approx(1.0, abs=1e-5) for weights in found)
 
 
+@pytest.mark.parametrize("given", [[0.1, 1], (0.1, 1.0), np.array([0.1, 1.0])], ids=repr)
+def test_learning_rates_may_be_any_sequence(given):
+    assert not comparison._check(None, given, None)
+    assert planning.rates(LOOK, given, 3) == [0.1, 1.0]
+
+
 def test_learning_rates_are_those_of_the_mean_of_the_losses():
     assert planning.rates(LOOK, None, 1) == [0.2]
     assert planning.rates(LOOK._replace(is_linear=False), None, 3)[1] == 0.1
