@@ -1,14 +1,15 @@
-"""Which way a metric is better."""
+"""Which way a metric is better, and in which unit it is."""
 
 from typing import Any
 
 import keras
 
-from mtk.monitor import DIRECTIONS, MAX, MIN
+from mtk.losses import SmoothedCrossentropy
+from mtk.monitor import DIRECTIONS, MAX, MIN, SHARE
 
 _metrics = keras.metrics
 # By class, with what is derived from it. Means and sums of anything are in neither list.
-_HIGHER = (
+_SHARES = (
     _metrics.Accuracy,
     _metrics.BinaryAccuracy,
     _metrics.CategoricalAccuracy,
@@ -22,8 +23,6 @@ _HIGHER = (
     _metrics.RecallAtPrecision,
     _metrics.SensitivityAtSpecificity,
     _metrics.SpecificityAtSensitivity,
-    _metrics.TruePositives,
-    _metrics.TrueNegatives,
     _metrics.FBetaScore,
     _metrics.IoU,
     _metrics.MeanIoU,
@@ -32,6 +31,7 @@ _HIGHER = (
     _metrics.ConcordanceCorrelation,
     _metrics.R2Score,
 )
+_HIGHER = (*_SHARES, _metrics.TruePositives, _metrics.TrueNegatives)
 _LOWER = (
     _metrics.BinaryCrossentropy,
     _metrics.CategoricalCrossentropy,
@@ -50,6 +50,18 @@ _LOWER = (
     _metrics.FalsePositives,
     _metrics.FalseNegatives,
     keras.losses.Loss,
+)
+# Losses that are measured in nats, of which a mean over tasks has a meaning.
+_NATS_CLASSES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    SmoothedCrossentropy,
+)
+_NATS_FUNCTIONS = (
+    keras.losses.binary_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
 )
 # As functions: they are means of them by themselves.
 _ACCURACIES = (
@@ -78,6 +90,27 @@ def direction(metric: Any) -> str | None:
     if isinstance(metric, _HIGHER) or any(function is each for each in _ACCURACIES):
         return MAX
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
+
+
+def unit(metric: Any) -> Any:
+    """Returns what metrics have in common whose mean has a meaning.
+
+    Its own attribute `unit` tells; else it is a share of one, in nats, or what its class or the
+    function that it takes the mean of measures, whatever that is.
+
+    Args:
+        metric: A metric or a loss, as an object or a function.
+    """
+    function = getattr(metric, "fn", getattr(metric, "_fn", metric))
+    own = getattr(metric, "unit", getattr(function, "unit", None))
+    if own is not None:
+        return own
+    if isinstance(metric, _SHARES) or any(function is each for each in _ACCURACIES):
+        return SHARE
+    if isinstance(metric, _NATS_CLASSES) or any(function is each for each in _NATS_FUNCTIONS):
+        return "nats"
+    is_object = isinstance(function, (keras.losses.Loss, keras.metrics.Metric))
+    return type(function) if is_object else function
 
 
 def directions(model: keras.Model) -> dict[str, str | None]:

@@ -118,7 +118,7 @@ class MeanIoU(ConfusionMetric):
     mean. Zero if nothing is labelled. Arguments as in `ConfusionMetric`.
     """
 
-    direction = "max"
+    direction, unit = "max", "share"
 
     def __init__(self, num_classes: int, name: str = "miou"):
         super().__init__(num_classes, name)
@@ -139,7 +139,7 @@ class PixelAccuracy(ConfusionMetric):
     Arguments as in `ConfusionMetric`.
     """
 
-    direction = "max"
+    direction, unit = "max", "share"
 
     def __init__(self, num_classes: int, name: str = "pixel_accuracy"):
         super().__init__(num_classes, name)

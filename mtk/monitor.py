@@ -4,9 +4,11 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 MIN, MAX = DIRECTIONS = ("min", "max")
+SHARE = "share"  # The unit of what is at most one, such as an accuracy or an AUC.
 MEAN_LOSS = "mean_loss"
 RELATIVE_LOSS = "relative_loss"
 # What a user may write; see `resolve`.
@@ -24,16 +26,17 @@ class Monitor:
     """One number for each evaluation, and which way it is better.
 
     Attributes:
-        name: `"mean_loss"`, `"relative_loss"`, the name of a metric, or `"mean(a: max, b: min)"`.
+        name: `"mean_loss"`, `"relative_loss"`, the name of a metric, or a mean of several, such as
+            `"mean(a_AUC: max, b_mae / first: min)"`.
         direction: `"min"` or `"max"`.
         terms: Names of metrics in the logs, without "val_", each with its direction.
-        relative: Whether each term is divided by its value at the first evaluation.
+        relative: Names of those that are divided by their value at the first evaluation.
     """
 
     name: str
     direction: str
     terms: tuple[tuple[str, str], ...]
-    relative: bool = False
+    relative: frozenset[str] = frozenset()
 
     @property
     def worst(self) -> float:
@@ -62,6 +65,18 @@ class Monitor:
             )
         return {name: float(logs[_VALIDATION + name]) for name, _ in self.terms}
 
+    def first(self, logs: Mapping[str, Any]) -> dict[str, float] | None:
+        """Returns what relative terms are divided by, if an evaluation can be the first for them.
+
+        It can if all of them are finite and none is zero; None otherwise.
+
+        Args:
+            logs: As `reads` takes them.
+        """
+        found = {name: now for name, now in self.reads(logs).items() if name in self.relative}
+        can_be = all(math.isfinite(value) and value != 0 for value in found.values())
+        return found if can_be else None
+
     def value(self, logs: Mapping[str, Any], first: Mapping[str, float] | None = None) -> float:
         """Returns the number of an evaluation.
 
@@ -69,22 +84,32 @@ class Monitor:
 
         Args:
             logs: As `reads` takes them.
-            first: What `reads` returned at the first evaluation; for relative terms.
+            first: What `first` returned of the first evaluation that has it, for relative terms;
+                without it they have no number, and the mean is NaN.
 
         Raises:
-            ValueError: If a term is not in the logs, or a relative one was zero at first.
+            ValueError: If a term is not in the logs.
         """
+        values = {
+            name: _relative(now, (first or {}).get(name, math.nan))
+            if name in self.relative
+            else now
+            for name, now in self.reads(logs).items()
+        }
+        signed = [values[name] * (1 if way == self.direction else -1) for name, way in self.terms]
+        return sum(signed) / len(signed)
+
+    def signed(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the terms of an evaluation, those of which more is better negative."""
         now = self.reads(logs)
-        if self.relative:
-            now = {
-                name: _relative(value, (first or now)[name], name) for name, value in now.items()
-            }
-        signs = [1.0 if of_term == self.direction else -1.0 for _, of_term in self.terms]
-        return sum(s * v for s, v in zip(signs, now.values(), strict=True)) / len(signs)
+        return {name: now[name] * (1 if way == MIN else -1) for name, way in self.terms}
 
 
 def resolve(
-    given: Any, known: Mapping[str, str | None], losses: Sequence[str], one_unit: bool
+    given: Any,
+    known: Mapping[str, str | None],
+    losses: Sequence[str],
+    units: Mapping[str, Any],
 ) -> Monitor:
     """Returns the monitor that a user has described.
 
@@ -93,10 +118,12 @@ def resolve(
             `(name, direction)`; a list of names or pairs, or `{name: direction}`, for their mean;
             a `Monitor`; or None, for `"mean_loss"` if all losses have one unit and
             `"relative_loss"` otherwise. A name of the first two always means the mean over tasks:
-            the loss of a task called "mean" is `("mean_loss", "min")`.
+            the loss of a task called "mean" is `("mean_loss", "min")`. In a mean of metrics of
+            several units all but shares of one, such as an accuracy, are relative to the first
+            evaluation; the task with the largest numbers would decide alone otherwise.
         known: Direction by name of a metric; None where it is not known.
         losses: Names of the tasks' losses.
-        one_unit: Whether they can be added.
+        units: By name of a metric, its unit; see `mtk.directions.unit`. One without has its own.
 
     Raises:
         ValueError: If a metric or its direction is not known, or the form is none of these.
@@ -104,11 +131,12 @@ def resolve(
     if isinstance(given, Monitor):
         return given
     if given is None:
-        given = MEAN_LOSS if one_unit or not losses else RELATIVE_LOSS
+        given = MEAN_LOSS if len({units.get(name, name) for name in losses}) <= 1 else RELATIVE_LOSS
     if isinstance(given, str) and given in (MEAN_LOSS, _LOSS, _VALIDATION + _LOSS):
         return Monitor(MEAN_LOSS, MIN, ((_LOSS, MIN),))
     if given == RELATIVE_LOSS and losses:
-        return Monitor(RELATIVE_LOSS, MIN, tuple((name, MIN) for name in losses), relative=True)
+        terms = tuple((name, MIN) for name in losses)
+        return Monitor(RELATIVE_LOSS, MIN, terms, frozenset(losses))
     terms = tuple(_term(each, known) for each in _listed(given))
     names = [name for name, _ in terms]
     if not names or len({*names}) < len(names):
@@ -116,7 +144,10 @@ def resolve(
     if len(terms) == 1:
         return Monitor(*terms[0], terms)
     direction = MAX if all(each == MAX for _, each in terms) else MIN
-    return Monitor(f"mean({', '.join(f'{n}: {d}' for n, d in terms)})", direction, terms)
+    several = len({(units.get(name, name), way) for name, way in terms}) > 1
+    relative = frozenset(name for name in names if several and units.get(name) != SHARE)
+    words = [f"{name}{' / first' if name in relative else ''}: {way}" for name, way in terms]
+    return Monitor(f"mean({', '.join(words)})", direction, terms, relative)
 
 
 class Selected(NamedTuple):
@@ -127,14 +158,17 @@ class Selected(NamedTuple):
         direction: "min" or "max".
         value: What it had at the selected step; NaN if it is not known.
         losses: Each task's validation loss at the selected step.
-        first: Each task's at the first evaluation, where the monitor is relative to it.
+        terms: Of a monitor with relative terms, each of them at the selected step, by the name of
+            the metric; negative if more of it is better.
+        first: What the relative ones are divided by: their values at the first evaluation.
     """
 
     monitor: str
     direction: str
     value: float
-    losses: Mapping[str, float]
-    first: Mapping[str, float] | None = None
+    losses: Mapping[str, float] = MappingProxyType({})
+    terms: Mapping[str, float] = MappingProxyType({})
+    first: Mapping[str, float] = MappingProxyType({})
 
 
 def selected(result: Mapping[str, Any]) -> Selected:
@@ -155,12 +189,18 @@ def selected(result: Mapping[str, Any]) -> Selected:
         if said is None:
             mean = sum(losses.values()) / len(losses) if losses else math.nan
             return Selected(MEAN_LOSS, MIN, mean, losses)
-        first = said.get("first")
-        if first is not None:
-            first = {task: _number(value) for task, value in first.items()}
         if said["direction"] not in DIRECTIONS or not isinstance(said["name"], str):
             raise ValueError(f"the monitor is {said!r}")
-        return Selected(said["name"], said["direction"], _number(said["value"]), losses, first)
+        first = {name: _number(value) for name, value in (said.get("first") or {}).items()}
+        terms = {name: _number(value) for name, value in (said.get("terms") or {}).items()}
+        if first and not terms:
+            # An earlier version had relative losses alone, and named them by their tasks.
+            first = {f"{task}_loss": value for task, value in first.items()}
+            terms = {f"{task}_loss": value for task, value in losses.items()}
+        if not first.keys() <= terms.keys() or 0.0 in first.values():
+            raise ValueError(f"the monitor is {said!r}")
+        value = _number(said["value"])
+        return Selected(said["name"], said["direction"], value, losses, terms, first)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"result.json does not say by what it was selected: {error!r}") from error
 
@@ -168,9 +208,9 @@ def selected(result: Mapping[str, Any]) -> Selected:
 def compared(runs: Sequence[Selected]) -> list[float]:
     """Returns a number for each run; less is better.
 
-    The monitors' values, negative where more is better. Losses relative to each run's own first
-    evaluation have a unit for each run: there each task's loss is divided by one number for all
-    runs, the geometric mean of their first losses.
+    The monitors' values, negative where more is better. What is relative to each run's own first
+    evaluation has a unit for each run: there each metric is divided by one number for all runs, the
+    geometric mean of its first values.
 
     Raises:
         DifferentMonitorsError: If they have different monitors.
@@ -192,7 +232,7 @@ def compared(runs: Sequence[Selected]) -> list[float]:
 def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
     """Returns the number to show of each run: what its monitor had at the selected step.
 
-    Losses relative to each run's own first evaluation, which are 1 where there is no other, are
+    What is relative to each run's own first evaluation, which is 1 where there is no other, is
     shown in the unit that the runs of these tasks have in common; see `compared`.
 
     Args:
@@ -202,37 +242,34 @@ def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
     for run in runs.values():
         alike.setdefault(_kind(run), []).append(run)
     units = {kind: common_units(group) for kind, group in alike.items()}
-    return {name: _in_units(run, units[_kind(run)]) for name, run in runs.items()}
+    return {
+        name: _in_units(run, units[_kind(run)]) * (1 if run.direction == MIN else -1)
+        if units[_kind(run)]
+        else run.value
+        for name, run in runs.items()
+    }
 
 
 def _kind(run: Selected) -> tuple[Any, ...]:
-    return run.monitor, run.direction, frozenset(run.first or ())
+    return run.monitor, run.direction, frozenset(run.first)
 
 
 def _in_units(run: Selected, units: Mapping[str, float]) -> float:
-    if not units:
-        return run.value
-    return sum(run.losses[task] / unit for task, unit in units.items()) / len(units)
+    return sum(each / units.get(name, 1.0) for name, each in run.terms.items()) / len(run.terms)
 
 
 def common_units(runs: Sequence[Selected]) -> dict[str, float]:
-    """Returns the unit of each task's loss, if runs were selected by relative losses."""
-    firsts = [run.first for run in runs if run.first]
-    if not firsts or len(firsts) < len(runs) or any(f.keys() != firsts[0].keys() for f in firsts):
+    """Returns the unit of each relative metric, if runs were selected by such ones."""
+    names = {frozenset(run.first) for run in runs}
+    if len(names) != 1:
         return {}
-    logs = {task: [math.log(abs(first[task])) for first in firsts] for task in firsts[0]}
-    return {task: math.exp(sum(each) / len(each)) for task, each in logs.items()}
+    logs = {name: [math.log(abs(run.first[name])) for run in runs] for name in names.pop()}
+    return {name: math.exp(sum(each) / len(each)) for name, each in logs.items()}
 
 
-def _relative(value: float, first: float, name: str) -> float:
-    if first == 0 or not math.isfinite(first):
-        raise ValueError(
-            f"{name!r} was {first} at the first evaluation, so no loss is relative to it. Choose "
-            f"another monitor: monitor={MEAN_LOSS!r}, or the metrics that count, such as "
-            'monitor={"left_accuracy": "max", "right_loss": "min"}.'
-        )
-    # Of what is negative at first, too, less is better.
-    return value / first if first > 0 else 1.0 + (value - first) / -first
+def _relative(value: float, first: float) -> float:
+    """Returns the ratio; of what is negative at first, too, less stays less."""
+    return value / first if not first < 0 else 1.0 + (value - first) / -first
 
 
 def _listed(given: Any) -> list[Any]:

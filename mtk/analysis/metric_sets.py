@@ -252,9 +252,8 @@ def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarra
     if not found or any(objective.metric != "loss" for objective in objectives):
         return None
     known = monitor.common_units(found)
-    if any(objective.task not in known for objective in objectives):
-        return None
-    return np.array([known[objective.task] for objective in objectives])
+    units = [known.get(f"{objective.task}_loss") for objective in objectives]
+    return None if None in units else np.array(units, float)
 
 
 def _selected_runs(runs: pd.DataFrame) -> list[monitor.Selected] | None:
@@ -267,8 +266,8 @@ def _selected_runs(runs: pd.DataFrame) -> list[monitor.Selected] | None:
         runs = runs.assign(monitor=monitors(runs), monitor_direction=directions)
     found = []
     for row in runs.to_dict("records"):
-        first = row["first_losses"] if isinstance(row.get("first_losses"), dict) else None
-        losses = {task: row.get(f"validation/{task}/loss", np.nan) for task in first or ()}
         about = row["monitor"], row["monitor_direction"], row["selected_value"]
-        found.append(monitor.Selected(*about, losses, first))
+        own = [row.get(name) for name in ("selected_terms", "first_values")]
+        terms, first = (each if isinstance(each, dict) else {} for each in own)
+        found.append(monitor.Selected(*about, terms=terms, first=first))
     return found

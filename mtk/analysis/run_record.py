@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import records
+from mtk import monitor, records
 from mtk.analysis import parameters, plain_text, schema
 from mtk.analysis.schema import EXTRAS, SPLITS
 from mtk.analysis.weights import weights_over_time
@@ -115,8 +115,13 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     if said := result["monitor"]:
         if said["name"] is None or said["direction"] is None:
             raise records.DamagedError("result.json: the monitor has no name or no direction")
+        try:
+            selected = monitor.selected(result)
+        except ValueError as error:
+            raise records.DamagedError(str(error)) from error
         found |= {"monitor": said["name"], "monitor_direction": said["direction"]}
-        found |= {"selected_value": said["value"], "first_losses": said["first"]}
+        found |= {"selected_value": said["value"]}
+        found |= {"selected_terms": selected.terms, "first_values": selected.first}
     if told := result["data"]:
         found["data"] = "; ".join(f"{name}: {told[name]}" for name in told)
     if result["status"] == "diverged":

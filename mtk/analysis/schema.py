@@ -171,6 +171,7 @@ RESULT: Schema = {
         "name": _NAME,
         "direction": _one_of(*monitor.DIRECTIONS),
         "value": _FINITE,
+        "terms": Named(_FINITE),
         "first": Named(_FINITE),
     },
     **dict.fromkeys(SPLITS, _TASK_METRICS),

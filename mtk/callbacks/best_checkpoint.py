@@ -35,7 +35,7 @@ class BestCheckpoint(StepCallback):
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
         best: What it had of `monitor`, of the tasks that are trained; None before the first.
-        first: Each loss at the first evaluation with finite ones, if the monitor is relative.
+        first: What `monitor.first` had at the first evaluation that has it.
         worse_in_a_row: Evaluations since.
 
     The best weights for each task by itself take a callback each, such as
@@ -87,14 +87,21 @@ class BestCheckpoint(StepCallback):
     @property
     def record(self) -> dict[str, Any]:
         """By what was selected, as `mtk.monitor.selected` reads it from a result."""
+        return self.record_of(self.selected_logs)
+
+    def record_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns by what an evaluation may be selected; see `record`.
+
+        Args:
+            logs: Of the evaluation, or {}.
+        """
         compared = self.compared
-        logs = self.selected_logs
         # Of all tasks, so that runs can be compared which do not train the same ones.
-        value = compared.value(logs, self.first) if logs else None
-        found = {"name": compared.name, "direction": compared.direction, "value": value}
-        if compared.relative and self.first is not None:
-            first = {name.removesuffix("_loss"): value for name, value in self.first.items()}
-            return {**found, "first": first}
+        value = compared.value(logs, self.first) if logs else math.nan
+        found = {"name": compared.name, "direction": compared.direction, "value": _known(value)}
+        if compared.relative and self.first is not None and logs:
+            terms = {name: _known(term) for name, term in compared.signed(logs).items()}
+            return {**found, "terms": terms, "first": self.first}
         return found
 
     def begin(self) -> None:
@@ -116,7 +123,9 @@ class BestCheckpoint(StepCallback):
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         monitor = monitor_of(self.monitor, self.model, logs)
-        value = self._value(monitor, logs)
+        if self.first is None:
+            self.first = monitor.first(logs)
+        value = of_trained(monitor, self.model).value(logs, self.first)
         best = monitor.worst if self.best is None else self.best
         if monitor.is_better(value, best) and self.nonfinite_step is None:
             self._keep(logs, value)
@@ -124,14 +133,6 @@ class BestCheckpoint(StepCallback):
         self.worse_in_a_row += 1
         if self.patience is not None and self.worse_in_a_row >= self.patience:
             self.model.stop_training = True
-
-    def _value(self, monitor: Monitor, logs: Mapping[str, Any]) -> float:
-        if monitor.relative and self.first is None:
-            now = monitor.reads(logs)
-            if not all(map(math.isfinite, now.values())):
-                return math.nan
-            self.first = now
-        return of_trained(monitor, self.model).value(logs, self.first)
 
     def _keep(self, logs: Mapping[str, Any], value: float) -> None:
         self.best, self.worse_in_a_row = value, 0
@@ -172,6 +173,11 @@ class _WeightsFile(io.BytesIO):
 
     def __str__(self) -> str:
         return "memory.weights.h5"
+
+
+def _known(value: float) -> float | None:
+    """Returns None for what is infinite or NaN, for which JSON has no word."""
+    return value if math.isfinite(value) else None
 
 
 def _weights(network: keras.Model) -> bytes:

@@ -6,30 +6,16 @@ from typing import Any
 
 import keras
 
-from mtk.directions import directions
-from mtk.losses import SmoothedCrossentropy
+from mtk.directions import directions, unit
 from mtk.monitor import MEAN_LOSS, MIN, Monitor, resolve
-
-# Losses that are measured in nats, of which a mean over tasks has a meaning.
-_NATS = (
-    keras.losses.BinaryCrossentropy,
-    keras.losses.CategoricalCrossentropy,
-    keras.losses.SparseCategoricalCrossentropy,
-    SmoothedCrossentropy,
-)
-_NATS_FUNCTIONS = (
-    keras.losses.binary_crossentropy,
-    keras.losses.categorical_crossentropy,
-    keras.losses.sparse_categorical_crossentropy,
-)
 
 
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
     """Returns the monitor that is meant for a model.
 
     Args:
-        given: As `mtk.monitor.resolve` takes it. The losses of a `MultiTaskModel` have one unit if
-            all are cross-entropies, or all of one class, or one function.
+        given: As `mtk.monitor.resolve` takes it. Losses and metrics have one unit if all are
+            cross-entropies, all shares of one, or all of one class or one function.
         model: A `MultiTaskModel`, or another Keras model.
         logs: Names in the logs of an evaluation, for a model whose metrics are not known before.
 
@@ -42,8 +28,9 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
     known |= directions(model)
-    one_unit = len({_unit(task.loss) for task in tasks}) <= 1
-    return resolve(given, known, losses, one_unit)
+    metrics = {m.name: unit(getattr(m, "metric", m)) for m in model.metrics}
+    own = {f"{task.name}_loss": unit(task.loss) for task in tasks}
+    return resolve(given, known, losses, metrics | own)
 
 
 def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
@@ -70,12 +57,3 @@ def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
 def _task_of(metric: str, names: Iterable[str]) -> str:
     own = [name for name in names if metric.startswith(f"{name}_")]
     return max(own, key=len, default="")
-
-
-def _unit(loss: Any) -> Any:
-    function = getattr(loss, "fn", loss)
-    if isinstance(loss, _NATS) or any(function is each for each in _NATS_FUNCTIONS):
-        return "nats"
-    if isinstance(loss, keras.losses.Loss) and not hasattr(loss, "fn"):
-        return type(loss)
-    return function if callable(function) else type(loss)

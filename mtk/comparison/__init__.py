@@ -71,8 +71,8 @@ def compare(
         learning_rates: To try for each configuration, for the mean of the losses; by default three
             around the model's. `"search"` begins with these and tries more, for equal weights and
             for each method, until the best on validation lies inside.
-        monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse"}`, or as
-            `mtk.experiment.Training` takes it.
+        monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`,
+            whatever their units, or as `mtk.experiment.Training` takes it.
         seeds: Fresh seeds; by default 5, or what the budget allows.
         budget: How long it may take, about: seconds, or a text such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried where it would take longer.

@@ -101,9 +101,10 @@ class Training:
             mean of the tasks' losses; `"relative_loss"`, the mean of their ratios to the first
             evaluation's; a metric, such as `"left_accuracy"`, or `("left_accuracy", "max")` where
             its class does not tell its direction; or a mean of several, `{"left_accuracy": "max",
-            "right_loss": "min"}`. None is the first where all losses are of one kind (the same
-            class, or cross-entropies), and the second where they have different units. See
-            `mtk.monitor.resolve`.
+            "right_loss": "min"}`, in which metrics of different units, shares of one aside, are
+            relative to the first evaluation. None is the first where all losses are of one kind
+            (the same class, or cross-entropies), and the second where they have different units.
+            See `mtk.monitor.resolve`.
         patience: Evaluations without a better one after which the run stops; None never stops it.
         seed: Of the initial weights, dropout and the order of the data.
         test: What becomes of the test split: `"open"` measures it at the selected step; `"sealed"`

@@ -1,8 +1,7 @@
 """Pauses on the way: a run stops at an evaluation, and says what it has come to there."""
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -96,18 +95,12 @@ def write(
         "run": folder.description.hash,
         "steps": step,
         "validation": by_task(known, selection.task_names, "validation"),
-        "monitor": {**selection.record, "value": _value(selection, known)},
+        "monitor": selection.record_of(known),
         "plan": asdict(plan),
     }
     folder.rung(asked).parent.mkdir(exist_ok=True)
     atomic.write_json(folder.rung(asked), result)
     return result
-
-
-def _value(selection: BestCheckpoint, logs: Mapping[str, float]) -> float | None:
-    """Returns what an evaluation had of what validation selects by; None if it is not finite."""
-    value = selection.compared.value(logs, selection.first)
-    return value if math.isfinite(value) else None
 
 
 def check(built: Built, rungs: tuple[int, ...]) -> None:

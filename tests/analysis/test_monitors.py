@@ -39,7 +39,9 @@ def test_what_runs_say_is_in_the_table(tmp_path):
     assert table["monitor"].isna().tolist() == [False, False, True]
     assert table["monitor_direction"].tolist()[:2] == ["max", "min"]
     assert table["selected_value"].tolist()[:2] == [0.9, 0.5]
-    assert table["first_losses"][1] == {"left": 2.0, "right": 3.0}
+    # An earlier version named relative losses by their tasks.
+    assert table["first_values"][1] == {"left_loss": 2.0, "right_loss": 3.0}
+    assert table["selected_terms"][1].keys() == table["first_values"][1].keys()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,9 @@ def test_what_runs_say_is_in_the_table(tmp_path):
         {"monitor": {"name": "a", "direction": "up"}},
         {"monitor": {"name": "a", "direction": "min", "value": "low"}},
         {"monitor": {"name": "a", "direction": "min", "value": 1.0, "first": {"left": "low"}}},
+        {"monitor": {"name": "a", "direction": "min", "value": 1.0, "first": {"left": 0.0}}},
+        {"monitor": {"name": "a", "direction": "min", "value": 1.0, "first": {"other": 1.0}}},
+        {"monitor": {"name": "a", "direction": "min", "value": 1.0, "terms": 3}},
     ],
 )
 def test_damaged_monitor_is_a_damaged_run(tmp_path, damage):

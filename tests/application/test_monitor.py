@@ -24,8 +24,11 @@ TASKS = ("left", "right")
 KNOWN = {"loss": "min", "a_loss": "min", "b_loss": "min", "a_acc": "max", "b_what": None}
 
 
-def resolved(given, one_unit=True, known=KNOWN):
-    return monitor.resolve(given, known, ["a_loss", "b_loss"], one_unit)
+UNITS = {"a_loss": "mse", "b_loss": "mse", "a_acc": "share", "b_what": "share"}
+
+
+def resolved(given, units=UNITS, known=KNOWN):
+    return monitor.resolve(given, known, ["a_loss", "b_loss"], units)
 
 
 @pytest.mark.parametrize(
@@ -43,22 +46,25 @@ def resolved(given, one_unit=True, known=KNOWN):
         (["b_what", "min"], "b_what", "min", [("b_what", "min")]),
         ({"b_what": "min"}, "b_what", "min", [("b_what", "min")]),
         (["a_acc"], "a_acc", "max", [("a_acc", "max")]),
-        (["a_acc", "a_loss"], "mean(a_acc: max, a_loss: min)", "min", None),
+        (["a_loss", "b_loss"], "mean(a_loss: min, b_loss: min)", "min", None),
+        (["a_acc", "a_loss"], "mean(a_acc: max, a_loss / first: min)", "min", None),
         (["a_acc", ("b_what", "max")], "mean(a_acc: max, b_what: max)", "max", None),
-        ({"a_acc": "max", "b_loss": "min"}, "mean(a_acc: max, b_loss: min)", "min", None),
-        ({"mean_loss": "min", "a_acc": "max"}, "mean(loss: min, a_acc: max)", "min", None),
+        ({"a_acc": "max", "b_loss": "min"}, "mean(a_acc: max, b_loss / first: min)", "min", None),
+        ({"mean_loss": "min", "a_acc": "max"}, "mean(loss / first: min, a_acc: max)", "min", None),
     ],
 )
 def test_forms(given, name, way, terms):
     found = resolved(given)
     assert (found.name, found.direction) == (name, way)
     assert terms is None or list(found.terms) == terms
-    assert monitor.resolve(found, {}, [], True) is found
+    assert monitor.resolve(found, {}, [], {}) is found
 
 
 def test_default_depends_on_units():
-    assert resolved(None, one_unit=False).name == "relative_loss"
-    assert monitor.resolve(None, {"loss": "min"}, [], True).name == "mean_loss"
+    assert resolved(None).name == "mean_loss"
+    assert resolved(None, {"a_loss": "mse", "b_loss": "nats"}).name == "relative_loss"
+    assert resolved(None, {}).name == "relative_loss"
+    assert monitor.resolve(None, {"loss": "min"}, [], {}).name == "mean_loss"
 
 
 def test_a_task_called_mean():
@@ -97,21 +103,22 @@ def test_wrong_forms(given, message):
         ("mean_loss", 1.5),
         ("a_loss", 1.0),
         ("a_acc", 0.75),
-        ({"a_acc": "max", "b_loss": "min"}, (2.0 - 0.75) / 2),
+        ({"a_acc": "max", "b_loss": "min"}, (2.0 / 0.5 - 0.75) / 2),
+        (["a_loss", "b_loss"], (1.0 + 2.0) / 2),
         ({"a_acc": "max", "b_what": "max"}, (0.75 + 5.0) / 2),
-        ("relative_loss", (1.0 / 4 + 2.0 / 1) / 2),
+        ("relative_loss", (1.0 / 4 + 2.0 / 0.5) / 2),
     ],
 )
 def test_values(given, expected):
     logs = {"val_loss": 1.5, "val_a_loss": 1.0, "val_b_loss": 2.0, "val_a_acc": 0.75}
     logs |= {"val_b_what": 5.0, "loss": 100.0, "a_loss": 100.0}
     found = resolved({given: "max"} if given == "b_what" else given)
-    assert found.value(logs, {"a_loss": 4.0, "b_loss": 1.0}) == pytest.approx(expected)
+    assert found.value(logs, {"a_loss": 4.0, "b_loss": 0.5}) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("first", [2.0, 1e-9, 1e9, -3.0])
 def test_less_of_a_relative_loss_is_better_whatever_its_sign(first):
-    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], True)
+    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], {})
     values = [found.value({"val_a_loss": x}, {"a_loss": first}) for x in (-5, -1, 0.0, first, 1e10)]
     assert found.value({"val_a_loss": first}, {"a_loss": first}) == 1.0
     order = sorted([-5, -1, 0.0, first, 1e10])
@@ -121,9 +128,55 @@ def test_less_of_a_relative_loss_is_better_whatever_its_sign(first):
 
 @pytest.mark.parametrize("first", [0.0, math.inf, math.nan])
 def test_nothing_is_relative_to_nothing(first):
-    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], True)
-    with pytest.raises(ValueError, match="at the first evaluation.*monitor='mean_loss'"):
-        found.value({"val_a_loss": 1.0}, {"a_loss": first})
+    found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], {})
+    assert found.first({"val_a_loss": first}) is None
+    assert math.isnan(found.value({"val_a_loss": 1.0}, None))
+    assert found.first({"val_a_loss": -2.0}) == {"a_loss": -2.0}
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_no_task_decides_by_the_unit_of_its_metric(scale):
+    """What selects is the same whether an error is told in grams or in tonnes."""
+    units = {"a_auc": "share", "b_mae": "mae", "c_rank": None}
+    ways = {"a_auc": "max", "b_mae": "min", "c_rank": "max"}
+    found = monitor.resolve(ways, ways, [], units)
+    assert found.name == "mean(a_auc: max, b_mae / first: min, c_rank / first: max)"
+    logs = [
+        {"val_a_auc": auc, "val_b_mae": mae * scale, "val_c_rank": rank * scale}
+        for auc, mae, rank in [(0.5, 4.0, 1.0), (0.9, 1.0, 2.0), (0.4, 0.9, 2.0)]
+    ]
+    first = found.first(logs[0])
+    assert set(first) == {"b_mae", "c_rank"}
+    values = [found.value(each, first) for each in logs]
+    expected = [(1 - 0.5 - 1) / 3, (1 / 4 - 0.9 - 2) / 3, (0.9 / 4 - 0.4 - 2) / 3]
+    assert values == pytest.approx(expected)
+    runs = [
+        monitor.Selected(found.name, found.direction, value, terms=found.signed(each), first=first)
+        for value, each in zip(values, logs, strict=True)
+    ]
+    assert monitor.compared(runs) == pytest.approx(expected)
+
+
+def test_more_of_metrics_in_two_units_is_better():
+    ways = {"a_rank": "max", "b_count": "max"}
+    found = monitor.resolve(ways, ways, [], {"a_rank": "rank", "b_count": "count"})
+    assert found.direction == "max"
+    firsts = [{"a_rank": 1.0, "b_count": 100.0}, {"a_rank": 4.0, "b_count": 400.0}]
+    logs = [{"val_a_rank": 4.0, "val_b_count": 400.0}, {"val_a_rank": 8.0, "val_b_count": 800.0}]
+    runs = {
+        str(n): monitor.Selected(
+            found.name,
+            found.direction,
+            found.value(logs[n], firsts[n]),
+            terms=found.signed(logs[n]),
+            first=firsts[n],
+        )
+        for n in range(2)
+    }
+    assert [run.value for run in runs.values()] == [4.0, 2.0]
+    # In the unit of both, 2 and 200, the second run has twice as much.
+    assert monitor.compared(list(runs.values())) == pytest.approx([-2.0, -4.0])
+    assert monitor.shown(runs) == pytest.approx({"0": 2.0, "1": 4.0})
 
 
 def test_no_number_is_better_than_none():
@@ -233,6 +286,30 @@ LOSSES = [
 @pytest.mark.parametrize(("losses", "name"), LOSSES)
 def test_default_of_a_model(losses, name):
     assert monitor_of(None, model_of(*losses)).name == name
+
+
+UNITS_OF_METRICS = [
+    (["binary_accuracy", "auc"], set()),
+    (["binary_accuracy", keras.metrics.Precision(), keras.metrics.MeanIoU(2)], set()),
+    ([metrics.MeanIoU(2), metrics.PixelAccuracy(2), keras.metrics.R2Score()], set()),
+    (["mae", keras.metrics.MeanAbsoluteError("other")], set()),
+    (["mae", "mse"], {0, 1}),
+    (["mae", "binary_accuracy"], {0}),
+    ([keras.metrics.TruePositives(), "auc"], {0}),
+    ([Told("one"), Told("two")], set()),
+    ([Told("one"), metrics.SparseCategoricalError()], {0, 1}),
+]
+
+
+@pytest.mark.parametrize(("chosen", "relative"), UNITS_OF_METRICS)
+def test_metrics_of_one_unit_have_a_plain_mean(chosen, relative):
+    inputs = keras.Input((3,))
+    outputs = {f"t{k}": keras.layers.Dense(2)(inputs) for k in range(len(chosen))}
+    tasks = [mtk.Task(f"t{k}", "mse", [metric]) for k, metric in enumerate(chosen)]
+    model = mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
+    names = [name for name in directions(model) if not name.endswith("loss")]
+    found = monitor_of(names, model)
+    assert {names.index(name) for name in found.relative} == relative
 
 
 @pytest.mark.parametrize(
@@ -378,7 +455,8 @@ def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
         "name": "relative_loss",
         "direction": "min",
         "value": pytest.approx(means[best], rel=1e-6),
-        "first": {task: pytest.approx(value, rel=1e-6) for task, value in first.items()},
+        "terms": {f"{t}_loss": pytest.approx(losses[t][best], rel=1e-6) for t in TASKS},
+        "first": {f"{t}_loss": pytest.approx(value, rel=1e-6) for t, value in first.items()},
     }
     assert json.loads((folder / "result.json").read_text()) == result
 
@@ -391,7 +469,7 @@ def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
         slow(("left_accuracy", "left_accuracy", "max")),
         (
             {"left_accuracy": "max", "right_loss": "min"},
-            "mean(left_accuracy: max, right_loss: min)",
+            "mean(left_accuracy: max, right_loss / first: min)",
             "min",
         ),
     ],
@@ -405,7 +483,9 @@ def test_monitor_of_a_run_is_recorded(tiny, tmp_path, given, name, way):
     every = {
         "mean_loss": measured(folder, ""),
         "left_accuracy": left,
-        "mean(left_accuracy: max, right_loss: min)": {s: (right[s] - left[s]) / 2 for s in right},
+        "mean(left_accuracy: max, right_loss / first: min)": {
+            step: (right[step] / right[min(right)] - left[step]) / 2 for step in right
+        },
     }[name]
     best = (max if way == "max" else min)(every.values())
     assert found["value"] == pytest.approx(best, rel=1e-6)
