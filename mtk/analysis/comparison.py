@@ -90,10 +90,11 @@ def mean_units(view: StudyView, space: str) -> np.ndarray | None:
     None where there are none: then each task's width of the front is its unit.
     """
     chosen = view.spaces[space]
-    units = metric_sets.loss_units(view.table[view.table["status"] == "finished"], chosen)
-    if units is None and len({objective.metric for objective in chosen}) == 1:
-        return np.ones(len(chosen))
-    return units
+    finished = view.table[view.table["status"] == "finished"]
+    units = metric_sets.loss_units(finished, chosen)
+    metrics = {objective.metric for objective in chosen}
+    different = metrics == {"loss"} and finished.get("one_unit", pd.Series()).eq(False).any()
+    return np.ones(len(chosen)) if units is None and len(metrics) == 1 and not different else units
 
 
 def selected(view: StudyView, space: str) -> pd.DataFrame:

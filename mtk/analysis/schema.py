@@ -185,6 +185,7 @@ MANIFEST: Schema = {
         "static": _FLAG,
         "task_weights": Named(_FINITE),
         "directions": Named(Named(_one_of(*monitor.DIRECTIONS)), "/"),
+        "one_unit": _FLAG,
         "parameters": _FINITE,
     },
     "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],

@@ -3,8 +3,10 @@
 from typing import Any
 
 from mtk.callbacks.base import entries
+from mtk.callbacks.monitored import monitor_of
 from mtk.directions import directions
 from mtk.experiment.results import as_logs
+from mtk.monitor import MEAN_LOSS
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
@@ -19,7 +21,8 @@ def describe(model: MultiTaskModel, data: Workload) -> dict[str, Any]:
     Returns:
         `combiner` (its class), `static` (whether the weights are the same at every step),
         `task_weights` (`{task: share}` if they are, with a sum of one, else None), `directions`
-        (`{task: {metric: "min", "max" or None}}`), and `parameters` (of the network).
+        (`{task: {metric: "min", "max" or None}}`), `one_unit` (whether a mean of the losses has a
+        meaning), and `parameters` (of the network).
     """
     combiner = model.combiner
     return {
@@ -27,6 +30,7 @@ def describe(model: MultiTaskModel, data: Workload) -> dict[str, Any]:
         "static": combiner.is_static,
         "task_weights": _weights(model, data) if combiner.is_static else None,
         "directions": _directions(model, data),
+        "one_unit": monitor_of(None, model).name == MEAN_LOSS,
         "parameters": model.network.count_params(),
     }
 

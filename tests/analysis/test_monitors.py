@@ -1,5 +1,7 @@
 """Runs are compared by what they were selected by, and not across monitors."""
 
+import json
+
 import numpy as np
 import pytest
 from synthetic import Run, grid, two_stages, write_study
@@ -168,4 +170,17 @@ def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
         run.extra = said("relative_loss", first={"left": 2.0, "right": 50.0})
     (view,) = views(loaded(tmp_path, runs))
     np.testing.assert_allclose(mean_units(view, "loss"), [2.0, 50.0])
+    np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
+
+
+def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
+    runs = grid(weights=(0.4, 0.5, 0.6))
+    folder = write_study(tmp_path / "study", runs)
+    for run in runs[::2]:  # Of an earlier version are the others.
+        path = folder / "runs" / run.hash / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["method"]["one_unit"] = False
+        path.write_text(json.dumps(manifest))
+    (view,) = views(analysis.load(folder))
+    assert mean_units(view, "loss") is None
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])

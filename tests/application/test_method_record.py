@@ -21,13 +21,13 @@ class IouLoss(keras.metrics.Mean):
 NOTHING = {"shares": None, "score_directions": {}}
 
 
-def described(combiner, **workload):
+def described(combiner, losses=("mse", "mse"), **workload):
     inputs = keras.Input((3,))
     trunk = keras.layers.Dense(2, name="trunk")(inputs)
     heads = {name: keras.layers.Dense(1, name=name)(trunk) for name in ("left", "right")}
     tasks = [
-        mtk.Task("left", "mse", ["mae", IouLoss(name="iou_loss")]),
-        mtk.Task("right", "mse", [keras.metrics.Mean(name="score")]),
+        mtk.Task("left", losses[0], ["mae", IouLoss(name="iou_loss")]),
+        mtk.Task("right", losses[1], [keras.metrics.Mean(name="score")]),
     ]
     model = mtk.MultiTaskModel(keras.Model(inputs, heads), tasks, combiner=combiner)
     model.compile("sgd")
@@ -49,6 +49,11 @@ def test_weights_of_sampling_are_the_shares_of_the_workload(shares):
     found = described(combiners.ProportionalSampling(), shares=shares)
     assert found["static"]
     assert found["task_weights"] == shares
+
+
+@pytest.mark.parametrize(("losses", "same"), [(("mse", "mse"), True), (("mse", "mae"), False)])
+def test_whether_losses_have_one_unit(losses, same):
+    assert described(combiners.PCGrad(), losses=losses)["one_unit"] is same
 
 
 def test_a_method_is_not_static():
