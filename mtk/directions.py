@@ -102,9 +102,10 @@ def unit(metric: Any) -> Any:
         metric: A metric or a loss, as an object or a function.
     """
     function = getattr(metric, "fn", getattr(metric, "_fn", metric))
-    own = getattr(metric, "unit", getattr(function, "unit", None))
-    if own is not None:
-        return own
+    for each in (metric, function):
+        own = getattr(each, "unit", None)
+        if isinstance(own, str):
+            return own
     if isinstance(metric, _SHARES) or any(function is each for each in _ACCURACIES):
         return SHARE
     if isinstance(metric, _NATS_CLASSES) or any(function is each for each in _NATS_FUNCTIONS):

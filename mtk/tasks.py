@@ -332,6 +332,7 @@ def accuracy_by_shape(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 accuracy_by_shape.direction = "max"  # See `mtk.directions`.
+accuracy_by_shape.unit = "share"
 
 
 def automatic_name(metric: keras.metrics.Metric) -> str:

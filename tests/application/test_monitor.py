@@ -290,6 +290,7 @@ def test_default_of_a_model(losses, name):
 
 UNITS_OF_METRICS = [
     (["binary_accuracy", "auc"], set()),
+    (["accuracy", "sparse_top_k_categorical_accuracy"], set()),
     (["binary_accuracy", keras.metrics.Precision(), keras.metrics.MeanIoU(2)], set()),
     ([metrics.MeanIoU(2), metrics.PixelAccuracy(2), keras.metrics.R2Score()], set()),
     (["mae", keras.metrics.MeanAbsoluteError("other")], set()),
@@ -305,7 +306,8 @@ UNITS_OF_METRICS = [
 def test_metrics_of_one_unit_have_a_plain_mean(chosen, relative):
     inputs = keras.Input((3,))
     outputs = {f"t{k}": keras.layers.Dense(2)(inputs) for k in range(len(chosen))}
-    tasks = [mtk.Task(f"t{k}", "mse", [metric]) for k, metric in enumerate(chosen)]
+    loss = "sparse_categorical_crossentropy" if "accuracy" in chosen else "mse"
+    tasks = [mtk.Task(f"t{k}", loss, [metric]) for k, metric in enumerate(chosen)]
     model = mtk.MultiTaskModel(keras.Model(inputs, outputs), tasks)
     names = [name for name in directions(model) if not name.endswith("loss")]
     found = monitor_of(names, model)
