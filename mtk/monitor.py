@@ -229,6 +229,11 @@ def compared(runs: Sequence[Selected]) -> list[float]:
     return [run.value if run.direction == MIN else -run.value for run in runs]
 
 
+def short(name: str) -> str:
+    """Returns the name of a monitor for a line with its value: of a mean of metrics, "mean"."""
+    return name.partition("(")[0]
+
+
 def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
     """Returns the number to show of each run: what its monitor had at the selected step.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtk import records
+from mtk import monitor, records
 from mtk.analysis import plain_text, run_record
 from mtk.analysis.load import read_list, runs_of
 from mtk.errors import StudyError
@@ -39,7 +39,11 @@ def _run(row: Mapping[str, Any]) -> list[str]:
     if row["status"] != "finished":
         return [*about, "", "", row["reason"]]
     steps = f"{row['selected_step']} of {row['steps']}"
-    by = f"{row['monitor']} {_number(row['selected_value'])}" if row.get("monitor") else ""
+    by = (
+        f"{monitor.short(row['monitor'])} {_number(row['selected_value'])}"
+        if row.get("monitor")
+        else ""
+    )
     test = {key.split("/", 1)[1]: row[key] for key in row if key.startswith("test/")}
     figures = [f"{name.replace('/', '_')} {_number(value)}" for name, value in test.items()]
     return [*about, steps, by, ", ".join(figures)]

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from mtk.callbacks.base import StepCallback, entries
 from mtk.callbacks.best_checkpoint import BestCheckpoint
 from mtk.display import BEST, Display, format_duration
+from mtk.monitor import short
 
 _MOST_TASKS = 8  # that are shown one by one
 _WORST = 3  # of more tasks
@@ -90,7 +91,7 @@ class Progress(StepCallback):
         monitor, step = self.selection.compared, self.selection.selected_step
         value = _number(monitor.value(logs, self.selection.first))
         is_best = step == self.step
-        return [f"{BEST if is_best else ' '} {monitor.name} {value} (best at step {step})"]
+        return [f"{BEST if is_best else ' '} {short(monitor.name)} {value} (best at step {step})"]
 
     def _show(self, text: str, rows: Rows) -> None:
         if self.display.on_terminal:
