@@ -116,9 +116,10 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
     For two tasks points at equal distances between them. For more: equal weights, weights as the
     inverse of the untrained network's losses, three times the weight for one task at a time, and
     then draws from the simplex. Where one loss outweighs another, distances are those of losses in
-    units of the untrained network's: else nearly all points would train the larger one alone. Two
-    tasks have equal weights then, too. The weights that the model was compiled with come last, and
-    those that the caller adds.
+    units of the untrained network's: else nearly all points would train the larger one alone. Then
+    there are equal weights, those halfway from the inverse to them (geometrically: the root of the
+    inverse), too. The weights that the model was compiled with come last, and those that the caller
+    adds.
 
     Args:
         look: The model.
@@ -129,14 +130,14 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
     usable = np.isfinite(losses) & (losses > 0)
     inverse = np.divide(1.0, losses, out=np.ones(len(names)), where=usable)
     equal = np.ones(len(names))
-    unit = equal if look.outweighing is None else inverse
+    unit, halfway = (equal, []) if look.outweighing is None else (inverse, [inverse**0.5])
     if len(names) == 2:
         shares = np.linspace(0.0, 1.0, number + 2)[1:-1]
         every = [unit * (share, 1.0 - share) for share in shares]
-        every += [] if look.outweighing is None else [equal]
+        every += [*halfway, equal] if halfway else []
     else:
         up = [unit * np.where(np.arange(len(names)) == k, 3.0, 1.0) for k in range(len(names))]
-        found = [equal, inverse, *up]
+        found = [equal, inverse, *halfway, *up]
         rng = np.random.default_rng(0)
         drawn = rng.dirichlet(equal, max(0, number - len(found)))
         every = [*found, *(unit * drawn)][: max(number, 3)]

@@ -205,8 +205,9 @@ def test_weightings_of_two_tasks_are_equally_spaced(number):
 def test_where_one_loss_outweighs_the_other_distances_are_those_of_losses(scale):
     """Equal distances would give the larger loss nearly everything, in all weightings."""
     look = LOOK._replace(losses={"size": 2.0 * scale, "kind": 0.5})
-    *found, equal = planning.weightings(look, 9)
+    *found, halfway, equal = planning.weightings(look, 9)
     assert equal == {"size": 0.5, "kind": 0.5}
+    assert halfway["kind"] / halfway["size"] == pytest.approx((4.0 * scale) ** 0.5, rel=1e-4)
     parts = np.array([[weights[task] * look.losses[task] for task in Y] for weights in found])
     np.testing.assert_allclose(parts[:, 0] / parts.sum(1), np.linspace(0, 1, 11)[1:-1], rtol=1e-4)
     assert all(min(weights.values()) > 0 for weights in found)
@@ -232,7 +233,7 @@ def test_what_selects_is_said_and_what_it_leaves_out(capsys):
     look = LOOK._replace(losses={"size": 2000.0, "kind": 0.5}, selects="mean_loss")
     comparison._planned(limits, look, 2)
     said = capsys.readouterr().out
-    assert "mean_loss on validation selects. Planned: 10 static weightings, 2 methods, 1 " in said
+    assert "mean_loss on validation selects. Planned: 11 static weightings, 2 methods, 1 " in said
     assert "'size' outweighs others" in said
     comparison._planned(limits, look._replace(selects="relative_loss"), 2)
     assert "outweighs" not in capsys.readouterr().out
@@ -299,6 +300,9 @@ def test_weightings_of_many_tasks():
     for weights, name in zip(found[2:6], names, strict=True):
         assert max(weights, key=weights.get) == name
     assert all(sum(weights.values()) == pytest.approx(1.0, abs=1e-5) for weights in found)
+    far = look._replace(losses={"a": 1e6, "b": 1.0, "c": 1.0, "d": 1.0})
+    equal, inverse, halfway = planning.weightings(far, 3)
+    assert [w["b"] / w["a"] for w in (equal, halfway, inverse)] == pytest.approx([1, 1e3, 1e6])
 
 
 @pytest.mark.parametrize("given", [[0.1, 1], (0.1, 1.0), np.array([0.1, 1.0])], ids=repr)
