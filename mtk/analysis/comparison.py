@@ -224,9 +224,9 @@ def words(verdict: Verdict) -> str:
 def selection(view: StudyView, space: str) -> str:
     """Returns by what validation selected, in a sentence, where that is not what is compared.
 
-    The second stage measures models of methods that the losses select, and of each static weighting
-    the one that is best in what the runs were selected by. Without one, the metric itself selects
-    models of methods.
+    The second stage measures models of methods that the losses select and the one that is best in
+    what the runs were selected by, and the latter of each static weighting. Without one, the metric
+    itself selects models of methods.
     """
     monitors = {*metric_sets.monitors(view.table)}
     losses = monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
@@ -236,7 +236,7 @@ def selection(view: StudyView, space: str) -> str:
             return ""
         models = "static weightings with hyperparameters"
     elif not losses:
-        by = f"the losses (static weightings by {by})"
+        by = f"the losses and by {by} (static weightings by the latter alone)"
     return f"Verdicts on {space} judge {models} that validation selected by {by}, not by {space}."
 
 

@@ -59,7 +59,8 @@ def best_of_each(groups: Sequence[Hashable], values: np.ndarray) -> list[int]:
 def spread_front(losses: np.ndarray, values: np.ndarray, most: int = MOST_MODELS) -> list[int]:
     """Returns the positions of the models that no other one dominates, so many at most.
 
-    Of more, the one with the smallest value, and then always the one farthest from those that are
+    The one with the smallest value is among them even if it is dominated, as it may be where a
+    metric selects. Of more, it comes first, and then always the one farthest from those that are
     taken, in widths of the front.
 
     Args:
@@ -70,7 +71,8 @@ def spread_front(losses: np.ndarray, values: np.ndarray, most: int = MOST_MODELS
     usable = np.flatnonzero(np.isfinite(losses).all(1) & np.isfinite(values))
     if not len(usable):
         return []
-    front = usable[non_dominated(losses[usable])]
+    best = usable[values[usable].argmin()]
+    front = np.union1d(usable[non_dominated(losses[usable])], best)
     width = np.ptp(losses[front], axis=0)
     place = losses[front] / np.where(width > 0, width, 1.0)
     taken = [int(values[front].argmin())]

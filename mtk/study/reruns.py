@@ -19,9 +19,9 @@ def measured_again(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> list
 
     Of static weights, for each weighting its best other parameters, by what the runs themselves
     were selected by (their monitor's value, see `mtk.monitor.compared`); of every other method its
-    models that none of its others dominates in the losses, five at most. Whether a method is static
-    is what its runs recorded. A model that did not finish with every seed of the first stage is not
-    selected.
+    best by that, and models that none of its others dominates in the losses, five at most. Whether
+    a method is static is what its runs recorded. A model that did not finish with every seed of the
+    first stage is not selected.
 
     Args:
         grid: Of the study.

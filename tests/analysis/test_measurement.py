@@ -171,8 +171,13 @@ def test_of_a_front_the_best_and_those_far_apart_are_taken():
     first = np.linspace(0, 1, 21)
     losses = np.stack([first, (1 - first) ** 2], axis=1)
     dominated = np.array([[2.0, 2.0]])
-    chosen = spread_front(np.concatenate([losses, dominated]), np.append(losses.mean(1), 0.0), 5)
+    every = np.concatenate([losses, dominated])
+    chosen = spread_front(every, every.mean(1), 5)
     assert len(chosen) == 5
     assert {0, 20, int(losses.mean(1).argmin())} <= {*chosen}
     assert 21 not in chosen
+    # What selects may be another metric than the losses.
+    by_metric = spread_front(every, np.append(losses.mean(1), 0.0), 5)
+    assert len(by_metric) == 5
+    assert {0, 20, 21} <= {*by_metric}
     assert spread_front(np.full((2, 2), np.nan), np.zeros(2)) == []

@@ -118,8 +118,8 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
         (two_stages, "left_accuracy", {
             "loss": "judge static weightings with hyperparameters that validation selected by "
             "left_accuracy, not by loss.",
-            "accuracy": "judge models that validation selected by the losses (static weightings by "
-            "left_accuracy), not by accuracy.",
+            "accuracy": "judge models that validation selected by the losses and by left_accuracy "
+            "(static weightings by the latter alone), not by accuracy.",
         }),
         (grid, "mean_loss", {
             "loss": "",
