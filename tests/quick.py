@@ -1,7 +1,8 @@
-"""Which of many cases run by default."""
+"""Which of many cases run by default, and how one test goes through many."""
 
+import contextlib
 import itertools
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -34,3 +35,13 @@ def latin(first: Sequence[Any], second: Sequence[Any], third: Sequence[Any]) -> 
 def slow(case: Any) -> Any:
     values = case if isinstance(case, tuple) else (case,)
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@contextlib.contextmanager
+def noted(**case: Any) -> Iterator[None]:
+    """Says of which case an error is, in a test of many: each test of its own costs some time."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(", ".join(f"{name}={value!r}" for name, value in case.items()))
+        raise

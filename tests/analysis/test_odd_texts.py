@@ -100,6 +100,7 @@ def check_cells(content):
                 float(cell)
 
 
+@pytest.mark.slow
 def test_all_texts_in_one_report(unrendered, tmp_path):
     study = tmp_path / "study"
     runs = [Run(weight=w, tasks=("$\\frac{left", "_right")) for w in (0.3, 0.5, 0.7)]
@@ -126,6 +127,7 @@ def test_a_text_everywhere_in_a_report(tmp_path, text):
     check_report(analysis.report([study], tmp_path / "out").parent, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_text_everywhere_in_a_table(tmp_path):
     """A task whose name has a slash is no task of mtk: its runs are named as unreadable."""
     for number, text in enumerate(TEXTS.values()):
@@ -240,6 +242,7 @@ def test_numbers_stay_numbers():
     assert spreadsheet.csv(table) == table.to_csv(index=False).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("A", "a"), ("digits-1", "digits_1"), ("x (2)", "x_2")])
 def test_two_studies_with_names_alike_keep_their_tables(unrendered, tmp_path, names):
     studies = []

@@ -38,9 +38,7 @@ def full(tmp_path_factory):
     return folder / "report", Page(folder / "report" / "index.html")
 
 
-def test_the_page_needs_nothing_else(full):
-    folder, page = full
-    assert len(page.images) >= 15
+def assert_alone(folder, page):
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     head = html.unescape((folder / "index.html").read_text().split("<body>")[0])
     assert "http://" not in head
@@ -48,13 +46,40 @@ def test_the_page_needs_nothing_else(full):
     assert "default-src 'none'" in head
 
 
+@pytest.mark.slow
+def test_the_page_needs_nothing_else(full):
+    folder, page = full
+    assert len(page.images) >= 15
+    assert_alone(folder, page)
+
+
+def test_a_page_of_one_figure_needs_nothing_else(tmp_path, monkeypatch):
+    """By default the one page with a figure that is drawn, and the table behind it."""
+    monkeypatch.setattr(contents_module.figure_list, "OVER_STUDIES", [])
+    of_a_study = contents_module.figure_list.OF_A_STUDY[:1]
+    monkeypatch.setattr(contents_module.figure_list, "OF_A_STUDY", of_a_study)
+    study = write_study(tmp_path / "first", small(weights=(0.3, 0.5, 0.7)), name="first")
+    out = tmp_path / "report"
+    assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
+    page = Page(out / "index.html")
+    assert page.images
+    assert_alone(out, page)
+    assert_drawn(out, "02_04_05")
+    assert "Figures 2, 4, 5" in page.words
+    assert len(pd.read_csv(out / "tables" / "runs.csv")) == len([*(study / "runs").iterdir()])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     ["01", "02_04_05", "03", "06_left", "06_right", "07", "08", "09", "10", "11", "12", "13", "16",
      "17", "18"],
 )  # fmt: skip
 def test_every_figure_that_the_data_allow_is_drawn_in_both_forms(full, number):
-    folder, _ = full
+    assert_drawn(full[0], number)
+
+
+def assert_drawn(folder, number):
     for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
         (path,) = (
             p for p in (folder / "figures").glob(f"figure_{number}_*.{kind}")
@@ -64,11 +89,13 @@ def test_every_figure_that_the_data_allow_is_drawn_in_both_forms(full, number):
         assert path.stat().st_size > 3000
 
 
+@pytest.mark.slow
 def test_what_is_not_drawn_is_named_with_the_reason(full):
     _, page = full
     assert "Figure 14: fronts of BLEU: no run has the metric 'bleu' for every task" in page.words
 
 
+@pytest.mark.slow
 def test_tables_behind_the_figures_are_there(full):
     folder, _ = full
     tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
@@ -92,6 +119,7 @@ def test_tables_behind_the_figures_are_there(full):
     assert compute.loc["MGDA", "compute of the search, in static runs"] == pytest.approx(18.0)
 
 
+@pytest.mark.slow
 def test_the_verdict_stands_on_the_page(full):
     folder, page = full
     assert "PCGrad: Better: margin" in page.words
@@ -119,6 +147,7 @@ def test_a_new_report_replaces_the_old_one_and_nothing_else(without_figures, tmp
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_old_report_and_nothing_half_written(
     without_figures, tmp_path, monkeypatch
 ):
@@ -153,6 +182,7 @@ def page_of(tmp_path, runs, **options):
     return Page(analysis.report([study], tmp_path / "out", **options))
 
 
+@pytest.mark.slow
 def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
     runs = small(weights=(0.3, 0.5, 0.7))
     for run in runs:
@@ -170,6 +200,7 @@ def test_all_runs_diverged(unrendered, tmp_path):
     assert "No run of static weights can be compared" in page.words
 
 
+@pytest.mark.slow
 def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
     runs = small(weights=(0.3, 0.5, 0.7))
     for run in runs[::2]:
@@ -179,6 +210,7 @@ def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
     assert "right" in page.words
 
 
+@pytest.mark.slow
 def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tmp_path):
     runs = [run for run in small() if run.method != "static_weights"]
     page = page_of(tmp_path / "a", runs)
@@ -206,7 +238,14 @@ def test_damaged_and_unfinished_runs_are_listed(without_figures, tmp_path):
     assert "A run is equal to another." in page.words
 
 
-@pytest.mark.parametrize("tasks", [("only",), ("a", "b", "c"), tuple(f"t{n}" for n in range(9))])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param(("only",), marks=pytest.mark.slow),
+        ("a", "b", "c"),
+        pytest.param(tuple(f"t{n}" for n in range(9)), marks=pytest.mark.slow),
+    ],
+)
 def test_any_number_of_tasks(unrendered, tmp_path, tasks):
     page = page_of(tmp_path, with_tasks(small(weights=(0.3, 0.5, 0.7)), tasks))
     assert "On the mean loss over tasks" in page.words
@@ -214,6 +253,7 @@ def test_any_number_of_tasks(unrendered, tmp_path, tasks):
     assert ("worst task, loss" in page.words) == (len(tasks) > 3)
 
 
+@pytest.mark.slow
 def test_many_tasks_are_no_warning(without_figures, tmp_path, capsys, recwarn):
     runs = with_tasks(small(weights=(0.3, 0.5, 0.7)), tuple(f"t{n}" for n in range(20)))
     study = write_study(tmp_path / "study", runs)
@@ -228,6 +268,7 @@ def with_tasks(runs, tasks):
     return runs
 
 
+@pytest.mark.slow
 def test_a_metric_of_unknown_direction_is_left_out_and_said(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
     for path in (study / "runs").glob("*/result.json"):
@@ -249,12 +290,14 @@ def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(without_figures
     assert "On the front of loss" in page.words
 
 
+@pytest.mark.slow
 def test_runs_of_two_sizes_are_not_compared(without_figures, tmp_path):
     page = page_of(tmp_path, small(layers=(3, 6), seeds=(0, 1)))
     for size in (3000, 6000):
         assert f"Verdict: synthetic ({size:,} parameters)" in page.words
 
 
+@pytest.mark.slow
 def test_a_method_with_a_single_configuration_is_said(without_figures, tmp_path):
     runs = [r for r in small(seeds=(0, 1)) if r.method != "mgda" or r.rate == 0.1]
     assert "MGDA has a single configuration" in page_of(tmp_path, runs).words
@@ -289,6 +332,7 @@ def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_neither_help_nor_analysis_needs_tensorflow():
     code = (
         "import sys, json, mtk.report\n"

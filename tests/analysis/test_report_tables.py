@@ -192,6 +192,7 @@ def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path
     assert analysis.configurations(view.table).filter(like=".weights").notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path):
     runs = [Run(weight=w, rate=r, stage="select") for w in (0.3, 0.5, 0.7) for r in (0.1, 0.5)]
     runs += [Run(weight=w, rate=0.1, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2)]

@@ -89,6 +89,7 @@ def test_a_study_of_which_nothing_is_finished(tmp_path, change, ends):
     assert f"Verdicts, figures and tables: no run is finished ({ends})" in page.words
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_still_to_do_keeps_the_other_one(tmp_path):
     study = write_study(tmp_path / "study", few(layers=(3, 6)))
     content = json.loads((study / "study.json").read_text())
@@ -112,11 +113,13 @@ def test_results_without_a_loss(tmp_path):
     assert page.words.count("no run has the metric 'loss' for every task") == 1
 
 
+@pytest.mark.slow
 def test_results_without_training_metrics(tmp_path):
     page = page_of(tmp_path, without("train"))
     assert "no run has values of 'loss' in train" in page.words
 
 
+@pytest.mark.slow
 def test_no_configuration_without_a_diverged_run(tmp_path):
     runs = few(seeds=(0, 1))
     for run in runs:

@@ -11,6 +11,7 @@ from simulated_studies import GAINING, Cell, optimal_losses, study, verdicts, we
 from verdict_power import any_better, equivalent, found
 
 from mtk.analysis.schema import MEASURE, SELECT
+from tests.quick import slow
 
 
 def share(cell, of, studies=4):
@@ -24,8 +25,8 @@ said = functools.cache(verdicts)
     ("cell", "least"),
     [
         (Cell(gain=0.1, noise=0.04), 0.75),
-        (Cell(gain=0.25, noise=0.12), 0.75),
-        (Cell(gain=0.25, num_tasks=3), 0.75),
+        slow((Cell(gain=0.25, noise=0.12), 0.75)),
+        slow((Cell(gain=0.25, num_tasks=3), 0.75)),
         (Cell(gain=0.25, num_tasks=5), 0.75),
     ],
 )

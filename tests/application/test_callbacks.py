@@ -62,6 +62,7 @@ def test_divergence_names_step_and_task(model, batches):
     assert int(model.optimizer.iterations) == 7
 
 
+@pytest.mark.slow
 def test_divergence_of_the_second_task(model, batches):
     model.tasks[1].loss = lambda y_true, y_pred: tf.reduce_sum(y_pred, -1) * math.inf
     divergence = callbacks.TerminateOnNonFinite()
@@ -76,6 +77,7 @@ def test_divergence_seen_by_validation_only(model, batches):
     assert divergence.found_at == 10
 
 
+@pytest.mark.slow
 def test_no_divergence_in_a_sound_run(model, batches):
     divergence = callbacks.TerminateOnNonFinite()
     fit(model, batches, divergence)
@@ -232,7 +234,7 @@ def test_a_resume_says_from_which_step(model):
     assert stream.getvalue().startswith("Going on after step 40")
 
 
-@pytest.mark.parametrize("colours", [True, False])
+@pytest.mark.parametrize("colours", some([True, False], [True]))
 def test_progress_draws_a_bar_and_a_table_on_a_terminal(
     model, batches, tmp_path, monkeypatch, colours
 ):

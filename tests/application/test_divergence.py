@@ -27,7 +27,7 @@ class Hiding(keras.layers.Dense):
         return tf.where(outputs > 0, outputs, 0.0)
 
 
-@pytest.fixture(params=[1, 5], ids=["step by step", "five steps at once"])
+@pytest.fixture(params=some([1, 5], [5]), ids=["step by step", "five steps at once"])
 def hiding(request):
     """A compiled model for `batches` that hides what becomes of its shared weights."""
     keras.utils.set_random_seed(0)
@@ -139,6 +139,7 @@ def test_run_whose_losses_hide_its_divergence_ends_as_diverged(tiny, tmp_path):
     assert last["value"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rewritten_graphs")
 def test_late_hidden_divergence_keeps_the_earlier_selection(tiny, tmp_path):
     def late_jump(learning_rate, steps_per_epoch):

@@ -31,6 +31,7 @@ def _no_configuration():
     config.parse()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [n if n == "multi_mnist" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL],

@@ -10,6 +10,7 @@ import pytest
 import mtk
 from mtk import config
 from mtk.config import names
+from tests.quick import noted
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODULES = sorted(
@@ -23,17 +24,22 @@ def public(module):
     return {name: value for name, value in vars(module).items() if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_every_public_name_is_found_with_its_parameters(name):
-    module = importlib.import_module(name)
-    for shown, value in public(module).items():
+def public_of(name):
+    return [(name, *each) for each in public(importlib.import_module(name)).items()]
+
+
+def test_every_public_name_is_found_with_its_parameters():
+    everything = [each for name in MODULES for each in public_of(name)]
+    assert len(everything) > len(MODULES)
+    for name, shown, value in everything:
         found = names.look_up(name, [shown])
         if found is None or not callable(value) or inspect.ismodule(value):
             continue
-        assert getattr(importlib.import_module(found.module), found.qualname) is value
-        assert found.qualname == value.__qualname__
-        if found.parameters is not None:
-            assert list(found.parameters) == list(inspect.signature(value).parameters), shown
+        with noted(module=name, name=shown):
+            assert getattr(importlib.import_module(found.module), found.qualname) is value
+            assert found.qualname == value.__qualname__
+            if found.parameters is not None:
+                assert list(found.parameters) == list(inspect.signature(value).parameters)
 
 
 def test_most_of_what_configs_bind_is_known():

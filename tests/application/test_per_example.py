@@ -13,6 +13,7 @@ from mtk.example_values import ExampleValues
 from mtk.experiment import per_example, results
 from mtk.experiment.per_example import measure
 from mtk.metrics import MeanIoU, PixelAccuracy, SparseCategoricalError
+from tests.quick import slow
 
 NUMBER = 11
 
@@ -84,8 +85,8 @@ def evaluated(model, data, size):
             },
             {"size/rmse"},
         ),
-        (several_labels, {"tags/loss", "tags/mae"}, {"tags/auc"}),
-        (mixed, {"a/loss", "a/mae", "b/loss", "b/mae"}, set()),
+        slow((several_labels, {"tags/loss", "tags/mae"}, {"tags/auc"})),
+        slow((mixed, {"a/loss", "a/mae", "b/loss", "b/mae"}, set())),
     ],
 )
 def test_values_are_those_of_each_example_alone(made, kept, left_out):

@@ -201,6 +201,7 @@ class Noted(keras.callbacks.Callback):
         self.seen.append(("step", batch))
 
 
+@pytest.mark.slow
 def test_further_callbacks_see_the_run_and_change_nothing(tiny, finished, tmp_path):
     Noted.seen.clear()
     csv = functools.partial(keras.callbacks.CSVLogger, str(tmp_path / "log.csv"))

@@ -144,6 +144,7 @@ def test_peak_of_memory_is_that_of_the_time_since():
     assert (most - before) / 2**20 < 50
 
 
+@pytest.mark.slow
 def test_dry_run_times_another_batch(tiny):
     text = describe(tiny, timed=16)
     assert "ms with 16 examples" in text
@@ -207,6 +208,7 @@ class Halves(Workload):
         return self.shares(slice(400, 500), batch_size)
 
 
+@pytest.mark.slow
 def test_tasks_with_inputs_of_their_own(tmp_path):
     text = describe(Halves)
     assert "per-task gradients  share, at parameters" in text

@@ -38,6 +38,7 @@ class Hopeless(Spoilt):
     bad = tuple(range(2, 400))
 
 
+@pytest.mark.slow
 def test_skipped_steps_are_counted_and_the_rest_is_trained(tmp_path, read_events):
     result = start(Spoilt, tmp_path / "run", on_nonfinite="skip", micro_batches=2)
     assert (result["status"], result["steps"], result["skipped_steps"]) == ("finished", 10, 2)
@@ -60,6 +61,7 @@ def test_a_run_of_skipped_steps_ends_as_diverged(tmp_path):
     assert result["skipped_steps"] >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", some(["mixed_bfloat16", "mixed_float16"], ["mixed_float16"]))
 def test_precision_is_that_of_the_run_alone(tiny, tmp_path, precision):
     result = start(tiny, tmp_path / "run", precision=precision, micro_batches=4)

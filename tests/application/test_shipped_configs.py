@@ -46,6 +46,7 @@ def test_every_combiner_is_built(overlay):
 QUICK = [CONFIGS / "combiners" / "mgda_representation.gin"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", some(OVERLAYS, QUICK), ids=lambda path: path.stem)
 def test_every_combiner_builds_and_steps(overlay):
     config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
@@ -63,11 +64,13 @@ def test_every_strategy_is_one_value(overlay):
     assert f"\nexperiment.Numerics.strategy = @distribution.{overlay.stem}\n" in text
 
 
+@pytest.mark.slow
 def test_multi_digits_alone():
     config.parse([CONFIGS / "multi_digits.gin"], SMALL)
     assert "StaticWeights" in described()
 
 
+@pytest.mark.slow
 def test_the_front_of_multi_digits_builds_and_steps():
     config.parse([CONFIGS / "multi_digits_front.gin"], SMALL)
     text = described()

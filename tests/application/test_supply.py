@@ -53,7 +53,7 @@ def of(monkeypatch, **attributes):
 
 # The run has 10 steps and evaluates every 4.
 FEWER = list(itertools.product([0, 1, 3, 4, 5, 8, 9], [True, False]))
-QUICK = [(0, False), (9, True), (9, False)]
+QUICK = [(9, False)]
 
 
 @pytest.mark.parametrize(("number", "known"), some(FEWER, QUICK))
@@ -100,6 +100,7 @@ def test_resumed_run_says_from_where(tmp_path, monkeypatch):
     assert "1 batch was asked for from step 9 on" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):
     workload = of(monkeypatch, number=8)
     result = start(workload, tmp_path / "run", learning_rate=1e-30, patience=1, steps=40)
@@ -127,6 +128,7 @@ def test_split_without_an_end(tmp_path, monkeypatch, split):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", some([0, 1, 6], [1]))
 def test_dry_run_of_too_few(monkeypatch, number):
     with pytest.raises(ExhaustedDataError, match=f"{number} came"):

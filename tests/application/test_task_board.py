@@ -79,6 +79,7 @@ def test_board_does_not_change_the_training(model, batches, tmp_path):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", some([None, 7], [7]))
 def test_board_measures_only_in_its_own_fit(model, batches, tmp_path, before):
     model.gradient_schedule.diagnostics_every = before

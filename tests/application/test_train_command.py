@@ -64,7 +64,6 @@ def test_errors_about_files_and_names_are_quick(fault, tmp_path, no_tensorflow):
     assert done.stderr.startswith("error: ")
 
 
-@pytest.mark.usefixtures("rewritten_graphs")  # As in the program of its own.
 def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     done = command(*TINY, f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
@@ -75,7 +74,13 @@ def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     assert said == [*stages, "step 2/4", "step 4/4"]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "finished"
-    # The run folder's own configuration repeats the run.
+    assert (tmp_path / "run" / "operative_config.gin").exists()
+
+
+@pytest.mark.slow
+def test_operative_configuration_repeats_the_run(tmp_path):
+    assert train.main([*TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
+    config.parse()
     operative = tmp_path / "run" / "operative_config.gin"
     again = [f"--gin_file={operative}", f"--run_dir={tmp_path / 'again'}"]
     assert train.main(again) == 0
@@ -141,6 +146,7 @@ def test_no_config_at_all_is_explained(capsys):
     assert "no 'workload'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_dry_run_prints_the_configuration_in_force(tmp_path, capsys):
     assert train.main([*TINY, "--dry_run", f"--run_dir={tmp_path / 'run'}"]) == 0
     text = capsys.readouterr().out

@@ -14,6 +14,7 @@ from mtk.bench.scoring import Scorer
 from mtk.errors import StudyError
 from mtk.experiment import results, sealed
 from mtk.predictions import Collector
+from tests.quick import some
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "translation"))
 
@@ -68,7 +69,7 @@ def predicted(model, data, most=predictions.MOST_VALUES):
     return found.predictions
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=some(CASES, ["masks"]))
 def case(request):
     make, metrics = CASES[request.param]
     keras.utils.set_random_seed(0)

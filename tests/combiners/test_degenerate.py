@@ -13,7 +13,7 @@ from tests.combiners.test_optimality import cagrad
 from tests.quick import some
 
 
-@pytest.mark.parametrize("num_tasks", some([2, 3, 5, 8], [2, 5]))
+@pytest.mark.parametrize("num_tasks", some([2, 3, 5, 8], [5]))
 def test_nash_without_solution_stands_still(num_tasks):
     """Trap: a solver's failure that silently becomes equal weights."""
     rows = samples.jacobian("conflicting", num_tasks)
@@ -127,7 +127,7 @@ def test_aligned_mtl_takes_no_small_gradient_for_a_missing_one():
 SIZES = list(itertools.product([2, 3, 8, 40], [False, True]))
 
 
-@pytest.mark.parametrize(("num_tasks", "jit"), some(SIZES, [(2, False), (40, False), (3, True)]))
+@pytest.mark.parametrize(("num_tasks", "jit"), some(SIZES, [(40, False), (3, True)]))
 def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
     """Trap: the smallest eigenvalue lost beside the largest, by XLA's decomposition even sooner.
 
@@ -177,6 +177,7 @@ def test_steps_in_between_keep_the_weights(name):
     assert four[1] == 0
 
 
+@pytest.mark.slow
 def test_forty_tasks_of_forty_sizes():
     rows = samples.jacobian("spread", 40)
     names = ("mgda", "cagrad", "nash", "upgrad", "aligned", "imtl_g", "pcgrad", "gradvac")

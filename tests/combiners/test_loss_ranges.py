@@ -70,7 +70,7 @@ LOWEST = list(itertools.product(BOUNDED, [-1.0, 0.0]))
 
 
 # Silence at a bound is that of one method, whatever is around it.
-@pytest.mark.parametrize(("name", "lowest"), some(LOWEST, [LOWEST[i] for i in (0, 1, 2, 4)]))
+@pytest.mark.parametrize(("name", "lowest"), some(LOWEST, [LOWEST[i] for i in (0, 4)]))
 def test_losses_below_their_bound_are_told_once(name, lowest):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     tasks = [
@@ -98,7 +98,7 @@ def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> co
     return combiner
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale", some([1e-6, 1.0, 1e6], [1e-6]))
 @pytest.mark.parametrize(
     "losses",
     [

@@ -71,7 +71,7 @@ def test_minimizes_over_the_line(c):
         assert bound(gramian, share, c) <= least + 1e-12 * size
 
 
-@pytest.mark.parametrize("c", some([0.05, 0.4, 1.0, 1.5, 10.0], [0.05, 10.0]))
+@pytest.mark.parametrize("c", some([0.05, 0.4, 1.0, 1.5, 10.0], [0.05]))
 def test_agrees_with_the_general_solver(c):
     """The directions of the mixtures, where they are long enough to have one."""
     compared = 0

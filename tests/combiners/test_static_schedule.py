@@ -69,6 +69,7 @@ def test_a_callback_changes_the_weights_between_traced_steps():
     assert made.tracings == 1
 
 
+@pytest.mark.slow
 def test_a_schedule_goes_on_where_a_file_was_saved(tmp_path):
     slow = keras.optimizers.schedules.PolynomialDecay(0.0, 8, 1.0)
     whole, half = (model(StaticWeights(schedule={"b": slow})) for _ in range(2))

@@ -8,7 +8,7 @@ from mtk.data.bucketing import bucketed_batches
 from mtk.data.mixing import mixed_batches, per_task_batches, task_counts
 from mtk.data.order import index_batches
 from mtk.data.sources import Source
-from tests.quick import some
+from tests.quick import slow, some
 
 UNEVEN = np.random.default_rng(1).integers(0, 9, 40)
 SIZES = [(4,) * 30, (4,) * 7, tuple(UNEVEN.tolist()), (1,)]
@@ -69,7 +69,7 @@ def test_within_a_window_lengths_are_dealt_out_by_rank():
 
 @pytest.mark.parametrize(
     ("sizes", "first_steps"),
-    [(UNEVEN, (1, 5, 6, 40)), (np.full(40, 3), (0, 4, 39))],
+    [(UNEVEN, (1, 5, 6, 40)), slow((np.full(40, 3), (0, 4, 39)))],
     ids=["uneven", "equal"],
 )
 def test_a_resumed_run_reads_the_tail(sizes, first_steps):

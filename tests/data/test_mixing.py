@@ -102,6 +102,7 @@ def test_a_task_of_weight_zero_is_never_read(sources):
     assert all((ids == 0).all() for _, _, ids, _ in batches)
 
 
+@pytest.mark.slow
 def test_both_kinds_resume_with_the_tail(sources):
     def mixed(step):
         return as_numpy(mixed_batches(sources, {"a": 0.7, "b": 0.3}, 6, 20, 4, step))

@@ -80,6 +80,7 @@ def test_equals_exhaustive_search(network, alpha):
     assert len(found) > 3  # Otherwise the networks would show little.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", some([1, 3], [3]))
 def test_equals_the_search_by_hand(network, beam):
     search = compiled(network, beam=beam)
@@ -118,6 +119,7 @@ def test_cached_steps_equal_one_pass_over_the_whole(network):
         ancestors = np.take_along_axis(ancestors, parents, axis=1)
 
 
+@pytest.mark.slow
 def test_padding_of_the_source_changes_nothing(network):
     redraw(network, 3)
     search = compiled(network, length=12)
@@ -127,6 +129,7 @@ def test_padding_of_the_source_changes_nothing(network):
     np.testing.assert_allclose(plain.scores, padded.scores, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiles_with_xla(network):
     redraw(network, 4)
     source = sources(4, 3)
@@ -145,6 +148,7 @@ def test_shapes_are_known_before_anything_runs(network):
     assert unknown.structured_outputs.ids.shape[1] == LENGTH
 
 
+@pytest.mark.slow
 def test_mixed_precision():
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:

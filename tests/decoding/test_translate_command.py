@@ -9,6 +9,7 @@ import pytest
 
 from mtk import flags, streams, translate
 from mtk.decoding import Translations, lines, text_translator
+from tests.quick import slow
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_lines_are_translated_in_order(command, saved_models, exported, texts):
     assert f"line {len(texts)} is longer" in warned[-1]
 
 
+@pytest.mark.slow
 def test_a_run_folder_will_do(command, saved_models, tmp_path):
     (tmp_path / "config.gin").touch()
     shutil.copytree(saved_models / "text", tmp_path / "saved_model_text")
@@ -60,8 +62,8 @@ def test_a_run_folder_will_do(command, saved_models, tmp_path):
             b"a\n",
             "Unknown target language 'xx'. The SavedModel translates to: fr, zh",
         ),
-        ("text", "fr", b"a\n\xff\n", "Line 2 of the input is no UTF-8: byte 1 is 0xff"),
-        ("ids", "fr", b"a\n", "does not translate text"),
+        slow(("text", "fr", b"a\n\xff\n", "Line 2 of the input is no UTF-8: byte 1 is 0xff")),
+        slow(("ids", "fr", b"a\n", "does not translate text")),
         ("none", "fr", b"a\n", "There is nothing at"),
     ],
 )

@@ -71,7 +71,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=some(MODELS, ["convolution", "tied"]))
+@pytest.fixture(params=some(MODELS, ["tied"]))
 def model(request):
     keras.utils.set_random_seed(3)
     model = MODELS[request.param]()
@@ -106,6 +106,7 @@ def test_examples_of_a_model(model):
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * expected.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", some([1, 300, 900], [300]))
 def test_losses_in_blocks(monkeypatch, held):
     model = dense()

@@ -49,6 +49,7 @@ def test_the_network_has_the_counted_parameters(layers):
     assert _small(num_layers=layers).count_params() == _count(layers, VOCABULARY, 8, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9, 12))]
 )
@@ -150,6 +151,7 @@ def test_dropout_is_on_in_training_only_and_seeded():
     np.testing.assert_array_equal(one(inputs), one(inputs))
 
 
+@pytest.mark.slow
 def test_survives_saving(tmp_path):
     network = _small(seed=3)
     inputs = {"source": _tokens(0, (2, 5)), "target_in": _tokens(1, (2, 4))}

@@ -17,6 +17,7 @@ from mtk.combiners import StaticWeights
 from mtk.experiment import Checkpoints, Optimization, Training, branch_checks, branching
 from mtk.search import PBT, Cooldown, Random, Search, Sobol, Space
 from mtk.study.engines import Here
+from tests.quick import slow
 
 RATE = "experiment.Optimization.learning_rate"
 
@@ -58,6 +59,7 @@ def test_a_branch_without_a_change_is_the_undisturbed_run_bit_for_bit(tiny, runs
     assert manifest["method"]["static"]
 
 
+@pytest.mark.slow
 def test_weights_and_learning_rate_change_where_it_branches(tiny, runs):
     """As in one run in which they change at that step."""
     branch(tiny, runs, "changed", 0.8, learning_rate=0.3)
@@ -136,8 +138,8 @@ def test_a_branch_of_a_branch_tells_all_its_parts(tiny, runs):
         ({"branch_from": ("parent", 8)}, "no sound checkpoint"),
         ({"branch_from": ("nobody", 4)}, "no sound checkpoint"),
         ({"batch_size": 32}, "batch_size 64 there, 32 here"),
-        ({"evaluate_every": 2}, "evaluate_every"),
-        ({"seed": 1}, "seed 0 there, 1 here"),
+        slow(({"evaluate_every": 2}, "evaluate_every")),
+        slow(({"seed": 1}, "seed 0 there, 1 here")),
     ],
 )
 def test_what_does_not_fit_is_refused(tiny, runs, tmp_path, given, named):

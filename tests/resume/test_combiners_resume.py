@@ -63,6 +63,7 @@ class Session:
         return checkpoints.values(self.model), folder.metrics.read_bytes(), selection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(BY_NAME, QUICK))
 def test_resumed_equals_undisturbed(tiny, tmp_path, monkeypatch, name):
     session = Session(tiny(), combiner_of(name))

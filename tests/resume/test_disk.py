@@ -215,6 +215,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
     assert [text for text in differences if not text.startswith("curve")] == []
 
 
+@pytest.mark.slow
 def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resources, "free", lambda path: 1000)
     with pytest.raises(OSError, match=r"has stopped: .*saved_model and model\.keras.*again when"):
@@ -224,6 +225,7 @@ def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
     assert start(tiny, tmp_path / "run", steps=2, evaluate_every=2)["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatch):
     original = Checkpointing.stepped
 

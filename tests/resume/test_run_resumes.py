@@ -64,6 +64,7 @@ def test_every_moment_of_a_run(tiny, undisturbed, tmp_path, monkeypatch):
     assert compare_runs.differences(tmp_path / "run", undisturbed) == []
 
 
+@pytest.mark.slow
 def test_likeness_sees_a_difference(tiny, undisturbed, tmp_path):
     go_on(tiny, tmp_path / "run", seed=1)
     found = " ".join(compare_runs.differences(tmp_path / "run", undisturbed))
@@ -245,6 +246,7 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             RunFolder.claim(tmp_path / "run", settings)
 
 
+@pytest.mark.slow
 def test_curves_that_were_removed_are_missed_and_leftovers_are_removed(tiny, run):
     shutil.rmtree(run / "tensorboard")
     (run / "checkpoints" / "unfinished.000099-step-8").mkdir()

@@ -41,6 +41,7 @@ def sessions(folder):
     return [x["first_step"] for x in json.loads((folder / "manifest.json").read_text())["sessions"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pauses", [[(3, 4)], slow([(3, 4), (8, 8)])])
 def test_rung_after_rung_is_the_undisturbed_run_bit_for_bit(tiny, undisturbed, tmp_path, pauses):
     run = tmp_path / "run"

@@ -113,6 +113,7 @@ def test_cpu_seconds_of_trunks_and_branches_count(folder):
     assert "CPU seconds" in folder.said.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", some(range(40), range(1)))
 @pytest.mark.parametrize("at_a_time", some([1, 3], [3]))
 def test_killed_at_random_it_comes_to_the_same(folder, tmp_path, at_a_time, seed):

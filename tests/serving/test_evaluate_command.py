@@ -58,6 +58,7 @@ def test_figures_are_those_that_the_run_recorded(run, capsys, split, what):
     assert found["split"] == split
 
 
+@pytest.mark.slow
 def test_training_split_is_read_once_and_unchanged(run, capsys):
     by_batches = [
         evaluated(
@@ -84,6 +85,7 @@ def test_table_and_file(run, capsys, tmp_path):
         assert row[1:] == [f"{of_task[name]:.4f}" for name in heads]
 
 
+@pytest.mark.slow
 def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
     shutil.copytree(run, tmp_path / "else [w]here")
     found = evaluated(capsys, f"--saved_model={tmp_path / 'else [w]here'}")

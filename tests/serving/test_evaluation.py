@@ -63,7 +63,7 @@ def check(network, used, examples, path, inputs=None):
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Of a generator, when it ends.
 @pytest.mark.parametrize(
-    "kind", some(["dense", "convolutional", "embedding", "attention"], ["dense", "embedding"])
+    "kind", some(["dense", "convolutional", "embedding", "attention"], ["dense"])
 )
 def test_labels_missing_by_mask_and_by_nan(tmp_path, kind):
     batches = [batch(kind, size, seed) for seed, size in enumerate((12, 12, 5))]
@@ -72,6 +72,7 @@ def test_labels_missing_by_mask_and_by_nan(tmp_path, kind):
     check(NETWORKS[kind](), tasks(), examples, tmp_path)
 
 
+@pytest.mark.slow
 def test_masked_padding_does_not_count(tmp_path):
     ids = keras.Input((None,), dtype="int32", name="ids")
     words = keras.layers.Embedding(7, 4, mask_zero=True)(ids)
@@ -107,6 +108,7 @@ def test_tasks_with_inputs_of_their_own(tmp_path, mixed):
     check(network, used, examples, tmp_path, {"source": spec, "target_in": spec})
 
 
+@pytest.mark.slow
 def test_network_of_other_tasks_is_refused(tmp_path):
     network, data = NETWORKS["dense"](), batch("dense")
     export(network, tmp_path)

@@ -14,6 +14,7 @@ def resident():
     return int(re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text())[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="reads the Linux kernel's account")
 def test_curves_leave_nothing_behind_in_memory(tmp_path):
     board = TaskBoard(tmp_path)

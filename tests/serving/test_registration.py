@@ -34,6 +34,7 @@ def test_classes_are_registered_whatever_is_imported_first(module):
     _registered_after(f"from mtk import {module}")
 
 
+@pytest.mark.slow
 def test_reading_studies_imports_no_keras():
     program = "import mtk.analysis, sys; assert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

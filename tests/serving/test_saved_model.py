@@ -83,6 +83,7 @@ def test_inputs_of_one_name_are_refused(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some(["resnet", "transformer"], ["transformer"]))
 def test_another_program_gets_the_same_outputs_from_a_moved_folder(
     tmp_path, in_another_program, kind

@@ -53,7 +53,7 @@ def trained(combiner, callbacks, fits=1, **options):
 
 @pytest.mark.parametrize(
     ("fits", "options", "steps_each"),
-    [slow((1, {}, 1)), (2, {}, 1), (1, {"steps_per_execution": 4}, 4)],
+    [slow((1, {}, 1)), slow((2, {}, 1)), (1, {"steps_per_execution": 4}, 4)],
 )
 def test_every_second_is_told_apart(clock, fits, options, steps_each):
     found = Throughput(batch_size=12)
@@ -74,6 +74,7 @@ def test_every_second_is_told_apart(clock, fits, options, steps_each):
     assert report["examples_per_second"] == pytest.approx(12 * speed, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_second_kind_of_step_is_traced_too(clock):
     found = Throughput(batch_size=12)
     model = mtk.MultiTaskModel(NETWORKS["dense"](), tasks(), mtk.combiners.RLW())

@@ -8,6 +8,7 @@ from mtk import config
 from mtk.study import StudyError, checking
 from mtk.study.checking import covering
 from mtk.study.progress import Progress
+from tests.quick import some
 
 RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
@@ -81,7 +82,7 @@ def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, bu
         ({"experiment.Sharing.gradients": "share"}, "share"),
     ],
 )
-@pytest.mark.parametrize("trace", [False, True])
+@pytest.mark.parametrize("trace", some([False, True], [True]))
 def test_building(make_sweep, settings, words, trace):
     small = {"multi_digits.MultiDigits.channels": (4, 4), "multi_digits.MultiDigits.partners": 1}
     run = make_sweep(settings={**small, **settings}).runs[-1]

@@ -16,6 +16,7 @@ from mtk import combiners, comparison
 from mtk.comparison import given, plan, planning, result, search, sent
 from mtk.comparison.look import Look, monitored
 from mtk.study.engines import Here, Local
+from tests.quick import slow
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4)).astype("float32")
@@ -154,6 +155,7 @@ def test_models_need_data_and_workloads_have_them(function, data, words, tmp_pat
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_files_of_others_are_left_alone(tmp_path):
     mine = tmp_path / "methods" / "base.gin"
     mine.parent.mkdir()
@@ -485,7 +487,7 @@ def test_tasks_of_each_way_to_compile():
     [
         ({"budget": "soon"}, "30min"),
         ({"budget": 0.01}, "more than the budget"),
-        ({"batch_size": 100}, "batch"),
+        slow(({"batch_size": 100}, "batch")),
         ({"seeds": 1}, "seeds=1"),
         ({"methods": ["static", "NoGrad"]}, "NoGrad"),
         ({"train": X}, r"\(x, y\)"),

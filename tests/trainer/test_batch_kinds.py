@@ -12,7 +12,7 @@ from keras import layers
 
 import mtk
 from mtk.combiners import MGDA, StaticWeights
-from tests.quick import some
+from tests.quick import slow, some
 from tests.trainer import zoo
 
 SIZE = 12
@@ -76,7 +76,7 @@ def expected():
 
 @pytest.mark.parametrize(
     "labels",
-    [LABELS, tuple(LABELS), np.concatenate(LABELS, axis=1)],
+    [LABELS, slow((tuple(LABELS),)), np.concatenate(LABELS, axis=1)],
     ids=["list", "tuple", "matrix"],
 )
 def test_labels_without_names(expected, labels):
@@ -119,7 +119,7 @@ def of_rounded():
     return after(model_of(run_eagerly=True), X, ROUNDED)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("dtype", some(["float64", "float16"], ["float64"]))
 def test_labels_of_other_types(of_rounded, dtype):
     given = {task: y.astype(dtype) for task, y in ROUNDED.items()}
     zoo.assert_close(after(model_of(), X, given), of_rounded, 1e-6)
@@ -152,6 +152,7 @@ def test_masks_in_a_list(expected):
     works_or_is_refused(run, expected, r"\{")
 
 
+@pytest.mark.slow
 def test_one_weight_for_all_tasks():
     weights = np.linspace(0.1, 1.0, SIZE).astype("float32")
     eager = model_of(run_eagerly=True)
@@ -166,7 +167,7 @@ GIVEN = {"names": Y, "order": LABELS}
 UNNAMED = list(itertools.product([list, tuple], GIVEN))
 
 
-@pytest.mark.parametrize(("form", "given"), some(UNNAMED, [UNNAMED[0], UNNAMED[3]]))
+@pytest.mark.parametrize(("form", "given"), some(UNNAMED, [UNNAMED[3]]))
 def test_outputs_without_names(expected, form, given):
     run = lambda: after(model_of(network(form)), X, GIVEN[given])  # noqa: E731
     works_or_is_refused(run, expected, r"dict|\{")
@@ -203,13 +204,12 @@ def masked(dtype, tasks="a"):
     return after_batch(model_of(), X, Y, {"b": mask})
 
 
-@pytest.mark.parametrize(
-    "dtype", some(["int32", "int64", "uint8", bool, "float64"], ["int64", bool])
-)
+@pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool, "float64"], ["int64"]))
 def test_a_mask_of_any_type_for_one_task(dtype):
     zoo.assert_close(masked(dtype), masked("float32"), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool], ["uint8"]))
 def test_a_mask_of_any_type_for_several_tasks(dtype):
     zoo.assert_close(masked(dtype, "abc"), masked("float32", "abc"), 0.0)
@@ -296,7 +296,7 @@ TOKENS[:, 1:][TOKENS[:, :1].ravel() == 0] = 0
 INPUTS = list(itertools.product(["ragged", "sparse"], [1, 3], [StaticWeights, MGDA]))
 
 
-@pytest.mark.parametrize(("form", "micro_batches", "combiner"), some(INPUTS, [INPUTS[3]]))
+@pytest.mark.parametrize(("form", "micro_batches", "combiner"), some(INPUTS, [INPUTS[4]]))
 def test_inputs_that_are_not_dense(form, micro_batches, combiner):
     lengths = 4 - (TOKENS[:, ::-1] != 0).argmax(axis=1) * (TOKENS != 0).any(axis=1)
     given = {
@@ -325,7 +325,7 @@ def test_inputs_that_are_not_dense(form, micro_batches, combiner):
 SINGLE = list(itertools.product(["a", "abc"], [False, True]))
 
 
-@pytest.mark.parametrize(("tasks", "eagerly"), some(SINGLE, [("a", True), ("abc", False)]))
+@pytest.mark.parametrize(("tasks", "eagerly"), some(SINGLE, [("a", True)]))
 def test_numpy_arrays_on_one_batch(tasks, eagerly):
     """Of one task the labels may come without a dict."""
     labels = Y["a"] if tasks == "a" else Y
@@ -342,7 +342,7 @@ def test_numpy_arrays_on_one_batch(tasks, eagerly):
     )
 
 
-@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("eagerly", some([False, True], [True]))
 def test_one_batch_with_weights_and_an_integer_mask(eagerly):
     results = []
     for mask in (MASK, MASK.astype("float32")):
@@ -354,7 +354,7 @@ def test_one_batch_with_weights_and_an_integer_mask(eagerly):
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("eagerly", some([False, True], [True]))
-@pytest.mark.parametrize("steps", [2, 5])
+@pytest.mark.parametrize("steps", some([2, 5], [5]))
 def test_a_generator_that_ends_early(steps, eagerly):
     """The training ends, or an error says that there were too few batches."""
 

@@ -99,6 +99,7 @@ def test_a_step_of_modo_is_that_of_the_gradients_of_each_part(way):
     np.testing.assert_allclose(model.last_gramian, mean @ mean.T, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(["AutoLambda", "MOML"], ["AutoLambda"]))
 def test_weighted_halves_are_the_weighted_batch(name):
     """Where no step is taken with them, equal weights are static ones."""
@@ -122,6 +123,7 @@ def test_micro_batches_of_parts():
         np.testing.assert_allclose(divided, whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_task_with_labels_in_some_parts_only():
     """Its labels train its head; the trunk, where they are in the part that is descended."""
     x, y = whole_labels(networks.batch("convolutional", SIZE))

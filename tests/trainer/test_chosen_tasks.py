@@ -61,6 +61,7 @@ def test_a_subset_of_a_method_that_changes_gradients():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "way"), some([("auto", "_picked"), ("loop", "_looped")], [("loop", "_looped")])
 )
@@ -76,6 +77,7 @@ def test_a_subset_makes_as_many_passes(monkeypatch, strategy, way):
     assert set(seen) == {2}
 
 
+@pytest.mark.slow
 def test_a_warm_up_is_scalarization_and_then_the_method():
     batch = networks.batch("dense")
     weights = {"left": 1, "right": 2, "size": 1}

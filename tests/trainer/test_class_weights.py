@@ -86,6 +86,7 @@ def test_one_hot_labels(by_class):
     assert_equal(fitted(losses, y, class_weight=GIVEN)[0], by_class[0])
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_see_them():
     logs = fitted(class_weight=GIVEN, validation_data=(X, Y), epochs=1)[1]
     plain = fitted(sample_weight=WEIGHTS, validation_data=(X, Y), epochs=1)[1]
@@ -117,6 +118,7 @@ def test_a_missing_label_has_no_class():
     assert np.isfinite(logs["loss"]).all()
 
 
+@pytest.mark.slow
 def test_another_fit_has_other_weights(by_class, plain):
     model = mtk.MultiTaskModel(network())
     model.compile("sgd", LOSSES)

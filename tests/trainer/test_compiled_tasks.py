@@ -79,8 +79,8 @@ HISTORIES = [
     for eagerly in (False, True)
     if given != "tuple"
 ]
-# Each value of an argument but tuples, which `test_keras_programs.py` has; the slow tests take all.
-QUICK = [("dict", "dict", True, False), ("list", "list", False, True)]
+# `test_program_forms.py` has graphs, dicts and weights of losses.
+QUICK = [("list", "list", False, True)]
 
 
 @pytest.mark.parametrize(("outputs", "given", "weighted", "eagerly"), some(HISTORIES, QUICK))
@@ -122,6 +122,7 @@ def test_one_weight_an_example_counts_for_all_tasks():
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_boolean_mask_says_that_a_label_is_missing():
     """Not so a number: a mean over four labels of which one has the weight zero is over four."""
     there = np.arange(40) % 4 > 0
@@ -139,6 +140,7 @@ def test_a_boolean_mask_says_that_a_label_is_missing():
     assert of["mask"]["a_mae"] == pytest.approx(error[there].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "combiner", [slow(mtk.combiners.MGDA()), slow(mtk.combiners.PCGrad()), mtk.combiners.GradNorm()]
 )
@@ -161,6 +163,7 @@ def test_combiners_get_the_weighted_losses(combiner):
         np.testing.assert_allclose(one, two, 1e-4, 1e-6)
 
 
+@pytest.mark.slow
 def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
     x = keras.Input((5,))
     shared = keras.layers.Dense(1, name="shared")(x)
@@ -180,6 +183,7 @@ def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
         np.testing.assert_allclose(one, two, 1e-5)
 
 
+@pytest.mark.slow
 def test_file_keeps_all_of_it(tmp_path):
     model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.PCGrad())
     options = {"clip_norm": 1.0, "run_eagerly": True}
@@ -286,6 +290,7 @@ def test_callbacks_know_which_way_is_better(tmp_path):
         assert (tmp_path / f"{name}.weights.h5").exists()
 
 
+@pytest.mark.slow
 def test_layers_and_clones_are_as_of_any_model(capsys):
     model = mtk.MultiTaskModel(network("dict"))
     assert model.get_layer("a") is model.network.get_layer("a")
@@ -311,6 +316,7 @@ def test_what_programs_read_of_a_model_is_that_of_the_network():
     assert set(given.loss) == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_keras_callbacks_of_every_kind(tmp_path):
     callbacks = [
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
@@ -328,12 +334,14 @@ def test_keras_callbacks_of_every_kind(tmp_path):
     assert set(best.predict(X, verbose=0)) == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_xla_where_keras_decides():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", LOSSES, jit_compile="auto")
     assert np.isfinite(model.fit(X, Y, batch_size=20, verbose=0).history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_weights_in_a_column_count_for_all_tasks():
     found = []
     for weights in (SAMPLE_WEIGHT, SAMPLE_WEIGHT[:, None]):
@@ -350,6 +358,7 @@ def test_a_hook_of_the_network_is_not_lost_in_silence(hook):
         mtk.MultiTaskModel(own())
 
 
+@pytest.mark.slow
 def test_the_best_weights_for_each_task(tmp_path):
     """Each file holds the weights of the epoch that was best for its task, by its own metric."""
     monitors = {"a": "a_loss", "b": "b_auc"}

@@ -64,7 +64,7 @@ def by_tape(trained, drawn, x, y):
 DRAWN = list(itertools.product([1, 2], [False, True]))
 
 
-@pytest.mark.parametrize(("micro_batches", "per_example"), some(DRAWN, [DRAWN[0], DRAWN[3]]))
+@pytest.mark.parametrize(("micro_batches", "per_example"), some(DRAWN, [DRAWN[3]]))
 def test_network_and_losses_have_the_drawn_weights(micro_batches, per_example):
     combiner = RLW("dirichlet", seed=3, per_example=per_example)
     trained, (x, y) = model(combiner, micro_batches=micro_batches), batch()
@@ -85,6 +85,7 @@ def test_network_and_losses_have_the_drawn_weights(micro_batches, per_example):
     assert len(np.unique(np.concatenate(seen)[:, 0])) == number
 
 
+@pytest.mark.slow
 def test_logged_losses_are_those_of_tasks_whatever_examples_count():
     """The losses in the logs are plain means, which an equal network gives in evaluation."""
     trained, (x, y) = model(RLW(per_example=True), conditioned_plainly()), batch()
@@ -99,6 +100,7 @@ def conditioned_plainly():
     return conditioned(network(), ["trunk"], hidden=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_example", some([False, True], [True]))
 def test_a_run_goes_on_with_the_same_draws(per_example):
     batches = tf.data.Dataset.from_tensor_slices(batch(48)).batch(8)
@@ -136,6 +138,7 @@ def test_a_front_does_not_read_weights_of_the_data():
     assert mtk.front(trained, batches, [(1, 0, 0)]) == mtk.front(trained, (x, y), [(1, 0, 0)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_example", some([False, True], [True]))
 def test_more_weight_is_less_loss(per_example):
     """`w_a (t - 1)^2 + w_b (t + 1)^2` is least at `t = w_a - w_b`: a front in closed form."""

@@ -128,6 +128,7 @@ def test_predict_reads_inputs_alone():
         compiled().predict(data, verbose=0)
 
 
+@pytest.mark.slow
 def test_exports_after_fit(tmp_path):
     model = compiled()
     model.fit(dataset(), verbose=0)
@@ -138,6 +139,7 @@ def test_exports_after_fit(tmp_path):
     np.testing.assert_allclose(served["left"], expected["left"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combiner", some([StaticWeights, PCGrad], [PCGrad]))
 def test_notes_the_first_step_that_was_not_finite(combiner):
     model = compiled(combiner())

@@ -124,6 +124,7 @@ def trained_in(policy, make, y=None, loss="mse", number=2, **compiled):
     return [np.asarray(keras.ops.cast(v, "float64")) for v in net.variables]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(KINDS, ["gradnorm"]))
 @pytest.mark.usefixtures("floatx")
 def test_double_precision(name):
@@ -139,7 +140,7 @@ HALF = list(
 )
 
 
-@pytest.mark.parametrize(("name", "policy"), some(HALF, [HALF[0], HALF[14]]))
+@pytest.mark.parametrize(("name", "policy"), some(HALF, []))
 @pytest.mark.usefixtures("floatx")
 def test_half_precision(name, policy):
     # `test_precision.py` has the features' gradients.
@@ -150,24 +151,22 @@ def test_half_precision(name, policy):
 
 TYPES = ["float64", "float16", "int64", "uint8", "bool"]
 LABELS = list(itertools.product(TYPES, ["float32", "float64", "mixed_bfloat16"], ["mse", "binary"]))
-# `test_types_of_classes` and `test_label_kinds.py` have integers, `test_half_precision` two types.
+# `test_types_of_classes` and `test_label_kinds.py` have integers.
 QUICK_LABELS = [("bool", "float64", "binary")]
 LOSSES = {"mse": "mse", "binary": keras.losses.BinaryCrossentropy(from_logits=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "policy", "loss"), some(LABELS, QUICK_LABELS))
 @pytest.mark.usefixtures("floatx")
 def test_types_of_labels(policy, dtype, loss):
     y = {task: (Y[task] > 0).astype(dtype) for task in "ab"}
     plain = {task: (Y[task] > 0).astype("float32") for task in "ab"}
-    found, expected = (
-        trained_in(policy, PCGrad, given, LOSSES[loss], run_eagerly=given is plain)
-        for given in (y, plain)
-    )
+    found, expected = (trained_in(policy, PCGrad, given, LOSSES[loss]) for given in (y, plain))
     zoo.assert_close(found, expected, 1e-7)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "uint8", "int32"])
+@pytest.mark.parametrize("dtype", some(["int64", "uint8", "int32"], ["uint8"]))
 @pytest.mark.usefixtures("floatx")
 def test_types_of_classes(dtype):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -265,6 +264,7 @@ def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
         zoo.assert_close(list(after.values()), model.network.get_weights(), 1e-6)
 
 
+@pytest.mark.slow
 def test_files_of_weights(tmp_path):
     def fresh():
         return model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.SGD(0.1))
@@ -283,6 +283,7 @@ def test_files_of_weights(tmp_path):
 # Combiners and places.
 
 
+@pytest.mark.slow
 def test_a_second_model_gets_a_copy_without_state():
     combiner = combiners.GradNorm(alpha=0.7)
     eagerly = {"run_eagerly": True}
@@ -300,6 +301,7 @@ def test_a_second_model_gets_a_copy_without_state():
     assert all(v.shape != (3,) for v in combiner.variables)
 
 
+@pytest.mark.slow
 def test_weights_by_name_follow_the_order_of_the_second_model():
     combiner = StaticWeights({"a": 3.0, "b": 1.0})
     first = model_of(network(), combiner)
@@ -374,6 +376,7 @@ class Twins(keras.Model):
         return {t: head(h) for t, head in self.heads.items()}
 
 
+@pytest.mark.slow
 def test_two_layers_of_one_name():
     for which in ("one", "two"):
         net = Twins()
@@ -521,6 +524,7 @@ def test_layers_that_begin_with_zeros():
     assert {v.path for v in found.shared} == {v.path for v in shared}
 
 
+@pytest.mark.slow
 def test_low_rank_adapters_that_begin_with_zeros():
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")

@@ -74,6 +74,7 @@ def check(model, events, few=False):
     assert few or (pixels[0, 0] == (0, 0, 255)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), [(QUICK, 13), *(slow((name, 40)) for name in METHODS)])
 def test_every_method_steps(name, number, tmp_path, read_events):
     model = trained(METHODS[name](), number, tmp_path)

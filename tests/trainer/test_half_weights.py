@@ -59,7 +59,7 @@ WAYS = {
 
 # `test_edges_of_models.py` takes the last layer, `numerics/test_micro_batches.py` other parts,
 # `test_step.py` weights that are renewed every few steps.
-QUICK = ["gradients", "representation in parts"]
+QUICK = ["representation in parts"]
 
 
 def fits(kind, way):

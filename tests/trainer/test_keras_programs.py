@@ -302,8 +302,9 @@ def run(program, wrap):
 # Like others: a list as a tuple, a sequence as a generator. `test_compiled_tasks.py` has Adam,
 # metrics and weights of examples, `test_program_forms.py` losses of one's own and outputs without
 # one. LSTMs and masks take long to trace: `test_against_jacobian.py` has both,
-# `test_label_kinds.py` padding.
+# `test_label_kinds.py` padding. `test_program_forms.py` has networks of each of these kinds.
 ALIKE = (
+    *(single_tensor, tuple_outputs_and_labels_by_name, subclassed, sequential),
     *(functional, list_outputs, sequence_of_batches),
     *(sample_weights_of_one_task, sample_weights_of_all),
     *(own_functions, outputs_without_a_loss),

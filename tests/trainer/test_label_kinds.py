@@ -154,7 +154,7 @@ COMBINERS = {
 }
 
 
-@pytest.mark.parametrize("combiner", some(COMBINERS, ["mgda-ub", "gradnorm", "graddrop"]))
+@pytest.mark.parametrize("combiner", some(COMBINERS, ["gradnorm"]))
 def test_a_missing_label_adds_nothing_whatever_the_combiner(combiner):
     """Examples without any label, against a batch that does not hold them."""
     y, other = POSITIVE.copy(), POSITIVE.copy()
@@ -263,6 +263,7 @@ def test_ignored_classes_and_missing_labels_do_not_count():
     check(task, y, lambda p: masked_mean(cross_entropy(p), kept), shape=(2, 3))
 
 
+@pytest.mark.slow
 def test_padding_does_not_count():
     problem, plain = zoo.build("masked_sequence"), zoo.build("masked_sequence").network
     model = mtk.MultiTaskModel(problem.network, problem.tasks)
@@ -293,7 +294,7 @@ def squares(predictions):
 DTYPES = ["float32", "float64", "float16", "int32", "uint8", bool]
 
 
-@pytest.mark.parametrize("dtype", some(DTYPES, ["float32", "float16", "uint8", bool]))
+@pytest.mark.parametrize("dtype", some(DTYPES, ["float16", bool]))
 def test_a_weight_of_zero_says_that_there_is_no_label(dtype):
     weights = with_zeros(dtype)
     w = weights.astype("float32")
@@ -378,7 +379,7 @@ RANK_ONE = {
 FORMS = list(itertools.product(RANK_ONE, [(SIZE,), (SIZE, 1)]))
 
 
-@pytest.mark.parametrize(("loss", "shape"), some(FORMS, [FORMS[0], FORMS[3], FORMS[4], FORMS[5]]))
+@pytest.mark.parametrize(("loss", "shape"), some(FORMS, [FORMS[4]]))
 def test_predictions_of_rank_one(loss, shape):
     y = OTHER.reshape(shape)
     power = 1 if loss == "object" else 2
@@ -386,6 +387,7 @@ def test_predictions_of_rank_one(loss, shape):
     check(task, y, lambda p: tf.reduce_mean(tf.abs(p - OTHER[:, 0]) ** power), shape=())
 
 
+@pytest.mark.slow
 def test_metrics_of_predictions_of_rank_one():
     y = np.where(np.arange(SIZE) < 3, np.nan, OTHER[:, 0]).astype("float32")
     task = mtk.Task("a", "mse", ["mae", "mse"], missing=float("nan"))
@@ -457,6 +459,7 @@ def test_metrics_keep_arguments_that_their_config_forgets():
     assert found["a_cosine"] == pytest.approx(cosine.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_string_metric_is_logged_under_the_string():
     bits = (OTHER > 0).astype("float32")
     for _ in range(2):  # Keras numbers the names of further objects in a process.

@@ -40,6 +40,7 @@ def test_history_names_losses_metrics_and_weights_by_task():
     assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
 
 
+@pytest.mark.slow
 def test_training_learns():
     history = compiled(PCGrad()).fit(dataset(), epochs=30, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
@@ -56,6 +57,7 @@ def test_evaluate_is_exact_over_uneven_batches():
     assert whole["loss"] == pytest.approx(mean, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluate_masks_metrics():
     x, y, _ = networks.batch("dense", size=24)
     model = compiled()
@@ -84,6 +86,7 @@ def test_predict_gives_each_task_its_predictions():
     }
 
 
+@pytest.mark.slow
 def test_numpy_arrays_and_train_on_batch():
     x, y, _ = tf.nest.map_structure(np.array, networks.batch("dense"))
     mask = masks(12)
@@ -119,6 +122,7 @@ def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
     assert loaded.compile_args.clip_norm == 2.0
 
 
+@pytest.mark.slow
 def test_weights_only(tmp_path):
     model = compiled(GradNorm())
     model.fit(dataset(), verbose=0)
@@ -130,6 +134,7 @@ def test_weights_only(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_subclassed_network_is_built_from_the_first_batch():
     class Network(keras.Model):
         def __init__(self):
@@ -146,6 +151,7 @@ def test_a_subclassed_network_is_built_from_the_first_batch():
     assert len(model.structure.shared) == 2
 
 
+@pytest.mark.slow
 def test_one_task_is_plain_training():
     """With K = 1 every kind of combiner gives the task's own gradient."""
     x, y, _ = networks.batch("dense")
@@ -244,6 +250,7 @@ def test_a_metric_without_a_config_is_used_as_it_is():
     assert float(odd.result()) == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combiner", some([StaticWeights, PCGrad], [PCGrad]))
 def test_a_frozen_layer_stays_after_compiling_again(combiner):
     model = compiled(combiner(), run_eagerly=True)

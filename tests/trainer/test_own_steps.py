@@ -31,7 +31,6 @@ MODES = {
     "several": {"steps_per_execution": 2},
 }
 QUICK = {
-    ("famo", "eagerly"),
     ("graddrop features", "graph"),
 }
 

@@ -130,6 +130,7 @@ def test_user_names_what_is_hidden(options):
     assert named == set(networks.TASKS)
 
 
+@pytest.mark.slow
 def test_heads_of_unknown_owner_are_trained_alike():
     """Hidden heads cost a row for each task, but get the same gradients."""
     results = []

@@ -60,6 +60,7 @@ def test_training_is_the_same_without_untouched_rows(combiner, monkeypatch):
         np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combiner", [GradDrop, slow(partial(GradVac, groups="layer"))])
 def test_a_combiner_that_changes_gradients_sees_whole_ones(combiner, monkeypatch):
     assert trained(combiner(), True, monkeypatch)[0] == 0

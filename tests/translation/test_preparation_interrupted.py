@@ -106,6 +106,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_path):
     folder = tmp_path / "corpus"
     for at in MOMENTS:

@@ -116,6 +116,7 @@ flags.exit_with(prepare.main)
 """
 
 
+@pytest.mark.slow
 def test_stopped_by_the_keyboard(text, tmp_path):
     for language in ("en", "de", "fr"):
         write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 600, 0))

@@ -13,10 +13,7 @@ from tests.quick import some
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
 # By default: mixed batches, shares, and a refusal.
-QUICK = [
-    CONFIGS / "combiners" / f"{name}.gin"
-    for name in ("proportional_sampling", "famo", "mgda_representation")
-]
+QUICK = [CONFIGS / "combiners" / "mgda_representation.gin"]
 PAIRS = {"fr_zh": ("fr", "zh"), "fr_de": ("fr", "de"), "fr_ro": ("fr", "ro")}
 
 

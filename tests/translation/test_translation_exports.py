@@ -19,6 +19,10 @@ from mtk.export.loading import load_translator
 from mtk.workloads import Translation
 from tests.quick import slow
 
+# `decoding/test_served.py` exports and translates by default, `serving/test_evaluate_command.py`
+# evaluates a run.
+pytestmark = pytest.mark.slow
+
 SIZE = {"num_layers": 1, "width": 32, "feed_forward_width": 64, "num_heads": 2, "dropout": 0.0}
 
 CONFIG = """

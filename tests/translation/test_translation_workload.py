@@ -13,6 +13,7 @@ from mtk import experiment
 from mtk.data.mixing import task_counts
 from mtk.data.translation.batches import Lengths
 from mtk.workloads import Translation
+from tests.quick import slow
 
 SMALL = {"num_layers": 1, "width": 16, "feed_forward_width": 16, "num_heads": 2}
 
@@ -68,7 +69,7 @@ def test_batches_are_what_the_corpus_says(make, corpus):
 
 
 @pytest.mark.parametrize(
-    ("rates", "window", "first_step"), [(None, 1, 6), (None, 3, 1), ((0.5, 0.5), 3, 4)]
+    ("rates", "window", "first_step"), [slow((None, 1, 6)), slow((None, 3, 1)), ((0.5, 0.5), 3, 4)]
 )
 def test_training_resumes_with_the_tail(make, rates, window, first_step):
     workload = make(sampling_rates=rates, window=window)

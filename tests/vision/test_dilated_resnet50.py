@@ -48,6 +48,7 @@ def path(official, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_without_dilation_it_is_keras_network(official, path):
     network = trunk(32, 64, 32)
     imagenet.load_imagenet(network, str(path))
@@ -88,6 +89,7 @@ def test_heads_predict_every_pixel():
         deeplab((30, 64, 3), outputs, **SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="No file of ResNet-50's weights at"):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import mtk
 from mtk.workloads import Arrays, Datasets
+from tests.quick import slow
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")
@@ -59,7 +60,7 @@ def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
             assert labels["kind"].dtype == tf.int32
 
 
-@pytest.mark.parametrize("make", [arrays, datasets])
+@pytest.mark.parametrize("make", [slow(arrays), datasets])
 def test_run_reaches_its_result(make, tmp_path):
     result = mtk.experiment.run(
         make,
@@ -73,7 +74,7 @@ def test_run_reaches_its_result(make, tmp_path):
     assert written["test"]["tasks"]["kind"].keys() == {"loss", "accuracy"}
 
 
-@pytest.mark.parametrize("make", [arrays, datasets])
+@pytest.mark.parametrize("make", [slow(arrays), datasets])
 def test_order_is_that_of_seed_and_step(make):
     data = make()
     whole = list(data.train(7, 12, seed=3))

@@ -85,6 +85,7 @@ def test_every_way_to_per_task_gradients(way):
     assert_same(parts, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["famo", pytest.param("gradnorm", marks=pytest.mark.slow)])
 def test_tasks_with_inputs_of_their_own(name):
     make = COMBINERS[name]
@@ -92,6 +93,7 @@ def test_tasks_with_inputs_of_their_own(name):
     assert_same(trained(networks.embedding, make(), own, 3), whole)
 
 
+@pytest.mark.slow
 def test_mixed_batches_with_a_task_absent_from_a_micro_batch():
     def network():
         inputs = keras.Input((6,))
@@ -161,6 +163,7 @@ def test_measured_steps_of_static_weights():
     assert_same(*found)
 
 
+@pytest.mark.slow
 def test_statistics_take_one_update_the_mean_and_dropout_moves_on():
     network, (x, y, mask) = networks.dense(dropout=0.5), networks.batch("dense", size=12)
     norm, trunk = network.get_layer("norm"), network.get_layer("trunk")

@@ -76,6 +76,7 @@ def test_a_skipped_step_leaves_everything_as_it_was(name, micro_batches):
     assert sum(changed) > len(changed) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", some([1, 3], [1]))
 def test_logs_and_later_steps_are_those_without_the_skipped_one(steps_per_execution):
     options = {"on_nonfinite": "skip", "steps_per_execution": steps_per_execution}
@@ -94,6 +95,7 @@ def test_logs_and_later_steps_are_those_without_the_skipped_one(steps_per_execut
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_bad_only_after_the_step_teaches_famo_nothing():
     """The step itself is good; the weights it leads to are not."""
     model = model_of(combiners.FAMO(), keras.optimizers.SGD(1e38), on_nonfinite="skip")
@@ -153,6 +155,7 @@ def test_on_nonfinite_is_one_of_two():
         model_of(on_nonfinite="go on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_nonfinite", some(["stop", "skip"], ["stop"]))
 def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
     monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)

@@ -55,6 +55,7 @@ CASES = [(*way, precision) for way in WAYS for precision in ERRORS]
 QUICK = [(*WAYS[0], "mixed_float16")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "way", "micro_batches", "precision"), some(CASES, QUICK))
 def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, precision):
     single = stepped("float32", kind, combiners.StaticWeights(), way, run_eagerly=True)
@@ -65,6 +66,7 @@ def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, pr
         assert 0 < distance(found, expected) < factor * ERRORS[precision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "make"),
     [
