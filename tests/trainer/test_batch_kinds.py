@@ -212,7 +212,8 @@ def test_a_mask_of_any_type_for_one_task(dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool], ["uint8"]))
 def test_a_mask_of_any_type_for_several_tasks(dtype):
-    zoo.assert_close(masked(dtype, "abc"), masked("float32", "abc"), 0.0)
+    # Graphs that are rewritten differ by rounding.
+    zoo.assert_close(masked(dtype, "abc"), masked("float32", "abc"), 1e-7)
 
 
 def mixed(ids, **compiled):

@@ -209,8 +209,8 @@ def after_four_steps(combiner, **compiled):
     [
         slow((StaticWeights, {"steps_per_execution": 2})),
         (IMTLG, {"run_eagerly": True}),
-        slow((IMTLG, {"steps_per_execution": 2})),
-        slow((IMTLG, {"jit_compile": True})),
+        (IMTLG, {"steps_per_execution": 2}),
+        (IMTLG, {"jit_compile": True}),
         slow((MGDA, {"run_eagerly": True})),
         slow((MGDA, {"steps_per_execution": 2})),
         slow((CAGrad, {"jit_compile": True})),
