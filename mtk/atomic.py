@@ -147,13 +147,15 @@ def _beside(target: Path) -> Iterator[Path]:
     try:
         place, descriptor = _new_place(target.parent)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        said = f"{error.strerror}; nothing was changed"
+        raise OSError(error.errno, said, str(target)) from error
     try:
         yield place / target.name
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        raise OSError(error.errno, error.strerror, str(target)) from error  # Writing names no file.
+        said = f"{error.strerror}; nothing was changed"  # Writing names no file.
+        raise OSError(error.errno, said, str(target)) from error
     finally:
         try:
             with _alone_in(target.parent):

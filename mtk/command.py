@@ -18,18 +18,27 @@ _COMMANDS = {
     "prepare": "prepare a data set",
     "list": "list combiners, workloads, runs or studies",
 }
-# Flags are read off the help of a command, which takes a tenth of a second.
+# Flags are read off the help of a command, which takes a tenth of a second; what else they offer is
+# short, and a test compares it with the parsers.
 _COMPLETION = """\
 _mtk() {
-    local word="${COMP_WORDS[COMP_CWORD]}" flags
-    if [ "$COMP_CWORD" = 1 ]; then
-        COMPREPLY=($(compgen -W "COMMANDS --version --help" -- "$word"))
-    elif [[ "$word" == -* ]]; then
-        flags=$(mtk "${COMP_WORDS[1]}" --help 2>/dev/null | grep -o -- '--[a-z_]*')
-        COMPREPLY=($(compgen -W "$flags" -- "$word"))
+    local word="${COMP_WORDS[COMP_CWORD]}" words="" kind=-f
+    case "$COMP_CWORD ${COMP_WORDS[1]} ${COMP_WORDS[2]}" in
+        1\\ *) words="COMMANDS --version --help" ;;
+        2\\ bench\\ *) words="run submit score" ;;
+        2\\ list\\ *) words="combiners workloads runs studies" ;;
+        2\\ prepare\\ *) words="celeba translation" ;;
+        *\\ list\\ [rs]*) kind=-d ;;
+        *\\ list\\ *) return ;;
+    esac
+    if [[ "$word" == -* && "$COMP_CWORD" != 1 ]]; then
+        words=$(mtk "${COMP_WORDS[1]}" --help 2>/dev/null | grep -o -- '--[a-z_]*')
+    fi
+    if [ -n "$words" ]; then
+        COMPREPLY=($(compgen -W "$words" -- "$word"))
     else
         local IFS=$'\\n'  # Names may have spaces.
-        COMPREPLY=($(compgen -f -- "$word"))
+        COMPREPLY=($(compgen $kind -- "$word"))
     fi
 }
 [ -n "$ZSH_VERSION" ] && autoload -U +X bashcompinit && bashcompinit

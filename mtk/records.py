@@ -4,12 +4,14 @@ Nothing but regular files of a bounded size is read, and no link is followed: a 
 end, and a link leads out of the study.
 """
 
+import hashlib
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mtk.errors import StudyError
 
@@ -61,6 +63,17 @@ def lines(path: Path) -> Iterator[str]:
             yield line.decode("utf-8", "replace")
 
 
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a log.
+
+    Raises:
+        DamagedError: If it is too large, or no file.
+        FileNotFoundError: If there is none.
+    """
+    with opened(path, _LARGEST_LOG) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
     """Returns the JSON object in a file.
 
@@ -93,7 +106,7 @@ def parsed(given: bytes, name: str) -> dict[str, Any]:
     return content
 
 
-def opened(path: Path, most: int) -> BinaryIO:
+def opened(path: Path, most: int) -> io.BufferedReader:
     """Opens a regular file of at most so many bytes; no link is followed, no pipe waited for.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from mtk import monitor, records
 from mtk.analysis import parameters, plain_text, schema
 from mtk.analysis.schema import EXTRAS, SPLITS
-from mtk.analysis.weights import weights_over_time
+from mtk.analysis.weights import LOG, weights_over_time
 
 # Where a sweep says why a run ended without a result.
 _FAILURE = "failed.json"
@@ -54,6 +54,8 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         row |= {name: value for name, value in found.items() if value is not None or "/" in name}
         with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
             weights_over_time(path)
+            if result["record"] and result["record"] != records.digest(path / LOG):
+                raise records.DamagedError(f"{LOG} was changed since the run has ended")
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended))
     except (records.DamagedError, OSError) as problem:

@@ -161,6 +161,7 @@ _EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
 RESULT: Schema = {
     "run": _NAME,
+    "record": _TEXT,
     "data": Named(_NAME),
     "status": _one_of("finished", "diverged"),
     "sealed": _FLAG,

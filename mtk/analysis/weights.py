@@ -12,7 +12,7 @@ import pandas as pd
 from mtk import records
 from mtk.analysis import plain_text, schema
 
-_LOG = "metrics.jsonl"
+LOG = "metrics.jsonl"
 
 
 def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
@@ -58,7 +58,7 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
         ValueError: If a whole line of it tells a weight that is not a number, or has no step.
     """
     found: dict[int, dict[str, float | None]] = {}
-    for line in records.lines(Path(run_dir) / _LOG):
+    for line in records.lines(Path(run_dir) / LOG):
         if f'"{name}"' not in line:
             continue
         try:
@@ -66,7 +66,7 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
         except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and (entry.get("name"), entry.get("split")) == (name, "train"):
-            told = schema.check(entry, schema.WEIGHT, _LOG)
+            told = schema.check(entry, schema.WEIGHT, LOG)
             if told["step"] is not None and told["task"] is not None:
                 found.setdefault(told["step"], {})[told["task"]] = told["value"]
     table = pd.DataFrame.from_dict(found, orient="index", dtype=float).sort_index()

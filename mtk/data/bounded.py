@@ -10,6 +10,8 @@ import numpy as np
 
 LONGEST_LINE = 1 << 20  # bytes
 MOST_BYTES = 1 << 30  # of an array; MNIST's largest has 47 million
+MOST_GROWTH = 100  # by how much a file may grow that is unpacked; text grows to its fivefold
+_MOST_TEXT = 1 << 26  # bytes that a text may have, however small its file
 _AT_ONCE = 1 << 20  # bytes
 
 Opened = IO[bytes] | gzip.GzipFile
@@ -41,23 +43,31 @@ def read_up_to(file: Opened, most: int) -> bytes:
     return b"".join(parts)
 
 
-def lines(file: Any, name: object) -> Iterator[Any]:
+def lines(file: Any, path: Path) -> Iterator[Any]:
     """Yields the lines of a file with their ends.
 
     Args:
         file: The opened file, which may be compressed.
-        name: What to call it in an error.
+        path: Where it is.
 
     Raises:
-        ValueError: If a line is longer than `LONGEST_LINE`.
+        ValueError: If a line is longer than `LONGEST_LINE`, or all of them are more than a
+            compressed text of this size can be.
     """
     number = 0
+    left = max(_MOST_TEXT, MOST_GROWTH * path.stat().st_size)
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
+        left -= len(line)
         if len(line) > LONGEST_LINE:
             raise ValueError(
-                f"{name}, line {number}: it has more than {LONGEST_LINE:,} bytes, so this is no "
+                f"{path}, line {number}: it has more than {LONGEST_LINE:,} bytes, so this is no "
                 "text of sentences or short records. Fetch the file again."
+            )
+        if left < 0:
+            raise ValueError(
+                f"{path}, line {number}: unpacked it is more than {MOST_GROWTH} times as large, so "
+                "this is no text of sentences or records. Fetch the file again."
             )
         yield line
 

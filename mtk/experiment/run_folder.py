@@ -1,5 +1,6 @@
 """The folder that a run leaves behind."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from mtk import atomic, places, resources
+from mtk import atomic, places, records, resources
 from mtk.checkpoints import AppendOnlyFiles
 from mtk.experiment.callables import digest
 from mtk.experiment.folder_lock import FolderLock
@@ -166,8 +167,10 @@ class RunFolder:
             self.description.save(self.begun)
 
     def close(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the result, whole or not at all, and returns it with the hash of its run."""
-        about = {"run": self.description.hash, "data": dict(self.description.data)}
+        """Writes the result, whole or not at all, and returns it with what tells its run."""
+        about: dict[str, Any] = {"run": self.description.hash, "data": {**self.description.data}}
+        with contextlib.suppress(FileNotFoundError, records.DamagedError):  # Nothing is claimed.
+            about["record"] = records.digest(self.metrics)
         atomic.write_json(self.result, {**result, **about})
         return {**result, **about}
 
@@ -185,11 +188,19 @@ class RunFolder:
             warnings.warn(
                 f"{str(self.path / name)!r} was changed since the run wrote it.", stacklevel=2
             )
-        files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
-        newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.
-        if newest and (problem := files.problem(newest.lengths, newest.record)):
+        if problem := self._problem_of_record(result.get("record")):
             warnings.warn(f"{problem}. The result is sound.", stacklevel=2)
         return result
+
+    def _problem_of_record(self, ended: str | None) -> str:
+        """Returns what is wrong with the record of a finished run; `ended` is its hash then."""
+        if ended and self.metrics.exists():
+            if records.digest(self.metrics) == ended:
+                return ""
+            return f"The record {str(self.metrics)!r} was changed since the run has ended"
+        files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
+        newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.
+        return files.problem(newest.lengths, newest.record) if newest else ""
 
     def _check_same_run(self) -> None:
         known = recorded(self.begun)

@@ -13,12 +13,12 @@ import keras
 import tensorflow as tf
 
 from mtk import extras, tf_logging
+from mtk.data.bounded import MOST_GROWTH
 from mtk.decoding import Translator, text_translator
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 # What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
 _DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-_MOST_GROWTH = 100
 _PATTERN = set("[]*?\\")
 _UNKNOWN_OPERATION = "Op type not registered"
 
@@ -112,7 +112,7 @@ def _check_archive(path: Path) -> None:
     """Checks that an archive does not become much larger than it is: Keras stores, uncompressed."""
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MOST_GROWTH * path.stat().st_size:
+    if size > MOST_GROWTH * path.stat().st_size:
         raise ValueError(f"it has {path.stat().st_size:,} bytes, but unpacked {size:,}")
 
 

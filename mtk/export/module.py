@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +51,7 @@ def written_by_tensorflow() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        number = _NUMBERS.get(type(error), errno.EIO)
+        if number := _NUMBERS.get(type(error)):  # TensorFlow names its operation and its own file.
+            raise OSError(number, os.strerror(number)) from error
         first = (error.message or type(error).__name__).strip().splitlines()[0]
-        raise OSError(number, first) from error
+        raise OSError(errno.EIO, first.partition("}} ")[2] or first) from error

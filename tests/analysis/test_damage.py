@@ -113,6 +113,9 @@ DAMAGES = {
     "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5, a text was expected"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
     "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
+    "another log": (
+        result(record=hashlib.sha256(b"").hexdigest()), "damaged", "metrics.jsonl was changed since"
+    ),
     "log folder": (folder_instead("metrics.jsonl"), "damaged", "is a folder"),
 }  # fmt: skip
 

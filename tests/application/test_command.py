@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtk import combiners, command, workloads
+from mtk import combiners, command, prepare, workloads
 from mtk import list as listing
 
 ROOT = Path(__file__).parents[2]
@@ -38,13 +38,24 @@ def test_version_and_completion(capsys):
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("tr", ["train", "translate"]), ("report some", ["some folder"]), ("list ?", [])],
+    [
+        ("tr", ["train", "translate"]),
+        ("report some", ["some folder"]),
+        ("train an", ["another.gin"]),
+        ("list ?", []),
+        ("list ", list(listing._WHAT)),
+        ("list runs some", ["some folder"]),
+        ("list combiners some", []),
+        ("bench ", ["run", "submit", "score"]),
+        ("prepare ", list(prepare._DATA_SETS)),
+    ],
 )
 def test_what_bash_completes(capsys, tmp_path, typed, offered):
     """As bash calls the function: with the words so far, of which the last is completed."""
     (tmp_path / "some folder").mkdir()
+    (tmp_path / "another.gin").touch()
     assert command.main(["--completion"]) == 0
-    words = " ".join(f"'{word}'" for word in ["mtk", *typed.split()])
+    words = " ".join(f"'{word}'" for word in ["mtk", *typed.split(" ")])
     script = (
         f"{capsys.readouterr().out}complete -p mtk >/dev/null || exit 1\n"
         f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"

@@ -84,6 +84,16 @@ def test_gzip_file_with_one_enormous_line(memory, tmp_path, ends):
         next(found)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_gzip_file_with_endless_short_lines(memory, tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(bounded, "_MOST_TEXT", MIB)
+    path = tmp_path / "text.en.gz"
+    path.write_bytes(gzip.compress(b"ten bytes\n" * 1_000_000))
+    allowed = max(MIB, 100 * path.stat().st_size)
+    with pytest.raises(ValueError, match=rf"text\.en\.gz, line {allowed // 10 + 1}: .*100 times"):
+        all(lines(path, encoding))
+
+
 def test_longest_line_is_read(tmp_path):
     path = tmp_path / "text.en"
     longest = b"x" * (bounded.LONGEST_LINE - 1)

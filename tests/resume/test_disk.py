@@ -166,12 +166,14 @@ def test_weights_and_exports_on_a_nearly_full_disk(heavy, mounted, free):
 
 
 def full(*_, **__):
-    raise tf.errors.ResourceExhaustedError(None, None, "run; No space left on device\nmore")
+    message = "{{function_node a}} b; No space left [Op:c]\nmore"
+    raise tf.errors.ResourceExhaustedError(None, None, message)
 
 
 def test_errors_of_tensorflow_are_errors_of_the_disk(heavy, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "save", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*made'$") as caught:
+    said = r"\] No space left on device; .* changed: '\S*made'$"
+    with pytest.raises(OSError, match=said) as caught:
         export.export(heavy, tmp_path / "made")
     assert resources.is_full(caught.value)
     assert not list(tmp_path.iterdir())

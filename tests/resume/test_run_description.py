@@ -156,8 +156,10 @@ def test_a_finished_run_says_that_a_text_was_changed(tmp_path):
         folder.read_result()
 
 
-@pytest.mark.parametrize("text", ["", "a lime\n"])
-def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text):
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("text", ["", "a lime\n", None])
+def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text, earlier):
+    """By the hash in its result; that of an earlier version has none, but the checkpoint has."""
     run, record = tmp_path / "run", "a line\n"
     digest = hashlib.sha256(record.encode()).hexdigest()
     begun(run)
@@ -168,13 +170,17 @@ def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text):
         state = {"run": folder.description.as_dict()}
         lengths = {"metrics.jsonl": len(record)}
         Snapshot(9, {"0 v": np.zeros(3)}, state, lengths, record=digest).save(place)
-        folder.close({"status": "finished"})
-        assert folder.read_result()["status"] == "finished"
-    (run / "metrics.jsonl").write_text(text)
-    with (
-        RunFolder.claim(run, SETTINGS) as folder,
-        pytest.warns(UserWarning, match=r"The record .*metrics\.jsonl' (was changed|has 0)"),
-    ):
+        (run / "metrics.jsonl").write_text(record)
+        result = folder.close({"status": "finished"})
+        assert folder.read_result()["record"] == digest
+    if earlier:
+        (run / "result.json").write_text(json.dumps({**result, "record": None}))
+    if text is None:
+        (run / "metrics.jsonl").unlink()
+    else:
+        (run / "metrics.jsonl").write_text(text)
+    said = r"The record .*metrics\.jsonl' (was changed|has 0|is missing)"
+    with RunFolder.claim(run, SETTINGS) as folder, pytest.warns(UserWarning, match=said):
         folder.read_result()
 
 
