@@ -111,7 +111,9 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
         with opened(path, "rt", encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(bounded.lines(file, path), skipinitialspace=True))
-    except (csv.Error, EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
+    except (csv.Error, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
     if missing := [name for name in needed if not rows or rows[0].get(name) is None]:
         names = ", ".join(rows[0]) if rows else "none"

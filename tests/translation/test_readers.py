@@ -1,10 +1,13 @@
 import gzip
 import sys
+from collections import Counter
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from mtk.data.translation import dropped
+from mtk.data.translation.filters import Filters
 from mtk.data.translation.readers import LineFiles, ParquetFiles, TFDSTranslation, TSVFiles
 
 SPLITS = ("train", "validation", "test")
@@ -16,6 +19,24 @@ def line_files(folder, train, held_out=(("v.en", "v.fr"),)):
     for name in ("v.en", "v.fr"):
         (folder / name).write_bytes(b"v\n")
     return LineFiles(train, held_out, held_out, str(folder))
+
+
+ENCODINGS = ("latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "parquet"])
+def test_remedy_for_another_encoding_can_be_typed(tmp_path, encoding):
+    if encoding == "parquet":
+        parquet_file(tmp_path / "t", [{"en": "a\0", "fr": "b"}])
+        reader, said = ParquetFiles(["t"], ["t"], ["t"], "fr", folder=str(tmp_path)), "UTF-8 alone"
+    else:
+        (tmp_path / "t.en").write_text("café\n", encoding=encoding)
+        reader = line_files(tmp_path, [("t.en", "t.en")])
+        said = f"""--gin.readers.LineFiles.encoding='"{encoding}"';"""
+    skipped = Counter()
+    Filters().texts(reader.pairs("train"), skipped)
+    with pytest.raises(ValueError, match=said):
+        dropped.check(dropped.Part("train", "fr", reader), skipped, len(skipped), Filters())
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -150,6 +171,15 @@ def test_parquet(tmp_path):
     assert list(reader.pairs("train")) == [*expected, (b"x", b""), (b"", b"")]
     turned = ParquetFiles(*[["t-0.parquet"]] * 3, target="en", source="fr", folder=str(tmp_path))
     assert next(turned.pairs("test")) == ("é0".encode(), b"e0")
+
+
+def test_parquet_calls_text_what_is_none(tmp_path):
+    """What is left out is counted by those who prepare; the reader gives the bytes."""
+    sides = [pa.array([text], pa.binary()).view(pa.string()) for text in (b"a", b"caf\xe9")]
+    column = pa.StructArray.from_arrays(sides, ["en", "fr"])
+    parquet.write_table(pa.table({"translation": column}), tmp_path / "t")
+    reader = ParquetFiles(["t"], ["t"], ["t"], "fr", folder=str(tmp_path))
+    assert list(reader.pairs("train")) == [(b"a", b"caf\xe9")]
 
 
 def test_parquet_without_the_language(tmp_path):

@@ -1,5 +1,7 @@
 """Refuses text of which too much would be left out."""
 
+import codecs
+import inspect
 import itertools
 from collections import Counter
 from collections.abc import Iterable
@@ -21,11 +23,17 @@ _EXAMPLES = 3
 _SHOWN = 60  # bytes of an example
 _TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
 # As it is typed behind the command, or, without `--gin.`, written into the config.
-_ENCODING = "Name the encoding of the files, such as --gin.readers.{{reader}}.encoding='\"{}\"'"
+_ENCODING = (
+    "Name the encoding of the files, such as --gin.readers.{reader}.encoding='\"{encoding}\"'"
+)
+_NO_ENCODING = "{reader} reads UTF-8 alone: write the data anew in it"
 _FILTER = "--gin.filters.Filters."
+# How files begin; UTF-32 comes first, as its mark begins with the other.
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _REMEDIES = {
-    NOT_UTF8: _ENCODING.format("latin-1"),
-    WITH_NULS: _ENCODING.format("utf-16"),
+    NOT_UTF8: _ENCODING,
+    WITH_NULS: _ENCODING,
     EMPTY: "Look for lines that lack their other side",
     TOO_LONG: "Look whether a file's sentences stand on one line, or set {filter}max_characters",
     TOO_MANY: "Look at these pairs, or set {filter}max_tokens",
@@ -75,14 +83,25 @@ def check(
     for reason, found in skipped.most_common(1):
         if found <= filters.max_dropped * number:
             continue
-        name = type(part.reader).__name__
-        remedy = _REMEDIES[reason].format(reader=name, filter=_FILTER)
+        remedy = _remedy(part, reason)
         raise kind(
             f"{found:,} of {number:,} pairs ({found / number:.1%}) of {part.language!r} for "
             f"{part.split} would be left out: {reason}. At most {filters.max_dropped:.1%} may be. "
             f"{remedy}; or allow it: {_FILTER}max_dropped="
             f"{_above(found / number)}\n" + "\n".join(_examples(part, reason, filters, vocabulary))
         )
+
+
+def _remedy(part: Part, reason: str) -> str:
+    kind, remedy, encoding = type(part.reader), _REMEDIES[reason], "latin-1"
+    if remedy == _ENCODING and "encoding" not in inspect.signature(kind).parameters:
+        remedy = _NO_ENCODING
+    elif reason == WITH_NULS:
+        start = next(iter(part.reader.pairs(part.split)))[0]
+        marked = [name for mark, name in _MARKS.items() if start.startswith(mark)]
+        unmarked = "utf-16-be" if start.startswith(b"\0") else "utf-16-le"
+        encoding = next(iter(marked), unmarked)
+    return remedy.format(reader=kind.__name__, filter=_FILTER, encoding=encoding)
 
 
 def _above(share: float) -> float:

@@ -58,7 +58,9 @@ class ParquetFiles(TableReader):
                 _check_size(path, file.metadata)
                 for batch in file.iter_batches(_ROWS, columns=[_COLUMN]):
                     column = batch.column(0)
-                    sides = [column.field(name) for name in (self.source, self.target)]
+                    # As bytes: that a file calls them text does not make them UTF-8.
+                    fields = (column.field(name) for name in (self.source, self.target))
+                    sides = [side.cast(pyarrow.binary()) for side in fields]
                     for pair in zip(*(side.to_pylist() for side in sides), strict=True):
                         yield _encoded(pair[0], path), _encoded(pair[1], path)
         except pyarrow.ArrowException as error:
@@ -76,8 +78,8 @@ class ParquetFiles(TableReader):
             )
 
 
-def _encoded(sentence: str | None, path: Path) -> bytes:
-    found = (sentence or "").encode()
+def _encoded(sentence: bytes | None, path: Path) -> bytes:
+    found = sentence or b""
     if len(found) > LONGEST_LINE:
         raise ValueError(f"{path}: a row of {len(found):,} bytes is no sentence.")
     return found
