@@ -40,7 +40,8 @@ def text(path: Path, most: int = _LARGEST) -> str:
     """
     try:
         with opened(path, most) as file:
-            return file.read(most).decode("utf-8")
+            size = os.fstat(file.fileno()).st_size  # More would be asked of the memory at once.
+            return file.read(min(most, size)).decode("utf-8")
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
     except OSError as error:

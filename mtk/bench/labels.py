@@ -1,6 +1,7 @@
 """Labels of the test split in a file of their own, where those of the data are none."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from mtk import records
+from mtk.data import bounded
 from mtk.errors import StudyError
 
 _LARGEST = 1 << 32
-# What a file may raise that is no archive of arrays; a single array has no names.
-_DAMAGE = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile)
+# What a file may raise that is no archive of arrays.
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_labels(path: str | Path, batches: Sequence[Any], names: Sequence[str]) -> list[Any]:
@@ -60,14 +62,12 @@ def _cut(
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with records.opened(path, _LARGEST) as file, np.load(file, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+        with records.opened(path, _LARGEST) as file:
+            return bounded.read_npz(file, most=_LARGEST, name=path.name)
     except FileNotFoundError:
         raise _wrong(path, "there is none") from None
     except _DAMAGE as error:
-        # NumPy proposes to load it by a way that runs code.
-        reason = "it is no archive of arrays" if "pickle" in str(error) else str(error)
-        raise _wrong(path, reason) from None
+        raise _wrong(path, f"it is no archive of arrays ({error})") from None
 
 
 def _wrong(path: str | Path, reason: str) -> StudyError:

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mtk import records
+from mtk.data import bounded
+
+_LARGEST = 1 << 28  # bytes of the state
 _VARIABLES, _STATE, _SUMS = "variables.npz", "state.json", "SHA256SUMS"
 
 
@@ -66,8 +70,8 @@ class Snapshot:
         try:
             _verify(folder)
             content = _read(folder)
-            with np.load(folder / _VARIABLES, allow_pickle=False) as arrays:
-                variables = {name: arrays[name] for name in arrays.files}
+            values = folder / _VARIABLES  # They are not compressed.
+            variables = bounded.read_npz(values, most=values.stat().st_size)
             known = (_VARIABLES, _STATE, _SUMS)
             files = {path.name: path for path in folder.iterdir() if path.name not in known}
             step, state, lengths = (content[name] for name in ("step", "state", "lengths"))
@@ -100,8 +104,7 @@ def read_without_variables(folder: Path) -> Snapshot:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    return content
+    return records.json_object(folder / _STATE, _LARGEST)
 
 
 def _verify(folder: Path) -> None:
@@ -112,7 +115,7 @@ def _verify(folder: Path) -> None:
 
 def _sums(folder: Path) -> dict[str, str]:
     """Returns the checksums that were written, by the names of the files."""
-    lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    lines = records.text(folder / _SUMS).splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

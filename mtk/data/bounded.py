@@ -2,7 +2,7 @@
 
 import gzip
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,47 +72,57 @@ def lines(file: Any, path: Path) -> Iterator[Any]:
         yield line
 
 
-def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Reads those arrays of an `.npz` file that have these names, as far as they are there.
+def read_npz(
+    file: Path | IO[bytes],
+    names: Collection[str] | None = None,
+    most: int = MOST_BYTES,
+    name: object = None,
+) -> dict[str, np.ndarray]:
+    """Reads the arrays of an `.npz` file.
 
     Args:
-        path: The file.
-        names: Of the arrays.
+        file: Its path, or the opened file.
+        names: Of the arrays to read, as far as they are there; all by default.
+        most: Bytes that they may have in all.
+        name: What to call the file in an error; its path by default.
 
     Raises:
-        ValueError: If the file is no archive of arrays, or an array is larger than `MOST_BYTES` or
-            than its part of the archive.
+        ValueError: If the file is no archive of arrays, or an array is larger than the rest of
+            `most` or than its part of the archive.
         OSError: If it cannot be read.
         zipfile.BadZipFile: If it is damaged.
         RuntimeError: If it is encrypted, or compressed in another way than NumPy does it.
     """
-    found = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in names:
-            if f"{name}.npy" in archive.namelist():
-                with archive.open(f"{name}.npy") as file:
-                    size = archive.getinfo(f"{name}.npy").file_size
-                    found[name] = read_array(file, size, f"{path} ({name})")
+    found: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            own = entry.filename.removesuffix(".npy")
+            if own != entry.filename and (names is None or own in names):
+                with archive.open(entry) as part:
+                    called = f"{name or file} ({own})"
+                    found[own] = read_array(part, entry.file_size, called, most)
+                most -= found[own].nbytes
     return found
 
 
-def read_array(file: IO[bytes], size: int, name: object) -> np.ndarray:
+def read_array(file: IO[bytes], size: int, name: object, most: int = MOST_BYTES) -> np.ndarray:
     """Reads an array in NumPy's format, if it is not larger than it can be.
 
     Args:
         file: The opened file, at its beginning, which may be compressed.
         size: Bytes of the file.
         name: What to call it in an error.
+        most: Bytes that the array may have.
 
     Raises:
         ValueError: If the file is no array, or its header announces more than the file holds.
     """
     shape, _, dtype = _header(file)
     announced = dtype.itemsize * int(np.prod(shape, dtype=object))
-    if announced > min(size, MOST_BYTES):
+    if announced > min(size, most):
         raise ValueError(
             f"{name} announces an array of {announced:,} bytes, but the file has {size:,}, and "
-            f"more than {MOST_BYTES:,} are not read."
+            f"more than {most:,} are not read."
         )
     file.seek(0)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)

@@ -1,7 +1,6 @@
 """What one must know to repeat a run: versions, commit, seed, host and command."""
 
 import datetime
-import json
 import os
 import platform
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 import mtk
-from mtk import atomic
+from mtk import atomic, records
 from mtk.callbacks.throughput import in_words
 
 _PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
@@ -77,7 +76,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = records.json_object(path)
         dict(content["sessions"][-1])
     except (ValueError, TypeError, LookupError) as error:
         # No reason to keep a run from going on: it only tells how the run was started.

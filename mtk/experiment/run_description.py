@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from mtk import atomic
+from mtk import atomic, records
 from mtk.checkpoints import DamagedError, Snapshot, read_without_variables
 from mtk.experiment import fingerprint
 from mtk.experiment.callables import digest
@@ -61,8 +61,7 @@ class RunDescription:
 
     def changed(self, folder: Path) -> list[str]:
         """Returns the files that describe the run and are not as it wrote them."""
-        there = {name: folder / name for name in self.files if (folder / name).exists()}
-        return [n for n, path in there.items() if digest(path.read_bytes()) != self.files[n]]
+        return [name for name, known in self.files.items() if _differs(folder / name, known)]
 
     def save(self, path: Path) -> None:
         """Writes `run.json`.
@@ -145,6 +144,14 @@ def snapshots(folder: Path) -> Iterator[Snapshot]:
             yield found
 
 
+def _differs(path: Path, known: str) -> bool:
+    """Tells whether a file is there and has another hash; it may be somebody else's."""
+    try:
+        return path.exists() and digest(records.text(path).encode()) != known
+    except ValueError:  # It is no file, or no text.
+        return True
+
+
 def _number(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
@@ -156,12 +163,12 @@ def read_json(path: Path, needed: Collection[str], fix: str) -> dict[str, Any]:
         ValueError: If the file holds something else; it ends with `fix`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = records.json_object(path)
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} is damaged: {error}. Nothing was changed. {fix}"
         ) from error
-    if not isinstance(content, dict) or not content.keys() >= set(needed):
+    if not content.keys() >= set(needed):
         keys = ", ".join(needed)
         raise ValueError(
             f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "

@@ -195,8 +195,9 @@ class RunFolder:
     def _problem_of_record(self, ended: str | None) -> str:
         """Returns what is wrong with the record of a finished run; `ended` is its hash then."""
         if ended and self.metrics.exists():
-            if records.digest(self.metrics) == ended:
-                return ""
+            with contextlib.suppress(records.DamagedError):
+                if records.digest(self.metrics) == ended:
+                    return ""
             return f"The record {str(self.metrics)!r} was changed since the run has ended"
         files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
         newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mtk import records
 from mtk.display import counted
 
 # Beside a SavedModel's own files; TensorFlow leaves this folder to others.
@@ -102,8 +103,8 @@ def read_order(saved_model: Path, known: Collection[str]) -> list[str]:
     if not path.is_file():
         return sorted(known)
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        names = records.json_object(path)["inputs"]
+    except (ValueError, LookupError) as error:
         raise _damaged(path) from error
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(known):
         raise _damaged(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import tempfile
 import zipfile
 import zlib
@@ -18,7 +19,9 @@ from mtk.decoding import Translator, text_translator
 from mtk.export.inputs import by_name, inputs_of, read_order
 
 # What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
-_DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_DAMAGE = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+_MOST_GRAPH = (1 << 31) - 1  # bytes: longer protocol buffers are none
+_MOST_EMPTY = 1 << 20  # bytes of variables that a file need not hold, such as seeds
 _PATTERN = set("[]*?\\")
 _UNKNOWN_OPERATION = "Op type not registered"
 
@@ -51,6 +54,11 @@ class ExportedNetwork(keras.Model):
             raise ValueError(
                 f"There is no SavedModel in {str(path)!r}: a folder with a file 'saved_model.pb'. "
                 "A run writes it when it finishes, as 'saved_model' in its folder."
+            )
+        if (path / "saved_model.pb").stat().st_size > _MOST_GRAPH:
+            raise ValueError(
+                f"The SavedModel in {str(path)!r} is damaged: its saved_model.pb has more than "
+                f"{_MOST_GRAPH:,} bytes. Export the network again."
             )
         self._loaded = _loaded(path)
         if "serving_default" not in self._loaded.signatures:
@@ -101,19 +109,43 @@ def load(path: str | Path) -> keras.Model:
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}.")
     try:
-        _check_archive(path)
-        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _variables_of_at_most(_unpacked_size(path) + _MOST_EMPTY):
+            loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{str(path)!r} cannot be loaded: {_first_line(error)}") from error
     return getattr(loaded, "network", loaded)
 
 
-def _check_archive(path: Path) -> None:
-    """Checks that an archive does not become much larger than it is: Keras stores, uncompressed."""
+def _unpacked_size(path: Path) -> int:
+    """Returns the bytes of what is in an archive.
+
+    Raises:
+        ValueError: If they are many more than the archive has: Keras stores, uncompressed.
+    """
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > MOST_GROWTH * path.stat().st_size:
         raise ValueError(f"it has {path.stat().st_size:,} bytes, but unpacked {size:,}")
+    return size
+
+
+@contextlib.contextmanager
+def _variables_of_at_most(size: int) -> Iterator[None]:
+    """Ends what makes variables of more bytes: weights that the file does not hold."""
+    left = size
+
+    def create(make: Callable[..., tf.Variable], **about: Any) -> tf.Variable:
+        nonlocal left
+        if callable(about["initial_value"]):
+            with tf.Graph().as_default():  # It tells the shape, and computes nothing.
+                value = tf.convert_to_tensor(about["initial_value"]())
+            left -= math.prod(value.shape) * value.dtype.size
+        if left < 0:
+            raise MemoryError("its layers have more weights than it holds")
+        return make(**about)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def _loaded(path: Path) -> Any:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtk import records
+from mtk.bench.labels import read_labels
+from mtk.checkpoints import DamagedError, Snapshot
 from mtk.data import bounded
 from mtk.data.celeba.annotations import read_partition
 from mtk.data.celeba.decoding import decode
@@ -21,6 +24,7 @@ from mtk.data.mnist import load_mnist
 from mtk.data.png import COLOUR, read_png
 from mtk.data.translation.readers.base import lines
 from mtk.data.translation.readers.parquet import ParquetFiles
+from mtk.errors import StudyError
 
 MIB = 1 << 20
 
@@ -86,10 +90,10 @@ def test_gzip_file_with_one_enormous_line(memory, tmp_path, ends):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_gzip_file_with_endless_short_lines(memory, tmp_path, monkeypatch, encoding):
-    monkeypatch.setattr(bounded, "_MOST_TEXT", MIB)
+    monkeypatch.setattr(bounded, "_MOST_TEXT", MIB // 4)
     path = tmp_path / "text.en.gz"
-    path.write_bytes(gzip.compress(b"ten bytes\n" * 1_000_000))
-    allowed = max(MIB, 100 * path.stat().st_size)
+    path.write_bytes(gzip.compress(b"ten bytes\n" * 100_000))
+    allowed = max(MIB // 4, 100 * path.stat().st_size)
     with pytest.raises(ValueError, match=rf"text\.en\.gz, line {allowed // 10 + 1}: .*100 times"):
         all(lines(path, encoding))
 
@@ -144,11 +148,10 @@ def test_npz_entries(memory, tmp_path, content):
         load_mnist(str(path))
 
 
-def test_npz_entry_that_is_large_indeed(memory, tmp_path, monkeypatch):
-    monkeypatch.setattr(bounded, "MOST_BYTES", MIB)
+def test_npz_entry_that_is_large_indeed(memory, tmp_path):
     path = npz(tmp_path / "mnist.npz", x_train=header_of_npy((2 * MIB,)) + bytes(2 * MIB))
     with pytest.raises(ValueError, match=r"mnist\.npz \(x_train\) announces"):
-        load_mnist(str(path))
+        bounded.read_npz(path, most=MIB)
 
 
 def test_arrays_that_nobody_asks_for_are_not_unpacked(memory, tmp_path):
@@ -203,3 +206,15 @@ def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
     parquet.write_table(pa.table({"translation": struct}), tmp_path / "text.parquet")
     reader = ParquetFiles(*[["text.parquet"]] * 3, "fr", folder=str(tmp_path))
     assert sum(len(ours) for ours, _ in reader.pairs("train")) == 2_000 * 300_000
+
+
+@pytest.mark.parametrize("content", [header_of_npy((1 << 40,)), header_of_npy((64 * MIB,))])
+def test_labels_and_checkpoints_that_hold_less_than_they_announce(memory, tmp_path, content):
+    npz(tmp_path / "variables.npz", x=content + bytes(8 * MIB))
+    with pytest.raises(StudyError, match=r"variables\.npz \(x\) announces"):
+        read_labels(tmp_path / "variables.npz", [], ["x"])
+    (tmp_path / "state.json").write_text("{}")
+    sums = (f"{records.digest(tmp_path / n)}  {n}\n" for n in ("state.json", "variables.npz"))
+    (tmp_path / "SHA256SUMS").write_text("".join(sums))
+    with pytest.raises(DamagedError, match=r"variables\.npz \(x\) announces"):
+        Snapshot.load(tmp_path)

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
 
 from mtk.checkpoints import Snapshot
 from mtk.experiment import RunFolder
+from mtk.experiment.run_description import RunDescription
 
 SETTINGS = {"experiment.Training.seed": "0", "experiment.Optimization.learning_rate": "0.1"}
 OTHERS = {**SETTINGS, "experiment.Optimization.learning_rate": "0.2"}
@@ -209,3 +211,24 @@ def test_a_link_in_a_run_folder_is_not_written_through(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name}' is a link"):
         go_on(run)
     assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints/run.json", "result.json"])
+@pytest.mark.parametrize("kind", ["huge", "pipe", "nested"])
+def test_descriptions_that_cannot_be_read_at_all(tmp_path, name, kind):
+    run = begun(tmp_path / "run")
+    (run / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    elif kind == "huge":
+        with (run / name).open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        (run / name).write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=f"{name}' is damaged"):
+        RunFolder.claim(run, SETTINGS).read_result()
+
+
+def test_files_that_a_run_names_elsewhere_are_not_read(tmp_path):
+    description = RunDescription({}, files={"/dev/zero": "", "../../dev/zero": "", "absent": ""})
+    assert description.changed(tmp_path)[:1] == ["/dev/zero"]

@@ -127,3 +127,18 @@ def test_archive_that_would_become_very_large(tmp_path):
         archive.writestr("assets/bomb", bytes(1 << 24))
     with pytest.raises(ValueError, match=r"model\.keras' cannot be loaded: .*unpacked"):
         load(path)
+
+
+def test_layers_that_are_larger_than_their_weights_are_not_made(tmp_path):
+    """Of a file of some kilobytes, with layers of 40 GB: nothing of them is made."""
+    network = keras.Sequential([keras.Input((10,)), keras.layers.Dense(123, name="one")])
+    assert save_keras(network, tmp_path / "model.keras")
+    assert isinstance(load(tmp_path / "model.keras"), keras.Model)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b": 123", b": 1000000000")
+    with zipfile.ZipFile(tmp_path / "large.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=r"large\.keras' cannot be loaded: its layers have more"):
+        load(tmp_path / "large.keras")

@@ -114,3 +114,10 @@ def test_saved_model_made_elsewhere(tmp_path):
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.double})
     network = load(tmp_path)
     np.testing.assert_array_equal(network(np.ones((2, 3), "float32"))["y"], np.full((2, 3), 2.0))
+
+
+def test_graph_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "saved_model.pb").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match=r"saved_model\.pb has more than"):
+        load(tmp_path)

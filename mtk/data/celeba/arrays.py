@@ -1,12 +1,12 @@
 """CelebA as `python -m mtk.prepare celeba` leaves it."""
 
-import json
 import operator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtk import records
 from mtk.data import synthetic
 from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS
 from mtk.data.fingerprints import of_file, sha256
@@ -91,7 +91,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _not_prepared(folder)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = records.json_object(path)
         fits = manifest["format"] == FORMAT and manifest["attributes"] == list(ATTRIBUTES)
         fits = fits and set(manifest["counts"]) == set(SPLITS)
         fits = fits and set(manifest["sha256"]) == set(ARRAYS)

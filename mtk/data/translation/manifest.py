@@ -1,11 +1,10 @@
 """What a prepared corpus is made of, counted and hashed."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtk import atomic
+from mtk import atomic, records
 from mtk.data.fingerprints import sha256
 from mtk.data.translation.corpus import SPLITS, TEST, TRAIN, VALIDATION
 
@@ -57,13 +56,13 @@ class Manifest(NamedTuple):
             ValueError: If there is none, or it is not of this version.
         """
         path = folder / _NAME
+        if not path.exists():
+            raise cls.missing(folder)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise cls.missing(folder) from error
+            found = records.json_object(path)
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}). {_FIX}") from error
-        if not isinstance(found, dict) or not {"format", "vocabulary"} <= found.keys():
+        if not {"format", "vocabulary"} <= found.keys():
             raise ValueError(
                 f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something else. "
                 "Name the folder that python -m mtk.prepare translation has written."
