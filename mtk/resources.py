@@ -18,7 +18,7 @@ def is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # gin raises its copies `from None`.
     return False
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtk import places
-from mtk.combiners import StaticWeights
+from mtk.combiners import Combiner, StaticWeights
 from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look
@@ -104,7 +104,9 @@ def compare(
     make = engine or (Local if may_fork() else Here)
     first = make()
     content = sent.packed(build, first) if sent.is_needed(first) else None
-    several = [methods] if isinstance(methods, str) else methods
+    several = [methods] if isinstance(methods, (str, Combiner, type)) else methods
+    if not isinstance(several, Sequence):
+        raise ValueError(f"`methods` is a list, such as ['PCGrad']. Received: methods={methods!r}")
     static = [method for method in several if is_static(method)]
     chosen = [method_of(method) for method in several if not is_static(method)]
     added = [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
@@ -179,10 +181,6 @@ def _planned(limits: Budget, seen: Look, methods: int) -> Size:
     """Returns how much is tried, and says it."""
     if len(seen.tasks) < 2:
         raise ValueError(f"A comparison needs two tasks or more. The model has {seen.tasks}.")
-    if limits.steps < 1:
-        raise ValueError(
-            f"`epochs` and `batch_size` leave no step to take of {seen.examples} training examples."
-        )
     size, expected = limits.size(seen, methods)
     if expected > limits.seconds:
         raise ValueError(

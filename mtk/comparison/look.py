@@ -139,6 +139,11 @@ def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
 
 def _look(key: str, batch_size: int, monitor: Any) -> Look:
     data = workload(key)
+    if batch_size > data.num_train:
+        raise ValueError(
+            f"`batch_size` leaves no step to take of {counted(data.num_train, 'training example')}. "
+            f"Received: batch_size={batch_size}"
+        )
     compiled = optimizer(key, None)
     names = [task.name for task in data.tasks]
     batches = data.train(batch_size, 2 * _STEPS + 1, seed=0)

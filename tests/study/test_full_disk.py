@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from fake_engine import FakeEngine, finish
+from gin.utils import augment_exception_message_and_reraise
 
 from mtk import experiment
 from mtk.study import State, StudyFolder, worker
@@ -34,11 +35,14 @@ def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
     assert engine.started == [run.hash for run in sweep.runs[2:]]
 
 
-def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, tmp_path):
+@pytest.mark.parametrize("by_gin", [False, True])
+def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, by_gin):
     def launch(*_, **__):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:
+            if by_gin:
+                augment_exception_message_and_reraise(error, " In call to configurable")
             raise ValueError("The run folder cannot be made") from error
 
     monkeypatch.setattr(experiment, "launch", launch)
