@@ -1,7 +1,9 @@
 """Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
 
+import argparse
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mtk import places
+from mtk import flags, places
 from mtk.combiners import Combiner, StaticWeights
 from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
@@ -90,7 +92,7 @@ def compare(
             holds something else, such as a comparison of another model.
         RuntimeError: If a signal has stopped it, or some runs have failed.
     """
-    started, out = time.monotonic(), Path(out)
+    started, out = time.monotonic(), _folder(out)
     if not callable(build) or hasattr(build, "compile"):
         raise ValueError(
             "`build` is a function that makes a new compiled model for each run, or a workload. "
@@ -103,6 +105,8 @@ def compare(
     splits = [None] * 3 if train is None else _splits(build, train, validation, test)
     make = engine or (Local if may_fork() else Here)
     first = make()
+    if not isinstance(first, Engine):
+        raise ValueError(f"`engine` makes an mtk.study.engines.Engine. It has made: {first!r}")
     content = sent.packed(build, first) if sent.is_needed(first) else None
     several = [methods] if isinstance(methods, (str, Combiner, type)) else methods
     if not isinstance(several, Sequence):
@@ -169,7 +173,18 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engi
 
 def _are_positive(given: Any) -> bool:
     is_list = isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str)
-    return is_list and len(given) > 0 and all(0 < number < math.inf for number in given)
+    return is_list and len(given) > 0 and all(map(_is_positive, given))
+
+
+def _is_positive(given: Any) -> bool:
+    return isinstance(given, (int, float, np.integer, np.floating)) and bool(0 < given < math.inf)
+
+
+def _folder(out: str | Path) -> Path:
+    try:
+        return Path(flags.folder(os.fspath(out)))
+    except (argparse.ArgumentTypeError, TypeError) as error:
+        raise ValueError(f"`out` is the path of a folder: {error}. Received: {out!r:.90}") from None
 
 
 def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -> list[Any]:

@@ -141,7 +141,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     data = workload(key)
     if batch_size > data.num_train:
         raise ValueError(
-            f"`batch_size` leaves no step to take of {counted(data.num_train, 'training example')}. "
+            f"`batch_size` is more than the {data.num_train} training examples. "
             f"Received: batch_size={batch_size}"
         )
     compiled = optimizer(key, None)

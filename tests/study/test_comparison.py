@@ -501,7 +501,7 @@ def test_tasks_of_each_way_to_compile():
         ({"epochs": "10"}, "`epochs` is a whole number"),
         ({"epochs": 0}, "`epochs` is a whole number"),
         ({"seeds": [1, 2]}, "`seeds` is how many"),
-        ({"out": __file__}, "is not a folder that can be written"),
+        ({"out": __file__}, "is a file"),
     ],
 )
 def test_bad_input(changed, words, tmp_path):
@@ -547,3 +547,26 @@ def test_a_network_with_an_output_that_is_no_task():
     data = given.workload(key)
     assert [task.name for task in data.tasks] == ["a", "b"]
     assert [part.shape[-1] for part in next(iter(data.validation(4)))[1]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"methods": None}, "methods=None"),
+        ({"methods": 5}, "methods=5"),
+        ({"out": None}, "`out` is the path.*None"),
+        ({"out": ""}, "`out` is the path.*give a path"),
+        ({"out": "a\0b"}, "`out` is the path"),
+        ({"out": "a" * 300}, "`out` is the path.*shorter"),
+        ({"learning_rates": [[0.1]]}, r"learning_rates.*\[\[0.1\]\]"),
+        ({"learning_rates": ["0.1"]}, r"learning_rates.*'0.1'"),
+        ({"learning_rates": np.ones((2, 2))}, "learning_rates"),
+        ({"engine": dict}, "Engine.*{}"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(tmp_path, monkeypatch, given, words):
+    monkeypatch.chdir(tmp_path)
+    given = {"methods": ["MGDA"], "epochs": 1, "out": "s", **given}
+    with pytest.raises(ValueError, match=words):
+        comparison.compare(lambda: None, None, **given)
+    assert not list(tmp_path.iterdir())
