@@ -153,7 +153,9 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     """
     found = getattr(model, "optimizer", None)
     if found is None:
-        raise ValueError(f"The model {model.name!r} is not compiled. Have `build` compile it.")
+        raise ValueError(
+            f"The model {getattr(model, 'name', model)!r} is not compiled. Have `build` compile it."
+        )
     if not isinstance(found.get_config().get("learning_rate"), float):
         raise ValueError(
             "The model is compiled with a schedule of learning rates, which a comparison cannot "

@@ -570,3 +570,8 @@ def test_arguments_of_another_kind_are_named(tmp_path, monkeypatch, given, words
     with pytest.raises(ValueError, match=words):
         comparison.compare(lambda: None, None, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_function_that_returns_no_model(tmp_path):
+    with pytest.raises(ValueError, match="model None is not compiled"):
+        comparison.compare(lambda: None, (X, Y), methods=["MGDA"], out=tmp_path / "s")
