@@ -117,13 +117,10 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     if said := result["monitor"]:
         if said["name"] is None or said["direction"] is None:
             raise records.DamagedError("result.json: the monitor has no name or no direction")
-        try:
-            selected = monitor.selected(result)
-        except ValueError as error:
-            raise records.DamagedError(str(error)) from error
         found |= {"monitor": said["name"], "monitor_direction": said["direction"]}
         found |= {"selected_value": said["value"]}
-        found |= {"selected_terms": selected.terms, "first_values": selected.first}
+        if said["first"]:
+            found |= _relative_to(result)
     if told := result["data"]:
         found["data"] = "; ".join(f"{name}: {told[name]}" for name in told)
     if result["status"] == "diverged":
@@ -135,6 +132,14 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
         for task, own in tasks.items():
             found |= {f"{split}/{task}/{name}": value for name, value in (own or {}).items()}
     return found
+
+
+def _relative_to(result: dict[str, Any]) -> dict[str, Any]:
+    try:
+        selected = monitor.selected(result)
+    except ValueError as error:
+        raise records.DamagedError(str(error)) from error
+    return {"selected_terms": selected.terms, "first_values": selected.first}
 
 
 def _manifest(path: Path) -> dict[str, Any]:
