@@ -348,9 +348,7 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
         return list(paths)
     if isinstance(outputs, Mapping):
         return list(outputs)
-    if isinstance(network, keras.Sequential):
-        return getattr(network, "output_names", None) or [network.layers[-1].name]
-    if names := getattr(network, "output_names", None):
+    if names := getattr(_functional(network), "output_names", None):
         # A layer that is called twice puts out two of one name.
         return [
             f"{name}_{names[:place].count(name)}" if names.count(name) > 1 else name
@@ -359,6 +357,8 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
     given = loss if outputs is None else outputs
     if isinstance(given, Mapping):
         return list(given)
+    if isinstance(network, keras.Sequential):
+        return [network.layers[-1].name]
     if _is_sequence(given):
         return [f"output_{number}" for number in range(1, len(given) + 1)]
     return ["output"]
@@ -366,9 +366,9 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
 
 def tells_outputs(network: keras.Model, loss: Any) -> bool:
     """Whether a network, or the losses for it, tell its outputs before it is called."""
-    if isinstance(network, keras.Sequential) and network.layers:
-        return True
-    each = loss.values() if isinstance(loss, Mapping) else loss if _is_sequence(loss) else [{}]
+    # A list may be of one output or of several, and the last layer of a sequential one has either.
+    is_list = _is_sequence(loss) and not isinstance(network, keras.Sequential)
+    each = loss.values() if isinstance(loss, Mapping) else loss if is_list else [{}]
     return symbolic_outputs(network) is not None or not any(isinstance(o, Mapping) for o in each)
 
 
@@ -377,14 +377,17 @@ def symbolic_outputs(network: keras.Model) -> Any:
 
     What others have in `output`, once they were called, has lost its structure.
     """
-    if isinstance(network, keras.Sequential):
-        found = getattr(network, "outputs", None)
-        return found[0] if found else None
+    network = _functional(network)
     if not hasattr(network, "output_names"):
         return None
     outputs = network.output
     is_one = isinstance(outputs, (list, tuple)) and len(outputs) == 1
     return outputs[0] if is_one else outputs
+
+
+def _functional(network: keras.Model) -> Any:
+    """Returns what a sequential network is once it is built, None before, or another network."""
+    return network._functional if isinstance(network, keras.Sequential) else network
 
 
 def _is_sequence(given: Any) -> bool:

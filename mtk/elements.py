@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk.poison import nan_unless
+
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -261,9 +263,8 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
     )
     check = tf.debugging.assert_equal(some, every, message=message)
     # XLA drops assertions: there, such an example makes the loss NaN.
-    poison = tf.where(tf.equal(some, every), 0.0, float("nan"))
     with tf.control_dependencies([] if check is None else [check]):
-        return tf.reduce_mean(weights, -1) * every + tf.cast(poison, weights.dtype)
+        return nan_unless(tf.equal(some, every), tf.reduce_mean(weights, -1) * every)
 
 
 def loss_values(

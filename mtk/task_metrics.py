@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.elements import TaskPass, is_for_each_label, of_rank
+from mtk.poison import nan_unless
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
@@ -60,7 +61,7 @@ class MeanLoss(keras.metrics.Metric):
             return tf.reduce_sum(means) / tf.reduce_sum(seen)
         total = tf.reduce_sum(means * tf.constant(self.weights, self.dtype))
         total += tf.cast(self.penalty.result(), self.dtype)
-        return tf.where(tf.reduce_any(seen > 0), total, float("nan"))
+        return nan_unless(tf.reduce_any(seen > 0), total)
 
 
 class TaskMetric(keras.metrics.Metric):

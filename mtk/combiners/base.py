@@ -508,8 +508,8 @@ class LossCombiner(Combiner):
         """Returns this step's weights.
 
         Args:
-            task_losses: Tensor `(K,)`; zero for an absent task, and NaN where `loss_independent`
-                says that they are not read.
+            task_losses: Tensor `(K,)`; zero for an absent task, and for all where
+                `loss_independent` says that they are not read.
             present: Boolean tensor `(K,)`.
             counts: Tensor `(K,)`, labels of each task in the global batch.
 

@@ -10,6 +10,7 @@ from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.log_losses import LogLosses
 from mtk.combiners.solvers.scaling import scale
 from mtk.per_task import PerTask, plain
+from mtk.poison import nan_unless
 from mtk.ranges import check_nonnegative, check_rate
 
 
@@ -76,7 +77,7 @@ class DBMTL(GramianCombiner):
         slopes = self._slopes(task_losses, present)
         # Losses that are not finite make another Gramian than the one that was checked.
         scaled, finite = self.problem(gramian * slopes[:, None] * slopes[None, :], present)
-        return tf.where(finite, self._balanced(scaled, present) * slopes, float("nan"))
+        return nan_unless(finite, self._balanced(scaled, present) * slopes)
 
     def call(
         self,
@@ -95,7 +96,7 @@ class DBMTL(GramianCombiner):
         scaled = [rows * by_task(slopes, rows) for rows in task_gradients]
         means = averaged(self.averages.of(len(scaled)), scaled, share, present)
         gramian, finite = self.problem(gradients.gramian(means), present)
-        weights = tf.where(finite, self._balanced(gramian, present), float("nan"))
+        weights = nan_unless(finite, self._balanced(gramian, present))
         return Combined(gradients.weighted_sum(means, weights), weights * slopes)
 
     def _slopes(self, task_losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from mtk.combiners.base import Combined
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.combiners.solvers.sequential import pairwise_projection
+from mtk.poison import nan_unless
 from mtk.ranges import check_choice, check_share
 
 Groups = Literal["model", "layer"]
@@ -129,7 +130,7 @@ class GradVac(GramianCombiner):
         )
         groups = [self.known_layers.index(layer) for layer in members]
         weights = self._group_weights(gramians, present, groups)
-        weights = tf.where(finite, weights, float("nan"))
+        weights = nan_unless(finite, weights)
         own = dict(zip(members, tf.unstack(weights), strict=True))
         combined = [
             gradients.weighted_sum([stacked], own[layer])[0]

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner, Place
+from mtk.poison import nan_unless
 from mtk.ranges import check_count
 
 
@@ -78,7 +79,7 @@ class GramianCombiner(Combiner):
         number = tf.reduce_sum(tf.cast(present, tf.float32))
         gramian, finite = self.problem(gramian, present)
         weights = self.task_weights(gramian, task_losses, present)
-        weights = tf.where(finite, weights, float("nan"))
+        weights = nan_unless(finite, weights)
         self.last_weights.assign(tf.where(present, weights * number, 1.0))
         return weights
 

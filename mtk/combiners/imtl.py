@@ -6,6 +6,7 @@ import tensorflow as tf
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.imtl_g import impartial_weights
 from mtk.combiners.imtl_l import LearnedScales
+from mtk.poison import nan_unless
 from mtk.ranges import check_nonnegative
 
 
@@ -55,7 +56,7 @@ class IMTL(GramianCombiner):
         scaled, finite = self.problem(gramian * scales[:, None] * scales[None, :], present)
         weights = tf.cast(impartial_weights(scaled, present), tf.float32) * scales
         self.scales.learn(task_losses, present)
-        return tf.where(finite, weights, float("nan"))
+        return nan_unless(finite, weights)
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         return super().head_weights(task_weights, present) * self.last_scales

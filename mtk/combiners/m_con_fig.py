@@ -12,6 +12,7 @@ from mtk.combiners.buffers import Buffers, averaged
 from mtk.combiners.con_fig import ConFIG
 from mtk.combiners.gramian import GramianCombiner
 from mtk.per_task import PerTask
+from mtk.poison import nan_unless
 from mtk.ranges import check_rate
 from mtk.ratios import Ratios
 
@@ -99,5 +100,5 @@ class MConFIG(Combiner):
         momenta = averaged(self.momenta.of(len(task_gradients)), task_gradients, share, seen)
         gramian, finite = GramianCombiner.problem(gradients.gramian(momenta), seen)
         weights = self.con_fig.task_weights(gramian, task_losses, seen)
-        weights = tf.where(finite, weights, float("nan"))
+        weights = nan_unless(finite, weights)
         return Combined(gradients.weighted_sum(momenta, weights), weights)

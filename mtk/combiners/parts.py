@@ -5,6 +5,7 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.gramian import GramianCombiner
+from mtk.poison import nan_unless
 
 
 def over_parts(task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -84,7 +85,7 @@ class PartsCombiner(Combiner):
             tf.reshape(task_losses, shape),
             tf.reshape(present, shape),
         )
-        return tf.where(finite, tf.reshape(weights, [-1]), float("nan"))
+        return nan_unless(finite, tf.reshape(weights, [-1]))
 
     def gramian_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor

@@ -1,5 +1,6 @@
 """What a run would be: its size, memory and time, before it is started."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -153,7 +154,7 @@ def _paths(variables: Iterable[keras.Variable]) -> list[str]:
 
 
 def _count(variables: list[keras.Variable]) -> str:
-    total = sum(int(keras.ops.size(variable)) for variable in variables)
+    total = sum(math.prod(variable.shape) for variable in variables)
     return f"{total:,} in {counted(len(variables), 'variable')}"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ class Structure:
         """Returns in words what is shared, what belongs to each task, and where the trunk ends."""
 
         def count(variables: Sequence[keras.Variable]) -> str:
-            total = sum(int(keras.ops.size(v)) for v in variables)
+            total = sum(math.prod(v.shape) for v in variables)
             return f"{counted(total, 'parameter')} in {counted(len(variables), 'variable')}"
 
         lines = [f"shared: {count(self.shared)}"]

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.display import counted
+from mtk.poison import nan_unless
 
 # Of what a batch that does not divide has parts.
 _PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."
@@ -227,8 +228,7 @@ def _mixed(
     with tf.control_dependencies([] if check is None else [check]):
         task_ids = tf.identity(task_ids)
     # XLA drops assertions: there, an unknown id makes the losses NaN.
-    poison = tf.where(known, 0.0, float("nan"))
-    members = [tf.cast(tf.equal(task_ids, k), tf.float32) + poison for k in range(number)]
+    members = [nan_unless(known, tf.cast(tf.equal(task_ids, k), tf.float32)) for k in range(number)]
     return SubBatch(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])
 
 

@@ -54,7 +54,7 @@ def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
     combiner, counts = spec.combiner, passes.totals.counts
     if combiner.reads == "losses":
         assert isinstance(combiner, (LossCombiner, Wrapper))
-        unread = tf.fill(counts.shape, float("nan"))
+        unread = tf.zeros(counts.shape)
         losses = unread if combiner.loss_independent else passes.task_losses
         return combiner.task_weights(losses, passes.present, counts)
     assert isinstance(combiner, (GramianCombiner, Wrapper))

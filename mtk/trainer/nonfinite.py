@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.gradients import scaled
+from mtk.poison import nan_unless
 
 # After so many steps skipped in a row nothing trains any more.
 MOST_IN_A_ROW = 100
@@ -45,7 +46,7 @@ def apply_gradients(
         context.merge_call(lambda _: apply_gradients(*arguments))
     elif is_scaled:
         # It skips such steps by itself; a loss that is NaN must count as an overflow too.
-        factor = tf.where(finite, 1.0, float("nan"))
+        factor = nan_unless(finite, 1.0)
         optimizer.apply([scaled(gradient, factor) for gradient in gradients], variables)
     elif skip:
         _apply_if(finite, optimizer, gradients, variables)

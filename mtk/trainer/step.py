@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.gradients import choose, scaled
+from mtk.poison import nan_unless
 from mtk.replicas import number_of_replicas
 from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import all_layers
@@ -257,4 +258,4 @@ def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
     parts = [tf.cast(getattr(g, "values", g), tf.float32) for g in gradients]
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
     factor = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
-    return tf.where(tf.math.is_finite(norm), factor, float("nan"))
+    return nan_unless(tf.math.is_finite(norm), factor)

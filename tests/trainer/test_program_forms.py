@@ -60,6 +60,11 @@ class InTuples(Late):
         return {"a": self.a(h), "b": self.b(h)}
 
 
+class Parted(layers.Layer):
+    def call(self, x):
+        return {"a": x[:, :1], "b": x[:, 1:]}
+
+
 class Optional(Late):
     def call(self, x):
         h = self.h(x["one"])
@@ -149,6 +154,22 @@ PROGRAMS = {
         A,
         {"metrics": ["mae"]},
         {"sample_weight": WEIGHTS},
+    ),
+    "sequential, a dict": (
+        lambda: keras.Sequential([keras.Input((5,)), layers.Dense(2), Parted()]),
+        {"a": "mse", "b": "mae"},
+        X,
+        BOTH,
+        {"metrics": {"b": ["mse"]}},
+        {},
+    ),
+    "sequential, a dict, not built": (
+        lambda: keras.Sequential([layers.Dense(2), Parted()]),
+        "mse",
+        X,
+        BOTH,
+        {},
+        {},
     ),
     "one output, not built": (
         lambda: Late(lambda a, b: a + b),

@@ -48,8 +48,8 @@ def fair_shares(
         size = 1.0 / (1.0 + tf.maximum(tf.reduce_max(-change), 0.0))
         return step + 1, x * (1.0 + size * change), tf.reduce_max(tf.abs(change))
 
-    infinite = tf.constant(float("inf"), cosines.dtype)
-    start = (tf.constant(0), _start(cosines, demands, exponent), infinite)
+    largest = tf.constant(cosines.dtype.max, cosines.dtype)
+    start = (tf.constant(0), _start(cosines, demands, exponent), largest)
     x = tf.while_loop(unfinished, improve, start)[1]
     error = tf.abs(tf.linalg.matvec(cosines, x) * x**exponent / demands - 1.0)
     return x, (tf.reduce_max(error) < 1e-5) & long(x)

@@ -76,7 +76,7 @@ def minimize(
 
     zero = tf.zeros_like(start[..., :1])
     first = _Point(start, tf.ones_like(start), zero)
-    start_state = (tf.constant(0), zero + float("inf"), first)
+    start_state = (tf.constant(0), zero + start.dtype.max, first)
     _, error, point = tf.while_loop(unfinished, improve, start_state)
     return point.x, tf.reduce_max(error) <= tolerance
 

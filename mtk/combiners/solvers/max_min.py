@@ -81,8 +81,8 @@ def dual(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
         return step + 1, error, improved
 
     start = _Point(tf.zeros_like(ball.rows[0]), tf.zeros_like(ones[0]), ones, ones)
-    infinite = tf.constant(float("inf"), ones.dtype)
-    _, error, found = tf.while_loop(unfinished, improve, (tf.constant(0), infinite, start))
+    largest = tf.constant(ones.dtype.max, ones.dtype)
+    _, error, found = tf.while_loop(unfinished, improve, (tf.constant(0), largest, start))
     return found.multipliers[:-1], error <= tolerance
 
 

@@ -33,10 +33,12 @@ def worst_mixture_of_two(scaled: Scaled, unit_mean: tf.Tensor, c: float) -> tf.T
     ends = sizes * tf.linalg.matvec(cosines, unit_mean)
     slope = ends[0] - ends[1]
     steepness = c**2 * span - slope**2
-    rate = tf.sqrt(tf.maximum(rest, 0.0) / (span * steepness))
-    way = -slope * tf.where(steepness > 0.0, rate, float("inf"))
+    bend = span * tf.maximum(steepness, 0.0)
+    rate = tf.sqrt(tf.math.divide_no_nan(tf.maximum(rest, 0.0), bend))
+    # The nearest point may be far out where the gradients are almost equal.
+    way = -tf.where(bend > 0.0, slope * rate, tf.sign(slope) * slope.dtype.max)
     # Each share by its own formula: one minus the other would lose the digits of a small one.
-    nearest = (sizes[::-1] ** 2 - product) / span
+    nearest = tf.math.divide_no_nan(sizes[::-1] ** 2 - product, span)
     shares = tf.clip_by_value(nearest + tf.stack([way, -way]), 0.0, 1.0)
     shares = tf.where(span > 0.0, shares, 0.5)
     return tf.where(tf.reduce_all(directed), shares, tf.cast(directed, shares.dtype)) * sizes
