@@ -776,8 +776,8 @@ class MultiTaskModel(keras.Model):
     layers, inputs, outputs, input, output, input_shape, output_shape = _of(
         "network", "layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"
     )
-    get_layer, summary, count_params, export = _of(
-        "network", "get_layer", "summary", "count_params", "export"
+    get_layer, get_weights, set_weights, summary, count_params, export = _of(
+        "network", "get_layer", "get_weights", "set_weights", "summary", "count_params", "export"
     )
 
     def get_compile_config(self) -> dict[str, Any]:
