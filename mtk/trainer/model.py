@@ -776,9 +776,16 @@ class MultiTaskModel(keras.Model):
     layers, inputs, outputs, input, output, input_shape, output_shape = _of(
         "network", "layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"
     )
-    get_layer, get_weights, set_weights, summary, count_params, export = _of(
-        "network", "get_layer", "get_weights", "set_weights", "summary", "count_params", "export"
+    get_layer, summary, count_params, export = _of(
+        "network", "get_layer", "summary", "count_params", "export"
     )
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """Those of the network and of a subclass, without the combiner's and the notes of steps."""
+        parts: list[keras.Layer] = [self.combiner, *([self.notes] if self.tasks else [])]
+        own = {id(variable) for part in parts for variable in part.variables}
+        return [variable for variable in super().weights if id(variable) not in own]
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()

@@ -116,7 +116,7 @@ def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
     )
     for each in (model, loaded):
         each.fit(dataset(), epochs=2, verbose=0)
-    for one, two in zip(model.weights, loaded.weights, strict=True):
+    for one, two in zip(model.variables, loaded.variables, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     assert loaded.compile_args.weight_decay == 1e-3
     assert loaded.compile_args.clip_norm == 2.0
@@ -130,7 +130,7 @@ def test_weights_only(tmp_path):
     other = compiled(GradNorm())
     other.optimizer.build(other.network.trainable_variables)
     other.load_weights(tmp_path / "a.weights.h5")
-    for one, two in zip(model.weights, other.weights, strict=True):
+    for one, two in zip(model.variables, other.variables, strict=True):
         np.testing.assert_array_equal(one, two)
 
 

@@ -244,3 +244,22 @@ def test_the_loss_of_given_tasks_is_their_mean():
     expected = model.evaluate(X, labels, batch_size=len(X), verbose=0, return_dict=True)["loss"]
     found = model.compute_loss(X, labels, model(X))
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+class WithTeacher(mtk.MultiTaskModel):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.teacher = keras.layers.Dense(2)
+        self.teacher.build((None, 3))
+
+
+def test_weights_are_those_of_the_network_and_of_a_subclass():
+    model = WithTeacher(network(), combiner=mtk.combiners.PCGrad())
+    model.compile("sgd", LOSSES)
+    before = model.get_weights()
+    assert len(before) == len(model.network.weights) + 2
+    model.teacher.kernel.assign(5.0 + model.teacher.kernel)
+    model.fit(X, Y, verbose=0)
+    model.set_weights(before)
+    for one, two in zip(before, [*model.network.weights, *model.teacher.weights], strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -61,7 +61,9 @@ class Manifest(NamedTuple):
         try:
             found = records.json_object(path)
         except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}). {_FIX}") from error
+            # Whose it was is not known, so nobody is told to remove it.
+            again = "Prepare the corpus again, into another folder."
+            raise ValueError(f"{path} is damaged ({error}). {again}") from error
         if not {"format", "vocabulary"} <= found.keys():
             raise ValueError(
                 f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something else. "
