@@ -106,7 +106,10 @@ class Comparison:
         return f"<pre>{self}</pre>"
 
     def _lines(self) -> list[str]:
-        """Returns a line for each method: its answer to the first question on what selected."""
+        """Returns a line for each method: its answer to the first question on what selected.
+
+        And to the others on it in a word: a method on the front may be far from the best mean.
+        """
         from mtk import analysis
 
         view = self._view()
@@ -121,7 +124,12 @@ class Comparison:
         question = (fitting or asked)[0]
         table = analysis.verdict_table(view, question)
         width = max(len(name) for name in table["method"])
-        lines = [f"{row['method']:{width}}  {row['in words']}" for row in table.to_dict("records")]
+        others = [q for q in asked if q.space == question.space and q is not question]
+        lines = []
+        for row in table.to_dict("records"):
+            told = "; ".join(f"{q.title}: {q.verdicts[row['method']].answer}" for q in others)
+            more = f" {told[0].upper()}{told[1:]}." if told else ""
+            lines.append(f"{row['method']:{width}}  {row['in words']}{more}")
         return [
             *lines,
             *_against_single_tasks(view, question.space),
