@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

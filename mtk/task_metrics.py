@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.elements import TaskPass, is_for_each_label, of_rank
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 

@@ -9,8 +9,8 @@ from mtk.combiners.buffers import Buffers, averaged, by_task
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.log_losses import LogLosses
 from mtk.combiners.solvers.scaling import scale
+from mtk.finite import nan_unless
 from mtk.per_task import PerTask, plain
-from mtk.poison import nan_unless
 from mtk.ranges import check_nonnegative, check_rate
 
 

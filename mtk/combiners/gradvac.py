@@ -12,7 +12,7 @@ from mtk.combiners.base import Combined
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.combiners.solvers.sequential import pairwise_projection
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 from mtk.ranges import check_choice, check_share
 
 Groups = Literal["model", "layer"]

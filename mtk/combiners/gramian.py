@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner, Place
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 from mtk.ranges import check_count
 
 

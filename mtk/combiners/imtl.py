@@ -6,7 +6,7 @@ import tensorflow as tf
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.imtl_g import impartial_weights
 from mtk.combiners.imtl_l import LearnedScales
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 from mtk.ranges import check_nonnegative
 
 

@@ -11,8 +11,8 @@ from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.buffers import Buffers, averaged
 from mtk.combiners.con_fig import ConFIG
 from mtk.combiners.gramian import GramianCombiner
+from mtk.finite import nan_unless
 from mtk.per_task import PerTask
-from mtk.poison import nan_unless
 from mtk.ranges import check_rate
 from mtk.ratios import Ratios
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.gramian import GramianCombiner
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 
 
 def over_parts(task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

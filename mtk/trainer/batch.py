@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.display import counted
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 
 # Of what a batch that does not divide has parts.
 _PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."

@@ -17,6 +17,7 @@ from mtk.compiled_tasks import CompiledTasks
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.elements import summed
+from mtk.finite import all_finite
 from mtk.gradients import GradientStrategy, choose
 from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
@@ -465,7 +466,7 @@ class MultiTaskModel(keras.Model):
         after = step.task_losses_after(spec, result)
         with State().scope({}) as scope:
             self.combiner.after_step(result.task_losses, after, result.present)
-        finite = result.finite & nonfinite.all_finite([after])
+        finite = result.finite & all_finite([after])
         for variable, old, new in scope.changes():
             variable.assign(tf.where(finite, new, old) if self.skips_steps else new)
         # Where the losses after the step are not finite, the combiner learns nothing from it.

@@ -6,24 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.finite import nan_unless
 from mtk.gradients import scaled
-from mtk.poison import nan_unless
 
 # After so many steps skipped in a row nothing trains any more.
 MOST_IN_A_ROW = 100
-
-
-def all_finite(tensors: Sequence[Any]) -> tf.Tensor:
-    """Returns whether all elements of all tensors are finite, a boolean scalar.
-
-    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
-    """
-    # A sum is finite only if all its terms are; one that overflows is as good as infinite.
-    each = [getattr(tensor, "values", tensor) for tensor in tensors]
-    # In float16 a sum overflows where no term does.
-    wide = [tf.cast(x, tf.float32) if x.dtype == tf.float16 else x for x in each]
-    sums = [tf.reduce_sum(x) for x in wide]
-    return tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(s, tf.float32) for s in sums])))
 
 
 def apply_gradients(

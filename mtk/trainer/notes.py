@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.trainer.nonfinite import MOST_IN_A_ROW, all_finite
+from mtk.finite import all_finite
+from mtk.trainer.nonfinite import MOST_IN_A_ROW
 from mtk.trainer.step import StepResult
 
 

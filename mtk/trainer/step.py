@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import Combiner
+from mtk.finite import all_finite, nan_unless
 from mtk.gradients import choose, scaled
-from mtk.poison import nan_unless
 from mtk.replicas import number_of_replicas
 from mtk.sharing import LayerOutput
 from mtk.sharing.layer_calls import all_layers
-from mtk.trainer import batch, conditional, nonfinite, parts
+from mtk.trainer import batch, conditional, parts
 from mtk.trainer.backward import FullBatch, Gradient, Passes
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.combine import combine
@@ -85,7 +85,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         task_weights=combined.task_weights,
         gramian=combined.gramian,
         changes=[*state.changes(values, passes.totals.shares is not None), *of_combiner.changes()],
-        finite=nonfinite.all_finite([passes.task_losses, *gradients]),
+        finite=all_finite([passes.task_losses, *gradients]),
         logs=logs,
         sub_batches=sub_batches,
         state=state,

@@ -45,7 +45,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     first, *lines = str(study).splitlines()
     assert first.startswith("Use loss_weights={'size': ")
     assert "kind_AUC" in first
-    assert any(line.startswith("PCGrad") for line in lines)
+    assert any(line.startswith("PCGrad") and " over tasks: " in line for line in lines)
     assert any(line.startswith("Against single-task models, Δm of") for line in lines)
     assert set(study.verdict["method"]) == {"PCGrad"}
     assert set(study.verdict["answer"]) <= {"better", "equivalent", "worse", "undecided"}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mtk
-from mtk.poison import nan_unless
+from mtk.finite import nan_unless
 from tests.combiners.cases import BY_NAME
 from tests.quick import some
 

@@ -1,0 +1,33 @@
+"""Whether numbers are finite, and NaN for what must not go unseen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def all_finite(tensors: Sequence[Any]) -> tf.Tensor:
+    """Returns whether all elements of all tensors are finite, a boolean scalar.
+
+    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
+    """
+    # A sum is finite only if all its terms are; one that overflows is as good as infinite.
+    each = [getattr(tensor, "values", tensor) for tensor in tensors]
+    # In float16 a sum overflows where no term does.
+    wide = [tf.cast(x, tf.float32) if x.dtype == tf.float16 else x for x in each]
+    sums = [tf.reduce_sum(x) for x in wide]
+    return tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(s, tf.float32) for s in sums])))
+
+
+def nan_unless(fine: tf.Tensor, values: Any) -> tf.Tensor:
+    """Returns values where `fine` holds, and NaN elsewhere.
+
+    `tf.where` would need a constant NaN, at which every program stops that calls
+    `tf.debugging.enable_check_numerics`.
+
+    Args:
+        fine: Boolean tensor, of a shape that broadcasts.
+        values: Finite numbers.
+    """
+    values = tf.convert_to_tensor(values)
+    return values + tf.cast(tf.sqrt(tf.cast(fine, tf.float32) - 1.0), values.dtype)
