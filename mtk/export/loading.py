@@ -137,9 +137,10 @@ def _variables_of_at_most(size: int) -> Iterator[None]:
     def create(make: Callable[..., tf.Variable], **about: Any) -> tf.Variable:
         nonlocal left
         if callable(about["initial_value"]):
-            with tf.Graph().as_default():  # It tells the shape, and computes nothing.
-                value = tf.convert_to_tensor(about["initial_value"]())
-            left -= math.prod(value.shape) * value.dtype.size
+            # What cannot be in a graph is a program's own initializer, which no file brings along.
+            with contextlib.suppress(Exception), tf.Graph().as_default():
+                value = tf.convert_to_tensor(about["initial_value"]())  # Computes nothing.
+                left -= math.prod(value.shape) * value.dtype.size
         if left < 0:
             raise MemoryError("its layers have more weights than it holds")
         return make(**about)

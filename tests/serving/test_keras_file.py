@@ -5,6 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mtk
 from mtk.export import load, save_keras
@@ -142,3 +143,17 @@ def test_layers_that_are_larger_than_their_weights_are_not_made(tmp_path):
             archive.writestr(name, content)
     with pytest.raises(ValueError, match=r"large\.keras' cannot be loaded: its layers have more"):
         load(tmp_path / "large.keras")
+
+
+@keras.saving.register_keras_serializable("tests")
+class OutsideOfGraphs(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return tf.ones(shape, dtype).numpy()
+
+
+def test_an_initializer_of_a_program_may_need_to_compute_at_once(tmp_path):
+    network = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, kernel_initializer=OutsideOfGraphs())]
+    )
+    assert save_keras(network, tmp_path / "model.keras")
+    np.testing.assert_array_equal(load(tmp_path / "model.keras")(np.eye(3)), np.ones((3, 2)))
