@@ -120,12 +120,35 @@ def directions(model: keras.Model) -> dict[str, str | None]:
     Args:
         model: A `MultiTaskModel`, or another Keras model.
     """
-    tasks = list(getattr(model, "tasks", []))
-    of_training = {f"{task.name}_weight" for task in tasks}
+    weights = {f"{task.name}_weight" for task in getattr(model, "tasks", [])}
+    found = {name: direction(each) for name, each in measured(model).items() if name not in weights}
+    return found | dict.fromkeys(("loss", *losses(model)), MIN)
+
+
+def measured(model: keras.Model) -> dict[str, Any]:
+    """Returns what a model measures, a metric or a loss, by its name in the logs.
+
+    Args:
+        model: A `MultiTaskModel`, or another Keras model, whose own are known once it has run.
+    """
+    compiled = getattr(model, "_compile_metrics", None)
+    own = {
+        f"{each.output_name}_{metric.name}" if each.output_name else metric.name: metric
+        for each in getattr(compiled, "_flat_metrics", None) or []
+        if each is not None
+        for metric in each.metrics
+    }
     # A metric of a task holds the one that knows.
-    each = {m.name: direction(getattr(m, "metric", m)) for m in model.metrics}
-    known = {name: found for name, found in each.items() if name not in of_training}
-    return known | dict.fromkeys(("loss", *(f"{task.name}_loss" for task in tasks)), MIN)
+    others = {m.name: getattr(m, "metric", m) for m in model.metrics if m is not compiled}
+    return own | others | losses(model)
+
+
+def losses(model: keras.Model) -> dict[str, Any]:
+    """Returns the losses of a model's tasks or outputs, by their names in the logs."""
+    if hasattr(model, "tasks"):
+        return {f"{task.name}_loss": task.loss for task in model.tasks}
+    compiled = getattr(getattr(model, "_compile_loss", None), "_flat_losses", None) or []
+    return {f"{each.name}_loss": each.loss for each in compiled if len(compiled) > 1}
 
 
 def set_modes(callbacks: Any, model: keras.Model) -> None:

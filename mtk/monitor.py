@@ -68,12 +68,18 @@ class Monitor:
     def first(self, logs: Mapping[str, Any]) -> dict[str, float] | None:
         """Returns what relative terms are divided by, if an evaluation can be the first for them.
 
-        It can if all of them are finite and none is zero; None otherwise.
+        It can if all of them are finite and none is zero; None otherwise. Of what is better high
+        it is at least one: a score that begins near zero would outweigh all others.
 
         Args:
             logs: As `reads` takes them.
         """
-        found = {name: now for name, now in self.reads(logs).items() if name in self.relative}
+        ways, now = dict(self.terms), self.reads(logs)
+        found = {
+            name: 1.0 if ways[name] == MAX and abs(now[name]) < 1 else now[name]
+            for name in now
+            if name in self.relative
+        }
         can_be = all(math.isfinite(value) and value != 0 for value in found.values())
         return found if can_be else None
 
@@ -134,7 +140,8 @@ def resolve(
         given = MEAN_LOSS if len({units.get(name, name) for name in losses}) <= 1 else RELATIVE_LOSS
     if isinstance(given, str) and given in (MEAN_LOSS, _LOSS, _VALIDATION + _LOSS):
         return Monitor(MEAN_LOSS, MIN, ((_LOSS, MIN),))
-    if given == RELATIVE_LOSS and losses:
+    if given == RELATIVE_LOSS:
+        losses = losses or [_LOSS]
         terms = tuple((name, MIN) for name in losses)
         return Monitor(RELATIVE_LOSS, MIN, terms, frozenset(losses))
     terms = tuple(_term(each, known) for each in _listed(given))
@@ -255,6 +262,14 @@ def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
     }
 
 
+def metrics_of(name: str) -> list[str]:
+    """Returns the names of the metrics that a monitor's name tells."""
+    if not name.startswith("mean("):
+        return [name]
+    terms = name.removeprefix("mean(").removesuffix(")").split(", ")
+    return [term.rpartition(":")[0].removesuffix(" / first") for term in terms]
+
+
 def _kind(run: Selected) -> tuple[Any, ...]:
     return run.monitor, run.direction, frozenset(run.first)
 
@@ -308,6 +323,8 @@ def _term(given: Any, known: Mapping[str, str | None]) -> tuple[str, str]:
     name = name.removeprefix(_VALIDATION)
     if name == MEAN_LOSS and name not in known:
         name = _LOSS
+    if name == RELATIVE_LOSS and name not in known:
+        raise ValueError(f"{name!r} is a mean by itself: no mean of metrics may have it.")
     if name not in known:
         close = difflib.get_close_matches(name, [*known, RELATIVE_LOSS], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

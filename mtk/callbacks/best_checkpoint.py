@@ -130,6 +130,8 @@ class BestCheckpoint(StepCallback):
         if monitor.is_better(value, best) and self.nonfinite_step is None:
             self._keep(logs, value)
             return
+        if monitor.relative and self.first is None:
+            return  # There is nothing yet to be worse than.
         self.worse_in_a_row += 1
         if self.patience is not None and self.worse_in_a_row >= self.patience:
             self.model.stop_training = True

@@ -1,36 +1,76 @@
 """Which metrics a model measures, and which way each is better."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from mtk.directions import directions, unit
-from mtk.monitor import MEAN_LOSS, MIN, Monitor, resolve
+from mtk.directions import directions, losses, measured, unit
+from mtk.monitor import DIRECTIONS, MEAN_LOSS, MIN, Monitor, resolve
+
+_SHORT = {
+    "root_mean_squared_error": "rmse",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+}
 
 
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
     """Returns the monitor that is meant for a model.
 
     Args:
-        given: As `mtk.monitor.resolve` takes it. Losses and metrics have one unit if all are
-            cross-entropies, all shares of one, or all of one class or one function.
+        given: `{task: metric}`, or as `mtk.monitor.resolve` takes it. Losses and metrics have one
+            unit if all are cross-entropies, all shares of one, or all of one class or one function.
         model: A `MultiTaskModel`, or another Keras model.
         logs: Names in the logs of an evaluation, for a model whose metrics are not known before.
 
     Raises:
         ValueError: If it measures no such metric, or nobody knows whether more is better.
     """
-    tasks = list(getattr(model, "tasks", []))
-    losses = [f"{task.name}_loss" for task in tasks]
     known: dict[str, str | None] = {
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
     }
     known |= directions(model)
-    metrics = {m.name: unit(getattr(m, "metric", m)) for m in model.metrics}
-    own = {f"{task.name}_loss": unit(task.loss) for task in tasks}
-    return resolve(given, known, losses, metrics | own)
+    own = losses(model)
+    if given is None and not hasattr(model, "tasks"):
+        given = MEAN_LOSS  # What Keras trains by.
+    given = by_names(given, [name.removesuffix("_loss") for name in own], known)
+    units = {name: unit(each) for name, each in measured(model).items()}
+    return resolve(given, known, [*own], units)
+
+
+def by_names(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
+    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is.
+
+    Args:
+        given: What is to select; capitals and short names such as "rmse" make no difference.
+        tasks: Names of the tasks.
+        known: Names of the metrics in the logs.
+
+    Raises:
+        ValueError: If a task is unknown.
+    """
+    if not isinstance(given, Mapping) or any(each in DIRECTIONS for each in given.values()):
+        return given
+    if not given or {*given} & ({*known} - {*tasks}):
+        return given
+    unknown = sorted({*given} - {*tasks}, key=str)
+    if unknown:
+        raise ValueError(
+            f"`monitor` is {{task: metric}}, and there are no tasks {unknown}. "
+            f"The tasks: {list(tasks)}"
+        )
+    plain = {_plain(name): name for name in known}
+    names = [f"{task}_{metric}" for task, metric in given.items()]
+    return [plain.get(_plain(name), name) for name in names]
+
+
+def _plain(name: str) -> str:
+    name = name.lower()
+    for long, short in _SHORT.items():
+        name = name.removesuffix(long) + short if name.endswith(f"_{long}") else name
+    return name
 
 
 def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:

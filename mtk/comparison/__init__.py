@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import inspect
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from mtk.study.engines.local import may_fork
 __all__ = ["Comparison", "compare"]
 
 SEARCH = "search"
+_MOST_SEEDS = 1000
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 METHODS = ("PCGrad", "MGDA", "GradNorm", "UncertaintyWeights", "RLW")
 
 
@@ -74,7 +77,9 @@ def compare(
             around the model's. `"search"` begins with these and tries more, for equal weights and
             for each method, until the best on validation lies inside.
         monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`,
-            whatever their units, or as `mtk.experiment.Training` takes it.
+            whatever their units, or as `mtk.experiment.Training` takes it. By default the mean of
+            the losses, relative to those of the first evaluation where they have several units or
+            one of the untrained network is more than ten times another.
         seeds: Fresh seeds; by default 5, or what the budget allows.
         budget: How long it may take, about: seconds, or a text such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried where it would take longer.
@@ -97,6 +102,11 @@ def compare(
         raise ValueError(
             "`build` is a function that makes a new compiled model for each run, or a workload. "
             f"Received: {build!r}"
+        )
+    if needed := [*_needed(build)]:
+        raise ValueError(
+            f"`build` is called without arguments, but for `seed`, and needs {needed}. Give them "
+            "defaults, or have a function without them call it."
         )
     check_count(epochs=epochs, batch_size=batch_size)
     searches = _check(seeds, learning_rates, engine)
@@ -158,9 +168,10 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engi
             "`engine` is a class such as mtk.study.engines.Ray, or a function that makes one: "
             f"lambda: mtk.study.engines.Ray(cores=2). Received: {engine!r}"
         )
-    if seeds is not None and not (isinstance(seeds, int) and seeds >= 2):
+    if seeds is not None and not (isinstance(seeds, int) and 2 <= seeds <= _MOST_SEEDS):
         raise ValueError(
-            f"`seeds` is how many, 2 or more: an interval needs two. Received: seeds={seeds!r}"
+            f"`seeds` is how many, from 2, which an interval needs, to {_MOST_SEEDS}. "
+            f"Received: seeds={seeds!r}"
         )
     is_search = isinstance(learning_rates, str) and learning_rates == SEARCH
     if learning_rates is not None and not is_search and not _are_positive(learning_rates):
@@ -171,13 +182,21 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engi
     return is_search
 
 
+def _needed(build: Callable[..., Any]) -> Iterator[str]:
+    """Yields the names of arguments that a function cannot be called without."""
+    for name, each in inspect.signature(build).parameters.items():
+        if name != "seed" and each.default is each.empty and each.kind not in _ANY_NUMBER:
+            yield name
+
+
 def _are_positive(given: Any) -> bool:
     is_list = isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str)
     return is_list and len(given) > 0 and all(map(_is_positive, given))
 
 
 def _is_positive(given: Any) -> bool:
-    return isinstance(given, (int, float, np.integer, np.floating)) and bool(0 < given < math.inf)
+    is_number = isinstance(given, (int, float, np.integer, np.floating))
+    return is_number and not isinstance(given, bool) and bool(0 < given < math.inf)
 
 
 def _folder(out: str | Path) -> Path:
@@ -256,6 +275,6 @@ def _seconds(budget: str | float | None) -> float:
         found = float(number) * units[text[len(number) :] or "s"]
     except (ValueError, KeyError):
         found = 0.0
-    if not found > 0:
+    if not 0 < found < math.inf:
         raise ValueError(f"`budget` is a time such as 600, '30min' or '2h'. Received: {budget!r}")
     return found

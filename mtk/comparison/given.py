@@ -1,6 +1,7 @@
 """What a comparison is given: a function that makes a compiled model, and data."""
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,7 @@ def workload(key: str) -> Workload:
             not belong together.
     """
     found = given(key)
-    built = made(found.build, 0)
+    built = _built(found.build, 0)
     is_workload = isinstance(built, Workload)
     if is_workload != (found.train is None):
         raise ValueError(
@@ -97,6 +98,22 @@ def workload(key: str) -> Workload:
             f"its own. It has made: {type(built).__name__}"
         )
     return built if is_workload else Compiled(found, built)
+
+
+def _built(build: Callable[..., Any], seed: int | None = None) -> Any:
+    """Returns what `build` makes.
+
+    Raises:
+        ValueError: If it raises; a message that names it, and where.
+    """
+    try:
+        return made(build, seed)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"`build` has raised {type(error).__name__}: {error} (line {place.lineno} of "
+            f"{place.filename!r})"
+        ) from error
 
 
 class Compiled(Arrays):
@@ -120,7 +137,7 @@ class Compiled(Arrays):
             CompiledTasks(tasks, outputs).of_tasks, (found.train, found.validation, found.test)
         )
         super().__init__(
-            lambda seed=None: network(made(found.build, seed)),
+            lambda seed=None: network(_built(found.build, seed)),
             tasks,
             train,
             validation,
@@ -139,7 +156,7 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
     found = given(key)
     # A workload is not made for the sake of its optimizer: it reads data.
     is_workload = found.train is None
-    compiled = keras.optimizers.Adam() if is_workload else optimizer_of(made(found.build, 0))
+    compiled = keras.optimizers.Adam() if is_workload else optimizer_of(_built(found.build, 0))
     if learning_rate is None:
         return compiled
     return type(compiled).from_config({**compiled.get_config(), "learning_rate": learning_rate})
@@ -173,7 +190,7 @@ def weights_of(key: str) -> list[float] | None:
     found = given(key)
     if found.train is None:
         return None
-    model = made(found.build, 0)
+    model = _built(found.build, 0)
     if isinstance(model, MultiTaskModel):
         each = model.loss_weights or [1.0]
     else:
@@ -230,7 +247,7 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
     if isinstance(data, tf.data.Dataset):
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
-        batches = data if _is_batched(data, network(model())) else data.batch(1024)
+        batches = data if _is_batched(data, network(_built(model))) else data.batch(1024)
         return _joined(what, batches.as_numpy_iterator())
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:

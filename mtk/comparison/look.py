@@ -3,26 +3,21 @@
 import math
 import multiprocessing
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import keras
 
 from mtk import combiners
-from mtk.callbacks.monitored import monitor_of
+from mtk.callbacks.monitored import by_names, monitor_of
 from mtk.comparison.given import optimizer, weights_of, workload
 from mtk.directions import directions
-from mtk.monitor import DIRECTIONS
+from mtk.monitor import MEAN_LOSS, RELATIVE_LOSS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
 
 _STEPS = 10
-_SHORT = {
-    "root_mean_squared_error": "rmse",
-    "mean_squared_error": "mse",
-    "mean_absolute_error": "mae",
-}
 
 
 class Look(NamedTuple):
@@ -98,37 +93,6 @@ def look(key: str, batch_size: int, monitor: Any = None) -> Look:
     return found
 
 
-def monitored(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
-    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is.
-
-    Args:
-        given: What is to select; capitals and short names such as "rmse" make no difference.
-        tasks: Names of the tasks.
-        known: Names of the metrics in the logs.
-
-    Raises:
-        ValueError: If a task is unknown.
-    """
-    if not isinstance(given, Mapping) or set(given.values()) <= {*DIRECTIONS}:
-        return given
-    unknown = sorted(set(given) - set(tasks))
-    if unknown:
-        raise ValueError(
-            f"`monitor` is {{task: metric}}, and there are no tasks {unknown}. "
-            f"The tasks: {list(tasks)}"
-        )
-    plain = {_plain(name): name for name in known}
-    names = [f"{task}_{metric}" for task, metric in given.items()]
-    return [plain.get(_plain(name), name) for name in names]
-
-
-def _plain(name: str) -> str:
-    name = name.lower()
-    for long, short in _SHORT.items():
-        name = name.removesuffix(long) + short if name.endswith(f"_{long}") else name
-    return name
-
-
 def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
     try:
         sender.send(_look(key, batch_size, monitor))
@@ -154,7 +118,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         model = MultiTaskModel(data.network(0), data.tasks, combiner)
         rate = float(compiled.get_config()["learning_rate"])
         model.compile(optimizer(key, rate))
-        selecting = monitored(monitor, names, directions(model))
+        selecting = by_names(monitor, names, directions(model))
         selects = monitor_of(selecting, model).name
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
@@ -171,4 +135,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
-    return Look(*about, *times, selecting, weights_of(key), selects)
+    found = Look(*about, *times, selecting, weights_of(key), selects)
+    if monitor is None and selects == MEAN_LOSS and found.outweighing:
+        return found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
+    return found

@@ -89,7 +89,7 @@ def test_a_task_called_mean():
         (3, r"(?s)mean_loss.*Received: 3"),
         ([3], "Received: 3"),
         ("", "No evaluation measures ''"),
-        (["relative_loss", "a_acc"], "No evaluation measures 'relative_loss'"),
+        (["relative_loss", "a_acc"], "a mean by itself"),
     ],
 )
 def test_wrong_forms(given, message):
@@ -142,7 +142,7 @@ def test_no_task_decides_by_the_unit_of_its_metric(scale):
     found = monitor.resolve(ways, ways, [], units)
     assert found.name == "mean(a_auc: max, b_mae / first: min, c_rank / first: max)"
     logs = [
-        {"val_a_auc": auc, "val_b_mae": mae * scale, "val_c_rank": rank * scale}
+        {"val_a_auc": auc, "val_b_mae": mae * scale, "val_c_rank": rank * max(1.0, scale)}
         for auc, mae, rank in [(0.5, 4.0, 1.0), (0.9, 1.0, 2.0), (0.4, 0.9, 2.0)]
     ]
     first = found.first(logs[0])
@@ -155,6 +155,16 @@ def test_no_task_decides_by_the_unit_of_its_metric(scale):
         for value, each in zip(values, logs, strict=True)
     ]
     assert monitor.compared(runs) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", [0.0, 1e-3, -1e-3])
+def test_a_score_that_begins_near_zero_outweighs_nothing(score):
+    ways = {"a_f1": "max", "b_auc": "max"}
+    found = monitor.resolve(ways, ways, [], {"a_f1": "f1", "b_auc": "share"})
+    first = found.first({"val_a_f1": score, "val_b_auc": 0.5})
+    assert first == {"a_f1": 1.0}
+    assert found.value({"val_a_f1": 0.5, "val_b_auc": 0.75}, first) == (0.5 + 0.75) / 2
+    assert found.first({"val_a_f1": math.nan, "val_b_auc": 0.5}) is None
 
 
 def test_more_of_metrics_in_two_units_is_better():
@@ -410,6 +420,35 @@ def test_selection_of_plain_keras(batches, tmp_path):
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     history = fit(model, own, selection).history
     assert selection.best == min(history["val_loss"])
+
+
+def test_metrics_of_plain_keras_are_known():
+    inputs = keras.Input((4,))
+    heads = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("size", "kind")}
+    model = keras.Model(inputs, heads)
+    found = {"size": ["mae"], "kind": [keras.metrics.BinaryAccuracy(name="hits")]}
+    model.compile("sgd", {"size": "mse", "kind": "binary_crossentropy"}, metrics=found)
+    x, y = np.ones((4, 4), "float32"), np.ones((4, 1), "float32")
+    model.fit(x, {"size": y, "kind": y}, verbose=0)
+    assert monitor_of(None, model).name == "mean_loss"
+    relative = monitor_of("relative_loss", model)
+    assert relative.relative == {"size_loss", "kind_loss"}
+    mean = "mean(size_mae / first: min, kind_hits: max)"
+    assert monitor_of({"size": "MAE", "kind": "hits"}, model).name == mean
+    assert monitor.metrics_of(mean) == ["size_mae", "kind_hits"]
+    assert monitor.metrics_of("size_mae") == ["size_mae"]
+
+
+def test_patience_begins_with_the_first_number(tmp_path):
+    class Alone:
+        metrics, stop_training = (), False
+
+    selection = callbacks.BestCheckpoint(
+        tmp_path / "best.weights.h5", 1, {"a": "min", "b_auc": "max"}
+    )
+    selection.set_model(Alone())
+    selection.evaluated({"val_a": 0.0, "val_b_auc": 0.5})
+    assert (selection.worse_in_a_row, selection.model.stop_training) == (0, False)
 
 
 class Mixed(MultiDigits):

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 import mtk
 from mtk import combiners, comparison
+from mtk.callbacks.monitored import by_names
 from mtk.comparison import given, plan, planning, result, search, sent
-from mtk.comparison.look import Look, monitored
+from mtk.comparison.look import Look, _look
 from mtk.study.engines import Here, Local
 from tests.quick import slow
 
@@ -241,6 +242,21 @@ def test_what_selects_is_said_and_what_it_leaves_out(capsys):
     assert "outweighs" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("said", "selects"), [(None, "relative_loss"), ("mean_loss", "mean_loss")])
+def test_losses_that_outweigh_others_are_compared_relative_to_the_first(said, selects):
+    def model():
+        inputs = keras.Input((4,))
+        trunk = keras.layers.Dense(2)(inputs)
+        heads = {name: keras.layers.Dense(1, name=name)(trunk) for name in ("size", "kind")}
+        model = keras.Model(inputs, heads)
+        model.compile("adam", {"size": "mse", "kind": "mse"})
+        return model
+
+    key = given.Given(model, (X, {"size": 1e4 * Y["size"], "kind": Y["size"]}), 0.2, 0.2).key()
+    assert _look(key, 4, said).selects == selects
+
+
 def test_static_weights_of_the_caller_are_tried():
     more = [[0.99, 0.01], [3.0, 1.0]]
     usual = planning.weightings(LOOK, 3)
@@ -382,8 +398,8 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
 )
 def test_monitors_by_short_names(asked, meant):
     known = ["kind_AUC", "size_root_mean_squared_error", "size_loss"]
-    assert monitored(asked, ["size", "kind"], known) == [meant]
-    assert monitored("kind_AUC", ["size", "kind"], known) == "kind_AUC"
+    assert by_names(asked, ["size", "kind"], known) == [meant]
+    assert by_names("kind_AUC", ["size", "kind"], known) == "kind_AUC"
 
 
 def test_other_processes_get_function_and_data(tmp_path, monkeypatch):
@@ -561,6 +577,9 @@ def test_a_network_with_an_output_that_is_no_task():
         ({"learning_rates": [[0.1]]}, r"learning_rates.*\[\[0.1\]\]"),
         ({"learning_rates": ["0.1"]}, r"learning_rates.*'0.1'"),
         ({"learning_rates": np.ones((2, 2))}, "learning_rates"),
+        ({"learning_rates": [True]}, r"positive.*\[True\]"),
+        ({"seeds": 10**12}, "to 1000.*seeds=1000000000000"),
+        ({"budget": "1e400h"}, "`budget`.*1e400h"),
         ({"engine": dict}, "Engine.*{}"),
     ],
 )
@@ -570,6 +589,17 @@ def test_arguments_of_another_kind_are_named(tmp_path, monkeypatch, given, words
     with pytest.raises(ValueError, match=words):
         comparison.compare(lambda: None, None, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_function_that_raises_or_needs_an_argument_is_named(tmp_path):
+    def raising():
+        raise KeyError("width")
+
+    arguments = {"train": (X, Y), "methods": ["MGDA"], "out": tmp_path / "s"}
+    with pytest.raises(ValueError, match="`build` has raised KeyError: 'width' .line.*comparison"):
+        comparison.compare(raising, **arguments)
+    with pytest.raises(ValueError, match=r"`build` is called without.*needs \['width'\]"):
+        comparison.compare(lambda width, seed, *more: None, **arguments)
 
 
 def test_function_that_returns_no_model(tmp_path):
