@@ -1,7 +1,7 @@
 """What is compared: a metric of each task, which way it is better, and which runs have it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,13 @@ class Objective:
 
 
 class MetricSets(dict[str, list[Objective]]):
-    """Sets of objectives by name; looking up one that is not there raises UnavailableError."""
+    """Sets of objectives by name; looking up one that is not there raises UnavailableError.
+
+    Attributes:
+        monitored: The name of the set with the metrics that selected the runs; "" for losses.
+    """
+
+    monitored = ""
 
     def __missing__(self, name: str) -> list[Objective]:
         raise UnavailableError(f"no run has the metric {name!r} for every task")
@@ -110,8 +116,9 @@ def find_metric_sets(
 ) -> tuple[MetricSets, list[str]]:
     """Returns the sets of objectives, one for each task, in which runs can be compared.
 
-    Metrics that all tasks share make one set each. Where the tasks have different metrics, each
-    makes a set with the first one, beside the loss, of every other task.
+    Metrics that all tasks share make one set each; so do those that selected the runs. Where the
+    tasks have different metrics, each makes a set with the first one, beside the loss, of every
+    other task.
 
     Args:
         table: As `load` makes it.
@@ -128,8 +135,11 @@ def find_metric_sets(
     shared = [name for name in names if all(name in own for own in every.values())]
     chosen = {name: [name] * len(every) for name in shared}
     own = [[name for name in names if name not in shared] for names in known.values()]
-    chosen |= {" × ".join(pairing): pairing for pairing in _pairings(own)}
     found = MetricSets()
+    if selecting := _monitored(table, known):
+        found.monitored = _title(selecting)
+        chosen[found.monitored] = selecting
+    chosen |= {_title(pairing): pairing for pairing in _pairings(own)}
     for title, metrics in chosen.items():
         pairs = list(zip(every, metrics, strict=True))
         if pairs and all(pair in signs for pair in pairs):
@@ -147,6 +157,30 @@ def _pairings(own: list[list[str]]) -> list[list[str]]:
     first = [names[0] for names in own]
     others = [(task, name) for task, names in enumerate(own) for name in names[1:]]
     return [first, *([*first[:task], name, *first[task + 1 :]] for task, name in others)]
+
+
+def _title(metrics: Sequence[str]) -> str:
+    """Returns the name of a set with one metric of each task."""
+    return metrics[0] if len(set(metrics)) == 1 else " × ".join(metrics)
+
+
+def _monitored(table: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> list[str]:
+    """Returns a metric of each task, beginning with the ones that selected the runs.
+
+    Args:
+        table: As `load` makes it.
+        known: Names of each task's metrics, the loss first.
+
+    Returns:
+        One that selected, else the first one beside the loss, else the loss; [] if no metric
+        selected.
+    """
+    said = table["monitor"].dropna() if "monitor" in table else ()
+    named = monitor.metrics_of(next(iter(said), monitor.MEAN_LOSS))
+    own = {task: [n for n in names if f"{task}_{n}" in named] for task, names in known.items()}
+    if not all(known.values()) or not any(own.values()):
+        return []
+    return [(own[task] or names[1:] or names)[0] for task, names in known.items()]
 
 
 def points(table: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:

@@ -119,8 +119,7 @@ class Comparison:
                 "No method was compared.",
                 *_against_single_tasks(view, next(iter(view.spaces))),
             ]
-        by_loss = "loss" in monitor.selected(self._finished[0]["result"]).monitor
-        fitting = [question for question in asked if ("loss" in question.title) == by_loss]
+        fitting = [question for question in asked if question.space == view.spaces.monitored]
         question = (fitting or asked)[0]
         table = analysis.verdict_table(view, question)
         width = max(len(name) for name in table["method"])

@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import Run, grid, two_stages, write_study
 
 from mtk import analysis
-from mtk.analysis import Objective
+from mtk.analysis import Objective, metric_sets
 from mtk.analysis.comparison import mean_units, selection
 from mtk.analysis.study_view import views
 
@@ -184,3 +185,25 @@ def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
     (view,) = views(analysis.load(folder))
     assert mean_units(view, "loss") is None
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
+
+
+def test_what_selected_is_asked_about(tmp_path):
+    name = "mean(left_mae / first: min, right_auc: max)"
+    table = pd.DataFrame(
+        {
+            "status": ["finished"],
+            "monitor": [name],
+            "directions": [
+                {"left": {"mae": "min", "r2": "max"}, "right": {"acc": "max", "auc": "max"}}
+            ],
+            **{f"test/left/{each}": [1.0] for each in ("loss", "r2", "mae")},
+            **{f"test/right/{each}": [1.0] for each in ("loss", "acc", "auc")},
+        }
+    )
+    sets, _ = metric_sets.find_metric_sets(table)
+    assert sets.monitored == "mae × auc"
+    assert [*sets][:3] == ["loss", "mae × auc", "r2 × acc"]
+    sets, _ = metric_sets.find_metric_sets(table.assign(monitor="right_auc"))
+    assert sets.monitored == "r2 × auc"
+    sets, _ = metric_sets.find_metric_sets(table.assign(monitor="relative_loss"))
+    assert (sets.monitored, [*sets][1]) == ("", "r2 × acc")
