@@ -9,9 +9,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from mtk import streams
+from mtk import places, streams
 
 _SHOWN = 60  # characters of a path or a number that is too long
 
@@ -120,6 +120,25 @@ def folder(text: str) -> str:
             f"{str(file)!r} is a file, and {text!r} is to be a folder. Name another path"
         )
     return text
+
+
+def as_folder(name: str, given: Any) -> Path:
+    """Returns the path of a folder, there already or to be made, that a program has given.
+
+    Args:
+        name: Of the argument.
+        given: The path.
+
+    Raises:
+        ValueError: If it is no path, a file is there, or it cannot be written.
+    """
+    try:
+        found = Path(folder(os.fspath(given)))
+    except (argparse.ArgumentTypeError, TypeError) as error:
+        text = f"`{name}` is the path of a folder: {error}. Received: {given!r:.90}"
+        raise ValueError(text) from None
+    places.check_writable(found)
+    return found
 
 
 def file(text: str) -> str:

@@ -1,10 +1,8 @@
 """Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
 
-import argparse
 import dataclasses
 import inspect
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtk import flags, places
+from mtk import flags
 from mtk.combiners import Combiner, StaticWeights
 from mtk.comparison import sent
 from mtk.comparison.given import Given, as_arrays
@@ -25,7 +23,7 @@ from mtk.display import counted, format_duration
 from mtk.monitor import MEAN_LOSS
 from mtk.per_task import in_task_order
 from mtk.ranges import check_count
-from mtk.study.engines import Engine, Here, Local
+from mtk.study.engines import Engine, Here, Local, made
 from mtk.study.engines.local import may_fork
 
 __all__ = ["Comparison", "compare"]
@@ -97,7 +95,7 @@ def compare(
             holds something else, such as a comparison of another model.
         RuntimeError: If a signal has stopped it, or some runs have failed.
     """
-    started, out = time.monotonic(), _folder(out)
+    started, out = time.monotonic(), flags.as_folder("out", out)
     if not callable(build) or hasattr(build, "compile"):
         raise ValueError(
             "`build` is a function that makes a new compiled model for each run, or a workload. "
@@ -109,14 +107,11 @@ def compare(
             "defaults, or have a function without them call it."
         )
     check_count(epochs=epochs, batch_size=batch_size)
-    searches = _check(seeds, learning_rates, engine)
-    places.check_writable(out)
+    searches = _check(seeds, learning_rates)
     allowed = _seconds(budget)
     splits = [None] * 3 if train is None else _splits(build, train, validation, test)
-    make = engine or (Local if may_fork() else Here)
-    first = make()
-    if not isinstance(first, Engine):
-        raise ValueError(f"`engine` makes an mtk.study.engines.Engine. It has made: {first!r}")
+    make = (Local if may_fork() else Here) if engine is None else engine
+    first = made(make)
     content = sent.packed(build, first) if sent.is_needed(first) else None
     several = [methods] if isinstance(methods, (str, Combiner, type)) else methods
     if not isinstance(several, Sequence):
@@ -161,13 +156,8 @@ def compare(
     return Comparison(out, seen.tasks, key)
 
 
-def _check(seeds: int | None, learning_rates: Sequence[float] | str | None, engine: Any) -> bool:
+def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:
     """Checks arguments; returns whether learning rates are searched."""
-    if engine is not None and not callable(engine):
-        raise ValueError(
-            "`engine` is a class such as mtk.study.engines.Ray, or a function that makes one: "
-            f"lambda: mtk.study.engines.Ray(cores=2). Received: {engine!r}"
-        )
     if seeds is not None and not (isinstance(seeds, int) and 2 <= seeds <= _MOST_SEEDS):
         raise ValueError(
             f"`seeds` is how many, from 2, which an interval needs, to {_MOST_SEEDS}. "
@@ -197,13 +187,6 @@ def _are_positive(given: Any) -> bool:
 def _is_positive(given: Any) -> bool:
     is_number = isinstance(given, (int, float, np.integer, np.floating))
     return is_number and not isinstance(given, bool) and bool(0 < given < math.inf)
-
-
-def _folder(out: str | Path) -> Path:
-    try:
-        return Path(flags.folder(os.fspath(out)))
-    except (argparse.ArgumentTypeError, TypeError) as error:
-        raise ValueError(f"`out` is the path of a folder: {error}. Received: {out!r:.90}") from None
 
 
 def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Runs that cool down at rungs, on branches off a trunk of a constant learning rate."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 from mtk.errors import StudyError
 from mtk.search.space import Point
@@ -34,7 +35,7 @@ class Cooldown:
 
     def __post_init__(self) -> None:
         """Raises a StudyError if the fraction or the shape does not fit."""
-        if not 0 < self.fraction < 1:
+        if not isinstance(self.fraction, Real) or not 0 < self.fraction < 1:
             raise StudyError(
                 "`fraction` is the part of the steps that a cooldown takes, between 0 and 1. "
                 f"Received: {self.fraction!r}"

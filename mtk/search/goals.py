@@ -1,13 +1,15 @@
 """What a search looks for: the front, the best for a preference, or the best within a bound."""
 
 import abc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtk.errors import StudyError
+from mtk.errors import StudyError, check_kinds
 
 
 class Seen(NamedTuple):
@@ -137,10 +139,12 @@ class Preference(Goal):
 
     def check(self, tasks: Sequence[str]) -> None:
         """Raises a StudyError if a task is unknown, or the numbers are no weights."""
+        check_kinds(self, {"importance": (Mapping, "{task: weight}")})
         for task in self.importance:
             _check_task(task, tasks)
         values = list(self.importance.values())
-        if not values or min(values) < 0 or not sum(values) > 0:
+        usable = all(isinstance(each, Real) and 0 <= each < math.inf for each in values)
+        if not usable or not sum(values) > 0:
             raise StudyError(
                 "A preference gives tasks a weight, 0 or more, and at least one a positive one. "
                 f"Received: {dict(self.importance)!r}"
@@ -181,12 +185,15 @@ class Constraint(Goal):
     best: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises a StudyError if there is not one bound."""
+        """Raises a StudyError if there is not one bound, a finite number."""
         if (self.worse is None) == (self.at_most is None):
             raise StudyError(
                 "A constraint has one bound: `worse` (0.02 is 2 % worse than alone) or `at_most`, "
                 f"a loss. Received: worse={self.worse!r}, at_most={self.at_most!r}"
             )
+        bound = self.at_most if self.worse is None else self.worse
+        if not isinstance(bound, Real) or not math.isfinite(bound):
+            raise StudyError(f"The bound of a constraint is a finite number. Received: {bound!r}")
 
     def check(self, tasks: Sequence[str]) -> None:
         """Raises a StudyError if a task is unknown, or one is bounded and made small."""

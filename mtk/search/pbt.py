@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
-from mtk.errors import StudyError
+from mtk.errors import StudyError, check_kinds
 from mtk.search.space import Point, Space
 
 _TRIES = 20
@@ -56,6 +57,7 @@ class PBT:
 
     def __post_init__(self) -> None:
         """Raises a StudyError if a number does not fit."""
+        check_kinds(self, dict.fromkeys(("share", "factor"), (Real, "a number")))
         if type(self.interval) is not int or self.interval < 1:
             raise StudyError(
                 f"`interval` is a number of steps, 1 or more. Received: {self.interval!r}"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from mtk.display import counted
+from mtk.errors import StudyError
+from mtk.flags import as_folder
 from mtk.search import trials
 from mtk.search.cooling import Cooling
 from mtk.search.halving import Halving
@@ -23,7 +25,7 @@ from mtk.search.samplers import Sampler, Trial
 from mtk.search.space import Point
 from mtk.search.spec import MOST_CONFIRMED, Search
 from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
-from mtk.study.engines import Engine, Local
+from mtk.study.engines import Engine, Local, made
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
 from mtk.study.scheduler import End, Scheduler, noted_signals
@@ -283,9 +285,13 @@ def search(
         StudyError: If the search cannot be run, or the folder holds another one.
         ValueError: If the engine has a wrong argument.
     """
-    made = Searcher(search, study_dir, folders, retry_failed)
+    if not isinstance(search, Search):
+        raise StudyError(f"What is to be searched is an mtk.search.Search. Received: {search!r}")
+    if isinstance(folders, str):
+        raise StudyError(f"`folders` is a list of folders. Received: {folders!r}")
+    found = Searcher(search, as_folder("study_dir", study_dir), folders, retry_failed)
     progress = Progress()
-    chosen = engine()
-    if not made.rounds.path.exists():  # Afterwards they have been checked.
-        checking.check(made.samples, made.folder, progress, retry_failed, search.check_of_runs)
-    return made.go(chosen, progress)
+    chosen = made(engine)
+    if not found.rounds.path.exists():  # Afterwards they have been checked.
+        checking.check(found.samples, found.folder, progress, retry_failed, search.check_of_runs)
+    return found.go(chosen, progress)

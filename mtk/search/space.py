@@ -3,13 +3,23 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from mtk.errors import StudyError
+from mtk.errors import StudyError, check_kinds
 
 Point = dict[str, Any]
+_RANGES = (Mapping, "(lowest, highest) by the name of a parameter: {'a': (0.1, 1.0)}")
+_KINDS: dict[str, tuple[Any, str]] = {
+    "tasks": (Sequence, "a list of the names of two tasks or more"),
+    "weights": (str | None, "the name of the parameter that takes weights, or None"),
+    "least_weight": (Real, "a number"),
+    "log_uniform": _RANGES,
+    "uniform": _RANGES,
+    "choices": (Mapping, "lists by the name of a parameter: {'a': (1, 2)}"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,8 @@ class Space:
 
     def __post_init__(self) -> None:
         """Raises a StudyError if there are no weights to vary, or a parameter has no values."""
-        if isinstance(self.tasks, str) or len(set(self.tasks)) < max(2, len(self.tasks)):
+        check_kinds(self, _KINDS)
+        if len(set(self.tasks)) < max(2, len(self.tasks)):
             raise StudyError(
                 "The space of a search has task weights: set `search.Space.tasks` to the names of "
                 f"two tasks or more. Received: {self.tasks!r}"
@@ -48,9 +59,12 @@ class Space:
         for name, ends in (*self.uniform.items(), *self.log_uniform.items()):
             _check_ends(name, ends, name in self.log_uniform)
         for name, values in self.choices.items():
-            if isinstance(values, str) or not values:
+            if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise StudyError(f"{name!r} needs a list of choices. Received: {values!r}")
         names = [*([self.weights] if self.weights else []), *self.others]
+        odd = [name for name in (*self.tasks, *names) if not isinstance(name, str)]
+        if odd:
+            raise StudyError(f"Tasks and parameters are named by texts. Received: {odd[0]!r}")
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise StudyError(f"The space gives {twice[0]!r} twice. Leave one of them out.")
@@ -137,8 +151,15 @@ class Space:
 
 def _check_ends(name: str, ends: Any, is_log: bool) -> None:
     try:
-        low, high = (float(end) for end in ends)
-        fits = math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not is_log)
+        low, high = ends
+        fits = isinstance(low, Real) and isinstance(high, Real)
+        fits = (
+            fits
+            and math.isfinite(low)
+            and math.isfinite(high)
+            and low < high
+            and (low > 0 or not is_log)
+        )
     except (TypeError, ValueError):
         fits = False
     if not fits:

@@ -3,11 +3,12 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 from mtk import extras
 from mtk.display import counted
-from mtk.errors import StudyError
+from mtk.errors import StudyError, check_kinds
 from mtk.search.cooldown import KEEP_PAUSES, Cooldown
 from mtk.search.goals import Front, Goal
 from mtk.search.pbt import PBT
@@ -17,6 +18,21 @@ from mtk.study import Study
 
 METHOD = "static_weights"
 RATE = "experiment.Optimization.learning_rate"
+_OBJECT = "an object, such as mtk.search."
+_KINDS: dict[str, tuple[Any, str]] = {
+    "name": (str, "a text"),
+    "configs": (Sequence, "a list of gin files, such as ['mine.gin']"),
+    "space": (Space, "an mtk.search.Space"),
+    "settings": (Mapping, "values by the name of a parameter"),
+    "sampler": (Callable, "a class, such as mtk.search.TwoStage"),
+    "goal": (Goal | None, f"{_OBJECT}Preference({{'a': 3, 'b': 1}})"),
+    "cpu_seconds": (Real | None, "a number of seconds, or None"),
+    "seeds": (Sequence, "a list of whole numbers, such as [0]"),
+    "keep": (Real, "the share of the trials that goes on from a rung, between 0 and 1"),
+    "cooldown": (Cooldown | None, f"{_OBJECT}Cooldown()"),
+    "pbt": (PBT | None, f"{_OBJECT}PBT(interval=100)"),
+    "files": (Sequence, "a list of gin files"),
+}
 MOST_CONFIRMED = 5  # Models that are run again with fresh seeds.
 
 
@@ -79,6 +95,7 @@ class Search:
             StudyError: If the budget is too small for one trial, or a number does not fit.
         """
         extras.check("A search", "search", ("pandas", "scipy", "moocore"))
+        check_kinds(self, _KINDS)
         if type(self.at_a_time) is not int or self.at_a_time < 1:
             raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
         if type(self.confirm) is not int or self.confirm < 0:
@@ -87,11 +104,6 @@ class Search:
             raise StudyError(
                 "`runs` is a number, of all runs of the search; `cpu_seconds` may end it before. "
                 f"Received: {self.runs!r}"
-            )
-        if not isinstance(self.goal, Goal | None):
-            raise StudyError(
-                "`goal` is an object, such as mtk.search.Preference({'a': 3, 'b': 1}). "
-                f"Received: {self.goal!r}"
             )
         self._check_rungs()
         if self.pbt is not None:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from mtk import ranges
@@ -58,7 +59,8 @@ class Study:
         Raises:
             StudyError: If an axis or the study is empty, or a label is unknown.
         """
-        if not self.name.strip(" .") or "/" in self.name or not self.name.isprintable():
+        name = self.name if isinstance(self.name, str) else ""
+        if not name.strip(" .") or "/" in name or not name.isprintable():
             raise StudyError(
                 "A study needs a name that can be that of a folder, without '/'. "
                 f"Received: name={self.name!r}"
@@ -66,6 +68,8 @@ class Study:
         for what, given in (("methods", self.methods), ("seeds", self.seeds)):
             if not given:
                 raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
+        if not all(isinstance(seed, Integral) and seed >= 0 for seed in self.seeds):
+            raise StudyError(f"`seeds` are whole numbers, 0 or more. Received: seeds={self.seeds}")
         if len(set(self.seeds)) < len(self.seeds):
             raise StudyError(f"Each of `seeds` is named once. Received: seeds={self.seeds}")
         for label in self.methods:

@@ -9,7 +9,7 @@ from searches import RATE
 
 import mtk
 from mtk.errors import StudyError
-from mtk.search import Constraint, Preference, Search, Sobol, Space
+from mtk.search import PBT, Constraint, Cooldown, Preference, Search, Sobol, Space
 from tests.quick import some
 
 
@@ -194,12 +194,65 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
         ({"goal": Preference({"left": 0.0})}, "positive"),
         ({"goal": Constraint("left", worse=0.1, best="left")}, "another task"),
         ({"settings": {RATE: 0.1}}, RATE),
+        ({"settings": ["a"]}, "`settings` is values"),
+        ({"configs": "mine.gin"}, "`configs` is a list"),
+        ({"space": {}}, "`space` is an mtk.search.Space"),
+        ({"name": 3}, "`name` is a text"),
+        ({"sampler": "TwoStage"}, "`sampler` is a class"),
+        ({"cpu_seconds": "1h"}, "`cpu_seconds` is a number"),
+        ({"keep": None}, "`keep` is the share"),
+        ({"cooldown": "a", "rungs": (9,)}, "`cooldown` is an object"),
+        ({"pbt": 84}, "`pbt` is an object"),
+        ({"seeds": 3}, "`seeds` is a list"),
+        ({"seeds": ("0",)}, "`seeds` are whole"),
+        ({"seeds": (-1,)}, "`seeds` are whole"),
+        ({"goal": Preference({"left": "3"})}, "0 or more"),
+        ({"goal": Preference({"left": float("inf")})}, "0 or more"),
+        ({"goal": Preference("left")}, "{task: weight}"),
     ],
 )
 def test_bad_searches_are_refused(folder, changes, named):
     with pytest.raises(StudyError, match=".*") as caught:
         folder.search(**changes)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Space(None), "`tasks` is a list"),
+        (lambda: Space("left"), "`tasks` is a list"),
+        (lambda: Space([1, 2]), "named by texts.*1"),
+        (lambda: Space(["a", "b"], weights=3), "`weights` is the name"),
+        (lambda: Space(["a", "b"], least_weight="0.1"), "`least_weight` is a number"),
+        (lambda: Space(["a", "b"], log_uniform=[(RATE, (0.1, 1))]), "`log_uniform` is"),
+        (lambda: Space(["a", "b"], uniform={RATE: ("0.1", "1")}), "two numbers"),
+        (lambda: Space(["a", "b"], choices={RATE: 3}), "list of choices"),
+        (lambda: Constraint("left", at_most="0.3"), "finite number.*'0.3'"),
+        (lambda: Constraint("left", worse=float("nan")), "finite number.*nan"),
+        (lambda: PBT(84, factor="1.5"), "`factor` is a number"),
+        (lambda: Cooldown("0.2"), "between 0 and 1.*'0.2'"),
+        (lambda: mtk.search(None, "s"), r"mtk\.search\.Search.*None"),
+    ],
+)
+def test_values_of_another_kind_are_named(make, named):
+    with pytest.raises(StudyError, match=named):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"study_dir": ""}, "`study_dir` is the path"),
+        ({"study_dir": None}, "`study_dir` is the path"),
+        ({"study_dir": __file__}, "is a file"),
+        ({"folders": "configs"}, "`folders` is a list"),
+    ],
+)
+def test_folders_of_another_kind_are_named(given, named, tmp_path):
+    search = Search("s", ["multi_digits.gin"], Space(["left", "right"]), 9)
+    with pytest.raises(ValueError, match=named):
+        mtk.search(search, **{"study_dir": tmp_path / "s", **given})
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_weightings_of_many_tasks():
 
 @pytest.mark.parametrize("given", [[0.1, 1], (0.1, 1.0), np.array([0.1, 1.0])], ids=repr)
 def test_learning_rates_may_be_any_sequence(given):
-    assert not comparison._check(None, given, None)
+    assert not comparison._check(None, given)
     assert planning.rates(LOOK, given, 3) == [0.1, 1.0]
 
 

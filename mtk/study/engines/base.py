@@ -1,6 +1,7 @@
 """What the sweep asks of an engine."""
 
 import abc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +48,21 @@ class Engine(abc.ABC):
 
     def __exit__(self, *error: object) -> None:
         self.kill()
+
+
+def made(factory: Callable[[], Engine]) -> Engine:
+    """Returns the engine that a factory makes.
+
+    Raises:
+        ValueError: If it is no factory of one.
+    """
+    found = factory() if callable(factory) else None
+    if isinstance(found, Engine):
+        return found
+    raise ValueError(
+        "`engine` is a class such as mtk.study.engines.Ray, or a function that makes an Engine: "
+        f"lambda: mtk.study.engines.Ray(cores=2). Received: {factory!r}, which makes {found!r}"
+    )
 
 
 def threads(number: int) -> dict[str, str]:
