@@ -11,11 +11,14 @@ from mtk import atomic
 from mtk.comparison import planning, sent
 from mtk.comparison.look import Look
 from mtk.comparison.planning import Method, Size
+from mtk.errors import StudyError
 from mtk.study import StudyFolder
 from mtk.study.engines import Engine
 from mtk.study.sweeping import Sweep
 
 _FILE = Path("methods", "plan.json")
+# The first arguments of a plan, which all calls with one folder have in common.
+_SAME = ("model or other data", "`epochs`", "`batch_size`", "`monitor`")
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,21 @@ class Plan:
         Args:
             out: The study folder.
             arguments: As `Plan.arguments`.
+
+        Raises:
+            StudyError: If that call had what makes other runs.
         """
         if not (out / _FILE).is_file():
             return None
         found = json.loads((out / _FILE).read_text(encoding="utf-8"))
-        if found["arguments"] != json.loads(json.dumps(arguments)):
+        given = json.loads(json.dumps(arguments))
+        parts = zip(_SAME, found["arguments"], given, strict=False)
+        if others := [name for name, before, now in parts if before != now]:
+            raise StudyError(
+                f"{str(out)!r} holds a comparison with another {' and '.join(others)}. Name "
+                "another folder: `out=`."
+            )
+        if found["arguments"] != given:
             return None
         look = Look(**found["look"])
         return cls(arguments, look, Size(*found["size"]), found["learning_rates"])
@@ -157,3 +170,11 @@ class Trainer:
         """Returns how long a run took so far, on average."""
         each = StudyFolder(self.out).run_log.seconds()
         return sum(each.values()) / len(each)
+
+
+def untrained_losses(out: Path) -> Mapping[str, float]:
+    """Returns the losses of the untrained network by task, or {} where they are not known."""
+    if not (out / _FILE).is_file():
+        return {}
+    look = json.loads((out / _FILE).read_text(encoding="utf-8"))["look"]
+    return dict(look["losses"])

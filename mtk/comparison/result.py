@@ -1,6 +1,7 @@
 """What a comparison has found."""
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ import keras
 
 from mtk import monitor
 from mtk.comparison.given import workload
+from mtk.comparison.plan import untrained_losses
 from mtk.comparison.planning import SINGLE, STATIC
 from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
+
+_LEARNED = 0.9  # Of the untrained network's loss: what learns comes below.
 
 
 class Comparison:
@@ -100,7 +104,11 @@ class Comparison:
     def __str__(self) -> str:
         from mtk import analysis
 
-        return "\n".join([analysis.advice(self._view()), *self._lines()])
+        return "\n".join([analysis.advice(self._view()), *self._unlearned, *self._lines()])
+
+    @property
+    def _unlearned(self) -> list[str]:
+        return unlearned(untrained_losses(self.path), [_losses(run) for run in self._finished])
 
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
@@ -148,6 +156,26 @@ class Comparison:
             sum(share * _losses(run)[task] / units[task] for task, share in utility.items())
             for run in runs
         ]
+
+
+def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, float]]) -> list[str]:
+    """Returns a line for each task that no run has learned.
+
+    Args:
+        untrained: Validation losses of the untrained network, by task.
+        losses: Those of each run.
+    """
+    least = {
+        task: min((run[task] for run in losses), default=0.0) / loss
+        for task, loss in untrained.items()
+        if 0 < loss < math.inf
+    }
+    return [
+        f"No run has learned {task!r}: its least loss in validation is {share:.2f} of the "
+        "untrained network's. Scale its labels, train longer, or look at its data."
+        for task, share in least.items()
+        if share > _LEARNED
+    ]
 
 
 def _with_weights(key: str, file: Path) -> keras.Model:

@@ -73,9 +73,10 @@ class Rounds:
         return rounds
 
     def _check(self, path: Path, found: Any) -> None:
+        found = found if isinstance(found, dict) else {}
+        found.setdefault("settings", self._record.get("settings"))  # Earlier versions wrote none.
         if found == self._record:
             return
-        found = found if isinstance(found, dict) else {}
         every = dict.fromkeys([*self._record, *found])
         names = [name for name in every if found.get(name) != self._record.get(name)]
         raise StudyError(

@@ -232,6 +232,7 @@ class Search:
         """What tells the search from another one, fit for JSON; the budget does not."""
         sampler = type(self.make_sampler()).__name__
         numbers: dict[str, Any] = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
+        numbers["settings"] = {name: repr(value) for name, value in sorted(self.settings.items())}
         if self.rungs:
             numbers |= {"rungs": list(self.rungs), "keep": self.keep}
         if self.cooldown:

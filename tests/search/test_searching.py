@@ -1,5 +1,6 @@
 """What a search does with its folder, with runs that are lines of Python."""
 
+import json
 import os
 import signal
 
@@ -262,6 +263,7 @@ def test_folders_of_another_kind_are_named(given, named, tmp_path):
         ({"sampler": Sobol}, "sampler"),
         ({"goal": Preference({"left": 1.0})}, "goal"),
         ({"seeds": (1,)}, "seeds"),
+        ({"settings": {"experiment.Training.epochs": 5}}, "settings"),
         ({"name": "another"}, "another"),
     ],
 )
@@ -271,6 +273,15 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
     with pytest.raises(StudyError, match=named):
         folder.go(**changes)
     assert before == {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+
+
+def test_a_folder_of_an_earlier_version_tells_no_settings(folder):
+    folder.go(runs=2)
+    path = folder.path / "search.json"
+    content = json.loads(path.read_text())
+    del content["search"]["settings"]
+    path.write_text(json.dumps(content))
+    assert len(folder.go(runs=3).trials) == 3
 
 
 def test_a_study_is_no_search(folder):

@@ -60,9 +60,9 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     assert str(again) == str(study)
     assert "finished after" not in capsys.readouterr().err
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.gin")}
-    for other in ({"train": (X + 1.0, Y)}, {"epochs": 2}):
+    for other, named in (({"train": (X + 1.0, Y)}, "other data"), ({"epochs": 2}, "`epochs`")):
         given_then = {"train": (X, Y), "monitor": {"kind": "auc"}, **arguments, **other}
-        with pytest.raises(ValueError, match="holds the study"):
+        with pytest.raises(ValueError, match=f"holds a comparison with another .*{named}"):
             comparison.compare(build, **given_then)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
 
@@ -384,12 +384,24 @@ def test_size_follows_the_budget():
 
 def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     (tmp_path / "methods").mkdir()
-    made = plan.Plan(["key", 3, None], LOOK, planning.SIZES[1], {"static weights": [0.1]})
+    same = ["key", 3, 32, "None"]
+    made = plan.Plan([*same, 5], LOOK, planning.SIZES[1], {"static weights": [0.1]})
     made.write(tmp_path)
-    found = plan.Plan.written(tmp_path, ["key", 3, None])
+    found = plan.Plan.written(tmp_path, [*same, 5])
     assert (found.size, found.learning_rates) == (made.size, made.learning_rates)
-    assert found.look.losses == LOOK.losses
-    assert plan.Plan.written(tmp_path, ["key", 4, None]) is None
+    assert found.look.losses == plan.untrained_losses(tmp_path) == LOOK.losses
+    assert plan.Plan.written(tmp_path, [*same, 6]) is None
+    with pytest.raises(ValueError, match="another `epochs` and `monitor`. Name another folder"):
+        plan.Plan.written(tmp_path, ["key", 4, 32, "'relative_loss'", 5])
+
+
+def test_a_task_that_no_run_learns_is_said(tmp_path):
+    assert plan.untrained_losses(tmp_path) == {}
+    untrained = {"size": 100.0, "kind": 0.7, "odd": float("nan")}
+    losses = [{"size": 99.0, "kind": 0.3, "odd": 1.0}, {"size": 98.0, "kind": 0.9, "odd": 1.0}]
+    (said,) = result.unlearned(untrained, losses)
+    assert said.startswith("No run has learned 'size': its least loss in validation is 0.98")
+    assert result.unlearned(untrained, []) == []
 
 
 @pytest.mark.parametrize(
