@@ -496,7 +496,7 @@ STUDIES = [
     study("seed", "(0,)", "'seed'", "'seeds'"),
     study("seeds", "3", "seeds"),
     study("seeds", "()", "seeds"),
-    study("seeds", "(-1,)", "seed=-1"),
+    study("seeds", "(-1,)", "seeds=(-1,)"),
     study("fresh_seeds", "1.5", "fresh_seeds", "1.5"),
     study("methods", "{}", "methods"),
     study(
