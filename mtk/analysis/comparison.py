@@ -18,6 +18,8 @@ from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
 
+_MOST = 10.0  # widths of the front
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -241,6 +243,8 @@ def selection(view: StudyView, space: str) -> str:
 
 
 def _percent(share: float) -> str:
+    if abs(share) > _MOST:  # How far beyond is noise.
+        return f"beyond {100 * np.copysign(_MOST, share):+.0f} %"
     return f"{100 * share + 0.0:+.1f} %"
 
 

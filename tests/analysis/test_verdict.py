@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtk.analysis import Models, asked, judge
-from mtk.analysis.comparison import words
+from mtk.analysis.comparison import _percent, words
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, WORST_TASK
 
 WEIGHTS = np.linspace(0.1, 0.9, 9)
@@ -209,3 +209,11 @@ def test_means_are_taken_in_the_units_that_are_given():
     raw = judge(wide, own, MEAN, units=np.ones(2))["m0"].margin
     best = wide.values.mean((1, 2)).min() - own["m0"].values.mean()
     assert raw == pytest.approx(best / 5.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "+0.0 %"), (-0.0634, "-6.3 %"), (9.99, "+999.0 %"), (-188.0, "beyond -1000 %")],
+)
+def test_how_far_beyond_ten_widths_is_not_told(share, said):
+    assert _percent(share) == said
