@@ -38,14 +38,15 @@ def numbers(
         later: How many more there are at most, which depend on results still to come.
     """
     by_method = Counter(run.method for run in runs)
-    lines = [f"  {label}: {number}" for label, number in by_method.items()]
+    lines = [f"  {label}: {number:,}" for label, number in by_method.items()]
     if later:
         lines.append(
-            f"  then what validation selects, with {study.fresh_seeds} fresh seeds: at most {later}"
+            f"  then what validation selects, with {study.fresh_seeds} fresh seeds: "
+            f"at most {later:,}"
         )
     counts = Counter(states.values())
-    known = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-    total = counted(len(runs), "run") + (f" and at most {later} more" if later else "")
+    known = ", ".join(f"{counts[state]:,} {state.value}" for state in State if counts[state])
+    total = counted(len(runs), "run") + (f" and at most {later:,} more" if later else "")
     return [f"{study.name}: {total} ({known})", *lines]
 
 

@@ -59,10 +59,10 @@ def test_dry_run_prints_the_number(name, capsys):
     assert sweep.main([f"--gin_file={STUDIES / name}.gin", "--dry_run"]) == 0
     text = capsys.readouterr().out
     listed, further = NUMBERS[name]
-    more = f" and at most {further} more" * bool(further)
-    assert f"\n{name}: {listed} runs{more} ({listed} pending)" in text
+    more = f" and at most {further:,} more" * bool(further)
+    assert f"\n{name}: {listed:,} runs{more} ({listed:,} pending)" in text
     assert len(text.split("\n\n")[0].splitlines()) - 1 == listed
-    assert (f"fresh seeds: at most {further}\n" in text) == (further > 0)
+    assert (f"fresh seeds: at most {further:,}\n" in text) == (further > 0)
     assert "are equal to others" not in text
 
 
