@@ -228,7 +228,8 @@ def _mixed(
     with tf.control_dependencies([] if check is None else [check]):
         task_ids = tf.identity(task_ids)
     # XLA drops assertions: there, an unknown id makes the losses NaN.
-    members = [nan_unless(known, tf.cast(tf.equal(task_ids, k), tf.float32)) for k in range(number)]
+    poison = nan_unless(known, tf.zeros_like(task_ids, tf.float32))
+    members = [tf.cast(tf.equal(task_ids, k), tf.float32) + poison for k in range(number)]
     return SubBatch(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])
 
 
