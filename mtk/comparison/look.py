@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import keras
 
 from mtk import combiners
-from mtk.callbacks.monitored import by_names, monitor_of
+from mtk.callbacks.monitored import monitor_of
 from mtk.comparison.given import optimizer, weights_of, workload
-from mtk.directions import directions
 from mtk.monitor import MEAN_LOSS, RELATIVE_LOSS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
@@ -33,7 +32,7 @@ class Look(NamedTuple):
         start: Seconds until the first step.
         step: Seconds of a step with static weights, and of one with task gradients.
         evaluation: Seconds of an evaluation.
-        monitor: What selects, with the names of metrics as they are logged.
+        monitor: What is to select, as the runs are given it.
         loss_weights: What the model was compiled with, in the order of the tasks; None for none.
         selects: The name of what selects, such as "mean_loss".
         added: Static weights to try beside the usual ones, in the order of the tasks.
@@ -118,8 +117,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         model = MultiTaskModel(data.network(0), data.tasks, combiner)
         rate = float(compiled.get_config()["learning_rate"])
         model.compile(optimizer(key, rate))
-        selecting = by_names(monitor, names, directions(model))
-        selects = monitor_of(selecting, model).name
+        selects = monitor_of(monitor, model).name
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
@@ -135,7 +133,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
-    found = Look(*about, *times, selecting, weights_of(key), selects)
+    found = Look(*about, *times, monitor, weights_of(key), selects)
     if monitor is None and selects == MEAN_LOSS and found.outweighing:
         return found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
     return found
