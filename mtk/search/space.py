@@ -152,14 +152,8 @@ class Space:
 def _check_ends(name: str, ends: Any, is_log: bool) -> None:
     try:
         low, high = ends
-        fits = isinstance(low, Real) and isinstance(high, Real)
-        fits = (
-            fits
-            and math.isfinite(low)
-            and math.isfinite(high)
-            and low < high
-            and (low > 0 or not is_log)
-        )
+        fits = all(isinstance(end, Real) and math.isfinite(end) for end in (low, high))
+        fits = fits and low < high and (low > 0 or not is_log)
     except (TypeError, ValueError):
         fits = False
     if not fits:
