@@ -82,11 +82,9 @@ def direction(metric: Any) -> str | None:
     Args:
         metric: A metric or a loss, as an object or a function.
     """
-    function = getattr(metric, "_fn", metric)
-    for each in (metric, function):
-        own = getattr(each, "direction", None)
-        if isinstance(own, str) and own in DIRECTIONS:
-            return own
+    function, own = _told(metric, "direction")
+    if own in DIRECTIONS:
+        return own
     if isinstance(metric, _HIGHER) or any(function is each for each in _ACCURACIES):
         return MAX
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None
@@ -101,17 +99,27 @@ def unit(metric: Any) -> Any:
     Args:
         metric: A metric or a loss, as an object or a function.
     """
-    function = getattr(metric, "fn", getattr(metric, "_fn", metric))
-    for each in (metric, function):
-        own = getattr(each, "unit", None)
-        if isinstance(own, str):
-            return own
+    function, own = _told(metric, "unit")
+    if own:
+        return own
     if isinstance(metric, _SHARES) or any(function is each for each in _ACCURACIES):
         return SHARE
     if isinstance(metric, _NATS_CLASSES) or any(function is each for each in _NATS_FUNCTIONS):
         return "nats"
     is_object = isinstance(function, (keras.losses.Loss, keras.metrics.Metric))
     return type(function) if is_object else function
+
+
+def _told(metric: Any, name: str) -> tuple[Any, str | None]:
+    """Returns the function that a metric or a loss takes the mean of, or itself, and an attribute.
+
+    Args:
+        metric: The metric.
+        name: Of the attribute, which is a text of the metric or else of the function.
+    """
+    function = getattr(metric, "fn", getattr(metric, "_fn", metric))
+    own = (getattr(each, name, None) for each in (metric, function))
+    return function, next((text for text in own if isinstance(text, str)), None)
 
 
 def directions(model: keras.Model) -> dict[str, str | None]:
