@@ -165,8 +165,8 @@ class Selected(NamedTuple):
         direction: "min" or "max".
         value: What it had at the selected step; NaN if it is not known.
         losses: Each task's validation loss at the selected step.
-        terms: Of a monitor with relative terms, each of them at the selected step, by the name of
-            the metric; negative if more of it is better.
+        terms: Each term of the monitor at the selected step, by the name of the metric; negative if
+            more of it is better. Earlier versions have told relative ones alone.
         first: What the relative ones are divided by: their values at the first evaluation.
     """
 
@@ -260,14 +260,6 @@ def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
         else run.value
         for name, run in runs.items()
     }
-
-
-def metrics_of(name: str) -> list[str]:
-    """Returns the names of the metrics that a monitor's name tells."""
-    if not name.startswith("mean("):
-        return [name]
-    terms = name.removeprefix("mean(").removesuffix(")").split(", ")
-    return [term.rpartition(":")[0].removesuffix(" / first") for term in terms]
 
 
 def _kind(run: Selected) -> tuple[Any, ...]:

@@ -38,8 +38,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         with the splits train (at the last step), validation and test (both at the step that
         validation selected). `monitor`, `monitor_direction` ("min" or "max") and
         `selected_value` say by what, and `selected_terms` and `first_values` (`terms` and `first`
-        of `mtk.monitor.Selected`) what it was relative to; runs of earlier versions, which do not
-        say, were selected by the mean of their losses.
+        of `mtk.monitor.Selected`) which metrics these are and what they are relative to; runs of
+        earlier versions, which do not say, were selected by the mean of their losses.
         `lineage` tells from which runs one has branched, and what changed there, and `data` the
         data of a run from others. `steps_per_second` and `parameters` are there if the runs
         recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and

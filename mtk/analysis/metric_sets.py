@@ -175,8 +175,12 @@ def _monitored(table: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> list[
         One that selected, else the first one beside the loss, else the loss; [] if no metric
         selected.
     """
-    said = table["monitor"].dropna() if "monitor" in table else ()
-    named = monitor.metrics_of(next(iter(said), monitor.MEAN_LOSS))
+    told = table[table["monitor"].notna()].to_dict("records")[:1] if "monitor" in table else []
+    if not told or told[0]["monitor"] in (monitor.MEAN_LOSS, monitor.RELATIVE_LOSS):
+        return []
+    # An earlier version told the name of the monitor alone, which is that of a single metric.
+    terms = told[0].get("selected_terms")
+    named = terms if isinstance(terms, dict) else [told[0]["monitor"]]
     own = {task: [n for n in names if f"{task}_{n}" in named] for task, names in known.items()}
     if not all(known.values()) or not any(own.values()):
         return []

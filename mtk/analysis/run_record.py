@@ -119,8 +119,8 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
             raise records.DamagedError("result.json: the monitor has no name or no direction")
         found |= {"monitor": said["name"], "monitor_direction": said["direction"]}
         found |= {"selected_value": said["value"]}
-        if said["first"]:
-            found |= _relative_to(result)
+        if said["terms"] or said["first"]:
+            found |= _terms(result)
     if told := result["data"]:
         found["data"] = "; ".join(f"{name}: {told[name]}" for name in told)
     if result["status"] == "diverged":
@@ -134,7 +134,8 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _relative_to(result: dict[str, Any]) -> dict[str, Any]:
+def _terms(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metrics that selected a run, and what they are relative to."""
     try:
         selected = monitor.selected(result)
     except ValueError as error:

@@ -98,10 +98,16 @@ class BestCheckpoint(StepCallback):
         compared = self.compared
         # Of all tasks, so that runs can be compared which do not train the same ones.
         value = compared.value(logs, self.first) if logs else math.nan
-        found = {"name": compared.name, "direction": compared.direction, "value": _known(value)}
-        if compared.relative and self.first is not None and logs:
-            terms = {name: _known(term) for name, term in compared.signed(logs).items()}
-            return {**found, "terms": terms, "first": self.first}
+        found: dict[str, Any] = {
+            "name": compared.name,
+            "direction": compared.direction,
+            "value": _known(value),
+        }
+        if logs:
+            terms = compared.signed(logs).items()
+            found["terms"] = {name: _known(term) for name, term in terms}
+            if compared.relative and self.first is not None:
+                found["first"] = self.first
         return found
 
     def begin(self) -> None:

@@ -193,6 +193,7 @@ def test_what_selected_is_asked_about(tmp_path):
         {
             "status": ["finished"],
             "monitor": [name],
+            "selected_terms": [{"left_mae": 1.0, "right_auc": -0.9}],
             "directions": [
                 {"left": {"mae": "min", "r2": "max"}, "right": {"acc": "max", "auc": "max"}}
             ],
@@ -203,7 +204,7 @@ def test_what_selected_is_asked_about(tmp_path):
     sets, _ = metric_sets.find_metric_sets(table)
     assert sets.monitored == "mae × auc"
     assert [*sets][:3] == ["loss", "mae × auc", "r2 × acc"]
-    sets, _ = metric_sets.find_metric_sets(table.assign(monitor="right_auc"))
+    sets, _ = metric_sets.find_metric_sets(table.assign(monitor="right_auc", selected_terms=None))
     assert sets.monitored == "r2 × auc"
     sets, _ = metric_sets.find_metric_sets(table.assign(monitor="relative_loss"))
     assert (sets.monitored, [*sets][1]) == ("", "r2 × acc")

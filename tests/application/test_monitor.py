@@ -435,8 +435,6 @@ def test_metrics_of_plain_keras_are_known():
     assert relative.relative == {"size_loss", "kind_loss"}
     mean = "mean(size_mae / first: min, kind_hits: max)"
     assert monitor_of({"size": "MAE", "kind": "hits"}, model).name == mean
-    assert monitor.metrics_of(mean) == ["size_mae", "kind_hits"]
-    assert monitor.metrics_of("size_mae") == ["size_mae"]
 
 
 def test_patience_begins_with_the_first_number(tmp_path):
