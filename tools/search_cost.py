@@ -15,6 +15,9 @@ brackets, as a share of the grid's. About two minutes on one core, and ten more 
 With `--rungs` each sampler stands there twice: without rungs, and with two at a tenth and three
 tenths of a run, from which a third of the trials goes on. A trial that stops costs its share of a
 run, so there are more of them for the same cost.
+
+The column "all known" is what no sampler passes by much: as many runs of the grid, taken one by
+one with all results known, each of them the one that adds most.
 """
 
 import argparse
@@ -119,6 +122,19 @@ def replay(
     return reached / hypervolume_of(models, corner, scale), float(seconds / every.sum())
 
 
+def all_known(grid: Grid, runs: int) -> float:
+    """Returns what the best runs reach: each is the one that adds most to those before it."""
+    models = grid.models
+    scale, corner = widths(models.test[models.selected]), reference(models)
+    taken = np.zeros(len(models), bool)
+    reached = 0.0
+    for _ in range(min(runs, len(models))):
+        added = np.eye(len(models), dtype=bool)[~taken] | taken
+        volumes = [hypervolume_of(models[chosen], corner, scale) for chosen in added]
+        taken, reached = added[np.argmax(volumes)], max(volumes)
+    return reached / hypervolume_of(models, corner, scale)
+
+
 def _cost(rungs: Sequence[float], keep: float) -> float:
     """Returns what a trial costs on average, in runs, if just the share `keep` goes on."""
     parts = np.diff([0.0, *rungs, 1.0])
@@ -165,18 +181,20 @@ def main() -> None:
     add("--only_studies", action="store_true", help="leave out the grids that need no study")
     add("--share", type=float, default=0.2, help="of the grid's runs")
     add("--replays", type=int, default=200)
-    add("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    add("--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS))
     add("--rungs", action="store_true", help="with rungs too")
     given = parser.parse_args()
     keeps = [None, KEEP] if given.rungs else [None]
     columns = [(name, keep) for name in given.samplers for keep in keeps]
     heads = [name if keep is None else f"{name}, rungs" for name, keep in columns]
-    print("| grid | runs | " + " | ".join(heads) + " |")
-    print("|---|---|" + "---|" * len(heads))
+    print("| grid | runs | " + " | ".join([*heads, "all known"]) + " |")
+    print("|---|---|" + "---|" * (len(heads) + 1))
     for name, draw in grids(given.study_dir, given.only_studies):
         first = draw(0)
         runs = max(1, round(given.share * len(first)))
         cells = [_cell(draw, SAMPLERS[s], runs, given.replays, keep) for s, keep in columns]
+        known = [all_known(draw(seed), runs) for seed in range(given.replays)]
+        cells.append(f"{np.mean(known):.3f}")
         print(f"| {name} | {runs} of {len(first)} | " + " | ".join(cells) + " |", flush=True)
 
 

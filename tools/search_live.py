@@ -3,6 +3,8 @@
     python tools/search_live.py energy --data_dir=enb.csv --dir=studies/live
     python tools/search_live.py digits --dir=studies/live
     python tools/search_live.py multi_mnist --data_dir=mnist --dir=studies/live
+    python tools/search_live.py streets --dir=studies/live
+    python tools/search_live.py multi30k --data_dir=prepared --dir=studies/live
 
 For each training seed, which draws the splits too, there is a grid of static weights and learning
 rates, and a search by each sampler with a fifth of its runs. The figure is that of
@@ -29,7 +31,6 @@ from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-WEIGHTS = "combiners.StaticWeights.weights"
 SAMPLERS = {"TwoStage": search.TwoStage, "Sobol": search.Sobol, "Random": search.Random}
 FIRST = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # Weights of the first task.
 
@@ -43,12 +44,18 @@ class Workload:
         tasks: Their names.
         rates: The learning rates of the grid, whose range is searched.
         settings: Bindings of every run.
+        combiner: The file of the static method.
+        weights: The parameter that takes a weight for each task.
+        data: The macro that says where the data are.
     """
 
     config: str
     tasks: tuple[str, str]
     rates: Sequence[float]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    combiner: str = "combiners/static_weights.gin"
+    weights: str = "combiners.StaticWeights.weights"
+    data: str = "data_dir"
 
 
 WORKLOADS = {
@@ -75,6 +82,38 @@ WORKLOADS = {
         (0.01, 0.03, 0.1, 0.3, 1.0),
         {"experiment.Training.epochs": 1, "multi_mnist.MultiMNIST.data_seed": "%seed"},
     ),
+    "streets": Workload(
+        "cityscapes_synthetic.gin",
+        ("segmentation", "depth"),
+        (0.0003, 0.001, 0.003, 0.01, 0.03),
+        {
+            "experiment.Training.steps": 150,
+            "evaluate_every": 50,
+            "street_world.StreetWorld.num_train": 200,
+            "street_world.StreetWorld.size": (32, 64),
+            "street_world.StreetWorld.widths": (8, 12, 16, 24),
+            "street_world.StreetWorld.head_width": 24,
+            "street_world.StreetWorld.data_seed": "%seed",
+        },
+    ),
+    "multi30k": Workload(
+        "translation_multi30k.gin",
+        ("de", "fr"),
+        (0.0003, 0.001, 0.003, 0.01, 0.03),
+        {
+            "experiment.Training.steps": 240,
+            "evaluate_every": 80,
+            "schedules.Cosine.epochs": 240 / 906,
+            "schedules.Cosine.warmup": 40,
+            "translation.Translation.num_layers": 1,
+            "translation.Translation.width": 64,
+            "translation.Translation.feed_forward_width": 128,
+            "translation.Translation.beam": 1,
+        },
+        "combiners/proportional_sampling.gin",
+        "translation.Translation.sampling_rates",
+        "folder",
+    ),
 }
 # To measure gradients another step is traced, which takes long beside such short runs.
 COMMON = {"experiment.Logging.measure_every": 0}
@@ -87,12 +126,13 @@ def grid_of(workload: Workload, seed: int) -> study.Study:
     return study.Study(
         name="grid",
         configs=[workload.config],
-        methods={"static_weights": "combiners/static_weights.gin"},
+        methods={"static": workload.combiner},
         settings=workload.settings,
-        grid={RATE: workload.rates, WEIGHTS: weights},
+        grid={RATE: workload.rates, workload.weights: weights},
         seeds=(seed,),
         fresh_seeds=0,
-        baseline="static_weights",
+        baseline="static",
+        weights=workload.weights,
     )
 
 
@@ -102,10 +142,11 @@ def search_of(workload: Workload, seed: int, sampler: str, runs: int) -> search.
         workload.tasks,
         least_weight=min(FIRST),
         log_uniform={RATE: (min(workload.rates), max(workload.rates))},
+        weights=workload.weights,
     )
     return search.Search(
         name=sampler,
-        configs=[workload.config],
+        configs=[workload.config, workload.combiner],
         space=space,
         runs=runs,
         settings=workload.settings,
@@ -145,14 +186,14 @@ def main() -> None:
     add = parser.add_argument
     add("workload", choices=WORKLOADS)
     add("--dir", type=Path, required=True, help="where the study folders are")
-    add("--data_dir", type=Path, help="of energy its CSV file, of multi_mnist MNIST's folder")
+    add("--data_dir", type=Path, help="a CSV file, MNIST's folder, or what is prepared")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     add("--share", type=float, default=0.2, help="of the grid's runs")
     given = parser.parse_args()
     tf_logging.start_tensorflow()  # Once: each run is forked off this process.
     workload = WORKLOADS[given.workload]
-    data = {"data_dir": str(given.data_dir.resolve())} if given.data_dir else {}
+    data = {workload.data: str(given.data_dir.resolve())} if given.data_dir else {}
     workload = replace(workload, settings={**workload.settings, **COMMON, **data})
     folder = given.dir / given.workload
     for seed in given.seeds:

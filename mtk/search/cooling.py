@@ -2,27 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mtk.search import trials
 from mtk.search.cooldown import BRANCH_FROM
 from mtk.search.pausing import Pausing
 from mtk.search.result import Tried
+from mtk.search.runs import SearchRuns
 from mtk.search.space import Point
 from mtk.study import Run, State
 from mtk.study.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from mtk.search.searching import Searcher
 
 
 class Cooling(Pausing):
     """Has trunks pause, and branches off them cool down, which are judged."""
 
-    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
-        assert searcher.search.cooldown is not None
-        super().__init__(searcher, scheduler)
-        self.cooldown = searcher.search.cooldown
+    def __init__(self, runs: SearchRuns, scheduler: Scheduler):
+        assert runs.search.cooldown is not None
+        super().__init__(runs, scheduler)
+        self.cooldown = runs.search.cooldown
         # By the hash of a trunk: its branches so far, what it is judged by, and what its cooldowns
         # at rungs have cost.
         self._branches: dict[str, list[Run]] = {}
@@ -38,10 +36,10 @@ class Cooling(Pausing):
         # Trunks of different lengths, if the length is searched, pause at different steps.
         for end in dict.fromkeys(ends.values()):
             own = [trunk for trunk in on if ends[trunk.hash] == end]
-            if not self.searcher.do(self.scheduler, own, self.cooldown.pause(end)):
+            if not self.runs.do(self.scheduler, own, self.cooldown.pause(end)):
                 return False
         branches = {t.hash: branch for t in on if (branch := self._branch(t, ends[t.hash]))}
-        if not self.searcher.do(self.scheduler, list(branches.values())):
+        if not self.runs.do(self.scheduler, list(branches.values())):
             return False
         for trunk in runs:
             self._judged[trunk.hash] = branch = branches.get(trunk.hash, trunk)
@@ -72,7 +70,7 @@ class Cooling(Pausing):
             return None
         branch = {BRANCH_FROM: (trunk.hash, self.cooldown.pause(end))}
         point = {**trunk.point, **self.cooldown.bindings(begin, end), **branch}
-        return self.searcher.grid.run(self.search.method, point, trunk.seed)
+        return self.runs.grid.run(self.search.method, point, trunk.seed)
 
     def _account(self, trunk: Run, branch: Run, rung: int | None) -> None:
         self._branches.setdefault(trunk.hash, []).append(branch)

@@ -1,29 +1,26 @@
 """Has runs pause at the rungs of a search."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mtk.search import trials
 from mtk.search.result import Tried
+from mtk.search.runs import SearchRuns
 from mtk.search.space import Point
 from mtk.study import Run
 from mtk.study.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from mtk.search.searching import Searcher
 
 
 class Pausing:
     """Has runs pause at rungs, where they are judged as they stand.
 
     Args:
-        searcher: The search in its folder.
+        runs: The search's runs.
         scheduler: Does the runs.
     """
 
-    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
-        self.searcher, self.scheduler = searcher, scheduler
-        self.search, self.folder = searcher.search, searcher.folder
+    def __init__(self, runs: SearchRuns, scheduler: Scheduler):
+        self.runs, self.scheduler = runs, scheduler
+        self.search, self.folder = runs.search, runs.folder
 
     def do(self, runs: Sequence[Run], rung: int | None) -> bool:
         """Does runs up to a rung, or to their end; returns False if something stops it.
@@ -32,7 +29,7 @@ class Pausing:
             runs: The runs.
             rung: A step; None: the end.
         """
-        return self.searcher.do(self.scheduler, runs, rung)
+        return self.runs.do(self.scheduler, runs, rung)
 
     def tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
         """Returns what a trial came to.

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,14 +11,12 @@ from mtk.errors import StudyError
 from mtk.search import trials
 from mtk.search.cooldown import BRANCH_FROM
 from mtk.search.result import Tried, shown
+from mtk.search.runs import SearchRuns
 from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
 from mtk.search.space import Point
 from mtk.study import Run, State
 from mtk.study.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from mtk.search.searching import Searcher
 
 LABEL = "population"
 
@@ -46,14 +44,14 @@ class Population:
     written (`search.json`) before any run goes on.
 
     Args:
-        searcher: The search in its folder.
+        runs: The search's runs.
         scheduler: Does the runs.
     """
 
-    def __init__(self, searcher: "Searcher", scheduler: Scheduler):
-        assert searcher.search.pbt is not None
-        self.searcher, self.scheduler = searcher, scheduler
-        self.search, self.folder, self.pbt = searcher.search, searcher.folder, searcher.search.pbt
+    def __init__(self, runs: SearchRuns, scheduler: Scheduler):
+        assert runs.search.pbt is not None
+        self.runs, self.scheduler = runs, scheduler
+        self.search, self.folder, self.pbt = runs.search, runs.folder, runs.search.pbt
         self.tried: dict[str, Tried] = {}
         self.selected: Member | None = None
 
@@ -107,8 +105,8 @@ class Population:
     def _first(self) -> list[Member]:
         """Returns the members as the sampler places them."""
         sampler = self.search.make_sampler()
-        points = self.searcher.rounds.get(0, lambda: sampler.ask(self.search.trials))
-        members = [Member(point, self._run(point)) for point in map(self.searcher.known, points)]
+        points = self.runs.rounds.get(0, lambda: sampler.ask(self.search.trials))
+        members = [Member(point, self._run(point)) for point in map(self.runs.known, points)]
         if len({member.run.hash for member in members}) < self.search.trials:
             raise StudyError(
                 "The sampler gives the population equal points, or too few. Have another one place "
@@ -122,13 +120,11 @@ class Population:
         """Returns a run of a point, which begins where its parent has paused."""
         branch = {BRANCH_FROM: (parent[0].hash, parent[1])} if parent else {}
         seed = self.search.seeds[0] if seed is None else seed
-        return self.searcher.grid.run(
-            self.search.method, {**point, **branch}, seed, LABEL, "method"
-        )
+        return self.runs.grid.run(self.search.method, {**point, **branch}, seed, LABEL, "method")
 
     def _do(self, members: Sequence[Member], step: int | None) -> bool:
         runs = {member.run.hash: member.run for member in members}
-        return self.searcher.do(self.scheduler, list(runs.values()), step)
+        return self.runs.do(self.scheduler, list(runs.values()), step)
 
     def _forget(self, members: Sequence[Member], after: Sequence[Member], step: int) -> None:
         """Removes the checkpoints of pauses, when all that was to branch off them has done so."""
@@ -174,10 +170,10 @@ class Population:
             return [each._asdict() for each in after]
 
         found = []
-        for place, said in enumerate(self.searcher.rounds.get(number, ask)):
+        for place, said in enumerate(self.runs.rounds.get(number, ask)):
             member, parent = members[place], members[said["parent"]]
             if parent is not member:
-                point = self.searcher.known(said["point"])
+                point = self.runs.known(said["point"])
                 run = self._run(point, (parent.run, step))
                 member = Member(point, run, (*parent.earlier, (step, parent.point)))
             found.append(member)
@@ -186,7 +182,7 @@ class Population:
     def _costs(self, members: Sequence[Member], step: int | None) -> list[float]:
         """Returns what the members are compared by, less is better; infinite if not known."""
         said = [self.folder.selected(member.run.hash, step) for member in members]
-        told = [self.searcher.as_told(self._losses(member, step)) for member in members]
+        told = [self.runs.as_told(self._losses(member, step)) for member in members]
         known = [n for n, losses in enumerate(told) if losses is not None and said[n] is not None]
         costs = np.full(len(members), np.inf)
         if self.search.goal is None:
@@ -203,7 +199,7 @@ class Population:
         best = int(np.argmin(costs))
         if not np.isfinite(costs[best]):
             return None
-        losses = self.searcher.as_told(self._losses(members[best], None))
+        losses = self.runs.as_told(self._losses(members[best], None))
         one = seen(self.search.space, [Trial(members[best].point, losses)])
         # The best may still be beyond the bound of a constraint.
         return members[best] if not self.search.goal or self.search.goal.chosen(one) else None

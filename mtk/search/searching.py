@@ -1,12 +1,10 @@
 """Asks a sampler for points and does their runs, round by round."""
 
 import functools
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +18,11 @@ from mtk.search.live import Live
 from mtk.search.pausing import Pausing
 from mtk.search.population import Population
 from mtk.search.result import Found, Tried
-from mtk.search.rounds import Rounds
+from mtk.search.runs import SearchRuns
 from mtk.search.samplers import Sampler, Trial
 from mtk.search.space import Point
 from mtk.search.spec import MOST_CONFIRMED, Search
-from mtk.study import Grid, Run, State, StudyFolder, checking, reruns
+from mtk.study import State, checking
 from mtk.study.engines import Engine, Local, made
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
@@ -34,42 +32,16 @@ STOPPED = 75
 
 
 class Searcher:
-    """A search in its folder.
+    """Asks a sampler for points, has their runs done and tells it what they came to.
 
     Args:
-        search: What to search.
-        study_dir: Folder to write; new, or the one of this search.
-        folders: Where to look for the search's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
-
-    Raises:
-        StudyError: If the search cannot be run, or the folder holds another one.
+        runs: The search's runs.
     """
 
-    def __init__(
-        self,
-        search: Search,
-        study_dir: str | Path,
-        folders: Sequence[str | Path] = (),
-        retry_failed: bool = False,
-    ):
-        self.search = search
-        self.study = search.study
-        reruns.check_second_stage(self.study)
-        self.folder = StudyFolder(study_dir)
-        self.grid = Grid(self.study, folders)
-        self.retry_failed = retry_failed
-        self.rounds = Rounds(self.folder, search.record)
-        # Of every choice and both ends of every range: a wrong value is found before any run.
-        points = search.space.samples(search.make_sampler().ask(1)[0])
-        self.samples = [run for point in points for run in self.runs_of(point)]
-        self.folder.listed(self.study)
-        self.remarks = self.grid.unread()
+    def __init__(self, runs: SearchRuns):
+        self.runs = runs
+        self.search, self.folder = runs.search, runs.folder
         self.tried: list[Tried] = []
-
-    def runs_of(self, point: Mapping[str, Any]) -> list[Run]:
-        """Returns the runs of a point, one for each seed."""
-        return [self.grid.run(self.search.method, {**point}, seed) for seed in self.search.seeds]
 
     def go(self, engine: Engine, progress: Progress | None = None) -> Found:
         """Does what is left to do.
@@ -82,7 +54,7 @@ class Searcher:
             What was found, with the exit code of `mtk.search`.
         """
         progress = progress or Progress()
-        for line in self.remarks:
+        for line in self.runs.remarks:
             progress.say(line)
         try:
             with noted_signals() as signals, engine:
@@ -102,7 +74,7 @@ class Searcher:
         """Does the rounds; returns False if something has stopped the search."""
         self.tried = []
         if self.search.pbt is not None:
-            self.population = Population(self, scheduler)
+            self.population = Population(self.runs, scheduler)
             complete = self.population.train()
             self.tried = list(self.population.tried.values())
             return complete
@@ -112,13 +84,13 @@ class Searcher:
         sampler, number = self.search.make_sampler(), 0
         while (left := self._trials_left(scheduler.progress)) > 0:
             wanted = min(left, self.search.at_a_time)
-            points = self.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
+            points = self.runs.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
             if not points:
                 scheduler.progress.say("The sampler has nothing more to try.")
                 break
             # The runs that will come, for the time that is left.
             scheduler.later = (left - len(points)) * len(self.search.seeds)
-            if not self._round(scheduler, sampler, [self.known(point) for point in points]):
+            if not self._round(scheduler, sampler, [self.runs.known(point) for point in points]):
                 return False
             number += 1
             if not sampler.finished and self._all_failed():
@@ -128,45 +100,25 @@ class Searcher:
         return True
 
     def _round(self, scheduler: Scheduler, sampler: Sampler, points: Sequence[Point]) -> bool:
-        runs = [self.runs_of(point) for point in points]
+        runs = [self.runs.of(point) for point in points]
         come: dict[int, Tried] = {}
         going = list(range(len(points)))
-        way = Cooling(self, scheduler) if self.search.cooldown else Pausing(self, scheduler)
+        made = Cooling if self.search.cooldown else Pausing
+        way = made(self.runs, scheduler)
         for number, rung in enumerate((*self.search.rungs, None)):
             if not way.do([run for n in going for run in runs[n]], rung):
                 return False
             come |= {n: way.tried(points[n], runs[n], rung) for n in going}
             if rung is not None:
-                told = [Trial(points[n], self.as_told(come[n].losses)) for n in going]
+                told = [Trial(points[n], self.runs.as_told(come[n].losses)) for n in going]
                 going = [going[place] for place in self.halving.go_on(number, told)]
         for number, point in enumerate(points):
             self.tried.append(come[number])
-            sampler.tell(point, self.as_told(come[number].losses))
+            sampler.tell(point, self.runs.as_told(come[number].losses))
             scheduler.progress.say(trials.line(self._found(0), self.search.trials))
         if scheduler.progress.display.on_terminal:
             self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
         return True
-
-    def do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
-        """Does runs up to a pause, or to their end; returns False if something stops it."""
-        self.folder.add(self.study, runs, self.remarks)
-        for run in runs if self.search.pauses else ():
-            self.folder.set_pause(run.hash, pause_at)
-        for run in runs if self.retry_failed else ():
-            self.folder.reset_failed(run.hash)
-        return scheduler.do(runs)
-
-    def known(self, point: Point) -> Point:
-        """Returns a point as the space has it: JSON knows no tuples."""
-        choices = {
-            name: next(v for v in values if json.loads(json.dumps(v)) == point[name])
-            for name, values in self.search.space.choices.items()
-        }
-        return {**point, **choices}
-
-    def as_told(self, losses: Mapping[str, float] | None) -> tuple[float, ...] | None:
-        """Returns losses in the order of the space."""
-        return None if losses is None else tuple(losses[task] for task in self.search.space.tasks)
 
     def _trials_left(self, progress: Progress) -> int:
         """Returns how many trials the budget still allows."""
@@ -199,23 +151,25 @@ class Searcher:
     def _confirm(self, scheduler: Scheduler) -> bool:
         """Runs what was found with fresh seeds."""
         if self.search.pbt is not None:
-            return self.population.confirm(self.study.second_stage)
+            return self.population.confirm(self.runs.study.second_stage)
         chosen = self._found(0).chosen if self.search.confirm else []
         if len(chosen) > MOST_CONFIRMED:  # Spread over the front.
             places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
             chosen = [chosen[place] for place in places]
         runs = [
-            self.grid.run(self.search.method, {**trial.point, **self._length_of(trial)}, seed)
+            self.runs.grid.run(self.search.method, {**trial.point, **self._length_of(trial)}, seed)
             for trial in chosen
-            for seed in self.study.second_stage
+            for seed in self.runs.study.second_stage
         ]
-        return not runs or self.do(scheduler, runs)
+        return not runs or self.runs.do(scheduler, runs)
 
     def _length_of(self, trial: Tried) -> Point:
         """Returns what a trial that has cooled down binds to do so in one run, without a branch."""
         if self.search.cooldown is None:
             return {}
-        entries = {entry["hash"]: entry["bindings"] for entry in self.folder.listed(self.study)}
+        entries = {
+            entry["hash"]: entry["bindings"] for entry in self.folder.listed(self.runs.study)
+        }
         bound, length = entries[trial.runs[0].name], self.search.cooldown.bindings(0, 1)
         return {name: bound[name] for name in length if name in bound}
 
@@ -289,9 +243,9 @@ def search(
         raise StudyError(f"What is to be searched is an mtk.search.Search. Received: {search!r}")
     if isinstance(folders, str):
         raise StudyError(f"`folders` is a list of folders. Received: {folders!r}")
-    found = Searcher(search, as_folder("study_dir", study_dir), folders, retry_failed)
+    runs = SearchRuns(search, as_folder("study_dir", study_dir), folders, retry_failed)
     progress = Progress()
     chosen = made(engine)
-    if not found.rounds.path.exists():  # Afterwards they have been checked.
-        checking.check(found.samples, found.folder, progress, retry_failed, search.check_of_runs)
-    return found.go(chosen, progress)
+    if not runs.rounds.path.exists():  # Afterwards they have been checked.
+        checking.check(runs.samples, runs.folder, progress, retry_failed, search.check_of_runs)
+    return Searcher(runs).go(chosen, progress)

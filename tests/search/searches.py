@@ -9,6 +9,7 @@ import numpy as np
 from fake_engine import FakeEngine, finish, pause, save
 
 from mtk.search import Search
+from mtk.search.runs import SearchRuns
 from mtk.search.searching import Searcher
 from mtk.study import StudyFolder
 from mtk.study.progress import Progress
@@ -40,7 +41,8 @@ class Folder:
         return Search(**{**given, **changes})
 
     def searcher(self, retry_failed=False, **changes):
-        return Searcher(self.search(**changes), self.path, [ROOT / "configs"], retry_failed)
+        search = self.search(**changes)
+        return Searcher(SearchRuns(search, self.path, [ROOT / "configs"], retry_failed))
 
     def entry(self, run):
         """What the list of runs says of a run."""
