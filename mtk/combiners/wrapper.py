@@ -159,10 +159,11 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
             f"Received: {combiner!r}"
         )
     if isinstance(combiner, Wrapper) and combiner.is_outermost:
+        name = type(combiner).__name__
+        fix = "Use one" if name == wrapper else f"Put it outside: {name}({wrapper}(...), ...)"
         raise ValueError(
-            f"{type(combiner).__name__} decides which steps take task gradients at all, and "
-            f"{wrapper} would count others. Put it outside: "
-            f"{type(combiner).__name__}({wrapper}(...), ...)."
+            f"{name} decides which steps take task gradients at all, and {wrapper} would count "
+            f"others. {fix}."
         )
     if combiner.weighs_examples:
         raise ValueError(

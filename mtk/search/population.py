@@ -10,7 +10,7 @@ from mtk import monitor
 from mtk.errors import StudyError
 from mtk.search import trials
 from mtk.search.cooldown import BRANCH_FROM
-from mtk.search.result import Tried, shown
+from mtk.search.result import Tried
 from mtk.search.runs import SearchRuns
 from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
@@ -212,6 +212,6 @@ class Population:
         say(f"step {step}: population of {len(members)}, {told}")
         for before, member in zip(members, after, strict=True):
             if member is not before:
-                values = ", ".join(shown(self.search.space, member.point))
+                values = trials.in_words(self.search.space, member.point)
                 parent = member.run.point[BRANCH_FROM][0]
                 say(f"  {before.run.hash[:8]} copies {parent[:8]}, with {values}")

@@ -7,6 +7,7 @@ import numpy as np
 
 from mtk.errors import StudyError
 from mtk.search.result import Found
+from mtk.search.space import Point, Space
 from mtk.study import Run, StudyFolder
 
 
@@ -56,15 +57,20 @@ def line(found: Found, number: int) -> str:
         number: How many trials there will be.
     """
     space, trial = found.space, found.trials[-1]
-    weights = " ".join(f"{weight:.3g}" for weight in space.weights_of(trial.point))
-    values = [
-        *([f"weights {weights}"] if space.weights else []),
-        *(f"{n.rpartition('.')[2]} {value}" for n, value in space.others_of(trial.point).items()),
-    ]
-    head = f"trial {len(found.trials)}/{number}: {', '.join(values) or 'as it is'}"
+    head = f"trial {len(found.trials)}/{number}: {in_words(space, trial.point)}"
     if trial.losses is None:
         return f"{head}: no losses"
     told = "losses " + " ".join(f"{trial.losses[task]:.4g}" for task in space.tasks)
     if trial.paused_at is not None:
         return f"{head}: stopped at step {trial.paused_at}, {told}"
     return f"{head}: {told} · {found.goal.words(found.seen)}"
+
+
+def in_words(space: Space, point: Point) -> str:
+    """Returns the values of a point, with the names of what is varied."""
+    weights = " ".join(f"{weight:.3g}" for weight in space.weights_of(point))
+    values = [
+        *([f"weights {weights}"] if space.weights else []),
+        *(f"{n.rpartition('.')[2]} {value}" for n, value in space.others_of(point).items()),
+    ]
+    return ", ".join(values) or "as it is"

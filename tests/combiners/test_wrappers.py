@@ -220,7 +220,7 @@ REFUSED = [
     # `fit` asks the outermost one which steps take gradients: it would never count the others.
     (lambda: combiners.CRMOGM(combiners.WarmUp(combiners.MGDA(), 2)), r"WarmUp\(CRMOGM"),
     (lambda: combiners.TaskSubset(combiners.WarmUp(combiners.MGDA(), 2), 2), r"WarmUp\(TaskSubset"),
-    (lambda: combiners.WarmUp(combiners.WarmUp(combiners.MGDA(), 2), 2), "Put it outside"),
+    (lambda: combiners.WarmUp(combiners.WarmUp(combiners.MGDA(), 2), 2), "Use one"),
     (lambda: combiners.UnitGradients(combiners.CRMOGM(combiners.MGDA())), r"CRMOGM\(UnitGradients"),
     (
         lambda: combiners.PerLayer(combiners.TaskSubset(combiners.MGDA(), 2)),
