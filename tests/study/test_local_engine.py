@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -73,6 +75,20 @@ def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
         assert done == ["c"]
         assert environments("c")["CUDA_VISIBLE_DEVICES"] == freed
     assert folder.log("a").read_text() == "at work"
+
+
+def test_temporary_files_of_a_run_go_with_it(monkeypatch, folder):
+    def work(path, run):
+        handle, name = tempfile.mkstemp()
+        os.close(handle)
+        StudyFolder(path).run_dir(run).write_text(name)
+        return 1  # Whatever came of it.
+
+    monkeypatch.setattr(worker, "work", work)
+    do(Local(1, share_import=True), folder, ["a", "b"])
+    used = [Path(folder.run_dir(run).read_text()).parent for run in "ab"]
+    assert not any(path.exists() for path in used)
+    assert Path(tempfile.gettempdir()) not in used  # Nor is it changed here.
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -108,7 +109,9 @@ class Local(Engine):
 def _begin(folder: Path, run: str, environment: dict[str, str], parent: int) -> None:
     os.environ.update(environment)
     log = StudyFolder(folder).log(run)
-    sys.exit(worker.detached(lambda: worker.work(folder, run), log, parent))
+    # A process that was forked ends without `atexit`, where TensorFlow removes what it generates.
+    with tempfile.TemporaryDirectory(prefix="mtk-", ignore_cleanup_errors=True) as tempfile.tempdir:
+        sys.exit(worker.detached(lambda: worker.work(folder, run), log, parent))
 
 
 def _visible_gpus() -> list[str]:
