@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 MIN, MAX = DIRECTIONS = ("min", "max")
 SHARE = "share"  # The unit of what is at most one, such as an accuracy or an AUC.
 MEAN_LOSS = "mean_loss"
@@ -63,7 +65,7 @@ class Monitor:
                 f"{sorted(logs)}. Give `fit` the argument `validation_data`, or "
                 "BestCheckpoint another `monitor`."
             )
-        return {name: float(logs[_VALIDATION + name]) for name, _ in self.terms}
+        return {name: as_number(logs[_VALIDATION + name]) for name, _ in self.terms}
 
     def first(self, logs: Mapping[str, Any]) -> dict[str, float] | None:
         """Returns what relative terms are divided by, if an evaluation can be the first for them.
@@ -109,6 +111,14 @@ class Monitor:
         """Returns the terms of an evaluation, those of which more is better negative."""
         now = self.reads(logs)
         return {name: now[name] * (1 if way == MIN else -1) for name, way in self.terms}
+
+
+def as_number(value: Any) -> float:
+    """Returns the value of a metric: the mean of several, as Keras' progress bar shows them.
+
+    Such as the F1 score of each class.
+    """
+    return float(np.mean(value))
 
 
 def resolve(

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from mtk.monitor import as_number
+
 _VALIDATION = "val_"
 
 
@@ -40,7 +42,7 @@ def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: st
         owners = [task for task in task_names if name.startswith(f"{task}_")]
         task = max(owners, key=len, default="")
         name = name[len(task) + 1 :] if task else name
-        found.append(Entry("validation" if validation else split, task, name, float(value)))
+        found.append(Entry("validation" if validation else split, task, name, as_number(value)))
     return found
 
 

@@ -12,7 +12,7 @@ import keras
 from mtk import atomic, places
 from mtk.callbacks.base import StepCallback
 from mtk.callbacks.monitored import monitor_of, of_trained
-from mtk.monitor import MEAN_LOSS, Monitor
+from mtk.monitor import MEAN_LOSS, Monitor, as_number
 from mtk.ranges import check_count
 
 
@@ -145,7 +145,7 @@ class BestCheckpoint(StepCallback):
     def _keep(self, logs: Mapping[str, Any], value: float) -> None:
         self.best, self.worse_in_a_row = value, 0
         self.selected_step = self.step
-        self.selected_logs = {name: float(value) for name, value in logs.items()}
+        self.selected_logs = {name: as_number(value) for name, value in logs.items()}
         self._unsaved = _weights(self.network)
         try:
             self.flush()

@@ -13,6 +13,7 @@ from application_runs import fit, read_metrics, start
 
 import mtk
 from mtk import callbacks, metrics, monitor
+from mtk.callbacks.base import entries
 from mtk.callbacks.monitored import monitor_of, of_trained
 from mtk.directions import direction, directions
 from mtk.losses import SmoothedCrossentropy
@@ -420,6 +421,20 @@ def test_selection_of_plain_keras(batches, tmp_path):
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     history = fit(model, own, selection).history
     assert selection.best == min(history["val_loss"])
+
+
+def test_a_metric_of_several_values_counts_as_their_mean(tmp_path):
+    """As in Keras' progress bar: the F1 score has one for each class."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    x, y = np.ones((6, 2), "float32"), np.eye(3, dtype="float32")[[0, 1, 2] * 2]
+    keeps = callbacks.BestCheckpoint(tmp_path / "a.weights.h5", monitor=("f1_score", "max"))
+    logs = model.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[keeps]).history
+    (each,) = logs["val_f1_score"]
+    assert keeps.best == pytest.approx(np.mean(each))
+    assert keeps.selected_logs["val_f1_score"] == pytest.approx(np.mean(each))
+    (entry,) = entries({"a_f1_score": each}, ["a"], "train")
+    assert entry.value == pytest.approx(np.mean(each))
 
 
 def test_metrics_of_plain_keras_are_known():
