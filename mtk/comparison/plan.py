@@ -83,6 +83,8 @@ class Plan:
     def written(cls, out: Path, arguments: Sequence[Any]) -> "Plan | None":
         """Returns the plan of an earlier call with these arguments, or None.
 
+        A call that ended before its first run had none.
+
         Args:
             out: The study folder.
             arguments: As `Plan.arguments`.
@@ -90,7 +92,7 @@ class Plan:
         Raises:
             StudyError: If that call had what makes other runs.
         """
-        if not (out / _FILE).is_file():
+        if not (out / _FILE).is_file() or not StudyFolder(out).list.is_file():
             return None
         found = json.loads((out / _FILE).read_text(encoding="utf-8"))
         given = json.loads(json.dumps(arguments))

@@ -257,7 +257,9 @@ def study_of(
         baseline=STATIC,
     )
     found = StudyFolder(out)
-    if folder.exists() and not found.list.exists():
+    # A call that ended before its first run has left its configurations.
+    is_own = found.list.exists() or (folder / "common.gin").is_file()
+    if folder.exists() and not is_own:
         raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
     found.listed(study)
     folder.mkdir(parents=True, exist_ok=True)
