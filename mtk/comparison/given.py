@@ -2,7 +2,7 @@
 
 import hashlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,6 +253,11 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
         if data.num_batches is None:
             raise ValueError(f"The {what} PyDataset never ends. Give it `__len__`, in batches.")
         return _joined(what, (data[number] for number in range(data.num_batches)))
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"The {what} split is an iterator, which may never end. If it does end, give "
+            "`tf.data.Dataset.from_generator(...)`."
+        )
     return data
 
 

@@ -144,6 +144,11 @@ def _as_arrays(what: str, given: Any) -> Any:
             f"{type(given).__name__}"
         )
     arrays = _with_tuples(given)
+    if any(not array.ndim for array in tf.nest.flatten(arrays)):
+        raise ValueError(
+            f"An array of the {what} split is a single number. A list is a list of arrays: give "
+            "lists of numbers as `np.array(...)`."
+        )
     lengths = sorted({len(array) for array in tf.nest.flatten(arrays)})
     if len(lengths) > 1 or not lengths[0]:
         raise ValueError(
