@@ -26,7 +26,7 @@ from mtk.analysis.metric_sets import Objective, UnavailableError, find_metric_se
 from mtk.analysis.paired_margins import asked
 from mtk.analysis.reporting import report
 from mtk.analysis.reporting.hparams import write_hparams
-from mtk.analysis.reporting.tables import single_task_table
+from mtk.analysis.reporting.tables import against_single_tasks, single_task_table
 from mtk.analysis.run_table import configurations
 from mtk.analysis.select import Candidates, candidates, select
 from mtk.analysis.study_view import StudyView, views, with_cost
@@ -48,6 +48,7 @@ __all__ = [
     "Verdict",
     "additive_epsilon",
     "advice",
+    "against_single_tasks",
     "asked",
     "candidates",
     "comparisons",

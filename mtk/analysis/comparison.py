@@ -11,7 +11,7 @@ from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.margins import hinge, widths
 from mtk.analysis.measure import Measured, Models, examples_of, measured
-from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -54,8 +54,7 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
     """
     if not view.methods or not len(view.of(STATIC)):
         return []
-    number = sum(len(asked(len(chosen))) for chosen in view.spaces.values())
-    runs, found = _runs(view), []
+    runs, numbers, found = _runs(view), _questions(view.spaces), []
     for space, chosen in view.spaces.items():
         test = measured(runs, chosen)
         static = test.models.get(STATIC)
@@ -65,9 +64,24 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
             # Without either of both, what the question was asked of says why.
             verdicts = {}
             if static is not None and methods:
-                verdicts = judge(static, methods, kind, number, units, delta)
+                verdicts = judge(static, methods, kind, numbers[space], units, delta)
             found.append(Comparison(space, kind, test, verdicts))
     return found
+
+
+def _questions(spaces: MetricSets) -> dict[str, float]:
+    """Returns among how many questions the error is divided, by set of objectives.
+
+    At least half of it is for the first set, so that further metrics widen the intervals of its
+    questions twofold at most, however many there are; the others share the rest.
+    """
+    numbers = {space: len(asked(len(chosen))) for space, chosen in spaces.items()}
+    first, total = next(iter(numbers.items()), ("", 0)), sum(numbers.values())
+    share = max(0.5, first[1] / max(1, total))
+    return {
+        space: first[1] / share if space == first[0] else (total - first[1]) / (1 - share)
+        for space in numbers
+    }
 
 
 def _runs(view: StudyView) -> pd.DataFrame:
@@ -233,13 +247,15 @@ def selection(view: StudyView, space: str) -> str:
     monitors = {*metric_sets.monitors(view.table)}
     losses = monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
     by, models = "the losses" if losses else ", ".join(sorted(monitors)), "models"
+    but = f", not by {space}"
     if space in ("loss", view.spaces.loss) or view.first_stage is view:
         if losses and space in ("loss", view.spaces.loss):
             return ""
         models = "static weightings with hyperparameters"
     elif not losses:
         by = f"the losses and by {by} (static weightings by the latter alone)"
-    return f"Verdicts on {space} judge {models} that validation selected by {by}, not by {space}."
+        but = "" if space == next(iter(view.spaces)) else but
+    return f"Verdicts on {space} judge {models} that validation selected by {by}{but}."
 
 
 def _percent(share: float) -> str:

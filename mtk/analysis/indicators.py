@@ -236,7 +236,8 @@ def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
     """Returns how much worse each configuration is than single-task models, in percent.
 
     The mean over tasks of the relative difference in test to the single-task model that validation
-    selects: negative where the multi-task model is better.
+    selects: negative where the multi-task model is better; NaN where a single-task model is at
+    zero.
 
     Args:
         found: As `configurations` makes it, with rows of the role "single" for every task: runs
@@ -252,7 +253,8 @@ def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
     """
     single = found[(found["role"] == "single") & found["comparable"]]
     reference = np.array([_reference(single, objective) for objective in objectives])
-    worse = (points(found, objectives, "test") - reference) / np.abs(reference)
+    unit = np.where(reference == 0, np.nan, np.abs(reference))
+    worse = (points(found, objectives, "test") - reference) / unit
     return pd.Series(100 * worse.mean(1), found.index, name="delta_m").where(found["comparable"])
 
 

@@ -1,7 +1,7 @@
 """What is compared: a metric of each task, which way it is better, and which runs have it."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +48,7 @@ class Objective:
 
 
 class MetricSets(dict[str, list[Objective]]):
-    """Sets of objectives by name; looking up one that is not there raises UnavailableError.
-
-    Attributes:
-        monitored: The name of the set with the metrics that selected the runs; "" for losses.
-    """
-
-    monitored = ""
+    """Sets of objectives by name; looking up one that is not there raises UnavailableError."""
 
     def __missing__(self, name: str) -> list[Objective]:
         raise UnavailableError(f"no run has the metric {name!r} for every task")
@@ -116,8 +110,8 @@ def find_metric_sets(
 ) -> tuple[MetricSets, list[str]]:
     """Returns the sets of objectives, one for each task, in which runs can be compared.
 
-    Metrics that all tasks share make one set each; so do those that selected the runs. Where the
-    tasks have different metrics, each makes a set with the first one, beside the loss, of every
+    Those that selected the runs come first. Metrics that all tasks share make one set each. Where
+    the tasks have different metrics, each makes a set with the first one, beside the loss, of every
     other task.
 
     Args:
@@ -133,13 +127,12 @@ def find_metric_sets(
     names = list(dict.fromkeys(name for own in every.values() for name in own))
     unknown = [n for n in names if any(n in every[t] and n not in known[t] for t in known)]
     shared = [name for name in names if all(name in own for own in every.values())]
-    chosen = {name: [name] * len(every) for name in shared}
+    selecting = _monitored(table, known)
+    chosen = {_title(selecting): selecting} if selecting else {}
+    chosen |= {name: [name] * len(every) for name in shared}
     own = [[name for name in names if name not in shared] for names in known.values()]
-    found = MetricSets()
-    if selecting := _monitored(table, known):
-        found.monitored = _title(selecting)
-        chosen[found.monitored] = selecting
     chosen |= {_title(pairing): pairing for pairing in _pairings(own)}
+    found = MetricSets()
     for title, metrics in chosen.items():
         pairs = list(zip(every, metrics, strict=True))
         if pairs and all(pair in signs for pair in pairs):
@@ -210,6 +203,22 @@ def compared(runs: pd.DataFrame) -> list[str]:
     needed = ("validation",) if is_sealed(runs) else ("validation", "test")
     names = {column: column.partition("/")[2] for column in common}
     return [c for c in common if {f"{split}/{names[c]}" for split in needed} <= {*common}]
+
+
+def constant(runs: pd.DataFrame) -> Iterator[str]:
+    """Yields a sentence for each metric that has one value in the test of all finished runs.
+
+    Such as an AUC, zero where the split has no positive example.
+    """
+    finished = runs[runs["status"] == "finished"]
+    for column in compared(runs) if len(finished) > 1 else ():
+        split, task, name = column.split("/", 2)
+        if split == "test" and finished[column].nunique() == 1:
+            value = finished[column].dropna().iloc[0]
+            yield (
+                f"The metric {name} of {task!r} is {value:g} in the test of all runs, so it "
+                "compares nothing. Has that split examples of every kind, and enough of them?"
+            )
 
 
 def is_sealed(runs: pd.DataFrame) -> bool:

@@ -59,7 +59,7 @@ def judge(
     static: Models,
     methods: Mapping[str, Models],
     question: str,
-    questions: int = 1,
+    questions: float = 1,
     units: np.ndarray | None = None,
     delta: float = DELTA,
     level: float = 0.95,
@@ -78,7 +78,7 @@ def judge(
         static: The static models, one for each weighting.
         methods: Each method's models, at the same seeds.
         question: One of those that `asked` names.
-        questions: How many are asked in all.
+        questions: How many are asked in all; more where this one has a smaller share of the error.
         units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
         delta: What is too little to matter, in widths of the front.
         level: Confidence of all intervals together.
@@ -128,6 +128,8 @@ def _verdict(
     reason = "too near to a limit for any number of seeds"
     if paired.num_seeds < 2:
         reason = "one seed alone has no interval: measure two or more"
+    elif np.isnan(lows[0]):
+        reason = "nothing varies over seeds, as where a metric has one value in all runs"
     elif np.isnan(bar):
         reason = "too few static weightings to hold one out: add some"
     elif len(decided):

@@ -153,7 +153,7 @@ def compare(
         else:
             plan = dataclasses.replace(plan, learning_rates=dict.fromkeys(trainer.labels, tried))
     trainer.sweep(plan)
-    return Comparison(out, seen.tasks, key)
+    return Comparison(out, seen.tasks, key, trainer.labels)
 
 
 def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:

@@ -27,14 +27,21 @@ class Comparison:
         path: The study folder.
         tasks: Names of the tasks.
         key: As `Given.key` returned it: `best` then makes networks as the runs did.
+        methods: Labels of the methods that were asked for; None for all.
 
     Attributes:
         path: The study folder.
     """
 
-    def __init__(self, path: Path, tasks: Sequence[str], key: str | None = None):
+    def __init__(
+        self,
+        path: Path,
+        tasks: Sequence[str],
+        key: str | None = None,
+        methods: Sequence[str] | None = None,
+    ):
         self.path, self._key = path, key
-        self._tasks = list(tasks)
+        self._tasks, self._methods = list(tasks), methods
         folder = StudyFolder(path)
         listed = json.loads(folder.list.read_text(encoding="utf-8"))["runs"]
         self._runs = [
@@ -103,8 +110,11 @@ class Comparison:
 
     def __str__(self) -> str:
         from mtk import analysis
+        from mtk.analysis import metric_sets
 
-        return "\n".join([analysis.advice(self._view()), *self._unlearned, *self._lines()])
+        view = self._view()
+        doubts = [*self._unlearned, *metric_sets.constant(view.table)]
+        return "\n".join([analysis.advice(view), *doubts, *self._lines()])
 
     @property
     def _unlearned(self) -> list[str]:
@@ -123,12 +133,9 @@ class Comparison:
         view = self._view()
         asked = [question for question in analysis.comparisons(view) if question.verdicts]
         if not asked:
-            return [
-                "No method was compared.",
-                *_against_single_tasks(view, next(iter(view.spaces))),
-            ]
-        fitting = [question for question in asked if question.space == view.spaces.monitored]
-        question = (fitting or asked)[0]
+            against = analysis.against_single_tasks(view, next(iter(view.spaces)))
+            return ["No method was compared.", *filter(None, [against])]
+        question = asked[0]
         table = analysis.verdict_table(view, question)
         width = max(len(name) for name in table["method"])
         others = [q for q in asked if q.space == question.space and q is not question]
@@ -137,9 +144,15 @@ class Comparison:
             told = "; ".join(f"{q.title}: {q.verdicts[row['method']].answer}" for q in others)
             more = f" {told[0].upper()}{told[1:]}." if told else ""
             lines.append(f"{row['method']:{width}}  {row['in words']}{more}")
+        earlier = [name for name in view.methods if name not in (self._methods or view.methods)]
+        if earlier:
+            lines.append(
+                f"({', '.join(earlier)}: of an earlier call with this folder, and part of the "
+                "answer.)"
+            )
         return [
             *lines,
-            *_against_single_tasks(view, question.space),
+            *filter(None, [analysis.against_single_tasks(view, question.space)]),
             f"(Compared by the {question.title}, on fresh seeds. All questions: `verdict`, "
             "`report()`.)",
         ]
@@ -187,18 +200,6 @@ def _with_weights(key: str, file: Path) -> keras.Model:
         network(inputs_of(batch))
     network.load_weights(file)
     return network
-
-
-def _against_single_tasks(view: Any, space: str) -> list[str]:
-    """Returns a line with the mean change of each method against models of single tasks."""
-    from mtk import analysis
-
-    try:
-        table = analysis.single_task_table(view, space)
-    except analysis.UnavailableError:
-        return []
-    each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
-    return [f"Against single-task models, Δm of {space} (less is better): {each}."]
 
 
 def _losses(run: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from synthetic import Run, grid, two_stages, write_study
 
 from mtk import analysis
 from mtk.analysis import Objective, metric_sets
-from mtk.analysis.comparison import mean_units, selection
+from mtk.analysis.comparison import _questions, mean_units, selection
 from mtk.analysis.study_view import views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
@@ -120,7 +120,7 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
             "loss": "judge static weightings with hyperparameters that validation selected by "
             "left_accuracy, not by loss.",
             "accuracy": "judge models that validation selected by the losses and by left_accuracy "
-            "(static weightings by the latter alone), not by accuracy.",
+            "(static weightings by the latter alone).",
         }),
         (grid, "mean_loss", {
             "loss": "",
@@ -187,6 +187,23 @@ def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
 
 
+def test_a_metric_with_one_value_compares_nothing():
+    about = {"status": "finished", "role": "baseline", "validation/left/auc": [0.5, 0.6]}
+    table = pd.DataFrame({**about, "test/left/auc": 0.0, "validation/left/loss": 1.0})
+    (said,) = metric_sets.constant(table.assign(**{"test/left/loss": [1.0, 2.0]}))
+    assert said.startswith("The metric auc of 'left' is 0 in the test of all runs")
+    assert [*metric_sets.constant(table.iloc[:1])] == []
+
+
+@pytest.mark.parametrize("more", [0, 1, 9])
+def test_what_selected_keeps_half_of_the_error(more):
+    """And all questions together have no more than the whole."""
+    spaces = metric_sets.MetricSets(first=LOSSES, **{f"metric {n}": LOSSES for n in range(more)})
+    numbers = _questions(spaces)
+    assert sum(2 / number for number in numbers.values()) == pytest.approx(1.0)
+    assert numbers["first"] == (4 if more else 2)
+
+
 def test_what_selected_is_asked_about(tmp_path):
     name = "mean(left_mae / first: min, right_auc: max)"
     table = pd.DataFrame(
@@ -202,9 +219,8 @@ def test_what_selected_is_asked_about(tmp_path):
         }
     )
     sets, _ = metric_sets.find_metric_sets(table)
-    assert sets.monitored == "mae × auc"
-    assert [*sets][:3] == ["loss", "mae × auc", "r2 × acc"]
+    assert [*sets][:3] == ["mae × auc", "loss", "r2 × acc"]
     sets, _ = metric_sets.find_metric_sets(table.assign(monitor="right_auc", selected_terms=None))
-    assert sets.monitored == "r2 × auc"
+    assert next(iter(sets)) == "r2 × auc"
     sets, _ = metric_sets.find_metric_sets(table.assign(monitor="relative_loss"))
-    assert (sets.monitored, [*sets][1]) == ("", "r2 × acc")
+    assert [*sets][:2] == ["loss", "r2 × acc"]

@@ -87,6 +87,18 @@ def test_delta_m_worked_out_by_hand():
         analysis.delta_m(found.drop(index=2), LOSSES)
 
 
+def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
+    """As the F1 of a rare class, which a model may never name."""
+    runs = [Run(weight=w, seed=s) for w in (0.2, 0.5, 0.8) for s in (0, 1)]
+    runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    assert analysis.against_single_tasks(view, "loss").startswith("Against single-task models, Δm")
+    view.found["test/left/loss"] = 0.0
+    with pytest.raises(analysis.UnavailableError, match="at zero"):
+        analysis.single_task_table(view, "loss")
+    assert analysis.against_single_tasks(view, "loss") == ""
+
+
 def test_delta_m_of_a_metric_that_should_be_high():
     found = pd.DataFrame({"role": ["single", "method"], "task_weights": [{"left": 1.0}, None]})
     found["comparable"] = True

@@ -217,3 +217,13 @@ def test_means_are_taken_in_the_units_that_are_given():
 )
 def test_how_far_beyond_ten_widths_is_not_told(share, said):
     assert _percent(share) == said
+
+
+def test_where_nothing_varies_that_is_the_reason():
+    """As an AUC, zero where the test split has no positive example."""
+    static, methods = study(0.0)
+    flat = np.array([1.0, 0.0])
+    methods = {name: Models(own.values * flat) for name, own in methods.items()}
+    (said,) = judge(Models(static.values * flat, BOTH), methods, FRONT).values()
+    assert said.answer == "undecided"
+    assert "one value in all runs" in said.reason

@@ -5,14 +5,16 @@ import functools
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
 import mtk
-from mtk import combiners, comparison
+from mtk import analysis, combiners, comparison
 from mtk.callbacks.monitored import by_names
 from mtk.comparison import given, plan, planning, result, search, sent
 from mtk.comparison.look import Look, _look
@@ -387,12 +389,38 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     same = ["key", 3, 32, "None"]
     made = plan.Plan([*same, 5], LOOK, planning.SIZES[1], {"static weights": [0.1]})
     made.write(tmp_path)
+    assert plan.Plan.written(tmp_path, ["other", 5]) is None, "no run was ever listed"
+    (tmp_path / "study.json").write_text("{}")
     found = plan.Plan.written(tmp_path, [*same, 5])
     assert (found.size, found.learning_rates) == (made.size, made.learning_rates)
     assert found.look.losses == plan.untrained_losses(tmp_path) == LOOK.losses
     assert plan.Plan.written(tmp_path, [*same, 6]) is None
     with pytest.raises(ValueError, match="another `epochs` and `monitor`. Name another folder"):
         plan.Plan.written(tmp_path, ["key", 4, 32, "'relative_loss'", 5])
+
+
+def test_a_call_that_ended_before_its_first_run_is_made_again(tmp_path):
+    rates = {planning.STATIC: [0.1], "PCGrad": [0.1]}
+    methods = [planning.method_of("PCGrad")]
+    for key in ("first", "mended"):
+        study = planning.study_of(tmp_path, key, LOOK, methods, planning.SIZES[-1], rates, {})
+    assert [*study.methods] == [planning.STATIC, "PCGrad", "single task: size", "single task: kind"]
+    assert "mended" in (tmp_path / "methods" / "common.gin").read_text()
+
+
+def test_methods_of_earlier_calls_are_named(monkeypatch):
+    view = SimpleNamespace(methods=["PCGrad", "RLW"], spaces={"loss": []})
+    question = SimpleNamespace(space="loss", title="front of loss", verdicts={"PCGrad": None})
+    table = pd.DataFrame({"method": view.methods, "in words": "Undecided."})
+    monkeypatch.setattr(analysis, "comparisons", lambda view: [question])
+    monkeypatch.setattr(analysis, "verdict_table", lambda view, question: table)
+    monkeypatch.setattr(analysis, "against_single_tasks", lambda view, space: "")
+    study = object.__new__(comparison.Comparison)
+    monkeypatch.setattr(study, "_view", lambda: view, raising=False)
+    for asked, said in ((["static weights", "PCGrad"], "(RLW: of an earlier call"), (None, "")):
+        study._methods = asked
+        assert said in (text := "\n".join(study._lines()))
+        assert bool(said) == ("earlier" in text)
 
 
 def test_a_task_that_no_run_learns_is_said(tmp_path):
@@ -555,6 +583,8 @@ def test_data_that_never_end_or_do_not_fit_are_named(monkeypatch):
     with pytest.raises(ValueError, match="train PyDataset never ends"):
         given.as_arrays("train", Endless(), build)
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)
+    with pytest.raises(ValueError, match="train split is an iterator"):
+        given.as_arrays("train", lambda: iter([(X, Y)]), build)
     with pytest.raises(ValueError, match="train data set never ends"):
         given.as_arrays("train", batches.repeat(), build)
     monkeypatch.setattr("mtk.data.sources.os.sysconf", lambda name: 20)

@@ -18,7 +18,7 @@ from mtk.analysis.comparison import selection, words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
 from mtk.analysis.reporting.remarks import ends, remarks, templates
 from mtk.analysis.reporting.spreadsheet import csv
-from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, ordered
+from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, against_single_tasks, ordered
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import Verdict
 from mtk.display import counted
@@ -89,6 +89,8 @@ class Summary:
         self.section, self.view = section, section.view
         self.advice = advice(section.view)
         self.answered = [q for q in section.questions if q.verdicts]
+        first = [q.space for q in self.answered] or [*section.view.spaces]
+        self.against = against_single_tasks(section.view, first[0]) if first else ""
         self.budgets = section.tables.get(BUDGETS, pd.DataFrame())
         self.runs = int(self.budgets.filter(like="runs").to_numpy().sum())
         self.hours = {

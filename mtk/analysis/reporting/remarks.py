@@ -42,7 +42,7 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
     study = str(runs["study"].iloc[0]) if len(runs) else view.title
     data = runs.get("data", pd.Series(None, runs.index))
     measured = [text for each in compared for text in each.measured.remarks]
-    measured += hinges(view, compared)
+    measured += [*metric_sets.constant(finished), *hinges(view, compared)]
     measured += edges(view, compared[0].measured) if compared else []
     said = templates().get_template("remarks.txt").render(
         sealed=metric_sets.is_sealed(runs),

@@ -209,8 +209,20 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
     by_model = values.groupby(["method", "configuration"])["by"].mean()
     known = measured.assign(delta_m=worse).join(by_model, on=["method", "configuration"])
     known = known.dropna(subset=["delta_m", "by"])
+    if known.empty:
+        raise UnavailableError("a single-task model is at zero, of which nothing is a share")
     best = known.loc[known.groupby("method", sort=False)["by"].idxmin()]
     return best[["method", "delta_m"]].rename(columns={"delta_m": "Δm, % (less is better)"})
+
+
+def against_single_tasks(view: StudyView, space: str) -> str:
+    """Returns `single_task_table` as a sentence; "" where there is none."""
+    try:
+        table = single_task_table(view, space)
+    except UnavailableError:
+        return ""
+    each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
+    return f"Against single-task models, Δm of {space} (above zero they are better): {each}."
 
 
 def _one(table: pd.DataFrame, name: str) -> object:
