@@ -1,5 +1,7 @@
 """Which static weights to use, in a sentence."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -13,11 +15,16 @@ from mtk.display import counted, significant
 _RATE = "experiment.Optimization.learning_rate"
 
 
-def advice(view: StudyView) -> str:
+def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     """Returns which static weights validation finds best, and what they reach on test.
 
     On test they are measured by the fresh seeds where they have some. "" where the test is sealed,
-    or where the runs do not tell their weights or by what they were selected.
+    or where the runs do not tell their weights or by what they were selected. Methods that are
+    better come first.
+
+    Args:
+        view: The study.
+        better: Names of the methods that are.
     """
     finished = view.runs(STATIC)
     finished = finished[finished["status"] == "finished"]
@@ -41,16 +48,24 @@ def advice(view: StudyView) -> str:
     named = [name for name in dict.fromkeys([_RATE, *varied]) if pd.notna(chosen.get(name))]
     settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
     shares = {task: significant(share) for task, share in weights.items()}
+    several = len(measured) > 1
     reached = ", ".join(
-        f"{task}_{name} {measured[f'test/{task}/{name}'].mean():.4g}"
+        f"{task}_{name} {_reached(measured[f'test/{task}/{name}'])}"
         for task, names in metric_sets.by_task(view.table).items()
         for name in names
         if f"test/{task}/{name}" in measured
     )
+    use = f"Better than static weights: {', '.join(better)}. Otherwise use" if better else "Use"
     return (
-        f"Use loss_weights={shares}{f' with {settings}' if settings else ''} (weights that sum to "
-        f"one): on test {reached} (mean of {counted(len(measured), 'seed')})."
+        f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} "
+        f"(weights that sum to one): on test {reached} (mean of {counted(len(measured), 'seed')}"
+        f"{' ± standard deviation' if several else ''})."
     )
+
+
+def _reached(values: pd.Series) -> str:
+    spread = f" ± {values.std():.1g}" if values.count() > 1 else ""
+    return f"{values.mean():.4g}{spread}"
 
 
 def _words(name: str) -> str:

@@ -15,7 +15,7 @@ from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
-from mtk.analysis.verdict import DELTA, UNDECIDED, Verdict, judge
+from mtk.analysis.verdict import BETTER, DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
 
 _MOST = 10.0  # widths of the front
@@ -67,6 +67,11 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
                 verdicts = judge(static, methods, kind, numbers[space], units, delta)
             found.append(Comparison(space, kind, test, verdicts))
     return found
+
+
+def better(asked: Sequence[Comparison]) -> list[str]:
+    """Returns the methods that are better, by the first question."""
+    return [n for q in asked[:1] for n, verdict in q.verdicts.items() if verdict.answer == BETTER]
 
 
 def _questions(spaces: MetricSets) -> dict[str, float]:

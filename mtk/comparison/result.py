@@ -111,10 +111,12 @@ class Comparison:
     def __str__(self) -> str:
         from mtk import analysis
         from mtk.analysis import metric_sets
+        from mtk.analysis.comparison import better
 
         view = self._view()
+        asked = [question for question in analysis.comparisons(view) if question.verdicts]
         doubts = [*self._unlearned, *metric_sets.constant(view.table)]
-        return "\n".join([analysis.advice(view), *doubts, *self._lines()])
+        return "\n".join([analysis.advice(view, better(asked)), *doubts, *self._lines(view, asked)])
 
     @property
     def _unlearned(self) -> list[str]:
@@ -123,15 +125,13 @@ class Comparison:
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
 
-    def _lines(self) -> list[str]:
+    def _lines(self, view: Any, asked: Sequence[Any]) -> list[str]:
         """Returns a line for each method: its answer to the first question on what selected.
 
         And to the others on it in a word: a method on the front may be far from the best mean.
         """
         from mtk import analysis
 
-        view = self._view()
-        asked = [question for question in analysis.comparisons(view) if question.verdicts]
         if not asked:
             against = analysis.against_single_tasks(view, next(iter(view.spaces)))
             return ["No method was compared.", *filter(None, [against])]

@@ -5,12 +5,14 @@ import base64
 import html
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mtk import analysis, report
+from mtk.analysis.comparison import better
 from mtk.analysis.figures import convex, search, task_weights, utility
 from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page, tables
@@ -205,8 +207,12 @@ def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path
     own = view.table[(view.table["stage"] == "measure") & (view.table["seed"] > 0)]
     own = own[[row["left"] > 0.6 for row in own["task_weights"]]]
     said = analysis.advice(view)
+    losses = own["test/left/loss"]
     assert said.startswith("Use loss_weights={'left': 0.7, 'right': 0.3} with learning rate 0.1 ")
-    assert f"left_loss {own['test/left/loss'].mean():.4g}, left_accuracy" in said
-    assert said.endswith("(mean of 2 seeds).")
+    assert f"left_loss {losses.mean():.4g} ± {losses.std():.1g}, left_accuracy" in said
+    assert said.endswith("(mean of 2 seeds ± standard deviation).")
+    question = SimpleNamespace(verdicts={"mgda": SimpleNamespace(answer="better")})
+    first = analysis.advice(view, better([question]))
+    assert first.endswith(f" mgda. Otherwise use{said.removeprefix('Use')}")
     shown = html.unescape(analysis.report([folder], tmp_path / "out").read_text(encoding="utf-8"))
     assert said in shown.partition("Method by method")[0]

@@ -412,14 +412,12 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
     view = SimpleNamespace(methods=["PCGrad", "RLW"], spaces={"loss": []})
     question = SimpleNamespace(space="loss", title="front of loss", verdicts={"PCGrad": None})
     table = pd.DataFrame({"method": view.methods, "in words": "Undecided."})
-    monkeypatch.setattr(analysis, "comparisons", lambda view: [question])
     monkeypatch.setattr(analysis, "verdict_table", lambda view, question: table)
     monkeypatch.setattr(analysis, "against_single_tasks", lambda view, space: "")
     study = object.__new__(comparison.Comparison)
-    monkeypatch.setattr(study, "_view", lambda: view, raising=False)
     for asked, said in ((["static weights", "PCGrad"], "(RLW: of an earlier call"), (None, "")):
         study._methods = asked
-        assert said in (text := "\n".join(study._lines()))
+        assert said in (text := "\n".join(study._lines(view, [question])))
         assert bool(said) == ("earlier" in text)
 
 

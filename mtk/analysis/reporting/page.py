@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from mtk.analysis import plain_text, run_table
 from mtk.analysis.advice import advice
-from mtk.analysis.comparison import selection, words
+from mtk.analysis.comparison import better, selection, words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
 from mtk.analysis.reporting.remarks import ends, remarks, templates
 from mtk.analysis.reporting.spreadsheet import csv
@@ -87,8 +87,8 @@ class Summary:
     def __init__(self, section: Section):
         assert section.view is not None  # As the caller has seen.
         self.section, self.view = section, section.view
-        self.advice = advice(section.view)
         self.answered = [q for q in section.questions if q.verdicts]
+        self.advice = advice(section.view, better(self.answered))
         first = [q.space for q in self.answered] or [*section.view.spaces]
         self.against = against_single_tasks(section.view, first[0]) if first else ""
         self.budgets = section.tables.get(BUDGETS, pd.DataFrame())
