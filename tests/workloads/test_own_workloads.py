@@ -133,6 +133,7 @@ def test_masks_and_lists_and_prepared_batches():
         ({"validation": 0.6, "test": 0.6}, "between 0 and 1"),
         ({"train": (X, Y["size"][:5])}, r"train split have the same number.*\[5, 60\]"),
         ({"test": (X[:0], Y["size"][:0])}, r"test split .*\[0\]"),
+        ({"train": (X.tolist(), Y)}, r"single number\. .* as `np.array"),
     ],
 )
 def test_wrong_arrays_are_named(changed, words):
