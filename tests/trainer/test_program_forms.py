@@ -32,6 +32,13 @@ def one_head():
     return keras.Model(x, [head(layers.Dense(4, "tanh")(x)) for _ in range(2)])
 
 
+def padded():
+    words = keras.Input((5,))
+    h = layers.Embedding(3, 4, mask_zero=True)(words)
+    a, b = layers.Dense(3, "softmax", name="a")(h), layers.Dense(1, name="b")
+    return keras.Model(words, {"a": a, "b": b(layers.GlobalAveragePooling1D()(h))})
+
+
 class Late(keras.Model):
     """Tells its outputs when it is called."""
 
@@ -74,6 +81,12 @@ class Optional(Late):
 
 def of_batch(y_true, y_pred):
     return tf.reduce_mean(tf.square(y_true - y_pred))
+
+
+def of_tags(y_true, y_pred):
+    values = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    counted = tf.cast(y_true > 0, values.dtype)
+    return tf.reduce_sum(values * counted) / tf.reduce_sum(counted)
 
 
 def of_columns(y_true, y_pred):
@@ -221,6 +234,14 @@ PROGRAMS = {
     ),
     "loss of a batch": weighted(of_batch),
     "loss of a batch, weights": weighted(of_batch, a=WEIGHTS, b=WEIGHTS),
+    "loss of a batch with padding": (
+        padded,
+        {"a": of_tags, "b": "mse"},
+        np.abs(X).astype("int32"),
+        {"a": RNG.integers(0, 3, (16, 5)), "b": B},
+        {"metrics": {"a": ["accuracy"]}},
+        {},
+    ),
     "loss of columns, weights": weighted(of_columns, a=WEIGHTS, b=WEIGHTS),
     "loss of a batch in a class": weighted(OfBatch(), a=WEIGHTS, b=WEIGHTS),
     "sum of a loss of a batch": weighted(OfBatch(reduction="sum")),
