@@ -52,6 +52,17 @@ class Late(keras.Model):
         return self.of(self.a(h), self.b(h))
 
 
+class Untold(Late):
+    """Does not tell its layers whether it trains, and Keras does not either."""
+
+    def __init__(self):
+        super().__init__(lambda a, b: {"a": a, "b": b})
+        self.norm, self.drop = layers.BatchNormalization(momentum=0.5), layers.Dropout(0.5)
+
+    def call(self, x):
+        return super().call(self.drop(self.norm(x)))
+
+
 class InTuples(Late):
     """Keeps its layers in containers, and a metric."""
 
@@ -232,6 +243,7 @@ PROGRAMS = {
         {},
         {},
     ),
+    "a call without training": (Untold, {"a": "mse", "b": "mse"}, X, BOTH, {}, {}),
     "loss of a batch": weighted(of_batch),
     "loss of a batch, weights": weighted(of_batch, a=WEIGHTS, b=WEIGHTS),
     "loss of a batch with padding": (
