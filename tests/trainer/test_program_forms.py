@@ -358,6 +358,21 @@ def test_a_network_that_is_built_before_fit(how, compiled, given, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+def test_weights_of_a_plain_model_load(tmp_path):
+    """They leave what combiners learn and notes as they are."""
+    plain = two()
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    model = mtk.MultiTaskModel(two(), combiner=combiners.UncertaintyWeights())
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.fit(X, BOTH, verbose=0)
+    learned = [v.numpy() for v in model.combiner.variables]
+    model.load_weights(tmp_path / "plain.weights.h5")
+    for one, other in zip(model.network.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(model.combiner.variables, learned, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_outputs_of_one_layer_have_numbers():
     model, history, _ = fitted(mtk.MultiTaskModel, PROGRAMS["a layer puts out twice"])
     assert model.task_names == ["head_0", "head_1"]
