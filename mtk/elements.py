@@ -74,15 +74,15 @@ def elements(
         class_weight: Further weights, by the class that a label names; one for other classes.
 
     A loss that is one number for the whole batch (of a replica, a micro-batch) is that of each of
-    its examples, and counts as much as their weights do on average, as in Keras. Of labels that may
-    be missing it says nothing.
+    its examples, and counts as much as their weights do on average, as in Keras. It sees labels and
+    predictions of padding too. Of labels that may be missing it says nothing.
 
     Raises:
         ValueError: If the loss is a single number and labels may be missing, or labels are no
             classes and there are weights of classes.
     """
     padding = getattr(y_pred, "_keras_mask", None)
-    y_true, y_pred = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
+    y_true, y_pred = given = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
     if padding is not None and padding.shape.rank >= y_pred.shape.rank:
         padding = None  # Of positions that the predictions no longer have.
     counts_zero = mask is not None and not mask_zero and mask.dtype != tf.bool
@@ -104,7 +104,7 @@ def elements(
     if values.shape.rank == 0 or (
         values.shape[0] == 1 and 1 not in (y_true.shape[0], y_pred.shape[0])
     ):
-        if there is not None:
+        if _weights(y_true, None if counts_zero else mask, missing, None) is not None:
             raise ValueError(
                 f"The loss {_name(loss)} returns one number for the whole batch, so the labels "
                 "that are missing cannot be left out. Return one value per example: "
@@ -114,7 +114,10 @@ def elements(
         size = tf.shape(y_true)[0]
         if weights is None and getattr(loss, "reduction", None) == "sum":
             values /= tf.cast(size, values.dtype)
-        values = tf.broadcast_to(values, tf.concat([[size], tf.shape(values)[1:]], 0))
+        each = tf.concat([[size], tf.shape(values)[1:]], 0)
+        if padding is not None:
+            values, each = loss_values(loss, *given), tf.shape(padding)
+        values = tf.broadcast_to(values, each)
     own_mask = getattr(values, "_keras_mask", None)  # Keras' `ignore_class`.
     values = tf.cast(values, tf.float32)
     shape = _shape(values, y_true)

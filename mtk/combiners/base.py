@@ -11,6 +11,7 @@ import tensorflow as tf
 from mtk import gradients
 from mtk.combiners import weights_alone
 from mtk.display import counted
+from mtk.own_state import OwnState
 
 
 class Combined(NamedTuple):
@@ -52,7 +53,7 @@ class Held:
     value: Any
 
 
-class Combiner(keras.layers.Layer):
+class Combiner(OwnState):
     """Merges the gradients of K tasks into one.
 
     A combiner is a layer for the sake of its state: variables of a layer are tracked, saved and

@@ -124,11 +124,13 @@ def run(
 def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
     """Runs the network; where a replica may have no example, over one of zeros in their place.
 
-    Means of nothing are NaN, and so is what depends on them, though no task does.
+    Means of nothing are NaN, and so is what depends on them, though no task does. As in Keras, the
+    layers of a network whose `call` takes no `training` are told nothing of it.
     """
     size, inputs = batch.size(part), conditional.at_preference(network, part.inputs)
+    training = network._call_has_training_arg or None
     if not pads or isinstance(size, int):
-        return network(inputs, training=True)
+        return network(inputs, training=training)
 
     def without_padding(output: tf.Tensor) -> tf.Tensor:
         found = output[:size] if output.shape.rank else output
@@ -137,7 +139,7 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
             found._keras_mask = mask[:size]
         return found
 
-    outputs = network(splitting.never_empty(inputs, size), training=True)
+    outputs = network(splitting.never_empty(inputs, size), training=training)
     return tf.nest.map_structure(without_padding, outputs)
 
 

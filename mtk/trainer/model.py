@@ -393,7 +393,7 @@ class MultiTaskModel(keras.Model):
             Losses, metrics and task weights, by their names in the logs.
         """
         spec = self.step_spec()
-        result = step.compute(spec, self._by_output.of_tasks(data))
+        result = step.compute(spec, data)
         self.apply(spec, result)
         return self._logs(result.logs)
 
@@ -433,6 +433,7 @@ class MultiTaskModel(keras.Model):
             strategy=self.gradients,
             per_task=self.gradient_schedule.now(self.combiner),
             arguments=self.compile_args,
+            of_tasks=self._by_output.of_tasks,
             loss_scale=compile_args.loss_scale(getattr(self, "optimizer", None)),
             dense=self.jit_compile,
             observe=self._observe,

@@ -6,14 +6,13 @@ import keras
 import tensorflow as tf
 
 from mtk.finite import all_finite
+from mtk.own_state import OwnState
 from mtk.trainer.nonfinite import MOST_IN_A_ROW
 from mtk.trainer.step import StepResult
 
 
-class StepNotes(keras.layers.Layer):
+class StepNotes(OwnState):
     """Variables that tell of the last step, and of the first that was not finite.
-
-    A layer for the sake of its variables: checkpoints of the model hold them.
 
     Args:
         num_tasks: K.

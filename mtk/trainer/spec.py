@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -26,6 +27,7 @@ class StepSpec:
         combiner: What merges their gradients, built.
         loss_factors: What each task loss is multiplied by before the combiner sees it, if not 1.
         arguments: What `compile` was given.
+        of_tasks: Takes from a batch what labels and weights it has of other outputs.
         structure: Called for which variables are shared, where that matters.
         strategy: How to compute per-task gradients.
         features: Layers, and which of their calls, whose outputs the combiner asks for.
@@ -43,6 +45,7 @@ class StepSpec:
     combiner: Combiner
     loss_factors: Sequence[float] | None
     arguments: CompileArgs
+    of_tasks: Callable[[Any], Any]
     structure: Callable[[], Structure]
     strategy: GradientStrategy = "auto"
     features: Sequence[LayerOutput] = ()

@@ -65,7 +65,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
     number = spec.combiner.batch_parts
-    sub_batches = batch.parse(data, [task.name for task in spec.tasks])
+    sub_batches = batch.parse(spec.of_tasks(data), [task.name for task in spec.tasks])
     sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
     spec = checked(spec, batch.is_shared_input(sub_batches))
     sub_batches = parts.divided(sub_batches, number)

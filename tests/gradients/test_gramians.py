@@ -155,6 +155,17 @@ def test_tasks_of_a_model():
         np.testing.assert_array_equal(one, other.numpy())
 
 
+def test_tasks_of_some_of_the_outputs():
+    inputs = layers.Input((6,))
+    trunk = layers.Dense(5, activation="tanh", name="trunk")(inputs)
+    heads = [layers.Dense(1, name=name)(trunk) for name in "ab"]
+    model = mtk.MultiTaskModel(keras.Model(inputs, [heads[0], trunk, heads[1]]))
+    model.compile("sgd", loss=["mse", None, "mae"])
+    x, y = tf.random.stateless_normal((8, 6), (1, 2)), tf.ones((8, 1))
+    found = mtk.gramian(model, (x, [y, tf.zeros((8, 5)), y]))
+    np.testing.assert_array_equal(found, mtk.gramian(model, (x, {"a": y, "b": y})))
+
+
 def test_bad_arguments():
     model = dense()
     with pytest.raises(ValueError, match="compile"):

@@ -32,6 +32,13 @@ def one_head():
     return keras.Model(x, [head(layers.Dense(4, "tanh")(x)) for _ in range(2)])
 
 
+def padded():
+    words = keras.Input((5,))
+    h = layers.Embedding(3, 4, mask_zero=True)(words)
+    a, b = layers.Dense(3, "softmax", name="a")(h), layers.Dense(1, name="b")
+    return keras.Model(words, {"a": a, "b": b(layers.GlobalAveragePooling1D()(h))})
+
+
 class Late(keras.Model):
     """Tells its outputs when it is called."""
 
@@ -43,6 +50,17 @@ class Late(keras.Model):
     def call(self, x):
         h = self.h(x)
         return self.of(self.a(h), self.b(h))
+
+
+class Untold(Late):
+    """Does not tell its layers whether it trains, and Keras does not either."""
+
+    def __init__(self):
+        super().__init__(lambda a, b: {"a": a, "b": b})
+        self.norm, self.drop = layers.BatchNormalization(momentum=0.5), layers.Dropout(0.5)
+
+    def call(self, x):
+        return super().call(self.drop(self.norm(x)))
 
 
 class InTuples(Late):
@@ -74,6 +92,12 @@ class Optional(Late):
 
 def of_batch(y_true, y_pred):
     return tf.reduce_mean(tf.square(y_true - y_pred))
+
+
+def of_tags(y_true, y_pred):
+    values = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    counted = tf.cast(y_true > 0, values.dtype)
+    return tf.reduce_sum(values * counted) / tf.reduce_sum(counted)
 
 
 def of_columns(y_true, y_pred):
@@ -219,8 +243,17 @@ PROGRAMS = {
         {},
         {},
     ),
+    "a call without training": (Untold, {"a": "mse", "b": "mse"}, X, BOTH, {}, {}),
     "loss of a batch": weighted(of_batch),
     "loss of a batch, weights": weighted(of_batch, a=WEIGHTS, b=WEIGHTS),
+    "loss of a batch with padding": (
+        padded,
+        {"a": of_tags, "b": "mse"},
+        np.abs(X).astype("int32"),
+        {"a": RNG.integers(0, 3, (16, 5)), "b": B},
+        {"metrics": {"a": ["accuracy"]}},
+        {},
+    ),
     "loss of columns, weights": weighted(of_columns, a=WEIGHTS, b=WEIGHTS),
     "loss of a batch in a class": weighted(OfBatch(), a=WEIGHTS, b=WEIGHTS),
     "sum of a loss of a batch": weighted(OfBatch(reduction="sum")),
@@ -323,6 +356,21 @@ def test_a_network_that_is_built_before_fit(how, compiled, given, tmp_path):
     other.load_weights(tmp_path / "model.weights.h5")
     for one, two in zip(other.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_weights_of_a_plain_model_load(tmp_path):
+    """They leave what combiners learn and notes as they are."""
+    plain = two()
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    model = mtk.MultiTaskModel(two(), combiner=combiners.UncertaintyWeights())
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.fit(X, BOTH, verbose=0)
+    learned = [v.numpy() for v in model.combiner.variables]
+    model.load_weights(tmp_path / "plain.weights.h5")
+    for one, other in zip(model.network.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(model.combiner.variables, learned, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_outputs_of_one_layer_have_numbers():
