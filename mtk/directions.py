@@ -76,15 +76,25 @@ _ACCURACIES = (
 def direction(metric: Any) -> str | None:
     """Returns "min" or "max", whichever is better of a metric; None where that is not known.
 
-    Its own attribute `direction` tells, or that of the function that it takes the mean of, or its
-    class. Never its name.
+    Its own attribute `direction` tells ("min" or "max"), or `_direction`, where Keras' metrics have
+    "up" or "down"; or that of the function that it takes the mean of, or its class. Never its name.
 
     Args:
         metric: A metric or a loss, as an object or a function.
+
+    Raises:
+        ValueError: If `direction` is another text.
     """
     function, own = _told(metric, "direction")
+    if own is None:
+        own = {"up": MAX, "down": MIN}.get(_told(metric, "_direction")[1] or "")
     if own in DIRECTIONS:
         return own
+    if own:
+        raise ValueError(
+            f"The attribute `direction` of a metric is 'min' or 'max'. Received: {own!r} of "
+            f"{metric!r}"
+        )
     if isinstance(metric, _HIGHER) or any(function is each for each in _ACCURACIES):
         return MAX
     return MIN if isinstance(metric, _LOWER) or _is_loss(function) else None

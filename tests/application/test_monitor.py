@@ -251,6 +251,17 @@ def test_direction_is_the_class_and_not_the_name(metric, way):
     assert direction(metric) == way
 
 
+def test_direction_is_told_as_keras_has_it_or_refused():
+    metric = keras.metrics.Mean()
+    metric._direction = "up"
+    assert direction(metric) == "max"
+    metric.direction = "min"
+    assert direction(metric) == "min"
+    metric.direction = "up"
+    with pytest.raises(ValueError, match=r"`direction`.*'min' or 'max'.*'up'"):
+        direction(metric)
+
+
 def test_accuracy_by_its_name_is_known():
     """Which accuracy it is, the first batch tells; the direction is that of all."""
     inputs = keras.Input((3,))
