@@ -45,6 +45,16 @@ class Late(keras.Model):
         return self.of(self.a(h), self.b(h))
 
 
+class Untold(Late):
+    """Takes no argument `training`, so that Keras trains it in inference mode."""
+
+    def __init__(self):
+        super().__init__(lambda a, b: {"a": a, "b": b})
+        self.h = keras.Sequential(
+            [layers.Dropout(0.5), layers.Dense(4), layers.BatchNormalization()]
+        )
+
+
 class InTuples(Late):
     """Keeps its layers in containers, and a metric."""
 
@@ -247,6 +257,14 @@ PROGRAMS = {
         BOTH,
         {},
         {"batch_size": 6, "sample_weight": {"a": WEIGHTS, "b": WEIGHTS}},
+    ),
+    "not told whether it trains": (
+        Untold,
+        {"a": "mse", "b": "mae"},
+        X,
+        BOTH,
+        {},
+        {"validation_data": (X, BOTH)},
     ),
     "tversky": weighted("tversky", a=WEIGHTS, b=WEIGHTS),
     "dice": weighted("dice", a=WEIGHTS, b=WEIGHTS),
