@@ -461,6 +461,14 @@ class Combiner(keras.layers.Layer):
             kept["at"] = _place_names(self.at)
         return {"name": self.name, **kept}
 
+    def load_own_variables(self, store: Any) -> None:
+        """Starts anew where the file has no state of a combiner, or this one has none yet.
+
+        Such files are those of Keras' models and of models with a combiner of another kind.
+        """
+        if store.keys() and self._non_trainable_variables:
+            super().load_own_variables(store)
+
     def get_build_config(self) -> None:
         """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
 

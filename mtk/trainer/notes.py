@@ -52,6 +52,11 @@ class StepNotes(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
+    def load_own_variables(self, store: Any) -> None:
+        """Keeps the notes where the file has none, as those of Keras' models."""
+        if store.keys():
+            super().load_own_variables(store)
+
     def take(self, result: StepResult, iterations: Any, skips: bool, stops: bool) -> None:
         """Notes a step.
 
