@@ -84,7 +84,7 @@ def run(
     )
     for number, part in enumerate(sub_batches):
         if state is None:
-            outputs = network(conditional.at_preference(network, part.inputs), training=False)
+            outputs = _call(network, conditional.at_preference(network, part.inputs), False)
             each = task_elements(tasks, part, outputs, training=False)
             here += network.losses
         else:
@@ -121,16 +121,23 @@ def run(
     return Forward(found, examples, penalty, values, sources, logs, seen)
 
 
+def _call(network: keras.Model, inputs: Any, training: bool) -> Any:
+    """Calls the network as Keras' `fit` and `evaluate` do.
+
+    They do not tell a network whose `call` has no argument `training` whether it trains.
+    """
+    told = {"training": training} if network._call_has_training_arg else {}
+    return network(inputs, **told)
+
+
 def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
     """Runs the network; where a replica may have no example, over one of zeros in their place.
 
-    Means of nothing are NaN, and so is what depends on them, though no task does. As in Keras, the
-    layers of a network whose `call` takes no `training` are told nothing of it.
+    Means of nothing are NaN, and so is what depends on them, though no task does.
     """
     size, inputs = batch.size(part), conditional.at_preference(network, part.inputs)
-    training = network._call_has_training_arg or None
     if not pads or isinstance(size, int):
-        return network(inputs, training=training)
+        return _call(network, inputs, True)
 
     def without_padding(output: tf.Tensor) -> tf.Tensor:
         found = output[:size] if output.shape.rank else output
@@ -139,7 +146,7 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
             found._keras_mask = mask[:size]
         return found
 
-    outputs = network(splitting.never_empty(inputs, size), training=training)
+    outputs = _call(network, splitting.never_empty(inputs, size), True)
     return tf.nest.map_structure(without_padding, outputs)
 
 

@@ -148,6 +148,7 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         self.network = network
+        self.built = network.built  # Its weights can be read from a file before `compile`.
         plain = keras.Model
         own = [n for n in _HOOKS if getattr(type(network), n) is not getattr(plain, n)]
         if own:

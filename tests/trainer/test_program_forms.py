@@ -373,6 +373,27 @@ def test_weights_of_a_plain_model_load(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+FILES = {
+    "of Keras": lambda network: network,
+    "without a method": mtk.MultiTaskModel,
+    "with its state": lambda network: mtk.MultiTaskModel(network, combiner=combiners.GradNorm()),
+}
+
+
+@pytest.mark.parametrize("reader", FILES)
+@pytest.mark.parametrize("writer", FILES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_files_of_weights_are_of_any_model_with_the_network(writer, reader, compiled, tmp_path):
+    first, second = FILES[writer](two()), FILES[reader](two())
+    first.compile("sgd", {"a": "mse", "b": "mse"})
+    if compiled:
+        second.compile("sgd", {"a": "mse", "b": "mse"})
+    first.save_weights(tmp_path / "model.weights.h5")
+    second.load_weights(tmp_path / "model.weights.h5")
+    for one, other in zip(second.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_outputs_of_one_layer_have_numbers():
     model, history, _ = fitted(mtk.MultiTaskModel, PROGRAMS["a layer puts out twice"])
     assert model.task_names == ["head_0", "head_1"]
