@@ -15,6 +15,8 @@ BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecid
 DELTA = 0.05
 # Further seeds than these are no advice.
 _MOST_SEEDS = 1000
+# With fewer, a deviation over seeds is hardly known.
+_FEW_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _verdict(
         reason = "beyond the outermost static weighting: add more extreme ones"
     elif delta < margin <= bar:
         reason = "no more than gaps between static weightings may hide: add some between"
+        if paired.num_seeds < _FEW_SEEDS:  # They blur the gaps as well.
+            reason += f", and seeds: {paired.num_seeds} are few"
     elif paired.examples:
         reason += " on these test examples"
     return Verdict(

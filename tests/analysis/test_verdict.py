@@ -154,6 +154,16 @@ def test_a_gap_in_the_grid_is_no_gain():
     assert judge(Models(values, np.stack([few, 1 - few], 1)), methods, FRONT)["m0"].margin < 0.05
 
 
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_gaps_that_few_seeds_blur_ask_for_seeds_too(seeds):
+    few = np.array([0.05, 0.2, 0.8, 0.95])
+    generator = np.random.default_rng(0)
+    values = front([*few, 0.5])[:, None] + generator.normal(0, 0.003, (5, seeds, 2))
+    said = judge(Models(values[:4]), {"m": Models(values[4:])}, FRONT)["m"]
+    assert "add some between" in said.reason
+    assert ("2 are few" in said.reason) == (seeds == 2)
+
+
 def test_a_more_extreme_weighting_is_not_called_better_or_worse():
     static, methods = study([0.0], own=0.02, noise=0.002)
     for weights in (BOTH, None):
