@@ -3,6 +3,7 @@
 import copy
 import difflib
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,12 +27,14 @@ class CompiledTasks:
         outputs: Names of all outputs, in their order.
         paths: Where each of them is, if they are nested.
         loss_weights: Weights of the tasks in the sum of the losses; None for those of no sum.
+        listed: Names of all outputs, in the order of what a list gives of each.
     """
 
     tasks: list[Task]
     outputs: Sequence[str]
     paths: Mapping[str, Path] = field(default_factory=dict)
     loss_weights: list[float] | None = None
+    listed: Sequence[str] = ()
 
     @property
     def task_names(self) -> list[str]:
@@ -45,18 +48,23 @@ class CompiledTasks:
             data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned as it is.
         """
         names, outputs = self.task_names, self.outputs
-        if not _is_sequence(data) or (len(outputs) == len(names) and not self.paths):
+        if not _is_sequence(data) or not outputs:
             return data
 
         def selected(part: Any) -> Any:
-            part = by_name(part, self.paths)
+            part = self._by_name(part)
             if isinstance(part, Mapping):
                 return {n: own for n, own in part.items() if n in names or n not in outputs}
-            if _is_sequence(part) and len(part) == len(outputs) != len(names):
-                return [own for n, own in zip(outputs, part, strict=True) if n in names]
             return part
 
         return (data[0], *map(selected, data[1:]))
+
+    def _by_name(self, part: Any) -> Any:
+        """Returns labels or weights by the names of the outputs, if they are one for each."""
+        part = by_name(part, self.paths)
+        if _is_sequence(part) and len(part) == len(self.listed):
+            return dict(zip(self.listed, part, strict=True))
+        return part
 
     def completed(self, y: Any, sample_weight: Any = None) -> Any:
         """Returns sample weights in the form of the labels, as Keras wants them.
@@ -69,19 +77,19 @@ class CompiledTasks:
         Raises:
             ValueError: If a name or the length of the list does not fit, or labels are no numbers.
         """
-        labels = by_name(y, self.paths)
+        labels = self._by_name(y)
         check_labels(labels, self.tasks, may_be_nan=sample_weight is not None)
         if self.paths or not (isinstance(sample_weight, Mapping) or _is_sequence(sample_weight)):
             return sample_weight
-        found = by_output("sample_weight", sample_weight, self.outputs)
+        found = by_output("sample_weight", sample_weight, self.listed or self.outputs)
 
         def of(name: str, labels: Any) -> Any:
             return np.ones(len(labels), "float32") if found.get(name) is None else found[name]
 
         if isinstance(y, Mapping):
             return {name: of(name, labels) for name, labels in y.items()}
-        if _is_sequence(y) and len(y) == len(self.outputs):
-            return type(y)(of(name, own) for name, own in zip(self.outputs, y, strict=True))
+        if _is_sequence(y) and len(y) == len(self.listed):
+            return type(y)(of(name, own) for name, own in labels.items())
         return sample_weight
 
     def weighed(self, class_weight: Any) -> list[Task]:
@@ -144,6 +152,7 @@ def compiled_tasks(
         )
     outputs = symbolic_outputs(network) if outputs is None else outputs
     names, paths = output_names(network, loss, outputs), nested_paths(outputs)
+    listed = listed_names(names, loss if outputs is None else outputs)
     loss, weights, metrics, weighted_metrics = (
         argument_by_name(what, given, outputs, paths)
         for what, given in (
@@ -153,9 +162,9 @@ def compiled_tasks(
             ("weighted_metrics", weighted_metrics),
         )
     )
-    losses = _losses(loss, weights, names, outputs)
-    found = _metrics("metrics", metrics, names, outputs)
-    weighted = _metrics("weighted_metrics", weighted_metrics, names, outputs)
+    losses = _losses(loss, weights, listed)
+    found = _metrics("metrics", metrics, listed)
+    weighted = _metrics("weighted_metrics", weighted_metrics, listed)
     without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
@@ -171,7 +180,23 @@ def compiled_tasks(
                 )
             tasks.append(Task(name, *each, mask_zero=False))
             tasks[-1].path = paths.get(name, (position,))
-    return CompiledTasks(tasks, names, paths, weights_by_task(weights, list(losses)))
+    of_each = _is_sequence(weights) and len(weights) == len(listed)
+    learned = [name for name in listed if of_each or name in losses]
+    factors = dict(zip(learned, weights_by_task(weights, learned), strict=True))
+    return CompiledTasks(tasks, names, paths, [factors[task.name] for task in tasks], listed)
+
+
+def listed_names(names: Sequence[str], outputs: Any) -> list[str]:
+    """Returns the names of outputs in the order in which lists give what is of each.
+
+    Keras sorts the keys of a dict.
+
+    Args:
+        names: Names of the outputs.
+        outputs: The network's outputs, or what is in their form.
+    """
+    is_sorted = isinstance(outputs, Mapping) and not isinstance(outputs, OrderedDict)
+    return sorted(names) if is_sorted else list(names)
 
 
 def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
@@ -214,13 +239,13 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
             )
 
 
-def _losses(loss: Any, weights: Any, names: Sequence[str], outputs: Any) -> dict[str, Any]:
+def _losses(loss: Any, weights: Any, names: Sequence[str]) -> dict[str, Any]:
     """Returns what each output with a loss minimizes."""
     if len(names) == 1 and _is_sequence(loss):
         loss = {names[0]: loss[0] if len(loss) == 1 else loss}
     factors = by_output("loss_weights", weights, names) if isinstance(weights, Mapping) else {}
     found = {}
-    for name, own in by_output("loss", loss, names, outputs).items():
+    for name, own in by_output("loss", loss, names).items():
         if _is_sequence(own):
             each = factors.get(name)
             own = WeightedSum(own, each if _is_sequence(each) else None)
@@ -281,14 +306,13 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
     return weights
 
 
-def by_output(what: str, given: Any, names: Sequence[str], outputs: Any = None) -> dict[str, Any]:
+def by_output(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
     """Returns an argument of `compile` by the name of the output.
 
     Args:
         what: Name of the argument.
-        given: A dict, a list in the order of the outputs, one for all, or None.
+        given: A dict, a list in the order of the names, one for all, or None.
         names: Names of the outputs.
-        outputs: Symbolic outputs of the network, if they matter.
 
     Raises:
         ValueError: If a name is unknown, or a list has another length.
@@ -309,21 +333,16 @@ def by_output(what: str, given: Any, names: Sequence[str], outputs: Any = None) 
                 f"{counted(len(names), 'output')}: {list(names)}. Give an entry for "
                 "each, or a dict by their names."
             )
-        if isinstance(outputs, Mapping):
-            raise ValueError(
-                f"The network's outputs are a dict, so `{what}` is one too, with keys among "
-                f"{list(names)}. Received: {given!r}"
-            )
         return dict(zip(names, given, strict=True))
     return {} if given is None else dict.fromkeys(names, given)
 
 
-def _metrics(what: str, given: Any, names: Sequence[str], outputs: Any) -> dict[str, list[Any]]:
+def _metrics(what: str, given: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     if len(names) == 1 and _is_sequence(given):
         flat = all(not _is_sequence(each) for each in given)
         found = {names[0]: given if flat else given[0]}
     else:
-        found = by_output(what, given, names, outputs)
+        found = by_output(what, given, names)
     each: dict[str, Any] = {name: found.get(name) for name in names}
     lists = {name: own if _is_sequence(own) else [own] for name, own in each.items()}
     return {name: [_resolved(m) for m in own if m is not None] for name, own in lists.items()}
@@ -366,9 +385,7 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
 
 def tells_outputs(network: keras.Model, loss: Any) -> bool:
     """Whether a network, or the losses for it, tell its outputs before it is called."""
-    # A list may be of one output or of several, and the last layer of a sequential one has either.
-    is_list = _is_sequence(loss) and not isinstance(network, keras.Sequential)
-    each = loss.values() if isinstance(loss, Mapping) else loss if is_list else [{}]
+    each = loss.values() if isinstance(loss, Mapping) else [{}]
     return symbolic_outputs(network) is not None or not any(isinstance(o, Mapping) for o in each)
 
 

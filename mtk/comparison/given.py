@@ -14,6 +14,7 @@ from mtk.comparison import sent
 from mtk.compiled_tasks import (
     CompiledTasks,
     compiled_tasks,
+    listed_names,
     output_names,
     symbolic_outputs,
     weights_by_task,
@@ -198,7 +199,7 @@ def weights_of(key: str) -> list[float] | None:
         outputs = symbolic_outputs(model)
         paths = nested_paths(outputs)
         compiled = argument_by_name("loss_weights", compiled, outputs, paths)
-        names = output_names(model, model.loss, outputs)
+        names = listed_names(output_names(model, model.loss, outputs), outputs)
         weights = dict(zip(names, weights_by_task(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
     return each if len(set(each)) > 1 else None

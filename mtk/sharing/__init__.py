@@ -1,6 +1,17 @@
 """Which variables of a network its tasks share: read off its graph, and tried out."""
 
 from mtk.sharing.analysis import TaskLosses, analyze
-from mtk.sharing.structure import Given, LayerOutput, Structure, names, override
+from mtk.sharing.probe import examples
+from mtk.sharing.structure import Given, LayerOutput, Structure, names, override, unread
 
-__all__ = ["Given", "LayerOutput", "Structure", "TaskLosses", "analyze", "names", "override"]
+__all__ = [
+    "Given",
+    "LayerOutput",
+    "Structure",
+    "TaskLosses",
+    "analyze",
+    "examples",
+    "names",
+    "override",
+    "unread",
+]

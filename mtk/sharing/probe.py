@@ -100,9 +100,9 @@ def _tried(
 ) -> np.ndarray:
     """Tries integers that differ (attention to equal tokens has no gradient), then ones."""
     try:
-        return function(_examples(spec, num_tasks, rng, 2)).numpy()
+        return function(examples(spec, num_tasks, rng, 2)).numpy()
     except tf.errors.OpError:  # A table with fewer rows.
-        return function(_examples(spec, num_tasks, rng, 1)).numpy()
+        return function(examples(spec, num_tasks, rng, 1)).numpy()
 
 
 def _flags(
@@ -157,10 +157,17 @@ def _bits(flags: np.ndarray) -> int:
     return functools.reduce(operator.or_, (1 << int(i) for i in np.flatnonzero(flags)), 0)
 
 
-def _examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int) -> Any:
-    """Makes a batch at random: labels are zero or one, and integers to read from one on."""
+def examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int = 1) -> Any:
+    """Makes a batch at random: labels are zero or one, and integers to read from one on.
+
+    Args:
+        spec: The form of a batch.
+        num_tasks: K.
+        rng: What draws it.
+        largest: The largest integer to read.
+    """
     if isinstance(spec, Mapping):
-        return {name: _examples(part, num_tasks, rng, largest) for name, part in spec.items()}
+        return {name: examples(part, num_tasks, rng, largest) for name, part in spec.items()}
     inputs, labels, *rest = (part for part in spec if part is not None)
     size = max(_EXAMPLES, num_tasks)
 

@@ -108,6 +108,29 @@ class Structure:
         return "\n".join(lines)
 
 
+def unread(network: keras.Model, task_names: Sequence[str], given: "Given") -> Structure:
+    """Returns the structure of a network that cannot run in a graph, for `override`.
+
+    Args:
+        network: A built network.
+        task_names: The K names.
+        given: What the user says of it.
+    """
+    place = given.representation
+    layer = layer_named(network, place) if isinstance(place, str) else place
+    return Structure(
+        shared=[],
+        heads={name: [] for name in task_names},
+        unowned=[],
+        unreached=[],
+        common=[],
+        representation=[] if layer is None else [(layer, 0)],
+        both_sides=[],
+        last=[],
+        network=network,
+    )
+
+
 class Given(NamedTuple):
     """What a user says of a structure; not a list, in which Keras would track the layers.
 

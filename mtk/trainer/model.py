@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -579,6 +580,12 @@ class MultiTaskModel(keras.Model):
             found.pop(self.task_metrics.losses[0].name)
         return found
 
+    def _flatten_metrics_in_order(self, logs: Logs) -> Any:
+        """Returns logs as `train_on_batch` lists them: as Keras does, without weights of tasks."""
+        weights = {metric.name for metric in self.task_metrics.weights}
+        kept = {name: value for name, value in logs.items() if name not in weights}
+        return super()._flatten_metrics_in_order(kept)
+
     @property
     def skips_steps(self) -> bool:
         """Whether steps that are not finite are left out."""
@@ -607,8 +614,7 @@ class MultiTaskModel(keras.Model):
                 "Which variables are shared is read off a forward pass, and the model has not seen "
                 "a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
             )
-        given = self._given.representation
-        found = sharing.analyze(self.network, self.task_names, self._spec, self._run_forward, given)
+        found = self._read_structure()
         # Where Keras leaves such a scope it makes the variables of metrics that were built within.
         with self.distribute_strategy.scope(), keras.StatelessScope():
             pass
@@ -621,6 +627,24 @@ class MultiTaskModel(keras.Model):
         self.combiner.bind(self.task_names, [v.path for v in found.shared])
         self._structure = found
         return found
+
+    def _read_structure(self) -> sharing.Structure:
+        """Reads the structure off a graph; one that runs only eagerly is as the user says."""
+        network, given, names = self.network, self._given, self.task_names
+        try:
+            return sharing.analyze(
+                network, names, self._spec, self._run_forward, given.representation
+            )
+        except (AttributeError, NotImplementedError, TypeError) as error:
+            if not self.run_eagerly:
+                raise
+            if given.shared is None and given.heads is None:
+                raise ValueError(
+                    "Which variables the tasks share is read off a graph of the network, and "
+                    f"{network.name!r} could not run in one. Name the layers that they share: "
+                    "MultiTaskModel(network, ..., shared=[layer, ...])."
+                ) from error
+            return sharing.unread(network, names, given)
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs forward once, without a change, for the analysis."""
@@ -691,10 +715,11 @@ class MultiTaskModel(keras.Model):
         self._spec = tf.nest.map_structure(batch.of_one_replica, spec)
         # A call, such as that of `predict`, builds the network alone.
         if not (self.network.built and self.combiner.built) or self._is_pending:
-            inputs = tf.nest.map_structure(
-                lambda s: s and keras.KerasTensor(s.shape, s.dtype.name),
-                batch.inputs_of(self._spec),
-            )
+            inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec)
+            if not self.run_eagerly:
+                inputs = tf.nest.map_structure(
+                    lambda s: s and keras.KerasTensor(s.shape, s.dtype.name), inputs
+                )
             with self.distribute_strategy.scope():
                 outputs = self.network(inputs)
                 if self._is_pending:
@@ -707,7 +732,11 @@ class MultiTaskModel(keras.Model):
         if own or any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
             # cannot do: the analysis shows them.
-            _ = self.structure
+            _ = self._run_forward(self._examples(), None) if self.run_eagerly else self.structure
+
+    def _examples(self) -> Any:
+        """Returns a random batch, for a network that may run only eagerly."""
+        return sharing.examples(self._spec, len(self.tasks) or 1, np.random.default_rng(0))
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""
@@ -776,8 +805,10 @@ class MultiTaskModel(keras.Model):
         return 0 if self._train_loop is None else self._train_loop.tracings
 
     # What programs read of a Keras model, and look for in its network.
-    layers, inputs, outputs, input, output, input_shape, output_shape = _of(
-        "network", "layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"
+    layers, inputs, outputs, input, output, input_shape, output_shape, output_names = _of(
+        "network",
+        *("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
+        "output_names",
     )
     get_layer, summary, count_params, export = _of(
         "network", "get_layer", "summary", "count_params", "export"

@@ -226,6 +226,9 @@ def _descent(
     """
     arguments, every = spec.arguments, spec.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
+    if not every:
+        warnings.warn("The network has no trainable weights.", stacklevel=2)
+        return [], []
     if not pairs:
         raise ValueError(
             "No task's loss has a gradient by any trainable variable of the network. Is something "
