@@ -424,16 +424,16 @@ class MultiTaskModel(keras.Model):
         if self._in_place is None:
             losses = [task.loss for task in self.tasks]
             self._in_place = written_in_place([self.network, *all_layers(self.network), *losses])
-        weights = self.loss_weights
+        weights, combiner = self.loss_weights, self._combiner_of_step()
         return StepSpec(
             network=self.network,
             tasks=self._by_output.weighed(self._class_weight),
-            combiner=self.combiner,
+            combiner=combiner,
             # A task with the weight zero counts as absent, in the number of tasks too.
             loss_factors=weights and [w * sum(each != 0 for each in weights) for w in weights],
             structure=lambda: self.structure,
             strategy=self.gradients,
-            per_task=self.gradient_schedule.now(self.combiner),
+            per_task=self.gradient_schedule.now(combiner),
             arguments=self.compile_args,
             of_tasks=self._by_output.of_tasks,
             loss_scale=compile_args.loss_scale(getattr(self, "optimizer", None)),
@@ -442,6 +442,23 @@ class MultiTaskModel(keras.Model):
             metric_variables=[v for metric in self.metrics for v in metric.variables],
             written_in_place=self._in_place,
         )
+
+    def _combiner_of_step(self) -> Combiner:
+        """Returns the combiner, or equal weights while all that the tasks share is frozen."""
+        network, combiner = self.network, self.combiner
+        if combiner.reads == "losses" or self.structure.shared:
+            return combiner
+        if not any(layer.weights and not layer.trainable for layer in all_layers(network)):
+            return combiner
+        warnings.warn(
+            f"{type(combiner).__name__} does nothing while no trainable variable is reached by "
+            "two tasks: what they share is frozen. Each head is trained alone.",
+            stacklevel=2,
+        )
+        equal = StaticWeights()
+        equal.bind(self.task_names, [])
+        equal.build(len(self.tasks))
+        return equal
 
     def apply(self, spec: StepSpec, result: step.StepResult) -> None:
         """Changes the model by what a step came to; in a replica, its copies of the variables.
@@ -459,7 +476,7 @@ class MultiTaskModel(keras.Model):
         nonfinite.apply_gradients(
             self.optimizer, result.gradients, result.variables, result.finite, skips
         )
-        if self.combiner.needs_post_update_loss:
+        if spec.combiner.needs_post_update_loss:
             self._after_step(spec, result)
         self.task_metrics.update_weights(result.task_weights, accepted)
         stops = self.compile_args.on_nonfinite == "stop"
@@ -785,7 +802,8 @@ class MultiTaskModel(keras.Model):
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
         # The structure is found here and not in the step: a replica cannot trace another function.
         has_shared = asks and bool(self.structure.shared)
-        return [schedule.at(number, self.combiner, has_shared) for number in steps]
+        combiner = self._combiner_of_step()
+        return [schedule.at(number, combiner, has_shared) for number in steps]
 
     def step_graph(self, data: tf.data.Dataset) -> tf.Graph:
         """Returns the graph of the next training step on such batches; no step is taken.

@@ -60,13 +60,40 @@ def test_a_variable_on_both_sides_of_the_features_is_refused():
         model.fit(dataset(), verbose=0)
 
 
-@pytest.mark.parametrize("combiner", [PCGrad(), MGDA(at="representation"), GradDrop()])
+METHODS = [PCGrad(), MGDA(at="representation"), GradDrop()]
+
+
+@pytest.mark.parametrize("combiner", METHODS)
 def test_nothing_shared_is_said_at_once(combiner):
-    network = networks.dense()
-    for name in ("trunk", "norm"):
-        network.get_layer(name).trainable = False
+    x = keras.Input((6,))
+    network = keras.Model(x, networks.heads(x))
     with pytest.raises(ValueError, match="no trainable variable is reached by two tasks"):
         compiled(combiner, network=network).fit(dataset(), verbose=0)
+
+
+@pytest.mark.parametrize("combiner", METHODS)
+def test_heads_train_alone_while_the_trunk_is_frozen(combiner):
+    """As in the first phase of transfer learning."""
+
+    def trained(combiner):
+        keras.utils.set_random_seed(0)
+        model = compiled(combiner, network=networks.dense())
+        trunk = [model.get_layer(name) for name in ("trunk", "norm")]
+        for trainable in (False, True):
+            for layer in trunk:
+                layer.trainable = trainable
+            model.compile(keras.optimizers.SGD(0.1))
+            before = trunk[0].kernel.numpy()
+            model.fit(dataset(), verbose=0, shuffle=False)
+            if not trainable:
+                head = model.get_layer("left").kernel.numpy()
+        return head, np.abs(trunk[0].kernel.numpy() - before).max()
+
+    expected, _ = trained(StaticWeights())
+    with pytest.warns(UserWarning, match="what they share is frozen"):
+        head, moved = trained(combiner)
+    np.testing.assert_allclose(head, expected, atol=1e-6)
+    assert moved > 0
 
 
 def test_static_weights_train_heads_on_a_frozen_trunk(tmp_path):
@@ -79,8 +106,9 @@ def test_static_weights_train_heads_on_a_frozen_trunk(tmp_path):
 
 
 def test_no_gradient_at_all_is_an_error():
-    network = networks.dense()
-    network.trainable = False
+    x = keras.Input((6,))
+    heads = {name: keras.ops.stop_gradient(y) for name, y in networks.heads(x).items()}
+    network = keras.Model(x, heads)
     with pytest.raises(ValueError, match="has a gradient by any trainable variable"):
         compiled(StaticWeights(), network=network).fit(dataset(), verbose=0)
 
