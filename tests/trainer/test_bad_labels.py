@@ -35,7 +35,7 @@ def in_form(form, y):
     if form == "arrays":
         return {"x": X, "y": y, "batch_size": 6}
     if form == "list":
-        return {"x": X, "y": list(y.values()), "batch_size": 6}
+        return {"x": X, "y": [y[task] for task in sorted(y)], "batch_size": 6}
     return {"x": tf.data.Dataset.from_tensor_slices((X, y)).batch(6)}
 
 
@@ -97,7 +97,7 @@ def test_names_of_sample_weights(model, weights, words):
 @pytest.mark.parametrize("form", ["dict", "list"])
 def test_labels_that_are_nan_are_named(model, form):
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
-    given = y if form == "dict" else list(y.values())
+    given = y if form == "dict" else [y[task] for task in sorted(y)]
     with pytest.raises(ValueError, match=r"^1 label of task 'size' is NaN.*missing="):
         model.fit(X, given, verbose=0)
     with pytest.raises(ValueError, match="'size' is NaN"):
