@@ -828,8 +828,8 @@ class MultiTaskModel(keras.Model):
         *("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
         "output_names",
     )
-    get_layer, summary, count_params, export = _of(
-        "network", "get_layer", "summary", "count_params", "export"
+    get_layer, summary, count_params, compute_output_shape, export = _of(
+        "network", "get_layer", "summary", "count_params", "compute_output_shape", "export"
     )
 
     @property
