@@ -45,16 +45,16 @@ def gramian(losses: Any, variables: Any, tape: tf.GradientTape | None = None) ->
 
     Args:
         losses: K scalars, one tensor `(K,)`, or a model.
-        variables: What to differentiate by (variables, or tensors that the tape watches), or the
-            batch.
+        variables: What to differentiate by (a variable, a tensor that the tape watches, or a
+            structure of them), or the batch.
         tape: The persistent tape that has recorded the losses.
 
     Returns:
         Tensor `(K, K)`, float32.
 
     Raises:
-        ValueError: If there is no loss or no variable, a tape is missing or too many, or the model
-            is not compiled.
+        ValueError: If there is no loss or no variable, a loss is no scalar, a tape is missing or
+            too many, or the model is not compiled.
     """
     if isinstance(losses, keras.Model):
         if tape is not None:
@@ -99,16 +99,17 @@ def _of_tasks(model: MultiTaskModel, batch: Any) -> tf.Tensor:
     return result.gramian
 
 
-def _of_losses(losses: Any, variables: Sequence[Any], tape: tf.GradientTape) -> tf.Tensor:
-    if tf.is_tensor(losses):
-        if losses.shape.rank != 1:
-            raise ValueError(
-                "The K losses of a Gramian are a list of scalars or one tensor `(K,)`. "
-                f"Received: a tensor of shape {losses.shape}"
-            )
+def _of_losses(losses: Any, variables: Any, tape: tf.GradientTape) -> tf.Tensor:
+    if tf.is_tensor(losses) and losses.shape.rank == 1:
         with tape:
             losses = tf.unstack(losses)
-    sources = [_value(v) for v in variables]
+    if not isinstance(losses, (list, tuple)) or any(one.shape.rank for one in losses):
+        shapes = [tuple(one.shape) for one in tf.nest.flatten(losses)]
+        raise ValueError(
+            "The K losses of a Gramian are a list of scalars or one tensor `(K,)`. "
+            f"Received: a {type(losses).__name__} with the shapes {shapes}"
+        )
+    sources = [_value(v) for v in tf.nest.flatten(variables)]
     if not losses or not sources:
         raise ValueError(
             "A Gramian needs at least one loss and one variable. "
@@ -147,9 +148,7 @@ def _in_blocks(
     return tf.concat([tf.concat(row, 1) for row in grid], 0)
 
 
-def per_example_gramian(
-    loss: Callable[..., tf.Tensor], examples: Any, variables: Sequence[Any]
-) -> tf.Tensor:
+def per_example_gramian(loss: Callable[..., tf.Tensor], examples: Any, variables: Any) -> tf.Tensor:
     """Returns the inner products of the gradients of each example's loss.
 
     Each example is a batch of its own: its loss cannot depend on the others. All go through one
@@ -167,7 +166,7 @@ def per_example_gramian(
         loss: Called with one example (the components of a tuple as arguments), whose tensors lack
             the batch axis; returns a scalar. A model wants the axis back: `model(x[None])`.
         examples: A tensor `(B, ...)`, or a structure of them.
-        variables: What to differentiate by.
+        variables: What to differentiate by: a variable, or a structure of them.
 
     Returns:
         Tensor `(B, B)`, float32.
@@ -175,6 +174,7 @@ def per_example_gramian(
     Raises:
         ValueError: If there is no variable, or `loss` returns no scalar.
     """
+    variables = tf.nest.flatten(variables)
     if not variables:
         raise ValueError("A Gramian needs at least one variable. Received: none")
     factored: list[_Factored] = []

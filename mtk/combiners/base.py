@@ -177,10 +177,13 @@ class Combiner(OwnState):
     def bind_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Tells the combiner what may be shared, before `build`: for state of the size of it.
 
+        Later shapes are not those of its state, and change nothing.
+
         Args:
             shapes: By path, the shape of each trainable variable of the network.
         """
-        self.variable_shapes = {path: tuple(shape) for path, shape in shapes.items()}
+        if not self.built:
+            self.variable_shapes = {path: tuple(shape) for path, shape in shapes.items()}
 
     def check_number(self, num_tasks: int) -> None:
         """Checks that the state is that of so many tasks, if there is a state.
@@ -246,36 +249,35 @@ class Combiner(OwnState):
             task_gradients: List with one tensor `(K, *variable.shape)` per shared variable.
             task_losses: Tensor `(K,)`.
             present: Boolean tensor `(K,)`: which tasks had a label in the batch. The others are
-                taken out of the problem. All, by default.
+                taken out of the problem: their gradients and losses may be NaN. All, by default.
             counts: Tensor `(K,)`: labels of each task in the global batch. One each, by default.
 
         Returns:
-            A `Combined`.
+            A `Combined`. Its gradients are float64 where the given ones are, and else float32.
 
         Raises:
-            ValueError: If the combiner was built for another number of tasks.
+            ValueError: If the combiner was built for another number of tasks, or the gradients are
+                no list of tensors `(K, *variable.shape)`.
         """
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
         self.check_number(int(task_losses.shape[-1]))
+        rows = _rows(task_gradients, task_losses.shape)
         if not self.built:
             if not self.variable_shapes:
-                self._take_shapes(task_gradients, len(task_losses.shape))
+                self._take_shapes(rows, len(task_losses.shape))
             self.build(int(task_losses.shape[-1]))
-        if counts is None:
-            counts = tf.ones_like(task_losses)
-        if present is None:
-            present = counts > 0
-        task_gradients = [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in task_gradients]
-        return super().__call__(
-            task_gradients,
-            task_losses,
-            tf.convert_to_tensor(present),
-            tf.cast(tf.convert_to_tensor(counts), tf.float32),
-        )
+        counts = tf.ones_like(task_losses) if counts is None else tf.cast(counts, tf.float32)
+        present = counts > 0.0 if present is None else tf.cast(present, tf.bool)
+        task_losses = tf.where(present, task_losses, 0.0)
+        rows = [_of_present(each, present) for each in rows]
+        seen = [tf.cast(each, tf.float32) for each in rows] if self.changes_gradients else rows
+        combined, task_weights = super().__call__(seen, task_losses, present, counts)
+        found = [tf.cast(g, each.dtype) for g, each in zip(combined, rows, strict=True)]
+        return Combined(found, task_weights)
 
-    def _take_shapes(self, task_gradients: Sequence[Any], axes: int) -> None:
+    def _take_shapes(self, task_gradients: Sequence[tf.Tensor], axes: int) -> None:
         """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
-        shapes = [tuple(tf.convert_to_tensor(each).shape[axes:]) for each in task_gradients]
+        shapes = [tuple(each.shape[axes:]) for each in task_gradients]
         paths = self.variable_paths or tuple(map(str, range(len(shapes))))
         self.variable_paths = paths
         self.bind_shapes(dict(zip(paths, shapes, strict=False)))
@@ -287,7 +289,10 @@ class Combiner(OwnState):
         present: tf.Tensor,
         counts: tf.Tensor,
     ) -> Combined:
-        """As `__call__`, with every argument a tensor in float32."""
+        """As `__call__`, with every argument a tensor in float32, zero for absent tasks.
+
+        Where `changes_gradients` is false, gradients in float64 stay so.
+        """
         raise NotImplementedError
 
     @property
@@ -464,6 +469,39 @@ class Combiner(OwnState):
 
     def get_build_config(self) -> None:
         """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
+
+
+def _rows(task_gradients: Any, tasks: tf.TensorShape) -> list[tf.Tensor]:
+    """Returns task gradients as tensors of float32, or float64 where they are.
+
+    Args:
+        task_gradients: What a combiner was called with.
+        tasks: Shape of the task losses.
+
+    Raises:
+        ValueError: If they are no list of tensors `(K, *variable.shape)`.
+    """
+    wanted = "Task gradients are a list with one tensor `(K, *variable.shape)` for each variable."
+    if not isinstance(task_gradients, (list, tuple)):
+        raise ValueError(f"{wanted} Received: {type(task_gradients).__name__}")
+    if missing := [index for index, each in enumerate(task_gradients) if each is None]:
+        raise ValueError(
+            f"{wanted} Where a loss does not reach a variable, put zeros in the place of None. "
+            f"Received: None for the variables {missing}"
+        )
+    rows = [tf.convert_to_tensor(each) for each in task_gradients]
+    if any(not each.shape[: tasks.rank].is_compatible_with(tasks) for each in rows):
+        raise ValueError(
+            f"{wanted} The task losses have the shape {tasks}. "
+            f"Received: {[tuple(each.shape) for each in rows]}"
+        )
+    return [each if each.dtype == tf.float64 else tf.cast(each, tf.float32) for each in rows]
+
+
+def _of_present(rows: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Returns the gradients of present tasks, and zeros for the others."""
+    inner = len(rows.shape) - len(present.shape)
+    return tf.where(present[(..., *[None] * inner)], rows, tf.zeros((), rows.dtype))
 
 
 def _place_names(place: Place) -> str | list[str]:

@@ -114,7 +114,7 @@ class MultiTaskModel(keras.Model):
     train_function: Callable[[Any], Logs] | None
     test_function: Callable[[Any], Logs] | None
     _structure: sharing.Structure | None = None
-    _spec: Any = None
+    _spec = Held(None)
     _is_observing = False
     tasks, task_names, loss_weights = _of("_by_output", "tasks", "task_names", "loss_weights")
 
@@ -626,7 +626,7 @@ class MultiTaskModel(keras.Model):
         """
         if self._structure is not None:
             return self._structure
-        if self._spec is None:
+        if self._spec.value is None:
             raise ValueError(
                 "Which variables are shared is read off a forward pass, and the model has not seen "
                 "a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
@@ -650,7 +650,7 @@ class MultiTaskModel(keras.Model):
         network, given, names = self.network, self._given, self.task_names
         try:
             return sharing.analyze(
-                network, names, self._spec, self._run_forward, given.representation
+                network, names, self._spec.value, self._run_forward, given.representation
             )
         except (AttributeError, NotImplementedError, TypeError) as error:
             if not self.run_eagerly:
@@ -701,13 +701,13 @@ class MultiTaskModel(keras.Model):
         """
         found = self.inspect(data)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        splitting.check_even(self._spec, replicas)
+        splitting.check_even(self._spec.value, replicas)
         number = self.compile_args.micro_batches * self.combiner.batch_parts
-        each = [spec for spec in tf.nest.flatten(self._spec) if spec is not None]
+        each = [spec for spec in tf.nest.flatten(self._spec.value) if spec is not None]
         for spec in each if number > 1 else ():
             size = spec.shape[0]
             batch.check_divisible(size and size // replicas, number)
-        conditional.check(self.network, self.combiner, batch.inputs_of(self._spec))
+        conditional.check(self.network, self.combiner, batch.inputs_of(self._spec.value))
         step.checked(self.step_spec(), found.shared_input)
 
     def _build_combiner(self) -> None:
@@ -729,10 +729,11 @@ class MultiTaskModel(keras.Model):
         if spec is None:
             tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
             spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
-        self._spec = tf.nest.map_structure(batch.of_one_replica, spec)
+        # Keras would make its dicts into others, of which networks warn.
+        self._spec = Held(tf.nest.map_structure(batch.of_one_replica, spec))
         # A call, such as that of `predict`, builds the network alone.
         if not (self.network.built and self.combiner.built) or self._is_pending:
-            inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec)
+            inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec.value)
             if not self.run_eagerly:
                 inputs = tf.nest.map_structure(
                     lambda s: s and keras.KerasTensor(s.shape, s.dtype.name), inputs
@@ -753,7 +754,7 @@ class MultiTaskModel(keras.Model):
 
     def _examples(self) -> Any:
         """Returns a random batch, for a network that may run only eagerly."""
-        return sharing.examples(self._spec, len(self.tasks) or 1, np.random.default_rng(0))
+        return sharing.examples(self._spec.value, len(self.tasks) or 1, np.random.default_rng(0))
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""

@@ -161,7 +161,9 @@ def test_a_variable_that_was_not_known(make):
     combiner.bind(["a", "b"], ["one/kernel"])
     combiner.bind_shapes({"one/kernel": (3,)})
     combiner.build(2)
+    # As a model does when it is compiled again.
     combiner.bind(["a", "b"], ["one/kernel", "two/kernel"])
+    combiner.bind_shapes({"one/kernel": (3,), "two/kernel": (4,)})
     with pytest.raises(ValueError, match="two/kernel.*new model"):
         combiner([tf.ones((2, 3)), tf.ones((2, 4))], tf.ones(2))
 

@@ -166,6 +166,22 @@ def test_tasks_of_some_of_the_outputs():
     np.testing.assert_array_equal(found, mtk.gramian(model, (x, {"a": y, "b": y})))
 
 
+def test_one_variable_alone():
+    for variable in (tf.Variable([1.0, 2.0]), keras.Variable([1.0, 2.0])):
+        with tf.GradientTape(persistent=True) as tape:
+            value = tf.convert_to_tensor(variable)
+            losses = [tf.reduce_sum(value), tf.reduce_sum(value**2)]
+        expected = [[2.0, 6.0], [6.0, 20.0]]
+        np.testing.assert_allclose(mtk.gramian(losses, variable, tape), expected)
+        np.testing.assert_allclose(mtk.gramian(losses, {"of a": [variable]}, tape), expected)
+        np.testing.assert_allclose(mtk.gramian(losses, value, tape), expected)
+
+    def loss(x):
+        return tf.reduce_sum(x * variable)
+
+    np.testing.assert_allclose(mtk.per_example_gramian(loss, tf.eye(2), variable), np.eye(2))
+
+
 def test_bad_arguments():
     model = dense()
     with pytest.raises(ValueError, match="compile"):
@@ -174,6 +190,9 @@ def test_bad_arguments():
         mtk.gramian([tf.constant(1.0)], model.trainable_variables)
     with pytest.raises(ValueError, match=r"one tensor `\(K,\)`"):
         mtk.gramian(tf.ones(()), model.trainable_variables, tf.GradientTape(persistent=True))
+    for losses in ([tf.ones(3), tf.ones(3)], {"a": tf.ones(()), "b": tf.ones(())}):
+        with pytest.raises(ValueError, match="list of scalars"):
+            mtk.gramian(losses, model.trainable_variables, tf.GradientTape(persistent=True))
     with pytest.raises(ValueError, match="variable"):
         mtk.per_example_gramian(tf.reduce_sum, tf.zeros((2, 6)), [])
     with pytest.raises(ValueError, match="scalar"):

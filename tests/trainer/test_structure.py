@@ -173,6 +173,17 @@ def test_finds_where_heads_begin(kind, layers_found):
     assert [layer.name for layer, _ in found.representation] == layers_found
 
 
+def test_no_warning_of_inputs_that_are_a_dict(recwarn):
+    inputs = {name: keras.Input((2,), name=name) for name in ("user", "item")}
+    x = layers.Dense(3)(layers.Concatenate()(list(inputs.values())))
+    network = keras.Model(inputs, {name: layers.Dense(1, name=name)(x) for name in "ab"})
+    model = mtk.MultiTaskModel(network, combiner=mtk.combiners.PCGrad())
+    model.compile("sgd", loss="mse")
+    zeros = {name: tf.zeros((4, 1)) for name in "ab"}
+    model.fit({name: tf.zeros((4, 2)) for name in inputs}, zeros, verbose=0)
+    assert not [each for each in recwarn if "structure of `inputs`" in str(each.message)]
+
+
 def test_no_structure_before_a_batch():
     with pytest.raises(ValueError, match="has not seen a batch"):
         _ = model_of(networks.dense()).structure
