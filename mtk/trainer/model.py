@@ -638,7 +638,8 @@ class MultiTaskModel(keras.Model):
         found = sharing.override(found, self._given)
         logging.info("What the tasks share:\n%s", found.summary())
         at = self.combiner.at
-        if at not in ("parameters", "representation") and len(self.tasks) > 1:
+        is_place = at not in ("parameters", "representation") and len(self.tasks) > 1
+        if is_place and found.shared:
             paths = [v.path for v in found.layer_variables(at)]
             logging.info("%s takes gradients at %s", type(self.combiner).__name__, paths)
         self.combiner.bind(self.task_names, [v.path for v in found.shared])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import mtk
-from mtk.combiners import MGDA, GradDrop, PCGrad, StaticWeights
+from mtk.combiners import MGDA, GradDrop, GradNorm, PCGrad, StaticWeights
 from tests import networks
 from tests.quick import some
 from tests.trainer.test_model import compiled, dataset
@@ -60,7 +60,7 @@ def test_a_variable_on_both_sides_of_the_features_is_refused():
         model.fit(dataset(), verbose=0)
 
 
-METHODS = [PCGrad(), MGDA(at="representation"), GradDrop()]
+METHODS = [PCGrad(), MGDA(at="representation"), GradDrop(), GradNorm()]
 
 
 @pytest.mark.parametrize("combiner", METHODS)
