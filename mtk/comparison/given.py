@@ -2,7 +2,7 @@
 
 import hashlib
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,9 @@ class Compiled(Arrays):
         names = [task.name for task in tasks]
         known = symbolic_outputs(network(model))
         outputs = output_names(network(model), dict.fromkeys(names), known)
+        compiled = CompiledTasks(tasks, outputs, listed=_listed(model, outputs, known))
         train, validation, test = map(
-            CompiledTasks(tasks, outputs).of_tasks, (found.train, found.validation, found.test)
+            compiled.of_tasks, (found.train, found.validation, found.test)
         )
         super().__init__(
             lambda seed=None: network(_built(found.build, seed)),
@@ -199,7 +200,7 @@ def weights_of(key: str) -> list[float] | None:
         outputs = symbolic_outputs(model)
         paths = nested_paths(outputs)
         compiled = argument_by_name("loss_weights", compiled, outputs, paths)
-        names = listed_names(output_names(model, model.loss, outputs), outputs)
+        names = _listed(model, output_names(model, model.loss, outputs), outputs)
         weights = dict(zip(names, weights_by_task(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
     return each if len(set(each)) > 1 else None
@@ -222,6 +223,13 @@ def tasks_of(model: keras.Model) -> list[Task]:
     compiled = _compiled(model)
     metrics = (compiled.get("metrics"), compiled.get("weighted_metrics"))
     return compiled_tasks(network(model), model.loss, *metrics).tasks
+
+
+def _listed(model: keras.Model, names: Sequence[str], outputs: Any) -> Sequence[str]:
+    """Returns the names of outputs in the order of lists; none where that is of the tasks."""
+    if isinstance(model, MultiTaskModel) and model.tasks:
+        return model._by_output.listed
+    return listed_names(names, model.loss if outputs is None else outputs)
 
 
 def _compiled(model: keras.Model) -> Mapping[str, Any]:

@@ -602,7 +602,30 @@ def test_a_network_with_an_output_that_is_no_task():
     key = given.Given(three, (X, [X[:, :1], X[:, :2], X[:, 1:2]]), 0.2, 0.2).key()
     data = given.workload(key)
     assert [task.name for task in data.tasks] == ["a", "b"]
-    assert [part.shape[-1] for part in next(iter(data.validation(4)))[1]] == [1, 1]
+    assert {n: part.shape[-1] for n, part in _labels(data).items()} == {"a": 1, "b": 1}
+
+
+def _labels(data):
+    return next(iter(data.validation(4)))[1]
+
+
+@pytest.mark.parametrize("by_tasks", [False, True])
+def test_lists_of_labels_are_paired_as_in_fit(by_tasks):
+    """As Keras does, by the sorted keys of a dict; or in the order of tasks that are given."""
+    x = keras.Input((4,))
+
+    def made():
+        network = keras.Model(x, {n: keras.layers.Dense(1, name=n)(x) for n in ("z", "a")})
+        if by_tasks:
+            network = mtk.MultiTaskModel(network, [mtk.Task(n, "mse") for n in ("z", "a")])
+        network.compile("sgd", *([] if by_tasks else [{"z": "mse", "a": "mse"}]))
+        return network
+
+    lists = [np.full((len(X), 1), value, "float32") for value in (0, 1)]
+    labels = _labels(given.workload(given.Given(made, (X, lists), 0.2, 0.2).key()))
+    named = dict(zip(("z", "a"), labels, strict=True)) if by_tasks else labels
+    found = {name: float(part[0, 0]) for name, part in named.items()}
+    assert found == ({"z": 0, "a": 1} if by_tasks else {"a": 0, "z": 1})
 
 
 @pytest.mark.parametrize(
