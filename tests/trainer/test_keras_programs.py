@@ -273,7 +273,8 @@ OF_ONE_TASK = (single_tensor, sequential)  # Nothing to combine.
 NOT_LOGGED_ALIKE = {"masked_tags": ("loss", "tag_loss")}
 COMBINERS = {
     "RLW": mtk.combiners.RLW,
-    "UncertaintyWeights": mtk.combiners.UncertaintyWeights,
+    # Functions do not say whether they are of a regression.
+    "UncertaintyWeights": lambda: mtk.combiners.UncertaintyWeights(regression=[]),
     "FAMO": mtk.combiners.FAMO,
     "GradNorm": mtk.combiners.GradNorm,
     "PCGrad": mtk.combiners.PCGrad,
