@@ -632,9 +632,7 @@ class MultiTaskModel(keras.Model):
                 "a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
             )
         found = self._read_structure()
-        # Where Keras leaves such a scope it makes the variables of metrics that were built within.
-        with self.distribute_strategy.scope(), keras.StatelessScope():
-            pass
+        self._make_variables()
         found = sharing.override(found, self._given)
         logging.info("What the tasks share:\n%s", found.summary())
         at = self.combiner.at
@@ -751,7 +749,19 @@ class MultiTaskModel(keras.Model):
         if own or any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
             # cannot do: the analysis shows them.
-            _ = self._run_forward(self._examples(), None) if self.run_eagerly else self.structure
+            if self.run_eagerly:
+                self._run_forward(self._examples(), None)
+                self._make_variables()
+            else:
+                _ = self.structure
+
+    def _make_variables(self) -> None:
+        """Makes the variables of metrics that were built in a scope without state.
+
+        Keras does so where it leaves such a scope.
+        """
+        with self.distribute_strategy.scope(), keras.StatelessScope():
+            pass
 
     def _examples(self) -> Any:
         """Returns a random batch, for a network that may run only eagerly."""

@@ -212,7 +212,7 @@ METRICS = {
 }
 
 
-@pytest.mark.parametrize("name", some(METRICS, ["top_k", "norm"]))
+@pytest.mark.parametrize("name", some(METRICS, ["top_k", "norm", "f1"]))
 def test_metrics_of_several_labels_are_what_keras_measures(name):
     """All labels are there, or those of whole examples are missing."""
     y = np.eye(3, dtype="float32")[RNG.integers(0, 3, 16)]
