@@ -116,6 +116,7 @@ class MultiTaskModel(keras.Model):
     _structure: sharing.Structure | None = None
     _spec = Held(None)
     _is_observing = False
+    _has_shown_metrics = False  # What labels look like, where no graph does.
     tasks, task_names, loss_weights = _of("_by_output", "tasks", "task_names", "loss_weights")
 
     def __init__(
@@ -293,6 +294,7 @@ class MultiTaskModel(keras.Model):
         )
         self.compile_args = arguments
         self._in_place = None  # Other losses may hold others.
+        self._has_shown_metrics = False
         self._compiled = Held(given)  # Keras would log metrics that it finds in it once more.
         if self._compiles_tasks:
             self.loss = loss
@@ -749,11 +751,12 @@ class MultiTaskModel(keras.Model):
         if own or any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
             # cannot do: the analysis shows them.
-            if self.run_eagerly:
+            if not self.run_eagerly:
+                _ = self.structure
+            elif not self._has_shown_metrics:
                 self._run_forward(self._examples(), None)
                 self._make_variables()
-            else:
-                _ = self.structure
+                self._has_shown_metrics = True
 
     def _make_variables(self) -> None:
         """Makes the variables of metrics that were built in a scope without state.

@@ -53,6 +53,19 @@ def test_trains_as_in_keras(compiled):
         np.testing.assert_allclose(own_logs[name], values, rtol=1e-5)
 
 
+def test_a_step_runs_forward_once():
+    model = mtk.MultiTaskModel(network())
+    losses = dict.fromkeys("ab", "mse")
+    model.compile("sgd", losses, metrics={"a": ["mae"]}, run_eagerly=True)
+    model.train_on_batch(X, Y)
+    calls = []
+    call = model.network.call
+    model.network.call = lambda x: calls.append(1) or call(x)
+    for _ in range(3):
+        model.train_on_batch(X, Y)
+    assert len(calls) == 3
+
+
 def test_outputs_that_the_first_batch_tells():
     model = mtk.MultiTaskModel(network())
     trained(model, loss="categorical_crossentropy", metrics="accuracy")
