@@ -10,7 +10,7 @@ measured on test: its hypervolume as a share of that of what validation selects 
 Models are not run again with fresh seeds, neither here nor there. Made-up grids have a new draw of
 noise for each replay; real ones differ by the sampler's seed and the order of tasks. The error is
 that of the mean over replays. Of a study, the CPU seconds of the runs that were asked for stand in
-brackets, as a share of the grid's. About two minutes on one core, and ten more for Optuna.
+brackets, as a share of the grid's. Minutes on one core; longer for Optuna.
 
 With `--rungs` each sampler stands there twice: without rungs, and with two at a tenth and three
 tenths of a run, from which a third of the trials goes on. A trial that stops costs its share of a
