@@ -64,7 +64,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
 
 
 def _reached(values: pd.Series) -> str:
-    spread = f" ± {values.std():.1g}" if values.count() > 1 else ""
+    spread = f" ± {float(f'{values.std():.1g}'):g}" if values.count() > 1 else ""
     return f"{values.mean():.4g}{spread}"
 
 

@@ -92,8 +92,12 @@ class Plan:
         Raises:
             StudyError: If that call had what makes other runs.
         """
-        if not (out / _FILE).is_file() or not StudyFolder(out).list.is_file():
+        if not StudyFolder(out).list.is_file():
             return None
+        if not (out / _FILE).is_file():
+            raise StudyError(
+                f"{str(out)!r} holds a study that is no comparison. Name another folder: `out=`."
+            )
         found = json.loads((out / _FILE).read_text(encoding="utf-8"))
         given = json.loads(json.dumps(arguments))
         parts = zip(_SAME, found["arguments"], given, strict=False)

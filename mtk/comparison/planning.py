@@ -213,8 +213,7 @@ def study_of(
 ) -> Study:
     """Writes the configurations of a comparison, and returns its study.
 
-    Its name tells the model, the data and the length of the runs: another comparison in the same
-    folder is refused, and one with more methods is added to.
+    It is called as its folder was at first. One that was there with fewer methods is added to.
 
     Args:
         out: The study folder.
@@ -247,8 +246,9 @@ def study_of(
         alone = {name: float(name == task) for name in look.tasks}
         files[SINGLE + task] = files[STATIC]
         grids[SINGLE + task] = {_WEIGHTS: (alone,), RATE: grids[STATIC][RATE]}
+    found = StudyFolder(out)
     study = Study(
-        name=f"comparison {_digest(repr((key, sorted(settings.items(), key=str))))}",
+        name=found.name or out.resolve().name,
         configs=(str(folder / "common.gin"),),
         methods=files,
         method_grids=grids,
@@ -256,7 +256,6 @@ def study_of(
         fresh_seeds=0 if searching else size.seeds,
         baseline=STATIC,
     )
-    found = StudyFolder(out)
     # A call that ended before its first run has left its configurations.
     is_own = found.list.exists() or (folder / "common.gin").is_file()
     if folder.exists() and not is_own:

@@ -200,6 +200,11 @@ class StudyFolder:
         about = {"name": study.name, "baseline": study.baseline, "remarks": [*remarks]}
         return {**about, "runs": list(entries.values())}
 
+    @property
+    def name(self) -> str:
+        """The name of the study that it holds; "" if it holds none, or its list is damaged."""
+        return str(_read(self.list).get("name", "")) if self.list.is_file() else ""
+
     def listed(self, study: Study) -> list[dict[str, Any]]:
         """Returns the runs that the folder lists.
 

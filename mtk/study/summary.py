@@ -135,7 +135,10 @@ def varying(runs: Sequence[Run]) -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
-        text = " ".join(f"{key} {_short(item)}" for key, item in value.items())
+        each = (
+            (key, f"{v:.3g}" if isinstance(v, float) else _short(v)) for key, v in value.items()
+        )
+        text = " ".join(f"{key} {item}" for key, item in each)
     elif isinstance(value, (list, tuple)):
         text = " ".join(map(_short, value))
     else:

@@ -321,6 +321,23 @@ def test_a_style_is_that_of_a_method_in_every_figure_whatever_the_users_settings
         assert mpl.rcParams["lines.linewidth"] == 1.6
 
 
+def test_an_axis_is_logarithmic_where_one_model_is_far_worse(tmp_path, staged):
+    runs = two_stages()
+    far = [dataclasses.replace(r, gain=-1000.0) if r.method == "mgda" else r for r in runs]
+    view = view_of(analysis.load(write_study(tmp_path / "study", far)))
+    for (one, questions), kind in (
+        ((view, analysis.comparisons(view)), "log"),
+        (staged, "linear"),
+    ):
+        axis, *others = fronts.draw(one, [("loss", "test")], questions).axes
+        assert {each.get_xscale() for each in (axis, *others)} == {kind}
+        (front,) = (line for line in axis.lines if line.get_linestyle() == "--")
+        # Between two weightings the front is straight in the losses, whatever the axes.
+        turns = np.diff(front.get_ydata()) / np.diff(front.get_xdata())
+        assert len({f"{turn:.6f}" for turn in turns}) < len(turns) / 5
+        assert min(*axis.get_xlim(), *axis.get_ylim()) > 0
+
+
 def test_limits_leave_out_what_is_nan():
     from mtk.analysis.figures import fronts
 

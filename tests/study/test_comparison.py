@@ -67,6 +67,27 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
         with pytest.raises(ValueError, match=f"holds a comparison with another .*{named}"):
             comparison.compare(build, **given_then)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
+    said, moved = str(study), {**arguments, "out": (tmp_path / "s").rename(tmp_path / "moved")}
+    assert str(comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **moved)) == said
+
+
+def test_a_comparison_is_called_as_its_folder_was_at_first(tmp_path):
+    methods, rates = [planning.method_of("PCGrad")], {planning.STATIC: [0.1], "PCGrad": [0.1]}
+
+    def name(out):
+        size = planning.Size(2, 1, 2)
+        return planning.study_of(out, "key", LOOK, methods, size, rates, {}).name
+
+    assert name(tmp_path / "mine") == "mine"
+    (tmp_path / "mine" / "study.json").write_text('{"name": "mine", "runs": []}')
+    assert name((tmp_path / "mine").rename(tmp_path / "other")) == "mine"
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    (tmp_path / "study.json").write_text('{"name": "grid", "runs": []}')
+    with pytest.raises(ValueError, match="holds a study that is no comparison"):
+        comparison.compare(build, (X, Y), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
 
 
 def workload():

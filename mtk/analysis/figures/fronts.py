@@ -21,6 +21,7 @@ from mtk.analysis.figures.style import (
     label,
     label_axes,
     legend_below,
+    plain_ticks,
     style_of,
 )
 from mtk.analysis.fronts import non_dominated
@@ -37,6 +38,9 @@ _MARGIN = 0.12
 _CROWD, _CROWDED = 0.7, 0.35
 # Labels of weights closer than this share of an axis would hide one another.
 _CLOSE = 0.045
+# From this ratio of the worst model to the best an axis is logarithmic: else one shows that alone.
+_DECADES = 30.0
+_PIECES = 20  # of a line that is straight on linear axes
 
 _SAYS = {
     "test": "test, at the step that validation chose",
@@ -49,19 +53,29 @@ _SAYS = {
 class _Panel:
     """Two tasks of `num_tasks`, and each method's models in them.
 
-    `limits` `(2, 2)` are the low and high ends of both axes; another panel enlarges `box`.
+    `limits` `(2, 2)` are the low and high ends of both axes; another panel enlarges `box`. Both are
+    places on the axes: logarithms of the values where `logarithmic` `(2,)` says so.
     """
 
     title: str
     pair: tuple[Objective, Objective]
     models: dict[str, Shown]
     num_tasks: int
+    logarithmic: np.ndarray
     limits: np.ndarray
     box: np.ndarray | None = None
 
     @property
     def size(self) -> np.ndarray:
         return np.diff(self.limits, axis=1)[:, 0]
+
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """Returns where points `(N, 2)` lie on the axes; NaN where an axis has no such place."""
+        return _places(points, self.logarithmic)
+
+    def values_at(self, places: np.ndarray) -> np.ndarray:
+        """Returns the values `(2, N)` at places of the axes."""
+        return np.where(self.logarithmic[:, None], 10.0**places, places)
 
 
 def draw(
@@ -87,15 +101,16 @@ def draw_everything(
         UnavailableError: If no model lies outside of the limits that `draw` has.
     """
     found = _panels(view, panels, questions)
-    if not any(outside(_everything(panel.models), panel.limits) for panel in found):
+    if not any(outside(panel.places(_everything(panel.models)), panel.limits) for panel in found):
         raise UnavailableError("all models are in Figures 2, 4, 5 already")
     wide = []
     for panel in found:
         models = panel.models.values()
         every, ends = _everything(panel.models), np.concatenate([own.ends for own in models])
-        ranges = zip(every.T, panel.pair, ends.T, strict=True)
+        ranges = zip(panel.places(every).T, panel.pair, panel.places(ends).T, strict=True)
         limits = np.array([near(values, o.sign, kept) for values, o, kept in ranges])
         points = np.concatenate([part for own in models for part in (own.values, own.others)])
+        points = panel.places(points)
         wide.append(replace(panel, title=panel.title + outside(points, limits), limits=limits))
     return _drawn(view, wide)
 
@@ -131,16 +146,19 @@ def _panels(
         for tasks in itertools.combinations(range(len(chosen)), 2):
             models = {name: own.of(list(tasks)) for name, own in every.items()}
             ends = np.concatenate([own.ends for own in models.values()])
-            limits = _limits(ends if len(ends) else _everything(models))
+            logarithmic = _spans_decades(np.concatenate([own.values for own in models.values()]))
+            points = ends if len(ends) else _everything(models)
+            limits = _limits(_places(points, logarithmic))
             pair = chosen[tasks[0]], chosen[tasks[1]]
-            found.append(_Panel(_SAYS[split], pair, models, len(chosen), limits))
+            found.append(_Panel(_SAYS[split], pair, models, len(chosen), logarithmic, limits))
     return found
 
 
 def _enlarged(panel: _Panel) -> Iterator[_Panel]:
     """Yields a panel, and another one of the place where methods crowd in it, if they do."""
     own = [models.ends for name, models in panel.models.items() if name != STATIC]
-    points = np.concatenate([np.empty((0, 2)), *own])
+    points = panel.places(np.concatenate([np.empty((0, 2)), *own]))
+    points = points[np.isfinite(points).all(axis=1)]
     box = panel.limits
     if len(points) > 2 and panel.num_tasks == 2:
         away = (np.abs(points - np.median(points, axis=0)) / panel.size).max(1)
@@ -157,6 +175,19 @@ def _everything(models: dict[str, Shown]) -> np.ndarray:
     return np.concatenate([part for own in models.values() for part in (own.ends, own.others)])
 
 
+def _spans_decades(values: np.ndarray) -> np.ndarray:
+    """Returns for both columns of values `(N, 2)` whether an axis of them is logarithmic."""
+    if not len(values):
+        return np.zeros(2, bool)
+    low, high = values.min(0), values.max(0)
+    return (low > 0) & (high > _DECADES * low)
+
+
+def _places(points: np.ndarray, logarithmic: np.ndarray) -> np.ndarray:
+    logarithms = np.log10(points, out=np.full(points.shape, np.nan), where=points > 0)
+    return np.where(logarithmic, logarithms, points)
+
+
 def _limits(
     points: np.ndarray, margin: float = _MARGIN, at_least: np.ndarray | float = 0.0
 ) -> np.ndarray:
@@ -171,7 +202,12 @@ def _limits(
 
 
 def _panel(axis: Axes, view: StudyView, panel: _Panel) -> None:
-    axis.set(xlim=panel.limits[0], ylim=panel.limits[1], title=panel.title)
+    xscale, yscale = ("log" if each else "linear" for each in panel.logarithmic)
+    axis.set(xscale=xscale, yscale=yscale, title=panel.title)
+    xlim, ylim = panel.values_at(panel.limits)
+    axis.set(xlim=xlim, ylim=ylim)
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis)
     label_axes(axis, panel.pair)
     for number, (method, own) in enumerate(panel.models.items()):
         style = style_of(method, view.methods)
@@ -186,8 +222,10 @@ def _panel(axis: Axes, view: StudyView, panel: _Panel) -> None:
         axis.plot(*_static_front(panel), ls="--", color=STATIC_COLOR, lw=1.2, zorder=2)
         _label_weights(axis, panel)
     if panel.box is not None:
-        corner, size = panel.box[:, 0], np.diff(panel.box, axis=1)[:, 0]
-        axis.add_patch(Rectangle(tuple(corner), *size, fill=False, ec="#555555", lw=0.9, zorder=9))
+        corner, end = panel.values_at(panel.box).T
+        axis.add_patch(
+            Rectangle(tuple(corner), *(end - corner), fill=False, ec="#555555", lw=0.9, zorder=9)
+        )
 
 
 def _static_front(panel: _Panel) -> np.ndarray:
@@ -200,23 +238,33 @@ def _static_front(panel: _Panel) -> np.ndarray:
         ends = np.flatnonzero(~front.measured)
         if len(ends) == 2:
             pieces = front.pieces[ends[0] + 1 : ends[1]]
-            return (np.concatenate([pieces[:, 0], pieces[-1:, 1]]) * signs).T
+            return _in_pieces((np.concatenate([pieces[:, 0], pieces[-1:, 1]]) * signs).T)
     front_points = points[non_dominated(points)] if len(points) else points
-    return (front_points[np.argsort(front_points[:, 0])] * signs).T
+    return _in_pieces((front_points[np.argsort(front_points[:, 0])] * signs).T)
+
+
+def _in_pieces(corners: np.ndarray) -> np.ndarray:
+    """Returns points along a line through corners `(2, N)`, for axes where it is not straight."""
+    number = corners.shape[1]
+    if number < 2:
+        return corners
+    along = np.linspace(0, number - 1, _PIECES * (number - 1) + 1)
+    return np.stack([np.interp(along, range(number), row) for row in corners])
 
 
 def _label_weights(axis: Axes, panel: _Panel) -> None:
     """Writes each static model's weight beside it, on the better side, where there is room."""
     own, labelled = panel.models[STATIC], np.empty((0, 2))
     left, below = (objective.sign > 0 for objective in panel.pair)
-    for place, weight in zip(own.values, own.first_weights, strict=True):
+    places = panel.places(own.values)
+    for place, value, weight in zip(places, own.values, own.first_weights, strict=True):
         near = (np.abs(labelled - place) / panel.size).max(1) < _CLOSE
         inside = ((place > panel.limits[:, 0]) & (place < panel.limits[:, 1])).all()
         if np.isnan(weight) or near.any() or not inside:
             continue
         labelled = np.concatenate([labelled, place[None]])
         axis.annotate(
-            f"{weight:.2g}", place, (-5.0 if left else 5.0, -5.0 if below else 5.0),
+            f"{weight:.2g}", tuple(value), (-5.0 if left else 5.0, -5.0 if below else 5.0),
             textcoords="offset points", ha="right" if left else "left",
             va="top" if below else "bottom", fontsize=8, color="#333333", zorder=8,
         )  # fmt: skip

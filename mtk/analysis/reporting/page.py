@@ -26,6 +26,7 @@ from mtk.display import counted
 # Longer tables and texts are cut on the page; the CSV is whole.
 _MOST_ROWS = 200
 _LONGEST = 500
+_LONG_NUMBER = re.compile(r"\b\d+\.\d{4,}(e[-+]?\d+)?")
 
 
 def render(made: Contents) -> str:
@@ -134,4 +135,7 @@ def cell(value: object) -> str:
         if np.isnan(value):
             return ""
         return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
-    return plain_text.short(plain_text.printable(str(value)), _LONGEST)
+    text = str(value)
+    if text.startswith(("{", "[")):  # Numbers in a container, such as task weights.
+        text = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.4g}", text)
+    return plain_text.short(plain_text.printable(text), _LONGEST)

@@ -222,7 +222,7 @@ def against_single_tasks(view: StudyView, space: str) -> str:
     except UnavailableError:
         return ""
     each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
-    return f"Against single-task models, Δm of {space} (above zero they are better): {each}."
+    return f"Against single-task models, Δm of {space} (mean change, below zero is better): {each}."
 
 
 def _one(table: pd.DataFrame, name: str) -> object:
