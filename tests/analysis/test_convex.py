@@ -1,19 +1,19 @@
 """Theorems 1 and 2 of the paper on a convex problem whose front is known exactly."""
 
+import convex_front
 import numpy as np
 import pytest
 
 from mtk.analysis import non_dominated
-from mtk.analysis.figures import convex
 
-PROBLEMS = [convex.example(apart) for apart in (0.3, 1.0, 2.0)]
+PROBLEMS = [convex_front.example(apart) for apart in (0.3, 1.0, 2.0)]
 WEIGHTS = np.linspace(0.05, 0.95, 19)
 
 
 def random_problem(seed):
     generator = np.random.default_rng(seed)
     factor = generator.normal(size=(4, 4)) + 2 * np.eye(4)
-    return convex.Quadratics(
+    return convex_front.Quadratics(
         factor @ factor.T, generator.normal(size=(2, 4)), generator.uniform(0, 1, 2)
     )
 
@@ -57,6 +57,6 @@ def test_theorem_2_every_point_of_the_front_has_its_weights(problem):
 
 
 def test_without_competition_all_weights_meet_in_one_optimum():
-    problem = convex.example(0.0)
+    problem = convex_front.example(0.0)
     points = np.array([problem.scalarize(weight) for weight in WEIGHTS])
     np.testing.assert_allclose(points, np.broadcast_to(problem.centers[0], points.shape), atol=1e-6)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from convex_front import example
 from scipy.optimize import linprog
 
 from mtk.analysis import non_dominated
-from mtk.analysis.figures.convex import example
 from mtk.analysis.margins import front_of, hinge, margins, widths
 
 FRONT = np.array([[0.0, 10], [2, 6], [5, 3], [10, 0]])

@@ -40,7 +40,7 @@ def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(
         "Method by method",
         "On the front of loss.",
         "What it cost",
-        "Figures 2, 4, 5",
+        "Fronts of the losses",
         "How it was found",
     ]
     found = [words.find(part) for part in parts]

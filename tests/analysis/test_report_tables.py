@@ -13,7 +13,7 @@ import pytest
 
 from mtk import analysis, report
 from mtk.analysis.comparison import better
-from mtk.analysis.figures import convex, search, task_weights, utility
+from mtk.analysis.figures import search, task_weights, utility
 from mtk.analysis.plain_text import FileNames
 from mtk.analysis.reporting import contents, page, tables
 from mtk.analysis.reporting.tables import ordered
@@ -51,12 +51,11 @@ def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("figure_1_points_all_studies", {"panel", "kind", "task 1: loss"}),
-        ("figure_3_weights_over_time_synthetic", {"method", "step", "left", "right"}),
-        ("figure_6_left_points_synthetic", {"method", "of", "k", "test"}),
-        ("figure_6_right_curves_synthetic", {"static weights", "MGDA"}),
+        ("task_weights_over_time_synthetic", {"method", "step", "left", "right"}),
+        ("sparse_grids_and_seeds_points_synthetic", {"method", "of", "k", "test"}),
+        ("ranking_as_the_weighting_moves_curves_synthetic", {"static weights", "MGDA"}),
         ("what_a_search_reaches_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
-        ("figures_2_4_5_and_8_to_18_configurations_synthetic", {"seeds", "test/left/loss"}),
+        ("all_configurations_synthetic", {"seeds", "test/left/loss"}),
     ],
 )
 def test_what_figures_draw_is_there_as_a_table(written, name, columns):
@@ -81,8 +80,10 @@ def test_methods_that_were_not_measured_with_static_weights_are_said(written):
 def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
     _, page = written
     folder = page.parent / "tables"
-    points = pd.read_csv(folder / "figure_6_left_points_synthetic.csv").dropna(subset="k")["test"]
-    table = pd.read_csv(folder / "figure_6_left_grids_and_seeds_synthetic.csv")
+    points = pd.read_csv(folder / "sparse_grids_and_seeds_points_synthetic.csv").dropna(subset="k")[
+        "test"
+    ]
+    table = pd.read_csv(folder / "sparse_grids_and_seeds_synthetic.csv")
     percent = table["over grids, % of their mean"].item()
     assert percent == pytest.approx(100 * points.std() / points.mean())
 
@@ -113,15 +114,6 @@ def test_tables_hold_what_is_drawn(written):
     assert len(weights) == 3 * 6
     np.testing.assert_allclose(weights["left"] + weights["right"], 1)
     assert len(utility.table(view)) == 101
-
-
-def test_the_table_of_figure_1_lies_on_the_known_front():
-    table = convex.table().set_index(["panel", "kind"]).sort_index()
-    problem = convex.example(1.0)
-    for kind in ("front", "scalarization"):
-        own = table.loc[("competition: a front", kind)].to_numpy()
-        away = (own - problem.floors) / problem.distance
-        np.testing.assert_allclose(np.sqrt(np.abs(away)).sum(1), 1, atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_setting_that_is_still_to_do_keeps_the_other_one(tmp_path):
 def test_results_without_a_loss(tmp_path):
     page = page_of(tmp_path, drop("loss"))
     assert "On the front of accuracy" in page.words
-    assert "Figures 2, 4, 5: fronts of the losses; Figure 8" in page.words
+    assert "Fronts of the losses; Fronts of loss and metric" in page.words
     # Each reason stands once, after all that it is the reason of.
     assert page.words.count("no run has the metric 'loss' for every task") == 1
 

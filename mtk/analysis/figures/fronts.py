@@ -102,7 +102,7 @@ def draw_everything(
     """
     found = _panels(view, panels, questions)
     if not any(outside(panel.places(_everything(panel.models)), panel.limits) for panel in found):
-        raise UnavailableError("all models are in Figures 2, 4, 5 already")
+        raise UnavailableError("all models are in the fronts of the losses already")
     wide = []
     for panel in found:
         models = panel.models.values()
@@ -120,7 +120,8 @@ def _drawn(view: StudyView, panels: Sequence[_Panel]) -> Figure:
     drawn, axes = grid_of(len(panels), columns, 4.6, 4.0, view.title)
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, view, panel)
-    handles = [Line2D([], [], ls="--", color=STATIC_COLOR, marker="o", mec="white", label=STATIC)]
+    line = "--" if any(panel.num_tasks == 2 for panel in panels) else ""
+    handles = [Line2D([], [], ls=line, color=STATIC_COLOR, marker="o", mec="white", label=STATIC)]
     for method in view.methods:
         if any(len(panel.models[method].values) for panel in panels):
             style = style_of(method, view.methods) | {"ls": "", "ms": 8, "mec": "white"}

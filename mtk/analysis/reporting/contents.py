@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import comparison, metric_sets
 from mtk.analysis.comparison import Comparison
-from mtk.analysis.figures import convex, hypervolume, search, seeds_and_grids, task_weights, utility
+from mtk.analysis.figures import hypervolume, search, seeds_and_grids, task_weights, utility
 from mtk.analysis.figures.style import styled
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.paired_margins import MEAN
@@ -147,10 +147,9 @@ def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -
     ):
         if len(found := make(table)):
             section.tabulate(title, found.copy)
-    section.tabulate("Table 1: data", tables.sources, views)
-    section.tabulate("Table 2: models and speed", tables.models, views)
+    section.tabulate("Data", tables.sources, views)
+    section.tabulate("Models and speed", tables.models, views)
     section.figures = [f for entry in figure_list.OVER_STUDIES for f in section.draw(entry, views)]
-    section.tabulate("Figure 1: points", convex.table)
     return Contents(table, [*studies, section])
 
 
@@ -194,18 +193,18 @@ def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[StudyView], pd.Dat
             ("Against single-task models, {}", tables.single_task_table),
         ):
             yield title.replace("{}", space), partial(make, space=space)
-    yield "Figure 6, left: grids and seeds", seeds_and_grids.grid_table
-    yield "Figure 6, right: mean rank over all weightings", utility.rank_table
-    yield "Table 3: mean over tasks", tables.averages_of
-    yield "Table 4: what was fixed", tables.settings
+    yield "Sparse grids and seeds", seeds_and_grids.grid_table
+    yield "Mean rank over all weightings", utility.rank_table
+    yield "Mean over tasks", tables.averages_of
+    yield "What was fixed", tables.settings
     # What figures draw, beside those that say what it means.
-    yield "Figure 3: weights over time", task_weights.table
-    yield "Figure 6, left: points", seeds_and_grids.table
-    yield "Figure 6, right: curves", utility.table
+    yield "Task weights over time", task_weights.table
+    yield "Sparse grids and seeds: points", seeds_and_grids.table
+    yield "Ranking as the weighting moves: curves", utility.table
     if hypervolume.is_search(view):
         yield "Course of the search: points", hypervolume.table
     yield "What a search reaches: curves", search.table
-    yield "Figures 2, 4, 5 and 8 to 18: configurations", tables.configurations
+    yield "All configurations", tables.configurations
 
 
 def render(name: str, entry: Entry, drawn: Figure, narrow: Figure | None = None) -> RenderedFigure:

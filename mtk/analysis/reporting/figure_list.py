@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from mtk.analysis.figures import (
     averages,
-    convex,
     forest,
     fronts,
     hypervolume,
@@ -29,7 +28,7 @@ from mtk.analysis.study_view import StudyView
 _CAPTIONS = tomllib.loads(
     (resources.files(__package__) / "templates" / "captions.toml").read_text(encoding="utf-8")
 )
-# What Figure 8 sets against each other, where the tasks have these metrics.
+# What the paper's Figure 8 sets against each other, where the tasks have these metrics.
 _SCENES = {"pixel_accuracy", "absolute_error"}
 
 
@@ -38,7 +37,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Of its files.
-        title: What it shows, and its number in the paper.
+        title: What it shows.
         draw: Draws it, or raises an `UnavailableError` with the reason.
         narrow: Draws it for narrow screens; None where scrolling will do.
     """
@@ -50,8 +49,13 @@ class Entry(NamedTuple):
 
     @property
     def caption(self) -> str:
-        """How to read it."""
-        return str(_CAPTIONS.get(self.name, _CAPTIONS["fronts"]))
+        """How to read it, and its number in the paper, which the names of its files have too."""
+        said = str(_CAPTIONS.get(self.name, _CAPTIONS["fronts"]))
+        kind, *words = self.name.split()
+        if kind != "figure":
+            return said
+        number = ", ".join(word.lstrip("0") for word in words)
+        return f"{said} In the paper: Figure {number}."
 
 
 def _of_view(name: str, title: str, draw: Callable[[StudyView], Figure]) -> Entry:
@@ -89,7 +93,7 @@ def _metric_in_two_splits(view: StudyView) -> list[tuple[str, str]]:
 def _first_metrics(view: StudyView) -> list[tuple[str, str]]:
     name = _others(view)[0]
     if " × " not in name:
-        raise UnavailableError("the tasks share their metrics; see Figure 16")
+        raise UnavailableError("the tasks share their metrics; see Fronts of a shared metric")
     return [(name, "test")]
 
 
@@ -105,32 +109,30 @@ OF_A_SEARCH = [
     _of_view("course of the search", "How far the search came for its CPU time", hypervolume.draw),
 ]
 OF_A_STUDY = [
-    _fronts("figure 02 04 05", "Figures 2, 4, 5: fronts of the losses", _losses),
-    _fronts("figure 08", "Figure 8: fronts of loss and metric", _loss_and_metric),
-    _fronts("figure 16", "Figure 16: fronts of a shared metric, test", _shared_metric),
-    _fronts("figure 15", "Figure 15: fronts of the tasks' own metrics", _first_metrics),
-    _fronts("figure 14", "Figure 14: fronts of BLEU", lambda _: [("bleu", "test")]),
-    _fronts("figure 13", "Figure 13: fronts of a metric, validation and training",
+    _fronts("figure 02 04 05", "Fronts of the losses", _losses),
+    _fronts("figure 08", "Fronts of loss and metric", _loss_and_metric),
+    _fronts("figure 16", "Fronts of a shared metric, test", _shared_metric),
+    _fronts("figure 15", "Fronts of the tasks' own metrics", _first_metrics),
+    _fronts("figure 14", "Fronts of BLEU", lambda _: [("bleu", "test")]),
+    _fronts("figure 13", "Fronts of a metric, validation and training",
             _metric_in_two_splits),
     Entry("parallel coordinates", "Three tasks or more: parallel coordinates",
           parallel_coordinates.draw),
-    _of_view("figure 03", "Figure 3: task weights during training", task_weights.draw),
-    _of_view("figure 06 left", "Figure 6, left: sparse grids and seeds", seeds_and_grids.draw),
-    _of_view("figure 06 right", "Figure 6, right: ranking as the weighting moves", utility.draw),
-    _of_view("figure 10", "Figure 10: mean over tasks of every configuration", averages.draw),
-    _of_view("figure 11", "Figure 11: mean over tasks by learning rate", averages.draw_by_rate),
-    _of_view("figure 17", "Figure 17: sensitivity to each hyperparameter", sensitivity.draw),
-    _of_view("figure 09", "Figure 9: static weights by mixture", mixtures.draw),
-    _of_view("figure 18", "Figure 18: hyperparameters of the best static models",
+    _of_view("figure 03", "Task weights during training", task_weights.draw),
+    _of_view("figure 06 left", "Sparse grids and seeds", seeds_and_grids.draw),
+    _of_view("figure 06 right", "Ranking as the weighting moves", utility.draw),
+    _of_view("figure 10", "Mean over tasks of every configuration", averages.draw),
+    _of_view("figure 11", "Mean over tasks by learning rate", averages.draw_by_rate),
+    _of_view("figure 17", "Sensitivity to each hyperparameter", sensitivity.draw),
+    _of_view("figure 09", "Static weights by mixture", mixtures.draw),
+    _of_view("figure 18", "Hyperparameters of the best static models",
              mixtures.draw_region),
-    Entry("figure 12", "Figure 12: all models, dominated ones too",
+    Entry("figure 12", "All models, dominated ones too",
           lambda view, questions: fronts.draw_everything(view, _losses(view), questions)),
     _of_view("search", "What a search reaches for its cost", search.draw),
 ]  # fmt: skip
 OVER_STUDIES = [
-    Entry("figure 01", "Figure 1: what two tasks can reach (a convex problem)",
-          lambda _: convex.draw()),
-    Entry("figure 07", "Figure 7: fronts of several model sizes", sizes.draw),
+    Entry("figure 07", "Fronts of several model sizes", sizes.draw),
 ]  # fmt: skip
 
 

@@ -1,13 +1,17 @@
-"""Figure 1: what two tasks can reach, on a convex problem whose front is known exactly."""
+"""Draws what two tasks can reach on convex problems whose fronts are known: the paper's Figure 1.
 
+python tools/convex_front.py --out=docs/concepts/figures/convex_fronts.png
+"""
+
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from scipy import optimize
 
-from mtk.analysis.figures.style import COLORS, figure, legend_of
+from mtk.analysis.figures.style import COLORS, figure, legend_of, styled
 
 _WEIGHTS = np.linspace(0.1, 0.9, 9)
 # How much the tasks compete in each panel.
@@ -75,41 +79,38 @@ def example(apart: float = 1.0) -> Quadratics:
     return Quadratics(factor @ factor.T, centers, np.array([0.2, 0.3]))
 
 
-def table() -> pd.DataFrame:
-    """Returns what is drawn: losses of both tasks, by panel and kind of point."""
-    parts = {}
-    for title, apart in _APART.items():
-        problem, generator = example(apart), np.random.default_rng(0)
-        near = problem.centers.mean(0) + generator.normal(0, 1.1, (600, 3))
-        kinds = {
-            "random parameters": problem.losses(near),
-            "scalarization": problem.losses(np.array([problem.scalarize(w) for w in _WEIGHTS])),
-        }
-        if problem.distance > 0:
-            first = problem.floors[0] + problem.distance * np.linspace(0, 1, 200)
-            kinds["front"] = np.stack([first, problem.front(first)], axis=1)
-        for kind, losses in kinds.items():
-            parts[title, kind] = pd.DataFrame(losses, columns=["task 1: loss", "task 2: loss"])
-    found = pd.concat(parts, names=["panel", "kind", "point"]).round(4)
-    return found.droplevel("point").reset_index()
-
-
 def draw() -> Figure:
-    """Draws three convex problems: one optimum for both tasks, a front, a front moved forward."""
-    points = {key: own.to_numpy().T for key, own in table().set_index(["panel", "kind"]).groupby(
-        ["panel", "kind"])}  # fmt: skip
+    """Draws three problems: one optimum for both tasks, a front, a front moved forward."""
     drawn = figure(13.5, 4.4)
     axes = drawn.subplots(1, 3, sharex=True, sharey=True)
-    for axis, title in zip(axes, _APART, strict=True):
-        random = points[title, "random parameters"]
-        axis.scatter(*random, s=4, color="#BBBBBB", label="random parameters")
-        if (title, "front") in points:
-            axis.plot(*points[title, "front"], color="black", lw=1.4, label="front (exact)")
-        found = points[title, "scalarization"]
-        axis.plot(*found, "o", color=COLORS[0], label="scalarization, weights 0.1 to 0.9")
+    fronts = {}
+    for axis, (title, apart) in zip(axes, _APART.items(), strict=True):
+        problem = example(apart)
+        near = problem.centers.mean(0) + np.random.default_rng(0).normal(0, 1.1, (600, 3))
+        axis.scatter(*problem.losses(near).T, s=4, color="#BBBBBB", label="random parameters")
+        if problem.distance > 0:
+            first = problem.floors[0] + problem.distance * np.linspace(0, 1, 200)
+            fronts[title] = first, problem.front(first)
+            axis.plot(*fronts[title], color="black", lw=1.4, label="front (exact)")
+        found = problem.losses(np.array([problem.scalarize(weight) for weight in _WEIGHTS]))
+        axis.plot(*found.T, "o", color=COLORS[0], label="scalarization, weights 0.1 to 0.9")
         axis.set(title=title, xlabel="task 1: loss (lower is better)")
-    middle = points[[*_APART][1], "front"]
+    middle = fronts[[*_APART][1]]
     axes[2].plot(*middle, color="#777777", lw=1.4, label="front of the middle panel")
     axes[0].set(ylabel="task 2: loss (lower is better)", xlim=(0, 3), ylim=(0, 3))
     legend_of(drawn, axes[2])
     return drawn
+
+
+def main() -> None:
+    """Writes the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a PNG file")
+    path = parser.parse_args().out
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with styled():
+        draw().savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
