@@ -4,6 +4,7 @@
     python tools/search_live.py digits --dir=studies/live
     python tools/search_live.py multi_mnist --data_dir=mnist --dir=studies/live
     python tools/search_live.py streets --dir=studies/live
+    python tools/search_live.py streets_low --dir=studies/live
     python tools/search_live.py multi30k --data_dir=prepared --dir=studies/live
 
 For each training seed, which draws the splits too, there is a grid of static weights and learning
@@ -85,7 +86,7 @@ WORKLOADS = {
     "streets": Workload(
         "cityscapes_synthetic.gin",
         ("segmentation", "depth"),
-        (0.0003, 0.001, 0.003, 0.01, 0.03),
+        (0.001, 0.003, 0.01, 0.03, 0.1),
         {
             "experiment.Training.steps": 150,
             "evaluate_every": 50,
@@ -115,6 +116,8 @@ WORKLOADS = {
         "folder",
     ),
 }
+# Their best rate is the highest, where the range ends.
+WORKLOADS["streets_low"] = replace(WORKLOADS["streets"], rates=(0.0003, 0.001, 0.003, 0.01, 0.03))
 # To measure gradients another step is traced, which takes long beside such short runs.
 COMMON = {"experiment.Logging.measure_every": 0}
 
