@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,12 @@ def export_module(module: Served, path: str | Path) -> None:
 
 @contextlib.contextmanager
 def written_by_tensorflow() -> Iterator[None]:
-    """Makes an OSError of an error of TensorFlow, as anything else that writes raises it."""
+    """Makes an OSError of an error of TensorFlow, as anything else that writes raises it.
+
+    TensorFlow does not tell where it wrote: the folder is called otherwise when it is whole.
+    """
+    logger = tf.get_logger()
+    logger.addFilter(_tells_more)
     try:
         yield
     except tf.errors.OpError as error:
@@ -55,3 +61,9 @@ def written_by_tensorflow() -> Iterator[None]:
             raise OSError(number, os.strerror(number)) from error
         first = (error.message or type(error).__name__).strip().splitlines()[0]
         raise OSError(errno.EIO, first.partition("}} ")[2] or first) from error
+    finally:
+        logger.removeFilter(_tells_more)
+
+
+def _tells_more(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Assets written to")

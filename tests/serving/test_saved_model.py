@@ -53,9 +53,13 @@ def test_signature_has_names_and_any_batch_size(tmp_path, structure, x, named, s
     np.testing.assert_allclose(load(tmp_path / "made")(x)["y"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_network_of_one_tensor_calls_it_output(tmp_path):
+def test_network_of_one_tensor_calls_it_output(tmp_path, caplog):
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    export(network, tmp_path)
+    with caplog.at_level("INFO", logger="tensorflow"):
+        export(network, tmp_path)
+        tf.get_logger().info("other")
+    # Not where TensorFlow wrote: that folder had another name.
+    assert [record.getMessage() for record in caplog.records] == ["other"]
     serve = serving(tmp_path)
     ((name, _),) = serve.structured_input_signature[1].items()
     np.testing.assert_allclose(serve(**{name: A})["output"], network(A), rtol=1e-5)
