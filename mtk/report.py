@@ -1,10 +1,12 @@
 """Reads studies and writes figures, tables and a verdict on every method."""
 
 import argparse
+import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtk import errors, extras, flags, places, records
 
@@ -42,7 +44,20 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
         help="a step of METHOD costs X steps of static weights; else it is measured")  # fmt: skip
     add("--delta", metavar="X", type=float, default=0.05,
         help="margins within X of the front's width count as none (default: 0.05)")  # fmt: skip
+    add("--figure", metavar="MODULE:NAME", type=flags.importable, action="append", default=[],
+        help="a function of yours that draws a figure of each study; repeatable")  # fmt: skip
     return parser.parse_args(given)
+
+
+def _imported(text: str) -> Callable[..., Any]:
+    module, _, name = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--figure={text}: there is no module {error.name!r}.") from error
+    if not callable(found):
+        raise ValueError(f"--figure={text}: the module has no function {name!r}.")
+    return found
 
 
 def _check_named_once(studies: Sequence[str]) -> None:
@@ -70,9 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         # With many tasks pandas advises how to store hundreds of columns; no reader can act on it.
         warnings.filterwarnings("ignore", "DataFrame is highly fragmented")
-        page = analysis.report(
-            asked.study_dir, asked.out, asked.higher, asked.lower, dict(asked.cost), asked.delta
-        )
+        drawn = [_imported(text) for text in asked.figure]
+        about = (asked.higher, asked.lower, dict(asked.cost), asked.delta, drawn)
+        page = analysis.report(asked.study_dir, asked.out, *about)
     except ModuleNotFoundError as error:
         print(
             f"error: A report needs {error.name}, which is not installed. "

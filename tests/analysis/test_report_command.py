@@ -69,6 +69,56 @@ def test_a_page_of_one_figure_needs_nothing_else(tmp_path, monkeypatch):
     assert len(pd.read_csv(out / "tables" / "runs.csv")) == len([*(study / "runs").iterdir()])
 
 
+FIGURES = '''
+from matplotlib.figure import Figure
+from mtk.analysis import UnavailableError
+
+
+def bars(view):
+    """How many <b>runs</b> there are.
+
+    A bar for each
+    method.
+    """
+    figure = Figure()
+    figure.subplots().bar(view.labels, [len(view.runs(name)) for name in view.labels])
+    return figure
+
+
+def nothing(view):
+    raise UnavailableError("a reason of its own")
+
+
+def text(view):
+    return "no figure"
+'''
+
+
+def test_figures_of_another_package_are_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents_module.figure_list, "OVER_STUDIES", [])
+    monkeypatch.setattr(contents_module.figure_list, "OF_A_STUDY", [])
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "figures_of_a_user.py").write_text(FIGURES)
+    study = write_study(tmp_path / "first", small(weights=(0.3, 0.5, 0.7)), name="first")
+    out = tmp_path / "report"
+    given = [f"--study_dir={study}", f"--out={out}"]
+    names = ["--figure=figures_of_a_user:bars", "--figure=figures_of_a_user:nothing"]
+    assert report.main([*given, *names]) == 0
+    page = Page(out / "index.html")
+    assert "How many <b>runs</b> there are. A bar for each method." in page.words
+    assert "nothing: a reason of its own" in page.words
+    assert (out / "figures" / "other_bars_first.png").stat().st_size > 1000
+    assert_alone(out, page)
+    for name, words in (
+        ("figures_of_a_user:text", "text returned: 'no figure'"),
+        ("figures_of_a_user:bar", "the module has no function 'bar'"),
+        ("no_such_module_anywhere:bars", "there is no module 'no_such_module_anywhere'"),
+    ):
+        assert report.main([*given, f"--figure={name}"]) == 2
+        assert words in capsys.readouterr().err
+    assert "How many" in Page(out / "index.html").words
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "number",

@@ -1,9 +1,10 @@
 """A study as a page: figures, tables, and the verdict."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mtk import atomic, places
 from mtk.analysis import metric_sets
@@ -11,7 +12,7 @@ from mtk.analysis.load import load
 from mtk.analysis.reporting import method_names, page
 from mtk.analysis.reporting.contents import collect
 from mtk.analysis.reporting.hparams import write_hparams
-from mtk.analysis.study_view import views
+from mtk.analysis.study_view import StudyView, views
 from mtk.analysis.verdict import DELTA
 
 
@@ -22,6 +23,7 @@ def report(
     lower: Iterable[str] = (),
     costs: Mapping[str, float] | None = None,
     delta: float = DELTA,
+    figures: Sequence[Callable[[StudyView], Figure]] = (),
 ) -> Path:
     """Writes the report on studies: a page, figures as PNG and SVG, tables as CSV, HParams.
 
@@ -35,6 +37,9 @@ def report(
         lower: Names of metrics of which less is better, if the runs do not tell.
         costs: Relative cost of a step by method, in place of the measured one.
         delta: Margins within ± delta, in widths of the static front, count as equivalent.
+        figures: Functions that draw further figures, each of a study as a matplotlib Figure. The
+            docstring is title and caption. One that raises an `UnavailableError` is not drawn, and
+            the page says why.
 
     Returns:
         The page, `<out>/index.html`: it needs no other file.
@@ -58,7 +63,7 @@ def report(
     shown_costs = {names[method]: cost for method, cost in costs.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as aside:
-        made = collect(shown, views(shown, higher, lower, shown_costs), delta)
+        made = collect(shown, views(shown, higher, lower, shown_costs), delta, figures)
         made.write(aside)
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")

@@ -1,7 +1,7 @@
 """What a report holds, in its order."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -132,11 +132,24 @@ class Contents(NamedTuple):
         (folder / "tables" / "runs.csv").write_bytes(csv(self.table))
 
 
-def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -> Contents:
-    """Makes everything that the studies of a table allow; `delta` as in `mtk.analysis.judge`."""
+def collect(
+    table: pd.DataFrame,
+    views: list[StudyView],
+    delta: float = DELTA,
+    others: Sequence[Callable[[StudyView], Figure]] = (),
+) -> Contents:
+    """Makes everything that the studies of a table allow.
+
+    Args:
+        table: All runs.
+        views: The studies.
+        delta: As in `mtk.analysis.judge`.
+        others: What draws further figures of each study.
+    """
     names = FileNames()
     names.make("runs")  # The table of all of them.
-    studies = [_study(view, names, delta) for view in views]
+    entries = [figure_list.of_others(draw) for draw in others]
+    studies = [_study(view, names, delta, entries) for view in views]
     section = Section("All studies", names)
     section.tabulate("Runs by outcome", tables.runs_by_status, table)
     for title, make in (
@@ -153,7 +166,9 @@ def collect(table: pd.DataFrame, views: list[StudyView], delta: float = DELTA) -
     return Contents(table, [*studies, section])
 
 
-def _study(view: StudyView, names: FileNames, delta: float) -> Section:
+def _study(
+    view: StudyView, names: FileNames, delta: float, others: Sequence[Entry] = ()
+) -> Section:
     section = Section(view.title, names, view)
     if not (view.table["status"] == "finished").any():
         said = f"no run is finished ({ends(view.table)})"
@@ -168,7 +183,8 @@ def _study(view: StudyView, names: FileNames, delta: float) -> Section:
         return section
     asked = section.questions = comparison.comparisons(view, delta)
     section.forest = next(iter(section.draw(figure_list.FOREST, view, asked)), None)
-    drawn = (section.draw(entry, view, asked) for entry in figure_list.of_a_study(view))
+    entries = [*figure_list.of_a_study(view), *others]
+    drawn = (section.draw(entry, view, asked) for entry in entries)
     section.figures = [figure for figures in drawn for figure in figures]
     for question in asked:
         title = f"Verdict on the {question.title}"

@@ -1,5 +1,6 @@
 """The figures of a report, each with what is said of it and what draws it."""
 
+import inspect
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -40,17 +41,21 @@ class Entry(NamedTuple):
         title: What it shows.
         draw: Draws it, or raises an `UnavailableError` with the reason.
         narrow: Draws it for narrow screens; None where scrolling will do.
+        said: How to read it; None for what `captions.toml` says.
     """
 
     name: str
     title: str
     draw: Callable[..., Figure]
     narrow: Callable[..., Figure] | None = None
+    said: str | None = None
 
     @property
     def caption(self) -> str:
         """How to read it, and its number in the paper, which the names of its files have too."""
-        said = str(_CAPTIONS.get(self.name, _CAPTIONS["fronts"]))
+        said = (
+            str(_CAPTIONS.get(self.name, _CAPTIONS["fronts"])) if self.said is None else self.said
+        )
         kind, *words = self.name.split()
         if kind != "figure":
             return said
@@ -139,3 +144,22 @@ OVER_STUDIES = [
 def of_a_study(view: StudyView) -> list[Entry]:
     """Returns the figures of a study, those of a search first."""
     return [*(OF_A_SEARCH if hypervolume.is_search(view) else ()), *OF_A_STUDY]
+
+
+def of_others(draw: Callable[[StudyView], Figure]) -> Entry:
+    """Returns a figure that somebody else draws of a study.
+
+    Args:
+        draw: Its docstring is title and caption; raises an `UnavailableError` with the reason where
+            a study has nothing to draw.
+    """
+    name = draw.__name__
+    title, _, said = inspect.cleandoc(draw.__doc__ or name.replace("_", " ")).partition("\n")
+
+    def drawn(view: StudyView, _: object) -> Figure:
+        found = draw(view)
+        if not isinstance(found, Figure):
+            raise ValueError(f"A figure is a matplotlib Figure. {name} returned: {found!r}")
+        return found
+
+    return Entry(f"other {name}", title.rstrip("."), drawn, said=" ".join(said.split()))
