@@ -17,12 +17,19 @@ _PACKAGES = {
     "mtk.models.sharing": "layers with which tasks share",
     "mtk.experiment": "a run",
     "mtk.distribution": "devices and processes",
+    "mtk.checkpoints": "snapshots of a training, whole or not there",
+    "mtk.decoding": "translations, found by beam search",
     "mtk.export": "networks for other programs",
     "mtk.study": "many runs",
+    "mtk.study.engines": "where the runs of a study are done",
+    "mtk.search": "weights and other parameters found by few runs",
     "mtk.bench": "benchmarks with equal budgets and a sealed test",
     "mtk.analysis": "what many runs mean",
 }
-_BASES = ("Combined", "Combiner", "GramianCombiner", "LossCombiner")
+_BASES = ("Combined", "Combiner", "GramianCombiner", "LossCombiner", "PartsCombiner")
+_BASES += ("wrapper.Wrapper",)
+_OF_MTK = ("MultiTaskModel", "Task", "compare", "comparison.Comparison", "front", "gramian")
+_OF_MTK += ("per_example_gramian",)
 
 
 def pages() -> dict[str, str]:
@@ -45,7 +52,7 @@ def _page(name: str, text: str) -> str:
 
 def _exported(name: str) -> list[str]:
     if name == "mtk":
-        return ["MultiTaskModel", "Task", "compare", "comparison.Comparison"]
+        return list(_OF_MTK)
     if name == "mtk.combiners":
         return list(_BASES)
     module = importlib.import_module(name)

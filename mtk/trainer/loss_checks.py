@@ -1,4 +1,4 @@
-"""What `fit` says of losses that something is wrong with: NaN labels, losses below a bound."""
+"""What `fit` says where something is wrong: NaN labels, losses below a bound, inexact weights."""
 
 import math
 import warnings
@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.combiners import Combiner
 from mtk.combiners.log_losses import LogLosses
+from mtk.display import counted
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch
@@ -63,21 +65,38 @@ class NameNaNLabels(keras.callbacks.Callback):
         return [(tasks[label.task], label) for part in parts for label in part.labels]
 
 
-class WarnOfLowLosses(keras.callbacks.Callback):
-    """Warns once in a `fit`, at the end of an epoch, of losses below a method's bounds."""
+class WarnOfMethods(keras.callbacks.Callback):
+    """Warns once in a `fit`, at the end of an epoch, of what a method could not do.
 
-    _has_warned = False
+    Losses may be below its bounds, and iterations may end before its weights are found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[tuple[int, str]] = set()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Looks at what the model's combiner, or one inside of it, has seen."""
         del epoch, logs
-        if self._has_warned:
-            return
         for layer in all_layers(self.model):
-            seen = getattr(layer, "log_losses", None)
-            if isinstance(seen, LogLosses) and (text := seen.warning()):
-                warnings.warn(text, stacklevel=2)
-                self._has_warned = True
+            if not isinstance(layer, Combiner):
+                continue
+            losses = getattr(layer, "log_losses", None)
+            if isinstance(losses, LogLosses):
+                self._warn(layer, "log_losses", losses.warning())
+            steps = int(keras.ops.convert_to_numpy(getattr(layer, "unsolved", 0)))
+            if steps:
+                text = (
+                    f"{type(layer).__name__} has ended {counted(steps, 'step')} before its "
+                    "weights were exact: the iterations ran out. Gradients of very different "
+                    "sizes do that; `combiner.unsolved` counts such steps."
+                )
+                self._warn(layer, "unsolved", text)
+
+    def _warn(self, layer: Combiner, kind: str, text: str) -> None:
+        if text and (id(layer), kind) not in self._warned:
+            self._warned.add((id(layer), kind))
+            warnings.warn(text, stacklevel=3)
 
 
 def _batches(data: Any) -> Iterable[Any]:

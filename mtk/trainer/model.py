@@ -342,7 +342,7 @@ class MultiTaskModel(keras.Model):
         named = loss_checks.NameNaNLabels(
             data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
         )
-        own = [named, loss_checks.WarnOfLowLosses()]
+        own = [named, loss_checks.WarnOfMethods()]
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             for each in own:

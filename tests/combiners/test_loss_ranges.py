@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import mtk
 from mtk import combiners
+from mtk.combiners.solvers import max_min
 from tests.combiners import samples
 from tests.combiners.cases import CASES, Runner, runner
 from tests.combiners.test_learned import ALL, built, each_of
@@ -87,6 +88,22 @@ def test_losses_below_their_bound_are_told_once(name, lowest):
     about = [str(each.message) for each in told if "bounds" in str(each.message)]
     assert len(about) == (lowest < 0)
     assert all("['low'] fell below [0.0]" in text for text in about)
+
+
+def test_steps_whose_weights_are_not_exact_are_told_once(monkeypatch):
+    monkeypatch.setattr(max_min, "MOST_ITERATIONS", 0)
+    x = keras.Input((3,))
+    hidden = keras.layers.Dense(4)(x)
+    network = keras.Model(x, {name: keras.layers.Dense(1, name=name)(hidden) for name in "abcde"})
+    model = mtk.MultiTaskModel(network, combiner=combiners.WarmUp(combiners.CAGrad(), 1))
+    model.compile("sgd", dict.fromkeys("abcde", "mse"))
+    rng = np.random.default_rng(0)
+    y = {name: rng.normal(size=(8, 1)) for name in "abcde"}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.fit(rng.normal(size=(8, 3)), y, epochs=4, verbose=0)
+    (about,) = [str(each.message) for each in told if "exact" in str(each.message)]
+    assert about.startswith("CAGrad has ended 1 step before")
 
 
 def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> combiners.GradNorm:

@@ -86,6 +86,22 @@ def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
     assert not folder.exists()
 
 
+def test_an_engine_of_another_package_is_found_by_its_import_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mtk.study.checking.check", lambda *_, **__: None)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "engine_of_a_user.py").write_text(
+        "from fake_engine import FakeEngine\n\n\nclass Mine(FakeEngine):\n    pass\n"
+    )
+    file = tmp_path / "mine.gin"
+    lines = ["from __gin__ import dynamic_registration", "import engine_of_a_user"]
+    lines += ["from mtk import study", "study.sweep.engine = @engine_of_a_user.Mine"]
+    file.write_text("\n".join(lines) + "\n")
+    given = [STUDY, f"--gin_file={file}", f"--study_dir={tmp_path / 's'}"]
+    assert sweep.main([*given, "--only=static_weights", "--max_runs=2"]) in (0, 75)
+    ended = [*(tmp_path / "s" / "runs").glob("*/result.json")]
+    assert len(ended) == 2
+
+
 @pytest.mark.slow
 def test_failing_and_diverging_runs_are_told_apart(tmp_path):
     """One that cannot start, one that diverges, one that finishes; then a retry."""
