@@ -33,6 +33,8 @@ class RLW(LossCombiner):
         smallest: Of the log-uniform numbers; the largest is 1.
         per_example: Whether to draw for each example of a batch, for a conditioned network. Several
             replicas then draw other weights than one does.
+        weighs_heads: Whether a head is scaled by its task's weight: random weights of the losses.
+            If not, those of the gradients alone that the tasks share: random gradient weighting.
 
     Raises:
         ValueError: If the distribution is unknown, or another argument out of range.
@@ -53,6 +55,7 @@ class RLW(LossCombiner):
         concentration: float = 1.0,
         smallest: float = 0.01,
         per_example: bool = False,
+        weighs_heads: bool = True,
         name: str | None = None,
     ):
         check_choice(Distribution, distribution=distribution)
@@ -65,6 +68,7 @@ class RLW(LossCombiner):
         self.concentration = concentration
         self.smallest = smallest
         self.per_example = per_example
+        self.weighs_heads = weighs_heads
 
     @property
     def weighs_examples(self) -> bool:  # type: ignore[override]

@@ -39,6 +39,7 @@ CASES = [
     Case("proportional", lambda: combiners.ProportionalSampling()),
     Case("rlw", lambda: combiners.RLW(seed=3), fixed=False),
     Case("rlw dirichlet", lambda: combiners.RLW("dirichlet"), fixed=False),
+    Case("rlw gradients", lambda: combiners.RLW(seed=3, weighs_heads=False), fixed=False),
     Case("uncertainty", lambda: combiners.UncertaintyWeights()),
     Case("dwa", lambda: combiners.DWA(steps_per_epoch=2)),
     Case("famo", lambda: combiners.FAMO()),

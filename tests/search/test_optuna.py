@@ -10,6 +10,7 @@ from searches import RATE, losses_at
 
 from mtk.errors import StudyError
 from mtk.search import Constraint, Front, Optuna, Preference, Random, Space
+from mtk.search.samplers import optuna
 
 
 @pytest.fixture
@@ -69,6 +70,37 @@ def test_it_comes_nearer_than_random_draws():
             random.tell(point, losses_at(space, point))
         drawn.append(best(random))
     assert np.mean(found) < np.mean(drawn)
+
+
+def test_gaussian_processes_come_nearer_than_random_draws():
+    pytest.importorskip("torch")
+    space = Space(["left", "right"], log_uniform={RATE: (0.001, 10.0)})
+    goal = Preference({"left": 3.0, "right": 1.0})
+
+    def best(sampler):
+        for _ in range(10):
+            asked = sampler.ask(2)
+            assert len({str(point) for point in asked}) == 2
+            for point in asked:
+                sampler.tell(point, losses_at(space, point))
+        return min(3 * t.losses[0] + t.losses[1] for t in sampler.finished)
+
+    seeds = range(3)
+    found = [best(Optuna(space, goal, budget=20, seed=seed, model="gp")) for seed in seeds]
+    drawn = [best(Random(space, goal, budget=20, seed=seed)) for seed in seeds]
+    assert np.mean(found) < np.mean(drawn)
+    front = Optuna(space, budget=9, model="gp")
+    for _ in range(5):
+        front.tell(front.ask(1)[0], None)  # All diverge.
+    assert len({point[RATE] for point in front.ask(4)}) == 4
+
+
+def test_gaussian_processes_need_pytorch(space, monkeypatch):
+    monkeypatch.setattr(optuna, "find_spec", lambda name: None)
+    with pytest.raises(StudyError, match="need PyTorch: pip install torch"):
+        Optuna(space, model="gp")
+    with pytest.raises(ValueError, match="model"):
+        Optuna(space, model="forest")
 
 
 def test_a_constraint_is_one_objective(space):

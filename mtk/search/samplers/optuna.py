@@ -3,11 +3,14 @@
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mtk import extras
+from mtk.errors import StudyError
+from mtk.ranges import check_choice
 from mtk.search.goals import Front, Goal
 from mtk.search.samplers.base import Sampler
 from mtk.search.space import Point, Space
@@ -16,10 +19,11 @@ if TYPE_CHECKING:
     import optuna
 
 _STARTUP = 10  # As Optuna has it.
+Model = Literal["tpe", "gp"]
 
 
 class Optuna(Sampler):
-    """Asks Optuna's tree-structured Parzen estimator, with an objective for each task.
+    """Asks Optuna, with an objective for each task.
 
     Weights are coordinates between 0 and 1, as in `Space.point`. For a goal other than the front
     there is one objective: the goal's value of a trial by itself. A trial without losses counts as
@@ -33,9 +37,13 @@ class Optuna(Sampler):
         seed: Of what is drawn.
         startup: Trials that are drawn at random; by default ten, as Optuna has it, but no more than
             a third of the budget.
+        model: `"tpe"`: tree-structured Parzen estimators. `"gp"`: Gaussian processes and their
+            expected hypervolume improvement, which need PyTorch; of trials that are placed together
+            each is taken for as bad as the worst until it is known.
 
     Raises:
-        StudyError: If Optuna is not installed.
+        StudyError: If Optuna, or PyTorch for `"gp"`, is not installed.
+        ValueError: If the model is unknown.
 
     Reference:
         Akiba et al., *Optuna* (2019); for several objectives Ozaki et al., *Multiobjective
@@ -49,16 +57,26 @@ class Optuna(Sampler):
         budget: int = 1,
         seed: int = 0,
         startup: int | None = None,
+        model: Model = "tpe",
     ):
         super().__init__(space, goal, budget, seed)
+        check_choice(Model, model=model)
         extras.check("The sampler Optuna", "search", ("optuna",), "a further package")
+        if model == "gp" and not find_spec("torch"):
+            raise StudyError("Gaussian processes of Optuna need PyTorch: pip install torch")
+        self.model = model
         self.startup = min(_STARTUP, max(1, budget // 3)) if startup is None else startup
 
     def propose(self, number: int) -> list[Point]:
         """Returns what Optuna asks for."""
         with _silent():
-            study, axes = self._study(), self._axes()
-            asked = [study.ask(axes).params for _ in range(number)]
+            study, axes, asked = self._study(), self._axes(), []
+            known = self._objectives()
+            for _ in range(number):
+                trial = study.ask(axes)
+                asked.append(trial.params)
+                if self.model == "gp" and len(known):
+                    study.tell(trial, known.max(0).tolist())
         return [self._point(params) for params in asked]
 
     def _study(self) -> "optuna.Study":
@@ -67,8 +85,11 @@ class Optuna(Sampler):
 
         # Seeded by the number of trials: a question is the same whenever it is asked.
         seed = int(np.random.default_rng([self.seed, len(self.trials)]).integers(2**32))
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=self.startup, constant_liar=True, seed=seed
+        about: dict[str, Any] = {"n_startup_trials": self.startup, "seed": seed}
+        sampler: optuna.samplers.BaseSampler = (
+            optuna.samplers.GPSampler(**about)
+            if self.model == "gp"
+            else optuna.samplers.TPESampler(**about, constant_liar=True)
         )
         objectives, axes = self._objectives(), self._axes()
         directions = ["minimize"] * objectives.shape[1]
