@@ -1,6 +1,5 @@
 """The state of a run at one step, in memory and as a folder with checksums."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 
 from mtk import records
 from mtk.data import bounded
+from mtk.data.fingerprints import sha256
 
 _LARGEST = 1 << 28  # bytes of the state
 _VARIABLES, _STATE, _SUMS = "variables.npz", "state.json", "SHA256SUMS"
@@ -57,7 +57,7 @@ class Snapshot:
             link(path, folder / name)
         names = sorted(path.name for path in folder.iterdir())
         # The form that `sha256sum -c SHA256SUMS` reads.
-        sums = [f"{_digest(folder / name)}  {name}\n" for name in names]
+        sums = [f"{sha256(folder / name)}  {name}\n" for name in names]
         (folder / _SUMS).write_text("".join(sums), encoding="utf-8")
 
     @classmethod
@@ -122,10 +122,5 @@ def _sums(folder: Path) -> dict[str, str]:
 def _check(folder: Path, name: str, digest: str | None) -> None:
     if digest is None:
         raise DamagedError(f"{_SUMS} has no checksum of {name}")
-    if _digest(folder / name) != digest:
+    if sha256(folder / name) != digest:
         raise DamagedError(f"the checksum of {name} is wrong")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
