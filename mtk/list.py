@@ -1,6 +1,7 @@
 """Lists what there is: combiners, workloads, the runs of a folder, its studies."""
 
 import ast
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def _in_folder(what: str, place: Path) -> list[list[str]]:
     if not place.is_dir():
         raise ValueError(f"{str(place)!r} is no folder. Name one that holds {what}.")
     files = records.RUN_FILES if what == "runs" else ("study.json",)
-    if (place / "study.json").is_file():
+    if os.path.lexists(place / "study.json"):
         records.study_list(place)
     elif not records.holding(place, files):
         raise ValueError(f"There are no {what} in {str(place)!r}.")

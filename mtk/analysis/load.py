@@ -91,7 +91,7 @@ def read_list(path: Path) -> dict[str, Any]:
     try:
         found = schema.check(content, schema.STUDY, file.name)
         for number, run in enumerate(found["runs"] or []):
-            if run is None or run["hash"] is None:
+            if run["hash"] is None:
                 raise records.DamagedError(f"{file.name}, run {number} has no 'hash'")
     except records.DamagedError as error:
         raise StudyError(f"{str(file)!r} is damaged: {error}. Run the sweep again.") from None

@@ -1,5 +1,6 @@
 """Runs and studies of a folder at a glance."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ def runs(place: Path) -> list[list[str]]:
         StudyError: If the study's list is damaged.
     """
     head = ["run", "state", "method", "weights", "steps", "selected by", "test"]
-    if (place / "study.json").is_file():
+    if os.path.lexists(place / "study.json"):
         found = list(runs_of(place, read_list(place)))
     else:
         found = [(path, {}) for path in records.holding(place, records.RUN_FILES)]
@@ -26,10 +27,15 @@ def runs(place: Path) -> list[list[str]]:
 
 
 def studies(place: Path) -> list[list[str]]:
-    """Returns the rows of a table of the studies in a folder, or of one study, its head first."""
-    one = (place / "study.json").is_file()
-    folders = [place] if one else records.holding(place, ["study.json"])
-    return [["study", "runs", "states", "methods"], *map(_study, folders)]
+    """Returns the rows of a table of the studies in a folder, or of one study, its head first.
+
+    Raises:
+        StudyError: If it is one study, and its list is damaged.
+    """
+    head = ["study", "runs", "states", "methods"]
+    if os.path.lexists(place / "study.json"):
+        return [head, _study(place)]
+    return [head, *map(_study_or_fault, records.holding(place, ["study.json"]))]
 
 
 def _run(row: Mapping[str, Any]) -> list[str]:
@@ -38,9 +44,9 @@ def _run(row: Mapping[str, Any]) -> list[str]:
     about = [row["run"], row["status"], row["method"], weights]
     if row["status"] != "finished":
         return [*about, "", "", row["reason"]]
-    steps = f"{row['selected_step']} of {row['steps']}"
+    steps = " of ".join(str(row.get(name, "?")) for name in ("selected_step", "steps"))
     by = (
-        f"{monitor.short(row['monitor'])} {_number(row['selected_value'])}"
+        f"{monitor.short(row['monitor'])} {_number(row.get('selected_value'))}"
         if row.get("monitor")
         else ""
     )
@@ -53,12 +59,16 @@ def _number(value: float | None) -> str:
     return "NaN" if value is None else f"{value:.4g}"
 
 
+def _study_or_fault(path: Path) -> list[str]:
+    try:
+        return _study(path)
+    except (StudyError, OSError) as error:  # The others are to be seen all the same.
+        return [plain_text.name(path.name), "", plain_text.sentence(str(error)), ""]
+
+
 def _study(path: Path) -> list[str]:
     name = plain_text.name(path.name)
-    try:
-        rows = [run_record.read(*each) for each in runs_of(path, read_list(path))]
-    except (StudyError, records.DamagedError, OSError) as error:
-        return [name, "", plain_text.sentence(str(error)), ""]
+    rows = [run_record.read(*each) for each in runs_of(path, read_list(path))]
     counts = Counter(row["status"] for row in rows)
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
     return [name, str(len(rows)), states, ", ".join(dict.fromkeys(row["method"] for row in rows))]

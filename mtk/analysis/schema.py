@@ -79,7 +79,7 @@ def check(value: Any, schema: Schema, where: str, name: str = "") -> Any:
     if isinstance(schema, list):
         if not isinstance(value, list):
             raise _wrong(value, "a list", where, name)
-        return [check(each, schema[0], inner, str(number)) for number, each in enumerate(value)]
+        return [_there(each, schema[0], inner, str(number)) for number, each in enumerate(value)]
     if not isinstance(value, dict):
         raise _wrong(value, "an object", where, name)
     if isinstance(schema, Named):
@@ -95,8 +95,15 @@ def _named(value: dict[str, Any], schema: Named, where: str) -> dict[str, Any]:
         name = plain_text.name(key)
         if not name or name in found or schema.without in name:
             raise DamagedError(f"{where}: {_shown.repr(key)} is no name, or is there twice")
-        found[name] = check(each, schema.kind, where, name)
+        found[name] = _there(each, schema.kind, where, name)
     return found
+
+
+def _there(value: Any, schema: Schema, where: str, name: str) -> Any:
+    """Returns what stands in a list or under a name: only a figure may be null there."""
+    if value is None and schema is not _MEASURED:
+        raise _wrong(value, "a value", where, name)
+    return check(value, schema, where, name)
 
 
 def _wrong(value: Any, expected: str, where: str, name: str) -> DamagedError:

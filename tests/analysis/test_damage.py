@@ -1,7 +1,10 @@
 """Folders that a crash or a hand has damaged: a row with a reason, and the rest is read."""
 
+import contextlib
+import functools
 import hashlib
 import json
+import operator
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +13,11 @@ import pandas as pd
 import pytest
 
 from mtk import analysis
+from mtk.analysis import overview
+from mtk.errors import StudyError
 from mtk.study.folder import StudyFolder
 from tests.analysis.synthetic import Run, grid, record, write_study
+from tests.quick import noted
 
 METRICS = {"accuracy": 0.5, "loss": 1.0}
 RUN = "checkpoints/run.json"
@@ -210,7 +216,7 @@ def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
         (b'{"runs": 5}', "'runs' is 5, a list was expected"),
         (b'{"name": 5, "runs": []}', "'name' is 5, a text was expected"),
         (b'{"runs": [1]}', "runs: '0' is 1, an object was expected"),
-        (b'{"runs": [null]}', "run 0 has no 'hash'"),
+        (b'{"runs": [null]}', "runs: '0' is None"),
         (b'{"runs": [{}]}', "run 0 has no 'hash'"),
     ],
 )
@@ -374,6 +380,33 @@ def test_no_value_ends_the_reading(study, place, value):
     row = analysis.load(study).set_index("run").loc[folder.name]
     assert row["status"] in ("damaged", "incomplete")
     assert len(row["reason"]) <= 500
+
+
+def places(value, path=()):
+    """Yields where each value in a JSON object is."""
+    yield path
+    items = enumerate(value) if isinstance(value, list) else ()
+    for key, inner in value.items() if isinstance(value, dict) else items:
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("new", [None, [None], {"a": None}], ids=str)
+def test_null_instead_of_any_value_ends_nothing(tmp_path, new):
+    study = write_study(tmp_path, [Run()])
+    run = next((study / "runs").iterdir())
+    changed = {"loss": {"from": "1", "to": "2"}}
+    lineage = {"runs": [{"run": run.name, "first_step": 1, "changed": changed}]}
+    (run / "lineage.json").write_text(json.dumps(lineage))
+    names = ("result.json", "manifest.json", RUN, "lineage.json")
+    for file in (study / "study.json", *(run / name for name in names)):
+        content = file.read_text()
+        for *above, key in filter(None, places(json.loads(content))):
+            changed = json.loads(content)
+            functools.reduce(operator.getitem, above, changed)[key] = new
+            file.write_text(json.dumps(changed))
+            with noted(file=file.name, at=[*above, key]), contextlib.suppress(StudyError):
+                assert len(overview.runs(study)) > 1
+        file.write_text(content)
 
 
 def test_a_missing_task_makes_a_run_incomplete_and_says_which(tmp_path):

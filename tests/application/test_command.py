@@ -127,6 +127,28 @@ def test_studies_are_listed(folder, capsys):
 
 
 @pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is no JSON"),
+        ('{"runs": 3}', "'runs' is 3"),
+        ('{"runs": [{"hash": "../x"}]}', "'hash' is '../x'"),
+        (None, "is a device or a pipe"),
+    ],
+)
+def test_a_damaged_list_is_an_error_where_it_is_named(folder, content, words, capsys):
+    file = folder / "study.json"
+    file.write_text(content) if content else os.mkfifo(file)
+    for what in ("runs", "studies"):
+        assert listing.main([what, str(folder)]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert str(file) in said
+    if content:  # Beside other studies it is a row, and these are listed.
+        assert listing.main(["studies", str(folder.parent)]) == 0
+        assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         (["runs", "nowhere"], "'nowhere'"),
