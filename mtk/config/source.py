@@ -135,7 +135,8 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
     if path.is_symlink() and not path.exists():
         raise ConfigError(f"The config file {str(path)!r}{asked_by} is a link to nothing.")
     if not path.is_file():
-        near = [file.name for folder in (path.parent, SHIPPED) for file in folder.glob("*.gin")]
+        beside = (path.parent, *(root / path.parent for root in (SHIPPED, SHIPPED.parent)))
+        near = [file.name for folder in beside for file in folder.glob("*.gin")]
         raise ConfigError(
             f"There is no config file {str(path)!r}{asked_by}.{did_you_mean(path.name, near)}"
         )

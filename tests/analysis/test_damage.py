@@ -392,7 +392,7 @@ def places(value, path=()):
 
 @pytest.mark.parametrize("new", [None, [None], {"a": None}], ids=str)
 def test_null_instead_of_any_value_ends_nothing(tmp_path, new):
-    study = write_study(tmp_path, [Run()])
+    study = write_study(tmp_path / "study", [Run()])
     run = next((study / "runs").iterdir())
     changed = {"loss": {"from": "1", "to": "2"}}
     lineage = {"runs": [{"run": run.name, "first_step": 1, "changed": changed}]}

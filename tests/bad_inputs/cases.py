@@ -89,6 +89,7 @@ NAMES = [
     case("train", TINY, words="--run_dir"),
     case("train", "--gin_file=nothing.gin", OUT, words="'nothing.gin'"),
     case("train", "--gin_file=tyni.gin", OUT, words=("'tyni.gin'", "'tiny.gin'")),
+    case("train", "--gin_file=combiners/pcgad.gin", OUT, words=("pcgad.gin'", "'pcgrad.gin'")),
     case("train", "--gin_file=empty", OUT, words=("'empty'", "folder")),
     case("train", "--gin_file=", OUT, words="--gin_file"),
     case("train", "--gin_file=a\0b", OUT, words="--gin_file"),
