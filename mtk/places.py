@@ -14,12 +14,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mtk import resources
+from mtk.errors import StudyError
 
 # What a parameter reads: commands look whether it is there before they import TensorFlow.
 InputPath = str
 MARKER = "mtk-files.json"
 UNFINISHED = "unfinished."  # how names of what is being written begin
 _MOST_NAMED = 3
+# What tells whose a folder is: the first that is there. A search is a study too.
+_KINDS = {
+    "a run": "checkpoints",
+    "a bench": "bench.json",
+    "a leaderboard": "reads.jsonl",
+    "a search": "search.json",
+    "a study": "study.json",
+}
 
 
 def check_file(path: str | Path) -> Path:
@@ -118,6 +127,21 @@ def check_unused(path: Path, state: str = "is not empty") -> None:
         raise ValueError(
             f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
         ) from error
+
+
+def check_kind(folder: Path, *kinds: str) -> None:
+    """Checks that a folder is not one of another command.
+
+    Args:
+        folder: The folder, which may still be missing.
+        kinds: What it may hold, such as "a study"; what is wanted comes first.
+
+    Raises:
+        StudyError: If it holds something else.
+    """
+    found = next((kind for kind, name in _KINDS.items() if os.path.lexists(folder / name)), "")
+    if found and found not in kinds:
+        raise StudyError(f"{str(folder)!r} holds {found}, not {kinds[0]}. Name another folder.")
 
 
 def check_no_links(paths: Iterable[Path]) -> None:

@@ -100,6 +100,8 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         asked = card.search(Path(method).stem if files else METHOD, files)
         Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
     written = {"run": given.bench_dir, "score": given.board_dir}.get(given.action)
+    if given.action == "run":
+        places.check_kind(Path(given.bench_dir), "a bench")
     if written:
         places.check_writable(Path(written))
     # The files in configs/engines are those of sweeps.

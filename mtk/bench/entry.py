@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk import atomic, records
+from mtk import atomic, places, records
 from mtk.bench.card import METHODS, STATIC_RUN, Card, check_label
 from mtk.config import names
 from mtk.errors import StudyError
@@ -35,11 +35,7 @@ class BenchFolder:
     def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
         self.path, self.card, self.folders = Path(path), card, list(folders)
         self.hash = card.hash(folders)
-        for name, what in (("study.json", "a study"), ("checkpoints", "a run")):
-            if (self.path / name).exists():
-                raise StudyError(
-                    f"{str(path)!r} holds {what}, and no bench. Name another folder: --bench_dir."
-                )
+        places.check_kind(self.path, "a bench")
         known = self.path / "bench.json"
         try:
             found = records.json_object(known) if known.exists() else {"hash": self.hash}

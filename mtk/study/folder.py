@@ -18,8 +18,6 @@ from mtk.study.lease import Lease, is_taken
 from mtk.study.run_log import FULL, RunLog
 from mtk.study.spec import Study
 
-# What tells folders of other kinds.
-_OTHERS = {"checkpoints": "a run", "bench.json": "a bench", "reads.jsonl": "a leaderboard"}
 _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
 
@@ -211,11 +209,7 @@ class StudyFolder:
         Raises:
             StudyError: If the folder belongs to another study, or is damaged.
         """
-        for name, what in _OTHERS.items():
-            if (self.path / name).exists():
-                raise StudyError(
-                    f"{str(self.path)!r} holds {what}, and no study. Name another folder."
-                )
+        places.check_kind(self.path, "a study", "a search")
         inside = [*self.path.glob("*"), *self.path.glob("*/*")]
         places.check_no_links(path for path in inside if not path.is_dir())
         if not self.list.exists():

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mtk import resources
+from mtk import places, resources
 from mtk.display import aligned, counted
 from mtk.errors import StudyError
 from mtk.study import checking, reruns, summary
@@ -51,9 +51,8 @@ class Sweep:
         every, again = distinct(self.grid.runs())
         self.runs = [run for run in every if run.method in self.methods]
         self.remarks = [*summary.repeated(again), *self.grid.unread()]
+        places.check_kind(self.folder.path, "a study")
         self.folder.listed(study)
-        if (self.folder.path / "search.json").exists():
-            raise StudyError(f"{str(study_dir)!r} holds a search. Name another folder.")
         self.retry_failed = retry_failed
 
     def describe(self, slots: int) -> str:
