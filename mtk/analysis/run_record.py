@@ -40,7 +40,8 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         What `load` has in its columns, None where the run does not say; without `configuration`,
         but with `recorded` and `listed`: its parameters, as it says itself and as the list does.
     """
-    row: dict[str, Any] = {"run": plain_text.name(path.name), "path": str(path), **_NOTHING_SAID}
+    row: dict[str, Any] = {"run": plain_text.name(path.name), **_NOTHING_SAID}
+    row["path"] = os.fsencode(path).decode("utf-8", "backslashreplace")  # Tables are UTF-8.
     try:
         said = schema.check(listed, schema.LISTED, "study.json, this run")
         row["listed"] = parameters.listed(said.pop("bindings") or {})

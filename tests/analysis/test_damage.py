@@ -382,6 +382,13 @@ def test_no_value_ends_the_reading(study, place, value):
     assert len(row["reason"]) <= 500
 
 
+def test_a_folder_whose_name_is_no_text_is_a_row(study, tmp_path):
+    (study / "runs" / "\udcff\x1b[2J").mkdir()
+    row = analysis.load(study).iloc[-1]
+    assert (row["run"], row["status"]) == ("\\udcff\\x1b[2J", "unfinished")
+    assert row["path"].encode().endswith(b"runs/\\xff\x1b[2J")
+
+
 def places(value, path=()):
     """Yields where each value in a JSON object is."""
     yield path
