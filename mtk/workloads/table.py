@@ -109,16 +109,26 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
     opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(bounded.lines(file, path), skipinitialspace=True))
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(bounded.lines(file, path), skipinitialspace=True)
+            names = next(reader, [])
+            rows = [(reader.line_num, row) for row in reader if row]
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
     except (csv.Error, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
-    if missing := [name for name in needed if not rows or rows[0].get(name) is None]:
-        names = ", ".join(rows[0]) if rows else "none"
-        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {names}")
-    return rows
+    if missing := [name for name in needed if name not in names]:
+        known = ", ".join(names) or "none"
+        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {known}")
+    if twice := [name for name in needed if names.count(name) > 1]:
+        raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise ValueError(
+                f"{str(path)!r}, line {line}: there are {len(row)} cells, and its head names "
+                f"{len(names)} columns. A comma in a cell needs quotes around the cell."
+            )
+    return [dict(zip(names, row, strict=True)) for _, row in rows]
 
 
 def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:

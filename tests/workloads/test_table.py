@@ -1,5 +1,6 @@
 """Tables: what is read, and what is refused."""
 
+import codecs
 import gzip
 
 import numpy as np
@@ -89,6 +90,27 @@ def test_files_that_are_no_tables_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(UNREADABLE[name])
     with pytest.raises(ValueError, match=name):
         Table(str(tmp_path / name), **GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda text: text.replace("\n", ",more\n", 1), "line 2: there are . cells"),
+        (lambda text: text.replace("\n", ",7\n").replace(",7", ",age", 1), "more than one.*'age'"),
+        (lambda text: text + "1,2\n", "line 52: there are 2 cells"),
+        (lambda text: text + "1,2,3,4,5,6,7\n", "line 52: there are 7 cells"),
+    ],
+)
+def test_cells_that_no_name_belongs_to_are_not_dropped(path, change, named):
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=named):
+        Table(str(path), **GIVEN)
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_name(path):
+    before = dict(Table(str(path), **GIVEN).fingerprint())
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert dict(Table(str(path), **GIVEN).fingerprint()) == before
 
 
 def test_no_table(tmp_path):
