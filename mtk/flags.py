@@ -247,6 +247,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     more, or a disk is full.
     """
     streams.prepare()
+    streams.shorten_warnings()
     try:
         Path.cwd()
     except FileNotFoundError:

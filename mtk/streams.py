@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 
 _ERROR_STREAM = 2
 
@@ -53,6 +54,22 @@ def prepare() -> None:
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, _text(kind(number), stream))
+
+
+def shorten_warnings() -> None:
+    """Shows a warning as its text, without the place in the code that gives it."""
+
+    def shown(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        del category, filename, lineno, line
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = shown
 
 
 def _text(raw: io.FileIO, before: io.TextIOWrapper | None) -> io.TextIOWrapper:

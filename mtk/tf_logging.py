@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,22 +37,6 @@ def start_tensorflow() -> None:
         if not is_chosen:  # What is logged while the libraries load knows no level.
             stack.enter_context(no_error_stream())
         importlib.import_module("tensorflow")
-
-
-def shorten_warnings() -> None:
-    """Shows a warning as its text, without the place in the code that gives it."""
-
-    def shown(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        line: str | None = None,
-    ) -> str:
-        del category, filename, lineno, line
-        return f"warning: {message}\n"
-
-    warnings.formatwarning = shown
 
 
 @contextlib.contextmanager

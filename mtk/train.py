@@ -134,7 +134,6 @@ def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str])
     _check(given, bindings)
     if shown:
         print("\n".join(shown), flush=True)
-    tf_logging.shorten_warnings()
     tf_logging.start_tensorflow()
     from mtk import distribution, experiment
 

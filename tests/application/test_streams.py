@@ -98,3 +98,12 @@ def test_letters_that_the_output_does_not_know():
 @pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"])
 def test_a_bad_input_without_an_error_stream(streams):
     assert run((*LIST[:3], "train", "--gin_file=nothing.gin"), streams).returncode == 2
+
+
+def test_a_warning_is_shown_as_its_text():
+    code = (
+        "import warnings; from mtk import flags\n"
+        "flags.exit_with(lambda: warnings.warn('too few', stacklevel=1) or 0)"
+    )
+    done = run((sys.executable, "-c", code))
+    assert (done.returncode, done.stderr) == (0, "warning: too few\n")
