@@ -6,16 +6,18 @@ for few.
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from mtk.config import names, trust, types
 from mtk.config.source import ConfigError, Line, did_you_mean
 
 REQUIRED = "gin.REQUIRED"
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Checker:
                 similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
                 fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
         for name, bound in (*self.macros.items(), *self._names()):
-            used = set(_macros(bound.value))
+            used = {macro.name for macro in _inside(bound.value, Macro)}
             if REQUIRED in used:
                 fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
             if not bound.target and name in self._leading_to(used):
@@ -201,7 +203,8 @@ class Checker:
         """Returns macros, those that their values use, and so on."""
         new = used
         while new:
-            new = {name for each in new for name in _macros(self.macros[each].value)} - used
+            found = [_inside(self.macros[each].value, Macro) for each in new]
+            new = {macro.name for macro in itertools.chain(*found)} - used
             new -= {REQUIRED}
             used = used | new
         return used
@@ -214,6 +217,8 @@ class Checker:
         """Replaces what is written by what it stands for, and remembers the macros used."""
         if isinstance(value, Unresolved):
             target = self.add_target(value.name.split("/")[-1], line)
+            if not self.trusted:
+                trust.check_value(target, line)
             return types.Reference(value.name, target, value.evaluated)
         if isinstance(value, Macro):
             self._uses.setdefault(value.name, line)
@@ -243,8 +248,10 @@ class Checker:
         value = self.value(bound)
         hint = types.hints(bound.target).get(bound.parameter, Any)
         self._check_hint(hint, value, bound)
-        if types.takes_nothing(hint) and isinstance(value, types.Reference) and not value.evaluated:
-            self._check_given(value, bound.line)
+        for called in _inside(value, types.Reference):
+            # With parentheses it is called wherever it stands.
+            if called.evaluated or (called is value and types.takes_nothing(hint)):
+                self._check_given(called, bound.line)
 
     def _check_hint(self, hint: Any, value: Any, bound: Bound) -> None:
         if not types.accepts(hint, value):
@@ -261,13 +268,13 @@ class Checker:
                 fail(line, f"{called.name!r} needs {name!r}. {remedy}")
 
 
-def _macros(value: Any) -> Iterator[str]:
-    """Yields the names of the macros in a value, at any depth."""
-    if isinstance(value, Macro):
-        yield value.name
+def _inside(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
+    """Yields what is of a kind in a value, at any depth."""
+    if isinstance(value, kind):
+        yield value
     elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _macros(item)
+            yield from _inside(item, kind)
 
 
 def whole_name(target: Any) -> str:

@@ -73,5 +73,19 @@ def check_target(target: Any, line: Line) -> None:
         raise ConfigError(f"It uses {named!r}, which is refused. {_REMEDY}\n  {line.where}")
 
 
+def check_value(target: Any, line: Line) -> None:
+    """Raises an error if a value stands for a run: it would train, and write where it likes.
+
+    Args:
+        target: The function or class.
+        line: Where it is named.
+
+    Raises:
+        ConfigError: With the place and what to do.
+    """
+    if (target.__module__, target.__qualname__) == ("mtk.experiment", "run"):
+        raise ConfigError(f"It does a run of its own, which is refused. {_REMEDY}\n  {line.where}")
+
+
 def _is_in(module: str | None, packages: tuple[str, ...]) -> bool:
     return module is not None and any(f"{module}.".startswith(f"{each}.") for each in packages)

@@ -56,6 +56,11 @@ REFUSED = {
         "from mtk import atomic\natomic.write_json.path = 'caught'\n",
         "uses 'mtk.atomic.write_json'",
     ),
+    "a run of its own": (
+        "experiment.Training.monitor = [@other/experiment.run()]\n",
+        "does a run of its own",
+    ),
+    "a run by a macro": ("x = @experiment.run\n", "does a run of its own"),
     "a class of Python": (
         "import mtk.tasks\nx = @mtk.tasks.Task.__class__()\n",
         "uses 'builtins.type'",

@@ -438,6 +438,10 @@ VALUES = [
         ("'json.dumps' needs 'obj'", "--gin.json.dumps.obj=VALUE"),
         "--gin_bindings=import json",
     ),
+    *[
+        bound("keras.optimizers.SGD.momentum", value, ("StepDecay' needs 'learning_rate'", value))
+        for value in ("@schedules.StepDecay()", "[{'a': @schedules.StepDecay()}]")
+    ],
     run_value("Optimization.optimizer", "@combiners.PCGrad", "optimizer", "Optimizer"),
     run_value("Optimization.optimizer", "'sgd'"),
     run_value("Optimization.schedule", "@keras.optimizers.SGD", "schedule"),
