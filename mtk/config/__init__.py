@@ -268,7 +268,7 @@ def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
     """
     try:
         return command()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)

@@ -6,18 +6,16 @@ for few.
 
 import importlib
 import inspect
-import itertools
 import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from mtk.config import names, trust, types
 from mtk.config.source import ConfigError, Line, did_you_mean
 
 REQUIRED = "gin.REQUIRED"
-_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Checker:
                 similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
                 fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
         for name, bound in (*self.macros.items(), *self._names()):
-            used = {macro.name for macro in _inside(bound.value, Macro)}
+            used = set(_macros(bound.value))
             if REQUIRED in used:
                 fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
             if not bound.target and name in self._leading_to(used):
@@ -203,8 +201,7 @@ class Checker:
         """Returns macros, those that their values use, and so on."""
         new = used
         while new:
-            found = [_inside(self.macros[each].value, Macro) for each in new]
-            new = {macro.name for macro in itertools.chain(*found)} - used
+            new = {name for each in new for name in _macros(self.macros[each].value)} - used
             new -= {REQUIRED}
             used = used | new
         return used
@@ -248,9 +245,9 @@ class Checker:
         value = self.value(bound)
         hint = types.hints(bound.target).get(bound.parameter, Any)
         self._check_hint(hint, value, bound)
-        for called in _inside(value, types.Reference):
+        for called in types.references(value):
             # With parentheses it is called wherever it stands.
-            if called.evaluated or (called is value and types.takes_nothing(hint)):
+            if called.evaluated or types.takes_nothing(hint):
                 self._check_given(called, bound.line)
 
     def _check_hint(self, hint: Any, value: Any, bound: Bound) -> None:
@@ -268,13 +265,13 @@ class Checker:
                 fail(line, f"{called.name!r} needs {name!r}. {remedy}")
 
 
-def _inside(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
-    """Yields what is of a kind in a value, at any depth."""
-    if isinstance(value, kind):
-        yield value
+def _macros(value: Any) -> Iterator[str]:
+    """Yields the names of the macros in a value, at any depth."""
+    if isinstance(value, Macro):
+        yield value.name
     elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _inside(item, kind)
+            yield from _macros(item)
 
 
 def whole_name(target: Any) -> str:

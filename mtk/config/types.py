@@ -66,9 +66,9 @@ def groups(target: Any) -> dict[str, Any]:
 
 
 def takes_nothing(hint: Any) -> bool:
-    """Tells whether a declared type is something that is called without arguments."""
+    """Tells whether a declared type is something, or several, called without arguments."""
     args = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, Sequence):
         return any(map(takes_nothing, args))
     return typing.get_origin(hint) is Callable and args[0] == []
 
@@ -150,7 +150,7 @@ def _accepts_reference(hint: Any, origin: Any, value: Reference) -> bool:
     if hint in (None, type(None)):
         return False
     if not inspect.isclass(hint) or origin is not None:
-        return True
+        return value.evaluated or origin not in (Sequence, Mapping)
     return _makes(value.target, hint) if value.evaluated else hint in (type, object)
 
 

@@ -12,6 +12,7 @@ from mtk import display, distribution
 from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner
 from mtk.experiment import supply
+from mtk.experiment.callables import called
 from mtk.experiment.options import Numerics, Optimization, Precision, Sharing, Training
 from mtk.experiment.plan import Plan, make_plan
 from mtk.monitor import Monitor
@@ -140,7 +141,7 @@ def _made(factory: Callable[[], Any], kind: type, name: str) -> Any:
             f"`{name}` is called to make a {kind.__name__}, so give what makes it: the class, or a "
             f"function, without calling it. Received: a {type(factory).__name__}"
         )
-    made = factory()
+    made = called(name, factory)
     if not isinstance(made, kind):
         raise ValueError(
             f"`{name}` makes a {kind.__name__}, such as those in mtk.{name}s. Received: "

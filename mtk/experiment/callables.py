@@ -5,6 +5,7 @@ import hashlib
 import operator
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,24 @@ def _is_data(value: Any) -> bool:
 def digest(content: bytes) -> str:
     """Returns a short hash of a content."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def called(name: str, factory: Callable[..., Any], **given: Any) -> Any:
+    """Returns what a factory makes that was given for an argument of a run.
+
+    Args:
+        name: Of the argument.
+        factory: What is called.
+        **given: With what it is called.
+
+    Raises:
+        ValueError: If it raises anything but what tells of bad input, which is passed on.
+    """
+    try:
+        return factory(**given)
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # Whatever the class of somebody else raises.
+        raise ValueError(
+            f"`{name}` cannot be made: {type(error).__name__}: {error}. --traceback shows where."
+        ) from error

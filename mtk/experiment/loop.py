@@ -18,6 +18,7 @@ from mtk.experiment import (
     sealed,
 )
 from mtk.experiment.building import Built
+from mtk.experiment.callables import called
 from mtk.experiment.checkpointing import Checkpointing, Position
 from mtk.experiment.options import Checkpoints, Logging
 from mtk.experiment.preemption import InterruptedRunError, Preemption
@@ -70,7 +71,7 @@ class Loop:
         self._profile = self._profile_of(logging.profile_steps)
         self._supply = Supply(self.data.name, self.plan)
         self._throughput = callbacks.Throughput(self.plan.batch_size)
-        self._further = logging.callbacks
+        self._further = [called("callbacks", make) for make in logging.callbacks]
         self._callbacks: list[keras.callbacks.Callback] = []
 
     def go(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ class Loop:
             self.checkpointing,
             # Behind the checkpoints, so that it does not take their time for an evaluation's.
             self._throughput,
-            *(make() for make in self._further),
+            *self._further,
         ]
 
     def _is_done(self, step: int) -> bool:

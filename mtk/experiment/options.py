@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from mtk import distribution
+from mtk.experiment.callables import called
 from mtk.gradients import GradientStrategy
 from mtk.monitor import Monitored
 from mtk.ranges import SEEDS, check_choice, check_count, check_nonnegative, check_positive
@@ -84,8 +85,10 @@ class Optimization:
         """
         rate: Any = self.learning_rate
         if self.schedule is not None:
-            rate = self.schedule(learning_rate=rate, steps_per_epoch=steps_per_epoch)
-        return self.optimizer(learning_rate=rate)
+            steps = {"steps_per_epoch": steps_per_epoch}
+            rate = called("schedule", self.schedule, learning_rate=rate, **steps)
+        made: keras.optimizers.Optimizer = called("optimizer", self.optimizer, learning_rate=rate)
+        return made
 
 
 @_public

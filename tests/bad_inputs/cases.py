@@ -444,6 +444,21 @@ VALUES = [
     ],
     run_value("Optimization.optimizer", "@combiners.PCGrad", "optimizer", "Optimizer"),
     run_value("Optimization.optimizer", "'sgd'"),
+    run_value("Optimization.optimizer", "@keras.optimizers.LossScaleOptimizer", "inner_optimizer"),
+    run_value(
+        "Optimization.schedule", "@keras.optimizers.schedules.CosineDecay", "`schedule`", "steps"
+    ),
+    run_value("Logging.callbacks", "@keras.callbacks.CSVLogger", "'callbacks'", "Sequence"),
+    *[
+        run_value("Logging.callbacks", f"(@keras.callbacks.{name},)", f"{name}' needs '{missing}'")
+        for name, missing in (("CSVLogger", "filename"), ("ModelCheckpoint", "filepath"))
+    ],
+    bound(
+        "keras.callbacks.ModelCheckpoint.filepath",
+        "'a.txt'",
+        ("a.txt", "`.keras`"),
+        "--gin.experiment.Logging.callbacks=(@keras.callbacks.ModelCheckpoint,)",
+    ),
     run_value("Optimization.schedule", "@keras.optimizers.SGD", "schedule"),
     run_value("Numerics.strategy", "@combiners.PCGrad", "strategy"),
     *[digits("dropout", v) for v in ("1.5", "-0.1", "1.0", "'x'")],
