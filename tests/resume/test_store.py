@@ -131,6 +131,16 @@ def keep_lines(kept):
     return change
 
 
+def listed(name, content):
+    """Lists a file beside, with its true checksum."""
+
+    def change(folder):
+        with (folder / "SHA256SUMS").open("a") as file:
+            file.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -141,6 +151,8 @@ def keep_lines(kept):
         lambda folder: (folder / "SHA256SUMS").unlink(),
         lambda folder: (folder / "more.weights.h5").write_text("not written by the run"),
         lambda folder: (folder / "selected.weights.h5").unlink(),
+        lambda folder: os.mkfifo(folder / "pipe"),
+        listed("../weights", b"weights"),
     ],
 )
 def test_every_file_of_a_checkpoint_is_listed(tmp_path, change):
