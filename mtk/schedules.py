@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.ranges import check_positive
+
 _COOLDOWNS = ("1-sqrt", "linear")
 
 
@@ -32,7 +34,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(
         self, learning_rate: float, steps_per_epoch: int, factor: float = 0.85, every: int = 30
     ):
-        _check_positive(steps_per_epoch=steps_per_epoch, every=every, factor=factor)
+        check_positive(steps_per_epoch=steps_per_epoch, every=every, factor=factor)
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.factor = factor
@@ -75,7 +77,7 @@ class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate: float, steps_per_epoch: int = 1, warmup: int = 40_000):
-        _check_positive(warmup=warmup)
+        check_positive(warmup=warmup)
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.warmup = warmup
@@ -115,7 +117,7 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(
         self, learning_rate: float, steps_per_epoch: int, epochs: float = 100, warmup: int = 1
     ):
-        _check_positive(steps_per_epoch=steps_per_epoch, epochs=epochs, warmup=warmup)
+        check_positive(steps_per_epoch=steps_per_epoch, epochs=epochs, warmup=warmup)
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.epochs = epochs
@@ -174,7 +176,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         decay_to: int | None = None,
         shape: str = "1-sqrt",
     ):
-        _check_positive(warmup=warmup)
+        check_positive(warmup=warmup)
         if shape not in _COOLDOWNS:
             raise ValueError(f"`shape` of a cooldown is one of {_COOLDOWNS}. Received: {shape!r}")
         ends = (decay_from, decay_to)
@@ -208,9 +210,3 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
             "decay_to": self.decay_to,
             "shape": self.shape,
         }
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"`{name}` of a learning-rate schedule is above 0. Received: {value}")

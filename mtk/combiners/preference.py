@@ -26,7 +26,7 @@ def checked(
     given = plain(what, preference)
     numbers = list(given.values()) if isinstance(given, dict) else given
     numbers = [numbers] if isinstance(numbers, float) else numbers
-    if not all(0 <= number < float("inf") for number in numbers) or not sum(numbers) > 0:
+    if not all(number >= 0 for number in numbers) or not 0 < sum(numbers) < float("inf"):
         raise ValueError(
             f"`{what}` has one number for each task, finite, none negative and not all zero. "
             f"Received: {preference!r}"

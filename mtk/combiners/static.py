@@ -144,7 +144,8 @@ class StaticWeights(LossCombiner):
 
 
 def _check(values: Sequence[float] | np.ndarray, given: Any) -> None:
-    if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
+    if not all(value >= 0 for value in values) or not 0 < sum(map(float, values)) < float("inf"):
         raise ValueError(
-            f"Static weights are finite numbers, none negative and not all zero. Received: {given}"
+            "Static weights are finite numbers, and so is their sum, none negative and not all "
+            f"zero. Received: {given}"
         )

@@ -186,7 +186,7 @@ def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[fl
     """
     given = 1.0 if preference is None else preference
     numbers = in_task_order("preference", given, task_names, len(task_names))
-    if not all(0 <= number < float("inf") for number in numbers) or not sum(numbers) > 0:
+    if not all(number >= 0 for number in numbers) or not 0 < sum(numbers) < float("inf"):
         raise ValueError(
             "A preference has one number for each task, finite, none negative and not all zero. "
             f"Received: {preference!r}"
