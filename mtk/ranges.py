@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, get_args
 
 SEEDS = 2**32  # What NumPy takes.
+_COUNTS = 2**63  # What TensorFlow counts.
 
 
 def check_nonnegative(**values: Any) -> None:
@@ -32,8 +33,10 @@ def check_count(**values: Any) -> None:
     """Raises a ValueError for a value, or one of several, that is no whole number above 0."""
     for name, value in values.items():
         every = value if isinstance(value, (list, tuple)) else [value]
-        if not all(_is_number(each, Integral) and each >= 1 for each in every):
-            raise ValueError(f"`{name}` is a whole number, 1 or more. Received: {name}={value!r}")
+        if not all(_is_number(each, Integral) and 1 <= each < _COUNTS for each in every):
+            raise ValueError(
+                f"`{name}` is a whole number, 1 or more and below 2**63. Received: {name}={value!r}"
+            )
 
 
 def check_choice(choices: Any, **values: Any) -> None:

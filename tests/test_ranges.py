@@ -11,14 +11,14 @@ INSIDE = {
     "positive": (1e-30, 7, 1e30, np.float32(2.0)),
     "share": (0, 0.5, 1, 1.0, np.float64(0.25)),
     "rate": (0, 0.5, 1 - 1e-12),
-    "count": (1, 10**12, np.int64(3), (1, 2), [5]),
+    "count": (1, 2**63 - 1, np.int64(3), (1, 2), [5]),
 }
 OUTSIDE = {
     "nonnegative": (-1e-30, -1, math.inf, -math.inf),
     "positive": (0, 0.0, -1, math.inf),
     "share": (-1e-12, 1 + 1e-12, math.inf),
     "rate": (-1e-12, 1, 1.0, 2),
-    "count": (0, -1, 1.0, 0.5, (1, 0), [2.0]),
+    "count": (0, -1, 1.0, 0.5, (1, 0), [2.0], 2**63),
 }
 NO_NUMBERS = (math.nan, None, "1", True, [], {}, 1j)
 
