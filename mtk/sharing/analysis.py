@@ -25,6 +25,9 @@ _BY_PRODUCTS = frozenset(
 )
 # Each output is the input of its number, and depends on no other.
 _SIDE_BY_SIDE = "IdentityN"
+# Operations that move elements, each to one place at most: a gradient is the same before them, and
+# zero where they took nothing.
+_MOVING = frozenset({"Slice", "StridedSlice", "Reshape", "Squeeze", "ExpandDims", "Transpose"})
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
 
@@ -245,6 +248,10 @@ class _Analysis:
 
     def _frontier(self) -> list[LayerOutput]:
         """Finds the layers' outputs that all tasks depend on and that operations of heads read."""
+        places: dict[str, LayerOutput] = {}
+        for call in self.calls:
+            for tensor in call.outputs:
+                places.setdefault(tensor.name, (call.layer, call.number))
         ends = set()
         live = self._live() if self.is_probed else None
         for op in self.operations:
@@ -253,11 +260,9 @@ class _Analysis:
                     whole = self.tasks.get(tensor.name, 0) == self.everyone
                     known = tensor.dtype.is_floating and self.sources.get(tensor.op.name, 0)
                     if whole and known and (live is None or tensor.op.name in live):
+                        while tensor.name not in places and tensor.op.type in _MOVING:
+                            tensor = tensor.op.inputs[0]  # A layer may put out the whole.
                         ends.add(tensor.name)
-        places: dict[str, LayerOutput] = {}
-        for call in self.calls:
-            for tensor in call.outputs:
-                places.setdefault(tensor.name, (call.layer, call.number))
         found = [places[name] for name in places if name in ends]
         # An end that is no layer's output cannot be watched: then nothing is said to be found.
         return found if len({name for name in places if name in ends}) == len(ends) else []

@@ -3,6 +3,7 @@
 import gc
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -171,6 +172,38 @@ def test_wrong_names_are_refused(options, message):
 def test_finds_where_heads_begin(kind, layers_found):
     found = model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
     assert [layer.name for layer, _ in found.representation] == layers_found
+
+
+class First(layers.Layer):
+    def call(self, sequences):
+        return sequences[:, 0]
+
+
+def of_first_token(part=lambda sequences: sequences[:, 0]):
+    inputs = keras.Input((6,))
+    sequences = layers.Dense(8, "tanh", name="trunk")(layers.Reshape((3, 2))(inputs))
+    return keras.Model(inputs, networks.heads(part(sequences)))
+
+
+def test_heads_may_read_a_part_of_what_a_layer_puts_out():
+    """As heads of a transformer read its first token."""
+    found = model_of(of_first_token()).inspect(networks.batch("dense"))
+    assert [layer.name for layer, _ in found.representation] == ["trunk"]
+
+
+@pytest.mark.slow
+def test_a_part_has_the_gradients_of_the_whole():
+    x, y, _ = networks.batch("dense")
+    found = []
+    for part in ((), (First(),)):
+        keras.utils.set_random_seed(0)
+        network = of_first_token(*part)
+        model = model_of(network, combiner=mtk.combiners.MGDA(at="representation"))
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(x, y, shuffle=False, verbose=0)
+        found.append([model.last_gramian.numpy(), *network.get_weights()])
+    for value, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_no_warning_of_inputs_that_are_a_dict(recwarn):
