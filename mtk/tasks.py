@@ -193,6 +193,12 @@ class Task:
             y_true: Labels, `(B, ...)`.
             y_pred: Predictions, `(B, ...)`.
         """
+        if not tf.is_tensor(y_true):
+            raise ValueError(
+                f"The labels of task '{self.name}' are one tensor. Received: "
+                f"{type(y_true).__name__}. What its loss reads beside them can be further columns, "
+                "and a mask goes into the sample weights."
+            )
         if y_true.dtype == tf.string:
             raise ValueError(
                 f"The labels of task '{self.name}' are texts. Give numbers, such as those of "

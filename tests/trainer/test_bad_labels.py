@@ -44,6 +44,7 @@ BAD = {
     "no last axis, of images": ({"size": np.ones((12, 2, 2), "float32")}, "'size'"),
     "one-hot": ({"kind": np.eye(3, dtype="float32")[Y["kind"]]}, "'kind'.*integers"),
     "texts": ({"kind": np.array(["a", "b", "c"] * 4)}, "'kind' are texts"),
+    "a dict": ({"size": {"labels": Y["size"], "mask": Y["size"]}}, "'size' are one.*dict.*weights"),
 }
 
 
