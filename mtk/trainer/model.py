@@ -581,7 +581,9 @@ class MultiTaskModel(keras.Model):
         """Those of the tasks, those that the model holds itself, and those of layers."""
         # Metrics of a model inside are those of its own training; of the network, if it has one.
         trains = type(self.network).train_step is not keras.Model.train_step
-        layers = [x for x in all_layers(self) if not isinstance(x, keras.Model)]
+        # In the network's order: of several that have one name, Keras logs the last.
+        every = [*all_layers(self.network), *all_layers(self)]
+        layers = [x for x in every if not isinstance(x, keras.Model)]
         layers += [] if trains else [self.network]
         others = [*self._metrics, *(m for layer in layers for m in layer._metrics)]
         own = self.task_metrics.of_training() if self.tasks else []

@@ -78,6 +78,25 @@ class InTuples(Late):
         return {"a": self.a(h), "b": self.b(h)}
 
 
+class Noted(layers.Dense):
+    """Keeps a metric, of the same name as that of other such layers."""
+
+    def __init__(self, units):
+        super().__init__(units)
+        self.size = keras.metrics.Mean(name="size")
+
+    def call(self, x):
+        out = super().call(x)
+        self.size.update_state(out)
+        return out
+
+
+def noted():
+    x = keras.Input((5,))
+    h = Noted(4)(x)
+    return keras.Model(x, {"a": Noted(1)(h), "b": Noted(1)(h)})
+
+
 class Parted(layers.Layer):
     def call(self, x):
         return {"a": x[:, :1], "b": x[:, 1:]}
@@ -235,6 +254,7 @@ PROGRAMS = {
         {},
         {"validation_split": 0.5},
     ),
+    "metrics of one name": (noted, "mse", X, BOTH, {}, {}),
     "an input of None": (
         lambda: Optional(None),
         {"a": "mse", "b": "mse"},
