@@ -60,13 +60,14 @@ def sizes(table: pd.DataFrame) -> list[str | None]:
 
 
 def _in_words(values: pd.DataFrame) -> list[str]:
+    columns = {name: list(values[name]) for name in values}
     return [
         ", ".join(
-            f"{'' if name == 'size' else name.rpartition('.')[2]} {_plain(v)}".strip()
-            for name, v in row.items()
-            if pd.notna(v)
+            f"{'' if name == 'size' else name.rpartition('.')[2]} {_plain(column[i])}".strip()
+            for name, column in columns.items()
+            if pd.notna(column[i])
         )
-        for row in values.to_dict("records")
+        for i in range(len(values))  # Before pandas 3, a table without columns has no `records`.
     ]
 
 

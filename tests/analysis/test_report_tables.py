@@ -162,7 +162,9 @@ def test_changes_against_single_tasks_are_of_the_models_that_were_selected(tmp_p
     table = tables.single_task_table(view, "loss").set_index("method")
     changes = analysis.delta_m(view.found, view.spaces["loss"])
     means = view.found.set_index("configuration")["validation/left/loss"]
-    best = view.found["configuration"] == means[view.found["role"].eq("baseline").array].idxmin()
+    best = (
+        view.found["configuration"] == means[view.found["role"].eq("baseline").to_numpy()].idxmin()
+    )
     assert table.loc["static_weights"].item() == pytest.approx(changes[best].item())
 
 
