@@ -71,6 +71,13 @@ class PassScope(keras.StatelessScope):
         self.graph = _graph()
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        if variable._value is None and self.state.makes_seeds and is_seed(variable):
+            # Keras' seed for all layers, which the first one makes that draws by it. Keras makes
+            # variables where it leaves a scope.
+            self.__exit__()
+            with keras.StatelessScope():
+                pass
+            self.__enter__()
         if _graph() is not self.graph:
             self._put_in_place(variable)
         value = self.state_mapping.get(id(variable))
@@ -128,6 +135,7 @@ class State:
         metric_variables: Variables of metrics.
         written_in_place: Variables that a pass writes in place; more are added.
         replica: Number of this replica, an integer or a scalar tensor.
+        makes_seeds: Whether a seed that a pass is the first to need becomes a variable at once.
     """
 
     def __init__(
@@ -135,7 +143,9 @@ class State:
         metric_variables: Sequence[keras.Variable] = (),
         written_in_place: WrittenInPlace | None = None,
         replica: int | tf.Tensor = 0,
+        makes_seeds: bool = False,
     ):
+        self.makes_seeds = makes_seeds
         self.offset = None if isinstance(replica, int) and not replica else replica
         self.going_on = {id(v) for v in metric_variables}
         self.known = WrittenInPlace() if written_in_place is None else written_in_place

@@ -71,7 +71,8 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     sub_batches = parts.divided(sub_batches, number)
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
-    state = State(spec.metric_variables, spec.written_in_place, replica)
+    alone = not tf.distribute.has_strategy()
+    state = State(spec.metric_variables, spec.written_in_place, replica, makes_seeds=alone)
     passes = _passes(spec, state, sub_batches)
     with State().scope({}) as of_combiner:
         combined = combine(spec, passes)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 import mtk
 from mtk import combiners, compiled_tasks
@@ -95,6 +95,32 @@ def noted():
     x = keras.Input((5,))
     h = Noted(4)(x)
     return keras.Model(x, {"a": Noted(1)(h), "b": Noted(1)(h)})
+
+
+class Told(layers.Layer):
+    """Tells its output's shape, so that Keras does not call what is inside before `fit`."""
+
+    def build(self, shape):
+        self.inside = layers.Dense(4, "tanh")
+
+    def call(self, x):
+        return self.inside(x)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 4)
+
+
+class Noise(layers.Layer):
+    """Draws from the seed that Keras has for all layers, which is made when it is first needed."""
+
+    def call(self, x, training=False):
+        return x + keras.random.normal(ops.shape(x)) if training else x
+
+
+def behind(layer):
+    x = keras.Input((5,))
+    h = layers.Dense(4)(layer(x))
+    return keras.Model(x, {n: layers.Dense(1, name=n)(h) for n in "ab"})
 
 
 class Parted(layers.Layer):
@@ -255,6 +281,8 @@ PROGRAMS = {
         {"validation_split": 0.5},
     ),
     "metrics of one name": (noted, "mse", X, BOTH, {}, {}),
+    "layers that are not called before": (lambda: behind(Told()), "mse", X, BOTH, {}, {}),
+    "a seed for all layers": (lambda: behind(Noise()), "mse", X, BOTH, {}, {}),
     "an input of None": (
         lambda: Optional(None),
         {"a": "mse", "b": "mse"},
@@ -342,6 +370,15 @@ def test_program_trains_as_in_keras(name):
         expected = {"loss": expected["loss"]}
     for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, 1e-4, 1e-6, err_msg=key)
+
+
+@pytest.mark.slow
+def test_what_keras_has_not_called_is_shared():
+    model, _, _ = fitted(
+        lambda network: mtk.MultiTaskModel(network, combiner=combiners.PCGrad()),
+        PROGRAMS["layers that are not called before"],
+    )
+    assert {v.shape for v in model.structure.shared} == {(5, 4), (4, 4), (4,)}
 
 
 BUILDS = {
