@@ -39,9 +39,9 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[LayerCall]]:
     with _lock:
         for layer in layers:
             _listeners.setdefault(id(layer), []).append(mine)
-            if "call" not in layer.__dict__:
+            if _called(layer) not in layer.__dict__:
                 # Past Keras' own __setattr__, which would track the function.
-                layer.__dict__["call"] = _recording(layer)
+                layer.__dict__[_called(layer)] = _recording(layer)
     try:
         yield calls
     finally:
@@ -49,11 +49,16 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[LayerCall]]:
             for layer in layers:
                 _listeners[id(layer)].remove(mine)
                 if not _listeners[id(layer)]:
-                    del layer.__dict__["call"], _listeners[id(layer)]
+                    del layer.__dict__[_called(layer)], _listeners[id(layer)]
+
+
+def _called(layer: keras.Layer) -> str:
+    """Returns the name of the method that Keras calls, another one of layers that are quantized."""
+    return "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
 
 
 def _recording(layer: keras.Layer) -> Callable[..., Any]:
-    original = layer.call
+    original = getattr(layer, _called(layer))
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -191,6 +191,15 @@ def test_heads_may_read_a_part_of_what_a_layer_puts_out():
     assert [layer.name for layer, _ in found.representation] == ["trunk"]
 
 
+def test_heads_may_read_a_quantized_layer():
+    inputs = keras.Input((6,))
+    trunk = layers.Dense(16, name="trunk")
+    network = keras.Model(inputs, networks.heads(trunk(inputs)))
+    trunk.quantize("float8")
+    found = model_of(network).inspect(networks.batch("dense"))
+    assert [layer.name for layer, _ in found.representation] == ["trunk"]
+
+
 @pytest.mark.slow
 def test_a_part_has_the_gradients_of_the_whole():
     x, y, _ = networks.batch("dense")
