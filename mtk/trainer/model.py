@@ -147,6 +147,7 @@ class MultiTaskModel(keras.Model):
     _spec = Held(None)
     _is_observing = False
     _has_shown_metrics = False  # What labels look like, where no graph does.
+    _has_built_inside = False
     tasks, task_names, loss_weights = _of("_by_output", "tasks", "task_names", "loss_weights")
 
     def __init__(
@@ -779,7 +780,8 @@ class MultiTaskModel(keras.Model):
                     self._compile_tasks(tf.nest.pack_sequence_as(outputs, new))
                 else:
                     self._build_combiner()
-        if not self.run_eagerly:
+        if not (self.run_eagerly or self._has_built_inside):
+            self._has_built_inside = True  # Once: some layers are never called.
             inputs = batch.inputs_of(self._spec.value)
             _build_inside(self.network, tf.nest.map_structure(_symbolic, inputs))
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
