@@ -64,8 +64,9 @@ def compare(
         train: The training split: `(x, y)` or `(x, y, sample_weight)` of arrays, a data set of
             batches or examples, or a function that returns one of these. It is held in memory. A
             workload has its own, which need not be: leave out the splits.
-        validation: The validation split, or the share of the training split held out for it.
-        test: The test split, or a share.
+        validation: The validation split, or the share of the training split held out for it. Each
+            seed draws other examples, so that an answer is not that of one split.
+        test: The test split, or a share, as for `validation`.
         methods: Names of combiners, their classes, or combiners with arguments; or one name. Static
             weights and single-task models are always trained beside; those of a `StaticWeights`
             among the methods are tried too.
@@ -119,7 +120,8 @@ def compare(
     static = [method for method in several if is_static(method)]
     chosen = [method_of(method) for method in several if not is_static(method)]
     added = [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
-    key = Given(build, *splits).key()
+    found = Given(build, *splits)
+    key = found.key()
     arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
     arguments += [[label for label, _, _ in chosen], repr(added)]
     plan = Plan.written(out, arguments)
@@ -145,6 +147,8 @@ def compare(
         "experiment.Training.monitor": seen.monitor,
         "experiment.Optimization.batch_size": batch_size,
     }
+    if found.draws_splits:
+        settings["given.workload.data_seed"] = "%seed"
     trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))
     if plan.learning_rates is None:
         tried = rates(seen, learning_rates, size.rates)

@@ -50,6 +50,11 @@ class Given:
     validation: Any
     test: Any
 
+    @property
+    def draws_splits(self) -> bool:
+        """Whether a part of the training split is held out at random."""
+        return any(isinstance(split, (int, float)) for split in (self.validation, self.test))
+
     def key(self) -> str:
         """Returns 16 digits that are others for another function or other data, and keeps both."""
         splits = () if self.train is None else (self.train, self.validation, self.test)
@@ -77,11 +82,12 @@ def given(key: str) -> Given:
     return _GIVEN[key]
 
 
-def workload(key: str) -> Workload:
+def workload(key: str, data_seed: int = 0) -> Workload:
     """Returns the workload of a comparison.
 
     Args:
         key: As `Given.key` returned it.
+        data_seed: Of shares that are held out.
 
     Raises:
         ValueError: If that was in another process, the model is not compiled, or data and model do
@@ -98,7 +104,7 @@ def workload(key: str) -> Workload:
             else "Give `train`: only a `build` that makes an `mtk.workloads.Workload` has data of "
             f"its own. It has made: {type(built).__name__}"
         )
-    return built if is_workload else Compiled(found, built)
+    return built if is_workload else Compiled(found, built, data_seed)
 
 
 def _built(build: Callable[..., Any], seed: int | None = None) -> Any:
@@ -123,12 +129,13 @@ class Compiled(Arrays):
     Args:
         found: What the comparison was given.
         model: What its `build` made.
+        data_seed: Of shares that are held out.
 
     Raises:
         ValueError: If the model is not compiled.
     """
 
-    def __init__(self, found: Given, model: keras.Model):
+    def __init__(self, found: Given, model: keras.Model, data_seed: int = 0):
         tasks = tasks_of(model)
         check_files(tasks)
         names = [task.name for task in tasks]
@@ -144,6 +151,7 @@ class Compiled(Arrays):
             train,
             validation,
             test,
+            data_seed=data_seed,
             name="compared",
         )
 

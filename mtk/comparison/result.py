@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from mtk import monitor
-from mtk.comparison.given import workload
+from mtk.comparison.given import given, workload
 from mtk.comparison.plan import untrained_losses
 from mtk.comparison.planning import SINGLE, STATIC
 from mtk.export import load
@@ -73,6 +73,9 @@ class Comparison:
     ) -> keras.Model:
         """Returns the trained network, of any method, that validation finds best.
 
+        Where each seed holds out other examples, it is one of those that select: they have the same
+        validation split.
+
         Args:
             utility: How much each task counts: the sum of its validation losses, each divided by
                 the median loss of static weights, is least. By default what selected the runs is
@@ -86,6 +89,8 @@ class Comparison:
         if unknown:
             raise ValueError(f"There are no tasks {unknown}. The tasks: {self._tasks}")
         runs = [run for run in self._finished if not run["method"].startswith(SINGLE)]
+        if self._key is not None and given(self._key).draws_splits:
+            runs = [run for run in runs if run.get("stage") == "select"]
         within = [
             run
             for run in runs

@@ -57,6 +57,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     with pytest.raises(ValueError, match="least losses"):
         study.best(limits={"size": -1.0})
     assert study.report().is_file()
+    assert "Each seed drew data of its own" in (tmp_path / "s/report/index.html").read_text()
     capsys.readouterr()
     again = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
     assert str(again) == str(study)
@@ -112,6 +113,16 @@ def test_from_a_workload_to_a_verdict(tmp_path, monkeypatch):
     study = comparison.compare(workload, methods=["MGDA"], epochs=1, out=tmp_path / "s")
     assert str(study).startswith("Use loss_weights={'size': ")
     assert set(study.verdict["method"]) == {"MGDA"}
+
+
+def test_each_seed_holds_out_other_examples():
+    shares = given.Given(build, (X, Y), 0.2, 0.2)
+    whole = given.Given(build, (X, Y), (X[:9], Y), (X[:9], Y))
+    assert (shares.draws_splits, whole.draws_splits) == (True, False)
+    key = shares.key()
+    first, again, other = (given.workload(key, seed).fingerprint() for seed in (0, 0, 1))
+    assert first == again
+    assert all(first[split] != other[split] for split in ("train", "validation", "test"))
 
 
 class Colleague(keras.Model):
