@@ -25,7 +25,7 @@ NUMBERS = {
     "multi_digits_rates": (27, 8),
     "multi_mnist": (720, 0),
     "multi_mnist_rates": (27, 8),
-    "multi30k": (6, 0),
+    "multi30k": (6, 6 * 5),
     "translation_fr_zh": (54 + 66, 0),
     "translation_fr_de": (54 + 66, 0),
     "translation_fr_ro": (54 + 66, 0),
