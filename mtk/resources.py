@@ -8,7 +8,7 @@ from pathlib import Path
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def cores() -> int:
+def cpu_count() -> int:
     """Returns the number of cores that this process may use, which can be fewer than all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -52,7 +52,7 @@ def tokenize(folder: Path) -> None:
     pairs.map(
         ids,
         batched=True,
-        num_proc=resources.cores(),
+        num_proc=resources.cpu_count(),
         remove_columns=["en", "fr"],
         features=types,
     ).save_to_disk(folder / "tokenized")
@@ -101,7 +101,7 @@ def main() -> None:
         tokenize(args.folder)
         return
     own = argparse.Namespace(vocabulary_lines=20_000)
-    print(f"{resources.cores()} cores; memory and disk in GiB; first mtk, then `datasets`")
+    print(f"{resources.cpu_count()} cores; memory and disk in GiB; first mtk, then `datasets`")
     print("      pairs  vocabulary in    pairs a minute   main process  largest other  files")
     for pairs in args.pairs:
         with tempfile.TemporaryDirectory(prefix="datasets_speed") as name:

@@ -113,7 +113,7 @@ def main() -> None:
     if args.folder:
         prepare(args)
         return
-    print(f"{resources.cores()} cores; memory and disk in GiB")
+    print(f"{resources.cpu_count()} cores; memory and disk in GiB")
     print("      pairs  vocabulary in    pairs a minute   main process  largest other  files")
     for pairs in args.pairs:
         folder = Path(tempfile.mkdtemp(prefix="prepare_speed"))

@@ -67,7 +67,7 @@ def read_streets(
         np.empty((len(paths), height, width), np.int8),
         np.empty((len(paths), height, width), np.float32),
     )
-    with ThreadPoolExecutor(resources.cores()) as readers:
+    with ThreadPoolExecutor(resources.cpu_count()) as readers:
         scenes = readers.map(lambda files: read(files, size), paths)
         try:
             for index, scene in enumerate(scenes):

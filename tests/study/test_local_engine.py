@@ -93,7 +93,7 @@ def test_temporary_files_of_a_run_go_with_it(monkeypatch, folder):
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])
 def test_runs_share_the_cores(monkeypatch, folder, environments, cores, workers, threads):
-    monkeypatch.setattr(local.resources, "cores", lambda: cores)
+    monkeypatch.setattr(local.resources, "cpu_count", lambda: cores)
     monkeypatch.setattr(local, "_visible_gpus", lambda: [])
     do(Local(workers, share_import=True), folder, ["a"])
     seen = environments("a")

@@ -39,7 +39,7 @@ class Annotations(NamedTuple):
 
 
 def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray) -> Annotations:
-    """Returns a listing, sorted by split and otherwise in the order given.
+    """Returns annotations, sorted by split and otherwise in the order given.
 
     Args:
         files: N names.

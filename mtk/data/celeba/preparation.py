@@ -30,14 +30,14 @@ class Source(Protocol):
 
     Attributes:
         origin: What to call it.
-        listing: What the images are.
+        annotations: What the images are.
     """
 
     origin: str
-    listing: Annotations
+    annotations: Annotations
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing."""
+        """Yields the JPEG files that the annotations name."""
         ...
 
 
@@ -81,16 +81,16 @@ def prepare(
             _decode_all(images, size, unfinished / arrays.IMAGES)
             _complete(images, size, unfinished, digest)
     arrays.open_arrays(out)
-    counts = ", ".join(f"{number} {split}" for split, number in images.listing.counts.items())
+    counts = ", ".join(f"{number} {split}" for split, number in images.annotations.counts.items())
     return f"CelebA at {size}x{size} pixels in {out}: {counts}."
 
 
 def _digest(source: Source, size: int) -> str:
     """Returns what tells one preparation from another."""
-    listing = source.listing
-    told = [arrays.FORMAT, size, listing.counts, listing.files]
+    annotations = source.annotations
+    told = [arrays.FORMAT, size, annotations.counts, annotations.files]
     found = hashlib.sha256(json.dumps(told).encode())
-    found.update(listing.attributes.tobytes())
+    found.update(annotations.attributes.tobytes())
     return found.hexdigest()
 
 
@@ -109,7 +109,7 @@ def _is_prepared(out: Path, digest: str) -> bool:
 
 
 def _decode_all(source: Source, size: int, path: Path) -> None:
-    names = source.listing.files
+    names = source.annotations.files
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(names), size, size, 3)}
     pairs, meter = zip(source.encoded(), names, strict=True), Meter("images", len(names))
 
@@ -117,7 +117,7 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
         return decode(pair[0], f"{pair[1]} of {source.origin}", size).tobytes()
 
     # As a file and not through a memory map: there, a full disk ends the process without a word.
-    with path.open("wb") as file, ThreadPoolExecutor(resources.cores()) as threads:
+    with path.open("wb") as file, ThreadPoolExecutor(resources.cpu_count()) as threads:
         np.lib.format.write_array_header_1_0(file, header)
         for first in range(0, len(names), _AT_ONCE):
             file.writelines(threads.map(decoded, itertools.islice(pairs, _AT_ONCE)))
@@ -126,15 +126,15 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
 
 def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
     """Writes what stands beside the images, the manifest last."""
-    listing = source.listing
-    np.save(folder / arrays.LABELS, listing.attributes)
-    (folder / arrays.FILES).write_text("".join(f"{file}\n" for file in listing.files))
+    annotations = source.annotations
+    np.save(folder / arrays.LABELS, annotations.attributes)
+    (folder / arrays.FILES).write_text("".join(f"{file}\n" for file in annotations.files))
     manifest = {
         "format": arrays.FORMAT,
         "origin": source.origin,
         "digest": digest,
         "size": size,
-        "counts": listing.counts,
+        "counts": annotations.counts,
         "attributes": list(ATTRIBUTES),
         "sha256": {name: sha256(folder / name) for name in arrays.ARRAYS},
     }

@@ -29,7 +29,7 @@ class RawFiles:
 
     Attributes:
         origin: Where the images are.
-        listing: What they are.
+        annotations: What they are.
 
     Raises:
         ValueError: If a file or an image is missing, damaged, or not listed.
@@ -44,15 +44,15 @@ class RawFiles:
         self.origin = str(images)
         self._archive = _opened(images) if images.is_file() else None
         self._paths = _in_archive(self._archive) if self._archive else _in_folder(images)
-        self.listing = self._listed(attributes, partition, subset)
+        self.annotations = self._listed(attributes, partition, subset)
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing.
+        """Yields the JPEG files that the annotations name.
 
         Raises:
             ValueError: If the archive is damaged.
         """
-        for file in self.listing.files:
+        for file in self.annotations.files:
             path = self._paths[file]
             if self._archive is None:
                 yield _read(Path(path))

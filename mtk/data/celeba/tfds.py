@@ -17,7 +17,7 @@ class FromTfds:
 
     Attributes:
         origin: What the images come from.
-        listing: What they are.
+        annotations: What they are.
 
     Raises:
         ImportError: If TensorFlow Datasets is not installed.
@@ -48,12 +48,12 @@ class FromTfds:
         files = [f"{split}[{i}]" for split, found in zip(SPLITS, rows, strict=True) for i in found]
         partition = np.repeat(np.arange(len(SPLITS)), [len(found) for found in rows])
         labels = np.concatenate([list(found.values()) for found in rows]).astype(np.uint8)
-        self.listing = arranged(files, labels, partition)
+        self.annotations = arranged(files, labels, partition)
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files of the listing."""
+        """Yields the JPEG files that the annotations name."""
         decoders = {"image": self._tfds.decode.SkipDecoding()}
-        for split in self.listing.counts:
+        for split in self.annotations.counts:
             for example in self._read(split, decoders):
                 yield example["image"].numpy()
 

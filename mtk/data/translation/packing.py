@@ -28,7 +28,7 @@ class Packers:
     """
 
     def __init__(self, vocabulary: Path, filters: Filters, processes: int | None = None):
-        self.processes = processes or resources.cores()
+        self.processes = processes or resources.cpu_count()
         # A new interpreter each, which holds nothing but what it needs.
         self._pool = futures.ProcessPoolExecutor(
             self.processes,

@@ -44,7 +44,7 @@ class Local(Engine):
         self.gpus = visible if gpus is None else visible[:gpus]
         if gpus is not None and len(self.gpus) < gpus:
             raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
-        self.workers = workers or len(self.gpus) or resources.cores()
+        self.workers = workers or len(self.gpus) or resources.cpu_count()
         if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
             raise ValueError(
                 "There is at least one worker, and no more than GPUs, since a run takes a whole "
@@ -102,7 +102,7 @@ class Local(Engine):
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot]
         if self.workers > 1:
-            environment |= threads(resources.cores() // self.workers)
+            environment |= threads(resources.cpu_count() // self.workers)
         return environment
 
 
