@@ -14,12 +14,12 @@ from mtk.data.fingerprints import described
 from mtk.data.sources import Source, Structure, check_room, in_memory, memory_mapped
 from mtk.data.splits import split
 from mtk.tasks import Task, check_tasks
-from mtk.workloads.sourced import SourcedWorkload
+from mtk.workloads.base import Workload
 
 MakeNetwork: TypeAlias = Callable[..., keras.Model]
 
 
-class Arrays(SourcedWorkload):
+class Arrays(Workload):
     """A workload from arrays in memory.
 
     Args:

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk.data.batches import Augment, ordered_batches, train_batches
 from mtk.data.fingerprints import of_arrays
+from mtk.data.sources import Source
 from mtk.tasks import Task
 
 # `{task: {metric: value}}`
@@ -22,6 +24,17 @@ class Workload(abc.ABC):
 
     The data set's splits, and what is drawn at random to build them, are fixed by the constructor
     of a workload, not by the seed of a run: all runs of a study see the same examples.
+
+    A subclass has tasks and a `network`, and gives the data here, as sources that are read by
+    index: batches of training come in an order of (seed, step), those of evaluation in theirs. One
+    whose data are of another form has batches of its own: `num_train`, `train`, `train_evaluation`,
+    `validation` and `test`.
+
+    Args:
+        train: The training split; None for a subclass with batches of its own.
+        validation: The validation split, likewise.
+        test: The test split, likewise.
+        augment: Changes training batches at random; see `mtk.data.batches.train_batches`.
 
     Attributes:
         name: For logs and reports.
@@ -40,6 +53,22 @@ class Workload(abc.ABC):
     shares: Mapping[str, float] | None = None
     score_directions: Mapping[str, str] = MappingProxyType({})
     signatures: Mapping[str, str] = MappingProxyType({})
+    _splits: Mapping[str, Source] = MappingProxyType({})
+    _augment: Augment | None = None
+
+    def __init__(
+        self,
+        train: Source | None = None,
+        validation: Source | None = None,
+        test: Source | None = None,
+        *,
+        augment: Augment | None = None,
+    ):
+        given = {"train": train, "validation": validation, "test": test}
+        self._splits = {split: source for split, source in given.items() if source is not None}
+        self._augment = augment
+        if train is not None:
+            self.num_train = train.num_examples
 
     @abc.abstractmethod
     def network(self, seed: int | None = None) -> keras.Model:
@@ -49,7 +78,6 @@ class Workload(abc.ABC):
             seed: Makes initial weights and dropout reproducible.
         """
 
-    @abc.abstractmethod
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         """Returns the batches of a run from `first_step` on, `steps - first_step` of them.
 
@@ -59,18 +87,29 @@ class Workload(abc.ABC):
             seed: Of the order of the examples.
             first_step: The step to begin with.
         """
+        source = self._source_of("train")
+        return train_batches(source, batch_size, steps, seed, first_step, self._augment)
 
-    @abc.abstractmethod
     def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
         """Returns the training split once, in order and unchanged."""
+        return ordered_batches(self._source_of("train"), batch_size)
 
-    @abc.abstractmethod
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """Returns the validation split once, in order."""
+        return ordered_batches(self._source_of("validation"), batch_size)
 
-    @abc.abstractmethod
     def test(self, batch_size: int) -> tf.data.Dataset:
         """Returns the test split once, in order."""
+        return ordered_batches(self._source_of("test"), batch_size)
+
+    def _source_of(self, split: str) -> Source:
+        if split not in self._splits:
+            raise TypeError(
+                f"The workload {type(self).__name__} has no data. Give it three sources, such as "
+                "`mtk.data.in_memory(...)`, by `super().__init__(train, validation, test)`; or "
+                "define `num_train`, `train`, `train_evaluation`, `validation` and `test`."
+            )
+        return self._splits[split]
 
     def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
         """Draws what the network makes of a few validation examples, beside what is true.

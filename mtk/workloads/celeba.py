@@ -14,13 +14,13 @@ from mtk.models.resnet import resnet18
 from mtk.places import InputPath
 from mtk.ranges import check_count
 from mtk.tasks import Task
+from mtk.workloads.base import Workload
 from mtk.workloads.captions import captioned
-from mtk.workloads.sourced import SourcedWorkload
 
 _PICTURED = 8  # faces
 
 
-class CelebA(SourcedWorkload):
+class CelebA(Workload):
     """Forty attributes of a face, each present or absent.
 
     Batches are `(images (B, height, width, 3) float32, {attribute: labels (B,) int32})`, with

@@ -11,10 +11,10 @@ from mtk.data.labels import require_labels
 from mtk.data.overlay import Pairs
 from mtk.data.sources import Source, Structure, in_memory
 from mtk.tasks import Task
-from mtk.workloads.sourced import SourcedWorkload
+from mtk.workloads.base import Workload
 
 
-class DigitPairs(SourcedWorkload):
+class DigitPairs(Workload):
     """Classification of the left and of the right digit of an image.
 
     Batches are `(images (B, height, width, 1) float32, {"left": labels, "right": labels})` with

@@ -13,7 +13,7 @@ from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Streets
 from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
 from mtk.tasks import Task
-from mtk.workloads.sourced import SourcedWorkload
+from mtk.workloads.base import Workload
 from mtk.workloads.street_images import draw_streets
 
 # Mean colour of ImageNet in the order blue, green, red: how Keras' ResNet weights were trained.
@@ -22,7 +22,7 @@ _UNMEASURED = 0.0
 _PICTURED = 4  # streets
 
 
-class StreetScenes(SourcedWorkload):
+class StreetScenes(Workload):
     """Seven categories and the depth of each pixel of a street.
 
     The network, exported too, reads blue, green and red, less ImageNet's mean colour: as Keras'

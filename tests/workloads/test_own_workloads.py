@@ -156,3 +156,31 @@ def test_batches_in_the_place_of_examples_are_named(split):
     with pytest.raises(ValueError, match=rf"{split} data set gives batches.*without `batch\(\)`"):
         datasets(**batched, **({"num_train": 40} if split == "train" else {})).network()
     assert datasets().network(seed=1).inputs
+
+
+class Own(mtk.workloads.Workload):
+    name = "own"
+
+    def __init__(self, *splits):
+        self.tasks = tasks()
+        if splits:
+            super().__init__(*map(mtk.data.in_memory, splits))
+
+    def network(self, seed=None):
+        return network()
+
+
+def test_a_class_needs_the_network_and_the_data_and_nothing_else():
+    parts = [
+        tf.nest.map_structure(lambda a, r=r: a[r], (X, Y)) for r in np.split(range(60), [40, 50])
+    ]
+    own, known = Own(*parts), datasets()
+    assert own.num_train == 40
+    for split in ("train_evaluation", "validation", "test"):
+        found, expected = ([*getattr(made, split)(16).as_numpy_iterator()] for made in (own, known))
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+    first = [x for x, _ in own.train(8, 10, seed=1).as_numpy_iterator()]
+    again = [x for x, _ in own.train(8, 10, seed=1, first_step=4).as_numpy_iterator()]
+    np.testing.assert_array_equal(first[4:], again)
+    with pytest.raises(TypeError, match="Own has no data.*in_memory"):
+        Own().validation(8)
