@@ -40,7 +40,7 @@ def inverse_norms(rows: np.ndarray) -> np.ndarray:
 
 
 def fair(rows: np.ndarray, alpha: float) -> np.ndarray:
-    """The largest utility of the improvements, over directions, by BFGS on `log(w)`."""
+    """The largest utility of the improvements, over directions, by a trust region on `log(w)`."""
     sizes = lengths(rows)
     unit = np.exp(np.log(sizes).mean())
     gramian = rows @ rows.T / unit**2
@@ -51,8 +51,14 @@ def fair(rows: np.ndarray, alpha: float) -> np.ndarray:
         utility = s.sum() if alpha == 1 else (w ** (1 - e)).sum() / (1 - e)
         return 0.5 * w @ gramian @ w - utility, w * (gramian @ w) - w ** (1 - e)
 
+    def curvature(s: np.ndarray) -> np.ndarray:
+        w = np.exp(s)
+        return w[:, None] * gramian * w + np.diag(w * (gramian @ w) - (1 - e) * w ** (1 - e))
+
     start = -2 / (1 + e) * np.log(sizes / unit)
-    found = optimize.minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-11})
+    found = optimize.minimize(
+        objective, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-11}
+    )
     w = np.exp(found.x)
     return w @ rows / w.sum()
 
