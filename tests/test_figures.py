@@ -62,7 +62,7 @@ def reached(overlays, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_accuracy_in_the_head_of_a_config(path, tmp_path):
-    overlays = [path] if path.parent.name == "combiners" else []
+    overlays = [path] if path.parent.name in ("combiners", "architectures") else []
     before = time.process_time()
     assert reached(overlays, tmp_path) == expected(path)
     if (told := _DURATION.search(head(path))) and told[1] != "Some":

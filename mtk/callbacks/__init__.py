@@ -1,6 +1,7 @@
-"""Callbacks for `fit`: curves, pictures, records, selection, progress, divergence and speed."""
+"""Callbacks for `fit`: curves, pictures, gates, records, selection, divergence, speed."""
 
 from mtk.callbacks.best_checkpoint import BestCheckpoint
+from mtk.callbacks.gates import Gates
 from mtk.callbacks.images import Images
 from mtk.callbacks.max_steps import MaxSteps
 from mtk.callbacks.metrics_log import MetricsLog
@@ -12,6 +13,7 @@ from mtk.callbacks.throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
+    "Gates",
     "Images",
     "MaxSteps",
     "MetricsLog",

@@ -1,6 +1,7 @@
 """The course of a run: steps and evaluations from wherever it stands, then its end."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -24,6 +25,9 @@ from mtk.experiment.options import Checkpoints, Logging
 from mtk.experiment.preemption import InterruptedRunError, Preemption
 from mtk.experiment.run_folder import RunFolder
 from mtk.experiment.supply import Supply
+from mtk.trainer import batch
+
+_WATCHED = 4  # Batches by which the use of experts is measured.
 
 
 class Loop:
@@ -153,7 +157,8 @@ class Loop:
 
     def _ordered(self) -> list[keras.callbacks.Callback]:
         """Returns all callbacks in the order in which they must be called."""
-        pictures = callbacks.Images(self.watchers.board.curves, self.data.draw_images)
+        board = self.watchers.board
+        pictures = callbacks.Images(board.curves, self.data.draw_images)
         progress = (
             [callbacks.Progress(self.plan.steps, selection=self.watchers.selection)]
             if self.preemption.is_chief
@@ -164,6 +169,7 @@ class Loop:
             *([self._profile] if self._profile else []),
             *self.watchers,
             pictures,
+            callbacks.Gates(board, self._watched),
             callbacks.MaxSteps(self.plan.steps),
             *progress,
             self.checkpointing,
@@ -171,6 +177,11 @@ class Loop:
             self._throughput,
             *self._further,
         ]
+
+    def _watched(self) -> Iterator[Any]:
+        """Yields what the network reads of the first validation batches."""
+        for data in self.data.validation(self.plan.batch_size).take(_WATCHED):
+            yield from (part.inputs for part in batch.parse(data, self.model.task_names))
 
     def _is_done(self, step: int) -> bool:
         return bool(self.model.stop_training) or step >= self.plan.steps

@@ -44,33 +44,89 @@ def lenet(
         layers that Sener & Koltun, *Multi-task learning as multi-objective optimization* (2018)
         give it in their public code.
     """
-    _check_size(input_shape, kernel)
-    seeds = layer_seeds(seed)
-
-    def dense(size: int, activation: str | None, name: str) -> layers.Layer:
-        initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-        return layers.Dense(size, activation, kernel_initializer=initializer, name=name)
-
-    def convolution(size: int, name: str) -> layers.Layer:
-        initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-        return layers.Conv2D(size, kernel, kernel_initializer=initializer, name=name)
-
-    inputs = keras.Input(input_shape, name="image")
-    x = convolution(channels[0], "convolution_1")(inputs)
-    x = layers.ReLU(name="relu_1")(layers.MaxPooling2D(name="pooling_1")(x))
-    x = convolution(channels[1], "convolution_2")(x)
-    x = layers.SpatialDropout2D(dropout, seed=next(seeds), name="dropout_of_channels")(x)
-    x = layers.ReLU(name="relu_2")(layers.MaxPooling2D(name="pooling_2")(x))
-    features = dense(units, "relu", "representation")(layers.Flatten(name="flatten")(x))
+    check_size(input_shape, kernel)
+    made = LeNetLayers(channels, kernel, dropout, seed)
+    x = inputs = keras.Input(input_shape, name="image")
+    for layer in (*made.first(), *made.second(), *made.dense(units)):
+        x = layer(x)
     outputs = {}
     for task in task_names:
-        x = dense(units, "relu", f"{task}_hidden")(features)
-        x = layers.Dropout(dropout, seed=next(seeds), name=f"{task}_dropout")(x)
-        outputs[task] = dense(num_classes, None, f"{task}_logits")(x)
+        outputs[task] = x
+        for layer in made.head(task, units, num_classes):
+            outputs[task] = layer(outputs[task])
     return keras.Model(inputs, outputs, name="lenet")
 
 
-def _check_size(input_shape: tuple[int, int, int], kernel: int) -> None:
+class LeNetLayers:
+    """New layers of LeNet, from the image on.
+
+    Args:
+        channels: As for `lenet`, like the others.
+        kernel: Height and width of a convolution.
+        dropout: Rate of both dropouts.
+        seed: Each layer draws one of its own from it.
+        padding: Of the convolutions.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: int,
+        dropout: float,
+        seed: int | None,
+        padding: str = "valid",
+    ):
+        self.channels, self.kernel, self.dropout = channels, kernel, dropout
+        self.padding = padding
+        self.seeds = layer_seeds(seed)
+
+    def first(self) -> list[layers.Layer]:
+        """Convolution, pooling, ReLU."""
+        return [
+            self._convolution(1),
+            layers.MaxPooling2D(name="pooling_1"),
+            layers.ReLU(name="relu_1"),
+        ]
+
+    def second(self) -> list[layers.Layer]:
+        """Convolution, dropout of channels, pooling, ReLU."""
+        return [
+            self._convolution(2),
+            layers.SpatialDropout2D(
+                self.dropout, seed=next(self.seeds), name="dropout_of_channels"
+            ),
+            layers.MaxPooling2D(name="pooling_2"),
+            layers.ReLU(name="relu_2"),
+        ]
+
+    def dense(self, units: int) -> list[layers.Layer]:
+        """Dense, ReLU, on all pixels."""
+        return [layers.Flatten(name="flatten"), self._dense(units, "relu", "representation")]
+
+    def head(self, task: str, units: int, num_classes: int) -> list[layers.Layer]:
+        """Dense, ReLU, dropout, dense."""
+        return [
+            self._dense(units, "relu", f"{task}_hidden"),
+            layers.Dropout(self.dropout, seed=next(self.seeds), name=f"{task}_dropout"),
+            self._dense(num_classes, None, f"{task}_logits"),
+        ]
+
+    def _dense(self, size: int, activation: str | None, name: str) -> layers.Layer:
+        initializer = keras.initializers.GlorotUniform(seed=next(self.seeds))
+        return layers.Dense(size, activation, kernel_initializer=initializer, name=name)
+
+    def _convolution(self, number: int) -> layers.Layer:
+        return layers.Conv2D(
+            self.channels[number - 1],
+            self.kernel,
+            padding=self.padding,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(self.seeds)),
+            name=f"convolution_{number}",
+        )
+
+
+def check_size(input_shape: tuple[int, int, int], kernel: int) -> None:
+    """Raises a ValueError if nothing would be left of an image behind the second pooling."""
     height, width, _ = input_shape
     smallest = 3 * kernel + 1
     if min(height, width) < smallest:

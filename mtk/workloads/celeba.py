@@ -11,9 +11,11 @@ from mtk.data.labels import require_labels
 from mtk.data.sources import Source, Structure, in_memory, memory_mapped
 from mtk.metrics import SparseCategoricalError
 from mtk.models.resnet import resnet18
+from mtk.models.sharing import ResNet18
 from mtk.places import InputPath
 from mtk.ranges import check_count
 from mtk.tasks import Task
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.base import Workload
 from mtk.workloads.captions import captioned
 
@@ -31,6 +33,9 @@ class CelebA(Workload):
         in_memory: Whether to read the images into memory, 2.5 GB at 64x64; otherwise they stay in
             their file, mapped into memory.
         widths: Channels of the network's four stages.
+        network: Makes a network with more between features and attributes than a layer for each,
+            from `mtk.models.sharing.ResNet18`, the names of the tasks and `seed`, such as
+            `mtk.models.sharing.mmoe`.
 
     Raises:
         ValueError: If the folder does not hold prepared faces, or a split has none.
@@ -49,6 +54,7 @@ class CelebA(Workload):
         data_dir: InputPath,
         in_memory: bool = True,
         widths: tuple[int, int, int, int] = (64, 128, 256, 512),
+        network: MakeNetwork | None = None,
     ):
         check_count(widths=widths)
         self.data_dir = data_dir
@@ -61,6 +67,7 @@ class CelebA(Workload):
             )
         self.tasks = [_classification(name) for name in ATTRIBUTES]
         self.widths = widths
+        self._share = network
         self._size = faces["train"].images.shape[1]
         self._in_memory = in_memory
         require_labels(_by_task(faces["train"]))
@@ -68,7 +75,10 @@ class CelebA(Workload):
         self._examples = faces["validation"].images[:_PICTURED], faces["validation"].attributes
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return resnet18((self._size, self._size, 3), ATTRIBUTES, widths=self.widths, seed=seed)
+        shape = (self._size, self._size, 3)
+        if self._share is not None:
+            return self._share(ResNet18(shape, widths=self.widths), ATTRIBUTES, seed=seed)
+        return resnet18(shape, ATTRIBUTES, widths=self.widths, seed=seed)
 
     def fingerprint(self) -> Mapping[str, str]:
         return fingerprint(self.data_dir)

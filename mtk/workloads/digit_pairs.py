@@ -10,7 +10,10 @@ from mtk.data.fingerprints import described
 from mtk.data.labels import require_labels
 from mtk.data.overlay import Pairs
 from mtk.data.sources import Source, Structure, in_memory
+from mtk.models.lenet import lenet
+from mtk.models.sharing import LeNet
 from mtk.tasks import Task
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.base import Workload
 
 
@@ -44,6 +47,32 @@ class DigitPairs(Workload):
     def _normalize(self, batch: Structure) -> Structure:
         images, labels = batch
         return (tf.cast(images, tf.float32) - self.mean) / self.deviation, labels
+
+    def made(
+        self, trunk: LeNet, units: int, dropout: float, share: MakeNetwork | None, seed: int | None
+    ) -> keras.Model:
+        """Builds a network.
+
+        Args:
+            trunk: A LeNet.
+            units: Of its dense layers.
+            dropout: Rate of its dropout layers.
+            share: Makes a network that shares in another way than by a whole LeNet, from `trunk`,
+                the names of the tasks, `width`, `tower`, `dropout` and `seed`.
+            seed: Makes initial weights and dropout reproducible.
+        """
+        names = [task.name for task in self.tasks]
+        if share is not None:
+            return share(trunk, names, width=units, tower=units, dropout=dropout, seed=seed)
+        return lenet(
+            trunk.input_shape,
+            names,
+            channels=trunk.channels,
+            kernel=trunk.kernel,
+            units=units,
+            dropout=dropout,
+            seed=seed,
+        )
 
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint

@@ -5,8 +5,9 @@ import keras
 from mtk.data.digits import load_digits
 from mtk.data.overlay import make_pairs
 from mtk.data.splits import split
-from mtk.models.lenet import lenet
+from mtk.models.sharing import LeNet
 from mtk.ranges import check_count, check_nonnegative, check_rate
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.digit_pairs import DigitPairs
 
 _BRIGHTEST = 16  # value of a white pixel
@@ -25,6 +26,8 @@ class MultiDigits(DigitPairs):
         partners: Pairs that each digit opens.
         channels: Of the network's two convolutions.
         units: Of its dense layers.
+        network: Makes a network that shares in another way than by a whole LeNet, such as
+            `mtk.models.sharing.mmoe`; see `DigitPairs.made` for its arguments.
         data_seed: Of the split and of the pairs.
 
     Reference:
@@ -40,6 +43,7 @@ class MultiDigits(DigitPairs):
         partners: int = 10,
         channels: tuple[int, int] = (32, 64),
         units: int = 64,
+        network: MakeNetwork | None = None,
         data_seed: int = 0,
     ):
         check_rate(dropout=dropout)
@@ -50,6 +54,7 @@ class MultiDigits(DigitPairs):
         self.dropout = dropout
         self.channels = channels
         self.units = units
+        self._share = network
         number = len(digits.labels)
         held_out = number // 5
         sizes = (number - 2 * held_out, held_out, held_out)
@@ -61,12 +66,5 @@ class MultiDigits(DigitPairs):
         super().__init__(train, validation, test, mean=_BRIGHTEST / 2, deviation=_BRIGHTEST / 2)
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return lenet(
-            (self.size, self.size, 1),
-            [task.name for task in self.tasks],
-            channels=self.channels,
-            kernel=3,
-            units=self.units,
-            dropout=self.dropout,
-            seed=seed,
-        )
+        trunk = LeNet((self.size, self.size, 1), channels=self.channels, kernel=3)
+        return self.made(trunk, self.units, self.dropout, self._share, seed)

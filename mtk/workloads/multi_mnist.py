@@ -6,9 +6,10 @@ from mtk.data.digits import Digits
 from mtk.data.mnist import load_mnist
 from mtk.data.overlay import Pairs, make_pairs
 from mtk.data.splits import split
-from mtk.models.lenet import lenet
+from mtk.models.sharing import LeNet
 from mtk.places import InputPath
 from mtk.ranges import check_nonnegative, check_rate
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.digit_pairs import DigitPairs
 
 _SIZE = 28
@@ -16,6 +17,7 @@ _CANVAS = 36
 # Down and to the right. The paper says "bottom left", which is a slip: the public code that it
 # builds on puts the second digit here, and the tasks are called left and right.
 _OFFSET = 6
+_UNITS = 50  # of a dense layer
 # Mean and standard deviation of MNIST's pixels, as the public code has them; of 255.
 _MEAN, _DEVIATION = 0.1307 * 255, 0.3081 * 255
 
@@ -31,6 +33,8 @@ class MultiMNIST(DigitPairs):
         data_dir: Where MNIST is; see `mtk.data.mnist.load_mnist`. Without it TensorFlow Datasets
             provides it.
         dropout: Rate of the network's dropout layers.
+        network: Makes a network that shares in another way than by a whole LeNet, such as
+            `mtk.models.sharing.mmoe`; see `DigitPairs.made` for its arguments.
         num_validation: Digits of the training set that are kept for validation.
         data_seed: Of the split and of the pairs.
 
@@ -46,12 +50,14 @@ class MultiMNIST(DigitPairs):
         self,
         data_dir: InputPath | None = None,
         dropout: float = 0.5,
+        network: MakeNetwork | None = None,
         num_validation: int = 12_000,
         data_seed: int = 0,
     ):
         check_rate(dropout=dropout)
         check_nonnegative(data_seed=data_seed)
         self.dropout = dropout
+        self._share = network
         digits, test = load_mnist(data_dir)
         number = len(digits.labels)
         if not 0 < num_validation < number:
@@ -68,5 +74,4 @@ class MultiMNIST(DigitPairs):
         super().__init__(pairs(train), pairs(validation), pairs(test), _MEAN, _DEVIATION)
 
     def network(self, seed: int | None = None) -> keras.Model:
-        task_names = [task.name for task in self.tasks]
-        return lenet((_SIZE, _SIZE, 1), task_names, dropout=self.dropout, seed=seed)
+        return self.made(LeNet((_SIZE, _SIZE, 1)), _UNITS, self.dropout, self._share, seed)

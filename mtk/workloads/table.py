@@ -12,10 +12,11 @@ import numpy as np
 
 from mtk.data import bounded
 from mtk.data.splits import split
+from mtk.models import sharing
 from mtk.places import InputPath
 from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.tasks import Task
-from mtk.workloads.arrays import Arrays
+from mtk.workloads.arrays import Arrays, MakeNetwork
 
 _EMBEDDED = 8  # Numbers that stand for a category.
 _SHARE = 0.2  # Of the rows, for validation, and as many for test.
@@ -34,8 +35,10 @@ class Table(Arrays):
         categories: Names of the columns of texts that are read.
         targets: By the name of a column, the text that its task recognizes (a classification: is it
             this one?), or None where the column is a number (a regression).
-        width: Units of each of two shared layers.
+        width: Units of each of two shared layers, or of each layer of an expert.
         dropout: Rate behind each of them.
+        network: Makes a network that shares in another way, from `mtk.models.sharing.Columns`, the
+            names of the tasks, `width`, `dropout` and `seed`, such as `mtk.models.sharing.mmoe`.
         data_seed: Of the split.
 
     Raises:
@@ -50,6 +53,7 @@ class Table(Arrays):
         targets: Mapping[str, str | None],
         width: int = 128,
         dropout: float = 0.2,
+        network: MakeNetwork | None = None,
         data_seed: int = 0,
     ):
         check_rate(dropout=dropout)
@@ -62,6 +66,7 @@ class Table(Arrays):
         inputs = {name: _indices(rows, name) for name in categories}
         self._categories = {name: int(values.max()) + 1 for name, values in inputs.items()}
         self._numbers, self._width, self._dropout = len(numbers), width, dropout
+        self._share = network
         if numbers:
             columns = np.stack([_numbers(rows, name) for name in numbers], axis=1)
             inputs["numbers"] = _scaled(columns, parts[0])
@@ -76,6 +81,10 @@ class Table(Arrays):
         super().__init__(self._network, tasks, train, validation, test, name="table")
 
     def _network(self, seed: int | None = None) -> keras.Model:
+        if self._share is not None:
+            columns = sharing.Columns(self._numbers, self._categories, _EMBEDDED)
+            sizes = {"width": self._width, "dropout": self._dropout}
+            return self._share(columns, self._targets, **sizes, seed=seed)
         if seed is not None:
             keras.utils.set_random_seed(seed)
         inputs: dict[str, Any] = {

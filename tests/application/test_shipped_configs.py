@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from sklearn.datasets import load_digits
 
 from mtk import combiners, config, experiment
 from mtk.experiment.options import GROUPS
+from mtk.models import sharing
 from tests.quick import some
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
+ARCHITECTURES = sorted((CONFIGS / "architectures").glob("*.gin"))
 STRATEGIES = sorted((CONFIGS / "strategies").glob("*.gin"))
 SMALL = [
     "multi_digits.MultiDigits.partners = 1",
@@ -56,6 +59,41 @@ def test_every_combiner_builds_and_steps(overlay):
     # Nothing that the overlay sets is lost.
     for name in set_by(overlay):
         assert re.search(rf"combiners\.{named(overlay)}\.{name} = ", text)
+
+
+def test_every_architecture_has_a_config():
+    trunked = [n for n in sharing.__all__ if "trunk" in _parameters(getattr(sharing, n))]
+    assert {path.stem for path in ARCHITECTURES} == {*trunked} - {"shared_bottom"}
+
+
+def _parameters(named):
+    return inspect.signature(named).parameters
+
+
+@pytest.mark.parametrize("overlay", ARCHITECTURES, ids=lambda path: path.stem)
+def test_every_architecture_is_built(overlay):
+    config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
+    network = config.values(experiment.run)["workload"]().network(0)
+    assert network.name == overlay.stem
+    assert {output.shape for output in network.output.values()} == {(None, 10)}
+    build = getattr(sharing, overlay.stem)
+    assert set(set_by(overlay)) == config.bound_values(build).keys() - {"network"}
+    # Sizes are the workload's.
+    assert set(set_by(overlay)) == _parameters(build).keys() - {
+        *("trunk", "task_names", "width", "tower", "dropout", "seed")
+    }
+
+
+@pytest.mark.parametrize("overlay", some(ARCHITECTURES, []), ids=lambda path: path.stem)
+def test_every_architecture_builds_and_steps(overlay):
+    config.parse([CONFIGS / "multi_digits.gin", overlay], SMALL)
+    assert "one step" in described()
+
+
+def test_an_architecture_on_a_workload_that_has_no_place_for_it():
+    overlay = CONFIGS / "architectures" / "mmoe.gin"
+    with pytest.raises(config.ConfigError, match="nothing uses it as %network"):
+        config.parse([CONFIGS / "cityscapes_synthetic.gin", overlay])
 
 
 @pytest.mark.parametrize("overlay", STRATEGIES, ids=lambda path: path.stem)
@@ -110,14 +148,30 @@ def test_multi_mnist_asks_for_its_data():
         config.parse([CONFIGS / "multi_mnist.gin"])
 
 
-def test_energy_builds_and_steps(tmp_path):
+@pytest.fixture
+def energy_file(tmp_path):
+    """A table in the form of the energy efficiency of buildings."""
     numbers = np.random.default_rng(0).normal(size=(400, 10))
     names = [*(f"X{n}" for n in range(1, 9)), "Y1", "Y2"]
     np.savetxt(tmp_path / "enb.csv", numbers, delimiter=",", header=",".join(names), comments="")
-    config.parse([CONFIGS / "energy.gin"], [f"data_dir = {str(tmp_path / 'enb.csv')!r}"])
+    return tmp_path / "enb.csv"
+
+
+def test_energy_builds_and_steps(energy_file):
+    config.parse([CONFIGS / "energy.gin"], [f"data_dir = {str(energy_file)!r}"])
     text = described()
     assert "schedules.Cosine.epochs = 50" in text
     assert "one step" in text
+
+
+@pytest.mark.parametrize("overlay", some(ARCHITECTURES, []), ids=lambda path: path.stem)
+def test_architectures_of_tables_build_and_step(overlay, energy_file):
+    config.parse([CONFIGS / "energy.gin", overlay], [f"data_dir = {str(energy_file)!r}"])
+    if overlay.stem == "mtan":
+        with pytest.raises(ValueError, match="convolutions"):
+            described()
+    else:
+        assert "one step" in described()
 
 
 def test_missing_data_folder_is_named(tmp_path):

@@ -10,7 +10,7 @@ from celeba_files import NAMES, PARTITION, colours, has, write
 
 from mtk import config, experiment, prepare
 from mtk.data.celeba import preparation
-from mtk.models import resnet18
+from mtk.models import resnet18, sharing
 from mtk.workloads import CelebA
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -85,6 +85,15 @@ def test_network_is_the_papers(faces):
     )
     same = resnet18((64, 64, 3), NAMES)
     assert network.count_params() == same.count_params()
+
+
+def test_a_network_that_shares_in_another_way(faces):
+    network = CelebA(faces, widths=(16, 16, 16, 16), network=sharing.mmoe).network(0)
+    assert network.name == "mmoe"
+    assert network.get_layer("representation").output.shape == (None, 64)
+    assert {name: out.shape for name, out in network.output.items()} == dict.fromkeys(
+        NAMES, (None, 2)
+    )
 
 
 def test_error_is_in_percent(faces):

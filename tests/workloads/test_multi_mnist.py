@@ -3,6 +3,7 @@ import pytest
 
 from mtk.data.digits import Digits
 from mtk.data.mnist import Mnist
+from mtk.models import sharing
 from mtk.workloads import MultiMNIST
 
 MEAN, DEVIATION = 0.1307, 0.3081
@@ -91,6 +92,15 @@ def test_the_network(npz):
     outputs = network(images)
     assert set(outputs) == set(labels)
     assert np.isfinite(outputs["left"]).all()
+
+
+def test_a_network_that_shares_in_another_way(npz):
+    workload = MultiMNIST(npz, dropout=0.2, network=sharing.cross_stitch, num_validation=10)
+    network = workload.network(seed=0)
+    assert network.name == "cross_stitch"
+    assert set(network(whole(workload.test(99))[0])) == {"left", "right"}
+    assert network.get_layer("left_hidden").units == 50
+    assert network.get_layer("left_dropout").rate == 0.2
 
 
 def test_the_data_seed_draws_the_data(npz):

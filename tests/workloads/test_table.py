@@ -6,6 +6,7 @@ import gzip
 import numpy as np
 import pytest
 
+from mtk.models import sharing
 from mtk.workloads import Table
 
 GIVEN = {
@@ -48,6 +49,15 @@ def test_rows_are_split_and_scaled(path):
         "rich": (30, 1),
         "height": (30, 1),
     }
+
+
+def test_a_network_that_shares_in_another_way(path):
+    table = Table(str(path), **GIVEN, dropout=0.3, network=sharing.cgc)
+    network = table.network(0)
+    assert network.name == "cgc"
+    assert set(network(next(iter(table.test(5)))[0])) == {"rich", "height"}
+    expert = network.get_layer("cgc").experts["rich"].experts[0]
+    assert [getattr(x, "units", getattr(x, "rate", None)) for x in expert.layers] == [4, 0.3] * 2
 
 
 def test_a_compressed_table_is_the_same(path, tmp_path):

@@ -7,16 +7,18 @@ from mtk.models.sharing.experts import Experts
 from mtk.models.sharing.gates import SoftmaxGate
 from mtk.models.sharing.mmoe import MMoE
 from mtk.models.sharing.mtan import MTAN
-from mtk.models.sharing.tabular import (
-    Columns,
+from mtk.models.sharing.networks import (
     cgc,
+    cross_stitch,
     dselect_k,
     mmoe,
+    mtan,
     ple,
     shared_bottom,
     width_for,
 )
-from mtk.models.sharing.utilization import ExpertUtilization
+from mtk.models.sharing.trunks import Columns, LeNet, ResNet18
+from mtk.models.sharing.utilization import ExpertUtilization, gate_reader, mean_gates
 
 __all__ = [
     "CGC",
@@ -27,11 +29,17 @@ __all__ = [
     "DSelectK",
     "ExpertUtilization",
     "Experts",
+    "LeNet",
     "MMoE",
+    "ResNet18",
     "SoftmaxGate",
     "cgc",
+    "cross_stitch",
     "dselect_k",
+    "gate_reader",
+    "mean_gates",
     "mmoe",
+    "mtan",
     "ple",
     "shared_bottom",
     "width_for",

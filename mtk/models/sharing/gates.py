@@ -42,7 +42,11 @@ def mixed(layer: str, task: str, gate: tf.Tensor, outputs: tf.Tensor) -> tf.Tens
     found = _collected.get()
     if found is not None:
         found.append((layer, task, gate))
-    return tf.einsum("be,be...->b...", tf.cast(gate, outputs.dtype), outputs)
+    gate, rank = tf.cast(gate, outputs.dtype), outputs.shape.rank
+    if rank > 3:  # For images, the gradient of the einsum takes many times as long.
+        gate = tf.reshape(gate, (-1, outputs.shape[1], *[1] * (rank - 2)))
+        return tf.reduce_sum(gate * outputs, axis=1)
+    return tf.einsum("be,be...->b...", gate, outputs)
 
 
 def checked_names(task_names: Sequence[str]) -> list[str]:

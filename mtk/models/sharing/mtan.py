@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mtk.models.seeds import layer_seeds
 from mtk.models.sharing.gates import check_readers, checked_names
 
 
@@ -25,6 +26,7 @@ class MTAN(layers.Layer):
         filters: Channels that a task takes along.
         pool: Factor by which what is taken along is pooled, as the trunk pools between blocks.
         synchronized: Whether batch norm takes its statistics over all replicas.
+        seed: Of the initial weights.
         **kwargs: Of `keras.layers.Layer`.
 
     Call arguments:
@@ -50,6 +52,7 @@ class MTAN(layers.Layer):
         filters: int,
         pool: int = 1,
         synchronized: bool = True,
+        seed: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -59,6 +62,7 @@ class MTAN(layers.Layer):
                 f"`filters` and `pool` are 1 or more. Received: filters={filters}, pool={pool}"
             )
         self.filters, self.pool, self.synchronized = filters, pool, synchronized
+        self.seed, self._seeds = seed, layer_seeds(seed)
         self.further = self._convolution(filters, 3, "relu", "further")
         self.pooling = layers.MaxPooling2D(pool) if pool > 1 else None
 
@@ -105,10 +109,17 @@ class MTAN(layers.Layer):
     ) -> keras.Sequential:
         """Convolution, batch norm, which makes a bias superfluous, and activation."""
         shared = {"dtype": self.dtype_policy}
+        kernels = {"kernel_initializer": keras.initializers.GlorotUniform(next(self._seeds))}
         norm = {"synchronized": self.synchronized, "name": "norm"}
         parts = [
             layers.Conv2D(
-                filters, kernel, padding="same", use_bias=False, name="convolution", **shared
+                filters,
+                kernel,
+                padding="same",
+                use_bias=False,
+                name="convolution",
+                **kernels,
+                **shared,
             ),
             layers.BatchNormalization(**norm, **shared),
             layers.Activation(activation, name=activation, **shared),
@@ -117,4 +128,5 @@ class MTAN(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"task_names": list(self.task_names), "filters": self.filters, "pool": self.pool}
-        return {**super().get_config(), **own, "synchronized": self.synchronized}
+        own |= {"synchronized": self.synchronized, "seed": self.seed}
+        return {**super().get_config(), **own}

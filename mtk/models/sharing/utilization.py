@@ -1,6 +1,6 @@
 """How much of each expert the tasks take, as curves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -50,19 +50,33 @@ class ExpertUtilization(keras.callbacks.Callback):
 
     def values(self) -> Mapping[str, float]:
         """Returns the mean gates by their names in the logs."""
-        sums: Gates = {}
-        for start in range(0, self._size, self.batch_size):
-            for key, gates in self._read(self._part(start, start + self.batch_size)).items():
-                sums[key] = sums.get(key, 0.0) + np.sum(gates, axis=0, dtype=float)
-        layers = {layer for layer, _ in sums}
-        return {
-            f"{task}_{layer + '_' if len(layers) > 1 else ''}gate_{expert}": total / self._size
-            for (layer, task), totals in sums.items()
-            for expert, total in enumerate(totals.tolist())
-        }
+        starts = range(0, self._size, self.batch_size)
+        return mean_gates(self._read, (self._part(i, i + self.batch_size) for i in starts))
 
     def _part(self, start: int, end: int) -> Any:
         return tf.nest.map_structure(lambda array: array[start:end], self.x)
+
+
+def mean_gates(read: Callable[[Any], Gates], batches: Iterable[Any]) -> Mapping[str, float]:
+    """Returns the mean gate of each task and expert over all examples, by its name in the logs.
+
+    Args:
+        read: What `gate_reader` returns.
+        batches: Inputs of the network.
+    """
+    sums: Gates = {}
+    number = 0
+    for batch in batches:
+        found = read(batch)
+        number += len(next(iter(found.values())))
+        for key, gates in found.items():
+            sums[key] = sums.get(key, 0.0) + np.sum(gates, axis=0, dtype=float)
+    layers = {layer for layer, _ in sums}
+    return {
+        f"{task}_{layer + '_' if len(layers) > 1 else ''}gate_{expert}": total / number
+        for (layer, task), totals in sums.items()
+        for expert, total in enumerate(totals.tolist())
+    }
 
 
 def gate_reader(network: keras.Model) -> Callable[[Any], Gates]:
@@ -80,9 +94,13 @@ def gate_reader(network: keras.Model) -> Callable[[Any], Gates]:
         return [gate for _, _, gate in found]
 
     def of(x: Any) -> Gates:
-        gates = read(tf.nest.map_structure(tf.convert_to_tensor, x))
+        gates = read(tf.nest.map_structure(_as_tensor, x))
         if not gates:
             raise ValueError(f"The network '{network.name}' has no layer with gates.")
         return dict(zip(keys, (gate.numpy() for gate in gates), strict=True))
 
     return of
+
+
+def _as_tensor(part: Any) -> Any:
+    return part if tf.is_tensor(part) else tf.convert_to_tensor(part)

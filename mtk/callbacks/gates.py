@@ -1,0 +1,51 @@
+"""How much of each expert the tasks take, in TensorBoard, for any run."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+
+from mtk.callbacks.base import StepCallback
+from mtk.callbacks.task_board import TaskBoard
+from mtk.models import sharing
+
+
+class Gates(StepCallback):
+    """Writes the mean gate of each task and expert at every evaluation, if a network has gates.
+
+    The tags are `gate_<expert>/<task>` of the run `validation`, and `<layer>_gate_<expert>/<task>`
+    where several layers have gates. `mtk.models.sharing.ExpertUtilization` puts the same into the
+    logs of a `fit` of one's own.
+
+    Args:
+        board: Where to write.
+        inputs: Gives the batches, of what the network reads, by which it is measured.
+    """
+
+    def __init__(self, board: TaskBoard, inputs: Callable[[], Iterable[Any]]):
+        super().__init__()
+        self.board, self.inputs = board, inputs
+
+    def begin(self) -> None:
+        network = getattr(self.model, "network", self.model)
+        self._read = sharing.gate_reader(network) if has_gates(network) else None
+
+    def evaluated(self, logs: Mapping[str, Any]) -> None:
+        del logs
+        if self._read is not None:
+            found = sharing.mean_gates(self._read, self.inputs())
+            self.board.write("validation", found, self.step)
+
+    def end(self) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Brings everything written to the disk."""
+        self.board.flush()
+
+
+def has_gates(network: keras.Model) -> bool:
+    """Whether a layer of a network mixes experts."""
+    return any(
+        isinstance(layer, (sharing.MMoE, sharing.CGC)) for layer in network._flatten_layers()
+    )

@@ -1,0 +1,276 @@
+"""What networks that share in different ways are built on: tables, LeNet, ResNet-18."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import keras
+from keras import layers
+
+from mtk.models.lenet import LeNetLayers, check_size
+from mtk.models.resnet import resnet18
+from mtk.models.seeds import layer_seeds
+
+# Layers of experts between the features and the towers, in all of these networks.
+DEPTH = 2
+
+# Features early in a block of convolutions, and at its end.
+Block: TypeAlias = tuple[keras.KerasTensor, keras.KerasTensor]
+
+
+class Parts(abc.ABC):
+    """What the networks on a trunk are made of.
+
+    Args:
+        tower: Units of the hidden layer of a tower.
+        dropout: Rate of the dropout layers.
+        num_outputs: Outputs of a tower.
+        seed: Each layer draws one of its own from it.
+
+    Attributes:
+        inputs: Of the network.
+        features: What experts and gates read, `(B, features)`.
+    """
+
+    inputs: keras.KerasTensor | dict[str, keras.KerasTensor]
+    features: keras.KerasTensor
+
+    def __init__(self, tower: int, dropout: float, num_outputs: int, seed: int | None):
+        self.tower, self.dropout, self.num_outputs = tower, dropout, num_outputs
+        self.seeds = layer_seeds(seed)
+
+    def seed(self) -> int | None:
+        return next(self.seeds)
+
+    @abc.abstractmethod
+    def expert(self, width: int, name: str = "expert") -> keras.Sequential:
+        """Returns all levels, one upon the other."""
+
+    @abc.abstractmethod
+    def level(self, width: int, number: int, name: str = "expert") -> keras.Sequential:
+        """Returns one of `DEPTH` levels, counted from 1."""
+
+    @abc.abstractmethod
+    def head(self, task: str) -> list[layers.Layer]:
+        """Returns the layers of a tower."""
+
+    def blocks(self) -> list[Block]:
+        """Returns blocks of convolutions, each of half the height and width of the one before.
+
+        Raises:
+            ValueError: If the trunk has none.
+        """
+        raise ValueError(
+            "MTAN masks the features of convolutions, and this trunk has none. Build it on "
+            "`sharing.LeNet` or `sharing.ResNet18`, or share a table in another way."
+        )
+
+    def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns `(B, features)` from features of the last block's height and width."""
+        raise NotImplementedError
+
+    def network(self, hidden: Mapping[str, keras.KerasTensor], name: str) -> keras.Model:
+        """Puts a tower on the features of each task."""
+        outputs = {}
+        for task, x in hidden.items():
+            for layer in self.head(task):
+                x = layer(x)
+            outputs[task] = x
+        return keras.Model(self.inputs, outputs, name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of a table. An expert's levels are dense layers, with dropout behind each.
+
+    Attributes:
+        numbers: How many numeric columns there are: the input `"numbers"`, `(B, numbers)`.
+        categories: How many values each categorical column has: an input of its name, integers
+            `(B,)`.
+        embedding: Size of a category's embedding.
+
+    Raises:
+        ValueError: If there are no columns, or a number is too small.
+    """
+
+    numbers: int
+    categories: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    embedding: int = 8
+
+    def __post_init__(self) -> None:
+        sizes = [self.embedding, *self.categories.values()]
+        if self.numbers < 0 or min(sizes) < 1 or not (self.numbers or self.categories):
+            raise ValueError(
+                "A table has numeric or categorical columns, each category has 1 or more values, "
+                f"and `embedding` is 1 or more. Received: {self}"
+            )
+
+    def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
+        return _ColumnsParts(self, tower, dropout, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeNet:
+    """Small images. An expert is the trunk of `mtk.models.lenet`; its levels end with the poolings.
+
+    Gates read all pixels; those between the levels of `PLE` read the mean over them.
+
+    Attributes:
+        input_shape: Height, width and channels of an image.
+        num_classes: Outputs of a tower.
+        channels: Of the two convolutions.
+        kernel: Their height and width.
+
+    Raises:
+        ValueError: If nothing would be left of the image behind the second pooling.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_classes: int = 10
+    channels: tuple[int, int] = (10, 20)
+    kernel: int = 5
+
+    def __post_init__(self) -> None:
+        check_size(self.input_shape, self.kernel)
+
+    def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
+        return _LeNetParts(self, tower, dropout, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet18:
+    """Images, of which `mtk.models.resnet18` makes features that all tasks share.
+
+    Experts of dense layers stand on these, as on the columns of a table.
+
+    Attributes:
+        input_shape: Height, width and channels of an image; for `mtan` multiples of 8 pixels.
+        num_classes: Outputs of a tower.
+        widths: Channels of the four stages.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_classes: int = 2
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+
+    def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
+        return _ResNetParts(self, tower, dropout, seed)
+
+
+Trunk: TypeAlias = Columns | LeNet | ResNet18
+
+
+class _DenseParts(Parts):
+    """Experts of dense layers."""
+
+    def expert(self, width: int, name: str = "expert") -> keras.Sequential:
+        return self._mlp(width, DEPTH, name)
+
+    def level(self, width: int, number: int, name: str = "expert") -> keras.Sequential:
+        del number
+        return self._mlp(width, 1, name)
+
+    def head(self, task: str) -> list[layers.Layer]:
+        return [
+            self._dense(self.tower, "relu", f"{task}_hidden"),
+            self._dense(self.num_outputs, None, f"{task}_logits"),
+        ]
+
+    def _dense(self, units: int, activation: str | None, name: str) -> layers.Layer:
+        initializer = keras.initializers.GlorotUniform(seed=self.seed())
+        return layers.Dense(units, activation, kernel_initializer=initializer, name=name)
+
+    def _mlp(self, width: int, depth: int, name: str) -> keras.Sequential:
+        """Dense layers, each with dropout behind it."""
+        parts = []
+        for number in range(1, depth + 1):
+            parts.append(self._dense(width, "relu", f"dense_{number}"))
+            if self.dropout:
+                parts.append(layers.Dropout(self.dropout, seed=self.seed()))
+        return keras.Sequential(parts, name=name)
+
+
+class _ColumnsParts(_DenseParts):
+    """The columns side by side, categories embedded."""
+
+    def __init__(self, columns: Columns, tower: int, dropout: float, seed: int | None):
+        super().__init__(tower, dropout, 1, seed)
+        self.inputs = {}
+        if columns.numbers:
+            self.inputs["numbers"] = keras.Input((columns.numbers,), name="numbers")
+        parts = list(self.inputs.values())
+        for name, size in columns.categories.items():
+            self.inputs[name] = keras.Input((), dtype="int32", name=name)
+            initializer = keras.initializers.RandomUniform(seed=self.seed())
+            embedding = layers.Embedding(
+                size, columns.embedding, initializer, name=f"{name}_embedding"
+            )
+            parts.append(embedding(self.inputs[name]))
+        self.features = layers.Concatenate(name="features")(parts) if parts[1:] else parts[0]
+
+
+class _LeNetParts(Parts):
+    """Experts that read pixels: flat, so that the gates beside them read each one."""
+
+    def __init__(self, trunk: LeNet, tower: int, dropout: float, seed: int | None):
+        super().__init__(tower, dropout, trunk.num_classes, seed)
+        self.trunk = trunk
+        self.made = self._layers("valid")
+        self.inputs = keras.Input(trunk.input_shape, name="image")
+        self.features = layers.Flatten(name="pixels")(self.inputs)
+
+    def expert(self, width: int, name: str = "expert") -> keras.Sequential:
+        return keras.Sequential([*self._first(), *self._second(width)], name=name)
+
+    def level(self, width: int, number: int, name: str = "expert") -> keras.Sequential:
+        return keras.Sequential(self._first() if number == 1 else self._second(width), name=name)
+
+    def head(self, task: str) -> list[layers.Layer]:
+        return self.made.head(task, self.tower, self.num_outputs)
+
+    def blocks(self) -> list[Block]:
+        # Convolutions that keep the size: masks of the second block read what the first one gave.
+        made = self._layers("same")
+        convolution, pooling, relu = made.first()
+        early = convolution(self.inputs)
+        blocks = [(early, relu(early))]
+        convolution, dropout, _, relu = made.second()
+        early = dropout(convolution(pooling(blocks[0][1])))
+        return [*blocks, (early, relu(early))]
+
+    def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return layers.Flatten()(layers.MaxPooling2D()(x))
+
+    def _layers(self, padding: str) -> LeNetLayers:
+        trunk = self.trunk
+        return LeNetLayers(trunk.channels, trunk.kernel, self.dropout, self.seed(), padding)
+
+    def _first(self) -> list[layers.Layer]:
+        return [layers.Reshape(self.trunk.input_shape, name="image"), *self.made.first()]
+
+    def _second(self, width: int) -> list[layers.Layer]:
+        return [*self.made.second(), *self.made.dense(width)]
+
+
+class _ResNetParts(_DenseParts):
+    """Dense experts on a shared ResNet-18."""
+
+    def __init__(self, trunk: ResNet18, tower: int, dropout: float, seed: int | None):
+        super().__init__(tower, dropout, trunk.num_classes, seed)
+        # Its head stays unused.
+        self.resnet = resnet18(trunk.input_shape, ["no"], widths=trunk.widths, seed=self.seed())
+        self.inputs = self.resnet.input
+        self.features = self._output("representation")
+
+    def blocks(self) -> list[Block]:
+        return [
+            (self._output(f"{stage}_block_1_2_relu"), self._output(f"{stage}_block_2_2_relu"))
+            for stage in ("stage_1", "stage_2", "stage_3", "stage_4")
+        ]
+
+    def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return layers.Flatten()(layers.AveragePooling2D(4)(x))
+
+    def _output(self, layer: str) -> keras.KerasTensor:
+        return self.resnet.get_layer(layer).output

@@ -1,0 +1,130 @@
+"""Networks that share in each way on each trunk: discovery, files, seeds."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import mtk
+from mtk.models import lenet, sharing
+from tests.models.sharing_networks import LOSS, TASKS
+from tests.quick import some
+
+TRUNKS = {
+    "columns": sharing.Columns(3),
+    "lenet": sharing.LeNet((10, 10, 1), num_classes=1, channels=(2, 3), kernel=3),
+    "resnet": sharing.ResNet18((32, 32, 3), num_classes=1, widths=(16, 16, 16, 16)),
+}
+WAYS = ["shared_bottom", "mmoe", "dselect_k", "cgc", "ple", "cross_stitch", "mtan"]
+CASES = [(way, trunk) for way in WAYS for trunk in TRUNKS if (way, trunk) != ("mtan", "columns")]
+QUICK = [(way, "lenet") for way in WAYS]
+
+
+def build(way, trunk, seed=0, dropout=0.0):
+    made = getattr(sharing, way)
+    return made(TRUNKS[trunk], TASKS, 4, tower=3, dropout=dropout, seed=seed)
+
+
+def images(network, size=4):
+    inputs = network.input["numbers"] if isinstance(network.input, dict) else network.input
+    x = np.random.default_rng(0).normal(size=(size, *inputs.shape[1:])).astype("float32")
+    return {"numbers": x} if isinstance(network.input, dict) else x
+
+
+@functools.cache
+def inspected(way, trunk):
+    """Paths of shared variables, and of each task's."""
+    network = build(way, trunk)
+    model = mtk.MultiTaskModel(network, combiner=mtk.combiners.StaticWeights())
+    model.compile("sgd", loss=LOSS)
+    found = model.inspect((images(network), {task: np.ones((4, 1), "float32") for task in TASKS}))
+    assert not found.unreached
+    assert not found.unowned
+    heads = {task: {v.path for v in own} for task, own in found.heads.items()}
+    return {v.path for v in found.shared}, heads
+
+
+def parts_of(paths, layer):
+    """Which sublayers of a layer are among the paths."""
+    return {p.split(f"{layer}/", 1)[1].split("/")[0] for p in paths if f"{layer}/" in p}
+
+
+@pytest.mark.parametrize(("way", "trunk"), some(CASES, QUICK))
+def test_towers_gates_and_masks_are_their_tasks_and_the_rest_is_shared(way, trunk):
+    shared, heads = inspected(way, trunk)
+    for task in TASKS:
+        own = heads[task]
+        assert {f"{task}_hidden/kernel", f"{task}_logits/kernel"} <= own
+        if way == "shared_bottom":
+            assert all(path.startswith(f"{task}_") for path in own)
+        elif way in ("mmoe", "dselect_k"):
+            assert parts_of(own, way) == {f"{task}_gate"}
+            assert parts_of(shared, way) == {"experts"}
+        elif way == "cgc":
+            assert parts_of(own, way) == {f"{task}_gate", f"{task}_experts"}
+            assert parts_of(shared, way) == {"shared_experts"}
+        elif way == "ple":
+            assert parts_of(own, "level_1") == {f"{task}_gate"}
+            assert parts_of(own, "level_2") == {f"{task}_gate", f"{task}_experts"}
+            experts = {*(f"{each}_experts" for each in TASKS), "shared_experts", "shared_gate"}
+            assert parts_of(shared, "level_1") == experts
+        elif way == "cross_stitch":
+            assert parts_of(own, "stitch_2") == {f"{task}_row"}
+            assert parts_of(shared, "stitch_1") == {f"{each}_row" for each in TASKS}
+        else:
+            blocks = {path.split("/")[0] for path in own if path.startswith("block_")}
+            for block in blocks:
+                assert parts_of(own, block) == {f"{task}_inner", f"{task}_outer"}
+                assert parts_of(shared, block) == {"further"}
+            assert len(blocks) == {"lenet": 2, "resnet": 4}[trunk]
+    if trunk == "resnet":
+        assert any(path.startswith("stem_") for path in shared)
+
+
+@pytest.mark.parametrize(("way", "trunk"), some(CASES, QUICK))
+def test_a_config_and_a_file_bring_the_network_back(way, trunk, tmp_path):
+    network = build(way, trunk)
+    x = images(network)
+    again = keras.Model.from_config(network.get_config())
+    assert [v.shape for v in again.weights] == [v.shape for v in network.weights]
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    for task in TASKS:
+        np.testing.assert_allclose(loaded(x)[task], network(x)[task], atol=1e-6)
+
+
+@pytest.mark.parametrize(("way", "trunk"), some(CASES, QUICK))
+def test_a_seed_fixes_weights_and_dropout(way, trunk):
+    networks = [build(way, trunk, seed, dropout=0.5) for seed in (1, 1, 2)]
+    x = images(networks[0])
+    one, same, other = (network(x, training=True)["a"].numpy() for network in networks)
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other)
+
+
+def test_a_shared_bottom_on_lenet_is_lenet():
+    trunk = TRUNKS["lenet"]
+    shared = sharing.shared_bottom(trunk, TASKS, 4, tower=4)
+    plain = lenet((10, 10, 1), TASKS, 1, channels=(2, 3), kernel=3, units=4)
+    for variable, value in zip(shared.trainable_variables, plain.trainable_variables, strict=True):
+        variable.assign(value)
+    x = images(plain)
+    np.testing.assert_allclose(shared(x)["b"], plain(x)["b"], atol=1e-6)
+
+
+def test_experts_on_lenet_start_apart_and_gates_read_every_pixel():
+    layer = build("mmoe", "lenet").get_layer("mmoe")
+    kernels = [e.get_layer("convolution_1").kernel.numpy() for e in layer.experts.experts]
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+    assert layer.gates["a"].kernel.shape == (10 * 10, 4)
+
+
+def test_a_table_has_no_features_to_mask():
+    with pytest.raises(ValueError, match=r"sharing\.LeNet"):
+        sharing.mtan(TRUNKS["columns"], TASKS)
+
+
+def test_an_image_that_is_too_small_for_lenet_is_named():
+    with pytest.raises(ValueError, match="9x9"):
+        sharing.LeNet((9, 9, 1), kernel=3)
