@@ -7,7 +7,9 @@ import keras
 
 from mtk.callbacks.base import StepCallback
 from mtk.callbacks.task_board import TaskBoard
-from mtk.models import sharing
+from mtk.models.sharing import CGC, MMoE
+from mtk.models.sharing.utilization import gate_reader, mean_gates
+from mtk.sharing.layer_calls import all_layers
 
 
 class Gates(StepCallback):
@@ -28,12 +30,12 @@ class Gates(StepCallback):
 
     def begin(self) -> None:
         network = getattr(self.model, "network", self.model)
-        self._read = sharing.gate_reader(network) if has_gates(network) else None
+        self._read = gate_reader(network) if has_gates(network) else None
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
         del logs
         if self._read is not None:
-            found = sharing.mean_gates(self._read, self.inputs())
+            found = mean_gates(self._read, self.inputs())
             self.board.write("validation", found, self.step)
 
     def end(self) -> None:
@@ -46,6 +48,4 @@ class Gates(StepCallback):
 
 def has_gates(network: keras.Model) -> bool:
     """Whether a layer of a network mixes experts."""
-    return any(
-        isinstance(layer, (sharing.MMoE, sharing.CGC)) for layer in network._flatten_layers()
-    )
+    return any(isinstance(layer, (MMoE, CGC)) for layer in all_layers(network))

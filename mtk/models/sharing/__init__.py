@@ -18,7 +18,7 @@ from mtk.models.sharing.networks import (
     width_for,
 )
 from mtk.models.sharing.trunks import Columns, LeNet, ResNet18
-from mtk.models.sharing.utilization import ExpertUtilization, gate_reader, mean_gates
+from mtk.models.sharing.utilization import ExpertUtilization
 
 __all__ = [
     "CGC",
@@ -36,8 +36,6 @@ __all__ = [
     "cgc",
     "cross_stitch",
     "dselect_k",
-    "gate_reader",
-    "mean_gates",
     "mmoe",
     "mtan",
     "ple",
