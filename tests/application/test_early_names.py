@@ -71,6 +71,7 @@ def test_a_name_that_is_not_there(name):
 def test_shipped_configs_pass(path):
     bases = {
         "combiners": ["translation_cldr.gin", "multi_digits.gin"],
+        "architectures": ["multi_digits.gin"],
         "strategies": ["multi_digits.gin"],
         "engines": ["studies/multi_digits.gin"],
     }
