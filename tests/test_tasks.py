@@ -1,7 +1,5 @@
 """A task's loss counts what is labelled, and nothing else."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
@@ -196,7 +194,3 @@ def test_error_is_in_percent_of_what_is_labelled():
     scores = tf.one_hot([0, 1, 1, 2], 3)
     metric.update_state([0, 1, 0, 0], scores, sample_weight=[1, 1, 1, 0])
     assert float(metric.result()) == pytest.approx(100 / 3, rel=1e-6)
-
-
-def test_docstring_examples_run():
-    assert doctest.testmod(mtk.tasks, extraglobs={"Task": Task}).failed == 0
