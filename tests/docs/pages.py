@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-_FENCE = re.compile(r"^(?P<run>% run\n)?```(?P<language>\S[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+_FENCE = re.compile(
+    r"^(?:% (?P<mark>[^\n]*)\n)?```(?P<language>\S[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 _LANGUAGES = {"{code-cell} python": "python"}
 
 
@@ -17,13 +19,14 @@ class Block(NamedTuple):
         language: "python", "bash" or another one.
         text: The code.
         line: Where it begins in its page, from 1.
-        runs: Whether a line before it says so.
+        mark: What a comment in the line before it says: "run" of commands, "gin" of a
+            configuration, "gin FILE" of one that is laid over a file; or None.
     """
 
     language: str
     text: str
     line: int
-    runs: bool
+    mark: str | None
 
 
 def written():
@@ -41,7 +44,7 @@ def blocks(page, language):
             _LANGUAGES.get(match["language"], match["language"]),
             match["text"],
             text[: match.start()].count("\n") + 2,
-            bool(match["run"]),
+            match["mark"],
         )
         for match in _FENCE.finditer(text)
     ]

@@ -28,7 +28,7 @@ WITH_PYTHON = pages.with_code("python")
 WITH_SHELL = [page for page in pages.written() if pages.blocks(page, "bash")]
 
 
-RUNS = [block for page in WITH_SHELL for block in pages.blocks(page, "bash") if block.runs]
+RUNS = [block for page in WITH_SHELL for block in pages.blocks(page, "bash") if block.mark == "run"]
 
 
 def test_there_are_pages_with_code():
