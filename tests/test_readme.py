@@ -5,10 +5,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import mtk
 from mtk import config
+from mtk.comparison import planning
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -16,14 +18,41 @@ README = Path(__file__).parent.parent / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
-def test_example_in_the_way_of_keras_runs():
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+HOUSES = {"x": X, "price": X[:, 0], "sold": (X[:, 1] > 0).astype("int32")}
+
+
+def network():
     inputs = keras.Input((8,))
     features = keras.layers.Dense(16, activation="relu")(inputs)
     outputs = {"price": keras.layers.Dense(1)(features)}
     outputs["sold"] = keras.layers.Dense(1, activation="sigmoid")(features)
-    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
-    names = {"x": x, "price": x[:, 0], "sold": (x[:, 1] > 0).astype("int32")}
-    exec(EXAMPLES[0], {"mtk": mtk, "network": keras.Model(inputs, outputs), **names})
+    return keras.Model(inputs, outputs)
+
+
+def build():
+    model = network()
+    model.compile("adam", loss={"price": "mse", "sold": "binary_crossentropy"})
+    return model
+
+
+def test_example_in_the_way_of_keras_runs():
+    exec(EXAMPLES[0], {"mtk": mtk, "network": network(), **HOUSES})
+
+
+@pytest.mark.slow
+def test_comparison_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
+    example = EXAMPLES[1].replace("epochs=20", "epochs=1")
+    exec(example, {"mtk": mtk, "build": build, **HOUSES})
+    said = capsys.readouterr().out
+    for line in ("Use loss_weights={'price': ", "PCGrad", "MGDA"):
+        assert f"\n{line}" in said
+
+
+def test_there_is_no_other_example():
+    assert len(EXAMPLES) == 3
 
 
 def test_library_example_runs(tmp_path, monkeypatch):

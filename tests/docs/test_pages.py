@@ -59,13 +59,31 @@ def test_python_of_a_page_runs(page, new_folder):
     runpy.run_path(str(path), run_name="__main__")
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=pages.name)
+@pytest.mark.parametrize("page", [*WITH_PYTHON, pages.ROOT / "README.md"], ids=pages.name)
 def test_names_and_arguments_of_a_page_exist(page):
     wrong = []
     for block in pages.blocks(page, "python"):
         for node in ast.walk(ast.parse(block.text)):
             wrong += [f"{pages.name(page)}:{block.line}: {w}" for w in _wrong(node)]
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("library", ["keras", "libmtl", "torchjd"])
+def test_tables_of_names_lead_to_what_exists(library):
+    """In the last column of a table, `Name(argument, ...)` is a class and what it takes."""
+    page = pages.DOCS / "howto" / f"from_{library}.md"
+    cells = [line.split("|")[-2] for line in page.read_text().splitlines() if line.endswith("|")]
+    homes = [mtk.combiners, mtk.models.sharing, mtk]
+    wrong = []
+    for text in re.findall(r"`((?:mtk\.)?[A-Z]\w+(?:\([^`]*\))?)`", " ".join(cells)):
+        called = re.fullmatch(r"(?:mtk\.)?(\w+)(\(.*\))?", text)
+        kind = next((found for home in homes if (found := getattr(home, called[1], None))), None)
+        given = ast.parse(f"f{called[2] or '()'}", mode="eval").body
+        names = {a.id for a in given.args if isinstance(a, ast.Name)}
+        names |= {keyword.arg for keyword in given.keywords}
+        if kind is None or names - set(inspect.signature(kind).parameters):
+            wrong.append(text)
+    assert not wrong
 
 
 def _wrong(node):
