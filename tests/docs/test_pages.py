@@ -157,6 +157,22 @@ def test_links_between_pages_lead_somewhere():
     assert not wrong, wrong
 
 
+def test_every_package_is_in_the_list_of_parts():
+    listed = (pages.DOCS / "concepts" / "flow.md").read_text()
+    parts = [path.parent.name for path in (pages.ROOT / "mtk").glob("*/__init__.py")]
+    assert [part for part in parts if f"`mtk/{part}/`" not in listed] == []
+
+
+def test_files_of_results_exist():
+    """What a page says of the tables and figures beside it."""
+    wrong = []
+    for page in pages.written():
+        for name in re.findall(r"`((?:table|figure)s?_[\w.]+)`", page.read_text()):
+            if not list(page.with_suffix("").glob(f"*/{name}")):
+                wrong.append(f"{pages.name(page)}: {name}")
+    assert not wrong
+
+
 def test_every_page_is_in_the_contents():
     listed = set()
     for page in pages.written():
