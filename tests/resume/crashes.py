@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from mtk.data.batches import train_batches
 from mtk.experiment.checkpointing import Checkpointing
 from mtk.workloads import MultiDigits
 
@@ -14,8 +13,9 @@ class CrashError(BaseException):
 class AugmentedDigits(MultiDigits):
     """Digits with noise that is drawn anew at each step."""
 
-    def train(self, batch_size, steps, seed, first_step=0):
-        return train_batches(self._train, batch_size, steps, seed, first_step, add_noise)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._augment = add_noise
 
 
 def add_noise(batch, key):
