@@ -167,7 +167,9 @@ def test_progress_counts_what_will_follow(make_sweep):
 @pytest.mark.parametrize("colours", [True, False])
 def test_progress_is_a_live_table_on_a_terminal(make_sweep, monkeypatch, colours):
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("NO_COLOR", "" if colours else "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
     make_sweep().go(FakeEngine(slots=1), progress=Progress(stream))
     text = stream.getvalue()
