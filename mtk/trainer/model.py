@@ -1,6 +1,5 @@
 """The Keras model that trains several tasks at once."""
 
-import contextlib
 import dataclasses
 import inspect
 import warnings
@@ -81,8 +80,10 @@ def _build_inside(network: keras.Model, inputs: Any = None) -> None:
         inputs: What it reads, as Keras tensors; its own inputs by default.
     """
     if not all(layer.built for layer in all_layers(network)):
-        with contextlib.suppress(Exception):
+        try:
             _Called(network)(network.input if inputs is None else inputs)
+        except Exception as error:
+            logging.info("Layers inside %s are not built before they run: %s", network.name, error)
 
 
 @keras.saving.register_keras_serializable("mtk")
