@@ -33,6 +33,7 @@ from mtk.trainer import (
     nonfinite,
     parts,
     step,
+    unbuilt,
 )
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
@@ -53,37 +54,6 @@ def _of(part: str, *names: str) -> list[Any]:
         return property(lambda model: getattr(getattr(model, part), name), doc=own)
 
     return [read(name) for name in names]
-
-
-class _Called(keras.Operation):
-    """A call that Keras must run to know its outputs, as no `compute_output_shape` tells them."""
-
-    def __init__(self, network: keras.Model):
-        super().__init__()
-        self.network = network
-
-    def call(self, inputs: Any) -> Any:
-        return self.network(inputs, training=False)
-
-
-def _symbolic(spec: tf.TypeSpec | None) -> keras.KerasTensor | None:
-    return spec and keras.KerasTensor(spec.shape, spec.dtype.name)
-
-
-def _build_inside(network: keras.Model, inputs: Any = None) -> None:
-    """Builds layers within layers that tell their output's shape: Keras has not called those yet.
-
-    What cannot run on such inputs is left as it is.
-
-    Args:
-        network: A built network.
-        inputs: What it reads, as Keras tensors; its own inputs by default.
-    """
-    if not all(layer.built for layer in all_layers(network)):
-        try:
-            _Called(network)(network.input if inputs is None else inputs)
-        except Exception as error:
-            logging.info("Layers inside %s are not built before they run: %s", network.name, error)
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -182,7 +152,7 @@ class MultiTaskModel(keras.Model):
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         if network.built:
-            _build_inside(network)
+            unbuilt.build_inside(network)
         self.network = network
         self.built = network.built  # Its weights can be read from a file before `compile`.
         plain = keras.Model
@@ -772,7 +742,7 @@ class MultiTaskModel(keras.Model):
         if not (self.network.built and self.combiner.built) or self._is_pending:
             inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec.value)
             if not self.run_eagerly:
-                inputs = tf.nest.map_structure(_symbolic, inputs)
+                inputs = tf.nest.map_structure(unbuilt.symbolic, inputs)
             with self.distribute_strategy.scope():
                 outputs = self.network(inputs)
                 if self._is_pending:
@@ -784,7 +754,7 @@ class MultiTaskModel(keras.Model):
         if not (self.run_eagerly or self._has_built_inside):
             self._has_built_inside = True  # Once: some layers are never called.
             inputs = batch.inputs_of(self._spec.value)
-            _build_inside(self.network, tf.nest.map_structure(_symbolic, inputs))
+            unbuilt.build_inside(self.network, tf.nest.map_structure(unbuilt.symbolic, inputs))
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
         if own or any(self.task_metrics.by_task.values()):
             # Some metrics make their variables when they see the first labels, which replicas
