@@ -65,7 +65,7 @@ def test_a_page_of_one_figure_needs_nothing_else(tmp_path, monkeypatch):
     assert page.images
     assert_alone(out, page)
     assert_drawn(out, "02_04_05")
-    assert "In the paper: Figure 2, 4, 5." in page.words
+    assert "In the paper: Figures 2, 4, 5." in page.words
     assert len(pd.read_csv(out / "tables" / "runs.csv")) == len([*(study / "runs").iterdir()])
 
 

@@ -60,7 +60,8 @@ class Entry(NamedTuple):
         if kind != "figure":
             return said
         number = ", ".join(word.lstrip("0") for word in words)
-        return f"{said} In the paper: Figure {number}."
+        several = "s" if words[1:] and words[1].isdigit() else ""
+        return f"{said} In the paper: Figure{several} {number}."
 
 
 def _of_view(name: str, title: str, draw: Callable[[StudyView], Figure]) -> Entry:
