@@ -1,6 +1,8 @@
 """Draws what two tasks can reach on convex problems whose fronts are known: the paper's Figure 1.
 
-python tools/convex_front.py --out=docs/concepts/figures/convex_fronts.png
+    python tools/convex_front.py --out=docs/concepts/figures/convex_fronts.png
+
+`docs/concepts/fronts.md` shows it.
 """
 
 import argparse
