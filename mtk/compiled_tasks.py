@@ -15,6 +15,7 @@ import tensorflow as tf
 from mtk.display import counted
 from mtk.losses import WeightedSum
 from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
+from mtk.ranges import are_weights
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
 
@@ -298,7 +299,7 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
     each = by_output("loss_weights", given, names).items()
     found = {name: 1.0 if _is_sequence(own) else own for name, own in each}
     weights = [1.0 if found.get(name) is None else float(found[name]) for name in names]
-    if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
+    if not are_weights(weights):
         raise ValueError(
             "`loss_weights` are finite numbers, none negative and not all zero. "
             f"Received: {given!r}"

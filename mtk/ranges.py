@@ -1,7 +1,7 @@
 """Ranges that arguments lie in, checked where an object is made."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -37,6 +37,12 @@ def check_count(**values: Any) -> None:
             raise ValueError(
                 f"`{name}` is a whole number, 1 or more and below 2**63. Received: {name}={value!r}"
             )
+
+
+def are_weights(numbers: Iterable[float]) -> bool:
+    """Whether none of the numbers is negative or NaN, and their sum is finite and above zero."""
+    every = [float(number) for number in numbers]
+    return all(number >= 0 for number in every) and 0 < sum(every) < math.inf
 
 
 def check_choice(choices: Any, **values: Any) -> None:

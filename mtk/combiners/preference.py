@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtk.per_task import PerTask, in_task_order, plain
+from mtk.ranges import are_weights
 
 
 def checked(
@@ -26,7 +27,7 @@ def checked(
     given = plain(what, preference)
     numbers = list(given.values()) if isinstance(given, dict) else given
     numbers = [numbers] if isinstance(numbers, float) else numbers
-    if not all(number >= 0 for number in numbers) or not 0 < sum(numbers) < float("inf"):
+    if not are_weights(numbers):
         raise ValueError(
             f"`{what}` has one number for each task, finite, none negative and not all zero. "
             f"Received: {preference!r}"

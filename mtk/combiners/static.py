@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
 from mtk.per_task import PerTask, in_task_order, plain
+from mtk.ranges import are_weights
 from mtk.ratios import Ratios
 
 # From the number of steps taken to a factor: one of Keras' schedules, or a function in the graph.
@@ -144,7 +145,7 @@ class StaticWeights(LossCombiner):
 
 
 def _check(values: Sequence[float] | np.ndarray, given: Any) -> None:
-    if not all(value >= 0 for value in values) or not 0 < sum(map(float, values)) < float("inf"):
+    if not are_weights(values):
         raise ValueError(
             "Static weights are finite numbers, and so is their sum, none negative and not all "
             f"zero. Received: {given}"

@@ -10,6 +10,7 @@ import tensorflow as tf
 from mtk.models.film import FiLM
 from mtk.models.seeds import layer_seeds
 from mtk.per_task import PerTask, in_task_order
+from mtk.ranges import are_weights
 
 INPUT = "task_weights"
 
@@ -186,7 +187,7 @@ def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[fl
     """
     given = 1.0 if preference is None else preference
     numbers = in_task_order("preference", given, task_names, len(task_names))
-    if not all(number >= 0 for number in numbers) or not 0 < sum(numbers) < float("inf"):
+    if not are_weights(numbers):
         raise ValueError(
             "A preference has one number for each task, finite, none negative and not all zero. "
             f"Received: {preference!r}"
