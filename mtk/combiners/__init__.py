@@ -11,6 +11,7 @@ from mtk.combiners.db_mtl import DBMTL
 from mtk.combiners.dualproj import DualProj
 from mtk.combiners.dwa import DWA
 from mtk.combiners.encodec import EnCodecBalancer
+from mtk.combiners.every import Every
 from mtk.combiners.excess_mtl import ExcessMTL
 from mtk.combiners.fairgrad import FairGrad
 from mtk.combiners.famo import FAMO
@@ -76,6 +77,7 @@ __all__ = [
     "ConFIG",
     "DualProj",
     "EnCodecBalancer",
+    "Every",
     "ExcessMTL",
     "FairGrad",
     "GradDrop",

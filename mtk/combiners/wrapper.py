@@ -190,8 +190,8 @@ def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
     check_combiner(wrapper, combiner)
     if isinstance(combiner, Wrapper):
         inside = type(combiner).__name__
-        # CR-MOGM averages weights, and layers that have their own have none to average.
-        fits = (wrapper, inside) != ("PerLayer", "CRMOGM")
+        # These average or keep weights, and layers that have their own have none in common.
+        fits = wrapper != "PerLayer" or inside not in ("CRMOGM", "Every")
         outside = f", and put {inside} outside: {inside}({wrapper}(...), ...)" if fits else ""
         raise ValueError(
             f"{wrapper} changes the gradients that a method sees, and {inside} the weights that "

@@ -89,6 +89,8 @@ CASES = [
     Case("warm-up famo", lambda: combiners.WarmUp(combiners.FAMO(), 1)),
     Case("subset", lambda: combiners.TaskSubset(combiners.UPGrad(), 4), fixed=False),
     Case("subset losses", lambda: combiners.TaskSubset(combiners.GLS(), 2), fixed=False),
+    Case("every", lambda: combiners.Every(combiners.UPGrad(), 3), peaceful=True),
+    Case("every cr-mogm", lambda: combiners.Every(combiners.CRMOGM(combiners.MGDA()), 2)),
     Case("unit", lambda: combiners.UnitGradients(combiners.MGDA())),
     Case("unit upgrad", lambda: combiners.UnitGradients(combiners.UPGrad()), peaceful=True),
     Case("per layer", lambda: combiners.PerLayer(combiners.UPGrad())),

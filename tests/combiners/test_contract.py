@@ -36,7 +36,7 @@ def compiled():
     seen = {combiners.IMTL, combiners.PCGrad, combiners.AlignedMTL, combiners.GradNorm}
     seen |= {combiners.DualProj, combiners.FairGrad, combiners.MOML, combiners.MConFIG}
     seen |= {combiners.CRMOGM, combiners.UnitGradients, combiners.PerLayer}
-    seen |= {combiners.WarmUp, combiners.TaskSubset}
+    seen |= {combiners.WarmUp, combiners.TaskSubset, combiners.Every}
     seen |= {combiners.CAGrad, combiners.NashMTL, combiners.FORUM, combiners.MGDA}
     seen |= {combiners.GradVac}
     around_losses = {"warm-up famo", "subset losses"}

@@ -142,6 +142,7 @@ GRAMIANS = [
     (combiners.WarmUp(combiners.MGDA(), 1), ORTHOGONAL, None, [1 / 2, 1 / 2]),
     (combiners.WarmUp(combiners.MGDA(), 1, [3, 1]), ORTHOGONAL, None, [3 / 4, 1 / 4]),
     (combiners.TaskSubset(combiners.MGDA(), 2), ORTHOGONAL, None, [4 / 5, 1 / 5]),
+    (combiners.Every(combiners.MGDA(), 5), ORTHOGONAL, None, [4 / 5, 1 / 5]),
     # Half of each, at a length of 3/2.
     (combiners.UnitGradients(combiners.MGDA()), ORTHOGONAL, None, [3 / 4, 3 / 8]),
 ]

@@ -74,6 +74,31 @@ def test_warm_up_takes_no_gradients():
     assert int(wrapped.step) == 3
 
 
+def test_every_few_steps_is_the_argument_of_that_effect():
+    trained = []
+    for combiner in (combiners.Every(combiners.MGDA(), 2), combiners.MGDA(update_every=2)):
+        keras.utils.set_random_seed(0)
+        model = MultiTaskModel(networks.dense(), networks.tasks(), combiner)
+        model.compile(keras.optimizers.SGD(0.1))
+        x, y, mask = networks.batch("dense")
+        model.fit(x, y, sample_weight=mask, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        trained.append([v.numpy() for v in model.network.variables])
+    for one, two in zip(*trained, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_every_keeps_weights_around_others_and_after_a_warm_up():
+    inside = combiners.Every(combiners.CRMOGM(combiners.UPGrad(), 0.5), 3)
+    wrapped = combiners.WarmUp(inside, 2)
+    assert [step for step in range(10) if wrapped.takes_gradients_at(step)] == [2, 3, 6, 9]
+    alone = bound(combiners.CRMOGM(combiners.UPGrad(), 0.5))
+    bound(inside)
+    for rows in jacobians(2):
+        found = weights_of(inside, rows)
+        np.testing.assert_array_equal(found, weights_of(alone, rows))
+        np.testing.assert_allclose(inside.cached_weights(tf.constant(EVERYONE)), found, rtol=1e-6)
+
+
 def test_a_warm_up_that_is_over_does_not_begin_again_with_another_optimizer():
     model = MultiTaskModel(
         networks.dense(), networks.tasks(), combiners.WarmUp(combiners.UPGrad(), 2)
@@ -233,6 +258,16 @@ REFUSED = [
     (lambda: combiners.TaskSubset(combiners.MGDA(update_every=2), 2), "`update_every=1`"),
     (lambda: combiners.TaskSubset(combiners.FAMO(), 2), "FAMO"),
     (lambda: combiners.TaskSubset(combiners.GradDrop(at="representation"), 2), "GradDrop"),
+    (lambda: combiners.Every(combiners.MGDA(), 0), "`steps`"),
+    (lambda: combiners.Every(combiners.MGDA(update_every=2), 2), "every 2 steps already"),
+    (lambda: combiners.Every(combiners.Every(combiners.MGDA(), 3), 2), "every 3 steps already"),
+    (lambda: combiners.Every(combiners.FAMO(), 2), "FAMO reads losses"),
+    (lambda: combiners.Every(combiners.GradDrop(), 2), "GradDrop reads gradients"),
+    (lambda: combiners.Every(combiners.PerLayer(combiners.MGDA()), 2), "PerLayer.*changes"),
+    (lambda: combiners.Every(combiners.TaskSubset(combiners.MGDA(), 2), 2), "one draw"),
+    (lambda: combiners.Every(combiners.WarmUp(combiners.MGDA(), 2), 2), r"WarmUp\(Every"),
+    (lambda: combiners.TaskSubset(combiners.Every(combiners.MGDA(), 2), 2), "`update_every=1`"),
+    (lambda: combiners.PerLayer(combiners.Every(combiners.MGDA(), 2)), "Wrap the method alone.$"),
     (lambda: combiners.UnitGradients(combiners.FAMO()), "FAMO reads losses"),
     (lambda: combiners.UnitGradients(combiners.GradDrop()), "GradDrop reads gradients"),
     (lambda: combiners.PerLayer(combiners.DWA(5)), "DWA reads losses"),

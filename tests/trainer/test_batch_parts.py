@@ -269,6 +269,7 @@ WRAPPERS = {
     "CRMOGM": combiners.CRMOGM,
     "WarmUp": lambda c: combiners.WarmUp(c, 2),
     "TaskSubset": lambda c: combiners.TaskSubset(c, 2),
+    "Every": lambda c: combiners.Every(c, 2),
     "UnitGradients": combiners.UnitGradients,
     "PerLayer": combiners.PerLayer,
 }
