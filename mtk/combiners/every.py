@@ -51,8 +51,8 @@ class Every(Wrapper):
             )
         if isinstance(combiner, TaskSubset):
             raise ValueError(
-                "Every would keep weights for the tasks of one draw, and TaskSubset draws others at "
-                "each step. Use one of the two."
+                "Every would keep weights for the tasks of one draw, and TaskSubset draws others "
+                "at each step. Use one of the two."
             )
         if self.update_every != 1:
             raise ValueError(
