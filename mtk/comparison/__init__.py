@@ -86,7 +86,7 @@ def compare(
         engine: Factory of what does the runs, such as `mtk.study.engines.Ray`. By default processes
             of their own, one for each core, or this process where TensorFlow has begun to compute
             in it. Processes that are not forked off this one import the module of `build`; on Ray
-            it travels.
+            it travels, with those beside it.
 
     Returns:
         What was found; print it.

@@ -5,8 +5,10 @@ import pickle
 import sys
 from multiprocessing import spawn
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import mtk
 from mtk import atomic
 from mtk.study.engines import Engine, Here, Local, Ray
 from mtk.study.worker import STUDY_DIR
@@ -22,7 +24,7 @@ def is_needed(engine: Engine) -> bool:
 
 
 def packed(build: Any, engine: Engine) -> bytes:
-    """Returns a model's function for other processes: its name, and on Ray its module too.
+    """Returns a model's function for other processes: its name, and on Ray its modules too.
 
     Args:
         build: The function.
@@ -34,8 +36,7 @@ def packed(build: Any, engine: Engine) -> bytes:
     if isinstance(engine, Ray):
         from ray import cloudpickle
 
-        module = sys.modules.get(getattr(build, "__module__", ""))
-        if module is not None and "site-packages" not in str(getattr(module, "__file__", "")):
+        for module in _own_modules(sys.modules.get(getattr(build, "__module__", ""))):
             cloudpickle.register_pickle_by_value(module)
         return cloudpickle.dumps(build)
     main = sys.modules["__main__"]
@@ -50,6 +51,27 @@ def packed(build: Any, engine: Engine) -> bytes:
             f"{error}. Define it by `def` at the top of a module, or do the runs in this process: "
             "engine=mtk.study.engines.Here."
         ) from error
+
+
+def _own_modules(module: ModuleType | None) -> list[ModuleType]:
+    """Returns a module and all others of the folder that it was imported from."""
+    file = getattr(module, "__file__", None)
+    if module is None or file is None or _is_installed(file):
+        return []
+    name = module.__spec__.name if module.__spec__ else ""
+    folder = Path(file).resolve().parents[name.count(".") + Path(file).match("__init__.py")]
+    known = {each: getattr(each, "__file__", None) for each in sys.modules.values()}
+    return [
+        each
+        for each, path in known.items()
+        if path and not _is_installed(path) and folder in Path(path).resolve().parents
+    ]
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a module's file belongs to a package, or to Python, which the nodes have."""
+    roots = {sys.prefix, sys.base_prefix, str(Path(mtk.__file__).parent)}
+    return "site-packages" in file or any(Path(root) in Path(file).parents for root in roots)
 
 
 def write(out: Path, key: str, build: bytes, data: Any) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from mtk import analysis, combiners, comparison
 from mtk.callbacks.monitored import by_names
 from mtk.comparison import given, plan, planning, result, search, sent
 from mtk.comparison.look import Look, _look
-from mtk.study.engines import Here, Local
+from mtk.study.engines import Here, Local, Ray
 from tests.quick import slow
 
 RNG = np.random.default_rng(0)
@@ -483,6 +484,46 @@ def test_other_processes_get_function_and_data(tmp_path, monkeypatch):
     assert found.build is build
     np.testing.assert_array_equal(found.train[0], X)
     assert (found.validation, found.test) == (0.2, 0.3)
+
+
+TRAVELS = """import other
+from travels.inner import layers
+def build():
+    return other.NUMBER + layers.NUMBER
+"""
+
+
+@pytest.fixture
+def travelling(tmp_path, monkeypatch):
+    """A function in a package of a folder, with another module beside it."""
+    inner = tmp_path / "travels" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").touch()
+    (inner / "layers.py").write_text("NUMBER = 2")
+    (tmp_path / "other.py").write_text("NUMBER = 40")
+    (inner.parent / "model.py").write_text(TRAVELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield importlib.import_module("travels.model")
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_on_ray_modules_beside_that_of_the_function_travel(travelling):
+    names = {module.__name__ for module in sent._own_modules(travelling)}
+    inner = {"travels", "travels.inner", "travels.inner.layers", "travels.model"}
+    assert names == {"other", *inner}
+    assert sent._own_modules(keras.models) == sent._own_modules(mtk.tasks) == []
+
+
+def test_a_function_that_has_travelled_works_elsewhere(travelling, tmp_path):
+    pytest.importorskip("ray")
+    packed = sent.packed(travelling.build, object.__new__(Ray))
+    (tmp_path / "packed").write_bytes(packed)
+    code = f"import pickle; print(pickle.load(open({str(tmp_path / 'packed')!r}, 'rb'))())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "42"
 
 
 @pytest.mark.parametrize("function", [lambda: build(), functools.partial(lambda: None)])
