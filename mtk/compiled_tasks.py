@@ -169,7 +169,15 @@ def compiled_tasks(
     without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
-        raise ValueError(f"{what} no loss. Give each output that is to be learned one, by `loss=`.")
+        watch = (
+            f" One that is only to be watched gets any loss, with the weight zero: the others then "
+            f"train as without it: `loss_weights={{{without[0]!r}: 0, ...}}`."
+            if without
+            else ""
+        )
+        raise ValueError(
+            f"{what} no loss. Give each output that is to be learned one, by `loss=`.{watch}"
+        )
     tasks = []
     for position, name in enumerate(names):
         if name in losses:

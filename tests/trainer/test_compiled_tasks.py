@@ -265,6 +265,24 @@ def test_what_does_not_fit_is_an_error(arguments, words):
         model.compile("sgd", **arguments)
 
 
+METHODS = ["StaticWeights", "MGDA", "UPGrad", "NashMTL", "GradNorm", "FAMO", "GradDrop"]
+
+
+@pytest.mark.parametrize("method", some(METHODS, ["StaticWeights", "MGDA"]))
+def test_an_output_that_is_only_watched_changes_nothing(method):
+    trained = []
+    watched = {"loss_weights": {"a": 1.0, "b": 0.0}, "metrics": {"b": ["mae"]}}
+    for arguments in ({"loss": LOSSES, **watched}, {"loss": {"a": "mse"}}):
+        model = mtk.MultiTaskModel(network("dict"), combiner=getattr(mtk.combiners, method)())
+        model.compile(keras.optimizers.SGD(0.05), **arguments)
+        y = {name: Y[name] for name in arguments["loss"]}
+        logs = model.fit(X, y, epochs=3, shuffle=False, verbose=0).history
+        trained.append(model.network.layers[1].get_weights())
+        assert ("b_mae" in logs) == ("metrics" in arguments)
+    for one, two in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
 def test_losses_are_given_once():
     tasks = [mtk.Task("a", "mse"), mtk.Task("b", "mse")]
     with pytest.raises(ValueError, match=r"leave out `tasks=`"):
