@@ -270,15 +270,19 @@ METHODS = ["StaticWeights", "MGDA", "UPGrad", "NashMTL", "GradNorm", "FAMO", "Gr
 
 @pytest.mark.parametrize("method", some(METHODS, ["StaticWeights", "MGDA"]))
 def test_an_output_that_is_only_watched_changes_nothing(method):
-    trained = []
-    watched = {"loss_weights": {"a": 1.0, "b": 0.0}, "metrics": {"b": ["mae"]}}
-    for arguments in ({"loss": LOSSES, **watched}, {"loss": {"a": "mse"}}):
-        model = mtk.MultiTaskModel(network("dict"), combiner=getattr(mtk.combiners, method)())
-        model.compile(keras.optimizers.SGD(0.05), **arguments)
-        y = {name: Y[name] for name in arguments["loss"]}
+    trained, weights = [], {"a": 1.0, "b": 0.5}
+    watched = {"loss_weights": {**weights, "c": 0.0}, "metrics": {"c": ["mae"]}}
+    for arguments in (watched, {"loss_weights": weights}):
+        net = network("dict")
+        outputs = {**net.output, "c": keras.layers.Dense(1, name="c")(net.layers[1].output)}
+        combiner = getattr(mtk.combiners, method)()
+        model = mtk.MultiTaskModel(keras.Model(net.input, outputs), combiner=combiner)
+        names = arguments["loss_weights"]
+        model.compile(keras.optimizers.SGD(0.05), dict.fromkeys(names, "mse"), **arguments)
+        y = {name: Y["a" if name == "c" else name] for name in names}
         logs = model.fit(X, y, epochs=3, shuffle=False, verbose=0).history
-        trained.append(model.network.layers[1].get_weights())
-        assert ("b_mae" in logs) == ("metrics" in arguments)
+        trained.append(net.layers[1].get_weights())
+        assert ("c_mae" in logs) == ("metrics" in arguments)
     for one, two in zip(*trained, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
