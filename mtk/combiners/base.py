@@ -1,5 +1,6 @@
 """What every combiner shares: state and contract with the trainer; those that read losses."""
 
+import abc
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,11 +129,25 @@ class Combiner(OwnState):
         """Returns this combiner to the first model that asks, and a copy without state to others.
 
         Raises:
-            ValueError: If a copy would lose an argument that `get_config` does not tell.
+            ValueError: If its class lacks what makes it a method, or a copy would lose an argument
+                that `get_config` does not tell.
         """
+        if self._lacks:
+            raise ValueError(
+                f"{type(self).__name__} is no method but a base of methods: it does not define "
+                f"`{self._lacks}`. Use a class of mtk.combiners, or derive one that defines it."
+            )
         claimed = self.copy() if self._is_claimed else self
         claimed._is_claimed = True
         return claimed
+
+    @property
+    def _lacks(self) -> str:
+        """The name of what a subclass must define, and this class does not."""
+        kind = type(self)
+        own = {name: getattr(kind, name, None) for name in dir(kind)}
+        missing = [n for n, own in own.items() if getattr(own, "__isabstractmethod__", False)]
+        return missing[0] if missing else ""
 
     def copy(self) -> "Combiner":
         """Returns a combiner with the same arguments and no state.
@@ -282,6 +297,7 @@ class Combiner(OwnState):
         self.variable_paths = paths
         self.bind_shapes(dict(zip(paths, shapes, strict=False)))
 
+    @abc.abstractmethod
     def call(
         self,
         task_gradients: list[tf.Tensor],
@@ -541,6 +557,7 @@ class LossCombiner(Combiner):
     def changes_gradients(self) -> bool:
         return type(self).call is not LossCombiner.call
 
+    @abc.abstractmethod
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:

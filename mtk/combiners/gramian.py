@@ -1,5 +1,7 @@
 """What the combiners share that read the Gramian of the task gradients."""
 
+import abc
+
 import tensorflow as tf
 
 from mtk import gradients
@@ -33,6 +35,10 @@ class GramianCombiner(Combiner):
         self.update_every = update_every
 
     @property
+    def _lacks(self) -> str:
+        return "" if self.changes_gradients else super()._lacks
+
+    @property
     def changes_gradients(self) -> bool:
         return type(self).call is not GramianCombiner.call
 
@@ -41,6 +47,7 @@ class GramianCombiner(Combiner):
         # K times the last weights, so that 1 is neutral for a task that was absent then.
         self.last_weights = self.add_state("last_weights", (num_tasks,), initial=1.0)
 
+    @abc.abstractmethod
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:

@@ -1,5 +1,7 @@
 """What the combiners share that compare the task gradients of several parts of a batch."""
 
+import abc
+
 import tensorflow as tf
 
 from mtk import gradients
@@ -42,6 +44,7 @@ class PartsCombiner(Combiner):
 
     reads = "gramian"
 
+    @abc.abstractmethod
     def part_weights(
         self, products: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:

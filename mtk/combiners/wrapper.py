@@ -1,5 +1,6 @@
 """What the combiners share that stand around another one and change its weights."""
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -64,6 +65,7 @@ class Wrapper(Combiner):
         if not self.combiner.built:
             self.combiner.build(num_tasks)
 
+    @abc.abstractmethod
     def around(self, find: Callable[[tf.Tensor], tf.Tensor], present: tf.Tensor) -> tf.Tensor:
         """Returns the weights of a step, `(K,)`.
 

@@ -39,6 +39,19 @@ class CompileArgs:
         check_choice(OnNonfinite, on_nonfinite=self.on_nonfinite)
 
 
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises a ValueError for an optimizer that cannot take a step."""
+    kind, base = type(optimizer), keras.optimizers.Optimizer
+    steps = ("update_step", "apply", "apply_gradients", "_backend_apply_gradients")
+    if all(getattr(kind, name, None) is getattr(base, name, None) for name in steps):
+        raise ValueError(
+            f"{kind.__name__} does not say how a variable is updated: it is the base of "
+            "optimizers. Use one such as keras.optimizers.Adam, or define `update_step`."
+        )
+    if optimizer.loss_scale_factor is not None:
+        check_positive(loss_scale_factor=optimizer.loss_scale_factor)
+
+
 def skips_overflow(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether an optimizer skips steps with gradients that are infinite or NaN."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

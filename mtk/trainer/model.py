@@ -286,6 +286,7 @@ class MultiTaskModel(keras.Model):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
+        compile_args.check_optimizer(self.optimizer)
         if auto_scale_loss:
             self.optimizer = compile_args.with_loss_scale(self.optimizer, self.network)
         compile_args.check_replicas(

@@ -444,6 +444,18 @@ VALUES = [
     ],
     run_value("Optimization.optimizer", "@combiners.PCGrad", "optimizer", "Optimizer"),
     run_value("Optimization.optimizer", "'sgd'"),
+    run_value("Logging.profile_steps", "(5, 2)"),
+    run_value("Optimization.optimizer", "@keras.optimizers.Optimizer", "update_step"),
+    bound("keras.optimizers.SGD.loss_scale_factor", "'a'", "loss_scale_factor"),
+    *[
+        run_value("run.combiner", f"@combiners.{kind}", kind, f"`{lacks}`")
+        for kind, lacks in (
+            ("Combiner", "call"),
+            ("LossCombiner", "task_weights"),
+            ("GramianCombiner", "task_weights"),
+            ("PartsCombiner", "part_weights"),
+        )
+    ],
     run_value("Optimization.optimizer", "@keras.optimizers.LossScaleOptimizer", "inner_optimizer"),
     run_value(
         "Optimization.schedule", "@keras.optimizers.schedules.CosineDecay", "`schedule`", "steps"
