@@ -29,8 +29,8 @@ class Profile(StepCallback):
         super().__init__()
         if not 1 <= first <= last:
             raise ValueError(
-                "The steps to profile (`profile_steps`) are counted from 1, and the first is not "
-                f"behind the last. Received: {first}:{last}"
+                "The steps to profile are counted from 1, and the first is not behind the last. "
+                f"Received: profile_steps={(first, last)}"
             )
         self.log_dir = Path(log_dir)
         self.first = first
