@@ -9,6 +9,10 @@ class StudyError(ValueError):
     """A study that cannot be run as it is described, or whose folder cannot be read."""
 
 
+class DamagedError(ValueError):
+    """A file that is there and does not hold what it should, with the reason."""
+
+
 def message(error: Exception) -> str:
     """Returns what an error says, without the number that the system gives it."""
     return re.sub(r"\[Errno \d+\] ", "", str(error))

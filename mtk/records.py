@@ -4,6 +4,7 @@ Nothing but regular files of a bounded size is read, and no link is followed: a 
 end, and a link leads out of the study.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk.errors import StudyError
+from mtk.errors import DamagedError, StudyError
 
 _MEBIBYTE = 1 << 20
 _LARGEST = 16 * _MEBIBYTE
@@ -22,10 +23,6 @@ _LARGEST_LOG = 2048 * _MEBIBYTE
 _LONGEST_LINE = _MEBIBYTE
 # What tells a run folder.
 RUN_FILES = ("config.gin", "result.json", "manifest.json")
-
-
-class DamagedError(ValueError):
-    """A file that is there and does not hold what it should, with the reason."""
 
 
 def text(path: Path, most: int = _LARGEST) -> str:
@@ -62,6 +59,25 @@ def lines(path: Path) -> Iterator[str]:
             if len(line) > _LONGEST_LINE:
                 raise DamagedError(f"{path.name} has a line of more than {_LONGEST_LINE} bytes")
             yield line.decode("utf-8", "replace")
+
+
+def json_lines(path: Path, mention: str = "") -> Iterator[dict[str, Any]]:
+    """Yields the JSON objects in the lines of a log.
+
+    Lines that hold none, as a killed process or a full disk leaves them, are skipped.
+
+    Args:
+        path: The log.
+        mention: Only lines with this text are read.
+
+    Raises:
+        DamagedError: If it, or a line of it, is too large, or it is no file.
+        FileNotFoundError: If there is none.
+    """
+    for line in lines(path):
+        if mention in line:
+            with contextlib.suppress(DamagedError):
+                yield parsed(line.encode(), path.name)
 
 
 def digest(path: Path) -> str:

@@ -1,6 +1,5 @@
 """What the log of a study says of the CPU time of its runs."""
 
-import json
 import math
 from pathlib import Path
 
@@ -19,11 +18,10 @@ def cpu_times(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """
     own, spent, total = dict[str, float](), dict[str, float](), 0.0
     try:
-        for line in records.lines(folder / "run_log.jsonl"):
+        for said in records.json_lines(folder / "run_log.jsonl"):
             try:
-                said = json.loads(line)
                 run, seconds = str(said["run"]), float(said.get("cpu_seconds", "nan"))
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            except (ValueError, TypeError, KeyError):
                 continue
             known = seconds >= 0 and math.isfinite(seconds)
             own[run] = own.get(run, 0.0) + (seconds if known else math.nan)

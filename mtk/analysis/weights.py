@@ -1,7 +1,6 @@
 """Task weights: those that are fixed, and those that a method chose during training."""
 
 import ast
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,14 +57,8 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
         ValueError: If a whole line of it tells a weight that is not a number, or has no step.
     """
     found: dict[int, dict[str, float | None]] = {}
-    for line in records.lines(Path(run_dir) / LOG):
-        if f'"{name}"' not in line:
-            continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and (entry.get("name"), entry.get("split")) == (name, "train"):
+    for entry in records.json_lines(Path(run_dir) / LOG, f'"{name}"'):
+        if (entry.get("name"), entry.get("split")) == (name, "train"):
             told = schema.check(entry, schema.WEIGHT, LOG)
             if told["step"] is not None and told["task"] is not None:
                 found.setdefault(told["step"], {})[told["task"]] = told["value"]

@@ -1,9 +1,9 @@
 """Callbacks for `fit`: curves, pictures, gates, records, selection, divergence, speed."""
 
+from mtk.callbacks.base import MaxSteps
 from mtk.callbacks.best_checkpoint import BestCheckpoint
 from mtk.callbacks.gates import Gates
 from mtk.callbacks.images import Images
-from mtk.callbacks.max_steps import MaxSteps
 from mtk.callbacks.metrics_log import MetricsLog
 from mtk.callbacks.profile import Profile
 from mtk.callbacks.progress import Progress

@@ -14,13 +14,10 @@ import numpy as np
 from mtk import records
 from mtk.data import bounded
 from mtk.data.fingerprints import sha256
+from mtk.errors import DamagedError
 
 _LARGEST = 1 << 28  # bytes of the state
 _VARIABLES, _STATE, _SUMS = "variables.npz", "state.json", "SHA256SUMS"
-
-
-class DamagedError(Exception):
-    """What is on the disk is not what was written."""
 
 
 @dataclass(frozen=True)

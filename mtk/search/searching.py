@@ -22,11 +22,12 @@ from mtk.search.runs import SearchRuns
 from mtk.search.samplers import Sampler, Trial
 from mtk.search.space import Point
 from mtk.search.spec import MOST_CONFIRMED, Search
+from mtk.signals import noted
 from mtk.study import State, checking
 from mtk.study.engines import Engine, Local, made
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
-from mtk.study.scheduler import End, Scheduler, noted_signals
+from mtk.study.scheduler import End, Scheduler
 
 STOPPED = 75
 
@@ -57,7 +58,7 @@ class Searcher:
         for line in self.runs.remarks:
             progress.say(line)
         try:
-            with noted_signals() as signals, engine:
+            with noted() as signals, engine:
                 estimate = Estimate(self.folder.run_log.seconds(), [], self._seconds_expected)
                 scheduler = Scheduler(self.folder, engine, signals, estimate, progress)
                 complete = self._search(scheduler) and self._confirm(scheduler)

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mtk import records
 from mtk.study.grid import Run
 
 FULL = "no room"  # the event of a run that a full disk has stopped
@@ -50,9 +51,8 @@ class RunLog:
         """
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # Cut off, or mixed up.
-                entry = json.loads(line)
+        for entry in records.json_lines(self.path):
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # Mixed up.
                 seconds = float(entry["seconds"])
                 about = {"run": entry["run"], "event": entry["event"], "seconds": seconds}
                 yield {**about, "cpu_seconds": float(entry.get("cpu_seconds", seconds))}

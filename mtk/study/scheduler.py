@@ -1,14 +1,11 @@
 """Gives runs to an engine until none is left to do."""
 
-import contextlib
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
-from mtk import monitor, signals
+from mtk import monitor
 from mtk.display import BEST, counted
 from mtk.study import summary
 from mtk.study.engines.base import Engine
@@ -37,7 +34,7 @@ class Scheduler:
     Args:
         folder: The study folder.
         engine: What does the runs.
-        signals: Those that have asked the sweep to stop; see `noted_signals`.
+        signals: Those that have asked the sweep to stop; see `mtk.signals.noted`.
         estimate: How long runs take.
         progress: Where progress is shown.
         max_runs: How many runs to start at most.
@@ -223,26 +220,3 @@ class Scheduler:
         now = time.monotonic()
         spent = sum(now - started for started in self._started.values())
         return max(0.0, total - spent / self.engine.slots)
-
-
-@contextlib.contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Gives a list of the `signals.STOPPING` that come; other threads than the main one get none.
-
-    One asks for checkpoints, more for an end at once.
-    """
-    received: list[int] = []
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = signals.heeded() if is_main else ()
-
-    def note(number: int, frame: object) -> None:
-        del frame
-        if signals.asks(number, again=bool(received)):
-            received.append(number)
-
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,13 +7,14 @@ from pathlib import Path
 from mtk import places, resources
 from mtk.display import aligned, counted
 from mtk.errors import StudyError
+from mtk.signals import noted
 from mtk.study import checking, reruns, summary
 from mtk.study.engines import Engine, Local
 from mtk.study.folder import State, StudyFolder
 from mtk.study.grid import Grid, Run, distinct
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
-from mtk.study.scheduler import End, Scheduler, noted_signals
+from mtk.study.scheduler import End, Scheduler
 from mtk.study.spec import Study
 
 
@@ -102,7 +103,7 @@ class Sweep:
         for line in self.remarks:
             progress.say(line)
         try:
-            with noted_signals() as signals, engine:
+            with noted() as signals, engine:
                 scheduler = Scheduler(
                     self.folder, engine, signals, self._estimate(), progress, max_runs
                 )

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.combiners.base import OwnState
 from mtk.finite import all_finite
-from mtk.own_state import OwnState
 from mtk.trainer.nonfinite import MOST_IN_A_ROW
 from mtk.trainer.step import StepResult
 
