@@ -27,8 +27,8 @@ def fitted(name, number, eagerly):
     model = mtk.MultiTaskModel(keras.Model(x, outputs), combiner=BY_NAME[name].make())
     model.compile("sgd", "mse", run_eagerly=eagerly, clip_norm=1.0)
     rng = np.random.default_rng(0)
-    labels = {name: rng.normal(size=(6, 1)) for name in outputs}
-    model.fit(rng.normal(size=(6, 3)), labels, batch_size=3, verbose=0)
+    labels = {name: rng.normal(size=(12, 1)) for name in outputs}
+    model.fit(rng.normal(size=(12, 3)), labels, batch_size=6, verbose=0)
 
 
 @pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
