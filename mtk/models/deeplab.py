@@ -68,30 +68,46 @@ def deeplab(
         3.3, with rates and dropout of the public code (LibMTL) that the benchmark comes from.
         Departure: enlarged pixels are aligned by their centres, not by the image's corners.
     """
-    height, width, _ = input_shape
-    if height % output_stride or width % output_stride:
-        raise ValueError(
-            f"Height and width of an image are multiples of the output stride {output_stride}. "
-            f"Received: {height}x{width}"
-        )
+    check_stride(input_shape, output_stride)
     seeds = layer_seeds(seed)
     image = keras.Input(input_shape, name="image")
     features = resnet50(image, seeds, output_stride, blocks, widths, synchronized)
-    layers_of = _HeadLayers(seeds, head, synchronized)
-    predicted = {}
-    for task, channels in outputs.items():
-        enlarged = layers.UpSampling2D(
-            output_stride, interpolation="bilinear", dtype="float32", name=f"{task}_enlarged"
-        )
-        predicted[task] = enlarged(layers_of(features, channels, task))
+    layers_of = HeadLayers(seeds, head, synchronized)
+    predicted = {
+        task: enlarged(output_stride, task)(layers_of(features, channels, task))
+        for task, channels in outputs.items()
+    }
     network = keras.Model(image, predicted, name="deeplab")
     if weights is not None:
         load_imagenet(network, weights)
     return network
 
 
-class _HeadLayers:
-    """Makes the layers of a head."""
+def check_stride(input_shape: tuple[int, int, int], output_stride: int) -> None:
+    """Raises a ValueError unless the output stride divides height and width of an image."""
+    height, width, _ = input_shape
+    if height % output_stride or width % output_stride:
+        raise ValueError(
+            f"Height and width of an image are multiples of the output stride {output_stride}. "
+            f"Received: {height}x{width}"
+        )
+
+
+def enlarged(output_stride: int, task: str) -> layers.Layer:
+    """Returns the layer that brings a task's outputs to the size of the image."""
+    return layers.UpSampling2D(
+        output_stride, interpolation="bilinear", dtype="float32", name=f"{task}_enlarged"
+    )
+
+
+class HeadLayers:
+    """Makes the layers of a head.
+
+    Args:
+        seeds: Of the initial weights and the dropout.
+        head: What the head is like.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+    """
 
     def __init__(self, seeds: Iterator[int | None], head: Head, synchronized: bool):
         self.seeds = seeds

@@ -5,9 +5,11 @@ import keras
 from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.streets import Size
-from mtk.models.deeplab import Head, deeplab
+from mtk.models.deeplab import Head
+from mtk.models.sharing import DeepLab
 from mtk.places import InputPath
 from mtk.ranges import check_count, check_nonnegative, check_rate
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.street_scenes import StreetScenes
 
 
@@ -25,6 +27,7 @@ class CityScapes(StreetScenes):
             them, or None for random ones.
         dropout: Rate of the heads' dropout.
         data_seed: Of the split.
+        network: Makes a network that shares in another way; see `StreetScenes`.
 
     Reference:
         Cordts et al., *The Cityscapes dataset for semantic urban scene understanding* (2016), for
@@ -42,12 +45,12 @@ class CityScapes(StreetScenes):
         weights: str | None = None,
         dropout: float = 0.5,
         data_seed: int = 0,
+        network: MakeNetwork | None = None,
     ):
         check_rate(dropout=dropout)
         check_count(size=size)
         check_nonnegative(data_seed=data_seed)
         self.weights = weights
-        self.dropout = dropout
         data = load_cityscapes(data_dir, size)
         number = len(data.train.images)
         if not 0 < num_validation < number:
@@ -57,13 +60,7 @@ class CityScapes(StreetScenes):
             )
         sizes = (number - num_validation, num_validation)
         train, validation = (data.train.take(part) for part in split(number, sizes, data_seed))
-        super().__init__(train, validation, data.val)
+        super().__init__(train, validation, data.val, Head(dropout=dropout), network)
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return deeplab(
-            self.image_shape,
-            self.outputs,
-            weights=self.weights,
-            head=Head(dropout=self.dropout),
-            seed=seed,
-        )
+        return self.on_deeplab(DeepLab(self.image_shape, self.outputs, self.weights), seed)

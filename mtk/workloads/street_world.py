@@ -8,8 +8,10 @@ from mtk.data.cityscapes import load_cityscapes
 from mtk.data.splits import split
 from mtk.data.streets import Size
 from mtk.data.synthetic_streets.files import write_world
-from mtk.models.deeplab import Head, deeplab
+from mtk.models.deeplab import Head
+from mtk.models.sharing import DeepLab
 from mtk.ranges import check_count, check_nonnegative, check_rate
+from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.street_scenes import StreetScenes
 
 
@@ -31,6 +33,7 @@ class StreetWorld(StreetScenes):
         head_width: Channels within a head.
         dropout: Rate of the heads' dropout.
         data_seed: Of the world.
+        network: Makes a network that shares in another way; see `StreetScenes`.
     """
 
     name = "street_world"
@@ -48,6 +51,7 @@ class StreetWorld(StreetScenes):
         head_width: int = 48,
         dropout: float = 0.1,
         data_seed: int = 0,
+        network: MakeNetwork | None = None,
     ):
         check_rate(dropout=dropout)
         check_count(num_train=num_train, num_validation=num_validation, num_test=num_test)
@@ -56,25 +60,23 @@ class StreetWorld(StreetScenes):
         self.blocks = blocks
         self.widths = widths
         self.output_stride = output_stride
-        self.rates = rates
-        self.head_width = head_width
-        self.dropout = dropout
         with tempfile.TemporaryDirectory() as folder:
             write_world(folder, num_train + num_validation, num_test, size, data_seed)
             data = load_cityscapes(folder, size)
         sizes = (num_train, num_validation)
         parts = split(num_train + num_validation, sizes, data_seed)
         train, validation = (data.train.take(part) for part in parts)
-        super().__init__(train, validation, data.val)
+        head = Head(head_width, rates, dropout)
+        super().__init__(train, validation, data.val, head, network)
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return deeplab(
+        trunk = DeepLab(
             self.image_shape,
             self.outputs,
             output_stride=self.output_stride,
             blocks=self.blocks,
             widths=self.widths,
-            head=Head(self.head_width, self.rates, self.dropout),
+            rates=self.head.rates,
             synchronized=False,
-            seed=seed,
         )
+        return self.on_deeplab(trunk, seed)

@@ -15,7 +15,16 @@ TRUNKS = {
     "columns": sharing.Columns(3),
     "lenet": sharing.LeNet((10, 10, 1), num_classes=1, channels=(2, 3), kernel=3),
     "resnet": sharing.ResNet18((32, 32, 3), num_classes=1, widths=(16, 16, 16, 16)),
+    "deeplab": sharing.DeepLab(
+        *((16, 24, 3), {"a": 1, "b": 1}),
+        blocks=(1, 1, 2, 1),
+        widths=(2, 3, 4, 5),
+        rates=(1, 2),
+        synchronized=False,
+    ),
 }
+# Where the output of a tower is made, and the layer before it.
+TOWERS = {"deeplab": ("output", "hidden_convolution")}
 WAYS = ["shared_bottom", "mmoe", "dselect_k", "cgc", "ple", "cross_stitch", "mtan"]
 CASES = [(way, trunk) for way in WAYS for trunk in TRUNKS if (way, trunk) != ("mtan", "columns")]
 QUICK = [(way, "lenet") for way in WAYS]
@@ -38,7 +47,8 @@ def inspected(way, trunk):
     network = build(way, trunk)
     model = mtk.MultiTaskModel(network, combiner=mtk.combiners.StaticWeights())
     model.compile("sgd", loss=LOSS)
-    found = model.inspect((images(network), {task: np.ones((4, 1), "float32") for task in TASKS}))
+    labels = {task: np.ones((4, *network.output[task].shape[1:]), "float32") for task in TASKS}
+    found = model.inspect((images(network), labels))
     assert not found.unreached
     assert not found.unowned
     heads = {task: {v.path for v in own} for task, own in found.heads.items()}
@@ -55,7 +65,8 @@ def test_towers_gates_and_masks_are_their_tasks_and_the_rest_is_shared(way, trun
     shared, heads = inspected(way, trunk)
     for task in TASKS:
         own = heads[task]
-        assert {f"{task}_hidden/kernel", f"{task}_logits/kernel"} <= own
+        last = TOWERS.get(trunk, ("logits", "hidden"))
+        assert {f"{task}_{layer}/kernel" for layer in last} <= own
         if way == "shared_bottom":
             assert all(path.startswith(f"{task}_") for path in own)
         elif way in ("mmoe", "dselect_k"):
@@ -77,9 +88,9 @@ def test_towers_gates_and_masks_are_their_tasks_and_the_rest_is_shared(way, trun
             for block in blocks:
                 assert parts_of(own, block) == {f"{task}_inner", f"{task}_outer"}
                 assert parts_of(shared, block) == {"further"}
-            assert len(blocks) == {"lenet": 2, "resnet": 4}[trunk]
-    if trunk == "resnet":
-        assert any(path.startswith("stem_") for path in shared)
+            assert len(blocks) == {"lenet": 2, "resnet": 4, "deeplab": 4}[trunk]
+    if first := {"resnet": "stem_", "deeplab": "conv1_"}.get(trunk):
+        assert any(path.startswith(first) for path in shared)
 
 
 @pytest.mark.parametrize(("way", "trunk"), some(CASES, QUICK))

@@ -10,10 +10,11 @@ from mtk import experiment
 from mtk.data.street_labels import COLOURS
 from mtk.data.streets import Streets
 from mtk.data.synthetic_streets.files import write_world
+from mtk.models import sharing
 from mtk.workloads import CityScapes, StreetWorld
 from mtk.workloads.street_images import draw_streets
 from mtk.workloads.street_scenes import StreetScenes
-from tests.quick import slow
+from tests.quick import slow, some
 
 SIZE = (16, 32)
 SMALL = {
@@ -54,6 +55,20 @@ class Given(StreetScenes):
 @pytest.fixture(scope="module")
 def world():
     return StreetWorld(**SMALL)
+
+
+@pytest.mark.parametrize("way", some(["mtan", "mmoe", "cross_stitch"], ["mtan"]))
+def test_networks_that_share_in_another_way(way):
+    workload = StreetWorld(**SMALL, dropout=0.3, network=getattr(sharing, way))
+    network = workload.network(0)
+    assert network.name == way
+    assert network.get_layer("depth_dropout").rate == 0.3
+    assert network.get_layer("segmentation_point_convolution").filters == SMALL["head_width"]
+    shapes = {task: output.shape for task, output in network.output.items()}
+    assert shapes == {"segmentation": (None, *SIZE, 7), "depth": (None, *SIZE, 1)}
+    model = mtk.MultiTaskModel(network, workload.tasks, mtk.combiners.MGDA())
+    model.compile("sgd")
+    assert np.isfinite(model.fit(workload.train(2, 2, seed=0), verbose=0).history["loss"]).all()
 
 
 def test_batches_have_imagenets_colours():

@@ -17,7 +17,7 @@ from mtk.models.sharing.networks import (
     shared_bottom,
     width_for,
 )
-from mtk.models.sharing.trunks import Columns, LeNet, ResNet18
+from mtk.models.sharing.trunks import Columns, DeepLab, LeNet, ResNet18
 from mtk.models.sharing.utilization import ExpertUtilization
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Columns",
     "CrossStitch",
     "DSelectK",
+    "DeepLab",
     "ExpertUtilization",
     "Experts",
     "LeNet",

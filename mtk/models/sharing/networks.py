@@ -24,7 +24,7 @@ def shared_bottom(
     """Builds one expert of two levels for all tasks, and a tower for each.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
         task_names: Names of the tasks.
         width: Units of the dense layers.
         tower: Units of the hidden layer of a tower.
@@ -51,7 +51,7 @@ def mmoe(
     """Builds `MMoE` with experts of two levels, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_experts: Number of experts.
@@ -81,7 +81,7 @@ def dselect_k(
     """Builds `DSelectK` with experts of two levels, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_experts: Number of experts.
@@ -115,7 +115,7 @@ def cgc(
     """Builds `CGC` with experts of two levels, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_task_experts: Number of experts of each task.
@@ -146,7 +146,7 @@ def ple(
     """Builds `PLE` of two levels, with experts of one of them each, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_task_experts: Number of experts of each task in a level.
@@ -186,7 +186,7 @@ def cross_stitch(
     """Builds two levels for each task, a `CrossStitch` behind each, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet` or `ResNet18`: the inputs, and what levels are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what levels are made of.
         task_names: Names of the tasks.
         width: Units of a dense layer of a level.
         same: How much a task takes of its own features in the beginning.
@@ -220,7 +220,7 @@ def mtan(
     gave; its dense layer is left out: each task has features of its own.
 
     Args:
-        trunk: `LeNet` or `ResNet18`.
+        trunk: `LeNet`, `ResNet18` or `DeepLab`.
         task_names: Names of the tasks.
         width: Channels that a task takes from a block.
         tower: Units of the hidden layer of a tower.
@@ -237,8 +237,11 @@ def mtan(
     blocks = parts.blocks()
     taken: Any = None
     for number, (early, late) in enumerate(blocks, start=1):
-        pool = 1 if number == len(blocks) else 2
-        layer = MTAN(task_names, width, pool, seed=parts.seed(), name=f"block_{number}")
+        after = blocks[number : number + 1]
+        pool = late.shape[1] // after[0][1].shape[1] if after else 1
+        layer = MTAN(
+            task_names, width, pool, parts.synchronized, parts.seed(), name=f"block_{number}"
+        )
         taken = layer(early, late, taken)
     return parts.network({task: parts.pooled(x) for task, x in taken.items()}, "mtan")
 

@@ -1,15 +1,18 @@
-"""What networks that share in different ways are built on: tables, LeNet, ResNet-18."""
+"""What networks that share in different ways are built on: tables and three kinds of images."""
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import keras
 from keras import layers
 
+from mtk.models.deeplab import Head, HeadLayers, check_stride, enlarged
+from mtk.models.imagenet import load_imagenet
 from mtk.models.lenet import LeNetLayers, check_size
 from mtk.models.resnet import resnet18
+from mtk.models.resnet50 import resnet50
 from mtk.models.seeds import layer_seeds
 
 # Layers of experts between the features and the towers, in all of these networks.
@@ -30,11 +33,13 @@ class Parts(abc.ABC):
 
     Attributes:
         inputs: Of the network.
-        features: What experts and gates read, `(B, features)`.
+        features: What experts and gates read, `(B, ..., features)`.
+        synchronized: Whether batch norm takes its statistics over all replicas.
     """
 
     inputs: keras.KerasTensor | dict[str, keras.KerasTensor]
     features: keras.KerasTensor
+    synchronized: bool = True
 
     def __init__(self, tower: int, dropout: float, num_outputs: int, seed: int | None):
         self.tower, self.dropout, self.num_outputs = tower, dropout, num_outputs
@@ -52,18 +57,18 @@ class Parts(abc.ABC):
         """Returns one of `DEPTH` levels, counted from 1."""
 
     @abc.abstractmethod
-    def head(self, task: str) -> list[layers.Layer]:
+    def head(self, task: str) -> Sequence[Callable[[keras.KerasTensor], keras.KerasTensor]]:
         """Returns the layers of a tower."""
 
     def blocks(self) -> list[Block]:
-        """Returns blocks of convolutions, each of half the height and width of the one before.
+        """Returns blocks of convolutions; the size of one divides that of the one before.
 
         Raises:
             ValueError: If the trunk has none.
         """
         raise ValueError(
             "MTAN masks the features of convolutions, and this trunk has none. Build it on "
-            "`sharing.LeNet` or `sharing.ResNet18`, or share a table in another way."
+            "`sharing.LeNet`, `ResNet18` or `DeepLab`, or share a table in another way."
         )
 
     def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -158,7 +163,44 @@ class ResNet18:
         return _ResNetParts(self, tower, dropout, seed)
 
 
-Trunk: TypeAlias = Columns | LeNet | ResNet18
+@dataclasses.dataclass(frozen=True)
+class DeepLab:
+    """Images with an answer for each pixel: the dilated ResNet-50 of `mtk.models.deeplab`.
+
+    All tasks share its features. Experts of convolutions stand on these; gates read their mean. A
+    tower is a head of DeepLab, of `tower` channels.
+
+    Attributes:
+        input_shape: Height, width and channels of an image, multiples of the output stride.
+        outputs: Channels that each task predicts, by its name.
+        weights: ImageNet's weights of the trunk; see `mtk.models.deeplab`.
+        output_stride: How much smaller the features are than the image.
+        blocks: Of the four stages.
+        widths: Channels of the four stages.
+        rates: Dilation rates of a head's branches.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+
+    Raises:
+        ValueError: If the image's size is no multiple of the output stride.
+    """
+
+    input_shape: tuple[int, int, int]
+    outputs: Mapping[str, int]
+    weights: str | None = None
+    output_stride: int = 8
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    rates: tuple[int, ...] = (12, 24, 36)
+    synchronized: bool = True
+
+    def __post_init__(self) -> None:
+        check_stride(self.input_shape, self.output_stride)
+
+    def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
+        return _DeepLabParts(self, tower, dropout, seed)
+
+
+Trunk: TypeAlias = Columns | LeNet | ResNet18 | DeepLab
 
 
 class _DenseParts(Parts):
@@ -274,3 +316,54 @@ class _ResNetParts(_DenseParts):
 
     def _output(self, layer: str) -> keras.KerasTensor:
         return self.resnet.get_layer(layer).output
+
+
+class _DeepLabParts(Parts):
+    """Experts of convolutions on a shared dilated ResNet-50."""
+
+    def __init__(self, trunk: DeepLab, tower: int, dropout: float, seed: int | None):
+        super().__init__(tower, dropout, 0, seed)
+        self.trunk, self.synchronized = trunk, trunk.synchronized
+        head = Head(tower, trunk.rates, dropout)
+        self.made = HeadLayers(self.seeds, head, trunk.synchronized)
+        self.inputs = keras.Input(trunk.input_shape, name="image")
+        stages = (trunk.output_stride, trunk.blocks, trunk.widths, trunk.synchronized)
+        self.features = resnet50(self.inputs, self.seeds, *stages)
+
+    def expert(self, width: int, name: str = "expert") -> keras.Sequential:
+        return keras.Sequential([x for _ in range(DEPTH) for x in self._level(width)], name=name)
+
+    def level(self, width: int, number: int, name: str = "expert") -> keras.Sequential:
+        del number
+        return keras.Sequential(self._level(width), name=name)
+
+    def head(self, task: str) -> list[Callable[[keras.KerasTensor], keras.KerasTensor]]:
+        channels, stride = self.trunk.outputs[task], self.trunk.output_stride
+        return [lambda x: self.made(x, channels, task), enlarged(stride, task)]
+
+    def blocks(self) -> list[Block]:
+        resnet = keras.Model(self.inputs, self.features)
+        return [
+            tuple(
+                resnet.get_layer(f"conv{stage}_block{name}").output
+                for name in ("1_2_relu", f"{number}_out")
+            )
+            for stage, number in enumerate(self.trunk.blocks, start=2)
+        ]
+
+    def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return x
+
+    def network(self, hidden: Mapping[str, keras.KerasTensor], name: str) -> keras.Model:
+        network = super().network(hidden, name)
+        if self.trunk.weights is not None:
+            load_imagenet(network, self.trunk.weights)
+        return network
+
+    def _level(self, width: int) -> list[layers.Layer]:
+        initializer = keras.initializers.HeNormal(seed=self.seed())
+        norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=self.synchronized)
+        convolution = layers.Conv2D(
+            width, 3, padding="same", use_bias=False, kernel_initializer=initializer
+        )
+        return [convolution, norm, layers.ReLU()]
