@@ -93,7 +93,7 @@ def test_every_architecture_builds_and_steps(overlay):
 def test_an_architecture_on_a_workload_that_has_no_place_for_it():
     overlay = CONFIGS / "architectures" / "mmoe.gin"
     with pytest.raises(config.ConfigError, match="nothing uses it as %network"):
-        config.parse([CONFIGS / "cityscapes_synthetic.gin", overlay])
+        config.parse([CONFIGS / "translation_cldr.gin", overlay])
 
 
 @pytest.mark.parametrize("overlay", STRATEGIES, ids=lambda path: path.stem)
