@@ -18,6 +18,25 @@ def message(error: Exception) -> str:
     return re.sub(r"\[Errno \d+\] ", "", str(error))
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """Returns what to do about a device that has no memory left; None for any other error.
+
+    Args:
+        error: The error. TensorFlow's is known by its name, so that it need not be imported.
+    """
+    said = str(error)
+    is_full = type(error).__name__ == "ResourceExhaustedError" and "OOM" in said
+    if not is_full and not isinstance(error, MemoryError):
+        return None
+    found = re.search(r"OOM when allocating tensor with shape\[(.*?)\].* on (\S+)", said)
+    said = f"a tensor of shape ({found[1]}) does not fit on {found[2]}" if found else said
+    return (
+        f"Out of memory: {said}. Give less at once: a smaller experiment.Optimization.batch_size, "
+        "more experiment.Numerics.micro_batches, or a smaller network. --dry_run tells what a step "
+        "takes."
+    )
+
+
 def check_kinds(given: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
     """Checks of what kind the attributes of an object are; a text is no sequence.
 

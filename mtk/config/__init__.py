@@ -16,6 +16,7 @@ from typing import Any
 import gin
 from gin.utils import augment_exception_message_and_reraise
 
+from mtk import errors
 from mtk.config import check, explanation, types
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
@@ -268,8 +269,9 @@ def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
     """
     try:
         return command()
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        if traceback:
+    except Exception as error:
+        full = errors.out_of_memory(error)
+        if traceback or not (full or isinstance(error, (ValueError, OSError, ImportError))):
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {full or explain(error)}", file=sys.stderr)
         return 2

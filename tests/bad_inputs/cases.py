@@ -478,6 +478,7 @@ VALUES = [
     digits("partners", "0"),
     *[digits("channels", v) for v in ("(0, 4)", "(4,)", "4", "(-1, 4)")],
     *[digits("units", v) for v in ("0", "-3")],
+    digits("units", "10000000000", "Out of memory", "10000000000", "micro_batches"),
     digits("data_seed", "-1"),
     method("static_weights", "StaticWeights.weights", "{'left': 1, 'up': 1}", "'up'"),
     method("static_weights", "StaticWeights.weights", "{'left': 1}", "weights"),
