@@ -200,6 +200,7 @@ class MultiTaskModel(keras.Model):
         # Keras gives the metrics of a network's only output no prefix.
         prefixed = not self._compiles_tasks or len(found.outputs) > 1
         self.task_metrics = TaskMetrics(self.tasks, self.loss_weights, prefixed)
+        self._structure = None  # Reading it anew shows the new metrics their first labels.
         if self.network.built:
             self._build_combiner()
 

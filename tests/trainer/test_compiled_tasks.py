@@ -212,6 +212,23 @@ def test_compiled_again_it_has_the_new_losses():
         model.compile("sgd", {"a": "mae"})
 
 
+@pytest.mark.parametrize("metric", [keras.metrics.R2Score, keras.metrics.F1Score])
+@pytest.mark.parametrize("before", ["fit", "evaluate", "nothing"])
+def test_compiled_again_it_has_metrics_that_labels_build(metric, before):
+    """Such as in two phases of a training: the form of the data is known, these labels are not."""
+    model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.MGDA())
+    model.compile("sgd", LOSSES)
+    model.fit(X, Y, verbose=0)
+    model.compile("sgd", LOSSES, metrics={"a": [metric()]})
+    if before != "nothing":
+        getattr(model, before)(X, Y, verbose=0)
+    history = model.fit(X, Y, validation_data=(X, Y), verbose=0).history
+    expected = metric()
+    expected.update_state(Y["a"], model.predict(X, verbose=0)["a"])
+    (name,) = (name for name in history if name.startswith("val_a_") and name != "val_a_loss")
+    assert history[name][-1] == pytest.approx(np.asarray(expected.result()), rel=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore:No task reaches these variables")
 def test_an_output_without_a_loss_is_no_task():
     model = mtk.MultiTaskModel(network("dict"))
