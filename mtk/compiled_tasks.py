@@ -211,6 +211,8 @@ def listed_names(names: Sequence[str], outputs: Any) -> list[str]:
 def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
     """Raises a ValueError for arrays of labels that are no numbers, or NaN without a reason.
 
+    A loss that is not Keras' own may leave out what is NaN by itself.
+
     Args:
         y: `{task: labels}`, a list in the order of the tasks, or the labels of the only one.
         tasks: The tasks.
@@ -238,7 +240,8 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
                 "Give an array of numbers; `keras.layers.StringLookup` makes them of texts."
             )
         missing = task.missing is not None and math.isnan(task.missing)
-        if kind == "f" and not (missing or may_be_nan) and np.isnan(labels).any():
+        may_be = missing or may_be_nan or not task.has_keras_loss
+        if kind == "f" and not may_be and np.isnan(labels).any():
             number = int(np.isnan(labels).sum())
             raise ValueError(
                 f"{counted(number, 'label')} of task '{task.name}' "

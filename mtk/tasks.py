@@ -184,6 +184,15 @@ class Task:
         of_classes = self.class_weight if training else None
         return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero, of_classes)
 
+    @property
+    def _loss_function(self) -> Any:
+        return getattr(self.loss, "fn", self.loss)
+
+    @property
+    def has_keras_loss(self) -> bool:
+        """Whether the loss is Keras' own; another may read labels in a way of its own."""
+        return str(getattr(self._loss_function, "__module__", "")).startswith("keras.")
+
     def check_labels(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> None:
         """Raises a ValueError for labels that the loss would compare wrongly or not at all.
 
@@ -204,11 +213,9 @@ class Task:
                 f"The labels of task '{self.name}' are texts. Give numbers, such as those of "
                 "`keras.layers.StringLookup`."
             )
-        function = getattr(self.loss, "fn", self.loss)
-        own = getattr(function, "__name__", type(function).__name__)
+        own = getattr(self._loss_function, "__name__", type(self._loss_function).__name__)
         known = y_true.shape.rank is not None and y_pred.shape.rank is not None
-        is_keras = str(getattr(function, "__module__", "")).startswith("keras.")
-        if not (known and is_keras) or own in _LABELS_OF_OTHER_SHAPES:
+        if not (known and self.has_keras_loss) or own in _LABELS_OF_OTHER_SHAPES:
             return
         config = self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
         if config.get("axis", -1) != -1:

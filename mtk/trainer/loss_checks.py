@@ -20,13 +20,13 @@ _MOST = 1000
 
 
 class NameNaNLabels(keras.callbacks.Callback):
-    """Ends `fit` after an epoch whose loss is not finite, if labels of a data set are NaN.
+    """Ends `fit` after an epoch whose loss is not finite, if labels are NaN.
 
-    Arrays are looked at beforehand. A data set is read again only when a loss is not finite: it
-    costs a training nothing that goes well.
+    Arrays are looked at beforehand, but for losses that may leave out what is NaN by themselves.
+    Data are read again only when a loss is not finite: it costs a training nothing that goes well.
 
     Args:
-        data: The data sets, by what they are for.
+        data: Data sets, or `(x, y)` and the like of arrays, by what they are for.
         tasks: Returns the tasks, which the first batch may tell.
         of_tasks: Brings a batch into the form of `batch.parse`.
 
@@ -52,9 +52,13 @@ class NameNaNLabels(keras.callbacks.Callback):
             return
         data, self._data = self._data, {}  # Once: a loss that is NaN mostly stays so.
         for what, each in data.items():
-            for number, found in enumerate(_batches(each)):
+            is_whole = isinstance(each, tuple)
+            for number, found in enumerate((each,) if is_whole else _batches(each)):
+                where = f"the {what} data"
+                if not is_whole:
+                    where = f"batch {number} of {where}, counted from zero"
                 for task, label in self._labels(found):
-                    _check(task, label, f"batch {number} of the {what} data")
+                    _check(task, label, where)
 
     def _labels(self, data: Any) -> list[tuple[Task, batch.Label]]:
         tasks = self._tasks()
@@ -110,14 +114,14 @@ def _check(task: Task, label: batch.Label, where: str) -> None:
         return
     if _has_nan(label):
         raise ValueError(
-            f"Labels of task '{task.name}' are NaN in {where}, counted from zero, and so is "
-            f"the loss. If they are missing, say so: mtk.Task({task.name!r}, ..., "
+            f"Labels of task '{task.name}' are NaN in {where}, and so is the loss. "
+            f"If they are missing, say so: mtk.Task({task.name!r}, ..., "
             "missing=float('nan')), or batches `(x, y, mask)` with a mask of zeros there."
         )
 
 
 def _is_read_again(data: Any) -> bool:
-    if isinstance(data, tf.data.Dataset):
+    if isinstance(data, (tf.data.Dataset, tuple)):
         return True
     return isinstance(data, keras.utils.PyDataset) and data.num_batches is not None
 

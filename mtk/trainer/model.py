@@ -324,7 +324,8 @@ class MultiTaskModel(keras.Model):
         that they monitor, where its class tells.
 
         Labels that are NaN though none may be missing are an error that names the task: at once in
-        arrays, and in data sets at the end of the first epoch whose loss is not finite.
+        arrays, and in data sets at the end of the first epoch whose loss is not finite, as where a
+        loss of the user's own may leave them out.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del given["self"]
@@ -344,7 +345,9 @@ class MultiTaskModel(keras.Model):
 
     def _with_own_callbacks(self, given: Mapping[str, Any]) -> Any:
         """Returns the callbacks of `fit`, and those that name what is wrong with the losses."""
-        data = {"training": given.get("x"), "validation": given.get("validation_data")}
+        x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
+        training = x if y is None else (x, y) if weights is None else (x, y, weights)
+        data = {"training": training, "validation": given.get("validation_data")}
         named = loss_checks.NameNaNLabels(
             data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
         )

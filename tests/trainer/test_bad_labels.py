@@ -105,6 +105,41 @@ def test_labels_that_are_nan_are_named(model, form):
         mtk.workloads.Arrays(network, model.tasks, (X, y), 0.2, 0.2)
 
 
+def without_nan(y_true, y_pred):
+    there = keras.ops.logical_not(keras.ops.isnan(y_true))
+    error = keras.ops.where(there, y_true, 0.0) - y_pred
+    return keras.ops.mean(keras.ops.where(there, error**2, 0.0), axis=-1)
+
+
+def squared(y_true, y_pred):
+    return keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize("form", ["arrays", "list", "dataset"])
+def test_a_loss_of_ones_own_may_leave_out_what_is_nan(form):
+    """As in Keras, in every form of data."""
+    y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
+    found = []
+    for wrap in (lambda network: network, mtk.MultiTaskModel):
+        keras.utils.set_random_seed(0)
+        net = network()
+        made = wrap(net)
+        made.compile("sgd", {**LOSSES, "size": without_nan})
+        made.fit(**in_form(form, y), shuffle=False, verbose=0)
+        found.append(net.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["training", "validation"])
+def test_a_loss_of_ones_own_that_does_not_is_told_so(what):
+    y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", {**LOSSES, "size": squared})
+    with pytest.raises(ValueError, match=rf"'size' are NaN in the {what} data, .*missing="):
+        made.fit(X, y if what == "training" else Y, validation_data=(X, y), verbose=0)
+
+
 def test_numbers_of_labels_that_differ_are_named(model):
     with pytest.raises(ValueError, match=r"numbers of rows: \{'size': 5, 'kind': 12\}"):
         model.fit(X, {**Y, "size": Y["size"][:5]}, verbose=0)
