@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -178,6 +178,7 @@ class Selected(NamedTuple):
         terms: Each term of the monitor at the selected step, by the name of the metric; negative if
             more of it is better. Earlier versions have told relative ones alone.
         first: What the relative ones are divided by: their values at the first evaluation.
+        trained: The tasks that it trains, where static weights of zero leave out others; else ().
     """
 
     monitor: str
@@ -186,6 +187,28 @@ class Selected(NamedTuple):
     losses: Mapping[str, float] = MappingProxyType({})
     terms: Mapping[str, float] = MappingProxyType({})
     first: Mapping[str, float] = MappingProxyType({})
+    trained: tuple[str, ...] = ()
+
+    def of_trained(self) -> "Selected":
+        """Returns what it had of the tasks that it trains; itself where nothing else is left.
+
+        What others had drifts as the trunk moves: it would say that slow training is best.
+        """
+        if not self.trained:
+            return self
+        if self.monitor == MEAN_LOSS:
+            terms = {f"{task}_loss": self.losses[task] for task in self.trained}
+        else:
+            terms = {
+                name: value
+                for name, value in self.terms.items()
+                if task_of(name, self.losses) in self.trained
+            }
+        if not terms:
+            return self
+        first = {name: self.first[name] for name in terms if name in self.first}
+        found = self._replace(terms=terms, first=first)
+        return found._replace(value=_in_units(found, first) * (1 if self.direction == MIN else -1))
 
 
 def selected(result: Mapping[str, Any]) -> Selected:
@@ -227,7 +250,8 @@ def compared(runs: Sequence[Selected]) -> list[float]:
 
     The monitors' values, negative where more is better. What is relative to each run's own first
     evaluation has a unit for each run: there each metric is divided by one number for all runs, the
-    geometric mean of its first values.
+    geometric mean of its first values. Runs that train the same tasks alone, as single-task models
+    do, are compared by these; where runs train others, all tasks count.
 
     Raises:
         DifferentMonitorsError: If they have different monitors.
@@ -240,6 +264,8 @@ def compared(runs: Sequence[Selected]) -> list[float]:
             "compared. Give all of them the same `experiment.Training.monitor`, in a study of "
             "their own."
         )
+    if len({run.trained for run in runs}) == 1:
+        runs = [run.of_trained() for run in runs]
     units = common_units(runs)
     if units:
         return [_in_units(run, units) for run in runs]
@@ -255,11 +281,13 @@ def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
     """Returns the number to show of each run: what its monitor had at the selected step.
 
     What is relative to each run's own first evaluation, which is 1 where there is no other, is
-    shown in the unit that the runs of these tasks have in common; see `compared`.
+    shown in the unit that the runs of these tasks have in common; see `compared`. Tasks that a run
+    does not train do not count.
 
     Args:
         runs: By name.
     """
+    runs = {name: run.of_trained() for name, run in runs.items()}
     alike: dict[Any, list[Selected]] = {}
     for run in runs.values():
         alike.setdefault(_kind(run), []).append(run)
@@ -339,6 +367,11 @@ def _term(given: Any, known: Mapping[str, str | None]) -> tuple[str, str]:
             "an attribute `direction`."
         )
     return name, direction or str(known[name])
+
+
+def task_of(metric: str, tasks: Iterable[str]) -> str:
+    """Returns the task whose metric has this name in the logs; "" if there is none."""
+    return max((task for task in tasks if metric.startswith(f"{task}_")), key=len, default="")
 
 
 def _number(value: Any) -> float:

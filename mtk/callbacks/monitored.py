@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mtk.directions import directions, losses, measured, unit
-from mtk.monitor import DIRECTIONS, MEAN_LOSS, MIN, Monitor, resolve
+from mtk.monitor import DIRECTIONS, MEAN_LOSS, MIN, Monitor, resolve, task_of
 
 _SHORT = {
     "root_mean_squared_error": "rmse",
@@ -90,10 +90,5 @@ def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
     trained = {name for name, share in zip(names, shares, strict=True) if share}
     is_mean = monitor.name == MEAN_LOSS
     terms = tuple((f"{name}_loss", MIN) for name in names) if is_mean else monitor.terms
-    kept = tuple(term for term in terms if _task_of(term[0], names) in trained)
+    kept = tuple(term for term in terms if task_of(term[0], names) in trained)
     return dataclasses.replace(monitor, terms=kept or monitor.terms)
-
-
-def _task_of(metric: str, names: Iterable[str]) -> str:
-    own = [name for name in names if metric.startswith(f"{name}_")]
-    return max(own, key=len, default="")

@@ -148,7 +148,12 @@ class StudyFolder:
             found = monitor.selected(content)
         except ValueError:
             return None
-        return found if math.isfinite(found.value) else None
+        if not math.isfinite(found.value):
+            return None
+        weights = (about := self.method(run)).get("task_weights") or {}
+        trained = tuple(task for task, weight in weights.items() if weight)
+        partly = about.get("static") and len(trained) < len(weights)
+        return found._replace(trained=trained) if partly else found
 
     def method(self, run: str) -> dict[str, Any]:
         """Returns what a run recorded of its method; empty if it is of an earlier version."""

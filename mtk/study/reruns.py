@@ -86,8 +86,7 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
     models = [each for each in models if all(said[run.hash] for run in each)]
     if not models:
         return []
-    values = monitor.compared([said[run.hash] for each in models for run in each])  # type: ignore[misc]
-    means = np.array(values).reshape(len(models), -1).mean(1)
+    means = _means([[said[run.hash] for run in each] for each in models])  # type: ignore[misc]
     first = [each[0] for each in models]
     about = [folder.method(run.hash) for run in first]
     known = list(zip(first, about, strict=True))
@@ -98,6 +97,20 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
         return [first[number] for number in best_of_each(weights, means)]
     losses = np.array([np.mean([folder.losses(run.hash) for run in each], 0) for each in models])
     return [first[number] for number in spread_front(losses, means)]
+
+
+def _means(models: Sequence[Sequence[monitor.Selected]]) -> np.ndarray:
+    """Returns `(N,)`: what validation selects by, the mean over each model's seeds.
+
+    Less is better among models that train the same tasks.
+    """
+    trained = [runs[0].trained for runs in models]
+    means = np.empty(len(models))
+    for kind in set(trained):
+        own = [number for number, tasks in enumerate(trained) if tasks == kind]
+        values = monitor.compared([run for number in own for run in models[number]])
+        means[own] = np.reshape(values, (len(own), -1)).mean(1)
+    return means
 
 
 def check_replays(grid: Grid) -> None:

@@ -356,6 +356,37 @@ def test_a_monitor_of_what_is_trained(losses, given, terms):
         assert (found.name, found.direction) == (whole.name, whole.direction)
 
 
+@pytest.mark.parametrize(
+    ("name", "terms", "first", "better"),
+    [
+        ("mean_loss", {}, {}, 1),
+        ("relative_loss", {"a_loss": (2, 1), "b_loss": (1, 9)}, {"a_loss": 2, "b_loss": 1}, 1),
+        ("mean", {"a_acc": (-0.2, -0.9), "b_loss": (1, 9)}, {"b_loss": 1}, 1),
+        ("mean", {"a_acc": (-0.2, -0.9), "b_acc": (-0.9, -0.1)}, {}, 1),
+        ("b_acc", {"b_acc": (-0.9, -0.1)}, {}, 0),
+    ],
+)
+def test_runs_that_train_the_same_tasks_are_compared_by_these(name, terms, first, better):
+    """By all tasks where one of them trains others, or no task that is trained is monitored."""
+    losses = ({"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 9.0})
+    runs = [
+        monitor.Selected(
+            name,
+            "min",
+            np.mean([each[n] for each in terms.values()] or [*losses[n].values()]),
+            losses[n],
+            {term: each[n] for term, each in terms.items()},
+            first,
+            ("a",),
+        )
+        for n in (0, 1)
+    ]
+    assert np.argmin(monitor.compared(runs)) == better
+    assert np.argmin(monitor.compared([runs[0]._replace(trained=()), runs[1]])) == 0
+    shown = monitor.shown({"0": runs[0], "1": runs[1]})
+    assert [*shown.values()] == monitor.compared(runs)
+
+
 def test_names_of_a_model():
     model = model_of("mse", "mae", found=["mae", Custom("what")])
     assert monitor_of(["t0_mae", "t1_loss"], model).direction == "min"

@@ -132,6 +132,25 @@ def test_what_a_run_recorded_decides_whether_it_is_static(make_sweep):
     assert sum(e["method"] == "static_weights" for e in again) == 2 * 2
 
 
+def test_what_a_run_does_not_train_selects_nothing(make_sweep):
+    """The faster a single task is trained, the worse are the heads of the others."""
+    alone = {"left": 1.0, "right": 0.0}
+    grids = {"static_weights": {WEIGHTS: [*WEIGHTINGS, alone]}}
+    sweep = two_stages(make_sweep, method_grids=grids)
+
+    def losses(run):
+        is_alone, rate = run.point.get(WEIGHTS) == alone, run.point[RATE]
+        return "finished", ((1 - rate, 9 * rate) if is_alone else (rate, rate))
+
+    def method(run):
+        return {"static": WEIGHTS in run.point, "task_weights": run.point.get(WEIGHTS)}
+
+    assert sweep.go(by_point(sweep, losses, method)) == 0
+    static = [e["bindings"] for e in measured(sweep) if e["method"] == "static_weights"]
+    found = {str(bindings[WEIGHTS]): bindings[RATE] for bindings in static}
+    assert found == {str(alone): 0.3, **{str(each): 0.03 for each in WEIGHTINGS}}
+
+
 def test_a_model_that_diverged_with_a_seed_is_not_selected(make_sweep):
     def losses(run):
         status, values = rising(run)
