@@ -117,10 +117,12 @@ class Comparison:
         from mtk import analysis
         from mtk.analysis import metric_sets
         from mtk.analysis.comparison import better
+        from mtk.analysis.reporting.remarks import edges
 
         view = self._view()
         asked = [question for question in analysis.comparisons(view) if question.verdicts]
         doubts = [*self._unlearned, *metric_sets.constant(view.table)]
+        doubts += edges(view, asked[0].measured) if asked else []
         return "\n".join([analysis.advice(view, better(asked)), *doubts, *self._lines(view, asked)])
 
     @property

@@ -9,6 +9,7 @@ from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.reporting import tables
 from mtk.analysis.reporting.remarks import edges
 from mtk.analysis.reporting.tables import budgets
+from mtk.comparison.result import Comparison
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 
@@ -62,3 +63,5 @@ def test_a_value_at_the_edge_of_its_grid_is_said(view, tmp_path):
     said = edges(narrow, question(narrow).measured)
     assert len(said) == 4  # Three methods, and the static weights.
     assert all("learning_rate = 0.1 is the smallest" in text for text in said)
+    answer = str(Comparison(tmp_path / "study", ["left", "right"])).splitlines()
+    assert set(said) <= set(answer)
