@@ -49,17 +49,19 @@ class Loop:
         """
         in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
         if in_graph and not self.eagerly:
-            return self._function(tuple(kinds), self._on_iterator(kinds))(iterator)
+            key = (tuple(kinds), _ranks(iterator.element_spec))
+            return self._function(key, self._on_iterator(kinds))(iterator)
         logs = None
         for kind, data in zip(kinds, iterator, strict=False):
-            logs = self._function((kind, "batch"), self._replicated(kind))(data)
+            logs = self._function((kind, _ranks(data)), self._replicated(kind))(data)
         if logs is None:
             raise StopIteration
         return logs
 
     def graph(self, iterator: Any, kinds: Sequence[Hashable]) -> tf.Graph:
         """Returns the graph of what `run` would do with an iterator, traced where it is new."""
-        traced: Any = self._function(tuple(kinds), self._on_iterator(kinds))
+        key = (tuple(kinds), _ranks(iterator.element_spec))
+        traced: Any = self._function(key, self._on_iterator(kinds))
         return traced.get_concrete_function(iterator).graph
 
     @property
@@ -132,3 +134,9 @@ class Loop:
             return tf.cond(batch.has_value(), take, lambda: (tf.constant(number), logs))
 
         return tf.while_loop(lambda i, _: i < number, body, (tf.constant(0), logs))[1]
+
+
+def _ranks(data: Any) -> Hashable:
+    """Returns the ranks of a batch, or of its spec: what is traced for several would know none."""
+    parts = tf.nest.flatten(data, expand_composites=True)
+    return tuple(tf.TensorShape(getattr(part, "shape", None)).rank for part in parts)
