@@ -208,6 +208,27 @@ def listed_names(names: Sequence[str], outputs: Any) -> list[str]:
     return sorted(names) if is_sorted else list(names)
 
 
+def by_column(given: Any, names: Sequence[str]) -> Any:
+    """Returns the columns of a table of labels or weights by name; anything else as it is.
+
+    Args:
+        given: What may be a table, such as a `pandas.DataFrame`.
+        names: Of the tasks. The labels of a single one may have columns of any name.
+
+    Raises:
+        ValueError: If the columns have other names: their order says nothing.
+    """
+    if len(names) < 2 or not (hasattr(given, "columns") and hasattr(given, "to_numpy")):
+        return given
+    columns = [*given.columns]
+    if missing := sorted({*names} - {*columns}):
+        raise ValueError(
+            f"A table of labels has a column for each task, of its name. Missing: {missing}. "
+            f"Its columns are {columns}. Or give {{task: labels}}."
+        )
+    return {name: given[name].to_numpy() for name in columns}
+
+
 def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
     """Raises a ValueError for arrays of labels that are no numbers, or NaN without a reason.
 

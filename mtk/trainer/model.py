@@ -14,7 +14,7 @@ from absl import logging
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
 from mtk.combiners.base import Held
-from mtk.compiled_tasks import CompiledTasks
+from mtk.compiled_tasks import CompiledTasks, by_column
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.elements import summed
@@ -332,11 +332,11 @@ class MultiTaskModel(keras.Model):
         self._weigh_classes(given.pop("class_weight", None))
         self._callbacks = given.get("callbacks")
         set_modes(self._callbacks, self)
-        given["sample_weight"] = self._completed(given.get("y"), given.get("sample_weight"))
+        labels, weights = self._labels_of(given.get("y"), given.get("sample_weight"))
+        given["y"], given["sample_weight"] = labels, weights
         split = given.get("validation_data")
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
-            x, y, *weights = split
-            given["validation_data"] = (x, y, self._completed(y, *weights))
+            given["validation_data"] = (split[0], *self._labels_of(*split[1:]))
         given["callbacks"] = self._with_own_callbacks(given)
         try:
             return super().fit(**given)
@@ -359,9 +359,12 @@ class MultiTaskModel(keras.Model):
             return callbacks
         return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
 
-    def _completed(self, y: Any, sample_weight: Any = None) -> Any:
-        """Returns sample weights of all tasks, or raises a ValueError for what does not fit."""
-        return self._by_output.completed(y, sample_weight) if self.tasks else sample_weight
+    def _labels_of(self, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+        """Returns labels, and weights of all tasks; raises a ValueError for what does not fit."""
+        if not self.tasks:
+            return y, sample_weight
+        y, weights = (by_column(part, self.task_names) for part in (y, sample_weight))
+        return y, self._by_output.completed(y, weights)
 
     def evaluate(
         self,
@@ -375,7 +378,7 @@ class MultiTaskModel(keras.Model):
     ) -> Any:
         """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
         if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
-            sample_weight = self._completed(y, sample_weight)
+            y, sample_weight = self._labels_of(y, sample_weight)
         return super().evaluate(x, y, batch_size, verbose, sample_weight, *args, **kwargs)
 
     def train_on_batch(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.compiled_tasks import check_labels
+from mtk.compiled_tasks import by_column, check_labels
 from mtk.data.batches import Augment
 from mtk.data.fingerprints import described
 from mtk.data.sources import Source, Structure, check_room, in_memory, memory_mapped
@@ -65,6 +65,7 @@ class Arrays(Workload):
         self.name = name
         self.tasks = check_tasks(tasks)
         self._make = network
+        train, validation, test = map(self._by_column, (train, validation, test))
         splits = _splits(train, validation, test, data_seed)
         self._fingerprint = {
             what: described(len(flat[0]), *flat)
@@ -75,6 +76,12 @@ class Arrays(Workload):
             check_labels(arrays[1], self.tasks, may_be_nan=len(arrays) == 3)
         train, validation, test = (_source(*each, prepare) for each in splits.items())
         super().__init__(train, validation, test, augment=augment)
+
+    def _by_column(self, split: Any) -> Any:
+        if not isinstance(split, (tuple, list)):
+            return split
+        names = [task.name for task in self.tasks]
+        return (*split[:1], *(by_column(part, names) for part in split[1:]))
 
     def network(self, seed: int | None = None) -> keras.Model:
         return made(self._make, seed)

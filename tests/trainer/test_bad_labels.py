@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -138,6 +139,37 @@ def test_a_loss_of_ones_own_that_does_not_is_told_so(what):
     made.compile("sgd", {**LOSSES, "size": squared})
     with pytest.raises(ValueError, match=rf"'size' are NaN in the {what} data, .*missing="):
         made.fit(X, y if what == "training" else Y, validation_data=(X, y), verbose=0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_labels_with_a_last_axis_of_one_and_without_may_alternate(eagerly):
+    made = mtk.MultiTaskModel(network())
+    made.compile("sgd", LOSSES, run_eagerly=eagerly)
+    flat = {name: labels.ravel() for name, labels in Y.items()}
+    found = [made.evaluate(X, y, verbose=0) for y in (Y, flat, Y)]
+    assert found[0] == found[1] == found[2]
+    for y in (Y, flat):
+        made.fit(X, y, validation_data=(X, Y), verbose=0)
+        made.train_on_batch(X, y)
+
+
+def test_columns_of_a_table_are_labels_by_name(model):
+    """In whatever order; a matrix of them would be."""
+    table = pd.DataFrame({"kind": Y["kind"], "size": Y["size"][:, 0]})
+    weights = pd.DataFrame({"kind": np.ones(12), "size": np.arange(12.0)})
+    expected = model.evaluate(X, Y, sample_weight=dict(weights), verbose=0)
+    assert model.evaluate(X, table, sample_weight=weights, verbose=0) == expected
+    assert model.evaluate(X, table[["size", "kind"]], sample_weight=weights, verbose=0) == expected
+    seen = mtk.workloads.Arrays(network, model.tasks, (X, table), (X, table), 0.2).validation(12)
+    assert set(next(iter(seen))[1]) == {"size", "kind"}
+    history = model.fit(X, table, validation_data=(X, table), verbose=0).history
+    assert history["val_size_loss"][-1] < 100
+    for fit in (
+        lambda given: model.fit(X, given, verbose=0),
+        lambda given: mtk.workloads.Arrays(network, model.tasks, (X, given), 0.2, 0.2),
+    ):
+        with pytest.raises(ValueError, match=r"Missing: \['size'\].*'sizes'"):
+            fit(table.rename(columns={"size": "sizes"}))
 
 
 def test_numbers_of_labels_that_differ_are_named(model):
