@@ -83,8 +83,14 @@ class Comparison:
             limits: The largest validation loss of a task that is acceptable.
 
         Raises:
-            ValueError: If a task is unknown, or no run keeps within the limits.
+            ValueError: If what is given is no dict, a task is unknown, or no run keeps within the
+                limits.
         """
+        for what, each in {"utility": utility, "limits": limits}.items():
+            if each is not None and not isinstance(each, Mapping):
+                raise ValueError(
+                    f"`{what}` has a number for each task, {{task: number}}. Received: {each!r}"
+                )
         unknown = sorted({*(utility or {}), *(limits or {})} - set(self._tasks))
         if unknown:
             raise ValueError(f"There are no tasks {unknown}. The tasks: {self._tasks}")

@@ -454,6 +454,13 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
         assert bool(said) == ("earlier" in text)
 
 
+@pytest.mark.parametrize("given", [{"utility": [1.0, 2.0]}, {"limits": 0.5}])
+def test_what_the_best_is_asked_by_is_a_dict(given):
+    study = object.__new__(comparison.Comparison)
+    with pytest.raises(ValueError, match=r"has a number for each task, \{task: number\}"):
+        study.best(**given)
+
+
 def test_a_task_that_no_run_learns_is_said(tmp_path):
     assert plan.untrained_losses(tmp_path) == {}
     untrained = {"size": 100.0, "kind": 0.7, "odd": float("nan")}
