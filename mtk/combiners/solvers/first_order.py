@@ -90,7 +90,12 @@ def _descent(matrix: tf.Tensor, linear: tf.Tensor, x: tf.Tensor, step: tf.Tensor
 def _conjugate(
     matrix: tf.Tensor, linear: tf.Tensor, x: tf.Tensor, mask: tf.Tensor, tolerance: float
 ) -> tf.Tensor:
-    """Minimizes over the `x` whose mask is one by conjugate gradients; the others stay zero."""
+    """Minimizes over the `x` whose mask is one by conjugate gradients; the others stay zero.
+
+    A problem that is solved, or whose way is not bent, rests while others go on: what is left of
+    its residual is rounding, which would lead it any distance where gradients cancel.
+    """
+    flat = ridge(matrix.dtype)
 
     def unfinished(turn: tf.Tensor, x: tf.Tensor, residual: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
         del x
@@ -102,7 +107,9 @@ def _conjugate(
     ) -> tuple[tf.Tensor, ...]:
         image = tf.matmul(way, matrix) * mask
         bend = tf.reduce_sum(way * image, -1, keepdims=True)
-        size = tf.math.divide_no_nan(square, bend)
+        far = tf.reduce_max(tf.abs(residual), -1, keepdims=True) > 0.1 * tolerance
+        moves = far & (bend > flat * tf.reduce_sum(way**2, -1, keepdims=True))
+        size = tf.where(moves, tf.math.divide_no_nan(square, bend), 0.0)
         residual -= size * image
         new_square = tf.reduce_sum(residual**2, -1, keepdims=True)
         following = residual + tf.math.divide_no_nan(new_square, square) * way
