@@ -9,7 +9,7 @@ import pandas as pd
 from mtk import monitor
 from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.margins import hinge, widths
+from mtk.analysis.margins import has_width, hinge, widths
 from mtk.analysis.measure import Measured, Models, examples_of, measured
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
@@ -187,7 +187,7 @@ def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame
             "compared": space,
             "task": [objective.task for objective in chosen],
             "metric": [objective.metric for objective in chosen],
-            "width": widths(points),
+            "width": np.where(has_width(points), widths(points), np.nan),
             "best": signs * front.min(0),
             "worst on the front": signs * front.max(0),
             "with dominated static models": np.ptp(points, axis=0),
@@ -228,6 +228,8 @@ def _static_models(compared: Sequence[Comparison]) -> dict[str, Models]:
 
 def words(verdict: Verdict) -> str:
     """Returns a verdict as a sentence or two."""
+    if np.isnan(verdict.margin):
+        return f"Undecided: {verdict.reason}."
     if np.isnan(verdict.low):
         return f"Undecided: {verdict.reason}. Margin {_percent(verdict.margin)} of the width."
     interval = f"{_percent(verdict.low)} to {_percent(verdict.high)}"
@@ -266,7 +268,7 @@ def selection(view: StudyView, space: str) -> str:
 def _percent(share: float) -> str:
     if abs(share) > _MOST:  # How far beyond is noise.
         return f"beyond {100 * np.copysign(_MOST, share):+.0f} %"
-    return f"{100 * share + 0.0:+.1f} %"
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # Zero has no minus.
 
 
 def _model(view: StudyView, method: str, configuration: str) -> str:

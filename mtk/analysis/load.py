@@ -197,8 +197,9 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
         return []
     by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
     return [
-        f"{len(silent)} of {len(ended)} finished runs are of an earlier version, which recorded "
-        f"neither whether weights are static nor the direction of metrics. Taken for static: {by}."
+        f"{len(silent)} of {len(ended)} finished runs have no readable manifest.json, or one of an "
+        "earlier version, which recorded neither whether weights are static nor the direction of "
+        f"metrics. Taken for static: {by}."
     ]
 
 

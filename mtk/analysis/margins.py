@@ -211,9 +211,14 @@ def hinge(points: np.ndarray, close: float, factor: float = 1.25) -> Hinge | Non
 def widths(points: np.ndarray) -> np.ndarray:
     """Returns `(K,)`: how far the non-dominated points spread in each task.
 
-    With one such point, the spread of all; where there is none, 1.
+    With one such point, the spread of all; where there is none, 1: see `has_width`.
     """
     front = points[non_dominated(points)]
     spread = np.ptp(front, axis=0)
     spread = np.where(spread > 0, spread, np.ptp(points, axis=0))
     return np.where(spread > 0, spread, 1.0)
+
+
+def has_width(points: np.ndarray) -> np.ndarray:
+    """Returns `(K,)`: in which tasks the points differ, so that their spread is a unit."""
+    return np.ptp(points, axis=0) > 0

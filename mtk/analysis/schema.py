@@ -100,8 +100,8 @@ def _named(value: dict[str, Any], schema: Named, where: str) -> dict[str, Any]:
 
 
 def _there(value: Any, schema: Schema, where: str, name: str) -> Any:
-    """Returns what stands in a list or under a name: only a figure may be null there."""
-    if value is None and schema is not _MEASURED:
+    """Returns what stands in a list or under a name; null where it means that nobody knows."""
+    if value is None and not any(schema is each for each in (_MEASURED, _DIRECTION)):
         raise _wrong(value, "a value", where, name)
     return check(value, schema, where, name)
 
@@ -157,6 +157,8 @@ _MEASURED = Kind(
         None if type(value) is float and not math.isfinite(value) else _FINITE.read(value)
     ),
 )
+# Null is that of a metric which does not say.
+_DIRECTION = _one_of(*monitor.DIRECTIONS)
 _TEXT = _kind("a text", (str,))
 _NAME = _kind("a text", (str,), shown=plain_text.name)
 _SENTENCE = _kind("a text", (str,), shown=plain_text.sentence)
@@ -192,7 +194,7 @@ MANIFEST: Schema = {
         "combiner": _NAME,
         "static": _FLAG,
         "task_weights": Named(_FINITE),
-        "directions": Named(Named(_one_of(*monitor.DIRECTIONS)), "/"),
+        "directions": Named(Named(_DIRECTION), "/"),
         "one_unit": _FLAG,
         "parameters": _FINITE,
     },

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mtk.analysis.margins import Margins
+from mtk.analysis.margins import Margins, has_width
 from mtk.analysis.measure import Models
 from mtk.analysis.paired_margins import Error, HeldOut, PairedMargins, held_out
 
@@ -26,7 +26,7 @@ class Verdict:
     Attributes:
         answer: `"better"`, `"equivalent"`, `"worse"` or `"undecided"`.
         margin: By how much its best model lies beyond what static weights reach, in widths of the
-            front; negative behind it.
+            front; negative behind it, NaN if the front has no width.
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
         level: Confidence of the interval, all comparisons counted (Bonferroni).
@@ -92,8 +92,10 @@ def judge(
         Efron, *The Jackknife, the Bootstrap and Other Resampling Plans* (1982), chapter 6.
         Lakens, *Equivalence tests* (2017), for the answer "equivalent".
     """
-    paired = PairedMargins(static, methods, question, units)
     alpha = (1 - level) / max(1, len(methods) * questions)
+    if not has_width(static.values.mean(1)).all():
+        return dict.fromkeys(methods, _without_width(static, alpha, delta))
+    paired = PairedMargins(static, methods, question, units)
     found = paired.margins()
     errors = paired.errors(found)
     after = len(methods)
@@ -102,6 +104,18 @@ def judge(
         name: _verdict(paired, own, error, held, alpha, delta)
         for name, own, error in zip(methods, found, errors, strict=False)
     }
+
+
+def _without_width(static: Models, alpha: float, delta: float) -> Verdict:
+    """Returns the verdict where margins have no unit, so that nothing is near or far."""
+    reason = "a single static weighting has no front to measure by: add some"
+    if len(static.values) > 1:
+        reason = (
+            "the static models have one value in a task, as where a metric has one value in all "
+            "runs, so their front has no width to measure by"
+        )
+    nan, seeds = float("nan"), static.values.shape[1]
+    return Verdict(UNDECIDED, nan, nan, nan, 1 - alpha, delta, nan, False, seeds, None, 0, reason)
 
 
 def _verdict(

@@ -67,6 +67,11 @@ def two_models(rng, size, seeds=5, common=1.0, rest=1.0, of_seed=0.02):
 
 def interval(models, examples=True, level=0.8):
     static, own = (m if examples else Models(m.values) for m in models)
+    # Another static model, worse by one, makes the unit and has no noise of its own.
+    values, cells = (
+        (x, x + 1.0) if x is not None else () for x in (static.values, static.examples)
+    )
+    static = Models(np.concatenate(values), None, np.concatenate(cells) if cells else None)
     return judge(static, {"m": own}, MEAN, units=np.ones(1), level=level)["m"]
 
 

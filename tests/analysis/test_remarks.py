@@ -86,8 +86,11 @@ def test_a_metric_without_a_known_direction(tmp_path):
                 own["accuracy"] = None
 
     folder = rewritten(write_study(tmp_path / "study", small()), change)
-    texts, found, _ = said(folder)
+    texts, found, table = said(folder)
     assert "the metric 'accuracy' is better is unknown; it was left out" in texts
+    # Trap: what else the manifest says is lost, and called that of an earlier version.
+    assert "manifest.json" not in texts
+    assert all(said["left"] == {"loss": "min", "accuracy": None} for said in table["directions"])
     assert {title for title, _ in found} == {"front of loss", "mean loss over tasks"}
 
 
@@ -101,6 +104,7 @@ def test_runs_of_two_sizes(tmp_path):
 def test_an_old_study_folder(tmp_path):
     texts, found, table = study(tmp_path, small(), recorded=False)
     assert "which did not record their parameters" in texts
+    assert "no readable manifest.json, or one of an earlier version" in texts
     assert "recorded neither whether weights are static nor the direction of metrics" in texts
     assert "the metric 'accuracy' is better is unknown" in texts
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}

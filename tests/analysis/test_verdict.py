@@ -223,7 +223,13 @@ def test_means_are_taken_in_the_units_that_are_given():
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(0.0, "+0.0 %"), (-0.0634, "-6.3 %"), (9.99, "+999.0 %"), (-188.0, "beyond -1000 %")],
+    [
+        (0.0, "+0.0 %"),
+        (-2e-4, "+0.0 %"),
+        (-0.0634, "-6.3 %"),
+        (9.99, "+999.0 %"),
+        (-188.0, "beyond -1000 %"),
+    ],
 )
 def test_how_far_beyond_ten_widths_is_not_told(share, said):
     assert _percent(share) == said
@@ -237,3 +243,16 @@ def test_where_nothing_varies_that_is_the_reason():
     (said,) = judge(Models(static.values * flat, BOTH), methods, FRONT).values()
     assert said.answer == "undecided"
     assert "one value in all runs" in said.reason
+
+
+@pytest.mark.parametrize("question", [FRONT, MEAN])
+def test_a_single_static_weighting_has_no_width(question):
+    """Trap: a width of one that nobody measured, in which losses of 1e-3 are all equivalent."""
+    static, methods = study([0.3, -0.3], noise=0.01)
+    alone = Models(1e-3 * static.values[4:5], BOTH[4:5])
+    small = {name: Models(1e-3 * own.values) for name, own in methods.items()}
+    for said in judge(alone, small, question, units=np.ones(2)).values():
+        assert said.answer == "undecided"
+        assert np.isnan([said.margin, said.low, said.high]).all()
+        assert words(said) == f"Undecided: {said.reason}."
+        assert "a single static weighting" in said.reason

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import mtk
 from mtk import combiners
+from mtk.analysis import schema
 from mtk.experiment import method
 
 
@@ -54,6 +55,13 @@ def test_weights_of_sampling_are_the_shares_of_the_workload(shares):
 @pytest.mark.parametrize(("losses", "same"), [(("mse", "mse"), True), (("mse", "mae"), False)])
 def test_whether_losses_have_one_unit(losses, same):
     assert described(combiners.PCGrad(), losses=losses)["one_unit"] is same
+
+
+def test_the_report_reads_what_is_recorded():
+    """Trap: a metric that says no direction, for which the report refuses all of the record."""
+    found = described(combiners.StaticWeights())
+    assert found["directions"]["right"]["score"] is None
+    assert schema.check({"method": found}, schema.MANIFEST, "manifest.json")["method"] == found
 
 
 def test_a_method_is_not_static():

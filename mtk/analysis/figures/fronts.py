@@ -75,7 +75,8 @@ class _Panel:
 
     def values_at(self, places: np.ndarray) -> np.ndarray:
         """Returns the values `(2, N)` at places of the axes."""
-        return np.where(self.logarithmic[:, None], 10.0**places, places)
+        logarithmic = self.logarithmic[:, None]
+        return np.where(logarithmic, 10.0 ** np.where(logarithmic, places, 0.0), places)
 
 
 def draw(
