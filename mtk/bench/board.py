@@ -255,7 +255,10 @@ class Board:
             )
         row = _told(standings[name])
         if name == METHOD:
-            return f"{name} is entry 0: hypervolume {row['hypervolume']}, the unit of all others."
+            volume = (
+                f"hypervolume {row['hypervolume']}, a share of the box that measures all entries"
+            )
+            return f"{name} is entry 0: {volume}."
         tie = ", a tie with entry 0" if METHOD in standings[name].ties else ""
         return (
             f"{name}: place {row['place']}{tie}; hypervolume {row['hypervolume']}, "

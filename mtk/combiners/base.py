@@ -140,13 +140,19 @@ class Combiner(OwnState):
         """Returns this combiner to the first model that asks, and a copy without state to others.
 
         Raises:
-            ValueError: If its class lacks what makes it a method, or a copy would lose an argument
-                that `get_config` does not tell.
+            ValueError: If its class lacks what makes it a method, does not say what it reads, or a
+                copy would lose an argument that `get_config` does not tell.
         """
         if self._lacks:
             raise ValueError(
                 f"{type(self).__name__} is no method but a base of methods: it does not define "
                 f"`{self._lacks}`. Use a class of mtk.combiners, or derive one that defines it."
+            )
+        if getattr(self, "reads", None) not in ("losses", "gramian", "gradients"):
+            raise ValueError(
+                f"{type(self).__name__} does not say what it reads: set `reads` of the class to "
+                '"losses", "gramian" or "gradients", or derive it from `LossCombiner` or '
+                f"`GramianCombiner`. Received: {getattr(self, 'reads', None)!r}"
             )
         claimed = self.copy() if self._is_claimed else self
         claimed._is_claimed = True
@@ -298,8 +304,50 @@ class Combiner(OwnState):
         rows = [_of_present(each, present) for each in rows]
         seen = [tf.cast(each, tf.float32) for each in rows] if self.changes_gradients else rows
         combined, task_weights = super().__call__(seen, task_losses, present, counts)
+        wanted = [each.shape[task_losses.shape.rank :] for each in rows]
+        self._check_combined(combined, wanted)
+        task_weights = self.checked(task_weights, task_losses.shape[-1:], "call")
         found = [tf.cast(g, each.dtype) for g, each in zip(combined, rows, strict=True)]
         return Combined(found, task_weights)
+
+    def checked(self, weights: Any, shape: Sequence[int | None], method: str) -> tf.Tensor:
+        """Returns weights that a method of this class has found, in float32.
+
+        Args:
+            weights: What it returned.
+            shape: What it returns.
+            method: Its name, for the message.
+
+        Raises:
+            ValueError: If they have another shape, or are no real numbers.
+        """
+        found = None if weights is None else tf.convert_to_tensor(weights)
+        fits = found is not None and found.shape.is_compatible_with(tf.TensorShape(shape))
+        if found is None or not (fits and found.dtype.is_floating):
+            received = "None" if found is None else f"shape {found.shape}, {found.dtype.name}"
+            raise ValueError(
+                f"`{type(self).__name__}.{method}` returns the task weights as floating-point "
+                f"numbers of shape {tuple(shape)}. Received: {received}"
+            )
+        return tf.cast(found, tf.float32)
+
+    def _check_combined(self, combined: Any, wanted: Sequence[tf.TensorShape]) -> None:
+        """Checks that `call` returned one gradient for each variable."""
+        shapes = None
+        if isinstance(combined, (list, tuple)):
+            shapes = [
+                None if each is None else tf.convert_to_tensor(each).shape for each in combined
+            ]
+        fits = shapes is not None and len(shapes) == len(wanted)
+        if not fits or any(
+            one is None or not one.is_compatible_with(other)
+            for one, other in zip(shapes or (), wanted, strict=False)
+        ):
+            raise ValueError(
+                f"`{type(self).__name__}.call` returns a `Combined`, whose gradients are a list "
+                f"with one tensor for each variable, of the shapes {list(map(str, wanted))}. "
+                f"Received: {type(combined).__name__ if shapes is None else list(map(str, shapes))}"
+            )
 
     def _take_shapes(self, task_gradients: Sequence[tf.Tensor], axes: int) -> None:
         """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
@@ -589,7 +637,8 @@ class LossCombiner(Combiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         del gramian
-        return self.task_weights(task_losses, present, tf.cast(present, tf.float32))
+        weights = self.task_weights(task_losses, present, tf.cast(present, tf.float32))
+        return self.checked(weights, task_losses.shape, "task_weights")
 
     def call(
         self,
@@ -599,4 +648,5 @@ class LossCombiner(Combiner):
         counts: tf.Tensor,
     ) -> Combined:
         weights = self.task_weights(task_losses, present, counts)
+        weights = self.checked(weights, task_losses.shape, "task_weights")
         return Combined(gradients.weighted_sum(task_gradients, weights), weights)

@@ -86,6 +86,7 @@ class GramianCombiner(Combiner):
         number = tf.reduce_sum(tf.cast(present, tf.float32))
         gramian, finite = self.problem(gramian, present)
         weights = self.task_weights(gramian, task_losses, present)
+        weights = self.checked(weights, present.shape, "task_weights")
         weights = nan_unless(finite, weights)
         self.last_weights.assign(tf.where(present, weights * number, 1.0))
         return weights

@@ -88,6 +88,7 @@ class PartsCombiner(Combiner):
             tf.reshape(task_losses, shape),
             tf.reshape(present, shape),
         )
+        weights = self.checked(weights, shape, "part_weights")
         return nan_unless(finite, tf.reshape(weights, [-1]))
 
     def gramian_weights(

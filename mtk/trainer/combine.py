@@ -56,7 +56,8 @@ def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
         assert isinstance(combiner, (LossCombiner, Wrapper))
         unread = tf.zeros(counts.shape)
         losses = unread if combiner.loss_independent else passes.task_losses
-        return combiner.task_weights(losses, passes.present, counts)
+        weights = combiner.task_weights(losses, passes.present, counts)
+        return combiner.checked(weights, counts.shape, "task_weights")
     assert isinstance(combiner, (GramianCombiner, Wrapper))
     return combiner.cached_weights(passes.present)
 

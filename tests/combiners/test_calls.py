@@ -63,3 +63,55 @@ def test_other_gradients_are_named(given, message):
     for combiner in (combiners.StaticWeights(), combiners.UPGrad(), combiners.GradDrop()):
         with pytest.raises(ValueError, match=message):
             combiner(given, tf.ones(2))
+
+
+def returning(kind, found):
+    """A combiner of a user's whose method returns this."""
+    method = {
+        combiners.GramianCombiner: "task_weights",
+        combiners.LossCombiner: "task_weights",
+        combiners.PartsCombiner: "part_weights",
+        combiners.Combiner: "call",
+    }[kind]
+    body = {method: lambda *_: found, "reads": getattr(kind, "reads", "gradients")}
+    return type("Mine", (kind,), {**body, "batch_parts": 2 if method == "part_weights" else 1})()
+
+
+OF_WEIGHTS = combiners.GramianCombiner, combiners.LossCombiner, combiners.PartsCombiner
+GRADIENTS, LOSSES = [tf.ones((2, 3)), tf.ones((2, 4, 1))], tf.ones(2)
+THIRDS = tf.ones(2) / 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "received"),
+    [
+        *((kind, tf.ones(()), r"shape \(\), float32") for kind in OF_WEIGHTS),
+        *((kind, None, "None") for kind in OF_WEIGHTS),
+        (combiners.GramianCombiner, tf.ones((2, 2)), r"shape \(2, 2\)"),
+        (combiners.LossCombiner, tf.ones(1), r"shape \(1,\)"),
+        (combiners.LossCombiner, tf.ones(2, tf.int32), "int32"),
+        (combiners.Combiner, ([tf.ones(3)], THIRDS), r"\['\(3,\)'\]"),
+        (combiners.Combiner, ([tf.ones(3), None], THIRDS), "None"),
+        (combiners.Combiner, ([tf.ones(()), tf.ones(())], THIRDS), r"\['\(\)', '\(\)'\]"),
+        (combiners.Combiner, ([tf.ones(3), tf.ones((4, 1))], tf.ones(3)), r"shape \(3,\)"),
+    ],
+)
+def test_what_a_method_returns_is_checked(kind, found, received):
+    """Trap: shapes that broadcast, and train something else."""
+    with pytest.raises(ValueError, match=rf"(?s)`Mine\..*Received: .*{received}"):
+        returning(kind, found)(GRADIENTS, LOSSES)
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float16])
+def test_weights_of_another_precision_are_cast(dtype):
+    for kind in (combiners.GramianCombiner, combiners.LossCombiner):
+        found = returning(kind, tf.constant([0.25, 0.75], dtype))(GRADIENTS, LOSSES)
+        assert found.task_weights.dtype == tf.float32
+        np.testing.assert_allclose(found.gradients[0], 1.0)
+
+
+def test_a_class_that_does_not_say_what_it_reads_is_refused():
+    for reads in (None, "gradient"):
+        mine = type("Mine", (combiners.Combiner,), {} if reads is None else {"reads": reads})
+        with pytest.raises(ValueError, match="does not say what it reads"):
+            mine().claimed()
