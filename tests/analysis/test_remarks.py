@@ -71,6 +71,21 @@ def test_a_method_with_a_single_configuration(tmp_path):
     assert ("front of loss", "mgda") in found
 
 
+def test_a_method_with_more_tries_than_static_weights(tmp_path):
+    runs = small()
+    decays = np.linspace(0, 2e-3, 9).tolist()
+    tries = [
+        replace(r, decay=d) for r in runs if r.method == "mgda" and r.seed == 0 for d in decays
+    ]
+    texts, found, _ = study(tmp_path, [r for r in runs if r not in tries] + tries)
+    told = [line for line in texts.splitlines() if "was tried in" in line]
+    assert told == [
+        "mgda was tried in 27 configurations and static weights in 15: more tries may find more, "
+        "with no better method."
+    ]
+    assert ("front of loss", "mgda") in found
+
+
 def rewritten(folder, change):
     for path in (folder / "runs").glob("*/*.json"):
         content = json.loads(path.read_text())
