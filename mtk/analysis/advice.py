@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import metric_sets, run_table
-from mtk.analysis.schema import MEASURE
+from mtk.analysis.schema import MEASURE, SELECT
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
@@ -34,11 +34,12 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
         return ""
     fresh = finished["stage"] == MEASURE
     selecting = finished if fresh.all() else finished[~fresh]
-    selecting = selecting[selecting["seed"] == selecting["seed"].iloc[0]]
+    if not (selecting["stage"] == SELECT).any():  # One seed selects, and others are compared.
+        selecting = selecting[selecting["seed"] == selecting["seed"].iloc[0]]
     values = metric_sets.selected_values(selecting)
     if values is None:
         return ""
-    chosen = selecting.iloc[int(np.nan_to_num(values, nan=np.inf).argmin())]
+    chosen = _best(selecting, values)
     weights = static_weights(chosen.to_dict())
     if weights is None:
         return ""
@@ -55,12 +56,26 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
         for name in names
         if f"test/{task}/{name}" in measured
     )
+    by = ", ".join(dict.fromkeys(metric_sets.monitors(selecting)))
     use = f"Better than static weights: {', '.join(better)}. Otherwise use" if better else "Use"
     return (
         f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} "
-        f"(weights that sum to one): on test {reached} (mean of {counted(len(measured), 'seed')}"
-        f"{' ± standard deviation' if several else ''})."
+        f"(weights that sum to one, best in validation by {by}): on test {reached} "
+        f"(mean of {counted(len(measured), 'seed')}{' ± standard deviation' if several else ''})."
     )
+
+
+def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:
+    """Returns a run of the configuration with the least mean of what selected over its seeds.
+
+    Args:
+        selecting: The runs; only configurations with as many as any other one count.
+        values: `(N,)`, what selected each of them; less is better.
+    """
+    names = selecting["configuration"].to_numpy()
+    means = pd.Series(np.nan_to_num(values, nan=np.inf)).groupby(names).agg(["mean", "count"])
+    best = means.loc[means["count"] == means["count"].max(), "mean"].idxmin()
+    return selecting.iloc[int(np.flatnonzero(names == best)[0])]
 
 
 def _reached(values: pd.Series) -> str:

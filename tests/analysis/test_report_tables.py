@@ -188,6 +188,17 @@ def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path
     assert analysis.configurations(view.table).filter(like=".weights").notna().all(axis=None)
 
 
+def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
+    """Trap: the first seed alone, where chance decides."""
+    runs = [Run(weight=w, seed=s, stage="select") for w in (0.3, 0.5, 0.7) for s in (0, 1, 2)]
+    runs = [run for run in runs if (run.weight, run.seed) != (0.5, 2)]
+    for run in runs:
+        value = {0.3: [0.0, 9.0, 9.0], 0.5: [1.0, 1.0], 0.7: [2.0, 2.0, 2.0]}[run.weight][run.seed]
+        run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": value}}
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    assert analysis.advice(view).startswith("Use loss_weights={'left': 0.7, 'right': 0.3}")
+
+
 @pytest.mark.slow
 def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path):
     runs = [Run(weight=w, rate=r, stage="select") for w in (0.3, 0.5, 0.7) for r in (0.1, 0.5)]
@@ -204,6 +215,7 @@ def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path
     losses = own["test/left/loss"]
     assert said.startswith("Use loss_weights={'left': 0.7, 'right': 0.3} with learning rate 0.1 ")
     assert f"left_loss {losses.mean():.4g} ± {losses.std():.1g}, left_accuracy" in said
+    assert "best in validation by mean_loss" in said
     assert said.endswith("(mean of 2 seeds ± standard deviation).")
     question = SimpleNamespace(verdicts={"mgda": SimpleNamespace(answer="better")})
     first = analysis.advice(view, better([question]))
