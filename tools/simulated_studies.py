@@ -35,6 +35,7 @@ class Cell:
         common: Share of the variance over seeds that is common to all runs of a seed.
         reach: How far the methods' hidden weights reach, in logits of the outermost static ones.
         noisy: Whether the first method has six times the noise of the others.
+        static_noise: Noise of the static models, as a multiple of that of the methods.
         test_size: Examples of the finite test set that all runs share; 0 for an infinite one.
         test_noise: Standard deviation of a model's test values by that, in widths of the front.
         interaction: Share of its variance that is not the same for all seeds of a model.
@@ -51,6 +52,7 @@ class Cell:
     common: float = 0.8
     reach: float = 1.0
     noisy: bool = False
+    static_noise: float = 1.0
     test_size: int = 0
     test_noise: float = 0.0
     interaction: float = 0.5
@@ -128,6 +130,7 @@ def study(cell: Cell, generator: np.random.Generator) -> pd.DataFrame:
     penalty = np.array(_PENALTY)[np.abs(rates - favourite[:, None])]
     deviation = np.tile(cell.noise * width, (len(best), 1))
     deviation[len(static)] *= _NOISY if cell.noisy else 1.0
+    deviation[: len(static)] *= cell.static_noise
     truth = Truth(_about(cell, static), best[:, None] + penalty[..., None] * width, deviation)
     first = _runs(cell, truth, [0], SELECT, generator)
     labelled = first.assign(label=first["method"].where(~first["static"], STATIC))

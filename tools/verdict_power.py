@@ -147,6 +147,14 @@ ROWS = [
         is_error=True,
     ),
     Row(
+        "null, four methods with ten times the noise of static weights, 2 / 3 seeds, any called "
+        "better in a study",
+        [Cell(noise=0.1, common=0.0, static_noise=0.1, methods=4, seeds=seeds) for seeds in (2, 3)],
+        any_better,
+        "0.05",
+        is_error=True,
+    ),
+    Row(
         "null, finite test set (500 examples, 10 % of the width), any called better in a study",
         [FINITE],
         any_better,

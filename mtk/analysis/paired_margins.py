@@ -18,6 +18,8 @@ _MANY_TASKS = 4
 _USERS = 512
 # A method whose variance exceeds the others' at this level keeps its own.
 _NOISIER = 0.99
+# Methods whose variances together exceed that of all models at this level have their own one.
+_NOISIER_METHODS = 0.9
 # Step of the numerical derivative: the weight that one seed gains in the mean.
 _STEP = 0.05
 _TINY = 1e-30
@@ -151,6 +153,13 @@ class PairedMargins:
         variances = ((moved - _flat(found)) / _STEP).var(0, ddof=1)
         inside = np.concatenate([own.inside for own in found])
         usual, freedom = pooled(variances, self.num_seeds - 1, inside)
+        number = sum(len(own.amount) for own in found[: len(self.methods)])
+        own, own_freedom = pooled(variances[:, :number], self.num_seeds - 1, inside[:number])
+        # Methods may all be noisier than static weights, of which there are more.
+        most = usual[:, :number] * stats.f.ppf(_NOISIER_METHODS, own_freedom, freedom[:, :number])
+        noisier = own > most
+        usual[:, :number] = np.where(noisier, own, usual[:, :number])
+        freedom[:, :number] = np.where(noisier, own_freedom, freedom[:, :number])
         kept, kept_freedom = self._lasting(found)
         # Of static models that are held out, what is usual among the methods.
         parts = [np.sqrt(usual), freedom]

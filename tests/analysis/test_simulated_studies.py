@@ -50,6 +50,12 @@ def test_a_noisy_method_is_not_called_better():
     assert share(Cell(noisy=True), found) == 0
 
 
+def test_methods_that_are_all_noisier_than_static_weights_are_not_called_better():
+    """Trap: a variance that is pooled with that of the static models, which are more."""
+    cell = Cell(noise=0.1, common=0.0, static_noise=0.1, methods=4, seeds=3)
+    assert share(cell, any_better, studies=16) <= 0.125
+
+
 def test_a_study_has_the_truth_that_it_was_given():
     """Without noise, what is measured is what was put in."""
     said = verdicts(Cell(noise=1e-6, gain=0.1), 0)["front"]
