@@ -181,6 +181,11 @@ def significant(number: float) -> float:
     return float(f"{number:.6g}")
 
 
+def short(number: float) -> str:
+    """Returns a number to three significant digits: `0.123`, `1230`."""
+    return f"{float(f'{number:.3g}'):g}"
+
+
 def counted(number: int, what: str) -> str:
     """Returns a number of things in words: `1 run`, `2,000 runs`."""
     return f"{number:,} {what}" + "s" * (number != 1)

@@ -17,6 +17,7 @@ from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import BETTER, DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
+from mtk.display import short
 
 _MOST = 10.0  # widths of the front
 
@@ -206,11 +207,11 @@ def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
         if (found := hinge(points, delta)) is None:
             continue
         now = zip(chosen, widths(points), found.width, strict=True)
-        both = ", ".join(f"{o.task} {width:.3g} or {other:.3g}" for o, width, other in now)
+        both = ", ".join(f"{o.task} {short(width)} or {short(other)}" for o, width, other in now)
         which, known = f"number {found.model + 1}", static.weights
         if known is not None:
             shares = zip(chosen, known[found.model], strict=True)
-            which = f"that with the weights {', '.join(f'{o.task} {w:.3g}' for o, w in shares)}"
+            which = f"that with the weights {', '.join(f'{o.task} {short(w)}' for o, w in shares)}"
         first, then = ("with", "without") if found.amount > 0 else ("without", "with")
         yield (
             f"The width of the front of {space}, in which margins are told, hangs on one static "

@@ -156,3 +156,11 @@ def test_numbers_of_things_are_counted():
         if _PLURALS.search(line)
     ]
     assert [line for line in found if not any(known in line for known in _NEVER_ONE)] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.12345, "0.123"), (1234.0, "1230"), (1e-5, "1e-05"), (99.96, "100"), (-0.5, "-0.5")],
+)
+def test_short_numbers_are_not_written_with_powers_sooner_than_needed(number, shown):
+    assert display.short(number) == shown

@@ -11,7 +11,7 @@ from mtk.analysis.comparison import Comparison, hinges
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
-from mtk.display import counted
+from mtk.display import counted, short
 
 # Of fewer values, each lies at an edge.
 _FEWEST_VALUES = 3
@@ -26,7 +26,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["counted"] = counted
+    environment.filters |= {"counted": counted, "short": short}
     return environment
 
 
