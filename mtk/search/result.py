@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mtk.display import aligned
 from mtk.search.goals import Goal, Seen
 from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
 from mtk.search.space import Point, Space
+
+
+_NEAR_LIMIT = 0.1  # Of a parameter's range.
 
 
 class Tried(NamedTuple):
@@ -75,8 +80,24 @@ class Found:
         known = [Trial(t.point, tuple((t.losses or {})[k] for k in tasks)) for t in self.complete]
         return seen(self.space, known)
 
+    @property
+    def at_limits(self) -> list[str]:
+        """A sentence for each parameter that lies near one end of its range in all of `chosen`."""
+        if not self.chosen:
+            return []
+        places = np.array([self.space.coordinates(trial.point) for trial in self.chosen])
+        ranges = {**self.space.log_uniform, **self.space.uniform}
+        sides = zip(ranges.items(), places.min(0), places.max(0), strict=True)
+        return [
+            f"{name.rpartition('.')[2]} of all that was found lies near the "
+            f"{'upper' if least > 0.5 else 'lower'} end of its range, {low:g} to {high:g}: a wider "
+            "one may hold better values."
+            for (name, (low, high)), least, most in sides
+            if least >= 1 - _NEAR_LIMIT or most <= _NEAR_LIMIT
+        ]
+
     def __str__(self) -> str:
-        """A table of what was chosen, with a row for each part of a schedule."""
+        """A table of what was chosen, with a row for each part of a schedule; then `at_limits`."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
         weighed = tasks if self.space.weights else []
@@ -89,7 +110,9 @@ class Found:
                 for step, point in trial.schedule
             ]
             rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
-        return "\n".join(aligned(rows)) if len(rows) > 1 else "No trial is what was looked for."
+        if len(rows) == 1:
+            return "No trial is what was looked for."
+        return "\n".join([*aligned(rows), *self.at_limits])
 
 
 def shown(space: Space, point: Mapping[str, Any]) -> list[str]:

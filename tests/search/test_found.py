@@ -1,0 +1,42 @@
+"""What a search says of what it has found."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from searches import RATE
+
+from mtk.search import Found, Front, Space, Tried
+
+DROPOUT = "multi_digits.MultiDigits.dropout"
+TASKS = ("left", "right")
+
+
+def found(rates, dropouts):
+    space = Space(TASKS, log_uniform={RATE: (0.01, 1.0)}, uniform={DROPOUT: (0.0, 0.5)})
+    losses = [(0.0, 1.0), (1.0, 0.0), (2.0, 2.0)]  # The last one is none of the front.
+    trials = []
+    for number, values in enumerate(zip(losses, rates, dropouts, strict=True)):
+        own, rate, dropout = values
+        point = space.at(np.array([0.5, 0.5]), {RATE: rate, DROPOUT: dropout})
+        trials.append(Tried(point, dict(zip(TASKS, own, strict=True)), [Path(f"runs/{number}")]))
+    return Found(Path("study"), space, Front(), trials, 0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "dropouts", "said"),
+    [
+        ((0.1, 0.1, 1.0), (0.2, 0.3, 0.5), []),
+        ((0.9, 1.0, 0.1), (0.2, 0.3, 0.0), ["learning_rate.* upper end of its range, 0.01 to 1:"]),
+        ((0.9, 0.1, 1.0), (0.0, 0.04, 0.5), ["dropout.* lower end of its range, 0 to 0.5:"]),
+        ((0.01, 0.012, 0.1), (0.5, 0.5, 0.1), ["learning_rate.* lower", "dropout.* upper"]),
+        ((0.01, 1.0, 0.1), (0.0, 0.5, 0.1), []),  # Both ends: the front spans the range.
+    ],
+)
+def test_parameters_at_an_end_of_their_range_are_named(rates, dropouts, said):
+    result = found(rates, dropouts)
+    assert len(result.at_limits) == len(said)
+    lines = str(result).splitlines()[-len(said) :] if said else []
+    for line, words in zip(lines, said, strict=True):
+        assert re.search(words, line)
