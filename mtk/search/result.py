@@ -13,7 +13,6 @@ from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
 from mtk.search.space import Point, Space
 
-
 _NEAR_LIMIT = 0.1  # Of a parameter's range.
 
 
