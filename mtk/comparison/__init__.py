@@ -13,6 +13,7 @@ import numpy as np
 from mtk import flags
 from mtk.combiners import Combiner, StaticWeights
 from mtk.comparison import sent
+from mtk.comparison.code import own_code
 from mtk.comparison.given import Given, as_arrays
 from mtk.comparison.look import Look, look
 from mtk.comparison.plan import Budget, Plan, Trainer
@@ -124,10 +125,11 @@ def compare(
     key = found.key()
     arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
     arguments += [[label for label, _, _ in chosen], repr(added)]
-    plan = Plan.written(out, arguments)
+    codes = {label: own_code((kind, given)) for label, kind, given in chosen}
+    plan = Plan.written(out, arguments, codes)
     if plan is None:
         print("Looking at the model: building it and timing a few steps.", flush=True)
-        plan = Plan(arguments, look(key, batch_size, monitor))
+        plan = Plan(arguments, look(key, batch_size, monitor), codes=codes)
     names = plan.look.tasks
     weights = [in_task_order("weights", each, names, len(names)) for each in added]
     seen = plan.look._replace(added=weights)

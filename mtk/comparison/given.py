@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.comparison import sent
+from mtk.comparison.code import own_code
 from mtk.compiled_tasks import (
     CompiledTasks,
     compiled_tasks,
@@ -58,7 +59,7 @@ class Given:
     def key(self) -> str:
         """Returns 16 digits that are others for another function or other data, and keeps both."""
         splits = () if self.train is None else (self.train, self.validation, self.test)
-        texts = [identified(self.build), *map(_digest, splits)]
+        texts = [identified(self.build), own_code(self.build), *map(_digest, splits)]
         key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         _GIVEN[key] = self
         return key

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mtk import atomic
@@ -72,15 +73,19 @@ class Plan:
         look: The model.
         size: How much is tried, once it is decided.
         learning_rates: By label, once they are found.
+        codes: What tells the code of each method from that before an edit, by label.
     """
 
     arguments: Sequence[Any]
     look: Look
     size: Size | None = None
     learning_rates: Mapping[str, Sequence[float]] | None = None
+    codes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def written(cls, out: Path, arguments: Sequence[Any]) -> "Plan | None":
+    def written(
+        cls, out: Path, arguments: Sequence[Any], codes: Mapping[str, str] = MappingProxyType({})
+    ) -> "Plan | None":
         """Returns the plan of an earlier call with these arguments, or None.
 
         A call that ended before its first run had none.
@@ -88,6 +93,7 @@ class Plan:
         Args:
             out: The study folder.
             arguments: As `Plan.arguments`.
+            codes: As `Plan.codes`.
 
         Raises:
             StudyError: If that call had what makes other runs.
@@ -106,20 +112,29 @@ class Plan:
                 f"{str(out)!r} holds a comparison with another {' and '.join(others)}. Name "
                 "another folder: `out=`."
             )
+        before = found.get("codes", {})
+        if edited := [label for label in codes if before.get(label, codes[label]) != codes[label]]:
+            raise StudyError(
+                f"The code of {' and '.join(edited)} is another than when the runs in {str(out)!r} "
+                "were made. Name another folder, `out=`, or give the class another name."
+            )
         if found["arguments"] != given:
             return None
         look = Look(**found["look"])
-        return cls(arguments, look, Size(*found["size"]), found["learning_rates"])
+        return cls(arguments, look, Size(*found["size"]), found["learning_rates"], codes)
 
     def write(self, out: Path) -> None:
         """Writes the plan into the study folder."""
+        file = out / _FILE
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         content = {
             "arguments": self.arguments,
             "look": self.look._asdict(),
             "size": self.size,
             "learning_rates": self.learning_rates,
+            "codes": {**before.get("codes", {}), **self.codes},
         }
-        atomic.write_json(out / _FILE, content)
+        atomic.write_json(file, content)
 
 
 @dataclass(frozen=True)

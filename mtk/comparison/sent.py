@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import mtk
 from mtk import atomic
+from mtk.comparison.code import is_installed
 from mtk.study.engines import Engine, Here, Local, Ray
 from mtk.study.worker import STUDY_DIR
 
@@ -56,7 +56,7 @@ def packed(build: Any, engine: Engine) -> bytes:
 def _own_modules(module: ModuleType | None) -> list[ModuleType]:
     """Returns a module and all others of the folder that it was imported from."""
     file = getattr(module, "__file__", None)
-    if module is None or file is None or _is_installed(file):
+    if module is None or file is None or is_installed(file):
         return []
     name = module.__spec__.name if module.__spec__ else ""
     folder = Path(file).resolve().parents[name.count(".") + Path(file).match("__init__.py")]
@@ -64,14 +64,8 @@ def _own_modules(module: ModuleType | None) -> list[ModuleType]:
     return [
         each
         for each, path in known.items()
-        if path and not _is_installed(path) and folder in Path(path).resolve().parents
+        if path and not is_installed(path) and folder in Path(path).resolve().parents
     ]
-
-
-def _is_installed(file: str) -> bool:
-    """Whether a module's file belongs to a package, or to Python, which the nodes have."""
-    roots = {sys.prefix, sys.base_prefix, str(Path(mtk.__file__).parent)}
-    return "site-packages" in file or any(Path(root) in Path(file).parents for root in roots)
 
 
 def write(out: Path, key: str, build: bytes, data: Any) -> None:

@@ -27,9 +27,9 @@ from mtk.experiment.callables import (
 
 _LONGEST = 400  # Characters of a text that are kept; of the others, a hash.
 # What Python and abstract classes add to the body of a class.
-_NOT_ITS_BODY = {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl"}
-_NOT_ITS_BODY |= {"__firstlineno__", "__static_attributes__", "__abstractmethods__"}
-_NOT_ITS_BODY |= {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
+NOT_ITS_BODY = {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl"}
+NOT_ITS_BODY |= {"__firstlineno__", "__static_attributes__", "__abstractmethods__"}
+NOT_ITS_BODY |= {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
 
 
 class UnidentifiedError(ValueError):
@@ -114,7 +114,7 @@ class _Reader:
             raise UnidentifiedError(f"{name!r} in it: {error}") from error
 
     def _class(self, value: type) -> str:
-        body = {name: part for name, part in vars(value).items() if name not in _NOT_ITS_BODY}
+        body = {name: part for name, part in vars(value).items() if name not in NOT_ITS_BODY}
         bases = [self.text(base) for base in value.__bases__]
         return f"{name_of(value)}({', '.join([*bases, *self._named(sorted(body.items()))])})"
 

@@ -432,6 +432,17 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
         plan.Plan.written(tmp_path, ["key", 4, 32, "'relative_loss'", 5])
 
 
+def test_methods_whose_code_has_changed_are_refused_also_after_calls_without_them(tmp_path):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "study.json").write_text("{}")
+    for codes in ({"Mine": "a", "PCGrad": "b"}, {"PCGrad": "b"}):
+        plan.Plan([1], LOOK, planning.SIZES[1], {}, codes).write(tmp_path)
+    for same in ({"Mine": "a"}, {"Other": "c"}, {}):
+        assert plan.Plan.written(tmp_path, [1], same) is not None
+    with pytest.raises(ValueError, match="The code of Mine is another than when the runs in"):
+        plan.Plan.written(tmp_path, [1], {"Mine": "edited"})
+
+
 def test_a_call_that_ended_before_its_first_run_is_made_again(tmp_path):
     rates = {planning.STATIC: [0.1], "PCGrad": [0.1]}
     methods = [planning.method_of("PCGrad")]
@@ -601,6 +612,101 @@ def test_key_follows_function_and_data():
         given.Given(lambda: build(), (X, Y), 0.2, 0.2).key(),
     ]
     assert len({one, *others}) == 4
+
+
+SCRIPT = {
+    "model_of_mine": """
+        import argparse, functools
+        import keras, numpy as np
+        import parts_of_mine
+        from parts_of_mine import Block, head
+        WIDTH = 2; DEPTH = 3; HEADS = 3
+        CONFIG = {"activation": keras.activations.relu, "units": [1, 2]}
+        FLAGS = argparse.Namespace(rate=0.1, out="a")
+        MEANS = np.arange(3)
+
+        def logged(function):
+            @functools.wraps(function)
+            def call(*given):
+                return function(*given)
+            return call
+
+        @logged
+        def build():
+            # A comment.
+            made = [head(WIDTH, DEPTH, HEADS), Block(), CONFIG["units"], FLAGS.rate, MEANS]
+            return made, (lambda: parts_of_mine.tail(parts_of_mine.SCALE))()
+
+        def unrelated():
+            return 1
+        """,
+    "parts_of_mine": """
+        SCALE = 5; UNUSED = 6
+        def tail(x): return x
+        def inner(): return 1
+        def head(*given): return inner()
+        class Base:
+            def call(self): return 1
+        class Block(Base):
+            units = 3
+            @property
+            def width(self): return 4
+            @staticmethod
+            def made(): return 7
+        """,
+}
+MATTERS = (
+    ("WIDTH = 2; DEPTH = 3", "WIDTH = 3; DEPTH = 3"),
+    ("WIDTH = 2; DEPTH = 3", "WIDTH = 2; DEPTH = 2"),
+    ("activations.relu", "activations.tanh"),
+    ("[1, 2]", "[1, 3]"),
+    ("rate=0.1", "rate=0.2"),
+    ("np.arange(3)", "np.arange(4)"),
+    ("return function(*given)", "return function(*given) or 1"),
+    ("parts_of_mine.tail(", "print("),
+    ("SCALE = 5", "SCALE = 6"),
+    ("return x", "return x + 1"),
+    ("def inner(): return 1", "def inner(): return 2"),
+    ("def call(self): return 1", "def call(self): return 2"),
+    ("units = 3", "units = 4"),
+    ("return 4", "return 5"),
+    ("return 7", "return 8"),
+)
+DOES_NOT = (
+    ("# A comment.", "# Another\n            # one."),
+    ('out="a"', 'out="b"'),
+    ("UNUSED = 6", "UNUSED = 7"),
+    ("def unrelated():\n            return 1", "def unrelated():\n            return 2"),
+)
+
+
+@pytest.fixture
+def key_of_script(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def key(before="", after=""):
+        assert any(before in text for text in SCRIPT.values())
+        for name, text in SCRIPT.items():
+            content = textwrap.dedent(text.replace(before, after) if before else text)
+            (tmp_path / f"{name}.py").write_text(content)
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return given.Given(importlib.import_module("model_of_mine").build, (X, Y), 0.2, 0.2).key()
+
+    yield key
+    for name in SCRIPT:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("edit", MATTERS, ids=lambda edit: edit[1])
+def test_an_edit_of_what_the_function_does_makes_another_key(key_of_script, edit):
+    assert key_of_script(*edit) != key_of_script()
+
+
+@pytest.mark.parametrize("edit", DOES_NOT, ids=lambda edit: edit[1])
+def test_other_edits_leave_the_key(key_of_script, edit):
+    assert key_of_script(*edit) == key_of_script()
 
 
 def test_tasks_of_each_way_to_compile():
