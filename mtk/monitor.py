@@ -190,22 +190,23 @@ class Selected(NamedTuple):
     trained: tuple[str, ...] = ()
 
     def of_trained(self) -> "Selected":
-        """Returns what it had of the tasks that it trains; itself where nothing else is left.
+        """Returns what it had of the tasks that it trains: their losses where no term is of them.
 
         What others had drifts as the trunk moves: it would say that slow training is best.
         """
         if not self.trained:
             return self
-        if self.monitor == MEAN_LOSS:
+        terms = {
+            name: value
+            for name, value in self.terms.items()
+            if task_of(name, self.losses) in self.trained
+        }
+        if self.monitor == MEAN_LOSS or not terms:
             terms = {f"{task}_loss": self.losses[task] for task in self.trained}
-        else:
-            terms = {
-                name: value
-                for name, value in self.terms.items()
-                if task_of(name, self.losses) in self.trained
-            }
-        if not terms:
-            return self
+            mean = _in_units(self._replace(terms=terms), {})
+            return self._replace(
+                monitor=MEAN_LOSS, direction=MIN, value=mean, terms=terms, first={}
+            )
         first = {name: self.first[name] for name in terms if name in self.first}
         found = self._replace(terms=terms, first=first)
         return found._replace(value=_in_units(found, first) * (1 if self.direction == MIN else -1))

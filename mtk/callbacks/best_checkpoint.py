@@ -128,10 +128,11 @@ class BestCheckpoint(StepCallback):
         super().set_state(own)
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        monitor = monitor_of(self.monitor, self.model, logs)
+        whole = monitor_of(self.monitor, self.model, logs)
         if self.first is None:
-            self.first = monitor.first(logs)
-        value = of_trained(monitor, self.model).value(logs, self.first)
+            self.first = whole.first(logs)
+        monitor = of_trained(whole, self.model)
+        value = monitor.value(logs, self.first)
         best = monitor.worst if self.best is None else self.best
         if monitor.is_better(value, best) and self.nonfinite_step is None:
             self._keep(logs, value)

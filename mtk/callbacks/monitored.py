@@ -79,7 +79,7 @@ def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
     Their heads drift as the trunk moves, and would say which step of the other tasks is best.
 
     Args:
-        monitor: It is returned as it is where nothing else is left.
+        monitor: What is compared. Where nothing else is left, the others' losses take its place.
         model: A model that was trained.
     """
     combiner: Any = getattr(model, "combiner", None)
@@ -88,7 +88,8 @@ def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
         return monitor
     names = model.task_names
     trained = {name for name, share in zip(names, shares, strict=True) if share}
-    is_mean = monitor.name == MEAN_LOSS
-    terms = tuple((f"{name}_loss", MIN) for name in names) if is_mean else monitor.terms
-    kept = tuple(term for term in terms if task_of(term[0], names) in trained)
-    return dataclasses.replace(monitor, terms=kept or monitor.terms)
+    kept = tuple(term for term in monitor.terms if task_of(term[0], names) in trained)
+    if monitor.name == MEAN_LOSS or not kept:
+        losses = tuple((f"{name}_loss", MIN) for name in names if name in trained)
+        return Monitor(MEAN_LOSS, MIN, losses)
+    return dataclasses.replace(monitor, terms=kept)

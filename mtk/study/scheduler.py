@@ -158,7 +158,11 @@ class Scheduler:
             return f"paused at step {self.folder.pause_at(run.hash)}, after {seconds:.0f} s"
         said = self._selected.get(run.hash)
         value = monitor.shown(self._selected)[run.hash] if said else None
-        result = f", {self._star(run)}{monitor.short(said.monitor)} {value:.4g}" if said else ""
+        result = (
+            f", {self._star(run)}{monitor.short(said.of_trained().monitor)} {value:.4g}"
+            if said
+            else ""
+        )
         return f"{state.value}{result}, after {seconds:.0f} s"
 
     def _star(self, run: Run) -> str:

@@ -106,7 +106,8 @@ def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[
                 )
                 first = [run for run in own if run.point == chosen[0].point]
                 mean = fmean(shown[run.hash] for run in first)
-                measured = f"{monitor.short(selected[first[0].hash].monitor)} {mean:.4g}"
+                name = monitor.short(selected[first[0].hash].of_trained().monitor)
+                measured = f"{name} {mean:.4g}"
                 seeds = f"{len(first)} seeds" if len(first) > 1 else f"seed {first[0].seed}"
                 told = ", ".join([*parameters(first[0], names), seeds])
                 rows.append([method, str(len(own)), measured, told])

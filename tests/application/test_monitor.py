@@ -342,18 +342,39 @@ def test_metrics_of_one_unit_have_a_plain_mean(chosen, relative):
         (("mse", "mse", "mse"), None, ["t0_loss", "t2_loss"]),
         (("mse", "mae", "mse"), None, ["t0_loss", "t2_loss"]),
         (("mse", "mse", "mse"), {"t1_mae": "min", "t2_mae": "min"}, ["t2_mae"]),
-        (("mse", "mse", "mse"), "t1_mae", ["t1_mae"]),
+        (("mse", "mse", "mse"), ("t1_mae", "max"), ["t0_loss", "t2_loss"]),
     ],
 )
 def test_a_monitor_of_what_is_trained(losses, given, terms):
     model = model_of(*losses, found=["mae"])
     whole = monitor_of(given, model)
-    for weights, expected in (([3.0, 0.0, 1.0], terms), (None, [name for name, _ in whole.terms])):
+    as_it_is = whole.name, whole.direction
+    is_left = whole.direction == "min"
+    for weights, expected, way in (
+        ([3.0, 0.0, 1.0], terms, as_it_is if is_left else ("mean_loss", "min")),
+        (None, [name for name, _ in whole.terms], as_it_is),
+    ):
         model.combiner = mtk.combiners.StaticWeights(weights)
         model.combiner.build(3)
         found = of_trained(whole, model)
         assert [term for term, _ in found.terms] == expected
-        assert (found.name, found.direction) == (whole.name, whole.direction)
+        assert (found.name, found.direction) == way
+
+
+def test_a_run_that_trains_no_task_that_is_monitored_selects_by_its_own_losses(tmp_path):
+    model = model_of("mse", "mse", found=["mae"])
+    model.combiner = mtk.combiners.StaticWeights([0.0, 1.0])
+    model.combiner.build(2)
+    best = mtk.callbacks.BestCheckpoint(
+        tmp_path / "best.weights.h5", patience=1, monitor=("t0_mae", "max")
+    )
+    best.set_model(model)
+    drift = ((0.5, 3.0), (0.1, 2.0), (0.9, 4.0))
+    for best.step, (mae, loss) in enumerate(drift, 1):
+        best.evaluated({"val_t0_mae": mae, "val_t0_loss": mae, "val_t1_loss": loss})
+    assert best.selected_step == 2
+    assert model.stop_training
+    assert (best.record["name"], best.record["value"]) == ("t0_mae", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -363,11 +384,11 @@ def test_a_monitor_of_what_is_trained(losses, given, terms):
         ("relative_loss", {"a_loss": (2, 1), "b_loss": (1, 9)}, {"a_loss": 2, "b_loss": 1}, 1),
         ("mean", {"a_acc": (-0.2, -0.9), "b_loss": (1, 9)}, {"b_loss": 1}, 1),
         ("mean", {"a_acc": (-0.2, -0.9), "b_acc": (-0.9, -0.1)}, {}, 1),
-        ("b_acc", {"b_acc": (-0.9, -0.1)}, {}, 0),
+        ("b_acc", {"b_acc": (-0.9, -0.1)}, {}, 1),
     ],
 )
 def test_runs_that_train_the_same_tasks_are_compared_by_these(name, terms, first, better):
-    """By all tasks where one of them trains others, or no task that is trained is monitored."""
+    """By their losses where none of these is monitored; by all where one of them trains others."""
     losses = ({"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 9.0})
     runs = [
         monitor.Selected(
