@@ -18,18 +18,21 @@ _RATE = "experiment.Optimization.learning_rate"
 def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     """Returns which static weights validation finds best, and what they reach on test.
 
-    On test they are measured by the fresh seeds where they have some. "" where the test is sealed,
-    or where the runs do not tell their weights or by what they were selected. Methods that are
-    better come first.
+    On test they are measured by the fresh seeds where they have some. What diverges with a seed is
+    advised only where all do. "" where the test is sealed, or where the runs do not tell their
+    weights or by what they were selected. Methods that are better come first.
 
     Args:
         view: The study.
         better: Names of the methods that are.
     """
-    finished = view.runs(STATIC)
-    finished = finished[finished["status"] == "finished"]
+    runs = view.runs(STATIC)
+    diverged = runs.loc[runs["status"] == "diverged", "configuration"]
+    finished = runs[runs["status"] == "finished"]
     if finished.empty:
         return "No run with static weights has finished."
+    stable = finished[~finished["configuration"].isin(diverged)]
+    finished = finished if stable.empty else stable
     if metric_sets.is_sealed(view.table):
         return ""
     fresh = finished["stage"] == MEASURE
@@ -49,7 +52,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     named = [name for name in dict.fromkeys([_RATE, *varied]) if pd.notna(chosen.get(name))]
     settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
     shares = {task: significant(share) for task, share in weights.items()}
-    several = len(measured) > 1
+    spread = " ± standard deviation" if len(measured) > 1 else ""
     reached = ", ".join(
         f"{task}_{name} {_reached(measured[f'test/{task}/{name}'])}"
         for task, names in metric_sets.by_task(view.table).items()
@@ -57,11 +60,13 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
         if f"test/{task}/{name}" in measured
     )
     by = ", ".join(dict.fromkeys(metric_sets.monitors(selecting)))
+    lost = int((diverged == chosen["configuration"]).sum())
+    doubt = f" With {counted(lost, 'further seed')} it diverged." if lost else ""
     use = f"Better than static weights: {', '.join(better)}. Otherwise use" if better else "Use"
     return (
         f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} "
         f"(weights that sum to one, best in validation by {by}): on test {reached} "
-        f"(mean of {counted(len(measured), 'seed')}{' ± standard deviation' if several else ''})."
+        f"(mean of {counted(len(measured), 'seed')}{spread}).{doubt}"
     )
 
 

@@ -199,6 +199,21 @@ def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
     assert analysis.advice(view).startswith("Use loss_weights={'left': 0.7, 'right': 0.3}")
 
 
+@pytest.mark.parametrize("diverging", [[0.3], [0.3, 0.7]])
+def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverging):
+    runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
+    runs += [Run(weight=w, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2, 3)]
+    for run in runs:
+        run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": run.weight}}
+        if run.seed == 3 and run.weight in diverging:
+            run.status = "diverged"
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    best = 0.7 if len(diverging) == 1 else 0.3
+    said = analysis.advice(view)
+    assert said.startswith(f"Use loss_weights={{'left': {best}, ")
+    assert said.endswith("With 1 further seed it diverged.") == (best in diverging)
+
+
 @pytest.mark.slow
 def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path):
     runs = [Run(weight=w, rate=r, stage="select") for w in (0.3, 0.5, 0.7) for r in (0.1, 0.5)]
