@@ -32,6 +32,8 @@ from mtk.workloads.arrays import made
 # What the comparisons of this process were given, by their keys. A configuration holds a key: runs
 # that are forked off this process, or done in it, find the objects themselves.
 _GIVEN: dict[str, "Given"] = {}
+# What `fit` calls of a model, and a comparison does not.
+_HOOKS = ("train_step", "test_step", "compute_loss")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +135,12 @@ class Compiled(Arrays):
         data_seed: Of shares that are held out.
 
     Raises:
-        ValueError: If the model is not compiled.
+        ValueError: If the model is not compiled, or its class trains in a way of its own.
     """
 
     def __init__(self, found: Given, model: keras.Model, data_seed: int = 0):
         tasks = tasks_of(model)
+        _check_hooks(type(model))
         check_files(tasks)
         names = [task.name for task in tasks]
         known = symbolic_outputs(network(model))
@@ -154,6 +157,17 @@ class Compiled(Arrays):
             test,
             data_seed=data_seed,
             name="compared",
+        )
+
+
+def _check_hooks(kind: type[keras.Model]) -> None:
+    """Checks that nothing of what a model's class does is left out."""
+    usual = MultiTaskModel if issubclass(kind, MultiTaskModel) else keras.Model
+    if own := [name for name in _HOOKS if getattr(kind, name) is not getattr(usual, name)]:
+        raise ValueError(
+            f"The model's class {kind.__name__} has its own {' and '.join(own)}, which a "
+            "comparison does not call: it trains and measures the losses and metrics of "
+            "`compile`. Put what it adds into these, or into layers (`add_loss`)."
         )
 
 

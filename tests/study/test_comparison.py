@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import keras
@@ -189,6 +190,37 @@ def test_models_need_data_and_workloads_have_them(function, data, words, tmp_pat
     with pytest.raises(ValueError, match=words):
         comparison.compare(function, data, out=tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "hook"),
+    [
+        (keras.Model, "train_step"),
+        (keras.Model, "test_step"),
+        (keras.Model, "compute_loss"),
+        (mtk.MultiTaskModel, "train_step"),
+        (mtk.MultiTaskModel, "test_step"),
+    ],
+)
+def test_models_that_train_in_a_way_of_their_own_are_refused(base, hook):
+    """Else the answer would be about another training."""
+    plain = type("Plain", (base,), {})
+    own = type("Own", (plain,), {hook: lambda self, *given, **named: None})
+    for kind, refused in ((plain, False), (own, True)):
+
+        def make(kind=kind):
+            network = build()
+            model = (
+                kind(network)
+                if base is mtk.MultiTaskModel
+                else kind(network.inputs, network.output)
+            )
+            model.compile("sgd", {"size": "mse", "kind": "binary_crossentropy"})
+            return model
+
+        key = given.Given(make, (X, Y), 0.2, 0.2).key()
+        with pytest.raises(ValueError, match=f"has its own {hook}") if refused else nullcontext():
+            given.workload(key)
 
 
 @pytest.mark.slow
