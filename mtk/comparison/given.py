@@ -177,6 +177,9 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
     Args:
         key: As `Given.key` returned it.
         learning_rate: Its learning rate; None for that of the model.
+
+    Raises:
+        ValueError: If it leaves out variables of one network from its weight decay.
     """
     found = given(key)
     # A workload is not made for the sake of its optimizer: it reads data.
@@ -184,7 +187,22 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
     compiled = keras.optimizers.Adam() if is_workload else optimizer_of(_built(found.build, 0))
     if learning_rate is None:
         return compiled
-    return type(compiled).from_config({**compiled.get_config(), "learning_rate": learning_rate})
+    config = {**compiled.get_config(), "learning_rate": learning_rate}
+    return _without_decay(type(compiled).from_config(config), compiled)
+
+
+def _without_decay(
+    made: keras.optimizers.Optimizer, like: keras.optimizers.Optimizer
+) -> keras.optimizers.Optimizer:
+    """Returns an optimizer that leaves out the same from its weight decay, which no config tells."""
+    if getattr(like, "_exclude_from_weight_decay", None):
+        raise ValueError(
+            "The model's optimizer leaves out variables of one network from its weight decay, and "
+            "each run makes a new one. Name them: `exclude_from_weight_decay(var_names=['bias'])`."
+        )
+    if (pattern := getattr(like, "_exclude_from_weight_decay_pattern", None)) is not None:
+        made.exclude_from_weight_decay(var_names=[pattern.pattern])
+    return made
 
 
 def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:

@@ -223,6 +223,24 @@ def test_models_that_train_in_a_way_of_their_own_are_refused(base, hook):
             given.workload(key)
 
 
+def test_what_is_left_out_from_weight_decay_stays_out():
+    def make(by_name=True):
+        model = build()
+        model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.5), {"size": "mse", "kind": "mse"})
+        biases = [v for v in model.trainable_variables if v.name == "bias"]
+        left_out = {"var_names": ["bias"]} if by_name else {"var_list": biases}
+        model.optimizer.exclude_from_weight_decay(**left_out)
+        return model
+
+    made = given.optimizer(given.Given(make, (X, Y), 0.2, 0.2).key(), 0.3)
+    decayed = [each.name for each in build().trainable_variables if made._use_weight_decay(each)]
+    assert decayed == ["kernel"] * 3
+    assert made.get_config()["learning_rate"] == pytest.approx(0.3)
+    key = given.Given(functools.partial(make, False), (X, Y), 0.2, 0.2).key()
+    with pytest.raises(ValueError, match="Name them"):
+        given.optimizer(key, 0.3)
+
+
 @pytest.mark.slow
 def test_files_of_others_are_left_alone(tmp_path):
     mine = tmp_path / "methods" / "base.gin"
