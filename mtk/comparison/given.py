@@ -194,7 +194,7 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
 def _without_decay(
     made: keras.optimizers.Optimizer, like: keras.optimizers.Optimizer
 ) -> keras.optimizers.Optimizer:
-    """Returns an optimizer that leaves out the same from its weight decay, which no config tells."""
+    """Returns an optimizer that leaves out the same from its weight decay as another one."""
     if getattr(like, "_exclude_from_weight_decay", None):
         raise ValueError(
             "The model's optimizer leaves out variables of one network from its weight decay, and "

@@ -17,7 +17,7 @@ from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
 
-_LEARNED = 0.9  # Of the untrained network's loss: what learns comes below.
+_LEARNED = 0.9  # Of the untrained network's loss: what learns mostly comes below.
 
 
 class Comparison:
@@ -185,7 +185,9 @@ class Comparison:
 
 
 def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, float]]) -> list[str]:
-    """Returns a line for each task that no run has learned.
+    """Returns a line for each task whose loss hardly falls.
+
+    Whether nothing was learned, or the labels are noisy, the loss alone does not tell.
 
     Args:
         untrained: Validation losses of the untrained network, by task.
@@ -197,8 +199,9 @@ def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, floa
         if 0 < loss < math.inf
     }
     return [
-        f"No run has learned {task!r}: its least loss in validation is {share:.2f} of the "
-        "untrained network's. Scale its labels, train longer, or look at its data."
+        f"The loss of {task!r} hardly falls in any run: in validation to {share:.2f} of the "
+        "untrained network's at best. If its labels are not that noisy, scale them, train longer, "
+        "or look at its data."
         for task, share in least.items()
         if share > _LEARNED
     ]

@@ -527,7 +527,7 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
     untrained = {"size": 100.0, "kind": 0.7, "odd": float("nan")}
     losses = [{"size": 99.0, "kind": 0.3, "odd": 1.0}, {"size": 98.0, "kind": 0.9, "odd": 1.0}]
     (said,) = result.unlearned(untrained, losses)
-    assert said.startswith("No run has learned 'size': its least loss in validation is 0.98")
+    assert said.startswith("The loss of 'size' hardly falls in any run: in validation to 0.98 of")
     assert result.unlearned(untrained, []) == []
 
 
