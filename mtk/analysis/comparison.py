@@ -14,7 +14,7 @@ from mtk.analysis.measure import Measured, Models, examples_of, measured
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView
+from mtk.analysis.study_view import StudyView, mean_units
 from mtk.analysis.verdict import BETTER, DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
 from mtk.display import short
@@ -103,20 +103,6 @@ def _runs(view: StudyView) -> pd.DataFrame:
         stage=runs.get("stage"),
         examples=examples_of(runs),
     )
-
-
-def mean_units(view: StudyView, space: str) -> np.ndarray | None:
-    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
-
-    Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
-    None where there are none: then each task's width of the front is its unit.
-    """
-    chosen = view.spaces[space]
-    finished = view.table[view.table["status"] == "finished"]
-    units = metric_sets.loss_units(finished, chosen)
-    metrics = {objective.metric for objective in chosen}
-    different = metrics == {"loss"} and finished.get("one_unit", pd.Series()).eq(False).any()
-    return np.ones(len(chosen)) if units is None and len(metrics) == 1 and not different else units
 
 
 def selected(view: StudyView, space: str) -> pd.DataFrame:

@@ -159,16 +159,40 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
     }
 
 
+def mean_units(view: StudyView, space: str) -> np.ndarray | None:
+    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
+
+    Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
+    None where there are none: then each task's width of the front is its unit.
+    """
+    chosen = view.spaces[space]
+    finished = view.table[view.table["status"] == "finished"]
+    units = metric_sets.loss_units(finished, chosen)
+    metrics = {objective.metric for objective in chosen}
+    different = metrics == {"loss"} and finished.get("one_unit", pd.Series()).eq(False).any()
+    return np.ones(len(chosen)) if units is None and len(metrics) == 1 and not different else units
+
+
+def in_units(units: np.ndarray | None) -> str:
+    """Returns what a label says of `mean_units`; "" where they are the metric's."""
+    return "" if units is None or (units == 1).all() else " in units of the first evaluation's"
+
+
 def space_of_means(view: StudyView) -> str:
     """Returns the set of objectives whose mean is taken: a metric of all tasks, not the loss."""
-    shared = [name for name, own in view.spaces.items() if len({o.metric for o in own}) == 1]
+    shared = [name for name in view.spaces if mean_units(view, name) is not None]
+    shared = [name for name in shared if len({o.metric for o in view.spaces[name]}) == 1]
     if not shared:
         raise UnavailableError("the tasks share no metric whose mean would mean anything")
     return next((name for name in shared if name != "loss"), shared[0])
 
 
 def means(view: StudyView, method: str, split: str) -> np.ndarray:
-    """Returns `(N,)` means over tasks of a method's configurations, NaN if not measured."""
-    own, chosen = view.of(method), view.spaces[space_of_means(view)]
-    values = metric_sets.points(own, chosen, split).mean(1) * chosen[0].sign
+    """Returns `(N,)` means over tasks of a method's configurations, NaN if not measured.
+
+    In the units of `mean_units`.
+    """
+    space = space_of_means(view)
+    own, chosen, units = view.of(method), view.spaces[space], mean_units(view, space)
+    values = (metric_sets.points(own, chosen, split) / units).mean(1) * chosen[0].sign
     return np.where(own["comparable"] & own["measured"], values, np.nan)

@@ -9,8 +9,10 @@ from synthetic import Run, grid, two_stages, write_study
 
 from mtk import analysis
 from mtk.analysis import Objective, metric_sets
-from mtk.analysis.comparison import _questions, mean_units, selection
-from mtk.analysis.study_view import views
+from mtk.analysis.comparison import _questions, selection
+from mtk.analysis.figures import utility
+from mtk.analysis.reporting import tables
+from mtk.analysis.study_view import mean_units, views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
 
@@ -174,6 +176,28 @@ def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
 
 
+def test_tables_weigh_relative_losses_in_their_units(tmp_path):
+    """In raw ones the task with the largest numbers decides all of them alone."""
+    runs = grid(weights=(0.2, 0.5, 0.8))
+    runs += [Run("mgda", "MGDA", weight=0.4, rate=rate) for rate in (0.03, 0.1, 0.3)]
+    units = {"left": 0.01, "right": 1.0}
+    for run in runs:
+        run.extra = said("relative_loss", first=units)
+    costs = {"static_weights": 1.0, "mgda": 1.0}
+    (view,) = views(loaded(tmp_path, runs), costs=costs)
+    own = view.of("mgda")
+    validation, test = (
+        np.stack([own[f"{split}/{task}/loss"] / unit for task, unit in units.items()], 1)
+        for split in ("validation", "test")
+    )
+    (row,) = tables.equal_compute(view, "loss").to_dict("records")
+    expected = test.mean(1)[validation.mean(1).argmin()]
+    assert row["mean loss, test in units of the first evaluation's"] == pytest.approx(expected)
+    for share, reached in utility.compared(view)["mgda"].items():
+        weights = np.array([share, 1.0 - share])
+        assert reached == pytest.approx(test[(validation @ weights).argmin()] @ weights)
+
+
 def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
     runs = grid(weights=(0.4, 0.5, 0.6))
     folder = write_study(tmp_path / "study", runs)
@@ -184,6 +208,9 @@ def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
         path.write_text(json.dumps(manifest))
     (view,) = views(analysis.load(folder))
     assert mean_units(view, "loss") is None
+    for make in (utility.compared, lambda view: tables.equal_compute(view, "loss")):
+        with pytest.raises(analysis.UnavailableError):
+            make(view)
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
 
 

@@ -8,7 +8,7 @@ from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, panel, style_of
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.study_view import StudyView, means, space_of_means
+from mtk.analysis.study_view import StudyView, in_units, mean_units, means, space_of_means
 
 _SPLITS = ("validation", "test")
 
@@ -39,7 +39,7 @@ def draw(view: StudyView) -> Figure:
             jitter = np.random.default_rng(0).uniform(-0.18, 0.18, first.shape[1])
             axis.plot(first[number], row + jitter, ".", color=style["color"], ms=5, alpha=0.5)
             axis.plot(best[name][number], row, ms=9, mec="black", mew=0.8, **style)
-        what = f"mean {objective.metric} over {len(view.tasks)} tasks"
+        what = f"mean {objective.metric} over {len(view.tasks)} tasks{_unit(view)}"
         axis.set_xlabel(f"{what} ({objective.direction})")
         axis.set_title(split + outside(values[number], np.array(limits)))
         axis.set_yticks(range(len(every)), list(every))
@@ -77,6 +77,11 @@ def draw_by_rate(view: StudyView) -> Figure:
     axis.set_title(f"test{outside(values, np.array(limits))}")
     hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())
     axis.set_xlabel("learning rate")
-    axis.set_ylabel(f"mean {objective.metric} over tasks, test ({objective.direction})")
+    said = f"mean {objective.metric} over tasks, test{_unit(view)}"
+    axis.set_ylabel(f"{said}\n({objective.direction})")
     legend_of(drawn, axis)
     return drawn
+
+
+def _unit(view: StudyView) -> str:
+    return in_units(mean_units(view, space_of_means(view)))

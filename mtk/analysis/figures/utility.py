@@ -1,30 +1,32 @@
 """Figure 6, right: the ranking of methods as the evaluation's weights move."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis import indicators
 from mtk.analysis.figures.style import label, legend_of, line_of, panel
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.study_view import StudyView
+from mtk.analysis.study_view import StudyView, in_units, mean_units
 
 _EVERY = 10  # Of the weightings, one in so many carries a marker.
 
 
 def compared(view: StudyView) -> pd.DataFrame:
-    """Returns what each method reaches for every weighting of the tasks, in units of the metric.
+    """Returns what each method reaches for every weighting of the tasks, in units of `mean_units`.
 
     Raises:
-        UnavailableError: If there are no two methods to compare.
+        UnavailableError: If there are no two methods to compare, or the losses have no unit.
     """
     space = view.spaces.loss
     if len(view.spaces[space]) < 2:
         raise UnavailableError("there is one task only")
+    units = mean_units(view, space)
+    if units is None:
+        raise UnavailableError("the tasks' losses have no unit in common")
     named = view.all_candidates(space)
     if len(named) < 2:
         raise UnavailableError("fewer than two methods have comparable runs")
-    return indicators.utilities(named, np.ones(len(view.spaces[space])))
+    return indicators.utilities(named, units)
 
 
 def table(view: StudyView) -> pd.DataFrame:
@@ -53,6 +55,9 @@ def draw(view: StudyView) -> Figure:
         style = line_of(method, view.methods) | {"markevery": (number % _EVERY, _EVERY)}
         axis.plot(gaps.index, gaps[method], label=label(method), ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
-    axis.set_ylabel(f"weighted {chosen[0].metric}, test:\nbehind the best method (lower is better)")
+    unit = in_units(mean_units(view, view.spaces.loss))
+    axis.set_ylabel(
+        f"weighted {chosen[0].metric}, test{unit}:\nbehind the best method (lower is better)"
+    )
     legend_of(drawn, axis)
     return drawn

@@ -6,14 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
+from mtk.analysis import fronts, indicators, metric_sets, run_table
 from mtk.analysis.comparison import Comparison
 from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import MEASURE, SPLITS
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView, means, search_curves, space_of_means
+from mtk.analysis.study_view import (
+    StudyView,
+    in_units,
+    mean_units,
+    means,
+    search_curves,
+    space_of_means,
+)
 
 _DRAWS = 1000
 CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours by the clock (CPU time was not recorded)"
@@ -98,14 +105,14 @@ def models(views: Sequence[StudyView]) -> pd.DataFrame:
 
 def averages_of(view: StudyView) -> pd.DataFrame:
     """Returns each method's best mean over tasks, in test and in validation (Table 3)."""
-    rows = []
-    sign = view.spaces[space_of_means(view)][0].sign
+    rows, space = [], space_of_means(view)
+    sign, units = view.spaces[space][0].sign, mean_units(view, space)
     for method in view.labels:
         validation, test = (means(view, method, s) for s in ("validation", "test"))
         if np.isfinite(validation).any():
             best = int(np.nanargmin(validation * sign))
             rows.append({"method": method, "test": test[best], "validation": validation[best]})
-    return pd.DataFrame(rows).assign(metric=space_of_means(view))
+    return pd.DataFrame(rows).assign(metric=f"{space}{in_units(units)}")
 
 
 def configurations(view: StudyView) -> pd.DataFrame:
@@ -174,10 +181,10 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     A search tries configurations in random order and keeps the best mean over tasks in validation;
     what it reaches is that model's mean in test, averaged over orders; all in the first stage.
     """
-    chosen = view.spaces[space]
-    if len({objective.metric for objective in chosen}) > 1:
+    chosen, units = view.spaces[space], mean_units(view, space)
+    if units is None or len({objective.metric for objective in chosen}) > 1:
         raise UnavailableError("the tasks share no metric whose mean would mean anything")
-    curves, sign = search_curves(view, space, np.ones(len(chosen))), chosen[0].sign
+    curves, sign = search_curves(view, space, units), chosen[0].sign
     baseline = curves.pop(STATIC)
     ends = {method: own.iloc[-1] for method, own in curves.items()}
     return pd.DataFrame(
@@ -185,7 +192,7 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
             "method": method,
             "cost of a run, in static runs": curves[method]["cost"][0],
             "compute of the search, in static runs": end["cost"],
-            f"mean {space}, test": sign * end["mean"],
+            f"mean {space}, test{in_units(units)}": sign * end["mean"],
             "static weights, same compute": sign
             * np.interp(end["cost"], baseline["cost"], baseline["mean"]),
         }
@@ -279,7 +286,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     Raises:
         UnavailableError: If no configuration was run with two seeds, or nothing varies.
     """
-    units = comparison.mean_units(view, space)
+    units = mean_units(view, space)
     if units is None:
         raise UnavailableError("the tasks' metrics have no unit in common")
     runs = view.table[
@@ -330,7 +337,7 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
     equal = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
     if not len(equal):
         raise UnavailableError("no static model with equal weights was measured")
-    units = comparison.mean_units(view, compared.space)
+    units = mean_units(view, compared.space)
     units = np.ones(static.values.shape[2]) if units is None else units
     baseline = (static.values[equal[0]] / units).mean(1)
     generator = np.random.default_rng(0)
