@@ -230,9 +230,25 @@ def weights_of(key: str) -> list[float] | None:
     Args:
         key: As `Given.key` returned it.
     """
+    each = _loss_weights(key)
+    return each if len(set(each)) > 1 else None
+
+
+def scale_of(key: str) -> float:
+    """Returns the sum of the weights by which the model that was compiled adds up its losses.
+
+    Keras' is K without `loss_weights`; that of a model made with tasks, the mean, is 1.
+
+    Args:
+        key: As `Given.key` returned it.
+    """
+    return sum(_loss_weights(key))
+
+
+def _loss_weights(key: str) -> list[float]:
     found = given(key)
     if found.train is None:
-        return None
+        return [1.0]
     model = _built(found.build, 0)
     if isinstance(model, MultiTaskModel):
         each = model.loss_weights or [1.0]
@@ -244,7 +260,7 @@ def weights_of(key: str) -> list[float] | None:
         names = _listed(model, output_names(model, model.loss, outputs), outputs)
         weights = dict(zip(names, weights_by_task(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
-    return each if len(set(each)) > 1 else None
+    return [float(weight) for weight in each]
 
 
 def network(model: keras.Model) -> keras.Model:

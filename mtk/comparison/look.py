@@ -11,7 +11,7 @@ import keras
 
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
-from mtk.comparison.given import optimizer, weights_of, workload
+from mtk.comparison.given import optimizer, scale_of, weights_of, workload
 from mtk.monitor import MEAN_LOSS, RELATIVE_LOSS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
@@ -24,9 +24,9 @@ class Look(NamedTuple):
 
     Attributes:
         tasks: Names of the tasks.
-        learning_rate: What the model was compiled with, for the sum of the losses.
-        is_linear: Whether a step is proportional to the loss, as in SGD: then a mean of K losses
-            takes K times the learning rate of their sum.
+        learning_rate: What the model was compiled with, for its sum of the losses.
+        is_linear: Whether a step is proportional to the loss, as in SGD: then a mean of the losses
+            takes the learning rate of their sum times its `scale`.
         losses: Of the untrained network on the validation split, by task.
         examples: Of the training split.
         start: Seconds until the first step.
@@ -36,6 +36,7 @@ class Look(NamedTuple):
         loss_weights: What the model was compiled with, in the order of the tasks; None for none.
         selects: The name of what selects, such as "mean_loss".
         added: Static weights to try beside the usual ones, in the order of the tasks.
+        scale: The sum of the weights in the model's sum of the losses.
     """
 
     tasks: list[str]
@@ -50,6 +51,7 @@ class Look(NamedTuple):
     loss_weights: Sequence[float] | None = None
     selects: str = ""
     added: Sequence[Sequence[float]] = ()
+    scale: float = 1.0
 
     @property
     def outweighing(self) -> str | None:
@@ -133,7 +135,7 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
-    found = Look(*about, *times, monitor, weights_of(key), selects)
+    found = Look(*about, *times, monitor, weights_of(key), selects, scale=scale_of(key))
     if monitor is None and selects == MEAN_LOSS and found.outweighing:
         return found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
     return found

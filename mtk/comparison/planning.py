@@ -161,7 +161,7 @@ def rates(look: Look, given: Sequence[float] | str | None, number: int) -> list[
     """
     if given is not None and not isinstance(given, str):
         return [float(rate) for rate in given]
-    centre = look.learning_rate * (len(look.tasks) if look.is_linear else 1)
+    centre = look.learning_rate * (look.scale if look.is_linear else 1)
     exponents = range(-(number // 2), number - number // 2)
     return [float(f"{centre * _STEP**exponent:.3g}") for exponent in exponents]
 

@@ -393,6 +393,51 @@ def test_weights_of_the_model_are_tried():
         assert given.weights_of(given.Given(function, (X, Y), 0.2, 0.2).key()) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [
+        ("keras", None),
+        ("keras", {"size": 100.0, "kind": 1.0}),
+        ("keras", {"size": 0.1, "kind": 0.1}),
+        ("wrapped", None),
+        ("wrapped", {"size": 100.0, "kind": 1.0}),
+        ("tasks", None),
+    ],
+)
+def test_the_middle_learning_rate_takes_the_steps_of_the_model(kind, weights):
+    """With the model's own weights, which sum to one in a comparison."""
+
+    def make():
+        keras.utils.set_random_seed(0)
+        model, optimizer = build(), keras.optimizers.SGD(0.001)
+        if kind == "tasks":
+            model = mtk.MultiTaskModel(model, [mtk.Task(name, "mse") for name in Y])
+            model.compile(optimizer)
+            return model
+        model = mtk.MultiTaskModel(model) if kind == "wrapped" else model
+        model.compile(optimizer, dict.fromkeys(Y, "mse"), loss_weights=weights)
+        return model
+
+    def moved(model):
+        network = given.network(model)
+        before = [each.numpy() for each in network.trainable_variables]
+        model.fit(X, Y, batch_size=90, verbose=0)
+        pairs = zip(network.trainable_variables, before, strict=True)
+        return [after.numpy() - each for after, each in pairs]
+
+    key = given.Given(make, (X, Y), 0.2, 0.2).key()
+    look = LOOK._replace(learning_rate=0.001, scale=given.scale_of(key))
+    (rate,) = planning.rates(look, None, 1)
+    compared = mtk.MultiTaskModel(
+        given.network(make()),
+        [mtk.Task(name, "mse") for name in Y],
+        mtk.combiners.StaticWeights(given.weights_of(key)),
+    )
+    compared.compile(given.optimizer(key, rate))
+    for own, expected in zip(moved(compared), moved(make()), strict=True):
+        np.testing.assert_allclose(own, expected, rtol=2e-3, atol=1e-6)
+
+
 def test_weightings_of_many_tasks():
     names = list("abcd")
     look = LOOK._replace(tasks=names, losses=dict(zip(names, (1.0, 2.0, 4.0, 0.0), strict=True)))
@@ -415,7 +460,7 @@ def test_learning_rates_may_be_any_sequence(given):
 
 
 def test_learning_rates_are_those_of_the_mean_of_the_losses():
-    assert planning.rates(LOOK, None, 1) == [0.2]
+    assert planning.rates(LOOK._replace(scale=2.0), None, 1) == [0.2]
     assert planning.rates(LOOK._replace(is_linear=False), None, 3)[1] == 0.1
     assert planning.rates(LOOK, [1, 2], 3) == [1.0, 2.0]
 
