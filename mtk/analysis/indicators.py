@@ -251,23 +251,45 @@ def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
         Maninis et al., *Attentive single-tasking of multiple tasks* (2019), section 5.1; the sign
         is turned, so that less is better, as later papers have it.
     """
-    single = found[(found["role"] == "single") & found["comparable"]]
-    reference = np.array([_reference(single, objective) for objective in objectives])
+    reference = np.array([_reference(found, objective) for objective in objectives])
     unit = np.where(reference == 0, np.nan, np.abs(reference))
     worse = (points(found, objectives, "test") - reference) / unit
     return pd.Series(100 * worse.mean(1), found.index, name="delta_m").where(found["comparable"])
 
 
-def _reference(single: pd.DataFrame, objective: Objective) -> float:
-    """Returns the test value of a task's best model in validation."""
-    own = single[[_trains(row, objective.task) for row in single.to_dict("records")]]
+def alone(found: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Returns the configurations that train one task only, or give all weight to it.
+
+    Args:
+        found: As `configurations` makes it.
+        task: Its name.
+    """
+    single = found[found["role"] == "single"]
+    return single[np.array([_trains(row, task) for row in single.to_dict("records")], bool)]
+
+
+def best_alone(found: pd.DataFrame, objective: Objective) -> pd.Series | None:
+    """Returns a task's single-task model that is best in validation; None if it has none.
+
+    Args:
+        found: As `configurations` makes it.
+        objective: Its metric.
+    """
+    own = alone(found, objective.task)
+    own = own[own["comparable"]]
     validation = points(own, [objective], "validation")[:, 0]
-    if not np.isfinite(validation).any():
+    return own.iloc[np.nanargmin(validation)] if np.isfinite(validation).any() else None
+
+
+def _reference(found: pd.DataFrame, objective: Objective) -> float:
+    """Returns the test value of a task's best model in validation."""
+    chosen = best_alone(found, objective)
+    if chosen is None:
         raise ValueError(
             f"Task {objective.task!r} has no single-task run. Add one to the study: static weights "
             "that give it everything."
         )
-    return float(points(own, [objective], "test")[np.nanargmin(validation), 0])
+    return float(points(chosen.to_frame().T, [objective], "test")[0, 0])
 
 
 def _trains(row: dict[Any, Any], task: str) -> bool:

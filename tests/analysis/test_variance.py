@@ -10,7 +10,7 @@ from mtk.analysis.reporting import tables
 from mtk.analysis.reporting.remarks import edges
 from mtk.analysis.reporting.tables import budgets
 from mtk.comparison.result import Comparison
-from tests.analysis.synthetic import grid, two_stages, write_study
+from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,15 @@ def test_a_value_at_the_edge_of_its_grid_is_said(view, tmp_path):
     assert all("learning_rate = 0.1 is the smallest" in text for text in said)
     answer = str(Comparison(tmp_path / "study", ["left", "right"])).splitlines()
     assert set(said) <= set(answer)
+
+
+@pytest.mark.parametrize(("rates", "edge"), [((0.01, 0.1, 1.0), None), ((0.1, 1.0, 10.0), 0.1)])
+def test_a_single_task_model_at_the_edge_of_its_grid_is_said(tmp_path, rates, edge):
+    """Else how much worse the tasks are together is measured against a model that is not tuned."""
+    runs = two_stages(rates=(0.01, 0.1, 1.0))
+    runs += [Run("left_alone", weight=1.0, rate=rate, stage="select") for rate in rates]
+    runs += [Run("left_alone", weight=1.0, rate=0.1, stage="measure", seed=s) for s in (1, 2, 3)]
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    said = edges(view, question(view).measured)
+    assert len(said) == (edge is not None)
+    assert all(text.startswith(f"left alone: learning_rate = {edge} is the") for text in said)

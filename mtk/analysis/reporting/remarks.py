@@ -8,6 +8,7 @@ import pandas as pd
 from mtk import monitor
 from mtk.analysis import metric_sets, run_table
 from mtk.analysis.comparison import Comparison, hinges
+from mtk.analysis.indicators import alone, best_alone
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -73,24 +74,34 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
 def edges(view: StudyView, measured: Measured) -> list[str]:
     """Returns a sentence for each selected value that lies at an edge of its grid.
 
-    A better one may lie beyond it, and then the comparison is of grids, not of methods.
+    A better one may lie beyond it, and then the comparison is of grids, not of methods, or with
+    single-task models that are worse than they need be.
     """
-    found = []
+    found: list[str] = []
     for method, chosen in measured.configurations.items():
-        own = view.of(method)
-        for name in run_table.varying(own):
-            values = pd.to_numeric(own[name], errors="coerce")
-            if values.nunique() < _FEWEST_VALUES or values.isna().any():
-                continue
-            selected = values[own["configuration"].isin(chosen)]
-            for value, which in ((values.min(), "smallest"), (values.max(), "largest")):
-                if number := int((selected == value).sum()):
-                    found.append(
-                        f"{method}: {name.rpartition('.')[2]} = {value:g} is the {which} value of "
-                        f"its grid, and {number} of {len(chosen)} selected models have it. A "
-                        "better one may lie beyond."
-                    )
+        found += _edges(method, view.of(method), chosen)
+    for objective in next(iter(view.spaces.values()), ()):
+        best = best_alone(view.found[view.found["measured"]], objective)
+        if best is not None:
+            own = alone(view.found, objective.task)
+            found += _edges(f"{objective.task} alone", own, [best["configuration"]])
     return found
+
+
+def _edges(label: str, own: pd.DataFrame, chosen: Sequence[str]) -> Iterator[str]:
+    """Yields the sentences on models that were selected among configurations."""
+    for name in run_table.varying(own):
+        values = pd.to_numeric(own[name], errors="coerce")
+        if values.nunique() < _FEWEST_VALUES or values.isna().any():
+            continue
+        selected = values[own["configuration"].isin(chosen)]
+        for value, which in ((values.min(), "smallest"), (values.max(), "largest")):
+            if number := int((selected == value).sum()):
+                yield (
+                    f"{label}: {name.rpartition('.')[2]} = {value:g} is the {which} value of "
+                    f"its grid, and {number} of {len(chosen)} selected models have it. A "
+                    "better one may lie beyond."
+                )
 
 
 def _not_measured(view: StudyView) -> Iterator[str]:
