@@ -22,7 +22,9 @@ class CRMOGM(Wrapper):
     multiplied by K over the number present, as if the absent one had the mean weight.
 
     The mean scale, permutations and the length under scaled gradients are as for the method; that
-    it conflicts with no gradient does not survive the average. K numbers of state.
+    it conflicts with no gradient does not survive the average. Heads are scaled as the method does
+    it, and where it scales them by its weights, by averages. K numbers of state; 2 * K around
+    `NashMTL`, whose heads are not clipped.
 
     Args:
         combiner: The method: one that reads losses, or the Gramian. It may compute its weights
@@ -58,16 +60,37 @@ class CRMOGM(Wrapper):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        # K times the average, so that 1 is neutral.
+        # K times the averages, so that 1 is neutral.
         self.average = self.add_state("average", (num_tasks,), initial=1.0)
+        if self._averages_heads:
+            self.head_average = self.add_state("head_average", (num_tasks,), initial=1.0)
+
+    @property
+    def _averages_heads(self) -> bool:
+        """Whether heads have weights of their own, as those of Nash-MTL before clipping."""
+        return self.weighs_heads and not self.scales_whole_losses
 
     def around(self, find: Callable[[tf.Tensor], tf.Tensor], present: tf.Tensor) -> tf.Tensor:
-        mask = tf.cast(present, tf.float32)
-        found = find(present) * tf.reduce_sum(mask)
-        average = self.alpha * self.average + (1.0 - self.alpha) * found
-        self.average.assign(tf.where(present, average, self.average))
-        return tf.math.divide_no_nan(average * mask, tf.reduce_sum(mask))
+        found = find(present)
+        self._move(self.average, found, present)
+        if self._averages_heads:
+            self._move(self.head_average, self.combiner.head_weights(found, present), present)
+        return self.cached_weights(present)
 
     def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
-        mask = tf.cast(present, tf.float32)
-        return tf.math.divide_no_nan(self.average * mask, tf.reduce_sum(mask))
+        return _of_present(self.average, present)
+
+    def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        if self._averages_heads:
+            return _of_present(self.head_average, present)
+        return super().head_weights(task_weights, present)
+
+    def _move(self, average: keras.Variable, found: tf.Tensor, present: tf.Tensor) -> None:
+        number = tf.reduce_sum(tf.cast(present, tf.float32))
+        moved = self.alpha * average + (1.0 - self.alpha) * found * number
+        average.assign(tf.where(present, moved, average))
+
+
+def _of_present(average: keras.Variable, present: tf.Tensor) -> tf.Tensor:
+    mask = tf.cast(present, tf.float32)
+    return tf.math.divide_no_nan(average * mask, tf.reduce_sum(mask))

@@ -49,6 +49,34 @@ def test_cr_mogm_of_losses():
         np.testing.assert_allclose(wrapped.task_weights(*given), average, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        combiners.MGDA,
+        combiners.NashMTL,
+        lambda: combiners.NashMTL("mean"),
+        combiners.IMTL,
+        lambda: combiners.DBMTL(beta=0.0),
+    ],
+)
+def test_cr_mogm_tends_to_the_weights_of_gradients_and_heads(make):
+    """With `max_norm` Nash-MTL clips the first gradients to a hundredth, and no head."""
+    wrapped, alone = bound(combiners.CRMOGM(make(), 0.2)), bound(make())
+    present = tf.constant([True, True, False])
+    rows = 100 * jacobians(1)[0]
+    for _ in range(20):
+        expected, found = (weights_of(each, rows, present) for each in (alone, wrapped))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    heads, own = (each.head_weights(tf.constant(found), present) for each in (wrapped, alone))
+    np.testing.assert_allclose(heads, own, rtol=1e-5)
+    # Gradients that grow are clipped more: nothing of this reaches the heads.
+    rows, before = 1000 * rows, heads.numpy()
+    alone_now, now = (weights_of(each, rows, present) for each in (alone, wrapped))
+    heads = wrapped.head_weights(tf.constant(now), present).numpy()
+    own = alone.head_weights(tf.constant(alone_now), present).numpy()
+    assert (heads <= 1.001 * np.maximum(own, before)).all()
+
+
 def test_warm_up_is_static_and_then_a_fresh_method():
     first = {"task0": 1, "task1": 2, "task2": 1}
     wrapped = bound(combiners.WarmUp(combiners.GradNorm(), 2, first))
