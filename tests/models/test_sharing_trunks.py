@@ -136,6 +136,12 @@ def test_a_table_has_no_features_to_mask():
         sharing.mtan(TRUNKS["columns"], TASKS)
 
 
+@pytest.mark.parametrize("tasks", [["a", "c"], ["a"], ["a", "b", "c"]], ids=str)
+def test_outputs_of_other_tasks_are_named(tasks):
+    with pytest.raises(ValueError, match=r"`outputs`.*'b': 1.* for the tasks"):
+        sharing.shared_bottom(TRUNKS["deeplab"], tasks, 4, tower=3)
+
+
 def test_an_image_that_is_too_small_for_lenet_is_named():
     with pytest.raises(ValueError, match="9x9"):
         sharing.LeNet((9, 9, 1), kernel=3)

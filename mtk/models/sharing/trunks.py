@@ -181,7 +181,8 @@ class DeepLab:
         synchronized: Whether batch norm takes its statistics over all replicas.
 
     Raises:
-        ValueError: If the image's size is no multiple of the output stride.
+        ValueError: If the image's size is no multiple of the output stride or, when a network is
+            built, if `outputs` are not those of its tasks.
     """
 
     input_shape: tuple[int, int, int]
@@ -355,6 +356,11 @@ class _DeepLabParts(Parts):
         return x
 
     def network(self, hidden: Mapping[str, keras.KerasTensor], name: str) -> keras.Model:
+        if set(hidden) != set(self.trunk.outputs):
+            raise ValueError(
+                "`outputs` of `sharing.DeepLab` has the channels of each task of the network. "
+                f"Received: {dict(self.trunk.outputs)} for the tasks {list(hidden)}"
+            )
         network = super().network(hidden, name)
         if self.trunk.weights is not None:
             load_imagenet(network, self.trunk.weights)
