@@ -18,7 +18,8 @@ class AlignedMTL(PreferringCombiner):
 
     With `G = V diag(l) V'` and the smallest positive eigenvalue `m` the weights are
     `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p`, of a sum of one: `(1/K, ..., 1/K)` by
-    default. One of zero leaves a task out.
+    default. One of zero leaves a task out. The p are shares of the orthogonal system: where
+    gradients point the same way its members do not, and a task may get less by a larger share.
 
     Gradients whose norms differ by 1e4 have eigenvalues that differ by 1e8, of which the smallest,
     the one that sets the length of the result, is lost in the decomposition of the authors' code.

@@ -28,7 +28,8 @@ class ConFIG(PreferringCombiner):
     gradients.
 
     A gradient of zero has the weight zero, and counts in the mean. A preference of zero leaves a
-    task out.
+    task out. Gradients that point the same way have no direction of unequal cosines but one across
+    them: there unequal preferences make short steps, and training may slow down far from the front.
 
     Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
     no gradient if these are independent. One decomposition of a `(K, K)` matrix in a step.

@@ -28,6 +28,7 @@ class COSMOS(LossCombiner):
     and draw r in each step; this class serves one preference, and `RLW` with a network of
     `mtk.models.conditioned` draws.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass (a second one through the heads), no state.
 
     Args:

@@ -20,6 +20,7 @@ class GLS(LogLossCombiner):
     others does not vanish. A task that was never seen above its bound is left out of the mean.
     Losses that may be negative need a bound.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass; its state is two numbers for each task.
 
     Args:

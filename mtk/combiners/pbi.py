@@ -27,6 +27,7 @@ class PBI(LossCombiner):
     is raised until the losses are back on the ray. Heads are not pushed backward: their weights are
     at least zero. A preference of zero leaves a task out, its head too.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass (a second one through the heads), no state.
 
     Args:

@@ -21,6 +21,7 @@ class ScaleInvariant(LogLossCombiner):
     Losses that may be negative need a bound. Where all losses are at their bounds the weights are
     equal.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass; its state is two numbers for each task.
 
     Args:

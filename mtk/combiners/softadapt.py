@@ -28,6 +28,7 @@ class SoftAdapt(LossCombiner):
     A step in which a task has no labels is left out of its losses. Until a task has been seen
     `window` times its slope is zero.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass; its state is `window + 1` numbers for each task.
 
     Args:

@@ -34,6 +34,7 @@ class STCH(LogLossCombiner):
     A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`.
     A preference of zero leaves a task out, its head too.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass; its state is four numbers for each task.
 
     Args:

@@ -19,6 +19,7 @@ class Tchebycheff(LossCombiner):
     others zero. Tasks that are exactly at the maximum share it equally. A task of large preference
     has to come closer to its ideal; a preference of zero leaves a task out, its head too.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass, no state.
 
     Args:

@@ -20,6 +20,7 @@ class UWSO(LogLossCombiner):
     `L_i - b_i`, and near it as in `ScaleInvariant`: at the bound or below, it has no more than its
     share for `1 / L = 0`.
 
+    Permutations permute the weights, and the result may conflict with a gradient.
     One backward pass; its state is two numbers for each task.
 
     Args:
