@@ -222,8 +222,22 @@ def _syntax(error: Exception, start: int) -> tuple[str, int]:
     if isinstance(error, RecursionError):
         return "Brackets are nested too deeply here.", start
     if isinstance(error, tokenize.TokenError):
-        return "A bracket or a quote that is opened here is never closed.", start
+        return _token(error, start)
     return "This is not understood; a binding is NAME = VALUE.", start
+
+
+def _token(error: tokenize.TokenError, start: int) -> tuple[str, int]:
+    """As `_syntax`, of an error whose words depend on the version of Python."""
+    words, (row, _) = error.args
+    if "null" in words:
+        return "A configuration cannot hold a null byte.", row
+    if "nested" in words:
+        return "Brackets are nested too deeply here.", row
+    # The end of the text tells nothing of where it was opened.
+    return (
+        "A bracket or a quote that is opened here is never closed.",
+        start if "EOF" in words else row,
+    )
 
 
 def _skip_empty(chunk: list[source.Line], number: int) -> int:
