@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtk.errors import out_of_memory
+from tests.quick import slow
 
 
 @tf.function
@@ -20,7 +21,8 @@ def too_large_for_numpy():
     np.ones((10**8, 10**9))
 
 
-@pytest.mark.parametrize("does", [exhausted, too_large, too_large_for_numpy])
+# TensorFlow waits ten seconds for memory; `tests/bad_inputs` has such an error too.
+@pytest.mark.parametrize("does", [slow(exhausted), slow(too_large), too_large_for_numpy])
 def test_a_device_without_memory_is_told_from_other_errors(does):
     with pytest.raises((MemoryError, tf.errors.ResourceExhaustedError)) as caught:
         does()
