@@ -163,14 +163,20 @@ def mean_units(view: StudyView, space: str) -> np.ndarray | None:
     """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
 
     Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
-    None where there are none: then each task's width of the front is its unit.
+    None where there are none: then each task's width of the front is its unit. So it is of other
+    errors beside such losses, since they are in units of what the tasks measure.
     """
     chosen = view.spaces[space]
     finished = view.table[view.table["status"] == "finished"]
     units = metric_sets.loss_units(finished, chosen)
+    if units is not None:
+        return units
     metrics = {objective.metric for objective in chosen}
     different = metrics == {"loss"} and finished.get("one_unit", pd.Series()).eq(False).any()
-    return np.ones(len(chosen)) if units is None and len(metrics) == 1 and not different else units
+    losses = view.spaces.get("loss", [])
+    is_relative = bool(losses) and metric_sets.loss_units(finished, losses) is not None
+    errors = is_relative and any(objective.sign > 0 for objective in chosen)
+    return np.ones(len(chosen)) if len(metrics) == 1 and not (different or errors) else None
 
 
 def in_units(units: np.ndarray | None) -> str:

@@ -174,6 +174,9 @@ def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
     (view,) = views(loaded(tmp_path, runs))
     np.testing.assert_allclose(mean_units(view, "loss"), [2.0, 50.0])
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
+    # An error would be in units of what each task measures.
+    (view,) = views(loaded(tmp_path / "errors", runs), lower=["accuracy"])
+    assert mean_units(view, "accuracy") is None
 
 
 def test_tables_weigh_relative_losses_in_their_units(tmp_path):
