@@ -96,6 +96,14 @@ def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
     view.found["test/left/loss"] = 0.0
     with pytest.raises(analysis.UnavailableError, match="at zero"):
         analysis.single_task_table(view, "loss")
+    assert "(Δm of loss): a single-task model is at zero" in (
+        analysis.against_single_tasks(view, "loss")
+    )
+    # Where one diverged with some seed, it is said; without any there is nothing to say.
+    lost = [*runs[:-1], Run("right_alone", weight=0.0, status="diverged")]
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "lost", lost)))
+    assert analysis.against_single_tasks(view, "loss").endswith("single-task models diverged.")
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "none", runs[:-2])))
     assert analysis.against_single_tasks(view, "loss") == ""
 
 

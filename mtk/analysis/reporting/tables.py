@@ -21,6 +21,7 @@ from mtk.analysis.study_view import (
     search_curves,
     space_of_means,
 )
+from mtk.display import counted
 
 _DRAWS = 1000
 CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours by the clock (CPU time was not recorded)"
@@ -223,11 +224,16 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
 
 
 def against_single_tasks(view: StudyView, space: str) -> str:
-    """Returns `single_task_table` as a sentence; "" where there is none."""
+    """Returns `single_task_table` as a sentence, or why there is none; "" without such models."""
+    single = view.table[view.table["role"] == "single"]
     try:
         table = single_task_table(view, space)
-    except UnavailableError:
-        return ""
+    except UnavailableError as reason:
+        if single.empty:
+            return ""
+        lost = int((single["status"] == "diverged").sum())
+        why = f"{counted(lost, 'run')} of single-task models diverged" if lost else str(reason)
+        return f"No comparison with single-task models (Δm of {space}): {why.rstrip('.')}."
     each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
     return f"Against single-task models, Δm of {space} (mean change, below zero is better): {each}."
 
