@@ -18,6 +18,16 @@ from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.ranges import are_weights
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
+# What arrays of labels hold that are no real numbers, by the kind of their dtype.
+_NO_NUMBERS = {
+    "U": "texts",
+    "S": "texts",
+    "O": "objects",
+    "c": "complex numbers",
+    "M": "dates",
+    "m": "spans of time",
+}
+
 
 @dataclass(frozen=True)
 class CompiledTasks:
@@ -255,10 +265,10 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
         if not isinstance(labels, np.ndarray):
             continue
         kind = labels.dtype.kind
-        if kind in ("U", "S", "O"):
+        if kind in _NO_NUMBERS:
             raise ValueError(
-                f"The labels of task '{task.name}' are {'objects' if kind == 'O' else 'texts'}. "
-                "Give an array of numbers; `keras.layers.StringLookup` makes them of texts."
+                f"The labels of task '{task.name}' are {_NO_NUMBERS[kind]}. "
+                "Give an array of real numbers; `keras.layers.StringLookup` makes them of texts."
             )
         missing = task.missing is not None and math.isnan(task.missing)
         may_be = missing or may_be_nan or not task.has_keras_loss

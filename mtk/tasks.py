@@ -213,6 +213,11 @@ class Task:
                 f"The labels of task '{self.name}' are texts. Give numbers, such as those of "
                 "`keras.layers.StringLookup`."
             )
+        if y_true.dtype.is_complex:
+            raise ValueError(
+                f"The labels of task '{self.name}' are complex numbers. Give real ones, such as "
+                "their two parts as the labels of two outputs."
+            )
         own = getattr(self._loss_function, "__name__", type(self._loss_function).__name__)
         known = y_true.shape.rank is not None and y_pred.shape.rank is not None
         if not (known and self.has_keras_loss) or own in _LABELS_OF_OTHER_SHAPES:

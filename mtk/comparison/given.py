@@ -316,9 +316,13 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
         batches = data if _is_batched(data, network(_built(model))) else data.batch(1024)
         return _joined(what, batches.as_numpy_iterator())
     if isinstance(data, keras.utils.PyDataset):
-        if data.num_batches is None:
+        try:
+            number = data.num_batches
+        except NotImplementedError:
+            number = None
+        if number is None:
             raise ValueError(f"The {what} PyDataset never ends. Give it `__len__`, in batches.")
-        return _joined(what, (data[number] for number in range(data.num_batches)))
+        return _joined(what, (data[each] for each in range(number)))
     if isinstance(data, Iterator):
         raise ValueError(
             f"The {what} split is an iterator, which may never end. If it does end, give "

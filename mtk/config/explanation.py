@@ -62,6 +62,8 @@ def score(parameter: str, value: Any, message: str) -> int:
     Returns:
         One for the parameter's name and one for its value; `SURE` also for a text in quotes.
     """
+    # A suggestion names what was not given here.
+    message = re.sub(r"Did you mean [^?]*\?", "", message)
     named = parameter != "" and _mentions(message, parameter)
     if isinstance(value, str) and len(value) > 1 and repr(value) in message:
         return SURE + named

@@ -31,8 +31,8 @@ class Datasets(Workload):
         name: For logs and reports.
 
     Raises:
-        ValueError: If the number of training examples is not known, or a data set never ends; when
-            the network is made, if a data set gives batches.
+        ValueError: If a split is no data set or never ends, or the number of training examples is
+            not known; when the network is made, if a data set gives batches.
     """
 
     def __init__(
@@ -52,6 +52,12 @@ class Datasets(Workload):
         self._train, self._validation, self._test = train, validation, test
         self._buffer = shuffle_buffer
         for what, given in (("train", train), ("validation", validation), ("test", test)):
+            if not isinstance(given, tf.data.Dataset):
+                raise ValueError(
+                    f"The {what} data set is a `tf.data.Dataset` of examples, such as "
+                    "`tf.data.Dataset.from_generator(...)` makes; `mtk.workloads.Arrays` takes "
+                    f"arrays. Received: {type(given).__name__}"
+                )
             if int(given.cardinality()) == tf.data.INFINITE_CARDINALITY:
                 raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
         known = int(train.cardinality()) if num_train is None else num_train

@@ -66,6 +66,8 @@ def test_error_of_the_root_names_the_text_it_quotes(write):
         ("examples", 500, "1,500 in the folder", 0),
         ("path", "/data/none", "No file at /data/none: expected one.", 1),
         ("path", "/data/none", "No file at '/data/none'.", 2),
+        ("layer", "trunk", "No 'trunk'. Did you mean 'trunk_1'?", 2),
+        ("layer", "trunk_1", "No 'trunk'. Did you mean 'trunk_1'?", 0),
         ("name", "", "No name.", 1),
         ("steps", None, "None is not enough.", 0),
         ("steps", None, "Received: steps=None", 2),

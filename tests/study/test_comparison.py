@@ -851,16 +851,19 @@ def test_runs_of_another_process_are_refused():
         given.workload("0123456789abcdef")
 
 
-class Endless(keras.utils.PyDataset):
-    num_batches = None
-
+class WithoutLength(keras.utils.PyDataset):
     def __getitem__(self, number):
         return X, Y
 
 
+class Endless(WithoutLength):
+    num_batches = None
+
+
 def test_data_that_never_end_or_do_not_fit_are_named(monkeypatch):
-    with pytest.raises(ValueError, match="train PyDataset never ends"):
-        given.as_arrays("train", Endless(), build)
+    for data in (Endless(), WithoutLength()):
+        with pytest.raises(ValueError, match="train PyDataset never ends"):
+            given.as_arrays("train", data, build)
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)
     with pytest.raises(ValueError, match="train split is an iterator"):
         given.as_arrays("train", lambda: iter([(X, Y)]), build)

@@ -45,6 +45,7 @@ BAD = {
     "no last axis, of images": ({"size": np.ones((12, 2, 2), "float32")}, "'size'"),
     "one-hot": ({"kind": np.eye(3, dtype="float32")[Y["kind"]]}, "'kind'.*integers"),
     "texts": ({"kind": np.array(["a", "b", "c"] * 4)}, "'kind' are texts"),
+    "complex": ({"size": Y["size"].astype("complex64")}, "'size' are complex numbers"),
     "a dict": ({"size": {"labels": Y["size"], "mask": Y["size"]}}, "'size' are one.*dict.*weights"),
 }
 
@@ -278,3 +279,12 @@ def test_arrays_of_objects_are_named():
     ragged = np.array([[1.0], [1.0, 2.0]], dtype=object)
     with pytest.raises(ValueError, match="Python objects"):
         mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (ragged, X[:2]), 0.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("datetime64[s]", "dates"), ("timedelta64[s]", "spans of time")]
+)
+def test_labels_that_are_times_are_named(model, kind, words):
+    times = np.arange(12).astype(kind)
+    with pytest.raises(ValueError, match=f"'size' are {words}.*numbers"):
+        model.fit(X, {**Y, "size": times}, verbose=0)

@@ -144,6 +144,9 @@ def test_wrong_arrays_are_named(changed, words):
 def test_wrong_data_sets_are_named():
     with pytest.raises(ValueError, match="train data set never ends"):
         datasets(train=examples(slice(0, 40)).repeat())
+    for other in ((X, Y), iter([(X, Y)])):
+        with pytest.raises(ValueError, match=r"validation data set is a `tf\.data\.Dataset`"):
+            datasets(validation=other)
     unknown = examples(slice(0, 40)).filter(lambda x, y: True)
     with pytest.raises(ValueError, match="num_train"):
         datasets(train=unknown)
