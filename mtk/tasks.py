@@ -1,5 +1,6 @@
 """What a task is: a name, a loss and metrics over its own labels."""
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -333,7 +334,10 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
     try:
         found = module.get(identifier)
     except ValueError as error:
-        raise ValueError(f"Unknown {what}: {identifier!r}. {error}") from error
+        known = [name for name in dir(module) if not name.startswith("_")]
+        close = difflib.get_close_matches(str(identifier), known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else error
+        raise ValueError(f"Unknown {what}: {identifier!r}. {hint}") from error
     if found is None:
         raise ValueError(f"The {what} is missing. Name one, such as 'mean_squared_error'.")
     return found

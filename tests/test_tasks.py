@@ -94,6 +94,8 @@ def test_files_hold_no_names_of_nested_outputs():
         (("val_a", "mse"), "does not start with 'val_'"),
         ((1, "mse"), "a non-empty string"),
         (("a", "no_such_loss"), "Unknown loss of task 'a'"),
+        (("a", "bnary_crossentropy"), "Did you mean 'binary_crossentropy'"),
+        (("a", "mse", ["AUCC"]), "Unknown metric of task 'a': 'AUCC'. Did you mean 'AUC'"),
         (("a", None), "loss of task 'a' is missing"),
         (("a", "mse", ["no_such_metric"]), "Unknown metric of task 'a'"),
         (("a", "mse", ["accuracy"]), "'accuracy' is not defined for the loss of task 'a'"),

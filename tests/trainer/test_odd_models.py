@@ -11,6 +11,7 @@ from keras import layers
 
 import mtk
 from mtk import combiners
+from tests.combiners.cases import BY_NAME
 from tests.quick import slow, some
 
 RNG = np.random.default_rng(0)
@@ -381,3 +382,45 @@ def after_quantization(wrap):
 def test_a_network_that_is_quantized_is_traced_anew():
     found = after_quantization(mtk.MultiTaskModel)
     np.testing.assert_allclose(found, after_quantization(lambda net: net), rtol=1e-5)
+
+
+class OfTexts(keras.Model):
+    """Two texts, one embedding that masks, an LSTM each; and numbers beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = layers.Embedding(7, 3, mask_zero=True)
+        self.readers = [layers.LSTM(4), layers.LSTM(4)]
+        self.trunk = layers.Dense(6, "relu")
+        self.drop = layers.Dropout(0.1)
+        self.outs = {"a": layers.Dense(1), "b": layers.Dense(1, "sigmoid")}
+
+    def call(self, inputs, training=None):
+        pairs = zip(("one", "two"), self.readers, strict=True)
+        states = [reader(self.words(inputs[text])) for text, reader in pairs]
+        h = self.trunk(keras.ops.concatenate([*states, inputs["numbers"]], axis=-1))
+        h = self.drop(h, training=training)
+        return {name: out(h) for name, out in self.outs.items()}
+
+
+FIRST_OF_A_KIND = {type(case.make()): name for name, case in reversed(BY_NAME.items())}.values()
+
+
+@pytest.mark.parametrize("name", some(sorted(FIRST_OF_A_KIND), ["pcgrad"]))
+def test_a_subclassed_network_of_texts_and_numbers_trains_with_each_method(name):
+    texts = np.random.default_rng(1).integers(0, 7, (2, 12, 5))
+    net = OfTexts()
+    model = mtk.MultiTaskModel(net, combiner=BY_NAME[name].make())
+    losses = {"a": "mse", "b": "binary_crossentropy"}
+    model.compile(keras.optimizers.SGD(0.1), loss=losses, metrics={"b": ["AUC"]})
+    x = {"one": texts[0], "two": texts[1], "numbers": X}
+    y = {"a": Y["a"], "b": (Y["b"] > 0).astype("float32")}
+    net({key: value[:1] for key, value in x.items()})
+    # All but the heads: some methods train one task in a step.
+    parts = (net.words, *net.readers, net.trunk)
+    shared = [weight for part in parts for weight in part.trainable_weights]
+    before = [weight.numpy() for weight in shared]
+    history = model.fit(x, y, batch_size=6, epochs=1, verbose=0).history
+    assert np.isfinite([values[-1] for values in history.values()]).all()
+    for weight, old in zip(shared, before, strict=True):
+        assert np.any(weight.numpy() != old), weight.path
