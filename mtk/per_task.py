@@ -1,6 +1,7 @@
 """One number for each task, however the user gave them."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def in_task_order(
         names = task_names or ()
         if set(names) != set(numbers):
             raise ValueError(
-                f"`{what}` is given for {sorted(numbers)}, but the tasks are {sorted(names)}. "
-                "Give one number to each task."
+                f"`{what}` is given for {sorted(numbers)}, but the tasks are {sorted(names)}."
+                f"{suggestion(numbers, names)} Give one number to each task."
             )
         return [numbers[name] for name in names]
     if len(numbers) != num_tasks:
@@ -64,3 +65,15 @@ def in_task_order(
             "Give one number to each task, or a single one for all."
         )
     return numbers
+
+
+def suggestion(given: Iterable[str], names: Sequence[str]) -> str:
+    """Returns a sentence, after a blank, with the task that the first unknown name may mean.
+
+    Args:
+        given: Names that were given.
+        names: Those of the tasks.
+    """
+    unknown = next((name for name in given if name not in names), None)
+    close = difflib.get_close_matches(str(unknown), names, n=1)
+    return f" Did you mean {close[0]!r}?" if unknown is not None and close else ""

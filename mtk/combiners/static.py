@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
-from mtk.per_task import PerTask, in_task_order, plain
+from mtk.per_task import PerTask, in_task_order, plain, suggestion
 from mtk.ranges import are_weights
 from mtk.ratios import Ratios
 
@@ -32,8 +32,8 @@ class StaticWeights(LossCombiner):
         weights: The K weights, as an array or other sequence in the order of the tasks, or as a
             dict by task name; none negative, at least one positive. Equal ones by default.
         schedule: By task, what its weight is multiplied by: one of
-            `keras.optimizers.schedules`, or a function of the step. Other tasks keep their weight.
-            An empty dict only makes `assign` possible.
+            `keras.optimizers.schedules`, or a function of the step, which is a float. Other tasks
+            keep their weight. An empty dict only makes `assign` possible.
 
     Raises:
         ValueError: If a weight is negative or not finite, if all are zero, or, when the tasks are
@@ -86,6 +86,7 @@ class StaticWeights(LossCombiner):
         if unknown:
             raise ValueError(
                 f"`schedule` is given for {unknown}, but the tasks are {self.task_names}."
+                f"{suggestion(unknown, self.task_names or ())}"
             )
         self.step = self.add_state("step", (), dtype="int64")
         self.assigned = self.add_state("assigned", (num_tasks,))
@@ -124,7 +125,8 @@ class StaticWeights(LossCombiner):
     def _scheduled(self) -> tf.Tensor:
         """Returns the weights of this step, and counts it."""
         assert self.schedule is not None
-        step = tf.identity(self.step.value)
+        # As a float, functions can compute with it as they would in Python.
+        step = tf.cast(self.step.value, tf.float32)
         self.step.assign_add(1)
         each = [self.schedule.get(name) for name in self.task_names or ()]
         factors = [1.0 if of is None else tf.cast(of(step), tf.float32) for of in each]

@@ -24,8 +24,16 @@ def test_weights_follow_the_schedule():
     np.testing.assert_allclose(weights_of(StaticWeights(schedule={"b": STEPWISE})), expected)
 
 
-def test_weights_are_multiplied_and_functions_are_schedules():
-    combiner = StaticWeights({"a": 1.0, "b": 3.0}, {"b": lambda step: tf.cast(step, "float32")})
+@pytest.mark.parametrize(
+    "later",
+    [
+        lambda step: step / 1.0,
+        lambda step: tf.cast(step, "float32"),
+        lambda step: keras.ops.minimum(2.0, 1.0 * step),
+    ],
+)
+def test_weights_are_multiplied_and_functions_are_schedules(later):
+    combiner = StaticWeights({"a": 1.0, "b": 3.0}, {"b": later})
     np.testing.assert_allclose(weights_of(combiner, 3), [0.0, 3 / 4, 6 / 7], rtol=1e-6)
 
 
@@ -86,6 +94,8 @@ def test_a_schedule_goes_on_where_a_file_was_saved(tmp_path):
     ("make", "words"),
     [
         (lambda: weights_of(StaticWeights(schedule={"c": STEPWISE})), r"\['c'\]"),
+        (lambda: weights_of(StaticWeights(schedule={"bb": STEPWISE})), "Did you mean 'b'"),
+        (lambda: weights_of(StaticWeights({"a": 1, "bb": 2})), "Did you mean 'b'"),
         (lambda: StaticWeights(schedule={"b": 2.0}), r"\['b'\] is"),
         (lambda: weights_of(StaticWeights()) is None or StaticWeights().assign([1, 2]), "fixed"),
     ],
