@@ -31,7 +31,7 @@ def packed(build: Any, engine: Engine) -> bytes:
         engine: What does the runs.
 
     Raises:
-        ValueError: If another process cannot import it.
+        ValueError: If another process cannot import it, or would call `mtk.compare` again.
     """
     if isinstance(engine, Ray):
         from ray import cloudpickle
@@ -40,6 +40,7 @@ def packed(build: Any, engine: Engine) -> bytes:
             cloudpickle.register_pickle_by_value(module)
         return cloudpickle.dumps(build)
     main = sys.modules["__main__"]
+    _check_guarded(getattr(main, "__file__", None))
     name = getattr(build, "__qualname__", repr(build))
     try:
         if getattr(build, "__module__", None) == "__main__" and not hasattr(main, "__file__"):
@@ -51,6 +52,19 @@ def packed(build: Any, engine: Engine) -> bytes:
             f"{error}. Define it by `def` at the top of a module, or do the runs in this process: "
             "engine=mtk.study.engines.Here."
         ) from error
+
+
+def _check_guarded(file: str | None) -> None:
+    """Raises a ValueError for a program that does all it does when it is imported, too."""
+    program = Path(file or "")
+    if program.suffix != ".py" or not program.is_file():
+        return
+    if "__name__" not in program.read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(
+            f"Runs in processes of their own import {program.name!r}, which calls `mtk.compare` "
+            'again. Put the call under `if __name__ == "__main__":`, or do the runs in this '
+            "process: engine=mtk.study.engines.Here."
+        )
 
 
 def _own_modules(module: ModuleType | None) -> list[ModuleType]:

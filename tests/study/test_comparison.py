@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import nullcontext
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import keras
 import numpy as np
@@ -643,6 +643,19 @@ def test_a_function_that_has_travelled_works_elsewhere(travelling, tmp_path):
 def test_functions_that_others_cannot_import_are_named(function):
     with pytest.raises(ValueError, match=r"lambda.*Define it by `def`"):
         sent.packed(function, Local(workers=1, gpus=0, share_import=False))
+
+
+def test_a_program_that_would_call_it_again_is_named(tmp_path, monkeypatch):
+    program = tmp_path / "mine.py"
+    main = ModuleType("__main__")
+    main.__file__ = str(program)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    elsewhere = Local(workers=1, gpus=0, share_import=False)
+    program.write_text("mtk.compare(build)")
+    with pytest.raises(ValueError, match=r"'mine\.py'.*again.*if __name__"):
+        sent.packed(build, elsewhere)
+    program.write_text('if __name__ == "__main__":\n    mtk.compare(build)')
+    assert sent.packed(build, elsewhere)
 
 
 class Own(combiners.PCGrad):
