@@ -51,6 +51,7 @@ class CityScapes(StreetScenes):
         check_count(size=size)
         check_nonnegative(data_seed=data_seed)
         self.weights = weights
+        self.dropout = dropout
         data = load_cityscapes(data_dir, size)
         number = len(data.train.images)
         if not 0 < num_validation < number:
@@ -60,7 +61,9 @@ class CityScapes(StreetScenes):
             )
         sizes = (number - num_validation, num_validation)
         train, validation = (data.train.take(part) for part in split(number, sizes, data_seed))
-        super().__init__(train, validation, data.val, Head(dropout=dropout), network)
+        super().__init__(train, validation, data.val, network)
 
     def network(self, seed: int | None = None) -> keras.Model:
-        return self.on_deeplab(DeepLab(self.image_shape, self.outputs, self.weights), seed)
+        head = Head(dropout=self.dropout)
+        trunk = DeepLab(self.image_shape, self.outputs, self.weights, head=head)
+        return self.on_deeplab(trunk, seed)

@@ -12,7 +12,7 @@ from mtk.data.sources import Source, Structure, in_memory
 from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Streets
 from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
-from mtk.models.deeplab import Head, deeplab
+from mtk.models.deeplab import deeplab
 from mtk.models.sharing import DeepLab
 from mtk.tasks import Task
 from mtk.workloads.arrays import MakeNetwork
@@ -39,7 +39,6 @@ class StreetScenes(Workload):
         train: The training split.
         validation: The validation split.
         test: The test split.
-        head: What the network's heads are like.
         network: Makes a network that shares in another way than by one trunk, from
             `mtk.models.sharing.DeepLab`, the names of the tasks, `tower`, `dropout` and `seed`,
             such as `mtk.models.sharing.mtan`.
@@ -50,7 +49,6 @@ class StreetScenes(Workload):
         train: Streets,
         validation: Streets,
         test: Streets,
-        head: Head = Head(),
         network: MakeNetwork | None = None,
     ):
         self.tasks = [_segmentation(), _depth()]
@@ -58,7 +56,7 @@ class StreetScenes(Workload):
         require_labels(labels, missing={"segmentation": VOID, "depth": _UNMEASURED})
         self.image_shape = train.images.shape[1:]
         self.outputs = {"segmentation": len(CATEGORIES), "depth": 1}
-        self.head, self._share = head, network
+        self._share = network
         splits = {"train": train, "validation": validation, "test": test}
         self._fingerprint = {name: described(len(s.images), *s) for name, s in splits.items()}
         super().__init__(*map(_source, splits.values()))
@@ -68,24 +66,13 @@ class StreetScenes(Workload):
         """Returns a network on a trunk, which shares as was asked for.
 
         Args:
-            trunk: What it is built on; the rates of heads are those of `head`.
+            trunk: What it is built on.
             seed: Makes the initial weights and the dropout reproducible.
         """
-        head = self.head
-        if self._share is not None:
-            own = {"tower": head.width, "dropout": head.dropout, "seed": seed}
-            return self._share(trunk, list(self.outputs), **own)
-        return deeplab(
-            trunk.input_shape,
-            trunk.outputs,
-            trunk.weights,
-            trunk.output_stride,
-            trunk.blocks,
-            trunk.widths,
-            head,
-            trunk.synchronized,
-            seed,
-        )
+        if self._share is None:
+            return deeplab(**vars(trunk), seed=seed)
+        own = {"tower": trunk.head.width, "dropout": trunk.head.dropout, "seed": seed}
+        return self._share(trunk, list(self.outputs), **own)
 
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint

@@ -60,14 +60,14 @@ class StreetWorld(StreetScenes):
         self.blocks = blocks
         self.widths = widths
         self.output_stride = output_stride
+        self.head = Head(head_width, rates, dropout)
         with tempfile.TemporaryDirectory() as folder:
             write_world(folder, num_train + num_validation, num_test, size, data_seed)
             data = load_cityscapes(folder, size)
         sizes = (num_train, num_validation)
         parts = split(num_train + num_validation, sizes, data_seed)
         train, validation = (data.train.take(part) for part in parts)
-        head = Head(head_width, rates, dropout)
-        super().__init__(train, validation, data.val, head, network)
+        super().__init__(train, validation, data.val, network)
 
     def network(self, seed: int | None = None) -> keras.Model:
         trunk = DeepLab(
@@ -76,7 +76,7 @@ class StreetWorld(StreetScenes):
             output_stride=self.output_stride,
             blocks=self.blocks,
             widths=self.widths,
-            rates=self.head.rates,
+            head=self.head,
             synchronized=False,
         )
         return self.on_deeplab(trunk, seed)

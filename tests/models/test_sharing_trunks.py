@@ -8,6 +8,7 @@ import pytest
 
 import mtk
 from mtk.models import lenet, sharing
+from mtk.models.deeplab import Head
 from tests.models.sharing_networks import LOSS, TASKS
 from tests.quick import some
 
@@ -19,7 +20,7 @@ TRUNKS = {
         *((16, 24, 3), {"a": 1, "b": 1}),
         blocks=(1, 1, 2, 1),
         widths=(2, 3, 4, 5),
-        rates=(1, 2),
+        head=Head(rates=(1, 2)),
         synchronized=False,
     ),
 }

@@ -168,7 +168,7 @@ class DeepLab:
     """Images with an answer for each pixel: the dilated ResNet-50 of `mtk.models.deeplab`.
 
     All tasks share its features. Experts of convolutions stand on these; gates read their mean. A
-    tower is a head of DeepLab, of `tower` channels.
+    tower is a head of DeepLab, with the channels and the dropout that the network is given.
 
     Attributes:
         input_shape: Height, width and channels of an image, multiples of the output stride.
@@ -177,7 +177,7 @@ class DeepLab:
         output_stride: How much smaller the features are than the image.
         blocks: Of the four stages.
         widths: Channels of the four stages.
-        rates: Dilation rates of a head's branches.
+        head: What the heads are like.
         synchronized: Whether batch norm takes its statistics over all replicas.
 
     Raises:
@@ -191,7 +191,7 @@ class DeepLab:
     output_stride: int = 8
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
-    rates: tuple[int, ...] = (12, 24, 36)
+    head: Head = Head()
     synchronized: bool = True
 
     def __post_init__(self) -> None:
@@ -325,7 +325,7 @@ class _DeepLabParts(Parts):
     def __init__(self, trunk: DeepLab, tower: int, dropout: float, seed: int | None):
         super().__init__(tower, dropout, 0, seed)
         self.trunk, self.synchronized = trunk, trunk.synchronized
-        head = Head(tower, trunk.rates, dropout)
+        head = Head(tower, trunk.head.rates, dropout)
         self.made = HeadLayers(self.seeds, head, trunk.synchronized)
         self.inputs = keras.Input(trunk.input_shape, name="image")
         stages = (trunk.output_stride, trunk.blocks, trunk.widths, trunk.synchronized)
