@@ -1,7 +1,6 @@
 """The tasks that `compile` describes in Keras' way: losses, metrics and weights by output."""
 
 import copy
-import difflib
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.display import counted
+from mtk.display import counted, suggestion
 from mtk.losses import WeightedSum
 from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.ranges import are_weights
@@ -180,7 +179,7 @@ def compiled_tasks(
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
         watch = (
-            f" One that is only to be watched gets any loss, with the weight zero: the others then "
+            " One that is only to be watched gets any loss, with the weight zero: the others then "
             f"train as without it: `loss_weights={{{without[0]!r}: 0, ...}}`."
             if without
             else ""
@@ -363,10 +362,9 @@ def by_output(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
     if isinstance(given, Mapping):
         unknown = [str(name) for name in given if name not in names]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], names, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
             raise ValueError(
-                f"`{what}` names {unknown}, but the network's outputs are {list(names)}.{hint}"
+                f"`{what}` names {unknown}, but the network's outputs are {list(names)}."
+                f"{suggestion(unknown, names)}"
             )
         return dict(given)
     if _is_sequence(given):

@@ -6,6 +6,7 @@ pipes get plain lines.
 
 import atexit
 import contextlib
+import difflib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -189,6 +190,18 @@ def short(number: float) -> str:
 def counted(number: int, what: str) -> str:
     """Returns a number of things in words: `1 run`, `2,000 runs`."""
     return f"{number:,} {what}" + "s" * (number != 1)
+
+
+def suggestion(given: Iterable[str], names: Sequence[str]) -> str:
+    """Returns a sentence, after a blank, with the name that the first unknown one may mean.
+
+    Args:
+        given: Names that were given.
+        names: Those that are known.
+    """
+    unknown = next((name for name in given if name not in names), None)
+    close = difflib.get_close_matches(str(unknown), names, n=1)
+    return f" Did you mean {close[0]!r}?" if unknown is not None and close else ""
 
 
 def format_duration(seconds: float) -> str:

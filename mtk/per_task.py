@@ -1,11 +1,10 @@
 """One number for each task, however the user gave them."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtk.display import counted
+from mtk.display import counted, suggestion
 
 PerTask = float | Mapping[str, float] | Sequence[float] | np.ndarray
 
@@ -65,15 +64,3 @@ def in_task_order(
             "Give one number to each task, or a single one for all."
         )
     return numbers
-
-
-def suggestion(given: Iterable[str], names: Sequence[str]) -> str:
-    """Returns a sentence, after a blank, with the task that the first unknown name may mean.
-
-    Args:
-        given: Names that were given.
-        names: Those of the tasks.
-    """
-    unknown = next((name for name in given if name not in names), None)
-    close = difflib.get_close_matches(str(unknown), names, n=1)
-    return f" Did you mean {close[0]!r}?" if unknown is not None and close else ""

@@ -1,6 +1,5 @@
 """What a task is: a name, a loss and metrics over its own labels."""
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 import tensorflow as tf
 
+from mtk.display import suggestion
 from mtk.elements import Elements, elements
 from mtk.output_paths import Path
 
@@ -335,9 +335,8 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
         found = module.get(identifier)
     except ValueError as error:
         known = [name for name in dir(module) if not name.startswith("_")]
-        close = difflib.get_close_matches(str(identifier), known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else error
-        raise ValueError(f"Unknown {what}: {identifier!r}. {hint}") from error
+        hint = suggestion([str(identifier)], known) or f" {error}"
+        raise ValueError(f"Unknown {what}: {identifier!r}.{hint}") from error
     if found is None:
         raise ValueError(f"The {what} is missing. Name one, such as 'mean_squared_error'.")
     return found

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.combiners.base import LossCombiner
-from mtk.per_task import PerTask, in_task_order, plain, suggestion
+from mtk.display import suggestion
+from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ranges import are_weights
 from mtk.ratios import Ratios
 

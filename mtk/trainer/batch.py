@@ -1,13 +1,12 @@
 """The forms of a batch, brought into one."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from mtk.display import counted
+from mtk.display import counted, suggestion
 from mtk.finite import nan_unless
 
 # Of what a batch that does not divide has parts.
@@ -194,7 +193,7 @@ def _masks(given: Any, names: Sequence[str]) -> dict[str, Any]:
         if unknown:
             raise ValueError(
                 f"The batch has masks for unknown tasks {unknown}; known: {list(names)}."
-                f"{_hint(unknown[0], names)}"
+                f"{suggestion(unknown, names)}"
             )
         return dict(given)
     found = _by_task(given, names, "masks")
@@ -238,14 +237,9 @@ def _check_names(found: Mapping, names: Sequence[str], what: str) -> None:
     if missing or unknown:
         raise ValueError(
             f"{what} must have one entry for each task, {list(names)}. "
-            f"Missing: {missing}. Unknown: {unknown}.{_hint(unknown[0], names) if unknown else ''} "
+            f"Missing: {missing}. Unknown: {unknown}.{suggestion(unknown, names)} "
             "A task without labels in a batch still has its entry, with a mask of zeros, or None."
         )
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _describe(data: Any) -> str:
