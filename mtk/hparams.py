@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2, summary_v2
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS, STATUS_UNKNOWN
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-_STATUS = {"finished": STATUS_SUCCESS, "unfinished": STATUS_UNKNOWN, "missing": STATUS_UNKNOWN}
+_STATUS = {"finished": STATUS_SUCCESS, "unfinished": STATUS_UNKNOWN, "pending": STATUS_UNKNOWN}
 # One and the same name, so that writing again replaces what was written.
 _FILE = "events.out.tfevents.0.hparams"
 

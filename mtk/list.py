@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, lists, and returns the exit code."""
     parser = flags.Parser("mtk.list", __doc__, _EPILOG)
     parser.add_argument("what", choices=_WHAT, help="what to list")
-    folder = "folder that holds run folders, or study folders; or a study"
+    folder = "folder that holds run folders, or study folders; or a run or study"
     parser.add_argument("folder", nargs="?", type=flags.path, help=folder)
     given = parser.parse_args(arguments)
     if (given.what in ("runs", "studies")) != (given.folder is not None):

@@ -174,6 +174,9 @@ def study_list(folder: Path) -> dict[str, Any]:
 
 
 def holding(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Returns the folders in a folder that hold a file with one of these names, sorted."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [path for path in folders if any((path / name).is_file() for name in names)]
+    """Returns the folders in a folder, or else the folder, with a file of one of these names."""
+
+    def holds(path: Path) -> bool:
+        return any((path / name).is_file() for name in names)
+
+    return sorted(filter(holds, folder.iterdir())) or [*filter(holds, [folder])]

@@ -44,7 +44,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         data of a run from others. `steps_per_second` and `parameters` are there if the runs
         recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and
         `cpu_spent` in a search: those of all its runs when this one had ended. A status other than
-        "finished" (diverged, paused, unfinished, failed, missing, damaged, incomplete) comes with a
+        "finished" (diverged, paused, unfinished, failed, pending, damaged, incomplete) comes with a
         reason; no listed run is left out. Incomplete is a run that lacks, in validation or in test,
         a metric which half of the runs of its setting, or more, have in both. `attrs["remarks"]`
         has what the sweeps say of their runs, and

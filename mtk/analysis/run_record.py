@@ -99,7 +99,7 @@ def _check_ended(path: Path) -> None:
     if path.is_symlink():
         raise records.DamagedError("the run folder is a link; put the folder itself there")
     if not path.is_dir():
-        raise _EndedError("missing", "there is no such run folder")
+        raise _EndedError("pending", "it has no folder: not begun, or removed")
     if os.path.lexists(path / "result.json"):
         return
     if os.path.lexists(path / _FAILURE):

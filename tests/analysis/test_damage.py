@@ -69,7 +69,7 @@ def session(**content):
 
 
 DAMAGES = {
-    "no folder": (shutil.rmtree, "missing", "no such run folder"),
+    "no folder": (shutil.rmtree, "pending", "not begun, or removed"),
     "no result": (other("result.json", None), "unfinished", "no result.json"),
     "torn": (other("result.json", '{"status": "fin'), "damaged", "result.json is no JSON"),
     "binary": (other("result.json", b"\xff\xfe"), "damaged", "result.json is no text"),

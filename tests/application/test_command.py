@@ -113,6 +113,8 @@ def test_runs_are_listed(folder, capsys):
     assert "4 of 8" in done
     assert "a_loss 0.25" in done
     assert unfinished.split()[:2] == ["unfinished", "unfinished"]
+    assert listing.main(["runs", str(folder / "runs" / "done")]) == 0  # Of one run, its row.
+    assert capsys.readouterr().out.splitlines()[1].split() == done.split()
     (folder / "runs" / "done" / "result.json").write_text("{")
     assert listing.main(["runs", str(folder / "runs")]) == 0
     assert "damaged" in capsys.readouterr().out
@@ -123,7 +125,7 @@ def test_studies_are_listed(folder, capsys):
     (folder / "study.json").write_text(json.dumps({"name": "s", "runs": runs}))
     for place in (folder, folder.parent):
         assert listing.main(["studies", str(place)]) == 0
-        assert "1 missing, 1 finished, 2 unfinished" in capsys.readouterr().out
+        assert "1 pending, 1 finished, 2 unfinished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

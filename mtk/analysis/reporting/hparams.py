@@ -21,8 +21,9 @@ _LONGEST = 200
 def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
     """Writes what `tensorboard --logdir FOLDER` shows in its HParams tab.
 
-    A session for each run, failed ones included: its method, seed and every parameter that varies,
-    and its metrics at the selected step (train at the last one), those in test first.
+    A session for each run that has begun, failed ones included: its method, seed and every
+    parameter that varies, and its metrics at the selected step (train at the last one), those in
+    test first.
 
     Args:
         table: As `load` makes it.
@@ -30,6 +31,7 @@ def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
             method, its static weights, and what varies. Files of an earlier call are replaced.
     """
     folder = Path(folder)
+    table = table[table["status"] != "pending"]
     names = ["run", "method", "seed", *varying(table)]
     metrics = [column for column in table if metric_sets.is_metric(column)]
     metrics.sort(key=lambda column: SPLITS[::-1].index(column.partition("/")[0]))
