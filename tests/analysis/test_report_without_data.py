@@ -74,7 +74,7 @@ def drop(*metrics):
 @pytest.mark.parametrize(
     ("change", "ends"),
     [
-        (shutil.rmtree, "12 missing"),
+        (shutil.rmtree, "12 pending"),
         (lambda folder: (folder / "result.json").unlink(), "12 unfinished"),
         (fail, "12 failed"),
         (diverge_before_the_first_evaluation, "12 diverged"),
@@ -101,7 +101,7 @@ def test_a_setting_that_is_still_to_do_keeps_the_other_one(tmp_path):
             shutil.rmtree(study / "runs" / run["hash"])
     (study / "study.json").write_text(json.dumps(content))
     page = Page(analysis.report([study], tmp_path / "out"))
-    assert "12 missing" in page.words
+    assert "12 pending" in page.words
     assert (tmp_path / "out/tables/verdict_on_the_front_of_loss_synthetic.csv").exists()
 
 
