@@ -12,7 +12,7 @@ from mtk.combiners import Combined, GramianCombiner, LossCombiner
 from mtk.combiners.base import FeatureMerge
 from mtk.combiners.parts import PartsCombiner, over_parts
 from mtk.combiners.wrapper import Wrapper
-from mtk.replicas import all_reduce
+from mtk.replicas import all_reduce, number_of_replicas
 from mtk.trainer import parts
 from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added
 from mtk.trainer.spec import StepSpec
@@ -256,8 +256,9 @@ def _combination(
         found = {**found, **passes.accumulate(lambda part: part.weighted(weights, apart))}
     each = [found.get(id(v)) for v in variables]
     # Rows that occur more than once are added up here, once for all: optimizers square them, and
-    # norms are taken of them.
-    add_up = tf.convert_to_tensor if passes.spec.dense else gradients.summed_rows
+    # norms are taken of them. On several replicas the optimizer would join the rows of each.
+    dense = passes.spec.dense or number_of_replicas() > 1
+    add_up = tf.convert_to_tensor if dense else gradients.summed_rows
     return Combination([g if g is None else add_up(g) for g in each], weights, gramian)
 
 
