@@ -64,8 +64,12 @@ def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
 def with_loss_scale(
     optimizer: keras.optimizers.Optimizer, network: keras.Model
 ) -> keras.optimizers.Optimizer:
-    """Returns an optimizer that scales the loss, if a layer of the network computes in float16."""
-    halves = any(layer.compute_dtype == "float16" for layer in all_layers(network))
+    """Returns an optimizer that scales the loss, if a layer computes in mixed float16.
+
+    As in Keras, one whose weights are float16 too gets none.
+    """
+    policies = [layer.dtype_policy for layer in all_layers(network)]
+    halves = any(p.compute_dtype == "float16" != p.variable_dtype for p in policies)
     scales = not halves or _scales_loss(optimizer)
     return optimizer if scales else keras.optimizers.LossScaleOptimizer(optimizer)
 

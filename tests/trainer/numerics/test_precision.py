@@ -197,3 +197,20 @@ def test_a_float16_network_is_scaled_whatever_the_policy_of_the_model(fixed):
     wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert wrapped != fixed
     assert model.skips_steps == wrapped
+
+
+@pytest.mark.parametrize("name", ["float16", "mixed_float16"])
+def test_the_optimizer_is_wrapped_where_that_of_keras_is(name, tmp_path):
+    wrapped = []
+    for scales in (True, False):
+        with policy(name):
+            plain, network = networks.dense(), networks.dense()
+            plain.compile("sgd", auto_scale_loss=scales)
+        model = mtk.MultiTaskModel(network, networks.tasks())
+        model.compile("sgd", auto_scale_loss=scales)
+        assert type(model.optimizer) is type(plain.optimizer)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert type(loaded.optimizer) is type(plain.optimizer)
+        wrapped.append(isinstance(plain.optimizer, keras.optimizers.LossScaleOptimizer))
+    assert wrapped == [name == "mixed_float16", False]
