@@ -112,7 +112,13 @@ def per_task(
 def _vectorized(
     tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
-    rows = tape.jacobian(stacked, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    try:
+        rows = tape.jacobian(stacked, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    except ValueError as error:
+        raise ValueError(
+            "TensorFlow's `pfor` cannot vectorize the gradients of this network, as "
+            "`gradients='vectorized'` needs. Use 'unrolled', 'loop' or 'auto'."
+        ) from error
     return [tf.convert_to_tensor(row) for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -139,3 +140,20 @@ def test_wrong_strategies_are_refused():
         gradients.choose("fast", 2, shared_input=True)
     with pytest.raises(ValueError, match=r"='share'. needs a batch with a share"):
         gradients.choose("share", 2, shared_input=True)
+
+
+def test_what_cannot_be_vectorized_is_named():
+    scale = tf.Variable(0.5)
+
+    @tf.function
+    def losses():
+        with tf.GradientTape(persistent=True) as tape:
+            _, found = keras.ops.scan(
+                lambda c, x: (tf.tanh(c * scale + x),) * 2, tf.constant(0.0), tf.range(3.0)
+            )
+            stacked = tf.stack([found[-1], found[-2]])
+            each = tf.unstack(stacked)
+        return gradients.per_task(tape, each, stacked, [scale], [[], []], "vectorized")[0]
+
+    with pytest.raises(ValueError, match=r"cannot vectorize.*'unrolled', 'loop' or 'auto'"):
+        losses()
