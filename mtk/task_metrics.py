@@ -189,22 +189,24 @@ class TaskMetrics:
         """Returns these and the task weights."""
         return [*self.of_evaluation(), *self.weights]
 
-    def update_losses(self, tasks: Sequence[Task], passed: Sequence[TaskPass], parts: int) -> None:
+    def update_losses(
+        self, tasks: Sequence[Task], passed: Sequence[TaskPass], whole: Sequence[TaskPass]
+    ) -> None:
         """Takes in the losses of a forward pass.
 
         Args:
             tasks: The K tasks.
             passed: What the pass gave of each.
-            parts: Passes into which the global batch is divided.
+            whole: Numbers and weights of each task's labels in the batch, of which these examples
+                may be a part.
         """
-        for loss, task, found in zip(self.losses, tasks, passed, strict=True):
-            divisor = task.divisor(found.count, found.weight)
-            if task.normalize == "sum":
-                divisor /= parts
-            mean = tf.math.divide_no_nan(found.total, divisor)
+        for loss, task, found, batch in zip(self.losses, tasks, passed, whole, strict=True):
+            divisor = task.divisor(batch.count, batch.weight)
             # In Keras a batch counts by its examples, whatever its loss is divided by.
-            counted = divisor if self.mean.weights is None else found.count
-            loss.update_state(mean, sample_weight=counted)
+            counted = batch.count if self.mean.weights is not None else divisor
+            share = tf.math.divide_no_nan(found.count, batch.count)
+            mean = tf.math.divide_no_nan(found.total, divisor * share)
+            loss.update_state(mean, sample_weight=counted * share)
 
     def update(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], weights: Mapping[str, Any]

@@ -1,5 +1,6 @@
 """Forward passes on a tape, over a whole batch or its micro-batches, and gradients through them."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -8,9 +9,10 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
+from mtk.elements import TaskPass
 from mtk.replicas import all_reduce, number_of_replicas
 from mtk.sharing.layer_calls import recorded
-from mtk.trainer import batch, forward
+from mtk.trainer import batch, forward, parts
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.forward import Forward
 from mtk.trainer.spec import StepSpec
@@ -29,11 +31,13 @@ class Totals(NamedTuple):
             parts that the combiner compares: part by part.)
         divisors: `(K,)`: what the sum of a task's losses is divided by.
         shares: For each sub-batch the part of its examples that this replica has; None for all.
+        tasks: For each of the K tasks the number of all its labels and the sum of their weights.
     """
 
     counts: tf.Tensor
     divisors: tf.Tensor
     shares: list[tf.Tensor] | None
+    tasks: list[TaskPass]
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +251,9 @@ class Passes:
         spec = self.spec
         layers = list({id(layer): layer for layer, _ in spec.features}.values())
         shares = shares_of(sub_batches) if totals is None else totals.shares
+        told = spec.observe if observe else None
+        if told is not None and totals is not None:
+            told = functools.partial(told, whole=totals.tasks)
         with tf.GradientTape(persistent=True) as tape:
             with recorded(layers) as calls:
                 passed = forward.run(
@@ -256,7 +263,7 @@ class Passes:
                     self.state,
                     carried,
                     tape,
-                    spec.observe if observe else None,
+                    told,
                     shares,
                 )
             if totals is None:
@@ -325,15 +332,15 @@ def shares_of(sub_batches: Sequence[SubBatch]) -> list[tf.Tensor] | None:
 
 def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> Totals:
     """Returns the numbers of the global batch from those of this replica."""
-    counts = tf.stack([task.count for task in passed.tasks])
-    weights = tf.stack([task.weight for task in passed.tasks])
-    counts, weights = all_reduce([counts, weights])
-    divisors = tf.stack(spec.divisors(tf.unstack(counts), tf.unstack(weights)))
+    each = forward.of_all_replicas(passed.tasks)
+    known = [task.count for task in each], [task.weight for task in each]
+    counts, divisors = tf.stack(known[0]), tf.stack(spec.divisors(*known))
     if spec.loss_factors is not None and not all(spec.loss_factors):
         # A task whose loss is multiplied by zero is as absent as one without a label.
-        parts = len(passed.tasks) // len(spec.tasks)
-        counts *= tf.constant([float(f != 0) for f in spec.loss_factors] * parts)
-    return Totals(counts, divisors, shares)
+        number = len(passed.tasks) // len(spec.tasks)
+        counts *= tf.constant([float(f != 0) for f in spec.loss_factors] * number)
+    numbers = [task._replace(elements=None) for task in each]
+    return Totals(counts, divisors, shares, parts.passes_of_whole(numbers, len(spec.tasks)))
 
 
 def _penalty(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> tf.Tensor | None:

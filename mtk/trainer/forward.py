@@ -9,6 +9,7 @@ import tensorflow as tf
 from mtk.distribution import splitting
 from mtk.elements import Elements, TaskPass, summed
 from mtk.output_paths import at
+from mtk.replicas import all_reduce
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch, conditional, parts
@@ -119,6 +120,13 @@ def run(
     penalty = tf.add_n(added) / len(sub_batches) if added else None
     values = {} if state is None else state.merge(written, of_written)
     return Forward(found, examples, penalty, values, sources, logs, seen)
+
+
+def of_all_replicas(passed: Sequence[TaskPass]) -> list[TaskPass]:
+    """Returns what a pass gave, with the numbers of labels and their weights on all replicas."""
+    own = [tf.stack([task.count for task in passed]), tf.stack([task.weight for task in passed])]
+    each = zip(passed, *map(tf.unstack, all_reduce(own)), strict=True)
+    return [task._replace(count=count, weight=weight) for task, count, weight in each]
 
 
 def _call(network: keras.Model, inputs: Any, training: bool) -> Any:

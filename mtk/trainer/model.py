@@ -240,9 +240,9 @@ class MultiTaskModel(keras.Model):
                 parameters.
             jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, and on several
                 devices it is not done. Works on one device; dropout draws other masks than without.
-            auto_scale_loss: Whether a network that computes in float16 gets a
-                `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN and
-                lowers the scale.
+            auto_scale_loss: Whether a network that computes in `mixed_float16`, or a layer of it,
+                gets a `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN
+                and lowers the scale.
             weight_decay: Coupled L2: the gradient of each variable grows by `weight_decay` times
                 the variable, before clipping. (Keras optimizers' own is decoupled.)
             clip_norm: Largest global norm of the combined gradient, or None.
@@ -285,7 +285,7 @@ class MultiTaskModel(keras.Model):
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
-            auto_scale_loss=auto_scale_loss,
+            auto_scale_loss=False,  # By the network and not by this model's own policy.
         )
         compile_args.check_optimizer(self.optimizer)
         if auto_scale_loss:
@@ -562,11 +562,17 @@ class MultiTaskModel(keras.Model):
             terms.append(weights[label.task] * tf.math.divide_no_nan(whole.total, divisor))
         return tf.add_n(terms)
 
-    def _observe(self, inputs: Any, passed: Sequence[forward.TaskPass], penalty: tf.Tensor) -> Logs:
+    def _observe(
+        self,
+        inputs: Any,
+        passed: Sequence[forward.TaskPass],
+        penalty: tf.Tensor,
+        whole: Sequence[forward.TaskPass] | None = None,
+    ) -> Logs:
         """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
-        passes = number_of_replicas() * self.compile_args.micro_batches
+        whole = forward.of_all_replicas(passed) if whole is None else whole
         self.task_metrics.mean.update_state(penalty, batch.size(batch.SubBatch(inputs, [])))
-        self.task_metrics.update_losses(self.tasks, passed, passes)
+        self.task_metrics.update_losses(self.tasks, passed, whole)
         found = zip(self.task_names, (task.elements for task in passed), strict=True)
         each = {name: elements for name, elements in found if elements is not None}
         y = {name: elements.labels for name, elements in each.items()}
@@ -874,6 +880,7 @@ class MultiTaskModel(keras.Model):
         config = super().get_compile_config()
         if config:
             config.update(dataclasses.asdict(self.compile_args))
+            config["auto_scale_loss"] = compile_args.skips_overflow(self.optimizer)
             given = dict(self._compiled.value)
             one_for_all = self.tasks and not isinstance(given["loss"], (Mapping, list, tuple))
             if self._compiles_tasks and one_for_all and not self._by_output.paths:

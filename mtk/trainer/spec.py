@@ -13,7 +13,6 @@ from mtk.replicas import number_of_replicas
 from mtk.sharing import LayerOutput, Structure
 from mtk.tasks import Task
 from mtk.trainer.compile_args import CompileArgs
-from mtk.trainer.forward import Observe
 from mtk.trainer.state import WrittenInPlace
 
 
@@ -35,7 +34,8 @@ class StepSpec:
             losses, or are those of the last step that took them.
         loss_scale: Factor that keeps float16 gradients from vanishing, or None.
         dense: Whether gradients of embeddings are made dense, as XLA needs them.
-        observe: Tells metrics what a pass gave.
+        observe: Tells metrics what a pass gave; an `Observe` that takes `whole`, too: what all
+            passes over the batch give, None for all replicas.
         metric_variables: Those of all metrics, which `observe` may write.
         written_in_place: Variables of network and losses that a pass writes in place.
     """
@@ -52,7 +52,7 @@ class StepSpec:
     per_task: bool = True
     loss_scale: tf.Tensor | None = None
     dense: bool = False
-    observe: Observe | None = None
+    observe: Callable[..., dict[str, Any]] | None = None
     metric_variables: Sequence[keras.Variable] = ()
     written_in_place: WrittenInPlace = field(default_factory=WrittenInPlace)
 

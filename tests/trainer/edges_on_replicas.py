@@ -30,6 +30,7 @@ QUICK = (
     "empty part mgda-ub",
     "empty share pcgrad synchronized",
     "metrics",
+    "repeated rows",
     "uneven penalty pcgrad",
 )
 COMBINERS = {"static": combiners.StaticWeights, "pcgrad": combiners.PCGrad}
@@ -236,6 +237,45 @@ for _name, _combiner in COMBINERS.items():
     SCENARIOS[f"uneven penalty {_name}"] = uneven
     SCENARIOS[f"uneven penalty of shares {_name}"] = uneven_shares
     SCENARIOS[f"penalty of micro-batches {_name}"] = micro
+
+
+# Losses that are no means over labels, in parts of other sizes and weights.
+
+
+def reductions():
+    network = _classifier()
+    losses = [keras.losses.MeanSquaredError(r) for r in ("sum", "mean_with_sample_weight")]
+    model = mtk.MultiTaskModel(network)
+    model.compile(keras.optimizers.SGD(0.01), dict(zip("ab", losses, strict=True)))
+    batches = [
+        (
+            _normal(n, 3),
+            {t: _normal(n, 3, seed=1) for t in "ab"},
+            {t: abs(_normal(n)) for t in "ab"},
+        )
+        for n in (5, 3, 1, 7)
+    ]
+    return model, _dataset(batches)
+
+
+SCENARIOS["reductions"] = reductions
+
+
+# Rows that several examples read, on one replica or on both: what optimizers square is their sum.
+
+
+def repeated_rows():
+    i = keras.Input((3,), dtype="int32")
+    h = layers.Flatten()(layers.Embedding(4, 2)(i))
+    network = keras.Model(i, {task: layers.Dense(1)(h) for task in "ab"})
+    words = np.random.default_rng(0).integers(0, 4, (12, 3)).astype("int32")
+    batch = (words, {task: _normal(12, 1, seed=k) for k, task in enumerate("ab")})
+    model = _model(network)
+    model.compile(keras.optimizers.Adam(0.1), clip_norm=0.5)
+    return model, _dataset([batch] * 5)
+
+
+SCENARIOS["repeated rows"] = repeated_rows
 
 
 # The network reads the weights that are drawn: the same ones on each replica, if it has examples.

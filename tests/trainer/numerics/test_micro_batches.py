@@ -234,3 +234,19 @@ def test_a_loaded_model_keeps_its_micro_batches(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert (loaded.compile_args.micro_batches, loaded.compile_args.on_nonfinite) == (3, "skip")
+
+
+def test_logs_of_every_reduction_are_those_of_the_whole_batch():
+    rng, found = np.random.default_rng(0), []
+    x, y = (rng.normal(size=(12, n)).astype("float32") for n in (3, 1))
+    weights = rng.uniform(0.1, 2.0, 12)
+    for number in (1, 3):
+        keras.utils.set_random_seed(1)
+        i = keras.Input((3,))
+        model = mtk.MultiTaskModel(keras.Model(i, {task: layers.Dense(1)(i) for task in "ab"}))
+        losses = [keras.losses.MeanSquaredError(r) for r in ("sum", "mean_with_sample_weight")]
+        model.compile("sgd", dict(zip("ab", losses, strict=True)), micro_batches=number)
+        given = {"sample_weight": dict.fromkeys("ab", weights), "shuffle": False}
+        found.append(model.fit(x, dict.fromkeys("ab", y), batch_size=6, verbose=0, **given).history)
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-5, err_msg=name)
