@@ -98,7 +98,8 @@ def inputs_of(data: Any) -> Any:
     """Returns what the network reads of a batch, or of a batch's spec."""
     if isinstance(data, Mapping):
         data = next(iter(data.values()))
-    return data[0]
+    # A batch of another form is refused by `parse`.
+    return data[0] if isinstance(data, (tuple, list)) and data else data
 
 
 def of_one_replica(spec: Any) -> Any:

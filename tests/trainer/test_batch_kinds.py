@@ -255,6 +255,11 @@ def test_ids_out_of_range_are_refused_in_an_evaluation():
         model.evaluate(data, verbose=0)
 
 
+def test_a_data_set_without_labels_is_named():
+    with pytest.raises(ValueError, match=r"A batch is .*Received: .*float32"):
+        model_of().fit(tf.data.Dataset.from_tensors(X), verbose=0)
+
+
 # Inputs of their own.
 
 
