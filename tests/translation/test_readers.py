@@ -21,7 +21,7 @@ def line_files(folder, train, held_out=(("v.en", "v.fr"),)):
     return LineFiles(train, held_out, held_out, str(folder))
 
 
-ENCODINGS = ("latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+ENCODINGS = ("latin-1", "utf-16-le", "utf-16-be")
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "parquet"])
@@ -70,6 +70,27 @@ def test_other_encodings_become_utf8(tmp_path, encoding, suffix):
     table = TSVFiles(*[["t.tsv"]] * 3, str(tmp_path), encoding=encoding)
     assert list(table.pairs("train")) == [("é".encode(), "è".encode())]
     assert ("encoding" in table.asked()) == (encoding != "UTF8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_file_that_is_marked_tells_its_encoding(tmp_path, encoding):
+    text = "Ċafé\nété\n"  # The first letter holds a byte that ends lines.
+    (tmp_path / "t.en").write_text(text, encoding="utf-8")
+    (tmp_path / "t.fr.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    expected = [("Ċafé".encode(),) * 2, ("été".encode(),) * 2]
+    assert list(line_files(tmp_path, [("t.en", "t.fr.gz")]).pairs("train")) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_sides_of_different_encodings_are_named_where_their_lines_differ(tmp_path, encoding):
+    (tmp_path / "t.en").write_text("a\nb\n", encoding="utf-8")
+    (tmp_path / "t.fr").write_text("Ċafé\nb\n", encoding=encoding)
+    names = [("t.en", "t.fr")]
+    with pytest.raises(ValueError, match=r"t\.fr holds zero bytes, as of UTF-16: write it anew"):
+        list(line_files(tmp_path, names).pairs("train"))
+    named = LineFiles(names, names, names, str(tmp_path), encoding)
+    with pytest.raises(ValueError, match=f"{encoding}.* anew in UTF-8"):
+        list(named.pairs("train"))
 
 
 @pytest.mark.parametrize("content", [b"a\n\xff\n", b"\x80"])

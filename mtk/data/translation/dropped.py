@@ -1,6 +1,5 @@
 """Refuses text of which too much would be left out."""
 
-import codecs
 import inspect
 import itertools
 from collections import Counter
@@ -24,13 +23,11 @@ _SHOWN = 60  # bytes of an example
 _TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
 # As it is typed behind the command, or, without `--gin.`, written into the config.
 _ENCODING = (
-    "Name the encoding of the files, such as --gin.readers.{reader}.encoding='\"{encoding}\"'"
+    "If all files have one encoding, name it, such as --gin.readers.{reader}.encoding="
+    "'\"{encoding}\"'; else write them anew in UTF-8"
 )
 _NO_ENCODING = "{reader} reads UTF-8 alone: write the data anew in it"
 _FILTER = "--gin.filters.Filters."
-# How files begin; UTF-32 comes first, as its mark begins with the other.
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _REMEDIES = {
     NOT_UTF8: _ENCODING,
     WITH_NULS: _ENCODING,
@@ -97,10 +94,8 @@ def _remedy(part: Part, reason: str) -> str:
     if remedy == _ENCODING and "encoding" not in inspect.signature(kind).parameters:
         remedy = _NO_ENCODING
     elif reason == WITH_NULS:
-        start = next(iter(part.reader.pairs(part.split)))[0]
-        marked = [name for mark, name in _MARKS.items() if start.startswith(mark)]
-        unmarked = "utf-16-be" if start.startswith(b"\0") else "utf-16-le"
-        encoding = next(iter(marked), unmarked)
+        pair = next(iter(part.reader.pairs(part.split)))
+        encoding = "utf-16-be" if any(x.startswith(b"\0") for x in pair) else "utf-16-le"
     return remedy.format(reader=kind.__name__, filter=_FILTER, encoding=encoding)
 
 

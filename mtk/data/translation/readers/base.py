@@ -13,6 +13,9 @@ from mtk.data import bounded
 
 # A source and its target, as bytes that should be UTF-8.
 RawPair = tuple[bytes, bytes]
+# How files of another encoding begin; UTF-32 comes first, as its mark begins with the other.
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class Reader(abc.ABC):
@@ -140,7 +143,8 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
 
     Args:
         path: The file.
-        encoding: Of the file, by its standard name. UTF-8 is not checked, others become UTF-8.
+        encoding: Of the file, by its standard name. UTF-8 is not checked, others become UTF-8, and
+            so does a file that begins with the mark of UTF-16 or UTF-32, which is no UTF-8.
 
     Raises:
         ValueError: If it cannot be decompressed, is not of that encoding, or has a line that is too
@@ -148,11 +152,19 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            if encoding == "utf-8":
+                start = file.peek(4)
+                encoding = next(
+                    (_MARKS[mark] for mark in _MARKS if start.startswith(mark)), encoding
+                )
             text = file if encoding == "utf-8" else io.TextIOWrapper(file, encoding, newline="\n")
             found = bounded.lines(text, path)
             yield from _without_ends(x if isinstance(x, bytes) else x.encode() for x in found)
     except UnicodeError as error:
-        raise ValueError(f"{path} is not {encoding}: {error}. Name its encoding.") from error
+        raise ValueError(
+            f"{path} is not {encoding}: {error}. Name its encoding, or, where files differ in "
+            "theirs, write them anew in UTF-8."
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."

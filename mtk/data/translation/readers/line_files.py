@@ -15,6 +15,8 @@ from mtk.data.translation.readers.base import (
 )
 from mtk.display import counted
 
+_LOOKED_AT = 2  # Lines that tell UTF-16: the second begins with the rest of the first one's end.
+
 
 class LineFiles(FileReader):
     """Reads pairs of files, plain or `.gz`: line n of one translates line n of the other.
@@ -24,7 +26,7 @@ class LineFiles(FileReader):
         validation: The same for validation.
         test: The same for testing.
         folder: Where the files are.
-        encoding: Of all files.
+        encoding: Of all files; those that begin with the mark of UTF-16 or UTF-32 need none.
 
     Raises:
         ValueError: If a file is missing, or the encoding is unknown.
@@ -65,6 +67,15 @@ def _aligned(source: Path, target: Path, encoding: str) -> Iterator[RawPair]:
             shorter, longer = (source, target) if ours is None else (target, source)
             raise ValueError(
                 f"{shorter} ends after {counted(number, 'line')}, and {longer} goes on: they "
-                "cannot correspond line by line. Fetch both again."
+                f"cannot correspond line by line. {_remedy(source, target, encoding)}"
             )
         yield ours, theirs
+
+
+def _remedy(source: Path, target: Path, encoding: str) -> str:
+    if encoding != "utf-8":
+        return f"Both were read as {encoding!r}: if that is not so, write them anew in UTF-8."
+    for path in (source, target):
+        if any(b"\0" in line for line in itertools.islice(lines(path), _LOOKED_AT)):
+            return f"{path} holds zero bytes, as of UTF-16: write it anew in UTF-8."
+    return "Fetch both again."

@@ -24,7 +24,7 @@ class TSVFiles(TableReader):
         test: The same for testing.
         folder: Where the files are.
         columns: Those of source and target, counted from 0.
-        encoding: Of all files.
+        encoding: Of all files; those that begin with the mark of UTF-16 or UTF-32 need none.
 
     Raises:
         ValueError: If a file is missing, a column is negative, or the encoding is unknown.
