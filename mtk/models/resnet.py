@@ -26,8 +26,7 @@ def resnet18(
         input_shape: Height, width and channels of an image.
         task_names: One head each, a dense layer on the features.
         num_classes: Outputs of a head.
-        widths: Channels of the four stages. With less than 16 oneDNN, as TensorFlow 2.21 brings it
-            for CPUs, writes outside of its memory in the gradient of the strided projections.
+        widths: Channels of the four stages.
         synchronized: Whether batch norm takes its statistics over all replicas. On one device it
             makes no difference, not even in time.
         seed: Makes the initial weights reproducible.
@@ -62,6 +61,15 @@ def resnet18(
     return keras.Model(inputs, outputs, name="resnet18")
 
 
+def picked(x: keras.KerasTensor, stride: int, name: str) -> keras.KerasTensor:
+    """Returns each `stride`-th pixel, which a 1x1 convolution of that stride would read.
+
+    In the gradient of such a convolution with less than 16 channels oneDNN, as TensorFlow 2.21
+    brings it for CPUs, writes outside of its memory.
+    """
+    return x if stride == 1 else layers.AveragePooling2D(1, stride, name=f"{name}_picked")(x)
+
+
 class _Blocks:
     """What a residual network is made of."""
 
@@ -91,7 +99,7 @@ class _Blocks:
         """Two 3x3 convolutions, and a way around them that is projected where the shape changes."""
         around = x
         if stride != 1 or x.shape[-1] != width:
-            around = self.convolution(x, width, 1, stride, f"{name}_projection")
+            around = self.convolution(picked(x, stride, name), width, 1, 1, f"{name}_projection")
         x = self.relu(self.convolution(x, width, 3, stride, f"{name}_1"), f"{name}_1")
         x = self.convolution(x, width, 3, 1, f"{name}_2")
         return self.relu(layers.Add(name=f"{name}_sum")([x, around]), f"{name}_2")

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mtk.models.resnet import picked
+
 _STRIDES = (1, 2, 2, 2)  # of the four stages; the stem divides by four
 _LEAST_STRIDE = 4
 _EPSILON = 1.001e-5  # Keras' own
@@ -106,10 +108,10 @@ class _Bottleneck:
     def __call__(
         self, x: keras.KerasTensor, width: int, stride: int, dilation: int, name: str, first: bool
     ) -> keras.KerasTensor:
-        around = x
+        around = x = picked(x, stride, name)
         if first:
-            around = self.convolution(x, 4 * width, f"{name}_0", stride=stride)
-        x = self.convolution(x, width, f"{name}_1", stride=stride)
+            around = self.convolution(x, 4 * width, f"{name}_0")
+        x = self.convolution(x, width, f"{name}_1")
         x = layers.ReLU(name=f"{name}_1_relu")(x)
         x = self.convolution(x, width, f"{name}_2", kernel=3, dilation=dilation)
         x = layers.ReLU(name=f"{name}_2_relu")(x)

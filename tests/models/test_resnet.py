@@ -77,3 +77,14 @@ def test_images_too_small_to_pool_are_refused():
     assert resnet18((25, 40, 3), ["a"], widths=SMALL)(np.zeros((1, 25, 40, 3)))["a"].shape == (1, 2)
     with pytest.raises(ValueError, match=r"25 pixels or more.*input_shape=\(40, 24, 3\)"):
         resnet18((40, 24, 3), ["a"])
+
+
+def test_gradients_of_narrow_networks_stay_inside_their_memory():
+    """oneDNN writes beyond it for a strided 1x1 convolution of few channels."""
+    network = resnet18((64, 64, 3), ["a"], widths=(2, 3, 4, 5))
+    strides = {
+        layer.strides
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (1, 1)
+    }
+    assert strides == {(1, 1)}

@@ -15,7 +15,7 @@ from tests.quick import some
 TRUNKS = {
     "columns": sharing.Columns(3),
     "lenet": sharing.LeNet((10, 10, 1), num_classes=1, channels=(2, 3), kernel=3),
-    "resnet": sharing.ResNet18((32, 32, 3), num_classes=1, widths=(16, 16, 16, 16)),
+    "resnet": sharing.ResNet18((32, 32, 3), num_classes=1, widths=(4, 4, 4, 4)),
     "deeplab": sharing.DeepLab(
         *((16, 24, 3), {"a": 1, "b": 1}),
         blocks=(1, 1, 2, 1),

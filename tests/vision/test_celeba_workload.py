@@ -17,7 +17,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
 TRAIN = [n for n, part in enumerate(PARTITION) if part == 0]
 SMALL = [
-    "celeba.CelebA.widths = (16, 16, 16, 16)",
+    "celeba.CelebA.widths = (4, 4, 4, 4)",
     "experiment.Optimization.batch_size = 4",
     "experiment.Training.epochs = 1",
     "evaluate_every = 3",
@@ -104,7 +104,7 @@ def test_error_is_in_percent(faces):
 
 
 def test_pictures_follow_the_network(faces):
-    data = CelebA(faces, widths=(16, 16, 16, 16))
+    data = CelebA(faces, widths=(4, 4, 4, 4))
     network = data.network(0)
     shown = data.draw_images(network)["faces"]
     assert shown.dtype == np.uint8
