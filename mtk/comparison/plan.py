@@ -1,18 +1,20 @@
 """How much a comparison tries, decided once and kept in its study folder."""
 
 import dataclasses
+import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mtk import atomic
+from mtk import atomic, records
 from mtk.comparison import planning, sent
 from mtk.comparison.look import Look
 from mtk.comparison.planning import Method, Size
-from mtk.errors import StudyError
+from mtk.errors import DamagedError, StudyError
 from mtk.study import StudyFolder
 from mtk.study.engines import Engine
 from mtk.study.sweeping import Sweep
@@ -98,13 +100,13 @@ class Plan:
         Raises:
             StudyError: If that call had what makes other runs.
         """
+        planning.check_own(out)
         if not StudyFolder(out).list.is_file():
             return None
-        if not (out / _FILE).is_file():
+        if not (found := _read(out)):
             raise StudyError(
                 f"{str(out)!r} holds a study that is no comparison. Name another folder: `out=`."
             )
-        found = json.loads((out / _FILE).read_text(encoding="utf-8"))
         given = json.loads(json.dumps(arguments))
         parts = zip(_SAME, found["arguments"], given, strict=False)
         if others := [name for name, before, now in parts if before != now]:
@@ -112,7 +114,7 @@ class Plan:
                 f"{str(out)!r} holds a comparison with another {' and '.join(others)}. Name "
                 "another folder: `out=`."
             )
-        before = found.get("codes", {})
+        before = found["codes"]
         if edited := [label for label in codes if before.get(label, codes[label]) != codes[label]]:
             raise StudyError(
                 f"The code of {' and '.join(edited)} is another than when the runs in {str(out)!r} "
@@ -125,16 +127,14 @@ class Plan:
 
     def write(self, out: Path) -> None:
         """Writes the plan into the study folder."""
-        file = out / _FILE
-        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         content = {
             "arguments": self.arguments,
             "look": self.look._asdict(),
             "size": self.size,
             "learning_rates": self.learning_rates,
-            "codes": {**before.get("codes", {}), **self.codes},
+            "codes": {**_read(out).get("codes", {}), **self.codes},
         }
-        atomic.write_json(file, content)
+        atomic.write_json(out / _FILE, {**content, "digest": _digest(content)})
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,30 @@ class Trainer:
 
 def untrained_losses(out: Path) -> Mapping[str, float]:
     """Returns the losses of the untrained network by task, or {} where they are not known."""
-    if not (out / _FILE).is_file():
+    found = _read(out)
+    return dict(found["look"]["losses"]) if found else {}
+
+
+def _read(out: Path) -> dict[str, Any]:
+    """Returns what the plan of a study folder says; nothing if there is none.
+
+    Raises:
+        StudyError: If it is not as it was written.
+    """
+    file = out / _FILE
+    if not os.path.lexists(file):
         return {}
-    look = json.loads((out / _FILE).read_text(encoding="utf-8"))["look"]
-    return dict(look["losses"])
+    try:
+        found = records.json_object(file)
+        if found.pop("digest", None) != _digest(found):
+            raise DamagedError("plan.json was changed since it was written")
+    except DamagedError as error:
+        raise StudyError(
+            f"{str(file)!r} is damaged: {error}. Nothing was changed. Put back a copy, or name "
+            "another folder: `out=`."
+        ) from error
+    return found
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

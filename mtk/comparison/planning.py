@@ -3,13 +3,14 @@
 import difflib
 import hashlib
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mtk import atomic, combiners
+from mtk import atomic, combiners, places
 from mtk.combiners import Combiner
 from mtk.comparison.look import Look
 from mtk.display import significant
@@ -256,16 +257,29 @@ def study_of(
         fresh_seeds=0 if searching else size.seeds,
         baseline=STATIC,
     )
-    # A call that ended before its first run has left its configurations.
-    is_own = found.list.exists() or (folder / "common.gin").is_file()
-    if folder.exists() and not is_own:
-        raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
+    check_own(out)
     found.listed(study)
     folder.mkdir(parents=True, exist_ok=True)
     for path, lines in texts.items():
         with atomic.replacing(path) as unfinished:
             unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return study
+
+
+def check_own(out: Path) -> None:
+    """Checks that nothing of others would be written over in a study folder.
+
+    Raises:
+        ValueError: If the folder is another command's, or has no name.
+    """
+    folder = out / _FOLDER
+    places.check_kind(out, "a study")
+    # A call that ended before its first run has left its configurations.
+    is_own = StudyFolder(out).list.exists() or (folder / "common.gin").is_file()
+    if os.path.lexists(folder) and not is_own:
+        raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
+    if not out.resolve().name:
+        raise ValueError(f"{str(out)!r} is the root of all folders. Name a new folder: `out=`.")
 
 
 def _static(look: Look, size: Size, searching: bool) -> list[dict[str, float]]:

@@ -3,11 +3,15 @@
 import json
 import math
 import statistics
+import sys
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from mtk import monitor
 from mtk.comparison.given import given, workload
@@ -17,6 +21,8 @@ from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
 
+# What a file of weights raises that was cut short, or whose bytes have changed.
+_DAMAGE = (LookupError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 _LEARNED = 0.9  # Of the untrained network's loss: what learns mostly comes below.
 
 
@@ -83,14 +89,11 @@ class Comparison:
             limits: The largest validation loss of a task that is acceptable.
 
         Raises:
-            ValueError: If what is given is no dict, a task is unknown, or no run keeps within the
-                limits.
+            ValueError: If what is given is no dict of numbers, a task is unknown, no run keeps
+                within the limits, or the file of the run is damaged.
         """
-        for what, each in {"utility": utility, "limits": limits}.items():
-            if each is not None and not isinstance(each, Mapping):
-                raise ValueError(
-                    f"`{what}` has a number for each task, {{task: number}}. Received: {each!r}"
-                )
+        _check_numbers("utility", utility, 0.0, sys.float_info.max)
+        _check_numbers("limits", limits, -math.inf, math.inf)
         unknown = sorted({*(utility or {}), *(limits or {})} - set(self._tasks))
         if unknown:
             raise ValueError(f"There are no tasks {unknown}. The tasks: {self._tasks}")
@@ -179,7 +182,9 @@ class Comparison:
         static = [_losses(run) for run in self._finished if run["method"] == STATIC]
         units = {task: statistics.median(losses[task] for losses in static) for task in utility}
         return [
-            sum(share * _losses(run)[task] / units[task] for task, share in utility.items())
+            sum(
+                share * _losses(run)[task] / (units[task] or 1.0) for task, share in utility.items()
+            )
             for run in runs
         ]
 
@@ -214,8 +219,22 @@ def _with_weights(key: str, file: Path) -> keras.Model:
     if not network.built:
         (batch,) = data.validation(1).take(1)
         network(inputs_of(batch))
-    network.load_weights(file)
+    try:
+        network.load_weights(file)
+    except _DAMAGE as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}. Do the run again.") from error
     return network
+
+
+def _check_numbers(name: str, given: Any, least: float, most: float) -> None:
+    found = {} if given is None else given
+    if not isinstance(found, Mapping) or not all(
+        isinstance(each, (int, float, np.number)) and least <= each <= most
+        for each in found.values()
+    ):
+        raise ValueError(
+            f"`{name}` has a number for each task, {{task: number}}. Received: {given!r}"
+        )
 
 
 def _losses(run: Mapping[str, Any]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from mtk import analysis, combiners, comparison
 from mtk.callbacks.monitored import by_names
 from mtk.comparison import given, plan, planning, result, search, sent
 from mtk.comparison.look import Look, _look
+from mtk.errors import StudyError
 from mtk.study.engines import Here, Local, Ray
 from tests.quick import slow
 
@@ -514,6 +515,7 @@ def test_size_follows_the_budget():
 
 def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "common.gin").touch()
     same = ["key", 3, 32, "None"]
     made = plan.Plan([*same, 5], LOOK, planning.SIZES[1], {"static weights": [0.1]})
     made.write(tmp_path)
@@ -525,6 +527,41 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     assert plan.Plan.written(tmp_path, [*same, 6]) is None
     with pytest.raises(ValueError, match="another `epochs` and `monitor`. Name another folder"):
         plan.Plan.written(tmp_path, ["key", 4, 32, "'relative_loss'", 5])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "",
+        lambda text: text[:90],
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: "[" * 100_000,
+        lambda text: text.replace("0.1", "0.3"),
+        lambda text: text.replace('"tasks"', '"tusks"'),
+    ],
+    ids=["empty", "cut", "list", "object", "nested", "digit", "letter"],
+)
+def test_a_plan_that_is_not_as_it_was_written_is_named(tmp_path, change):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "study.json").write_text("{}")
+    plan.Plan([1], LOOK, planning.SIZES[1], {"static weights": [0.1]}).write(tmp_path)
+    file = tmp_path / "methods" / "plan.json"
+    file.write_text(change(file.read_text()))
+    for read in (lambda: plan.Plan.written(tmp_path, [1]), lambda: plan.untrained_losses(tmp_path)):
+        with pytest.raises(StudyError, match=r"plan\.json' is damaged: .* another folder"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["checkpoints/run.json", "search.json", "methods/mine", ""])
+def test_a_folder_of_others_is_refused_before_the_model_is_built(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(comparison, "look", None)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if name:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match="Name a"):
+        comparison.compare(build, (X, Y), out=tmp_path if name else "/")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name] * bool(name)
 
 
 def test_methods_whose_code_has_changed_are_refused_also_after_calls_without_them(tmp_path):
@@ -560,7 +597,12 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
         assert bool(said) == ("earlier" in text)
 
 
-@pytest.mark.parametrize("given", [{"utility": [1.0, 2.0]}, {"limits": 0.5}])
+NO_NUMBERS = [{"a": "1"}, {"a": np.nan}, {"a": -1.0}, {"a": np.inf}]
+
+
+@pytest.mark.parametrize(
+    "given", [{"utility": [1.0, 2.0]}, {"limits": 0.5}, *({"utility": each} for each in NO_NUMBERS)]
+)
 def test_what_the_best_is_asked_by_is_a_dict(given):
     study = object.__new__(comparison.Comparison)
     with pytest.raises(ValueError, match=r"has a number for each task, \{task: number\}"):
