@@ -123,6 +123,11 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
+            if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
+                raise ValueError(
+                    f"the untrained network's validation loss of {wrong} is infinite or NaN. Look "
+                    "at these losses, and at the data."
+                )
         model.fit(batches.take(1), shuffle=False, verbose=0)
         start = start or time.monotonic() - started
         before = time.monotonic()

@@ -597,6 +597,18 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
         assert bool(said) == ("earlier" in text)
 
 
+def test_a_loss_that_is_nan_from_the_beginning_is_named():
+    def nan():
+        model = build()
+        losses = {"size": lambda y, p: (y - p) * float("nan"), "kind": "binary_crossentropy"}
+        model.compile(keras.optimizers.SGD(0.05), losses)
+        return model
+
+    key = given.Given(nan, (X, Y), (X, Y), (X, Y)).key()
+    with pytest.raises(ValueError, match=r"loss of \['size'\] is infinite or NaN"):
+        _look(key, 32, None)
+
+
 NO_NUMBERS = [{"a": "1"}, {"a": np.nan}, {"a": -1.0}, {"a": np.inf}]
 
 
