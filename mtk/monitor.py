@@ -376,4 +376,7 @@ def task_of(metric: str, tasks: Iterable[str]) -> str:
 
 
 def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError as error:  # An integer of hundreds of digits.
+        raise ValueError("a number is too large") from error

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,25 @@ def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
         DamagedError: If there is no such file, or it holds something else.
     """
     return parsed(text(path, most).encode(), path.name)
+
+
+def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an object as `whole` reads it: with a hash of all that it holds."""
+    text = json.dumps(content, sort_keys=True)
+    return {**content, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def whole(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file that was written with its digest, without this.
+
+    Raises:
+        DamagedError: If there is no such file, or it is not as it was written.
+    """
+    found = json_object(path)
+    content = {name: value for name, value in found.items() if name != "digest"}
+    if with_digest(content) != found:
+        raise DamagedError(f"{path.name} is not as it was written")
+    return content
 
 
 def parsed(given: bytes, name: str) -> dict[str, Any]:

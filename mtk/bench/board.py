@@ -84,6 +84,8 @@ class Board:
         """Checks that what will be written replaces nothing of others."""
         written = [self.path / name for name in _WRITTEN]
         places.check_no_links([*written, self.ledger.path, self.path / "scored"])
+        for place in written:
+            places.file_target(place)
         found = [place.name for place in written if place.exists()]
         if found and not self.ledger.path.exists():
             raise StudyError(

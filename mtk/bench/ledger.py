@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mtk import atomic, locks, records
-from mtk.errors import StudyError
+from mtk.errors import DamagedError, StudyError
 
 _FIRST = "0" * 64
 _KEYS = {"number", "time", "card", "entry", "submission", "scored", "improved", "previous", "hash"}
@@ -69,7 +69,12 @@ class Ledger:
         """
         if not self.path.exists():
             return []
-        lines = records.text(self.path, 1 << 28).splitlines(keepends=True)
+        try:
+            lines = records.text(self.path, 1 << 28).splitlines(keepends=True)
+        except DamagedError as error:
+            raise StudyError(
+                f"{str(self.path)!r} cannot be read: {error}. Nothing was scored."
+            ) from error
         found: list[dict[str, Any]] = []
         for number, line in enumerate(lines or [""]):
             previous = found[-1]["hash"] if found else _FIRST

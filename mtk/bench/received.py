@@ -15,13 +15,12 @@ from mtk import predictions, records
 from mtk.analysis import plain_text, schema
 from mtk.analysis.schema import Kind, Named
 from mtk.bench.card import LABEL, MODELS, SEEDS
-from mtk.bench.submission import FOLDERS, FORMAT, LIST
+from mtk.bench.submission import FOLDERS, FORMAT, LARGEST, LIST
 from mtk.errors import StudyError
 from mtk.predictions import Predictions
 
-_MEBIBYTE = 1 << 20
-_MOST = {"predictions": 160 * _MEBIBYTE, "configurations": _MEBIBYTE, LIST: 4 * _MEBIBYTE}
-_MOST_IN_ALL = MODELS * SEEDS * (_MOST["predictions"] + _MEBIBYTE) + _MOST[LIST]
+_MOST = {**LARGEST, LIST: 4 << 20}
+_MOST_IN_ALL = MODELS * SEEDS * sum(LARGEST.values()) + _MOST[LIST]
 # What a damaged archive may raise.
 _DAMAGE = (RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error, zipfile.BadZipFile)
 _RUN = re.compile(r"[0-9a-f]{16}")

@@ -117,7 +117,7 @@ class Scorer:
         except Exception as error:  # Keras raises anything where shapes do not fit.
             text = str(error).strip().splitlines()[:1]
             raise records.DamagedError(
-                f"the predictions of {run} do not fit the labels: {''.join(text)}. {_REMEDY}"
+                f"the predictions of {run} do not fit the labels: {''.join(text)}"
             ) from None
         signed = [test["tasks"][o.task][o.metric] * o.sign for o in objectives]
         return np.array(signed), GroupedExamples.of(grouped(of_examples), objectives)
@@ -216,10 +216,10 @@ def _check_fits(run: str, found: Predictions, labels: Sequence[Any], names: Sequ
         raise records.DamagedError(
             f"the predictions of {run} are not of the test examples here: "
             f"{ {n: sum(s) for n, s in expected.items()} } were expected, "
-            f"{ {n: sum(s) for n, s in given.items()} } are there. {_REMEDY}"
+            f"{ {n: sum(s) for n, s in given.items()} } are there"
         )
     if not all(np.isfinite(part).all() for parts in found.parts.values() for part in parts):
-        raise records.DamagedError(f"the predictions of {run} are not all finite. {_REMEDY}")
+        raise records.DamagedError(f"the predictions of {run} are not all finite")
 
 
 def _sizes(labels: Any, names: Sequence[str]) -> dict[str, int]:

@@ -3,13 +3,14 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mtk
-from mtk import atomic, config, places, records
+from mtk import atomic, config, places, predictions, records
 from mtk.analysis.load import read_list
 from mtk.bench.card import MODELS, SEEDS
 from mtk.bench.entry import BenchFolder, check_data, costs, data_of
@@ -21,6 +22,7 @@ FORMAT = 1
 LIST = "submission.json"
 # What a submission may hold beside its list: a file of each kind for each run.
 FOLDERS = {"predictions": "npz", "configurations": "gin"}
+LARGEST = {"predictions": 160 << 20, "configurations": 1 << 20}  # Bytes of a file.
 _OURS = ("mtk", "keras", "tensorflow", "builtins", "__main__")
 
 
@@ -105,19 +107,34 @@ def _models(listed: Sequence[dict[str, Any]], place: Path) -> list[list[dict[str
 
 
 def _result(run: Path) -> dict[str, Any]:
-    return records.json_object(run / "result.json") if (run / "result.json").exists() else {}
+    file = run / "result.json"
+    try:
+        return records.json_object(file) if os.path.lexists(file) else {}
+    except records.DamagedError as error:
+        raise _damaged(file, error) from error
 
 
 def _place(entry: Path, kind: str, run: str) -> Path:
-    if kind == "configurations":
-        return entry / "configs" / f"{run}.gin"
-    file = entry / "runs" / run / "test_predictions.npz"
-    if not file.is_file():
-        raise StudyError(
-            f"{str(file)!r} is missing. Remove result.json beside it, and mtk bench run makes the "
-            "end of the run again."
-        )
+    """Returns a file to hand in, if it is no link and can be read."""
+    is_config = kind == "configurations"
+    place = entry / "configs" if is_config else entry / "runs" / run
+    file = place / (f"{run}.gin" if is_config else "test_predictions.npz")
+    try:
+        with records.opened(file, LARGEST[kind]) as opened:
+            if not is_config:
+                predictions.read(opened)
+    except FileNotFoundError:
+        raise _damaged(file, f"{file.name} is missing") from None
+    except ValueError as error:
+        raise _damaged(file, error) from error
     return file
+
+
+def _damaged(file: Path, reason: object) -> StudyError:
+    return StudyError(
+        f"{str(file)!r} cannot be handed in: {reason}. Remove the run's result.json, and mtk bench "
+        "run makes the end of the run again."
+    )
 
 
 def _data(folder: BenchFolder, entry: Path, runs: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """How much a comparison tries, decided once and kept in its study folder."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -134,7 +133,7 @@ class Plan:
             "learning_rates": self.learning_rates,
             "codes": {**_read(out).get("codes", {}), **self.codes},
         }
-        atomic.write_json(out / _FILE, {**content, "digest": _digest(content)})
+        atomic.write_json(out / _FILE, records.with_digest(content))
 
 
 @dataclass(frozen=True)
@@ -209,16 +208,9 @@ def _read(out: Path) -> dict[str, Any]:
     if not os.path.lexists(file):
         return {}
     try:
-        found = records.json_object(file)
-        if found.pop("digest", None) != _digest(found):
-            raise DamagedError("plan.json was changed since it was written")
+        return records.whole(file)
     except DamagedError as error:
         raise StudyError(
             f"{str(file)!r} is damaged: {error}. Nothing was changed. Put back a copy, or name "
             "another folder: `out=`."
         ) from error
-    return found
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

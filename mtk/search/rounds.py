@@ -47,7 +47,7 @@ class Rounds:
             if number < len(rounds):
                 return rounds[number]
             content = {"search": self._record, "rounds": [*rounds, points]}
-            atomic.write_json(self.path, content)
+            atomic.write_json(self.path, records.with_digest(content))
         return json.loads(json.dumps(points))  # As another search reads them.
 
     def _read(self) -> list[list[Point]]:
@@ -59,22 +59,17 @@ class Rounds:
                 )
             return []
         try:
-            content = records.json_object(self.path)
-            rounds = content["rounds"]
-            is_whole = all(isinstance(point, dict) for points in rounds for point in points)
-        except (records.DamagedError, KeyError, TypeError):
-            is_whole = False
-        if not is_whole:
+            content = records.whole(self.path)
+        except records.DamagedError as error:
             raise StudyError(
-                f"{str(self.path)!r} is damaged. Remove it and study.json: the search writes both "
-                "anew, and finished runs are not repeated."
-            )
-        self._check(self.path, content.get("search"))
+                f"{str(self.path)!r} is damaged: {error}. Remove it and study.json: the search "
+                "writes both anew, and finished runs are not repeated."
+            ) from error
+        self._check(self.path, content["search"])
+        rounds: list[list[Point]] = content["rounds"]
         return rounds
 
-    def _check(self, path: Path, found: Any) -> None:
-        found = found if isinstance(found, dict) else {}
-        found.setdefault("settings", self._record.get("settings"))  # Earlier versions wrote none.
+    def _check(self, path: Path, found: dict[str, Any]) -> None:
         if found == self._record:
             return
         every = dict.fromkeys([*self._record, *found])

@@ -104,7 +104,7 @@ class StudyFolder:
         try:
             losses = {task: own["loss"] for task, own in found["validation"]["tasks"].items()}
             return {t: float("nan") if v is None else float(v) for t, v in losses.items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return {}
 
     def paused(self, run: str, step: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class StudyFolder:
         try:
             found = [metrics["loss"] for metrics in result["validation"]["tasks"].values()]
             losses = [float("nan") if loss is None else float(loss) for loss in found]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return []
         return losses if result.get("status") == "finished" else []
 
@@ -181,12 +181,12 @@ class StudyFolder:
             StudyError: If the folder belongs to another study, or is damaged.
         """
         for folder in ("configs", "runs", "logs", "leases"):
-            if (self.path / folder).is_file():
-                raise StudyError(f"{str(self.path / folder)!r} is a file. Move it away.")
+            if (self.path / folder).exists() and not (self.path / folder).is_dir():
+                raise StudyError(f"{str(self.path / folder)!r} is no folder. Move it away.")
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         for run in runs:
-            if self.log(run.hash).is_dir():
-                raise StudyError(f"{str(self.log(run.hash))!r} is a folder. Move it away.")
+            if self.log(run.hash).exists() and not self.log(run.hash).is_file():
+                raise StudyError(f"{str(self.log(run.hash))!r} is no file. Move it away.")
             self._write_config(run)
         wanted = json.loads(json.dumps(self._content(study, runs, remarks)))
         if self.list.is_file() and _read(self.list) == wanted:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,12 @@ class RunLog:
         if not self.path.exists():
             return
         for entry in records.json_lines(self.path):
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # Mixed up.
+            with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):  # Mixed up.
                 seconds = float(entry["seconds"])
-                about = {"run": entry["run"], "event": entry["event"], "seconds": seconds}
-                yield {**about, "cpu_seconds": float(entry.get("cpu_seconds", seconds))}
+                cpu_seconds = float(entry.get("cpu_seconds", seconds))
+                if math.isfinite(seconds + cpu_seconds):
+                    about = {name: str(entry[name]) for name in ("run", "event")}
+                    yield {**about, "seconds": seconds, "cpu_seconds": cpu_seconds}
 
     def last(self, run: str) -> str | None:
         """Returns how a run stopped the last time; None if it never did."""

@@ -1,4 +1,5 @@
 import codecs
+import json
 import os
 import random
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtk import config, train
+from mtk import config, records, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 _TINY = """
@@ -90,7 +91,7 @@ def world(tmp_path_factory):
         "study.gin": _STUDY,
         "search.gin": _SEARCH,
         "card.gin": _CARD,
-        "searched/search.json": '{"search": {}, "rounds": []}',
+        "searched/search.json": json.dumps(records.with_digest({"search": {}, "rounds": []})),
         "spoiled/bench.json": "[]",
         "blocked/configs": "",
         "benched/bench.json": '{"card": "another", "hash": "0"}',

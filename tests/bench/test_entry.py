@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 
@@ -177,6 +178,30 @@ def test_a_model_that_lacks_a_seed_is_left_out(bench, capsys):
     about = json.loads((out / "submission.json").read_text())
     assert len(about["models"]) == len(measured) // 5 - 1
     assert "Left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/{run}.gin", "runs/{run}/test_predictions.npz", "runs/{run}/result.json"]
+)
+@pytest.mark.parametrize("how", ["link", "pipe", "text"])
+def test_files_of_a_run_that_are_not_its_own_are_not_handed_in(bench, name, how):
+    assert bench.run("static_weights") == 0
+    run = next(r["hash"] for r in listed(bench, "static_weights") if r["stage"] == "measure")
+    file = bench.folder.entry("static_weights").path / name.format(run=run)
+    content = file.read_bytes()
+    file.unlink()
+    if how == "link":
+        (bench.place / "private").write_bytes(content)
+        file.symlink_to(bench.place / "private")
+    elif how == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_text("1")
+    if how == "text" and name.startswith("configs"):
+        return  # A configuration is a text.
+    with pytest.raises(StudyError, match=f"{run}.* cannot be handed in: {file.name}|predictions"):
+        submit(bench.folder, "static_weights", bench.place / "out")
+    assert not (bench.place / "out").exists()
 
 
 @pytest.mark.parametrize("label", ["pcgrad", "nothing"])

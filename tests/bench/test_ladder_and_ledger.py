@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import threading
 import time
 
@@ -85,6 +86,12 @@ def test_any_change_is_found(tmp_path):
         with pytest.raises(StudyError, match="was changed"):
             ledger.entries()
         assert ledger.path.read_text() == "".join(changed), name
+
+
+def test_a_ledger_that_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "reads.jsonl")
+    with pytest.raises(StudyError, match=r"/reads\.jsonl' cannot be read"):
+        Ledger(tmp_path).entries()
 
 
 def test_a_process_that_is_killed_leaves_no_part_of_a_line(tmp_path, monkeypatch):

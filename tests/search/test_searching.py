@@ -1,7 +1,7 @@
 """What a search does with its folder, with runs that are lines of Python."""
 
-import json
 import os
+import re
 import signal
 
 import pytest
@@ -275,15 +275,6 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
     assert before == {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
 
 
-def test_a_folder_of_an_earlier_version_tells_no_settings(folder):
-    folder.go(runs=2)
-    path = folder.path / "search.json"
-    content = json.loads(path.read_text())
-    del content["search"]["settings"]
-    path.write_text(json.dumps(content))
-    assert len(folder.go(runs=3).trials) == 3
-
-
 def test_a_study_is_no_search(folder):
     folder.path.mkdir()
     (folder.path / "study.json").write_text('{"name": "small", "runs": []}')
@@ -291,10 +282,19 @@ def test_a_study_is_no_search(folder):
         folder.go()
 
 
-def test_a_damaged_record_is_named_and_can_be_removed(folder):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-9],
+        lambda text: re.sub(r"(\d)(?=,?\n)", lambda m: str((int(m[1]) + 1) % 10), text, count=1),
+        lambda text: text.replace("learning_rate", "learning_rat", 2),
+    ],
+    ids=["cut", "digit", "name"],
+)
+def test_a_damaged_record_is_named_and_can_be_removed(folder, change):
     found = folder.go()
     record = folder.path / "search.json"
-    record.write_text(record.read_text()[:-9])
+    record.write_text(change(record.read_text()))
     with pytest.raises(StudyError, match=r"search\.json"):
         folder.go()
     record.unlink()

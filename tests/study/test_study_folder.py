@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import pytest
 from fake_engine import FakeEngine, finish, save
@@ -54,6 +55,7 @@ def test_the_result_of_another_run_is_damage(folder):
         *("", "{", "[]", "null", '{"status": 3}', "\x00\x01", '{"status": "finished"}'),
         '{"status": "finished", "validation": {"tasks": {"left": 3}}}',
         '{"status": "finished", "validation": {"tasks": {"left": {"loss": "low"}}}}',
+        '{"status": "finished", "validation": {"tasks": {"left": {"loss": 1%s}}}}' % ("0" * 400),
     ],
 )
 def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, capsys):
@@ -69,6 +71,28 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
     assert "3 runs finished, 0 diverged, 0 failed, 1 damaged." in said
     assert "--retry_failed" not in said
     assert (folder.run_dir(bad) / "result.json").read_text() == content
+
+
+@pytest.mark.parametrize("name", ["logs", "leases", "logs/{run}.log"])
+def test_a_pipe_in_a_study_is_named_and_not_waited_for(make_sweep, folder, name):
+    sweep = make_sweep()
+    path = folder.path / name.format(run=sweep.runs[0].hash)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(StudyError, match="Move it away"):
+        sweep.go(FakeEngine())
+
+
+def test_odd_lines_of_the_run_log_are_skipped(folder):
+    folder.path.mkdir()
+    folder.run_log.note("a", "finished", 1.0)
+    with folder.run_log.path.open("a") as file:
+        for seconds in ("NaN", '"inf"', "1" + "0" * 400, "[1]"):
+            file.write('{"run": "a", "event": "finished", "seconds": ' + seconds + "}\n")
+        file.write('{"run": [1], "event": {}, "seconds": 1}\n')
+    assert folder.run_log.seconds() == {"a": 1.0}
+    assert folder.run_log.cpu_seconds()["a"] == 1.0
+    assert folder.run_log.last("a") == "finished"
 
 
 def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
