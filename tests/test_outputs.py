@@ -1,5 +1,6 @@
 """Every output of every command, where something is already: nothing of others is lost."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -264,6 +265,15 @@ def test_what_others_put_into_a_run_folder_is_seen_when_the_run_goes_on(tmp_path
     with pytest.raises(ValueError, match=inner):
         begin_run(tmp_path / "run")
     assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("inner", ["config.gin", "operative_config.gin"])
+def test_a_pipe_in_a_run_folder_is_named_and_not_waited_for(tmp_path, inner):
+    begin_run(tmp_path / "run")
+    (tmp_path / "run" / inner).unlink()
+    os.mkfifo(tmp_path / "run" / inner)
+    with pytest.raises(ValueError, match=f"{inner}' is a device or a pipe"):
+        begin_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("inner", ["tensorboard", "checkpoints"])

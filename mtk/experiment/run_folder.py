@@ -225,7 +225,7 @@ class RunFolder:
         """Writes what is missing or has changed since it was written; returns all hashes."""
         found = dict(hashes)
         for name, text in texts.items():
-            path = self.path / name
+            path = places.check_file(self.path / name)
             if path.exists() and digest(path.read_bytes()) == hashes.get(name):
                 continue
             if path.exists() and name in hashes:
