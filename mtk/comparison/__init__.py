@@ -1,6 +1,7 @@
 """Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
 
 import dataclasses
+import functools
 import inspect
 import math
 import time
@@ -54,7 +55,8 @@ def compare(
 
     First every configuration is trained once and validation selects; then what was selected, of
     static weights and of methods alike, is trained again on fresh seeds, and test is read. Called
-    again with the same arguments it goes on where it was stopped, or returns what was found.
+    again with the same arguments it goes on where it was stopped, does again what has failed, or
+    returns what was found.
 
     What is written is a study folder, as `mtk.sweep` writes it: `mtk.report` reads it.
 
@@ -129,7 +131,8 @@ def compare(
     plan = Plan.written(out, arguments, codes)
     if plan is None:
         print("Looking at the model: building it and timing a few steps.", flush=True)
-        plan = Plan(arguments, look(key, batch_size, monitor), codes=codes)
+        makers = {label: functools.partial(kind, **own) for label, kind, own in chosen}
+        plan = Plan(arguments, look(key, batch_size, monitor, makers), codes=codes)
     names = plan.look.tasks
     weights = [in_task_order("weights", each, names, len(names)) for each in added]
     seen = plan.look._replace(added=weights)

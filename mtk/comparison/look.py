@@ -3,20 +3,26 @@
 import math
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
+import tensorflow as tf
 
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
+from mtk.combiners import Combiner
 from mtk.comparison.given import optimizer, scale_of, weights_of, workload
 from mtk.monitor import MEAN_LOSS, RELATIVE_LOSS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
+from mtk.workloads import Workload
 
 _STEPS = 10
+Makers: TypeAlias = Mapping[str, Callable[[], Combiner]]
+_NONE: Makers = MappingProxyType({})
 
 
 class Look(NamedTuple):
@@ -61,7 +67,7 @@ class Look(NamedTuple):
         return largest if largest and known[largest] > 10 * min(known.values()) else None
 
 
-def look(key: str, batch_size: int, monitor: Any = None) -> Look:
+def look(key: str, batch_size: int, monitor: Any = None, methods: Makers = _NONE) -> Look:
     """Builds the model and takes a few steps, in a process of its own where that can be.
 
     So TensorFlow starts no threads in this process, which may then be forked for the runs.
@@ -70,15 +76,19 @@ def look(key: str, batch_size: int, monitor: Any = None) -> Look:
         key: As `Given.key` returned it.
         batch_size: Examples a step.
         monitor: What is to select; `{task: metric}`, or as `mtk.monitor.resolve` takes it.
+        methods: What makes each method, by its label: each takes a step too.
 
     Raises:
-        ValueError: If the model does not measure it, or cannot be trained on the data.
+        ValueError: If the model does not measure it, or cannot be trained on the data, or not by
+            one of the methods.
     """
     if not may_fork():
-        return _look(key, batch_size, monitor)
+        return _look(key, batch_size, monitor, methods)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(key, batch_size, monitor, sender), daemon=True)
+    process = context.Process(
+        target=_send, args=(key, batch_size, monitor, methods, sender), daemon=True
+    )
     process.start()
     sender.close()
     try:
@@ -94,15 +104,15 @@ def look(key: str, batch_size: int, monitor: Any = None) -> Look:
     return found
 
 
-def _send(key: str, batch_size: int, monitor: Any, sender: Connection) -> None:
+def _send(key: str, batch_size: int, monitor: Any, methods: Makers, sender: Connection) -> None:
     try:
-        sender.send(_look(key, batch_size, monitor))
+        sender.send(_look(key, batch_size, monitor, methods))
     except Exception as error:  # The other process says it.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         sender.send(ValueError(f"{name}{error}"))
 
 
-def _look(key: str, batch_size: int, monitor: Any) -> Look:
+def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> Look:
     data = workload(key)
     if batch_size > data.num_train:
         raise ValueError(
@@ -137,6 +147,8 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
             before = time.monotonic()
             model.evaluate(data.validation(batch_size), verbose=0)
             evaluation = time.monotonic() - before
+    for label, make in methods.items():
+        _try(label, make, data, optimizer(key, rate), batches)
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
@@ -144,3 +156,20 @@ def _look(key: str, batch_size: int, monitor: Any) -> Look:
     if monitor is None and selects == MEAN_LOSS and found.outweighing:
         return found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
     return found
+
+
+def _try(
+    label: str,
+    make: Callable[[], Combiner],
+    data: Workload,
+    optimizer: keras.optimizers.Optimizer,
+    batches: tf.data.Dataset,
+) -> None:
+    """Takes a step with a method, so that what it lacks is known before the first run."""
+    try:
+        model = MultiTaskModel(data.network(0), data.tasks, make())
+        model.compile(optimizer)
+        model.fit(batches.take(1), shuffle=False, verbose=0)
+    except Exception as error:  # Whatever it is, each run of the method would meet it.
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{label} cannot train it: {name}{error}") from error

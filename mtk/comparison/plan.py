@@ -180,11 +180,14 @@ class Trainer:
         if self.build is not None:
             sent.write(self.out, self.key, self.build, self.data)
         (dataclasses.replace(plan, learning_rates=None) if searching else plan).write(self.out)
-        code = Sweep(study, self.out).go(self.engine())
+        code = Sweep(study, self.out, retry_failed=True).go(self.engine())
         if code == 75:
             raise RuntimeError("The comparison was stopped; the same call goes on.")
         if code:
-            raise RuntimeError(f"Some runs have failed; their logs are in {self.out / 'logs'}.")
+            raise RuntimeError(
+                f"Some runs have failed; their logs are in {self.out / 'logs'}. The same call does "
+                "them again; leave out of `methods` what fails again."
+            )
 
     def seconds_of_a_run(self) -> float:
         """Returns how long a run took so far, on average."""

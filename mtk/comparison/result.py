@@ -6,7 +6,7 @@ import statistics
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ class Comparison:
 
         if not asked:
             against = analysis.against_single_tasks(view, next(iter(view.spaces)))
-            return ["No method was compared.", *filter(None, [against])]
+            return ["No method was compared.", *_unjudged(view, ()), *filter(None, [against])]
         question = asked[0]
         table = analysis.verdict_table(view, question)
         width = max(len(name) for name in table["method"])
@@ -160,7 +160,9 @@ class Comparison:
             told = "; ".join(f"{q.title}: {q.verdicts[row['method']].answer}" for q in others)
             more = f" {told[0].upper()}{told[1:]}." if told else ""
             lines.append(f"{row['method']:{width}}  {row['in words']}{more}")
-        earlier = [name for name in view.methods if name not in (self._methods or view.methods)]
+        lines += _unjudged(view, question.verdicts)
+        asked_for = self._methods or view.methods
+        earlier = [name for name in question.verdicts if name not in asked_for]
         if earlier:
             lines.append(
                 f"({', '.join(earlier)}: of an earlier call with this folder, and part of the "
@@ -187,6 +189,16 @@ class Comparison:
             )
             for run in runs
         ]
+
+
+def _unjudged(view: Any, judged: Collection[str]) -> Iterator[str]:
+    """Yields a line for each method that has no verdict: what has become of its runs."""
+    from mtk.analysis.reporting.remarks import ends
+
+    for name in view.methods:
+        if name not in judged:
+            ended = ends(view.runs(name))
+            yield f"{name}  No verdict: no model of it has finished with every seed ({ended})."
 
 
 def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, float]]) -> list[str]:

@@ -298,7 +298,7 @@ def not_imported(name: str, known: Iterable[str], line: Line) -> NoReturn:
         known: What is imported.
         line: Where the selector stands.
     """
-    own = " Write `from mtk import {name}` in one of its files, or include 'base.gin'."
+    own = " Write `from mtk import {name}` in one of its files."
     is_own = name in names.children("mtk")
     hint = own.format(name=name) if is_own else did_you_mean(name, known)
     fail(line, f"{name!r} is not imported.{hint or ' Import its module first.'}")

@@ -27,6 +27,7 @@ class Seen(NamedTuple):
 
 
 _CLEARLY = 0.25  # Widths of the front.
+_OUTWEIGHS = 0.9  # Of a mean of several tasks: who makes up more decides it.
 Value = Callable[[np.ndarray], float]
 
 
@@ -61,6 +62,11 @@ class Goal(abc.ABC):
     def alone(self, tasks: Sequence[str]) -> list[str]:
         """Returns the tasks that are to be trained alone, for comparison."""
         del tasks
+        return []
+
+    def doubts(self, seen: Seen) -> list[str]:
+        """Returns sentences on what the reader must know of what was chosen."""
+        del seen
         return []
 
     @property
@@ -158,6 +164,11 @@ class Preference(Goal):
         """Returns the one with the least weighted mean."""
         return [int(self._means(seen.tasks, seen.losses).argmin())] if len(seen.losses) else []
 
+    def doubts(self, seen: Seen) -> list[str]:
+        """Says which task decides alone, whatever the others count."""
+        counts = [self.importance.get(task, 0.0) for task in seen.tasks]
+        return _outweighing(seen, np.array(counts), "Set its importance in the unit of its loss.")
+
     def words(self, seen: Seen) -> str:
         """Says the least weighted mean."""
         return f"best weighted mean {-self.value(seen)(seen.losses):.4g}"
@@ -251,6 +262,13 @@ class Constraint(Goal):
         nearest = seen.losses[_all_trained(seen), number].min(initial=np.inf)
         return f"no trial meets {self.task} at most {bound:.4g}; the nearest has {nearest:.4g}"
 
+    def doubts(self, seen: Seen) -> list[str]:
+        """Says which of the others decides alone."""
+        counts = [
+            float(task == self.best if self.best else task != self.task) for task in seen.tasks
+        ]
+        return _outweighing(seen, np.array(counts), "Name the one to make small: `best`.")
+
     def _within(self, seen: Seen) -> np.ndarray:
         number = seen.tasks.index(self.task)
         return np.flatnonzero(_all_trained(seen) & (seen.losses[:, number] <= self.bound(seen)))
@@ -262,6 +280,25 @@ class Constraint(Goal):
             if (task == self.best if self.best else task != self.task)
         ]
         return np.asarray(losses[:, columns].mean(1))
+
+
+def _outweighing(seen: Seen, counts: np.ndarray, advice: str) -> list[str]:
+    """Returns a sentence if the loss of one task makes up nearly all of a mean of several.
+
+    Args:
+        seen: The trials.
+        counts: What each task counts in the mean `(K,)`.
+        advice: What to do about it.
+    """
+    parts = counts * np.abs(np.median(seen.losses, axis=0))
+    largest = int(parts.argmax())
+    if (counts > 0).sum() < 2 or not parts[largest] > _OUTWEIGHS * parts.sum():
+        return []
+    share = parts[largest] / parts.sum()
+    return [
+        f"The loss of {seen.tasks[largest]} makes up {share:.1%} of the mean that was made small, "
+        f"so it decides nearly alone. {advice}"
+    ]
 
 
 def _all_trained(seen: Seen) -> np.ndarray:

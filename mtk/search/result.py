@@ -96,7 +96,7 @@ class Found:
         ]
 
     def __str__(self) -> str:
-        """A table of what was chosen, with a row for each part of a schedule; then `at_limits`."""
+        """A table of what was chosen, a row for each part of a schedule; then what to doubt."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
         weighed = tasks if self.space.weights else []
@@ -111,7 +111,7 @@ class Found:
             rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         if len(rows) == 1:
             return "No trial is what was looked for."
-        return "\n".join([*aligned(rows), *self.at_limits])
+        return "\n".join([*aligned(rows), *self.goal.doubts(self.seen), *self.at_limits])
 
 
 def shown(space: Space, point: Mapping[str, Any]) -> list[str]:

@@ -188,7 +188,7 @@ class Sweep:
             f"{counts[State.DIVERGED]} diverged, {failed} failed"
             f"{f', {damaged} damaged' * bool(damaged)}."
         )
-        if failed:
+        if failed and not self.retry_failed:
             say("What has failed is done again with --retry_failed.")
         if failed or damaged:
             return 1

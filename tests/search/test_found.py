@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from searches import RATE
 
-from mtk.search import Found, Front, Space, Tried
+from mtk.search import Constraint, Found, Front, Preference, Space, Tried
+from mtk.search.goals import Seen
 
 DROPOUT = "multi_digits.MultiDigits.dropout"
 TASKS = ("left", "right")
@@ -40,3 +41,25 @@ def test_parameters_at_an_end_of_their_range_are_named(rates, dropouts, said):
     lines = str(result).splitlines()[-len(said) :] if said else []
     for line, words in zip(lines, said, strict=True):
         assert re.search(words, line)
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        (Preference({"days": 1, "kind": 1, "flags": 1}), "The loss of days makes up 99.7%"),
+        (Preference({"days": 0.002, "kind": 1, "flags": 1}), None),
+        (Preference({"days": 1}), None),
+        (Constraint("kind", at_most=1.0), "The loss of days makes up 99.9%"),
+        (Constraint("days", at_most=1e3), None),
+        (Constraint("kind", at_most=1.0, best="flags"), None),
+    ],
+)
+def test_a_task_that_decides_a_mean_alone_is_named(goal, said):
+    losses = np.array([[600.0, 0.9, 0.9], [610.0, 0.8, 0.8]])
+    seen = Seen(["days", "kind", "flags"], np.full((2, 3), 1 / 3), losses)
+    assert [text.startswith(said or "") for text in goal.doubts(seen)] == [True] * bool(said)
+    space = Space(seen.tasks)
+    own = [dict(zip(seen.tasks, values, strict=True)) for values in losses.tolist()]
+    trials = [Tried(space.at(np.full(3, 1 / 3), {}), each, [Path("runs/0")]) for each in own]
+    text = str(Found(Path("s"), space, goal, trials, 0))
+    assert ("makes up" in text) == bool(said)

@@ -19,7 +19,7 @@ import mtk
 from mtk import analysis, combiners, comparison
 from mtk.callbacks.monitored import by_names
 from mtk.comparison import given, plan, planning, result, search, sent
-from mtk.comparison.look import Look, _look
+from mtk.comparison.look import Look, _look, _try
 from mtk.errors import StudyError
 from mtk.study.engines import Here, Local, Ray
 from tests.quick import slow
@@ -343,6 +343,42 @@ def test_losses_that_outweigh_others_are_compared_relative_to_the_first(said, se
     assert _look(key, 4, said).selects == selects
 
 
+def test_a_method_that_cannot_train_the_model_is_named_before_the_first_run():
+    def model():
+        model = build()
+        model.compile("sgd", {"size": lambda y, p: keras.ops.mean(y - p, -1), "kind": "mse"})
+        return model
+
+    data = given.workload(given.Given(model, (X, Y), 0.2, 0.2).key())
+    with pytest.raises(ValueError, match=r"UncertaintyWeights cannot train it: .* \['size'\]"):
+        _try("UncertaintyWeights", combiners.UncertaintyWeights, data, keras.optimizers.SGD(), None)
+
+
+def test_what_has_failed_is_done_again_by_the_same_call(tmp_path, monkeypatch):
+    asked = []
+
+    class Sweep:
+        def __init__(self, study, folder, **arguments):
+            asked.append(arguments["retry_failed"])
+
+        def go(self, engine):
+            return 1
+
+    monkeypatch.setattr(plan, "Sweep", Sweep)
+    trainer = plan.Trainer(tmp_path / "s", "key", [], {}, Here, None, None)
+    own = plan.Plan([], LOOK, planning.Size(2, 1, 2), {planning.STATIC: [0.1]})
+    with pytest.raises(RuntimeError, match="does them again"):
+        trainer.sweep(own)
+    assert asked == [True]
+
+
+def test_a_method_without_a_verdict_is_named():
+    runs = pd.DataFrame({"status": ["diverged", "diverged"]})
+    view = SimpleNamespace(methods=["PCGrad", "MGDA"], runs=lambda name: runs)
+    (said,) = result._unjudged(view, ["PCGrad"])
+    assert said == "MGDA  No verdict: no model of it has finished with every seed (2 diverged)."
+
+
 def test_static_weights_of_the_caller_are_tried():
     more = [[0.99, 0.01], [3.0, 1.0]]
     usual = planning.weightings(LOOK, 3)
@@ -586,7 +622,8 @@ def test_a_call_that_ended_before_its_first_run_is_made_again(tmp_path):
 
 def test_methods_of_earlier_calls_are_named(monkeypatch):
     view = SimpleNamespace(methods=["PCGrad", "RLW"], spaces={"loss": []})
-    question = SimpleNamespace(space="loss", title="front of loss", verdicts={"PCGrad": None})
+    verdicts = dict.fromkeys(view.methods)
+    question = SimpleNamespace(space="loss", title="front of loss", verdicts=verdicts)
     table = pd.DataFrame({"method": view.methods, "in words": "Undecided."})
     monkeypatch.setattr(analysis, "verdict_table", lambda view, question: table)
     monkeypatch.setattr(analysis, "against_single_tasks", lambda view, space: "")
