@@ -172,9 +172,10 @@ def _with_tuples(given: Any) -> Any:
     if isinstance(given, Mapping):
         return {name: _with_tuples(part) for name, part in given.items()}
     array = np.asanyarray(given)
-    if array.dtype == object:
+    # Texts of pandas and of `tf.data` are objects, too.
+    if array.dtype == object and not all(isinstance(each, (str, bytes)) for each in array.flat):
         raise ValueError(
-            "An array holds Python objects, such as rows of different lengths or columns of "
-            "different types. Give numbers or texts in arrays of their own."
+            "An array holds Python objects, such as rows of different lengths, columns of "
+            "different types, or missing texts. Give numbers or texts in arrays of their own."
         )
     return array

@@ -665,6 +665,18 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
     (said,) = result.unlearned(untrained, losses)
     assert said.startswith("The loss of 'size' hardly falls in any run: in validation to 0.98 of")
     assert result.unlearned(untrained, []) == []
+    plan.Plan([], LOOK._replace(losses=untrained)).write(tmp_path)
+    study = object.__new__(comparison.Comparison)
+    study.path = tmp_path
+    # The examples that another seed holds out have smaller losses from the beginning.
+    study._finished = [
+        {
+            "seed": seed,
+            "result": {"validation": {"tasks": {t: {"loss": f * losses[0][t]} for t in untrained}}},
+        }
+        for seed, f in ((0, 1.0), (1, 0.5))
+    ]
+    assert [line.split("'")[1] for line in study._unlearned] == ["size"]
 
 
 @pytest.mark.parametrize(

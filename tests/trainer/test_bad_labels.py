@@ -281,6 +281,18 @@ def test_arrays_of_objects_are_named():
         mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (ragged, X[:2]), 0.2, 0.2)
 
 
+@pytest.mark.parametrize("texts", [["a", "bc"], [b"a", b"bc"]])
+def test_texts_that_are_objects_are_read(texts):
+    """As columns of pandas are, and what `tf.data` gives as arrays."""
+    split = (np.array(texts * 6, dtype=object), {"size": X[:12, :1]})
+    data = mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], split, 0.25, 0.25)
+    x, _ = next(iter(data.validation(3)))
+    assert set(x.numpy()) <= {b"a", b"bc"}
+    split[0][3] = None
+    with pytest.raises(ValueError, match="missing texts"):
+        mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], split, 0.25, 0.25)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"), [("datetime64[s]", "dates"), ("timedelta64[s]", "spans of time")]
 )
