@@ -154,7 +154,13 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
     times = (start, (steps[0], steps[1]), evaluation)
     found = Look(*about, *times, monitor, weights_of(key), selects, scale=scale_of(key))
     if monitor is None and selects == MEAN_LOSS and found.outweighing:
-        return found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
+        found = found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
+    if found.selects == RELATIVE_LOSS and (zero := [n for n in names if losses[n] == 0]):
+        raise ValueError(
+            f"the losses of {zero} are zero in validation before any training, and nothing is "
+            "relative to that. Has the validation split labels of them? If so, say what selects: "
+            "monitor='mean_loss'."
+        )
     return found
 
 

@@ -329,6 +329,23 @@ def test_what_selects_is_said_and_what_it_leaves_out(capsys):
 
 
 @pytest.mark.slow
+def test_a_task_without_labels_in_validation_is_named():
+    missing = {"missing": float("nan")}
+    tasks = [mtk.Task("size", "mse", **missing), mtk.Task("kind", "binary_crossentropy", **missing)]
+
+    def model():
+        model = mtk.MultiTaskModel(build(), tasks)
+        model.compile("sgd")
+        return model
+
+    none = {**Y, "kind": np.full_like(Y["kind"], np.nan)}
+    key = given.Given(model, (X, Y), (X, none), 0.2).key()
+    with pytest.raises(ValueError, match=r"losses of \['kind'\] are zero in validation"):
+        _look(key, 4, None)
+    assert _look(key, 4, "mean_loss").selects == "mean_loss"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "selects"), [(None, "relative_loss"), ("mean_loss", "mean_loss")])
 def test_losses_that_outweigh_others_are_compared_relative_to_the_first(said, selects):
     def model():
@@ -665,7 +682,8 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
     (said,) = result.unlearned(untrained, losses)
     assert said.startswith("The loss of 'size' hardly falls in any run: in validation to 0.98 of")
     assert result.unlearned(untrained, []) == []
-    plan.Plan([], LOOK._replace(losses=untrained)).write(tmp_path)
+    (tmp_path / "methods").mkdir()
+    plan.Plan([], LOOK._replace(losses={**untrained, "odd": 1.0})).write(tmp_path)
     study = object.__new__(comparison.Comparison)
     study.path = tmp_path
     # The examples that another seed holds out have smaller losses from the beginning.
@@ -676,7 +694,7 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
         }
         for seed, f in ((0, 1.0), (1, 0.5))
     ]
-    assert [line.split("'")[1] for line in study._unlearned] == ["size"]
+    assert [line.split("'")[1] for line in study._unlearned] == ["size", "odd"]
 
 
 @pytest.mark.parametrize(
