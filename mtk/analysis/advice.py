@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import metric_sets, run_table
+from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.schema import MEASURE, SELECT
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -19,8 +19,9 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     """Returns which static weights validation finds best, and what they reach on test.
 
     On test they are measured by the fresh seeds where they have some. What diverges with a seed is
-    advised only where all do. "" where the test is sealed, or where the runs do not tell their
-    weights or by what they were selected. Methods that are better come first.
+    advised only where all do. "" where there are no static weights, the test is sealed, or the runs
+    do not tell their weights or by what they were selected. Methods that are better come first. Of
+    a search for a preference or a bound, only that says which weights it has chosen.
 
     Args:
         view: The study.
@@ -29,8 +30,16 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     runs = view.runs(STATIC)
     diverged = runs.loc[runs["status"] == "diverged", "configuration"]
     finished = runs[runs["status"] == "finished"]
+    if runs.empty:
+        return ""
     if finished.empty:
         return "No run with static weights has finished."
+    if "goal" in runs and runs["goal"].notna().any():
+        goal = plain_text.short(str(runs["goal"].dropna().iloc[0]))
+        return (
+            f"A search for the goal {goal} did these runs, and chose among them by that: the same "
+            "command prints what it has found."
+        )
     stable = finished[~finished["configuration"].isin(diverged)]
     finished = finished if stable.empty else stable
     if metric_sets.is_sealed(view.table):

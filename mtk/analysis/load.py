@@ -43,7 +43,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         `lineage` tells from which runs one has branched, and what changed there, and `data` the
         data of a run from others. `steps_per_second` and `parameters` are there if the runs
         recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and
-        `cpu_spent` in a search: those of all its runs when this one had ended. A status other than
+        `cpu_spent` in a search: those of all its runs when this one had ended; `goal` is there if
+        that looked for another one than the front. A status other than
         "finished" (diverged, paused, unfinished, failed, pending, damaged, incomplete) comes with a
         reason; no listed run is left out. Incomplete is a run that lacks, in validation or in test,
         a metric which half of the runs of its setting, or more, have in both. `attrs["remarks"]`
@@ -65,6 +66,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         for name, seconds in zip(("cpu_seconds", "cpu_spent"), cpu_times(path), strict=True):
             for row in rows if seconds else ():
                 row[name] = seconds.get(row["run"])
+        if goal := _goal(path):
+            rows = [{**row, "goal": goal} for row in rows]
         if not rows:
             raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
         said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
@@ -73,6 +76,16 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
     table.attrs["remarks"] = remarks
     return table
+
+
+def _goal(path: Path) -> str | None:
+    """Returns what a search looked for, if not for the front; None of other studies."""
+    try:
+        told = records.json_object(path / "search.json").get("search")
+    except (records.DamagedError, OSError):
+        return None
+    goal = told.get("goal") if isinstance(told, dict) else None
+    return goal if isinstance(goal, str) and goal != "Front" else None
 
 
 def read_list(path: Path) -> dict[str, Any]:

@@ -199,6 +199,25 @@ def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
     assert analysis.advice(view).startswith("Use loss_weights={'left': 0.7, 'right': 0.3}")
 
 
+@pytest.mark.parametrize(
+    ("told", "begins"),
+    [
+        ('{"search": {"goal": "Constraint"}}', "A search for the goal Constraint did these runs"),
+        ('{"search": {"goal": "Front"}}', "Use loss_weights="),
+        ("{}", "Use loss_weights="),
+    ],
+)
+def test_what_a_search_looked_for_is_not_overruled(tmp_path, told, begins):
+    """Trap: weights with the best mean, which do not meet the bound."""
+    runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
+    for run in runs:
+        run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": run.weight}}
+    folder = write_study(tmp_path / "study", runs)
+    (folder / "search.json").write_text(told)
+    (view,) = analysis.views(analysis.load(folder))
+    assert analysis.advice(view).startswith(begins)
+
+
 @pytest.mark.parametrize("diverging", [[0.3], [0.3, 0.7]])
 def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverging):
     runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
