@@ -180,7 +180,8 @@ def _by_example(values: tf.Tensor) -> tf.Tensor:
 def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Tensor] | None:
     """Returns what each example adds to a metric's sum, and to its divisor; None if it has none.
 
-    Both are linear in the weights of the examples, so this is how they grow with each.
+    Both are linear in the weights of the examples, so this is how they grow with each. A metric
+    that takes no weights has none, such as a function that returns the mean over a batch.
     """
     if not _has_sums(metric.metric):
         return None
@@ -193,7 +194,10 @@ def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Te
         if weights is not None:
             each = weights * tf.reshape(share, [-1] + [1] * (weights.shape.rank - 1))
         metric.metric.reset_state()
-        metric.metric.update_state(y_true, y_pred, sample_weight=each)
+        try:
+            metric.metric.update_state(y_true, y_pred, sample_weight=each)
+        except Exception:  # One of the user's may raise anything.
+            return None
         sums = _sums(metric.metric)
     found = [tape.gradient(value, share) for value in sums]
     return None if found[0] is None or found[1] is None else (found[0], found[1])

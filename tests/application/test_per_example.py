@@ -121,6 +121,25 @@ def test_a_graph_gives_what_the_first_batches_give_without(monkeypatch):
     np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-4, atol=1e-5)
 
 
+class Unweighted(keras.metrics.Mean):
+    def update_state(self, y_true, y_pred):
+        super().update_state(abs(y_true - y_pred))
+
+
+def of_a_batch(y_true, y_pred):
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred))
+
+
+def test_metrics_that_take_no_weights_are_left_out():
+    """Trap: the run ended with an error, when all was trained."""
+    rng = np.random.default_rng(0)
+    model = trained([mtk.Task("size", "mse", ["mae", Unweighted("own"), of_a_batch])], {"size": 1})
+    x, y = (rng.normal(size=(NUMBER, size)).astype("float32") for size in (4, 1))
+    test, batches = evaluated(model, (x, {"size": y}), 4)
+    assert {"own", "of_a_batch"} <= test["tasks"]["size"].keys()
+    assert {*measure(model, batches, test).names} == {"size/loss", "size/mae"}
+
+
 def test_tasks_with_inputs_of_their_own_have_their_own_examples():
     rng = np.random.default_rng(2)
     tasks = [mtk.Task(name, "mse") for name in ("a", "b")]
