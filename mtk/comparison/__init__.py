@@ -253,7 +253,13 @@ def _searched(
     size = plan.size
     if limits.seconds < math.inf:
         left = dataclasses.replace(limits, seconds=limits.seconds - (time.monotonic() - started))
-        size, _ = left.size(plan.look, len(trainer.methods), trainer.seconds_of_a_run())
+        size, rest = left.size(plan.look, len(trainer.methods), trainer.seconds_of_a_run())
+        if rest > left.seconds:
+            print(
+                f"The rest takes about {format_duration(rest)}. Of the budget "
+                f"{format_duration(max(0.0, left.seconds))} are left: it will take longer.",
+                flush=True,
+            )
     return dataclasses.replace(plan, size=size, learning_rates=found)
 
 

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 
@@ -490,6 +491,18 @@ def test_the_middle_learning_rate_takes_the_steps_of_the_model(kind, weights):
     compared.compile(given.optimizer(key, rate))
     for own, expected in zip(moved(compared), moved(make()), strict=True):
         np.testing.assert_allclose(own, expected, rtol=2e-3, atol=1e-6)
+
+
+def test_a_rest_that_takes_longer_than_the_budget_is_said(monkeypatch, capsys):
+    found = {planning.STATIC: [0.1]}
+    monkeypatch.setattr(comparison, "searched", lambda *arguments: found)
+    monkeypatch.setattr(comparison, "best_of", lambda *arguments: 0.1)
+    trainer = SimpleNamespace(out=None, labels=[*found], methods=[], seconds_of_a_run=lambda: 60.0)
+    own = plan.Plan([], LOOK, planning.Size(9, 3, 5))
+    for seconds, said in ((30.0, True), (1e6, False)):
+        limits = plan.Budget(seconds, 10, 1, 1, None, None, searches=True)
+        comparison._searched(trainer, own, [0.1], limits, time.monotonic())
+        assert ("it will take longer" in capsys.readouterr().out) == said
 
 
 def test_weightings_of_many_tasks():
