@@ -15,7 +15,7 @@ from mtk import flags
 from mtk.combiners import Combiner, StaticWeights
 from mtk.comparison import sent
 from mtk.comparison.code import own_code
-from mtk.comparison.given import Given, as_arrays
+from mtk.comparison.given import Given, as_arrays, precision
 from mtk.comparison.look import Look, look
 from mtk.comparison.plan import Budget, Plan, Trainer
 from mtk.comparison.planning import Size, is_static, method_of, rates, weightings
@@ -152,6 +152,8 @@ def compare(
         "experiment.Training.monitor": seen.monitor,
         "experiment.Optimization.batch_size": batch_size,
     }
+    if (computes_in := precision()) != "float32":
+        settings["experiment.Numerics.precision"] = computes_in
     if found.draws_splits:
         settings["given.workload.data_seed"] = "%seed"
     trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))

@@ -4,7 +4,7 @@ import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from mtk.compiled_tasks import (
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
+from mtk.experiment.options import Precision
 from mtk.output_paths import argument_by_name, nested_paths
 from mtk.tasks import Task, check_files
 from mtk.trainer import MultiTaskModel
@@ -62,9 +63,26 @@ class Given:
         """Returns 16 digits that are others for another function or other data, and keeps both."""
         splits = () if self.train is None else (self.train, self.validation, self.test)
         texts = [identified(self.build), own_code(self.build), *map(_digest, splits)]
+        if (computes_in := precision()) != "float32":
+            texts.append(computes_in)
         key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         _GIVEN[key] = self
         return key
+
+
+def precision() -> str:
+    """Returns in what the program's networks compute, by Keras' policy, as runs are told.
+
+    Raises:
+        ValueError: If runs cannot compute in that.
+    """
+    policy, known = keras.config.dtype_policy().name, get_args(Precision)
+    if policy not in known:
+        raise ValueError(
+            f"Keras' policy is {policy!r}, and runs compute in {' or '.join(known)}. Set one of "
+            "these: keras.config.set_dtype_policy('float32')."
+        )
+    return str(policy)
 
 
 def given(key: str) -> Given:
@@ -212,6 +230,7 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
         ValueError: If it is not compiled, or with a schedule of learning rates.
     """
     found = getattr(model, "optimizer", None)
+    found = getattr(found, "inner_optimizer", found)  # Keras scales losses itself in float16.
     if found is None:
         raise ValueError(
             f"The model {getattr(model, 'name', model)!r} is not compiled. Have `build` compile it."

@@ -493,6 +493,27 @@ def test_the_middle_learning_rate_takes_the_steps_of_the_model(kind, weights):
         np.testing.assert_allclose(own, expected, rtol=2e-3, atol=1e-6)
 
 
+def test_runs_compute_in_what_the_program_does():
+    """Trap: they set Keras' policy to float32."""
+
+    def model():
+        model = build()
+        model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.02)), "mse")
+        return model
+
+    found, before = given.Given(model, (X, Y), 0.2, 0.2), keras.config.dtype_policy()
+    key = found.key()
+    assert isinstance(given.optimizer(key, None), keras.optimizers.Adam)
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        assert (given.precision(), found.key() != key) == ("mixed_bfloat16", True)
+        keras.config.set_dtype_policy("float64")
+        with pytest.raises(ValueError, match="policy is 'float64'"):
+            given.precision()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def test_a_rest_that_takes_longer_than_the_budget_is_said(monkeypatch, capsys):
     found = {planning.STATIC: [0.1]}
     monkeypatch.setattr(comparison, "searched", lambda *arguments: found)
