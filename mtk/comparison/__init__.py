@@ -151,6 +151,7 @@ def compare(
         "experiment.Training.epochs": epochs,
         "experiment.Training.monitor": seen.monitor,
         "experiment.Optimization.batch_size": batch_size,
+        **(seen.settings or {}),
     }
     if (computes_in := precision()) != "float32":
         settings["experiment.Numerics.precision"] = computes_in

@@ -1,5 +1,6 @@
 """What a comparison is given: a function that makes a compiled model, and data."""
 
+import dataclasses
 import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtk import sharing
 from mtk.comparison import sent
 from mtk.comparison.code import own_code
 from mtk.compiled_tasks import (
@@ -23,7 +25,7 @@ from mtk.compiled_tasks import (
 from mtk.data.fingerprints import of_arrays
 from mtk.data.sources import check_room
 from mtk.experiment.contents import identified
-from mtk.experiment.options import Precision
+from mtk.experiment.options import Numerics, Optimization, Precision, Sharing
 from mtk.output_paths import argument_by_name, nested_paths
 from mtk.tasks import Task, check_files
 from mtk.trainer import MultiTaskModel
@@ -280,6 +282,43 @@ def _loss_weights(key: str) -> list[float]:
         weights = dict(zip(names, weights_by_task(compiled, names), strict=True))
         each = [weights[task.name] for task in tasks_of(model)]
     return [float(weight) for weight in each]
+
+
+def settings_of(key: str) -> dict[str, Any]:
+    """Returns what a model of `mtk` was made and compiled with, beside tasks, losses and optimizer.
+
+    Args:
+        key: As `Given.key` returned it.
+
+    Returns:
+        What is not usual, by the name that a configuration binds.
+
+    Raises:
+        ValueError: If it names layers whose names are others in each new network.
+    """
+    found = given(key)
+    if found.train is None:
+        return {}
+    told = _settings(_built(found.build, 0))
+    if told != _settings(_built(found.build, 0)):
+        raise ValueError(
+            "`shared`, `heads` or `representation` of the model means layers that have other names "
+            "in each new network. Give these layers names."
+        )
+    return told
+
+
+def _settings(model: keras.Model) -> dict[str, Any]:
+    if not isinstance(model, MultiTaskModel):
+        return {}
+    own = {**sharing.names(model._given._asdict()), "gradients": model.gradients}
+    own |= dataclasses.asdict(model.compile_args)
+    return {
+        f"experiment.{kind.__name__}.{each.name}": own[each.name]
+        for kind in (Sharing, Optimization, Numerics)
+        for each in dataclasses.fields(kind)
+        if each.name in own and own[each.name] != each.default
+    }
 
 
 def network(model: keras.Model) -> keras.Model:

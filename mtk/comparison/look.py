@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -14,7 +15,8 @@ import tensorflow as tf
 from mtk import combiners
 from mtk.callbacks.monitored import monitor_of
 from mtk.combiners import Combiner
-from mtk.comparison.given import optimizer, scale_of, weights_of, workload
+from mtk.comparison.given import optimizer, scale_of, settings_of, weights_of, workload
+from mtk.experiment.options import Sharing
 from mtk.monitor import MEAN_LOSS, RELATIVE_LOSS
 from mtk.study.engines.local import may_fork
 from mtk.trainer import MultiTaskModel
@@ -43,6 +45,7 @@ class Look(NamedTuple):
         selects: The name of what selects, such as "mean_loss".
         added: Static weights to try beside the usual ones, in the order of the tasks.
         scale: The sum of the weights in the model's sum of the losses.
+        settings: What else all runs are told; see `mtk.comparison.given.settings_of`.
     """
 
     tasks: list[str]
@@ -58,6 +61,7 @@ class Look(NamedTuple):
     selects: str = ""
     added: Sequence[Sequence[float]] = ()
     scale: float = 1.0
+    settings: Mapping[str, Any] | None = None
 
     @property
     def outweighing(self) -> str | None:
@@ -120,15 +124,14 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
             f"Received: batch_size={batch_size}"
         )
     compiled = optimizer(key, None)
-    names = [task.name for task in data.tasks]
+    names, settings = [task.name for task in data.tasks], settings_of(key)
     batches = data.train(batch_size, 2 * _STEPS + 1, seed=0)
     steps, started = [], time.monotonic()
     losses: dict[str, float] = {}
     start = evaluation = 0.0
     for combiner in (combiners.StaticWeights(), combiners.MGDA()):
-        model = MultiTaskModel(data.network(0), data.tasks, combiner)
         rate = float(compiled.get_config()["learning_rate"])
-        model.compile(optimizer(key, rate))
+        model = _model(data, combiner, optimizer(key, rate), settings)
         selects = monitor_of(monitor, model).name
         if not losses:
             logs = model.evaluate(data.validation(batch_size), verbose=0, return_dict=True)
@@ -148,11 +151,12 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
             model.evaluate(data.validation(batch_size), verbose=0)
             evaluation = time.monotonic() - before
     for label, make in methods.items():
-        _try(label, make, data, optimizer(key, rate), batches)
+        _try(label, make, data, optimizer(key, rate), settings, batches)
     is_linear = isinstance(compiled, keras.optimizers.SGD)
     about = (names, rate, is_linear, losses, data.num_train)
     times = (start, (steps[0], steps[1]), evaluation)
-    found = Look(*about, *times, monitor, weights_of(key), selects, scale=scale_of(key))
+    found = Look(*about, *times, monitor, weights_of(key), selects)
+    found = found._replace(scale=scale_of(key), settings=settings)
     if monitor is None and selects == MEAN_LOSS and found.outweighing:
         found = found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
     if found.selects == RELATIVE_LOSS and (zero := [n for n in names if losses[n] == 0]):
@@ -164,17 +168,31 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
     return found
 
 
+def _model(
+    data: Workload,
+    combiner: Combiner,
+    optimizer: keras.optimizers.Optimizer,
+    settings: Mapping[str, Any],
+) -> MultiTaskModel:
+    """Makes and compiles a model as the runs do."""
+    own = {name.rpartition(".")[2]: value for name, value in settings.items()}
+    structure = {f.name: own.pop(f.name) for f in fields(Sharing) if f.name in own}
+    model = MultiTaskModel(data.network(0), data.tasks, combiner, **structure)
+    model.compile(optimizer, **own)
+    return model
+
+
 def _try(
     label: str,
     make: Callable[[], Combiner],
     data: Workload,
     optimizer: keras.optimizers.Optimizer,
+    settings: Mapping[str, Any],
     batches: tf.data.Dataset,
 ) -> None:
     """Takes a step with a method, so that what it lacks is known before the first run."""
     try:
-        model = MultiTaskModel(data.network(0), data.tasks, make())
-        model.compile(optimizer)
+        model = _model(data, make(), optimizer, settings)
         model.fit(batches.take(1), shuffle=False, verbose=0)
     except Exception as error:  # Whatever it is, each run of the method would meet it.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

@@ -369,7 +369,14 @@ def test_a_method_that_cannot_train_the_model_is_named_before_the_first_run():
 
     data = given.workload(given.Given(model, (X, Y), 0.2, 0.2).key())
     with pytest.raises(ValueError, match=r"UncertaintyWeights cannot train it: .* \['size'\]"):
-        _try("UncertaintyWeights", combiners.UncertaintyWeights, data, keras.optimizers.SGD(), None)
+        _try(
+            "UncertaintyWeights",
+            combiners.UncertaintyWeights,
+            data,
+            keras.optimizers.SGD(),
+            {},
+            None,
+        )
 
 
 def test_what_has_failed_is_done_again_by_the_same_call(tmp_path, monkeypatch):
@@ -512,6 +519,34 @@ def test_runs_compute_in_what_the_program_does():
             given.precision()
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def test_runs_are_told_what_a_model_was_made_and_compiled_with():
+    """Trap: without its weight decay and clipping another training is compared."""
+    told = {"weight_decay": 1e-3, "clip_norm": 1.0, "on_nonfinite": "skip"}
+
+    def model(name=None, **arguments):
+        shared = [keras.layers.Dense(8, name=name)]
+        inputs = keras.Input((4,))
+        hidden = shared[0](inputs)
+        heads = {each: keras.layers.Dense(1, name=each)(hidden) for each in Y}
+        tasks = [mtk.Task(each, "mse") for each in Y]
+        made = mtk.MultiTaskModel(keras.Model(inputs, heads), tasks, shared=shared)
+        made.compile("sgd", **arguments)
+        return made
+
+    def settings(own):
+        return given.settings_of(given.Given(own, (X, Y), 0.2, 0.2).key())
+
+    assert settings(build) == {}
+    assert settings(lambda: model("trunk", **told)) == {
+        "experiment.Sharing.shared": ["trunk"],
+        "experiment.Optimization.weight_decay": 1e-3,
+        "experiment.Optimization.clip_norm": 1.0,
+        "experiment.Numerics.on_nonfinite": "skip",
+    }
+    with pytest.raises(ValueError, match="Give these layers names"):
+        settings(model)
 
 
 def test_a_rest_that_takes_longer_than_the_budget_is_said(monkeypatch, capsys):
