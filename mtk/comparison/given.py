@@ -29,6 +29,7 @@ from mtk.experiment.options import Numerics, Optimization, Precision, Sharing
 from mtk.output_paths import argument_by_name, nested_paths
 from mtk.tasks import Task, check_files
 from mtk.trainer import MultiTaskModel
+from mtk.trainer.compile_args import averages
 from mtk.workloads import Arrays, Workload
 from mtk.workloads.arrays import made
 
@@ -229,13 +230,20 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     """Returns the optimizer that a model was compiled with.
 
     Raises:
-        ValueError: If it is not compiled, or with a schedule of learning rates.
+        ValueError: If it is not compiled, or with a schedule of learning rates, or averages the
+            weights.
     """
     found = getattr(model, "optimizer", None)
     found = getattr(found, "inner_optimizer", found)  # Keras scales losses itself in float16.
     if found is None:
         raise ValueError(
             f"The model {getattr(model, 'name', model)!r} is not compiled. Have `build` compile it."
+        )
+    if averages(found):
+        raise ValueError(
+            "The model's optimizer averages the weights (`use_ema`), and a comparison measures "
+            "the weights of the step that validation selects, not averages. Leave it out, or give "
+            "it `ema_overwrite_frequency`."
         )
     if not isinstance(found.get_config().get("learning_rate"), float):
         raise ValueError(

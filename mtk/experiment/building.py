@@ -1,6 +1,7 @@
 """Data and model of a run, as its arguments describe them."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from mtk.experiment.plan import Plan, make_plan
 from mtk.monitor import Monitor
 from mtk.tasks import check_files
 from mtk.trainer import MultiTaskModel
+from mtk.trainer.compile_args import averages
 from mtk.workloads import Workload
 
 
@@ -118,6 +120,13 @@ def build(
             micro_batches=numerics.micro_batches,
             on_nonfinite=numerics.on_nonfinite,
         )
+        if averages(model.optimizer):
+            warnings.warn(
+                "The optimizer averages the weights (`use_ema`), but the network of the selected "
+                "step, which is measured and exported, has that step's weights. With "
+                "`ema_overwrite_frequency` they become the averages on the way.",
+                stacklevel=2,
+            )
     monitor = monitor_of(training.monitor, model)
     supply.check(data, plan)
     return Built(data, model, plan, monitor, optimization)

@@ -81,6 +81,12 @@ def loss_scale(optimizer: keras.optimizers.Optimizer | None) -> tf.Tensor | None
     return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
 
 
+def averages(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer keeps averages of the weights beside them, for the end of a `fit`."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return bool(getattr(inner, "use_ema", False) and not inner.ema_overwrite_frequency)
+
+
 def check_replicas(
     strategy: tf.distribute.Strategy,
     network: keras.Model,

@@ -144,6 +144,7 @@ def averaging(learning_rate):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The optimizer averages the weights")
 def test_averaged_weights_are_put_in_place_once(tiny, tmp_path, monkeypatch):
     """Keras puts the averages in place at the end of a `fit`, and a resumed run has several."""
     go_on(tiny, tmp_path / "undisturbed", optimizer=averaging)

@@ -511,6 +511,9 @@ def test_runs_compute_in_what_the_program_does():
     found, before = given.Given(model, (X, Y), 0.2, 0.2), keras.config.dtype_policy()
     key = found.key()
     assert isinstance(given.optimizer(key, None), keras.optimizers.Adam)
+    averaging = keras.optimizers.Adam(0.02, use_ema=True)
+    with pytest.raises(ValueError, match="averages the weights"):
+        given.optimizer_of(SimpleNamespace(optimizer=averaging))
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
         assert (given.precision(), found.key() != key) == ("mixed_bfloat16", True)
