@@ -1,6 +1,7 @@
 """What figures must show: every selected model, every setting at its place, all methods apart."""
 
 import dataclasses
+import itertools
 import json
 import re
 from pathlib import Path
@@ -365,3 +366,18 @@ def test_long_names_of_methods_and_metrics_stay_apart(tmp_path, columns):
     assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_long_numbers_of_an_axis_do_not_touch(table):
+    """Trap: `0.7625` and its neighbours are wider than the ticks are apart."""
+    moved = table.copy()
+    columns = [name for name in moved if name.endswith("left/accuracy")]
+    moved[columns] = 0.76 + 0.02 * moved[columns]
+    drawn = fronts.draw(view_of(moved), [("accuracy", "test"), ("accuracy", "validation")])
+    drawn.draw_without_rendering()
+    for axis in drawn.axes:
+        low, high = axis.get_xlim()
+        ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        boxes = [label.get_window_extent() for at, label in ticks if low <= at <= high]
+        assert len(boxes) > 2
+        assert all(first.x1 < second.x0 for first, second in itertools.pairwise(boxes))

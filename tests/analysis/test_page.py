@@ -75,6 +75,15 @@ def test_headings_are_in_order_and_every_picture_and_table_says_what_it_is(path)
     assert text.count("<th ") == text.count('<th scope="col">')
 
 
+def test_true_and_false_are_sorted_as_words(path):
+    """Trap: to Python they are numbers, to the page's script they are none."""
+    text = path.read_text(encoding="utf-8")
+    assert "<td>True</td>" in text
+    values = set(re.findall(r'data-value="(.*?)"', text))
+    assert len(values) > 10
+    assert all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?|nan|-?inf", value) for value in values)
+
+
 def test_the_browser_runs_our_script_and_no_other(path):
     text = path.read_text(encoding="utf-8")
     for tag in ("script", "style"):

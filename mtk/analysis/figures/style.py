@@ -20,6 +20,7 @@ MARKERS = ["s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
 _LINES = ["-", "-.", ":", (0, (3, 1, 1, 1, 1, 1))]
 STATIC_COLOR = "black"
 DOMINATED_COLOR = "#9A9A9A"
+_TICKS = 5
 
 
 @contextmanager
@@ -97,8 +98,10 @@ def axis_label(objective: Objective) -> str:
 
 
 def label_axes(axis: Axes, pair: Sequence[Objective]) -> None:
-    """Names both axes after their tasks."""
+    """Names both axes after their tasks; few ticks, so that long numbers do not touch."""
     axis.set(xlabel=axis_label(pair[0]), ylabel=axis_label(pair[1]))
+    if axis.get_xscale() == "linear":
+        axis.locator_params(axis="x", nbins=_TICKS)
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -56,7 +56,7 @@ def _templates() -> jinja2.Environment:
         "png": lambda png: _address("image/png", png),
         # Long names of parameters and metrics may break, so that wide tables fit a printed page.
         "heading": lambda name: Markup("<wbr>").join(re.split(r"(?<=[./_])", cell(name))),
-        "number": lambda value: isinstance(value, (int, float, np.number)),
+        "number": lambda value: pd.api.types.is_number(value) and not pd.api.types.is_bool(value),
         "what_was_run": what_was_run,
         "words": words,
     }
