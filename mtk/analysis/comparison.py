@@ -167,7 +167,7 @@ def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame
         UnavailableError: If no static model was measured.
     """
     parts = []
-    for space, static in _static_models(compared).items():
+    for space, static in static_models(compared).items():
         points, chosen = static.values.mean(1), view.spaces[space]
         front, signs = points[non_dominated(points)], [objective.sign for objective in chosen]
         columns = {
@@ -187,7 +187,7 @@ def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame
 
 def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
     """Yields a sentence for each width that one static model would change by a small change."""
-    for space, static in _static_models(compared).items():
+    for space, static in static_models(compared).items():
         points, chosen = static.values.mean(1), view.spaces[space]
         delta = next(v.delta for q in compared for v in q.verdicts.values())
         if (found := hinge(points, delta)) is None:
@@ -208,7 +208,7 @@ def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
         )
 
 
-def _static_models(compared: Sequence[Comparison]) -> dict[str, Models]:
+def static_models(compared: Sequence[Comparison]) -> dict[str, Models]:
     """Returns the measured static models by set of objectives, where there are verdicts."""
     return {q.space: q.measured.models[STATIC] for q in compared if q.verdicts}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtk.analysis import comparison, comparisons, equal_budget, load, views
+from mtk.analysis import comparison, comparisons, equal_budget, load, non_dominated, views
 from mtk.analysis.figures import averages, fronts
 from mtk.analysis.reporting import remarks, tables
 from tests.analysis.pools import models
@@ -61,6 +61,27 @@ def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
         large = [line.get_xdata()[0] for line in axis.lines if line.get_markersize() == 9]
         assert len(large) == 4
         assert max(large) < 0.9
+
+
+def test_indicators_are_in_the_widths_of_the_verdicts(tmp_path):
+    """Trap: of the measured static models those alone that one seed of validation prefers."""
+    table = load(two_stage_study(tmp_path)[0])
+    # At the seed that selects, the first static model is dominated.
+    worse = (table["role"] == "baseline") & (table["stage"] == "select")
+    worse &= table["task_weights"].map(lambda own: bool(own) and own["left"] < 0.4)
+    columns = [f"validation/{task}/loss" for task in ("left", "right")]
+    table.loc[worse, columns] += 5.0
+    (view,) = views(table)
+    asked = comparisons(view)
+    found = tables.indicator_table(view, "loss", asked).set_index("method")
+    assert found.loc["static weights", ["measured", "selected"]].tolist() == [3, 2]
+    points = comparison.static_models(asked)["loss"].values.mean(1)
+    front = points[non_dominated(points)]
+    widths = comparison.width_table(view, asked).query("compared == 'loss'")["width"].to_numpy()
+    own = view.of("pcgrad")[lambda t: t["measured"]][["test/left/loss", "test/right/loss"]]
+    corner = front.max(0) / widths + 0.1
+    volume = np.prod(np.maximum(corner - own.to_numpy(float)[0] / widths, 0))
+    assert found.loc["pcgrad", "hypervolume"] == pytest.approx(volume)
 
 
 def test_measured_models_whose_first_stage_is_lost_have_no_place_in_validation(tmp_path):

@@ -193,18 +193,20 @@ def _study(
             better = f"Probability of improvement over equal weights, {question.space}"
             section.tabulate(better, tables.improvement_table, view, question)
     section.tabulate(WIDTHS, comparison.width_table, view, asked)
-    for title, make in _tables(view):
+    for title, make in _tables(view, asked):
         section.tabulate(title, make, view)
     return section
 
 
-def _tables(view: StudyView) -> Iterator[tuple[str, Callable[[StudyView], pd.DataFrame]]]:
+def _tables(
+    view: StudyView, asked: Sequence[Comparison]
+) -> Iterator[tuple[str, Callable[[StudyView], pd.DataFrame]]]:
     yield BUDGETS, tables.budgets
     for space in view.spaces:
         for title, make in (
             ("What moves results: variance of the mean {}", tables.variance_table),
             ("Selected by validation, {}", comparison.selected),
-            ("Indicators of {}", tables.indicator_table),
+            ("Indicators of {}", partial(tables.indicator_table, compared=asked)),
             ("At equal compute, {}", tables.equal_compute),
             ("Against single-task models, {}", tables.single_task_table),
         ):

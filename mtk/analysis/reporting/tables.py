@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import fronts, indicators, metric_sets, run_table
+from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
 from mtk.analysis.comparison import Comparison
 from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import MEASURE, SPLITS
-from mtk.analysis.select import STATIC
+from mtk.analysis.select import STATIC, Candidates
 from mtk.analysis.study_view import (
     StudyView,
     in_units,
@@ -137,17 +137,29 @@ def settings(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame({"parameter": fixed.keys(), "value": [str(v) for v in fixed.values()]})
 
 
-def indicator_table(view: StudyView, space: str) -> pd.DataFrame:
+def indicator_table(
+    view: StudyView, space: str, compared: Sequence[Comparison] = ()
+) -> pd.DataFrame:
     """Returns the indicators of each method's selected models in test, of those that were measured.
 
-    Hypervolume and epsilon are in widths of the static front; less is better but for the volume. At
-    equal budgets all configurations of the first stage count, at the seeds of that stage.
+    Hypervolume and epsilon are in widths of the static front, those of the verdicts where there are
+    some; less is better but for the volume. At equal budgets all configurations of the first stage
+    count, at the seeds of that stage, and in widths of its own front.
+
+    Args:
+        view: The study.
+        space: Name of the set of objectives.
+        compared: The verdicts.
     """
     chosen, first = view.spaces[space], view.first_stage
     static = view.candidates(STATIC, space)
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
         raise UnavailableError("needs static weights, and two to five tasks")
-    scale, corner = widths(static.test[static.selected]), reference(static)
+    unit, known = static, comparison.static_models(compared)
+    if space in known:
+        points = known[space].values.mean(1)
+        unit = Candidates(points, points, np.arange(len(points)))
+    scale, corner = widths(unit.test[unit.selected]), reference(unit)
     front, baseline = static.test[static.selected] / scale, first.candidates(STATIC, space)
     named = view.all_candidates(space)
     ideal = np.min([(own.test / scale).min(0) for own in named.values()], axis=0)
