@@ -33,6 +33,8 @@ class Cell:
         num_tasks: K.
         seeds: Fresh seeds of the second stage.
         common: Share of the variance over seeds that is common to all runs of a seed.
+        flat: Whether most weightings do equally well: a task's loss hardly falls from half of the
+            weight on.
         reach: How far the methods' hidden weights reach, in logits of the outermost static ones.
         noisy: Whether the first method has six times the noise of the others.
         static_noise: Noise of the static models, as a multiple of that of the methods.
@@ -50,6 +52,7 @@ class Cell:
     num_tasks: int = 2
     seeds: int = 5
     common: float = 0.8
+    flat: bool = False
     reach: float = 1.0
     noisy: bool = False
     static_noise: float = 1.0
@@ -209,7 +212,8 @@ def _optima(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what each model reaches at its best learning rate, and the width of the front."""
     matrices, centers = quadratics(cell.num_tasks, cell.ratio, generator)
-    best = optimal_losses(np.concatenate([static, hidden]), matrices, centers)
+    weights = np.concatenate([static, hidden])
+    best = (1 - weights) ** 6 if cell.flat else optimal_losses(weights, matrices, centers)
     width = np.ptp(best[: len(static)], axis=0)
     best[len(static)] -= cell.gain * width
     return best, width

@@ -111,6 +111,14 @@ ROWS = [
         "0.05",
         is_error=True,
     ),
+    Row(
+        "null on a flat front, noise 12 %, one learning rate, 2 / 3 / 5 seeds, any called better "
+        "or worse on the front",
+        [Cell(flat=True, noise=0.12, common=0.5, rates=1, seeds=seeds) for seeds in (2, 3, 5)],
+        any_different,
+        "0.05",
+        is_error=True,
+    ),
     Row("null called equivalent, noise 4 %, 5 seeds", [Cell()], equivalent, "0.60"),
     Row(
         "gain of 25 %, noise 4 %, K = 3 / 5, found",

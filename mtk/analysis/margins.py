@@ -16,6 +16,8 @@ _STEPS = 8
 # How far the curve is continued beyond its ends, in widths.
 _BEYOND = 10.0
 _ROUNDING = 1e-9
+# By what factor the width changes, in a task, where it hangs on one model.
+_HINGE = 1.25
 # Of more pieces between models, only those on the hull are tried.
 _MOST_CHORDS = 200
 
@@ -27,11 +29,13 @@ class Front(NamedTuple):
         points: `(N, K)`, measured models; less is better.
         pieces: `(M, K, K)`, simplices with K corners each.
         measured: `(M,)`, whether a piece lies between measured models or continues the front.
+        smooth: `(M,)`, whether such a piece is one of the curve or surface over the weights.
     """
 
     points: np.ndarray
     pieces: np.ndarray
     measured: np.ndarray
+    smooth: np.ndarray
 
 
 class Margins(NamedTuple):
@@ -45,12 +49,15 @@ class Margins(NamedTuple):
         least: `(N,)`, the amount where the front is met; elsewhere by how much the point is better
             than the best measured values of all tasks together.
         corner: `(N,)`, the same distance to the measured models alone, never less than `amount`.
+        smooth: `(N,)`, that to the smooth part of the front where it is met, elsewhere `amount`,
+            which it is never less than. What is lowest of many pieces is low by luck, too.
     """
 
     amount: np.ndarray
     inside: np.ndarray
     least: np.ndarray
     corner: np.ndarray
+    smooth: np.ndarray
 
 
 def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
@@ -78,8 +85,8 @@ def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
 
 
 def _joined(first: Front, second: Front) -> Front:
-    pieces = np.concatenate([first.pieces, second.pieces])
-    return Front(first.points, pieces, np.concatenate([first.measured, second.measured]))
+    parts = zip(first[1:], second[1:], strict=True)
+    return Front(first.points, *(np.concatenate(both) for both in parts))
 
 
 def margins(points: np.ndarray, front: Front) -> Margins:
@@ -87,13 +94,15 @@ def margins(points: np.ndarray, front: Front) -> Margins:
     corner = (front.points[None] - points[:, None]).max(2).min(1)
     beyond_all = (front.points.min(0) - points).min(1)
     if not len(front.pieces):
-        return Margins(corner, np.zeros(len(points), bool), beyond_all, corner)
+        return Margins(corner, np.zeros(len(points), bool), beyond_all, corner, corner)
     distance = _met(points, front.pieces)
     best = distance.argmin(1)
     met = np.isfinite(distance.min(1))
     amount = np.minimum(distance.min(1), corner)
     least = np.where(met, amount, beyond_all)
-    return Margins(amount, met & front.measured[best], least, corner)
+    smooth = np.where(front.smooth, distance, np.inf).min(1)
+    smooth = np.where(np.isfinite(smooth), np.maximum(smooth, amount), amount)
+    return Margins(amount, met & front.measured[best], least, corner, smooth)
 
 
 def _surface(points: np.ndarray, places: np.ndarray) -> Front:
@@ -103,7 +112,8 @@ def _surface(points: np.ndarray, places: np.ndarray) -> Front:
     unique, means, _ = _means_at(points, places.round(9))
     fine = UniformTriRefiner(Triangulation(*unique.T)).refine_triangulation(subdiv=2)
     values = RBFInterpolator(unique, means, kernel="thin_plate_spline")(np.c_[fine.x, fine.y])
-    return Front(points, values[fine.triangles], np.ones(len(fine.triangles), bool))
+    every = np.ones(len(fine.triangles), bool)
+    return Front(points, values[fine.triangles], every, every)
 
 
 def _means_at(points: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,7 +140,7 @@ def _curve(points: np.ndarray, places: np.ndarray) -> Front:
     line = np.concatenate([[first], line, [last]])
     measured = np.ones(len(line) - 1, bool)
     measured[[0, -1]] = False
-    return Front(points, np.stack([line[:-1], line[1:]], axis=1), measured)
+    return Front(points, np.stack([line[:-1], line[1:]], axis=1), measured, measured)
 
 
 def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
@@ -152,7 +162,7 @@ def _chords(points: np.ndarray) -> Front:
     else:  # Joggled, since points may lie in a plane.
         corners = ConvexHull(chosen, qhull_options="QJ").simplices.tolist()
     pieces = chosen[np.array(corners, int).reshape(-1, num_tasks)]
-    return Front(points, pieces, np.ones(len(pieces), bool))
+    return Front(points, pieces, np.ones(len(pieces), bool), np.zeros(len(pieces), bool))
 
 
 def _met(points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
@@ -188,13 +198,12 @@ class Hinge(NamedTuple):
     width: np.ndarray
 
 
-def hinge(points: np.ndarray, close: float, factor: float = 1.25) -> Hinge | None:
+def hinge(points: np.ndarray, close: float) -> Hinge | None:
     """Returns the model that changes the width most by a small change of itself, if one does.
 
     Args:
         points: `(N, K)`; less is better.
         close: What is a small change, in widths of the front.
-        factor: By how much the width changes at least, in a task.
     """
     width, front = widths(points), points[non_dominated(points)]
     found = []
@@ -203,7 +212,7 @@ def hinge(points: np.ndarray, close: float, factor: float = 1.25) -> Hinge | Non
         amount = float(((rest - point) / width).max(1).min())
         changed = widths(rest) if amount > 0 else np.ptp(np.vstack([front, point]), axis=0)
         change = float(np.maximum(changed / width, width / changed).max())
-        if abs(amount) <= close and change >= factor:
+        if abs(amount) <= close and change >= _HINGE:
             found.append((change, Hinge(number, amount, changed)))
     return max(found, key=lambda each: each[0])[1] if found else None
 

@@ -20,6 +20,8 @@ _USERS = 512
 _NOISIER = 0.99
 # Methods whose variances together exceed that of all models at this level have their own one.
 _NOISIER_METHODS = 0.9
+# Of `Margins`, what has an error of its own.
+KINDS = ("amount", "corner", "smooth")
 # Step of the numerical derivative: the weight that one seed gains in the mean.
 _STEP = 0.05
 _TINY = 1e-30
@@ -35,14 +37,14 @@ def asked(num_tasks: int) -> list[str]:
 
 
 class Error(NamedTuple):
-    """What seeds and test examples do to N margins; rows for amounts and for corners.
+    """What seeds and test examples do to N margins; a row for each of `KINDS`.
 
     Attributes:
-        deviation: `(2, N)`, standard deviation over seeds, for one seed.
-        freedom: `(2, N)`, its degrees of freedom.
-        lasting: `(2, N)`, variance of the margin that the test examples cause and further seeds do
+        deviation: `(3, N)`, standard deviation over seeds, for one seed.
+        freedom: `(3, N)`, its degrees of freedom.
+        lasting: `(3, N)`, variance of the margin that the test examples cause and further seeds do
             not take away; zero where they are not known.
-        lasting_freedom: `(2, N)`, its degrees of freedom.
+        lasting_freedom: `(3, N)`, its degrees of freedom.
     """
 
     deviation: np.ndarray
@@ -51,7 +53,7 @@ class Error(NamedTuple):
     lasting_freedom: np.ndarray
 
     def at(self, seeds: np.ndarray, measured: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns standard errors `(2, N, S)` after so many seeds, and their degrees of freedom.
+        """Returns standard errors `(3, N, S)` after so many seeds, and their degrees of freedom.
 
         Args:
             seeds: `(S,)`, how many.
@@ -171,7 +173,7 @@ class PairedMargins:
         return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
 
     def _lasting(self, found: list[Margins]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `(2, N)`, of the margins of methods: see `lasting`."""
+        """Returns `(3, N)`, of the margins of methods: see `lasting`."""
         of_methods = found[: len(self.methods)]
         flat = _flat(of_methods)
         if not self.examples:
@@ -193,7 +195,7 @@ def _of_numbers(
     best: float, reached: Callable[[np.ndarray], np.ndarray], own: np.ndarray
 ) -> Margins:
     amount = best - reached(own)
-    return Margins(amount, np.ones(len(amount), bool), amount, amount)
+    return Margins(amount, np.ones(len(amount), bool), amount, amount, amount)
 
 
 def _expected(models: np.ndarray) -> np.ndarray:
@@ -203,9 +205,8 @@ def _expected(models: np.ndarray) -> np.ndarray:
 
 
 def _flat(found: list[Margins]) -> np.ndarray:
-    """Returns `(2, N)`: all amounts, and all corners."""
-    kinds = ("amount", "corner")
-    return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in kinds])
+    """Returns `(3, N)`: amounts, corners and smooth ones, in the order of `KINDS`."""
+    return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in KINDS])
 
 
 def lasting(cells: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from mtk.analysis.margins import Margins, has_width
 from mtk.analysis.measure import Models
-from mtk.analysis.paired_margins import Error, HeldOut, PairedMargins, held_out
+from mtk.analysis.paired_margins import KINDS, Error, HeldOut, PairedMargins, held_out
 
 BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecided"
 # What is too little to matter, in widths of the front.
@@ -183,6 +183,6 @@ def _bounds(
     errors, freedom = error.at(seeds, int(seeds[0]))
     low = own.least[:, None] - stats.t.isf(alpha / 2 / number, freedom[0]) * errors[0]
     # Beyond the ends, a front that is continued is too good: only measured models are better.
-    kind = np.where(own.inside, 0, 1), np.arange(number)
-    top = np.where(own.inside, own.amount, own.corner)[:, None]
+    kind = np.where(own.inside, KINDS.index("smooth"), KINDS.index("corner")), np.arange(number)
+    top = np.where(own.inside, own.smooth, own.corner)[:, None]
     return low, top + stats.t.isf(alpha / 2, freedom[kind]) * errors[kind]

@@ -125,7 +125,7 @@ def test_a_small_test_set_makes_no_method_worse_or_better():
         called[known] = np.mean([v.answer in ("better", "worse") for v in found])
         assert all(v.examples == known for v in found)
     assert called[True] == 0
-    assert called[False] > 0.2
+    assert called[False] > 0.05
 
 
 LOSSES = [Objective("left", "loss", 1)]

@@ -60,6 +60,24 @@ def test_margins_to_chords_are_those_of_a_linear_program(num_tasks):
             assert found.least[n] == pytest.approx(least, abs=1e-7)
 
 
+def test_the_smooth_margin_is_not_that_to_the_luckiest_of_many_equal_models():
+    """From half of its weight on the first task is at zero, but for noise; so is the method."""
+    first = np.linspace(0.1, 0.9, 9)
+    noise = np.array([0, 0, 0, 0, 0, 0.1, -0.1, 0.1, -0.1])
+    static = np.stack([np.maximum(0.5 - first, 0) * 5 + noise, np.maximum(first - 0.5, 0) * 5], 1)
+    front = front_of(static, np.stack([first, 1 - first], axis=1))
+    found = margins(np.array([[0.0, 1.2]]), front)
+    assert found.inside[0]
+    assert found.amount[0] == pytest.approx(-0.1, abs=0.01)
+    assert found.smooth[0] == pytest.approx(0.0, abs=0.01)
+    far = margins(np.array([[0.5, 1.2], [2.0, 2.0], [5.0, -1.0]]), front)
+    assert (far.smooth >= far.amount).all()
+    assert far.smooth[0] == pytest.approx(-0.5, abs=0.05)
+    # Where nothing is known of the weights there is no smooth part.
+    plain = margins(np.array([[0.0, 1.2]]), front_of(static))
+    assert plain.smooth[0] == plain.amount[0]
+
+
 def exact(weights):
     problem = example()
     losses = problem.losses(np.array([problem.scalarize(w) for w in weights]))
