@@ -12,8 +12,6 @@ from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights
 from mtk.display import counted, significant
 
-_RATE = "experiment.Optimization.learning_rate"
-
 
 def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     """Returns which static weights validation finds best, and what they reach on test.
@@ -58,7 +56,11 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     own = finished["configuration"] == chosen["configuration"]
     measured = finished[own & fresh] if (own & fresh).any() else finished[own]
     varied = [name for name in run_table.varying(finished) if not name.endswith(".weights")]
-    named = [name for name in dict.fromkeys([_RATE, *varied]) if pd.notna(chosen.get(name))]
+    named = [
+        name
+        for name in dict.fromkeys([run_table.LEARNING_RATE, *varied])
+        if pd.notna(chosen.get(name))
+    ]
     settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
     shares = {task: significant(share) for task, share in weights.items()}
     spread = " ± standard deviation" if len(measured) > 1 else ""
@@ -71,12 +73,29 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     by = ", ".join(dict.fromkeys(metric_sets.monitors(selecting)))
     lost = int((diverged == chosen["configuration"]).sum())
     doubt = f" With {counted(lost, 'further seed')} it diverged." if lost else ""
+    if fresh.any() and not fresh.all():
+        doubt += _other_choice(finished[fresh], chosen["configuration"])
     use = f"Better than static weights: {', '.join(better)}. Otherwise use" if better else "Use"
     return (
         f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} "
         f"(weights that sum to one, best in validation by {by}): on test {reached} "
         f"(mean of {counted(len(measured), 'seed')}{spread}).{doubt}"
     )
+
+
+def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
+    """Returns a sentence if validation prefers another model at every one of the fresh seeds."""
+    values = metric_sets.selected_values(fresh)
+    if values is None:
+        return ""
+    best = _best(fresh, values)
+    by_seed = fresh.assign(value=values).pivot_table("value", "seed", "configuration")
+    ways = by_seed.reindex(columns=[best["configuration"], chosen]).dropna().to_numpy()
+    if len(ways) < 2 or not (ways[:, 0] < ways[:, 1]).all():
+        return ""
+    shares = static_weights(best.to_dict()) or {}
+    told = {task: significant(share) for task, share in shares.items()}
+    return f" But at each of the {len(ways)} fresh seeds validation prefers loss_weights={told}."
 
 
 def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:

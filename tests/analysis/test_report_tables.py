@@ -218,6 +218,24 @@ def test_what_a_search_looked_for_is_not_overruled(tmp_path, told, begins):
     assert analysis.advice(view).startswith(begins)
 
 
+@pytest.mark.parametrize(("at_seed_3", "doubted"), [(0.2, True), (0.9, False)])
+def test_weights_that_all_fresh_seeds_find_worse_are_not_advised_without_a_word(
+    tmp_path, at_seed_3, doubted
+):
+    """Trap: the one seed that selects, where chance decides."""
+    runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
+    runs += [Run(weight=w, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2, 3)]
+    for run in runs:
+        value = 0.5 if run.weight == 0.3 else at_seed_3 if run.seed == 3 else 0.2
+        value = value if run.stage == "measure" else run.weight
+        run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": value}}
+    (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
+    said = analysis.advice(view)
+    assert said.startswith("Use loss_weights={'left': 0.3, ")
+    doubt = "validation prefers loss_weights={'left': 0.7, 'right': 0.3}."
+    assert said.endswith(f" But at each of the 3 fresh seeds {doubt}") == doubted
+
+
 @pytest.mark.parametrize("diverging", [[0.3], [0.3, 0.7]])
 def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverging):
     runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
