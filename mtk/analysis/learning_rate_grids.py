@@ -9,9 +9,7 @@ from scipy import stats
 
 from mtk.analysis import metric_sets
 from mtk.analysis.metric_sets import Objective, points
-from mtk.analysis.run_table import checked
-
-LEARNING_RATE = "experiment.Optimization.learning_rate"
+from mtk.analysis.run_table import LEARNING_RATE, checked
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import pandas as pd
 from mtk.analysis import metric_sets, plain_text
 from mtk.analysis.schema import MEASURE
 
+LEARNING_RATE = "experiment.Optimization.learning_rate"
+WEIGHT_DECAY = "experiment.Optimization.weight_decay"
 # What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
 # or of two lengths of training, are never compared as if they had cost the same.
 _SIZE = "parameters"

@@ -153,11 +153,10 @@ def test_figures_show_every_text_as_it_is():
         axis.set_yticks(range(len(shown)), shown)
         axis.set(title=shown[0], xlabel=shown[0], xscale="log")
         style.plain_ticks(axis.xaxis)
-        handles, labels = axis.get_legend_handles_labels()
-        style.legend_below(drawn, handles, labels)
+        style.legend_of(drawn, axis)
         drawn.suptitle("".join(TEXTS[name] for name in ("mathematics", "TeX", "an entity")))
         picture = contents.render("a", figure_list.FOREST, drawn)
-    assert len(labels) == len(shown)
+    assert len(drawn.legends[0].texts) == len(shown)
     words = "".join(ET.fromstring(picture.svg.encode("utf-8")).itertext())
     for text in shown:
         assert " ".join(text.split()) in " ".join(words.split()), text

@@ -8,6 +8,7 @@ from mtk.analysis.figures import hyperparameters
 from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, panel, style_of
 from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.run_table import LEARNING_RATE
 from mtk.analysis.study_view import StudyView, in_units, mean_units, means, space_of_means
 
 _SPLITS = ("validation", "test")
@@ -55,7 +56,7 @@ def draw_by_rate(view: StudyView) -> Figure:
     """
     objective = view.spaces[space_of_means(view)][0]
     title, view = f"{view.title}: other hyperparameters chosen by validation", view.first_stage
-    rates = hyperparameters.numbers(view.found, hyperparameters.LEARNING_RATE)
+    rates = hyperparameters.numbers(view.found, LEARNING_RATE)
     if rates.nunique() < 2:
         raise UnavailableError("the study has one learning rate only")
     drawn, axis = panel(7.2, 4.8, title)

@@ -9,11 +9,7 @@ from matplotlib.axis import Axis
 from scipy.stats import variation
 
 from mtk.analysis.figures.style import plain_ticks
-from mtk.analysis.learning_rate_grids import LEARNING_RATE
 
-__all__ = ["LEARNING_RATE", "WEIGHT_DECAY", "apart", "limits", "numbers", "scale", "set_scale"]
-
-WEIGHT_DECAY = "experiment.Optimization.weight_decay"
 # Two values that are closer, as factors, are read more easily on a linear axis.
 _WIDE = 8
 # Points move by at most this share of the smallest gap between two values, as it is drawn.

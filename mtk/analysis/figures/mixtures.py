@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import metric_sets
 from mtk.analysis.figures import hyperparameters
-from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.figures.style import figure, label_axes, panel
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.run_table import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import static_weights

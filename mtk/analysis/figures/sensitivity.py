@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures import hyperparameters
-from mtk.analysis.figures.hyperparameters import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import axis_label, figure, label, legend_of, style_of
 from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.run_table import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.study_view import StudyView
 from mtk.display import counted
 

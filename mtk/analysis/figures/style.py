@@ -74,17 +74,17 @@ def line_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
     return {**style_of(method, methods), "ls": dashes}
 
 
-def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str] = ()) -> None:
+def legend_below(drawn: Figure, handles: Sequence[Any]) -> None:
     """Puts one legend for all panels under them."""
-    labels = labels or [str(handle.get_label()) for handle in handles]
-    if labels:
-        columns = min(len(labels), max(2, int(drawn.get_figwidth() / 1.7)))
+    if handles:
+        columns = min(len(handles), max(2, int(drawn.get_figwidth() / 1.7)))
+        labels = [str(handle.get_label()) for handle in handles]
         drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def legend_of(drawn: Figure, axis: Axes) -> None:
     """Puts the legend of one panel, which is that of all, under them."""
-    legend_below(drawn, *axis.get_legend_handles_labels())
+    legend_below(drawn, axis.get_legend_handles_labels()[0])
 
 
 def label(name: str) -> str:

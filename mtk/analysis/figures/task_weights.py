@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtk.analysis import metric_sets
-from mtk.analysis.figures.hyperparameters import LEARNING_RATE, numbers
+from mtk.analysis.figures.hyperparameters import numbers
 from mtk.analysis.figures.style import COLORS, MARKERS, grid_of, label, legend_of
 from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.run_table import LEARNING_RATE
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.weights import weights_over_time
 
