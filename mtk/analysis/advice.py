@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mtk.analysis import metric_sets, plain_text, run_table
+from mtk.analysis.run_table import LEARNING_RATE
 from mtk.analysis.schema import MEASURE, SELECT
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -56,11 +57,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     own = finished["configuration"] == chosen["configuration"]
     measured = finished[own & fresh] if (own & fresh).any() else finished[own]
     varied = [name for name in run_table.varying(finished) if not name.endswith(".weights")]
-    named = [
-        name
-        for name in dict.fromkeys([run_table.LEARNING_RATE, *varied])
-        if pd.notna(chosen.get(name))
-    ]
+    named = [n for n in dict.fromkeys([LEARNING_RATE, *varied]) if pd.notna(chosen.get(n))]
     settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
     shares = {task: significant(share) for task, share in weights.items()}
     spread = " ± standard deviation" if len(measured) > 1 else ""

@@ -71,6 +71,8 @@ def test_headings_are_in_order_and_every_picture_and_table_says_what_it_is(path)
     alternatives = [image["alt"] for image in page.images]
     assert len(set(alternatives)) == len(alternatives) >= 10
     assert all(len(alternative) > 40 for alternative in alternatives)
+    # A page that is printed before it was scrolled would lack them.
+    assert all("loading" not in image for image in page.images)
     assert text.count("<caption>") == text.count("<table>") > 20
     assert text.count("<th ") == text.count('<th scope="col">')
 
