@@ -17,7 +17,7 @@ examples:
 A config that comes with the network may name only what a run of mtk is made of, unless --trust is
 given; one that --gin_file names can run any code. So can a SavedModel, which TensorFlow runs as a
 program; a .keras file is loaded in Keras' safe mode.
-Exit code: 0 done, 2 bad input.
+Exit code: 0 done, 2 bad input, 75 a full disk.
 """
 
 

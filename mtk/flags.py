@@ -135,8 +135,8 @@ def as_folder(name: str, given: Any) -> Path:
     try:
         found = Path(folder(os.fspath(given)))
     except (argparse.ArgumentTypeError, TypeError) as error:
-        text = f"`{name}` is the path of a folder: {error}. Received: {given!r:.90}"
-        raise ValueError(text) from None
+        said = "" if "Received" in str(error) else f" Received: {given!r:.90}"
+        raise ValueError(f"`{name}` is the path of a folder: {error}.{said}") from None
     places.check_writable(found)
     return found
 

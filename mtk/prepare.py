@@ -16,7 +16,8 @@ examples:
 
 Translation goes on where it was stopped or killed; faces take a minute or two, and begin again.
 What is prepared already is checked.
-Exit code: 0 prepared, 2 bad input or a folder that cannot be written, 75 stopped by Ctrl-C.
+Exit code: 0 prepared, 2 bad input or a folder that cannot be written, 75 stopped by
+Ctrl-C or a full disk.
 """
 
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtk import errors, extras, flags, places, records
+from mtk import errors, extras, flags, places, records, resources
 
 _EPILOG = """\
 example:
   python -m mtk.report --study_dir=studies/digits --out=report
 
 Then open report/index.html, or: tensorboard --logdir report/tensorboard
-Exit code: 0 written, 2 bad input.
+Exit code: 0 written, 2 bad input, 75 a full disk.
 """
 
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (ValueError, OSError) as error:
         print(f"error: {errors.message(error)}", file=sys.stderr)
-        return 2
+        return resources.exit_code(error)
     print(f"Report: {page}")
     return 0
 

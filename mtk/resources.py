@@ -22,6 +22,14 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+def exit_code(error: BaseException) -> int:
+    """Returns the exit code of a command that an error ends: a full disk is no fault of its input.
+
+    The same command goes on when there is room.
+    """
+    return 75 if is_full(error) else 2
+
+
 def free(path: Path) -> int:
     """Returns the bytes that are free where `path` is, or will be.
 

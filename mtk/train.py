@@ -25,8 +25,8 @@ A run that was killed goes on when the same command is given again; a finished o
 Exit code: 0 finished, 1 the output cannot be written, 2 bad input or a folder that cannot be
 written, 3 the training diverged (its record is kept), 4 another worker was lost, 75 stopped after a
 checkpoint by SIGTERM, SIGINT or SIGHUP (a closed terminal), once the run has begun; before, in the
-seconds that TensorFlow takes to start, a signal ends the process at once. After 1, 4 and 75 the
-same command goes on.
+seconds that TensorFlow takes to start, a signal ends the process at once. A full disk gives 75 too.
+After 1, 4 and 75 the same command goes on.
 """
 
 

@@ -91,7 +91,8 @@ class Store:
                 damaged[path] = reason
         if found is not None:
             self.growing.check(found.lengths, found.record)
-        self._tidy(damaged)
+        what = f"goes on after step {found.step}" if found else "starts again: no other is sound"
+        self._tidy(damaged, what)
         return found
 
     def forget_damaged(self) -> None:
@@ -102,14 +103,14 @@ class Store:
     def __bool__(self) -> bool:
         return bool(self._all())
 
-    def _tidy(self, damaged: Mapping[Path, DamagedError]) -> None:
+    def _tidy(self, damaged: Mapping[Path, DamagedError], what: str) -> None:
         for left in self.folder.glob(f"{places.UNFINISHED}*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         for path, reason in damaged.items():
             aside = path.rename(path.with_name(f"{_DAMAGED}{path.name}"))
             warnings.warn(
-                f"The checkpoint {path} is damaged: {reason}. The one before it is taken, or the "
-                f"start if there is none. It is kept as {aside.name} until the run is finished.",
+                f"The checkpoint {path} is damaged: {reason}. The run {what}. The checkpoint is "
+                f"kept as {aside.name} until the run is finished.",
                 stacklevel=3,
             )
 

@@ -275,12 +275,18 @@ def check_own(out: Path) -> None:
     """
     folder = out / _FOLDER
     places.check_kind(out, "a study")
-    # A call that ended before its first run has left its configurations.
+    # A call that ended before its first run has left its configurations, or an empty folder.
     is_own = StudyFolder(out).list.exists() or (folder / "common.gin").is_file()
-    if os.path.lexists(folder) and not is_own:
+    if os.path.lexists(folder) and not (is_own or _is_empty(folder)):
         raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
     if not out.resolve().name:
         raise ValueError(f"{str(out)!r} is the root of all folders. Name a new folder: `out=`.")
+
+
+def _is_empty(folder: Path) -> bool:
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(entry.name.startswith(places.UNFINISHED) for entry in folder.iterdir())
 
 
 def _static(look: Look, size: Size, searching: bool) -> list[dict[str, float]]:

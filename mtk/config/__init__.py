@@ -16,7 +16,7 @@ from typing import Any
 import gin
 from gin.utils import augment_exception_message_and_reraise
 
-from mtk import errors
+from mtk import errors, resources
 from mtk.config import check, explanation, types
 from mtk.config.draft import MODULE_OF, Draft
 from mtk.config.early import EarlyChecker
@@ -274,4 +274,4 @@ def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
         if traceback or not (full or isinstance(error, (ValueError, OSError, ImportError))):
             raise
         print(f"error: {full or explain(error)}", file=sys.stderr)
-        return 2
+        return resources.exit_code(error)

@@ -17,6 +17,19 @@ _AT_ONCE = 1 << 20  # bytes
 Opened = IO[bytes] | gzip.GzipFile
 
 
+def opened(path: Path) -> IO[bytes]:
+    """Opens a file to read; a device is not read, and no pipe is waited for.
+
+    Raises:
+        ValueError: If it is another thing.
+        OSError: If it cannot be opened.
+    """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device or a pipe"
+        raise ValueError(f"{path} is {what}, and a file was expected.")
+    return path.open("rb")
+
+
 def read(file: Opened, most: int, name: object) -> bytes:
     """Reads a file to its end.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtk.data.bounded import read_array
+from mtk.data import bounded
 from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Scene, Size, Streets, read_streets
 
@@ -89,8 +89,8 @@ def _depth(path: Path, size: Size) -> np.ndarray:
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        with path.open("rb") as file:
-            values = read_array(file, path.stat().st_size, path)
+        with bounded.opened(path) as file:
+            values = bounded.read_array(file, path.stat().st_size, path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short: {error}") from error
     if values.dtype.kind not in "iuf":

@@ -42,13 +42,18 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
                 int(size) for size in np.frombuffer(start[4 : len(start) // 4 * 4], ">u4")
             )
             size = int(np.prod(shape, dtype=object))
-            content = read_up_to(file, min(size, MOST_BYTES) + 1)
+            if size > MOST_BYTES:
+                raise ValueError(
+                    f"{path} is damaged: its header announces an array of shape {shape}, and more "
+                    f"than {MOST_BYTES:,} bytes are not read. Fetch the file again."
+                )
+            content = read_up_to(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
         ) from error
     if len(shape) < ndim or len(content) != size:
-        more = "more than " if len(content) > min(size, MOST_BYTES) else ""
+        more = "more than " if len(content) > size else ""
         raise ValueError(
             f"{path} is damaged: it holds {more}{len(start) + len(content) - bool(more)} bytes, "
             f"but its header announces {header + size}, an array of shape {shape}. Fetch the file "

@@ -35,7 +35,7 @@ def read_png(path: Path, bits: int, colour_type: int) -> np.ndarray:
         ValueError: If the file is missing, damaged, or of another kind.
     """
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             content = bounded.read(file, _MOST_BYTES, path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error

@@ -20,6 +20,7 @@ _ENOUGH = 60.0  # seconds after which fewer will do
 # Parameters times examples: where they are fewer, memory is not short, and a trial takes long.
 _MUCH = 1e9
 _PART = 8  # A step with this part of a batch tells what a whole one needs.
+_SHARE = 0.75  # of the free memory that a step may take: it is a guess, and others need some too
 
 
 class Timed(NamedTuple):
@@ -43,7 +44,8 @@ class Timed(NamedTuple):
 def fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
     """Returns the size of a run's batches, halved until a step fits into the memory that is free.
 
-    What a step needs is measured with an eighth of a batch, and taken to grow with the examples.
+    A part of that is left for others. What a step needs is measured with an eighth of a batch, and
+    taken to grow with the examples.
 
     Args:
         model: The compiled model; steps change it.
@@ -61,7 +63,7 @@ def fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
     if measured is None:
         return size
     each = (measured[0] - measured[1]) / small
-    while each * size > room and size % (2 * parts) == 0:
+    while each * size > _SHARE * room and size % (2 * parts) == 0:
         size //= 2
     return size
 

@@ -59,18 +59,18 @@ class Table(Arrays):
         check_rate(dropout=dropout)
         check_count(width=width)
         check_nonnegative(data_seed=data_seed)
-        rows = _read(Path(path), [*numbers, *categories, *targets])
-        held_out = round(_SHARE * len(rows))
-        sizes = (len(rows) - 2 * held_out, held_out, held_out)
-        parts = split(len(rows), sizes, data_seed)
-        inputs = {name: _indices(rows, name) for name in categories}
+        found = _read(Path(path), [*numbers, *categories, *targets])
+        rows = len(next(iter(found.values()), []))
+        held_out = round(_SHARE * rows)
+        parts = split(rows, (rows - 2 * held_out, held_out, held_out), data_seed)
+        inputs = {name: _indices(found[name]) for name in categories}
         self._categories = {name: int(values.max()) + 1 for name, values in inputs.items()}
         self._numbers, self._width, self._dropout = len(numbers), width, dropout
         self._share = network
         if numbers:
-            columns = np.stack([_numbers(rows, name) for name in numbers], axis=1)
+            columns = np.stack([_numbers(found[name], name) for name in numbers], axis=1)
             inputs["numbers"] = _scaled(columns, parts[0])
-        labels = {name: _labels(rows, name, text) for name, text in targets.items()}
+        labels = {name: _labels(found[name], name, text) for name, text in targets.items()}
         labels |= {n: _scaled(labels[n], parts[0]) for n, text in targets.items() if text is None}
         self._targets = list(targets)
         tasks = [_task(name, text is None) for name, text in targets.items()]
@@ -113,36 +113,45 @@ def _task(name: str, is_number: bool) -> Task:
     return Task(name, loss, [accuracy, keras.metrics.AUC(from_logits=True, name="auc")])
 
 
-def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _read(path: Path, needed: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the columns that are needed, by their names."""
     if not path.is_file():
         raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
     opened = gzip.open if path.suffix == ".gz" else open
+    columns: dict[str, list[str]] = {name: [] for name in needed}
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(bounded.lines(file, path), skipinitialspace=True)
             names = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
+            _check_names(path, names, needed)
+            places = [(found.append, names.index(name)) for name, found in columns.items()]
+            for row in filter(None, reader):
+                if len(row) != len(names):
+                    raise ValueError(
+                        f"{str(path)!r}, line {reader.line_num}: there are {len(row)} cells, and "
+                        f"its head names {len(names)} columns. A comma in a cell needs quotes "
+                        "around the cell."
+                    )
+                for append, place in places:
+                    append(row[place])
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
     except (csv.Error, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
+    return columns
+
+
+def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in names]:
         known = ", ".join(names) or "none"
         raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {known}")
     if twice := [name for name in needed if names.count(name) > 1]:
         raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise ValueError(
-                f"{str(path)!r}, line {line}: there are {len(row)} cells, and its head names "
-                f"{len(names)} columns. A comma in a cell needs quotes around the cell."
-            )
-    return [dict(zip(names, row, strict=True)) for _, row in rows]
 
 
-def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+def _numbers(cells: Sequence[str], name: str) -> np.ndarray:
     try:
-        found = np.array([float(row[name]) for row in rows])
+        found = np.array([float(cell) for cell in cells])
     except (TypeError, ValueError) as error:
         raise ValueError(f"The column {name!r} is not of numbers alone: {error}") from None
     if not np.isfinite(found).all():
@@ -150,14 +159,14 @@ def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
     return found
 
 
-def _indices(rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
-    return np.unique([row[name] for row in rows], return_inverse=True)[1].astype("int32")
+def _indices(cells: Sequence[str]) -> np.ndarray:
+    return np.unique(cells, return_inverse=True)[1].astype("int32")
 
 
-def _labels(rows: Sequence[Mapping[str, str]], name: str, text: str | None) -> np.ndarray:
+def _labels(cells: Sequence[str], name: str, text: str | None) -> np.ndarray:
     if text is None:
-        return _numbers(rows, name)
-    found = np.array([row[name] == text for row in rows])
+        return _numbers(cells, name)
+    found = np.array([cell == text for cell in cells])
     if found.all() or not found.any():
         raise ValueError(f"The column {name!r} says {text!r} in every row, or in none.")
     return found.astype("float32")

@@ -151,7 +151,7 @@ def test_dry_run_times_another_batch(tiny):
     assert "without evaluations, if time goes with examples" in text
 
 
-@pytest.mark.parametrize(("room", "size"), [(64_000, 64), (63_999, 32), (4_500, 4)])
+@pytest.mark.parametrize(("room", "size"), [(85_334, 64), (85_333, 32), (6_000, 4)])
 def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
     def steps(model, data, plan, size):
         return step_timing.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")

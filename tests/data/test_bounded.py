@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,15 @@ def test_idx_files_that_hold_something_else_than_they_announce(memory, tmp_path,
     path.write_bytes(gzip.compress(head) + zeros(held))
     with pytest.raises(ValueError, match=r"images\.gz is damaged"):
         read_idx(path, 3)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for read in (lambda path: read_png(path, 8, COLOUR), read_partition, bounded.opened):
+        for path in (pipe, Path("/dev/zero")):
+            with pytest.raises(ValueError, match=f"{path} is a device or a pipe, and a file was"):
+                read(path)
 
 
 def npz(path, **parts):

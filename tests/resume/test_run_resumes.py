@@ -222,7 +222,7 @@ def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypa
     (run / "metrics.jsonl").write_text(record)
     for name in before:
         lose(run / "checkpoints" / name)
-    with pytest.warns(UserWarning, match="is damaged"):
+    with pytest.warns(UserWarning, match="is damaged: .* The run starts again: no other is sound"):
         interrupted(tiny, run, monkeypatch)
     assert len(list((run / "checkpoints").glob("damaged.*"))) == len(before)
     (run / "manifest.json").write_text("{")

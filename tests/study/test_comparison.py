@@ -254,6 +254,12 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert mine.read_text() == "mine"
 
 
+def test_call_that_a_full_disk_ended_goes_on(tmp_path):
+    """It has left a folder without files, or with what it was writing when it was killed."""
+    (tmp_path / "methods" / "unfinished.00000000").mkdir(parents=True)
+    planning.check_own(tmp_path)
+
+
 @pytest.mark.slow
 def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
     """TensorFlow computes nothing in the script itself, so that runs are forked off it."""

@@ -9,7 +9,7 @@ import pytest
 from fake_engine import FakeEngine, finish
 from gin.utils import augment_exception_message_and_reraise
 
-from mtk import experiment
+from mtk import config, experiment
 from mtk.study import State, StudyFolder, worker
 from mtk.study.progress import Progress
 from mtk.study.run_log import FULL, RunLog
@@ -54,6 +54,15 @@ def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, by_gin)
     assert sweep.folder.lacks_room(run)
     assert not sweep.folder.lacks_room(sweep.runs[1].hash)
     assert not (sweep.folder.run_dir(run) / "failed.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 75), (errno.EACCES, 2)])
+def test_command_that_finds_no_room_can_be_given_again(number, code, capsys):
+    def command():
+        raise OSError(number, os.strerror(number), "file")
+
+    assert config.exit_code(command) == code
+    assert "'file'" in capsys.readouterr().err
 
 
 def test_nothing_at_all_can_be_written(mounted):

@@ -2,12 +2,14 @@
 
 import codecs
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from mtk.models import sharing
 from mtk.workloads import Table
+from mtk.workloads.table import _read
 
 GIVEN = {
     "numbers": ["age"],
@@ -49,6 +51,17 @@ def test_rows_are_split_and_scaled(path):
         "rich": (30, 1),
         "height": (30, 1),
     }
+
+
+def test_columns_that_are_not_read_take_no_memory(tmp_path):
+    """A small file may unpack to very many rows."""
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(("age,text\n" + f"1,{'x' * 1000}\n" * 20_000).encode()))
+    tracemalloc.start()
+    assert _read(path, ["age"]) == {"age": ["1"] * 20_000}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 def test_a_network_that_shares_in_another_way(path):

@@ -122,7 +122,7 @@ def read_partition(path: Path) -> dict[str, int]:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the number and the words of each line that is not empty."""
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             for number, line in enumerate(bounded.lines(file, path), start=1):
                 if words := line.decode("ascii").split():
                     yield number, words

@@ -112,7 +112,7 @@ def _images(paths: dict[str, str]) -> dict[str, str]:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with bounded.opened(path) as file:
         return bounded.read(file, _LARGEST, path)
 
 
