@@ -1,6 +1,7 @@
 """What test says of the selected models, seed by seed."""
 
 import functools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,10 @@ def _examples(path: str) -> GroupedExamples | None:
     try:
         with records.opened(Path(path) / FILE, _LARGEST) as file:
             return grouped(example_values.read(file))
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{Path(path) / FILE} is damaged, and left out: {error}", stacklevel=2)
         return None
 
 

@@ -86,7 +86,9 @@ def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
     assert not folder.exists()
 
 
-def test_an_engine_of_another_package_is_found_by_its_import_path(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """Arguments of a study that an engine of another package pretends to do."""
     monkeypatch.setattr("mtk.study.checking.check", lambda *_, **__: None)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "engine_of_a_user.py").write_text(
@@ -96,10 +98,21 @@ def test_an_engine_of_another_package_is_found_by_its_import_path(tmp_path, monk
     lines = ["from __gin__ import dynamic_registration", "import engine_of_a_user"]
     lines += ["from mtk import study", "study.sweep.engine = @engine_of_a_user.Mine"]
     file.write_text("\n".join(lines) + "\n")
-    given = [STUDY, f"--gin_file={file}", f"--study_dir={tmp_path / 's'}"]
+    return [STUDY, f"--gin_file={file}", f"--study_dir={tmp_path / 's'}"]
+
+
+def test_an_engine_of_another_package_is_found_by_its_import_path(given, tmp_path):
     assert sweep.main([*given, "--only=static_weights", "--max_runs=2"]) in (0, 75)
     ended = [*(tmp_path / "s" / "runs").glob("*/result.json")]
     assert len(ended) == 2
+
+
+@pytest.mark.slow
+def test_study_that_is_done_is_shown_where_nothing_can_be_written(given, tmp_path, bind):
+    assert sweep.main(given) == 0
+    bind(tmp_path / "s", tmp_path / "s")
+    subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path / "s"], check=True)
+    assert sweep.main(given) == 0
 
 
 @pytest.mark.slow
