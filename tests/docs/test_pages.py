@@ -157,6 +157,16 @@ def test_links_between_pages_lead_somewhere():
     assert not wrong, wrong
 
 
+def test_papers_are_linked_where_they_are_named():
+    named = re.compile(r"(?<![\[\w-])[A-ZÀ-Ž]\w+ (?:et al\.|& [A-ZÀ-Ž]\w+),?\s\(?(?:19|20)\d\d")
+    wrong = [
+        f"{pages.name(page)}: {found}"
+        for page in pages.written()
+        for found in named.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, wrong
+
+
 def test_every_package_is_in_the_list_of_parts():
     listed = (pages.DOCS / "concepts" / "flow.md").read_text()
     parts = [path.parent.name for path in (pages.ROOT / "mtk").glob("*/__init__.py")]
