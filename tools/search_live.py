@@ -1,6 +1,7 @@
 """Trains complete grids, and searches at a part of their cost, with several seeds.
 
     python tools/search_live.py energy --data_dir=enb.csv --dir=studies/live
+    python tools/search_live.py adult --data_dir=adult.data.gz --dir=studies/live
     python tools/search_live.py digits --dir=studies/live
     python tools/search_live.py multi_mnist --data_dir=mnist --dir=studies/live
     python tools/search_live.py streets --dir=studies/live
@@ -76,6 +77,12 @@ WORKLOADS = {
         ("Y1", "Y2"),
         (0.001, 0.003, 0.01, 0.03, 0.1),
         {"table.Table.data_seed": "%seed"},
+    ),
+    "adult": Workload(
+        "adult.gin",
+        ("income", "marital"),
+        (0.0003, 0.001, 0.003, 0.01, 0.03),
+        {"experiment.Training.epochs": 3, "table.Table.data_seed": "%seed"},
     ),
     "multi_mnist": Workload(
         "multi_mnist.gin",
