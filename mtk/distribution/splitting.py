@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -20,11 +21,16 @@ def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
 
     Returns:
         A distributed data set. With one replica, or if they are split already, `batches` itself.
+
+    Raises:
+        ValueError: If there are several workers, and no seed that has them shuffle alike.
     """
     if strategy.num_replicas_in_sync == 1 or not isinstance(batches, tf.data.Dataset):
         return batches
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        if context.num_input_pipelines > 1:
+            _check_seed()
         number = context.num_replicas_in_sync
         here = number // context.num_input_pipelines
         first = context.input_pipeline_id * here
@@ -37,6 +43,41 @@ def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
         return batches.flat_map(parts).prefetch(2 * here)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def _check_seed() -> None:
+    """Raises a ValueError where each worker would take its parts of an order of its own."""
+    from tensorflow.python.eager import context
+
+    if context.global_seed() is None:
+        raise ValueError(
+            "Each worker shuffles the whole data and keeps its part, so all must shuffle alike. "
+            "Call `keras.utils.set_random_seed(seed)` in each of them, with the same seed, before "
+            "anything else."
+        )
+
+
+def split_batch(batch: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Splits one batch over the replicas, as `split` does.
+
+    Args:
+        batch: A global batch, of tensors or arrays.
+        strategy: The strategy.
+
+    Returns:
+        The same of distributed values. With one replica, or if it is split already, as it is.
+    """
+    number = strategy.num_replicas_in_sync
+
+    def distributed(tensor: Any) -> Any:
+        if tensor is None or isinstance(tensor, tf.distribute.DistributedValues):
+            return tensor
+        whole = tf.convert_to_tensor(tensor) if isinstance(tensor, np.ndarray) else tensor
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: _part(whole, context.replica_id_in_sync_group, number)
+        )
+
+    return batch if number == 1 else tf.nest.map_structure(distributed, batch)
 
 
 def split_iterator(iterator: Any, strategy: tf.distribute.Strategy) -> None:

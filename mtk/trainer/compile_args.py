@@ -1,5 +1,6 @@
 """What `compile` takes: the arguments of a multi-task model, checked."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,4 +135,25 @@ def check_replicas(
             f"The layers {synchronized} normalize over all replicas, which cannot be done "
             "within the loop over micro-batches. Use `synchronized=False`: each micro-batch "
             "normalizes by itself anyway."
+        )
+
+
+def check_scope(
+    strategy: tf.distribute.Strategy, parts: Mapping[str, Sequence[keras.Variable]]
+) -> None:
+    """Raises a ValueError for parts of a model that were made outside of the strategy's scope.
+
+    Replicas would write over one another what is not theirs each.
+
+    Args:
+        strategy: The strategy in whose scope the model was made.
+        parts: Variables, by what holds them.
+    """
+    belongs = strategy.extended.variable_created_in_scope
+    made = {name: [v._value for v in variables] for name, variables in parts.items()}
+    outside = [n for n, each in made.items() if not all(v is None or belongs(v) for v in each)]
+    if outside:
+        raise ValueError(
+            f"Made outside of the strategy's scope: {', '.join(outside)}. Make network, tasks, "
+            "metrics, combiner and optimizer inside `strategy.scope()`, and call `compile` there."
         )

@@ -8,6 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtk.distribution import splitting
+from mtk.replicas import all_reduce, number_of_replicas
+
 Logs = dict[str, Any]
 
 
@@ -19,6 +22,7 @@ class Loop:
         step: What to do with a batch, on each replica; returns logs.
         jit_compile: Whether to compile each step with XLA.
         eagerly: Whether to run without any graph.
+        own_logs: Whether logs may hold more than metrics, which are those of all replicas.
         tracing: Context in which a step of some kind is traced.
     """
 
@@ -28,12 +32,15 @@ class Loop:
         step: Callable[[Any], Logs],
         jit_compile: bool,
         eagerly: bool,
+        own_logs: bool,
         tracing: Callable[[Any], AbstractContextManager] = contextlib.nullcontext,
     ):
         self.strategy = strategy
         self.step = step
         self.jit_compile = jit_compile
         self.eagerly = eagerly
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self._differ = several and own_logs
         self.tracing = tracing
         self._functions: dict[Any, Any] = {}
 
@@ -52,7 +59,8 @@ class Loop:
             key = (tuple(kinds), _ranks(iterator.element_spec))
             return self._function(key, self._on_iterator(kinds))(iterator)
         logs = None
-        for kind, data in zip(kinds, iterator, strict=False):
+        for kind, whole in zip(kinds, iterator, strict=False):
+            data = splitting.split_batch(whole, self.strategy)
             logs = self._function((kind, _ranks(data)), self._replicated(kind))(data)
         if logs is None:
             raise StopIteration
@@ -92,7 +100,8 @@ class Loop:
         """Takes a step once its batch is there; steps would be counted where the data has ended."""
         parts = tf.nest.flatten(data, expand_composites=True)
         with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
-            return self.step(data)
+            logs = self.step(data)
+            return _mean_over_replicas(logs) if self._differ else logs
 
     def _of_replicas(self, value: Any) -> Any:
         """Returns the mean over replicas; what is the same on all of them stays as it is."""
@@ -134,6 +143,14 @@ class Loop:
             return tf.cond(batch.has_value(), take, lambda: (tf.constant(number), logs))
 
         return tf.while_loop(lambda i, _: i < number, body, (tf.constant(0), logs))[1]
+
+
+def _mean_over_replicas(logs: Logs) -> Logs:
+    """Returns logs that are the same for all workers, which must decide alike by them."""
+    each = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
+    floats = {name: value for name, value in each.items() if value.dtype.is_floating}
+    number = number_of_replicas()
+    return {**each, **{name: value / number for name, value in all_reduce(floats).items()}}
 
 
 def _ranks(data: Any) -> Hashable:

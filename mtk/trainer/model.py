@@ -393,6 +393,10 @@ class MultiTaskModel(keras.Model):
         self._weigh_classes(class_weight)
         return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predicts one batch, as `keras.Model.predict_on_batch` does."""
+        return super().predict_on_batch(splitting.split_batch(x, self.distribute_strategy))
+
     def _weigh_classes(self, class_weight: Any) -> None:
         if self.tasks:
             self._by_output.weighed(class_weight)  # Which checks them.
@@ -794,6 +798,7 @@ class MultiTaskModel(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls; Keras calls this."""
+        self._check_scope()
         with self.distribute_strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
@@ -809,11 +814,21 @@ class MultiTaskModel(keras.Model):
 
     def make_test_function(self, force: bool = False) -> None:
         """Makes the function that `evaluate` calls; Keras calls this."""
+        self._check_scope()
         self._forget_unquantized()
         if self.test_function is not None and not force:
             return
         loop = self._loop(self.test_step)
         self.test_function = lambda iterator: loop.run(iterator, [None] * self.steps_per_execution)
+
+    def _check_scope(self) -> None:
+        """Raises a ValueError for variables that are not those of the model's strategy."""
+        parts = {"the network": self.network, "the combiner": self.combiner}
+        parts |= {f"the metric '{metric.name}'": metric for metric in self.metrics}
+        parts["the optimizer"] = self.optimizer
+        variables = {name: part.variables for name, part in parts.items()}
+        if self._distribute_strategy is not None:
+            compile_args.check_scope(self._distribute_strategy, variables)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Makes the function that `predict` calls; Keras calls this."""
@@ -829,7 +844,9 @@ class MultiTaskModel(keras.Model):
 
     def _loop(self, step_function: Callable[[Any], Logs], *tracing: Any) -> Loop:
         strategy = self.distribute_strategy
-        return Loop(strategy, step_function, self.jit_compile, self.run_eagerly, *tracing)
+        plain = MultiTaskModel
+        own = any(getattr(type(self), n) is not getattr(plain, n) for n in _HOOKS)
+        return Loop(strategy, step_function, self.jit_compile, self.run_eagerly, own, *tracing)
 
     def _next_steps(self) -> list[bool]:
         """Returns which of the next steps take task gradients."""

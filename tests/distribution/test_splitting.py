@@ -6,6 +6,11 @@ from mtk.distribution.splitting import check_even, split
 from tests.quick import some
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    tf.random.set_seed(0)
+
+
 class Pretended:
     """A strategy of several workers in one process: gives what each of them would read."""
 
@@ -47,6 +52,13 @@ def test_parts_of_all_replicas_are_the_global_batch(workers, here):
         tf.nest.map_structure(np.testing.assert_array_equal, joined, batch)
         found = [int(tf.size(part["two"][0])) for part in parts]
         assert max(found) - min(found) <= 1
+
+
+def test_workers_without_a_seed_which_would_shuffle_unlike_are_refused():
+    tf.random.set_seed(None)
+    with pytest.raises(ValueError, match="set_random_seed"):
+        split(batches_of([4]), Pretended(2, 1))
+    split(batches_of([4]), Pretended(1, 2))
 
 
 def test_even_parts_have_a_static_shape():

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,6 +31,7 @@ QUICK = (
     "empty part mgda-ub",
     "empty share pcgrad synchronized",
     "metrics",
+    "on batch",
     "repeated rows",
     "uneven penalty pcgrad",
 )
@@ -259,6 +261,31 @@ def reductions():
 
 
 SCENARIOS["reductions"] = reductions
+
+
+# Batches that are given one by one.
+
+
+class OnBatch(mtk.MultiTaskModel):
+    def fit(self, data, **others):
+        del others
+        for batch in data.as_numpy_iterator():
+            logs = self.train_on_batch(*batch, return_dict=True)
+        logs |= {f"val_{k}": v for k, v in self.test_on_batch(*batch, return_dict=True).items()}
+        found = {**logs, "predicted": self.predict_on_batch(batch[0])["a"]}
+        return SimpleNamespace(history={name: [value] for name, value in found.items()})
+
+
+def on_batch():
+    tasks = [mtk.Task(task, "mse", ["mae"], normalize="sum") for task in "ab"]
+    model = OnBatch(_classifier(), tasks, combiners.PCGrad(seed=0))
+    model.compile(keras.optimizers.SGD(0.01))
+    return model, _dataset(
+        [(_normal(n, 3, seed=n), {t: _normal(n, 3, seed=1) for t in "ab"}) for n in (5, 4)]
+    )
+
+
+SCENARIOS["on batch"] = on_batch
 
 
 # Rows that several examples read, on one replica or on both: what optimizers square is their sum.

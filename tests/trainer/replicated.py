@@ -23,7 +23,7 @@ from mtk.data.sources import in_memory
 from tests import networks
 from tests.combiners.cases import CASES
 
-FORMS = ["own", "mixed"]
+FORMS = ["own", "mixed", "own logs"]
 COMBINERS = {case.name: case.make for case in CASES}
 COMBINERS["gradnorm last layer"] = combiners.GradNorm
 COMBINERS["upgrad at intervals"] = lambda: combiners.UPGrad(update_every=3)
@@ -57,11 +57,17 @@ def mixed(number: int = 20):
     return tf.data.Dataset.from_tensor_slices((x, y["left"], task_ids)).batch(16)
 
 
+class OwnLogs(mtk.MultiTaskModel):
+    def train_step(self, data):
+        return {**super().train_step(data), "seen": tf.reduce_mean(data[0])}
+
+
 def train_form(strategy, form: str):
-    """As `train`, on batches of the two other forms."""
+    """As `train`, on batches of the two other forms, or by a step of one's own."""
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        if form == "own":
+        kind = OwnLogs if form == "own logs" else mtk.MultiTaskModel
+        if form != "mixed":
             network, tasks, combiner = networks.dense(0.0, True), networks.tasks(), PCGrad()
         else:
             inputs = keras.Input((6,))
@@ -69,9 +75,9 @@ def train_form(strategy, form: str):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             tasks = [mtk.Task(name, loss, ["accuracy"]) for name in ("fr", "de")]
             combiner = ProportionalSampling()
-        model = mtk.MultiTaskModel(network, tasks, combiner)
+        model = kind(network, tasks, combiner)
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
-    batches = own() if form == "own" else mixed()
+    batches = {"own": own, "mixed": mixed, "own logs": lambda: data(20)}[form]()
     history = model.fit(batches, verbose=0, shuffle=False).history
     values = [v.numpy().ravel() for v in network.weights if v.dtype == "float32"]
     return np.concatenate(values), np.array([history[name][-1] for name in sorted(history)])

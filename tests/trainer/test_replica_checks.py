@@ -3,8 +3,11 @@
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
+import mtk
 from mtk.trainer.compile_args import check_replicas
 
 SGD = keras.optimizers.SGD
@@ -36,3 +39,26 @@ def test_what_replicas_cannot_do_is_named(optimizer, given, culprit):
     with pytest.raises(ValueError, match=rf"(?s){culprit}"):
         check(optimizer, **given)
     check(optimizer, replicas=1, **{"device": "/GPU:0", **given})
+
+
+@pytest.mark.parametrize("outside", ["network", "metric", "optimizer", "compile"])
+def test_what_is_made_outside_of_the_scope_is_named(outside):
+    def network():
+        inputs = keras.Input((2,))
+        return keras.Model(inputs, {task: keras.layers.Dense(1)(inputs) for task in "ab"})
+
+    made = {"network": network, "metric": keras.metrics.AUC, "optimizer": SGD}
+    before = {name: make() for name, make in made.items() if name == outside}
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        given = {name: before[name] if name in before else make() for name, make in made.items()}
+        tasks = [mtk.Task("a", "mse", [given["metric"]]), mtk.Task("b", "mse")]
+        model = mtk.MultiTaskModel(given["network"], tasks)
+        if outside != "compile":
+            model.compile(given["optimizer"])
+    if outside == "compile":
+        model.compile("sgd")
+    named = {"metric": "the metric 'a_auc'", "compile": "the optimizer.*`compile` there"}
+    x = np.zeros((4, 2), "float32")
+    with pytest.raises(ValueError, match=f"outside.*: {named.get(outside, 'the ' + outside)}"):
+        model.fit(x, dict.fromkeys("ab", x[:, :1]), verbose=0)
