@@ -21,10 +21,12 @@ def all_reduce(values: Tensors) -> Tensors:
     # Where a process has one replica, TensorFlow reads off the tensor where its sum belongs. What
     # was read from a variable does not say: a copy that is made here does.
     flat = [value if value.device else tf.identity(value) for value in flat]
-    # TensorFlow packs what is summed at once into one tensor, whatever the types.
+    # TensorFlow packs what is summed at once into one tensor, whatever the types, but for numbers
+    # of type int32, of which it takes one at a time.
     by_type: dict[Any, list[int]] = {}
     for index, value in enumerate(flat):
-        by_type.setdefault(value.dtype, []).append(index)
+        alone = index if value.dtype == tf.int32 else None
+        by_type.setdefault((value.dtype, alone), []).append(index)
     context = tf.distribute.get_replica_context()
     for places in by_type.values():
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[i] for i in places])

@@ -58,18 +58,22 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0)
     if expected != found:
         raise ValueError(_difference(expected, found))
     strategy = model.distribute_strategy
+    number = strategy.num_replicas_in_sync
     for variable, array in zip(own, arrays, strict=True):
-        if array.ndim > len(variable.shape):
-            parts = _parts(strategy, variable)
-            if len(array) == strategy.num_replicas_in_sync:
-                for number, part in enumerate(parts, start=worker * len(parts)):
-                    part.assign(array[number])
-            else:  # Of another number of replicas, which get equal parts.
-                variable.assign(array.sum(axis=0))
-            continue
         # NumPy's files know no bfloat16: it comes back as two bytes without a meaning.
-        known = array.dtype.kind != "V"
-        variable.assign(array if known else array.view(tf.as_dtype(variable.dtype).as_numpy_dtype))
+        if array.dtype.kind == "V":
+            array = array.view(tf.as_dtype(variable.dtype).as_numpy_dtype)
+        if not _is_kept_apart(variable):
+            variable.assign(array)
+            continue
+        rows = array if array.ndim > len(variable.shape) else array[None]
+        if len(rows) != number:
+            # Of another number of replicas: the first gets the sum, as counts do not divide.
+            zeros = [np.zeros_like(rows[0])] * (number - 1)
+            rows = np.stack([rows.sum(0, rows.dtype), *zeros])
+        parts = _parts(strategy, variable)
+        for part, row in zip(parts, rows[worker * len(parts) :], strict=False):
+            part.assign(row)
 
 
 def _is_kept_apart(variable: keras.Variable) -> bool:

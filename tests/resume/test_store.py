@@ -2,11 +2,13 @@ import errno
 import hashlib
 import json
 import os
+from types import SimpleNamespace
 
 import keras
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtk import checkpoints
 from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, DamagedError, Snapshot, Store
@@ -83,6 +85,24 @@ def test_variables_of_another_model_are_refused_whole():
         checkpoints.assign(one, checkpoints.values(model(4)))
     for name, value in checkpoints.values(one).items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("saved", [13, [13], [4, 4, 5]])
+def test_counts_of_metrics_stay_whole_on_another_number_of_replicas(saved):
+    parts = [tf.Variable(-1), tf.Variable(-1)]
+    number = SimpleNamespace(
+        path="count", shape=(), synchronization="on_read", aggregation="sum", value=None
+    )
+    model = SimpleNamespace(
+        variables=[],
+        optimizer=SimpleNamespace(variables=[]),
+        metrics=[SimpleNamespace(variables=[number])],
+        distribute_strategy=SimpleNamespace(
+            num_replicas_in_sync=2, experimental_local_results=lambda _: parts
+        ),
+    )
+    checkpoints.assign(model, {"0000 count": np.array(saved, "int32")})
+    assert sum(int(part.numpy()) for part in parts) == 13
 
 
 def test_the_last_ones_are_kept(store):

@@ -141,6 +141,18 @@ class LazyMean(keras.metrics.Metric):
         return ops.mean(self.total) / self.number
 
 
+class Count(keras.metrics.Metric):
+    def __init__(self, name="count"):
+        super().__init__(name=name)
+        self.number = self.add_variable((), "zeros", dtype="int32", name="number")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.number.assign_add(ops.shape(y_true)[0])
+
+    def result(self):
+        return self.number
+
+
 def _classifier() -> keras.Model:
     i = keras.Input((3,))
     h = layers.Dense(4, activation="tanh")(i)
@@ -158,6 +170,8 @@ def metrics():
         keras.metrics.OneHotMeanIoU(3),
         keras.metrics.PrecisionAtRecall(0.5),
         LazyMean(name="lazy"),
+        Count(),
+        Count(name="count_again"),
     ]
     x = _normal(13, 3)
     labels = {task: (_normal(13, 3, seed=k) > 0).astype("float32") for k, task in enumerate("ab")}
