@@ -823,12 +823,13 @@ class MultiTaskModel(keras.Model):
 
     def _check_scope(self) -> None:
         """Raises a ValueError for variables that are not those of the model's strategy."""
+        if self._distribute_strategy is None:
+            return
         parts = {"the network": self.network, "the combiner": self.combiner}
         parts |= {f"the metric '{metric.name}'": metric for metric in self.metrics}
         parts["the optimizer"] = self.optimizer
         variables = {name: part.variables for name, part in parts.items()}
-        if self._distribute_strategy is not None:
-            compile_args.check_scope(self._distribute_strategy, variables)
+        compile_args.check_scope(self._distribute_strategy, variables)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Makes the function that `predict` calls; Keras calls this."""
