@@ -56,6 +56,8 @@ MADE_UP = (
     (2, 1, 0.02, 5, 0.5, True),
     (2, 3, 0.04, 8, 0.5, True),
     (3, 4, 0.04, 5, 0.9, True),
+    (2, 3, 0.04, 5, 1.3, False),
+    (2, 3, 0.04, 5, 1.3, True),
 )
 SAMPLERS: dict[str, type[Sampler]] = {
     "TwoStage": TwoStage,
@@ -163,7 +165,8 @@ def grids(
 ) -> Iterator[tuple[str, Callable[[int], Grid]]]:
     """Yields the name of each grid and what draws it."""
     for tasks, ratio, noise, rates, span, steep in () if only_studies else MADE_UP:
-        kind = ", any rate best" * (span > 0.5) + ", steep" * steep
+        where = ", any rate best, or one beyond" if span > 1 else ", any rate best" * (span > 0.5)
+        kind = where + ", steep" * steep
         name = f"K={tasks}, curvature 1:{ratio}, noise {noise:.0%}{kind}"
         yield name, made_up(tasks, ratio, noise, rates, span, steep)
     if not only_studies:

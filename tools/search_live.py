@@ -123,7 +123,7 @@ WORKLOADS = {
         "folder",
     ),
 }
-# Their best rate is the highest, where the range ends.
+# Their best rates are the two highest.
 WORKLOADS["streets_low"] = replace(WORKLOADS["streets"], rates=(0.0003, 0.001, 0.003, 0.01, 0.03))
 # To measure gradients another step is traced, which takes long beside such short runs.
 COMMON = {"experiment.Logging.measure_every": 0}
