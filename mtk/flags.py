@@ -130,14 +130,15 @@ def as_folder(name: str, given: Any) -> Path:
         given: The path.
 
     Raises:
-        ValueError: If it is no path, a file is there, or it cannot be written.
+        ValueError: If it is no path, a file is there, or it cannot be written and has no study.
     """
     try:
         found = Path(folder(os.fspath(given)))
     except (argparse.ArgumentTypeError, TypeError) as error:
         said = "" if "Received" in str(error) else f" Received: {given!r:.90}"
         raise ValueError(f"`{name}` is the path of a folder: {error}.{said}") from None
-    places.check_writable(found)
+    if not (found / "study.json").exists():  # One that is done is shown where it is.
+        places.check_writable(found)
     return found
 
 

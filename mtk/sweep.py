@@ -68,8 +68,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         raise ValueError("A study needs a folder to write. Name one: --study_dir=PATH.")
     if not given.dry_run:
         places.check_kind(Path(given.study_dir), "a study")
-        if not study.StudyFolder(Path(given.study_dir)).list.exists():  # One that is done is shown.
-            places.check_writable(Path(given.study_dir))
+        flags.as_folder("study_dir", given.study_dir)
     folders = [config.find(file).parent for file in given.gin_file]
     for label in given.only:
         asked.check_method(label)

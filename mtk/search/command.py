@@ -63,7 +63,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
         raise ValueError("A search needs a folder to write. Name one: --study_dir=PATH.")
     if not given.dry_run:
         places.check_kind(Path(given.study_dir), "a search")
-        places.check_writable(Path(given.study_dir))
+        flags.as_folder("study_dir", given.study_dir)
     folders = [config.find(file).parent for file in given.gin_file]
     grid = Grid(asked.study, folders)
     grid.check_names(needs_data=not given.dry_run)

@@ -3,10 +3,11 @@
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 from fake_engine import FakeEngine, finish
-from searches import RATE
+from searches import RATE, ROOT
 
 import mtk
 from mtk.errors import StudyError
@@ -28,6 +29,15 @@ def test_the_front_is_found_within_the_budget(folder):
     first = [trial.losses["left"] for trial in found.chosen]
     assert first == sorted(first)
     assert all(trial.runs[0].name in str(found) for trial in found.chosen)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_done_is_shown_where_nothing_can_be_written(folder, bind):
+    before = str(folder.go())
+    bind(folder.path, folder.path)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder.path], check=True)
+    asked = {"folders": [ROOT / "configs"], "study_dir": folder.path}
+    assert str(mtk.search(folder.search(), **asked)) == before
 
 
 def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
