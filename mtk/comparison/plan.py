@@ -126,14 +126,16 @@ class Plan:
 
     def write(self, out: Path) -> None:
         """Writes the plan into the study folder."""
+        before = _read(out)
         content = {
             "arguments": self.arguments,
             "look": self.look._asdict(),
             "size": self.size,
             "learning_rates": self.learning_rates,
-            "codes": {**_read(out).get("codes", {}), **self.codes},
+            "codes": {**before.get("codes", {}), **self.codes},
         }
-        atomic.write_json(out / _FILE, records.with_digest(content))
+        if json.loads(json.dumps(content)) != before:
+            atomic.write_json(out / _FILE, records.with_digest(content))
 
 
 @dataclass(frozen=True)

@@ -262,8 +262,11 @@ def study_of(
     found.listed(study)
     folder.mkdir(parents=True, exist_ok=True)
     for path, lines in texts.items():
+        text = "\n".join(lines) + "\n"
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue  # What is done is shown where nothing can be written.
         with atomic.replacing(path) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            unfinished.write_text(text, encoding="utf-8")
     return study
 
 

@@ -251,8 +251,10 @@ class StudyFolder:
         return self.run_log.last(run) == FULL
 
     def reset_failed(self, run: str) -> None:
-        """Makes a failed run pending again."""
-        (self.run_dir(run) / "failed.json").unlink(missing_ok=True)
+        """Makes a run pending again, if it has failed."""
+        failure = self.run_dir(run) / "failed.json"
+        if failure.exists():
+            failure.unlink(missing_ok=True)
 
     def newest_checkpoint(self, run: str) -> str:
         """Returns the name of a run's newest checkpoint; empty if there is none."""
