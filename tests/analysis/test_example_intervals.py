@@ -114,18 +114,18 @@ def test_further_seeds_do_not_make_a_test_set_larger():
 
 
 said = functools.cache(verdicts)
-SMALL = Cell(test_size=200, test_noise=0.1, noise=0.02, interaction=0.1, methods=4)
+SMALL = Cell(test_size=200, test_noise=0.1, noise=0.005, interaction=0.02, methods=4)
 
 
 def test_a_small_test_set_makes_no_method_worse_or_better():
     """Static weightings in disguise: what tells them apart are the 200 examples."""
     called = {}
     for known in (True, False):
-        found = [v for seed in range(3) for v in said(SMALL, seed, known)[FRONT].values()]
+        found = [v for seed in range(6) for v in said(SMALL, seed, known)[FRONT].values()]
         called[known] = np.mean([v.answer in ("better", "worse") for v in found])
         assert all(v.examples == known for v in found)
     assert called[True] == 0
-    assert called[False] > 0.05
+    assert called[False] > 0.2
 
 
 LOSSES = [Objective("left", "loss", 1)]
