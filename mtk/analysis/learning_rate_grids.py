@@ -10,6 +10,7 @@ from scipy import stats
 from mtk.analysis import metric_sets
 from mtk.analysis.metric_sets import Objective, points
 from mtk.analysis.run_table import LEARNING_RATE, checked
+from mtk.display import counted
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
-            f"{method}: {len(grids)} whole grids k·10^a of learning rates; three are needed"
+            f"{method}: {counted(len(grids), 'whole grid')} k·10^a of learning rates; three are "
+            "needed"
         )
     by_model = own.groupby("configuration")
     repeated = own[by_model["seed"].transform("nunique") >= 3]
