@@ -1,22 +1,22 @@
 """A table: some of its columns are predicted from others, a task each."""
 
-import csv
-import gzip
-import zlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from mtk.data import bounded
+from mtk.data import tables
 from mtk.data.splits import split
 from mtk.models import sharing
 from mtk.places import InputPath
 from mtk.ranges import check_count, check_nonnegative, check_rate
 from mtk.tasks import Task
 from mtk.workloads.arrays import Arrays, MakeNetwork
+from mtk.workloads.cells import ServedCells
 
 _EMBEDDED = 8  # Numbers that stand for a category.
 _SHARE = 0.2  # Of the rows, for validation, and as many for test.
@@ -29,20 +29,33 @@ class Table(Arrays):
     scaled to mean 0 and deviation 1 over the training rows; categories are embedded. A fifth of
     the rows is held out for validation, and another one for test.
 
+    Cells may be missing: where numbers are expected, those that are empty, `NA`, `N/A`, `NaN`,
+    `null`, `none` or `?`. Such a number counts as the mean, and for each column with such cells
+    one more of the N tells which they are. A target that is missing, or an empty one of texts, is a
+    missing label. An empty category is one like the others.
+
+    A finished run also exports `saved_model_cells`, which reads cells as they stand in the table:
+    `{column: (B,)}`, numbers in float32, NaN where one is missing, and strings. Names of columns
+    have `_` in the place of all but letters, digits and `_`. It returns `{target: (B,)}`, a number
+    in its own unit or the probability of a text, and `(B, texts)` where it tells several apart.
+
     Args:
         path: A CSV file with a line of names at its head, or the same compressed with gzip.
         numbers: Names of the columns of numbers that are read.
         categories: Names of the columns of texts that are read.
-        targets: By the name of a column, the text that its task recognizes (a classification: is it
-            this one?), or None where the column is a number (a regression).
+        targets: By the name of a column, the text that its task recognizes (is it this one?); all
+            texts that it tells apart, as a list; or None where the column is a number, which is
+            predicted and measured in deviations.
         width: Units of each of two shared layers, or of each layer of an expert.
         dropout: Rate behind each of them.
         network: Makes a network that shares in another way, from `mtk.models.sharing.Columns`, the
             names of the tasks, `width`, `dropout` and `seed`, such as `mtk.models.sharing.mmoe`.
         data_seed: Of the split.
+        delimiter: What stands between two cells.
 
     Raises:
-        ValueError: If the table lacks a column, a number is none, or a text is never there.
+        ValueError: If the table lacks a column, one is named twice, a cell is none of what its
+            column holds, or a text is never there.
     """
 
     def __init__(
@@ -50,129 +63,126 @@ class Table(Arrays):
         path: InputPath,
         numbers: Sequence[str],
         categories: Sequence[str],
-        targets: Mapping[str, str | None],
+        targets: Mapping[str, str | Sequence[str] | None],
         width: int = 128,
         dropout: float = 0.2,
         network: MakeNetwork | None = None,
         data_seed: int = 0,
+        delimiter: str = ",",
     ):
         check_rate(dropout=dropout)
         check_count(width=width)
         check_nonnegative(data_seed=data_seed)
-        found = _read(Path(path), [*numbers, *categories, *targets])
-        rows = len(next(iter(found.values()), []))
+        _check_columns(numbers, categories, targets)
+        cells = tables.read(Path(path), [*numbers, *categories, *targets], delimiter)
+        rows = len(next(iter(cells.values())))
         held_out = round(_SHARE * rows)
         parts = split(rows, (rows - 2 * held_out, held_out, held_out), data_seed)
-        inputs = {name: _indices(found[name]) for name in categories}
-        self._categories = {name: int(values.max()) + 1 for name, values in inputs.items()}
-        self._numbers, self._width, self._dropout = len(numbers), width, dropout
-        self._share = network
+        self._numbers = tables.Numbers.of(cells, numbers, parts[0])
+        self._texts = {name: sorted({*cells[name]}) for name in categories}
+        self._targets = {
+            name: tables.Target.of(cells[name], name, texts, parts[0])
+            for name, texts in targets.items()
+        }
+        self._width, self._dropout, self._share = width, dropout, network
+        self._inputs = _names_in_keras([*numbers, *categories], {"numbers"})
+        inputs: dict[str, np.ndarray] = {
+            self._inputs[name]: np.searchsorted(texts, cells[name]).astype("int32")
+            for name, texts in self._texts.items()
+        }
         if numbers:
-            columns = np.stack([_numbers(found[name], name) for name in numbers], axis=1)
-            inputs["numbers"] = _scaled(columns, parts[0])
-        labels = {name: _labels(found[name], name, text) for name, text in targets.items()}
-        labels |= {n: _scaled(labels[n], parts[0]) for n, text in targets.items() if text is None}
-        self._targets = list(targets)
-        tasks = [_task(name, text is None) for name, text in targets.items()]
+            inputs["numbers"] = self._numbers(cells)
+        labels = {name: target(cells[name]) for name, target in self._targets.items()}
         train, validation, test = (
-            tuple({n: a[part] for n, a in own.items()} for own in (inputs, labels))
+            tuple({name: column[part] for name, column in own.items()} for own in (inputs, labels))
             for part in parts
         )
+        tasks = [_task(name, target, labels[name]) for name, target in self._targets.items()]
         super().__init__(self._network, tasks, train, validation, test, name="table")
 
+    def serving(self, network: keras.Model) -> Mapping[str, tf.Module]:
+        return {
+            "cells": ServedCells(network, self._numbers, self._texts, self._inputs, self._targets)
+        }
+
     def _network(self, seed: int | None = None) -> keras.Model:
-        if self._share is not None:
-            columns = sharing.Columns(self._numbers, self._categories, _EMBEDDED)
-            sizes = {"width": self._width, "dropout": self._dropout}
-            return self._share(columns, self._targets, **sizes, seed=seed)
+        # One category more than there are: a served network may meet others.
+        sizes = {self._inputs[name]: len(texts) + 1 for name, texts in self._texts.items()}
+        layers = _names_in_keras(self._targets, {"numbers", *sizes})
+        outputs = {layers[name]: target.outputs for name, target in self._targets.items()}
+        if self._share is None:
+            inputs, predicted = self._layers(sizes, outputs, seed)
+            return keras.Model(inputs, {name: predicted[own] for name, own in layers.items()})
+        columns = sharing.Columns(self._numbers.width, sizes, _EMBEDDED, outputs)
+        shared = self._share(
+            columns, list(outputs), width=self._width, dropout=self._dropout, seed=seed
+        )
+        if list(layers) == list(outputs):
+            return shared
+        predicted = {name: shared.output[own] for name, own in layers.items()}
+        return keras.Model(shared.input, predicted, name=shared.name)
+
+    def _layers(
+        self, sizes: Mapping[str, int], outputs: Mapping[str, int], seed: int | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the inputs of two shared layers, and what the heads on them predict."""
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        inputs: dict[str, Any] = {
-            name: keras.Input((), dtype="int32", name=name) for name in self._categories
-        }
+        inputs: dict[str, Any] = {name: keras.Input((), dtype="int32", name=name) for name in sizes}
         read = [
-            keras.layers.Embedding(size, _EMBEDDED)(inputs[name])
-            for name, size in self._categories.items()
+            keras.layers.Embedding(size, _EMBEDDED)(inputs[name]) for name, size in sizes.items()
         ]
-        if self._numbers:
-            inputs["numbers"] = keras.Input((self._numbers,), name="numbers")
+        if width := self._numbers.width:
+            inputs["numbers"] = keras.Input((width,), name="numbers")
             read.append(inputs["numbers"])
         hidden = keras.layers.Concatenate()(read) if len(read) > 1 else read[0]
         for _ in range(2):
             hidden = keras.layers.Dense(self._width, activation="relu")(hidden)
             hidden = keras.layers.Dropout(self._dropout)(hidden)
-        outputs = {name: keras.layers.Dense(1, name=name)(hidden) for name in self._targets}
-        return keras.Model(inputs, outputs)
+        heads = {name: keras.layers.Dense(size, name=name) for name, size in outputs.items()}
+        return inputs, {name: head(hidden) for name, head in heads.items()}
 
 
-def _task(name: str, is_number: bool) -> Task:
-    if is_number:
-        return Task(name, "mse", [keras.metrics.MeanAbsoluteError(name="absolute_error")])
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-    return Task(name, loss, [accuracy, keras.metrics.AUC(from_logits=True, name="auc")])
-
-
-def _read(path: Path, needed: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the columns that are needed, by their names."""
-    if not path.is_file():
-        raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
-    opened = gzip.open if path.suffix == ".gz" else open
-    columns: dict[str, list[str]] = {name: [] for name in needed}
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(bounded.lines(file, path), skipinitialspace=True)
-            names = next(reader, [])
-            _check_names(path, names, needed)
-            places = [(found.append, names.index(name)) for name, found in columns.items()]
-            for row in filter(None, reader):
-                if len(row) != len(names):
-                    raise ValueError(
-                        f"{str(path)!r}, line {reader.line_num}: there are {len(row)} cells, and "
-                        f"its head names {len(names)} columns. A comma in a cell needs quotes "
-                        "around the cell."
-                    )
-                for append, place in places:
-                    append(row[place])
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
-    except (csv.Error, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
-    return columns
-
-
-def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
-    if missing := [name for name in needed if name not in names]:
-        known = ", ".join(names) or "none"
-        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {known}")
-    if twice := [name for name in needed if names.count(name) > 1]:
-        raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
-
-
-def _numbers(cells: Sequence[str], name: str) -> np.ndarray:
-    try:
-        found = np.array([float(cell) for cell in cells])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"The column {name!r} is not of numbers alone: {error}") from None
-    if not np.isfinite(found).all():
-        raise ValueError(f"The column {name!r} has numbers that are not finite.")
+def _names_in_keras(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Returns a name for each column that a layer can have, the same where it is one."""
+    found: dict[str, str] = {}
+    for name in names:
+        own = re.sub("[^A-Za-z0-9_]", "_", name)
+        own = own if own[:1].isalnum() else f"column{own}"
+        while own in {*found.values(), *taken}:
+            own += "_"
+        found[name] = own
     return found
 
 
-def _indices(cells: Sequence[str]) -> np.ndarray:
-    return np.unique(cells, return_inverse=True)[1].astype("int32")
+def _check_columns(
+    numbers: Sequence[str], categories: Sequence[str], targets: Mapping[str, Any]
+) -> None:
+    given = {"numbers": numbers, "categories": categories, "targets": targets}
+    for what, names in given.items():
+        if isinstance(names, str):
+            raise ValueError(f"`{what}` names several columns, as a list. Received: {names!r}")
+    every = [*numbers, *categories, *targets]
+    if twice := sorted({name for name in every if every.count(name) > 1}):
+        raise ValueError(
+            f"The columns {twice} are named more than once. What is predicted is not read, and "
+            "what is read is a number or a category."
+        )
+    if not targets or not (numbers or categories):
+        raise ValueError(
+            "Name a column or more to read, in `numbers` or `categories`, and targets."
+        )
 
 
-def _labels(cells: Sequence[str], name: str, text: str | None) -> np.ndarray:
-    if text is None:
-        return _numbers(cells, name)
-    found = np.array([cell == text for cell in cells])
-    if found.all() or not found.any():
-        raise ValueError(f"The column {name!r} says {text!r} in every row, or in none.")
-    return found.astype("float32")
-
-
-def _scaled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    deviation = values[train].std(axis=0)
-    scaled = (values - values[train].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    return np.asarray(scaled, "float32")
+def _task(name: str, target: tables.Target, labels: np.ndarray) -> Task:
+    if target.texts is None:
+        missing = float("nan") if np.isnan(labels).any() else None
+        metrics = [keras.metrics.MeanAbsoluteError(name="absolute_error")]
+        return Task(name, "mse", metrics, missing)
+    missing = -1 if (labels < 0).any() else None
+    if target.outputs > 1:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return Task(name, loss, ["accuracy"], missing)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    return Task(name, loss, [accuracy, keras.metrics.AUC(from_logits=True, name="auc")], missing)

@@ -1,15 +1,21 @@
 """Tables: what is read, and what is refused."""
 
 import codecs
+import csv
+import functools
 import gzip
+import math
 import tracemalloc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mtk import experiment
+from mtk.data.splits import split
+from mtk.data.tables import read
 from mtk.models import sharing
 from mtk.workloads import Table
-from mtk.workloads.table import _read
 
 GIVEN = {
     "numbers": ["age"],
@@ -58,7 +64,7 @@ def test_columns_that_are_not_read_take_no_memory(tmp_path):
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(("age,text\n" + f"1,{'x' * 1000}\n" * 20_000).encode()))
     tracemalloc.start()
-    assert _read(path, ["age"]) == {"age": ["1"] * 20_000}
+    assert read(path, ["age"]) == {"age": ["1"] * 20_000}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
@@ -84,9 +90,18 @@ def test_a_compressed_table_is_the_same(path, tmp_path):
     ("change", "named"),
     [
         ({"numbers": ["weight"]}, r"lacks the columns \['weight'\]. There are: age, job"),
-        ({"numbers": ["job"]}, "'job' is not of numbers alone"),
+        ({"numbers": ["job"], "categories": ["age"]}, "'job' is not of numbers alone"),
         ({"targets": {"rich": "maybe"}}, "'maybe' in every row, or in none"),
-        ({"targets": {"job": None}}, "'job' is not of numbers alone"),
+        ({"targets": {"job": None}, "categories": []}, "'job' is not of numbers alone"),
+        ({"numbers": "age"}, "`numbers` names several columns, as a list. Received: 'age'"),
+        ({"categories": ["job", "rich"]}, r"\['rich'\] are named more than once"),
+        ({"numbers": [], "categories": []}, "Name a column or more"),
+        ({"targets": {}}, "and targets"),
+        ({"targets": {"rich": ["yes"]}}, "two or more, each once. Received: \\['yes'\\]"),
+        ({"targets": {"rich": ["yes", "maybe"]}}, r"says \['no'\] too"),
+        ({"targets": {"rich": ["yes", "no", "maybe"]}}, r"says \['maybe'\] in no row"),
+        ({"delimiter": "::"}, "one character"),
+        ({"delimiter": ";"}, "Is ',' what stands between cells"),
         ({"width": 0}, "width"),
         ({"dropout": 1.5}, "dropout"),
     ],
@@ -142,3 +157,119 @@ def test_no_table(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(ValueError, match="lacks the columns"):
         Table(str(tmp_path / "empty.csv"), **GIVEN)
+
+
+NAMES = ["floor area (m²)", "age", "price, 1000 $", "kind/type", "heated?", "kind_type", "42"]
+KINDS = ["a", "b", "ü", "x y"]
+MISSING = ["", "NA", "nan", "?", " null "]
+
+
+def messy(folder, seed):
+    """Returns arguments for a table of odd names and missing cells, and its cells."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(60):
+        area, age, price = generator.normal((1e4, 40, -3), (3e3, 9, 2))
+        numbers = [f"{each:.3f}" for each in (area, age, price)]
+        for place in (0, 2):
+            if generator.random() < 0.2:
+                numbers[place] = str(generator.choice(MISSING))
+        heated = generator.choice(["yes", "no", ""], p=[0.4, 0.4, 0.2])
+        rows.append([*numbers, *generator.choice(KINDS, 2), heated, generator.choice(["", "1"])])
+        rows[-1].insert(4, rows[-1].pop(5))
+    path = folder / "messy.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";").writerows([NAMES, *rows])
+    arguments = {
+        "path": str(path),
+        "numbers": NAMES[:2],
+        "categories": [NAMES[3], NAMES[6]],
+        "targets": {"price, 1000 $": None, "heated?": "yes", "kind_type": KINDS},
+        "width": 4,
+        "delimiter": ";",
+    }
+    return arguments, {name: [row[k] for row in rows] for k, name in enumerate(NAMES)}
+
+
+def number(cell):
+    return math.nan if cell in MISSING else float(cell)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_missing_cells_are_means_and_missing_labels(tmp_path, seed):
+    arguments, cells = messy(tmp_path, seed)
+    table = Table(**arguments)
+    rows = split(60, (36, 12, 12), 0)[0]
+    (x, y), *_ = list(table.train_evaluation(60))
+    area, age = (np.array([number(cells[name][k]) for k in rows]) for name in NAMES[:2])
+    there = ~np.isnan(area)
+    scaled = (area - area[there].mean()) / area[there].std()
+    np.testing.assert_allclose(x["numbers"][:, 0], np.where(there, scaled, 0), atol=1e-5)
+    np.testing.assert_allclose(x["numbers"][:, 1], (age - age.mean()) / age.std(), atol=1e-5)
+    np.testing.assert_array_equal(x["numbers"][:, 2], ~there)
+    assert x["numbers"].shape[1] == 3
+    price = np.array([number(cells["price, 1000 $"][k]) for k in rows])
+    np.testing.assert_array_equal(np.isnan(y["price, 1000 $"]), np.isnan(price))
+    places = {"yes": 1, "no": 0, "": -1}
+    np.testing.assert_array_equal(y["heated?"], [places[cells["heated?"][k]] for k in rows])
+    np.testing.assert_array_equal(
+        y["kind_type"], [KINDS.index(cells["kind_type"][k]) for k in rows]
+    )
+    missing = {task.name: task.missing for task in table.tasks}
+    assert math.isnan(missing.pop("price, 1000 $"))
+    assert missing == {"heated?": -1, "kind_type": None}
+
+
+OTHERS = [
+    pytest.param(seed, share, marks=pytest.mark.slow, id=share.__name__)
+    for seed, share in enumerate((sharing.mmoe, sharing.cross_stitch, sharing.ple), start=1)
+]
+
+
+@pytest.mark.parametrize(("seed", "share"), [(0, None), *OTHERS])
+def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
+    arguments, cells = messy(tmp_path, seed)
+    make = functools.partial(Table, **arguments, network=share)
+    lengths = experiment.Training(epochs=1)
+    speed = experiment.Optimization(batch_size=12, learning_rate=0.1)
+    result = experiment.run(make, tmp_path / "run", lengths, optimization=speed)
+    assert set(result["test"]["tasks"]) == set(arguments["targets"])
+    load = tf.saved_model.load(str(tmp_path / "run" / "saved_model_cells"))
+    rows = split(60, (36, 12, 12), 0)[2]
+    given = {
+        "floor_area__m__": tf.constant([number(cells[NAMES[0]][k]) for k in rows], tf.float32),
+        "age": tf.constant([number(cells["age"][k]) for k in rows], tf.float32),
+        "kind_type": tf.constant([cells["kind/type"][k] for k in rows]),
+        "42": tf.constant([cells["42"][k] for k in rows]),
+    }
+    told = load.signatures["serving_default"](**given)
+    # As the run has measured them, on the same rows.
+    labels = [cells["kind_type"][k] for k in rows]
+    right = np.mean(np.array(KINDS)[np.argmax(told["kind_type"], 1)] == labels)
+    assert right == pytest.approx(result["test"]["tasks"]["kind_type"]["accuracy"])
+    np.testing.assert_allclose(np.sum(told["kind_type"], 1), 1, rtol=1e-5)
+    heated = np.array([cells["heated?"][k] for k in rows])
+    likely = np.where(heated == "yes", told["heated?"], 1 - told["heated?"])
+    loss = -np.log(likely[heated != ""]).mean()
+    assert loss == pytest.approx(result["test"]["tasks"]["heated?"]["loss"], rel=1e-4)
+    train = [number(cells["price, 1000 $"][k]) for k in split(60, (36, 12, 12), 0)[0]]
+    errors = told["price, 1000 $"] - [number(cells["price, 1000 $"][k]) for k in rows]
+    error = np.nanmean(np.abs(errors)) / np.nanstd(train)
+    absolute = result["test"]["tasks"]["price, 1000 $"]["absolute_error"]
+    assert error == pytest.approx(absolute, rel=1e-4)
+
+
+def test_a_text_that_was_not_in_the_table_is_served_too(tmp_path):
+    table = Table(**messy(tmp_path, 0)[0])
+    served = table.serving(table.network(0))["cells"]
+    given = {name: tf.constant([math.nan]) for name in ("floor_area__m__", "age")}
+    texts = {name: tf.constant(["never there"]) for name in ("kind_type", "42")}
+    for values in served.predict({**given, **texts}).values():
+        assert np.isfinite(values).all()
+
+
+def test_a_column_without_a_number_is_named(path):
+    path.write_text("age,rich\n" + ",yes\nNA,no\n" * 10)
+    given = {"numbers": ["age"], "categories": [], "targets": {"rich": "yes"}}
+    with pytest.raises(ValueError, match="'age' has no number in the training rows"):
+        Table(str(path), **given)

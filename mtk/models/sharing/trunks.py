@@ -94,6 +94,7 @@ class Columns:
         categories: How many values each categorical column has: an input of its name, integers
             `(B,)`.
         embedding: Size of a category's embedding.
+        outputs: How many numbers each task predicts, by its name; 1 where it is not named.
 
     Raises:
         ValueError: If there are no columns, or a number is too small.
@@ -102,13 +103,14 @@ class Columns:
     numbers: int
     categories: Mapping[str, int] = dataclasses.field(default_factory=dict)
     embedding: int = 8
+    outputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = [self.embedding, *self.categories.values()]
+        sizes = [self.embedding, *self.categories.values(), *self.outputs.values()]
         if self.numbers < 0 or min(sizes) < 1 or not (self.numbers or self.categories):
             raise ValueError(
                 "A table has numeric or categorical columns, each category has 1 or more values, "
-                f"and `embedding` is 1 or more. Received: {self}"
+                f"and `embedding` and `outputs` are 1 or more. Received: {self}"
             )
 
     def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
@@ -217,8 +219,13 @@ class _DenseParts(Parts):
     def head(self, task: str) -> list[layers.Layer]:
         return [
             self._dense(self.tower, "relu", f"{task}_hidden"),
-            self._dense(self.num_outputs, None, f"{task}_logits"),
+            self._dense(self.outputs_of(task), None, f"{task}_logits"),
         ]
+
+    def outputs_of(self, task: str) -> int:
+        """Returns how many numbers a task predicts."""
+        del task
+        return self.num_outputs
 
     def _dense(self, units: int, activation: str | None, name: str) -> layers.Layer:
         initializer = keras.initializers.GlorotUniform(seed=self.seed())
@@ -239,6 +246,7 @@ class _ColumnsParts(_DenseParts):
 
     def __init__(self, columns: Columns, tower: int, dropout: float, seed: int | None):
         super().__init__(tower, dropout, 1, seed)
+        self.columns = columns
         self.inputs = {}
         if columns.numbers:
             self.inputs["numbers"] = keras.Input((columns.numbers,), name="numbers")
@@ -251,6 +259,9 @@ class _ColumnsParts(_DenseParts):
             )
             parts.append(embedding(self.inputs[name]))
         self.features = layers.Concatenate(name="features")(parts) if parts[1:] else parts[0]
+
+    def outputs_of(self, task: str) -> int:
+        return self.columns.outputs.get(task, self.num_outputs)
 
 
 class _LeNetParts(Parts):

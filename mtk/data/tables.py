@@ -1,0 +1,230 @@
+"""Tables in CSV files: their columns as texts, numbers, categories and labels."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mtk.data import bounded
+
+# What stands where a number is missing, in small letters.
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
+
+class Scale(NamedTuple):
+    """Brings numbers to mean 0 and deviation 1.
+
+    Attributes:
+        mean: Of each column, over the training rows.
+        deviation: Likewise; 1 where all are the same.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, training: np.ndarray) -> "Scale":
+        """Returns the scale of the training rows, NaN where a number is missing."""
+        deviation = np.nanstd(training, axis=0)
+        return cls(np.nanmean(training, axis=0), np.where(deviation > 0, deviation, 1.0))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Returns scaled numbers, float32."""
+        return np.asarray((values - self.mean) / self.deviation, "float32")
+
+
+class Numbers(NamedTuple):
+    """What a network reads of columns of numbers.
+
+    Attributes:
+        names: Of the columns.
+        scale: Of their numbers.
+        flagged: Places of those with missing numbers: a column more tells for each where they are.
+    """
+
+    names: Sequence[str]
+    scale: Scale
+    flagged: Sequence[int]
+
+    @classmethod
+    def of(
+        cls, cells: Mapping[str, Sequence[str]], names: Sequence[str], training: np.ndarray
+    ) -> "Numbers":
+        """Looks at the columns of a table.
+
+        Args:
+            cells: The table, by column.
+            names: The columns.
+            training: Which rows the scale is that of.
+
+        Raises:
+            ValueError: If a column has other than numbers, or none in the training rows.
+        """
+        found = [as_numbers(cells[name], name) for name in names]
+        for name, column in zip(names, found, strict=True):
+            _check_known(name, column, training)
+        values = np.stack(found, axis=1) if found else np.zeros((len(training), 0))
+        flagged = [place for place, column in enumerate(found) if np.isnan(column).any()]
+        return cls(names, Scale.of(values[training]), flagged)
+
+    @property
+    def width(self) -> int:
+        """How many numbers the network reads."""
+        return len(self.names) + len(self.flagged)
+
+    def __call__(self, cells: Mapping[str, Sequence[str]]) -> np.ndarray:
+        """Returns what the network reads, `(rows, width)` float32."""
+        values = np.stack([as_numbers(cells[name], name) for name in self.names], axis=1)
+        missing = np.isnan(values)
+        scaled = np.where(missing, np.float32(0), self.scale(values))
+        return np.concatenate([scaled, missing[:, self.flagged].astype("float32")], axis=1)
+
+
+class Target(NamedTuple):
+    """What a network predicts of a column.
+
+    Attributes:
+        name: Of the column.
+        texts: The text that is recognized, or those that are told apart; None for numbers.
+        scale: Of the numbers.
+    """
+
+    name: str
+    texts: str | Sequence[str] | None
+    scale: Scale | None
+
+    @classmethod
+    def of(
+        cls,
+        cells: Sequence[str],
+        name: str,
+        texts: str | Sequence[str] | None,
+        training: np.ndarray,
+    ) -> "Target":
+        """Looks at a column of a table; see `Numbers.of`.
+
+        Raises:
+            ValueError: If a text is in no row, or all rows are the same, or a cell is something
+                else.
+        """
+        if texts is None:
+            values = as_numbers(cells, name)
+            _check_known(name, values, training)
+            return cls(name, None, Scale.of(values[training]))
+        _check_texts(name, cells, texts)
+        return cls(name, texts, None)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network puts out."""
+        return 1 if self.texts is None or isinstance(self.texts, str) else len(self.texts)
+
+    def __call__(self, cells: Sequence[str]) -> np.ndarray:
+        """Returns the labels: NaN is a missing number, and -1 a missing text."""
+        if self.scale is not None:
+            return self.scale(as_numbers(cells, self.name))
+        assert self.texts is not None
+        if isinstance(self.texts, str):
+            known = [-1.0 if not cell.strip() else cell == self.texts for cell in cells]
+            return np.array(known, "float32")
+        places = {text: place for place, text in enumerate(self.texts)}
+        return np.array([places.get(cell, -1) for cell in cells], "int32")
+
+
+def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, list[str]]:
+    """Returns the columns that are needed, by their names.
+
+    Args:
+        path: A CSV file with a line of names at its head, or the same compressed with gzip.
+        needed: Names of columns.
+        delimiter: What stands between two cells.
+
+    Raises:
+        ValueError: If it is no such file, or lacks a column.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
+    if not (isinstance(delimiter, str) and len(delimiter) == 1):
+        raise ValueError(f"`delimiter` is one character, such as ';'. Received: {delimiter!r}")
+    opened = gzip.open if path.suffix == ".gz" else open
+    columns: dict[str, list[str]] = {name: [] for name in needed}
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            lines = bounded.lines(file, path)
+            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+            names = next(reader, [])
+            _check_names(path, names, needed)
+            places = [(found.append, names.index(name)) for name, found in columns.items()]
+            for row in filter(None, reader):
+                if len(row) != len(names):
+                    raise ValueError(
+                        f"{str(path)!r}, line {reader.line_num}: there are {len(row)} cells, and "
+                        f"its head names {len(names)} columns. A {delimiter!r} in a cell needs "
+                        "quotes around the cell."
+                    )
+                for append, place in places:
+                    append(row[place])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
+    except (csv.Error, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
+    return columns
+
+
+def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
+    if missing := [name for name in needed if name not in names]:
+        known = ", ".join(names) or "none"
+        hint = ""
+        if len(names) == 1 and (found := [mark for mark in ";\t|," if mark in known]):
+            hint = f" Is {found[0]!r} what stands between cells? Then give it as `delimiter`."
+        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {known}.{hint}")
+    if twice := [name for name in needed if names.count(name) > 1]:
+        raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
+
+
+def as_numbers(cells: Sequence[str], name: str) -> np.ndarray:
+    """Returns a column of numbers, NaN where one is missing.
+
+    Raises:
+        ValueError: If a cell is something else, or infinite.
+    """
+    try:
+        found = np.array([_number(cell) for cell in cells], float)
+    except ValueError as error:
+        raise ValueError(f"The column {name!r} is not of numbers alone: {error}") from None
+    if np.isinf(found).any():
+        raise ValueError(f"The column {name!r} has numbers that are not finite.")
+    return found
+
+
+def _number(cell: str) -> float:
+    return float("nan") if cell.strip().lower() in _MISSING else float(cell)
+
+
+def _check_known(name: str, column: np.ndarray, training: np.ndarray) -> None:
+    if np.isnan(column[training]).all():
+        raise ValueError(f"The column {name!r} has no number in the training rows. Leave it out.")
+
+
+def _check_texts(name: str, cells: Sequence[str], texts: str | Sequence[str]) -> None:
+    there = {cell for cell in cells if cell.strip()}
+    if isinstance(texts, str):
+        if texts not in there or len(there) == 1:
+            raise ValueError(f"The column {name!r} says {texts!r} in every row, or in none.")
+        return
+    if len(texts) < 2 or len({*texts}) < len(texts):
+        raise ValueError(
+            f"The texts of {name!r} are two or more, each once. Received: {texts!r}. To recognize "
+            "one among all, give it alone, not as a list."
+        )
+    if others := sorted(there - {*texts}):
+        raise ValueError(
+            f"The column {name!r} says {others[:5]} too, which are not among its texts {texts!r}. "
+            "Name all of them."
+        )
+    if absent := [text for text in texts if text not in there]:
+        raise ValueError(f"The column {name!r} says {absent} in no row.")

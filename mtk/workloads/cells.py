@@ -1,0 +1,83 @@
+"""What a SavedModel computes that reads the cells of a table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtk.data.tables import Numbers, Target
+
+
+class ServedCells(tf.Module):
+    """Cells in, predictions out, in the signature `serving_default`.
+
+    A text that was not in the table counts as another category, which was never trained.
+
+    Args:
+        network: A network of the table.
+        numbers: The columns of numbers that it reads.
+        texts: What was in each of the columns of texts that it reads.
+        inputs: What TensorFlow calls each column that is read.
+        targets: What it predicts.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        numbers: Numbers,
+        texts: Mapping[str, Sequence[str]],
+        inputs: Mapping[str, str],
+        targets: Mapping[str, Target],
+    ):
+        super().__init__(name="cells")
+        self._network, self._scale, self._targets = network, numbers.scale, dict(targets)
+        self._numbers = [inputs[name] for name in numbers.names]
+        self._flagged = list(numbers.flagged)
+        self._texts = {inputs[name]: _places(known) for name, known in texts.items()}
+        self.variables_of_network = [variable.value for variable in network.variables]
+
+    def signatures(self) -> dict[str, Callable[..., Any]]:
+        """Returns the functions of the SavedModel by name."""
+        columns = {
+            **dict.fromkeys(self._numbers, tf.float32),
+            **dict.fromkeys(self._texts, tf.string),
+        }
+        specs = {name: tf.TensorSpec((None,), dtype, name) for name, dtype in columns.items()}
+        return {"serving_default": tf.function(self.predict, input_signature=[specs])}
+
+    def predict(self, cells: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Predicts rows of a table.
+
+        Args:
+            cells: Vectors `(B,)` by column: float32, NaN where a number is missing, or strings.
+
+        Returns:
+            By target, numbers in their own unit `(B,)`, the probability of a text `(B,)`, or those
+            of several `(B, texts)`.
+        """
+        inputs = {name: places.lookup(cells[name]) for name, places in self._texts.items()}
+        if self._numbers:
+            values = tf.stack([cells[name] for name in self._numbers], axis=1)
+            mean, deviation = (tf.cast(each, tf.float32) for each in self._scale)
+            missing = tf.math.is_nan(values)
+            scaled = tf.where(missing, 0.0, (values - mean) / deviation)
+            flags = tf.gather(tf.cast(missing, tf.float32), self._flagged, axis=1)
+            inputs["numbers"] = tf.concat([scaled, flags], axis=1)
+        outputs = self._network(inputs, training=False)
+        return {name: _told(outputs[name], target) for name, target in self._targets.items()}
+
+
+def _places(texts: Sequence[str]) -> tf.lookup.StaticHashTable:
+    """Returns a table of the places of texts; any other one has the place behind them."""
+    places = tf.range(len(texts), dtype=tf.int32)
+    known = tf.lookup.KeyValueTensorInitializer(tf.constant(texts), places)
+    return tf.lookup.StaticHashTable(known, default_value=len(texts))
+
+
+def _told(output: tf.Tensor, target: Target) -> tf.Tensor:
+    if target.outputs > 1:
+        return tf.nn.softmax(output)
+    if target.scale is None:
+        return tf.sigmoid(output)[:, 0]
+    return output[:, 0] * float(target.scale.deviation) + float(target.scale.mean)
