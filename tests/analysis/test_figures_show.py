@@ -16,6 +16,7 @@ from mtk.analysis.figures import (
     averages,
     forest,
     fronts,
+    hyperparameters,
     limits,
     measured_models,
     mixtures,
@@ -25,7 +26,8 @@ from mtk.analysis.figures import (
     style,
     task_weights,
 )
-from mtk.analysis.figures.hyperparameters import scale
+from mtk.analysis.figures.hyperparameters import scale, set_scale
+from mtk.analysis.figures.style import figure
 from mtk.analysis.metric_sets import UnavailableError
 from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
@@ -159,6 +161,31 @@ def test_scales_of_hyperparameters():
         "symlog",
         {"linthresh": 1e-6},
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+        [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
+        [0.0, *10.0 ** np.arange(-6, -1.5, 0.5)],
+        [1e-4, 1e-3],
+    ],
+)
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_ticks_of_what_was_tried_are_at_it_and_their_numbers_apart(values, which):
+    drawn = figure(4.6, 3.4, "")
+    axes = drawn.subplots()
+    set_scale(axes, which, np.resize(values, 100))
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    {"x": axes.set_xlim, "y": axes.set_ylim}[which](hyperparameters.limits(axis, np.array(values)))
+    np.testing.assert_allclose(axis.get_ticklocs(), values)
+    drawn.canvas.draw()
+    labels = [label for label in axis.get_ticklabels() if label.get_text()]
+    assert {float(label.get_text()) for label in labels} <= {float(f"{v:g}") for v in values}
+    assert len(labels) >= min(len(values), 4)
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_figure_18_shows_all_that_was_searched_and_no_negative_decay(table):

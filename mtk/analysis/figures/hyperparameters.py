@@ -14,6 +14,8 @@ from mtk.analysis.figures.style import plain_ticks
 _WIDE = 8
 # Points move by at most this share of the smallest gap between two values, as it is drawn.
 _SHARE = 0.1
+# Values up to this number have a tick each; their numbers are this share of the axis apart.
+_MOST_TICKS, _APART = 12, 0.11
 
 
 def numbers(found: pd.DataFrame, name: str) -> pd.Series:
@@ -25,11 +27,31 @@ def numbers(found: pd.DataFrame, name: str) -> pd.Series:
 
 
 def set_scale(axes: Axes, which: str, known: np.ndarray) -> str:
-    """Gives an axis, "x" or "y", the scale for a hyperparameter's values; returns its name."""
+    """Gives an axis, "x" or "y", the scale for a hyperparameter's values; returns its name.
+
+    A logarithmic axis has its ticks at these values, if they are few: they are what was tried.
+    """
     name, options = scale(known)
     {"x": axes.set_xscale, "y": axes.set_yscale}[which](name, **options)
-    plain_ticks({"x": axes.xaxis, "y": axes.yaxis}[which])
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    if name == "linear" or len(np.unique(known)) > _MOST_TICKS:
+        plain_ticks(axis)
+        return name
+    axis.set_ticks(np.unique(known), labels=_labels(axis, np.unique(known)))
+    axis.set_ticks([], minor=True)
     return name
+
+
+def _labels(axis: Axis, values: np.ndarray) -> list[str]:
+    """Returns the numbers beside ticks, and none where one would touch the one before."""
+    places = axis.get_transform().transform(values)
+    labels: list[str] = []
+    last = -np.inf
+    for value, place in zip(values, places, strict=True):
+        is_free = place - last >= _APART * np.ptp(places)
+        labels.append(f"{value:g}" if is_free else "")
+        last = place if is_free else last
+    return labels
 
 
 def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
