@@ -162,6 +162,11 @@ class Compiled(Arrays):
     def __init__(self, found: Given, model: keras.Model, data_seed: int = 0):
         tasks = tasks_of(model)
         _check_hooks(type(model))
+        if model.run_eagerly:
+            raise ValueError(
+                "The model is compiled with `run_eagerly=True`, and the steps of a comparison are "
+                "compiled. Leave it out; a network that cannot run in a graph cannot be compared."
+            )
         check_files(tasks)
         names = [task.name for task in tasks]
         known = symbolic_outputs(network(model))

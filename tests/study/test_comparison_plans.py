@@ -197,6 +197,17 @@ def test_runs_compute_in_what_the_program_does():
         keras.config.set_dtype_policy(before)
 
 
+def test_a_model_that_runs_eagerly_is_refused():
+    def model():
+        model = build()
+        model.run_eagerly = True
+        return model
+
+    key = given.Given(model, (X, Y), 0.2, 0.2).key()
+    with pytest.raises(ValueError, match="cannot run in a graph cannot be compared"):
+        given.workload(key)
+
+
 def test_runs_are_told_what_a_model_was_made_and_compiled_with():
     """Trap: without its weight decay and clipping another training is compared."""
     told = {"weight_decay": 1e-3, "clip_norm": 1.0, "on_nonfinite": "skip"}
