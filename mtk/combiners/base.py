@@ -115,7 +115,7 @@ class Combiner(OwnState):
         self._without_model = Held({})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if getattr(self, "built", False) and name in _arguments(type(self)):
+        if getattr(self, "built", False) and name in arguments(type(self)):
             raise AttributeError(
                 f"`{name}` of {type(self).__name__} cannot be changed: the steps that are traced "
                 "hold it. Make a new combiner, and a new model with it."
@@ -172,14 +172,23 @@ class Combiner(OwnState):
         Raises:
             ValueError: If a copy would lose an argument that `get_config` does not tell.
         """
+        return type(self).from_config(self.whole_config())
+
+    def whole_config(self) -> dict[str, Any]:
+        """Returns what `get_config` does, if it tells all arguments.
+
+        Raises:
+            ValueError: If a copy would lose one.
+        """
         config = self.get_config()
-        lost = sorted(set(_arguments(type(self))) - set(config))
+        lost = sorted(set(arguments(type(self))) - set(config))
         if lost:
             raise ValueError(
                 f"A model needs a {type(self).__name__} of its own, and a copy would lose {lost}. "
-                "Make a new combiner for each model, or add them to `get_config`."
+                "Keep each argument in an attribute of its name, add them to `get_config`, or make "
+                "a new combiner for each model."
             )
-        return type(self).from_config(config)
+        return config
 
     def bind_losses(self, losses: Mapping[str, Any]) -> None:
         """Tells the combiner the tasks' losses, before `build`.
@@ -536,8 +545,8 @@ class Combiner(OwnState):
         One that is kept under another name, or is an object, needs a `get_config` that adds it.
         """
         keras_own = dir(keras.layers.Layer)  # `weights` of a layer are its variables.
-        arguments = [name for name in _arguments(type(self)) if name not in keras_own]
-        kept = {name: getattr(self, name) for name in arguments if hasattr(self, name)}
+        names = [name for name in arguments(type(self)) if name not in keras_own]
+        kept = {name: getattr(self, name) for name in names if hasattr(self, name)}
         if "at" in kept:
             kept["at"] = _place_names(self.at)
         return {"name": self.name, **kept}
@@ -586,18 +595,22 @@ def _place_names(place: Place) -> str | list[str]:
     return place if isinstance(place, str) else [str(_place_names(part)) for part in place]
 
 
-def _arguments(combiner: type) -> tuple[str, ...]:
-    """Returns the names of the arguments of a class, and of those it hands up; `name` aside."""
+def arguments(combiner: type) -> dict[str, Any]:
+    """Returns the arguments of a class, and those it hands up, with their defaults; `name` aside.
+
+    One without a default has `inspect.Parameter.empty`.
+    """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names: dict[str, None] = {}
+    found: dict[str, Any] = {}
     for each in combiner.__mro__:
         if "__init__" not in vars(each):
             continue
         parameters = inspect.signature(each).parameters.values()
-        names |= dict.fromkeys(p.name for p in parameters if p.kind in kinds and p.name != "name")
+        for own in (p for p in parameters if p.kind in kinds and p.name != "name"):
+            found.setdefault(own.name, own.default)
         if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
             break
-    return tuple(names)
+    return found
 
 
 class LossCombiner(Combiner):

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from mtk import atomic, combiners, places
-from mtk.combiners import Combiner
+from mtk.combiners import Combiner, base
 from mtk.comparison.look import Look
+from mtk.config.types import required
 from mtk.display import significant
 from mtk.study.folder import StudyFolder
 from mtk.study.spec import Study, bindings
@@ -67,9 +67,7 @@ def method_of(given: Any) -> Method:
             raise ValueError(f"There is no method {given!r}.{hint} Known: {sorted(known.values())}")
         return method_of(getattr(combiners, name))
     if isinstance(given, type) and issubclass(given, Combiner):
-        signature = inspect.signature(given).parameters.items()
-        needed = [name for name, each in signature if each.default is each.empty]
-        if needed:
+        if needed := required(given):
             example = ", ".join(f"{name}=..." for name in needed)
             raise ValueError(
                 f"The method {given.__name__} cannot be made without {needed}. Give an object in "
@@ -77,12 +75,15 @@ def method_of(given: Any) -> Method:
             )
         return given.__name__, given, {}
     if isinstance(given, Combiner):
-        own = {k: v for k, v in given.get_config().items() if k not in ("name", "dtype")}
+        own = given.whole_config()
+        # In the file that describes a method, NumPy's numbers and arrays are Python's.
+        numpy = {k: v.tolist() for k, v in own.items() if isinstance(v, (np.generic, np.ndarray))}
         # Where a method is around another one, its configuration holds that one as a dict.
         inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
-        parameters = inspect.signature(type(given)).parameters
-        usual = {name: each.default for name, each in parameters.items()}
-        changed = {k: v for k, v in {**own, **inner}.items() if k in usual and usual[k] != v}
+        usual = base.arguments(type(given))
+        changed = {
+            k: v for k, v in {**own, **numpy, **inner}.items() if k in usual and usual[k] != v
+        }
         texts = {k: method_of(v)[0] if k in inner else repr(v) for k, v in changed.items()}
         odd = [k for k, v in changed.items() if k not in inner and "'class_name':" in repr(v)]
         if odd:

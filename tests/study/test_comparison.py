@@ -1,6 +1,7 @@
 """One call from a compiled model to a verdict."""
 
 import functools
+import itertools
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -429,6 +430,50 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
 
 class Own(combiners.PCGrad):
     """A method of the user's."""
+
+
+class Passing(combiners.GramianCombiner):
+    """A method that hands arguments up."""
+
+    def __init__(self, power=0.5, shares=(0.5, 0.5), **further):
+        super().__init__(**further)
+        self.power, self.shares = power, shares
+
+    def task_weights(self, gramian, task_losses, present):
+        return tf.constant(self.shares)
+
+
+class Hiding(combiners.LossCombiner):
+    """A method that keeps its argument under another name."""
+
+    def __init__(self, heat=1.0):
+        super().__init__()
+        self._heat = heat
+
+    def task_weights(self, task_losses, present, counts):
+        return tf.nn.softmax(task_losses / self._heat)
+
+
+def test_every_argument_of_an_object_is_in_its_description():
+    """Also those that its class hands up to the next one."""
+    assert planning.method_of(Passing) == ("Passing", Passing, {})
+    every = {"power": 2.0, "shares": [0.2, 0.8], "at": "representation", "update_every": 3}
+    for number in range(len(every) + 1):
+        for names in itertools.combinations(every, number):
+            given = {name: every[name] for name in names}
+            assert planning.method_of(Passing(**given))[2] == given
+            lines = planning._overlay(Passing, given)
+            assert {line.split(" = ")[0].rpartition(".")[2] for line in lines[3:]} == {*given}
+    around = planning.method_of(combiners.WarmUp(Passing(update_every=3), 5))
+    assert any(line.endswith("Passing.update_every = 3") for line in planning._overlay(*around[1:]))
+    of_numpy = Passing(
+        power=np.float32(2.0), shares=np.array([0.25, 0.75]), update_every=np.int64(3)
+    )
+    arguments = planning.method_of(of_numpy)[2]
+    assert arguments == {"power": 2.0, "shares": [0.25, 0.75], "update_every": 3}
+    assert [*map(type, arguments.values())] == [float, list, int]
+    with pytest.raises(ValueError, match=r"would lose \['heat'\].*get_config"):
+        planning.method_of(Hiding(2.0))
 
 
 def test_methods_by_name_class_or_object():
