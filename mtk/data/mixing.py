@@ -28,7 +28,7 @@ def temperature_shares(
     Args:
         sizes: Examples of each task.
         temperature: T, or that of the first and of the last step.
-        steps: Steps of the whole run.
+        steps: Steps of the whole run; with one temperature one share is of all steps.
 
     Returns:
         `(steps,)` by task, as `mixed_batches` takes them.
@@ -123,8 +123,8 @@ def mixed_batches(
         sources: Of each task: batches `(x, y)` or `(x, y, mask)`, alike in structure, and in shape
             but for the number of examples and for axes of unknown size: along these, zeros are
             appended.
-        weights: Of each task, a number or one for each step; see `task_counts` and
-            `temperature_shares`.
+        weights: Of each task, a number, also as an array of one, or one for each step; see
+            `task_counts` and `temperature_shares`.
         batch_size: Examples a step, of all tasks together.
         steps: Steps of the whole run.
         seed: Of the order and of the shares.
@@ -144,6 +144,7 @@ def mixed_batches(
             "Give one weight to each task."
         )
     shares = np.stack(np.broadcast_arrays(*(weights[task] for task in sources)), axis=-1)
+    shares = shares[0] if len(shares) == 1 and shares.ndim == 2 else shares
     counts = task_counts(shares, batch_size, steps, seed)
     starts = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
     streams = tuple(

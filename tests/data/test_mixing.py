@@ -158,6 +158,20 @@ def test_temperature_goes_from_sizes_to_equal_shares():
     assert five["a"][0] / five["b"][0] == pytest.approx(100 ** (1 / 5))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0, float("inf")])
+@pytest.mark.parametrize("steps", [1, 7, 100])
+def test_shares_of_one_temperature_are_those_of_every_step(temperature, steps):
+    sources = {task: in_memory((np.zeros((n, 1)), np.zeros(n))) for task, n in SIZES.items()}
+    shares = temperature_shares(SIZES, temperature)
+    every = temperature_shares(SIZES, (temperature, temperature), steps)
+    found, expected = (
+        [ids.numpy().tolist() for _, _, ids in mixed_batches(sources, each, 24, steps, seed=3)]
+        for each in (shares, every)
+    )
+    assert len(found) == steps
+    assert found == expected
+
+
 def test_annealed_shares_change_from_step_to_step():
     shares = temperature_shares(SIZES, (5.0, 1.0), steps=4)
     for step, temperature in enumerate([5.0, 5 - 4 / 3, 5 - 8 / 3, 1.0]):
