@@ -1,6 +1,7 @@
 """The metrics of a model: every task's loss, metrics and weight, under the task's name."""
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -221,6 +222,25 @@ class TaskMetrics:
         for name, labels in y.items():
             for metric in self.by_task[name]:
                 metric.update_state(labels, y_pred[name], sample_weight=weights.get(name))
+
+    def of_labelled(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns logs with NaN for a task that had no label while others had some.
+
+        Zero would be the best loss of all.
+
+        Args:
+            logs: Of an evaluation that has ended; what they do not name stays out.
+        """
+        seen = [bool(keras.ops.convert_to_numpy(loss.count) > 0) for loss in self.losses]
+        unknown: list[str] = []
+        for loss, own, there in zip(self.losses, self.by_task.values(), seen, strict=True):
+            if there or not any(seen):
+                continue
+            unknown.append(loss.name)
+            for metric in own:
+                found = metric.result()
+                unknown += found if isinstance(found, Mapping) else [metric.name]
+        return {name: math.nan if name in unknown else value for name, value in logs.items()}
 
     def update_weights(self, task_weights: tf.Tensor, counted: tf.Tensor | None) -> None:
         """Takes in a step's task weights `(K,)`.

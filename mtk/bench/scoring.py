@@ -178,6 +178,7 @@ class _Measuring:
         logs: dict[str, Any] = {}
         for each in batches:
             logs = self._step(each)
+        logs = self.model.task_metrics.of_labelled(logs)
         return {name: float(value) for name, value in logs.items()}
 
 

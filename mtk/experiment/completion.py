@@ -57,7 +57,8 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
     if selected is None:
         raise ValueError(
             f"No evaluation had a finite {selection.compared.name!r}, so there is no step to "
-            "select, though the training itself did not diverge. Choose another `monitor`."
+            "select, though the training itself did not diverge. Choose another `monitor`, or give "
+            "validation labels: of a task that has no label there nothing is known."
         )
     test_logs = {} if plan.sealed else evaluate(data.test(plan.batch_size))
     scores = _scores(model, data, preemption, ("validation", *([] if plan.sealed else ["test"])))

@@ -373,13 +373,22 @@ class MultiTaskModel(keras.Model):
         batch_size: int | None = None,
         verbose: Any = "auto",
         sample_weight: Any = None,
-        *args: Any,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks."""
+        """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks.
+
+        What is told of a task without a single label is NaN.
+        """
         if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
             y, sample_weight = self._labels_of(y, sample_weight)
-        return super().evaluate(x, y, batch_size, verbose, sample_weight, *args, **kwargs)
+        logs = super().evaluate(
+            x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict=True, **kwargs
+        )
+        logs = self.task_metrics.of_labelled(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def train_on_batch(
         self,
