@@ -139,7 +139,7 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
             if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
                 raise ValueError(
                     f"the untrained network's validation loss of {wrong} is infinite or NaN. Look "
-                    "at these losses, and at the data."
+                    "at these losses, and at the data: has the validation split labels of them?"
                 )
         model.fit(batches.take(1), shuffle=False, verbose=0)
         start = start or time.monotonic() - started
@@ -162,8 +162,7 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
     if found.selects == RELATIVE_LOSS and (zero := [n for n in names if losses[n] == 0]):
         raise ValueError(
             f"the losses of {zero} are zero in validation before any training, and nothing is "
-            "relative to that. Has the validation split labels of them? If so, say what selects: "
-            "monitor='mean_loss'."
+            "relative to that. If they should be, say what selects: monitor='mean_loss'."
         )
     return found
 

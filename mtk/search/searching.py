@@ -207,7 +207,10 @@ class Searcher:
     def _why_not(self) -> str:
         found = self._found(0)
         if not found.complete:
-            return "no run has finished with finite losses. Search lower learning rates."
+            return (
+                "no run has finished with a finite validation loss of each task. Search lower "
+                "learning rates, or give validation labels of each task."
+            )
         words = self.search.looked_for.words(found.seen)
         return f"{words}. Loosen the bound, widen the space or allow more runs."
 
