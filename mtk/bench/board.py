@@ -245,6 +245,7 @@ class Board:
             "metrics": {task: self.card.metric(task)[0] for task in self.card.tasks},
             "delta": self.card.delta,
             "configurations": self.card.configurations,
+            "remark": self.card.remark,
             "entries": rows,
         }
 
@@ -261,10 +262,13 @@ class Board:
                 f"hypervolume {row['hypervolume']}, a share of the box that measures all entries"
             )
             return f"{name} is entry 0: {volume}."
-        tie = ", a tie with entry 0" if METHOD in standings[name].ties else ""
+        ties = METHOD in standings[name].ties
+        tie = ", a tie with entry 0" if ties else ""
+        above = not ties and standings[name].place < standings[METHOD].place
         return (
             f"{name}: place {row['place']}{tie}; hypervolume {row['hypervolume']}, "
             f"{row['gain']:+g} to entry 0 ({row['low']:+g} to {row['high']:+g})."
+            f"{f' {self.card.remark}' if above and self.card.remark else ''}"
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtk import config, extras, monitor
+from mtk.display import counted
 from mtk.errors import StudyError
 from mtk.search import Preference, Search, Space, TwoStage
 from mtk.search.spec import METHOD, MOST_CONFIRMED
@@ -21,6 +22,7 @@ MODELS = MOST_CONFIRMED
 # Exact hypervolumes take exponentially longer with more tasks, and hardly any model dominates.
 MOST_TASKS = 5
 _LEAST_WEIGHT = 0.05
+_TUNED = 5  # Runs that a learning rate is found with.
 _SEALED = {"experiment.Training.test": "sealed"}
 # The name of an entry is that of its folder, beside these.
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -147,7 +149,7 @@ class Card:
             space=space,
             runs=(confirmed or self.configurations) + measuring * MODELS,
             settings={**self.settings, **_SEALED},
-            sampler=functools.partial(TwoStage, tuning=self._tuning) if static else TwoStage,
+            sampler=functools.partial(TwoStage, tuning=self.tuning) if static else TwoStage,
             goal=Preference(dict.fromkeys(self.tasks, 1)) if len(self.tasks) > MOST_TASKS else None,
             cpu_seconds=cpu_seconds,
             at_a_time=self.at_a_time,
@@ -157,12 +159,23 @@ class Card:
         )
 
     @property
-    def _tuning(self) -> int:
+    def tuning(self) -> int:
         """The configurations that tune the parameters of static weights before the weights.
 
         Methods spend all of theirs on parameters, so this is more than a search takes by itself.
         """
         return max(1, self.configurations // 3)
+
+    @property
+    def remark(self) -> str:
+        """What is to be said of a place above entry 0; nothing where it was tuned well."""
+        if self.tuning >= _TUNED:
+            return ""
+        runs = counted(self.tuning, "run")
+        return (
+            f"The budget is small: only {runs} tuned the parameters of entry 0, its learning rate "
+            "among them, so an entry may come out above it by these alone."
+        )
 
     def static_run(self, folders: Sequence[str | Path]) -> Run:
         """Returns a run of static weights: what all runs of the card have in common.

@@ -82,6 +82,19 @@ def test_a_board(board, packed):
     assert "prefers-color-scheme: dark" in page
 
 
+@pytest.mark.parametrize("number", [1, 2, 6, 14, 15, 20])
+def test_a_card_tells_how_little_its_entry_0_is_tuned(number):
+    remark = make_card(configurations=number).remark
+    assert (f"only {max(1, number // 3)} run" in remark) == (number < 15)
+    assert bool(remark) == (number < 15)
+
+
+def test_a_place_above_an_entry_0_that_tuned_little_is_told_as_such(board, packed):
+    few = "only 2 runs tuned"
+    assert [few in board.score(packed[name]) for name in ("mgda", "pcgrad")] == [True, False]
+    assert few in (board.path / "leaderboard.html").read_text()
+
+
 def test_entry_0_comes_first_and_once(board, bench, packed, tmp_path):
     empty = Board(tmp_path / "empty", make_card(), FOLDERS)
     with pytest.raises(StudyError, match="begins with entry 0"):
