@@ -23,7 +23,8 @@ class ScalarMean(keras.metrics.Mean):
         values = tf.cast(values, self.dtype)
         count = tf.ones_like(values) if sample_weight is None else sample_weight
         count = tf.cast(count, self.dtype)
-        self.total.assign(self.total + values * count)
+        # A replica without examples has a mean of nothing, which is NaN and counts zero.
+        self.total.assign(self.total + tf.math.multiply_no_nan(values, count))
         self.count.assign(self.count + count)
 
 

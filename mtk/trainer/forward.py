@@ -99,7 +99,8 @@ def run(
             here += losses
             here += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
             added += losses if shares is None else [of_share(x, shares[number]) for x in losses]
-            written.append({key: scope.state_mapping[key] for key in scope.written})
+            new = {key: scope.state_mapping[key] for key in scope.written}
+            written.append(state.of_examples(new, carried, batch.size(part)) if pads else new)
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values

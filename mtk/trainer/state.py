@@ -200,6 +200,11 @@ class State:
         found = self.going_on_from(self.before)
         return {key: self.shifted(self.variables[key], 1, found[key]) for key in found}
 
+    def of_examples(self, written: Values, carried: Values, size: int | tf.Tensor) -> Values:
+        """Returns what a pass wrote; what metrics of layers saw in the place of no example, not."""
+        kept = {key: carried.get(key, self.before[key]) for key in written if key in self.going_on}
+        return {**written, **{key: tf.where(size > 0, written[key], kept[key]) for key in kept}}
+
     def _goes_on(self, variable: keras.Variable) -> bool:
         return id(variable) in self.going_on or is_seed(variable)
 

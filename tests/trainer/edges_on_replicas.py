@@ -255,6 +255,36 @@ for _name, _combiner in COMBINERS.items():
     SCENARIOS[f"penalty of micro-batches {_name}"] = micro
 
 
+# What layers add and count where a replica has no example, in the logs too.
+
+
+class Watched(Added):
+    def __init__(self):
+        super().__init__()
+        self.seen = keras.metrics.Sum(name="seen")
+
+    def call(self, x):
+        self.seen.update_state(ops.ones_like(x[:, 0]))
+        return super().call(x)
+
+
+for _synchronized in (False, True):
+
+    def watched(synchronized=_synchronized):
+        i = keras.Input((3,))
+        h = layers.BatchNormalization(synchronized=True)(i) if synchronized else i
+        h = layers.Dense(4, "tanh")(Watched()(h))
+        model = mtk.MultiTaskModel(keras.Model(i, {task: layers.Dense(1)(h) for task in "ab"}))
+        model.compile(keras.optimizers.SGD(0.1), dict.fromkeys("ab", "mse"), metrics={"a": ["mae"]})
+        batches = [
+            (_normal(n, 3, seed=n), {task: _normal(n, 1, seed=n + 1) for task in "ab"})
+            for n in (5, 4, 1)
+        ]
+        return model, _dataset(batches)
+
+    SCENARIOS[f"empty part watched {'synchronized' if _synchronized else 'plain'}"] = watched
+
+
 # Losses that are no means over labels, in parts of other sizes and weights.
 
 
