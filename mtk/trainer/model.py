@@ -20,7 +20,7 @@ from mtk.distribution import splitting
 from mtk.elements import summed
 from mtk.finite import all_finite
 from mtk.gradients import GradientStrategy, choose
-from mtk.replicas import number_of_replicas
+from mtk.replicas import all_reduce, number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
@@ -35,12 +35,13 @@ from mtk.trainer import (
     step,
     unbuilt,
 )
+from mtk.trainer.backward import shares_of
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import StepSpec
-from mtk.trainer.state import State, WrittenInPlace, written_in_place
+from mtk.trainer.state import State, WrittenInPlace, of_share, written_in_place
 
 # What `fit`, `evaluate` and `predict` call of a model.
 _HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -553,7 +554,8 @@ class MultiTaskModel(keras.Model):
         """Returns one loss for all tasks, as Keras does, for steps of one's own.
 
         It is the sum of the task losses times their weights, the mean of those of given tasks; and
-        what layers and regularizers add. `train_step` does not call it.
+        what layers and regularizers add. `train_step` does not call it. In a replica it is that of
+        the global batch, and its gradient that of this replica's part: the optimizer adds them up.
 
         Args:
             x: Not read.
@@ -568,12 +570,15 @@ class MultiTaskModel(keras.Model):
         tasks = self._by_output.weighed(self._class_weight)
         found = forward.task_elements(tasks, part, y_pred, training)
         weights = self.loss_weights or [1 / len(found)] * len(tasks)
-        terms = [tf.cast(loss, tf.float32) for loss in self.losses]
-        for label, elements in found:
-            task, whole = tasks[label.task], summed(elements)
-            divisor = task.divisor(whole.count, whole.weight)
+        added = self.losses  # Before replicas meet: the next one's call clears them.
+        (share,) = shares_of([part]) or [tf.constant(1.0)]
+        terms = [of_share(tf.cast(loss, tf.float32), share) for loss in added]
+        passed = forward.of_all_replicas([summed(elements) for _, elements in found])
+        for (label, _), whole in zip(found, passed, strict=True):
+            divisor = tasks[label.task].divisor(whole.count, whole.weight)
             terms.append(weights[label.task] * tf.math.divide_no_nan(whole.total, divisor))
-        return tf.add_n(terms)
+        here = tf.add_n(terms)
+        return here + tf.stop_gradient(all_reduce(tf.stop_gradient(here)) - here)
 
     def _observe(
         self,

@@ -307,6 +307,36 @@ def reductions():
 SCENARIOS["reductions"] = reductions
 
 
+# A step of one's own, as Keras' documentation has it.
+
+
+class OwnStep(mtk.MultiTaskModel):
+    def train_step(self, data):
+        x, y, weights = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True), weights)
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"loss": loss}
+
+
+def own_step():
+    model = OwnStep(_regularized(), [mtk.Task("a", "mse", ["mae"]), mtk.Task("b", "mse")])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    batches = [
+        (
+            _normal(n, 3, seed=n),
+            {task: _normal(n, 1, seed=n + 1) for task in "ab"},
+            {"a": abs(_normal(n)), "b": (np.arange(n) > n // 2).astype("float32")},
+        )
+        for n in (5, 8, 1, 7)
+    ]
+    return model, _dataset(batches)
+
+
+SCENARIOS["own step"] = own_step
+
+
 # Batches that are given one by one.
 
 
