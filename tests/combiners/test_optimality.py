@@ -10,6 +10,7 @@ from scipy import optimize
 from mtk import combiners
 from mtk.combiners.solvers import (
     active_set,
+    fair_shares,
     first_order,
     interior_point,
     max_min,
@@ -320,6 +321,15 @@ def test_all_steps_are_solved(name, kind):
             assert run.combiner.unsolved.numpy() == 0
 
 
+@pytest.fixture
+def untraced():
+    """Solvers run op by op: no graph of theirs keeps what a test has set."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("untraced")
 def test_an_unsolved_step_is_counted(monkeypatch):
     """A cap that is reached shows in a variable of the combiner."""
     monkeypatch.setattr(max_min, "MOST_ITERATIONS", 3)
@@ -352,6 +362,24 @@ def test_many_quadratic_programs_at_once(kind):
     if right:
         np.testing.assert_allclose(found @ root, expected @ root, atol=1e-5)
     assert right or kind == "dependent"
+
+
+SOLVERS = {
+    combiners.MGDA: quadratic.nearest_to_zero,
+    combiners.UPGrad: quadratic.dual_cone_projection,
+    combiners.CAGrad: max_min.dual,
+    combiners.NashMTL: fair_shares.fair_shares,
+}
+
+
+@pytest.mark.parametrize("make", SOLVERS)
+def test_a_second_step_of_as_many_tasks_takes_the_graph_of_the_solver(make):
+    """Tracing a solver takes longer than tracing the rest of a small model's step."""
+    rows = samples.jacobian("conflicting", 4)
+    Runner(Case("", make), 4)(rows)
+    traced = SOLVERS[make].experimental_get_tracing_count()
+    Runner(Case("", make), 4)(rows)
+    assert SOLVERS[make].experimental_get_tracing_count() == traced > 0
 
 
 DOUBLE = {

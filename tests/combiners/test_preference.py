@@ -53,8 +53,8 @@ def step(name: str, preference: tuple, order: tuple = NAMES, traced: bool = Fals
     weights = tf.function(weights) if traced else weights
 
     def run(losses, rows, present, restart=True):
-        for variable, value in zip(combiner.variables, initial, strict=True):
-            variable.assign(value if restart else variable)
+        for variable, value in zip(combiner.variables, initial if restart else [], strict=restart):
+            variable.assign(value)
         everyone = tf.ones(len(order), tf.bool)
         given = tf.constant(losses, tf.float32), tf.constant(rows, tf.float32)
         weights(*given, everyone)

@@ -8,6 +8,7 @@ MOST_ITERATIONS = 100
 WEAKEST_AGREEMENT = 1e-3
 
 
+@tf.function(autograph=False)
 def fair_shares(
     cosines: tf.Tensor, demands: tf.Tensor, exponent: float
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -50,6 +50,7 @@ class _Newton(NamedTuple):
     residual: tf.Tensor
 
 
+@tf.function(autograph=False)
 def dual(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the multipliers of the rows, `(K,)`, at the solution; `normal . multipliers = 1`.
 

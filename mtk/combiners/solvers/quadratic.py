@@ -16,6 +16,7 @@ STEPS = 3  # Of the proximal point method.
 _GUESSED_AT_MOST = 16
 
 
+@tf.function(autograph=False)
 def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the point of smallest norm in the convex hull of the gradients.
 
@@ -96,6 +97,7 @@ def simplex_normal(scaled: Scaled) -> tf.Tensor:
     return tf.where(directed, tf.math.divide_no_nan(smallest, lengths), 0.0)
 
 
+@tf.function(autograph=False)
 def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Projects vectors on the cone of all that conflicts with no gradient.
 
