@@ -126,7 +126,9 @@ def test_fair_shares_solve_their_equation(num_tasks, alpha):
             assert solved
             found = found.numpy()
             assert (found > 0).all()
-            np.testing.assert_allclose(cosines @ found * found ** (1 / alpha), demands, rtol=1e-9)
+            # Where gradients are opposed, what is left of large terms has their rounding.
+            got, terms = (each @ found * found ** (1 / alpha) for each in (cosines, abs(cosines)))
+            assert (np.abs(got - demands) <= 1e-12 * demands + 5e-15 * terms).all()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0, None])
