@@ -870,6 +870,7 @@ class MultiTaskModel(keras.Model):
         steps = range(first, first + self.steps_per_execution)
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
         # The structure is found here and not in the step: a replica cannot trace another function.
+        asks = asks or not self.combiner.scales_whole_losses
         has_shared = asks and bool(self.structure.shared)
         combiner = self._combiner_of_step()
         return [schedule.at(number, combiner, has_shared) for number in steps]

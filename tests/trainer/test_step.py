@@ -23,10 +23,12 @@ from mtk.combiners import (
     UncertaintyWeights,
 )
 from tests import networks
+from tests.combiners.cases import CASES
 from tests.gradients.test_strategies import plain_losses
 from tests.quick import slow, some
 
 RATE = 0.1
+BY_NAME = {case.name: case for case in CASES}
 
 
 def model_of(network, combiner=None, **compiled):
@@ -45,6 +47,31 @@ def change(network, run):
     run()
     after = [v.numpy() for v in network.trainable_variables]
     return [(b - a) / RATE for b, a in zip(before, after, strict=True)]
+
+
+OF_LOSSES = [
+    name
+    for name, case in BY_NAME.items()
+    if (made := case.make()).reads == "losses" and not made.scales_whole_losses
+]
+
+
+@pytest.mark.parametrize("name", some([case.name for case in CASES], OF_LOSSES))
+def test_what_is_shared_is_found_before_a_step_is_traced(name, monkeypatch):
+    """Trap: a step on replicas cannot trace another function, which this takes."""
+    read, inside = mtk.MultiTaskModel._read_structure, []
+
+    def noted(model):
+        inside.append(tf.inside_function())
+        return read(model)
+
+    monkeypatch.setattr(mtk.MultiTaskModel, "_read_structure", noted)
+    data = networks.batch("dense")
+    tasks = [mtk.Task(each.name, each.loss, missing=each.missing) for each in networks.tasks()]
+    model = mtk.MultiTaskModel(networks.dense(), tasks, BY_NAME[name].make())
+    model.compile("sgd")
+    steps(model, data)
+    assert not any(inside)
 
 
 LIMITS = list(itertools.product([False, True], [0.0, 0.7], [None, 0.3]))
