@@ -29,7 +29,8 @@ def find(path: str | Path, text: bool = False) -> Export:
 
     Args:
         path: A SavedModel's folder, a `.keras` file, or the folder of a run that has exported one.
-        text: Whether it shall translate text. By default the one that can do most is taken.
+        text: Whether it shall translate text. By default of a run's exports the one that reads what
+            its data give is taken, of a translation the one that searches.
 
     Raises:
         ValueError: If there is none.
@@ -63,8 +64,9 @@ def _check_file(path: Path, text: bool) -> None:
 
 
 def _of_run(folder: Path, text: bool) -> Path:
-    further = sorted(folder.glob("saved_model_*"))
-    found = folder / "saved_model_text" if text else [*further, folder / "saved_model"][0]
+    searching = folder / "saved_model_ids"
+    by_default = searching if searching.is_dir() else folder / "saved_model"
+    found = folder / "saved_model_text" if text else by_default
     if (found / _SAVED_MODEL).is_file():
         return found
     if text and (folder / "saved_model" / _SAVED_MODEL).is_file():

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import string
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from mtk.data import bounded
 
 # What stands where a number is missing, in small letters.
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_LARGEST = 1e38  # About what float32 holds.
 
 
 class Scale(NamedTuple):
@@ -29,8 +31,10 @@ class Scale(NamedTuple):
     @classmethod
     def of(cls, training: np.ndarray) -> "Scale":
         """Returns the scale of the training rows, NaN where a number is missing."""
-        deviation = np.nanstd(training, axis=0)
-        return cls(np.nanmean(training, axis=0), np.where(deviation > 0, deviation, 1.0))
+        least, most = np.nanmin(training, axis=0), np.nanmax(training, axis=0)
+        # The deviation of equal numbers is not always 0: their mean is rounded.
+        deviation = np.where(least < most, np.nanstd(training, axis=0), 1.0)
+        return cls(np.where(least < most, np.nanmean(training, axis=0), least), deviation)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Returns scaled numbers, float32."""
@@ -108,8 +112,8 @@ class Target(NamedTuple):
         """Looks at a column of a table; see `Numbers.of`.
 
         Raises:
-            ValueError: If a text is in no row, or all rows are the same, or a cell is something
-                else.
+            ValueError: If `texts` is something else, a text is in no row, all rows are the same,
+                or a cell is something else.
         """
         if texts is None:
             values = as_numbers(cells, name)
@@ -129,14 +133,13 @@ class Target(NamedTuple):
             return self.scale(as_numbers(cells, self.name))
         assert self.texts is not None
         if isinstance(self.texts, str):
-            known = [-1.0 if not cell.strip() else cell == self.texts for cell in cells]
+            known = [cell == self.texts if cell else -1.0 for cell in cells]
             return np.array(known, "float32")
-        places = {text: place for place, text in enumerate(self.texts)}
-        return np.array([places.get(cell, -1) for cell in cells], "int32")
+        return places(cells, self.texts)
 
 
 def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, list[str]]:
-    """Returns the columns that are needed, by their names.
+    """Returns the columns that are needed, by their names. Cells have no blanks around them.
 
     Args:
         path: A CSV file with a line of names at its head, or the same compressed with gzip.
@@ -155,8 +158,8 @@ def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, l
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             lines = bounded.lines(file, path)
-            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-            names = next(reader, [])
+            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+            names = [_stripped(name) for name in next(reader, [])]
             _check_names(path, names, needed)
             places = [(found.append, names.index(name)) for name, found in columns.items()]
             for row in filter(None, reader):
@@ -167,12 +170,16 @@ def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, l
                         "quotes around the cell."
                     )
                 for append, place in places:
-                    append(row[place])
+                    append(_stripped(row[place]))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Write it anew in it.") from error
+        raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Save it as UTF-8.") from error
     except (csv.Error, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
     return columns
+
+
+def _stripped(cell: str) -> str:
+    return cell.strip(string.whitespace)  # What `tf.strings.strip` takes away, too.
 
 
 def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
@@ -186,6 +193,12 @@ def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> Non
         raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
 
 
+def places(cells: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """Returns where each cell stands among texts, int32, and -1 for another cell."""
+    known = {text: place for place, text in enumerate(texts)}
+    return np.array([known.get(cell, -1) for cell in cells], "int32")
+
+
 def as_numbers(cells: Sequence[str], name: str) -> np.ndarray:
     """Returns a column of numbers, NaN where one is missing.
 
@@ -195,14 +208,23 @@ def as_numbers(cells: Sequence[str], name: str) -> np.ndarray:
     try:
         found = np.array([_number(cell) for cell in cells], float)
     except ValueError as error:
-        raise ValueError(f"The column {name!r} is not of numbers alone: {error}") from None
-    if np.isinf(found).any():
-        raise ValueError(f"The column {name!r} has numbers that are not finite.")
+        raise ValueError(
+            f"The column {name!r} is not of numbers alone: {error}. Write 1234.5 or 1.2e3, and "
+            "nothing where there is none; texts are categories."
+        ) from None
+    if (np.abs(found) > _LARGEST).any():
+        raise ValueError(
+            f"The column {name!r} has numbers that are not finite, or larger than {_LARGEST:g}."
+        )
     return found
 
 
 def _number(cell: str) -> float:
-    return float("nan") if cell.strip().lower() in _MISSING else float(cell)
+    if cell.lower() in _MISSING:
+        return float("nan")
+    if "_" in cell:  # Python reads 12_3 as 123.
+        raise ValueError(f"could not convert string to float: {cell!r}")
+    return float(cell)
 
 
 def _check_known(name: str, column: np.ndarray, training: np.ndarray) -> None:
@@ -211,7 +233,16 @@ def _check_known(name: str, column: np.ndarray, training: np.ndarray) -> None:
 
 
 def _check_texts(name: str, cells: Sequence[str], texts: str | Sequence[str]) -> None:
-    there = {cell for cell in cells if cell.strip()}
+    named = [texts] if isinstance(texts, str) else texts
+    # A set has another order in each process.
+    if not isinstance(named, (Sequence, np.ndarray)) or not all(
+        isinstance(text, str) for text in named
+    ):
+        raise ValueError(
+            f"The target {name!r} is a text, such as '1', a list of texts, or None for numbers. "
+            f"Received: {texts!r}"
+        )
+    there = {*cells} - {""}
     if isinstance(texts, str):
         if texts not in there or len(there) == 1:
             raise ValueError(f"The column {name!r} says {texts!r} in every row, or in none.")
@@ -224,7 +255,7 @@ def _check_texts(name: str, cells: Sequence[str], texts: str | Sequence[str]) ->
     if others := sorted(there - {*texts}):
         raise ValueError(
             f"The column {name!r} says {others[:5]} too, which are not among its texts {texts!r}. "
-            "Name all of them."
+            "Name all of them; where a label is missing, the cell is empty."
         )
     if absent := [text for text in texts if text not in there]:
         raise ValueError(f"The column {name!r} says {absent} in no row.")

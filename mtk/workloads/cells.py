@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtk.data.tables import Numbers, Target
@@ -33,14 +34,14 @@ class ServedCells(tf.Module):
         super().__init__(name="cells")
         self._network, self._scale, self._targets = network, numbers.scale, dict(targets)
         self._numbers = [inputs[name] for name in numbers.names]
-        self._flagged = list(numbers.flagged)
+        self._flagged = np.array(numbers.flagged, "int32")
         self._texts = {inputs[name]: _places(known) for name, known in texts.items()}
         self.variables_of_network = [variable.value for variable in network.variables]
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """Returns the functions of the SavedModel by name."""
         columns = {
-            **dict.fromkeys(self._numbers, tf.float32),
+            **dict.fromkeys(self._numbers, tf.float64),
             **dict.fromkeys(self._texts, tf.string),
         }
         specs = {name: tf.TensorSpec((None,), dtype, name) for name, dtype in columns.items()}
@@ -50,18 +51,21 @@ class ServedCells(tf.Module):
         """Predicts rows of a table.
 
         Args:
-            cells: Vectors `(B,)` by column: float32, NaN where a number is missing, or strings.
+            cells: Vectors `(B,)` by column: float64, NaN where a number is missing, or strings.
 
         Returns:
-            By target, numbers in their own unit `(B,)`, the probability of a text `(B,)`, or those
-            of several `(B, texts)`.
+            By target, numbers in their own unit `(B,)` float64, the probability of a text `(B,)`,
+            or those of several `(B, texts)`.
         """
-        inputs = {name: places.lookup(cells[name]) for name, places in self._texts.items()}
+        inputs = {
+            name: places.lookup(tf.strings.strip(cells[name]))
+            for name, places in self._texts.items()
+        }
         if self._numbers:
             values = tf.stack([cells[name] for name in self._numbers], axis=1)
-            mean, deviation = (tf.cast(each, tf.float32) for each in self._scale)
             missing = tf.math.is_nan(values)
-            scaled = tf.where(missing, 0.0, (values - mean) / deviation)
+            scaled = (values - self._scale.mean) / self._scale.deviation
+            scaled = tf.where(missing, 0.0, tf.cast(scaled, tf.float32))
             flags = tf.gather(tf.cast(missing, tf.float32), self._flagged, axis=1)
             inputs["numbers"] = tf.concat([scaled, flags], axis=1)
         outputs = self._network(inputs, training=False)
@@ -80,4 +84,4 @@ def _told(output: tf.Tensor, target: Target) -> tf.Tensor:
         return tf.nn.softmax(output)
     if target.scale is None:
         return tf.sigmoid(output)[:, 0]
-    return output[:, 0] * float(target.scale.deviation) + float(target.scale.mean)
+    return tf.cast(output[:, 0], tf.float64) * target.scale.deviation + target.scale.mean

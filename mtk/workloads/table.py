@@ -29,13 +29,14 @@ class Table(Arrays):
     scaled to mean 0 and deviation 1 over the training rows; categories are embedded. A fifth of
     the rows is held out for validation, and another one for test.
 
-    Cells may be missing: where numbers are expected, those that are empty, `NA`, `N/A`, `NaN`,
-    `null`, `none` or `?`. Such a number counts as the mean, and for each column with such cells
-    one more of the N tells which they are. A target that is missing, or an empty one of texts, is a
-    missing label. An empty category is one like the others.
+    Blanks around a cell do not count. Cells may be missing: where numbers are expected, those that
+    are empty, `NA`, `N/A`, `NaN`, `null`, `none` or `?`. Such a number counts as the mean, and for
+    each column with such cells one more of the N tells which they are. A target that is missing, or
+    an empty one of texts, is a missing label; `NA` is a text there. An empty category is one like
+    the others.
 
     A finished run also exports `saved_model_cells`, which reads cells as they stand in the table:
-    `{column: (B,)}`, numbers in float32, NaN where one is missing, and strings. Names of columns
+    `{column: (B,)}`, numbers in float64, NaN where one is missing, and strings. Names of columns
     have `_` in the place of all but letters, digits and `_`. It returns `{target: (B,)}`, a number
     in its own unit or the probability of a text, and `(B, texts)` where it tells several apart.
 
@@ -87,7 +88,7 @@ class Table(Arrays):
         self._width, self._dropout, self._share = width, dropout, network
         self._inputs = _names_in_keras([*numbers, *categories], {"numbers"})
         inputs: dict[str, np.ndarray] = {
-            self._inputs[name]: np.searchsorted(texts, cells[name]).astype("int32")
+            self._inputs[name]: tables.places(cells[name], texts)
             for name, texts in self._texts.items()
         }
         if numbers:
@@ -160,8 +161,9 @@ def _check_columns(
 ) -> None:
     given = {"numbers": numbers, "categories": categories, "targets": targets}
     for what, names in given.items():
-        if isinstance(names, str):
-            raise ValueError(f"`{what}` names several columns, as a list. Received: {names!r}")
+        kind, means = (Mapping, "a dict") if what == "targets" else (Sequence, "a list")
+        if isinstance(names, str) or not isinstance(names, kind):
+            raise ValueError(f"`{what}` names several columns, as {means}. Received: {names!r}")
     every = [*numbers, *categories, *targets]
     if twice := sorted({name for name in every if every.count(name) > 1}):
         raise ValueError(

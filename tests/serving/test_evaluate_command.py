@@ -183,3 +183,31 @@ def test_files_of_another_run_are_refused(run, tmp_path, capsys, name, change):
     assert (folder / name).read_text() != (run / name).read_text()
     assert evaluate.main([f"--saved_model={folder}"]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_a_table_is_evaluated_on_the_network_that_reads_its_numbers(tmp_path, capsys):
+    """Beside it stands one that reads its cells."""
+    rows = [f"{row * 7 % 60},{'yes' if row % 3 else 'no'},{row * row % 60}" for row in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["age,rich,height", *rows, ""]))
+    (tmp_path / "table.gin").write_text(
+        f"""
+include '{CONFIGS / "base.gin"}'
+from mtk.workloads import table
+experiment.run.workload = @table.Table
+experiment.Training.epochs = 1
+experiment.Optimization.learning_rate = 0.1
+experiment.Optimization.batch_size = 12
+table.Table:
+    path = '{tmp_path / "table.csv"}'
+    numbers = ['age']
+    categories = []
+    targets = {{'rich': 'yes', 'height': None}}
+    width = 4
+"""
+    )
+    folder = tmp_path / "run"
+    assert train.main([f"--gin_file={tmp_path / 'table.gin'}", f"--run_dir={folder}"]) == 0
+    assert (folder / "saved_model_cells").is_dir()
+    capsys.readouterr()
+    recorded = json.loads((folder / "result.json").read_text())["test"]
+    assert evaluated(capsys, f"--saved_model={folder}")["loss"] == pytest.approx(recorded["loss"])

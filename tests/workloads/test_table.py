@@ -5,6 +5,7 @@ import csv
 import functools
 import gzip
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_a_compressed_table_is_the_same(path, tmp_path):
         ({"targets": {"rich": ["yes"]}}, "two or more, each once. Received: \\['yes'\\]"),
         ({"targets": {"rich": ["yes", "maybe"]}}, r"says \['no'\] too"),
         ({"targets": {"rich": ["yes", "no", "maybe"]}}, r"says \['maybe'\] in no row"),
+        ({"targets": {"rich": 1}}, "'rich' is a text, such as '1', a list of texts, or None.*: 1"),
+        ({"targets": {"rich": {"yes", "no"}}}, "a list of texts"),
+        ({"targets": {"rich": ["yes", True]}}, "a list of texts"),
+        (
+            {"targets": ["rich"]},
+            r"`targets` names several columns, as a dict. Received: \['rich'\]",
+        ),
+        ({"numbers": None}, "`numbers` names several columns, as a list. Received: None"),
+        ({"numbers": {"age"}}, "`numbers` names several columns, as a list"),
         ({"delimiter": "::"}, "one character"),
         ({"delimiter": ";"}, "Is ',' what stands between cells"),
         ({"width": 0}, "width"),
@@ -136,6 +146,8 @@ def test_files_that_are_no_tables_are_named(tmp_path, name):
         (lambda text: text.replace("\n", ",more\n", 1), "line 2: there are . cells"),
         (lambda text: text.replace("\n", ",7\n").replace(",7", ",age", 1), "more than one.*'age'"),
         (lambda text: text + "1,2\n", "line 52: there are 2 cells"),
+        (lambda text: text + '1,a,yes,"2\n' + "1,a,yes,2\n" * 5, "unexpected end of data"),
+        (lambda text: text + '1,"a"b,yes,2\n', "no table that can be read"),
         (lambda text: text + "1,2,3,4,5,6,7\n", "line 52: there are 7 cells"),
     ],
 )
@@ -237,8 +249,8 @@ def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
     load = tf.saved_model.load(str(tmp_path / "run" / "saved_model_cells"))
     rows = split(60, (36, 12, 12), 0)[2]
     given = {
-        "floor_area__m__": tf.constant([number(cells[NAMES[0]][k]) for k in rows], tf.float32),
-        "age": tf.constant([number(cells["age"][k]) for k in rows], tf.float32),
+        "floor_area__m__": tf.constant([number(cells[NAMES[0]][k]) for k in rows], tf.float64),
+        "age": tf.constant([number(cells["age"][k]) for k in rows], tf.float64),
         "kind_type": tf.constant([cells["kind/type"][k] for k in rows]),
         "42": tf.constant([cells["42"][k] for k in rows]),
     }
@@ -262,7 +274,7 @@ def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
 def test_a_text_that_was_not_in_the_table_is_served_too(tmp_path):
     table = Table(**messy(tmp_path, 0)[0])
     served = table.serving(table.network(0))["cells"]
-    given = {name: tf.constant([math.nan]) for name in ("floor_area__m__", "age")}
+    given = {name: tf.constant([math.nan], tf.float64) for name in ("floor_area__m__", "age")}
     texts = {name: tf.constant(["never there"]) for name in ("kind_type", "42")}
     for values in served.predict({**given, **texts}).values():
         assert np.isfinite(values).all()
@@ -273,3 +285,59 @@ def test_a_column_without_a_number_is_named(path):
     given = {"numbers": ["age"], "categories": [], "targets": {"rich": "yes"}}
     with pytest.raises(ValueError, match="'age' has no number in the training rows"):
         Table(str(path), **given)
+
+
+def one_column(path, column):
+    rows = [f"{cell},{'ab'[row % 2]}" for row, cell in enumerate(column)]
+    path.write_text("\n".join(["it,other", *rows, ""]))
+    return path
+
+
+@pytest.mark.parametrize("cell", ["1_000", "1,5", "1.234,5", "12%", "$5", "2020-01-01", "1 000"])
+def test_a_cell_that_is_no_number_is_named(path, cell):
+    one_column(path, ["1", "2"] * 10 + [f'"{cell}"'])
+    with pytest.raises(ValueError, match=re.escape(repr(cell))):
+        Table(str(path), ["it"], [], {"other": "a"})
+
+
+@pytest.mark.parametrize("cell", ["1e39", "-1e200", "inf", "-Infinity", "1e400"])
+def test_a_number_that_is_too_large_is_named(path, cell):
+    one_column(path, ["1", "2"] * 10 + [cell])
+    with pytest.raises(ValueError, match="'it' has numbers that are not finite, or larger"):
+        Table(str(path), ["it"], [], {"other": "a"})
+
+
+@pytest.mark.parametrize("constant", ["0.1", "3.3", "-0.7", "1e12", "1e-30", "123456.789"])
+def test_a_column_that_never_changes_counts_as_zero(path, constant):
+    """The mean of equal numbers is rounded, and so their deviation is not always 0."""
+    one_column(path, [constant] * 50)
+    table = Table(str(path), ["it"], [], {"other": "a"})
+    assert not np.any(next(iter(table.train_evaluation(50)))[0]["numbers"])
+
+
+def test_blanks_around_cells_do_not_count(path):
+    before = dict(Table(str(path), **GIVEN).fingerprint())
+    path.write_text(path.read_text().replace(",", "\t ,").replace("\n", "  \n"))
+    assert dict(Table(str(path), **GIVEN).fingerprint()) == before
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"), [(0, 1), (1.7e9, 40), (1e12, 1), (-3e15, 50), (2e-20, 1e-21)]
+)
+def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
+    numbers = np.random.default_rng(0).normal(mean, deviation, 50)
+    path.write_text(
+        "\n".join(["it,kind,other", *(f"{x!r}, {'ab'[x > mean]},{x!r}" for x in numbers.tolist())])
+    )
+    table = Table(str(path), ["it"], ["kind"], {"other": None}, width=4)
+    network = table.network(0)
+    (rows, *_) = split(50, (30, 10, 10), 0)
+    x, _ = next(iter(table.train_evaluation(50)))
+    scaled = network(x)["other"][:, 0].numpy().astype(float)
+    expected = scaled * numbers[rows].std() + numbers[rows].mean()
+    kinds = tf.constant(["ab"[int(each > mean)] for each in numbers[rows]])
+    # As they stand in the table, or without its blanks.
+    for blank in ("", " "):
+        cells = {"it": tf.constant(numbers[rows]), "kind": blank + kinds}
+        served = table.serving(network)["cells"].predict(cells)["other"]
+        np.testing.assert_allclose(served, expected, rtol=1e-15, atol=1e-4 * deviation)
