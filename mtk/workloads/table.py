@@ -56,7 +56,7 @@ class Table(Arrays):
 
     Raises:
         ValueError: If the table lacks a column, one is named twice, a cell is none of what its
-            column holds, or a text is never there.
+            column holds, a text is never there, or a split has no label of a target.
     """
 
     def __init__(
@@ -94,6 +94,8 @@ class Table(Arrays):
         if numbers:
             inputs["numbers"] = self._numbers(cells)
         labels = {name: target(cells[name]) for name, target in self._targets.items()}
+        for name, target in self._targets.items():
+            _check_labelled(name, _missing(target, labels[name]), parts)
         train, validation, test = (
             tuple({name: column[part] for name, column in own.items()} for own in (inputs, labels))
             for part in parts
@@ -176,12 +178,26 @@ def _check_columns(
         )
 
 
+def _missing(target: tables.Target, labels: np.ndarray) -> np.ndarray:
+    return np.isnan(labels) if target.texts is None else labels < 0
+
+
+def _check_labelled(name: str, missing: np.ndarray, parts: Sequence[np.ndarray]) -> None:
+    for split_name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if missing[part].all():
+            raise ValueError(
+                f"The target {name!r} has no label in the {split_name} rows. Leave it out, or "
+                "split the rows in another way: `data_seed`."
+            )
+
+
 def _task(name: str, target: tables.Target, labels: np.ndarray) -> Task:
+    some_missing = _missing(target, labels).any()
     if target.texts is None:
-        missing = float("nan") if np.isnan(labels).any() else None
+        missing = float("nan") if some_missing else None
         metrics = [keras.metrics.MeanAbsoluteError(name="absolute_error")]
         return Task(name, "mse", metrics, missing)
-    missing = -1 if (labels < 0).any() else None
+    missing = -1 if some_missing else None
     if target.outputs > 1:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return Task(name, loss, ["accuracy"], missing)

@@ -341,3 +341,30 @@ def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
         cells = {"it": tf.constant(numbers[rows]), "kind": blank + kinds}
         served = table.serving(network)["cells"].predict(cells)["other"]
         np.testing.assert_allclose(served, expected, rtol=1e-15, atol=1e-4 * deviation)
+
+
+@pytest.mark.parametrize("target", ["rich", "kind", "height"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_split_without_a_label_of_a_target_is_named(path, place, target):
+    """Not at the end of a run, when there is no step to select."""
+    columns = {
+        "age": [f"{row}" for row in range(50)],
+        "rich": ["yes", "no"] * 25,
+        "kind": ["a", "b", "c", "d", "e"] * 10,
+        "height": [f"{row * 0.1}" for row in range(50)],
+    }
+    parts = split(50, (30, 10, 10), 0)
+    for row in parts[place][1:]:
+        columns[target][row] = ""
+    targets = {"rich": "yes", "kind": list("abcde"), "height": None}
+
+    def table():
+        lines = [",".join(columns), *map(",".join, zip(*columns.values(), strict=True))]
+        path.write_text("\n".join(lines))
+        return Table(str(path), ["age"], [], targets)
+
+    table()
+    columns[target][parts[place][0]] = ""
+    what = ("training", "validation", "test")[place]
+    with pytest.raises(ValueError, match=f"'{target}' has no (number|label) in the {what} rows"):
+        table()
