@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
+from scipy.linalg import helmert
 from scipy.optimize import isotonic_regression
 from scipy.spatial import ConvexHull
 
@@ -16,6 +17,8 @@ _STEPS = 8
 # How far the curve is continued beyond its ends, in widths.
 _BEYOND = 10.0
 _ROUNDING = 1e-9
+# Of values in units of the largest one.
+_DECIMALS = 14
 # By what factor the width changes, in a task, where it hangs on one model.
 _HINGE = 1.25
 # Of more pieces between models, only those on the hull are tried.
@@ -76,7 +79,8 @@ def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
     front = _chords(points)
     if weights is None or number <= num_tasks:
         return front
-    places = np.log(weights[:, :-1] / weights[:, -1:])
+    # Orthonormal coordinates of the logarithms' differences: no task is told from the others.
+    places = np.log(weights) @ helmert(num_tasks).T
     if num_tasks == 2 and len(np.unique(places)) > 1:
         return _joined(_curve(points, places[:, 0]), front)
     if num_tasks == 3 and np.linalg.matrix_rank(places - places.mean(0), tol=_ROUNDING) == 2:
@@ -222,12 +226,23 @@ def widths(points: np.ndarray) -> np.ndarray:
 
     With one such point, the spread of all; where there is none, 1: see `has_width`.
     """
-    front = points[non_dominated(points)]
-    spread = np.ptp(front, axis=0)
-    spread = np.where(spread > 0, spread, np.ptp(points, axis=0))
-    return np.where(spread > 0, spread, 1.0)
+    rounded = _rounded(points)
+    front = non_dominated(rounded)
+    spread = np.where(
+        np.ptp(rounded[front], axis=0) > 0, np.ptp(points[front], axis=0), np.ptp(points, axis=0)
+    )
+    return np.where(has_width(points), spread, 1.0)
 
 
 def has_width(points: np.ndarray) -> np.ndarray:
     """Returns `(K,)`: in which tasks the points differ, so that their spread is a unit."""
-    return np.ptp(points, axis=0) > 0
+    return np.ptp(_rounded(points), axis=0) > 0
+
+
+def _rounded(points: np.ndarray) -> np.ndarray:
+    """Returns the points in units of each task's largest value.
+
+    Means of the same values in another order differ by rounding, which is no width.
+    """
+    size = np.abs(points).max(0)
+    return (points / np.where(size > 0, size, 1.0)).round(_DECIMALS)

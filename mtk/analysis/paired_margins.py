@@ -24,6 +24,8 @@ _NOISIER_METHODS = 0.9
 KINDS = ("amount", "corner", "smooth")
 # Step of the numerical derivative: the weight that one seed gains in the mean.
 _STEP = 0.05
+# Of means, in widths of the front.
+_DECIMALS = 10
 _TINY = 1e-30
 # For each task but one, fewer static weightings that are held out tell little of the gaps.
 _FEWEST = 5
@@ -95,24 +97,19 @@ class PairedMargins:
         units: np.ndarray | None,
     ):
         scale = widths(static.values.mean(1))
-        self.static = static.values / scale
-        self.methods = [models.values / scale for models in methods.values()]
+        # Differences alone count, and small ones of large numbers are lost in products.
+        center = static.values.mean((0, 1))
+        self.static = (static.values - center) / scale
+        self.methods = [(models.values - center) / scale for models in methods.values()]
         known = [models.examples for models in (static, *methods.values())]
-        self.examples = [each / scale for each in known if each is not None]
+        self.examples = [(each - center) / scale for each in known if each is not None]
         if len(self.examples) < len(known):
             self.examples = []
         self.weights = static.weights
         self.num_seeds = static.values.shape[1]
         shares = np.ones(len(scale)) if units is None else scale / units
-        shares = shares / shares.sum()
-        best = self.static.mean(1).min(0)
-        # What each model reaches, less is better; on the front no number tells.
-        self._reached: Callable[[np.ndarray], np.ndarray] | None = {
-            FRONT: None,
-            MEAN: lambda own: own @ shares,
-            WORST_TASK: lambda own: (own - best).max(1),
-            UTILITY: _expected,
-        }[question]
+        self.shares = shares / shares.sum()
+        self.question = question
 
     def margins(self, seed: int | None = None) -> list[Margins]:
         """Returns the margins of each method, then of each static model over the other ones.
@@ -125,27 +122,36 @@ class PairedMargins:
         found = self._of_methods(static, methods)
         for number in range(len(static) if len(static) > 1 else 0):
             rest = np.arange(len(static)) != number
-            weights = None if self.weights is None else self.weights[rest]
-            found.append(self._against(static[rest], weights)(static[~rest]))
+            found.append(self._against(static, rest)(static[~rest]))
         return found
 
     def _of_methods(self, static: np.ndarray, methods: Sequence[np.ndarray]) -> list[Margins]:
-        return list(map(self._against(static, self.weights), methods))
+        return list(map(self._against(static, np.ones(len(static), bool)), methods))
 
-    def _against(
-        self, static: np.ndarray, weights: np.ndarray | None
-    ) -> Callable[[np.ndarray], Margins]:
-        """Returns what finds the margins of models `(N, K)` over static ones."""
-        if self._reached is None:
-            return functools.partial(margins, front=front_of(static, weights))
-        return functools.partial(_of_numbers, self._reached(static).min(), self._reached)
+    def _against(self, static: np.ndarray, rest: np.ndarray) -> Callable[[np.ndarray], Margins]:
+        """Returns what finds the margins of models `(N, K)` over some static ones."""
+        if self.question == FRONT:
+            weights = None if self.weights is None else self.weights[rest]
+            return functools.partial(margins, front=front_of(static[rest], weights))
+        # From these means, so that what a seed does to all models cancels.
+        best = static.min(0)
+        reached: Callable[[np.ndarray], np.ndarray] = {
+            MEAN: lambda own: own @ self.shares,
+            WORST_TASK: lambda own: (own - best).max(1),
+            UTILITY: _expected,
+        }[self.question]
+        return functools.partial(_of_numbers, reached(static[rest]).min(), reached)
 
     def _means(self, moved: Sequence[np.ndarray] | None) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the means over seeds, a small step towards other values if there are any."""
+        """Returns the means over seeds, a small step towards other values if there are any.
+
+        Rounded, since models that are equal but for rounding must not dominate one another.
+        """
         means = [values.mean(1) for values in (self.static, *self.methods)]
         if moved is not None:
             means = [m + _STEP * (to - m) for m, to in zip(means, moved, strict=True)]
-        return means[0], means[1:]
+        static, *methods = (each.round(_DECIMALS) for each in means)
+        return static, methods
 
     def errors(self, found: list[Margins]) -> list[Error | None]:
         """Returns what a seed does to each of `margins`; pooled over methods and static models."""

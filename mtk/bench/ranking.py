@@ -9,7 +9,7 @@ from scipy import stats
 
 from mtk.analysis import hypervolume, non_dominated
 from mtk.analysis.fronts import simplex
-from mtk.analysis.margins import widths
+from mtk.analysis.margins import has_width, widths
 from mtk.analysis.measure import Models
 from mtk.analysis.paired_margins import Error, lasting, pooled
 from mtk.bench.card import MOST_TASKS
@@ -121,7 +121,7 @@ def _unit(entries: Mapping[str, Models]) -> tuple[np.ndarray, np.ndarray]:
     """
     first = next(iter(entries.values())).values.mean(1)
     size = np.maximum(np.abs(first).max(0), _TINY)
-    return first, np.where(np.ptp(first, axis=0) > 0, widths(first), size)
+    return first, np.where(has_width(first), widths(first), size)
 
 
 def _value(first: np.ndarray, scale: np.ndarray) -> _Value:

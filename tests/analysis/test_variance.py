@@ -1,10 +1,13 @@
 """Where results come from, what was searched, and what it cost."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from mtk import analysis
-from mtk.analysis.metric_sets import UnavailableError
+from mtk.analysis.metric_sets import MetricSets, Objective, UnavailableError
 from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.reporting import tables
 from mtk.analysis.reporting.remarks import edges
@@ -48,6 +51,26 @@ def test_improvement_is_the_share_of_pairs_of_runs(view):
     assert table.loc["gradnorm", "probability"] == pytest.approx(np.mean(pairs))
     assert table.loc["pcgrad", "probability"] == 1
     assert (table["low (95 %)"] <= table["high (95 %)"]).all()
+
+
+def test_improvement_does_not_hang_on_the_units_of_tasks_that_have_none_in_common(view):
+    """A task in large units would decide alone, whichever of the two it is."""
+    mixed = [Objective("left", "loss", 1), Objective("right", "accuracy", -1)]
+    found = []
+    for factor in (1e-6, 1.0, 1e6):
+        table = view.table.copy()
+        table[[c for c in table if str(c).endswith("left/loss")]] *= factor
+        own = replace(
+            view,
+            table=table,
+            found=analysis.configurations(table),
+            spaces=MetricSets({"loss × accuracy": mixed}),
+        )
+        asked = next(c for c in analysis.comparisons(own) if c.kind == MEAN)
+        found.append(tables.improvement_table(own, asked).set_index("method"))
+    assert found[1].loc["gradnorm", "probability"] not in (0, 1)
+    pd.testing.assert_frame_equal(found[0], found[1])
+    pd.testing.assert_frame_equal(found[2], found[1])
 
 
 def test_budgets_count_both_stages(view):

@@ -65,6 +65,93 @@ def test_what_a_seed_does_to_all_runs_changes_nothing():
         assert (after[name].margin, after[name].low, after[name].high) == pytest.approx(ends)
 
 
+def study_of(num_tasks, draw):
+    """Static models with weights that lie anywhere, and two methods, noise of seeds included."""
+    generator = np.random.default_rng(draw)
+    weights = generator.dirichlet(np.full(num_tasks, 2.0), 7)
+
+    def at_seeds(weights, gain):
+        noise = generator.normal(0, 0.02, (len(weights), 4, num_tasks))
+        return (1 - weights[:, None]) ** 2 - gain + noise
+
+    methods = {
+        f"m{n}": at_seeds(generator.dirichlet(np.full(num_tasks, 2.0), 2), gain)
+        for n, gain in enumerate((0.05, 0.0))
+    }
+    return at_seeds(weights, 0.0), weights, methods
+
+
+def judged(static, weights, methods, question):
+    return judge(
+        Models(static, weights), {name: Models(own) for name, own in methods.items()}, question
+    )
+
+
+def assert_the_same(found, expected):
+    for name, verdict in expected.items():
+        assert (found[name].answer, found[name].seeds) == (verdict.answer, verdict.seeds)
+        for value in ("margin", "low", "high", "held_out"):
+            told, known = getattr(found[name], value), getattr(verdict, value)
+            assert told == pytest.approx(known, rel=1e-5, abs=1e-5, nan_ok=True), value
+
+
+QUESTIONS = [(num_tasks, question) for num_tasks in range(1, 6) for question in asked(num_tasks)]
+
+
+@pytest.mark.parametrize(("num_tasks", "question"), QUESTIONS)
+def test_what_a_seed_does_to_all_runs_cancels_in_every_question(num_tasks, question):
+    for draw in range(5):
+        static, weights, methods = study_of(num_tasks, draw)
+        shift = np.random.default_rng(draw).normal(0, 3.0, (1, 4, num_tasks))
+        moved = {name: own + shift for name, own in methods.items()}
+        assert_the_same(
+            judged(static + shift, weights, moved, question),
+            judged(static, weights, methods, question),
+        )
+
+
+@pytest.mark.parametrize(("num_tasks", "question"), QUESTIONS)
+def test_losses_far_from_zero_are_compared_as_any_others(num_tasks, question):
+    for draw in range(5):
+        static, weights, methods = study_of(num_tasks, draw)
+        far = {name: own + 1e7 for name, own in methods.items()}
+        assert_the_same(
+            judged(static + 1e7, weights, far, question),
+            judged(static, weights, methods, question),
+        )
+
+
+# The expected utility is a mean over preferences, which are spread by a rule.
+@pytest.mark.parametrize(("num_tasks", "question"), [q for q in QUESTIONS if q[1] != UTILITY])
+def test_the_order_of_tasks_changes_nothing(num_tasks, question):
+    order = np.roll(np.arange(num_tasks), 1)
+    for draw in range(5):
+        static, weights, methods = study_of(num_tasks, draw)
+        turned = {name: own[..., order] for name, own in methods.items()}
+        assert_the_same(
+            judged(static[..., order], weights[:, order], turned, question),
+            judged(static, weights, methods, question),
+        )
+
+
+@pytest.mark.parametrize("question", [FRONT, MEAN])
+def test_equal_means_are_equal_whatever_rounding_does(question):
+    """Counts of examples are whole numbers; as shares of the test set equal means differ a bit."""
+    for draw in range(60):
+        generator = np.random.default_rng(draw)
+        number, seeds = generator.integers(2, 6), int(generator.choice([2, 3, 5]))
+        first = np.linspace(0.2, 0.8, number)
+        weights = np.stack([first, 1 - first], axis=1)
+        means = 6 + 4 * (1 - weights[:, None]) ** 2
+        static = np.round(means + generator.normal(0, 1, (number, seeds, 2)))
+        methods = {"m": np.round(7 + generator.normal(0, 1, (2, seeds, 2)))}
+        shares = {name: own / 20 for name, own in methods.items()}
+        assert_the_same(
+            judged(static / 20, weights, shares, question),
+            judged(static, weights, methods, question),
+        )
+
+
 def test_units_of_the_tasks_change_nothing():
     static, methods = study([0.1, 0.0], noise=0.02)
     units = np.array([1000.0, 1e-3])

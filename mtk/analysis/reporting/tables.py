@@ -339,7 +339,8 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
 
     The mean over tasks in test of a random run of the method's model that is best in validation,
     against that of a random run with equal weights, both over the fresh seeds; the interval is a
-    bootstrap over seeds, drawn together for both.
+    bootstrap over seeds, drawn together for both. Tasks without a unit in common are averaged in
+    widths of the static front, as by the verdict on the mean.
 
     Raises:
         UnavailableError: If equal static weights were not measured.
@@ -356,7 +357,7 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
     if not len(equal):
         raise UnavailableError("no static model with equal weights was measured")
     units = mean_units(view, compared.space)
-    units = np.ones(static.values.shape[2]) if units is None else units
+    units = widths(static.values.mean(1)) if units is None else units
     baseline = (static.values[equal[0]] / units).mean(1)
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(baseline), (_DRAWS, len(baseline)))
