@@ -107,7 +107,7 @@ class PBT:
         for _ in range(_TRIES):
             weights = space.weights_of(point) * self._factors(len(space.tasks), draw)
             others = {n: self._moved(space, n, point[n], draw) for n in space.others}
-            found = space.at(_with_least(weights / weights.sum(), space.least_weight), others)
+            found = space.at(space.with_least(weights / weights.sum()), others)
             if found not in known:
                 return found
         return found  # At the edge of a space all that is near may be known.
@@ -123,9 +123,3 @@ class PBT:
         low, high = {**space.log_uniform, **space.uniform}[name]
         moved = float(value) * float(self._factors(1, draw)[0])  # type: ignore[arg-type]
         return float(f"{min(max(moved, low), high):.4g}")
-
-
-def _with_least(weights: np.ndarray, least: float) -> np.ndarray:
-    """Returns weights on the simplex, none below the least one."""
-    above = np.maximum(weights - least, 0.0)
-    return least + (1 - len(weights) * least) * above / above.sum()

@@ -41,6 +41,21 @@ def test_what_is_asked_follows_from_what_was_told(make, space):
         assert again.ask(1) == [whole.trials[known].point]
 
 
+@pytest.mark.parametrize("make", [TwoStage, Bisection])
+@pytest.mark.parametrize("worse", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+def test_no_task_but_one_that_is_trained_alone_has_less_than_the_least_weight(make, worse, tasks):
+    """Also halfway to the run of the bounded task alone, where a tight bound leads."""
+    space = Space([f"t{n}" for n in range(tasks)], least_weight=0.1)
+    if make is Bisection and tasks > 2:
+        return
+    sampler = searched(make, space, 24, goal=Constraint("t0", worse=worse))
+    weights = np.array([space.weights_of(trial.point) for trial in sampler.trials])
+    alone = weights.max(1) == 1
+    assert alone.sum() == 1
+    assert (weights[~alone] >= space.least_weight - 1e-3).all()
+
+
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("tasks", [2, 3, 5])
 def test_points_lie_in_the_space(make, tasks):

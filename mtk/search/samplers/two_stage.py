@@ -207,7 +207,8 @@ class TwoStage(Sampler):
         """Returns what divides the gaps between neighbours, the widest first."""
         found = []
         for first, second in _neighbours(seen.weights):
-            weights = self.between(known[first], known[second])
+            # A task that was trained alone has a neighbour, too.
+            weights = self.space.with_least(self.between(known[first], known[second]))
             pair = seen.losses[[first, second]]
             expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
             apart = float(np.abs(seen.weights[first] - seen.weights[second]).max())
