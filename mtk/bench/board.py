@@ -140,9 +140,9 @@ class Board:
                 f"The submission saw other data than those here. No read was spent.\nExpected: "
                 f"{json.dumps(scorer.data)}\nReceived: {json.dumps(got.about['data'])}"
             )
-        models = scorer.score(got)
-        self._check_comparable(got, models, reads)
-        digest = self._keep(models, got.about)
+        models, every = scorer.score(got)
+        self._check_comparable(got, models, every, reads)
+        digest = self._keep(models, every, got.about)
         improved = self._improves(got.about["entry"], models)
         return self.ledger.add(
             {
@@ -155,7 +155,7 @@ class Board:
         )
 
     def _check_comparable(
-        self, got: Submission, models: Models, reads: Sequence[Mapping[str, Any]]
+        self, got: Submission, models: Models, every: int, reads: Sequence[Mapping[str, Any]]
     ) -> None:
         seeds = [run["seed"] for run in got.about["models"][0]["runs"]]
         if not reads:
@@ -166,7 +166,7 @@ class Board:
                 f"The submission has the seeds {seeds}, entry 0 has {about['seeds']}. No read was "
                 "spent. Do the entry with this version's mtk bench run."
             )
-        if (first.examples is None) != (models.examples is None):
+        if every != about["every"] or (first.examples is None) != (models.examples is None):
             raise StudyError(
                 "The submission keeps other test examples than entry 0. No read was spent."
             )
@@ -185,13 +185,14 @@ class Board:
         """Returns the read that is shown of each entry: the last one that was better."""
         return {read["entry"]: read for read in self.ledger.entries() if read["improved"]}
 
-    def _keep(self, models: Models, about: Mapping[str, Any]) -> str:
-        """Keeps what was measured, and returns its hash."""
+    def _keep(self, models: Models, every: int, about: Mapping[str, Any]) -> str:
+        """Keeps what was measured, by which examples, and returns its hash."""
         arrays = {"values": models.values}
         if models.examples is not None:
             arrays["examples"] = models.examples
         kept = {
             "seeds": [run["seed"] for run in about["models"][0]["runs"]],
+            "every": every,
             **{name: about[name] for name in ("cost", "code")},
         }
         written = io.BytesIO()

@@ -127,12 +127,25 @@ def received(path: str | Path) -> Iterator[Submission]:
             for name in sorted(wanted):
                 if hashlib.sha256(files.read(name)).hexdigest() != about["files"][name]:
                     raise records.DamagedError(f"{name} was changed since it was packed")
+            _check_different(about)
             yield Submission(hashlib.sha256(content).hexdigest(), about, files)
     except (records.DamagedError, zipfile.BadZipFile) as error:
         raise StudyError(
             f"{str(path)!r} cannot be scored: {error}. No read was spent. Pack it again: mtk bench "
             "submit"
         ) from None
+
+
+def _check_different(about: Mapping[str, Any]) -> None:
+    """Raises a DamagedError if two seeds predict the same: copies of a run show no noise."""
+    for model in about["models"]:
+        first: dict[str, int] = {}
+        for run in model["runs"]:
+            known = first.setdefault(about["files"][f"predictions/{run['run']}.npz"], run["seed"])
+            if known != run["seed"]:
+                raise records.DamagedError(
+                    f"the runs with the seeds {known} and {run['seed']} have the same predictions"
+                )
 
 
 def _runs(about: Mapping[str, Any]) -> list[str]:

@@ -70,24 +70,29 @@ class Scorer:
         if labels is not None:
             self._batches = read_labels(labels, self._batches, names)
 
-    def score(self, submission: Submission) -> Models:
+    def score(self, submission: Submission) -> tuple[Models, int]:
         """Measures all runs.
 
         Args:
             submission: What was handed in.
 
         Returns:
-            Its models.
+            Its models, and every which batch of test examples they are measured by.
 
         Raises:
-            DamagedError: If predictions do not fit the labels.
+            DamagedError: If predictions do not fit the labels, or are of other examples than those
+                of the other runs.
         """
-        values, examples = [], []
+        values, examples, kept = [], [], set()
         for model in submission.about["models"]:
             for run in model["runs"]:
-                found = self._of_run(run["run"], submission.predictions(run["run"]))
+                predicted = submission.predictions(run["run"])
+                found = self._of_run(run["run"], predicted)
                 values.append(found[0])
                 examples.append(found[1])
+                kept.add(predicted.every)
+        if len(kept) > 1:
+            raise records.DamagedError("its runs keep different test examples")
         shape = (len(submission.about["models"]), -1)
         tasks = len(self.card.tasks)
         groups = None
@@ -96,7 +101,7 @@ class Scorer:
         measured = np.array(values).reshape(*shape, tasks)
         if groups is not None:
             groups = groups + measured[:, :, None]
-        return Models(measured, examples=groups)
+        return Models(measured, examples=groups), kept.pop()
 
     def _of_run(self, run: str, found: Predictions) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a run's value of each task, less is better, and of groups of its examples."""

@@ -49,7 +49,7 @@ def board(begun, bench):
 
 def test_values_are_those_of_the_predictions(packed, scorer, workload):
     with received(packed["static_weights"]) as got:
-        found = scorer.score(got)
+        found, _ = scorer.score(got)
         labels = labels_of(workload)
         for n, model in enumerate(got.about["models"]):
             for s, run in enumerate(model["runs"]):
@@ -234,6 +234,27 @@ def list_other_path(folder):
     changed(folder, lambda about: about["files"].update({"../secret.npz": "0" * 64}))
 
 
+def thinned(every, runs=None):
+    """Keeps every n-th batch of the entry's own predictions, of so many runs."""
+
+    def attack(folder):
+        for file in sorted((folder / "predictions").iterdir())[:runs]:
+            with file.open("rb") as opened:
+                kept = predictions.read(opened).parts
+            parts = {task: own[::every] for task, own in kept.items()}
+            file.write_bytes(packed_predictions(parts, every))
+        changed(folder, lambda about: None)
+
+    return attack
+
+
+def copy_a_run(folder):
+    runs = json.loads((folder / "submission.json").read_text())["models"][0]["runs"]
+    first, *_, last = (folder / "predictions" / f"{run['run']}.npz" for run in runs)
+    shutil.copy(first, last)
+    changed(folder, lambda about: None)
+
+
 ATTACKS = {
     "a flipped byte": (lambda f: first_file(f).write_bytes(b"x" + first_file(f).read_bytes()[1:]),
                        "was changed since it was packed"),
@@ -261,6 +282,10 @@ ATTACKS = {
     "more examples": (put(packed_predictions(parts(400))), "not of the test examples here"),
     "other tasks": (put(packed_predictions(parts(tasks=("left", "up")))), "not of the test"),
     "thinned out predictions": (put(packed_predictions(parts(), 2)), "not of the test examples"),
+    **{f"one of {every} batches": (thinned(every), "other test examples than entry 0")
+       for every in (2, 4, 12)},
+    "another batch of one run": (thinned(2, runs=1), "different test examples"),
+    "a run twice, under two names": (copy_a_run, "the same predictions"),
     "NaN": (put(packed_predictions(parts(value=np.nan))), "not all finite"),
     "infinity": (put(packed_predictions(parts(value=np.inf))), "not all finite"),
     "too few classes": (put(packed_predictions(parts(classes=3))), "do not fit the labels"),
