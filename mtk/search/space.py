@@ -118,7 +118,7 @@ class Space:
         return np.array([point[self.weights][task] for task in self.tasks])
 
     def with_least(self, weights: np.ndarray) -> np.ndarray:
-        """Returns weights `(K,)` on the simplex, none below the least one; such ones as they are."""
+        """Returns weights `(K,)` on the simplex, none below the least; such ones as they are."""
         above = np.maximum(weights - self.least_weight, 0.0)
         rest = 1 - len(weights) * self.least_weight
         return np.asarray(self.least_weight + rest * above / above.sum())
