@@ -9,9 +9,25 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtk.elements import of_rank
+
+
+class MeanOverLabels(keras.metrics.Mean):
+    """The mean over all labels, in which each counts alike.
+
+    Keras' takes the mean within an example first, over its padding too, so that a token counts less
+    in a batch whose rows are longer, and batches of another size have another mean.
+    """
+
+    def update_state(self, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        if sample_weight is not None:
+            each = of_rank(tf.cast(sample_weight, tf.float32), values)
+            sample_weight = tf.reshape(tf.broadcast_to(each, tf.shape(values)), [-1])
+        super().update_state(tf.reshape(values, [-1]), sample_weight)
+
 
 @keras.saving.register_keras_serializable("mtk")
-class SparseCategoricalError(keras.metrics.Mean):
+class SparseCategoricalError(MeanOverLabels):
     """Share of wrong predictions, in percent.
 
     Zero without a single label, like Keras' means. Not derived from Keras' accuracy, which spends
@@ -43,7 +59,7 @@ class SparseCategoricalError(keras.metrics.Mean):
 
 
 @keras.saving.register_keras_serializable("mtk")
-class SparseCrossEntropy(keras.metrics.Mean):
+class SparseCrossEntropy(MeanOverLabels):
     """Mean cross-entropy of logits against integer labels, in nats.
 
     Args:
@@ -150,7 +166,7 @@ class PixelAccuracy(ConfusionMetric):
 
 
 @keras.saving.register_keras_serializable("mtk")
-class RelativeError(keras.metrics.MeanMetricWrapper):
+class RelativeError(MeanOverLabels):
     """Mean of the absolute errors, each divided by the absolute value that is true.
 
     Where the true value is zero there is no such error: give those elements the weight zero.
@@ -167,7 +183,12 @@ class RelativeError(keras.metrics.MeanMetricWrapper):
     direction = "min"
 
     def __init__(self, name: str = "relative_error"):
-        super().__init__(_relative_errors, name=name)
+        super().__init__(name=name)
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        super().update_state(_relative_errors(y_true, y_pred), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}

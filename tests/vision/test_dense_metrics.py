@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from mtk import metrics
 from mtk.metrics import MeanIoU, PixelAccuracy, RelativeError
 
 CLASSES = 5
@@ -85,3 +86,36 @@ def test_metrics_are_restored_from_their_configuration(metric):
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(restored) is type(metric)
     assert restored.get_config() == metric.get_config()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 20])
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.SparseCategoricalError(), metrics.SparseCrossEntropy(), metrics.RelativeError()],
+)
+def test_a_label_counts_alike_in_whatever_batch_its_example_is(metric, batch_size):
+    """Rows of tokens are as long as the longest one of their batch."""
+    rng = np.random.default_rng(0)
+    lengths = np.sort(rng.integers(1, 30, 20))
+    scores = [rng.normal(3.0 / length, 1.0, (length, 4)).astype("float32") for length in lengths]
+    labels = [rng.integers(0, 4, length) for length in lengths]
+    if isinstance(metric, metrics.RelativeError):
+        labels = [rng.uniform(1.0, 2.0, s.shape).astype("float32") for s in scores]
+
+    def value(size):
+        metric.reset_state()
+        for start in range(0, len(lengths), size):
+            own = slice(start, start + size)
+            longest = max(lengths[own])
+            padded = [
+                np.stack([np.pad(x, [(0, longest - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in xs])
+                for xs in (labels[own], scores[own])
+            ]
+            there = np.arange(longest) < lengths[own, None]
+            metric.update_state(*padded, sample_weight=there.astype("float32"))
+        return float(metric.result())
+
+    metric.reset_state()
+    metric.update_state(np.concatenate(labels), np.concatenate(scores))
+    expected = float(metric.result())
+    assert value(batch_size) == pytest.approx(expected, rel=1e-5)
