@@ -19,11 +19,12 @@ class MeanOverLabels(keras.metrics.Mean):
     in a batch whose rows are longer, and batches of another size have another mean.
     """
 
-    def update_state(self, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+    def update_mean(self, values: tf.Tensor, sample_weight: tf.Tensor | None) -> None:
+        """Takes in the values of labels `(B, ...)`, and weights of them or of examples."""
         if sample_weight is not None:
             each = of_rank(tf.cast(sample_weight, tf.float32), values)
             sample_weight = tf.reshape(tf.broadcast_to(each, tf.shape(values)), [-1])
-        super().update_state(tf.reshape(values, [-1]), sample_weight)
+        keras.metrics.Mean.update_state(self, tf.reshape(values, [-1]), sample_weight)
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -52,7 +53,7 @@ class SparseCategoricalError(MeanOverLabels):
     ) -> None:
         found = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
         wrong = tf.cast(tf.cast(y_true, tf.int32) != found, tf.float32)
-        super().update_state(100.0 * wrong, sample_weight)
+        self.update_mean(100.0 * wrong, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -81,7 +82,7 @@ class SparseCrossEntropy(MeanOverLabels):
     ) -> None:
         labels = tf.cast(y_true, tf.int32)
         of_label = tf.gather(y_pred, labels, batch_dims=labels.shape.rank)
-        super().update_state(tf.reduce_logsumexp(y_pred, axis=-1) - of_label, sample_weight)
+        self.update_mean(tf.reduce_logsumexp(y_pred, axis=-1) - of_label, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -188,7 +189,7 @@ class RelativeError(MeanOverLabels):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        super().update_state(_relative_errors(y_true, y_pred), sample_weight)
+        self.update_mean(_relative_errors(y_true, y_pred), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
