@@ -1,5 +1,6 @@
 """ResNet-50 as a trunk for dense prediction: dilation in the place of strides."""
 
+import functools
 from collections.abc import Iterator
 
 import keras
@@ -21,11 +22,13 @@ class DilatedConv2D(keras.layers.Conv2D):
     rate of 36 on 16x32 pixels multiplies the work by more than ten (measured); this hands the rate
     to the kernel of the device. Arguments as in `Conv2D`, channels last.
 
-    On CPUs TensorFlow takes the gradient of such a kernel through oneDNN alone, and only in float32
-    or bfloat16: with `TF_ENABLE_ONEDNN_OPTS=0`, or in float16, training there ends with its error.
+    On CPUs TensorFlow takes the gradient of such a kernel through oneDNN alone, which it uses on
+    some CPUs, and not in float16. Elsewhere this is Keras' layer.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if max(self.dilation_rate) > 1 and not _has_gradient(self.compute_dtype):
+            return super().convolution_op(inputs, kernel)
         return tf.nn.conv2d(
             inputs,
             tf.convert_to_tensor(kernel),
@@ -33,6 +36,21 @@ class DilatedConv2D(keras.layers.Conv2D):
             self.padding.upper(),
             dilations=self.dilation_rate,
         )
+
+
+@functools.cache
+def _has_gradient(dtype: str) -> bool:
+    """Whether the device takes the gradient of a kernel with a dilation rate."""
+    with tf.init_scope():
+        image, sizes = tf.zeros((1, 4, 4, 1), dtype), (3, 3, 1, 1)
+        given = {"strides": (1, 1, 1, 1), "padding": "SAME", "dilations": (1, 2, 2, 1)}
+        try:
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=image, filter_sizes=sizes, out_backprop=image, **given
+            )
+        except tf.errors.OpError:
+            return False
+    return True
 
 
 def resnet50(

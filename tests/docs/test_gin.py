@@ -44,7 +44,7 @@ def _own_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "my_module.py").write_text(MODULE)
-    (own,) = [b for b in pages.blocks(WORKLOAD, "text") if b.mark]
+    (own,) = [b for b in pages.blocks(WORKLOAD, "text") if b.mark and "my_package" in b.text]
     (tmp_path / "my_workload.gin").write_text(own.text)
     yield
     config.parse()

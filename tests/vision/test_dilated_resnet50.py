@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtk.models import deeplab, imagenet
+from mtk.models import resnet50 as residual
 from mtk.models.deeplab import Head
 from mtk.models.resnet50 import resnet50
 from mtk.models.seeds import layer_seeds
@@ -67,6 +69,41 @@ def test_dilation_keeps_the_values_of_the_pixels_that_are_left():
     kept = fine(x, training=False).numpy()[:, ::4, ::4]
     expected = coarse(x, training=False).numpy()
     np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("rate", [2, 3, 6])
+def test_a_dilated_layer_trains_on_every_cpu(rate, dtype):
+    """Trap: TensorFlow takes the gradient of a dilated kernel on some CPUs alone."""
+    x = tf.random.stateless_normal((2, 8, 9, 3), (rate, 1), dtype=dtype)
+    given = {"filters": 4, "kernel_size": 3, "dilation_rate": rate, "padding": "same"}
+    results = []
+    for kind in (residual.DilatedConv2D, keras.layers.Conv2D):
+        keras.utils.set_random_seed(rate)
+        layer = kind(
+            **given, dtype=keras.DTypePolicy(f"mixed_{dtype}".replace("mixed_float32", "float32"))
+        )
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) ** 2)
+        found = [y, *tape.gradient(loss, [x, layer.kernel.value])]
+        results.append([tf.cast(each, tf.float32).numpy() for each in found])
+    size = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}[dtype]
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, atol=size * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("is_able", [False, True])
+def test_what_a_dilated_layer_does_is_the_same_on_all_cpus(is_able, monkeypatch):
+    monkeypatch.setattr(residual, "_has_gradient", lambda dtype: is_able)
+    given = {"filters": 4, "kernel_size": 3, "dilation_rate": 5, "padding": "same"}
+    x = np.random.default_rng(0).normal(size=(2, 8, 9, 3)).astype("float32")
+    own, plain = residual.DilatedConv2D(**given), keras.layers.Conv2D(**given)
+    own.build(x.shape)
+    plain.build(x.shape)
+    own.set_weights(plain.get_weights())
+    np.testing.assert_allclose(own(x), plain(x), atol=1e-5)
 
 
 def test_an_unknown_output_stride_is_refused():
