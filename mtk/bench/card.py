@@ -149,7 +149,7 @@ class Card:
             space=space,
             runs=(confirmed or self.configurations) + measuring * MODELS,
             settings={**self.settings, **_SEALED},
-            sampler=functools.partial(TwoStage, tuning=self.tuning) if static else TwoStage,
+            sampler=functools.partial(TwoStage, tuning=self._tuning) if static else TwoStage,
             goal=Preference(dict.fromkeys(self.tasks, 1)) if len(self.tasks) > MOST_TASKS else None,
             cpu_seconds=cpu_seconds,
             at_a_time=self.at_a_time,
@@ -159,7 +159,7 @@ class Card:
         )
 
     @property
-    def tuning(self) -> int:
+    def _tuning(self) -> int:
         """The configurations that tune the parameters of static weights before the weights.
 
         Methods spend all of theirs on parameters, so this is more than a search takes by itself.
@@ -169,9 +169,9 @@ class Card:
     @property
     def remark(self) -> str:
         """What is to be said of a place above entry 0; nothing where it was tuned well."""
-        if self.tuning >= _TUNED:
+        if self._tuning >= _TUNED:
             return ""
-        runs = counted(self.tuning, "run")
+        runs = counted(self._tuning, "run")
         return (
             f"The budget is small: only {runs} tuned the parameters of entry 0, its learning rate "
             "among them, so an entry may come out above it by these alone."
