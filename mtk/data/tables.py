@@ -6,7 +6,7 @@ import string
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,33 +56,33 @@ class Numbers(NamedTuple):
 
     @classmethod
     def of(
-        cls, cells: Mapping[str, Sequence[str]], names: Sequence[str], training: np.ndarray
+        cls, columns: Mapping[str, np.ndarray], names: Sequence[str], training: np.ndarray
     ) -> "Numbers":
         """Looks at the columns of a table.
 
         Args:
-            cells: The table, by column.
-            names: The columns.
+            columns: By name, as of `as_numbers`.
+            names: Those that are read.
             training: Which rows the scale is that of.
 
         Raises:
-            ValueError: If a column has other than numbers, or none in the training rows.
+            ValueError: If a column has no number in the training rows.
         """
-        found = [as_numbers(cells[name], name) for name in names]
-        for name, column in zip(names, found, strict=True):
-            _check_known(name, column, training)
-        values = np.stack(found, axis=1) if found else np.zeros((len(training), 0))
-        flagged = [place for place, column in enumerate(found) if np.isnan(column).any()]
-        return cls(names, Scale.of(values[training]), flagged)
+        for name in names:
+            _check_known(name, columns[name], training)
+        flagged = [place for place, name in enumerate(names) if np.isnan(columns[name]).any()]
+        scales = [Scale.of(columns[name][training]) for name in names]
+        mean, deviation = np.array(scales).reshape(-1, 2).T
+        return cls(names, Scale(mean, deviation), flagged)
 
     @property
     def width(self) -> int:
         """How many numbers the network reads."""
         return len(self.names) + len(self.flagged)
 
-    def __call__(self, cells: Mapping[str, Sequence[str]]) -> np.ndarray:
+    def __call__(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns what the network reads, `(rows, width)` float32."""
-        values = np.stack([as_numbers(cells[name], name) for name in self.names], axis=1)
+        values = np.stack([columns[name] for name in self.names], axis=1)
         missing = np.isnan(values)
         scaled = np.where(missing, np.float32(0), self.scale(values))
         return np.concatenate([scaled, missing[:, self.flagged].astype("float32")], axis=1)
@@ -103,23 +103,18 @@ class Target(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        cells: Sequence[str],
-        name: str,
-        texts: str | Sequence[str] | None,
-        training: np.ndarray,
+        cls, column: Any, name: str, texts: str | Sequence[str] | None, training: np.ndarray
     ) -> "Target":
-        """Looks at a column of a table; see `Numbers.of`.
+        """Looks at a column of a table: its texts, or numbers; see `Numbers.of`.
 
         Raises:
             ValueError: If `texts` is something else, a text is in no row, all rows are the same,
                 or a cell is something else.
         """
         if texts is None:
-            values = as_numbers(cells, name)
-            _check_known(name, values, training)
-            return cls(name, None, Scale.of(values[training]))
-        _check_texts(name, cells, texts)
+            _check_known(name, column, training)
+            return cls(name, None, Scale.of(column[training]))
+        _check_texts(name, column, texts)
         return cls(name, texts, None)
 
     @property
@@ -127,15 +122,15 @@ class Target(NamedTuple):
         """How many numbers the network puts out."""
         return 1 if self.texts is None or isinstance(self.texts, str) else len(self.texts)
 
-    def __call__(self, cells: Sequence[str]) -> np.ndarray:
+    def __call__(self, column: Any) -> np.ndarray:
         """Returns the labels: NaN is a missing number, and -1 a missing text."""
         if self.scale is not None:
-            return self.scale(as_numbers(cells, self.name))
+            return self.scale(column)
         assert self.texts is not None
         if isinstance(self.texts, str):
-            known = [cell == self.texts if cell else -1.0 for cell in cells]
+            known = [cell == self.texts if cell else -1.0 for cell in column]
             return np.array(known, "float32")
-        return places(cells, self.texts)
+        return places(column, self.texts)
 
 
 def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, list[str]]:

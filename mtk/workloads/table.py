@@ -79,10 +79,13 @@ class Table(Arrays):
         rows = len(next(iter(cells.values())))
         held_out = round(_SHARE * rows)
         parts = split(rows, (rows - 2 * held_out, held_out, held_out), data_seed)
-        self._numbers = tables.Numbers.of(cells, numbers, parts[0])
+        predicted = [name for name, texts in targets.items() if texts is None]
+        columns: dict[str, Any] = {**cells}
+        columns |= {name: tables.as_numbers(cells[name], name) for name in [*numbers, *predicted]}
+        self._numbers = tables.Numbers.of(columns, numbers, parts[0])
         self._texts = {name: sorted({*cells[name]}) for name in categories}
         self._targets = {
-            name: tables.Target.of(cells[name], name, texts, parts[0])
+            name: tables.Target.of(columns[name], name, texts, parts[0])
             for name, texts in targets.items()
         }
         self._width, self._dropout, self._share = width, dropout, network
@@ -92,8 +95,8 @@ class Table(Arrays):
             for name, texts in self._texts.items()
         }
         if numbers:
-            inputs["numbers"] = self._numbers(cells)
-        labels = {name: target(cells[name]) for name, target in self._targets.items()}
+            inputs["numbers"] = self._numbers(columns)
+        labels = {name: target(columns[name]) for name, target in self._targets.items()}
         for name, target in self._targets.items():
             _check_labelled(name, _missing(target, labels[name]), parts)
         train, validation, test = (
