@@ -2,7 +2,7 @@
 
 from mtk.combiners.aligned_mtl import AlignedMTL
 from mtk.combiners.auto_lambda import AutoLambda
-from mtk.combiners.base import Combined, Combiner, LossCombiner
+from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.cagrad import CAGrad
 from mtk.combiners.con_fig import ConFIG
 from mtk.combiners.cosmos import COSMOS
@@ -25,6 +25,7 @@ from mtk.combiners.ign import IGN
 from mtk.combiners.imtl import IMTL
 from mtk.combiners.imtl_g import IMTLG
 from mtk.combiners.imtl_l import IMTLL
+from mtk.combiners.losses import LossCombiner
 from mtk.combiners.m_con_fig import MConFIG
 from mtk.combiners.metabalance import MetaBalance
 from mtk.combiners.mgda import MGDA

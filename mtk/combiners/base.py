@@ -1,7 +1,6 @@
-"""What every combiner shares: state and contract with the trainer; those that read losses."""
+"""What every combiner shares: state and contract with the trainer."""
 
 import abc
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -9,8 +8,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from mtk import gradients
-from mtk.combiners import weights_alone
+from mtk.combiners import call_checks, weights_alone
+from mtk.combiners.arguments import arguments
 from mtk.display import counted
 
 
@@ -302,7 +301,7 @@ class Combiner(OwnState):
         """
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
         self.check_number(int(task_losses.shape[-1]))
-        rows = _rows(task_gradients, task_losses.shape)
+        rows = call_checks.task_gradients(task_gradients, task_losses.shape)
         if not self.built:
             if not self.variable_shapes:
                 self._take_shapes(rows, len(task_losses.shape))
@@ -314,7 +313,7 @@ class Combiner(OwnState):
         seen = [tf.cast(each, tf.float32) for each in rows] if self.changes_gradients else rows
         combined, task_weights = super().__call__(seen, task_losses, present, counts)
         wanted = [each.shape[task_losses.shape.rank :] for each in rows]
-        self._check_combined(combined, wanted)
+        call_checks.combined_gradients(combined, wanted, f"{type(self).__name__}.call")
         task_weights = self.checked(task_weights, task_losses.shape[-1:], "call")
         found = [tf.cast(g, each.dtype) for g, each in zip(combined, rows, strict=True)]
         return Combined(found, task_weights)
@@ -330,33 +329,7 @@ class Combiner(OwnState):
         Raises:
             ValueError: If they have another shape, or are no real numbers.
         """
-        found = None if weights is None else tf.convert_to_tensor(weights)
-        fits = found is not None and found.shape.is_compatible_with(tf.TensorShape(shape))
-        if found is None or not (fits and found.dtype.is_floating):
-            received = "None" if found is None else f"shape {found.shape}, {found.dtype.name}"
-            raise ValueError(
-                f"`{type(self).__name__}.{method}` returns the task weights as floating-point "
-                f"numbers of shape {tuple(shape)}. Received: {received}"
-            )
-        return tf.cast(found, tf.float32)
-
-    def _check_combined(self, combined: Any, wanted: Sequence[tf.TensorShape]) -> None:
-        """Checks that `call` returned one gradient for each variable."""
-        shapes = None
-        if isinstance(combined, (list, tuple)):
-            shapes = [
-                None if each is None else tf.convert_to_tensor(each).shape for each in combined
-            ]
-        fits = shapes is not None and len(shapes) == len(wanted)
-        if not fits or any(
-            one is None or not one.is_compatible_with(other)
-            for one, other in zip(shapes or (), wanted, strict=False)
-        ):
-            raise ValueError(
-                f"`{type(self).__name__}.call` returns a `Combined`, whose gradients are a list "
-                f"with one tensor for each variable, of the shapes {list(map(str, wanted))}. "
-                f"Received: {type(combined).__name__ if shapes is None else list(map(str, shapes))}"
-            )
+        return call_checks.task_weights(weights, shape, f"{type(self).__name__}.{method}")
 
     def _take_shapes(self, task_gradients: Sequence[tf.Tensor], axes: int) -> None:
         """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
@@ -555,33 +528,6 @@ class Combiner(OwnState):
         """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
 
 
-def _rows(task_gradients: Any, tasks: tf.TensorShape) -> list[tf.Tensor]:
-    """Returns task gradients as tensors of float32, or float64 where they are.
-
-    Args:
-        task_gradients: What a combiner was called with.
-        tasks: Shape of the task losses.
-
-    Raises:
-        ValueError: If they are no list of tensors `(K, *variable.shape)`.
-    """
-    wanted = "Task gradients are a list with one tensor `(K, *variable.shape)` for each variable."
-    if not isinstance(task_gradients, (list, tuple)):
-        raise ValueError(f"{wanted} Received: {type(task_gradients).__name__}")
-    if missing := [index for index, each in enumerate(task_gradients) if each is None]:
-        raise ValueError(
-            f"{wanted} Where a loss does not reach a variable, put zeros in the place of None. "
-            f"Received: None for the variables {missing}"
-        )
-    rows = [tf.convert_to_tensor(each) for each in task_gradients]
-    if any(not each.shape[: tasks.rank].is_compatible_with(tasks) for each in rows):
-        raise ValueError(
-            f"{wanted} The task losses have the shape {tasks}. "
-            f"Received: {[tuple(each.shape) for each in rows]}"
-        )
-    return [each if each.dtype == tf.float64 else tf.cast(each, tf.float32) for each in rows]
-
-
 def _of_present(rows: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     """Returns the gradients of present tasks, and zeros for the others."""
     inner = len(rows.shape) - len(present.shape)
@@ -593,73 +539,3 @@ def _place_names(place: Place) -> str | list[str]:
     if isinstance(place, keras.Layer):
         return place.name
     return place if isinstance(place, str) else [str(_place_names(part)) for part in place]
-
-
-def arguments(combiner: type) -> dict[str, Any]:
-    """Returns the arguments of a class, and those it hands up, with their defaults; `name` aside.
-
-    One without a default has `inspect.Parameter.empty`.
-    """
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found: dict[str, Any] = {}
-    for each in combiner.__mro__:
-        if "__init__" not in vars(each):
-            continue
-        parameters = inspect.signature(each).parameters.values()
-        for own in (p for p in parameters if p.kind in kinds and p.name != "name"):
-            found.setdefault(own.name, own.default)
-        if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    return found
-
-
-class LossCombiner(Combiner):
-    """A combiner that weighs tasks by their losses, or by nothing: one backward pass.
-
-    Attributes:
-        loss_independent: Whether the weights do not depend on the losses of the batch, nor learn
-            from them: then a batch in parts needs no forward pass before the one that trains.
-    """
-
-    reads = "losses"
-    weighs_heads = True
-    loss_independent: ClassVar[bool] = False
-
-    @property
-    def changes_gradients(self) -> bool:
-        return type(self).call is not LossCombiner.call
-
-    @abc.abstractmethod
-    def task_weights(
-        self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns this step's weights.
-
-        Args:
-            task_losses: Tensor `(K,)`; zero for an absent task, and for all where
-                `loss_independent` says that they are not read.
-            present: Boolean tensor `(K,)`.
-            counts: Tensor `(K,)`, labels of each task in the global batch.
-
-        Returns:
-            Tensor `(K,)`, zero for an absent task.
-        """
-        raise NotImplementedError
-
-    def gramian_weights(
-        self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
-    ) -> tf.Tensor:
-        del gramian
-        weights = self.task_weights(task_losses, present, tf.cast(present, tf.float32))
-        return self.checked(weights, task_losses.shape, "task_weights")
-
-    def call(
-        self,
-        task_gradients: list[tf.Tensor],
-        task_losses: tf.Tensor,
-        present: tf.Tensor,
-        counts: tf.Tensor,
-    ) -> Combined:
-        weights = self.task_weights(task_losses, present, counts)
-        weights = self.checked(weights, task_losses.shape, "task_weights")
-        return Combined(gradients.weighted_sum(task_gradients, weights), weights)

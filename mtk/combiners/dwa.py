@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.ranges import check_count, check_positive
 
 

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam
-from mtk.combiners.base import Combiner, LossCombiner
+from mtk.combiners.base import Combiner
+from mtk.combiners.losses import LossCombiner
 from mtk.ranges import check_nonnegative
 
 

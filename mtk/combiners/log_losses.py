@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import Combiner, LossCombiner
+from mtk.combiners.base import Combiner
+from mtk.combiners.losses import LossCombiner
 from mtk.per_task import PerTask, in_task_order, plain
 
 # Relative to its first distance, how close to its bound a loss is when it has arrived.

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ranges import check_nonnegative

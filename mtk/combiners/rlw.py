@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import stateless_random
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.ranges import check_choice, check_positive
 
 Distribution = Literal["normal", "dirichlet", "log_uniform"]

@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.ranges import check_choice
 
 Variant = Literal["original", "loss_weighted", "normalized"]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.display import suggestion
 from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ranges import are_weights

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import preference as preferences
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ratios import Ratios
 

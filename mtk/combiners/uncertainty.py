@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners.adam import TaskAdam
-from mtk.combiners.base import LossCombiner
+from mtk.combiners.losses import LossCombiner
 from mtk.losses import SmoothedCrossentropy
 from mtk.ranges import check_nonnegative
 

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner, LossCombiner
+from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.gramian import GramianCombiner
+from mtk.combiners.losses import LossCombiner
 
 
 class Wrapper(Combiner):

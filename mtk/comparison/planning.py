@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from mtk import atomic, combiners, places
-from mtk.combiners import Combiner, base
+from mtk.combiners import Combiner
+from mtk.combiners.arguments import arguments
 from mtk.comparison.look import Look
 from mtk.config.types import required
 from mtk.display import significant
@@ -80,7 +81,7 @@ def method_of(given: Any) -> Method:
         numpy = {k: v.tolist() for k, v in own.items() if isinstance(v, (np.generic, np.ndarray))}
         # Where a method is around another one, its configuration holds that one as a dict.
         inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
-        usual = base.arguments(type(given))
+        usual = arguments(type(given))
         changed = {
             k: v for k, v in {**own, **numpy, **inner}.items() if k in usual and usual[k] != v
         }
@@ -236,11 +237,11 @@ def study_of(
     texts = {folder / "common.gin": [*_BASE, *bindings(_settings(key, settings))]}
     files = {STATIC: str(folder / "static.gin")}
     texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
-    for label, kind, arguments in methods:
+    for label, kind, own in methods:
         if label in files:
             raise ValueError(f"Two methods are called {label!r}. Leave one out.")
         path = folder / f"{_digest(label)}.gin"
-        files[label], texts[path] = str(path), _overlay(kind, arguments)
+        files[label], texts[path] = str(path), _overlay(kind, own)
     grids: dict[str, dict[Any, Any]] = {
         label: {RATE: tuple(learning_rates[label])} for label in files
     }
