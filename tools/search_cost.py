@@ -17,12 +17,16 @@ tenths of a run, from which a third of the trials goes on. A trial that stops co
 run, so there are more of them for the same cost.
 
 The column "all known" is what no sampler passes by much: as many runs of the grid, taken one by
-one with all results known, each of them the one that adds most.
+one with all results known, each of them the one that adds most. "Expected known" is the same with
+the expected losses known in place of the results, which tells how much of the first is luck.
+
+With `--known_rate` the best learning rate is known beforehand, so all runs place weights.
 """
 
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,7 @@ from search_grids import RATE, Grid, made_up, of_study, of_table, same
 
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
+from mtk.analysis.select import Candidates
 from mtk.search import Bisection, Front, Optuna, Random, Sampler, Sobol, Space, TwoStage
 from mtk.search.halving import Halving
 from mtk.search.samplers import Trial
@@ -68,17 +73,22 @@ SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def space_of(grid: Grid) -> Space:
-    """Returns the space in which a grid lies."""
+def space_of(grid: Grid, knows_rate: bool = False) -> Space:
+    """Returns the space in which a grid lies; of the weights alone, where the rate is known."""
     tasks = [f"task {number}" for number in range(grid.weights.shape[1])]
     low, high = float(grid.rates.min()), float(grid.rates.max())
-    rates = {RATE: (low, high)} if high > low else {}
+    rates = {RATE: (low, high)} if high > low and not knows_rate else {}
     least = float(grid.weights[grid.weights > 0].min())
     return Space(tasks, least_weight=least, log_uniform=rates)
 
 
 def replay(
-    make: type[Sampler], grid: Grid, runs: int, seed: int, keep: float | None = None
+    make: type[Sampler],
+    grid: Grid,
+    runs: int,
+    seed: int,
+    keep: float | None = None,
+    knows_rate: bool = False,
 ) -> tuple[float, float]:
     """Returns what a sampler reaches for the cost of runs.
 
@@ -88,11 +98,13 @@ def replay(
         runs: How many runs may be paid for. A run that stops costs its share.
         seed: Of the sampler, and of the order of ties.
         keep: Share of the trials that goes on from a rung; None: each goes to its end.
+        knows_rate: Whether all runs have the learning rate that is best on average.
 
     Returns:
         The shares of the grid's hypervolume and of its CPU seconds; the latter NaN if not known.
     """
-    space = space_of(grid)
+    space = space_of(grid, knows_rate)
+    apart = grid.rates != best_rate(grid) if knows_rate else np.zeros(len(grid), bool)
     rungs = [] if keep is None else [*grid.rungs]
     halving = Halving(Front(), space, keep or 1.0)
     sampler = make(space, budget=round(runs / _cost(rungs, keep or 1.0)), seed=seed)
@@ -101,12 +113,12 @@ def replay(
     complete: list[int] = []
     spent = seconds = 0.0
     every = np.full(len(grid), np.nan) if grid.seconds is None else grid.seconds
-    while len(taken) < len(grid) and spent + 1 <= runs + 1e-9:
+    while len(taken) < (~apart).sum() and spent + 1 <= runs + 1e-9:
         asked = sampler.ask(1)
         if not asked:
             break
         distance = _distances(space, grid, asked[0]) + jitter
-        distance[taken] = np.inf
+        distance[apart] = distance[taken] = np.inf
         number = int(distance.argmin())
         taken.append(number)
         rate = {RATE: float(grid.rates[number])} if space.others else {}
@@ -118,22 +130,43 @@ def replay(
         if stops is None:
             complete.append(number)
         sampler.tell(point, (grid.validation if stops is None else grid.curves[stops])[number])
-    models, chosen = grid.models, np.isin(np.flatnonzero(grid.finished), complete)
-    scale, corner = widths(models.test[models.selected]), reference(models)
-    reached = hypervolume_of(models[chosen], corner, scale) if chosen.any() else 0.0
-    return reached / hypervolume_of(models, corner, scale), float(seconds / every.sum())
+    chosen = np.isin(np.flatnonzero(grid.finished), complete)
+    return _share(grid.models, chosen), float(seconds / every.sum())
+
+
+def best_rate(grid: Grid) -> float:
+    """Returns the learning rate with the least validation loss, over all weights and tasks."""
+    means = {rate: np.mean(grid.validation[grid.rates == rate]) for rate in set(grid.rates)}
+    return float(min(means, key=lambda rate: np.nan_to_num(means[rate], nan=np.inf)))
 
 
 def all_known(grid: Grid, runs: int) -> float:
     """Returns what the best runs reach: each is the one that adds most to those before it."""
-    models = grid.models
+    return _share(grid.models, _best(grid.models, runs))
+
+
+def expected_known(grid: Grid, runs: int) -> float:
+    """Returns what the runs reach that are best by their expected losses; NaN if unknown."""
+    if grid.expected is None:
+        return math.nan
+    expected = replace(grid, validation=grid.expected, test=grid.expected)
+    return _share(grid.models, _best(expected.models, runs))
+
+
+def _best(models: Candidates, runs: int) -> np.ndarray:
+    """Returns which models `(N,)` are taken, each of them the one that adds most."""
     scale, corner = widths(models.test[models.selected]), reference(models)
     taken = np.zeros(len(models), bool)
-    reached = 0.0
     for _ in range(min(runs, len(models))):
         added = np.eye(len(models), dtype=bool)[~taken] | taken
-        volumes = [hypervolume_of(models[chosen], corner, scale) for chosen in added]
-        taken, reached = added[np.argmax(volumes)], max(volumes)
+        taken = added[np.argmax([hypervolume_of(models[each], corner, scale) for each in added])]
+    return taken
+
+
+def _share(models: Candidates, chosen: np.ndarray) -> float:
+    """Returns the hypervolume of some models as a share of that of all."""
+    scale, corner = widths(models.test[models.selected]), reference(models)
+    reached = hypervolume_of(models[chosen], corner, scale) if chosen.any() else 0.0
     return reached / hypervolume_of(models, corner, scale)
 
 
@@ -186,18 +219,23 @@ def main() -> None:
     add("--replays", type=int, default=200)
     add("--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS))
     add("--rungs", action="store_true", help="with rungs too")
+    add("--known_rate", action="store_true", help="the best learning rate is known beforehand")
     given = parser.parse_args()
     keeps = [None, KEEP] if given.rungs else [None]
     columns = [(name, keep) for name in given.samplers for keep in keeps]
     heads = [name if keep is None else f"{name}, rungs" for name, keep in columns]
-    print("| grid | runs | " + " | ".join([*heads, "all known"]) + " |")
-    print("|---|---|" + "---|" * (len(heads) + 1))
+    print("| grid | runs | " + " | ".join([*heads, "all known", "expected known"]) + " |")
+    print("|---|---|" + "---|" * (len(heads) + 2))
     for name, draw in grids(given.study_dir, given.only_studies):
         first = draw(0)
         runs = max(1, round(given.share * len(first)))
-        cells = [_cell(draw, SAMPLERS[s], runs, given.replays, keep) for s, keep in columns]
-        known = [all_known(draw(seed), runs) for seed in range(given.replays)]
-        cells.append(f"{np.mean(known):.3f}")
+        cells = [
+            _cell(draw, SAMPLERS[s], runs, given.replays, keep, given.known_rate)
+            for s, keep in columns
+        ]
+        for known in (all_known, expected_known):
+            mean = np.mean([known(draw(seed), runs) for seed in range(given.replays)])
+            cells.append("" if math.isnan(mean) else f"{mean:.3f}")
         print(f"| {name} | {runs} of {len(first)} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -207,17 +245,18 @@ def _cell(
     runs: int,
     replays: int,
     keep: float | None,
+    knows_rate: bool,
 ) -> str:
     """Returns the mean over replays and its error; empty where the sampler or rungs do not fit."""
     first = draw(0)
     unfit = make is Bisection and first.weights.shape[1] != 2
     if unfit or (keep is not None and not len(first.rungs)):
         return ""
-    each = np.array([replay(make, draw(seed), runs, seed, keep) for seed in range(replays)])
-    error = each[:, 0].std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
-    reached, seconds = each.mean(0)
-    cost = "" if math.isnan(seconds) else f" ({seconds:.3f})"
-    return f"{reached:.3f} ± {error:.3f}{cost}"
+    each = [replay(make, draw(seed), runs, seed, keep, knows_rate) for seed in range(replays)]
+    shares, costs = np.array(each).T
+    error = shares.std(ddof=1) / math.sqrt(replays) if replays > 1 else 0.0
+    cost = "" if math.isnan(costs.mean()) else f" ({costs.mean():.3f})"
+    return f"{shares.mean():.3f} ± {error:.3f}{cost}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Grid:
         rungs: `(R,)`, shares of a run's steps at which losses are known; empty: not before the end.
         curves: `(R, N, K)`, the validation losses there.
         seconds: `(N,)`, CPU time of each run; None: not known.
+        expected: `(N, K)`, the losses without noise; None: not known.
     """
 
     weights: np.ndarray
@@ -39,6 +40,7 @@ class Grid:
     rungs: Sequence[float] = ()
     curves: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     seconds: np.ndarray | None = None
+    expected: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rates)
@@ -57,7 +59,10 @@ class Grid:
         columns = (self.weights, self.validation, self.test)
         weights, validation, test = (values[:, order] for values in columns)
         curves = self.curves[:, :, order] if len(self.rungs) else self.curves
-        return Grid(weights, self.rates, validation, test, self.rungs, curves, self.seconds)
+        expected = None if self.expected is None else self.expected[:, order]
+        return Grid(
+            weights, self.rates, validation, test, self.rungs, curves, self.seconds, expected
+        )
 
 
 def made_up(
@@ -109,7 +114,7 @@ def made_up(
         above = [_ABOVE * width * (np.exp(-speed * t) - np.exp(-speed)) for t in _RUNGS]
         curves = np.array([every + each for each in above])
         curves += noise * width * generator.normal(size=curves.shape)
-        return Grid(repeated, given, validation, test, _RUNGS, curves)
+        return Grid(repeated, given, validation, test, _RUNGS, curves, expected=every)
 
     return draw
 
