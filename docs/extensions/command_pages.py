@@ -19,8 +19,8 @@ COMMANDS = (
 _HEAD = """\
 # Commands
 
-`mtk COMMAND` and `python -m mtk.COMMAND` are the same. A command ends with exit code 2 and one
-message on standard error where its input is wrong; nothing is written then.
+`mtk COMMAND` and `python -m mtk.COMMAND` are the same. If its input is wrong, a command ends with
+exit code 2 and one message on standard error, and writes nothing.
 """
 
 

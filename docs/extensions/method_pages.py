@@ -135,7 +135,7 @@ def _page(
     if "formula" in facts:
         lines += ["$$", facts["formula"].strip(), "$$", ""]
     lines += [
-        "## What it reads and what it costs",
+        "## Inputs and cost",
         "",
         *_cost(kind, costs[0]),
         *_memory(costs[1]),
@@ -163,9 +163,9 @@ def _summary(kind: type[Combiner]) -> str:
 def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
     passes = _PASSES[kind.reads]
     if "chosen_tasks" in vars(kind):
-        passes = "One forward pass, and one backward pass per task that has its turn in the step."
+        passes = "One forward pass, and one backward pass per task that is chosen in the step."
     if kind.batch_parts > 1:
-        passes = f"Each batch is divided into {kind.batch_parts} parts of one size. {passes}"
+        passes = f"Each batch is divided into {kind.batch_parts} equal parts. {passes}"
     if kind.needs_post_update_loss:
         passes += " After the update, a second forward pass."
     parameters = inspect.signature(kind.__init__).parameters
@@ -173,16 +173,20 @@ def _cost(kind: type[Combiner], costs: Sequence[tuple[str, str]]) -> list[str]:
     if "at" in parameters:
         lines.append(f"By default the gradients are taken at `{parameters['at'].default!r}`.")
     if "update_every" in parameters:
-        lines.append("`update_every=n` computes new weights at every n-th step only.")
+        lines.append("`update_every=n` computes new weights only at every n-th step.")
     required = [p for n, p in parameters.items() if p.default is p.empty and n != "self"]
     example: Any = kind if required else kind()  # An argument may decide it.
-    heads = "is scaled by its task's weight" if example.weighs_heads else "gets its gradient / K"
+    heads = (
+        "is scaled by its task's weight"
+        if example.weighs_heads
+        else "gets its gradient divided by K"
+    )
     lines.append(f"By default each head {heads}.")
     if not costs:
         return lines
     lines += [
         "",
-        "Time of a step, as a multiple of one with static weights (LeNet, 2 tasks, batch 258;",
+        "Time of a step, as a multiple of a step with static weights (LeNet, 2 tasks, batch 258;",
     ]
     lines += ["see [Measured](../measured.md)):", "", "| | ratio |", "|---|---|"]
     return lines + [f"| `{made}` | {ratio} |" for made, ratio in costs]
@@ -202,7 +206,7 @@ def _memory(rows: Sequence[tuple[str, str, str]]) -> list[str]:
 def _defaults(rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return []
-    lines = ["## Defaults, here and in the paper", "", "| | here | paper and its code |"]
+    lines = ["## Defaults here and in the paper", "", "| | here | paper and its code |"]
     return [*lines, "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
@@ -212,7 +216,7 @@ def _faults(faults: Sequence[str]) -> list[str]:
     lines = [
         "## Faults of public code",
         "",
-        "Found in public implementations, and tested here:",
+        "Found in public implementations, and covered by tests here:",
         "",
     ]
     return [*lines, *(f"- {fault}" for fault in faults), ""]
@@ -222,7 +226,7 @@ def _known(rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
     lines = ["## Known values", "", "Worked out by hand; the tests compare them with the code.", ""]
-    lines += ["| | Gramian, or as told | losses | task weights |", "|---|---|---|---|"]
+    lines += ["| | Gramian or other input | losses | task weights |", "|---|---|---|---|"]
     return [*lines, *(f"| {' | '.join(f'`{c}`' if c else '' for c in row)} |" for row in rows), ""]
 
 
