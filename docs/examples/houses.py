@@ -1,6 +1,6 @@
 """The example of the pages: generated houses, their price, and whether they were sold.
 
-Save this file as `houses.py` beside your own programs, or import it from `docs/examples`.
+Save this file as `houses.py` next to your own programs, or import it from `docs/examples`.
 """
 
 import keras
@@ -11,8 +11,8 @@ def data(number: int = 1024, seed: int = 0) -> tuple[np.ndarray, dict[str, np.nd
     """Returns eight numbers for each house, and the labels of both tasks by name.
 
     Args:
-        number: How many houses.
-        seed: Of the random numbers.
+        number: Number of houses.
+        seed: Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(number, 8)).astype("float32")
