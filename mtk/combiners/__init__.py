@@ -1,4 +1,4 @@
-"""The methods: one file each. Start with `base.py`."""
+"""The methods, one per file; start with `base.py`."""
 
 from mtk.combiners.aligned_mtl import AlignedMTL
 from mtk.combiners.auto_lambda import AutoLambda

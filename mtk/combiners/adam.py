@@ -1,4 +1,4 @@
-"""Adam on one number per task, for the combiners that learn something themselves."""
+"""Adam on one parameter per task, for combiners that learn parameters of their own."""
 
 import tensorflow as tf
 
@@ -10,15 +10,15 @@ EPSILON = 1e-8
 
 
 class TaskAdam:
-    """Adam whose state belongs to a combiner and stands still for absent tasks.
+    """Adam whose state belongs to a combiner and is frozen for absent tasks.
 
-    What a combiner learns is not in the network's optimizer: there weight decay, clipping and the
-    learning rate schedule would reach it. Adam, as its steps do not depend on the scale of losses
-    and gradients.
+    The parameters of a combiner are not passed to the network's optimizer, whose weight decay,
+    clipping and learning rate schedule would affect them. Adam is used because its steps do not
+    depend on the scale of the losses and gradients.
 
     Args:
         combiner: The owner of the state; call this in its `build`.
-        learning_rate: Length of a step, in the units of what is learned.
+        learning_rate: Learning rate, in the units of the learned parameters.
 
     Reference:
         Kingma & Ba, *Adam: A Method for Stochastic Optimization* (2015), algorithm 1.
@@ -32,10 +32,10 @@ class TaskAdam:
         self.steps = combiner.add_state("adam_steps", shape)
 
     def change(self, gradient: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Takes one step; returns what to add to the numbers.
+        """Takes one step and returns the update to add to the parameters.
 
         Args:
-            gradient: Tensor `(K,)`, of what is minimized by the numbers.
+            gradient: Tensor `(K,)`: the gradient of the objective with respect to the parameters.
             present: Boolean tensor `(K,)`.
 
         Returns:
@@ -47,7 +47,7 @@ class TaskAdam:
         square = SQUARE_DECAY * self.square + (1.0 - SQUARE_DECAY) * gradient**2
         for variable, value in ((self.mean, mean), (self.square, square), (self.steps, steps)):
             variable.assign(tf.where(present, value, variable))
-        # An absent task may never have been seen: its correction would be 0 / 0.
+        # A task that was never present would have a bias correction of 0 / 0.
         count = tf.maximum(steps, 1.0)
         mean /= 1.0 - MEAN_DECAY**count
         square /= 1.0 - SQUARE_DECAY**count

@@ -1,4 +1,4 @@
-"""Aligned-MTL: the gradients made orthogonal and equally long."""
+"""Aligned-MTL: gradients replaced by orthogonal ones of equal length."""
 
 import keras
 import tensorflow as tf
@@ -8,36 +8,36 @@ from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.graded import orthogonalize
 from mtk.combiners.solvers.scaling import scale_and_decompose
 
-# Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
+# Eigenvalues of the cosine matrix (mean one) below this are rounding errors of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
 
 
 @keras.saving.register_keras_serializable("mtk")
 class AlignedMTL(PreferringCombiner):
-    """Replaces the gradients by the nearest orthogonal system, as long as their weakest direction.
+    """Replaces the gradients by the nearest orthogonal system, scaled to their weakest direction.
 
     With `G = V diag(l) V'` and the smallest positive eigenvalue `m` the weights are
-    `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p`, of a sum of one: `(1/K, ..., 1/K)` by
-    default. One of zero leaves a task out. The p are shares of the orthogonal system: where
-    gradients point the same way its members do not, and a task may get less by a larger share.
+    `sqrt(m) V diag(l)^(-1/2) V' p` for the preference `p`, which sums to one: `(1/K, ..., 1/K)` by
+    default. A preference of zero excludes a task. The p weigh the vectors of the orthogonal system,
+    not the gradients: where these are aligned, a larger share may improve a task less.
 
-    Gradients whose norms differ by 1e4 have eigenvalues that differ by 1e8, of which the smallest,
-    the one that sets the length of the result, is lost in the decomposition of the authors' code.
-    Here the decomposition is that of the gradients, in coordinates that the cosines give, by a
-    method for columns of different size: it keeps the smallest one's digits.
+    Gradients whose norms differ by 1e4 have eigenvalues that differ by 1e8, and the authors'
+    decomposition loses the smallest of them, which sets the length of the result. Here the
+    gradients themselves are decomposed, in coordinates given by the cosines, by a method for
+    columns of different size, which keeps the digits of the smallest.
 
-    How many eigenvalues are positive is counted on the Gramian of the unit gradients: a small
-    gradient has a small eigenvalue, and a tolerance on the Gramian itself, as in the authors' code,
-    would take it for a missing direction. A gradient of zero gets the weight zero.
+    The positive eigenvalues are counted on the Gramian of the unit gradients: a small gradient has
+    a small eigenvalue, and a tolerance on the Gramian itself, as in the authors' code, would take
+    it for a missing direction. A zero gradient gets weight zero.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if it does not match them.
+            all zero, or, once the tasks are known, if it does not match them.
 
     Reference:
         Senushkin et al., *Independent Component Alignment for Multi-Task Learning* (2023),
@@ -52,7 +52,7 @@ class AlignedMTL(PreferringCombiner):
         scaled, values, vectors = scale_and_decompose(gramian, takes_part)
         lengths, directed = scaled.lengths, scaled.directed
         independent = values > RANK_TOLERANCE * self.num_tasks
-        # A task without a direction is one of the cosines' eigenvalues, but no direction.
+        # A zero gradient contributes an eigenvalue to the cosine matrix, but no direction.
         number = tf.reduce_sum(tf.cast(independent, tf.int32)) - tf.reduce_sum(
             tf.cast(~directed, tf.int32)
         )
@@ -70,8 +70,8 @@ class AlignedMTL(PreferringCombiner):
         preference = tf.math.divide_no_nan(preference, tf.reduce_sum(preference))
         along = factors * tf.linalg.matvec(turned, preference, transpose_a=True)
         weights = tf.linalg.matvec(turned, along)
-        # `turned` has digits for the largest gradient; the direction itself gives those of small
-        # weights, which multiply large gradients.
+        # `turned` is accurate for the largest gradient; the residual of the direction restores the
+        # digits of small weights, which multiply large gradients.
         missing = tf.linalg.matvec(columns, along)
         missing -= tf.linalg.matvec(units, weights * relative)
         change = tf.where(independent, tf.math.divide_no_nan(missing, roots), 0.0)

@@ -1,13 +1,13 @@
-"""The arguments of a combiner's class."""
+"""Constructor arguments of a combiner class."""
 
 import inspect
 from typing import Any
 
 
 def arguments(combiner: type) -> dict[str, Any]:
-    """Returns the arguments of a class, and those it hands up, with their defaults; `name` aside.
+    """Returns a class's arguments, with those passed to its bases and the defaults, except `name`.
 
-    One without a default has `inspect.Parameter.empty`.
+    The default of a required argument is `inspect.Parameter.empty`.
     """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Auto-Lambda: weights of the training losses that lower the losses on other examples."""
+"""Auto-Lambda: training loss weights learned to lower the losses on held-out examples."""
 
 from typing import Annotated
 
@@ -16,40 +16,41 @@ from mtk.ratios import Ratios
 
 @keras.saving.register_keras_serializable("mtk")
 class AutoLambda(PartsCombiner):
-    """Weighs a task by how much a step on its loss would lower the losses of unseen examples.
+    """Weighs a task by how much a step on its loss would lower the losses of held-out examples.
 
-    One half of the batch trains, the other validates. If the network took a small step on the
-    weighted training losses, the sum of the primary tasks' validation losses would change, for
-    each unit of the weight of task i, by minus the length of the step times `g_i . v`, with g_i
-    the task's gradient on the first half and v the gradient of that sum on the second. Adam takes
-    a step of the weights along it, and the network descends the losses, weighted by them.
+    One half of the batch is for training, the other for validation. After a small step on the
+    weighted training losses, the derivative of the primary tasks' summed validation losses with
+    respect to weight i is minus the step size times `g_i . v`, where g_i is the task's gradient on
+    the first half and v the gradient of that sum on the second. Adam updates the weights by this
+    derivative, and the network descends the losses weighted by them.
 
     **Each batch is divided into two parts**; see `PartsCombiner`. A step costs K backward passes
     and holds 2 * K gradients, of half of the batch each. No second derivative is needed.
 
     Departures from the paper and its code:
 
-    * The validation gradient is taken before the small step and not after it, which is the same up
-      to the square of its length: two forward and a backward pass less. Where the paper has the
-      products by a difference of losses, they are exact here.
-    * Products are those of shared variables: a head is reached by its own task alone.
+    * The validation gradient is taken before the small step instead of after it. The difference is
+      of second order in the step size; two forward passes and a backward pass are saved. The
+      products are exact; the paper's are differences of losses.
+    * Products are over shared variables only, since only its own task reaches a head.
     * They are divided by the largest of them, so that scaled gradients scale the result.
-    * Weights are zero or more, and divided by their sum: the mean scale. They start at one before
-      that, in the paper at 0.1 with a rate of 1e-4: the ratio of the two is the same.
-    * The network descends the losses of the whole batch, not of the half that trains.
+    * Weights are nonnegative and divided by their sum: the mean scale. Before the division they
+      start at one; in the paper at 0.1 with a learning rate of 1e-4, which is the same ratio.
+    * The network descends the losses of the whole batch, not of the training half.
 
-    Permutations permute the weights. The result may conflict with a gradient. Heads are scaled by
-    the weights. The state is 4 * K numbers.
+    Permuting the tasks permutes the weights. The result may conflict with a gradient. Heads are
+    scaled by the weights. The state is 4 * K numbers.
 
     Args:
-        learning_rate: Length of the steps of the weights.
-        primary: One number for each task, by name or in their order: the weight of its loss in the
-            validation loss. Zero is for an auxiliary task, which helps others alone. Equal by
+        learning_rate: Adam's learning rate for the weights.
+        primary: One number per task, by name or in task order: the weight of its loss in the
+            validation loss. Zero marks an auxiliary task, which only serves the others. Equal by
             default.
 
     Raises:
-        ValueError: If the learning rate is negative or not finite, the numbers negative, infinite,
-            NaN or all zero, or, when the tasks are known, if they do not match them.
+        ValueError: If the learning rate is negative or not finite, the numbers of `primary`
+            negative, infinite, NaN or all zero, or, once the tasks are known, if they do not match
+            them.
 
     Reference:
         Liu et al., *Auto-Lambda: Disentangling Dynamic Task Relationships* (2022), equations 4

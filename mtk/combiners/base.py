@@ -1,4 +1,4 @@
-"""What every combiner shares: state and contract with the trainer."""
+"""Base class of the combiners: their state and their contract with the trainer."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -14,31 +14,31 @@ from mtk.display import counted
 
 
 class Combined(NamedTuple):
-    """What a combiner returns.
+    """The result of a combiner.
 
     Attributes:
-        gradients: List with one tensor per shared variable, of the variable's shape: the direction
-            that the optimizer descends.
-        task_weights: Tensor `(K,)`, the weight that each task had in it.
+        gradients: List with one tensor per shared variable, of the variable's shape: the gradient
+            that the optimizer receives.
+        task_weights: Tensor `(K,)`: the weight of each task in `gradients`.
     """
 
     gradients: list[tf.Tensor]
     task_weights: tf.Tensor
 
 
-# Computes something of some examples of a batch, from features and their task gradients.
+# A function of the features of some examples of a batch and of their task gradients.
 OfFeatures: TypeAlias = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Any]
 Place: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
 
 
 class FeatureMerge(NamedTuple):
-    """How a combiner merges the task gradients of features, decided for the whole batch.
+    """How a combiner merges the task gradients of features, as decided for the whole batch.
 
     Attributes:
         combine: Called with the features of some examples, tensors `(B, ...)`, and their task
-            gradients, tensors `(K, B, ...)`; returns the combined ones, tensors `(B, ...)`, and
-            something that adds up over the batch.
-        task_weights: Called with the sum of that; returns the task weights `(K,)`.
+            gradients, tensors `(K, B, ...)`; returns the combined ones, tensors `(B, ...)`, and a
+            statistic to sum over the batch.
+        task_weights: Called with the sum of that statistic; returns the task weights `(K,)`.
     """
 
     combine: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tuple[list[tf.Tensor], Any]]
@@ -47,16 +47,16 @@ class FeatureMerge(NamedTuple):
 
 @dataclass(frozen=True)
 class Held:
-    """Keeps Keras from taking a layer in an attribute for a sublayer."""
+    """Wraps a value so that Keras does not track a layer in it as a sublayer."""
 
     value: Any
 
 
 class OwnState(keras.layers.Layer):
-    """A layer for the sake of its variables: files of the model hold them.
+    """A layer whose purpose is its variables, which are saved in the model's files.
 
-    A file without any leaves them as they are, such as one of a plain Keras model; and what is in a
-    file for another kind of combiner, or for one that is not built yet, is left.
+    A file without such variables, for instance of a plain Keras model, leaves them unchanged. A
+    layer without variables, or one not built yet, ignores those in the file.
     """
 
     def load_own_variables(self, store: Any) -> None:
@@ -67,12 +67,12 @@ class OwnState(keras.layers.Layer):
 class Combiner(OwnState):
     """Merges the gradients of K tasks into one.
 
-    A combiner is a layer for the sake of its state: variables of a layer are tracked, saved and
-    restored with the model. It computes in float32 whatever the dtype policy, because mixed
-    precision would turn a gradient of 1e-9 into zero.
+    A combiner is a layer so that its state is tracked, saved and restored with the model. It
+    computes in float32 whatever the dtype policy, because half precision would round a gradient of
+    1e-9 to zero.
 
-    It serves one model: a second one takes a copy, without state, as `model.combiner`. What its
-    arguments have set is fixed when it is built, since the traced step holds it.
+    It serves one model; a second model gets a copy without state as its `model.combiner`. Its
+    arguments cannot be changed once it is built, since they are part of the traced step.
 
     Attributes:
         reads: What the trainer must supply: `"losses"` (one backward pass), `"gramian"` or
@@ -80,19 +80,19 @@ class Combiner(OwnState):
         at: Where gradients are taken: `"parameters"` (all shared variables),
             `"representation"` (the features that the heads read), `"last_layer"` (the last shared
             layers), or a layer or its name, or several of them.
-        update_every: Steps between two looks at the per-task gradients.
-        weighs_heads: Whether a task's own head is scaled by the task's weight. If not, each head
-            gets its own gradient divided by the number of tasks present.
-        is_static: Whether the weights are the same at every step, as scalarization has them: the
-            baseline of a comparison.
-        batch_parts: Parts of one size into which the trainer divides each batch, whose task
+        update_every: Number of steps between computations of the per-task gradients.
+        weighs_heads: Whether the gradient of a task's own head is scaled by the task's weight. If
+            not, it is divided by the number of tasks present.
+        is_static: Whether the weights are the same at every step, as in scalarization: the baseline
+            of a comparison.
+        batch_parts: Number of equal parts into which the trainer divides each batch, and whose task
             gradients the combiner compares; see `PartsCombiner`.
-        draws_weights: Whether it knows its weights before the step, so that a network can read
-            them, and has `next_weights`.
-        weighs_examples: Whether the trainer is to weigh the losses of each example by a row of
-            `next_weights` of its own, times K.
-        needs_post_update_loss: Whether `after_step` wants the task losses after the update, at the
-            price of a second forward pass.
+        draws_weights: Whether the weights are known before the step, so that a network can read
+            them; `next_weights` returns them.
+        weighs_examples: Whether the trainer weighs each example's losses by its own row of
+            `next_weights`, times K.
+        needs_post_update_loss: Whether `after_step` needs the task losses after the update, which
+            costs a second forward pass.
     """
 
     reads: ClassVar[Literal["losses", "gramian", "gradients"]]
@@ -122,7 +122,7 @@ class Combiner(OwnState):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        # Keras saves what it finds here: a layer in `at` is the network's.
+        # Keras saves what it finds here, but a layer in `at` belongs to the network.
         return [name for name in super().__dir__() if name != "at"]
 
     @property
@@ -136,11 +136,11 @@ class Combiner(OwnState):
         self._at = Held(place if is_one else tuple(place))
 
     def claimed(self) -> "Combiner":
-        """Returns this combiner to the first model that asks, and a copy without state to others.
+        """Returns this combiner to the first caller, and a copy without state to later ones.
 
         Raises:
-            ValueError: If its class lacks what makes it a method, does not say what it reads, or a
-                copy would lose an argument that `get_config` does not tell.
+            ValueError: If its class does not define an abstract method or a valid `reads`, or a
+                copy would lose an argument that is missing from `get_config`.
         """
         if self._lacks:
             raise ValueError(
@@ -159,7 +159,7 @@ class Combiner(OwnState):
 
     @property
     def _lacks(self) -> str:
-        """The name of what a subclass must define, and this class does not."""
+        """Name of an abstract member that this class does not define; empty if there is none."""
         kind = type(self)
         own = {name: getattr(kind, name, None) for name in dir(kind)}
         missing = [n for n, own in own.items() if getattr(own, "__isabstractmethod__", False)]
@@ -169,15 +169,15 @@ class Combiner(OwnState):
         """Returns a combiner with the same arguments and no state.
 
         Raises:
-            ValueError: If a copy would lose an argument that `get_config` does not tell.
+            ValueError: If a copy would lose an argument that is missing from `get_config`.
         """
         return type(self).from_config(self.whole_config())
 
     def whole_config(self) -> dict[str, Any]:
-        """Returns what `get_config` does, if it tells all arguments.
+        """Returns `get_config()`, checked to contain all arguments.
 
         Raises:
-            ValueError: If a copy would lose one.
+            ValueError: If an argument is missing.
         """
         config = self.get_config()
         lost = sorted(set(arguments(type(self))) - set(config))
@@ -190,18 +190,18 @@ class Combiner(OwnState):
         return config
 
     def bind_losses(self, losses: Mapping[str, Any]) -> None:
-        """Tells the combiner the tasks' losses, before `build`.
+        """Passes the tasks' losses to the combiner, before `build`.
 
         Args:
-            losses: By the name of the task: a `keras.losses.Loss` or a function.
+            losses: Dict from task name to a `keras.losses.Loss` or a function.
         """
         del losses
 
     def bind(self, task_names: Sequence[str], variable_paths: Sequence[str]) -> None:
-        """Tells the combiner whom it serves.
+        """Passes the task names and the shared variables' paths to the combiner.
 
-        The trainer calls it before `build`, with all variables of the network, and again whenever
-        it has found which of them are shared.
+        The trainer calls this before `build`, with all variables of the network, and again whenever
+        it has found the shared ones.
 
         Args:
             task_names: The K names, in the order of every `(K,)` vector.
@@ -215,18 +215,18 @@ class Combiner(OwnState):
         self.variable_paths = tuple(variable_paths)
 
     def bind_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Tells the combiner what may be shared, before `build`: for state of the size of it.
+        """Passes the variables' shapes to the combiner, before `build`, for state of that size.
 
-        Later shapes are not those of its state, and change nothing.
+        Shapes passed after `build` are ignored, since the state has its shapes already.
 
         Args:
-            shapes: By path, the shape of each trainable variable of the network.
+            shapes: Shape of each trainable variable of the network, by path.
         """
         if not self.built:
             self.variable_shapes = {path: tuple(shape) for path, shape in shapes.items()}
 
     def check_number(self, num_tasks: int) -> None:
-        """Checks that the state is that of so many tasks, if there is a state.
+        """Checks the number of tasks against that of the state, if the combiner is built.
 
         Args:
             num_tasks: K of the model or of the step.
@@ -259,9 +259,9 @@ class Combiner(OwnState):
         """Adds a variable that is saved with the model and equal on all replicas.
 
         Args:
-            name: Its name, once in a combiner.
+            name: Its name, unique within the combiner.
             shape: Its shape.
-            initial: Value of all its elements at the start.
+            initial: Initial value of all elements.
             dtype: Its type, whatever the dtype policy.
         """
         variable = self.add_weight(
@@ -272,7 +272,7 @@ class Combiner(OwnState):
             trainable=False,
             aggregation="only_first_replica",
         )
-        # TensorFlow's own checkpoints hold what attributes hold, and not what is in a helper's.
+        # TensorFlow checkpoints follow attributes of the layer, but not those of a helper object.
         self._track_trackable(variable, name, overwrite=True)
         return variable
 
@@ -289,15 +289,15 @@ class Combiner(OwnState):
             task_gradients: List with one tensor `(K, *variable.shape)` per shared variable.
             task_losses: Tensor `(K,)`.
             present: Boolean tensor `(K,)`: which tasks had a label in the batch. The others are
-                taken out of the problem: their gradients and losses may be NaN. All, by default.
-            counts: Tensor `(K,)`: labels of each task in the global batch. One each, by default.
+                left out, and their gradients and losses may be NaN. Default: tasks with counts.
+            counts: Tensor `(K,)`: labels of each task in the global batch; one by default.
 
         Returns:
-            A `Combined`. Its gradients are float64 where the given ones are, and else float32.
+            A `Combined`. Its gradients are float64 where the given ones are, float32 otherwise.
 
         Raises:
             ValueError: If the combiner was built for another number of tasks, or the gradients are
-                no list of tensors `(K, *variable.shape)`.
+                not a list of tensors `(K, *variable.shape)`.
         """
         task_losses = tf.cast(tf.convert_to_tensor(task_losses), tf.float32)
         self.check_number(int(task_losses.shape[-1]))
@@ -319,20 +319,20 @@ class Combiner(OwnState):
         return Combined(found, task_weights)
 
     def checked(self, weights: Any, shape: Sequence[int | None], method: str) -> tf.Tensor:
-        """Returns weights that a method of this class has found, in float32.
+        """Returns the weights computed by a method of this class, checked and in float32.
 
         Args:
-            weights: What it returned.
-            shape: What it returns.
-            method: Its name, for the message.
+            weights: The method's return value.
+            shape: The expected shape.
+            method: The method's name, for the error message.
 
         Raises:
-            ValueError: If they have another shape, or are no real numbers.
+            ValueError: If the weights have another shape, or are not floating-point numbers.
         """
         return call_checks.task_weights(weights, shape, f"{type(self).__name__}.{method}")
 
     def _take_shapes(self, task_gradients: Sequence[tf.Tensor], axes: int) -> None:
-        """Takes paths and shapes off the first gradients, in a loop that has told nothing."""
+        """Takes paths and shapes from the first gradients, in a loop that did not bind any."""
         shapes = [tuple(each.shape[axes:]) for each in task_gradients]
         paths = self.variable_paths or tuple(map(str, range(len(shapes))))
         self.variable_paths = paths
@@ -346,46 +346,46 @@ class Combiner(OwnState):
         present: tf.Tensor,
         counts: tf.Tensor,
     ) -> Combined:
-        """As `__call__`, with every argument a tensor in float32, zero for absent tasks.
+        """Combines as `__call__`, with float32 tensors that are zero for absent tasks.
 
-        Where `changes_gradients` is false, gradients in float64 stay so.
+        Where `changes_gradients` is false, float64 gradients stay float64.
         """
         raise NotImplementedError
 
     @property
     def weights(self) -> weights_alone.Weights:
-        """The layer's variables, as Keras has it; called, the weights for a Gramian.
+        """The layer's variables, as in Keras; when called, the task weights for a Gramian.
 
         See `weights_of`: `MGDA().weights(gramian)` is `MGDA().weights_of(gramian)`.
         """
         return weights_alone.Weights(super().weights, self.weights_of)
 
     def weights_of(self, gramian: Any, task_losses: Any = None) -> Any:
-        """Returns the weights for a Gramian, without a model: for a training loop of one's own.
+        """Returns the weights for a Gramian, without a model: for a custom training loop.
 
-        Nothing need be bound or built, and what a model knows of this combiner does not change.
-        What the method remembers or draws goes on from call to call, for each number of tasks.
-        A method that compares parts of a batch takes the Gramian for that of each part.
+        The combiner need not be bound or built, and its state within a model does not change. The
+        method's own state and random draws continue from call to call, for each number of tasks. A
+        method that compares parts of a batch uses the Gramian for every part.
 
         Args:
             gramian: Array or tensor `(..., K, K)` of inner products of task gradients.
-            task_losses: Array or tensor `(..., K)`, for methods that read losses. Those that read
-                the Gramian, too, take ones by default.
+            task_losses: Array or tensor `(..., K)`, for methods that read losses. For methods that
+                also read the Gramian they default to ones.
 
         Returns:
             The weights `(..., K)`, float32: an array for an array, a tensor for a tensor and inside
-            a `tf.function`. NaN for a Gramian that is not finite, where it is read.
+            a `tf.function`. NaN if the method reads the Gramian and it is not finite.
 
         Raises:
-            ValueError: If the shapes do not fit, the method needs more of a step than inner
-                products and losses, or the losses that it reads are missing.
+            ValueError: If the shapes do not match, the method needs more than inner products and
+                losses, or the losses that it reads are missing.
         """
         return weights_alone.find(self, gramian, task_losses)
 
     def gramian_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """Returns a step's weights by what is known without gradients; see `weights_of`.
+        """Returns a step's weights from the Gramian and the losses alone; see `weights_of`.
 
         Args:
             gramian: Tensor `(K, K)`, float32.
@@ -399,7 +399,7 @@ class Combiner(OwnState):
 
     @property
     def without_model(self) -> dict[int, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
-        """What `weights_of` calls, by the number of tasks."""
+        """The functions that `weights_of` calls, by number of tasks."""
         return self._without_model.value
 
     def merge_features(
@@ -411,15 +411,15 @@ class Combiner(OwnState):
     ) -> FeatureMerge:
         """Decides how to merge the task gradients of features (`at="representation"`).
 
-        By default `call` merges them, which sees a batch that is in one piece. A method for batches
-        in parts (replicas, micro-batches) defines this; see `GradDrop`.
+        By default `call` merges them, which requires the batch in one piece. A method that supports
+        batches in parts (replicas, micro-batches) overrides this; see `GradDrop`.
 
         Args:
-            accumulate: Sums over the whole batch what a function of features and their task
-                gradients returns: tensors of shapes that do not depend on the examples.
+            accumulate: Sums over the whole batch the result of a function of features and their
+                task gradients: tensors whose shapes do not depend on the number of examples.
             task_losses: Tensor `(K,)`.
             present: Boolean tensor `(K,)`.
-            counts: Tensor `(K,)`, labels of each task in the global batch.
+            counts: Tensor `(K,)`: number of labels of each task in the global batch.
         """
         del accumulate
 
@@ -433,9 +433,9 @@ class Combiner(OwnState):
 
     @property
     def changes_gradients(self) -> bool:
-        """Whether `call` does more with the task gradients than to weigh and sum them.
+        """Whether `call` does more with the task gradients than a weighted sum.
 
-        If not, the trainer may ask for the weights alone, and never make some task gradients.
+        If not, the trainer may ask for the weights alone and need not compute all task gradients.
         """
         return True
 
@@ -445,7 +445,7 @@ class Combiner(OwnState):
         return self.weighs_heads and type(self).head_weights is Combiner.head_weights
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Returns what each task's own head is scaled by, `(K,)`: see `weighs_heads`.
+        """Returns the factor of each task's own head, `(K,)`; see `weighs_heads`.
 
         Args:
             task_weights: Tensor `(K,)`, this step's weights.
@@ -457,27 +457,27 @@ class Combiner(OwnState):
         return tf.math.divide_no_nan(mask, tf.reduce_sum(mask))
 
     def next_step(self, iterations: int) -> int:
-        """Returns the number of the coming step of `fit`, for `takes_gradients_at`.
+        """Returns the index of the next step of `fit`, for `takes_gradients_at`.
 
         Args:
-            iterations: Steps that the optimizer counted; a new one begins with zero.
+            iterations: The optimizer's `iterations`; a new optimizer starts at zero.
         """
         return iterations
 
     def takes_gradients_at(self, step: int) -> bool:
-        """Returns whether a step of `fit`, counted from zero, looks at the task gradients.
+        """Returns whether a step of `fit`, counted from zero, computes the task gradients.
 
-        Asked only where the combiner `reads` them.
+        Called only if the combiner `reads` them.
 
         Args:
-            step: The step.
+            step: Index of the step.
         """
         return step % self.update_every == 0
 
     def chosen_tasks(self, present: tf.Tensor) -> tf.Tensor | None:
         """Returns the tasks whose gradients this step needs, before they are computed.
 
-        Those of all others may be zero.
+        The gradients of all other tasks may be zero.
 
         Args:
             present: Boolean tensor `(K,)`.
@@ -489,22 +489,22 @@ class Combiner(OwnState):
         return None
 
     def next_weights(self, size: int | tf.Tensor) -> tf.Tensor:
-        """Returns the task weights of the coming step, which a conditioned network reads.
+        """Returns the task weights of the next step, which a conditioned network reads.
 
-        Asked only where `draws_weights` says so; see `mtk.models.conditioned`.
+        Called only if `draws_weights`; see `mtk.models.conditioned`.
 
         Args:
             size: Number of examples B.
 
         Returns:
-            Tensor `(B, K)`, rows with a sum of one.
+            Tensor `(B, K)`, whose rows sum to one.
         """
         raise NotImplementedError
 
     def after_step(self, before: tf.Tensor, after: tf.Tensor, present: tf.Tensor) -> None:
-        """Sees the task losses `(K,)` of one batch before and after the update.
+        """Receives the task losses `(K,)` of one batch before and after the update.
 
-        Called only where `needs_post_update_loss` is set.
+        Called only if `needs_post_update_loss` is set.
 
         Args:
             before: Tensor `(K,)`; zero for an absent task.
@@ -513,9 +513,9 @@ class Combiner(OwnState):
         """
 
     def get_config(self) -> dict[str, Any]:
-        """Returns each argument that the constructor keeps under its own name.
+        """Returns each argument that the constructor stores under its own name.
 
-        One that is kept under another name, or is an object, needs a `get_config` that adds it.
+        An argument stored under another name, or an object, must be added by an override.
         """
         keras_own = dir(keras.layers.Layer)  # `weights` of a layer are its variables.
         names = [name for name in arguments(type(self)) if name not in keras_own]
@@ -525,7 +525,7 @@ class Combiner(OwnState):
         return {"name": self.name, **kept}
 
     def get_build_config(self) -> None:
-        """Leaves a loaded combiner unbuilt: the model builds it when it has told it the tasks."""
+        """Leaves a loaded combiner unbuilt: the model builds it after binding the tasks."""
 
 
 def _of_present(rows: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -535,7 +535,7 @@ def _of_present(rows: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 
 
 def _place_names(place: Place) -> str | list[str]:
-    """Returns a place with the names of layers, as a config can hold it."""
+    """Returns a place with layers replaced by their names, for a config."""
     if isinstance(place, keras.Layer):
         return place.name
     return place if isinstance(place, str) else [str(_place_names(part)) for part in place]

@@ -11,13 +11,13 @@ from mtk.combiners.base import Combiner
 class Buffers:
     """A tensor `(K, *shape)` of float32 for each variable of the network.
 
-    It is made before it is known which variables are shared, and for whatever may become so: the
-    memory is K times that of all trainable variables. It belongs to the combiner, and is saved and
-    restored with it; what it holds for an absent task rests.
+    The buffers are created before it is known which variables are shared, for all that may be: they
+    take K times the memory of all trainable variables. They belong to the combiner and are saved
+    and restored with it; the rows of absent tasks are left unchanged.
 
     Args:
         combiner: The owner of the state; call this in its `build`.
-        name: What the buffers are called.
+        name: Prefix of the buffers' names.
 
     Raises:
         ValueError: If the combiner does not know the shapes of the variables.
@@ -40,23 +40,23 @@ class Buffers:
         """Returns the buffers of the shared variables, in the order of `task_gradients`.
 
         Args:
-            number: How many variables there are.
+            number: Number of variables.
 
         Raises:
-            ValueError: If there is none for one of them.
+            ValueError: If one of them has no buffer.
         """
         return [self.by_path[path] for path in shared_paths(self.combiner, number)]
 
 
 def shared_paths(combiner: Combiner, number: int) -> tuple[str, ...]:
-    """Returns the paths of the shared variables, each of which has a state of its own.
+    """Returns the paths of the shared variables, each of which has its own state.
 
     Args:
         combiner: The owner of the state.
-        number: How many variables there are.
+        number: Number of variables.
 
     Raises:
-        ValueError: If one was unknown when the state was made, or two have the same path.
+        ValueError: If one was unknown when the state was created, or two have the same path.
     """
     paths, name = combiner.variable_paths, type(combiner).__name__
     unknown = [path for path in paths if path not in combiner.variable_shapes]
@@ -75,7 +75,7 @@ def shared_paths(combiner: Combiner, number: int) -> tuple[str, ...]:
 
 
 def by_task(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Returns a number for each task in a shape that multiplies its gradient.
+    """Reshapes one number per task so that it broadcasts against the task gradients.
 
     Args:
         vector: Tensor `(K,)`.
@@ -100,19 +100,20 @@ def averaged(
     share: tf.Tensor,
     present: tf.Tensor,
 ) -> list[tf.Tensor]:
-    """Moves averages of the task gradients toward the newest ones; returns those of present tasks.
+    """Updates averages of the task gradients; returns them with zeros for absent tasks.
 
     Args:
-        buffers: The averages.
+        buffers: The averages, updated in place.
         task_gradients: List with one tensor `(K, *shape)` per variable.
-        share: Tensor `(K,)`: the part of the newest gradient in the average.
+        share: Tensor `(K,)`: the weight of the newest gradient in the average.
         present: Boolean tensor `(K,)`.
     """
     found = []
     for buffer, rows in zip(buffers, task_gradients, strict=True):
         before, part = tf.convert_to_tensor(buffer), by_task(share, rows)
         mask = by_task(present, rows)
-        # Not `before + part * (rows - before)`, which does not forget at a share of one.
+        # Not `before + part * (rows - before)`, which does not give `rows` exactly at a share of
+        # one.
         now = (1.0 - part) * before + part * rows
         buffer.assign(tf.where(mask, now, before))
         found.append(tf.where(mask, now, 0.0))

@@ -18,7 +18,7 @@ from mtk.ratios import Ratios
 
 Rescale = Literal["1+c", "1+c^2", "none"]
 
-# |g_w| relative to sum(w_i |g_i|), below which its direction is the rounding of a float32 Gramian.
+# |g_w| / sum(w_i |g_i|) below which the direction is rounding error of a float32 Gramian.
 SHORTEST = 1e-3
 
 
@@ -26,34 +26,34 @@ SHORTEST = 1e-3
 class CAGrad(PreferringCombiner):
     """Maximizes `min_i g_i . d` over the `d` with `|d - g_0| <= c |g_0|`, `g_0` the mean gradient.
 
-    With `w` from the simplex that minimizes `g_w . g_0 + c |g_0| |g_w|`, `g_w = sum_i w_i g_i`, the
-    solution is `d = g_0 + c |g_0| g_w / |g_w|`, divided by `1 + c` for the mean scale. For two
-    tasks `w` has a closed form; for more an interior-point method finds it to rounding.
+    With the `w` in the simplex that minimizes `g_w . g_0 + c |g_0| |g_w|`, `g_w = sum_i w_i g_i`,
+    the solution is `d = g_0 + c |g_0| g_w / |g_w|`, divided by `1 + c` for the mean scale. For two
+    tasks `w` has a closed form; for more, an interior-point method finds it to rounding precision.
 
     Where `g_w` vanishes (the gradients are Pareto stationary and the best worst improvement is
     zero) the formula is 0 / 0, and many `d` are solutions. The one nearest to `g_0` is taken: the
     projection of `g_0` on the directions that conflict with no gradient. (The authors' code adds a
-    small number to `|g_w|`, which returns `g_0`, conflicts and all.) A gradient of zero is no party
-    to the minimum; it stays in the mean.
+    small number to `|g_w|`, which returns `g_0`, conflicts and all.) A zero gradient is excluded
+    from the minimum but counts in the mean.
 
-    With a preference r, of a mean of one, `g_0` is the mean of the `r_i g_i`. One of zero leaves a
-    task out, of the minimum too.
+    With a preference r, normalized to mean one, `g_0` is the mean of the `r_i g_i`. A preference of
+    zero excludes a task, from the minimum too.
 
     Attributes:
-        unsolved: Steps so far whose direction was short of optimal when the solver's iterations ran
-            out; the best that was found counts.
+        unsolved: Number of steps so far in which the solver ran out of iterations; the best
+            direction found is used.
 
     Args:
         c: Radius of the ball relative to `|g_0|`; zero gives the mean gradient.
-        rescale: What the direction is divided by: `"1+c"`, `"1+c^2"` or `"none"`; the three
-            that the authors' code offers. Only the first one has the mean scale.
-        preference: One number for each task, by name or in their order; equal by default.
+        rescale: Divisor of the direction: `"1+c"`, `"1+c^2"` or `"none"`, as in the authors' code.
+            Only the first gives the mean scale.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
-        ValueError: If `c` is negative or not finite, `rescale` none of the three, `update_every`
-            less than one, the preference negative, infinite, NaN or all zero, or, when the tasks
+        ValueError: If `c` is negative or not finite, `rescale` is none of the three, `update_every`
+            less than one, the preference negative, infinite, NaN or all zero, or, once the tasks
             are known, if it does not match them.
 
     Reference:
@@ -88,7 +88,7 @@ class CAGrad(PreferringCombiner):
         scaled, *spectrum = scale_and_decompose(gramian, takes_part)
         _, preference = preferences.of_present(self.preferred, present, scaled.lengths.dtype)
         mean_weights = tf.math.divide_no_nan(preference, tf.reduce_sum(preference))
-        # From here on a vector is its coefficients of the unit gradients.
+        # From here on a vector is given by its coefficients of the unit gradients.
         mean = mean_weights * scaled.lengths
         unit_mean = tf.math.divide_no_nan(mean, _norm(scaled, mean))
         direction = unit_mean
@@ -132,14 +132,14 @@ def _worst_mixture(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `g_w . g_0 / |g_0| + c |g_w|` over the simplex.
 
-    Works in the coordinates of the eigenvectors, in which row i is the unit gradient i. The least
-    improvement `t` is that of the gradients in question. If they agree with the mean, it is of the
-    size of the smallest; if one opposes the mean by more than the ball offsets, it is at most what
-    that one is left with, a negative number that may be 1e8 times as large. This is the unit for
-    `t`, and the conditions of gradients that are smaller than it are divided by the quotient.
+    Works in the coordinates of the eigenvectors, in which row i is the unit gradient i. If all
+    gradients agree with the mean, the least improvement `t` is of the size of the smallest
+    gradient. If one opposes the mean by more than the ball offsets, `t` is at most the improvement
+    left for that one, a negative number that may be 1e8 times as large. This is the unit of `t`,
+    and the conditions of gradients smaller than it are divided by the quotient.
     """
     center = tf.linalg.matvec(rows, unit_mean, transpose_a=True)
-    # A large ball is shrunk to order one, center and all.
+    # A large ball is scaled to order one, together with its center.
     unit = max(c, 1.0)
     left = (tf.linalg.matvec(rows, center) + c) * scaled.lengths
     smallest = tf.reduce_min(tf.where(scaled.directed, scaled.lengths, scaled.lengths.dtype.max))

@@ -1,4 +1,4 @@
-"""Checks what a combiner is called with, and what its methods return."""
+"""Checks of a combiner's call arguments and of what its methods return."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 
 def task_gradients(given: Any, tasks: tf.TensorShape) -> list[tf.Tensor]:
-    """Returns task gradients as tensors of float32, or float64 where they are.
+    """Returns task gradients as float32 tensors; float64 ones stay float64.
 
     Args:
-        given: What a combiner was called with.
+        given: The first argument of a combiner's call.
         tasks: Shape of the task losses.
 
     Raises:
-        ValueError: If they are no list of tensors `(K, *variable.shape)`.
+        ValueError: If it is not a list of tensors `(K, *variable.shape)`.
     """
     wanted = "Task gradients are a list with one tensor `(K, *variable.shape)` for each variable."
     if not isinstance(given, (list, tuple)):
@@ -34,15 +34,15 @@ def task_gradients(given: Any, tasks: tf.TensorShape) -> list[tf.Tensor]:
 
 
 def task_weights(weights: Any, shape: Sequence[int | None], method: str) -> tf.Tensor:
-    """Returns weights that a method of a combiner has found, in float32.
+    """Returns the weights computed by a combiner's method, checked and in float32.
 
     Args:
-        weights: What it returned.
-        shape: What it returns.
-        method: Its name, such as "MGDA.task_weights".
+        weights: The method's return value.
+        shape: The expected shape.
+        method: The method's name, such as "MGDA.task_weights".
 
     Raises:
-        ValueError: If they have another shape, or are no real numbers.
+        ValueError: If the weights have another shape, or are not floating-point numbers.
     """
     found = None if weights is None else tf.convert_to_tensor(weights)
     fits = found is not None and found.shape.is_compatible_with(tf.TensorShape(shape))
@@ -59,9 +59,9 @@ def combined_gradients(combined: Any, wanted: Sequence[tf.TensorShape], method: 
     """Checks that the `call` of a combiner returned one gradient for each variable.
 
     Args:
-        combined: The gradients that it returned.
+        combined: The returned gradients.
         wanted: The shapes of the variables.
-        method: Its name, such as "MGDA.call".
+        method: The method's name, such as "MGDA.call".
 
     Raises:
         ValueError: If it returned something else.

@@ -1,4 +1,4 @@
-"""ConFIG: the direction that all gradients agree with equally, as long as their sum along it."""
+"""ConFIG: the direction of equal cosines to all gradients, as long as their sum along it."""
 
 import keras
 import tensorflow as tf
@@ -7,7 +7,7 @@ from mtk.combiners import preference as preferences
 from mtk.combiners.preferring import PreferringCombiner
 from mtk.combiners.solvers.scaling import scale_and_decompose
 
-# Eigenvalues of the cosines (their mean is one) below this are rounding of a float32 Gramian.
+# Eigenvalues of the cosine matrix (mean one) below this are rounding errors of a float32 Gramian.
 RANK_TOLERANCE = 1e-6
 
 
@@ -15,33 +15,33 @@ RANK_TOLERANCE = 1e-6
 class ConFIG(PreferringCombiner):
     """Conflict-free inverse gradients: `d` with equal cosines to all gradients.
 
-    With the cosines C of the gradients and the preference r (equal: ones), `a = C^+ r` are the
+    With the cosines C of the gradients and the preference r (ones by default), `a = C^+ r` are the
     coefficients of the unit gradients in a direction whose cosines are in proportion to r. Its
-    length is that of the projection of the sum of the gradients on it, divided by their number K:
+    length is that of the projection of the sum of the gradients onto it, divided by their number K:
     the mean scale. (The authors do not divide.) So `w_i = s a_i / (K |g_i| sqrt(a' C a))` with
     `s = sum_i |g_i| (C a)_i / sqrt(a' C a)`.
 
-    The direction is that of `IMTLG` for independent gradients; the length is another one. Where
-    the gradients depend on one another the pseudo-inverse gives the direction whose cosines are
-    nearest to equal, and it may conflict; between opposite gradients it is zero. The
-    pseudo-inverse is that of the `(K, K)` cosines, where the authors invert the matrix of all
-    gradients.
+    For linearly independent gradients the direction is that of `IMTLG`; the length differs. For
+    dependent gradients the pseudo-inverse gives the direction whose cosines are nearest to equal,
+    which may conflict with a gradient; for opposite gradients it is zero. The pseudo-inverse is
+    that of the `(K, K)` cosines; the authors' is that of the matrix of all gradients.
 
-    A gradient of zero has the weight zero, and counts in the mean. A preference of zero leaves a
-    task out. Gradients that point the same way have no direction of unequal cosines but one across
-    them: there unequal preferences make short steps, and training may slow down far from the front.
+    A zero gradient has weight zero, and counts in the mean. A preference of zero excludes a task.
+    For nearly parallel gradients, a direction with unequal cosines is nearly orthogonal to them:
+    there unequal preferences make short steps, and training may slow down far from the front.
 
-    Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
-    no gradient if these are independent. One decomposition of a `(K, K)` matrix in a step.
+    Permuting the tasks permutes the weights, and scaling all gradients scales the result, which
+    conflicts with no gradient if they are independent. Each step takes one decomposition of a
+    `(K, K)` matrix.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if it does not match them.
+            all zero, or, once the tasks are known, if it does not match them.
 
     Reference:
         Liu et al., *ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks*

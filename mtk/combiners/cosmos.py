@@ -1,4 +1,4 @@
-"""COSMOS: a weighted mean, and the angle between losses and preference."""
+"""COSMOS: a weighted mean with a penalty on the angle between losses and preference."""
 
 from typing import Annotated
 
@@ -15,29 +15,29 @@ from mtk.ratios import Ratios
 
 @keras.saving.register_keras_serializable("mtk")
 class COSMOS(LossCombiner):
-    """Descends `r . L - lambda cos(u, L)`, for a preference r with a sum of one.
+    """Descends `r . L - lambda cos(u, L)`, for a preference r that sums to one.
 
-    The weights are `r - lambda (u - cos(u, L) L / |L|) / |L|`: the mean scale where the losses are
-    in the direction of u. Elsewhere the second term raises the loss of a task that is ahead, and a
-    weight may be **negative**; it grows as losses fall. Heads are not pushed backward: their
-    weights are at least zero. A preference of zero leaves a task out, its head too.
+    The weights are `r - lambda (u - cos(u, L) L / |L|) / |L|`: the mean scale where the losses
+    point along u. Elsewhere the second term raises the loss of a task that is ahead, and a weight
+    may be **negative**; it grows as losses fall. Head weights are clipped at zero, so that no head
+    ascends its loss. A preference of zero excludes a task and its head.
 
-    The authors take the cosine with r itself, which asks a preferred task for a *larger* loss, in
-    contradiction to the first term. Here u is in proportion to `1 / r_i`, as the ray of `PBI`; for
-    equal preferences, the default, that is the same. The authors also condition the network on r
-    and draw r in each step; this class serves one preference, and `RLW` with a network of
-    `mtk.models.conditioned` draws.
+    The authors take the cosine with r itself, which rewards a *larger* loss of a preferred task, in
+    contradiction to the first term. Here u is proportional to `1 / r_i`, as the ray of `PBI`; for
+    equal preferences, the default, this is the same. The authors also condition the network on r
+    and draw r in each step; this class has one fixed preference. For random ones use `RLW` with a
+    network of `mtk.models.conditioned`.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass (a second one through the heads), no state.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass (a second one through the heads), no state.
 
     Args:
-        strength: Lambda. The authors take 0.01 to 8, and 2 on Multi-MNIST.
-        preference: One number for each task, by name or in their order; equal by default.
+        strength: Lambda. The authors use 0.01 to 8, and 2 on Multi-MNIST.
+        preference: One number per task, by name or in task order; equal by default.
 
     Raises:
         ValueError: If the strength is negative or not finite, the preference negative, infinite,
-            NaN or all zero, or, when the tasks are known, if the preference does not match them.
+            NaN or all zero, or, once the tasks are known, if the preference does not match them.
 
     Reference:
         Ruchte & Grabocka, *Scalable Pareto Front Approximation for Deep Multi-Objective Learning*

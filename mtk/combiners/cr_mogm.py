@@ -15,25 +15,26 @@ from mtk.ranges import check_rate
 class CRMOGM(Wrapper):
     """Correlation-reduced weights: `w_t = alpha w_(t-1) + (1 - alpha) v_t` for a method's `v_t`.
 
-    Weights that are computed from a batch depend on the gradients that they multiply, which biases
-    the direction; an average over many batches hardly does. It starts at equal weights, `1 / K`.
+    Weights that are computed from a batch are correlated with the gradients that they multiply,
+    which biases the direction; an average over many batches hardly is. It starts at equal weights,
+    `1 / K`.
 
-    A task without labels has the weight zero, and its average rests; those of the others are
-    multiplied by K over the number present, as if the absent one had the mean weight.
+    A task without labels has weight zero, and its average is unchanged; the weights of the others
+    are multiplied by K over the number present, as if the absent task had the mean weight.
 
-    The mean scale, permutations and the length under scaled gradients are as for the method; that
-    it conflicts with no gradient does not survive the average. Heads are scaled as the method does
-    it, and where it scales them by its weights, by averages. K numbers of state; 2 * K around
-    `NashMTL`, whose heads are not clipped.
+    The mean scale and the behavior under permuted tasks and scaled gradients are those of the
+    method; freedom from conflicts is lost by averaging. Heads are scaled as by the method, but by
+    averages where the method uses its weights. The state is K numbers; 2 * K around `NashMTL`,
+    whose heads are not clipped.
 
     Args:
-        combiner: The method: one that reads losses, or the Gramian. It may compute its weights
-            every few steps (`update_every`): each counts once.
-        alpha: Share of the past in the average, from 0 to less than 1.
+        combiner: The method, which reads losses or the Gramian. With its `update_every`, each
+            update counts once.
+        alpha: Weight of the past in the average, in `[0, 1)`.
 
     Raises:
-        ValueError: If alpha is out of range, or the combiner merges gradients themselves, or draws
-            a subset of the tasks.
+        ValueError: If alpha is out of range, or the combiner changes the gradients themselves or
+            draws a subset of the tasks.
 
     Example:
     >>> combiner = CRMOGM(MGDA(), alpha=0.9)
@@ -67,7 +68,7 @@ class CRMOGM(Wrapper):
 
     @property
     def _averages_heads(self) -> bool:
-        """Whether heads have weights of their own, as those of Nash-MTL before clipping."""
+        """Whether heads have separate weights, as those of Nash-MTL before clipping."""
         return self.weighs_heads and not self.scales_whole_losses
 
     def around(self, find: Callable[[tf.Tensor], tf.Tensor], present: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""DB-MTL: losses on a logarithmic scale, gradients of one length."""
+"""DB-MTL: losses on a logarithmic scale, gradients of equal length."""
 
 import keras
 import tensorflow as tf
@@ -16,29 +16,29 @@ from mtk.ranges import check_nonnegative, check_rate
 
 @keras.saving.register_keras_serializable("mtk")
 class DBMTL(GramianCombiner):
-    """Dual balancing: the gradients of `log L_i`, averaged over steps, brought to the longest one.
+    """Dual balancing: the gradients of `log L_i`, averaged over steps, at the longest's length.
 
     With `h_i = g_i / L_i` the average is `m_i <- h_i + (beta / t^sigma) (m_i - h_i)`, where t
-    counts the task's steps, and the direction the mean of the `m_i max_j |m_j| / |m_i|`. (The
-    authors add up: K times as long.) For losses of one, K equal gradients g give g; for others the
+    counts the task's steps, and the direction is the mean of the `m_i max_j |m_j| / |m_i|`. (The
+    authors' sum is K times as long.) For losses of one, K equal gradients g give g; otherwise the
     length is that of the gradients of the logarithms.
 
-    Departures: an average starts with its first gradient, not at zero, where the authors' is
-    `1 - beta` times too short at first; for a loss near its bound the logarithm is smoothed, see
+    Departures: an average starts with its first gradient, not at zero, where the authors' is too
+    short by a factor of `1 - beta` at first; near a loss's bound the logarithm is smoothed, see
     `ScaleInvariant`, where the authors add 1e-8; an average of zero has no direction and adds
-    nothing. A head is trained by the gradient of its own logarithm, divided by K.
+    nothing. A head is trained by the gradient of its task's log loss, divided by K.
 
-    Permutations permute the weights, and scaling all gradients scales the result; it may conflict
-    with a gradient. With `beta=0` nothing is averaged, and the Gramian is enough. Otherwise a step
-    keeps all K gradients, and there is state: K times the trainable variables.
+    Permuting the tasks permutes the weights, and scaling all gradients scales the result, which may
+    conflict with a gradient. With `beta=0` nothing is averaged, and the Gramian suffices. Otherwise
+    a step holds all K gradients, and the state is K times the size of the trainable variables.
 
     Args:
-        beta: Share of the past in the averages, from 0 to less than 1.
-        sigma: How fast that share falls with the number of steps, at least 0.
+        beta: Weight of the past in the averages, in `[0, 1)`.
+        sigma: Decay exponent of that weight over the steps, at least 0.
         bounds: Lower bounds of the losses: one for all, a sequence, or a dict by task name.
 
     Raises:
-        ValueError: If a number is out of range or, when the tasks are known, if the bounds do not
+        ValueError: If a number is out of range or, once the tasks are known, if the bounds do not
             match them.
 
     Reference:
@@ -75,7 +75,7 @@ class DBMTL(GramianCombiner):
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         slopes = self._slopes(task_losses, present)
-        # Losses that are not finite make another Gramian than the one that was checked.
+        # Nonfinite losses may make this Gramian nonfinite, although the given one was checked.
         scaled, finite = self.problem(gramian * slopes[:, None] * slopes[None, :], present)
         return nan_unless(finite, self._balanced(scaled, present) * slopes)
 

@@ -11,35 +11,35 @@ from mtk.combiners.solvers.scaling import scale
 
 @keras.saving.register_keras_serializable("mtk")
 class DualProj(PreferringCombiner):
-    """Projects the mean gradient on the dual cone of all gradients.
+    """Projects the mean gradient onto the dual cone of all gradients.
 
-    The dual cone holds the directions `d` with `d . g_i >= 0` for every i. The projection of the
-    mean is `sum_i w_i g_i` for the `w` that minimizes `w' G w` with `w >= r / K`, where the
-    preference r has a mean of one. Gradients that do not conflict with the mean leave it as it is:
-    the mean scale. `UPGrad` projects the gradients one by one.
+    The dual cone is the set of directions `d` with `d . g_i >= 0` for every i. The projection of
+    the mean is `sum_i w_i g_i` for the `w` that minimizes `w' G w` with `w >= r / K`, where the
+    preference r has mean one. If no gradient conflicts with the mean, it is unchanged: the mean
+    scale. `UPGrad` projects the gradients one by one.
 
-    A gradient of zero constrains nothing and adds nothing; its weight is its share of the mean. A
-    preference of zero leaves a task out.
+    A zero gradient constrains nothing and adds nothing; its weight is its share of the mean. A
+    preference of zero excludes a task.
 
-    Permutations permute the weights, and scaling all gradients scales the result; it conflicts with
-    no gradient. One quadratic program with K unknowns in a step.
+    Permuting the tasks permutes the weights, and scaling all gradients scales the result, which
+    conflicts with no gradient. Each step solves one quadratic program in K unknowns.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Attributes:
-        unsolved: Steps so far whose projection was short of optimal when the solver's iterations
-            ran out; the best that was found counts.
+        unsolved: Number of steps so far in which the solver ran out of iterations; the best
+            projection found is used.
 
     Raises:
         ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if it does not match them.
+            all zero, or, once the tasks are known, if it does not match them.
 
     Reference:
         Lopez-Paz & Ranzato, *Gradient Episodic Memory for Continual Learning* (2017), equations 8
-        to 11, with the mean in the place of the newest task's gradient.
+        to 11, with the mean in place of the newest task's gradient.
     """
 
     def build(self, num_tasks: int) -> None:
@@ -56,7 +56,7 @@ class DualProj(PreferringCombiner):
         _, preference = preferences.of_present(self.preferred, present, lengths.dtype)
         number = tf.reduce_sum(tf.cast(takes_part, lengths.dtype))
         mean = tf.math.divide_no_nan(preference, number)
-        # The longest part of the mean is the unit.
+        # The longest term of the mean is the unit.
         unit = tf.reduce_max(mean * lengths)
         vector = tf.math.divide_no_nan(mean * lengths, unit)
         projection, solved = dual_cone_projection(scaled, vector[None, :])

@@ -9,12 +9,12 @@ from mtk.ranges import check_count, check_positive
 
 @keras.saving.register_keras_serializable("mtk")
 class DWA(LossCombiner):
-    """Dynamic weight averaging: weights from the rate at which losses fell over the last epochs.
+    """Dynamic weight averaging: weights from the ratio of the losses of the last two epochs.
 
     `w = softmax(r / T)` with `r_i` the mean loss of task i in the last epoch divided by that of the
-    epoch before. The first two epochs have equal weights. The paper's weights sum to K, these
-    to one. A task without labels in a whole epoch keeps its last means; until there are two of them
-    its r is one.
+    epoch before. The first two epochs have equal weights. The weights sum to one, the paper's to K.
+    A task without labels in a whole epoch keeps its last means; until it has two means its r is
+    one.
 
     Args:
         steps_per_epoch: Length of an epoch, in steps. Weights change at its end.
@@ -60,7 +60,7 @@ class DWA(LossCombiner):
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def _turn_epoch(self) -> None:
-        """At the first step of an epoch, files the means of the one that ended."""
+        """At the first step of an epoch, stores the means of the one that ended."""
         turns = (self.step > 0) & (self.step % self.steps_per_epoch == 0)
         ended = turns & (self.loss_count > 0.0)
         mean = tf.math.divide_no_nan(

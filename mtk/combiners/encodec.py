@@ -1,4 +1,4 @@
-"""EnCodec's balancer: each gradient a fixed share of the whole."""
+"""EnCodec's balancer: each gradient gets a fixed share of the total norm."""
 
 from typing import Annotated
 
@@ -14,33 +14,33 @@ from mtk.ratios import Ratios
 
 @keras.saving.register_keras_serializable("mtk")
 class EnCodecBalancer(GramianCombiner):
-    """Brings the gradients of the features to fixed shares of one length.
+    """Rescales the gradients of the features to fixed shares of a total norm.
 
     With `n_i` the moving average of the norm of task i's gradient, the weight is
-    `w_i = R p_i / n_i` for the shares p, with a sum of one, and the total R. A loss may have any
-    unit: a share says what part of the direction is its. The gradients are those by the
-    features that the heads read, where the authors take them by the output of a decoder.
+    `w_i = R p_i / n_i` for the shares p, which sum to one, and the total R. The units of the losses
+    do not matter: a share is the task's part of the direction. The gradients are with respect to
+    the features that the heads read; the authors' are with respect to the output of a decoder.
 
-    Departures: the total R is the mean of the `n_i`, weighed by p, unless it is given, for the mean
-    scale (the authors' is one), and the norm is that of the whole batch's gradient, not the mean
-    over examples. An average starts with the first norm that is not zero. A gradient that was never
-    anything but zero has the weight zero.
+    Departures: for the mean scale the total R is the mean of the `n_i`, weighted by p, unless it is
+    given (the authors' is one), and the norm is that of the whole batch's gradient, not the mean
+    over examples. An average starts with the first nonzero norm. A gradient that has always been
+    zero has weight zero.
 
-    Permutations permute the weights. Scaling all gradients scales the result, if R is not given; it
-    may conflict with a gradient. The state is K numbers. Heads are trained by their own gradients,
-    divided by the number of tasks.
+    Permuting the tasks permutes the weights. Scaling all gradients scales the result, if R is not
+    given; it may conflict with a gradient. The state is K numbers. Heads are trained by their own
+    gradients, divided by the number of tasks.
 
     Args:
-        preference: The shares, by name or in the order of the tasks, of which only the ratios
-            count; equal by default. Zero leaves a task out.
+        preference: The shares, by name or in task order, of which only the ratios matter; equal by
+            default. Zero leaves a task out.
         total_norm: R; by default the mean scale.
-        decay: Share of the past in the averages, from 0 to less than 1.
+        decay: Weight of the past in the averages, in `[0, 1)`.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If a number is out of range, the preference negative, infinite, NaN or all zero,
-            or, when the tasks are known, if it does not match them.
+            or, once the tasks are known, if it does not match them.
 
     Reference:
         Défossez et al., *High Fidelity Neural Audio Compression* (2022), section 3.4, equation 5.

@@ -1,4 +1,4 @@
-"""New weights every few steps."""
+"""A wrapper that computes weights every few steps."""
 
 from collections.abc import Callable
 
@@ -13,30 +13,30 @@ from mtk.ranges import check_count
 
 @keras.saving.register_keras_serializable("mtk")
 class Every(Wrapper):
-    """Lets a method compute its weights every `steps` steps; in between, the last ones serve.
+    """Computes a method's weights every `steps` steps and reuses the last ones in between.
 
-    Most methods have this as `update_every`; the wrapper gives it to all whose steps end in
-    weights, other wrappers among them. A step with kept weights is one of scalarization: one
-    backward pass. (In a loop of one's own, each call computes new weights.)
+    Most methods have this as `update_every`; the wrapper provides it for all that end in weights,
+    including other wrappers. A step with reused weights costs one backward pass, as scalarization.
+    (In a custom training loop, each call computes new weights.)
 
-    A task without labels in a step with kept weights has the weight zero; those of the others are
-    scaled, as if the absent one had the mean weight. Permutations and the mean scale are as for the
-    method; that it conflicts with no gradient holds for the gradients that it saw.
+    In a step with reused weights, a task without labels has weight zero, and the other weights are
+    scaled as if it had the mean weight. The mean scale and the behavior under permuted tasks are
+    those of the method; freedom from conflicts holds for the gradients of the update only.
 
     Args:
-        combiner: The method: one that reads the Gramian and weighs whole gradients.
-        steps: Steps between two computations of the weights, 1 or more.
+        combiner: The method, which reads the Gramian and weighs whole gradients.
+        steps: Number of steps between updates of the weights, at least 1.
 
     Raises:
-        ValueError: If the number of steps is less than one, or the combiner reads losses (it costs
-            one pass in any case), merges gradients themselves, draws a subset of the tasks, or
-            keeps its weights already.
+        ValueError: If `steps` is less than one, or the combiner reads losses (it costs one pass in
+            any case), changes the gradients themselves, draws a subset of the tasks, or already
+            reuses its weights.
 
     Example:
     >>> combiner = Every(CRMOGM(UPGrad()), steps=10)
 
     Reference:
-        Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), which spares time so.
+        Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), which saves time this way.
     """
 
     def __init__(self, combiner: Combiner, steps: int, name: str | None = None):

@@ -1,4 +1,4 @@
-"""ExcessMTL: weight for the tasks that are furthest from their optimum."""
+"""ExcessMTL: more weight for tasks that are further from their optimum."""
 
 import keras
 import tensorflow as tf
@@ -11,23 +11,25 @@ from mtk.ranges import check_count, check_nonnegative
 
 @keras.saving.register_keras_serializable("mtk")
 class ExcessMTL(Combiner):
-    """Weighs tasks by their excess risks, which it estimates from gradients.
+    """Weighs tasks by their excess risks, estimated from gradients.
 
-    How far a loss is above its minimum is estimated by a second-order expansion, with Adagrad's
-    approximation of the Hessian. With `S_i`, the sum of the squares of task i's gradients so far,
-    it is `e_i = sum(g_i^2 / sqrt(S_i))` over the elements. The weights follow
-    `w_i <- w_i exp(eta e_i / e_i(0))`, with a sum of one: the mean scale. (The authors' sum to K.)
-    A loss that is large because its labels are noisy has no large excess risk.
+    The excess of a loss over its minimum is estimated by a second-order expansion with Adagrad's
+    approximation of the Hessian: `e_i = sum(g_i^2 / sqrt(S_i))` over the elements, where `S_i` is
+    the sum of the squares of task i's gradients so far. The update is
+    `w_i <- w_i exp(eta e_i / e_i(0))`, normalized to a sum of one: the mean scale. (The authors'
+    sum to K.) A loss that is large because of noisy labels has no large excess risk.
 
     Departure: `e_i(0)` is the mean over the first `warm_up` steps of the task, in which its weight
-    stays; the authors' code takes one batch. A gradient of zero has no excess.
+    does not change; the authors' code takes one batch. A zero gradient has no excess.
 
-    Permutations permute the weights, and scaling all gradients scales the result; it may conflict
-    with a gradient. An absent task's state rests. A step keeps all K gradients, and there is state:
-    K times the trainable variables. A head is scaled by its task's weight, as the authors do.
+    Permuting the tasks permutes the weights, and scaling all gradients scales the result, which may
+    conflict with a gradient. An absent task's state is unchanged. A step holds all K gradients; the
+    state is K times the trainable variables. A head is scaled by its task's weight, as by the
+    authors.
 
     Args:
-        warm_up: Steps that the baseline is averaged over, 1 or more; the authors use 3 epochs.
+        warm_up: Number of steps over which the baseline is averaged, at least 1; the authors use 3
+            epochs.
         step_size: eta, at least 0.
 
     Raises:
@@ -66,7 +68,7 @@ class ExcessMTL(Combiner):
         return Combined(gradients.weighted_sum(task_gradients, weights), weights)
 
     def _excess(self, task_gradients: list[tf.Tensor]) -> tf.Tensor:
-        """Adds to the squares; returns the excess risks `(K,)`."""
+        """Updates the sums of squares; returns the excess risks `(K,)`."""
         total: tf.Tensor = 0.0
         buffers = self.squares.of(len(task_gradients))
         for buffer, rows in zip(buffers, task_gradients, strict=True):
@@ -84,7 +86,7 @@ class ExcessMTL(Combiner):
         mean = self.baselines + (excess - self.baselines) / tf.maximum(steps, 1.0)
         self.baselines.assign(tf.where(present & ~learns, mean, self.baselines))
         relative = tf.where(learns, tf.math.divide_no_nan(excess, self.baselines), 0.0)
-        # The sum of the weights takes out what is common; a task that rests is at the mean.
+        # Normalization cancels a common term; a task in warm-up or absent stays at the mean.
         number = tf.reduce_sum(tf.cast(learns, tf.float32))
         change = relative - tf.math.divide_no_nan(tf.reduce_sum(relative), number)
         logits = self.logits + self.step_size * tf.where(learns, change, 0.0)

@@ -1,4 +1,4 @@
-"""FairGrad: alpha-fair shares of the direction for all gradients."""
+"""FairGrad: an alpha-fair direction for all gradients."""
 
 from typing import Annotated, Literal
 
@@ -18,48 +18,48 @@ Scale = Literal["mean", "paper"]
 
 @keras.saving.register_keras_serializable("mtk")
 class FairGrad(PreferringCombiner):
-    """Takes the `w > 0` with `G w = (r / w)^(1/alpha)`.
+    """Solves `G w = (r / w)^(1/alpha)` for the weights `w > 0`.
 
-    The direction `d = sum_i w_i g_i` has, for its length, the largest alpha-fair utility
-    `sum_i r_i (g_i . d)^(1-alpha) / (1-alpha)` of the improvements `g_i . d`, with the preference r
-    at a mean of one. `alpha = 1` is Nash-MTL; a larger alpha favours the smallest improvement, a
-    smaller one the sum.
+    The direction `d = sum_i w_i g_i` maximizes, among directions of its length, the alpha-fair
+    utility `sum_i r_i (g_i . d)^(1-alpha) / (1-alpha)` of the improvements `g_i . d`, with the
+    preference r normalized to mean one. `alpha = 1` is Nash-MTL; a larger alpha favors the smallest
+    improvement, a smaller one the sum.
 
-    With `x_i = w_i |g_i|` and the cosines C the equation is `C x = c / x^(1/alpha)`, the minimum of
-    a smooth convex function that damped Newton steps find to rounding. The weights are rounded to
-    float32 then, of which the products `G w` show the more the more the gradients cancel. The
-    authors call SciPy's least squares in each step.
+    With `x_i = w_i |g_i|` and the cosines C the equation is `C x = c / x^(1/alpha)`, whose solution
+    is the minimum of a smooth convex function, found to rounding precision by damped Newton steps.
+    The weights are then rounded to float32, which affects the products `G w` the more the gradients
+    cancel. The authors call SciPy's least squares in each step.
 
-    The solution has a length of its own, that of the gradients to the power `(alpha-1)/(alpha+1)`
-    in the authors' code. The `scale`:
+    In the authors' code the length of the solution is that of the gradients to the power
+    `(alpha-1)/(alpha+1)`. The `scale`:
 
     * `"mean"`: the weights are divided by their sum, the mean scale.
-    * `"paper"`: those of the equation. An exception to the mean scale.
+    * `"paper"`: the weights solve the equation. An exception to the mean scale.
 
-    Where the gradients are Pareto stationary there is no solution, and all weights are zero. A
-    gradient of zero has the weight zero, and a preference of zero leaves a task out; their
-    heads are trained as those of the others, by their own gradients divided by the number of tasks.
-    (The authors multiply heads by w.)
+    Where the gradients are Pareto stationary there is no solution, and all weights are zero. A zero
+    gradient has weight zero, and a preference of zero excludes a task; their heads are trained as
+    all others, by their own gradients divided by the number of tasks. (The authors multiply heads
+    by w.)
 
-    Permutations permute the weights; at the mean scale, scaling all gradients scales the result; it
-    conflicts with no gradient. About ten factorizations of a `(K, K)` matrix in a step.
+    Permuting the tasks permutes the weights; at the mean scale, scaling all gradients scales the
+    result; it conflicts with no gradient. Each step takes about ten factorizations of a `(K, K)`
+    matrix.
 
     Args:
-        alpha: Fairness, positive. Far from one (beyond 0.5 to 10) the equation becomes so
-            ill-conditioned for gradients of very different size that the solver may find no
-            solution; see `unsolved`.
-        scale: Length of the result, see above.
-        preference: One number for each task, by name or in their order; equal by default.
+        alpha: Fairness, positive. Outside 0.5 to 10 the equation becomes so ill-conditioned for
+            gradients of very different size that the solver may find no solution; see `unsolved`.
+        scale: Length of the result; see above.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Attributes:
-        unsolved: Steps so far without a solution, all of whose weights were zero.
+        unsolved: Number of steps so far without a solution, in which all weights were zero.
 
     Raises:
-        ValueError: If alpha is not positive or not finite, the scale none of the two,
+        ValueError: If alpha is not positive or not finite, the scale is neither of the two,
             `update_every` less than one, the preference negative, infinite, NaN or all zero, or,
-            when the tasks are known, if it does not match them.
+            once the tasks are known, if it does not match them.
 
     Reference:
         Ban & Ji, *Fair Resource Allocation in Multi-Task Learning* (2024), equation 6 and

@@ -1,4 +1,4 @@
-"""FAMO: all losses fall at the same rate, at the price of one backward pass."""
+"""FAMO: all losses fall at the same rate, at the cost of one backward pass."""
 
 import keras
 import tensorflow as tf
@@ -11,29 +11,29 @@ from mtk.ranges import check_nonnegative
 
 @keras.saving.register_keras_serializable("mtk")
 class FAMO(LogLossCombiner):
-    """Fast adaptive multitask optimization: weighs the logarithms of the losses.
+    """Fast adaptive multitask optimization: a weighted sum of log losses.
 
     With `p = softmax(z)` the network descends `sum_i c p_i log(D_i)`, `D_i = L_i - b_i`, where c
-    makes the weights `c p_i / D_i` of the losses sum to one. After the update the same batch is
-    measured again (a second forward pass), and z takes a step of Adam toward the tasks whose
-    `log(D)` fell least. Clipping is the trainer's, after the backward pass.
+    makes the weights `c p_i / D_i` of the losses sum to one. After the update the losses of the
+    same batch are computed again (a second forward pass), and z takes an Adam step toward the tasks
+    whose `log(D)` fell least. The trainer clips after the backward pass.
 
-    The logarithm has no end at the bound: in the paper a loss of exactly zero counts as 1e-8, takes
-    all the weight with its gradient of zero, and nothing is trained. Here it is
-    `log(D^2 + d_i^2) / 2`, with `d_i` a thousandth of the first distance that was seen of the task.
-    That is the logarithm as long as a loss is far from its bound in comparison with its start, in
-    whatever unit it is measured. Closer, the weight `p_i D / (D^2 + d_i^2)` falls, and a loss at
-    its bound (or below: then the bound is wrong) has the weight zero: there is nothing to be won.
-    Where all losses are at their bounds the weights are p.
+    The logarithm diverges at the bound: in the paper a loss of exactly zero counts as 1e-8 and
+    takes all the weight with its zero gradient, so that nothing is trained. Here it is
+    `log(D^2 + d_i^2) / 2`, with `d_i` a thousandth of the task's first observed distance. In any
+    unit, this equals the logarithm as long as a loss is far from its bound relative to its start.
+    Closer, the weight `p_i D / (D^2 + d_i^2)` falls, and a loss at its bound (or below it, if the
+    bound is wrong) has weight zero, since it cannot be lowered. Where all losses are at their
+    bounds the weights are p.
 
     Args:
-        learning_rate: Length of the steps of z.
-        decay: Pull of z toward zero (the paper's gamma), added to its gradient.
-        bounds: Lower bounds b of the losses, which must lie above them: one for all, a sequence,
-            or a dict by task name.
+        learning_rate: Adam's learning rate for z.
+        decay: Weight decay of z (the paper's gamma), added to its gradient.
+        bounds: Lower bounds b, which the losses must stay above: one for all, a sequence, or a dict
+            by task name.
 
     Raises:
-        ValueError: If the learning rate is negative or not finite, the decay negative, or, when the
+        ValueError: If the learning rate is negative or not finite, the decay negative, or, once the
             tasks are known, if the bounds do not match them.
 
     Reference:

@@ -1,4 +1,4 @@
-"""FORUM: lowers all validation losses as far as the weighted training loss falls with them."""
+"""FORUM: lowers all validation losses while the weighted training loss falls too."""
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,7 @@ from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import solver_dtype
 from mtk.ranges import check_nonnegative
 
-# Of the multiplier method: the price of missing the equation, squared, and its rounds.
+# Method of multipliers: penalty on the squared residual of the equation, and number of rounds.
 _PRICE = 1e3
 _ROUNDS = 2
 
@@ -19,46 +19,47 @@ ROUNDING = 1e-6
 
 @keras.saving.register_keras_serializable("mtk")
 class FORUM(PartsCombiner):
-    """First-order multi-gradient method for bilevel problems: weights of losses are learned too.
+    """First-order multi-gradient method for bilevel problems, which learns the loss weights too.
 
-    One half of the batch trains, the other validates. With `w = softmax(z)`, q is the gradient of
-    the weighted training loss on the first half, and `f_k` that of task k on the second, brought to
-    the length of q. The network descends
+    One half of the batch is for training, the other for validation. With `w = softmax(z)`, q is the
+    gradient of the weighted training loss on the first half, and `f_k` that of task k on the
+    second, rescaled to the length of q. The network descends
 
         `sum_k s_k f_k + nu q`,  `nu = max(sum_k s_k p_k, 0)`,  `p_k = rho - q . f_k / |q|^2`,
 
     whose product with q is at least `rho |q|^2`: the training loss falls too. The shares s are a
-    running mean of those on the simplex that make `|sum_k s_k f_k + nu q|^2 - nu rho |q|^2` least
-    over `nu >= max(sum_k s_k p_k, 0)`. The logits z descend `nu` times the slope of the gap between
-    the weighted training loss and what it falls to by training further with the same weights: a
-    task whose loss is about to fall more than others' loses weight.
+    running mean of the points of the simplex that minimize
+    `|sum_k s_k f_k + nu q|^2 - nu rho |q|^2` with `nu >= max(sum_k s_k p_k, 0)`. The logits z
+    descend `nu` times the gradient of the gap between the weighted training loss and its value
+    after further training with the same weights: a task whose loss is about to fall more than
+    others' loses weight.
 
     **Each batch is divided into two parts**; see `PartsCombiner`. A step costs K backward passes
     and holds 2 * K gradients, of half of the batch each.
 
     Departures from the paper and its authors' code:
 
-    * They train a copy of the network for several steps to learn how far losses fall. Here it is
-      one small step, to first order: `J J' w` by the Gramian of the first half. No copy is made.
-    * The part of the gap's slope that belongs to z is left out of products: it is proportional to
-      the length of that small step.
-    * The gradients `f_k` have the length of q and not one, so that scaled gradients scale the
-      result, and K equal gradients g give g (for `rho` of one or less).
-    * The running mean has the share `t^-decay` at step t; the authors' code counts epochs.
-    * Products are those of shared variables. A head is reached by its own task alone, and descends
-      the mean of both halves, by the sum of the task's two weights.
+    * They train a copy of the network for several steps to estimate how far losses fall. Here it is
+      one small step to first order, `J J' w` from the Gramian of the first half, without a copy.
+    * The part of the gap's gradient that belongs to z is omitted from products: it is proportional
+      to the size of that small step.
+    * The gradients `f_k` have the length of q instead of one, so that scaled gradients scale the
+      result, and K equal gradients g give g (for `rho <= 1`).
+    * The running mean gives the newest shares weight `t^-decay` at step t; the authors' code counts
+      epochs.
+    * Products are over shared variables only. A head is reached by its own task only, and descends
+      the mean over both halves, scaled by the sum of the task's two weights.
 
-    Permutations permute the weights, which are not negative; they sum to one where gradients are
-    alike, and not elsewhere. The result may conflict with a gradient. The state is 5 * K + 2
-    numbers.
+    Permuting the tasks permutes the weights, which are nonnegative; they sum to one only for equal
+    gradients. The result may conflict with a gradient. The state is 5 * K + 2 numbers.
 
     Attributes:
-        unsolved: How many steps found the shares short of optimal.
+        unsolved: Number of steps so far whose shares were not optimal.
 
     Args:
-        rho: By how much the training loss has to fall, relative to a step along q.
-        learning_rate: Length of the steps of z.
-        decay: Exponent of the running mean; 0 takes the shares of each step as they are.
+        rho: Least decrease of the training loss, relative to a step along q.
+        learning_rate: Adam's learning rate for z.
+        decay: Exponent of the running mean; 0 uses each step's shares without averaging.
 
     Raises:
         ValueError: If a number is negative or not finite.
@@ -112,12 +113,12 @@ class FORUM(PartsCombiner):
         along = tf.math.divide_no_nan(tf.linalg.matvec(crossed, weights, transpose_a=True), length)
         along *= inverse
         shares = self._shares(cosines, along, directed)
-        # Where one half has no gradient, the step is that of the other, at its own length.
+        # Where one half has no gradient, the step is that of the other half, at its own length.
         takes_part = tf.cast(directed, lengths.dtype)
         mean = tf.math.divide_no_nan(tf.reduce_sum(lengths), tf.reduce_sum(takes_part))
         unit = tf.where(length > 0.0, length, mean)
         needed = tf.reduce_sum(shares * (self.rho - along))
-        # Where nu is to be zero, what is left is rounding: Adam would take full steps by it.
+        # Where nu should be zero, only rounding error is left, on which Adam would take full steps.
         needed = tf.where(needed > ROUNDING, needed, 0.0)
         nu = tf.where(tf.reduce_any(directed), tf.where(length > 0.0, needed, 0.0), 1.0)
         found = tf.stack([nu * weights, shares * unit * inverse])
@@ -149,18 +150,18 @@ def least(
     """Minimizes `|sum_k s_k f_k + nu q|^2 - nu rho` over shares s and `nu >= max(s . p, 0)`.
 
     All gradients have length one, and `p = rho - along`. The unknowns are s, nu and the slack of
-    `nu - s . p`, all of them 0 or more, and the equation between them is met by the method of
+    `nu - s . p`, all nonnegative. The equation between them is enforced by the method of
     multipliers around the interior-point method.
 
     Args:
-        cosines: Tensor `(K, K)`, of the validation gradients f.
-        along: Tensor `(K,)`, their products with q.
-        directed: Boolean tensor `(K,)`: which take part.
+        cosines: Tensor `(K, K)`: cosines of the validation gradients f.
+        along: Tensor `(K,)`: their products with q.
+        directed: Boolean tensor `(K,)`: which gradients take part.
         rho: Price of nu.
 
     Returns:
-        Tensor `(K,)`, the shares; zero if no gradient takes part. And a boolean tensor `()`:
-        whether they are optimal.
+        The shares, tensor `(K,)`, zero if no gradient takes part; and whether they are optimal,
+        boolean tensor `()`.
 
     Reference:
         Nocedal & Wright, *Numerical Optimization* (2006), framework 17.3.

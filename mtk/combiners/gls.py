@@ -11,23 +11,21 @@ class GLS(LogLossCombiner):
     """Geometric loss strategy: descends `(L_1 L_2 ... L_K)^(1/K)`.
 
     The weight of a task is `M / (K L_i)`, where M is the geometric mean of the losses. K equal
-    losses have the weight 1/K each: the mean scale. The weights sum to one only then, and to more
-    where losses differ.
+    losses have the weight 1/K each: the mean scale. Otherwise the weights sum to more than one.
 
-    The product of many small losses is below the smallest number; the mean is taken of their
-    logarithms. A loss counts as its distance from its bound, `L_i - b_i`, and near it as in
-    `ScaleInvariant`: the weight of a loss at its bound, or below it, is zero, and the mean of the
-    others does not vanish. A task that was never seen above its bound is left out of the mean.
-    Losses that may be negative need a bound.
+    The mean is taken of the logarithms, since the product of many small losses underflows. A loss
+    counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`: a loss
+    at or below its bound has weight zero, and the mean of the others does not vanish. A task that
+    was never above its bound is left out of the mean. Losses that may be negative need a bound.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass; its state is two numbers for each task.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass; the state is two numbers per task.
 
     Args:
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
 
     Raises:
-        ValueError: If, when the tasks are known, the bounds do not match them.
+        ValueError: If, once the tasks are known, the bounds do not match them.
 
     Reference:
         Chennupati et al., *MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss Strategy
@@ -41,7 +39,7 @@ class GLS(LogLossCombiner):
         self.log_losses.see(task_losses, present)
         distances = self.log_losses.distances(task_losses)
         smooth = self.log_losses.smooth(task_losses)
-        # The logarithm of a loss that was always zero is that of no number.
+        # A loss that has always been zero has no finite logarithm.
         mask = tf.cast(present & self.log_losses.seen(), tf.float32)
         number = tf.reduce_sum(mask)
         logs = tf.math.log(smooth)

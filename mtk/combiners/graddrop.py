@@ -1,4 +1,4 @@
-"""GradDrop: each element of the gradient takes one sign, at random."""
+"""GradDrop: each element of the gradient keeps one sign, chosen at random."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -16,28 +16,28 @@ At = Literal["parameters", "representation"]
 
 @keras.saving.register_keras_serializable("mtk")
 class GradDrop(Combiner):
-    """Gradient sign dropout: of positive and negative parts, one is kept in each element.
+    """Gradient sign dropout: each element keeps either its positive or its negative parts.
 
     An element has the purity `P = (1 + sum_i g_i / sum_i |g_i|) / 2`. With a uniform number U,
     drawn for each element and step, positive parts stay where `P > U` and negative ones where
-    `P < U`. The paper adds what is left of the tasks; this is the mean.
+    `P < U`. The paper sums the remaining parts over tasks; this takes the mean.
 
-    Among features, the sign that counts is that of `z * g`: the gradient times the sign of the
-    feature, summed over the batch. Examples share purities and random numbers, and a task's
-    gradient is kept or dropped for all of them.
+    For features the purity uses the sign of `z * g`: the gradient times the sign of the feature,
+    summed over the batch. Examples share purities and random numbers, so that a task's gradient is
+    kept or dropped for all of them.
 
-    As task weight is reported the share of each gradient that was kept, in absolute values, divided
+    The reported task weight is the share of the gradient that was kept, in absolute values, divided
     by the number of tasks.
 
     Args:
-        leak: Part of each task's gradient that is kept in any case: 0 drops, 1 never does. One for
-            all, a sequence, or a dict by task name.
+        leak: Fraction of each task's gradient that is always kept, from 0 to 1, which never drops.
+            One for all, a sequence, or a dict by task name.
         seed: Integer; runs with the same seed draw the same numbers.
         at: `"parameters"` or `"representation"`, the features that the heads read: the
             paper's.
 
     Raises:
-        ValueError: If a leak is not from 0 to 1, leaks do not match the tasks, or the place is none
+        ValueError: If a leak is not from 0 to 1, leaks do not match the tasks, or `at` is neither
             of the two.
 
     Reference:
@@ -97,7 +97,7 @@ class GradDrop(Combiner):
                 for z, g in zip(features, feature_gradients, strict=True)
             ]
 
-        # Drawn once a step: all examples keep the same.
+        # Drawn once per step, so that all examples keep the same parts.
         shares = [share[:, None] for share in self._shares(accumulate(votes))]
 
         def combine(
@@ -112,10 +112,10 @@ class GradDrop(Combiner):
         """Returns the task weights to report, `(K,)`.
 
         Args:
-            sizes: Tensor `(2, K)`: sums of absolute values of what is kept and of what was there.
+            sizes: Tensor `(2, K)`: sums of absolute values of the kept parts and of the gradients.
             present: Boolean tensor `(K,)`.
         """
-        # A gradient of zero has lost nothing.
+        # A zero gradient loses nothing.
         shares = tf.where(sizes[1] > 0.0, tf.math.divide_no_nan(sizes[0], sizes[1]), 1.0)
         number = tf.reduce_sum(tf.cast(present, tf.float32))
         return tf.where(present, tf.math.divide_no_nan(shares, number), 0.0)
@@ -125,13 +125,13 @@ class GradDrop(Combiner):
         key = self.random_keys.next_key()
         shares = []
         for index, votes in enumerate(stacked):
-            # The step owns the key's second number: the first one tells the variables apart.
+            # The key's second number is the step's; the first one distinguishes variables.
             own_key = key + tf.stack([tf.constant(index << 32, tf.int64), tf.zeros((), tf.int64)])
             uniform = stateless_random.uniform(own_key, tf.shape(votes)[1:])
             total = tf.reduce_sum(tf.abs(votes), 0)
             purity = 0.5 * (1.0 + tf.math.divide_no_nan(tf.reduce_sum(votes, 0), total))
             positive = purity > uniform
-            # Where nobody votes nothing conflicts, and all is kept.
+            # Where all votes are zero nothing conflicts, and everything is kept.
             keeps = ((votes > 0.0) & positive) | ((votes < 0.0) & ~positive) | (total == 0.0)
             leaks = tf.reshape(tf.constant(self.leaks), (-1, *[1] * (len(votes.shape) - 1)))
             shares.append(leaks + (1.0 - leaks) * tf.cast(keeps, tf.float32))
@@ -141,7 +141,7 @@ class GradDrop(Combiner):
 def _keep(
     stacked: Sequence[tf.Tensor], shares: Sequence[tf.Tensor], present: tf.Tensor
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Returns the mean of what is kept, and the sizes of that and of everything, `(2, K)`."""
+    """Returns the mean of the kept parts, and the sizes of these and of the gradients, `(2, K)`."""
     number = tf.reduce_sum(tf.cast(present, tf.float32))
     kept = [share * part for share, part in zip(shares, stacked, strict=True)]
     combined = [tf.math.divide_no_nan(tf.reduce_sum(part, 0), number) for part in kept]

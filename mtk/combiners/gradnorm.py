@@ -8,9 +8,9 @@ from mtk.combiners.gramian import GramianCombiner
 from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ranges import check_nonnegative
 
-# Least weight of a task, where 1 is the mean.
+# Least weight of a task, relative to a mean of 1.
 LEAST = 1e-3
-# A loss may fall this far below zero by rounding, relative to its start.
+# Rounding may take a loss this far below zero, relative to its start.
 ROUNDING = 1e-6
 
 
@@ -18,30 +18,30 @@ ROUNDING = 1e-6
 class GradNorm(GramianCombiner):
     """Learns weights that give all tasks the same training rate.
 
-    With `n_i` the norm of task i's gradient, `r_i` its loss relative to the start, `L_i / L_i(0)`,
-    divided by the mean of these, the weights descend `sum_i |w_i n_i - t_i|`, where the targets
-    `t_i = mean(w n) r_i^alpha` are constants. Then they are normalized. A step uses the
-    weights from before its own update, as in the paper.
+    With `n_i` the norm of task i's gradient, `r_i` its relative loss `L_i / L_i(0)` divided by the
+    mean of these, the weights descend `sum_i |w_i n_i - t_i|`, where the targets
+    `t_i = mean(w n) r_i^alpha` are constants. Then they are normalized. A step uses the weights
+    from before its own update, as in the paper.
 
-    A rate is that of a loss that falls toward zero. A loss of exactly zero has arrived, `r_i = 0`.
-    A loss that is negative, like a likelihood's, has no such bound: its ratio to the start depends
-    on the units of the labels alone, and a power of it is NaN. From the first negative loss
-    on, the task has no rate of its own but that of the mean, `r_i = 1`: its norm is balanced, as at
-    `alpha = 0`, and the mean is that of the others. (Rounding, a millionth of the start, is not
+    The rate presumes a loss that falls toward zero; for a loss of exactly zero `r_i = 0`. A loss
+    that may be negative, such as a negative log-likelihood, has no such bound: its ratio to the
+    start depends only on the units of the labels, and a power of it is NaN. From its first negative
+    loss on, a task is given the mean rate, `r_i = 1`: its norm is balanced as at `alpha = 0`, and
+    the mean is over the others. (Rounding, up to a millionth of the start, does not count as
     negative.)
 
-    The paper's weights sum to K, and so do those that are learned here; those that are returned sum
-    to one. A weight never falls below a thousandth of the mean: a step could make it negative. Only
-    the weights learn from the norms; the network never sees that loss.
+    The learned weights sum to K as in the paper; the returned weights sum to one. A weight never
+    falls below a thousandth of the mean, since a step could make it negative. The loss on the norms
+    trains only the weights, not the network.
 
     Args:
-        alpha: How strongly slow tasks are pulled forward; zero balances the norms alone.
-        learning_rate: Length of the steps (of Adam) of the weights, whose mean is one.
+        alpha: How strongly slow tasks are favored; zero only balances the norms.
+        learning_rate: Adam's learning rate for the weights, whose mean is one.
         initial_losses: `L_i(0)`: one number for all, a sequence, or a dict by task name. By default
-            the first loss seen of each task, which is that of one batch and noisy: `log(classes)`
-            is better for a cross-entropy. A first loss of exactly zero is passed over.
+            the first loss of each task, which is that of one batch and noisy: `log(classes)` is
+            better for a cross-entropy. A first loss of exactly zero is skipped.
         at: Where the gradients are taken; the paper takes them at the last shared layer.
-        update_every: Steps between two measurements.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If a number is out of range or the initial losses do not match the tasks.
@@ -78,7 +78,7 @@ class GradNorm(GramianCombiner):
             if not all(loss > 0 for loss in given):
                 raise ValueError(f"`initial_losses` are positive numbers. Received: {given}")
         self.learned_weights = self.add_state("learned_weights", (num_tasks,), initial=1.0)
-        # Zero: not seen yet. Negative: the task has no rate.
+        # Zero: no loss yet. Negative: the task has no rate.
         self.first_losses = self.add_state("first_losses", (num_tasks,))
         self.given_losses = given
         self.adam = TaskAdam(self, self.learning_rate)
@@ -90,7 +90,7 @@ class GradNorm(GramianCombiner):
         number = tf.reduce_sum(mask)
         total = tf.reduce_sum(self.learned_weights * mask)
         norms = tf.sqrt(tf.linalg.diag_part(gramian)) * mask
-        # Over the tasks present the mean weight is one.
+        # The mean weight over the tasks present is one.
         weights = self.learned_weights * mask * tf.math.divide_no_nan(number, total)
         rates = self._rates(task_losses, present)
         weighted = weights * norms
@@ -113,5 +113,5 @@ class GradNorm(GramianCombiner):
         ratios = tf.math.divide_no_nan(ratios, first)
         number = tf.reduce_sum(tf.cast(rated, tf.float32))
         mean = tf.math.divide_no_nan(tf.reduce_sum(ratios), number)
-        # Where all have arrived none is slower than the others.
+        # Where all losses are zero, no task is slower than the others.
         return tf.where(rated & (mean > 0.0), tf.math.divide_no_nan(ratios, mean), 1.0)

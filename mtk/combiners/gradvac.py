@@ -1,4 +1,4 @@
-"""GradVac: pairs of gradients drawn to the similarity that they usually have."""
+"""GradVac: pairs of gradients moved to their usual similarity."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,36 +17,36 @@ from mtk.ranges import check_choice, check_share
 
 Groups = Literal["model", "layer"]
 
-# Largest target. At a cosine of one no finite amount of one gradient turns another into it.
+# Largest target. A cosine of one is not reached by adding a finite multiple of one gradient.
 CLOSEST = 0.999
 
 
 @keras.saving.register_keras_serializable("mtk")
 class GradVac(GramianCombiner):
-    """Gradient vaccine: as PCGrad, with a target for each pair's cosine in the place of zero.
+    """Gradient vaccine: PCGrad with a target for each pair's cosine in place of zero.
 
-    Where the cosine of gradient i (as altered so far) with gradient j is below their target,
-    gradient j is added until it equals the target. Each target is a moving average of the pair's
-    cosines, updated at every step, in conflict or not. Targets start at zero: the first step equals
-    PCGrad.
+    Where the cosine of gradient i (as altered so far) with gradient j is below their target, a
+    multiple of gradient j is added so that the cosine equals the target. Each target is a moving
+    average of the pair's cosines, updated at every step, in conflict or not. Targets start at zero:
+    the first step equals PCGrad.
 
-    The paper adds the altered gradients; this is their mean. The order of the others is redrawn
-    for each gradient and step. Targets count as at most 0.999 in size, beyond which the rule has
-    no bound. A gradient of zero has no cosines: its targets rest.
+    The paper sums the altered gradients; this takes their mean. The order of the others is redrawn
+    for each gradient and step. Targets are clipped to 0.999 in absolute value, beyond which the
+    update is unbounded. A zero gradient has no cosines, and its targets are unchanged.
 
     Args:
-        beta: Share of the newest cosine in the moving average; 0.5 as in public code. (The paper's
-            translation, with a target for each of many layers, takes 0.01.)
+        beta: Weight of the newest cosine in the moving average; 0.5 as in public code. (The paper
+            uses 0.01 for translation, with targets for each of many layers.)
         groups: `"model"`: the shared variables are one vector. `"layer"`: each layer has its own
             cosines, targets and weights; the task weights reported are the mean over the layers.
         seed: Integer; runs with the same seed draw the same orders.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
-        ValueError: If an argument is out of range, or if `groups="layer"` is to be used at a layer,
-            in steps without per-task gradients, or for a layer that was unknown when the targets
-            were made.
+        ValueError: If an argument is out of range, or if `groups="layer"` is combined with another
+            `at` than `"parameters"` or an `update_every` above one, or a layer was unknown when the
+            targets were created.
 
     Reference:
         Wang et al., *Gradient Vaccine: Investigating and Improving Multi-task Optimization in
@@ -101,7 +101,7 @@ class GradVac(GramianCombiner):
                 "`groups='layer'` needs the paths of the variables, but the combiner was built "
                 "without them. Call `bind(task_names, variable_paths)` first."
             )
-        # Bound again to other variables, as frozen ones thaw, the combiner has targets for these.
+        # Targets exist for these layers when it is bound to other variables, as on unfreezing.
         self.known_layers = tuple(dict.fromkeys(self.layers))
         number = 1 if self.groups == "model" else len(self.known_layers)
         self.random_keys = stateless_random.RandomKeys(self, self.seed)

@@ -1,4 +1,4 @@
-"""What the combiners share that read the Gramian of the task gradients."""
+"""Base class of the combiners that read the Gramian of the task gradients."""
 
 import abc
 
@@ -13,14 +13,14 @@ from mtk.ranges import check_count
 class GramianCombiner(Combiner):
     """A combiner that needs only the inner products of the task gradients.
 
-    The inner products are in float32, which holds those of gradients with norms from 1e-18 to
-    1e19. A shorter gradient counts as zero; a longer one makes weights that are NaN, which ends a
-    run as diverged. Multiply such losses by a constant, or use `loss_weights`.
+    The inner products are in float32, which covers gradients with norms from 1e-18 to 1e19. A
+    shorter gradient counts as zero; a longer one makes the weights NaN, which ends a run as
+    diverged. Multiply such losses by a constant, or use `loss_weights`.
 
     Args:
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Compute new weights every this many steps. In between, the last ones serve
-            and the step costs one backward pass.
+        update_every: Number of steps between updates of the weights. In between, the last weights
+            are used and a step costs one backward pass.
 
     Raises:
         ValueError: If `update_every` is less than one.
@@ -44,14 +44,14 @@ class GramianCombiner(Combiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        # K times the last weights, so that 1 is neutral for a task that was absent then.
+        # K times the last weights, so that 1 is neutral for a task that was absent.
         self.last_weights = self.add_state("last_weights", (num_tasks,), initial=1.0)
 
     @abc.abstractmethod
     def task_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the weights of the task gradients in the combined one.
+        """Returns the weights of the task gradients in their combination.
 
         Args:
             gramian: Tensor `(K, K)` of inner products, float32; rows of absent tasks are zero.
@@ -71,9 +71,9 @@ class GramianCombiner(Combiner):
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """As `task_weights`, and remembers them for the steps until the next update.
+        """Returns `task_weights` and stores them for the steps until the next update.
 
-        A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
+        A nonfinite Gramian gives NaN weights, so that a diverged run is noticed.
 
         Args:
             gramian: Tensor `(K, K)` of inner products; rows of absent tasks may hold anything.
@@ -95,7 +95,7 @@ class GramianCombiner(Combiner):
     def problem(gramian: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the Gramian without absent tasks, and whether it was finite.
 
-        If not, all of it is zero: a factorization of NaN would stop the program.
+        A nonfinite Gramian is replaced by zeros, since factorizing NaN would stop the program.
 
         Args:
             gramian: Tensor `(..., K, K)`.
@@ -106,10 +106,10 @@ class GramianCombiner(Combiner):
         return tf.where(finite, gramian, 0.0), finite
 
     def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
-        """Returns the weights of the last update for the tasks that are present now, `(K,)`.
+        """Returns the weights of the last update for the tasks now present, `(K,)`.
 
         Args:
-            present: Boolean tensor `(K,)`. A task that was absent then gets the mean weight.
+            present: Boolean tensor `(K,)`. A task absent in the last update gets the mean weight.
         """
         mask = tf.cast(present, tf.float32)
         return tf.math.divide_no_nan(self.last_weights * mask, tf.reduce_sum(mask))

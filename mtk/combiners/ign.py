@@ -1,4 +1,4 @@
-"""IGN: weights in inverse proportion to the norms of the gradients."""
+"""IGN: weights inversely proportional to the gradient norms."""
 
 import keras
 import tensorflow as tf
@@ -8,18 +8,18 @@ from mtk.combiners.gramian import GramianCombiner
 
 @keras.saving.register_keras_serializable("mtk")
 class IGN(GramianCombiner):
-    """Inverse gradient norms: `w_i` in proportion to `1 / |g_i|`, with a sum of one.
+    """Inverse gradient norms: `w_i` proportional to `1 / |g_i|`, with a sum of one.
 
-    All gradients have the same length in the result. The weights sum to one: the mean scale. A
-    gradient of zero has no direction and gets the weight zero.
+    All gradients have the same length in the result. The weights sum to one: the mean scale. A zero
+    gradient has no direction and gets weight zero.
 
-    Permutations permute the weights, and scaling all gradients scales the result; it may conflict
-    with a gradient. One backward pass for each task, as every method that reads the Gramian, though
-    it needs the diagonal alone.
+    Permuting the tasks permutes the weights, and scaling all gradients scales the result, which may
+    conflict with a gradient. One backward pass per task, as for every method that reads the
+    Gramian, although only the diagonal is needed.
 
     Args:
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one.
@@ -36,7 +36,7 @@ class IGN(GramianCombiner):
         directed = present & (lengths > 0.0)
         smallest = tf.reduce_min(tf.where(directed, lengths, lengths.dtype.max))
         weights = tf.where(directed, tf.math.divide_no_nan(smallest, lengths), 0.0)
-        # Without any direction no task is preferred.
+        # If all gradients are zero, no task is preferred.
         everyone = tf.cast(present, weights.dtype)
         weights = tf.where(tf.reduce_any(directed), weights, everyone)
         return tf.cast(tf.math.divide_no_nan(weights, tf.reduce_sum(weights)), tf.float32)

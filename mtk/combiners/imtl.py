@@ -1,4 +1,4 @@
-"""IMTL: impartial about losses and gradients."""
+"""IMTL: impartial in losses and gradients."""
 
 import keras
 import tensorflow as tf
@@ -12,16 +12,16 @@ from mtk.ranges import check_nonnegative
 
 @keras.saving.register_keras_serializable("mtk")
 class IMTL(GramianCombiner):
-    """IMTL-L and IMTL-G together: losses are scaled, then gradients weighed.
+    """IMTL-L and IMTL-G combined: losses are scaled, then gradients weighted.
 
     The losses become `exp(s_i) L_i` by IMTL-L; the shared variables follow the IMTL-G direction of
     the scaled losses' gradients, and a head follows its own scaled loss, divided by the number of
     tasks. The mean scale holds at the start, s = 0.
 
     Args:
-        learning_rate: Length of the steps of s.
+        learning_rate: Adam's learning rate for s.
         at: Where the gradients are taken; the paper takes them at the `"representation"`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If the learning rate is negative or not finite, or `update_every` less than one.
@@ -44,7 +44,7 @@ class IMTL(GramianCombiner):
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
         self.scales = LearnedScales(self, self.learning_rate)
-        # The scales that the last weights were made with: heads use the same ones.
+        # The scales used for the last weights: heads use the same ones.
         self.last_scales = self.add_state("last_scales", (num_tasks,), initial=1.0)
 
     def task_weights(
@@ -52,7 +52,7 @@ class IMTL(GramianCombiner):
     ) -> tf.Tensor:
         scales = self.scales()
         self.last_scales.assign(scales)
-        # Scales of losses that were not finite make another Gramian than the one that was checked.
+        # Nonfinite scales may make this Gramian nonfinite, although the given one was checked.
         scaled, finite = self.problem(gramian * scales[:, None] * scales[None, :], present)
         weights = tf.cast(impartial_weights(scaled, present), tf.float32) * scales
         self.scales.learn(task_losses, present)

@@ -14,7 +14,7 @@ class LearnedScales:
 
     Args:
         combiner: The owner of the state; call this in its `build`.
-        learning_rate: Length of the steps of s.
+        learning_rate: Adam's learning rate for s.
     """
 
     def __init__(self, combiner: Combiner, learning_rate: float):
@@ -26,11 +26,11 @@ class LearnedScales:
         return tf.exp(tf.convert_to_tensor(self.log_scales))
 
     def learn(self, task_losses: tf.Tensor, present: tf.Tensor) -> None:
-        """Takes one step on the losses.
+        """Takes one step of minimizing over s.
 
         Args:
             task_losses: Tensor `(K,)`, not scaled.
-            present: Boolean tensor `(K,)`; the scales of the others stay.
+            present: Boolean tensor `(K,)`; the scales of absent tasks are unchanged.
         """
         self.log_scales.assign_add(self.adam.change(self() * task_losses - 1.0, present))
 
@@ -39,13 +39,13 @@ class LearnedScales:
 class IMTLL(LossCombiner):
     """Learns a scale for each loss, so that all scaled losses tend to one.
 
-    Minimizes `sum_i exp(s_i) L_i - s_i` over the network and over s. The network's part is divided
-    by the number of tasks; so the mean scale holds at the start, s = 0, and nowhere later. The
-    `s_i` take steps of Adam with their own learning rate; in the paper they are weights of the
+    Minimizes `sum_i exp(s_i) L_i - s_i` over the network and over s. The network's gradient is
+    divided by the number of tasks, so that the mean scale holds at the start, s = 0, but not later.
+    The `s_i` take Adam steps with their own learning rate; in the paper they are weights of the
     network, where weight decay would pull them to zero.
 
     Args:
-        learning_rate: Length of the steps of s.
+        learning_rate: Adam's learning rate for s.
 
     Raises:
         ValueError: If the learning rate is negative or not finite.

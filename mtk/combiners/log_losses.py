@@ -7,20 +7,19 @@ from mtk.combiners.base import Combiner
 from mtk.combiners.losses import LossCombiner
 from mtk.per_task import PerTask, in_task_order, plain
 
-# Relative to its first distance, how close to its bound a loss is when it has arrived.
+# Distance from its bound, relative to the first one, at which a loss counts as at the bound.
 CLOSE = 1e-3
-# Least normal number of float32, by far.
+# Far above the least normal float32 number.
 SMALLEST = 1e-30
 
 
 class LogLosses:
     """The logarithms of the losses' distances from their lower bounds, `log(L - b)`.
 
-    The logarithm has no end at the bound. Here it is that of `S = sqrt(D^2 + d^2)`, where
-    `D = max(L - b, 0)` and d is a thousandth of the first positive distance that was seen of the
-    task. Far from the bound, in comparison with the start and in whatever unit, that is the
-    logarithm. Its derivative `D / S^2` falls to zero at the bound; below it (then the bound is
-    wrong) it stays zero.
+    The logarithm diverges at the bound. Here it is that of `S = sqrt(D^2 + d^2)`, where
+    `D = max(L - b, 0)` and d is a thousandth of the task's first positive distance. Far from the
+    bound relative to the start, in any unit, this equals the logarithm. Its derivative `D / S^2`
+    falls to zero at the bound and stays zero below it (where the bound is wrong).
 
     Args:
         combiner: The owner of the state; call this in its `build`.
@@ -35,13 +34,13 @@ class LogLosses:
         self.lowest = tuple(in_task_order("bounds", bounds, names, number))
         self.names = names or tuple(map(str, range(number)))
         self.method = type(combiner).__name__
-        # Zero: not seen yet.
+        # Zero: no positive distance yet.
         self.first_distances = combiner.add_state("first_distances", (number,))
-        # One: was below its bound, by more than rounding.
+        # One: the loss was below its bound by more than rounding.
         self.below = combiner.add_state("below_bounds", (number,))
 
     def see(self, task_losses: tf.Tensor, present: tf.Tensor) -> None:
-        """Notes the first distances; call this once a step, before the others.
+        """Records the first distances; call this once per step, before the other methods.
 
         Args:
             task_losses: Tensor `(K,)`.
@@ -54,9 +53,9 @@ class LogLosses:
         self.below.assign(tf.where(is_below, 1.0, tf.convert_to_tensor(self.below)))
 
     def warning(self) -> str:
-        """Returns what to tell of losses that were below their bounds; empty if none was.
+        """Returns a warning about losses that were below their bounds; empty if there are none.
 
-        Reading it waits for the last step.
+        Reading the state waits for the last step.
         """
         below = keras.ops.convert_to_numpy(self.below) > 0.0
         tasks = [name for name, is_below in zip(self.names, below, strict=True) if is_below]
@@ -70,7 +69,7 @@ class LogLosses:
         )
 
     def seen(self) -> tf.Tensor:
-        """Returns which tasks were seen above their bounds so far, boolean `(K,)`."""
+        """Returns which tasks have been above their bounds so far, boolean `(K,)`."""
         return tf.convert_to_tensor(self.first_distances) > 0.0
 
     def distances(self, task_losses: tf.Tensor) -> tf.Tensor:
@@ -82,7 +81,7 @@ class LogLosses:
         return tf.maximum(task_losses - tf.constant(self.lowest), 0.0)
 
     def smooth(self, task_losses: tf.Tensor) -> tf.Tensor:
-        """Returns S, `(K,)`, positive: what the logarithm is taken of.
+        """Returns S, `(K,)`, the positive argument of the logarithm.
 
         Args:
             task_losses: Tensor `(K,)`.
@@ -91,7 +90,7 @@ class LogLosses:
         close = CLOSE * tf.convert_to_tensor(self.first_distances)
         longer, shorter = tf.maximum(distances, close), tf.minimum(distances, close)
         root = tf.sqrt(1.0 + tf.math.divide_no_nan(shorter, longer) ** 2)
-        # The first distances are not known where nothing was ever above its bound.
+        # The first distance is unknown for a loss that was never above its bound.
         return tf.maximum(longer * root, SMALLEST)
 
     def slopes(self, task_losses: tf.Tensor) -> tf.Tensor:
@@ -114,10 +113,10 @@ class LogLosses:
             shares: Tensor `(K,)`, p; zero for absent tasks.
 
         Returns:
-            Tensor `(K,)` with a sum of one; in proportion to p where all losses are at their bound.
+            Tensor `(K,)` with a sum of one; proportional to p where all losses are at their bounds.
         """
         distances, smooth = self.distances(task_losses), self.smooth(task_losses)
-        # In units of the smallest distance no quotient leaves the range of numbers.
+        # In units of the smallest distance no quotient overflows.
         away = present & (distances > 0.0)
         unit = tf.reduce_min(tf.where(away, smooth, smooth.dtype.max))
         quotients = tf.where(away, (unit / smooth) * (distances / smooth), 0.0)
@@ -127,13 +126,13 @@ class LogLosses:
 
 
 class LogLossCombiner(LossCombiner):
-    """A combiner that weighs tasks by the logarithms of their losses.
+    """Base class of combiners that weigh tasks by the logarithms of their losses.
 
     Args:
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
 
     Raises:
-        ValueError: If, when the tasks are known, the bounds do not match them.
+        ValueError: If, once the tasks are known, the bounds do not match them.
     """
 
     def __init__(self, bounds: PerTask = 0.0, name: str | None = None):

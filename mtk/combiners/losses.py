@@ -1,4 +1,4 @@
-"""What the combiners share that weigh tasks by their losses, or by nothing."""
+"""Base class of the combiners that need no per-task gradients."""
 
 import abc
 from typing import ClassVar
@@ -10,11 +10,11 @@ from mtk.combiners.base import Combined, Combiner
 
 
 class LossCombiner(Combiner):
-    """A combiner that weighs tasks by their losses, or by nothing: one backward pass.
+    """A combiner that weighs tasks by their losses at most, at the cost of one backward pass.
 
     Attributes:
-        loss_independent: Whether the weights do not depend on the losses of the batch, nor learn
-            from them: then a batch in parts needs no forward pass before the one that trains.
+        loss_independent: Whether the weights neither depend on the losses of the batch nor learn
+            from them, so that a batch in parts needs no forward pass before the training one.
     """
 
     reads = "losses"
@@ -32,10 +32,10 @@ class LossCombiner(Combiner):
         """Returns this step's weights.
 
         Args:
-            task_losses: Tensor `(K,)`; zero for an absent task, and for all where
-                `loss_independent` says that they are not read.
+            task_losses: Tensor `(K,)`; zero for an absent task, and for all tasks if
+                `loss_independent`.
             present: Boolean tensor `(K,)`.
-            counts: Tensor `(K,)`, labels of each task in the global batch.
+            counts: Tensor `(K,)`: number of labels of each task in the global batch.
 
         Returns:
             Tensor `(K,)`, zero for an absent task.

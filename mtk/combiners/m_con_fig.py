@@ -1,4 +1,4 @@
-"""M-ConFIG: one task's gradient a step, ConFIG on the momenta."""
+"""M-ConFIG: one task's gradient per step, ConFIG on the momenta."""
 
 from typing import Annotated
 
@@ -19,31 +19,31 @@ from mtk.ratios import Ratios
 
 @keras.saving.register_keras_serializable("mtk")
 class MConFIG(Combiner):
-    """Takes the gradient of one task in each step, in turn, and merges the momenta as `ConFIG`.
+    """Computes the gradient of one task per step, in turn, and merges the momenta as `ConFIG`.
 
-    The momentum of a task is the average of its gradients so far, the newest with the share
-    `1 - beta`, corrected for the start as in Adam. Of the tasks that are present, the one has its
-    turn whose last turn is the longest ago. Momenta of tasks without labels in the batch, or
-    without a gradient so far, are left out of the direction.
+    The momentum of a task is the moving average of its gradients, where the newest has weight
+    `1 - beta`, with bias correction as in Adam. It is the turn of the present task whose last turn
+    is longest ago. Momenta of tasks without labels in the batch, or without a gradient so far, are
+    left out of the direction.
 
     A step makes one backward pass through the shared variables, as scalarization, and one through
-    all heads, each of which is trained in every step, by its own gradient divided by the number of
-    tasks. There is state: K times the trainable variables.
+    all heads. Each head is trained in every step by its own gradient, divided by the number of
+    tasks. The state is K times the trainable variables.
 
     Departure: the authors' method is an optimizer, with a second moment of the merged momentum
-    (beta 0.999). Here that is the optimizer's part: use `keras.optimizers.RMSprop()`, or
-    `keras.optimizers.Adam(beta_1=0.0)`. With a momentum of its own gradients are averaged twice.
+    (beta 0.999). Here that is left to the optimizer: use `keras.optimizers.RMSprop()` or
+    `keras.optimizers.Adam(beta_1=0.0)`. An optimizer with momentum would average gradients twice.
 
-    Scaling all gradients scales the result, and K equal gradients give one: the mean scale.
-    Permuting the tasks permutes their turns. It may conflict with a gradient.
+    Scaling all gradients scales the result, and K equal gradients g give g: the mean scale.
+    Permuting the tasks permutes their turns. The result may conflict with a gradient.
 
     Args:
-        beta: Share of the past in a momentum, from 0 to less than 1.
-        preference: As for `ConFIG`. A task with a preference of zero has no turn.
+        beta: Weight of the past in a momentum, in `[0, 1)`.
+        preference: As in `ConFIG`. A task with a preference of zero gets no turn.
 
     Raises:
         ValueError: If beta is out of range, the preference negative, infinite, NaN or all zero, or,
-            when the tasks are known, if it does not match them.
+            once the tasks are known, if it does not match them.
 
     Reference:
         Liu et al., *ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks*
@@ -70,7 +70,7 @@ class MConFIG(Combiner):
         self.con_fig.bind(self.task_names or [str(k) for k in range(num_tasks)], [])
         self.con_fig.build(num_tasks)
         self.steps = self.add_state("steps", (num_tasks,))
-        # The number of the step in which a task had its last turn; zero for none.
+        # Number of the step of each task's last turn; zero for none.
         self.turns = self.add_state("turns", (num_tasks,), dtype="int64")
         self.momenta = Buffers(self, "momenta")
 
@@ -93,7 +93,7 @@ class MConFIG(Combiner):
         self.steps.assign(steps)
         turns = tf.convert_to_tensor(self.turns)
         self.turns.assign(tf.where(newest, tf.reduce_max(turns) + 1, turns))
-        # The share that makes the average one that is corrected for its start at zero.
+        # With this share the average includes Adam's bias correction.
         share = (1.0 - self.beta) / (1.0 - self.beta ** tf.maximum(steps, 1.0))
         seen = takes_part & (steps > 0.0)
         share = tf.where(newest, share, 0.0)

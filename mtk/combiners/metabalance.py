@@ -1,4 +1,4 @@
-"""MetaBalance: auxiliary gradients as long as the target's, variable by variable."""
+"""MetaBalance: auxiliary gradients scaled to the target's norm, variable by variable."""
 
 import keras
 import tensorflow as tf
@@ -10,28 +10,28 @@ from mtk.ranges import check_rate, check_share
 
 @keras.saving.register_keras_serializable("mtk")
 class MetaBalance(Combiner):
-    """Brings the gradients of auxiliary tasks near the length of the target's, in each variable.
+    """Scales the gradients of auxiliary tasks toward the target's norm, in each variable.
 
-    With `m_i` the moving average of the norm of task i's gradient by a variable, and `m_0` that of
+    With `m_i` the moving average of the norm of task i's gradient for a variable, and `m_0` that of
     the target task, an auxiliary gradient is multiplied by `(1 - r) + r m_0 / m_i`. The direction
-    is the mean: the mean scale. (The authors add up.)
+    is the mean: the mean scale. (The authors take the sum.)
 
-    Departures: an average starts with the first norm that is not zero, and until there is one for
-    the target, or for the task, its gradient stays as it is. The reported task weights are the
-    factors over K, averaged over the variables.
+    Departures: an average starts with the first nonzero norm, and an auxiliary gradient is
+    unchanged until its task and the target both have one. The reported task weights are the factors
+    over K, averaged over the variables.
 
     Permuting the auxiliary tasks permutes the weights, and scaling all gradients scales the result;
-    it may conflict with a gradient. A step keeps all K gradients; the state is K numbers for each
+    it may conflict with a gradient. A step holds all K gradients; the state is K numbers per
     variable. Heads are trained by their own gradients, divided by the number of tasks.
 
     Args:
-        target: Name of the task that the others help; the first one by default.
-        relax: r, from 0 (all gradients as they are) to 1 (all as long as the target's).
-        beta: Share of the past in the averages, from 0 to less than 1.
+        target: Name of the task that the auxiliary tasks serve; the first one by default.
+        relax: r, from 0 (gradients unchanged) to 1 (all as long as the target's).
+        beta: Weight of the past in the averages, in `[0, 1)`.
 
     Raises:
-        ValueError: If a number is out of range or, when the tasks are known, if there is no such
-            task.
+        ValueError: If a number is out of range or, once the tasks are known, the target is not one
+            of them.
 
     Reference:
         He et al., *MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient
@@ -89,7 +89,7 @@ class MetaBalance(Combiner):
         return Combined(combined, tf.reduce_mean(weights, 0))
 
     def _factors(self, task_gradients: list[tf.Tensor], present: tf.Tensor) -> tf.Tensor:
-        """Moves the averages; returns what each gradient is multiplied by, `(variables, K)`."""
+        """Updates the averages; returns the factor of each gradient, `(variables, K)`."""
         rows = [self.known[path] for path in shared_paths(self, len(task_gradients))]
         flat = [tf.reshape(each, (self.num_tasks, -1)) for each in task_gradients]
         found = tf.stack([tf.norm(each, axis=1) for each in flat])

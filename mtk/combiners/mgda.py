@@ -20,36 +20,35 @@ Normalization = Literal["none", "l2", "loss", "loss+"]
 class MGDA(PreferringCombiner):
     """Multiple gradient descent: `w = argmin |sum_i w_i g_i|^2` over `w >= 0, sum(w) = 1`.
 
-    The minimum is found to rounding, in closed form for two tasks and by an interior-point method
-    for more; the public code stops after a fixed number of Frank-Wolfe steps, short of it when
-    gradients differ in size. Where many weights are equally good, as for parallel gradients under
-    `"l2"`, those nearest to equal ones are taken.
+    The minimum is found to rounding precision, in closed form for two tasks and by an
+    interior-point method for more; the public code stops after a fixed number of Frank-Wolfe steps,
+    short of the minimum if gradients differ in size. If the minimizer is not unique, as for
+    parallel gradients under `"l2"`, the weights nearest to equal ones are taken.
 
-    A gradient of zero is the shortest vector: it takes all the weight, the shared part stands
-    still (it is Pareto stationary). Under a normalization such a gradient has no
-    normalized form and is left out.
+    A zero gradient is the shortest vector: it takes all the weight, and the shared variables do not
+    change (they are Pareto stationary). A normalization cannot be applied to it and leaves it out.
 
-    With a preference r, of a mean of one, the weights are those of the shortest vector in the hull
-    of the `g_i / r_i`. Of all directions of one length it has the largest least `g_i . d / r_i`:
-    what the tasks win is in proportion to r. The weights of the `g_i` are divided by their sum, the
-    mean scale. A preference of zero leaves a task out.
+    With a preference r, normalized to mean one, the weights are those of the shortest vector in the
+    hull of the `g_i / r_i`. Among directions of equal length it maximizes the least
+    `g_i . d / r_i`: the improvements are proportional to r. The weights of the `g_i` are divided by
+    their sum, the mean scale. A preference of zero excludes a task.
 
     Attributes:
-        unsolved: Steps so far whose weights were short of optimal when the solver's iterations ran
-            out; the best that was found counts.
+        unsolved: Number of steps so far in which the solver ran out of iterations; the best weights
+            found are used.
 
     Args:
-        normalization: What each gradient is divided by *for finding the weights*, while the update
-            takes the gradients as they are: nothing, its norm (`"l2"`), its loss (`"loss"`), or
-            both (`"loss+"`). A task whose divisor is not positive is left out.
-        preference: One number for each task, by name or in their order; equal by default.
+        normalization: Divisor of each gradient *for finding the weights*, while the update uses the
+            original gradients: none, its norm (`"l2"`), its loss (`"loss"`), or both (`"loss+"`). A
+            task whose divisor is not positive is left out.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; `"representation"` is the authors' MGDA-UB.
         weighs_heads: Whether a head is scaled by its task's weight, as in the authors' code.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
-        ValueError: If the normalization is none of the four, `update_every` less than one, the
-            preference negative, infinite, NaN or all zero, or, when the tasks are known, if it does
+        ValueError: If the normalization is not one of the four, `update_every` less than one, the
+            preference negative, infinite, NaN or all zero, or, once the tasks are known, if it does
             not match them.
 
     Reference:
@@ -93,7 +92,7 @@ class MGDA(PreferringCombiner):
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
         weights = tf.where(tf.reduce_any(zero > 0.0), zero, shortest)
         weights = tf.math.divide_no_nan(weights, preference)
-        # If no gradient takes part, none is preferred.
+        # If no gradient takes part, no task is preferred.
         everyone = tf.cast(preferred, lengths.dtype)
         weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, everyone)
         return tf.cast(tf.math.divide_no_nan(weights, tf.reduce_sum(weights)), tf.float32)
@@ -112,10 +111,10 @@ class MGDA(PreferringCombiner):
 def _pair(scaled: Scaled) -> tf.Tensor:
     """Solves for two tasks: `w_1 = clip((g_2 - g_1) . g_2 / |g_1 - g_2|^2, 0, 1)`.
 
-    With the preference for equal weights of `nearest_to_zero`.
+    Prefers equal weights as `nearest_to_zero` does.
     """
     cosines, lengths, directed = scaled
-    # The unit is the longer gradient, so that no square leaves the range of numbers.
+    # The unit is the longer gradient, so that no square overflows.
     first, second = tf.unstack(tf.math.divide_no_nan(lengths, tf.reduce_max(lengths)))
     product = first * second * cosines[0, 1]
     distance = first**2 + second**2 - 2.0 * product

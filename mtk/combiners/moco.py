@@ -1,4 +1,4 @@
-"""MoCo: MGDA by small steps, on averaged gradients."""
+"""MoCo: MGDA by gradient steps, on averaged gradients."""
 
 import keras
 import tensorflow as tf
@@ -13,25 +13,25 @@ from mtk.ranges import check_nonnegative
 
 @keras.saving.register_keras_serializable("mtk")
 class MoCo(Combiner):
-    """Multi-objective gradient correction: averaged gradients, and weights that descend.
+    """Multi-objective gradient correction: averaged gradients, and weights learned by descent.
 
     In step t the averages are `y_i <- y_i - b (y_i - g_i)`, `b = beta / sqrt(t)`, and the weights
-    `w <- P(w - c (Y Y' w + rho w))`, `c = gamma / sqrt(t)`, with P the projection on the simplex.
-    The direction is `sum_i w_i y_i`: the mean scale. Weights that were computed from one batch
-    depend on the gradients that they multiply, which biases the direction; these follow slowly.
+    `w <- P(w - c (Y Y' w + rho w))`, `c = gamma / sqrt(t)`, with P the projection onto the simplex.
+    The direction is `sum_i w_i y_i`: the mean scale. Weights computed from one batch are correlated
+    with the gradients that they multiply, which biases the direction; these weights change slowly.
 
     Departures: an average starts with its first gradient, not at zero. The projection is the
     Euclidean one, as in the paper, where the authors' code takes a softmax, and gradients are not
-    divided by their norms: the steps of w go with their squares, which is why `gamma` has to be
-    tuned. t counts each task's own steps for the averages, and all for w.
+    divided by their norms: the steps of w scale with the squared norms, so that `gamma` has to be
+    tuned. For the averages t counts each task's own steps, for w all steps.
 
-    Permutations permute the weights. Scaled gradients give other weights, and the result may
-    conflict with a gradient. A step keeps all K gradients, and there is state: K times the
+    Permuting the tasks permutes the weights. Scaled gradients give other weights, and the result
+    may conflict with a gradient. A step holds all K gradients, and the state is K times the
     trainable variables. Heads are trained by their own gradients, divided by the number of tasks.
 
     Args:
-        beta: Step of the averages, above 0 and at most 1.
-        gamma: Step of the weights, at least 0.
+        beta: Step size of the averages, in `(0, 1]`.
+        gamma: Step size of the weights, at least 0.
         rho: Pull of the weights toward equal ones, at least 0.
 
     Raises:
@@ -79,7 +79,7 @@ class MoCo(Combiner):
         return Combined(gradients.weighted_sum(means, weights), weights)
 
     def _descended(self, gramian: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Takes a step with the weights; returns them."""
+        """Takes a descent step of the weights; returns them."""
         self.step.assign_add(1.0)
         before = self.task_shares.of(present)
         slope = tf.linalg.matvec(gramian, before) + self.rho * before

@@ -1,4 +1,4 @@
-"""MoDo: MGDA by small steps, on gradients of two parts of a batch, and a descent on a third."""
+"""MoDo: MGDA by gradient steps on two parts of a batch, and descent on a third."""
 
 import keras
 import tensorflow as tf
@@ -11,28 +11,28 @@ from mtk.ranges import check_nonnegative
 
 @keras.saving.register_keras_serializable("mtk")
 class MoDo(PartsCombiner):
-    """Multi-objective gradient with double sampling: weights that do not see what they multiply.
+    """Multi-objective gradient with double sampling: weights independent of the gradients.
 
     With J_p the task gradients of part p of the batch, in rows, the weights take a step
-    `w <- P(w - gamma (J_1 J_2' w + rho w))`, with P the projection on the simplex, and the network
-    descends `J_3' w`. Two parts for the step make its expectation that of the whole data, which
-    the square of one would not have; the third makes the direction independent of the weights.
+    `w <- P(w - gamma (J_1 J_2' w + rho w))`, with P the projection onto the simplex, and the
+    network descends `J_3' w`. Two parts make the step unbiased, which the square of one part is
+    not; the third makes the gradients independent of the weights.
 
     **Each batch is divided into three parts**; see `PartsCombiner`. A step costs K backward passes
     and holds 3 * K gradients, of a third of the batch each. The direction is that of a third of the
-    batch: it has more noise than one of the whole. Heads are trained on the whole batch, by their
-    own gradients divided by the number of tasks; the paper does not tell heads apart.
+    batch, and noisier than that of the whole. Heads are trained on the whole batch, by their own
+    gradients divided by the number of tasks; the paper does not treat heads separately.
 
-    Departures: the authors' code draws two batches and descends on both; three are in the paper.
-    Its parts are batches of their own, here they are thirds of one, so that an epoch is an epoch.
-    Weights sum to one: the mean scale. A task without labels in the third part rests.
+    Departures: the authors' code draws two batches and descends on both; the paper uses three. Its
+    batches are thirds of one here, so that the length of an epoch is unchanged. Weights sum to one:
+    the mean scale. A task without labels in the third part keeps its weight.
 
-    Permutations permute the weights. Steps go with the squares of the gradients, which is why
+    Permuting the tasks permutes the weights. Steps scale with the squares of the gradients, so that
     `gamma` has to be tuned: scaled gradients give other weights. The result may conflict with a
     gradient. The state is K numbers.
 
     Args:
-        gamma: Step of the weights, at least 0.
+        gamma: Step size of the weights, at least 0.
         rho: Pull of the weights toward equal ones, at least 0.
 
     Raises:

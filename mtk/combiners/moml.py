@@ -1,4 +1,4 @@
-"""MOML: weights of the training losses, by MGDA on the losses of other examples."""
+"""MOML: training loss weights learned by MGDA on the losses of held-out examples."""
 
 import keras
 import tensorflow as tf
@@ -15,36 +15,36 @@ ROUNDING = 1e-3
 class MOML(PartsCombiner):
     """Multi-objective meta learning: weights that lower the validation losses of all tasks.
 
-    One half of the batch trains, the other validates. With `w = softmax(z)` and a small step of
-    the network on the weighted training losses, the validation loss of task k changes by z as
-    `-S J_1 v_k`, up to the length of the step: J_1 are the task gradients on the first half, in
-    rows, v_k is that of task k on the second, and `S = diag(w) - w w'`. MGDA finds the shortest
-    vector in the hull of these K slopes, each of length one, Adam takes a step of z along it, and
-    the network descends the losses, weighted by w.
+    One half of the batch is for training, the other for validation. With `w = softmax(z)` and a
+    small step of the network on the weighted training losses, the gradient of validation loss k
+    with respect to z is `-S J_1 v_k` times the step size: the rows of J_1 are the task gradients on
+    the first half, v_k is that of task k on the second, and `S = diag(w) - w w'`. MGDA finds the
+    shortest vector in the hull of these K gradients, normalized to length one. Adam takes a step of
+    z along it, and the network descends the losses weighted by w.
 
     **Each batch is divided into two parts**; see `PartsCombiner`. A step costs K backward passes
-    and holds 2 * K gradients, of half of the batch each. No second derivative is needed, as one
-    small step is linear in the weights. (The paper takes several, and differentiates through them.)
+    and holds 2 * K gradients, of half of the batch each. No second derivative is needed, since one
+    small step is linear in the weights. (The paper takes several steps and differentiates them.)
 
     Departures from the paper and its authors' code:
 
-    * One small step, and validation gradients from before it and not after it, which is the same up
-      to the square of its length: K backward passes and a forward pass less.
-    * Products are those of shared variables: a head is reached by its own task alone.
-    * The network descends the losses of the same batch, not of another one.
+    * One small step, and validation gradients from before it instead of after it. The difference is
+      of second order in the step size; K backward passes and a forward pass are saved.
+    * Products are over shared variables only, since only its own task reaches a head.
+    * The network descends the losses of the same batch, not of another.
 
-    Where no step of z lowers all validation losses, z stays but for Adam's momentum: with two tasks
-    this is so wherever they want opposite steps.
+    Where no step of z lowers all validation losses, only Adam's momentum changes z: with two tasks
+    this is so wherever they require opposite steps.
 
-    Scaled gradients scale the result, and permutations permute the weights, which sum to one: the
-    mean scale. The result may conflict with a gradient. Heads are scaled by the weights. The state
-    is 5 * K numbers.
+    Scaling all gradients scales the result, and permuting the tasks permutes the weights, which sum
+    to one: the mean scale. The result may conflict with a gradient. Heads are scaled by the
+    weights. The state is 5 * K numbers.
 
     Attributes:
-        mgda: Solves for the shortest vector.
+        mgda: The solver for the shortest vector.
 
     Args:
-        learning_rate: Length of the steps of z.
+        learning_rate: Adam's learning rate for z.
 
     Raises:
         ValueError: If the learning rate is negative or not finite.
@@ -77,18 +77,18 @@ class MOML(PartsCombiner):
         gramian = tf.matmul(slopes, slopes, transpose_b=True)
         shares = self.mgda.task_weights(gramian, task_losses[1], present[1])
         slope = tf.linalg.matvec(slopes, shares, transpose_a=True)
-        # Where the hull holds zero, what is left is rounding: Adam would take full steps by it.
+        # Where the hull contains zero, only rounding is left, on which Adam would take full steps.
         slope = tf.where(tf.norm(slope) > ROUNDING, slope, 0.0)
         known = present[0] & tf.reduce_any(present[1])
         self.logits.assign_add(self.adam.change(slope, known))
         return over_parts(self._softmax(tf.reduce_any(present, 0)), present)
 
     def _slopes(self, cross: tf.Tensor, trains: tf.Tensor) -> tf.Tensor:
-        """Returns the slopes of the validation losses by z, in rows of length one (or zero)."""
+        """Returns validation loss gradients with respect to z, in rows of length one (or zero)."""
         weights = self._softmax(trains)
         mean = tf.linalg.matvec(cross, weights)
         slopes = weights * (mean[:, None] - cross)
-        # First to a size at which no square leaves the range of numbers.
+        # First scaled so that no square overflows.
         largest = tf.reduce_max(tf.abs(slopes), 1, keepdims=True)
         slopes = tf.math.divide_no_nan(slopes, largest)
         return tf.math.divide_no_nan(slopes, tf.norm(slopes, axis=1, keepdims=True))

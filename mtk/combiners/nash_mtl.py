@@ -1,4 +1,4 @@
-"""Nash-MTL: the gradients bargain about the direction."""
+"""Nash-MTL: the direction as a bargaining solution between the gradients."""
 
 from typing import Annotated, Literal
 
@@ -18,47 +18,45 @@ Scale = Literal["authors", "mean", "paper"]
 
 @keras.saving.register_keras_serializable("mtk")
 class NashMTL(PreferringCombiner):
-    """Takes the Nash bargaining solution: `w > 0` with `G w = 1 / w`.
+    """Computes the Nash bargaining solution: `w > 0` with `G w = 1 / w`.
 
-    With `beta_i = w_i |g_i|` and the cosines C this is `C beta = 1 / beta`, the minimum of
-    `beta' C beta / 2 - sum(log(beta))`, a smooth convex function whose minimum damped Newton steps
-    find to rounding. The authors solve a sequence of convex programs to a loose tolerance.
+    With `beta_i = w_i |g_i|` and the cosines C this is `C beta = 1 / beta`, the minimum of the
+    smooth convex function `beta' C beta / 2 - sum(log(beta))`, found to rounding precision by
+    damped Newton steps. The authors solve a sequence of convex programs to a loose tolerance.
 
-    The solution has a length of its own, `|sum_i w_i g_i|^2 = K`, whatever the length of the
-    gradients. What is made of it is the `scale`; all three give the same direction:
+    The solution has the length `|sum_i w_i g_i|^2 = K`, whatever the length of the gradients. The
+    `scale` sets the length of the result; all three give the same direction:
 
     * `"authors"`, as in the authors' code: the Gramian is divided by its Frobenius norm, so that
       the weights solve `G w = |G|_F / w` and the result is as long as the gradients. For K equal
-      gradients g, it is their **sum** `K g`, not their mean: the method is an exception to the mean
-      scale. Then it is clipped to the norm `max_norm`. A head is scaled by its task's weight before
-      clipping.
+      gradients g, it is their **sum** `K g`, not their mean: an exception to the mean scale. Then
+      it is clipped to the norm `max_norm`. A head is scaled by its task's weight before clipping.
     * `"mean"`: the weights are divided by their sum: the mean scale, and no clipping.
     * `"paper"`: the length of the equation, `sqrt(K)`; K equal gradients give `sqrt(K) g / |g|`.
 
     With the last two, a head gets its own gradient divided by the number of tasks.
 
-    With a preference r, of a mean of one, the product that is bargained about has it as exponents:
-    `G w = r / w`. One of zero leaves a task out.
+    A preference r, normalized to mean one, gives the exponents of the Nash product: `G w = r / w`.
+    A preference of zero excludes a task.
 
-    Where the gradients are Pareto stationary there is no solution. Then the parties stay where
-    they are, at the disagreement point of the game: all weights are zero. (The authors keep
-    the last weights.) A gradient of zero bargains about nothing: its weight is zero, and K
-    counts the others. The head of a task that did not bargain has the weight one under `"authors"`,
-    that of their first step: a head that is zero makes a gradient of zero, and would stay zero.
+    Where the gradients are Pareto stationary there is no solution. Then all weights are zero, the
+    disagreement point of the game. (The authors keep the last weights.) A zero gradient takes no
+    part: its weight is zero, and K counts the others. Under `"authors"` the head of a task that
+    takes no part has weight one, as in their first step: a zero head gives a zero gradient, and
+    would stay zero.
 
     Args:
-        scale: Length of the result, see above.
-        max_norm: Largest norm of the result for `scale="authors"`; zero does not clip. It is that
-            of the gradients where they are taken, `at`. In steps that keep the weights the clipping
-            is that of the last update.
-        preference: One number for each task, by name or in their order; equal by default.
+        scale: Length of the result; see above.
+        max_norm: Largest norm of the result for `scale="authors"`, measured at `at`; zero disables
+            clipping. Steps that reuse the weights clip as the last update did.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
-        ValueError: If the scale is none of the three, `max_norm` negative or not a number,
+        ValueError: If the scale is not one of the three, `max_norm` negative or not a number,
             `update_every` less than one, the preference negative, infinite, NaN or all zero, or,
-            when the tasks are known, if it does not match them.
+            once the tasks are known, if it does not match them.
 
     Reference:
         Navon et al., *Multi-Task Learning as a Bargaining Game* (2022), claim 3.1 and algorithm 1;
@@ -84,7 +82,7 @@ class NashMTL(PreferringCombiner):
 
     def build(self, num_tasks: int) -> None:
         super().build(num_tasks)
-        # What clipping multiplied the last weights by: heads are not clipped.
+        # Factor of the last clipping, undone for heads, which are not clipped.
         self.last_clip = self.add_state("last_clip", (), initial=1.0)
 
     def task_weights(
@@ -105,7 +103,7 @@ class NashMTL(PreferringCombiner):
         return tf.cast(weights, tf.float32)
 
     def _length(self, cosines: tf.Tensor, lengths: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        """Returns what the authors' code multiplies the solution by, and notes its clipping."""
+        """Returns the factor of the solution in the authors' code, and records its clipping."""
         # sqrt(|G|_F), in units of the longest gradient.
         longest = tf.reduce_max(lengths)
         relative = tf.math.divide_no_nan(lengths, longest)

@@ -1,4 +1,4 @@
-"""What the combiners share that compare the task gradients of several parts of a batch."""
+"""Base class of the combiners that compare the task gradients of several parts of a batch."""
 
 import abc
 
@@ -11,14 +11,14 @@ from mtk.finite import nan_unless
 
 
 def over_parts(task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Spreads a weight for each task evenly over the parts of a batch in which it has labels.
+    """Spreads each task's weight evenly over the parts of a batch in which it has labels.
 
     Args:
         task_weights: Tensor `(K,)`.
         present: Boolean tensor `(P, K)`.
 
     Returns:
-        Tensor `(P, K)`: weighted so, the gradients of the parts add up to those of the batch.
+        Tensor `(P, K)`, whose sum over the parts is `task_weights`.
     """
     mask = tf.cast(present, tf.float32)
     number = tf.reduce_sum(mask, 0, keepdims=True)
@@ -28,18 +28,18 @@ def over_parts(task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 class PartsCombiner(Combiner):
     """A combiner that weighs the task gradients of P parts of a batch by their inner products.
 
-    Weights that come of the gradients that they multiply are biased by what these have in common by
-    chance; those of other examples are not. The trainer divides each batch into parts of one size,
-    a forward pass each: layers that normalize take a part for the batch, and each part of a loss is
-    a mean over its labels. All P * K gradients of the shared variables are held at once, and a
-    step makes K backward passes over the batch, as other methods that read gradients.
+    Weights computed from the gradients that they multiply are biased by their common noise; weights
+    from other examples are not. The trainer divides each batch into equal parts with a forward pass
+    each: batch normalization uses the statistics of a part, and the loss of each part is a mean
+    over its labels. All P * K gradients of the shared variables are held at once, and a step makes
+    K backward passes over the batch, as other methods that read gradients.
 
-    A batch that does not divide into the parts is an error. A task that has no label in some part
-    has no gradient there: its inner products are zero.
+    A batch that is not divisible into the parts is an error. A task without labels in a part has no
+    gradient there: its inner products are zero.
 
-    In a loop of one's own, gradients are tensors `(P, K, *variable.shape)`, and losses, `present`
-    and `counts` are `(P, K)`. Gradients `(K, *variable.shape)` of one batch, with losses `(K,)`,
-    stand for all parts: the method without noise.
+    In a custom training loop, gradients are tensors `(P, K, *variable.shape)`, and losses,
+    `present` and `counts` are `(P, K)`. Gradients `(K, *variable.shape)` of one batch, with losses
+    `(K,)`, are used for all parts: the method without noise.
     """
 
     reads = "gramian"
@@ -48,7 +48,7 @@ class PartsCombiner(Combiner):
     def part_weights(
         self, products: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the weights of the task gradients of all parts in the combined one.
+        """Returns the weights of the task gradients of all parts in their combination.
 
         Args:
             products: Tensor `(P, K, P, K)`, float32: `products[p, i, q, j]` is the inner product of
@@ -69,9 +69,9 @@ class PartsCombiner(Combiner):
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the weights of all gradients, those of the first part first.
+        """Returns the weights of all gradients, part by part.
 
-        A Gramian that is not finite gives weights that are NaN, so that a diverged run is seen.
+        A nonfinite Gramian gives NaN weights, so that a diverged run is noticed.
 
         Args:
             gramian: Tensor `(P * K, P * K)`; rows without a label may hold anything.

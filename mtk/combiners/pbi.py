@@ -1,4 +1,4 @@
-"""PBI: along a ray of losses, with a penalty for leaving it."""
+"""PBI: descent along a ray of losses, with a penalty for leaving it."""
 
 from typing import Annotated
 
@@ -17,27 +17,27 @@ from mtk.ratios import Ratios
 class PBI(LossCombiner):
     """Penalty-based boundary intersection: descends `d_1 + theta d_2`.
 
-    `d_1` is how far the losses, less their ideal z, are along a ray from zero, and `d_2` how far
-    from it. The ray goes through the losses that are in inverse proportion to the preference,
+    `d_1` is the distance of the losses, less their ideal z, along a ray from zero, and `d_2` their
+    distance from the ray. The ray goes through losses inversely proportional to the preference,
     `L_i - z_i = 1 / r_i`, as the optimum of `Tchebycheff`: a preferred task ends lower.
 
-    With u the ray's unit vector and v that of the way from the ray to the losses, the weights are
-    `u + theta v`, divided by the sum of u: the mean scale for losses on the ray. Off the ray a task
-    that is ahead of the others has a **negative** weight as soon as theta is large enough: its loss
-    is raised until the losses are back on the ray. Heads are not pushed backward: their weights are
-    at least zero. A preference of zero leaves a task out, its head too.
+    With u the ray's unit vector and v that of the vector from the ray to the losses, the weights
+    are `u + theta v`, divided by the sum of u: the mean scale for losses on the ray. Off the ray a
+    task that is ahead of the others has a **negative** weight as soon as theta is large enough: its
+    loss is raised until the losses are back on the ray. Head weights are clipped at zero, so that
+    no head ascends its loss. A preference of zero excludes a task and its head.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass (a second one through the heads), no state.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass (a second one through the heads), no state.
 
     Args:
-        theta: The penalty.
-        preference: One number for each task, by name or in their order; equal by default.
-        ideal: Losses that cannot be bettered: one for all, a sequence, or a dict by task name.
+        theta: The penalty factor.
+        preference: One number per task, by name or in task order; equal by default.
+        ideal: The ideal losses z: one for all, a sequence, or a dict by task name.
 
     Raises:
         ValueError: If theta is negative or not finite, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if preference or ideal do not match them.
+            all zero, or, once the tasks are known, if preference or ideal do not match them.
 
     Reference:
         Zhang & Li, *MOEA/D: A Multiobjective Evolutionary Algorithm Based on Decomposition* (2007),
@@ -76,7 +76,7 @@ class PBI(LossCombiner):
         losses = tf.where(takes_part, losses, tf.zeros_like(losses))
         losses = tf.math.divide_no_nan(losses, tf.reduce_max(tf.abs(losses)))
         off = losses - tf.reduce_sum(losses * ray) * ray
-        # Closer than this to the ray, a direction is rounding.
+        # Closer than this to the ray, the direction is rounding error.
         least = float(tf.experimental.numpy.finfo(dtype.as_numpy_dtype).eps) ** 0.5
         weights = ray + self.theta * off / tf.maximum(tf.norm(off), least)
         weights = tf.where(takes_part, weights, tf.zeros_like(weights))

@@ -1,4 +1,4 @@
-"""PCGrad: conflicts between pairs of gradients are projected away."""
+"""PCGrad: removes conflicts between pairs of gradients by projection."""
 
 import keras
 import tensorflow as tf
@@ -11,20 +11,20 @@ from mtk.combiners.solvers.sequential import project_conflicts
 
 @keras.saving.register_keras_serializable("mtk")
 class PCGrad(GramianCombiner):
-    """Projecting conflicting gradients, then their mean.
+    """Projects conflicting gradients, then takes their mean.
 
-    A gradient meets the others in a random order, redrawn for each gradient and step. Where
-    its inner product with another one's *original* is negative, it loses its part along that one.
-    The paper adds the K altered gradients; this is their mean. A gradient of zero
+    Each gradient is compared with the others in a random order, redrawn for each gradient and step.
+    If its inner product with another *original* gradient is negative, its component along that one
+    is removed. The paper sums the K altered gradients; this takes their mean. A zero gradient
     conflicts with none.
 
-    All of it happens to coefficients: an altered gradient is a row of K numbers, and the Gramian
-    gives all inner products.
+    An altered gradient is computed as a row of K coefficients; the Gramian gives all inner
+    products.
 
     Args:
         seed: Integer; runs with the same seed draw the same orders.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one.

@@ -1,4 +1,4 @@
-"""Any Gramian method on each layer, or group of variables, by itself."""
+"""A wrapper that applies a Gramian method to each layer or group of variables separately."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,34 +14,34 @@ from mtk.combiners.wrapper import check_gramian, combiner_config, with_combiner
 
 @keras.saving.register_keras_serializable("mtk")
 class PerLayer(GramianCombiner):
-    """Merges the gradients of each layer by themselves: every layer has its own weights.
+    """Merges the gradients of each layer separately, so that every layer has its own weights.
 
     Tasks that conflict in one layer may agree in another. Each layer of the network, or each group
-    of its variables, has a copy of the method, with weights and state of its own; the reported
+    of its variables, has its own copy of the method, with its own weights and state; the reported
     task weights are the mean over the groups. `GradVac(groups="layer")` is the paper's case.
 
-    The mean scale, permutations and scaled gradients are as for the method. What conflicts with no
-    gradient in each group conflicts with none at all. A step solves one problem for each group: the
-    graph grows with their number, so that a network of a hundred layers should get groups.
+    The mean scale and the behavior under permuted tasks and scaled gradients are those of the
+    method. A direction without conflicts in each group has none overall. A step solves one problem
+    per group, so the graph grows with their number: give a network of a hundred layers `groups`.
 
     Heads are trained by their own gradients, divided by the number of tasks.
 
     Args:
-        combiner: The method, one that weighs gradients by their Gramian.
-        groups: Beginnings of the paths of variables, such as `["backbone/stage1",
-            "backbone/stage2"]`: a variable belongs to the first one that its path begins with, and
-            those of none are one more group. By default each layer is a group.
+        combiner: A method that weighs gradients by their Gramian.
+        groups: Prefixes of variable paths, such as `["backbone/stage1", "backbone/stage2"]`: a
+            variable belongs to the first prefix that its path starts with, and variables that match
+            none form another group. By default each layer is a group.
 
     Raises:
-        ValueError: If the combiner is another one, takes its gradients at a place of its own or
-            keeps weights for several steps, if no group is given in `groups`, or, when the
-            variables are known, if one has none.
+        ValueError: If the combiner does not weigh gradients by their Gramian, has another `at` than
+            `"parameters"` or an `update_every` above one, if `groups` is empty, or, once the
+            variables are known, if a group has none.
 
     Example:
     >>> combiner = PerLayer(MGDA())
 
     Reference:
-        Wang et al., *Gradient Vaccine* (2021), section 3.3, of groups of parameters.
+        Wang et al., *Gradient Vaccine* (2021), section 3.3, on groups of parameters.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PerLayer(GramianCombiner):
 
     @property
     def combiner(self) -> GramianCombiner:
-        """The method, as it was given; the copies in `members` do the work."""
+        """The given method; the copies in `members` do the work."""
         return self._template.value
 
     @property
@@ -106,7 +106,7 @@ class PerLayer(GramianCombiner):
             member.build(num_tasks)
         self.members = members
         for index, member in enumerate(members):
-            # TensorFlow's own checkpoints do not look into lists.
+            # TensorFlow checkpoints do not follow lists.
             self._track_trackable(member, f"member_{index}", overwrite=True)
 
     def _group(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""How much each task matters to the user: one number for each."""
+"""Preferences: one number per task, its importance to the user."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,11 @@ from mtk.ranges import are_weights
 def checked(
     preference: PerTask | None, what: str = "preference"
 ) -> float | dict[str, float] | list[float] | None:
-    """Returns a preference as Python's own numbers, which a config can hold.
+    """Returns a preference as Python numbers, which a config can hold.
 
     Args:
-        preference: The K numbers, as an array or other sequence in the order of the tasks, or as a
-            dict by task name; none negative, at least one positive. Only their ratios count. None
-            for equal ones.
+        preference: The K numbers, as an array or other sequence in task order, or as a dict by task
+            name; nonnegative, at least one positive. Only their ratios matter. None for equal ones.
         what: Name of the argument, for messages.
 
     Raises:
@@ -41,11 +40,11 @@ def in_order(
     num_tasks: int,
     what: str = "preference",
 ) -> tuple[float, ...]:
-    """Returns a preference in the order of the tasks, divided by its largest number.
+    """Returns a preference in task order, divided by its largest number.
 
     Args:
-        preference: As `checked` returned it.
-        task_names: Names of the tasks, if they are known.
+        preference: The return value of `checked`.
+        task_names: Names of the tasks, if known.
         num_tasks: K.
         what: Name of the argument, for messages.
 
@@ -62,7 +61,7 @@ def of_present(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns which tasks take part in a step, and their preferences.
 
-    A preference of zero leaves a task out, as if it had no label in the batch.
+    A task with a preference of zero is excluded, as if it had no label in the batch.
 
     Args:
         preference: The K numbers of `in_order`.
@@ -70,8 +69,8 @@ def of_present(
         dtype: Type of the preferences to return.
 
     Returns:
-        Boolean tensor `(K,)`, and tensor `(K,)`: preferences with a mean of one over the tasks that
-        take part, zero for the others.
+        Which tasks take part, boolean tensor `(K,)`, and their preferences, tensor `(K,)`: with a
+        mean of one over these tasks, zero for the others.
     """
     numbers = tf.constant(preference, dtype)
     takes_part = present & (numbers > 0.0)

@@ -1,4 +1,4 @@
-"""What the Gramian methods share that take a preference of the user's."""
+"""Base class of the Gramian methods that take a preference."""
 
 from typing import Annotated
 
@@ -12,17 +12,17 @@ from mtk.ratios import Ratios
 
 
 class PreferringCombiner(GramianCombiner):
-    """A combiner of task gradients that a preference vector steers.
+    """A Gramian combiner with a preference vector over the tasks.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default. A task
-            with a preference of zero is left out.
+        preference: One number per task, by name or in task order; equal by default. A task with a
+            preference of zero is excluded.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if it does not match them.
+            all zero, or, once the tasks are known, if it does not match them.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PreferringCombiner(GramianCombiner):
         self.preferred = preferences.in_order(self.preference, self.task_names, num_tasks)
 
     def takes_part(self, present: tf.Tensor) -> tf.Tensor:
-        """Returns which tasks are present and preferred, `(K,)`.
+        """Returns which tasks are present and have a positive preference, `(K,)`.
 
         Args:
             present: Boolean tensor `(K,)`.

@@ -1,4 +1,4 @@
-"""Proportional sampling: the batch is the weighting."""
+"""Proportional sampling: weights given by the composition of the batch."""
 
 import keras
 import tensorflow as tf
@@ -11,8 +11,8 @@ class ProportionalSampling(LossCombiner):
     """Weighs each task by its share of the labels in the batch.
 
     With `n_i` labels of task i in the global batch, `L = sum_i n_i L_i / sum_i n_i` is the mean
-    loss of all labels. In batches that mix the tasks in given proportions these proportions are the
-    static weights, at the price of one loss.
+    loss of all labels. In batches that mix the tasks in given proportions, these proportions act as
+    static weights, at the cost of a single loss.
 
     Reference:
         Xin et al., *Do Current Multi-Task Optimization Methods in Deep Learning Even Help?* (2022),

@@ -17,24 +17,24 @@ Distribution = Literal["normal", "dirichlet", "log_uniform"]
 class RLW(LossCombiner):
     """Draws new task weights for every step.
 
-    A network of `mtk.models.conditioned` reads the weights that its losses get: loss-conditional
-    training, after which one network serves any weights. With `per_example` each example has
-    weights of its own, which takes noise out of a step; what `task_weights` returns, and a loop of
-    one's own sees, are then equal weights. The authors of loss-conditional training draw from a
-    log-uniform distribution, and do not bring the weights to a sum of one.
+    A network of `mtk.models.conditioned` reads the weights of its losses: loss-conditional
+    training, after which one network serves any weights. With `per_example` each example has its
+    own weights, which reduces the noise of a step; `task_weights`, and thus a custom training loop,
+    then returns equal weights. The authors of loss-conditional training draw from a log-uniform
+    distribution and do not normalize the weights to a sum of one.
 
     Args:
         distribution: `"normal"`: the softmax of K standard normal numbers. `"dirichlet"`: the
             symmetric Dirichlet distribution. `"log_uniform"`: numbers whose logarithms are uniform,
             divided by their sum.
         seed: Integer; runs with the same seed draw the same weights.
-        concentration: Of the Dirichlet distribution: 1 is uniform on the simplex, less favours a
-            few tasks, more favours equal weights.
-        smallest: Of the log-uniform numbers; the largest is 1.
+        concentration: Parameter of the Dirichlet distribution: 1 is uniform on the simplex, less
+            favors a few tasks, more favors equal weights.
+        smallest: Lower bound of the log-uniform numbers; the upper bound is 1.
         per_example: Whether to draw for each example of a batch, for a conditioned network. Several
-            replicas then draw other weights than one does.
-        weighs_heads: Whether a head is scaled by its task's weight: random weights of the losses.
-            If not, those of the gradients alone that the tasks share: random gradient weighting.
+            replicas then draw other weights than a single one.
+        weighs_heads: Whether a head is scaled by its task's weight: random loss weighting. If not,
+            only the shared gradients are weighted: random gradient weighting.
 
     Raises:
         ValueError: If the distribution is unknown, or another argument out of range.
@@ -79,7 +79,7 @@ class RLW(LossCombiner):
         self.random_keys = stateless_random.RandomKeys(self, self.seed)
 
     def _logarithms(self, key: tf.Tensor, size: int | tf.Tensor = 1) -> tf.Tensor:
-        """Returns random numbers `(size, K)` whose exponentials are in proportion to weights."""
+        """Returns random numbers `(size, K)` whose exponentials are proportional to the weights."""
         number = size * self.num_tasks
         if self.distribution == "normal":
             drawn = stateless_random.normal(key, number)

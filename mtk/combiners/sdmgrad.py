@@ -1,4 +1,4 @@
-"""SDMGrad: a direction near the mean gradient, by projected steps on parts of a batch."""
+"""SDMGrad: a direction near the mean gradient, by projected gradient steps on parts of a batch."""
 
 import keras
 import tensorflow as tf
@@ -13,33 +13,33 @@ MOMENTUM = 0.5
 
 @keras.saving.register_keras_serializable("mtk")
 class SDMGrad(PartsCombiner):
-    """Stochastic direction-oriented multi-objective gradient: MGDA, held near the mean gradient.
+    """Stochastic direction-oriented multi-objective gradient: MGDA near the mean gradient.
 
     With J_p the task gradients of part p of the batch, in rows, and e the equal weights, a step of
     the network takes `iterations` steps of the weights along `J_1 J_2' (w + regularization e)`,
-    each projected on the simplex, and descends `J_3' (w + regularization e)`, divided by
-    `1 + regularization`: the mean scale. The larger the regularization, the nearer the direction
-    is to the mean gradient.
+    each projected onto the simplex, and descends `J_3' (w + regularization e)`, divided by
+    `1 + regularization`: the mean scale. The larger the regularization, the nearer the direction is
+    to the mean gradient.
 
-    The steps have a momentum of 0.5, and w goes on from step to step, as in the authors' code.
+    The steps have a momentum of 0.5, and w is kept from step to step, as in the authors' code.
 
     **Each batch is divided into three parts**; see `PartsCombiner`. A step costs K backward passes
     and holds 3 * K gradients, of a third of the batch each. Heads are trained on the whole batch,
     by their own gradients divided by the number of tasks.
 
-    Departures: the authors' parts are batches of their own, here they are thirds of one, so that an
-    epoch is an epoch. Products are divided by their norm, and steps have the length 1: with that
-    momentum, those below 3 converge if no eigenvalue exceeds one. The authors divide by the mean of
-    the diagonal, which chance may bring to zero and the largest eigenvalue exceeds, and take steps
-    of 5. A task without labels in the third part rests.
+    Departures: the authors' parts are separate batches, here they are thirds of one batch, so that
+    the length of an epoch is unchanged. Products are divided by their norm, and the step size is 1:
+    with that momentum, step sizes below 3 converge if no eigenvalue exceeds one. The authors divide
+    by the mean of the diagonal, which may be zero by chance and is below the largest eigenvalue,
+    and take a step size of 5. A task without labels in the third part keeps its weight.
 
-    Scaled gradients scale the result, and permutations permute the weights. The result may conflict
-    with a gradient. The state is K numbers.
+    Scaling all gradients scales the result, and permuting the tasks permutes the weights. The
+    result may conflict with a gradient. The state is K numbers.
 
     Args:
         regularization: Weight of the mean gradient (the paper's lambda), at least 0.
-        iterations: Steps of the weights in a step of the network, 1 or more.
-        step_size: Length of these steps, above 0 and below 3: those above do not converge.
+        iterations: Number of steps of the weights per step of the network, at least 1.
+        step_size: Size of these steps, above 0 and below 3; larger ones do not converge.
 
     Raises:
         ValueError: If a number is out of range.
@@ -79,7 +79,7 @@ class SDMGrad(PartsCombiner):
         mask = tf.cast(takes_part, tf.float32)
         equal = tf.math.divide_no_nan(mask, tf.reduce_sum(mask))
         cross = products[0, :, 1, :] * mask[:, None] * mask[None, :]
-        # First to a size at which no square leaves the range of numbers.
+        # First scaled so that no square overflows.
         cross = tf.math.divide_no_nan(cross, tf.reduce_max(tf.abs(cross)))
         cross = tf.math.divide_no_nan(cross, tf.norm(cross))
         weights = self._descended(cross, equal, takes_part)
@@ -93,8 +93,8 @@ class SDMGrad(PartsCombiner):
         toward_mean = self.regularization * equal
 
         def step(weights: tf.Tensor, velocity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Two sums in a row TensorFlow would make one of, with a variable for the time being
-            # that stays where a loop ends: the next step finds it and stops.
+            # TensorFlow would fuse two consecutive sums, with a temporary variable that persists
+            # when the loop ends, so that the next step finds it and fails.
             slope = tf.linalg.matvec(cross, weights + toward_mean)
             velocity = MOMENTUM * velocity + slope
             return project(weights - self.step_size * velocity, takes_part), velocity

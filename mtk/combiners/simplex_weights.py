@@ -1,4 +1,4 @@
-"""Weights on the simplex that go on from step to step."""
+"""Weights on the simplex that are kept from step to step."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from mtk.combiners.base import Combiner
 
 
 class SimplexWeights:
-    """Weights of a sum of one over the tasks that are present; those of absent tasks rest.
+    """Weights that sum to one over the present tasks; those of absent tasks are unchanged.
 
     Args:
         combiner: The owner of the state; call this in its `build`.
@@ -17,22 +17,22 @@ class SimplexWeights:
         self.relative = combiner.add_state("relative", (combiner.num_tasks,), initial=1.0)
 
     def of(self, present: tf.Tensor) -> tf.Tensor:
-        """Returns the weights as they are, `(K,)`.
+        """Returns the current weights, `(K,)`.
 
         Args:
             present: Boolean tensor `(K,)`.
         """
         mask = tf.cast(present, tf.float32)
         weights = self.relative * mask
-        # If those that are present had no weight, they start again.
+        # If all present tasks have weight zero, they restart from equal weights.
         weights = tf.where(tf.reduce_sum(weights) > 0.0, weights, mask)
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def keep(self, weights: tf.Tensor, present: tf.Tensor) -> None:
-        """Keeps new weights for the next step.
+        """Stores new weights for the next step.
 
         Args:
-            weights: Tensor `(K,)`, of a sum of one.
+            weights: Tensor `(K,)`, summing to one.
             present: Boolean tensor `(K,)`.
         """
         number = tf.reduce_sum(tf.cast(present, tf.float32))

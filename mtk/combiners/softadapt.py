@@ -13,32 +13,32 @@ Variant = Literal["original", "loss_weighted", "normalized"]
 
 @keras.saving.register_keras_serializable("mtk")
 class SoftAdapt(LossCombiner):
-    """Weighs tasks by the slopes of their last losses: `w = softmax(beta s)`.
+    """Weighs tasks by the slopes of their recent losses: `w = softmax(beta s)`.
 
-    `s_i` is the slope, per step, of the last losses of task i. The three variants of the paper:
+    `s_i` is the slope, per step, of the recent losses of task i. The three variants of the paper:
 
     * `"original"`: as above. A slope is in units of the loss: where losses change by less than
       `1 / beta` in a step, the weights are nearly equal.
-    * `"loss_weighted"`: `w_i` in proportion to `L_i exp(beta s_i)`, where `L_i` is the mean of the
-      last losses; a task whose mean is not positive has the weight zero, unless all have.
+    * `"loss_weighted"`: `w_i` proportional to `L_i exp(beta s_i)`, where `L_i` is the mean of the
+      recent losses; a task whose mean is not positive has weight zero, unless all have.
     * `"normalized"`: the slopes divided by the sum of their absolute values.
 
     The weights sum to one: the mean scale. The slope is that of a least-squares line through the
-    last losses; the paper's difference quotients of high order enlarge the noise of batches.
-    A step in which a task has no labels is left out of its losses. Until a task has been seen
-    `window` times its slope is zero.
+    recent losses; the paper's high-order difference quotients amplify the noise of batches. Steps
+    without labels of a task are skipped. Until a task has had `window` losses its slope is zero.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass; its state is `window + 1` numbers for each task.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass; the state is `window + 1` numbers per task.
 
     Args:
-        beta: Larger means further from equal weights; negative prefers tasks that fall fastest.
-        window: Number of last losses, at least two.
+        beta: Larger means further from equal weights; negative favors tasks whose losses fall
+            fastest.
+        window: Number of recent losses, at least two.
         variant: See above.
 
     Raises:
-        ValueError: If beta is not finite, the window less than two, or the variant none of the
-            three.
+        ValueError: If beta is not finite, the window less than two, or the variant is not one of
+            the three.
 
     Reference:
         Heydari et al., *SoftAdapt: Techniques for Adaptive Loss Weighting of Neural Networks with
@@ -75,7 +75,7 @@ class SoftAdapt(LossCombiner):
         history = tf.where(present, tf.concat([old[1:], task_losses[None]], 0), old)
         seen = self.seen + tf.cast(present, tf.float32)
         self.history.assign(history)
-        # More than a window is not counted: a large float32 has no next number.
+        # The count stops at the window size: incrementing a large float32 has no effect.
         self.seen.assign(tf.minimum(seen, float(self.window)))
         slopes = tf.where(seen >= self.window, _slopes(history), 0.0)
         slopes = tf.where(present, slopes, 0.0)
@@ -84,7 +84,7 @@ class SoftAdapt(LossCombiner):
         far = tf.where(present, self.beta * slopes, tf.float32.min)
         weights = tf.where(present, tf.exp(far - tf.reduce_max(far)), 0.0)
         if self.variant == "loss_weighted":
-            # Rows that are not filled yet are zero.
+            # Unfilled rows are zero.
             means = tf.math.divide_no_nan(tf.reduce_sum(history, 0), tf.minimum(seen, self.window))
             means = tf.maximum(means, 0.0)
             sized = weights * tf.math.divide_no_nan(means, tf.reduce_max(means))

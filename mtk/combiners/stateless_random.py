@@ -10,12 +10,12 @@ from mtk.combiners.base import Combiner
 class RandomKeys:
     """Counts a combiner's steps and gives each its own random numbers.
 
-    The counter is the only state: a run that resumes from a checkpoint draws what it would have
-    drawn, and all replicas draw the same.
+    The counter is the only state: a run resumed from a checkpoint draws the same numbers as an
+    uninterrupted one, and so do all replicas.
 
     Args:
         combiner: The owner of the counter; call this in its `build`.
-        seed: Integer; runs with the same seed draw the same.
+        seed: Integer; runs with the same seed draw the same numbers.
     """
 
     def __init__(self, combiner: Combiner, seed: int):
@@ -34,10 +34,10 @@ class RandomKeys:
 
 
 def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
-    """Returns numbers from [0, 1), the same on every device, with XLA and without.
+    """Returns uniform numbers from [0, 1), equal on every device, with and without XLA.
 
-    The bits of a named generator are, and TensorFlow's way from bits to floats is not. The upper 24
-    bits are what a float32 holds.
+    The bits of a named generator are reproducible, but TensorFlow's conversion to floats is not.
+    The upper 24 bits are used, which a float32 holds exactly.
 
     Args:
         key: Integer tensor `(2,)`; the same key gives the same numbers.
@@ -53,7 +53,7 @@ def uniform(key: tf.Tensor, shape: tuple[int, ...] | tf.Tensor) -> tf.Tensor:
 
 
 def normal(key: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-    """Returns standard normal numbers, by the method of Box and Muller.
+    """Returns standard normal numbers by the Box-Muller method.
 
     Args:
         key: Integer tensor `(2,)`; the same key gives the same numbers.
@@ -71,12 +71,12 @@ def normal(key: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
 def log_gamma(key: tf.Tensor, concentration: float, size: int | tf.Tensor) -> tf.Tensor:
     """Returns logarithms of numbers with a gamma distribution of scale one.
 
-    By the method of Marsaglia and Tsang (2000): of 16 proposals the first that is accepted, which
-    each is with a probability above 0.95. Logarithms, because small concentrations underflow.
+    Uses the method of Marsaglia and Tsang (2000): takes the first accepted one of 16 proposals,
+    each accepted with a probability above 0.95. Logarithms, since small concentrations underflow.
 
     Args:
         key: Integer tensor `(2,)`; the same key gives the same numbers.
-        concentration: Of the distribution, positive.
+        concentration: Shape parameter of the distribution, positive.
         size: How many.
 
     Returns:
@@ -85,10 +85,10 @@ def log_gamma(key: tf.Tensor, concentration: float, size: int | tf.Tensor) -> tf
     if concentration == 1.0:
         # An exponential variate. 1 - u is never zero, but may be one.
         return tf.math.log(tf.maximum(-tf.math.log(1.0 - uniform(key, (size,))), 2.0**-25))
-    # Below one, a variate of the next concentration times u^(1 / concentration).
+    # Below one, a variate of concentration + 1, times u^(1 / concentration).
     boost = concentration < 1.0
     d = concentration + boost - 1.0 / 3.0
-    # Normal numbers take two uniform ones each, acceptance and boost one each.
+    # A normal number takes two uniform ones, acceptance and boost one each.
     drawn = 1.0 - uniform(key, (4, 16, size))
     x = tf.sqrt(-2.0 * tf.math.log(drawn[0])) * tf.cos(2.0 * math.pi * drawn[1])
     v = (1.0 + x / math.sqrt(9.0 * d)) ** 3

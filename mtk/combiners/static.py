@@ -1,4 +1,4 @@
-"""Static weights: scalarization, the baseline that every method has to beat."""
+"""Static weights: scalarization, the baseline of every comparison."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
@@ -13,7 +13,7 @@ from mtk.per_task import PerTask, in_task_order, plain
 from mtk.ranges import are_weights
 from mtk.ratios import Ratios
 
-# From the number of steps taken to a factor: one of Keras' schedules, or a function in the graph.
+# Maps the number of steps taken to a factor: a Keras schedule, or a function traced in the graph.
 Schedule: TypeAlias = (
     keras.optimizers.schedules.LearningRateSchedule | Callable[[tf.Tensor], tf.Tensor]
 )
@@ -23,21 +23,21 @@ Schedule: TypeAlias = (
 class StaticWeights(LossCombiner):
     """Minimizes a fixed weighted average of the task losses.
 
-    `L = sum_i w_i L_i`, with the weights normalized to a sum of one. Over the tasks that a batch
-    holds the weights are normalized again.
+    `L = sum_i w_i L_i`, with the weights normalized to a sum of one. They are renormalized over the
+    tasks present in a batch.
 
-    With a `schedule` the weights change as it says, or as a callback tells by `assign`, and are no
-    baseline for a comparison any more.
+    With a `schedule` the weights change over the steps, or by `assign` from a callback, and no
+    longer are the baseline of a comparison.
 
     Args:
-        weights: The K weights, as an array or other sequence in the order of the tasks, or as a
-            dict by task name; none negative, at least one positive. Equal ones by default.
-        schedule: By task, what its weight is multiplied by: one of
-            `keras.optimizers.schedules`, or a function of the step, which is a float. Other tasks
-            keep their weight. An empty dict only makes `assign` possible.
+        weights: The K weights, as an array or other sequence in task order, or as a dict by task
+            name; nonnegative, at least one positive. Equal by default.
+        schedule: Dict from task name to the factor of its weight: one of
+            `keras.optimizers.schedules`, or a function of the step as a float. Other tasks keep
+            their weight. An empty dict only enables `assign`.
 
     Raises:
-        ValueError: If a weight is negative or not finite, if all are zero, or, when the tasks are
+        ValueError: If a weight is negative or not finite, if all are zero, or, once the tasks are
             known, if weights or schedule do not match them.
 
     Example:
@@ -75,7 +75,7 @@ class StaticWeights(LossCombiner):
 
     @property
     def weights_by_task(self) -> float | Sequence[float] | Mapping[str, float]:
-        """The weights as they were given."""
+        """The weights as given."""
         return self._weights_by_task
 
     def build(self, num_tasks: int) -> None:
@@ -98,10 +98,10 @@ class StaticWeights(LossCombiner):
         return [weight / sum(found) for weight in found]
 
     def assign(self, weights: PerTask) -> None:
-        """Changes the weights from the next step on; for callbacks.
+        """Changes the weights from the next step on, for use in callbacks.
 
         Args:
-            weights: As the class takes them. A schedule multiplies them.
+            weights: As for the class. A schedule multiplies them.
 
         Raises:
             ValueError: If they do not match the tasks, or the combiner has no `schedule`.
@@ -124,9 +124,9 @@ class StaticWeights(LossCombiner):
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
     def _scheduled(self) -> tf.Tensor:
-        """Returns the weights of this step, and counts it."""
+        """Returns the weights of this step, and advances the step counter."""
         assert self.schedule is not None
-        # As a float, functions can compute with it as they would in Python.
+        # A float, so that functions can compute with it as in Python.
         step = tf.cast(self.step.value, tf.float32)
         self.step.assign_add(1)
         each = [self.schedule.get(name) for name in self.task_names or ()]

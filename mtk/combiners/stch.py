@@ -16,37 +16,36 @@ from mtk.ratios import Ratios
 class STCH(LogLossCombiner):
     """Smooth Tchebycheff scalarization: descends `mu log(sum_i exp(f_i / mu))`.
 
-    `f_i = log(r_i L_i / M_i)` says how far the loss of task i is above its reference `M_i`, and r
-    is the preference, with a mean of one. With `p = softmax(f / mu)` the weight of a task is
-    `p_i / L_i`, divided by the sum over the tasks: the mean scale. (The authors' code does not
-    divide, so that its step grows as losses fall.) A small mu is near the maximum, a large one near
-    `ScaleInvariant`, where a preference counts less and less.
+    `f_i = log(r_i L_i / M_i)` measures how far the loss of task i is above its reference `M_i`,
+    where r is the preference, normalized to mean one. With `p = softmax(f / mu)` the weight of a
+    task is `p_i / L_i`, divided by the sum over the tasks: the mean scale. (The authors' code does
+    not divide, so that its step grows as losses fall.) A small mu approaches the maximum, a large
+    one `ScaleInvariant`, where the preference matters less and less.
 
-    Departure: in the paper, whose f are above zero, the preference multiplies f. These logarithms
-    are below zero as soon as losses are below their references, where a larger factor would make
-    less of a task.
+    Departure: in the paper, whose f are positive, the preference multiplies f. These logarithms are
+    negative for losses below their references, where a larger factor would lower a task's weight.
 
     Training starts with the weights of `ScaleInvariant` at the same preference. After
     `warm_up_epochs` the references are measured: the mean losses of one epoch, still with those
-    weights. The combiner counts its own steps, so that a resumed training is where it was. A task
-    without labels in that epoch, or never above its bound, takes its first loss afterwards.
+    weights. The combiner counts its own steps, so that training resumes in the same phase. For a
+    task without labels in that epoch, or never above its bound, it is its first loss afterwards.
 
-    A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`.
-    A preference of zero leaves a task out, its head too.
+    A loss counts as its distance from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`. A
+    preference of zero excludes a task and its head.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass; its state is four numbers for each task.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass; the state is four numbers per task.
 
     Args:
         steps_per_epoch: Length of an epoch, in steps.
-        mu: Smoothness.
+        mu: Smoothing parameter.
         warm_up_epochs: Epochs before the one in which the references are measured.
-        preference: One number for each task, by name or in their order; equal by default.
+        preference: One number per task, by name or in task order; equal by default.
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
 
     Raises:
         ValueError: If `steps_per_epoch` or `mu` is not positive, `warm_up_epochs` negative, the
-            preference negative, infinite, NaN or all zero, or, when the tasks are known, if
+            preference negative, infinite, NaN or all zero, or, once the tasks are known, if
             preference or bounds do not match them.
 
     Reference:
@@ -108,7 +107,7 @@ class STCH(LogLossCombiner):
         self, smooth: tf.Tensor, present: tf.Tensor, begun: tf.Tensor, ended: tf.Tensor
     ) -> None:
         unknown = tf.convert_to_tensor(self.loss_count) == 0.0
-        # Everything is far above a reference of zero.
+        # A loss at its bound is no reference, since any loss would be far above it.
         counts_now = present & begun & (unknown | ~ended) & self.log_losses.seen()
         counts = tf.cast(counts_now, tf.float32)
         self.loss_sum.assign_add(smooth * counts)

@@ -1,4 +1,4 @@
-"""Some of the tasks, at random, in each step."""
+"""A wrapper that draws a random subset of the tasks in each step."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,34 +16,35 @@ Found = TypeVar("Found")
 
 @keras.saving.register_keras_serializable("mtk")
 class TaskSubset(Wrapper):
-    """Draws `number` of the tasks present in each step; any method merges their gradients.
+    """Draws `number` of the present tasks in each step, whose gradients any method merges.
 
-    The others count as absent in the step, trunk and head: the method gives to the m chosen tasks
-    what it would give in a batch with labels of these alone. Each task is chosen equally often.
+    The others count as absent in the step, in trunk and heads: the m chosen tasks get the weights
+    that the method would give in a batch with labels of these only. All are equally likely to be
+    chosen.
 
-    A method that reads gradients makes m backward passes through the shared variables in the place
-    of K, and one through all heads, and holds m gradients. (A method that merges gradients
-    themselves holds K, most of them zero.) Nothing is saved where the gradients are taken at the
-    `"representation"`, where each task has inputs of its own (a step goes over all of them),
-    and around a method that reads losses, which makes one pass in any case.
+    A method that reads gradients makes m backward passes through the shared variables instead of K,
+    and one through all heads, and holds m gradients. (A method that changes the gradients
+    themselves holds K, most of them zero.) Nothing is saved if the gradients are taken at the
+    `"representation"`, if each task has its own inputs (a step covers all of them), or around a
+    method that reads losses, which makes one pass in any case.
 
-    Permutations permute the weights in distribution. The state is a counter and K numbers.
+    Permuting the tasks permutes the distribution of the weights. The state is K + 1 numbers.
 
     Args:
         combiner: The method.
-        number: Tasks in a step (m); all that are present, where there are less.
-        seed: Integer; runs with the same seed draw the same.
+        number: Number of tasks per step (m); all present tasks, if there are fewer.
+        seed: Integer; runs with the same seed draw the same tasks.
 
     Raises:
-        ValueError: If the number is less than one, or the combiner keeps weights for several steps,
-            sees losses after the update, or merges gradients at the `"representation"`.
+        ValueError: If the number is less than one, or the combiner reuses weights over several
+            steps, reads losses after the update, or changes gradients at the `"representation"`.
 
     Example:
     >>> combiner = TaskSubset(UPGrad(), number=4)
 
     Reference:
         Lin et al., *Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task
-        Learning* (2021), of random weights, of which those of zero and one are a case.
+        Learning* (2021), on random weights, which include weights of zero and one.
     """
 
     def __init__(self, combiner: Combiner, number: int, seed: int = 0, name: str | None = None):
@@ -80,7 +81,7 @@ class TaskSubset(Wrapper):
         return find(mask)
 
     def _order(self, key: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Returns the tasks in a random order, those that are present first."""
+        """Returns the tasks in a random order, present ones first."""
         score = stateless_random.uniform(key, (self.num_tasks,)) + tf.cast(~present, tf.float32)
         return tf.argsort(score, stable=True)
 

@@ -1,4 +1,4 @@
-"""Tchebycheff scalarization: the worst task alone."""
+"""Tchebycheff scalarization: only the worst task."""
 
 from typing import Annotated
 
@@ -15,19 +15,19 @@ from mtk.ratios import Ratios
 class Tchebycheff(LossCombiner):
     """Descends `max_i r_i (L_i - z_i)`, for a preference r and the ideal losses z.
 
-    The task at the maximum has the weight one (the mean scale: its factor `r_i` is left out), the
-    others zero. Tasks that are exactly at the maximum share it equally. A task of large preference
-    has to come closer to its ideal; a preference of zero leaves a task out, its head too.
+    The task at the maximum has weight one (the mean scale: its factor `r_i` is omitted), the others
+    zero. Tasks that are exactly at the maximum share the weight equally. A task with a large
+    preference has to come closer to its ideal; a preference of zero excludes a task and its head.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass, no state.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass, no state.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default.
-        ideal: Losses that cannot be bettered: one for all, a sequence, or a dict by task name.
+        preference: One number per task, by name or in task order; equal by default.
+        ideal: The ideal losses z: one for all, a sequence, or a dict by task name.
 
     Raises:
-        ValueError: If the preference is negative, infinite, NaN or all zero, or, when the tasks are
+        ValueError: If the preference is negative, infinite, NaN or all zero, or, once the tasks are
             known, if preference or ideal do not match them.
 
     Reference:

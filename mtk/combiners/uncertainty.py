@@ -1,4 +1,4 @@
-"""Uncertainty weights: each task's noise is learned."""
+"""Uncertainty weights: learned noise of each task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from mtk.combiners.losses import LossCombiner
 from mtk.losses import SmoothedCrossentropy
 from mtk.ranges import check_nonnegative
 
-# Functions of keras.losses that measure a distance from a number, and those that measure a class.
-# The others (of counts, angles, pairs) are neither.
+# Functions of keras.losses for real-valued targets, and those for classes. The others (of counts,
+# angles, pairs) are neither.
 REGRESSION = (
     "mean_squared_error",
     "mean_absolute_error",
@@ -43,24 +43,23 @@ class UncertaintyWeights(LossCombiner):
     """Weighs tasks by a learned log variance `s_i = log(sigma_i^2)`.
 
     Minimizes `sum_i c_i exp(-s_i) L_i + s_i / 2`, where c is 1 for classification and 1/2 for
-    regression, over the network and over s. The network's part is divided by the number of tasks;
-    so the mean scale holds at the start, s = 0, for classification, and nowhere later.
+    regression, over the network and over s. The network's gradient is divided by the number of
+    tasks, so that the mean scale holds at the start, s = 0, for classification, but not later.
 
-    The `s_i` take steps of Adam with their own learning rate. In the paper they are weights of the
+    The `s_i` take Adam steps with their own learning rate. In the paper they are weights of the
     network, where weight decay would pull them to zero.
 
     Args:
-        regression: Names of the tasks whose loss is a distance from a number. By default their
-            losses say so, where these are Keras' own or subclasses of them: squared and absolute
-            errors, Huber's and the log-cosh loss are those of a regression; cross-entropies, hinge
-            and overlap losses those of a classification. Where no losses are known, as in calls
-            without a model, all tasks are classifications.
-        learning_rate: Length of the steps of s.
+        regression: Names of the regression tasks. By default this is inferred from Keras losses and
+            their subclasses: squared and absolute errors, Huber and log-cosh losses are regression;
+            cross-entropies, hinge and overlap losses are classification. Where no losses are known,
+            as in calls without a model, all tasks count as classification.
+        learning_rate: Adam's learning rate for s.
 
     Raises:
-        ValueError: If the learning rate is negative or not finite, or, when the tasks are known, if
-            a name in `regression` is no task's, or if it is not given and a loss does not say what
-            it is.
+        ValueError: If the learning rate is negative or not finite, or, once the tasks are known, if
+            a name in `regression` is not that of a task, or if it is not given and the kind of a
+            loss is unknown.
 
     Reference:
         Kendall et al., *Multi-Task Learning Using Uncertainty to Weigh Losses* (2018), equations 7
@@ -82,13 +81,14 @@ class UncertaintyWeights(LossCombiner):
         self.regression_by_loss: frozenset[str] = frozenset()
 
     def bind_losses(self, losses: Mapping[str, Any]) -> None:
-        """Tells the combiner the tasks' losses; called before `build`.
+        """Passes the tasks' losses to the combiner; called before `build`.
 
         Args:
-            losses: By task name: a `keras.losses.Loss`, a function, or a name that Keras knows.
+            losses: Dict from task name to a `keras.losses.Loss`, a function, or a name known to
+                Keras.
 
         Raises:
-            ValueError: If `regression` was not given and a loss does not say what it is.
+            ValueError: If `regression` was not given and the kind of a loss is unknown.
         """
         if self.regression is not None:
             return
@@ -129,16 +129,16 @@ class UncertaintyWeights(LossCombiner):
 
 
 def is_regression(loss: str | keras.losses.Loss | Callable[..., Any]) -> bool | None:
-    """Returns whether a loss is that of a regression or of a classification; None if neither.
+    """Returns True for a regression loss, False for a classification loss, None for neither.
 
     Args:
-        loss: A loss object, a function, or a name that Keras knows.
+        loss: A loss object, a function, or a name known to Keras.
     """
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     if isinstance(loss, SmoothedCrossentropy):
         return False
-    # Keras' loss objects, and what inherits from them, hold their function.
+    # Keras loss objects and their subclasses hold their function.
     function = getattr(loss, "fn", loss)
     for kind, names in ((True, REGRESSION), (False, CLASSIFICATION)):
         if any(function is getattr(keras.losses, name) for name in names):

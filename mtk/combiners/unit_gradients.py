@@ -1,4 +1,4 @@
-"""Any Gramian method on gradients of one length."""
+"""A wrapper that applies a Gramian method to gradients of equal length."""
 
 from typing import Any
 
@@ -13,25 +13,25 @@ from mtk.combiners.wrapper import check_gramian, combiner_config, with_combiner
 
 @keras.saving.register_keras_serializable("mtk")
 class UnitGradients(GramianCombiner):
-    """Brings all gradients to the mean of their lengths, and merges them by another method.
+    """Rescales all gradients to the mean of their lengths, and merges them by another method.
 
-    The method sees the cosines in the place of the inner products, and the result is the sum of
-    the normalized gradients: the size of a gradient no longer matters for the direction. (A
-    normalization of `MGDA` is for finding the weights alone.) The common length is the mean, not
-    one, so that learning rates keep their meaning: the mean scale is as for the method.
+    The method receives the cosines in place of the inner products, and its weights apply to the
+    rescaled gradients: the size of a gradient no longer affects the direction. (A normalization of
+    `MGDA` is only for finding the weights.) The common length is the mean, not one, so that
+    learning rates keep their meaning: the mean scale is that of the method.
 
-    A gradient of zero has no direction and is left out. Heads are trained by their own gradients,
+    A zero gradient has no direction and is left out. Heads are trained by their own gradients,
     divided by the number of tasks.
 
-    Permutations and conflicts are as for the method. Scaling all gradients scales the result where
-    it does so for the method, and scaling one of them changes the length alone.
+    Behavior under permuted tasks and freedom from conflicts are those of the method. Scaling all
+    gradients scales the result if it does so for the method; scaling one only changes the length.
 
     Args:
-        combiner: The method, one that weighs gradients by their Gramian. Its `at` and
-            `update_every` are those of the step.
+        combiner: A method that weighs gradients by their Gramian. Its `at` and `update_every` apply
+            to the step.
 
     Raises:
-        ValueError: If the combiner is another one.
+        ValueError: If the combiner does not weigh gradients by their Gramian.
 
     Example:
     >>> combiner = UnitGradients(MGDA())

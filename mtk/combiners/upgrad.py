@@ -1,4 +1,4 @@
-"""UPGrad: each gradient projected so that it conflicts with none, then the mean."""
+"""UPGrad: the mean of the gradients, each projected so that it conflicts with none."""
 
 import keras
 import tensorflow as tf
@@ -11,27 +11,27 @@ from mtk.combiners.solvers.scaling import scale
 
 @keras.saving.register_keras_serializable("mtk")
 class UPGrad(PreferringCombiner):
-    """Averages the projections of the gradients on the dual cone of all gradients.
+    """Averages the projections of the gradients onto the dual cone of all gradients.
 
-    The dual cone holds the directions `d` with `d . g_j >= 0` for every j. The projection of `g_i`
-    is `sum_j v_j g_j` for the `v` that minimizes `v' G v` with `v >= e_i`.
+    The dual cone is the set of directions `d` with `d . g_j >= 0` for every j. The projection of
+    `g_i` is `sum_j v_j g_j` for the `v` that minimizes `v' G v` with `v >= e_i`.
 
-    With a preference r, of a mean of one, the projections are weighed by it. A gradient of zero
-    constrains nothing and adds nothing; its weight is its share of the mean. A preference of zero
-    leaves a task out.
+    A preference r, normalized to mean one, weighs the projections. A zero gradient constrains
+    nothing and adds nothing; its weight is its share of the mean. A preference of zero excludes a
+    task.
 
     Attributes:
-        unsolved: Steps so far whose projections were short of optimal when the solver's iterations
-            ran out; the best that was found counts.
+        unsolved: Number of steps so far in which the solver ran out of iterations; the best
+            projections found are used.
 
     Args:
-        preference: One number for each task, by name or in their order; equal by default.
+        preference: One number per task, by name or in task order; equal by default.
         at: Where the gradients are taken; see `Combiner`.
-        update_every: Steps between two computations of the weights.
+        update_every: Number of steps between updates of the weights.
 
     Raises:
         ValueError: If `update_every` is less than one, the preference negative, infinite, NaN or
-            all zero, or, when the tasks are known, if it does not match them.
+            all zero, or, once the tasks are known, if it does not match them.
 
     Reference:
         Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization* (2024), equation 4 and
@@ -52,7 +52,7 @@ class UPGrad(PreferringCombiner):
         units = tf.eye(self.num_tasks, dtype=scaled.lengths.dtype)
         projections, solved = dual_cone_projection(scaled, units)
         self.unsolved.assign_add(tf.cast(~solved, tf.int64))
-        # Row i projects the unit gradient i; the size of its gradient comes back here.
+        # Row i projects unit gradient i, which is rescaled to its gradient's length here.
         total = tf.linalg.matvec(projections, preference * scaled.lengths, transpose_a=True)
         weights = tf.math.divide_no_nan(total, scaled.lengths)
         weights = tf.where(scaled.directed, weights, preference)

@@ -1,4 +1,4 @@
-"""UW-SO: uncertainty weights in closed form, and a softmax."""
+"""UW-SO: uncertainty weights in closed form, with a softmax."""
 
 import keras
 import tensorflow as tf
@@ -12,23 +12,23 @@ from mtk.ranges import check_positive
 class UWSO(LogLossCombiner):
     """Soft optimal uncertainty weights: `w = softmax((1 / L) / T)`.
 
-    `1 / L_i` is the weight to which `UncertaintyWeights` tends for a loss that stands still. No
-    gradient goes through the weights. They sum to one: the mean scale.
+    `1 / L_i` is the weight to which `UncertaintyWeights` converges for a constant loss. No gradient
+    flows through the weights. They sum to one: the mean scale.
 
-    T decides everything, and has to be tuned: it is in units of `1 / L`, so as losses fall, the
-    smallest one takes more and more of the weight. A loss counts as its distance from its bound,
-    `L_i - b_i`, and near it as in `ScaleInvariant`: at the bound or below, it has no more than its
-    share for `1 / L = 0`.
+    The method is sensitive to T, which has to be tuned: it is in units of `1 / L`, so that as
+    losses fall, the smallest one takes more and more of the weight. A loss counts as its distance
+    from its bound, `L_i - b_i`, and near it as in `ScaleInvariant`: at the bound or below, its
+    weight is that for `1 / L = 0`.
 
-    Permutations permute the weights, and the result may conflict with a gradient.
-    One backward pass; its state is two numbers for each task.
+    Permuting the tasks permutes the weights, and the result may conflict with a gradient. One
+    backward pass; the state is two numbers per task.
 
     Args:
         temperature: T; larger means closer to equal weights.
         bounds: Lower bounds b of the losses: one for all, a sequence, or a dict by task name.
 
     Raises:
-        ValueError: If the temperature is not positive, or, when the tasks are known, if the bounds
+        ValueError: If the temperature is not positive, or, once the tasks are known, if the bounds
             do not match them.
 
     Reference:

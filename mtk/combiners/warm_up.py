@@ -1,4 +1,4 @@
-"""Static weights first, then any method."""
+"""A wrapper that trains with static weights first."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -21,21 +21,21 @@ Found = TypeVar("Found")
 class WarmUp(Wrapper):
     """Trains with static weights for some steps, then by another method.
 
-    The first gradients of a network say little about its tasks. The method starts when the warm-up
-    is over: until then its state is as it was built. Steps of the warm-up by a method that reads
-    the Gramian cost what scalarization costs: `fit` takes no task gradients. (In a loop of one's
-    own, each step does.) Other wrappers stand inside: `WarmUp(TaskSubset(UPGrad(), 4), 1000)`.
+    The first gradients of a network carry little information about its tasks. The method starts
+    after the warm-up; until then its state does not change. Around a method that reads the Gramian,
+    a warm-up step costs as much as scalarization: `fit` computes no task gradients. (A custom loop
+    does in each step.) Other wrappers go inside: `WarmUp(TaskSubset(UPGrad(), 4), 1000)`.
 
-    Heads are scaled by the static weights, and then as the method has it.
+    Heads are scaled by the static weights during the warm-up, and then as by the method.
 
     Args:
-        combiner: The method to train by after the warm-up.
-        steps: Length of the warm-up, 1 or more.
-        weights: Static weights of the warm-up, as `StaticWeights` takes them; equal by default.
+        combiner: The method used after the warm-up.
+        steps: Length of the warm-up, at least 1.
+        weights: Static weights of the warm-up, as for `StaticWeights`; equal by default.
 
     Raises:
-        ValueError: If the number of steps is less than one, the weights are none, or the combiner
-            merges gradients themselves at the `"representation"`.
+        ValueError: If `steps` is less than one, the weights are invalid, or the combiner changes
+            the gradients themselves at the `"representation"`.
 
     Example:
     >>> combiner = WarmUp(UPGrad(), steps=1000)
@@ -66,7 +66,7 @@ class WarmUp(Wrapper):
 
     @property
     def weights_by_task(self) -> Any:
-        """The weights of the warm-up, as they were given."""
+        """The weights of the warm-up, as given."""
         return self.static.weights_by_task
 
     def bind(self, task_names: Any, variable_paths: Any) -> None:
@@ -100,14 +100,14 @@ class WarmUp(Wrapper):
         )
 
     def next_step(self, iterations: int) -> int:
-        # A warm-up that is over does not begin again with a new optimizer.
+        # A finished warm-up does not restart with a new optimizer.
         return int(keras.ops.convert_to_numpy(self.step)) if self.built else iterations
 
     def takes_gradients_at(self, step: int) -> bool:
         return step == self.steps or (step > self.steps and super().takes_gradients_at(step))
 
     def head_weights(self, task_weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        # The step is counted by now.
+        # The step counter has been advanced by now.
         own = super().head_weights(task_weights, present)
         return tf.where(self.step <= self.steps, task_weights, own)
 
@@ -118,7 +118,7 @@ class WarmUp(Wrapper):
     def _switched(
         self, find: Callable[[], Found], of_static: Callable[[tf.Tensor], Found], present: tf.Tensor
     ) -> Found:
-        """Counts the step; returns what static weights give, or what the method finds."""
+        """Advances the step; returns the result of the static weights or of the method."""
         warming = self.step < self.steps
         self.step.assign_add(1)
         found = self._resting(find, warming)
@@ -127,7 +127,7 @@ class WarmUp(Wrapper):
         return tf.nest.map_structure(lambda one, two: tf.where(warming, one, two), static, found)
 
     def _resting(self, function: Callable[[], Found], rests: tf.Tensor) -> Found:
-        """Calls a function, and undoes what it does to the method's state where that rests."""
+        """Calls a function, and undoes its changes to the method's state where `rests`."""
         before = [(v, tf.identity(tf.convert_to_tensor(v))) for v in self.combiner.variables]
         result = function()
         for variable, value in before:

@@ -1,4 +1,4 @@
-"""The weights of a method for a Gramian, without a model."""
+"""Task weights of a method for a Gramian, without a model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import tensorflow as tf
 
 
 class Weights(list[keras.Variable]):
-    """The variables of a layer, and a function: Keras has the name that the field has too.
+    """A list of a layer's variables that can be called, as Keras and MTL both say `weights`.
 
     Args:
         variables: The variables.
-        function: What a call calls; see `Combiner.weights_of`.
+        function: The function called; see `Combiner.weights_of`.
     """
 
     def __init__(self, variables: Sequence[keras.Variable], function: Callable[..., Any]):
@@ -20,7 +20,7 @@ class Weights(list[keras.Variable]):
         self._function = function
 
     def __hash__(self) -> int:  # type: ignore[override]
-        """Lets `tf.function` take it for a function."""
+        """Makes it hashable, so that `tf.function` accepts it as a function."""
         return id(self)
 
     def __call__(self, gramian: Any, task_losses: Any = None) -> Any:
@@ -31,12 +31,12 @@ def find(combiner: Any, gramian: Any, task_losses: Any) -> Any:
     """Returns the weights of a combiner for a Gramian; see `Combiner.weights_of`.
 
     Args:
-        combiner: A `Combiner`, which does not change.
+        combiner: A `Combiner`, which is not changed.
         gramian: Array or tensor `(..., K, K)`.
         task_losses: Array or tensor `(..., K)`, or None.
 
     Raises:
-        ValueError: If the shapes do not fit, the combiner needs more than inner products, or its
+        ValueError: If the shapes do not match, the combiner needs more than inner products, or its
             losses are missing.
     """
     _check(combiner, task_losses)
@@ -59,7 +59,7 @@ def find(combiner: Any, gramian: Any, task_losses: Any) -> Any:
 
 
 def _real(what: str, given: Any) -> tf.Tensor:
-    """Returns numbers in float32."""
+    """Returns real numbers as a float32 tensor."""
     tensor = tf.convert_to_tensor(given)
     if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
         raise ValueError(f"{what} has real numbers. Received: {given!r}")
@@ -67,7 +67,7 @@ def _real(what: str, given: Any) -> tf.Tensor:
 
 
 def _check(combiner: Any, task_losses: Any) -> None:
-    """Checks that a method knows enough by inner products and losses."""
+    """Checks that inner products and losses suffice for a method."""
     name, why = _name(combiner), ""
     if combiner.needs_post_update_loss:
         why = "learns from the losses after each update, which `after_step` tells it"
@@ -94,7 +94,7 @@ def _name(combiner: Any) -> str:
 
 
 def _function(combiner: Any, num_tasks: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function of Gramians and losses by a copy that serves no model."""
+    """Returns a function of Gramians and losses, computed by a copy without a model."""
     known = combiner.without_model
     if num_tasks not in known:
         with tf.init_scope():  # Variables outlive the function that is being traced.
@@ -113,7 +113,7 @@ def _function(combiner: Any, num_tasks: int) -> Callable[[tf.Tensor, tf.Tensor],
                 tf.reshape(gramians, [-1, num_tasks, num_tasks]),
                 tf.reshape(losses, [-1, num_tasks]),
             )
-            # One after the other: what is drawn or remembered goes on.
+            # Sequentially, so that random draws and state continue.
             found = tf.map_fn(of_one, flat, parallel_iterations=1, fn_output_signature=tf.float32)
             return tf.reshape(found, tf.shape(losses))
 

@@ -1,4 +1,4 @@
-"""What the combiners share that stand around another one and change its weights."""
+"""Base class of the combiners that wrap another one and change its weights."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +14,19 @@ from mtk.combiners.losses import LossCombiner
 
 
 class Wrapper(Combiner):
-    """A combiner around another one. It reads what that one reads, at the same place.
+    """A combiner that wraps another one and reads the same, at the same place.
 
     Attributes:
-        is_outermost: Whether no other wrapper may stand around it.
+        is_outermost: Whether no other wrapper may wrap it.
 
     Args:
-        combiner: The other one.
+        combiner: The wrapped combiner.
 
     Raises:
-        ValueError: If it is no combiner.
+        ValueError: If `combiner` is not a combiner, or cannot be wrapped.
     """
 
-    reads = "gramian"  # That of the class; an object has its combiner's.
+    reads = "gramian"  # For the class; an instance has its combiner's.
     is_outermost: ClassVar[bool] = False
 
     def __init__(self, combiner: Combiner, name: str | None = None):
@@ -39,7 +39,7 @@ class Wrapper(Combiner):
 
     @property
     def loss_independent(self) -> bool:
-        """As for `LossCombiner`."""
+        """See `LossCombiner`."""
         return getattr(self.combiner, "loss_independent", False)
 
     @property
@@ -71,7 +71,7 @@ class Wrapper(Combiner):
         """Returns the weights of a step, `(K,)`.
 
         Args:
-            find: Returns the other combiner's weights, as if these were the tasks that are present.
+            find: Returns the wrapped combiner's weights for a mask of present tasks.
             present: Boolean tensor `(K,)`.
         """
         raise NotImplementedError
@@ -79,7 +79,7 @@ class Wrapper(Combiner):
     def task_weights(
         self, task_losses: tf.Tensor, present: tf.Tensor, counts: tf.Tensor
     ) -> tf.Tensor:
-        """As for a `LossCombiner`, around one."""
+        """See `LossCombiner.task_weights`, of the wrapped combiner."""
         combiner = self.combiner
         assert isinstance(combiner, (LossCombiner, Wrapper))
 
@@ -92,7 +92,7 @@ class Wrapper(Combiner):
     def new_weights(
         self, gramian: tf.Tensor, task_losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """As for a `GramianCombiner`, around one."""
+        """See `GramianCombiner.new_weights`, of the wrapped combiner."""
         combiner = self.combiner
         assert isinstance(combiner, (GramianCombiner, Wrapper))
 
@@ -109,7 +109,7 @@ class Wrapper(Combiner):
         return self.new_weights(gramian, task_losses, present)
 
     def cached_weights(self, present: tf.Tensor) -> tf.Tensor:
-        """As for a `GramianCombiner`, around one."""
+        """See `GramianCombiner.cached_weights`, of the wrapped combiner."""
         assert isinstance(self.combiner, (GramianCombiner, Wrapper))
         return self.combiner.cached_weights(present)
 
@@ -147,14 +147,14 @@ class Wrapper(Combiner):
 
 
 def check_combiner(wrapper: str, combiner: Any) -> None:
-    """Checks what a wrapper was given.
+    """Checks the argument of a wrapper.
 
     Args:
         wrapper: Name of its class.
-        combiner: What it is to wrap.
+        combiner: The combiner to wrap.
 
     Raises:
-        ValueError: If that is no combiner.
+        ValueError: If `combiner` is not a combiner, or cannot be wrapped.
     """
     if not isinstance(combiner, Combiner):
         raise ValueError(
@@ -181,19 +181,19 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
 
 
 def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
-    """Returns what a wrapper of Gramian methods was given.
+    """Returns the checked argument of a wrapper of Gramian methods.
 
     Args:
         wrapper: Name of its class.
-        combiner: What it is to wrap.
+        combiner: The combiner to wrap.
 
     Raises:
-        ValueError: If that is no combiner that weighs gradients by their Gramian.
+        ValueError: If the combiner does not weigh gradients by their Gramian.
     """
     check_combiner(wrapper, combiner)
     if isinstance(combiner, Wrapper):
         inside = type(combiner).__name__
-        # These average or keep weights, and layers that have their own have none in common.
+        # These average or reuse weights, but PerLayer has no weights common to all layers.
         fits = wrapper != "PerLayer" or inside not in ("CRMOGM", "Every")
         outside = f", and put {inside} outside: {inside}({wrapper}(...), ...)" if fits else ""
         raise ValueError(
@@ -213,7 +213,7 @@ def combiner_config(combiner: Combiner) -> dict[str, Any]:
     """Returns the entry of a wrapper's config that holds its combiner.
 
     Args:
-        combiner: The wrapped one.
+        combiner: The wrapped combiner.
     """
     return {"combiner": keras.saving.serialize_keras_object(combiner)}
 
@@ -222,6 +222,6 @@ def with_combiner(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a wrapper's config with its combiner as an object.
 
     Args:
-        config: What `get_config` returned.
+        config: The return value of `get_config`.
     """
     return {**config, "combiner": keras.saving.deserialize_keras_object(config["combiner"])}
