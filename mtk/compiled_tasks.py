@@ -1,4 +1,4 @@
-"""The tasks that `compile` describes in Keras' way: losses, metrics and weights by output."""
+"""Tasks from Keras' arguments of `compile`: losses, metrics and weights by output."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
 from mtk.ranges import are_weights
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
-# What arrays of labels hold that are no real numbers, by the kind of their dtype.
+# Contents of label arrays that are not real numbers, by dtype kind.
 _NO_NUMBERS = {
     "U": "texts",
     "S": "texts",
@@ -30,14 +30,14 @@ _NO_NUMBERS = {
 
 @dataclass(frozen=True)
 class CompiledTasks:
-    """Tasks and the outputs of a network that they are of.
+    """Tasks, with the outputs of the network they belong to.
 
     Attributes:
         tasks: The K tasks.
-        outputs: Names of all outputs, in their order.
-        paths: Where each of them is, if they are nested.
-        loss_weights: Weights of the tasks in the sum of the losses; None for those of no sum.
-        listed: Names of all outputs, in the order of what a list gives of each.
+        outputs: Names of all outputs, in order.
+        paths: Path of each output, if they are nested.
+        loss_weights: Weights of the tasks in the sum of the losses; None if there is no sum.
+        listed: Names of all outputs, in the order of lists with one item per output.
     """
 
     tasks: list[Task]
@@ -52,10 +52,10 @@ class CompiledTasks:
         return [task.name for task in self.tasks]
 
     def of_tasks(self, data: Any) -> Any:
-        """Returns a batch with the labels and weights of tasks alone, by name if they are nested.
+        """Returns a batch with labels and weights of tasks only, by name if they are nested.
 
         Args:
-            data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned as it is.
+            data: `(x, y)` or `(x, y, sample_weight)`; any other form is returned unchanged.
         """
         names, outputs = self.task_names, self.outputs
         if not _is_sequence(data) or not outputs:
@@ -70,22 +70,23 @@ class CompiledTasks:
         return (data[0], *map(selected, data[1:]))
 
     def _by_name(self, part: Any) -> Any:
-        """Returns labels or weights by the names of the outputs, if they are one for each."""
+        """Returns labels or weights by output name, if there is one item per output."""
         part = by_name(part, self.paths)
         if _is_sequence(part) and len(part) == len(self.listed):
             return dict(zip(self.listed, part, strict=True))
         return part
 
     def completed(self, y: Any, sample_weight: Any = None) -> Any:
-        """Returns sample weights in the form of the labels, as Keras wants them.
+        """Returns sample weights in the structure of the labels, as Keras requires.
 
         Args:
             y: The labels of all outputs.
-            sample_weight: `{output: weights}` with some of the outputs, whose others get ones; a
-                list in their order, one array for all of them, or None.
+            sample_weight: `{output: weights}` for some of the outputs, with ones for the others; a
+                list in their order, one array for all, or None.
 
         Raises:
-            ValueError: If a name or the length of the list does not fit, or labels are no numbers.
+            ValueError: If a name or the length of the list does not match, or labels are not
+                numbers.
         """
         labels = self._by_name(y)
         check_labels(labels, self.tasks, may_be_nan=sample_weight is not None)
@@ -103,14 +104,14 @@ class CompiledTasks:
         return sample_weight
 
     def weighed(self, class_weight: Any) -> list[Task]:
-        """Returns the tasks with the weights of classes that `fit` was given.
+        """Returns the tasks with the class weights given to `fit`.
 
         Args:
-            class_weight: `{task: {class: weight}}`, or a list in the order of the tasks; for one
-                task also `{class: weight}`; or None.
+            class_weight: `{task: {class: weight}}`, or a list in task order; for a single task also
+                `{class: weight}`; or None.
 
         Raises:
-            ValueError: If a name is unknown, or what it has maps no classes to weights.
+            ValueError: If a name is unknown, or its value does not map classes to weights.
         """
         names, given = self.task_names, class_weight
         if isinstance(given, Mapping) and given and not any(isinstance(key, str) for key in given):
@@ -136,24 +137,24 @@ def compiled_tasks(
     loss_weights: Any = None,
     outputs: Any = None,
 ) -> CompiledTasks:
-    """Makes a task of each output that has a loss.
+    """Makes a task for each output that has a loss.
 
     Args:
         network: The network.
-        loss: `{output: loss}`; a list in the order of the outputs; or one for all of them. An
-            output whose loss is None is no task; the losses of one whose loss is a list are added.
+        loss: `{output: loss}`; a list in the order of the outputs; or one for all. An output whose
+            loss is None is not a task; a list of losses for one output is summed.
         metrics: `{output: metric or list of metrics}`, or a list of these in the order of the
-            outputs. With one output a list of its metrics.
+            outputs. With one output also a list of its metrics.
         weighted_metrics: As `metrics`.
         loss_weights: As `loss`; for an output with a list of losses also a list of weights.
-        outputs: Symbolic outputs of a network that does not tell them.
+        outputs: Symbolic outputs, for a network whose outputs are otherwise unknown.
 
     Returns:
-        The tasks in the order of the outputs. Their sample weights are Keras': they are no masks.
+        The tasks in the order of the outputs. Their sample weights act as in Keras, not as masks.
 
     Raises:
-        ValueError: If a name or a number does not fit the outputs, no output has a loss, or nothing
-            tells the outputs.
+        ValueError: If a name or a length does not match the outputs, no output has a loss, or the
+            outputs are not known.
     """
     if outputs is None and not tells_outputs(network, loss):
         raise ValueError(
@@ -205,27 +206,27 @@ def compiled_tasks(
 
 
 def listed_names(names: Sequence[str], outputs: Any) -> list[str]:
-    """Returns the names of outputs in the order in which lists give what is of each.
+    """Returns the names of outputs in the order of lists with one item per output.
 
     Keras sorts the keys of a dict.
 
     Args:
         names: Names of the outputs.
-        outputs: The network's outputs, or what is in their form.
+        outputs: The network's outputs, or a value of the same structure.
     """
     is_sorted = isinstance(outputs, Mapping) and not isinstance(outputs, OrderedDict)
     return sorted(names) if is_sorted else list(names)
 
 
 def by_column(given: Any, names: Sequence[str]) -> Any:
-    """Returns the columns of a table of labels or weights by name; anything else as it is.
+    """Returns the columns of a table of labels or weights by name; anything else unchanged.
 
     Args:
-        given: What may be a table, such as a `pandas.DataFrame`.
-        names: Of the tasks. The labels of a single one may have columns of any name.
+        given: Any value; a table is, for instance, a `pandas.DataFrame`.
+        names: Names of the tasks. The labels of a single task may have columns of any name.
 
     Raises:
-        ValueError: If the columns have other names: their order says nothing.
+        ValueError: If a task has no column, since the order of columns is no substitute.
     """
     if len(names) < 2 or not (hasattr(given, "columns") and hasattr(given, "to_numpy")):
         return given
@@ -239,14 +240,14 @@ def by_column(given: Any, names: Sequence[str]) -> Any:
 
 
 def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> None:
-    """Raises a ValueError for arrays of labels that are no numbers, or NaN without a reason.
+    """Raises a ValueError for label arrays that are not numbers, or NaN but not masked.
 
-    A loss that is not Keras' own may leave out what is NaN by itself.
+    Custom losses are exempt from the NaN check, since they may skip NaN themselves.
 
     Args:
-        y: `{task: labels}`, a list in the order of the tasks, or the labels of the only one.
+        y: `{task: labels}`, a list in task order, or the labels of a single task.
         tasks: The tasks.
-        may_be_nan: Whether masks may say that labels are missing.
+        may_be_nan: Whether masks may mark missing labels.
     """
     if _is_sequence(y) and len(y) == len(tasks):
         y = {task.name: labels for task, labels in zip(tasks, y, strict=True)}
@@ -259,7 +260,7 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
         )
     for task in tasks:
         labels = each.get(task.name)
-        if hasattr(labels, "to_numpy") or isinstance(labels, tf.Tensor):  # Of pandas, say.
+        if hasattr(labels, "to_numpy") or isinstance(labels, tf.Tensor):  # For instance of pandas.
             labels = np.asarray(labels)
         if not isinstance(labels, np.ndarray):
             continue
@@ -282,7 +283,7 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
 
 
 def _losses(loss: Any, weights: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Returns what each output with a loss minimizes."""
+    """Returns the loss of each output that has one."""
     if len(names) == 1 and _is_sequence(loss):
         loss = {names[0]: loss[0] if len(loss) == 1 else loss}
     factors = by_output("loss_weights", weights, names) if isinstance(weights, Mapping) else {}
@@ -307,11 +308,11 @@ def crossentropy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 def check_given(expected: bool, given: Mapping[str, Any]) -> None:
-    """Raises a ValueError unless losses are given once, to the tasks or to `compile`.
+    """Raises a ValueError unless losses are given exactly once, to the tasks or to `compile`.
 
     Args:
         expected: Whether the model was made without tasks.
-        given: Losses, metrics and weights that `compile` received.
+        given: Losses, metrics and weights given to `compile`.
     """
     found = sorted(name for name, value in given.items() if value is not None)
     if expected and given["loss"] is None:
@@ -331,7 +332,7 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
     """Returns the weight of each task in the sum of the losses, one by default.
 
     Args:
-        given: `{task: weight}`, or a list in the order of the tasks, or None.
+        given: `{task: weight}`, a list in task order, or None.
         names: Names of the tasks.
 
     Raises:
@@ -349,7 +350,7 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
 
 
 def by_output(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Returns an argument of `compile` by the name of the output.
+    """Returns an argument of `compile` by output name.
 
     Args:
         what: Name of the argument.
@@ -390,7 +391,7 @@ def _metrics(what: str, given: Any, names: Sequence[str]) -> dict[str, list[Any]
 
 
 def _resolved(metric: Any) -> Any:
-    """Returns a metric, where Keras chooses it by the shapes and not by the loss."""
+    """Returns a metric; Keras chooses "accuracy" by the shapes here, not by the loss."""
     if metric in ("accuracy", "acc"):
         return keras.metrics.MeanMetricWrapper(accuracy_by_shape, name=metric)
     return metric
@@ -401,15 +402,15 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
 
     Args:
         network: The network.
-        loss: As `compile` takes it; it tells the outputs of a network that does not.
-        outputs: Its symbolic outputs; None where they are not known.
+        loss: As for `compile`; names the outputs of a network that does not define them.
+        outputs: Its symbolic outputs; None if unknown.
     """
     if paths := nested_paths(outputs):
         return list(paths)
     if isinstance(outputs, Mapping):
         return list(outputs)
     if names := getattr(_functional(network), "output_names", None):
-        # A layer that is called twice puts out two of one name.
+        # A layer that is called twice has two outputs of the same name.
         return [
             f"{name}_{names[:place].count(name)}" if names.count(name) > 1 else name
             for place, name in enumerate(names)
@@ -425,15 +426,15 @@ def output_names(network: keras.Model, loss: Any, outputs: Any = None) -> list[s
 
 
 def tells_outputs(network: keras.Model, loss: Any) -> bool:
-    """Whether a network, or the losses for it, tell its outputs before it is called."""
+    """Whether a network, or its losses, define the outputs before it is called."""
     each = loss.values() if isinstance(loss, Mapping) else [{}]
     return symbolic_outputs(network) is not None or not any(isinstance(o, Mapping) for o in each)
 
 
 def symbolic_outputs(network: keras.Model) -> Any:
-    """Returns the symbolic outputs of a functional or sequential network, else None.
+    """Returns the symbolic outputs of a functional or sequential network, None for others.
 
-    What others have in `output`, once they were called, has lost its structure.
+    The `output` of other networks, set once they are called, loses the structure.
     """
     network = _functional(network)
     if not hasattr(network, "output_names"):
@@ -444,7 +445,7 @@ def symbolic_outputs(network: keras.Model) -> Any:
 
 
 def _functional(network: keras.Model) -> Any:
-    """Returns what a sequential network is once it is built, None before, or another network."""
+    """Returns a sequential network's functional model, None if unbuilt; others unchanged."""
     return network._functional if isinstance(network, keras.Sequential) else network
 
 

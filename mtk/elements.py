@@ -1,4 +1,4 @@
-"""A task's loss before any reduction: one value for each label, and what each counts."""
+"""A task's unreduced loss: one value per label, with its weight."""
 
 import math
 import warnings
@@ -21,10 +21,10 @@ class Elements(NamedTuple):
         values: Tensor `(B, ...)`, float32: the loss of each example, token, pixel or label.
         weights: Tensor of the same shape: zero where the label is missing, elsewhere the sample
             weight, one by default.
-        labels: The labels, with a harmless zero in the place of the missing ones.
-        predictions: The predictions, through which no gradient flows where a label is missing.
-            They carry `labelled`, for metrics that see no weights.
-        labelled: One where there is a label and zero where there is none; None if all are there.
+        labels: The labels, with zeros in place of the missing ones.
+        predictions: The predictions, without a gradient where a label is missing. They carry
+            `labelled` for unweighted metrics.
+        labelled: One where there is a label, zero where it is missing; None if none is missing.
     """
 
     values: tf.Tensor
@@ -34,13 +34,13 @@ class Elements(NamedTuple):
     labelled: tf.Tensor | None
 
     def of(self, labelled: tf.Tensor | None) -> "Elements":
-        """Returns these elements, which do not count the same.
+        """Returns these elements with a mask of labels.
 
         Args:
-            labelled: Boolean tensor `(B, ...)`; None if all are, and only their weights differ.
+            labelled: Boolean tensor `(B, ...)`; None if all are labelled and only weights differ.
         """
         predictions = tf.identity(self.predictions)
-        # Not as Keras' own mask, which its metrics would count a second time.
+        # Not as `_keras_mask`, which Keras metrics would apply a second time.
         predictions._labelled = labelled
         there = tf.ones_like(self.weights) if labelled is None else tf.cast(labelled, tf.float32)
         return self._replace(predictions=predictions, labelled=there)
@@ -55,36 +55,36 @@ def elements(
     mask_zero: bool = True,
     class_weight: Mapping[int, float] | None = None,
 ) -> Elements:
-    """Computes a loss label by label.
+    """Computes the loss of each label.
 
-    A missing label contributes nothing, neither to the loss nor to any gradient: it is replaced,
-    and its prediction is cut off, since a gradient of infinity times zero would be NaN. Where
-    examples have several labels of which some are missing, a loss that is a mean over the last axis
-    is computed for each label by itself; any other loss needs all labels of an example or none.
+    A missing label contributes neither to the loss nor to any gradient: it is replaced, and its
+    prediction is detached, since an infinite gradient times zero would be NaN. If an example has
+    some of several labels, a loss that is a mean over the last axis is computed for each label
+    separately; any other loss needs all labels of an example or none.
 
     Args:
         loss: A Keras loss, or a function of `(y_true, y_pred)`.
         y_true: Labels, `(B, ...)`.
         y_pred: Predictions, `(B, ...)`.
-        mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one for each
-            element. A mask that Keras has attached to the predictions counts too.
-        missing: Label value that says "no label here"; may be NaN.
-        mask_zero: Whether a number of zero in `mask` says that there is no label. Otherwise only a
-            boolean mask says so, and a label with the weight zero is one of those that count.
-        class_weight: Further weights, by the class that a label names; one for other classes.
+        mask: Zero where there is no label, the sample weight elsewhere: `(B,)`, or one for each
+            element. A Keras mask attached to the predictions applies too.
+        missing: Label value that marks a missing label; may be NaN.
+        mask_zero: Whether a zero in `mask` marks a missing label. Otherwise only a boolean mask
+            does, and a label of weight zero is counted.
+        class_weight: Further weights, by the class of a label; one for other classes.
 
-    A loss that is one number for the whole batch (of a replica, a micro-batch) is that of each of
-    its examples, and counts as much as their weights do on average, as in Keras. It sees labels and
-    predictions of padding too. Of labels that may be missing it says nothing.
+    A loss that is one number for the whole batch (of a replica, a micro-batch) is assigned to each
+    of its examples, weighted by their mean weight, as in Keras. It includes padding, and cannot be
+    used with missing labels.
 
     Raises:
-        ValueError: If the loss is a single number and labels may be missing, or labels are no
-            classes and there are weights of classes.
+        ValueError: If the loss is a single number and labels may be missing, or `class_weight` is
+            given for labels that are not classes.
     """
     padding = getattr(y_pred, "_keras_mask", None)
     y_true, y_pred = given = _aligned(tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred))
     if padding is not None and padding.shape.rank >= y_pred.shape.rank:
-        padding = None  # Of positions that the predictions no longer have.
+        padding = None  # The predictions no longer have these positions.
     counts_zero = mask is not None and not mask_zero and mask.dtype != tf.bool
     weights = _weights(y_true, mask, missing, padding)
     there = _weights(y_true, None, missing, padding) if counts_zero else weights
@@ -135,14 +135,14 @@ def elements(
 
 
 class TaskPass(NamedTuple):
-    """What a forward pass gives of one task, summed over its labels on this replica.
+    """Result of a forward pass for one task, summed over its labels on this replica.
 
     Attributes:
         total: The sum of the weighted losses.
         count: The number of labels.
         weight: The sum of their weights.
         elements: The unreduced loss, with labels and predictions; None without labels.
-        trained: What is trained in the place of `total`, where a combiner weighs the examples.
+        trained: The sum trained in place of `total`, if a combiner weighs examples.
     """
 
     total: tf.Tensor
@@ -157,7 +157,7 @@ def summed(elements: Elements, importance: tf.Tensor | None = None) -> TaskPass:
 
     Args:
         elements: The elements.
-        importance: `(B,)`: what the losses of each example count in training, one by default.
+        importance: `(B,)`: weight of each example's losses in training, one by default.
     """
     if importance is not None:
         values = elements.values * tf.reshape(
@@ -175,7 +175,7 @@ def summed(elements: Elements, importance: tf.Tensor | None = None) -> TaskPass:
 
 
 def _aligned(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gives predictions `(B,)` a last axis: Keras' losses take the mean over the last one."""
+    """Adds a last axis to predictions `(B,)`: Keras losses take the mean over the last axis."""
     if y_pred.shape.rank != 1:
         return y_true, y_pred
     return (y_true[:, None] if y_true.shape.rank == 1 else y_true), y_pred[:, None]
@@ -184,7 +184,7 @@ def _aligned(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 def _weights(
     y_true: tf.Tensor, mask: tf.Tensor | None, missing: float | None, padding: tf.Tensor | None
 ) -> tf.Tensor | None:
-    """Returns what each label counts, in a shape that begins like the labels'; None: all one."""
+    """Returns label weights, of a shape that is a prefix of the labels'; None if all are one."""
     found = [] if mask is None else [tf.cast(mask, tf.float32)]
     if padding is not None:
         found.append(tf.cast(padding, tf.float32))
@@ -204,7 +204,7 @@ def _weights(
 
 
 def _of_classes(y_true: tf.Tensor, class_weight: Mapping[int, float], rank: int) -> tf.Tensor:
-    """Returns the weight of each label's class, in a shape of this rank, as Keras finds it."""
+    """Returns the weight of each label's class, in a shape of this rank, as Keras does."""
     if y_true.shape.rank == rank + 1:
         one = y_true.shape[-1] == 1
         y_true = tf.squeeze(y_true, -1) if one else tf.argmax(y_true, axis=-1)
@@ -221,22 +221,22 @@ def _of_classes(y_true: tf.Tensor, class_weight: Mapping[int, float], rank: int)
 
 
 def is_for_each_label(weights: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
-    """Whether examples have several labels, and each of these its own weight."""
+    """Whether examples have several labels, each with its own weight."""
     rank = y_true.shape.rank
     several = y_true.shape[-1] != 1 and rank == y_pred.shape.rank and rank >= 2
     return several and weights.shape.rank == rank and weights.shape[-1] != 1
 
 
 def _is_mean_over_labels(loss: LossFunction | keras.losses.Loss, y_pred: tf.Tensor) -> bool:
-    """Whether a loss is the mean of the losses of the labels in the last axis.
+    """Whether a loss is the mean of the losses of each label in the last axis.
 
-    Tried out on random numbers: no loss says it of itself.
+    Tested on random numbers, since losses do not declare it.
     """
     shape = (*[2] * (y_pred.shape.rank - 1), y_pred.shape[-1])
     if shape[-1] is None:
         return False
     rng = np.random.default_rng(0)
-    # Zeros and ones for losses of classes, numbers between for logarithms of labels.
+    # Zeros and ones for classification losses, numbers between for logarithms of labels.
     labels = (rng.integers(0, 2, shape), rng.uniform(0.1, 0.9, shape))
     return any(_adds_up(loss, y, rng.uniform(0.1, 0.9, shape)) for y in labels)
 
@@ -245,7 +245,7 @@ def _adds_up(loss: LossFunction | keras.losses.Loss, y: np.ndarray, p: np.ndarra
     with tf.init_scope(), warnings.catch_warnings(action="ignore"):
         y_true, y_pred = tf.constant(y, tf.float32), tf.constant(p, tf.float32)
         try:
-            with keras.StatelessScope():  # Each starts from the state that the loss has.
+            with keras.StatelessScope():  # Each starts from the loss's current state.
                 whole = loss_values(loss, y_true, y_pred)
             with keras.StatelessScope():
                 each = loss_values(loss, y_true[..., None], y_pred[..., None])
@@ -257,7 +257,7 @@ def _adds_up(loss: LossFunction | keras.losses.Loss, y: np.ndarray, p: np.ndarra
 
 
 def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
-    """Returns the weights of examples whose labels are all there or all missing."""
+    """Returns the weights of examples, whose labels must be all present or all missing."""
     there = tf.cast(weights != 0, tf.float32)
     some, every = tf.reduce_max(there, -1), tf.reduce_min(there, -1)
     message = (
@@ -265,7 +265,7 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
         "labels in the last axis. Use a loss that is, or leave such examples out by a mask."
     )
     check = tf.debugging.assert_equal(some, every, message=message)
-    # XLA drops assertions: there, such an example makes the loss NaN.
+    # XLA drops assertions; there, such an example makes the loss NaN.
     with tf.control_dependencies([] if check is None else [check]):
         return nan_unless(tf.equal(some, every), tf.reduce_mean(weights, -1) * every)
 
@@ -273,7 +273,7 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
 def loss_values(
     loss: LossFunction | keras.losses.Loss, y_true: tf.Tensor, y_pred: tf.Tensor
 ) -> tf.Tensor:
-    """Calls a loss as Keras does: in the loss' type, and a function on equal ranks.
+    """Calls a loss as Keras does: in the loss's dtype, and functions with tensors of equal rank.
 
     Args:
         loss: A Keras loss, or a function of `(y_true, y_pred)`.
@@ -281,7 +281,7 @@ def loss_values(
         y_pred: Predictions, `(B, ...)`.
 
     Returns:
-        The losses, not reduced.
+        The unreduced losses.
     """
     dtype = loss.dtype if isinstance(loss, keras.losses.Loss) else keras.config.floatx()
     y_true, y_pred = tf.cast(y_true, dtype), tf.cast(y_pred, dtype)
@@ -291,9 +291,9 @@ def loss_values(
 
 
 def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
-    """Returns the shape of the loss, of which it is known where it can be without a prediction.
+    """Returns the shape of the loss, taken from the labels where possible.
 
-    So what is labelled in a batch can be counted before the network has run.
+    Thus the labels of a batch can be counted before the network has run.
     """
     of_labels, of_values = tf.shape(y_true), tf.shape(values)
     unknown = [size is None for size in y_true.shape.as_list()]
@@ -308,7 +308,7 @@ def _shape(values: tf.Tensor, y_true: tf.Tensor) -> list[int | tf.Tensor]:
 
 
 def of_rank(mask: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Gives `mask` the rank of `target`, by new last axes or by dropping last axes."""
+    """Brings `mask` to the rank of `target` by adding or dropping last axes."""
     while mask.shape.rank > target.shape.rank:
         if mask.shape[-1] != 1:
             mask = tf.reduce_min(tf.cast(mask, tf.float32), axis=-1, keepdims=True)

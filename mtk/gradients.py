@@ -1,4 +1,4 @@
-"""Per-task gradients: strategies to compute them, and what is computed from them."""
+"""Per-task gradients: strategies to compute them, their Gramian and their weighted sum."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 GradientStrategy = Literal["auto", "unrolled", "loop", "vectorized", "share"]
 
-# At 8 tasks both take the same time on CPUs, at 2 the unrolled passes may run side by side, and at
+# At 8 tasks both take the same time on CPUs, at 2 the unrolled passes may run in parallel, and at
 # 40 their graph takes too long to trace (`tools/benchmark.py ways`). The bound is a choice.
 _UNROLLED_AT_MOST = 12
-# Elements of all per-task gradients together up to which memory does not matter: 64 MiB.
+# Number of elements of all per-task gradients below which memory does not matter: 64 MiB.
 _SMALL = 2**24
 
 
@@ -19,8 +19,8 @@ class TouchedRows(NamedTuple):
 
     Attributes:
         values: Tensor `(K, R, ...)`.
-        indices: Tensor `(R,)`: which rows of the variable, each once.
-        shape: Of the variable.
+        indices: Tensor `(R,)`: indices of the variable's rows, each once.
+        shape: Shape of the variable.
     """
 
     values: tf.Tensor
@@ -34,15 +34,15 @@ TaskGradient: TypeAlias = tf.Tensor | TouchedRows
 def choose(strategy: GradientStrategy, num_tasks: int, shared_input: bool) -> GradientStrategy:
     """Returns the strategy to compute per-task gradients, with `"auto"` resolved.
 
-    * `"unrolled"`: one backward pass per task, side by side in the graph.
+    * `"unrolled"`: one backward pass per task, in parallel in the graph.
     * `"loop"`: one backward pass per task in a `tf.while_loop`: a graph of constant size.
-    * `"vectorized"`: `GradientTape.jacobian` by `pfor`: all tasks at once; for accelerators.
-    * `"share"`: one backward pass per task over the task's own share of the batch.
-    * `"auto"`: by measurement on CPUs (see `tools/benchmark.py`): `"share"` where each task has
-      an input of its own, otherwise `"unrolled"` for few tasks and `"loop"` for many.
+    * `"vectorized"`: `GradientTape.jacobian` with `pfor`, all tasks at once; for accelerators.
+    * `"share"`: one backward pass per task over its own share of the batch.
+    * `"auto"`: by measurement on CPUs (see `tools/benchmark.py`): `"share"` if each task has its
+      own input, otherwise `"unrolled"` for few tasks and `"loop"` for many.
 
     Args:
-        strategy: What the user asked for.
+        strategy: The requested strategy.
         num_tasks: K.
         shared_input: Whether one forward pass serves all tasks.
 
@@ -81,18 +81,18 @@ def per_task(
     Args:
         tape: A persistent tape that has recorded the losses.
         losses: K scalars.
-        stacked: The same as one tensor `(K,)`, recorded on the tape too.
-        shared: What to differentiate by for every task: variables or tensors.
-        heads: For each task, what to differentiate by for this task alone.
+        stacked: The losses as one tensor `(K,)`, recorded on the tape too.
+        shared: Variables or tensors to differentiate every task's loss with respect to.
+        heads: For each task, those to differentiate only its loss with respect to.
         strategy: `"unrolled"`, `"loop"`, `"vectorized"` or `"share"`.
-        sparse: Whether the gradients of embeddings may be `TouchedRows`. (XLA cannot make them, and
-            those of different replicas do not add up row by row.)
-        chosen: Integer tensor `(m,)`, tasks: the passes through `shared` are theirs alone, unrolled
-            or in a loop.
+        sparse: Whether the gradients of embeddings may be `TouchedRows`. (XLA does not support
+            them, and those of different replicas cannot be summed row by row.)
+        chosen: Integer tensor `(m,)`: tasks to which the passes through `shared` are restricted,
+            unrolled or in a loop.
 
     Returns:
-        A list with one tensor `(K, *shape)`, or `(m, *shape)`, for each of `shared`, zero where a
-        task does not reach it, and for each of the K tasks the list of its heads' gradients.
+        A list with one tensor `(K, *shape)`, or `(m, *shape)`, for each of `shared`, zero for tasks
+        that it does not affect, and for each of the K tasks the list of its heads' gradients.
     """
     if chosen is None and strategy in ("unrolled", "share"):
         return _unrolled(tape, losses, shared, heads, sparse)
@@ -125,8 +125,8 @@ def _vectorized(
 def _looped(
     tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor], tasks: tf.Tensor
 ) -> list[tf.Tensor]:
-    # Not `jacobian(experimental_use_pfor=False)`: it takes all gradients for the losses' type, so
-    # that features in bfloat16 stop it.
+    # Not `jacobian(experimental_use_pfor=False)`, which assumes the losses' dtype for all gradients
+    # and fails for bfloat16 features.
     number = stacked.shape[0]
 
     def of_task(k: tf.Tensor) -> list[tf.Tensor]:
@@ -135,14 +135,14 @@ def _looped(
         return [_dense(gradient, v) for gradient, v in zip(found, sources, strict=True)]
 
     types = [tf.as_dtype(source.dtype).base_dtype for source in sources]
-    # One iteration at a time: others in flight would hold their own copies of everything.
+    # One iteration at a time: parallel ones would each hold copies of all intermediate values.
     return tf.map_fn(of_task, tasks, fn_output_signature=types, parallel_iterations=1)
 
 
 def _picked(
     tape: tf.GradientTape, stacked: tf.Tensor, sources: Sequence[tf.Tensor], tasks: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Makes a pass for each of a few tasks; which ones is known in the step alone."""
+    """Makes a pass for each of a few tasks, which are only known within the step."""
     # As in `_unrolled`.
     one_by_one = tasks.shape[0] * sum(v.shape.num_elements() or 0 for v in sources) > _SMALL
     each: list[list[tf.Tensor]] = []
@@ -165,8 +165,8 @@ def _unrolled(
     sparse: bool,
 ) -> tuple[list[TaskGradient], list[list[tf.Tensor | None]]]:
     shared_rows, head_rows = [], []
-    # Passes side by side use two cores better, but each holds memory of its own: where gradients
-    # are large, one waits for the other.
+    # Parallel passes use two cores better, but each needs its own memory: where gradients are
+    # large, they run one after another.
     one_by_one = len(losses) * sum(v.shape.num_elements() or 0 for v in shared) > _SMALL
     before: list[tf.Tensor] = []
     for loss, head in zip(losses, heads, strict=True):
@@ -177,8 +177,8 @@ def _unrolled(
             before = [g for g in found if g is not None]
         shared_rows.append(found[: len(shared)])
         head_rows.append(found[len(shared) :])
-    # Stacked when the last pass is over and has freed what it held. (The rows of a variable are
-    # freed as soon as they are stacked.)
+    # Stacked after the last pass has freed its memory. (The rows of a variable are freed as soon as
+    # they are stacked.)
     with tf.control_dependencies(before):
         by_variable = zip(*shared_rows, strict=True)
         stacked = [_stacked(g, v, sparse) for g, v in zip(by_variable, shared, strict=True)]
@@ -196,7 +196,7 @@ def _stacked(
 def _touched(slices: Sequence[tf.IndexedSlices], source: tf.Tensor) -> TouchedRows:
     indices, places = tf.unique(tf.concat([s.indices for s in slices], 0))
     number = tf.size(indices)
-    # Task k's rows begin at k * number: one pass adds up what falls on the same row of a task.
+    # Task k's rows begin at k * number, so that one call sums duplicate rows of each task.
     task = tf.repeat(tf.range(len(slices)), [tf.size(s.indices) for s in slices])
     values = tf.concat([s.values for s in slices], 0)
     rows = tf.math.unsorted_segment_sum(values, places + task * number, len(slices) * number)
@@ -211,13 +211,13 @@ def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, source: tf.Tensor) -> 
 
 
 def summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
-    """Adds up the slices that a gradient holds of one and the same row of its variable.
+    """Sums the slices of a gradient that belong to the same row of its variable.
 
-    A backward pass gives an embedding's gradient as one slice for each token, and an optimizer
-    that squares slices takes the sum of squares for the square of the sum.
+    A backward pass gives an embedding's gradient as one slice per token, and an optimizer that
+    squares slices would use the sum of squares instead of the square of the sum.
 
     Args:
-        gradient: A gradient; a dense one is returned as it is.
+        gradient: A gradient; a dense one is returned unchanged.
     """
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
@@ -227,7 +227,7 @@ def summed_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.Indexe
 
 
 def scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor | float) -> Any:
-    """Returns a gradient, or slices of one, times a factor.
+    """Returns a dense or sparse gradient times a factor.
 
     Args:
         gradient: The gradient.
@@ -242,14 +242,14 @@ def scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor | float) ->
 def gramian(task_gradients: Sequence[TaskGradient]) -> tf.Tensor:
     """Returns the inner products of the task gradients.
 
-    Summed variable by variable: the `(K, P)` matrix of all gradients is never made.
+    Sums over the variables without forming the `(K, P)` matrix of all gradients.
 
     Args:
         task_gradients: List with one tensor `(K, *variable.shape)`, or `TouchedRows`, per variable.
 
     Returns:
-        Tensor `(K, K)`, float32. Norms below about 1e-19 count as zero in it, and norms above 1e19
-        are infinite.
+        Tensor `(K, K)`, float32. Norms below about 1e-19 underflow to zero, and norms above 1e19
+        overflow to infinity.
     """
     products = []
     for found in task_gradients:
@@ -271,7 +271,8 @@ def weighted_sum(
         weights: Tensor `(K,)`.
 
     Returns:
-        List with one tensor of the variable's shape per variable; slices of it for `TouchedRows`.
+        List with one tensor of the variable's shape per variable; `IndexedSlices` for
+        `TouchedRows`.
     """
     return [_weighted(found, weights) for found in task_gradients]
 
@@ -281,5 +282,5 @@ def _weighted(found: TaskGradient, weights: tf.Tensor) -> tf.Tensor | tf.Indexed
         return tf.IndexedSlices(_weighted(found.values, weights), found.indices, found.shape)
     if found.dtype == tf.float64:
         return tf.tensordot(tf.cast(weights, tf.float64), found, 1)
-    # Weights that bfloat16 or float16 rounds would not be the combiner's.
+    # The combiner's weights must not be rounded to bfloat16 or float16.
     return tf.cast(tf.tensordot(weights, tf.cast(found, tf.float32), 1), found.dtype)

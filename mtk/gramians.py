@@ -1,4 +1,4 @@
-"""Gramians of losses, for training loops of one's own."""
+"""Gramians of losses, for custom training loops."""
 
 import dataclasses
 import math
@@ -13,13 +13,13 @@ from mtk.combiners import StaticWeights
 from mtk.sharing.analysis import with_inner
 from mtk.trainer import MultiTaskModel, step
 
-# Elements of task gradients that are held at once: 256 MiB. Beyond it, passes are repeated.
+# Number of gradient elements held at once: 256 MiB. Beyond it, passes are repeated.
 _HELD_AT_MOST = 2**26
 _COPIES = frozenset({"Identity", "Cast"})
 _GATHERS = frozenset({"GatherV2", "ResourceGather"})
-# TensorFlow's `vectorized_map` cannot convert loops with lists of tensors, as recurrent layers have
-# them, nor conditionals. Its gradient of a product of a batch of matrices with a single one, as in
-# `EinsumDense`, is wrong and may end the process by a fault of memory, as Keras' attention does.
+# `tf.vectorized_map` cannot convert loops with tensor lists, as in recurrent layers, nor
+# conditionals. Its gradient of a product of a batch of matrices with a single one, as in
+# `EinsumDense` and thus in Keras' attention, is wrong and may crash the process by a memory fault.
 _NOT_VECTORIZED = frozenset(
     {
         *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"),
@@ -29,32 +29,32 @@ _NOT_VECTORIZED = frozenset(
 
 
 def gramian(losses: Any, variables: Any, tape: tf.GradientTape | None = None) -> tf.Tensor:
-    """Returns the inner products of gradients: of K losses, or of what a model has.
+    """Returns the inner products of gradients: of K losses, or of the losses of a model.
 
-    * `gramian(losses, variables, tape)`: of K losses that a persistent tape has recorded. One
-      backward pass a loss, as long as their gradients fit into 256 MiB together; beyond it losses
-      go in blocks, and the passes of a block are repeated for each block before it.
-    * `gramian(model, batch)` with a `MultiTaskModel`: of its task losses, without their loss
-      weights, by the shared variables. The batch has a form that `train_step` takes. The model does
-      not change.
+    * `gramian(losses, variables, tape)`: of K losses recorded by a persistent tape. One backward
+      pass per loss, as long as all gradients fit into 256 MiB; otherwise losses are processed in
+      blocks, and the passes of a block are repeated for each block before it.
+    * `gramian(model, batch)` with a `MultiTaskModel`: of its task losses, without loss weights,
+      with respect to the shared variables. The batch has a form accepted by `train_step`. The model
+      is not changed.
     * `gramian(model, batch)` with another compiled Keras model: of the loss of each example of the
-      batch `(x, y)` or `(x, y, sample_weight)`, by the trainable variables; see
-      `per_example_gramian`. Layers compute as in inference.
+      batch `(x, y)` or `(x, y, sample_weight)`, with respect to the trainable variables; see
+      `per_example_gramian`. Layers run in inference mode.
 
-    Call it inside a `tf.function` where it is called often.
+    Call it inside a `tf.function` if it is called often.
 
     Args:
         losses: K scalars, one tensor `(K,)`, or a model.
-        variables: What to differentiate by (a variable, a tensor that the tape watches, or a
-            structure of them), or the batch.
+        variables: What to differentiate with respect to (a variable, a tensor watched by the tape,
+            or a structure of them), or the batch.
         tape: The persistent tape that has recorded the losses.
 
     Returns:
         Tensor `(K, K)`, float32.
 
     Raises:
-        ValueError: If there is no loss or no variable, a loss is no scalar, a tape is missing or
-            too many, or the model is not compiled.
+        ValueError: If there is no loss or no variable, a loss is not a scalar, a tape is missing or
+            given with a model, or the model is not compiled.
     """
     if isinstance(losses, keras.Model):
         if tape is not None:
@@ -86,7 +86,7 @@ def _of_model(model: keras.Model, batch: Any) -> tf.Tensor:
 
 
 def _of_tasks(model: MultiTaskModel, batch: Any) -> tf.Tensor:
-    """Computes one step without its changes, whatever the model's combiner wants of it."""
+    """Computes one step, whatever the model's combiner, and undoes its state changes."""
     model.inspect(batch)
     combiner = StaticWeights()
     combiner.bind(model.task_names, [])
@@ -132,10 +132,10 @@ def _in_blocks(
     blocks: Sequence[Sequence[tf.Tensor]],
     rows: Callable[[Sequence[tf.Tensor]], list[gradients.TaskGradient]],
 ) -> tf.Tensor:
-    """Computes a Gramian with the gradients of two blocks of losses in memory."""
+    """Computes a Gramian with the gradients of at most two blocks of losses in memory."""
     grid: list[list[tf.Tensor]] = [[] for _ in blocks]
     for i, block in enumerate(blocks):
-        # In a graph, one block waits for the other, or all would be in memory.
+        # In a graph, blocks run in sequence, or all would be in memory.
         with tf.control_dependencies(grid[i - 1][-1:] if i else []):
             first = rows(block)
         grid[i] += [tf.transpose(grid[j][i]) for j in range(i)]
@@ -151,28 +151,28 @@ def _in_blocks(
 def per_example_gramian(loss: Callable[..., tf.Tensor], examples: Any, variables: Any) -> tf.Tensor:
     """Returns the inner products of the gradients of each example's loss.
 
-    Each example is a batch of its own: its loss cannot depend on the others. All go through one
-    forward and one backward pass (`tf.vectorized_map`), or one after the other where there are
-    loops, conditionals, attention or other products of batches of matrices, which that cannot do.
-    For kernels of dense layers and convolutions and for embeddings, each used once, the inner
-    products follow from those of the layer's inputs and of the gradients of its outputs, and no
-    gradient is made: `<x_i d_i', x_j d_j'> = <x_i, x_j> <d_i, d_j>`. All other variables' gradients
-    are held, by the example. It is decided by the operations that read a variable: what is read
-    more than once, or by another operation, counts as one of the others.
+    Each example is its own batch: its loss cannot depend on the others. All go through one forward
+    and one backward pass (`tf.vectorized_map`), or one after another if there are loops,
+    conditionals, attention or other batched matrix products, which it does not support. For kernels
+    of dense layers and convolutions and for embeddings, each used once, the inner products follow
+    from those of the layer's inputs and output gradients, without computing the gradient:
+    `<x_i d_i', x_j d_j'> = <x_i, x_j> <d_i, d_j>`. For other variables the gradients of all
+    examples are held. This is decided by the operations that read a variable: one that is read more
+    than once, or by another operation, is among the others.
 
-    Call it inside a `tf.function`, which traces it once.
+    Call it inside a `tf.function` to trace it only once.
 
     Args:
-        loss: Called with one example (the components of a tuple as arguments), whose tensors lack
-            the batch axis; returns a scalar. A model wants the axis back: `model(x[None])`.
+        loss: Called with one example (the components of a tuple as arguments), whose tensors have
+            no batch axis; returns a scalar. For a model restore the axis: `model(x[None])`.
         examples: A tensor `(B, ...)`, or a structure of them.
-        variables: What to differentiate by: a variable, or a structure of them.
+        variables: What to differentiate with respect to: a variable, or a structure of them.
 
     Returns:
         Tensor `(B, B)`, float32.
 
     Raises:
-        ValueError: If there is no variable, or `loss` returns no scalar.
+        ValueError: If there is no variable, or `loss` does not return a scalar.
     """
     variables = tf.nest.flatten(variables)
     if not variables:
@@ -209,7 +209,7 @@ def per_example_gramian(loss: Callable[..., tf.Tensor], examples: Any, variables
 
 
 def _is_vectorized(loss: Callable[..., tf.Tensor], examples: Any) -> bool:
-    """Whether all operations of a loss can be done for all examples at once."""
+    """Whether all operations of a loss can be vectorized over examples."""
     one = _spec_of_one(examples)
     arguments = one if isinstance(one, tuple) else (one,)
     graph = tf.function(loss, autograph=False).get_concrete_function(*arguments).graph
@@ -217,7 +217,7 @@ def _is_vectorized(loss: Callable[..., tf.Tensor], examples: Any) -> bool:
 
 
 def _in_turn(function: Callable[[Any], Any], examples: Any) -> Any:
-    """As `tf.vectorized_map`, with one example after the other."""
+    """Maps as `tf.vectorized_map`, one example after another."""
 
     @tf.function(autograph=False)
     def mapped(examples: Any) -> Any:
@@ -239,12 +239,12 @@ def _value(variable: Any) -> Any:
 
 
 class _Factored(NamedTuple):
-    """The one operation that reads a variable, whose gradient is a product.
+    """The only operation that reads a variable, whose gradient is a product.
 
     Attributes:
         operation: A MatMul, Conv2D, GatherV2 or ResourceGather.
-        input: What it reads besides the variable, of one example.
-        output: What it puts out.
+        input: Its input besides the variable, for one example.
+        output: Its output.
     """
 
     operation: tf.Operation
@@ -276,9 +276,9 @@ class _Factored(NamedTuple):
 
 
 def _multiplies_less(data: tf.TensorShape, deltas: tf.TensorShape) -> bool:
-    """Whether the gradients of single examples cost less than the products of all pairs of rows."""
+    """Whether per-example gradients cost less than the products of all pairs of rows."""
     rows, ins, outs = deltas[1], data[2], deltas[2]
-    examples = deltas[0] or 64  # An unknown batch is taken for a common one.
+    examples = deltas[0] or 64  # A typical batch size if unknown.
     if rows is None:
         return True
     return (rows + examples) * ins * outs <= examples * rows**2 * (ins + outs)
@@ -287,10 +287,10 @@ def _multiplies_less(data: tf.TensorShape, deltas: tf.TensorShape) -> bool:
 def _by_pairs(
     products: Callable[[tf.Tensor], tf.Tensor], data: tf.Tensor, deltas: tf.Tensor
 ) -> tf.Tensor:
-    """Adds up the products of all pairs of rows of two examples, an example at a time.
+    """Sums the products of all pairs of rows of two examples, one example at a time.
 
     Args:
-        products: Of the rows of one example with all `B R` rows: `(R, B R)`.
+        products: Products of one example's rows with all `B R` rows: `(R, B R)`.
         data: Tensor `(B, R, ...)`.
         deltas: Tensor `(B, R, outs)`.
     """
@@ -305,7 +305,7 @@ def _by_pairs(
 
 
 def _only_use(graph: Any, source: Any, earlier: set[str]) -> _Factored | None:
-    """Returns the operation that alone reads a variable, if its gradient is a product."""
+    """Returns the only operation that reads a variable, if its gradient is a product."""
     if not isinstance(source, tf.Variable):
         return None
 
@@ -338,7 +338,7 @@ def _factored(op: tf.Operation, variable: tf.Tensor) -> _Factored | None:
 
 
 def _is_plain(convolution: tf.Operation) -> bool:
-    """Whether the patches of a convolution's input can be taken, and all channels are seen."""
+    """Whether a convolution's input patches can be extracted, and it is not grouped."""
     data, kernel = (tensor.shape for tensor in convolution.inputs)
     padding = convolution.get_attr("padding") in (b"SAME", b"VALID")
     last = convolution.get_attr("data_format") == b"NHWC"
@@ -346,7 +346,7 @@ def _is_plain(convolution: tf.Operation) -> bool:
 
 
 def _patches(convolution: tf.Operation, data: tf.Tensor) -> tf.Tensor:
-    """Returns what each output position of a convolution reads, `(B, ..., patch)`."""
+    """Returns the input patch of each output position of a convolution, `(B, ..., patch)`."""
     height, width = convolution.inputs[1].shape[:2]
     found = tf.image.extract_patches(
         tf.reshape(data, [-1, *data.shape[-3:]]),

@@ -1,4 +1,4 @@
-"""Losses that Keras does not have."""
+"""Losses that are not in Keras."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from mtk.ranges import check_rate
 class SmoothedCrossentropy(keras.losses.Loss):
     """Cross-entropy of logits against integer labels, with label smoothing.
 
-    The label has a probability of `1 - smoothing`, and `smoothing` is spread evenly over all
-    classes, the label's own included. Keras smooths only labels that are one-hot, an array of the
-    size of the logits.
+    The label gets a probability of `1 - smoothing`, and `smoothing` is spread evenly over all
+    classes, including the label. Keras smooths only one-hot labels, an array of the size of the
+    logits.
 
     Args:
-        smoothing: In [0, 1).
+        smoothing: Amount of smoothing, in [0, 1).
         name: Name of the loss.
 
     Call arguments:
@@ -52,8 +52,8 @@ class SmoothedCrossentropy(keras.losses.Loss):
 def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
     """Returns the losses `(N,)` of logits `(N, classes)`.
 
-    Written out with its gradient: over thousands of classes every pass counts, and this makes
-    fewer than `sparse_softmax_cross_entropy_with_logits` and what smoothing adds to it.
+    Has a custom gradient: with thousands of classes every pass over the logits matters, and this
+    makes fewer than `sparse_softmax_cross_entropy_with_logits` plus the smoothing term.
     """
     kept = 1.0 - smoothing
     classes = logits.shape[-1]
@@ -61,7 +61,7 @@ def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tens
 
     @tf.custom_gradient
     def losses(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        # log sum exp z - (1 - s) z_y - s mean(z), with z less its maximum.
+        # log sum exp z - (1 - s) z_y - s mean(z), with the maximum subtracted from z.
         shifted = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
         powers = tf.exp(shifted)
         total = tf.reduce_sum(powers, axis=-1)
@@ -81,12 +81,12 @@ def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tens
 
 @keras.saving.register_keras_serializable("mtk")
 class WeightedSum(keras.losses.Loss):
-    """Several losses of one output, added.
+    """A weighted sum of several losses of one output.
 
     Args:
         losses: Two losses or more: names, `keras.losses.Loss` objects, or functions of
             `(y_true, y_pred)` that return one value per example.
-        weights: A factor for each; one by default.
+        weights: One factor per loss; one by default.
         name: Name of the loss.
 
     Call arguments:
@@ -94,8 +94,8 @@ class WeightedSum(keras.losses.Loss):
         y_pred: Predictions `(B, ...)`.
 
     Raises:
-        ValueError: If there are no losses, one is unknown, they are reduced in different ways, or
-            the weights are not one finite number, zero or more, for each.
+        ValueError: If there are no losses, one is unknown, their reductions differ, or the weights
+            are not one finite, nonnegative number per loss.
 
     Example:
     >>> loss = WeightedSum(["mean_squared_error", "mean_absolute_error"], [1.0, 0.5])

@@ -1,6 +1,6 @@
-"""Metrics that the workloads report and Keras does not have.
+"""Metrics of the workloads that are not in Keras.
 
-Each says in its class attribute `direction` whether less ("min") or more ("max") of it is better.
+The class attribute `direction` tells whether lower ("min") or higher ("max") is better.
 """
 
 import abc
@@ -13,14 +13,14 @@ from mtk.elements import of_rank
 
 
 class MeanOverLabels(keras.metrics.Mean):
-    """The mean over all labels, in which each counts alike.
+    """The mean over all labels, with equal weight for each.
 
-    Keras' takes the mean within an example first, over its padding too, so that a token counts less
-    in a batch whose rows are longer, and batches of another size have another mean.
+    Keras first takes the mean within an example, including its padding, so that a token counts less
+    in a batch with longer rows, and the mean depends on the batch size.
     """
 
     def update_mean(self, values: tf.Tensor, sample_weight: tf.Tensor | None) -> None:
-        """Takes in the values of labels `(B, ...)`, and weights of them or of examples."""
+        """Adds values of labels `(B, ...)`, with weights per label or per example."""
         if sample_weight is not None:
             each = of_rank(tf.cast(sample_weight, tf.float32), values)
             sample_weight = tf.reshape(tf.broadcast_to(each, tf.shape(values)), [-1])
@@ -29,10 +29,10 @@ class MeanOverLabels(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable("mtk")
 class SparseCategoricalError(MeanOverLabels):
-    """Share of wrong predictions, in percent.
+    """Percentage of wrong predictions.
 
-    Zero without a single label, like Keras' means. Not derived from Keras' accuracy, which spends
-    several passes over the scores on the sign of zeros.
+    Zero without any label, like Keras' means. Not derived from Keras' accuracy, which makes several
+    passes over the scores to handle the sign of zeros.
 
     Args:
         name: Name of the metric.
@@ -40,7 +40,7 @@ class SparseCategoricalError(MeanOverLabels):
     Call arguments:
         y_true: Integer labels `(B, ...)`.
         y_pred: Scores `(B, ..., classes)`.
-        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+        sample_weight: Optional weights `(B, ...)`; zero excludes an element.
     """
 
     direction = "min"
@@ -69,7 +69,7 @@ class SparseCrossEntropy(MeanOverLabels):
     Call arguments:
         y_true: Integer labels `(B, ...)`.
         y_pred: Logits `(B, ..., classes)`.
-        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+        sample_weight: Optional weights `(B, ...)`; zero excludes an element.
     """
 
     direction = "min"
@@ -89,10 +89,10 @@ class SparseCrossEntropy(MeanOverLabels):
 
 
 class ConfusionMetric(keras.metrics.Metric, abc.ABC):
-    """A metric that is read off the confusion matrix of everything seen.
+    """Base class of metrics computed from the confusion matrix.
 
-    Not Keras' `MeanIoU`, which counts in integers: it warns of the weights that say what is
-    labelled, and would cut fractions off them.
+    Not Keras' `MeanIoU`, which counts in integers: it warns about the mask of labels as weights,
+    and would truncate fractional ones.
 
     Args:
         num_classes: Number of classes C.
@@ -101,7 +101,7 @@ class ConfusionMetric(keras.metrics.Metric, abc.ABC):
     Call arguments:
         y_true: Integer labels `(B, ...)`.
         y_pred: Scores `(B, ..., C)`.
-        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+        sample_weight: Optional weights `(B, ...)`; zero excludes an element.
     """
 
     def __init__(self, num_classes: int, name: str):
@@ -129,10 +129,10 @@ class ConfusionMetric(keras.metrics.Metric, abc.ABC):
 
 @keras.saving.register_keras_serializable("mtk")
 class MeanIoU(ConfusionMetric):
-    """Intersection over union of each class, and their mean over the classes.
+    """Mean over the classes of the intersection over union.
 
-    A class that is neither in the labels nor in the predictions has no value and is left out of the
-    mean. Zero if nothing is labelled. Arguments as in `ConfusionMetric`.
+    A class that occurs neither in the labels nor in the predictions is left out of the mean. Zero
+    if nothing is labelled. Arguments as in `ConfusionMetric`.
     """
 
     direction, unit = "max", "share"
@@ -151,7 +151,7 @@ class MeanIoU(ConfusionMetric):
 
 @keras.saving.register_keras_serializable("mtk")
 class PixelAccuracy(ConfusionMetric):
-    """Share of the labelled pixels whose class is right; zero if none is labelled.
+    """Fraction of the labelled pixels with the right class; zero if none is labelled.
 
     Arguments as in `ConfusionMetric`.
     """
@@ -168,9 +168,9 @@ class PixelAccuracy(ConfusionMetric):
 
 @keras.saving.register_keras_serializable("mtk")
 class RelativeError(MeanOverLabels):
-    """Mean of the absolute errors, each divided by the absolute value that is true.
+    """Mean of the absolute errors, each divided by the absolute true value.
 
-    Where the true value is zero there is no such error: give those elements the weight zero.
+    The error is undefined where the true value is zero: give such elements weight zero.
 
     Args:
         name: Name of the metric.
@@ -178,7 +178,7 @@ class RelativeError(MeanOverLabels):
     Call arguments:
         y_true: Values `(B, ..., D)`.
         y_pred: Predictions of the same shape.
-        sample_weight: Optional weights `(B, ...)`; zero leaves an element out.
+        sample_weight: Optional weights `(B, ...)`; zero excludes an element.
     """
 
     direction = "min"

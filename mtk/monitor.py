@@ -1,4 +1,4 @@
-"""What evaluations are compared by: a metric, a mean of metrics, or relative losses."""
+"""Monitors to compare evaluations by: a metric, a mean of metrics, or relative losses."""
 
 import difflib
 import math
@@ -10,29 +10,29 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 MIN, MAX = DIRECTIONS = ("min", "max")
-SHARE = "share"  # The unit of what is at most one, such as an accuracy or an AUC.
+SHARE = "share"  # The unit of metrics that are at most one, such as an accuracy or an AUC.
 MEAN_LOSS = "mean_loss"
 RELATIVE_LOSS = "relative_loss"
-# What a user may write; see `resolve`.
+# Forms that a user may give; see `resolve`.
 Monitored: TypeAlias = str | Mapping[str, str] | Sequence[str | Sequence[str]] | None
 _LOSS = "loss"  # The key of the mean over tasks in the logs.
 _VALIDATION = "val_"
 
 
 class DifferentMonitorsError(ValueError):
-    """Runs were selected by different monitors, so their values cannot be compared."""
+    """Raised for runs selected by different monitors, whose values cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """One number for each evaluation, and which way it is better.
+    """One number per evaluation, and its direction of improvement.
 
     Attributes:
         name: `"mean_loss"`, `"relative_loss"`, the name of a metric, or a mean of several, such as
             `"mean(a_AUC: max, b_mae / first: min)"`.
         direction: `"min"` or `"max"`.
-        terms: Names of metrics in the logs, without "val_", each with its direction.
-        relative: Names of those that are divided by their value at the first evaluation.
+        terms: Names of metrics in the logs, without "val_", with their directions.
+        relative: Names of the terms that are divided by their value at the first evaluation.
     """
 
     name: str
@@ -42,21 +42,21 @@ class Monitor:
 
     @property
     def worst(self) -> float:
-        """What every number is better than."""
+        """The value that every number is better than."""
         return math.inf if self.direction == MIN else -math.inf
 
     def is_better(self, value: float, other: float) -> bool:
-        """Tells whether a value is better than another; NaN never is."""
+        """Returns whether a value is better than another; NaN never is."""
         return value < other if self.direction == MIN else value > other
 
     def reads(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        """Returns the terms as an evaluation measured them.
+        """Returns the values of the terms in an evaluation.
 
         Args:
             logs: Keras' logs of an evaluation during `fit`, with keys such as "val_left_loss".
 
         Raises:
-            ValueError: If one is not in the logs.
+            ValueError: If a term is not in the logs.
         """
         missing = [name for name, _ in self.terms if _VALIDATION + name not in logs]
         if missing:
@@ -68,13 +68,13 @@ class Monitor:
         return {name: as_number(logs[_VALIDATION + name]) for name, _ in self.terms}
 
     def first(self, logs: Mapping[str, Any]) -> dict[str, float] | None:
-        """Returns what relative terms are divided by, if an evaluation can be the first for them.
+        """Returns the divisors of relative terms, if an evaluation can be the first for them.
 
-        It can if all of them are finite and none is zero; None otherwise. Of what is better high
-        it is at least one: a score that begins near zero would outweigh all others.
+        It can if all are finite and nonzero; else this is None. The divisor of a metric to maximize
+        is at least one: a score that starts near zero would outweigh all others.
 
         Args:
-            logs: As `reads` takes them.
+            logs: As for `reads`.
         """
         ways, now = dict(self.terms), self.reads(logs)
         found = {
@@ -88,12 +88,12 @@ class Monitor:
     def value(self, logs: Mapping[str, Any], first: Mapping[str, float] | None = None) -> float:
         """Returns the number of an evaluation.
 
-        The mean of the terms; where some are better high and others low, the former count negative.
+        The mean of the terms; with mixed directions, terms to maximize are negated.
 
         Args:
-            logs: As `reads` takes them.
-            first: What `first` returned of the first evaluation that has it, for relative terms;
-                without it they have no number, and the mean is NaN.
+            logs: As for `reads`.
+            first: The return value of `first` for the first evaluation that has it, for relative
+                terms; without it they, and the mean, are NaN.
 
         Raises:
             ValueError: If a term is not in the logs.
@@ -108,15 +108,15 @@ class Monitor:
         return sum(signed) / len(signed)
 
     def signed(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        """Returns the terms of an evaluation, those of which more is better negative."""
+        """Returns the terms of an evaluation, with those to maximize negated."""
         now = self.reads(logs)
         return {name: now[name] * (1 if way == MIN else -1) for name, way in self.terms}
 
 
 def as_number(value: Any) -> float:
-    """Returns the value of a metric: the mean of several, as Keras' progress bar shows them.
+    """Returns a metric's value as a float: the mean of several, as in Keras' progress bar.
 
-    Such as the F1 score of each class.
+    A metric such as the F1 score has a value per class.
     """
     return float(np.mean(value))
 
@@ -127,22 +127,22 @@ def resolve(
     losses: Sequence[str],
     units: Mapping[str, Any],
 ) -> Monitor:
-    """Returns the monitor that a user has described.
+    """Returns the monitor for a user's description.
 
     Args:
         given: `"mean_loss"`; `"relative_loss"`; the name of a metric, as in the logs of training;
-            `(name, direction)`; a list of names or pairs, or `{name: direction}`, for their mean;
-            a `Monitor`; or None, for `"mean_loss"` if all losses have one unit and
-            `"relative_loss"` otherwise. A name of the first two always means the mean over tasks:
-            the loss of a task called "mean" is `("mean_loss", "min")`. In a mean of metrics of
-            several units all but shares of one, such as an accuracy, are relative to the first
-            evaluation; the task with the largest numbers would decide alone otherwise.
-        known: Direction by name of a metric; None where it is not known.
+            `(name, direction)`; a list of names or pairs, or `{name: direction}`, for their mean; a
+            `Monitor`; or None, for `"mean_loss"` if all losses have one unit and `"relative_loss"`
+            otherwise. The first two names always mean the mean over tasks: the loss of a task
+            called "mean" is `("mean_loss", "min")`. In a mean of metrics of several units, all but
+            fractions, such as an accuracy, are relative to the first evaluation, since otherwise
+            the task with the largest numbers would dominate.
+        known: Direction by metric name; None if unknown.
         losses: Names of the tasks' losses.
-        units: By name of a metric, its unit; see `mtk.directions.unit`. One without has its own.
+        units: Unit by metric name; see `mtk.directions.unit`. One without has its own.
 
     Raises:
-        ValueError: If a metric or its direction is not known, or the form is none of these.
+        ValueError: If a metric or its direction is unknown, or the form is none of these.
     """
     if isinstance(given, Monitor):
         return given
@@ -168,17 +168,17 @@ def resolve(
 
 
 class Selected(NamedTuple):
-    """By what a run was selected.
+    """The monitor by which a run was selected, with its values.
 
     Attributes:
-        monitor: Its monitor's name.
+        monitor: Name of the monitor.
         direction: "min" or "max".
-        value: What it had at the selected step; NaN if it is not known.
+        value: Its value at the selected step; NaN if unknown.
         losses: Each task's validation loss at the selected step.
-        terms: Each term of the monitor at the selected step, by the name of the metric; negative if
-            more of it is better. Earlier versions have told relative ones alone.
-        first: What the relative ones are divided by: their values at the first evaluation.
-        trained: The tasks that it trains, where static weights of zero leave out others; else ().
+        terms: Each term of the monitor at the selected step, by metric name; negated if it is to be
+            maximized. Earlier versions recorded only relative ones.
+        first: Divisors of the relative terms: their values at the first evaluation.
+        trained: The trained tasks, if static weights of zero exclude others; otherwise ().
     """
 
     monitor: str
@@ -190,9 +190,9 @@ class Selected(NamedTuple):
     trained: tuple[str, ...] = ()
 
     def of_trained(self) -> "Selected":
-        """Returns what it had of the tasks that it trains: their losses where no term is of them.
+        """Returns the values of the trained tasks only: their losses if no term belongs to them.
 
-        What others had drifts as the trunk moves: it would say that slow training is best.
+        The values of untrained tasks drift as the trunk changes, and would favor slow training.
         """
         if not self.trained:
             return self
@@ -213,15 +213,15 @@ class Selected(NamedTuple):
 
 
 def selected(result: Mapping[str, Any]) -> Selected:
-    """Returns by what a run was selected, from its `result.json`.
+    """Returns the monitor by which a run was selected, from its `result.json`.
 
-    A run of an earlier version, which does not say, was selected by the mean of its losses.
+    A run of an earlier version, which does not record it, was selected by its mean loss.
 
     Args:
-        result: Its content.
+        result: Content of the file.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the content is invalid.
     """
     try:
         tasks = result["validation"]["tasks"]
@@ -235,7 +235,7 @@ def selected(result: Mapping[str, Any]) -> Selected:
         first = {name: _number(value) for name, value in (said.get("first") or {}).items()}
         terms = {name: _number(value) for name, value in (said.get("terms") or {}).items()}
         if first and not terms:
-            # An earlier version had relative losses alone, and named them by their tasks.
+            # An earlier version had only relative losses, named by their tasks.
             first = {f"{task}_loss": value for task, value in first.items()}
             terms = {f"{task}_loss": value for task, value in losses.items()}
         if not first.keys() <= terms.keys() or 0.0 in first.values():
@@ -247,15 +247,15 @@ def selected(result: Mapping[str, Any]) -> Selected:
 
 
 def compared(runs: Sequence[Selected]) -> list[float]:
-    """Returns a number for each run; less is better.
+    """Returns a number for each run; lower is better.
 
-    The monitors' values, negative where more is better. What is relative to each run's own first
-    evaluation has a unit for each run: there each metric is divided by one number for all runs, the
-    geometric mean of its first values. Runs that train the same tasks alone, as single-task models
-    do, are compared by these; where runs train others, all tasks count.
+    The monitors' values, negated if they are to be maximized. Values relative to each run's own
+    first evaluation have a different unit in each run: such a metric is instead divided by one
+    number for all runs, the geometric mean of its first values. Runs that train only the same
+    tasks, such as single-task models, are compared by these; otherwise all tasks count.
 
     Raises:
-        DifferentMonitorsError: If they have different monitors.
+        DifferentMonitorsError: If the runs have different monitors.
     """
     found = dict.fromkeys((run.monitor, run.direction) for run in runs)
     if len(found) > 1:
@@ -274,19 +274,19 @@ def compared(runs: Sequence[Selected]) -> list[float]:
 
 
 def short(name: str) -> str:
-    """Returns the name of a monitor for a line with its value: of a mean of metrics, "mean"."""
+    """Returns a monitor's short name to show with its value: "mean" for a mean of metrics."""
     return name.partition("(")[0]
 
 
 def shown(runs: Mapping[str, Selected]) -> dict[str, float]:
-    """Returns the number to show of each run: what its monitor had at the selected step.
+    """Returns the number to show for each run: its monitor's value at the selected step.
 
-    What is relative to each run's own first evaluation, which is 1 where there is no other, is
-    shown in the unit that the runs of these tasks have in common; see `compared`. Tasks that a run
-    does not train do not count.
+    Values relative to each run's own first evaluation, which would be 1 at the first one, are shown
+    in the common unit of the runs with the same tasks; see `compared`. Tasks that a run does not
+    train do not count.
 
     Args:
-        runs: By name.
+        runs: The runs by name.
     """
     runs = {name: run.of_trained() for name, run in runs.items()}
     alike: dict[Any, list[Selected]] = {}
@@ -310,7 +310,7 @@ def _in_units(run: Selected, units: Mapping[str, float]) -> float:
 
 
 def common_units(runs: Sequence[Selected]) -> dict[str, float]:
-    """Returns the unit of each relative metric, if runs were selected by such ones."""
+    """Returns the unit of each relative metric, if the runs were selected by such metrics."""
     names = {frozenset(run.first) for run in runs}
     if len(names) != 1:
         return {}
@@ -319,7 +319,7 @@ def common_units(runs: Sequence[Selected]) -> dict[str, float]:
 
 
 def _relative(value: float, first: float) -> float:
-    """Returns the ratio; of what is negative at first, too, less stays less."""
+    """Returns the ratio, made increasing in the value for a negative first value too."""
     return value / first if not first < 0 else 1.0 + (value - first) / -first
 
 
@@ -371,12 +371,12 @@ def _term(given: Any, known: Mapping[str, str | None]) -> tuple[str, str]:
 
 
 def task_of(metric: str, tasks: Iterable[str]) -> str:
-    """Returns the task whose metric has this name in the logs; "" if there is none."""
+    """Returns the task whose metric has this name in the logs; "" if none."""
     return max((task for task in tasks if metric.startswith(f"{task}_")), key=len, default="")
 
 
 def _number(value: Any) -> float:
     try:
         return math.nan if value is None else float(value)
-    except OverflowError as error:  # An integer of hundreds of digits.
+    except OverflowError as error:  # For an integer of hundreds of digits.
         raise ValueError("a number is too large") from error

@@ -1,7 +1,7 @@
-"""Learning rates that change with the step.
+"""Learning rate schedules.
 
-Every schedule takes the learning rate and the steps of an epoch first, so that a configuration can
-exchange one for another.
+Every schedule takes the learning rate and the steps per epoch first, so that a configuration can
+replace one by another.
 """
 
 import math
@@ -17,15 +17,15 @@ _COOLDOWNS = ("1-sqrt", "linear")
 
 @keras.saving.register_keras_serializable("mtk")
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Multiplies the learning rate by a factor every so many epochs.
+    """Multiplies the learning rate by a factor every `every` epochs.
 
     `lr(step) = learning_rate * factor ** floor(step / (every * steps_per_epoch))`
 
     Args:
         learning_rate: Learning rate at the start.
-        steps_per_epoch: Optimizer steps in an epoch.
-        factor: What the learning rate is multiplied by.
-        every: Epochs between two multiplications.
+        steps_per_epoch: Number of optimizer steps per epoch.
+        factor: Factor of each decay.
+        every: Number of epochs between decays.
 
     Raises:
         ValueError: If `factor`, `every` or `steps_per_epoch` is not positive.
@@ -41,7 +41,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.every = every
 
     def __call__(self, step: Any) -> tf.Tensor:
-        # Whole numbers until the power: float32 cannot tell steps beyond 2^24 apart.
+        # Integers until the power: float32 cannot distinguish steps beyond 2^24.
         decays = tf.cast(step, tf.int64) // (self.every * self.steps_per_epoch)
         return self.learning_rate * tf.pow(
             tf.constant(self.factor, tf.float32), tf.cast(decays, tf.float32)
@@ -58,22 +58,22 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("mtk")
 class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then a decay with the square root of the step.
+    """Linear warm-up, then decay with the inverse square root of the step.
 
     `lr(t) = learning_rate * min(t * warmup ** -1.5, t ** -0.5)` for the t-th update, t = 1, 2, ….
     It peaks at `learning_rate / sqrt(warmup)`, at t = warmup.
 
     Args:
         learning_rate: The scale, often written η; not the peak.
-        steps_per_epoch: Not read: this schedule counts steps.
-        warmup: Steps of the warm-up.
+        steps_per_epoch: Ignored: this schedule counts steps.
+        warmup: Number of warm-up steps.
 
     Raises:
         ValueError: If `warmup` is not positive.
 
     Reference:
-        Vaswani et al., "Attention Is All You Need" (2017), equation 3, with the model's size in
-        the scale.
+        Vaswani et al., "Attention Is All You Need" (2017), equation 3, with the model size included
+        in the scale.
     """
 
     def __init__(self, learning_rate: float, steps_per_epoch: int = 1, warmup: int = 40_000):
@@ -96,16 +96,16 @@ class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("mtk")
 class Cosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Half a cosine wave from the learning rate down to zero, behind a linear warm-up.
+    """Half a cosine wave from the learning rate down to zero, with a linear warm-up.
 
-    `lr(step) = learning_rate * (1 + cos(pi * min(step / (epochs * steps_per_epoch), 1))) / 2`, in
-    the warm-up times `(step + 1) / warmup`.
+    `lr(step) = learning_rate * (1 + cos(pi * min(step / (epochs * steps_per_epoch), 1))) /
+    2`, multiplied by `(step + 1) / warmup` during the warm-up.
 
     Args:
         learning_rate: Learning rate at the start.
-        steps_per_epoch: Optimizer steps in an epoch.
-        epochs: Epochs until zero.
-        warmup: Steps of the warm-up; 1 for none.
+        steps_per_epoch: Number of optimizer steps per epoch.
+        epochs: Number of epochs until the learning rate is zero.
+        warmup: Number of warm-up steps; 1 for none.
 
     Raises:
         ValueError: If `epochs`, `steps_per_epoch` or `warmup` is not positive.
@@ -141,25 +141,25 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
 class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up, a constant learning rate, and a cooldown to zero.
 
-    `lr(step) = learning_rate * min((step + 1) / warmup, 1) * cooldown(step)`, where the cooldown is
-    1 before the step `decay_from`, and `1 - sqrt(x)` or `1 - x` behind it, with `x = (step -
-    decay_from) / (decay_to - decay_from)` at most 1.
+    `lr(step) = learning_rate * min((step + 1) / warmup, 1) *
+    cooldown(step)`, where the cooldown is 1 before the step `decay_from`, and `1 - sqrt(x)` or `1 -
+    x` after it, with `x = (step - decay_from) / (decay_to - decay_from)` at most 1.
 
-    Without a cooldown it is the trunk from which runs branch off that cool down: so it is no part
-    of the schedule's form how long a run is, and a search can compare runs on the way; see
-    `search.Search.cooldown`.
+    Without a cooldown it is the common stem from which runs with a cooldown branch off: the
+    schedule does not depend on the length of a run, so that a search can compare unfinished runs;
+    see `search.Search.cooldown`.
 
     Args:
         learning_rate: Learning rate between warm-up and cooldown.
-        steps_per_epoch: Not read: this schedule counts steps.
-        warmup: Steps of the warm-up; 1 for none.
-        decay_from: Step at which the cooldown begins; None: there is none.
+        steps_per_epoch: Ignored: this schedule counts steps.
+        warmup: Number of warm-up steps; 1 for none.
+        decay_from: Step at which the cooldown begins; None for no cooldown.
         decay_to: Step at which it reaches zero: the length of the run.
-        shape: Of the cooldown: `"1-sqrt"` or `"linear"`.
+        shape: Shape of the cooldown: `"1-sqrt"` or `"linear"`.
 
     Raises:
-        ValueError: If `warmup` is not positive, the shape is unknown, or the cooldown has no
-            beginning or no end behind it.
+        ValueError: If `warmup` is not positive, the shape is unknown, or the cooldown lacks a
+            beginning or an end after it.
 
     Reference:
         Hu et al., "MiniCPM" (2024), section 4; Hägele et al., "Scaling Laws and Compute-Optimal

@@ -17,22 +17,23 @@ from mtk.tasks import Task, automatic_name
 
 
 class ScalarMean(keras.metrics.Mean):
-    """The mean of scalars: as Keras' of any shape, in a fourth of the operations to trace."""
+    """The mean of scalars, with a fourth of the traced operations of Keras' mean."""
 
     def update_state(self, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         values = tf.cast(values, self.dtype)
         count = tf.ones_like(values) if sample_weight is None else sample_weight
         count = tf.cast(count, self.dtype)
-        # A replica without examples has a mean of nothing, which is NaN and counts zero.
+        # A replica without examples has a mean of NaN, with weight zero.
         self.total.assign(self.total + tf.math.multiply_no_nan(values, count))
         self.count.assign(self.count + count)
 
 
 class MeanLoss(keras.metrics.Metric):
-    """The mean of the tasks' mean losses, over the tasks that had a label.
+    """The mean of the tasks' mean losses, over tasks with labels.
 
-    NaN if none had, as where every step was skipped: zero would be the best loss of all. With
-    weights it is what Keras calls the loss: the weighted sum, and what layers and regularizers add.
+    NaN if no task had a label, for instance if every step was skipped, since zero would be the best
+    possible loss. With weights it is Keras' loss: the weighted sum plus the losses of layers and
+    regularizers.
 
     Args:
         losses: The tasks' loss metrics.
@@ -47,11 +48,11 @@ class MeanLoss(keras.metrics.Metric):
         self.penalty = None if weights is None else ScalarMean(name="penalty")
 
     def update_state(self, penalty: tf.Tensor, examples: int | tf.Tensor) -> None:
-        """Takes in what layers and regularizers add; the tasks' losses are updated by themselves.
+        """Adds the losses of layers and regularizers; the tasks' losses are updated separately.
 
         Args:
             penalty: Scalar, for these examples.
-            examples: Their number.
+            examples: Number of examples.
         """
         if self.penalty is not None:
             self.penalty.update_state(penalty, sample_weight=tf.cast(examples, tf.float32))
@@ -69,15 +70,15 @@ class MeanLoss(keras.metrics.Metric):
 class TaskMetric(keras.metrics.Metric):
     """A metric of one task, logged under the task's name.
 
-    Where examples have several labels of which some are missing, a metric that takes each label by
-    itself, such as an error or an AUC, sees those that are there; one that takes them together,
-    such as a categorical accuracy, sees the examples that lack none. Which it is, is tried out.
+    If examples have several labels and some are missing, a metric of single labels, such as an
+    error or an AUC, uses the present ones; a metric of all labels together, such as a categorical
+    accuracy, uses complete examples. A test on random numbers determines the kind.
 
     Args:
-        metric: The metric, which keeps its state: an object of the user's is used as it is.
-        prefix: What the names of its values begin with in the logs.
-        name: Its own name, without the prefix.
-        weighted: Whether it sees sample weights, and not only what is labelled.
+        metric: The metric, used without a copy: a given object holds the state.
+        prefix: Prefix of the names of its values in the logs.
+        name: Its name without the prefix.
+        weighted: Whether it receives sample weights, and not only the mask of labels.
     """
 
     def __init__(self, metric: keras.metrics.Metric, prefix: str, name: str, weighted: bool):
@@ -96,11 +97,11 @@ class TaskMetric(keras.metrics.Metric):
     def seen(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Returns labels, predictions and weights as the metric inside sees them."""
+        """Returns the labels, predictions and weights for the wrapped metric."""
         if sample_weight is None:
             return y_true, y_pred, None
         if not self.weighted:
-            # Predictions that a `compute_metrics` of one's own has made do not tell.
+            # Predictions made by an overridden `compute_metrics` have no `_labelled`.
             labelled = getattr(y_pred, "_labelled", sample_weight != 0)
             if labelled is None:
                 return y_true, y_pred, None
@@ -112,13 +113,13 @@ class TaskMetric(keras.metrics.Metric):
                 complete = tf.reduce_min(tf.cast(sample_weight != 0, tf.float32), axis=-1)
                 sample_weight = tf.reduce_mean(sample_weight, axis=-1) * complete
         if isinstance(self.metric, keras.metrics.IoU):
-            # Keras flattens these weights, as many as there are labels, and does not spread them.
+            # Keras flattens these weights without broadcasting them to the labels.
             labels = y_true if self.metric.sparse_y_true else y_true[..., 0]
             sample_weight = tf.broadcast_to(of_rank(sample_weight, labels), tf.shape(labels))
         return y_true, y_pred, sample_weight
 
     def _takes_each_label(self, shape: tf.TensorShape) -> bool:
-        """Whether the metric is the same of labels in the last axis and of labels one by one."""
+        """Whether the metric is the same for labels in the last axis and for single labels."""
         rng = np.random.default_rng(0)
         shape = [*[4] * (len(shape) - 1), shape[-1]]
         y, p = rng.integers(0, 2, shape), rng.uniform(0.1, 0.9, shape)
@@ -132,7 +133,7 @@ class TaskMetric(keras.metrics.Metric):
         return together.shape == each.shape and bool(np.allclose(together, each, 1e-4, 1e-6))
 
     def _of(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Returns what the metric says of these alone; its state stays."""
+        """Returns the metric's result on these alone, without changing its state."""
         with keras.StatelessScope():
             self.metric.reset_state()
             self.metric.update_state(y_true, y_pred)
@@ -153,13 +154,13 @@ class TaskMetrics:
 
     Args:
         tasks: The K tasks.
-        loss_weights: Weights of the tasks in what is logged as `loss`; None for their mean.
-        prefixed: Whether names of metrics begin with that of the task. Keras leaves it out where a
-            network has one output.
+        loss_weights: Weights of the tasks in the logged `loss`; None for their mean.
+        prefixed: Whether metric names are prefixed with the task's, which Keras omits for one
+            output.
 
     Raises:
-        ValueError: If two metrics have the same name, or one object is given to several tasks and
-            cannot be copied.
+        ValueError: If two metrics have the same name, or an object given to several tasks cannot be
+            copied.
     """
 
     def __init__(
@@ -181,30 +182,30 @@ class TaskMetrics:
             )
 
     def of_evaluation(self) -> list[keras.metrics.Metric]:
-        """Returns the metrics that training and evaluation have in common, in Keras' order."""
+        """Returns the metrics common to training and evaluation, in Keras' order."""
         each = [metric for metrics in self.by_task.values() for metric in metrics]
         if len(self.losses) > 1:
             each.sort(key=lambda metric: metric.name)
         return [self.mean, *self.losses, *each]
 
     def of_training(self) -> list[keras.metrics.Metric]:
-        """Returns these and the task weights."""
+        """Returns the metrics of evaluation and the task weights."""
         return [*self.of_evaluation(), *self.weights]
 
     def update_losses(
         self, tasks: Sequence[Task], passed: Sequence[TaskPass], whole: Sequence[TaskPass]
     ) -> None:
-        """Takes in the losses of a forward pass.
+        """Updates the loss metrics with a forward pass.
 
         Args:
             tasks: The K tasks.
-            passed: What the pass gave of each.
-            whole: Numbers and weights of each task's labels in the batch, of which these examples
+            passed: Result of the pass for each task.
+            whole: Counts and weights of each task's labels in the batch, of which these examples
                 may be a part.
         """
         for loss, task, found, batch in zip(self.losses, tasks, passed, whole, strict=True):
             divisor = task.divisor(batch.count, batch.weight)
-            # In Keras a batch counts by its examples, whatever its loss is divided by.
+            # In Keras a batch is weighted by its examples, whatever the divisor of its loss.
             counted = batch.count if self.mean.weights is not None else divisor
             share = tf.math.divide_no_nan(found.count, batch.count)
             mean = tf.math.divide_no_nan(found.total, divisor * share)
@@ -216,21 +217,21 @@ class TaskMetrics:
         """Updates the metrics of the tasks that have labels; see `MultiTaskModel.compute_metrics`.
 
         Args:
-            y: By task, the labels.
-            y_pred: By task, the predictions.
-            weights: By task, zero where a label is missing and its weight elsewhere; or None.
+            y: Labels by task.
+            y_pred: Predictions by task.
+            weights: Weights by task, zero where a label is missing; or None.
         """
         for name, labels in y.items():
             for metric in self.by_task[name]:
                 metric.update_state(labels, y_pred[name], sample_weight=weights.get(name))
 
     def of_labelled(self, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns logs with NaN for a task that had no label while others had some.
+        """Returns logs with NaN for tasks without any label, if others had some.
 
-        Zero would be the best loss of all.
+        Zero would be the best possible loss.
 
         Args:
-            logs: Of an evaluation that has ended; what they do not name stays out.
+            logs: Logs of a finished evaluation; no names are added.
         """
         seen = [bool(keras.ops.convert_to_numpy(loss.count) > 0) for loss in self.losses]
         unknown: list[str] = []
@@ -244,11 +245,11 @@ class TaskMetrics:
         return {name: math.nan if name in unknown else value for name, value in logs.items()}
 
     def update_weights(self, task_weights: tf.Tensor, counted: tf.Tensor | None) -> None:
-        """Takes in a step's task weights `(K,)`.
+        """Updates the metrics of the task weights with those of a step, `(K,)`.
 
         Args:
             task_weights: The weights.
-            counted: Boolean scalar: whether the step counts; None: it does.
+            counted: Boolean scalar: whether the step counts; None if it does.
         """
         for metric, weight in zip(self.weights, tf.unstack(task_weights), strict=True):
             if counted is None:
@@ -261,7 +262,7 @@ class TaskMetrics:
 def global_values(
     metrics: Sequence[keras.metrics.Metric],
 ) -> list[tuple[keras.Variable, tf.Tensor]]:
-    """Returns the variables of metrics that replicas keep by themselves, and their sums over all.
+    """Returns the per-replica variables of metrics, and their sums over all replicas.
 
     Args:
         metrics: The metrics; called within a replica.
@@ -275,12 +276,12 @@ def global_values(
 
 
 def _named(task: Task, used: set[int], prefixed: bool) -> list[TaskMetric]:
-    """Makes the metrics of a task; those of one name are told apart as Keras does.
+    """Makes the metrics of a task, with numbers appended to equal names as in Keras.
 
     Args:
         task: The task.
-        used: Identities of the metric objects that serve already; more are added.
-        prefixed: Whether their names begin with that of the task.
+        used: Ids of the metric objects in use; those of this task are added.
+        prefixed: Whether their names are prefixed with the task's name.
     """
     given = [(m, False) for m in task.make_metrics(task.given_metrics)]
     given += [(m, True) for m in task.make_metrics(task.given_weighted_metrics)]
@@ -299,11 +300,11 @@ def _named(task: Task, used: set[int], prefixed: bool) -> list[TaskMetric]:
 
 
 def _copy(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
-    """Returns a metric like one that serves another task, which would mix what the two see."""
+    """Returns a copy of another task's metric, since sharing it would mix their states."""
     config = metric.get_config()
     arguments = inspect.signature(type(metric).__init__).parameters.values()
     named = {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
-    # Thresholds that are evenly spaced follow from their number.
+    # Evenly spaced thresholds follow from their number.
     spared = {"thresholds"} if isinstance(metric, keras.metrics.AUC) else set()
     if lost := sorted(named - {"self", "name", "dtype"} - spared - set(config)):
         raise ValueError(

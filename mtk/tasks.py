@@ -1,4 +1,4 @@
-"""What a task is: a name, a loss and metrics over its own labels."""
+"""Tasks: a name, a loss and metrics over the task's own labels."""
 
 import math
 import re
@@ -17,9 +17,9 @@ Loss: TypeAlias = str | keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.
 Metric: TypeAlias = str | keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Normalize = Literal["labels", "weights", "sum"]
 
-# What a Keras loss says of its own reduction; None leaves it to the task.
+# Normalization by the `reduction` of a Keras loss; the task decides for others.
 _REDUCTIONS: dict[str, Normalize] = {"mean_with_sample_weight": "weights", "sum": "sum"}
-_OF_CLASSES = ("sparse", "categorical_generalized")  # Whose labels are integers.
+_OF_CLASSES = ("sparse", "categorical_generalized")  # Losses with integer labels.
 _LABELS_OF_OTHER_SHAPES = ("ctc", "circle")
 # "accuracy" means another metric for each loss, as in Keras.
 _ACCURACIES = {
@@ -35,41 +35,40 @@ class Task:
 
     The task's loss on a batch is the sum over its labelled elements (examples, tokens, pixels, or
     labels of one example) of sample weight times loss, divided by their number. A label is missing
-    where the third part of the batch is zero, where it equals `missing`, and where a loss'
-    `ignore_class` or a mask of Keras says so. Where no weight is zero, this is Keras' mean.
+    where the mask or sample weight is zero, where it equals `missing`, and where a loss'
+    `ignore_class` or a Keras mask excludes it. If no weight is zero, this is Keras' mean.
 
     Args:
-        name: Names the task's output, labels, curves and logs.
+        name: Name of the task's output, labels, curves and logs.
         loss: As in Keras: a name, a `keras.losses.Loss`, or a function of `(y_true, y_pred)` that
             returns one value per example (or per token, per pixel).
         metrics: Names, functions of `(y_true, y_pred)`, or `keras.metrics.Metric` objects, which
-            are used as they are. They see what is labelled, and no weights. `"accuracy"` is
-            resolved by the loss. The logs name a metric after the string that was given, or after
-            the object, without the number that Keras appends to automatic names.
-        missing: Label value that says "no label here"; may be `float("nan")`.
-        weighted_metrics: As `metrics`, and they see the sample weights.
-        normalize: What the weighted sum is divided by: `"labels"`, the number of labels;
-            `"weights"`, the sum of their weights; or `"sum"`, nothing. By default what the
-            `reduction` of the loss says, and otherwise `"labels"`.
-        class_weight: Weights in training by class, `{0: 1.0, 1: 5.0}`, for labels that are classes
-            or one-hot; one for classes that are not named. As Keras' argument of `fit`, they
-            multiply sample weights, and evaluation does not see them.
-        mask_zero: Whether a sample weight of zero says that a label is missing. Otherwise only a
-            boolean mask (or `missing`) does, and weights are what they are in Keras: an example of
-            weight zero is one of those that the sum is divided by, and that `metrics` see.
+            are used without a copy. They receive labelled elements only, without weights.
+            `"accuracy"` is resolved by the loss. In the logs a metric has the given name, or that
+            of the object, without the number that Keras appends to automatic names.
+        missing: Label value that marks a missing label; may be `float("nan")`.
+        weighted_metrics: As `metrics`, with the sample weights.
+        normalize: Divisor of the weighted sum: `"labels"`, the number of labels; `"weights"`, the
+            sum of their weights; or `"sum"`, none. By default given by the `reduction` of the loss,
+            otherwise `"labels"`.
+        class_weight: Training weights by class, `{0: 1.0, 1: 5.0}`, for integer or one-hot labels;
+            one for other classes. As with Keras' `fit`, they multiply sample weights and do not
+            affect evaluation.
+        mask_zero: Whether a sample weight of zero marks a missing label. Otherwise only a boolean
+            mask (or `missing`) does, and weights act as in Keras: an example of weight zero counts
+            in the divisor and in `metrics`.
 
     Attributes:
-        path: Where the network's outputs are a list of which only some are tasks, or are nested,
-            the keys and numbers that lead to this one's; None for the place among the tasks.
+        path: Keys and indices of this task's output, if the outputs are nested or a list of which
+            only some are tasks; None for its position among the tasks.
 
-    A label that exists only where another task's label says so, such as a purchase after a click,
-    needs a boolean mask: `fit(x, y, sample_weight={"buy": y["click"] == 1})`. Several losses of one
-    task are added by `mtk.losses.WeightedSum`.
+    A label that exists only for some values of another task's label, such as a purchase after a
+    click, needs a boolean mask: `fit(x, y, sample_weight={"buy": y["click"] == 1})`. Use
+    `mtk.losses.WeightedSum` to add several losses of one task.
 
     Raises:
         ValueError: If the name is empty or starts with `val_`, the loss or a metric is unknown,
-            `normalize` is none of the three, or `class_weight` does not map
-            classes to numbers.
+            `normalize` is not one of the three, or `class_weight` does not map classes to numbers.
 
     Example:
     >>> task = Task("left", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -126,12 +125,12 @@ class Task:
 
     @property
     def normalize(self) -> Normalize:
-        """What the weighted sum of losses is divided by."""
+        """Divisor of the weighted sum of losses; see the class."""
         reduction = str(getattr(self.loss, "reduction", None))
         return self._normalize or _REDUCTIONS.get(reduction, "labels")
 
     def make_metrics(self, given: Sequence[Metric]) -> list[keras.metrics.Metric]:
-        """Makes the metrics that were given by name or as functions; returns objects as they are.
+        """Makes metric objects of names and functions; returns given objects unchanged.
 
         Args:
             given: `given_metrics` or `given_weighted_metrics`.
@@ -178,9 +177,9 @@ class Task:
         Args:
             y_true: Labels, `(B, ...)`.
             y_pred: Predictions, `(B, ...)`.
-            mask: Zero where there is no label, elsewhere the sample weight: `(B,)`, or one value
-                per element. All labelled, by default.
-            training: Whether the weights of classes count.
+            mask: Zero where there is no label, the sample weight elsewhere: `(B,)`, or one value
+                per element. All are labelled by default.
+            training: Whether class weights apply.
         """
         of_classes = self.class_weight if training else None
         return elements(self.loss, y_true, y_pred, mask, self.missing, self.mask_zero, of_classes)
@@ -191,13 +190,13 @@ class Task:
 
     @property
     def has_keras_loss(self) -> bool:
-        """Whether the loss is Keras' own; another may read labels in a way of its own."""
+        """Whether the loss is Keras' own; others may interpret labels differently."""
         return str(getattr(self._loss_function, "__module__", "")).startswith("keras.")
 
     def check_labels(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> None:
         """Raises a ValueError for labels that the loss would compare wrongly or not at all.
 
-        Losses that are not Keras' own may take labels of any shape.
+        Custom losses may take labels of any shape.
 
         Args:
             y_true: Labels, `(B, ...)`.
@@ -228,7 +227,7 @@ class Task:
             return
         is_sparse = own.startswith(_OF_CLASSES)
         labels, outputs = list(y_true.shape[1:]), list(y_pred.shape[1:]) or [1]
-        # One number for each prediction may have a last axis of one, or none.
+        # One number per prediction may have a last axis of size one, or none.
         single = is_sparse or outputs[-1] == 1
         fitting = [outputs[:-1], [*outputs[:-1], 1]] if single else [outputs]
         if not any(_alike(labels, shape) for shape in fitting):
@@ -239,7 +238,7 @@ class Task:
             )
 
     def divisor(self, count: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-        """Returns what the sum of the weighted losses is divided by; zero without a label.
+        """Returns the divisor of the sum of the weighted losses; zero without labels.
 
         Args:
             count: Number of labels.
@@ -272,11 +271,11 @@ class Task:
 
 
 def check_class_weight(task: str, given: Mapping[Any, float] | None) -> dict[int, float] | None:
-    """Returns the weights of a task's classes, or raises a ValueError if they are none.
+    """Returns the class weights of a task, or raises a ValueError if they are invalid.
 
     Args:
         task: Name of the task.
-        given: `{class: weight}`; a class may be a text of digits, as a file holds it.
+        given: `{class: weight}`; a class may be a string of digits, as in a file.
     """
     if given is None:
         return None
@@ -312,7 +311,7 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
 
 
 def check_files(tasks: Sequence[Task]) -> None:
-    """Raises a ValueError if the files of a run, which have `task/metric`, cannot hold the names.
+    """Raises a ValueError for names with "/", since a run's files have keys `task/metric`.
 
     Args:
         tasks: The tasks.
@@ -357,7 +356,7 @@ accuracy_by_shape.unit = "share"
 
 
 def automatic_name(metric: keras.metrics.Metric) -> str:
-    """Returns a metric's name without the number that Keras appends in a process ("auc_3")."""
+    """Returns a metric's name without the number that Keras appends ("auc_3")."""
     automatic = re.fullmatch(r"(.+?)_\d+", metric.name)
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(metric).__name__)
     return automatic[1] if automatic and automatic[1] == words.lower() else metric.name
