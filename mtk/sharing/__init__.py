@@ -1,4 +1,4 @@
-"""Which variables of a network its tasks share: read off its graph, and tried out."""
+"""Finds which variables of a network its tasks share, by its graph and by probing."""
 
 from mtk.sharing.analysis import TaskLosses, analyze
 from mtk.sharing.probe import examples

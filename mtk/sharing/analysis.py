@@ -1,4 +1,4 @@
-"""Reads the structure of a network off the graph of a forward pass."""
+"""Finds the structure of a network from the graph of a forward pass."""
 
 import functools
 import operator
@@ -15,18 +15,18 @@ from mtk.sharing.structure import LayerOutput, Structure, layer_named
 
 # Operations through which no gradient flows.
 _BARRIERS = frozenset({"StopGradient", "PreventGradient"})
-# Operations that take a part of what they read: where their place is fixed, a gradient is zero
-# outside of it, though the graph leads there.
+# Operations that select a part of their input: at a fixed position, the gradient is zero outside of
+# that part, although the graph has a path there.
 _SELECTING = frozenset({"Slice", "StridedSlice", "GatherV2", "GatherNd"})
-# Operations with several outputs, each of which depends on all that they read.
+# Operations with several outputs, each of which depends on all inputs.
 _BY_PRODUCTS = frozenset(
     {"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"}
     | {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 )
-# Each output is the input of its number, and depends on no other.
+# Output i is input i, and depends on no other.
 _SIDE_BY_SIDE = "IdentityN"
-# Operations that move elements, each to one place at most: a gradient is the same before them, and
-# zero where they took nothing.
+# Operations that move each element to at most one place: the gradient is unchanged before them, and
+# zero for elements that are not taken.
 _MOVING = frozenset({"Slice", "StridedSlice", "Reshape", "Squeeze", "ExpandDims", "Transpose"})
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMulV2", "SelectV2"})
 
@@ -40,17 +40,17 @@ def analyze(
 ) -> Structure:
     """Finds the structure of a network in the graph of one forward pass.
 
-    A task reaches a variable if a path of differentiable operations leads from the variable to
-    the task's loss. Where a path leads through an operation that selects (heads that are
-    concatenated and sliced again) or hides what it does (inner functions, conditionals, loops), it
-    is tried out with other weights and random examples whether a gradient can be other than zero.
+    A task reaches a variable if a path of differentiable operations leads from the variable to the
+    task's loss. If a path leads through an operation that selects (heads that are concatenated and
+    sliced again) or is opaque (inner functions, conditionals, loops), perturbed weights and random
+    examples are used to test whether the gradient can be nonzero.
 
     Args:
         network: A built network.
         task_names: The K names.
-        spec: The form of a batch: `tf.TypeSpec`s in the place of tensors.
+        spec: Spec of a batch: `tf.TypeSpec`s in place of tensors.
         forward: Computes the task losses of a batch.
-        representation: The layer whose output the heads read, or its name; None looks for it.
+        representation: The layer whose output the heads read, or its name; None to search for it.
     """
     passes: list[TaskLosses] = []
 
@@ -73,7 +73,7 @@ def analyze(
 
 
 class _Analysis:
-    """What leads where in the graph of a forward pass; sets are the bits of integers.
+    """Reachability in the graph of a forward pass; sets are bit masks.
 
     Args:
         variables: The trainable variables of the network.
@@ -107,9 +107,9 @@ class _Analysis:
         self.is_probed = False
 
     def _reached_variables(self, walls: Collection[str] = ()) -> dict[str, int]:
-        """Returns for each operation the variables before it; nothing passes `walls`."""
+        """Returns the variables that each operation depends on; paths end at `walls`."""
         masks = dict(self.captured)
-        # A function graph lists its operations in the order in which they were made.
+        # A function graph lists its operations in order of creation.
         for op in self.operations:
             if op.name in masks or op.name in walls or op.type in _BARRIERS:
                 continue
@@ -127,7 +127,7 @@ class _Analysis:
         return found
 
     def _reaching_tasks(self, walls: Collection[str] = ()) -> dict[str, int]:
-        """Returns for each tensor the tasks whose loss it reaches; nothing passes `walls`."""
+        """Returns the tasks whose loss depends on each tensor; paths end at `walls`."""
         tasks: dict[str, int] = {}
         for k, loss in enumerate(self.losses):
             tasks[loss.name] = tasks.get(loss.name, 0) | 1 << k
@@ -150,33 +150,33 @@ class _Analysis:
         return functools.reduce(operator.or_, (tasks.get(t.name, 0) for t in op.outputs), 0)
 
     def ambiguous(self) -> set[str]:
-        """Returns the operations that let through less than the graph shows."""
+        """Returns the operations that may pass fewer gradients than the graph shows."""
         found = set()
         for op in self.operations:
             mine = self._of_outputs(op, self.tasks)
             if not mine or not self.sources.get(op.name, 0):
                 continue
             each = {self.tasks.get(t.name, 0) for t in op.outputs if _carries_gradient(t)}
-            # A split, or an inner function with outputs for several tasks; or what selects.
+            # A split, an inner function with outputs for several tasks, or a selection.
             splits = len(each) > 1 and op.type not in {*_BY_PRODUCTS, _SIDE_BY_SIDE}
             if splits or (mine != self.everyone and self._selects(op)):
                 found.add(op.name)
         return found
 
     def _selects(self, op: tf.Operation) -> bool:
-        """Whether an operation takes a fixed part of what it reads."""
-        if op.type in _SELECTING:  # The rows of an embedding are the data's choice.
+        """Whether an operation selects a fixed part of its input."""
+        if op.type in _SELECTING:  # The data select the rows of an embedding.
             is_fixed = op.inputs[1].op.name not in self.data
             return self.sources.get(op.inputs[0].op.name, 0) > 0 and is_fixed
         others = [t for t in op.inputs if t.op.name not in self.data and t.op.type == "Const"]
         return op.type in _PRODUCTS and any(t.shape.num_elements() != 1 for t in others)
 
     def refine(self, probed: probe.Probed | None, ambiguous: Collection[str]) -> None:
-        """Takes up which gradients were found to be other than zero.
+        """Refines the analysis by the gradients that were found to be nonzero.
 
-        What is reached on a path without an ambiguous operation is reached, whatever was found: a
-        gradient may vanish by chance. So may those of all tasks, as in a recurrent layer where each
-        random text is one word; then the graph is believed.
+        A path without an ambiguous operation counts whatever was found, since a gradient may vanish
+        by chance. So may those of all tasks, as in a recurrent layer whose random texts have one
+        word each; then the graph decides.
         """
         if probed is None:
             return
@@ -207,7 +207,7 @@ class _Analysis:
         Args:
             network: The network.
             names: The K names of the tasks.
-            places: Layers, and which of their calls, that put out the representation; None looks
+            places: Layers, with call indices, whose outputs are the representation; None to search
                 for them.
             shared_input: Whether one forward pass serves all tasks.
         """
@@ -239,7 +239,7 @@ class _Analysis:
         )
 
     def _on_both_sides(self, places: Sequence[LayerOutput]) -> int:
-        """Returns the variables that act before the representation and behind it too."""
+        """Returns the variables used both before and after the representation."""
         chosen = [(id(layer), number) for layer, number in places]
         ends = {c.outputs[0].op.name for c in self.calls if (id(c.layer), c.number) in chosen}
         past = self._reached_variables(ends)
@@ -247,7 +247,7 @@ class _Analysis:
         return behind & functools.reduce(operator.or_, (self.sources.get(e, 0) for e in ends), 0)
 
     def _frontier(self) -> list[LayerOutput]:
-        """Finds the layers' outputs that all tasks depend on and that operations of heads read."""
+        """Finds the layer outputs that all tasks depend on and that operations of heads read."""
         places: dict[str, LayerOutput] = {}
         for call in self.calls:
             for tensor in call.outputs:
@@ -261,16 +261,16 @@ class _Analysis:
                     known = tensor.dtype.is_floating and self.sources.get(tensor.op.name, 0)
                     if whole and known and (live is None or tensor.op.name in live):
                         while tensor.name not in places and tensor.op.type in _MOVING:
-                            tensor = tensor.op.inputs[0]  # A layer may put out the whole.
+                            tensor = tensor.op.inputs[0]  # A layer may output the whole.
                         ends.add(tensor.name)
         found = [places[name] for name in places if name in ends]
-        # An end that is no layer's output cannot be watched: then nothing is said to be found.
+        # An end that is not a layer's output cannot be watched; then nothing counts as found.
         return found if len({name for name in places if name in ends}) == len(ends) else []
 
     def _live(self) -> set[str]:
-        """Returns the operations some element of whose output all tasks share.
+        """Returns the operations with an output element that all tasks share.
 
-        Heads that are concatenated reach all tasks together, but no element of them does.
+        Concatenated heads reach all tasks as a whole, but none of their elements does.
         """
         live: set[str] = set()
         for op in self.operations:
@@ -282,7 +282,7 @@ class _Analysis:
         return live
 
     def _last(self, network: keras.Model, common: Sequence[int]) -> list[keras.Variable]:
-        """Returns the variables of the layers with a kernel that no other such layer follows."""
+        """Returns the variables of layers with a kernel that no other such layer follows."""
         owners = _owners(network)
         kernels = [i for i in common if len(self.variables[i].shape) >= 2]
         bits = {1 << i: i for i in kernels}
@@ -298,20 +298,20 @@ class _Analysis:
                 for mask in before:
                     reached = [i for i in kernels if mask >> i & 1]
                     followed |= {i for i in reached if owners[id(self.variables[i])] != layer}
-        # Layers that are called more than once may all follow one another: then the last call.
+        # Layers that are called more than once may all follow one another; then take the last call.
         ends = [i for i in kernels if i not in followed] or called[-1:]
         last = {owners[id(self.variables[i])] for i in ends}
         return [self.variables[i] for i in common if owners[id(self.variables[i])] in last]
 
 
 def _owners(network: keras.Model) -> dict[int, int]:
-    """Returns by `id` of each variable that of the innermost layer that holds it."""
+    """Returns the `id` of the innermost layer of each variable, by the variable's `id`."""
     layers = sorted([network, *all_layers(network)], key=lambda layer: -len(layer.variables))
     return {id(v): id(layer) for layer in layers for v in layer.variables}
 
 
 def _origin(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns the tensor of which another is a mere copy."""
+    """Returns the original of a tensor that is a mere copy."""
     while tensor.op.type == _SIDE_BY_SIDE:
         tensor = tensor.op.inputs[tensor.value_index]
     return tensor
@@ -323,7 +323,7 @@ def _carries_gradient(tensor: tf.Tensor) -> bool:
 
 
 def with_inner(operations: Sequence[tf.Operation]) -> Iterator[tf.Operation]:
-    """Yields operations and those of the functions that they call, where Keras puts some."""
+    """Yields operations and those of the functions that they call, which Keras uses for some."""
     for op in operations:
         yield op
         if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
@@ -333,7 +333,7 @@ def with_inner(operations: Sequence[tf.Operation]) -> Iterator[tf.Operation]:
 
 
 def _is_grouped(op: tf.Operation) -> bool:
-    """Whether an operation is a convolution whose groups see a part of the channels each."""
+    """Whether an operation is a grouped convolution."""
     if op.type not in ("Conv2D", "Conv3D"):
         return False
     data, kernel = (t.shape for t in op.inputs)

@@ -1,4 +1,4 @@
-"""Records the calls of a network's layers: what they put out."""
+"""Records the calls of a network's layers, with their outputs."""
 
 import contextlib
 import functools
@@ -16,8 +16,8 @@ class LayerCall(NamedTuple):
 
     Attributes:
         layer: The layer.
-        number: How often it was called before.
-        outputs: The tensors that it put out.
+        number: Number of earlier calls.
+        outputs: The tensors that it returned.
     """
 
     layer: keras.Layer
@@ -25,8 +25,8 @@ class LayerCall(NamedTuple):
     outputs: list[tf.Tensor]
 
 
-# Listeners by layer. Replicas are threads that trace the same layers side by side, so each
-# context hears only its own thread, and the last to leave restores the layer.
+# Listeners by layer. Replicas are threads that trace the same layers concurrently, so each context
+# records only its own thread, and the last to exit restores the layer.
 _listeners: dict[int, list[tuple[int, list[LayerCall]]]] = {}
 _lock = threading.Lock()
 
@@ -40,7 +40,7 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[LayerCall]]:
         for layer in layers:
             _listeners.setdefault(id(layer), []).append(mine)
             if _called(layer) not in layer.__dict__:
-                # Past Keras' own __setattr__, which would track the function.
+                # Bypasses Keras' __setattr__, which would track the function.
                 layer.__dict__[_called(layer)] = _recording(layer)
     try:
         yield calls
@@ -53,7 +53,7 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[list[LayerCall]]:
 
 
 def _called(layer: keras.Layer) -> str:
-    """Returns the name of the method that Keras calls, another one of layers that are quantized."""
+    """Returns the name of the method that Keras calls, which differs for quantized layers."""
     return "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
 
 
@@ -63,7 +63,7 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
-        # Sparse and ragged ones are several tensors, none of which is what heads read.
+        # Sparse and ragged outputs have several tensors, none of which heads read directly.
         made = [part for part in tf.nest.flatten(outputs) if isinstance(part, tf.Tensor)]
         for thread, calls in _listeners.get(id(layer), []):
             if thread == threading.get_ident():
@@ -75,10 +75,10 @@ def _recording(layer: keras.Layer) -> Callable[..., Any]:
 
 
 def outside_graphs() -> AbstractContextManager:
-    """Leaves the graphs that are being traced, so that variables can be read and written.
+    """Leaves the graphs being traced, so that variables can be read and written.
 
-    `tf.init_scope` also pauses the tapes of layers that put out gradients: where there is no graph
-    to be left, it is not entered.
+    `tf.init_scope` also pauses the tapes of layers that output gradients, so that it is not entered
+    where there is no graph to leave.
     """
     return contextlib.nullcontext() if tf.executing_eagerly() else tf.init_scope()
 

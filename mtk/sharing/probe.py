@@ -1,4 +1,4 @@
-"""Tries out which gradients of a network can be other than zero."""
+"""Tests which gradients of a network can be nonzero."""
 
 import functools
 import operator
@@ -13,16 +13,16 @@ import tensorflow as tf
 from mtk.sharing.layer_calls import all_layers, outside_graphs, recorded
 
 _DRAWS = 2
-_EXAMPLES = 4  # Also the length of any other axis that is not known.
+_EXAMPLES = 4  # Also the size of any other unknown axis.
 _NOISE = 0.1
 
 
 class TaskLosses(NamedTuple):
-    """What a forward pass gives.
+    """Result of a forward pass.
 
     Attributes:
         losses: K scalars.
-        sources: Values of trainable variables that layers wrote, by `id` of the variable.
+        sources: Values that layers assigned to trainable variables, by `id` of the variable.
         shared_input: Whether one forward pass serves all tasks.
     """
 
@@ -31,16 +31,16 @@ class TaskLosses(NamedTuple):
     shared_input: bool
 
 
-# Computes the task losses of a batch; a tape is to watch what layers write.
+# Computes the task losses of a batch; a tape, if given, watches what layers write.
 Forward: TypeAlias = Callable[[Any, tf.GradientTape | None], TaskLosses]
 
 
 class Probed(NamedTuple):
-    """Which gradients were other than zero; sets are the bits of integers.
+    """Which gradients were nonzero; sets are bit masks.
 
     Attributes:
-        reached: For each task, the trainable variables.
-        tasks: By `id` of a layer, number of its call and index of the output: the tasks.
+        reached: The trainable variables of each task.
+        tasks: The tasks, by `id` of a layer, number of its call and index of the output.
     """
 
     reached: list[int]
@@ -48,10 +48,10 @@ class Probed(NamedTuple):
 
 
 def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Probed | None:
-    """Takes task gradients of random examples.
+    """Computes task gradients on random examples.
 
-    The weights are moved at random and then put back, since a layer that begins with zeros lets
-    nothing through.
+    The weights are randomly perturbed and then restored, since a zero-initialized layer passes no
+    gradient.
 
     Args:
         network: A built network.
@@ -60,7 +60,7 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
         forward: Computes the task losses of a batch.
 
     Returns:
-        What was found, or None, with a warning, where random examples stop the network.
+        The result, or None, with a warning, if the network fails on random examples.
     """
     variables = network.trainable_variables
     keys: list[tuple[int, int, int]] = []
@@ -98,10 +98,10 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
 def _tried(
     function: Callable[[Any], tf.Tensor], spec: Any, num_tasks: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Tries integers that differ (attention to equal tokens has no gradient), then ones."""
+    """Tries varying integers (attention to equal tokens has no gradient), then ones."""
     try:
         return function(examples(spec, num_tasks, rng, 2)).numpy()
-    except tf.errors.OpError:  # A table with fewer rows.
+    except tf.errors.OpError:  # An embedding with fewer rows.
         return function(examples(spec, num_tasks, rng, 1)).numpy()
 
 
@@ -112,17 +112,17 @@ def _flags(
     places: list[tuple[int, int]],
     data: Any,
 ) -> tf.Tensor:
-    """Returns which gradients of tasks by variables and layer outputs are other than zero.
+    """Returns which task gradients of variables and layer outputs are nonzero.
 
     Args:
         network: The network.
         forward: Computes the task losses of a batch.
-        keys: Gets the layer outputs.
-        places: Gets for each flag that is returned its task, and its variable, or, behind them, its
-            layer output. What has no gradient has no flag: most pairs, where there are many heads.
+        keys: Receives the keys of the layer outputs.
+        places: Receives for each flag its task and its variable, or its layer output, numbered
+            after the variables. Pairs without a gradient, most with many heads, have no flag.
         data: A batch.
     """
-    del keys[:], places[:]  # Another form of a batch is another trace.
+    del keys[:], places[:]  # Each batch spec is traced anew.
     with tf.GradientTape() as tape, recorded(all_layers(network)) as calls:
         losses, sources, _ = forward(data, tape)
     outputs = []
@@ -138,7 +138,7 @@ def _flags(
     flat = [(number, tensor) for number, group in enumerate(own) for tensor in group]
     flags = []
     for task, loss in enumerate(losses):
-        # Not by the tape, which records nothing where the analysis leaves the graph of a step.
+        # Not with the tape, which records nothing where the analysis leaves the graph of a step.
         gradients = tf.gradients(loss, [tensor for _, tensor in flat])
         for (number, _), gradient in zip(flat, gradients, strict=True):
             if gradient is not None:
@@ -148,7 +148,7 @@ def _flags(
 
 
 def _is_other(gradient: Any) -> tf.Tensor:
-    """Whether a gradient is other than zero; one that is not finite is."""
+    """Whether a gradient is nonzero; nonfinite ones count as nonzero."""
     flat = tf.reshape(getattr(gradient, "values", gradient), [-1])
     return tf.reduce_any(flat != 0, axis=0)
 
@@ -158,13 +158,13 @@ def _bits(flags: np.ndarray) -> int:
 
 
 def examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int = 1) -> Any:
-    """Makes a batch at random: labels are zero or one, and integers to read from one on.
+    """Makes a random batch: labels are zero or one, and integer inputs at least one.
 
     Args:
         spec: The form of a batch.
         num_tasks: K.
-        rng: What draws it.
-        largest: The largest integer to read.
+        rng: Random number generator.
+        largest: The largest integer input.
     """
     if isinstance(spec, Mapping):
         return {name: examples(part, num_tasks, rng, largest) for name, part in spec.items()}

@@ -11,7 +11,7 @@ import keras
 from mtk.display import counted
 from mtk.sharing.layer_calls import all_layers
 
-LayerOutput = tuple[keras.Layer, int]  # A layer, and which of its calls.
+LayerOutput = tuple[keras.Layer, int]  # A layer, and the index of its call.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Structure:
     Attributes:
         shared: Variables that at least two tasks reach (with one task: all that it reaches).
         heads: For each task's name, the variables that only it reaches.
-        unowned: Variables named as part of some head without saying whose; and those that Keras
-            overwrites with their gradients, as scales of float8 layers, which belong to no task.
-        unreached: Variables that no task reaches: they are not trained.
+        unowned: Variables of heads whose task is unknown, since they are not named in `shared`; and
+            those that Keras overwrites with their gradients, such as float8 scales, which belong to
+            no task.
+        unreached: Variables that no task reaches, which are not trained.
         common: Those of `shared` that every task reaches.
-        representation: Layers (and which of their calls) whose outputs the heads read; empty if
-            they were not found.
-        both_sides: Those of `shared` that the representation depends on, and that reach a loss past
-            it too.
-        last: Those of `common` whose layers are the last: no other layer with a kernel that every
-            task reaches comes after them. Parallel layers, such as experts, are all in it.
+        representation: Layers (with call indices) whose outputs the heads read; empty if not found.
+        both_sides: Those of `shared` that the representation depends on, and that also affect a
+            loss by a path around it.
+        last: Those of `common` in the last layers: no other layer with a kernel that every task
+            reaches comes after them. All parallel layers, such as experts, are included.
         network: The network.
         shared_input: Whether one forward pass serves all tasks.
-        grouped_convolutions: Whether the network has convolutions in groups.
+        grouped_convolutions: Whether the network has grouped convolutions.
     """
 
     shared: list[keras.Variable]
@@ -49,7 +49,7 @@ class Structure:
     grouped_convolutions: bool = False
 
     def covers(self, network: keras.Model) -> bool:
-        """Whether it speaks of the variables that are trainable now."""
+        """Whether it describes the variables that are now trainable."""
         heads = [v for of_task in self.heads.values() for v in of_task]
         known = {id(v) for v in [*self.shared, *heads, *self.unowned, *self.unreached]}
         return known == {id(v) for v in network.trainable_variables}
@@ -91,7 +91,7 @@ class Structure:
         return self.last
 
     def summary(self) -> str:
-        """Returns in words what is shared, what belongs to each task, and where the trunk ends."""
+        """Returns a text: what is shared, what belongs to each task, and where the trunk ends."""
 
         def count(variables: Sequence[keras.Variable]) -> str:
             total = sum(math.prod(v.shape) for v in variables)
@@ -114,7 +114,7 @@ def unread(network: keras.Model, task_names: Sequence[str], given: "Given") -> S
     Args:
         network: A built network.
         task_names: The K names.
-        given: What the user says of it.
+        given: The user's description.
     """
     place = given.representation
     layer = layer_named(network, place) if isinstance(place, str) else place
@@ -132,11 +132,11 @@ def unread(network: keras.Model, task_names: Sequence[str], given: "Given") -> S
 
 
 class Given(NamedTuple):
-    """What a user says of a structure; not a list, in which Keras would track the layers.
+    """A user's description of a structure; not a list, in which Keras would track the layers.
 
     Attributes:
         shared: Layers, names of layers, variables or their paths.
-        heads: The same for each task.
+        heads: The same by task, for the heads.
         representation: Layer whose output the heads read, or its name.
     """
 
@@ -146,15 +146,15 @@ class Given(NamedTuple):
 
 
 def override(structure: Structure, given: Given) -> Structure:
-    """Corrects a structure by what the user says of it.
+    """Corrects a structure by the user's description.
 
     Args:
-        structure: What the analysis found.
-        given: If `shared` is given, all others are heads; if `heads` are, all others are shared,
-            unless `shared` is given too.
+        structure: Result of the analysis.
+        given: If `shared` is given, all other variables belong to heads; if only `heads` are given,
+            all others are shared.
 
     Raises:
-        ValueError: If a task or layer is unknown, or a variable is given two places.
+        ValueError: If a task or layer is unknown, or a variable is given more than one place.
     """
     return _without_overwritten(_corrected(structure, given))
 
@@ -173,7 +173,7 @@ def _corrected(structure: Structure, given: Given) -> Structure:
     if len(ids) != len(set(ids)) or chosen & set(ids):
         raise ValueError("`shared` and `heads` give a variable to more than one place.")
     taken_from_heads = chosen | set(ids)
-    # A head that was found stays a head; what the user did not name is shared otherwise.
+    # Detected heads remain heads; other variables that the user did not name are shared.
     owned = {
         name: named.get(name, []) + [v for v in found if id(v) not in taken_from_heads]
         for name, found in structure.heads.items()
@@ -209,10 +209,10 @@ def _without_overwritten(structure: Structure) -> Structure:
 
 
 def layer_named(network: keras.Model, name: str) -> keras.Layer:
-    """Returns the layer of that name.
+    """Returns the layer with this name.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        ValueError: If there is no such layer, or more than one.
     """
     found = [layer for layer in all_layers(network) if layer.name == name]
     if len(found) > 1:
@@ -226,7 +226,7 @@ def layer_named(network: keras.Model, name: str) -> keras.Layer:
 
 
 def names(parts: Any) -> Any:
-    """Returns what a user said of a structure, with layers by name and variables by path."""
+    """Returns a user's description, with layers by name and variables by path."""
     if isinstance(parts, Mapping):
         return {task: names(of_task) for task, of_task in parts.items()}
     if isinstance(parts, (list, tuple)):
