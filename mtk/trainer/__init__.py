@@ -1,4 +1,4 @@
-"""The trainer: a Keras model whose step takes per-task gradients."""
+"""The trainer: a Keras model whose training step computes per-task gradients."""
 
 from mtk.trainer.compile_args import OnNonfinite
 from mtk.trainer.conditional import front

@@ -1,4 +1,4 @@
-"""Forward passes on a tape, over a whole batch or its micro-batches, and gradients through them."""
+"""Taped forward passes over a whole batch or its micro-batches, and their gradients."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -20,18 +20,18 @@ from mtk.trainer.state import State, Values
 
 Tensors = TypeVar("Tensors")
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
-Gradients: TypeAlias = dict[int, Gradient]  # By the `id` of a variable.
+Gradients: TypeAlias = dict[int, Gradient]  # By `id` of the variable.
 
 
 class Totals(NamedTuple):
     """Numbers of the global batch.
 
     Attributes:
-        counts: `(K,)`: labels of each task. (Here and below `(P * K,)`, where the batch is in P
-            parts that the combiner compares: part by part.)
-        divisors: `(K,)`: what the sum of a task's losses is divided by.
-        shares: For each sub-batch the part of its examples that this replica has; None for all.
-        tasks: For each of the K tasks the number of all its labels and the sum of their weights.
+        counts: `(K,)`: labels of each task. (Here and below `(P * K,)`, part by part, if the batch
+            is divided into P parts that the combiner compares.)
+        divisors: `(K,)`: divisor of the sum of each task's losses.
+        shares: For each sub-batch the fraction of its examples on this replica; None for all.
+        tasks: For each of the K tasks the number of its labels and the sum of their weights.
     """
 
     counts: tf.Tensor
@@ -47,15 +47,15 @@ class TapedForward:
     Attributes:
         spec: The step.
         tape: The persistent tape.
-        passed: What the pass gave.
+        passed: Result of the pass.
         totals: Numbers of the global batch.
-        parts: K scalars: what these examples add to each task loss. Their sum over all passes and
-            replicas is the loss; gradients are taken of the parts and summed likewise. They and
-            the penalty are scaled for the sake of float16, if need be.
-        stacks: The same as tensors `(K,)` on the tape, one for each part of the batch that the
+        parts: K scalars: contribution of these examples to each task loss. The loss is their sum
+            over all passes and replicas; gradients are computed and summed likewise. They and the
+            penalty are multiplied by the loss scale for float16, if there is one.
+        stacks: `parts` as tensors `(K,)` on the tape, one for each part of the batch that the
             combiner compares.
-        penalty: The pass' part of the regularizing losses, or None.
-        features: Outputs of the layers where the heads begin, if the combiner asks for them.
+        penalty: The pass's share of the regularization losses, or None.
+        features: Outputs of the layers that the heads read, if the combiner needs them.
     """
 
     spec: StepSpec
@@ -86,10 +86,10 @@ class TapedForward:
     ) -> tuple[list[tf.Tensor], list[list[Gradient]]]:
         """Returns the task gradients of shared variables, `(K, *shape)`, and of each head.
 
-        With the indices `(m,)` of chosen tasks, the first ones are theirs, `(m, *shape)`.
+        With the indices `(m,)` of chosen tasks, the former are those tasks' only, `(m, *shape)`.
         """
         flat, number = [self._flat(head) for head in heads], len(self.spec.tasks)
-        # A pass for a task of one part of the batch does not go over the other parts.
+        # A pass for one task and part of the batch does not traverse the other parts.
         found = [
             gradients.per_task(
                 self.tape,
@@ -122,7 +122,7 @@ class TapedForward:
     def from_features(
         self, of_features: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
     ) -> Gradients:
-        """Goes on from combined gradients of the features to those of variables before them."""
+        """Backpropagates combined gradients of the features to the variables before them."""
         factor = 1.0 if self.spec.loss_scale is None else self.spec.loss_scale
         pairs = zip(of_features, self.features, strict=True)
         scaled = [tf.cast(gradient * factor, feature.dtype) for gradient, feature in pairs]
@@ -138,14 +138,14 @@ class TapedForward:
         return self.gradients(targets, variables, factors)
 
     def of_penalty(self) -> Gradients:
-        """Returns the gradients of the regularizing losses, by all trainable variables."""
+        """Returns the gradients of the regularization losses for all trainable variables."""
         if self.penalty is None:
             return {}
         variables = self.spec.network.trainable_variables
         return self.gradients([self.penalty], variables, [tf.ones_like(self.penalty)])
 
     def _flat(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-        """Returns the variables, each with the values that layers wrote to it behind it."""
+        """Returns the variables, each followed by the values that layers assigned to it."""
         return [
             tensor
             for variable in variables
@@ -153,7 +153,7 @@ class TapedForward:
         ]
 
     def _grouped(self, variables: Sequence[keras.Variable], found: Sequence[Any]) -> list[Any]:
-        """Returns the gradients of variables from those of what `_flat` returned."""
+        """Returns the gradients of variables from those of the tensors of `_flat`."""
         rest = map(self._usable, found)
         return [_added([next(rest) for _ in self._flat([variable])]) for variable in variables]
 
@@ -163,7 +163,7 @@ class TapedForward:
         return [self._grouped(head, own) for head, own in zip(heads, found, strict=True)]
 
     def _usable(self, gradient: Any) -> Any:
-        """Removes the scale, with which a Gramian would overflow, and gradients of no example."""
+        """Removes the loss scale, which can overflow Gramians, and gradients of empty batches."""
         if gradient is None:
             return None
         scale, examples = self.spec.loss_scale, self.passed.examples
@@ -171,20 +171,20 @@ class TapedForward:
             # In float32: a float16 gradient without its scale may vanish.
             gradient = tf.cast(_dense(gradient), tf.float32) * (1.0 / scale)
         if number_of_replicas() > 1 and not isinstance(examples, int):
-            gradient = _dense(gradient)  # Those of nothing are NaN.
+            gradient = _dense(gradient)  # Gradients of an empty batch are NaN.
             gradient = tf.where(examples > 0, gradient, tf.zeros_like(gradient))
         return gradient
 
 
 class Passes:
-    """What a step knows of its batch, and how it computes what adds up over the examples.
+    """The passes of a step over its batch, for sums over the examples.
 
     Args:
         spec: The step.
         state: State to start from.
         sub_batches: The replica's part of the batch.
-        carried: Values that variables have in place of their own, where passes are made once more:
-            the metrics are not told of these.
+        carried: Values that replace those of variables when passes are repeated; the metrics are
+            not updated then.
 
     Attributes:
         totals: Numbers of the global batch.
@@ -211,7 +211,7 @@ class Passes:
     @property
     def task_losses(self) -> tf.Tensor:
         """Tensor `(K,)`: the task losses of the global batch."""
-        # Not `cached_property`: in Python 3.11 replicas share its lock, and wait for one another.
+        # Not `cached_property`: in Python 3.11 replicas share its lock, and would deadlock.
         if self._task_losses is None:
             losses = tf.math.divide_no_nan(self._sums(), self.totals.divisors)
             self._task_losses = all_reduce(losses)
@@ -225,12 +225,12 @@ class Passes:
         """Returns `part(pass)`, a structure of tensors and None, summed over this replica's passes.
 
         Args:
-            part: Computes what some examples add to a sum over the batch.
+            part: Computes the contribution of some examples to a sum over the batch.
         """
         raise NotImplementedError
 
     def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
-        """Returns what the passes wrote, by `id` of the variable, and the logs."""
+        """Returns the values that the passes wrote, by `id` of the variable, and the logs."""
         raise NotImplementedError
 
     def record(
@@ -240,13 +240,13 @@ class Passes:
         observe: bool,
         totals: Totals | None = None,
     ) -> TapedForward:
-        """Runs forward under a tape and brings each task loss to the scale of the global batch.
+        """Runs a taped forward pass, with task losses on the scale of the global batch.
 
         Args:
             sub_batches: Some examples of the batch.
-            carried: Values to go on from, by `id` of their variable.
-            observe: Whether to tell the metrics.
-            totals: Numbers of the global batch, if they are known.
+            carried: Values to start from, by `id` of the variable.
+            observe: Whether to update the metrics.
+            totals: Numbers of the global batch, if known.
         """
         spec = self.spec
         layers = list({id(layer): layer for layer, _ in spec.features}.values())
@@ -271,7 +271,7 @@ class Passes:
                     totals = count(spec, passed, shares)
             if spec.number_of_passes > 1:
                 divisors = tf.unstack(totals.divisors)
-            else:  # On one device no task waits for another's forward pass.
+            else:  # On one device no task has to wait for another's forward pass.
                 divisors = spec.divisors(
                     [task.count for task in passed.tasks], [task.weight for task in passed.tasks]
                 )
@@ -309,10 +309,10 @@ class FullBatch(Passes):
 
 
 def _takes_whole_gradients(spec: StepSpec) -> bool:
-    """Whether the combiner only weighs task gradients, and these come from one pass.
+    """Whether the combiner only weighs task gradients, and they come from a single pass.
 
-    What several replicas or micro-batches find is added up first, tensor by tensor. XLA needs to
-    know how many rows are touched.
+    Gradients of several replicas or micro-batches are first summed as dense tensors. XLA needs
+    static numbers of rows.
     """
     combiner = spec.combiner
     in_parts = spec.number_of_passes > 1 or combiner.batch_parts > 1
@@ -321,7 +321,7 @@ def _takes_whole_gradients(spec: StepSpec) -> bool:
 
 
 def shares_of(sub_batches: Sequence[SubBatch]) -> list[tf.Tensor] | None:
-    """Returns for each sub-batch the part of its examples that is here; None on one device."""
+    """Returns the fraction of each sub-batch on this replica; None on one device."""
     replicas = number_of_replicas()
     if replicas == 1:
         return None
@@ -336,7 +336,7 @@ def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> To
     known = [task.count for task in each], [task.weight for task in each]
     counts, divisors = tf.stack(known[0]), tf.stack(spec.divisors(*known))
     if spec.loss_factors is not None and not all(spec.loss_factors):
-        # A task whose loss is multiplied by zero is as absent as one without a label.
+        # A task whose loss is multiplied by zero counts as absent, like one without a label.
         number = len(passed.tasks) // len(spec.tasks)
         counts *= tf.constant([float(f != 0) for f in spec.loss_factors] * number)
     numbers = [task._replace(elements=None) for task in each]
@@ -344,9 +344,9 @@ def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> To
 
 
 def _penalty(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> tf.Tensor | None:
-    """Returns this pass' part of the regularizing losses, divided by the number of examples."""
+    """Returns this pass's share of the regularization losses, in proportion to its examples."""
     terms = [] if passed.added_losses is None else [passed.added_losses]
-    # A replica without examples has no part in what regularizes variables either.
+    # A replica without examples also has no share of the regularization of variables.
     share = 1.0 if shares is None else tf.add_n(shares) / len(shares)
     for v in spec.network.trainable_variables:
         if v.regularizer:

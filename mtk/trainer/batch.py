@@ -1,4 +1,4 @@
-"""The forms of a batch, brought into one."""
+"""Parses the forms of a batch into a common one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.display import counted, suggestion
 from mtk.finite import nan_unless
 
-# Of what a batch that does not divide has parts.
+# Explains the parts in errors about batches that do not divide.
 _PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."
 
 
@@ -19,11 +19,11 @@ class Label(NamedTuple):
     Attributes:
         task: The task's index.
         y_true: Labels `(B, ...)`.
-        mask: Zero where a label is missing, elsewhere its weight; None if all are there.
-        member: `(B,)`, one where an example of a mixed batch is the task's, or None if all are.
+        mask: Zero where a label is missing, its weight elsewhere; None if none is missing.
+        member: `(B,)`, one where an example of a mixed batch belongs to the task; None if all do.
         has_own_input: Whether the examples belong to this task alone.
-        importance: `(B,)`: what the losses of each example count in training, where a combiner
-            weighs the examples; metrics do not read it.
+        importance: `(B,)`: weight of each example's losses in training, if a combiner weighs
+            examples; metrics ignore it.
     """
 
     task: int
@@ -35,12 +35,12 @@ class Label(NamedTuple):
 
 
 class SubBatch(NamedTuple):
-    """One forward pass: what the network reads and whose labels its output answers.
+    """One forward pass: the network's inputs and the labels for its outputs.
 
     Attributes:
-        inputs: What the network reads.
+        inputs: Inputs of the network.
         labels: The labels of some tasks.
-        part: Which of the parts that a combiner compares it is of, from zero; see `parts.py`.
+        part: Index of the part that a combiner compares, from zero; see `parts.py`.
     """
 
     inputs: Any
@@ -49,24 +49,24 @@ class SubBatch(NamedTuple):
 
 
 def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
-    """Brings a batch into the form of sub-batches, each one forward pass.
+    """Parses a batch into sub-batches, with one forward pass each.
 
     A batch is one of
 
     * `(x, y)` or `(x, y, mask)`: tasks that share their input. `y` is `{task: labels}`, or a list
-      or tuple in the order of the tasks, None for a task without labels; for a single task also its
-      labels alone, and for K tasks a matrix `(B, K)` of a number each. Masks come in these forms,
-      or as one `(B,)` for all tasks;
-    * `{task: (x, y)}` or `{task: (x, y, mask)}`: tasks with inputs of their own, a sub-batch each;
-    * `(x, y, task_ids)` or `(x, y, task_ids, mask)`: a mixed batch of such tasks, where
-      the integers `task_ids` `(B,)` tell whose example it is, from 0 to K - 1.
+      or tuple in task order, with None for a task without labels; for a single task also just its
+      labels, and for K tasks a matrix `(B, K)` of one number each. Masks have the same forms, or
+      one `(B,)` for all tasks;
+    * `{task: (x, y)}` or `{task: (x, y, mask)}`: tasks with their own inputs, one sub-batch each;
+    * `(x, y, task_ids)` or `(x, y, task_ids, mask)`: a mixed batch of such tasks, where the
+      integers `task_ids` `(B,)`, from 0 to K - 1, give the task of each example.
 
     Args:
         data: The batch.
         task_names: Names of the K tasks.
 
     Raises:
-        ValueError: If the batch has another form, lacks a task or names an unknown one.
+        ValueError: If the batch has another form, lacks a task or has an unknown one.
     """
     data = without_nones(tf.nest.map_structure(as_tensor, data))
     if isinstance(data, Mapping):
@@ -88,33 +88,33 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
 
 
 def without_nones(data: Any) -> Any:
-    """Drops the parts that Keras fills up with None."""
+    """Drops the parts that Keras pads with None."""
     if isinstance(data, (tuple, list)):
         return tuple(part for part in data if part is not None)
     return data
 
 
 def inputs_of(data: Any) -> Any:
-    """Returns what the network reads of a batch, or of a batch's spec."""
+    """Returns the network's inputs in a batch, or in a batch's spec."""
     if isinstance(data, Mapping):
         data = next(iter(data.values()))
-    # A batch of another form is refused by `parse`.
+    # `parse` rejects batches of other forms.
     return data[0] if isinstance(data, (tuple, list)) and data else data
 
 
 def of_one_replica(spec: Any) -> Any:
-    """Returns the spec of one replica's part of a distributed batch; None for what is None."""
+    """Returns the spec of one replica's part of a distributed batch; None for None."""
     spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
     return spec if hasattr(spec, "shape") else None
 
 
 def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
-    """Whether all tasks are answered by one forward pass."""
+    """Whether one forward pass serves all tasks."""
     return len(sub_batches) == 1
 
 
 def size(sub_batch: SubBatch) -> int | tf.Tensor:
-    """Returns the number of examples, as a Python integer where it is known before the step."""
+    """Returns the number of examples, as a Python integer if it is known statically."""
     first = next(part for part in tf.nest.flatten(sub_batch.inputs) if part is not None)
     if isinstance(first, tf.SparseTensor):
         return tf.cast(first.dense_shape[0], tf.int32)
@@ -125,11 +125,11 @@ def size(sub_batch: SubBatch) -> int | tf.Tensor:
 
 
 def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
-    """Returns the number of examples in each of several parts of one size.
+    """Returns the number of examples in each of several equal parts.
 
     Args:
-        sub_batch: What is to be divided. Where its size is known in the step alone, a size that
-            does not divide stops the step.
+        sub_batch: The sub-batch to divide. If its size is not known statically, an indivisible size
+            raises an error within the step.
         number: How many parts.
 
     Raises:
@@ -149,7 +149,7 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
 
 
 def check_divisible(examples: int | None, number: int) -> None:
-    """Raises a ValueError if the examples of a replica do not divide into parts of one size."""
+    """Raises a ValueError if the examples of a replica do not divide into equal parts."""
     if examples is not None and examples % number:
         raise ValueError(
             f"{counted(examples, 'example')} cannot be divided into {number} parts of one size. "
@@ -159,18 +159,18 @@ def check_divisible(examples: int | None, number: int) -> None:
 
 
 def as_tensor(part: Any) -> Any:
-    """Makes a tensor of an array, which Keras hands to an eager step as it is."""
+    """Converts an array, which Keras passes unconverted to an eager step, to a tensor."""
     return tf.convert_to_tensor(part) if isinstance(part, (np.ndarray, np.generic)) else part
 
 
 def _is_mixed(labels: Any, rest: Sequence, num_tasks: int) -> bool:
-    """Whether the third part tells whose an example is: with one task it is a mask."""
+    """Whether the third part holds task ids; with one task it is a mask."""
     has_ids = bool(rest) and tf.is_tensor(rest[0]) and rest[0].dtype.is_integer
     return tf.is_tensor(labels) and has_ids and num_tasks > 1
 
 
 def _by_task(given: Any, names: Sequence[str], what: str) -> dict[str, Any] | None:
-    """Returns `{task: part}` of any form in which parts come, or None if it is none of them."""
+    """Returns `{task: part}` for any form of the parts, or None for an unknown form."""
     if isinstance(given, Mapping):
         _check_names(given, names, f"The {what} of a batch")
         return dict(given)
@@ -227,7 +227,7 @@ def _mixed(
     check = tf.debugging.assert_equal(tf.reduce_all(known), True, message=message)
     with tf.control_dependencies([] if check is None else [check]):
         task_ids = tf.identity(task_ids)
-    # XLA drops assertions: there, an unknown id makes the losses NaN.
+    # XLA drops assertions; there, an unknown id makes the losses NaN.
     poison = nan_unless(known, tf.zeros_like(task_ids, tf.float32))
     members = [tf.cast(tf.equal(task_ids, k), tf.float32) + poison for k in range(number)]
     return SubBatch(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])

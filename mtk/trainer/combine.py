@@ -1,4 +1,4 @@
-"""From recorded losses to the gradient of a step, in the way that the combiner needs."""
+"""Computes the gradient of a step from taped losses, as the combiner requires."""
 
 import functools
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class Combination(NamedTuple):
     """A step's gradient.
 
     Attributes:
-        gradients: For each trainable variable of the network its gradient on the global batch, or
-            None where no task reaches it.
+        gradients: Gradient of each trainable variable of the network on the global batch, or None
+            if no task reaches it.
         task_weights: Tensor `(K,)`.
-        gramian: Tensor `(K, K)`, or None if this step took no per-task gradients.
+        gramian: Tensor `(K, K)`, or None if this step computed no per-task gradients.
     """
 
     gradients: list[Gradient]
@@ -50,7 +50,7 @@ def combine(spec: StepSpec, passes: Passes) -> Combination:
 
 
 def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
-    """Returns weights for which no task gradient is needed."""
+    """Returns weights that need no task gradients."""
     combiner, counts = spec.combiner, passes.totals.counts
     if combiner.reads == "losses":
         assert isinstance(combiner, (LossCombiner, Wrapper))
@@ -65,7 +65,7 @@ def _known_weights(spec: StepSpec, passes: Passes) -> tf.Tensor:
 def _scalarized(
     spec: StepSpec, passes: Passes, weights: tf.Tensor, gramian: tf.Tensor | None = None
 ) -> Combination:
-    """One backward pass through everything, by the weighted sum of the losses."""
+    """Makes one backward pass for the weighted sum of the losses."""
     variables = spec.network.trainable_variables
     groups = [(weights, variables)]
     if not spec.combiner.scales_whole_losses:
@@ -84,7 +84,7 @@ def _scalarized(
 
 
 def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
-    """A backward pass for each task, then the combiner."""
+    """Makes a backward pass per task, then applies the combiner."""
     structure, number_of_parts = spec.structure(), spec.combiner.batch_parts
     variables = [*structure.shared, *structure.unowned]
     heads = [structure.heads[task.name] for task in spec.tasks] * number_of_parts
@@ -109,9 +109,9 @@ def _from_task_gradients(spec: StepSpec, passes: Passes) -> Combination:
 
 
 def _head_weights(spec: StepSpec, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Returns what the gradients of heads are scaled by.
+    """Returns the factors of the gradients of heads.
 
-    In a batch in parts, a head has the mean of its gradients in those where its task has labels.
+    For a batch in parts, a head gets the mean of its gradients over parts with labels of its task.
     """
     combiner, number = spec.combiner, spec.combiner.batch_parts
     if number == 1:
@@ -123,10 +123,10 @@ def _head_weights(spec: StepSpec, weights: tf.Tensor, present: tf.Tensor) -> tf.
 
 
 def _chosen_tasks(spec: StepSpec, passes: Passes) -> tf.Tensor | None:
-    """Returns the tasks, `(m,)`, that a step is about; None for all.
+    """Returns the tasks, `(m,)`, whose gradients a step needs; None for all.
 
-    Where each task has inputs of its own, a pass for one task goes over those of all. Where the
-    combiner does not read the gradients, they are taken to be looked at: all of them.
+    If each task has its own inputs, a pass for one task traverses those of all. If the combiner
+    does not read the gradients, all are computed, for diagnostics.
     """
     if spec.strategy == "share" or spec.combiner.reads == "losses":
         return None
@@ -141,7 +141,7 @@ def _weighted_sum(
 
 
 def _of_all(rows: tf.Tensor, chosen: tf.Tensor | None, number: int) -> tf.Tensor:
-    """Returns rows of the chosen tasks as rows of all K, zero for the others."""
+    """Expands rows of the chosen tasks to all K tasks, zero for the others."""
     if chosen is None:
         return rows
     shape = tf.concat([[number], tf.shape(rows)[1:]], 0)
@@ -185,13 +185,13 @@ def _weighted_heads(
             if gradient is not None:
                 dense = tf.convert_to_tensor(gradient)
                 weighted: Gradients = {id(variable): tf.cast(weights[k], dense.dtype) * dense}
-                # A head has gradients in each part of the batch.
+                # A head may have gradients in several parts of the batch.
                 found = added(found, weighted)
     return found
 
 
 def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
-    """Weights from the Gramian at the features or some layers, then one backward pass."""
+    """Computes weights from the Gramian at the features or some layers, then one backward pass."""
     combiner = spec.combiner
     assert isinstance(combiner, (GramianCombiner, Wrapper))
     at_features = combiner.at == "representation"
@@ -201,7 +201,7 @@ def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
 
     def of_part(part: TapedForward) -> list[tf.Tensor]:
         if at_features:
-            # Inner products over the examples of all parts add up; those of sums do not.
+            # Feature Gramians can be summed over passes; Gramians of summed gradients cannot.
             return [gradients.gramian(part.of_features(none)[0])]
         return part.per_task(layers, none, chosen)[0]
 
@@ -212,10 +212,10 @@ def _from_gramian_at(spec: StepSpec, passes: Passes) -> Combination:
 
 
 def _from_features(spec: StepSpec, passes: Passes) -> Combination:
-    """The combiner merges the gradients of the features; one pass goes on through the trunk."""
+    """Merges the gradients of the features, then makes one pass through the trunk."""
     structure, combiner = spec.structure(), spec.combiner
     heads = [structure.heads[task.name] for task in spec.tasks]
-    # A part that serves twice, as it does in a whole batch, is differentiated once.
+    # A pass that is used twice, as with a full batch, is differentiated only once.
     found_of = functools.cache(lambda part: part.of_features(heads))
 
     def rows_of(part: TapedForward) -> list[tf.Tensor]:
@@ -236,7 +236,7 @@ def _from_features(spec: StepSpec, passes: Passes) -> Combination:
     def descend(part: TapedForward) -> tuple[Gradients, Any]:
         merged, about = merge.combine(part.features, rows_of(part))
         found = part.from_features(merged, structure.shared)
-        # Shared variables that no feature depends on count with the heads.
+        # Shared variables that no feature depends on are treated as heads.
         behind = [v for v in structure.shared if found[id(v)] is None] + structure.unowned
         found = {**found, **part.weighted(weights, behind, with_penalty=False)}
         return added(found, part.of_penalty()), about
@@ -252,11 +252,11 @@ def _combination(
 ) -> Combination:
     variables = passes.spec.network.trainable_variables
     apart = [v for v in variables if v.overwrite_with_gradient]
-    if apart:  # Their "gradients" are new values, which do not add up: they come of one pass.
+    if apart:  # Their "gradients" are new values, which cannot be summed: they need a single pass.
         found = {**found, **passes.accumulate(lambda part: part.weighted(weights, apart))}
     each = [found.get(id(v)) for v in variables]
-    # Rows that occur more than once are added up here, once for all: optimizers square them, and
-    # norms are taken of them. On several replicas the optimizer would join the rows of each.
+    # Duplicate rows are summed here, since optimizers square them and norms are computed from them.
+    # On several replicas the optimizer would concatenate the rows of each.
     dense = passes.spec.dense or number_of_replicas() > 1
     add_up = tf.convert_to_tensor if dense else gradients.summed_rows
     return Combination([g if g is None else add_up(g) for g in each], weights, gramian)

@@ -1,4 +1,4 @@
-"""What `compile` takes: the arguments of a multi-task model, checked."""
+"""Arguments of a multi-task model's `compile`, and their checks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ OnNonfinite = Literal["stop", "skip"]
 
 @dataclass(frozen=True)
 class CompileArgs:
-    """Arguments of `MultiTaskModel.compile` that Keras does not have.
+    """Arguments of `MultiTaskModel.compile` that are not in Keras.
 
     Attributes:
         weight_decay: Coupled L2.
         clip_norm: Largest global norm of the combined gradient, or None.
-        micro_batches: Passes into which a replica's part of each batch is divided.
+        micro_batches: Number of passes into which a replica's part of each batch is divided.
         on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN.
 
     Raises:
-        ValueError: If one is out of range.
+        ValueError: If an argument is out of range.
     """
 
     weight_decay: float = 0.0
@@ -41,7 +41,7 @@ class CompileArgs:
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Raises a ValueError for an optimizer that cannot take a step."""
+    """Raises a ValueError for an optimizer that does not define a step."""
     kind, base = type(optimizer), keras.optimizers.Optimizer
     steps = ("update_step", "apply", "apply_gradients", "_backend_apply_gradients")
     if all(getattr(kind, name, None) is getattr(base, name, None) for name in steps):
@@ -67,7 +67,7 @@ def with_loss_scale(
 ) -> keras.optimizers.Optimizer:
     """Returns an optimizer that scales the loss, if a layer computes in mixed float16.
 
-    As in Keras, one whose weights are float16 too gets none.
+    As in Keras, layers whose weights are float16 too do not count.
     """
     policies = [layer.dtype_policy for layer in all_layers(network)]
     halves = any(p.compute_dtype == "float16" != p.variable_dtype for p in policies)
@@ -83,7 +83,7 @@ def loss_scale(optimizer: keras.optimizers.Optimizer | None) -> tf.Tensor | None
 
 
 def averages(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer keeps averages of the weights beside them, for the end of a `fit`."""
+    """Whether an optimizer keeps averages of the weights, applied only at the end of `fit`."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return bool(getattr(inner, "use_ema", False) and not inner.ema_overwrite_frequency)
 
@@ -96,7 +96,7 @@ def check_replicas(
     micro_batches: int,
     steps_at_once: int,
 ) -> None:
-    """Raises a ValueError for what several replicas cannot do, such as several steps at once."""
+    """Raises a ValueError for options that several replicas do not support."""
     if strategy.num_replicas_in_sync == 1:
         return
     inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -141,13 +141,13 @@ def check_replicas(
 def check_scope(
     strategy: tf.distribute.Strategy, parts: Mapping[str, Sequence[keras.Variable]]
 ) -> None:
-    """Raises a ValueError for parts of a model that were made outside of the strategy's scope.
+    """Raises a ValueError for parts of a model that were created outside of the strategy's scope.
 
-    Replicas would write over one another what is not theirs each.
+    Replicas would overwrite each other's values of such variables.
 
     Args:
-        strategy: The strategy in whose scope the model was made.
-        parts: Variables, by what holds them.
+        strategy: The strategy in whose scope the model was created.
+        parts: Variables by name of the part that holds them.
     """
     belongs = strategy.extended.variable_created_in_scope
     made = {name: [v._value for v in variables] for name, variables in parts.items()}

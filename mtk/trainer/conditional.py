@@ -1,4 +1,4 @@
-"""Task weights for networks that read them: drawn in training, given in evaluation."""
+"""Task weights as network inputs: drawn in training, given in evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from mtk.trainer.batch import SubBatch
 
 
 def at_preference(network: keras.Model, inputs: Any) -> Any:
-    """Returns what a network reads; a conditioned one without weights gets its preference.
+    """Returns inputs, with the preference of a conditioned network if they have no weights.
 
     Args:
         network: Any network.
-        inputs: What it is to read.
+        inputs: Its inputs.
     """
     layer = conditioning.layer_of(network)
     if layer is None or conditioning.has_weights(network, inputs):
@@ -27,17 +27,17 @@ def at_preference(network: keras.Model, inputs: Any) -> Any:
 
 
 def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
-    """Returns whether the combiner's weights are for the network to read.
+    """Returns whether the network reads the combiner's weights.
 
     Args:
         network: Any network.
         combiner: The combiner.
-        inputs: What the network is to read, or specs of it.
+        inputs: Inputs of the network, or their specs.
 
     Raises:
-        ValueError: If the network is conditioned and there are no weights, or two kinds of them, or
-            its tasks are not those of the combiner; or if it is not, and the combiner is to weigh
-            examples.
+        ValueError: If the network is conditioned and has no weights or two sources of weights, or
+            its tasks are not those of the combiner; or if it is not conditioned and the combiner
+            weighs examples.
     """
     if combiner.weighs_examples:
         conditioning.required(network)
@@ -68,10 +68,10 @@ def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
 def with_drawn(
     network: keras.Model, combiner: Combiner, sub_batches: Sequence[SubBatch]
 ) -> list[SubBatch]:
-    """Returns a training batch with the weights that its losses will get, for the network to read.
+    """Adds the weights of a training batch's losses to the inputs of a conditioned network.
 
     Args:
-        network: Any network; one that is not conditioned reads what it did.
+        network: Any network; if it is not conditioned, the batch is unchanged.
         combiner: The combiner.
         sub_batches: The batch.
     """
@@ -94,22 +94,22 @@ def with_drawn(
 def front(
     model: keras.Model, data: Any, weights: Iterable[PerTask], batch_size: int = 256
 ) -> list[dict[str, Any]]:
-    """Evaluates a model with a conditioned network at one choice of task weights after the other.
+    """Evaluates a model with a conditioned network at several choices of task weights.
 
     Args:
-        model: A `MultiTaskModel`, compiled; its network is of `mtk.models.conditioned`.
+        model: A compiled `MultiTaskModel`, whose network is made by `mtk.models.conditioned`.
         data: A dataset of batches, in a form of `mtk.trainer.batch.parse`, or arrays `(x, y)`, as
-            `fit` takes them. Weights that are in it already are not read.
-        weights: The choices, each by task name or in the order of `task_names` of the network;
-            only ratios count.
-        batch_size: Examples at a time, of arrays.
+            for `fit`. Task weights in it are ignored.
+        weights: The choices, each by task name or in the order of the network's `task_names`; only
+            ratios matter.
+        batch_size: Batch size for arrays.
 
     Returns:
-        For each choice the logs of `model.evaluate`, and under "weights" the weights by task, with
-        a sum of one.
+        For each choice the logs of `model.evaluate`, and under "weights" the weights by task, which
+        sum to one.
 
     Raises:
-        ValueError: If the network is not conditioned, or weights do not fit its tasks.
+        ValueError: If the network is not conditioned, or weights do not match its tasks.
 
     Example:
     ```python

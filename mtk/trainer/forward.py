@@ -18,17 +18,17 @@ from mtk.trainer.state import State, Values, of_share
 
 
 class Forward(NamedTuple):
-    """What the forward passes over a batch give.
+    """Result of the forward passes over a batch.
 
     Attributes:
-        tasks: K of them; where the batch is in P parts that a combiner compares, K for each.
+        tasks: K task results; if the batch is in P parts that a combiner compares, K for each part.
         examples: Number of examples on this replica.
-        added_losses: Scalar: what layers have added (`add_loss`, activity regularizers), the mean
-            over sub-batches of this replica's share of it; None if there is nothing.
-        values: What the passes wrote, by `id` of the variable.
-        sources: Values of trainable variables that layers wrote, by `id` of the variable.
-        logs: What `observe` returned.
-        penalty: Scalar: what layers and regularizers add to the loss of these examples.
+        added_losses: Scalar: losses added by layers (`add_loss`, activity regularizers), as the
+            mean over sub-batches of this replica's share; None if there are none.
+        values: Values that the passes wrote, by `id` of the variable.
+        sources: Values that layers assigned to trainable variables, by `id` of the variable.
+        logs: Return value of `observe`.
+        penalty: Scalar: losses of layers and regularizers for these examples.
     """
 
     tasks: list[TaskPass]
@@ -40,7 +40,7 @@ class Forward(NamedTuple):
     penalty: tf.Tensor
 
 
-# Tells the metrics of a pass: called with inputs, tasks and penalty; returns logs.
+# Updates the metrics with a pass: called with inputs, tasks and penalty; returns logs.
 Observe: TypeAlias = Callable[[Any, list[TaskPass], tf.Tensor], dict[str, Any]]
 
 
@@ -57,22 +57,22 @@ def run(
     """Runs the network over the sub-batches of a batch.
 
     Args:
-        network: Its output is `{task: prediction}`, a list in the order of the tasks, or one tensor
-            that serves every task.
+        network: Its output is `{task: prediction}`, a list in task order, or one tensor for all
+            tasks.
         tasks: The K tasks.
         sub_batches: The batch, from `batch.parse`.
-        state: State to train from, none of which is written; None runs the network for inference,
-            and layers write what they write.
-        carried: Values to go on from, by `id` of their variable.
-        tape: Tape that is to record gradients by what layers write.
-        observe: Told what the passes gave.
-        shares: For each sub-batch the part of its examples that is on this replica; None for all.
+        state: State to train from, which is not modified; None runs the network for inference,
+            where layers may update their variables.
+        carried: Values to start from, by `id` of the variable.
+        tape: Tape to watch the values that layers write.
+        observe: Called with the results of the passes.
+        shares: For each sub-batch the fraction of its examples on this replica; None for all.
 
     Raises:
         ValueError: If the network's outputs do not match the tasks.
     """
     zero = tf.constant(0.0)
-    # The parts that a combiner compares come one after the other.
+    # The parts that a combiner compares are in sequence.
     found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * (1 + sub_batches[-1].part))
     added: list[tf.Tensor] = []
     here: list[tf.Tensor] = []
@@ -93,7 +93,7 @@ def run(
                 state.rewind(everything=False)
             with state.scope(carried, tape) as scope:
                 outputs = _outputs(network, part, pads)
-                # Within the scope: losses may write what they keep, as layers do.
+                # Within the scope, since losses may write their state, as layers do.
                 each = task_elements(tasks, part, outputs, training=True)
             losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
             here += losses
@@ -115,7 +115,7 @@ def run(
         with state.scope(carried) as scope:
             logs = observe(inputs, whole, seen)
         written.append({key: scope.state_mapping[key] for key in scope.written})
-    # What `observe` writes comes of all sub-batches.
+    # What `observe` writes depends on all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
     examples = sum(batch.size(part) for part in sub_batches)
     penalty = tf.add_n(added) / len(sub_batches) if added else None
@@ -124,7 +124,7 @@ def run(
 
 
 def of_all_replicas(passed: Sequence[TaskPass]) -> list[TaskPass]:
-    """Returns what a pass gave, with the numbers of labels and their weights on all replicas."""
+    """Returns task results with label counts and weights summed over all replicas."""
     own = [tf.stack([task.count for task in passed]), tf.stack([task.weight for task in passed])]
     each = zip(passed, *map(tf.unstack, all_reduce(own)), strict=True)
     return [task._replace(count=count, weight=weight) for task, count, weight in each]
@@ -133,16 +133,16 @@ def of_all_replicas(passed: Sequence[TaskPass]) -> list[TaskPass]:
 def _call(network: keras.Model, inputs: Any, training: bool) -> Any:
     """Calls the network as Keras' `fit` and `evaluate` do.
 
-    They do not tell a network whose `call` has no argument `training` whether it trains.
+    A network whose `call` has no argument `training` does not receive it.
     """
     told = {"training": training} if network._call_has_training_arg else {}
     return network(inputs, **told)
 
 
 def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
-    """Runs the network; where a replica may have no example, over one of zeros in their place.
+    """Runs the network; an empty batch of a replica is replaced by an example of zeros.
 
-    Means of nothing are NaN, and so is what depends on them, though no task does.
+    Means over an empty batch are NaN, as is all that depends on them, although no task does.
     """
     size, inputs = batch.size(part), conditional.at_preference(network, part.inputs)
     if not pads or isinstance(size, int):
@@ -162,13 +162,13 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
 def task_elements(
     tasks: Sequence[Task], part: SubBatch, outputs: Any, training: bool
 ) -> list[tuple[Label, Elements]]:
-    """Computes the losses; one that several tasks of a mixed batch share only once.
+    """Computes the losses; a loss shared by several tasks of a mixed batch only once.
 
     Args:
         tasks: The K tasks.
         part: A sub-batch.
-        outputs: What the network puts out for it.
-        training: Whether the weights of classes count.
+        outputs: The network's outputs for it.
+        training: Whether class weights apply.
     """
     groups: dict[tuple[Any, ...], list[Label]] = {}
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}
@@ -184,7 +184,7 @@ def task_elements(
         first, task = labels[0], tasks[labels[0].task]
         mask = first.mask
         if first.member is not None and len(groups) > 1:
-            # Labels of other tasks may be none that this loss can take.
+            # Labels of other tasks may be invalid for this loss.
             own = tf.add_n([label.member for label in labels])
             mask = own if mask is None else _of_member(tf.cast(mask, tf.float32), own)
         elements = task.elements(first.y_true, predictions[first.task], mask, training)

@@ -15,15 +15,15 @@ Logs = dict[str, Any]
 
 
 class Loop:
-    """Takes steps on the batches of an iterator and returns the logs of the last one.
+    """Runs steps on the batches of an iterator and returns the logs of the last one.
 
     Args:
         strategy: The distribution strategy.
-        step: What to do with a batch, on each replica; returns logs.
+        step: Function of a batch that runs on each replica and returns logs.
         jit_compile: Whether to compile each step with XLA.
-        eagerly: Whether to run without any graph.
-        own_logs: Whether logs may hold more than metrics, which are those of all replicas.
-        tracing: Context in which a step of some kind is traced.
+        eagerly: Whether to run without graphs.
+        own_logs: Whether logs may hold more than metrics, which are global already.
+        tracing: Returns the context in which a step of a given kind is traced.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Loop:
         self._functions: dict[Any, Any] = {}
 
     def run(self, iterator: Any, kinds: Sequence[Hashable]) -> Logs:
-        """Takes a step of each of the kinds, on the next batches, and returns the last logs.
+        """Runs a step of each of the kinds on the next batches, and returns the last logs.
 
         Args:
-            iterator: Gives batches, or distributed values of them.
-            kinds: What `tracing` is told of each step. Fewer are taken where the iterator ends.
+            iterator: Iterator of batches, or of distributed values.
+            kinds: Argument of `tracing` for each step. Fewer steps run if the iterator ends.
 
         Raises:
-            StopIteration or tf.errors.OutOfRangeError: If it has ended already.
+            StopIteration or tf.errors.OutOfRangeError: If the iterator is exhausted.
         """
         in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
         if in_graph and not self.eagerly:
@@ -67,14 +67,14 @@ class Loop:
         return logs
 
     def graph(self, iterator: Any, kinds: Sequence[Hashable]) -> tf.Graph:
-        """Returns the graph of what `run` would do with an iterator, traced where it is new."""
+        """Returns the graph that `run` would execute for an iterator, traced if it is new."""
         key = (tuple(kinds), _ranks(iterator.element_spec))
         traced: Any = self._function(key, self._on_iterator(kinds))
         return traced.get_concrete_function(iterator).graph
 
     @property
     def tracings(self) -> int:
-        """How often steps were traced so far; zero where they run without a graph."""
+        """Number of tracings of steps so far; zero if they run without a graph."""
         return sum(traced.experimental_get_tracing_count() for traced in self._functions.values())
 
     def _function(self, key: Any, python_function: Callable[..., Logs]) -> Callable[..., Logs]:
@@ -97,14 +97,14 @@ class Loop:
         return replicated
 
     def _step_after(self, data: Any) -> Logs:
-        """Takes a step once its batch is there; steps would be counted where the data has ended."""
+        """Runs a step once its batch is there, so that none is counted when the data have ended."""
         parts = tf.nest.flatten(data, expand_composites=True)
         with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
             logs = self.step(data)
             return _mean_over_replicas(logs) if self._differ else logs
 
     def _of_replicas(self, value: Any) -> Any:
-        """Returns the mean over replicas; what is the same on all of them stays as it is."""
+        """Returns the mean over replicas; values equal on all of them are unchanged."""
         each = self.strategy.experimental_local_results(value)
         if len(each) == 1:
             return each[0]
@@ -116,7 +116,7 @@ class Loop:
     def _on_iterator(self, kinds: Sequence[Hashable]) -> Callable[[Any], Logs]:
         if len(kinds) == 1:
             return lambda iterator: self._replicated(kinds[0])(next(iterator))
-        # Traced once, though the first step is outside of the loop.
+        # Traced only once, although the first step is outside of the loop.
         steps = {k: tf.function(self._replicated(k), autograph=False) for k in set(kinds)}
         groups = [(kind, len(list(same))) for kind, same in itertools.groupby(kinds[1:])]
 
@@ -129,7 +129,7 @@ class Loop:
         return on_iterator
 
     def _several(self, step: Callable[[Any], Logs], number: int, iterator: Any, logs: Logs) -> Logs:
-        """Takes up to `number` more steps; returns the logs of the last one that was taken."""
+        """Runs up to `number` more steps; returns the logs of the last one."""
         logs = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
 
         def body(i: tf.Tensor, logs: Logs) -> tuple[tf.Tensor, Logs]:
@@ -137,7 +137,7 @@ class Loop:
 
             def take() -> tuple[tf.Tensor, Logs]:
                 new = step(batch.get_value())
-                # A step of another kind may log more; what is logged is what the first one logs.
+                # A step of another kind may log more; only the names of the first step are logged.
                 return i + 1, {name: tf.cast(new[name], logs[name].dtype) for name in logs}
 
             return tf.cond(batch.has_value(), take, lambda: (tf.constant(number), logs))
@@ -146,7 +146,7 @@ class Loop:
 
 
 def _mean_over_replicas(logs: Logs) -> Logs:
-    """Returns logs that are the same for all workers, which must decide alike by them."""
+    """Returns logs that are equal on all workers, whose decisions by them must agree."""
     each = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
     floats = {name: value for name, value in each.items() if value.dtype.is_floating}
     number = number_of_replicas()
@@ -154,6 +154,6 @@ def _mean_over_replicas(logs: Logs) -> Logs:
 
 
 def _ranks(data: Any) -> Hashable:
-    """Returns the ranks of a batch, or of its spec: what is traced for several would know none."""
+    """Returns the ranks of a batch or its spec: a trace for several ranks would know none."""
     parts = tf.nest.flatten(data, expand_composites=True)
     return tuple(tf.TensorShape(getattr(part, "shape", None)).rank for part in parts)

@@ -1,4 +1,4 @@
-"""What `fit` says where something is wrong: NaN labels, losses below a bound, inexact weights."""
+"""Callbacks of `fit` that report NaN labels, losses below a bound and inexact weights."""
 
 import math
 import warnings
@@ -15,20 +15,20 @@ from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
 from mtk.trainer import batch
 
-# So many batches are read again at most.
+# Largest number of batches that are read again.
 _MOST = 1000
 
 
 class NameNaNLabels(keras.callbacks.Callback):
-    """Ends `fit` after an epoch whose loss is not finite, if labels are NaN.
+    """Ends `fit` after an epoch with a nonfinite loss, if labels are NaN.
 
-    Arrays are looked at beforehand, but for losses that may leave out what is NaN by themselves.
-    Data are read again only when a loss is not finite: it costs a training nothing that goes well.
+    Arrays are checked beforehand, except for losses that may skip NaN themselves. Data are read
+    again only if a loss is not finite, so that a healthy training has no cost.
 
     Args:
-        data: Data sets, or `(x, y)` and the like of arrays, by what they are for.
-        tasks: Returns the tasks, which the first batch may tell.
-        of_tasks: Brings a batch into the form of `batch.parse`.
+        data: Datasets, or arrays such as `(x, y)`, by purpose.
+        tasks: Returns the tasks, which may be known only from the first batch.
+        of_tasks: Converts a batch to a form of `batch.parse`.
 
     Raises:
         ValueError: At the end of an epoch; it names the task and the batch.
@@ -45,12 +45,12 @@ class NameNaNLabels(keras.callbacks.Callback):
         self._tasks, self._of_tasks = tasks, of_tasks
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Looks for the labels, if a loss is not finite."""
+        """Searches for NaN labels, if a loss is not finite."""
         del epoch
         losses = [(logs or {}).get(name, 0.0) for name in ("loss", "val_loss")]
         if all(math.isfinite(float(loss)) for loss in losses):
             return
-        data, self._data = self._data, {}  # Once: a loss that is NaN mostly stays so.
+        data, self._data = self._data, {}  # Only once: a NaN loss mostly stays NaN.
         for what, each in data.items():
             is_whole = isinstance(each, tuple)
             for number, found in enumerate((each,) if is_whole else _batches(each)):
@@ -64,15 +64,15 @@ class NameNaNLabels(keras.callbacks.Callback):
         tasks = self._tasks()
         try:
             parts = batch.parse(self._of_tasks(data), [task.name for task in tasks])
-        except ValueError:  # A `train_step` of one's own takes other forms.
+        except ValueError:  # An overridden `train_step` takes other forms.
             return []
         return [(tasks[label.task], label) for part in parts for label in part.labels]
 
 
 class WarnOfMethods(keras.callbacks.Callback):
-    """Warns once in a `fit`, at the end of an epoch, of what a method could not do.
+    """Warns once per `fit`, at the end of an epoch, of limits of a method.
 
-    Losses may be below its bounds, and iterations may end before its weights are found.
+    Losses may be below its bounds, and iterations may end before its weights converge.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class WarnOfMethods(keras.callbacks.Callback):
         self._warned: set[tuple[int, str]] = set()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Looks at what the model's combiner, or one inside of it, has seen."""
+        """Checks the state of the model's combiner and of those wrapped in it."""
         del epoch, logs
         for layer in all_layers(self.model):
             if not isinstance(layer, Combiner):
@@ -127,7 +127,7 @@ def _is_read_again(data: Any) -> bool:
 
 
 def _has_nan(label: batch.Label) -> bool:
-    """Whether a label is NaN that no mask leaves out."""
+    """Whether a label is NaN but not masked."""
     labels = label.y_true
     if not isinstance(labels, tf.Tensor) or not labels.dtype.is_floating:
         return False

@@ -1,4 +1,4 @@
-"""A batch in parts: activations of one part at a time, and a step like that of the whole."""
+"""Micro-batches: the step of a whole batch, with the activations of one part at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,17 +13,17 @@ from mtk.trainer.state import State, Values
 
 
 class MicroBatches(Passes):
-    """Passes over one micro-batch after the other, in a loop.
+    """Passes over the micro-batches, in a loop.
 
-    What is labelled is counted before any of them, so that each part of a task loss is that of the
-    whole batch, and what is computed of the parts adds up. A combiner sees only the sums, as it
-    sees only the sums over replicas. Where it must know something of the whole batch before the
-    backward pass (losses, the Gramian at the features), the forward pass is done twice.
+    Labels are counted first, so that the losses of micro-batches are on the scale of the whole
+    batch, and their gradients can be summed. A combiner receives only the sums, as for replicas. If
+    it needs values of the whole batch before the backward pass (losses, the Gramian at the
+    features), the forward pass runs twice.
 
-    Each micro-batch normalizes by itself; dropout draws another mask for each.
+    Batch normalization uses each micro-batch's statistics; dropout draws a new mask for each.
 
     Raises:
-        ValueError: If the batch cannot be divided, or XLA does not know its size.
+        ValueError: If the batch cannot be divided, or its size is unknown to XLA.
     """
 
     def __init__(self, *args: Any):
@@ -36,7 +36,7 @@ class MicroBatches(Passes):
                 "Give a data set of batches of one size, `.batch(size, drop_remainder=True)`, or "
                 "use `jit_compile=False`."
             )
-        # Counts depend on labels and masks alone: in a graph, the rest of this pass is left out.
+        # Counts depend only on labels and masks: in a graph, the rest of this pass is pruned.
         passed = forward.run(spec.network, spec.tasks, self.sub_batches, self.state)
         self.totals = count(spec, passed, shares_of(self.sub_batches))
         self.state.rewind()
@@ -59,7 +59,7 @@ class MicroBatches(Passes):
         return values, known.logs
 
     def _known(self) -> "_Total":
-        """Returns what the first passes over the batch have found, and makes them if need be."""
+        """Returns the totals of the first passes over the batch, which are made if needed."""
         if self._first is None:
             self.accumulate(lambda _: [])
         assert self._first is not None
@@ -80,7 +80,7 @@ class MicroBatches(Passes):
             logs = tf.nest.map_structure(tf.convert_to_tensor, taped.passed.logs)
             return _Total(found, sums, taped.passed.values, logs)
 
-        # Traced once for its two calls: the first gives the loop its shapes.
+        # Traced once for its two calls; the first gives the loop its shapes.
         step = one if tf.executing_eagerly() else tf.function(one, autograph=False)
         metrics = spec.metric_variables if observe else ()
         going_on = state.going_on_from({**state.starting(metrics), **start})
@@ -103,12 +103,12 @@ class MicroBatches(Passes):
 
 
 class _Total(NamedTuple):
-    """Sums over the micro-batches seen so far.
+    """Sums over the micro-batches so far.
 
     Attributes:
-        found: What was computed of them.
+        found: Sum of the results.
         sums: `(K,)`: each task's loss, summed over its labelled elements on this replica.
-        values: By `id` of the variable, sums of statistics, and last values of all else.
+        values: By `id` of the variable, sums of statistics, and last values of all others.
         logs: The last logs.
     """
 
@@ -140,14 +140,14 @@ def _packed(like: _Total, leaves: Sequence[tf.Tensor]) -> _Total:
 
 
 def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBatch:
-    """Returns a micro-batch; its size is known where that of the batch is."""
+    """Returns a micro-batch, of static size if that of the batch is."""
 
     def rows(part: Any) -> Any:
         if isinstance(part, int):  # The index of a task.
             return part
         first = index * tf.cast(size, index.dtype)
         if isinstance(part, tf.Tensor) and isinstance(size, int):
-            # To XLA, rows from one index to another are of a size that is not known.
+            # For XLA, a slice between two dynamic indices has an unknown size.
             others = part.shape.rank - 1
             found = tf.slice(part, tf.stack([first, *[0] * others]), [size, *[-1] * others])
             return tf.ensure_shape(found, [size, *part.shape[1:]])

@@ -43,12 +43,12 @@ from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import StepSpec
 from mtk.trainer.state import State, WrittenInPlace, of_share, written_in_place
 
-# What `fit`, `evaluate` and `predict` call of a model.
+# Methods of a model that `fit`, `evaluate` and `predict` call.
 _HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
 def _of(part: str, *names: str) -> list[Any]:
-    """Returns properties of a model that a part of it has."""
+    """Returns properties of a model that delegate to a part of it."""
 
     def read(name: str) -> Any:
         own = f"`{name}` of `{part}`."
@@ -62,10 +62,10 @@ class MultiTaskModel(keras.Model):
     """Trains one network on several tasks, with a combiner that merges their gradients.
 
     Compile, fit, evaluate, predict, save and load it as any Keras model. The tasks are given here,
-    or `compile` makes one of each output, in Keras' way. Batches come in one of the forms of
-    `mtk.trainer.batch.parse`. The logs name a task's loss and metrics after the task; `loss` is
-    the mean of the losses of given tasks, and Keras' loss for tasks of `compile`, whatever the
-    combiner minimizes.
+    or `compile` makes one for each output, as in Keras. Batches have one of the forms of
+    `mtk.trainer.batch.parse`. In the logs a task's loss and metrics have the task's name as a
+    prefix; `loss` is the mean of the task losses for tasks given here, and Keras' loss for tasks of
+    `compile`, whatever the combiner minimizes.
 
     A subclass may define `train_step`, `test_step`, `predict_step`, `compute_metrics` and `metrics`
     as in Keras; `fit` calls them and logs what they return. It cannot define `compute_loss`: the
@@ -75,19 +75,19 @@ class MultiTaskModel(keras.Model):
         network: A Keras model whose output is `{task name: prediction}`, or a list in the order of
             the tasks. If every example belongs to one task, it may be one tensor for all tasks.
         tasks: The K tasks; None leaves them to `compile`.
-        combiner: How to merge the task gradients. Equal static weights by default. One that serves
-            another model already is copied, without its state.
+        combiner: How to merge the task gradients. Equal static weights by default. One that is used
+            by another model is copied, without its state.
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
-        shared: Layers, names of layers or variables that the tasks share. Found automatically;
-            `structure` tells what was found.
-        heads: For each task, layers, names of layers or variables of its head; as `shared`.
+        shared: Layers, names of layers or variables that the tasks share. Found automatically; see
+            `structure` for the result.
+        heads: Dict from task name to layers, names of layers or variables of its head; as `shared`.
         representation: The layer (or its name) whose output the heads read. Found automatically;
-            read only by combiners with `at="representation"`.
+            used only by combiners with `at="representation"`.
         name: Name of the model.
 
     Raises:
-        ValueError: If there are no tasks or two of one name, or an argument is unknown.
-        TypeError: If `network` is no model, or a subclass defines `compute_loss` or `call`.
+        ValueError: If there are no tasks or two with the same name, or an argument is unknown.
+        TypeError: If `network` is not a model, or a subclass defines `compute_loss` or `call`.
 
     Example:
     ```python
@@ -103,7 +103,7 @@ class MultiTaskModel(keras.Model):
     model.fit(train, validation_data=validation, epochs=10)
     ```
 
-    The same for a program that compiles its model in Keras' way:
+    The same with Keras' arguments of `compile`:
 
     ```python
     model = mtk.MultiTaskModel(network, combiner=mtk.combiners.PCGrad())
@@ -118,7 +118,7 @@ class MultiTaskModel(keras.Model):
     _structure: sharing.Structure | None = None
     _spec = Held(None)
     _is_observing = False
-    _has_shown_metrics = False  # What labels look like, where no graph does.
+    _has_shown_metrics = False  # Whether metrics have received example labels, without a graph.
     _has_built_inside = False
     tasks, task_names, loss_weights = _of("_by_output", "tasks", "task_names", "loss_weights")
 
@@ -181,7 +181,7 @@ class MultiTaskModel(keras.Model):
         self._by_output = CompiledTasks([], [])
         self._class_weight: Any = None
         self._callbacks: Any = None
-        self._is_pending = False  # Whether the first batch is to tell the tasks.
+        self._is_pending = False  # Whether the tasks are known only from the first batch.
         if tasks is not None:
             tasks = check_tasks(tasks)
             self._take_tasks(CompiledTasks(tasks, [task.name for task in tasks]))
@@ -198,10 +198,10 @@ class MultiTaskModel(keras.Model):
             self.notes = StepNotes(len(found.tasks))
         self._by_output = found
         self.loss = {task.name: task.loss for task in self.tasks}
-        # Keras gives the metrics of a network's only output no prefix.
+        # Keras does not prefix the metrics of a network's only output.
         prefixed = not self._compiles_tasks or len(found.outputs) > 1
         self.task_metrics = TaskMetrics(self.tasks, self.loss_weights, prefixed)
-        self._structure = None  # Reading it anew shows the new metrics their first labels.
+        self._structure = None  # The new analysis passes the first labels to the new metrics.
         if self.network.built:
             self._build_combiner()
 
@@ -221,49 +221,49 @@ class MultiTaskModel(keras.Model):
         micro_batches: int = 1,
         on_nonfinite: OnNonfinite = "stop",
     ) -> None:
-        """Configures the training.
+        """Configures the model for training.
 
         Args:
             optimizer: As in Keras.
-            loss: As in Keras, if the model was made without tasks, and so are the next three:
-                `{output: loss}`, a list in the order of the outputs, or one for all; of nested
-                outputs in their form, or as `{"a/b": loss}`. Each output with a loss becomes a
-                task, and sample weights count as in Keras.
+            loss: As in Keras, if the model was made without tasks, like the next three:
+                `{output: loss}`, a list in the order of the outputs, or one for all; for nested
+                outputs in their structure, or as `{"a/b": loss}`. Each output with a loss becomes a
+                task, and sample weights act as in Keras.
             loss_weights: `{output: weight}`, or a list. Each task's loss is multiplied by its
-                weight times K before the combiner sees it: a combiner with equal weights, the mean
-                of K gradients, takes Keras' step, and others keep its scale. A task with the weight
-                zero is absent for the combiner, and K is the number of the others.
+                weight times K before the combiner: equal weights, the mean of K gradients, then
+                give Keras' step, and other combiners keep its scale. A task of weight zero is
+                absent for the combiner, and K is the number of the others.
             metrics: `{output: metrics}`, or a list.
             weighted_metrics: `{output: metrics}`, or a list.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras; or `"auto"`, which is ten on one device for a network
-                whose step is short beside the work between steps, one of less than a million
-                parameters.
-            jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, and on several
-                devices it is not done. Works on one device; dropout draws other masks than without.
-            auto_scale_loss: Whether a network that computes in `mixed_float16`, or a layer of it,
-                gets a `LossScaleOptimizer`. It skips steps with gradients that are infinite or NaN
-                and lowers the scale.
-            weight_decay: Coupled L2: the gradient of each variable grows by `weight_decay` times
-                the variable, before clipping. (Keras optimizers' own is decoupled.)
+                of less than a million parameters, whose step is short relative to the overhead
+                between steps.
+            jit_compile: Whether to compile with XLA, or `"auto"`: Keras decides, but never on
+                several devices. Requires a single device; dropout draws other masks than without
+                XLA.
+            auto_scale_loss: Whether to use a `LossScaleOptimizer` if the network, or a layer of it,
+                computes in `mixed_float16`. It skips steps with infinite or NaN gradients and
+                lowers the scale.
+            weight_decay: Coupled L2: `weight_decay` times the variable is added to its gradient,
+                before clipping. (That of Keras optimizers is decoupled.)
             clip_norm: Largest global norm of the combined gradient, or None.
-            micro_batches: Passes into which a replica's part of each batch is divided, one after
-                the other, to save memory. The step is that of the whole batch, but batch norm
-                normalizes each micro-batch, what layers write is averaged over them (as over
-                replicas), and a step that needs the losses or the features'
-                Gramian before its backward pass runs forward twice.
+            micro_batches: Number of sequential passes into which a replica's part of each batch is
+                divided, to save memory. The step is that of the whole batch, but batch norm
+                normalizes each micro-batch, values that layers write are averaged over them (as
+                over replicas), and a step that needs the losses or the features' Gramian before its
+                backward pass runs the forward pass twice.
             on_nonfinite: What to do with a step whose losses or gradient are infinite or NaN:
-                `"stop"` takes it and notes its number, which ends a training with
-                `mtk.callbacks.TerminateOnNonFinite`; `"skip"` leaves everything as it was and
-                counts it; 100 of them in a row end a training too, since nothing trains any more.
+                `"stop"` takes it and records its number, which ends training with
+                `mtk.callbacks.TerminateOnNonFinite`; `"skip"` changes nothing but counts it, and
+                100 skipped steps in a row end training too, since nothing is trained any more.
 
         Raises:
             ValueError: If a number is out of range; if losses or metrics are given here and to
-                tasks, or to neither, or do not fit the outputs; if the model was made outside of
-                the strategy's scope; if there are several replicas and the optimizer clips by
-                itself (it would clip each replica's part), XLA is to compile or several steps are
-                to run at once on CPU devices, or synchronized batch norm is to work on
-                micro-batches.
+                tasks, or to neither, or do not match the outputs; if the model was made outside of
+                the strategy's scope; if, with several replicas, the optimizer clips (it would clip
+                each replica's part), CPU devices are to use XLA or several steps per execution, or
+                synchronized batch norm is combined with micro-batches.
         """
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
         given["weighted_metrics"] = weighted_metrics
@@ -286,7 +286,7 @@ class MultiTaskModel(keras.Model):
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
-            auto_scale_loss=False,  # By the network and not by this model's own policy.
+            auto_scale_loss=False,  # Decided by the network, not by this model's policy.
         )
         compile_args.check_optimizer(self.optimizer)
         if auto_scale_loss:
@@ -300,9 +300,9 @@ class MultiTaskModel(keras.Model):
             1 if run_eagerly else self.steps_per_execution,
         )
         self.compile_args = arguments
-        self._in_place = None  # Other losses may hold others.
+        self._in_place = None  # Other losses may hold other variables.
         self._has_shown_metrics = False
-        self._compiled = Held(given)  # Keras would log metrics that it finds in it once more.
+        self._compiled = Held(given)  # Keras would log metrics found in it twice.
         if self._compiles_tasks:
             self.loss = loss
             self._is_pending = not compiled_tasks.tells_outputs(self.network, loss)
@@ -310,23 +310,23 @@ class MultiTaskModel(keras.Model):
                 self._compile_tasks(compiled_tasks.symbolic_outputs(self.network))
 
     def _compile_tasks(self, outputs: Any) -> None:
-        """Makes tasks of what `compile` was given; where the losses tell, `outputs` are None."""
+        """Makes tasks from the arguments of `compile`; `outputs` is None if losses define them."""
         given = self._compiled.value
         self._take_tasks(compiled_tasks.compiled_tasks(self.network, **given, outputs=outputs))
         self.loss, self._is_pending = given["loss"], False
-        set_modes(self._callbacks, self)  # Of a `fit` that has begun.
+        set_modes(self._callbacks, self)  # For a `fit` that has begun.
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does.
 
         `class_weight` is `{task: {class: weight}}`, and for one task also `{class: weight}`; it
-        takes the place of the tasks' own, and multiplies sample weights. Callbacks with
-        `mode="auto"`, such as `EarlyStopping(monitor="val_a_auc")`, get the direction of the metric
-        that they monitor, where its class tells.
+        replaces that of the tasks, and multiplies sample weights. Callbacks with `mode="auto"`,
+        such as `EarlyStopping(monitor="val_a_auc")`, get the direction of the monitored metric, if
+        its class defines it.
 
-        Labels that are NaN though none may be missing are an error that names the task: at once in
-        arrays, and in data sets at the end of the first epoch whose loss is not finite, as where a
-        loss of the user's own may leave them out.
+        NaN labels of a task without missing labels raise an error that names the task: at once for
+        arrays; for datasets, and for custom losses, which may skip NaN, at the end of the first
+        epoch with a nonfinite loss.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         del given["self"]
@@ -345,7 +345,7 @@ class MultiTaskModel(keras.Model):
             self._callbacks = None
 
     def _with_own_callbacks(self, given: Mapping[str, Any]) -> Any:
-        """Returns the callbacks of `fit`, and those that name what is wrong with the losses."""
+        """Returns the callbacks of `fit`, with those that diagnose the losses."""
         x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
         training = x if y is None else (x, y) if weights is None else (x, y, weights)
         data = {"training": training, "validation": given.get("validation_data")}
@@ -361,7 +361,7 @@ class MultiTaskModel(keras.Model):
         return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
 
     def _labels_of(self, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
-        """Returns labels, and weights of all tasks; raises a ValueError for what does not fit."""
+        """Returns labels, and weights of all tasks; raises a ValueError if they do not match."""
         if not self.tasks:
             return y, sample_weight
         y, weights = (by_column(part, self.task_names) for part in (y, sample_weight))
@@ -379,11 +379,11 @@ class MultiTaskModel(keras.Model):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Evaluates as `keras.Model.evaluate` does; `sample_weight` may leave out tasks.
+        """Evaluates as `keras.Model.evaluate` does; `sample_weight` may omit tasks.
 
-        What is told of a task without a single label is NaN.
+        Losses and metrics of a task without any label are NaN.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):  # Else by `fit`, which has checked them.
+        if not kwargs.get("_use_cached_eval_dataset"):  # Otherwise `fit` has checked them.
             y, sample_weight = self._labels_of(y, sample_weight)
         logs = super().evaluate(
             x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict=True, **kwargs
@@ -414,13 +414,13 @@ class MultiTaskModel(keras.Model):
             self._class_weight, self.train_function = class_weight, None
 
     def train_step(self, data: Any) -> Logs:
-        """Takes one step on a batch; in a replica, on its part of the global batch.
+        """Runs a training step on a batch; in a replica, on its part of the global batch.
 
         Args:
             data: A batch in one of the forms of `mtk.trainer.batch.parse`.
 
         Returns:
-            Losses, metrics and task weights, by their names in the logs.
+            Losses, metrics and task weights by name.
         """
         spec = self.step_spec()
         result = step.compute(spec, data)
@@ -448,7 +448,7 @@ class MultiTaskModel(keras.Model):
         return self.network(conditional.at_preference(self.network, inputs), training=training)
 
     def step_spec(self) -> StepSpec:
-        """Returns what a step is made of, for `step.compute`."""
+        """Returns the specification of a step, for `step.compute`."""
         if self._in_place is None:
             losses = [task.loss for task in self.tasks]
             self._in_place = written_in_place([self.network, *all_layers(self.network), *losses])
@@ -457,7 +457,7 @@ class MultiTaskModel(keras.Model):
             network=self.network,
             tasks=self._by_output.weighed(self._class_weight),
             combiner=combiner,
-            # A task with the weight zero counts as absent, in the number of tasks too.
+            # A task of weight zero counts as absent, also in the number of tasks.
             loss_factors=weights and [w * sum(each != 0 for each in weights) for w in weights],
             structure=lambda: self.structure,
             strategy=self.gradients,
@@ -472,7 +472,7 @@ class MultiTaskModel(keras.Model):
         )
 
     def _combiner_of_step(self) -> Combiner:
-        """Returns the combiner, or equal weights while all that the tasks share is frozen."""
+        """Returns the combiner, or equal weights while all shared variables are frozen."""
         network, combiner = self.network, self.combiner
         if combiner.reads == "losses" or self.structure.shared:
             return combiner
@@ -489,11 +489,11 @@ class MultiTaskModel(keras.Model):
         return equal
 
     def apply(self, spec: StepSpec, result: step.StepResult) -> None:
-        """Changes the model by what a step came to; in a replica, its copies of the variables.
+        """Applies the result of a step to the model; in a replica, to its copies of the variables.
 
         Args:
             spec: The step.
-            result: What `step.compute` returned for it.
+            result: The return value of `step.compute` for it.
         """
         skips = self.skips_steps
         accepted = result.finite if skips else None
@@ -517,7 +517,7 @@ class MultiTaskModel(keras.Model):
         finite = result.finite & all_finite([after])
         for variable, old, new in scope.changes():
             variable.assign(tf.where(finite, new, old) if self.skips_steps else new)
-        # Where the losses after the step are not finite, the combiner learns nothing from it.
+        # If the losses after the step are not finite, the combiner's state is restored.
         own = {id(v) for v in self.combiner.variables} if self.skips_steps else set()
         for variable, before, _ in result.changes:
             if id(variable) in own:
@@ -533,11 +533,11 @@ class MultiTaskModel(keras.Model):
         """Updates the tasks' metrics; a subclass may update others and return more.
 
         Args:
-            x: What the network read; a list of it for tasks with inputs of their own.
-            y: By task that has labels: these, with zeros in the place of missing ones.
-            y_pred: By task: the predictions.
-            sample_weight: By task: zero where a label is missing and its weight elsewhere, or None
-                if all are there and count the same.
+            x: Inputs of the network; a list of them for tasks with their own inputs.
+            y: Labels of each task that has any, by task name, with zeros for missing ones.
+            y_pred: Predictions by task name.
+            sample_weight: Label weights by task name, zero where a label is missing; None if none
+                is missing and all weights are equal.
         """
         del x
         self.task_metrics.update(y, y_pred, sample_weight or {})
@@ -551,18 +551,19 @@ class MultiTaskModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """Returns one loss for all tasks, as Keras does, for steps of one's own.
+        """Returns one loss for all tasks, as in Keras, for custom training steps.
 
-        It is the sum of the task losses times their weights, the mean of those of given tasks; and
-        what layers and regularizers add. `train_step` does not call it. In a replica it is that of
-        the global batch, and its gradient that of this replica's part: the optimizer adds them up.
+        It is the weighted sum of the task losses (their mean, for tasks given to the model) plus
+        the losses of layers and regularizers. `train_step` does not call it. In a replica its value
+        is that of the global batch, and its gradient that of this replica's part; the optimizer
+        sums the gradients.
 
         Args:
-            x: Not read.
+            x: Ignored.
             y: Labels, in one of the forms of `mtk.trainer.batch.parse`.
-            y_pred: What the network puts out.
+            y_pred: Outputs of the network.
             sample_weight: As in a batch.
-            training: Whether the weights of classes count.
+            training: Whether class weights apply.
         """
         del x
         data = self._by_output.of_tasks((y_pred, y, sample_weight))
@@ -570,7 +571,7 @@ class MultiTaskModel(keras.Model):
         tasks = self._by_output.weighed(self._class_weight)
         found = forward.task_elements(tasks, part, y_pred, training)
         weights = self.loss_weights or [1 / len(found)] * len(tasks)
-        added = self.losses  # Before replicas meet: the next one's call clears them.
+        added = self.losses  # Before replicas synchronize: the next one's call clears them.
         (share,) = shares_of([part]) or [tf.constant(1.0)]
         terms = [of_share(tf.cast(loss, tf.float32), share) for loss in added]
         passed = forward.of_all_replicas([summed(elements) for _, elements in found])
@@ -587,7 +588,7 @@ class MultiTaskModel(keras.Model):
         penalty: tf.Tensor,
         whole: Sequence[forward.TaskPass] | None = None,
     ) -> Logs:
-        """Tells the metrics what a pass gave; returns the logs of an own `compute_metrics`."""
+        """Updates the metrics with a pass; returns the logs of an overridden `compute_metrics`."""
         whole = forward.of_all_replicas(passed) if whole is None else whole
         self.task_metrics.mean.update_state(penalty, batch.size(batch.SubBatch(inputs, [])))
         self.task_metrics.update_losses(self.tasks, passed, whole)
@@ -606,7 +607,7 @@ class MultiTaskModel(keras.Model):
             self._is_observing = False
 
     def _logs(self, own: Logs) -> Logs:
-        """Returns logs of an own `compute_metrics`, or all metrics; metrics are of all replicas."""
+        """Returns logs of an overridden `compute_metrics`, or all metrics, over all replicas."""
         if own and number_of_replicas() == 1:
             return own
         known = self.get_metrics_result()
@@ -614,10 +615,10 @@ class MultiTaskModel(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Those of the tasks, those that the model holds itself, and those of layers."""
-        # Metrics of a model inside are those of its own training; of the network, if it has one.
+        """The metrics of the tasks, of the model itself, and of layers."""
+        # Metrics of nested models belong to their own training, as do the network's if it has one.
         trains = type(self.network).train_step is not keras.Model.train_step
-        # In the network's order: of several that have one name, Keras logs the last.
+        # In the network's order: of several with the same name, Keras logs the last.
         every = [*all_layers(self.network), *all_layers(self)]
         layers = [x for x in every if not isinstance(x, keras.Model)]
         layers += [] if trains else [self.network]
@@ -633,23 +634,23 @@ class MultiTaskModel(keras.Model):
             with keras.StatelessScope(global_values(self.metrics)):
                 found = super().get_metrics_result()
         if self._compiles_tasks and len(self.tasks) == 1:
-            # As in Keras, which has no loss of each output where one has a loss.
+            # As in Keras, which logs no losses by output if there is only one.
             found.pop(self.task_metrics.losses[0].name)
         return found
 
     def _flatten_metrics_in_order(self, logs: Logs) -> Any:
-        """Returns logs as `train_on_batch` lists them: as Keras does, without weights of tasks."""
+        """Returns logs as a list, for `train_on_batch`: as in Keras, without task weights."""
         weights = {metric.name for metric in self.task_metrics.weights}
         kept = {name: value for name, value in logs.items() if name not in weights}
         return super()._flatten_metrics_in_order(kept)
 
     @property
     def skips_steps(self) -> bool:
-        """Whether steps that are not finite are left out."""
+        """Whether nonfinite steps are skipped."""
         skips = self.compile_args.on_nonfinite == "skip"
         return skips or compile_args.skips_overflow(self.optimizer)
 
-    # What the last step left behind, documented by `StepNotes`.
+    # Records of the last step; see `StepNotes`.
     last_weights, last_gramian, last_measured = _of(
         "notes", "last_weights", "last_gramian", "last_measured"
     )
@@ -685,7 +686,7 @@ class MultiTaskModel(keras.Model):
         return found
 
     def _read_structure(self) -> sharing.Structure:
-        """Reads the structure off a graph; one that runs only eagerly is as the user says."""
+        """Finds the structure from a graph; for a network that only runs eagerly, from the user."""
         network, given, names = self.network, self._given, self.task_names
         try:
             return sharing.analyze(
@@ -703,7 +704,7 @@ class MultiTaskModel(keras.Model):
             return sharing.unread(network, names, given)
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
-        """Runs forward once, without a change, for the analysis."""
+        """Runs a forward pass without side effects, for the analysis."""
         sub_batches, state = batch.parse(self._by_output.of_tasks(data), self.task_names), State()
         passed = forward.run(
             self.network, self.tasks, sub_batches, state, tape=tape, observe=self._observe
@@ -713,12 +714,12 @@ class MultiTaskModel(keras.Model):
         return sharing.TaskLosses(losses, passed.sources, batch.is_shared_input(sub_batches))
 
     def inspect(self, data: Any) -> sharing.Structure:
-        """Reads the network's structure off a batch, or off the batches of a dataset.
+        """Finds the network's structure from a batch, or from a dataset of batches.
 
-        `fit` does so by itself; call it before a training loop of your own.
+        `fit` does so automatically; call it before a custom training loop.
 
         Raises:
-            ValueError: If the model has no tasks yet, or batches or outputs do not fit.
+            ValueError: If the model has no tasks yet, or batches or outputs do not match.
         """
         if not (self.tasks or self.compiled):
             raise ValueError(
@@ -729,14 +730,14 @@ class MultiTaskModel(keras.Model):
         return self.structure
 
     def check(self, data: Any) -> None:
-        """Raises what the first step on such batches would raise, before anything is trained.
+        """Raises the errors that a first step on such batches would raise, without training.
 
         Args:
             data: A batch, or a dataset of batches.
 
         Raises:
             ValueError: If batches, outputs, the number of replicas, or the place or strategy of
-                gradients do not fit.
+                gradients are incompatible.
         """
         found = self.inspect(data)
         replicas = self.distribute_strategy.num_replicas_in_sync
@@ -750,8 +751,8 @@ class MultiTaskModel(keras.Model):
         step.checked(self.step_spec(), found.shared_input)
 
     def _build_combiner(self) -> None:
-        """Makes the combiner's state; before `fit`, as replicas cannot make mirrored variables."""
-        # State that goes by layers is sized by all of them, whatever is trained later.
+        """Builds the combiner before `fit`, since replicas cannot create mirrored variables."""
+        # State per layer is created for all layers, whatever is trained later.
         self.combiner.bind(self.task_names, [v.path for v in self.network.variables])
         self.combiner.bind_shapes({v.path: v.shape for v in self.network.trainable_variables})
         self.combiner.bind_losses({task.name: task.loss for task in self.tasks})
@@ -760,7 +761,7 @@ class MultiTaskModel(keras.Model):
         self.built = True
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Learns the form of the batches and builds what is not built; Keras calls it."""
+        """Stores the spec of the batches and builds what is unbuilt; called by Keras."""
         if iterator is not None:
             splitting.split_iterator(iterator, self.distribute_strategy)
         data = data_batch if iterator is None else iterator._distributed_dataset
@@ -768,9 +769,9 @@ class MultiTaskModel(keras.Model):
         if spec is None:
             tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
             spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
-        # Keras would make its dicts into others, of which networks warn.
+        # Keras would convert its dicts to tracked ones, about which networks warn.
         self._spec = Held(tf.nest.map_structure(batch.of_one_replica, spec))
-        # A call, such as that of `predict`, builds the network alone.
+        # A call, such as that of `predict`, builds only the network.
         if not (self.network.built and self.combiner.built) or self._is_pending:
             inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec.value)
             if not self.run_eagerly:
@@ -778,7 +779,7 @@ class MultiTaskModel(keras.Model):
             with self.distribute_strategy.scope():
                 outputs = self.network(inputs)
                 if self._is_pending:
-                    # Without their history, which names no layer but the network.
+                    # Without their history, in which the network is the only layer.
                     new = [keras.KerasTensor(x.shape, x.dtype) for x in tf.nest.flatten(outputs)]
                     self._compile_tasks(tf.nest.pack_sequence_as(outputs, new))
                 else:
@@ -789,8 +790,8 @@ class MultiTaskModel(keras.Model):
             unbuilt.build_inside(self.network, tf.nest.map_structure(unbuilt.symbolic, inputs))
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
         if own or any(self.task_metrics.by_task.values()):
-            # Some metrics make their variables when they see the first labels, which replicas
-            # cannot do: the analysis shows them.
+            # Some metrics create their variables with the first labels, which replicas cannot do:
+            # the analysis passes labels to them.
             if not self.run_eagerly:
                 _ = self.structure
             elif not self._has_shown_metrics:
@@ -811,7 +812,7 @@ class MultiTaskModel(keras.Model):
         return sharing.examples(self._spec.value, len(self.tasks) or 1, np.random.default_rng(0))
 
     def make_train_function(self, force: bool = False) -> None:
-        """Makes the function that `fit` calls; Keras calls this."""
+        """Makes the function that `fit` runs; called by Keras."""
         self._check_scope()
         with self.distribute_strategy.scope():
             if not self.optimizer.built:
@@ -821,13 +822,13 @@ class MultiTaskModel(keras.Model):
         if self.train_function is not None and not force:
             return
         if self._structure is not None and not self._structure.covers(self.network):
-            # What is trainable has changed since the model was last compiled.
+            # The set of trainable variables has changed since the model was last compiled.
             self._structure = None
         loop = self._train_loop = self._loop(self.train_step, self.gradient_schedule.tracing)
         self.train_function = lambda iterator: loop.run(iterator, self._next_steps())
 
     def make_test_function(self, force: bool = False) -> None:
-        """Makes the function that `evaluate` calls; Keras calls this."""
+        """Makes the function that `evaluate` runs; called by Keras."""
         self._check_scope()
         self._forget_unquantized()
         if self.test_function is not None and not force:
@@ -836,7 +837,7 @@ class MultiTaskModel(keras.Model):
         self.test_function = lambda iterator: loop.run(iterator, [None] * self.steps_per_execution)
 
     def _check_scope(self) -> None:
-        """Raises a ValueError for variables that are not those of the model's strategy."""
+        """Raises a ValueError for variables created outside of the strategy's scope."""
         if self._distribute_strategy is None:
             return
         parts = {"the network": self.network, "the combiner": self.combiner}
@@ -846,12 +847,12 @@ class MultiTaskModel(keras.Model):
         compile_args.check_scope(self._distribute_strategy, variables)
 
     def make_predict_function(self, force: bool = False) -> None:
-        """Makes the function that `predict` calls; Keras calls this."""
+        """Makes the function that `predict` runs; called by Keras."""
         self._forget_unquantized()
         super().make_predict_function(force)
 
     def _forget_unquantized(self) -> None:
-        """Drops what was traced before the network was quantized; Keras drops that of its own."""
+        """Drops functions traced before the network was quantized, as Keras does for its own."""
         policies = tuple(layer.dtype_policy.name for layer in all_layers(self.network))
         if policies != self._policies:
             self._policies = policies
@@ -864,12 +865,12 @@ class MultiTaskModel(keras.Model):
         return Loop(strategy, step_function, self.jit_compile, self.run_eagerly, own, *tracing)
 
     def _next_steps(self) -> list[bool]:
-        """Returns which of the next steps take task gradients."""
+        """Returns which of the next steps compute task gradients."""
         schedule = self.gradient_schedule
         first = self.combiner.next_step(int(self.optimizer.iterations.numpy()))
         steps = range(first, first + self.steps_per_execution)
         asks = self.combiner.reads != "losses" or schedule.diagnostics_every is not None
-        # The structure is found here and not in the step: a replica cannot trace another function.
+        # The structure is found here, not in the step: a replica cannot trace another function.
         asks = asks or not self.combiner.scales_whole_losses
         has_shared = asks and bool(self.structure.shared)
         combiner = self._combiner_of_step()
@@ -889,10 +890,10 @@ class MultiTaskModel(keras.Model):
 
     @property
     def tracings(self) -> int:
-        """How often a training step was traced so far."""
+        """Number of tracings of a training step so far."""
         return 0 if self._train_loop is None else self._train_loop.tracings
 
-    # What programs read of a Keras model, and look for in its network.
+    # Attributes of a Keras model that are those of the network.
     layers, inputs, outputs, input, output, input_shape, output_shape, output_names = _of(
         "network",
         *("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape"),
@@ -904,7 +905,7 @@ class MultiTaskModel(keras.Model):
 
     @property
     def weights(self) -> list[keras.Variable]:
-        """Those of the network and of a subclass, without the combiner's and the notes of steps."""
+        """Weights of the network and of a subclass, without the combiner's and `StepNotes`'."""
         parts: list[keras.Layer] = [self.combiner, *([self.notes] if self.tasks else [])]
         own = {id(variable) for part in parts for variable in part.variables}
         return [variable for variable in super().weights if id(variable) not in own]
@@ -917,7 +918,7 @@ class MultiTaskModel(keras.Model):
             given = dict(self._compiled.value)
             one_for_all = self.tasks and not isinstance(given["loss"], (Mapping, list, tuple))
             if self._compiles_tasks and one_for_all and not self._by_output.paths:
-                # A network that is made of the file may not tell its outputs.
+                # A network loaded from the file may not define its outputs.
                 given["loss"] = {task.name: task.loss for task in self.tasks}
             config.update(keras.saving.serialize_keras_object(given))
         return config

@@ -1,4 +1,4 @@
-"""Steps whose losses or gradient are infinite or NaN: seen, noted, and left out."""
+"""Skips steps whose losses or gradient are infinite or NaN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtk.finite import nan_unless
 from mtk.gradients import scaled
 
-# After so many steps skipped in a row nothing trains any more.
+# Number of consecutive skipped steps after which a training counts as failed.
 MOST_IN_A_ROW = 100
 
 
@@ -20,19 +20,19 @@ def apply_gradients(
     finite: tf.Tensor,
     skip: bool,
 ) -> None:
-    """Hands gradients to the optimizer, unless they are not finite and such steps are skipped.
+    """Applies gradients, unless they are not finite and such steps are skipped.
 
     `finite` is the same on all replicas.
     """
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     context = tf.distribute.get_replica_context()
     if context is not None and not (tf.distribute.has_strategy() or is_scaled):
-        # Keras would sum over replicas, by an operation that TensorFlow keeps, with the graph of
-        # the step, as long as the process lives. Outside of a replica it does not.
+        # Keras would sum over replicas, by an operation that TensorFlow keeps, with the step's
+        # graph, for the life of the process. Outside of a replica context it does not.
         arguments = (optimizer, gradients, variables, finite, skip)
         context.merge_call(lambda _: apply_gradients(*arguments))
     elif is_scaled:
-        # It skips such steps by itself; a loss that is NaN must count as an overflow too.
+        # It skips such steps itself; a NaN loss must count as an overflow too.
         factor = nan_unless(finite, 1.0)
         optimizer.apply([scaled(gradient, factor) for gradient in gradients], variables)
     elif skip:
@@ -55,8 +55,8 @@ def _apply_if(
         tf.cond(finite, take, lambda: tf.constant(False))
         return
 
-    # Replicas that meet in the middle of a step cannot do so inside a conditional: it is taken
-    # for all of them.
+    # Replicas that synchronize within a step cannot do so inside a conditional, so that it is
+    # evaluated once for all of them.
     def together(strategy: tf.distribute.Strategy, finite: tf.Tensor, gradients: list) -> None:
         def take_all() -> tf.Tensor:
             strategy.extended.call_for_each_replica(

@@ -1,4 +1,4 @@
-"""What a model notes of its steps, for callbacks and people to read."""
+"""Records of a model's steps, for callbacks and users."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from mtk.trainer.step import StepResult
 
 
 class StepNotes(OwnState):
-    """Variables that tell of the last step, and of the first that was not finite.
+    """Variables that record the last step, and the first nonfinite one.
 
     Args:
         num_tasks: K.
 
     Attributes:
         last_weights: The task weights `(K,)` of the last step.
-        last_gramian: The Gramian `(K, K)` of the last step that took task gradients.
-        last_measured: That step, counted from 1; -1 if there is none.
-        nonfinite_step: The step that is to end the training, counted from 1; -1 if there is none.
-        nonfinite_tasks: One for each task `(K,)` whose loss or gradient was not finite in it.
-        skipped_steps: The number of steps that were left out.
-        skipped_in_a_row: The number of steps that were left out since the last one that was not.
+        last_gramian: The Gramian `(K, K)` of the last step that computed task gradients.
+        last_measured: Number of that step, counted from 1; -1 if there is none.
+        nonfinite_step: Number of the step that ends training, counted from 1; -1 if there is none.
+        nonfinite_tasks: `(K,)`: one for each task whose loss or gradient was not finite in it.
+        skipped_steps: Number of skipped steps.
+        skipped_in_a_row: Number of steps skipped since the last one that was not.
     """
 
     def __init__(self, num_tasks: int):
@@ -52,15 +52,15 @@ class StepNotes(OwnState):
         )
 
     def take(self, result: StepResult, iterations: Any, skips: bool, stops: bool) -> None:
-        """Notes a step.
+        """Records a step.
 
-        With float16 a gradient that overflows is nothing but a scale too high; a loss is not.
+        With float16, an overflowing gradient only means a too high loss scale, unlike a loss.
 
         Args:
             result: The step.
-            iterations: Steps that the optimizer counted, this one included.
-            skips: Whether steps that are not finite are skipped.
-            stops: Whether one such step is meant to end the training.
+            iterations: The optimizer's step count, including this step.
+            skips: Whether nonfinite steps are skipped.
+            stops: Whether one such step ends training.
         """
         finite, losses, gramian = result.finite, result.task_losses, result.gramian
         self._assign(self.last_weights, result.task_weights, finite if skips else None)
@@ -89,7 +89,7 @@ class StepNotes(OwnState):
         variable.assign(value)
 
     def forget_divergence(self) -> None:
-        """Lets a model train again that has diverged before, with other weights or data."""
+        """Resets the records, to train a diverged model again with other weights or data."""
         if int(keras.ops.convert_to_numpy(self.nonfinite_step)) >= 0:
             self.nonfinite_step.assign(-1)
             self.nonfinite_tasks.assign(keras.ops.zeros_like(self.nonfinite_tasks))

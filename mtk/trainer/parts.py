@@ -1,4 +1,4 @@
-"""A batch in parts that a combiner compares: each is a sub-batch of its own in the step."""
+"""Batches in parts that a combiner compares, each a separate sub-batch in the step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,20 @@ from mtk.trainer.batch import SubBatch
 
 
 def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
-    """Divides a batch into parts of one size.
+    """Divides a batch into equal parts.
 
-    Part p has each `number`-th example from the p-th on: as many of each task where tasks follow
-    one another in the batch, and the same ones however many replicas there are.
+    Part p has every `number`-th example, starting with the p-th: an equal number of each task if
+    tasks are in sequence in the batch, and the same examples for any number of replicas.
 
     Args:
         sub_batches: The replica's part of the batch.
-        number: How many parts.
+        number: Number of parts.
 
     Returns:
         The sub-batches of the first part, then those of the second, and so on.
 
     Raises:
-        ValueError: If a sub-batch does not divide.
+        ValueError: If a sub-batch is not divisible.
     """
     if number == 1:
         return list(sub_batches)
@@ -37,7 +37,7 @@ def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
 
 
 def inputs_of_whole(sub_batches: Sequence[SubBatch]) -> Any:
-    """Returns what the network reads of a batch; a list for tasks with inputs of their own.
+    """Returns the network's inputs in a batch; a list for tasks with their own inputs.
 
     Args:
         sub_batches: The batch, divided or not.
@@ -54,10 +54,10 @@ def inputs_of_whole(sub_batches: Sequence[SubBatch]) -> Any:
 
 
 def passes_of_whole(found: Sequence[TaskPass], num_tasks: int) -> list[TaskPass]:
-    """Returns what a forward pass gave of each task, over all parts of the batch.
+    """Returns the result of a forward pass for each task, over all parts of the batch.
 
     Args:
-        found: What it gave of the tasks of the first part, then of the second, and so on.
+        found: Results for the tasks of the first part, then of the second, and so on.
         num_tasks: K.
     """
     if len(found) == num_tasks:
@@ -87,7 +87,7 @@ def _part_of(sub_batch: SubBatch, size: int | tf.Tensor, index: int, number: int
 
 
 def _every(part: Any, size: int | tf.Tensor, first: int, number: int) -> Any:
-    """Returns each `number`-th example from `first` on."""
+    """Returns every `number`-th example, starting with `first`."""
     if isinstance(part, tf.SparseTensor):
         rows, others = part.indices[:, 0], part.indices[:, 1:]
         mine = tf.equal(rows % number, first)
@@ -97,12 +97,12 @@ def _every(part: Any, size: int | tf.Tensor, first: int, number: int) -> Any:
         return tf.SparseTensor(indices, values, shape)
     if isinstance(part, tf.RaggedTensor):
         return tf.gather(part, tf.range(first, size, number))
-    # The size, as the check of it comes before.
+    # Sliced to `size`, so that the check of divisibility comes first.
     return part[first:size:number] if tf.is_tensor(part) else part
 
 
 def _interleaved(parts: Sequence[Any]) -> Any:
-    """Puts the examples of parts where they were in the batch."""
+    """Restores the order of the examples of parts in the batch."""
     if parts[0] is None:
         return None
     if isinstance(parts[0], tf.SparseTensor):
@@ -119,7 +119,7 @@ def _interleaved(parts: Sequence[Any]) -> Any:
 
 
 def _joined(found: Sequence[TaskPass]) -> TaskPass:
-    """Adds up what a pass gave of one task in each part."""
+    """Joins the results of a pass for one task in each part."""
     total, count, weight = (tf.add_n([each[i] for each in found]) for i in range(3))
     each = [part.elements for part in found if part.elements is not None]
     if not each:

@@ -1,4 +1,4 @@
-"""Which steps take the gradient of each task."""
+"""Schedules which steps compute per-task gradients."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from mtk.combiners import Combiner
 
 
 class GradientSchedule:
-    """Tells which steps take the gradient of each task.
+    """Determines which steps compute per-task gradients.
 
-    Methods that read task gradients say at which steps they take them, as every `update_every`; all
-    others take them only for diagnostics.
+    Methods that read task gradients define the steps, such as every `update_every`; for all others
+    they are computed only for diagnostics.
 
     Attributes:
-        diagnostics_every: Steps between two that take task gradients for diagnostics alone, where
-            the combiner does not read them; None for never.
+        diagnostics_every: Number of steps between those that compute task gradients only for
+            diagnostics, if the combiner does not read them; None for never.
     """
 
     def __init__(self) -> None:
@@ -22,9 +22,9 @@ class GradientSchedule:
         self._now: bool | None = None
 
     def at(self, step: int, combiner: Combiner, has_shared: bool) -> bool:
-        """Returns whether a step, counted from zero, takes task gradients.
+        """Returns whether a step, counted from zero, computes task gradients.
 
-        For diagnostics it does so only where the tasks share variables.
+        For diagnostics it does so only if the tasks share variables.
         """
         if combiner.reads != "losses":
             return combiner.takes_gradients_at(step)
@@ -32,9 +32,9 @@ class GradientSchedule:
         return has_shared and every is not None and (step + 1) % every == 0
 
     def now(self, combiner: Combiner) -> bool:
-        """Returns whether the step that is being traced takes task gradients.
+        """Returns whether the step being traced computes task gradients.
 
-        Outside of `fit`, a step does so where the combiner reads them.
+        Outside of `fit`, a step does so if the combiner reads them.
         """
         return combiner.reads != "losses" if self._now is None else self._now
 

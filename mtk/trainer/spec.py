@@ -1,4 +1,4 @@
-"""What a training step is made of, besides the batch."""
+"""Specification of a training step, without the batch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,25 +18,25 @@ from mtk.trainer.state import WrittenInPlace
 
 @dataclass(frozen=True, eq=False)
 class StepSpec:
-    """What `step.compute` needs to know besides the batch.
+    """Arguments of `step.compute` besides the batch.
 
     Attributes:
         network: The network.
         tasks: The K tasks.
-        combiner: What merges their gradients, built.
-        loss_factors: What each task loss is multiplied by before the combiner sees it, if not 1.
-        arguments: What `compile` was given.
-        of_tasks: Takes from a batch what labels and weights it has of other outputs.
-        structure: Called for which variables are shared, where that matters.
+        combiner: The built combiner that merges their gradients.
+        loss_factors: Factor of each task loss, applied before the combiner; None for ones.
+        arguments: Arguments of `compile`.
+        of_tasks: Removes labels and weights of other outputs from a batch.
+        structure: Returns which variables are shared; called only if needed.
         strategy: How to compute per-task gradients.
-        features: Layers, and which of their calls, whose outputs the combiner asks for.
-        per_task: Whether to take the gradient of each task. Otherwise the weights come from the
-            losses, or are those of the last step that took them.
+        features: Layers, with call indices, whose outputs the combiner needs.
+        per_task: Whether to compute per-task gradients. Otherwise the weights come from the losses,
+            or are those of the last step that computed them.
         loss_scale: Factor that keeps float16 gradients from vanishing, or None.
-        dense: Whether gradients of embeddings are made dense, as XLA needs them.
-        observe: Tells metrics what a pass gave; an `Observe` that takes `whole`, too: what all
-            passes over the batch give, None for all replicas.
-        metric_variables: Those of all metrics, which `observe` may write.
+        dense: Whether gradients of embeddings are converted to dense ones, as XLA requires.
+        observe: Updates the metrics with a pass; an `Observe` with a further argument `whole`: the
+            results of all passes over the batch, None for those of all replicas.
+        metric_variables: Variables of all metrics, which `observe` may write.
         written_in_place: Variables of network and losses that a pass writes in place.
     """
 
@@ -58,13 +58,13 @@ class StepSpec:
 
     @property
     def number_of_passes(self) -> int:
-        """Into how many passes the global batch is divided: micro-batches of all replicas."""
+        """Number of passes over the global batch: micro-batches of all replicas."""
         return number_of_replicas() * self.arguments.micro_batches
 
     def divisors(
         self, counts: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """Returns what the sum of each task's weighted losses is divided by.
+        """Returns the divisor of the sum of each task's weighted losses.
 
         Args:
             counts: K scalars, for each part of the batch: numbers of labels.
@@ -75,8 +75,8 @@ class StepSpec:
         each = zip([*self.tasks] * parts, [*factors] * parts, counts, weights, strict=True)
         found = []
         for task, factor, count, weight in each:
-            # A sum over a part is the smaller, the more parts there are.
+            # A sum over a part shrinks with the number of parts.
             divisor = task.divisor(count, weight) / (parts if task.normalize == "sum" else 1)
-            # A task with the weight zero has no loss, as one without a label.
+            # A task of weight zero has no loss, like one without labels.
             found.append(divisor / factor if factor else tf.zeros_like(divisor))
         return found

@@ -1,4 +1,4 @@
-"""The state of a network as values: what a forward pass writes is known before it is written."""
+"""The state of a network as values: captures what a forward pass writes before it is written."""
 
 import functools
 import inspect
@@ -15,11 +15,11 @@ from mtk.replicas import all_reduce
 # Any odd number spreads replicas over the seeds; this one is 2^32 divided by the golden ratio.
 _SEED_STRIDE = 0x9E3779B9
 
-Values: TypeAlias = dict[int, tf.Tensor]  # By the `id` of a variable.
+Values: TypeAlias = dict[int, tf.Tensor]  # By `id` of the variable.
 
 
 class Change(NamedTuple):
-    """What passes have made of a variable.
+    """The change of a variable by the passes.
 
     Attributes:
         variable: The variable.
@@ -37,9 +37,9 @@ class WrittenInPlace:
     """Variables of a network and its losses that a forward pass writes in place.
 
     Attributes:
-        raw: Those that Keras does not know.
-        inside: Those that inner graphs of the network were found to write, by `id`. A graph that
-            was traced once writes them again without a word.
+        raw: Variables unknown to Keras.
+        inside: Variables that inner graphs of the network were found to write, by `id`. A graph
+            that has been traced writes them again without notice.
     """
 
     raw: list[tf.Variable] = field(default_factory=list)
@@ -47,18 +47,18 @@ class WrittenInPlace:
 
 
 class PassScope(keras.StatelessScope):
-    """Within it Keras variables are not written: the values they would have are kept.
+    """A scope in which Keras variables are not written: their new values are stored instead.
 
-    What an inner graph writes (a loop over time steps, a conditional, a `tf.function` of a layer)
-    cannot leave it as a value. Inside one, variables are read and written as ever, and `State`
-    puts them back where a pass must not count.
+    A write in an inner graph (a loop over time steps, a conditional, a `tf.function` of a layer)
+    cannot be captured as a value. There, variables are read and written in place, and `State`
+    restores them if a pass must not have an effect.
 
-    No gradient flows through a write. A layer may write its trainable variables too, such as
-    spectral normalization: gradients are then those by the value that was written, a source.
+    No gradient flows through a write. If a layer writes its trainable variables, such as spectral
+    normalization, gradients are with respect to the written value, a source.
 
     Args:
-        state: What it belongs to.
-        carried: Values that variables have in place of their own.
+        state: The state that it belongs to.
+        carried: Values that replace those of variables.
         tape: Tape to watch written trainable variables, if gradients are wanted.
     """
 
@@ -72,8 +72,8 @@ class PassScope(keras.StatelessScope):
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         if variable._value is None and self.state.makes_seeds and is_seed(variable):
-            # Keras' seed for all layers, which the first one makes that draws by it. Keras makes
-            # variables where it leaves a scope.
+            # Keras' global seed, created by the first layer that uses it. Keras creates variables
+            # on leaving a scope.
             self.__exit__()
             with keras.StatelessScope():
                 pass
@@ -93,7 +93,7 @@ class PassScope(keras.StatelessScope):
             variable._direct_assign(self.state.shifted(variable, -1, value))
             return
         self.state.note(variable)
-        # As in a plain step, where what is read again is the variable and not what was computed.
+        # As in a plain step, where a later read gives the variable, not the computed tensor.
         # Without a tape, the graph still shows that a trainable variable is reached.
         if not variable.trainable or self.tape is not None:
             value = tf.stop_gradient(value)
@@ -104,7 +104,7 @@ class PassScope(keras.StatelessScope):
         self.state_mapping[id(variable)] = value
 
     def _put_in_place(self, variable: keras.Variable) -> None:
-        """Writes a value that was kept, before the inner graph that reads the variable runs."""
+        """Writes a stored value, before the inner graph that reads the variable runs."""
         key = id(variable)
         value = self.state_mapping.pop(key, None)
         if value is not None:
@@ -114,28 +114,28 @@ class PassScope(keras.StatelessScope):
                 variable._direct_assign(self.state.shifted(variable, -1, value))
 
     def changes(self) -> list[Change]:
-        """Returns what was written within the scope, as it is."""
+        """Returns what was written within the scope, unreduced."""
         before, after = self.state.before, self.state_mapping
         return [Change(v, before[key], after[key]) for key, v in self.written.items()]
 
 
 class State:
-    """What the forward passes of a step read and write besides the batch.
+    """The state that the forward passes of a step read and write.
 
-    Every pass starts from the variables as they are, so that
+    Every pass starts from the current variables, so that
 
-    * each sub-batch normalizes by itself, and moving statistics take one update a step: the mean
-      over the sub-batches;
+    * each sub-batch is normalized separately, and moving statistics are updated once per step, with
+      the mean over the sub-batches;
     * a second pass over the same batch draws the same dropout masks and changes nothing;
-    * replicas draw different dropout masks: each folds its number into the seeds it sees.
+    * replicas draw different dropout masks: each adds its index to the seeds it reads.
 
-    Seeds and metrics go on from pass to pass.
+    Seeds and metrics are carried from pass to pass.
 
     Args:
         metric_variables: Variables of metrics.
-        written_in_place: Variables that a pass writes in place; more are added.
-        replica: Number of this replica, an integer or a scalar tensor.
-        makes_seeds: Whether a seed that a pass is the first to need becomes a variable at once.
+        written_in_place: Variables that a pass writes in place; newly found ones are added.
+        replica: Index of this replica, an integer or a scalar tensor.
+        makes_seeds: Whether a seed first used in a pass becomes a variable at once.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class State:
     def shifted(
         self, seed: keras.Variable, sign: int, value: tf.Tensor | None = None
     ) -> tf.Tensor | None:
-        """Returns a seed as this replica sees it (1), or as it is stored (-1)."""
+        """Returns a seed as read by this replica (`sign` 1), or as stored (-1)."""
         if self.offset is None or not is_seed(seed):
             return value
         value = _read(seed._value) if value is None else value
@@ -170,17 +170,17 @@ class State:
         return tf.stack([value[0] + tf.cast(offset, value.dtype), value[1]])
 
     def note(self, variable: keras.Variable) -> None:
-        """Keeps the value of a variable before the step."""
+        """Records the value of a variable before the step."""
         if id(variable) not in self.before:
             self.variables[id(variable)] = variable
-            # One that is being built has no variable yet, but an initial value.
+            # A variable that is being built has only an initial value yet.
             built = variable._value is not None
             self.before[id(variable)] = _read(variable._value) if built else variable.value
 
     def note_inside(self, variable: keras.Variable, graph: Any) -> None:
-        """Keeps the value of a variable that an inner graph is about to write.
+        """Records the value of a variable that an inner graph is about to write.
 
-        It is read in `graph`, that of the step; None if the step runs eagerly.
+        It is read in `graph`, the step's graph; None if the step runs eagerly.
         """
         if id(variable) not in self.known.inside:
             self.known.inside[id(variable)] = variable
@@ -201,7 +201,7 @@ class State:
         return {key: self.shifted(self.variables[key], 1, found[key]) for key in found}
 
     def of_examples(self, written: Values, carried: Values, size: int | tf.Tensor) -> Values:
-        """Returns what a pass wrote; what metrics of layers saw in the place of no example, not."""
+        """Returns what a pass wrote, except to layers' metrics by padding of an empty batch."""
         kept = {key: carried.get(key, self.before[key]) for key in written if key in self.going_on}
         return {**written, **{key: tf.where(size > 0, written[key], kept[key]) for key in kept}}
 
@@ -209,16 +209,16 @@ class State:
         return id(variable) in self.going_on or is_seed(variable)
 
     def going_on_from(self, values: Values) -> Values:
-        """Returns those of `values` from which the next pass goes on: seeds and metrics."""
+        """Returns those of `values` that the next pass starts from: seeds and metrics."""
         return {key: value for key, value in values.items() if self._goes_on(self.variables[key])}
 
     def merge(self, passes: Sequence[Values], shares: Sequence[tf.Tensor] | None) -> Values:
-        """Averages what several passes wrote; of what is not a statistic, takes the last value.
+        """Averages the statistics that several passes wrote; takes the last value of others.
 
         Args:
-            passes: What each wrote.
-            shares: For each, the part of its examples that is on this replica, by which statistics
-                count; None for all.
+            passes: Values that each pass wrote.
+            shares: For each, the fraction of its examples on this replica, which weighs statistics;
+                None for all.
         """
         merged: Values = {}
         for key in {key: None for values in passes for key in values}:
@@ -236,17 +236,17 @@ class State:
         return tf.as_dtype(variable.dtype).is_floating and not self._goes_on(variable)
 
     def rewind(self, everything: bool = True) -> None:
-        """Puts back what was written in place: everything, or what starts anew in each pass."""
+        """Restores what was written in place: everything, or what is not carried between passes."""
         for variable, value, goes_on in self.in_place:
             if everything or not goes_on:
                 variable.assign(value)
 
     def changes(self, values: Values, in_parts: bool) -> list[Change]:
-        """Returns what a step changes, alike on all replicas but for the metrics.
+        """Returns the changes of a step, equal on all replicas except for metrics.
 
         Args:
-            values: What the passes of this replica wrote.
-            in_parts: Whether statistics are those of one replica's share.
+            values: Values that the passes of this replica wrote.
+            in_parts: Whether statistics are those of one replica's share only.
         """
         found = []
         for key, value in values.items():
@@ -258,20 +258,20 @@ class State:
 
 
 def of_share(value: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Returns a replica's part of a mean over examples of which it has this share."""
-    # A replica without examples may have a mean of nothing, which is NaN.
+    """Returns a replica's contribution to a mean over examples of which it has this share."""
+    # A replica without examples may have a mean of NaN.
     return tf.where(share > 0, value * tf.cast(share, value.dtype), tf.zeros_like(value))
 
 
 def is_seed(variable: keras.Variable) -> bool:
-    """Whether a variable is the state of a `keras.random.SeedGenerator`, which names it so."""
+    """Whether a variable is the state of a `keras.random.SeedGenerator`, by its name."""
     return variable.name == "seed_generator_state"
 
 
 def written_in_place(owners: Sequence[Any]) -> WrittenInPlace:
-    """Finds the `tf.Variable`s that layers and losses hold, also in lists, dicts and modules there.
+    """Finds the `tf.Variable`s of layers and losses, also inside lists, dicts and modules.
 
-    A function holds what it takes from around it, by name.
+    A function holds the variables of its closure and globals.
 
     Args:
         owners: Layers, and losses as objects or functions.
@@ -304,7 +304,7 @@ def _held(part: Any) -> Iterable[Any]:
         return part.func, part.args, part.keywords
     if inspect.ismethod(part):
         return vars(part.__self__).values()
-    # Not what those of a library reach, which is no end of things.
+    # Not those of a library, which reach too many objects.
     if inspect.isfunction(part) and not part.__module__.startswith(("keras.", "tensorflow.")):
         taken = inspect.getclosurevars(part)
         return *taken.nonlocals.values(), *taken.globals.values()

@@ -1,4 +1,4 @@
-"""One training step, as a replica computes it, without changing anything."""
+"""One training step, as computed by a replica, without side effects."""
 
 import dataclasses
 import warnings
@@ -24,21 +24,22 @@ from mtk.trainer.state import Change, State, Values
 
 
 class StepResult(NamedTuple):
-    """What a step comes to.
+    """Result of a step.
 
     Attributes:
-        gradients: What this replica hands to the optimizer, which sums over replicas: with L2,
-            clipped, scaled by the loss scale.
-        variables: The trainable variables that these are for.
+        gradients: Gradients of this replica for the optimizer, which sums over replicas: with L2,
+            clipped, multiplied by the loss scale.
+        variables: The trainable variables of these gradients.
         task_losses: Tensor `(K,)`, of the global batch.
         present: Boolean tensor `(K,)`: which tasks had labels.
         task_weights: Tensor `(K,)`.
-        gramian: Tensor `(K, K)`, or None if the step took no per-task gradients.
-        changes: Of the state of network, metrics and combiner.
-        finite: Boolean scalar: whether losses and gradient are.
-        logs: What `compute_metrics` returned.
+        gramian: Tensor `(K, K)`, or None if the step computed no per-task gradients.
+        changes: Changes of the state of network, metrics and combiner.
+        finite: Boolean scalar: whether losses and gradient are finite.
+        logs: Return value of `compute_metrics`.
         sub_batches: The batch.
-        state: The state that the passes started from, with what inner graphs have written already.
+        state: The state that the passes started from, with the variables that inner graphs have
+            written.
     """
 
     gradients: list[Gradient]
@@ -55,10 +56,10 @@ class StepResult(NamedTuple):
 
 
 def compute(spec: StepSpec, data: Any) -> StepResult:
-    """Computes one step: forward, gradient, combine, L2, clip.
+    """Computes one step: forward pass, gradients, combination, L2, clipping.
 
-    A combiner is not linear, so it must see the whole global batch: the task losses and gradients
-    are summed over the replicas before it. From there on every replica does the same.
+    Since a combiner is not linear, it needs the global batch: task losses and gradients are summed
+    over the replicas before it. From there on every replica computes the same.
 
     Args:
         spec: The step.
@@ -99,7 +100,7 @@ def _passes(spec: StepSpec, *arguments: Any) -> Passes:
 
 
 def _of_whole(passes: Passes, number: int) -> tf.Tensor:
-    """Returns the task losses `(K,)`; of a batch in parts, the mean over its labels."""
+    """Returns the task losses `(K,)`; for a batch in parts, the mean over its labels."""
     if number == 1:
         return passes.task_losses
     losses, divisors = (
@@ -109,14 +110,13 @@ def _of_whole(passes: Passes, number: int) -> tf.Tensor:
 
 
 def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
-    """Returns the task losses `(K,)` of a step's batch with the weights of now.
+    """Returns the task losses `(K,)` of a step's batch with the current weights.
 
-    All else is as it was before the step: the same dropout masks, the same statistics. Nothing is
-    changed.
+    All else is as before the step, such as dropout masks and statistics. Nothing is changed.
 
     Args:
         spec: The step.
-        result: What `compute` returned for it.
+        result: The return value of `compute` for it.
     """
     state = result.state
     now = [(v, tf.identity(tf.convert_to_tensor(v))) for v, _, _ in state.in_place]
@@ -134,14 +134,14 @@ def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
 
 
 def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
-    """Returns a step with strategy and features for batches of such a form.
+    """Returns a step with strategy and features resolved for batches of this form.
 
     Args:
         spec: The step.
         shared_input: Whether one forward pass serves all tasks.
 
     Raises:
-        ValueError: If strategy, place or parts of the task gradients do not fit.
+        ValueError: If strategy, place or parts of the task gradients are incompatible.
     """
     combiner, several = spec.combiner, len(spec.tasks) > 1
     strategy = choose(spec.strategy, len(spec.tasks), shared_input)
@@ -173,7 +173,7 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
 
 
 def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]:
-    """Returns what the heads read, or raises a ValueError if the combiner cannot use it."""
+    """Returns the features that the heads read, or raises a ValueError if they are unusable."""
     structure, combiner = spec.structure(), spec.combiner
     if not shared_input:
         raise ValueError(
@@ -202,7 +202,7 @@ def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]
 
 
 def _check_parts(spec: StepSpec, sub_batches: int) -> None:
-    """Raises a ValueError where a batch in parts would mix what layers keep of a whole one."""
+    """Raises a ValueError if a layer has state that requires batches in one piece."""
     if sub_batches * spec.number_of_passes == 1:
         return
     for layer in all_layers(spec.network):
@@ -221,9 +221,10 @@ def _check_parts(spec: StepSpec, sub_batches: int) -> None:
 def _descent(
     spec: StepSpec, gradients: Sequence[Gradient], written: Values
 ) -> tuple[list[keras.Variable], list[Gradient]]:
-    """Adds L2 and clips; returns this replica's share of the sum that the optimizer will take.
+    """Adds L2 and clips; returns this replica's share of the sum that the optimizer computes.
 
-    What overwrites a variable, as Keras' float8 layers have it, is no gradient and stays as it is.
+    Values that overwrite a variable, as in Keras' float8 layers, are not gradients and are
+    unchanged.
     """
     arguments, every = spec.arguments, spec.network.trainable_variables
     pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
@@ -258,7 +259,7 @@ def _descent(
 
 
 def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
-    """Returns the factor that brings gradients to a global norm of at most `clip_norm`."""
+    """Returns the factor that limits the global norm of gradients to `clip_norm`."""
     parts = [tf.cast(getattr(g, "values", g), tf.float32) for g in gradients]
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
     factor = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)

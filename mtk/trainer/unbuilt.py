@@ -1,4 +1,4 @@
-"""Builds layers within layers, which Keras has not called before `fit`."""
+"""Builds nested layers that Keras has not called before `fit`."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mtk.sharing.layer_calls import all_layers
 
 
 class _Called(keras.Operation):
-    """A call that Keras must run to know its outputs, as no `compute_output_shape` tells them."""
+    """A call that Keras must trace, since no `compute_output_shape` defines its outputs."""
 
     def __init__(self, network: keras.Model):
         super().__init__()
@@ -26,13 +26,13 @@ def symbolic(spec: tf.TypeSpec | None) -> keras.KerasTensor | None:
 
 
 def build_inside(network: keras.Model, inputs: Any = None) -> None:
-    """Builds layers within layers that tell their output's shape: Keras has not called those yet.
+    """Builds layers nested in layers with `compute_output_shape`, which Keras has not called.
 
-    What cannot run on such inputs is left as it is, which is logged.
+    Layers that cannot run on such inputs stay unbuilt, which is logged.
 
     Args:
         network: A built network.
-        inputs: What it reads, as Keras tensors; its own inputs by default.
+        inputs: Its inputs as Keras tensors; its own symbolic inputs by default.
     """
     if not all(layer.built for layer in all_layers(network)):
         try:
