@@ -1,4 +1,4 @@
-"""Networks: one family a file."""
+"""Networks: one family per file."""
 
 from mtk.models import sharing as sharing
 from mtk.models.conditioning import TaskWeights, at, conditioned

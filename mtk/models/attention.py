@@ -1,4 +1,4 @@
-"""Multi-head attention, its masks, and the positions that it cannot see by itself."""
+"""Multi-head attention, its masks, and positional encoding."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-# Added to the logits of positions that must not be seen. Finite, so that a row with nothing to see
-# gives a mean and not NaN; float16 has no larger number.
+# Added to the logits of masked positions. Finite, so that a fully masked row gives a mean instead
+# of NaN; near the largest float16 number.
 _UNSEEN = -6e4
 
 # Each `(B, num_heads, S, width / num_heads)`.
@@ -18,13 +18,13 @@ KeysAndValues: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 class Attention(layers.Layer):
     """Multi-head scaled dot-product attention, with biases in all four projections.
 
-    Written out, because `keras.layers.MultiHeadAttention` takes longer for a training step on a
+    Used instead of `keras.layers.MultiHeadAttention`, which takes longer for a training step on a
     CPU.
 
     Args:
-        width: Of the inputs, of the projections of all heads together, and of the output.
-        num_heads: Divides `width`.
-        seeds: Of the initializers.
+        width: Size of the inputs, of the projections of all heads together, and of the output.
+        num_heads: Number of heads, a divisor of `width`.
+        seeds: Seeds of the initializers.
 
     Reference:
         Vaswani et al., *Attention is all you need* (2017), section 3.2.
@@ -46,7 +46,7 @@ class Attention(layers.Layer):
             dense.build((None, None, self.width))
 
     def call(self, queries: tf.Tensor, memory: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """Attends.
+        """Computes attention.
 
         Args:
             queries: `(B, T, width)`.
@@ -65,7 +65,7 @@ class Attention(layers.Layer):
     def attend(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor
     ) -> tf.Tensor:
-        """Attends to what `keys_and_values` has made; otherwise as `call`."""
+        """Computes attention to the result of `keys_and_values`; otherwise as `call`."""
         # Scaled before the product: T x width numbers instead of heads x T x S.
         scale = (self.width // self.num_heads) ** -0.5
         query = self._split(self.query(queries) * scale)
@@ -76,16 +76,16 @@ class Attention(layers.Layer):
     def step(
         self, tokens: tf.Tensor, past: KeysAndValues, position: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, KeysAndValues]:
-        """Lets one token of each of k sequences attend to itself and to those before it.
+        """Computes attention of one token of each of k sequences to itself and its predecessors.
 
-        The sequences lie in one: `L` positions with room for k tokens each. A sequence can so go
-        on from another one without being copied: the bias tells which tokens are its own.
+        The sequences are stored as one: `L` positions with k tokens each. A sequence can thus
+        continue another one without a copy: the bias selects its own tokens.
 
         Args:
             tokens: `(B, k, width)`.
             past: Keys and values, each `(B, num_heads, L k, width / num_heads)`.
-            position: Of the tokens, scalar int32.
-            bias: Shows to each sequence its own tokens, `(B, 1, k, L k)`.
+            position: Position of the tokens, scalar int32.
+            bias: Masks all but each sequence's own tokens, `(B, 1, k, L k)`.
 
         Returns:
             `(B, k, width)`, and `past` with these tokens' keys and values at `position`.
@@ -102,23 +102,23 @@ class Attention(layers.Layer):
 
 
 def padding_bias(tokens: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the bias `(B, 1, 1, S)` that hides padding, id 0, in tokens `(B, S)`."""
+    """Returns the bias `(B, 1, 1, S)` that masks padding, id 0, in tokens `(B, S)`."""
     return tf.cast(tokens == 0, dtype)[:, None, None, :] * _UNSEEN
 
 
 def causal_bias(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the bias `(1, 1, length, length)` that hides what comes later."""
+    """Returns the bias `(1, 1, length, length)` that masks later positions."""
     past = tf.linalg.band_part(tf.ones((length, length), dtype), -1, 0)
     return (1 - past)[None, None] * _UNSEEN
 
 
 def ancestor_bias(ancestors: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the bias that shows to k sequences their own tokens among those of all.
+    """Returns the bias that masks the tokens of other sequences for each of k sequences.
 
     Args:
-        ancestors: Which of the k tokens of a position belongs to a sequence, int32 `(B, k, L)`; -1
-            where none does yet.
-        dtype: Of the bias.
+        ancestors: Index of each sequence's token among the k of a position, int32 `(B, k, L)`; -1
+            where it has none yet.
+        dtype: Type of the bias.
 
     Returns:
         `(B, 1, k, L k)`, for `Attention.step`.
@@ -130,8 +130,8 @@ def ancestor_bias(ancestors: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def sinusoids(length: tf.Tensor, width: int, first: tf.Tensor | int = 0) -> tf.Tensor:
     """Returns the encoding of the positions from `first` on, float32 `(length, width)`.
 
-    `sin(p / 10000^(2i / width))` in the first half of the channels, the cosines in the second. The
-    paper has them alternate: a permutation of channels, which nothing after it can tell apart.
+    `sin(p / 10000^(2i / width))` in the first half of the channels, the cosines in the second. In
+    the paper they alternate, which is a mere permutation of the channels.
 
     Reference:
         Vaswani et al., *Attention is all you need* (2017), section 3.5.

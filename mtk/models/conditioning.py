@@ -1,4 +1,4 @@
-"""Networks that read the task weights: one network for a whole front."""
+"""Networks conditioned on the task weights: one network for a whole Pareto front."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -17,18 +17,18 @@ INPUT = "task_weights"
 
 @keras.saving.register_keras_serializable("mtk")
 class TaskWeights(keras.layers.Layer):
-    """Divides the task weights that a network reads by their sum, and says whose they are.
+    """Normalizes the task weights that a network reads, and holds the names of the tasks.
 
     Args:
         task_names: The K tasks, in the order of the weights.
-        preference: The K weights where a batch has none, with a sum of one.
-        **kwargs: Of `keras.layers.Layer`.
+        preference: Default for batches without weights: K weights that sum to one.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `(B, K)`, none negative and none of the rows all zero.
+        inputs: `(B, K)`, nonnegative, with a positive number in each row.
 
     Returns:
-        `(B, K)`, rows with a sum of one.
+        `(B, K)`, with rows that sum to one.
     """
 
     def __init__(self, task_names: Sequence[str], preference: Sequence[float], **kwargs: Any):
@@ -37,7 +37,7 @@ class TaskWeights(keras.layers.Layer):
         self.preference = list(preference)
 
     def call(self, inputs: Any) -> Any:
-        # Examples that only fill up a replica's batch have weights of zero.
+        # Examples that pad a replica's batch have weights of zero.
         total = keras.ops.sum(inputs, axis=-1, keepdims=True)
         return keras.ops.divide_no_nan(inputs, total)
 
@@ -57,32 +57,32 @@ def conditioned(
     preference: PerTask | None = None,
     seed: int | None = None,
 ) -> keras.Model:
-    """Returns a copy of a network that reads the task weights too.
+    """Returns a copy of a network that also reads the task weights.
 
     It has one more input, `task_weights` `(B, K)`, the last of a list, or under that name in a
-    dict. Only the ratios count. A `FiLM` layer behind each named layer makes of them by what its
-    output is scaled and shifted; at first it changes nothing. Trained by `mtk.combiners.RLW`, which
-    draws the weights, it serves any of them: see `mtk.front` and `at`.
+    dict. Only the ratios matter. A `FiLM` layer after each named layer scales and shifts its output
+    by a function of the weights, which is initially the identity. Trained with `mtk.combiners.RLW`,
+    which draws the weights, the network serves any weights: see `mtk.front` and `at`.
 
     Args:
-        network: A functional model, whose output is a dict by task or `task_names` are given. It
-            stays as it is.
-        layers: Names of layers of the trunk, such as convolutions and dense layers. Behind a layer
-            that normalizes, a scale counts; before it, it is undone.
-        hidden: Units of the hidden layer of each FiLM layer.
+        network: A functional model, whose output is a dict by task unless `task_names` are given.
+            It is not changed.
+        layers: Names of layers of the trunk, such as convolutions and dense layers. A scale has an
+            effect after a normalization layer, but is undone before one.
+        hidden: Number of units of the hidden layer of each FiLM layer.
         task_names: The K tasks, in the order of the weights.
-        preference: The weights where a batch has none, as in validation: one number for each task,
-            by name or in their order; equal by default.
-        seed: Of the initial weights of the FiLM layers.
+        preference: Default for batches without weights, as in validation: one number per task, by
+            name or in task order; equal by default.
+        seed: Seed of the initial weights of the FiLM layers.
 
     Raises:
-        TypeError: If the network is no functional model.
-        ValueError: If it has the input already, lacks a named layer, or a layer's output is not one
-            tensor `(B, ..., C)`; if tasks are unknown or a preference does not fit.
+        TypeError: If the network is not a functional model.
+        ValueError: If it already has the input, lacks a named layer, or a layer's output is not one
+            tensor `(B, ..., C)`; if tasks are unknown or the preference does not match them.
 
     Reference:
         Dosovitskiy & Djolonga, *You Only Train Once: Loss-Conditional Training of Deep Networks*
-        (2020), section 3. There the weights of a step differ from example to example.
+        (2020), section 3. There each example of a step has its own weights.
     """
     _check_functional(network)
     names = _task_names(network, task_names)
@@ -110,17 +110,17 @@ def conditioned(
 
 
 def at(network: keras.Model, preference: PerTask) -> keras.Model:
-    """Returns a copy of a conditioned network that is fixed at a preference.
+    """Returns a copy of a conditioned network with a fixed preference.
 
-    It reads what the network did before it was conditioned. Layers of Keras alone take the place of
-    those that read the weights.
+    It has the inputs that the network had before it was conditioned. Keras layers replace the
+    layers that read the weights.
 
     Args:
-        network: What `conditioned` returned, or a trained or loaded one.
-        preference: The task weights, by name or in the order of the tasks; only ratios count.
+        network: The result of `conditioned`, possibly trained or loaded.
+        preference: The task weights, by name or in task order; only ratios matter.
 
     Raises:
-        ValueError: If the network is not conditioned, or the preference does not fit its tasks.
+        ValueError: If the network is not conditioned, or the preference does not match its tasks.
     """
     layer = required(network)
     weights = tf.constant([normalized(preference, layer.task_names)], tf.float32)
@@ -148,7 +148,7 @@ def at(network: keras.Model, preference: PerTask) -> keras.Model:
 
 
 def layer_of(network: keras.Model) -> TaskWeights | None:
-    """Returns the layer with the tasks and the preference of a conditioned network, if it is one.
+    """Returns the `TaskWeights` layer of a network, or None if it is not conditioned.
 
     Args:
         network: Any model.
@@ -157,7 +157,7 @@ def layer_of(network: keras.Model) -> TaskWeights | None:
 
 
 def required(network: keras.Model) -> TaskWeights:
-    """Returns the layer with the tasks and the preference of a conditioned network.
+    """Returns the `TaskWeights` layer of a conditioned network.
 
     Args:
         network: The network.
@@ -175,10 +175,10 @@ def required(network: keras.Model) -> TaskWeights:
 
 
 def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[float]:
-    """Returns a preference in the order of the tasks, with a sum of one.
+    """Returns a preference in task order, normalized to a sum of one.
 
     Args:
-        preference: One number for each task, by name or in their order; None for equal ones.
+        preference: One number per task, by name or in task order; None for equal ones.
         task_names: The K tasks.
 
     Raises:
@@ -196,11 +196,11 @@ def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[fl
 
 
 def has_weights(network: keras.Model, inputs: Any) -> bool:
-    """Whether what a conditioned network is to read holds task weights already.
+    """Whether the inputs of a conditioned network include task weights.
 
     Args:
         network: The network.
-        inputs: What it is to read, or specs of it.
+        inputs: Its inputs, or their specs.
     """
     if isinstance(inputs, dict):
         return INPUT in inputs
@@ -208,7 +208,7 @@ def has_weights(network: keras.Model, inputs: Any) -> bool:
 
 
 def with_weights(inputs: Any, weights: Any) -> Any:
-    """Returns what a conditioned network reads: what it read before, and task weights.
+    """Returns inputs of a conditioned network: other inputs with task weights added.
 
     Args:
         inputs: A tensor, or a list, tuple or dict of tensors.
@@ -220,7 +220,7 @@ def with_weights(inputs: Any, weights: Any) -> Any:
 
 
 def with_same(inputs: Any, weights: Sequence[float] | tf.Tensor) -> Any:
-    """Returns what a conditioned network reads, with the same task weights for each example.
+    """Returns inputs of a conditioned network, with the same task weights for each example.
 
     Args:
         inputs: A tensor, or a list, tuple or dict of tensors.
@@ -232,10 +232,10 @@ def with_same(inputs: Any, weights: Sequence[float] | tf.Tensor) -> Any:
 
 
 def without_weights(inputs: Any) -> Any:
-    """Returns the other part of what a conditioned network reads.
+    """Returns the inputs of a conditioned network without the task weights.
 
     Args:
-        inputs: As `with_weights` returned it.
+        inputs: The return value of `with_weights`.
     """
     if isinstance(inputs, dict):
         return {name: part for name, part in inputs.items() if name != INPUT}
@@ -293,7 +293,7 @@ def _new_inputs(network: keras.Model) -> Any:
 
 
 def _copy(layer: Any) -> Any:
-    """Returns a new layer like another one; an operation without state is returned as it is."""
+    """Returns a new layer of the same config; a stateless operation is returned unchanged."""
     is_layer = isinstance(layer, keras.Layer)
     return type(layer).from_config(layer.get_config()) if is_layer else layer
 
@@ -310,7 +310,7 @@ def _cloned(
         network: The model.
         inputs: New inputs in their structure.
         call: Called with each copied operation and its arguments; returns the outputs.
-        copy: Copies an operation; a layer of another type gets no weights.
+        copy: Copies an operation; a copy of another type does not get the weights.
     """
     copies: list[tuple[Any, Any]] = []
 

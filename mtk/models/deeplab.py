@@ -1,4 +1,4 @@
-"""DeepLab on a dilated ResNet-50, with one head a task."""
+"""DeepLab on a dilated ResNet-50, with one head per task."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from mtk.models.seeds import layer_seeds
 
 @dataclass(frozen=True)
 class Head:
-    """What the heads are like.
+    """Hyperparameters of the heads.
 
     Args:
-        width: Channels within a head.
+        width: Number of channels within a head.
         rates: Dilation rates of its branches.
         dropout: Rate of its dropout.
     """
@@ -40,19 +40,19 @@ def deeplab(
     """Builds the network.
 
     A head reads the trunk's features through parallel branches (atrous spatial pyramid pooling): a
-    1x1 convolution, a 3x3 one for each rate, and the mean over the image; they are projected by 1x1
-    with dropout, followed by a 3x3 convolution and the outputs, which are enlarged to the
-    image by bilinear interpolation.
+    1x1 convolution, a 3x3 one for each rate, and the mean over the image. They are projected by a
+    1x1 convolution with dropout, followed by a 3x3 convolution and the outputs, which are upsampled
+    to the image size by bilinear interpolation.
 
     Args:
         input_shape: Height, width and channels of an image, multiples of the output stride.
-        outputs: Channels that each task predicts, by its name.
-        weights: ImageNet's weights for the trunk; see `mtk.models.imagenet.load_imagenet`. Random
-            ones by default.
-        output_stride: How much smaller the features are than the image; see `resnet50`.
-        blocks: Of the trunk's four stages.
-        widths: Of the trunk's four stages.
-        head: What the heads are like.
+        outputs: Number of channels that each task predicts, by task name.
+        weights: ImageNet weights for the trunk; see `mtk.models.imagenet.load_imagenet`. Random
+            initial weights by default.
+        output_stride: Ratio of the image size to that of the features; see `resnet50`.
+        blocks: Number of blocks of the trunk's four stages.
+        widths: Widths of the trunk's four stages.
+        head: Hyperparameters of the heads.
         synchronized: Whether batch norm takes its statistics over all replicas.
         seed: Makes the initial weights and the dropout reproducible.
 
@@ -60,13 +60,13 @@ def deeplab(
         A model from images to `{task: (B, height, width, channels)}`, in float32.
 
     Raises:
-        ValueError: If the image's size is no multiple of the output stride, or the weights cannot
-            be loaded.
+        ValueError: If the image's size is not a multiple of the output stride, or the weights
+            cannot be loaded.
 
     Reference:
         Chen et al., *Rethinking atrous convolution for semantic image segmentation* (2017), section
         3.3, with rates and dropout of the public code (LibMTL) that the benchmark comes from.
-        Departure: enlarged pixels are aligned by their centres, not by the image's corners.
+        Departure: upsampling aligns pixel centers, not the image's corners.
     """
     check_stride(input_shape, output_stride)
     seeds = layer_seeds(seed)
@@ -84,7 +84,7 @@ def deeplab(
 
 
 def check_stride(input_shape: tuple[int, int, int], output_stride: int) -> None:
-    """Raises a ValueError unless the output stride divides height and width of an image."""
+    """Raises a ValueError unless the output stride divides an image's height and width."""
     height, width, _ = input_shape
     if height % output_stride or width % output_stride:
         raise ValueError(
@@ -94,7 +94,7 @@ def check_stride(input_shape: tuple[int, int, int], output_stride: int) -> None:
 
 
 def enlarged(output_stride: int, task: str) -> layers.Layer:
-    """Returns the layer that brings a task's outputs to the size of the image."""
+    """Returns the layer that upsamples a task's outputs to the image size."""
     return layers.UpSampling2D(
         output_stride, interpolation="bilinear", dtype="float32", name=f"{task}_enlarged"
     )
@@ -104,8 +104,8 @@ class HeadLayers:
     """Makes the layers of a head.
 
     Args:
-        seeds: Of the initial weights and the dropout.
-        head: What the head is like.
+        seeds: Seeds of the initial weights and the dropout.
+        head: Hyperparameters of the head.
         synchronized: Whether batch norm takes its statistics over all replicas.
     """
 
@@ -135,7 +135,7 @@ class HeadLayers:
     def convolution(
         self, x: keras.KerasTensor, kernel: int, rate: int, name: str
     ) -> keras.KerasTensor:
-        """Convolution, batch norm and ReLU."""
+        """Applies convolution, batch norm and ReLU."""
         x = DilatedConv2D(
             self.head.width,
             kernel,

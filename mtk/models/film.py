@@ -1,4 +1,4 @@
-"""FiLM: scale and shift of features, as the task weights say."""
+"""FiLM: scale and shift of features, conditioned on the task weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,22 +11,22 @@ from mtk.models.seeds import layer_seeds
 
 @keras.saving.register_keras_serializable("mtk")
 class FiLM(layers.Layer):
-    """Scales and shifts each feature by what a small network makes of the task weights.
+    """Scales and shifts each feature by the output of a small network on the task weights.
 
-    The network has one hidden layer with ReLU. Its last kernel starts with zeros: at first the
-    layer changes nothing.
+    The network has one hidden layer with ReLU. Its last kernel is initialized with zeros, so that
+    the layer is initially the identity.
 
     Args:
-        hidden: Units of the hidden layer.
-        seed: Of its initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+        hidden: Number of units of the hidden layer.
+        seed: Seed of its initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         features: `(B, ..., C)`.
         task_weights: `(B, K)`, one row for each example.
 
     Returns:
-        As `features`.
+        Same shape as `features`.
 
     Reference:
         Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer* (2018), equation 1.
@@ -59,7 +59,7 @@ class FiLM(layers.Layer):
         self.to_features.build((task_weights_shape[0], self.hidden))
 
     def scale_and_shift(self, task_weights: Any) -> tuple[Any, Any]:
-        """Returns what features are multiplied by and what is added then, each `(B, C)`.
+        """Returns the factors of the features and the terms added then, each `(B, C)`.
 
         Args:
             task_weights: `(B, K)`.

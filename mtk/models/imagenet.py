@@ -1,4 +1,4 @@
-"""ImageNet's weights for a ResNet-50."""
+"""ImageNet weights for a ResNet-50."""
 
 import re
 from pathlib import Path
@@ -9,18 +9,18 @@ FETCHED = "imagenet"
 
 
 def load_imagenet(network: keras.Model, weights: str) -> None:
-    """Gives a network that contains `resnet50` the weights of `keras.applications.ResNet50`.
+    """Loads the weights of `keras.applications.ResNet50` into a network with `resnet50`.
 
     Args:
-        network: The network; its layers other than the trunk's stay as they are.
-        weights: "imagenet" lets Keras fetch the weights, or take those that it has fetched before;
-            otherwise a file of that model without its classifier, such as
-            `resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5`, or as Keras saves it
+        network: The network; layers outside of the trunk are unchanged.
+        weights: "imagenet" lets Keras download the weights, or use its cache; otherwise a file of
+            that model without its classifier, such as
+            `resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5`, or one saved by Keras
             (`.weights.h5`).
 
     Raises:
-        ValueError: If the file is missing or holds something else, there is no network to fetch
-            it, or the trunk has other widths or fewer or more blocks.
+        ValueError: If the file is missing or invalid, it cannot be downloaded, or the trunk has
+            other widths or another number of blocks.
     """
     source = _source(weights)
     wanted, held = _trunk(source), _trunk(network)
@@ -57,7 +57,7 @@ def _source(weights: str) -> keras.Model:
         return keras.applications.ResNet50(
             include_top=False, weights=weights if fetched else str(path)
         )
-    except Exception as error:  # Keras raises bare ones where it cannot fetch.
+    except Exception as error:  # Keras raises bare exceptions if it cannot download.
         if fetched:
             raise ValueError(
                 f"Keras could not fetch ImageNet's weights for ResNet-50: {error}. Where there is "

@@ -1,4 +1,4 @@
-"""LeNet with one head a task, for small images of digits."""
+"""LeNet with one head per task, for small images of digits."""
 
 from collections.abc import Sequence
 
@@ -20,16 +20,17 @@ def lenet(
 ) -> keras.Model:
     """Builds the network.
 
-    Shared: convolution, pooling, ReLU; convolution, dropout of channels, pooling, ReLU; dense,
-    ReLU. A head: dense, ReLU, dropout, dense.
+    Shared layers: convolution, pooling, ReLU; convolution, channel dropout, pooling, ReLU; dense,
+    ReLU. Each head: dense, ReLU, dropout, dense.
 
     Args:
         input_shape: Height, width and channels of an image.
-        task_names: One head each.
-        num_classes: Outputs of a head.
-        channels: Of the two convolutions.
+        task_names: Names of the tasks, with one head each.
+        num_classes: Number of outputs of a head.
+        channels: Number of channels of the two convolutions.
         kernel: Their height and width.
-        units: Of the shared dense layer, called `"representation"`, and of each head's first.
+        units: Number of units of the shared dense layer, named `"representation"`, and of each
+            head's first.
         dropout: Rate of both dropouts, of whole channels and of the heads' units.
         seed: Makes the initial weights and the dropout reproducible.
 
@@ -37,12 +38,12 @@ def lenet(
         A model from images `(B, *input_shape)` to `{task: logits (B, num_classes)}`.
 
     Raises:
-        ValueError: If nothing would be left of the image behind the second pooling.
+        ValueError: If the image is too small for the second pooling.
 
     Reference:
         LeCun et al., *Gradient-based learning applied to document recognition* (1998); with the
-        layers that Sener & Koltun, *Multi-task learning as multi-objective optimization* (2018)
-        give it in their public code.
+        layers of the public code of Sener & Koltun, *Multi-task learning as multi-objective
+        optimization* (2018).
     """
     check_size(input_shape, kernel)
     made = LeNetLayers(channels, kernel, dropout, seed)
@@ -58,14 +59,14 @@ def lenet(
 
 
 class LeNetLayers:
-    """New layers of LeNet, from the image on.
+    """Makes the layers of LeNet, from the image on.
 
     Args:
-        channels: As for `lenet`, like the others.
+        channels: As for `lenet`.
         kernel: Height and width of a convolution.
         dropout: Rate of both dropouts.
-        seed: Each layer draws one of its own from it.
-        padding: Of the convolutions.
+        seed: Seed from which each layer derives its own.
+        padding: Padding of the convolutions.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class LeNetLayers:
         self.seeds = layer_seeds(seed)
 
     def first(self) -> list[layers.Layer]:
-        """Convolution, pooling, ReLU."""
+        """Returns convolution, pooling, ReLU."""
         return [
             self._convolution(1),
             layers.MaxPooling2D(name="pooling_1"),
@@ -89,7 +90,7 @@ class LeNetLayers:
         ]
 
     def second(self) -> list[layers.Layer]:
-        """Convolution, dropout of channels, pooling, ReLU."""
+        """Returns convolution, channel dropout, pooling, ReLU."""
         return [
             self._convolution(2),
             layers.SpatialDropout2D(
@@ -100,11 +101,11 @@ class LeNetLayers:
         ]
 
     def dense(self, units: int) -> list[layers.Layer]:
-        """Dense, ReLU, on all pixels."""
+        """Returns a dense layer with ReLU on all pixels."""
         return [layers.Flatten(name="flatten"), self._dense(units, "relu", "representation")]
 
     def head(self, task: str, units: int, num_classes: int) -> list[layers.Layer]:
-        """Dense, ReLU, dropout, dense."""
+        """Returns dense, ReLU, dropout, dense."""
         return [
             self._dense(units, "relu", f"{task}_hidden"),
             layers.Dropout(self.dropout, seed=next(self.seeds), name=f"{task}_dropout"),
@@ -126,7 +127,7 @@ class LeNetLayers:
 
 
 def check_size(input_shape: tuple[int, int, int], kernel: int) -> None:
-    """Raises a ValueError if nothing would be left of an image behind the second pooling."""
+    """Raises a ValueError if an image is too small for the second pooling."""
     height, width, _ = input_shape
     smallest = 3 * kernel + 1
     if min(height, width) < smallest:

@@ -1,4 +1,4 @@
-"""Residual networks with one head a task."""
+"""Residual networks with one head per task."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,17 @@ def resnet18(
 ) -> keras.Model:
     """Builds ResNet-18 for small images.
 
-    The stem is one 3x3 convolution of stride 1, without pooling; four stages of two basic blocks
-    follow, the last three of which halve the image; then averages over 4x4 pixels. An image of
-    64x64 pixels gives 2x2x512 = 2048 features.
+    The stem is one 3x3 convolution of stride 1, without pooling. Four stages of two basic blocks
+    follow, the last three of which halve the image, then average pooling over 4x4 pixels. An image
+    of 64x64 pixels gives 2x2x512 = 2048 features.
 
     Args:
         input_shape: Height, width and channels of an image.
-        task_names: One head each, a dense layer on the features.
-        num_classes: Outputs of a head.
-        widths: Channels of the four stages.
+        task_names: Names of the tasks, with a dense layer on the features as head each.
+        num_classes: Number of outputs of a head.
+        widths: Number of channels of the four stages.
         synchronized: Whether batch norm takes its statistics over all replicas. On one device it
-            makes no difference, not even in time.
+            makes no difference, nor in time.
         seed: Makes the initial weights reproducible.
 
     Returns:
@@ -36,13 +36,13 @@ def resnet18(
         `"representation"` holds the features.
 
     Raises:
-        ValueError: If images have less than 25 pixels on a side: nothing would be left to pool.
+        ValueError: If images have fewer than 25 pixels on a side, too small for the pooling.
 
     Reference:
         He et al., *Deep residual learning for image recognition* (2016), table 1; with the stem and
-        the pooling that Sener & Koltun, *Multi-task learning as multi-objective optimization*
-        (2018) give it in their public code. Departure: before a convolution of stride 2 zeros are
-        added below and to the right, as TensorFlow does, not on all four sides.
+        the pooling of the public code of Sener & Koltun, *Multi-task learning as multi-objective
+        optimization* (2018). Departure: convolutions of stride 2 are zero-padded at the bottom and
+        right, as in TensorFlow, not on all four sides.
     """
     if min(input_shape[:2]) < 25:
         raise ValueError(
@@ -62,16 +62,16 @@ def resnet18(
 
 
 def picked(x: keras.KerasTensor, stride: int, name: str) -> keras.KerasTensor:
-    """Returns each `stride`-th pixel, which a 1x1 convolution of that stride would read.
+    """Returns every `stride`-th pixel, which a 1x1 convolution of that stride would read.
 
-    In the gradient of such a convolution with less than 16 channels oneDNN, as TensorFlow 2.21
-    brings it for CPUs, writes outside of its memory.
+    In the gradient of such a convolution with fewer than 16 channels, oneDNN of TensorFlow 2.21 on
+    CPUs writes outside of its memory.
     """
     return x if stride == 1 else layers.AveragePooling2D(1, stride, name=f"{name}_picked")(x)
 
 
 class _Blocks:
-    """What a residual network is made of."""
+    """The building blocks of a residual network."""
 
     def __init__(self, synchronized: bool, seed: int | None):
         self.synchronized = synchronized
@@ -80,7 +80,7 @@ class _Blocks:
     def convolution(
         self, x: keras.KerasTensor, width: int, kernel: int, stride: int, name: str
     ) -> keras.KerasTensor:
-        """Convolution and batch norm, which makes a bias superfluous."""
+        """Applies a convolution without bias, and batch norm."""
         initializer = keras.initializers.HeNormal(seed=next(self.seeds))
         x = layers.Conv2D(
             width,
@@ -96,7 +96,7 @@ class _Blocks:
         )(x)
 
     def basic(self, x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.KerasTensor:
-        """Two 3x3 convolutions, and a way around them that is projected where the shape changes."""
+        """Applies two 3x3 convolutions with a skip connection, projected if the shape changes."""
         around = x
         if stride != 1 or x.shape[-1] != width:
             around = self.convolution(picked(x, stride, name), width, 1, 1, f"{name}_projection")

@@ -1,4 +1,4 @@
-"""ResNet-50 as a trunk for dense prediction: dilation in the place of strides."""
+"""ResNet-50 as a trunk for dense prediction: dilation in place of strides."""
 
 import functools
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ _EPSILON = 1.001e-5  # Keras' own
 
 @keras.saving.register_keras_serializable("mtk")
 class DilatedConv2D(keras.layers.Conv2D):
-    """Keras' `Conv2D`, for dilation rates that are not small against the image.
+    """Keras' `Conv2D` for dilation rates that are not small relative to the image.
 
     Keras rearranges the image into one batch entry per phase of the dilation and back, which for a
-    rate of 36 on 16x32 pixels multiplies the work by more than ten (measured); this hands the rate
-    to the kernel of the device. Arguments as in `Conv2D`, channels last.
+    rate of 36 on 16x32 pixels multiplies the work by more than ten (measured); this layer passes
+    the rate to the device's kernel. Arguments as in `Conv2D`, channels last.
 
-    On CPUs TensorFlow takes the gradient of such a kernel through oneDNN alone, which it uses on
-    some CPUs, and not in float16. Elsewhere this is Keras' layer.
+    On CPUs TensorFlow computes the gradient of such a kernel only with oneDNN, which it uses on
+    some CPUs, and not in float16. Otherwise this is Keras' layer.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -40,7 +40,7 @@ class DilatedConv2D(keras.layers.Conv2D):
 
 @functools.cache
 def _has_gradient(dtype: str) -> bool:
-    """Whether the device takes the gradient of a kernel with a dilation rate."""
+    """Whether the device computes the gradient of a dilated kernel."""
     with tf.init_scope():
         image, sizes = tf.zeros((1, 4, 4, 1), dtype), (3, 3, 1, 1)
         given = {"strides": (1, 1, 1, 1), "padding": "SAME", "dilations": (1, 2, 2, 1)}
@@ -64,29 +64,28 @@ def resnet50(
     """Applies the residual network, without its classifier, to images.
 
     Layers have the names and the weights of `keras.applications.ResNet50`. A stage that would
-    take the image below the output stride keeps its resolution, and all its 3x3 convolutions and
-    those of the later stages are dilated instead: every pixel that is left without dilation
-    keeps its value.
+    exceed the output stride keeps its resolution, and all its 3x3 convolutions and those of later
+    stages are dilated instead: the pixels that exist without dilation keep their values.
 
     Args:
         image: `(B, height, width, channels)`.
-        seeds: Of the initial weights, one for each convolution.
-        output_stride: How much smaller the features are than the image: 4, 8, 16, or 32, which is
+        seeds: Seeds of the initial weights, one per convolution.
+        output_stride: Ratio of the image size to that of the features: 4, 8, 16, or 32, which is
             the network without dilation.
-        blocks: Bottleneck blocks of the four stages.
-        widths: Their channels, of which the output of a block has four times as many.
+        blocks: Number of bottleneck blocks of the four stages.
+        widths: Their number of channels; the output of a block has four times as many.
         synchronized: Whether batch norm takes its statistics over all replicas.
 
     Returns:
         Features `(B, height / output_stride, width / output_stride, 4 * widths[-1])`, rounded up.
 
     Raises:
-        ValueError: If there is no such output stride.
+        ValueError: If the output stride is not one of these.
 
     Reference:
         He et al., *Deep residual learning for image recognition* (2016), table 1; Chen et al.,
-        *DeepLab* (2018), section 3.1, for the dilation. Departure: zeros are added before the
-        strided convolutions as Keras does for its ImageNet weights.
+        *DeepLab* (2018), section 3.1, for the dilation. Departure: strided convolutions are
+        zero-padded as in Keras, for its ImageNet weights.
     """
     schedule = _schedule(output_stride)
     bottleneck = _Bottleneck(seeds, synchronized)
@@ -146,7 +145,7 @@ class _Bottleneck:
         dilation: int = 1,
         padding: str = "same",
     ) -> keras.KerasTensor:
-        """Convolution and batch norm; the bias is superfluous, but ImageNet's weights have it."""
+        """Applies convolution and batch norm; the redundant bias is for the ImageNet weights."""
         x = DilatedConv2D(
             width,
             kernel,

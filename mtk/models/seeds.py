@@ -6,13 +6,13 @@ import numpy as np
 
 
 def layer_seeds(seed: int | None) -> Iterator[int | None]:
-    """Yields one seed after the other, for every initializer and dropout layer of a network.
+    """Yields a seed for each initializer and dropout layer of a network.
 
-    Two initializers with one seed would draw the same numbers, so each gets its own.
+    Two initializers with the same seed would draw the same numbers, so each gets its own.
 
     Args:
-        seed: Of the network. Without it the seeds are `None`: Keras draws them from its global
-            generator, which `keras.utils.set_random_seed` governs.
+        seed: Seed of the network. Without it the seeds are `None`: Keras draws them from its global
+            generator, seeded by `keras.utils.set_random_seed`.
     """
     sequence = None if seed is None else np.random.SeedSequence(seed)
     while True:

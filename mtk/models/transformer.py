@@ -17,16 +17,16 @@ from mtk.models.attention import (
 from mtk.models.seeds import layer_seeds
 from mtk.models.transformer_block import Block, dense, norm
 
-# What a decoder has read, for each block; see `Attention.step`.
+# Cached keys and values of a decoder, for each block; see `Attention.step`.
 Past: TypeAlias = list[KeysAndValues]
 
 
 class Memory(NamedTuple):
-    """What a decoder reads of its sources at every step.
+    """Inputs of a decoder from its sources, at every step.
 
     Attributes:
         pairs: Keys and values for each block, each `(B, num_heads, S, width / num_heads)`.
-        bias: Hides padding, `(B, 1, 1, S)`.
+        bias: Masks padding, `(B, 1, 1, S)`.
     """
 
     pairs: list[KeysAndValues]
@@ -37,30 +37,30 @@ class Memory(NamedTuple):
 class Transformer(keras.Model):
     """A pre-LN encoder-decoder from token ids to logits.
 
-    Biases in all layers but the output projection; a last layer norm on each side; encoder
-    embedding, decoder embedding and output projection are three matrices. Token id 0 is padding,
-    which no position attends to. Dropout falls on the output of each attention and feed-forward
-    layer.
+    All layers but the output projection have biases; encoder and decoder end with a layer norm;
+    encoder embedding, decoder embedding and output projection are separate matrices. Token id 0 is
+    padding, which no position attends to. Dropout is applied to the output of each attention and
+    feed-forward layer.
 
     Args:
-        vocabulary_size: Number of token ids, padding and all special tokens included.
-        num_layers: Of the encoder, and of the decoder.
-        width: Of the model, even.
-        feed_forward_width: Of the hidden layer of each feed-forward block.
-        num_heads: Of each attention, divides `width`.
-        dropout: Rate.
+        vocabulary_size: Number of token ids, including padding and all special tokens.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        width: Width of the model, even.
+        feed_forward_width: Width of the hidden layer of each feed-forward block.
+        num_heads: Number of heads of each attention, a divisor of `width`.
+        dropout: Dropout rate.
         seed: Makes initial weights and dropout reproducible.
 
     Call arguments:
         inputs: `{"source": int32 (B, S), "target_in": int32 (B, T)}`; the latter is the target
-            shifted to the right by one, behind a start token.
-        training: Whether dropout is on.
+            shifted to the right by one, after a start token.
+        training: Whether to apply dropout.
 
     Returns:
         Logits of the next token, float32 `(B, T, vocabulary_size)`.
 
     Raises:
-        ValueError: If `width` is odd or no multiple of `num_heads`.
+        ValueError: If `width` is odd or not a multiple of `num_heads`.
 
     Reference:
         Vaswani et al., *Attention is all you need* (2017); Xiong et al., *On layer normalization in
@@ -148,7 +148,7 @@ class Transformer(keras.Model):
         return self._logits(x)
 
     def remember(self, source: tf.Tensor) -> Memory:
-        """Encodes source tokens `(B, S)` into what `decode_step` reads at every step."""
+        """Encodes source tokens `(B, S)` into the memory that `decode_step` reads."""
         memory = self.encode(source)
         pairs = [block.memory_attention.keys_and_values(memory) for block in self.decoder]
         return Memory(pairs, padding_bias(source, memory.dtype))
@@ -161,16 +161,16 @@ class Transformer(keras.Model):
         past: Past,
         memory: Memory,
     ) -> tuple[tf.Tensor, Past]:
-        """Runs the decoder on one token of each of k sequences a source, for inference.
+        """Runs the decoder on one token of each of k sequences per source, for inference.
 
-        Gives what `decode` gives at that position, without computing the earlier ones again.
+        Equals `decode` at that position, without recomputing the earlier ones.
 
         Args:
             tokens: `(B, k)`.
-            position: Of the tokens, scalar int32.
-            ancestors: Which of the k tokens given at each position belongs to a sequence, int32
-                `(B, k, L)`: at `position` its own number, after it -1.
-            past: From the call for the position before; for the first, `empty_past`.
+            position: Position of the tokens, scalar int32.
+            ancestors: Index of each sequence's token among the k of each position, int32
+                `(B, k, L)`: at `position` its own index, after it -1.
+            past: From the call for the previous position; for the first, `empty_past`.
             memory: From `remember`.
 
         Returns:
@@ -186,7 +186,7 @@ class Transformer(keras.Model):
         return self._logits(x), known
 
     def empty_past(self, sources: tf.Tensor | int, sequences: int, length: int) -> Past:
-        """Returns the `past` of no token, with room for `length` in each of the sequences."""
+        """Returns an empty `past`, with room for `length` tokens in each of the sequences."""
         heads = self.num_heads
         shape = (sources, heads, length * sequences, self.width // heads)
         zeros = tf.zeros(shape, self.compute_dtype)
@@ -198,7 +198,7 @@ class Transformer(keras.Model):
     def _embed(
         self, embedding: layers.Embedding, tokens: tf.Tensor, first: tf.Tensor | int = 0
     ) -> tf.Tensor:
-        # The embeddings start with a standard deviation of width^-1/2; this makes it one.
+        # The embeddings are initialized with a standard deviation of width^-1/2; this makes it one.
         x = embedding(tokens)
         x *= tf.cast(self.width, x.dtype) ** 0.5
         return x + tf.cast(sinusoids(tf.shape(tokens)[-1], self.width, first), x.dtype)

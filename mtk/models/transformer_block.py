@@ -10,17 +10,17 @@ from mtk.models.attention import Attention, KeysAndValues
 
 
 class Block(layers.Layer):
-    """Self-attention, in a decoder attention to the memory, and a feed-forward block.
+    """Self-attention, in a decoder cross-attention to the memory, and a feed-forward block.
 
-    Layer norm comes before each of them; dropout falls on what each of them adds.
+    Layer norm precedes each of them; dropout is applied to the output of each.
 
     Args:
-        width: Of inputs and outputs.
-        feed_forward_width: Of the hidden layer.
-        num_heads: Of each attention.
-        dropout: Rate.
+        width: Width of inputs and outputs.
+        feed_forward_width: Width of the hidden layer.
+        num_heads: Number of heads of each attention.
+        dropout: Dropout rate.
         decoder: Whether it attends to a memory.
-        seeds: Of initializers and dropout.
+        seeds: Seeds of initializers and dropout.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class Block(layers.Layer):
         memory: KeysAndValues,
         memory_bias: tf.Tensor,
     ) -> tuple[tf.Tensor, KeysAndValues]:
-        """Runs a decoder's block, for inference, on one token of each of k sequences a source.
+        """Runs a decoder's block, for inference, on one token of each of k sequences per source.
 
         Args:
             x: `(B, k, width)`.
-            past: Of the earlier tokens; it, `position` and `bias` as `Attention.step` reads them.
-            position: Of the tokens.
-            bias: Shows to each sequence its own tokens.
-            memory: What `memory_attention.keys_and_values` makes of the memory.
-            memory_bias: Hides the padding of the sources.
+            past: Keys and values of earlier tokens; see `Attention.step`.
+            position: Position of the tokens.
+            bias: Masks all but each sequence's own tokens.
+            memory: Result of `memory_attention.keys_and_values` for the memory.
+            memory_bias: Masks the padding of the sources.
 
         Returns:
             `(B, k, width)`, and `past` with these tokens in it.
@@ -109,6 +109,6 @@ def dense(
     activation: str | None = None,
     bias: bool = True,
 ) -> layers.Dense:
-    """Makes a dense layer whose kernel starts as Glorot and Bengio draw it."""
+    """Makes a dense layer with Glorot uniform initialization."""
     initializer = keras.initializers.GlorotUniform(seed=next(seeds))
     return layers.Dense(units, activation, use_bias=bias, kernel_initializer=initializer, name=name)

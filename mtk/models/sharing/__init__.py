@@ -1,4 +1,4 @@
-"""Layers with which the tasks of a network share: experts and gates, stitches, attention."""
+"""Layers by which tasks share a network: experts and gates, cross-stitch units, attention."""
 
 from mtk.models.sharing.cgc import CGC, PLE
 from mtk.models.sharing.cross_stitch import CrossStitch

@@ -17,31 +17,30 @@ _SHARED = "shared"
 
 @keras.saving.register_keras_serializable("mtk")
 class CGC(layers.Layer):
-    """Customized gate control: experts for each task beside experts for all.
+    """Customized gate control: experts for each task, and experts for all.
 
     Task k gets `Σ_e g_k(x_k)_e f_e`, over its own experts, which read `x_k`, and the shared ones,
     which read `x_shared`; `g_k(x) = softmax(x W_k)`. All inputs are the same in a single layer. The
-    shared experts are shared; a task's experts and gate belong to it, unless further layers with
-    `shared_gate` follow: then they reach all tasks.
+    shared experts are shared variables; a task's experts and gate belong to it, unless it has a
+    `shared_gate` and further layers follow: then all tasks depend on them.
 
     Args:
-        task_names: Names of the K tasks; "shared" is none.
+        task_names: Names of the K tasks, other than "shared".
         num_task_experts: Number of experts of each task.
         num_shared_experts: Number of shared experts.
-        expert: A layer, of which each expert is a clone with weights of its own; a function without
-            arguments that makes a layer; or a list of layers, those of the tasks in turn, then the
+        expert: A layer, of which each expert is a clone with its own weights; a function without
+            arguments that makes a layer; or a list of layers, those of each task in order, then the
             shared ones.
         shared_gate: Whether a gate over all experts gives the input of the next layer's shared
-            experts: needed in every layer of `PLE` but the last.
-        seed: Of the gates' initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+            experts: required in every layer of `PLE` but the last.
+        seed: Seed of the gates' initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `(B, ..., features)`, or `{task: (B, ..., features)}` with "shared" beside the
-            tasks.
+        inputs: `(B, ..., features)`, or `{task: (B, ..., features)}` with a further entry "shared".
 
     Returns:
-        `{task: (B, ...)}`, with "shared" too if there is a shared gate.
+        `{task: (B, ...)}`, with an entry "shared" if there is a shared gate.
 
     Raises:
         ValueError: If there are no tasks or experts, a task is named "shared", or inputs are not
@@ -144,12 +143,12 @@ class CGC(layers.Layer):
 
 @keras.saving.register_keras_serializable("mtk")
 class PLE(layers.Layer):
-    """Progressive layered extraction: layers of `CGC`, one upon the other.
+    """Progressive layered extraction: stacked layers of `CGC`.
 
     Args:
-        levels: Layers of `CGC` with the same tasks, from the input on; all but the last have a
+        levels: Layers of `CGC` with the same tasks, starting at the input; all but the last have a
             `shared_gate`.
-        **kwargs: Of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: As for `CGC`.
@@ -159,7 +158,7 @@ class PLE(layers.Layer):
 
     Raises:
         ValueError: If there are no levels, their tasks differ, or a shared gate is missing or
-            leads nowhere.
+            unused.
 
     Reference:
         Tang et al., *Progressive layered extraction (PLE)* (2020),

@@ -14,17 +14,17 @@ from mtk.models.sharing.gates import check_readers, checked_names
 class CrossStitch(layers.Layer):
     """Mixes the features of the tasks' trunks: task k gets `Σ_j A_kj x_j`.
 
-    A stands between the layers of K trunks of one form. Row k of A is a variable of its own:
-    behind the last unit it belongs to task k, and below that to all.
+    The unit is placed between the layers of K trunks of the same form. Each row of A is a variable:
+    in the last unit row k belongs to task k, in earlier ones all rows are shared.
 
     Args:
         task_names: Names of the K tasks.
-        same: Initial `A_kk`; the rest up to 1 is divided among the other tasks.
-        per_channel: Whether each channel has numbers of its own.
-        **kwargs: Of `keras.layers.Layer`.
+        same: Initial `A_kk`; the rest up to 1 is split among the other tasks.
+        per_channel: Whether each channel has its own A.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `{task: (B, ..., channels)}`, of one shape.
+        inputs: `{task: (B, ..., channels)}`, all of the same shape.
 
     Returns:
         `{task: (B, ..., channels)}`.

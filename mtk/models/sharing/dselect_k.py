@@ -1,4 +1,4 @@
-"""DSelect-k: gates that choose at most k experts, and are differentiable."""
+"""DSelect-k: differentiable gates that choose at most k experts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,10 @@ def smooth_step(x: tf.Tensor, gamma: float) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("mtk")
 class DSelectKGate(layers.Layer):
-    """A gate that is a mixture of k selectors, each of which ends up with a single expert.
+    """A mixture of k selectors, each of which converges to a single expert.
 
-    Selector i encodes an expert in binary: with `s = S(x Z_i + b_i)`, bits of smooth steps, expert
-    e gets `r_i(e) = Π_j (s_j if bit j of e is one else 1 - s_j)`. The gate is
+    Selector i encodes an expert in binary: with the smoothed bits `s = S(x Z_i + b_i)`, expert e
+    gets `r_i(e) = Π_j (s_j if bit j of e is one else 1 - s_j)`. The gate is
     `Σ_i softmax(x A + a)_i r_i`.
 
     Args:
@@ -35,15 +35,15 @@ class DSelectKGate(layers.Layer):
         k: Number of selectors, at most E.
         gamma: Width of the smooth step.
         entropy: Weight of the selectors' entropy in the loss.
-        seed: Of the initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+        seed: Seed of the initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(B, ..., features)`.
 
     Returns:
-        `(B, E)`. The sum is 1 if E is a power of two; else it falls short by what the selectors
-        give to codes of no expert, which the loss penalizes.
+        `(B, E)`. The sum is 1 if E is a power of two; otherwise it is reduced by the selectors'
+        weights of unused codes, which the loss penalizes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class DSelectKGate(layers.Layer):
             initializer = keras.initializers.RandomUniform(-limit, limit, seed=next(seeds))
             return self.add_weight(shape=shape, initializer=initializer, name=name)
 
-        # Small, so that the steps begin where they are steepest; the limits are the authors'.
+        # Small, so that the smooth steps start where they are steepest; the authors' limits.
         near, bits = self.gamma / 100, self.k * self.num_bits
         self.code_kernel = weight((features, bits), near, "code_kernel")
         self.code_bias = weight((bits,), near, "code_bias")
@@ -104,28 +104,28 @@ class DSelectKGate(layers.Layer):
 
 @keras.saving.register_keras_serializable("mtk")
 class DSelectK(MMoE):
-    """Multi-gate mixture whose gates choose at most k of E experts for each example.
+    """Multi-gate mixture of experts whose gates choose at most k of E experts per example.
 
-    While it trains, gates go over from mixtures of all experts to k of them. All experts are
-    computed for all examples. Experts are shared, a gate belongs to its task.
+    During training, gates change from mixtures of all experts to k of them. All experts are
+    computed for all examples. Experts are shared; a gate belongs to its task.
 
     Args:
         task_names: Names of the K tasks.
-        num_experts: Number of experts E, 2 or more. If it is no power of two, `1 / Σ_e r_i(e)` is
-            added to the loss for each selector i, so that selectors choose among the E.
+        num_experts: Number of experts E, 2 or more. If it is not a power of two, `1 / Σ_e r_i(e)`
+            is added to the loss for each selector i, so that selectors avoid unused codes.
         expert: As for `MMoE`.
-        k: Most experts of a task.
+        k: Largest number of experts of a task.
         gamma: Width of the smooth step.
         entropy: Weight of the selectors' entropies (sum over selectors and tasks, mean over
-            examples) in the loss: the larger, the sooner a selector has one expert.
-        seed: Of the gates' initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+            examples) in the loss: the larger, the sooner a selector converges to one expert.
+        seed: Seed of the gates' initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `(B, ..., features)`. Gates read the mean over axes in between.
+        inputs: `(B, ..., features)`. Gates read the mean over the inner axes.
 
     Returns:
-        `{task: (B, ...)}`, of the shape that an expert puts out.
+        `{task: (B, ...)}`, of the shape of an expert's output.
 
     Raises:
         ValueError: If `k` is not between 1 and E, E is less than 2, `gamma` is not positive, or

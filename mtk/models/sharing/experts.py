@@ -1,4 +1,4 @@
-"""Experts: layers side by side that read the same input."""
+"""Experts: parallel layers that read the same input."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ Expert: TypeAlias = keras.Layer | Callable[[], keras.Layer] | Sequence[keras.Lay
 
 @keras.saving.register_keras_serializable("mtk")
 class Experts(layers.Layer):
-    """Applies several layers to one input and stacks what they put out.
+    """Applies several layers to the same input and stacks their outputs.
 
     Args:
-        experts: The layers. Their outputs have one shape.
-        **kwargs: Of `keras.layers.Layer`.
+        experts: The layers, with outputs of the same shape.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(B, ...)`.
@@ -42,7 +42,7 @@ class Experts(layers.Layer):
         inputs = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         shapes = []
         for number, expert in enumerate(self.experts):
-            # Functions may give every expert the same name; paths of variables stay different.
+            # Functions may give every expert the same name; variable paths must differ.
             with keras.name_scope(str(number)):
                 output = expert(inputs)
             if not isinstance(output, keras.KerasTensor):
@@ -66,13 +66,13 @@ class Experts(layers.Layer):
 
 
 def make_experts(expert: Expert, number: int, name: str) -> list[keras.Layer]:
-    """Returns new layers from what a user gives as `expert`.
+    """Returns new layers from a user's argument `expert`.
 
     Args:
-        expert: A layer, of which each expert is a clone with weights of its own; a function, called
+        expert: A layer, of which each expert is a clone with its own weights; a function, called
             once for each expert; or a sequence of the experts.
-        number: How many.
-        name: What the names of clones begin with.
+        number: Number of layers.
+        name: Prefix of the names of clones.
 
     Raises:
         ValueError: If `number` is less than 1 or does not match a sequence, or a function does not
@@ -96,10 +96,10 @@ def make_experts(expert: Expert, number: int, name: str) -> list[keras.Layer]:
 
 
 def checked_experts(experts: Sequence[Any]) -> list[keras.Layer]:
-    """Returns a list of layers that are all different.
+    """Returns the experts as a list of distinct layers.
 
     Raises:
-        ValueError: If it is empty, holds something else than layers, or a layer twice.
+        ValueError: If it is empty, or holds a layer twice or anything but layers.
     """
     others = [expert for expert in experts if not isinstance(expert, keras.Layer)]
     if not experts or others:
@@ -113,10 +113,10 @@ def checked_experts(experts: Sequence[Any]) -> list[keras.Layer]:
 
 
 def serialized(experts: Sequence[keras.Layer]) -> list[Any]:
-    """Returns configs of layers, as JSON can hold them.
+    """Returns configs of layers that can be stored as JSON.
 
-    Called before the layers are built: of a layer that was, another is made that is built at once,
-    outside of the layer that holds it, and its variables have other paths.
+    Called before the layers are built: the config of a built layer makes one that is built at once,
+    outside of the layer that holds it, so that its variables have other paths.
     """
     return [keras.saving.serialize_keras_object(expert) for expert in experts]
 
@@ -127,13 +127,13 @@ def deserialized(configs: Sequence[Any]) -> list[keras.Layer]:
 
 
 def _clone(layer: keras.Layer, name: str) -> keras.Layer:
-    """Returns a layer of the same config with new weights."""
+    """Returns a layer of the same config, with new weights."""
     config = _reseeded(layer.get_config(), zlib.crc32(name.encode()))
     return type(layer).from_config({**config, "name": name})
 
 
 def _reseeded(config: Any, number: int) -> Any:
-    """Changes fixed seeds in a config: experts that start alike would stay alike."""
+    """Changes fixed seeds in a config, since identical experts would stay identical."""
     if isinstance(config, (list, tuple)):
         return type(config)(_reseeded(part, number) for part in config)
     if not isinstance(config, dict):

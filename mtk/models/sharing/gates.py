@@ -1,4 +1,4 @@
-"""Gates: for each example, how much of each expert a task takes."""
+"""Gates: the weight of each expert for a task and example."""
 
 import contextlib
 import contextvars
@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-# Layer, task, and the gate `(B, num_experts)` of a batch.
+# Layer, task, and the gate values `(B, num_experts)` of a batch.
 GateOutput = tuple[str, str, tf.Tensor]
 _collected: contextvars.ContextVar[list[GateOutput] | None] = contextvars.ContextVar(
     "collected", default=None
@@ -18,7 +18,7 @@ _collected: contextvars.ContextVar[list[GateOutput] | None] = contextvars.Contex
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[GateOutput]]:
-    """Collects the gates of all layers that are called inside the context."""
+    """Collects the gate values of all layers called inside the context."""
     found: list[GateOutput] = []
     token = _collected.set(found)
     try:
@@ -28,10 +28,10 @@ def collected() -> Iterator[list[GateOutput]]:
 
 
 def mixed(layer: str, task: str, gate: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Adds the outputs of experts, weighted by a gate.
+    """Returns the sum of the outputs of experts, weighted by a gate.
 
     Args:
-        layer: Name of the layer that mixes, for `collected`.
+        layer: Name of the mixing layer, for `collected`.
         task: Name of the task.
         gate: `(B, E)`.
         outputs: `(B, E, ...)`.
@@ -53,7 +53,7 @@ def checked_names(task_names: Sequence[str]) -> list[str]:
     """Returns the names of the tasks as a list.
 
     Raises:
-        ValueError: If there are none, or one comes twice or is no name.
+        ValueError: If there are none, or one is duplicate or not a name.
     """
     names = [] if isinstance(task_names, str) else list(task_names)
     is_named = all(isinstance(name, str) and name for name in names)
@@ -65,10 +65,10 @@ def checked_names(task_names: Sequence[str]) -> list[str]:
 
 
 def check_readers(layer: keras.Layer, inputs: Any, names: Sequence[str]) -> None:
-    """Raises an error if a dict of inputs, or of their shapes, has other names than `names`.
+    """Checks that inputs, or their shapes, are a dict with the keys `names`.
 
     Raises:
-        ValueError: If it has, or is no dict.
+        ValueError: If they are not.
     """
     if not isinstance(inputs, dict) or set(inputs) != set(names):
         received = sorted(inputs) if isinstance(inputs, dict) else "no dict"
@@ -79,7 +79,7 @@ def check_readers(layer: keras.Layer, inputs: Any, names: Sequence[str]) -> None
 
 
 def per_example(inputs: tf.Tensor) -> tf.Tensor:
-    """Returns `(B, features)`: the mean of `(B, ..., features)` over what is in between."""
+    """Returns `(B, features)`: the mean of `(B, ..., features)` over the inner axes."""
     middle = list(range(1, inputs.shape.rank - 1))
     return tf.reduce_mean(inputs, axis=middle) if middle else inputs
 
@@ -100,14 +100,14 @@ def number_of_features(input_shape: Sequence[int | None], name: str) -> int:
 
 @keras.saving.register_keras_serializable("mtk")
 class SoftmaxGate(layers.Layer):
-    """softmax(x W), for each example.
+    """Computes softmax(x W) for each example.
 
-    Inputs with axes in between, such as images, are averaged over these first.
+    Inputs with inner axes, such as images, are first averaged over these.
 
     Args:
         num_experts: Number of experts E.
-        seed: Of the initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+        seed: Seed of the initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(B, ..., features)`.

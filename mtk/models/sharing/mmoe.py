@@ -14,27 +14,27 @@ from mtk.models.sharing.gates import SoftmaxGate, checked_names, mixed
 
 @keras.saving.register_keras_serializable("mtk")
 class MMoE(layers.Layer):
-    """Multi-gate mixture of experts: all tasks share E experts, each with a gate of its own.
+    """Multi-gate mixture of experts: all tasks share E experts, and each has its own gate.
 
-    Task k gets `Σ_e g_k(x)_e f_e(x)`, with `g_k(x) = softmax(x W_k)`. Experts are shared, a gate
+    Task k gets `Σ_e g_k(x)_e f_e(x)`, with `g_k(x) = softmax(x W_k)`. Experts are shared; a gate
     belongs to its task. Gates are computed in float32 under mixed precision.
 
     Args:
         task_names: Names of the K tasks.
         num_experts: Number of experts E.
-        expert: A layer, of which each expert is a clone with weights of its own; a function without
+        expert: A layer, of which each expert is a clone with its own weights; a function without
             arguments that makes a layer, called E times; or a list of E layers.
-        seed: Of the gates' initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+        seed: Seed of the gates' initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `(B, ..., features)`. Gates read the mean over axes in between.
+        inputs: `(B, ..., features)`. Gates read the mean over the inner axes.
 
     Returns:
-        `{task: (B, ...)}`, of the shape that an expert puts out.
+        `{task: (B, ...)}`, of the shape of an expert's output.
 
     Raises:
-        ValueError: If there are no tasks or experts, or experts are no layers of one shape.
+        ValueError: If there are no tasks or experts, or experts are not layers of one shape.
 
     Reference:
         Ma et al., *Modeling task relationships in multi-task learning with multi-gate

@@ -1,4 +1,4 @@
-"""Attention of tasks to the features of a convolutional trunk."""
+"""Attention of tasks over the features of a convolutional trunk."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,26 +13,26 @@ from mtk.models.sharing.gates import check_readers, checked_names
 
 @keras.saving.register_keras_serializable("mtk")
 class MTAN(layers.Layer):
-    """Lets each task choose, by a soft mask, from the features of one block of a trunk.
+    """Selects features of one block of a trunk for each task, by soft masks.
 
-    With `u` the features early in the block, `p` those at its end and `a_k` what the task took
-    from the block before, the mask of task k is `m_k = sigmoid(h_k(relu(g_k([u, a_k]))))`, where g
-    and h are convolutions of 1x1 with batch norm. The task takes `relu(f(m_k * p))`, with a
-    convolution f of 3x3 with batch norm, pooled if there is a next block. f is shared by the tasks;
-    g and h are the task's.
+    With `u` the features early in the block, `p` those at its end and `a_k` those selected by the
+    task in the previous block, the mask of task k is `m_k = sigmoid(h_k(relu(g_k([u, a_k]))))`,
+    where g and h are 1x1 convolutions with batch norm. The task selects `relu(f(m_k * p))`, where f
+    is a 3x3 convolution with batch norm, pooled if there is a next block. f is shared by the tasks;
+    g and h belong to the task.
 
     Args:
         task_names: Names of the K tasks.
-        filters: Channels that a task takes along.
-        pool: Factor by which what is taken along is pooled, as the trunk pools between blocks.
+        filters: Number of channels of a task's selected features.
+        pool: Pooling factor of the selected features, as of the trunk between blocks.
         synchronized: Whether batch norm takes its statistics over all replicas.
-        seed: Of the initial weights.
-        **kwargs: Of `keras.layers.Layer`.
+        seed: Seed of the initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         early: u `(B, H, W, channels)`.
         late: p `(B, H, W, C)`.
-        taken: What the layer before returned, `{task: (B, H, W, ...)}`; nothing for the first.
+        taken: Return value of the previous layer, `{task: (B, H, W, ...)}`; omitted for the first.
 
     Returns:
         `{task: (B, H / pool, W / pool, filters)}`.
@@ -107,7 +107,7 @@ class MTAN(layers.Layer):
     def _convolution(
         self, filters: int, kernel: int, activation: str, name: str
     ) -> keras.Sequential:
-        """Convolution, batch norm, which makes a bias superfluous, and activation."""
+        """Returns convolution without bias, batch norm and activation."""
         shared = {"dtype": self.dtype_policy}
         kernels = {"kernel_initializer": keras.initializers.GlorotUniform(next(self._seeds))}
         norm = {"synchronized": self.synchronized, "name": "norm"}

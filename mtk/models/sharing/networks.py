@@ -1,4 +1,4 @@
-"""Networks that share in different ways, on one trunk and at a given number of parameters."""
+"""Networks that share in different ways, on the same trunk, of a given number of parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,10 +21,10 @@ def shared_bottom(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds one expert of two levels for all tasks, and a tower for each.
+    """Builds one two-level expert for all tasks, and a tower for each.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the experts.
         task_names: Names of the tasks.
         width: Units of the dense layers.
         tower: Units of the hidden layer of a tower.
@@ -48,10 +48,10 @@ def mmoe(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds `MMoE` with experts of two levels, and a tower for each task.
+    """Builds `MMoE` with two-level experts, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the experts.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_experts: Number of experts.
@@ -60,7 +60,7 @@ def mmoe(
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
     """
     parts = trunk.parts(tower, dropout, seed)
     layer = MMoE(task_names, num_experts, parts.expert(width), parts.seed(), name="mmoe")
@@ -78,21 +78,21 @@ def dselect_k(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds `DSelectK` with experts of two levels, and a tower for each task.
+    """Builds `DSelectK` with two-level experts, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the experts.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_experts: Number of experts.
-        k: Most experts of a task.
+        k: Largest number of experts of a task.
         entropy: Weight of the selectors' entropy in the loss.
         tower: Units of the hidden layer of a tower.
         dropout: Rate of the dropout layers.
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
     """
     parts = trunk.parts(tower, dropout, seed)
     expert = parts.expert(width)
@@ -112,10 +112,10 @@ def cgc(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds `CGC` with experts of two levels, and a tower for each task.
+    """Builds `CGC` with two-level experts, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the experts.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_task_experts: Number of experts of each task.
@@ -125,7 +125,7 @@ def cgc(
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
     """
     parts = trunk.parts(tower, dropout, seed)
     expert, numbers = parts.expert(width), (num_task_experts, num_shared_experts)
@@ -143,10 +143,10 @@ def ple(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds `PLE` of two levels, with experts of one of them each, and a tower for each task.
+    """Builds `PLE` of two levels, with one-level experts in each, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what experts are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the experts.
         task_names: Names of the tasks.
         width: Units of an expert's dense layers.
         num_task_experts: Number of experts of each task in a level.
@@ -156,7 +156,7 @@ def ple(
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
     """
     parts = trunk.parts(tower, dropout, seed)
     numbers = (num_task_experts, num_shared_experts)
@@ -183,19 +183,19 @@ def cross_stitch(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds two levels for each task, a `CrossStitch` behind each, and a tower for each task.
+    """Builds two levels for each task, a `CrossStitch` after each level, and a tower for each task.
 
     Args:
-        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and what levels are made of.
+        trunk: `Columns`, `LeNet`, `ResNet18` or `DeepLab`: inputs, and layers of the levels.
         task_names: Names of the tasks.
         width: Units of a dense layer of a level.
-        same: How much a task takes of its own features in the beginning.
+        same: Initial weight of a task's own features.
         tower: Units of the hidden layer of a tower.
         dropout: Rate of the dropout layers.
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
     """
     parts = trunk.parts(tower, dropout, seed)
     hidden = dict.fromkeys(task_names, parts.features)
@@ -214,21 +214,21 @@ def mtan(
     dropout: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds convolutions that all tasks share, an `MTAN` at each block, and a tower for each task.
+    """Builds shared convolutions, an `MTAN` at each block, and a tower for each task.
 
-    LeNet's convolutions keep the size of the image here, since masks read what the block before
-    gave; its dense layer is left out: each task has features of its own.
+    LeNet's convolutions keep the image size here, since masks read the output of the previous
+    block; its dense layer is omitted, since each task has its own features.
 
     Args:
         trunk: `LeNet`, `ResNet18` or `DeepLab`.
         task_names: Names of the tasks.
-        width: Channels that a task takes from a block.
+        width: Number of channels that a task selects from a block.
         tower: Units of the hidden layer of a tower.
         dropout: Rate of the dropout layers.
         seed: Makes the initial weights and the dropout reproducible.
 
     Returns:
-        A model, as of `shared_bottom`.
+        A model, as for `shared_bottom`.
 
     Raises:
         ValueError: If the trunk has no convolutions.
@@ -247,14 +247,14 @@ def mtan(
 
 
 def width_for(parameters: int, build: Callable[[int], keras.Model]) -> int:
-    """Returns the width with which a network's number of parameters comes closest to a given one.
+    """Returns the width with which a network's number of parameters is closest to a given one.
 
     Args:
-        parameters: The number.
+        parameters: The number of parameters.
         build: Makes a network from its width; wider networks have more parameters.
 
     Raises:
-        ValueError: If a network of width 1 has more already.
+        ValueError: If a network of width 1 has more parameters.
 
     Example:
     ```python

@@ -1,4 +1,4 @@
-"""What networks that share in different ways are built on: tables and three kinds of images."""
+"""Trunks of the networks in `networks.py`: for tables and for three kinds of images."""
 
 import abc
 import dataclasses
@@ -23,17 +23,17 @@ Block: TypeAlias = tuple[keras.KerasTensor, keras.KerasTensor]
 
 
 class Parts(abc.ABC):
-    """What the networks on a trunk are made of.
+    """The building blocks of networks on a trunk.
 
     Args:
         tower: Units of the hidden layer of a tower.
         dropout: Rate of the dropout layers.
-        num_outputs: Outputs of a tower.
-        seed: Each layer draws one of its own from it.
+        num_outputs: Number of outputs of a tower.
+        seed: Seed from which each layer derives its own.
 
     Attributes:
-        inputs: Of the network.
-        features: What experts and gates read, `(B, ..., features)`.
+        inputs: Inputs of the network.
+        features: Inputs of experts and gates, `(B, ..., features)`.
         synchronized: Whether batch norm takes its statistics over all replicas.
     """
 
@@ -50,7 +50,7 @@ class Parts(abc.ABC):
 
     @abc.abstractmethod
     def expert(self, width: int, name: str = "expert") -> keras.Sequential:
-        """Returns all levels, one upon the other."""
+        """Returns all levels, stacked."""
 
     @abc.abstractmethod
     def level(self, width: int, number: int, name: str = "expert") -> keras.Sequential:
@@ -61,10 +61,10 @@ class Parts(abc.ABC):
         """Returns the layers of a tower."""
 
     def blocks(self) -> list[Block]:
-        """Returns blocks of convolutions; the size of one divides that of the one before.
+        """Returns blocks of convolutions; the size of each divides that of the previous one.
 
         Raises:
-            ValueError: If the trunk has none.
+            ValueError: If the trunk has no convolutions.
         """
         raise ValueError(
             "MTAN masks the features of convolutions, and this trunk has none. Build it on "
@@ -72,11 +72,11 @@ class Parts(abc.ABC):
         )
 
     def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns `(B, features)` from features of the last block's height and width."""
+        """Pools features of the last block's height and width to `(B, features)`."""
         raise NotImplementedError
 
     def network(self, hidden: Mapping[str, keras.KerasTensor], name: str) -> keras.Model:
-        """Puts a tower on the features of each task."""
+        """Adds a tower to the features of each task."""
         outputs = {}
         for task, x in hidden.items():
             for layer in self.head(task):
@@ -87,14 +87,14 @@ class Parts(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The columns of a table. An expert's levels are dense layers, with dropout behind each.
+    """The columns of a table. An expert's levels are dense layers, each followed by dropout.
 
     Attributes:
-        numbers: How many numeric columns there are: the input `"numbers"`, `(B, numbers)`.
-        categories: How many values each categorical column has: an input of its name, integers
+        numbers: Number of numeric columns: the input `"numbers"`, `(B, numbers)`.
+        categories: Number of values of each categorical column: an input of its name, integers
             `(B,)`.
         embedding: Size of a category's embedding.
-        outputs: How many numbers each task predicts, by its name; 1 where it is not named.
+        outputs: Number of outputs of each task, by name; 1 by default.
 
     Raises:
         ValueError: If there are no columns, or a number is too small.
@@ -119,18 +119,18 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class LeNet:
-    """Small images. An expert is the trunk of `mtk.models.lenet`; its levels end with the poolings.
+    """Small images. An expert is the trunk of `mtk.models.lenet`; each level ends with a pooling.
 
     Gates read all pixels; those between the levels of `PLE` read the mean over them.
 
     Attributes:
         input_shape: Height, width and channels of an image.
-        num_classes: Outputs of a tower.
-        channels: Of the two convolutions.
+        num_classes: Number of outputs of a tower.
+        channels: Number of channels of the two convolutions.
         kernel: Their height and width.
 
     Raises:
-        ValueError: If nothing would be left of the image behind the second pooling.
+        ValueError: If the image is too small for the second pooling.
     """
 
     input_shape: tuple[int, int, int]
@@ -147,9 +147,9 @@ class LeNet:
 
 @dataclasses.dataclass(frozen=True)
 class ResNet18:
-    """Images, of which `mtk.models.resnet18` makes features that all tasks share.
+    """Images, with the features of `mtk.models.resnet18`, which all tasks share.
 
-    Experts of dense layers stand on these, as on the columns of a table.
+    Experts are dense layers on these features, as on the columns of a table.
 
     Attributes:
         input_shape: Height, width and channels of an image; for `mtan` multiples of 8 pixels.
@@ -167,24 +167,24 @@ class ResNet18:
 
 @dataclasses.dataclass(frozen=True)
 class DeepLab:
-    """Images with an answer for each pixel: the dilated ResNet-50 of `mtk.models.deeplab`.
+    """Images with dense predictions: the dilated ResNet-50 of `mtk.models.deeplab`.
 
-    All tasks share its features. Experts of convolutions stand on these; gates read their mean. A
-    tower is a head of DeepLab, with the channels and the dropout that the network is given.
+    All tasks share its features. Convolutional experts read them; gates read their mean. A tower is
+    a DeepLab head, with the channels and the dropout of the network's arguments.
 
     Attributes:
         input_shape: Height, width and channels of an image, multiples of the output stride.
-        outputs: Channels that each task predicts, by its name.
-        weights: ImageNet's weights of the trunk; see `mtk.models.deeplab`.
-        output_stride: How much smaller the features are than the image.
-        blocks: Of the four stages.
+        outputs: Number of channels that each task predicts, by name.
+        weights: ImageNet weights of the trunk; see `mtk.models.deeplab`.
+        output_stride: Ratio of the image size to that of the features.
+        blocks: Number of blocks of the four stages.
         widths: Channels of the four stages.
-        head: What the heads are like.
+        head: Hyperparameters of the heads.
         synchronized: Whether batch norm takes its statistics over all replicas.
 
     Raises:
-        ValueError: If the image's size is no multiple of the output stride or, when a network is
-            built, if `outputs` are not those of its tasks.
+        ValueError: If the image's size is not a multiple of the output stride or, when a network is
+            built, if `outputs` do not match its tasks.
     """
 
     input_shape: tuple[int, int, int]
@@ -223,7 +223,7 @@ class _DenseParts(Parts):
         ]
 
     def outputs_of(self, task: str) -> int:
-        """Returns how many numbers a task predicts."""
+        """Returns the number of outputs of a task."""
         del task
         return self.num_outputs
 
@@ -232,7 +232,7 @@ class _DenseParts(Parts):
         return layers.Dense(units, activation, kernel_initializer=initializer, name=name)
 
     def _mlp(self, width: int, depth: int, name: str) -> keras.Sequential:
-        """Dense layers, each with dropout behind it."""
+        """Returns dense layers, each followed by dropout."""
         parts = []
         for number in range(1, depth + 1):
             parts.append(self._dense(width, "relu", f"dense_{number}"))
@@ -242,7 +242,7 @@ class _DenseParts(Parts):
 
 
 class _ColumnsParts(_DenseParts):
-    """The columns side by side, categories embedded."""
+    """The concatenated columns, with categories embedded."""
 
     def __init__(self, columns: Columns, tower: int, dropout: float, seed: int | None):
         super().__init__(tower, dropout, 1, seed)
@@ -265,7 +265,7 @@ class _ColumnsParts(_DenseParts):
 
 
 class _LeNetParts(Parts):
-    """Experts that read pixels: flat, so that the gates beside them read each one."""
+    """Experts that read flattened pixels, so that their gates read each pixel."""
 
     def __init__(self, trunk: LeNet, tower: int, dropout: float, seed: int | None):
         super().__init__(tower, dropout, trunk.num_classes, seed)
@@ -284,7 +284,7 @@ class _LeNetParts(Parts):
         return self.made.head(task, self.tower, self.num_outputs)
 
     def blocks(self) -> list[Block]:
-        # Convolutions that keep the size: masks of the second block read what the first one gave.
+        # Convolutions keep the size: masks of the second block read the output of the first.
         made = self._layers("same")
         convolution, pooling, relu = made.first()
         early = convolution(self.inputs)
@@ -331,7 +331,7 @@ class _ResNetParts(_DenseParts):
 
 
 class _DeepLabParts(Parts):
-    """Experts of convolutions on a shared dilated ResNet-50."""
+    """Convolutional experts on a shared dilated ResNet-50."""
 
     def __init__(self, trunk: DeepLab, tower: int, dropout: float, seed: int | None):
         super().__init__(tower, dropout, 0, seed)

@@ -1,4 +1,4 @@
-"""How much of each expert the tasks take, as curves."""
+"""Logs how much each task uses each expert."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,16 +17,16 @@ class ExpertUtilization(keras.callbacks.Callback):
     """Adds the mean gate of each task and expert to the logs, at the end of each epoch.
 
     The names are `<task>_gate_<expert>`, and `<task>_<layer>_gate_<expert>` where the network has
-    several layers with gates. History, `TaskBoard` (tags `gate_<expert>/<task>`) and other
-    callbacks that come later in the list see them. Experts that no task takes have gates near zero.
+    several layers with gates. History, `TaskBoard` (tags `gate_<expert>/<task>`) and later
+    callbacks in the list receive them. Unused experts have gates near zero.
 
     Args:
-        x: Inputs of the network by which it is measured, such as some hundred of the validation
-            split: an array, or a dict or list of arrays.
-        batch_size: Examples of a pass.
+        x: Inputs of the network for the measurement, such as some hundred of the validation split:
+            an array, or a dict or list of arrays.
+        batch_size: Number of examples per pass.
 
     Raises:
-        ValueError: If `x` has no examples; when training begins, if the network has no gates.
+        ValueError: If `x` has no examples or, when training begins, if the network has no gates.
     """
 
     def __init__(self, x: Any, batch_size: int = 256):
@@ -49,7 +49,7 @@ class ExpertUtilization(keras.callbacks.Callback):
             logs.update(self.values())
 
     def values(self) -> Mapping[str, float]:
-        """Returns the mean gates by their names in the logs."""
+        """Returns the mean gate values by their names in the logs."""
         starts = range(0, self._size, self.batch_size)
         return mean_gates(self._read, (self._part(i, i + self.batch_size) for i in starts))
 
@@ -58,10 +58,10 @@ class ExpertUtilization(keras.callbacks.Callback):
 
 
 def mean_gates(read: Callable[[Any], Gates], batches: Iterable[Any]) -> Mapping[str, float]:
-    """Returns the mean gate of each task and expert over all examples, by its name in the logs.
+    """Returns the mean gate value of each task and expert over all examples, by name in the logs.
 
     Args:
-        read: What `gate_reader` returns.
+        read: Return value of `gate_reader`.
         batches: Inputs of the network.
     """
     sums: Gates = {}
