@@ -1,4 +1,4 @@
-"""On which devices and in which processes a model trains."""
+"""Distribution strategies: the devices and processes of a training."""
 
 from mtk.distribution.cluster import Cluster, read_cluster
 from mtk.distribution.local import mirrored, single

@@ -1,4 +1,4 @@
-"""Which processes train together, as `TF_CONFIG` says."""
+"""The cluster of processes that train together, from `TF_CONFIG`."""
 
 import json
 import re
@@ -11,16 +11,16 @@ _EXAMPLE = (
     '"host-b:2222"]}, "task": {"type": "worker", "index": 0}}\''
 )
 _ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
-_JOBS = ("chief", "worker")  # in the order of their numbers
+_JOBS = ("chief", "worker")  # in the order of their indices
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a run and which of them this process is.
+    """The workers of a run, and the index of this process.
 
     Attributes:
         addresses: `host:port` of each worker, the chief's first.
-        index: Number of this process among them; the chief is 0.
+        index: Index of this process among them; the chief has 0.
     """
 
     addresses: tuple[str, ...]
@@ -28,7 +28,7 @@ class Cluster:
 
 
 def read_cluster(text: str | None) -> Cluster:
-    """Reads the content of the variable `TF_CONFIG`.
+    """Parses the content of the environment variable `TF_CONFIG`.
 
     Args:
         text: The content; None if the variable is not set.
@@ -37,7 +37,7 @@ def read_cluster(text: str | None) -> Cluster:
         The cluster. A task "chief", if there is one, comes before the workers.
 
     Raises:
-        ValueError: If anything in it is missing, malformed, unknown, twice there or out of range.
+        ValueError: If anything in it is missing, malformed, unknown, duplicate or out of range.
     """
     given = _parsed(text)
     jobs = _jobs(given.get("cluster"))
@@ -76,7 +76,7 @@ def _parsed(text: str | None) -> Mapping[str, Any]:
 
 
 def _jobs(cluster: Any) -> dict[str, list[str]]:
-    """Returns the addresses of each job, checked."""
+    """Returns the checked addresses of each job."""
     if not isinstance(cluster, dict) or not any(cluster.get(name) for name in _JOBS):
         raise _malformed("its cluster must list the addresses of the workers")
     unknown = sorted(set(cluster) - set(_JOBS))

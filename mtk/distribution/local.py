@@ -1,4 +1,4 @@
-"""On which devices a model trains."""
+"""Strategies for the devices of one machine."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from mtk.ranges import check_count
 
 
 def single() -> tf.distribute.Strategy:
-    """Returns the strategy of one device: TensorFlow's default."""
+    """Returns the strategy for one device: TensorFlow's default."""
     return tf.distribute.get_strategy()
 
 
@@ -15,12 +15,12 @@ def mirrored(replicas: int | None = None) -> tf.distribute.Strategy:
     """Returns a strategy that splits each batch over the devices of this machine.
 
     Args:
-        replicas: Number of devices: the first GPUs, or, without a GPU, that many logical devices
-            on the CPU. By default all GPUs, or one device without any.
+        replicas: Number of devices: the first GPUs, or, without a GPU, as many logical CPU devices.
+            By default all GPUs, or one CPU device.
 
     Raises:
-        ValueError: If there are fewer GPUs, or if TensorFlow has started with too few logical
-            CPU devices: their number is fixed by then.
+        ValueError: If there are fewer GPUs, or if TensorFlow has been initialized with too few
+            logical CPU devices, whose number is then fixed.
     """
     if replicas is not None:
         check_count(replicas=replicas)
@@ -36,7 +36,7 @@ def mirrored(replicas: int | None = None) -> tf.distribute.Strategy:
 
 
 def _split_cpu(replicas: int) -> None:
-    """Makes that many logical devices of the CPU, unless they exist."""
+    """Configures that many logical CPU devices, unless they exist."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     configured = tf.config.get_logical_device_configuration(cpu) or []
     if max(1, len(configured)) >= replicas:

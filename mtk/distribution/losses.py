@@ -1,4 +1,4 @@
-"""What happens to the other workers when one is lost."""
+"""Errors of the other workers when one is lost."""
 
 import contextlib
 import re
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 EXIT_STATUS = 4  # of a process that has lost another worker
 
-# What TensorFlow raises when a peer's connection breaks or its heartbeat stops; other errors, such
-# as "internal", may have other causes, but then do not speak of collective operations.
+# Errors of TensorFlow when a peer's connection breaks or its heartbeat stops. Others, such as
+# "internal", may have other causes, but then do not mention collective operations.
 _SIGNS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -20,15 +20,15 @@ _REASON = re.compile(r".*(?:unhealthy|heartbeat|reset by peer|closed|refused|abo
 
 
 class PeerLostError(RuntimeError):
-    """Another worker has gone: training together cannot go on."""
+    """Another worker is lost, so that the joint training cannot continue."""
 
 
 @contextlib.contextmanager
 def peers_watched(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns TensorFlow's errors about a lost worker into one that says so.
+    """Turns TensorFlow's errors about a lost worker into a `PeerLostError`.
 
-    TensorFlow notices a process that has ended at once, by its connection, and one that hangs
-    after some ten seconds, by its heartbeat; the operation that waits for it then raises an error.
+    TensorFlow detects a process that has ended at once, by its connection, and one that hangs after
+    some ten seconds, by its heartbeat; the operation that waits for it then raises an error.
 
     Args:
         strategy: The strategy; unless it has several workers, errors pass unchanged.

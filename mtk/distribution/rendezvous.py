@@ -1,6 +1,6 @@
-"""Waits until every worker is there, before TensorFlow is told of them.
+"""Waits until all workers are reachable, before TensorFlow connects to them.
 
-TensorFlow itself waits for an hour, and says nothing meanwhile.
+TensorFlow itself waits for an hour, without any message.
 """
 
 import logging
@@ -12,21 +12,21 @@ from mtk.distribution.cluster import Cluster
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between two attempts
-_SILENT = 10.0  # seconds before the user is told whom we wait for
+_SILENT = 10.0  # seconds before the user is told which workers are missing
 
 
 def await_peers(cluster: Cluster, timeout: float) -> None:
-    """Returns when every other worker answers at its address.
+    """Waits until every other worker answers at its address.
 
-    Each worker listens at its own port meanwhile. One that has met all others goes on, and
-    TensorFlow's server takes over its port: that answers as well.
+    Each worker listens at its own port meanwhile. One that has reached all others continues, and
+    TensorFlow's server, which answers as well, takes over its port.
 
     Args:
         cluster: The workers.
         timeout: Seconds to wait.
 
     Raises:
-        ValueError: If this worker's port is taken, or somebody is missing at the end.
+        ValueError: If this worker's port is taken, or a worker is missing after the timeout.
     """
     deadline = time.monotonic() + timeout
     told_at = time.monotonic() + min(_SILENT, timeout / 2)
@@ -61,7 +61,7 @@ def _parts(address: str) -> tuple[str, int]:
 def _listening(cluster: Cluster) -> socket.socket:
     """Opens this worker's port on every interface, as TensorFlow will."""
     own = cluster.addresses[cluster.index]
-    # Nobody is accepted: to be connected is all that peers want, and the kernel sees to that.
+    # No connection is accepted: peers only need to connect, which the kernel handles.
     waiting = len(cluster.addresses) + 16
     try:
         if socket.has_dualstack_ipv6():

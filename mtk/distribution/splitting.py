@@ -7,23 +7,23 @@ import tensorflow as tf
 
 
 def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
-    """Splits each batch over the replicas of all workers, as evenly as it goes.
+    """Splits each batch over the replicas of all workers, as evenly as possible.
 
     Replica r of n takes the r-th of n successive parts of every tensor of the batch; a part may be
     empty. Each worker builds the whole pipeline and keeps its own parts.
 
-    TensorFlow's own splitting is not used: over several processes, where a batch does not divide
-    evenly, it hands out some examples twice and others never.
+    TensorFlow's own splitting is not used: over several processes, if a batch does not divide
+    evenly, it yields some examples twice and others never.
 
     Args:
         batches: Global batches.
         strategy: The strategy.
 
     Returns:
-        A distributed data set. With one replica, or if they are split already, `batches` itself.
+        A distributed dataset. With one replica, or if already split, `batches` itself.
 
     Raises:
-        ValueError: If there are several workers, and no seed that has them shuffle alike.
+        ValueError: If there are several workers, but no global seed for equal shuffling.
     """
     if strategy.num_replicas_in_sync == 1 or not isinstance(batches, tf.data.Dataset):
         return batches
@@ -46,7 +46,7 @@ def split(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
 
 
 def _check_seed() -> None:
-    """Raises a ValueError where each worker would take its parts of an order of its own."""
+    """Raises a ValueError if workers would shuffle differently."""
     from tensorflow.python.eager import context
 
     if context.global_seed() is None:
@@ -65,7 +65,7 @@ def split_batch(batch: Any, strategy: tf.distribute.Strategy) -> Any:
         strategy: The strategy.
 
     Returns:
-        The same of distributed values. With one replica, or if it is split already, as it is.
+        The batch with distributed values. With one replica, or if already split, `batch` itself.
     """
     number = strategy.num_replicas_in_sync
 
@@ -81,7 +81,7 @@ def split_batch(batch: Any, strategy: tf.distribute.Strategy) -> Any:
 
 
 def split_iterator(iterator: Any, strategy: tf.distribute.Strategy) -> None:
-    """Lets the iterator over an epoch, which Keras makes, read what `split` returns.
+    """Makes Keras' iterator over an epoch read the result of `split`.
 
     Args:
         iterator: Keras' `TFEpochIterator`, before its first batch.
@@ -113,10 +113,10 @@ def _part(batch: Any, replica: tf.Tensor, number: int) -> Any:
 
 
 def never_empty(inputs: Any, size: tf.Tensor) -> Any:
-    """Returns inputs as they are, or one example of zeros if there is none.
+    """Returns inputs unchanged, or one example of zeros if there is none.
 
     Args:
-        inputs: What a network reads: tensors `(B, ...)`, dense, sparse or ragged.
+        inputs: Inputs of a network: tensors `(B, ...)`, dense, sparse or ragged.
         size: B.
     """
     missing = tf.cast(tf.equal(size, 0), tf.int64)
@@ -140,7 +140,7 @@ def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
     """Returns the examples from `first` to before `last`.
 
     Args:
-        part: A tensor `(B, ...)`, dense, sparse or ragged; anything else is returned as it is.
+        part: A tensor `(B, ...)`, dense, sparse or ragged; anything else is returned unchanged.
         first: Integer scalar.
         last: Integer scalar.
     """
@@ -152,14 +152,14 @@ def rows(part: Any, first: tf.Tensor, last: tf.Tensor) -> Any:
 
 
 def check_even(spec: Any, replicas: int) -> None:
-    """Checks that batches to train on divide evenly by the number of replicas.
+    """Checks that the sizes of training batches are multiples of the number of replicas.
 
     Args:
-        spec: Of the global batches.
+        spec: Spec of the global batches.
         replicas: Number of replicas.
 
     Raises:
-        ValueError: If they do not.
+        ValueError: If they are not.
     """
     if replicas == 1:
         return

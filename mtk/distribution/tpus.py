@@ -6,17 +6,17 @@ import tensorflow as tf
 def tpu(name: str = "local") -> tf.distribute.Strategy:
     """Returns a strategy that splits each batch over the cores of a TPU.
 
-    Written to TensorFlow's documented rules and never run: no TPU was at hand. On a machine with
-    one, `--dry_run` is the first check. How the rules are kept:
+    Written to TensorFlow's documented rules but never run, for lack of a TPU. On a machine with
+    one, `--dry_run` is the first check. How the rules are followed:
 
-    * Batches to train on have one static shape, each replica's part too. Only the last batch of an
-      evaluation is smaller; `TPUStrategy` pads such a batch by itself.
-    * A step is compiled by XLA as a whole, and nothing in it runs on the host. Batches are made,
-      and metrics read, outside of it.
+    * Training batches, and each replica's part, have one static shape. Only the last batch of an
+      evaluation is smaller; `TPUStrategy` pads it itself.
+    * A step is compiled by XLA as a whole, and nothing in it runs on the host. Batches are made and
+      metrics are read outside of it.
     * Solvers are bounded loops, and compute in float32 where TensorFlow sees a TPU.
 
     Args:
-        name: Name, zone-local or full, or address of the TPU; "local" for the one of a TPU VM.
+        name: Name, zone-local or full, or address of the TPU; "local" for that of a TPU VM.
 
     Raises:
         ValueError: If there is no such TPU.

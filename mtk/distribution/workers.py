@@ -1,4 +1,4 @@
-"""Several processes that train one model."""
+"""Training of one model by several processes."""
 
 import contextlib
 import os
@@ -17,18 +17,18 @@ from mtk.distribution.rendezvous import await_peers
 def multi_worker(timeout: float = 300.0) -> tf.distribute.Strategy:
     """Returns a strategy that splits each batch over several processes, on one machine or many.
 
-    All of them are started with the same command; the variable `TF_CONFIG` tells each of them who
-    they are. Every process computes on all of its GPUs, or else on its CPU.
+    All are started with the same command; the environment variable `TF_CONFIG` gives their
+    addresses and the index of each. Every process uses all of its GPUs, or otherwise its CPU.
 
-    TensorFlow's servers ask nobody who he is and listen on all interfaces, whatever address
+    TensorFlow's servers use no authentication and listen on all interfaces, whatever address
     `TF_CONFIG` gives: only the other workers should be able to reach the port.
 
     Args:
         timeout: Seconds to wait for the other processes.
 
     Raises:
-        ValueError: If `TF_CONFIG` is missing or wrong, TensorFlow has started already, or a
-            process does not come.
+        ValueError: If `TF_CONFIG` is missing or wrong, TensorFlow has already been initialized, or
+            a process does not answer.
     """
     if not timeout > 0:
         raise ValueError(f"`timeout` is a positive number of seconds. Received: {timeout}")
@@ -46,7 +46,7 @@ def multi_worker(timeout: float = 300.0) -> tf.distribute.Strategy:
 
 @contextlib.contextmanager
 def _limited(timeout: float) -> Iterator[None]:
-    """Ends the process if what is inside takes too long: TensorFlow cannot be interrupted there."""
+    """Ends the process if the context takes too long, where TensorFlow cannot be interrupted."""
 
     def give_up() -> None:
         print(
@@ -67,17 +67,17 @@ def _limited(timeout: float) -> Iterator[None]:
 
 
 class Workers:
-    """The processes that train together, for what they must decide and know alike.
+    """The processes that train together, for joint decisions and shared data.
 
-    Every method is a joint operation: all workers call it, in the same order. With one worker it
-    costs nothing.
+    Every method is a collective operation: all workers call it, in the same order. With one worker
+    it costs nothing.
 
     Args:
         strategy: The strategy that they train with.
 
     Attributes:
-        number: How many there are.
-        index: Number of this one.
+        number: Number of workers.
+        index: Index of this worker.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -95,13 +95,13 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes and prints what the run leaves behind."""
+        """Whether this process writes and prints the results of the run."""
         return self.index == 0
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Returns for each flag whether it is set on any worker.
+        """Returns whether each flag is set on any worker.
 
-        What depends on clocks, signals or files is decided by it, so that all do it at one step.
+        Used for decisions by clocks, signals or files, so that all workers act at the same step.
         """
         if self.number == 1:
             return flags
@@ -109,19 +109,19 @@ class Workers:
         return tuple(bool(number) for number in found.numpy())
 
     def from_chief(self, data: bytes) -> bytes:
-        """Returns the chief's `data`; what others give is not read."""
+        """Returns the chief's `data`; that of others is ignored."""
         if self.number == 1:
             return data
         own = data if self.is_chief else b""
-        # Collectives know 32-bit integers, but no bytes.
+        # Collectives support 32-bit integers, but not bytes.
         size = int(self._sum(tf.constant([len(own)], tf.int64)).numpy()[0])
-        # One word more, because TensorFlow crashes where it sums nothing.
+        # One extra word, since TensorFlow crashes on sums of empty tensors.
         words = np.zeros(size // 4 + 1, np.int32)
         words.view(np.uint8)[: len(own)] = np.frombuffer(own, np.uint8)
         return self._sum(tf.constant(words)).numpy().tobytes()[:size]
 
     def gathered(self, data: bytes) -> list[bytes]:
-        """Returns what each worker gives, in their order; all of them give as many bytes."""
+        """Returns the `data` of each worker, in order; all must have the same length."""
         if self.number == 1:
             return [data]
         words = np.zeros((self.number, len(data) // 4 + 1), np.int32)
@@ -129,11 +129,11 @@ class Workers:
         return [row.tobytes()[: len(data)] for row in self._sum(tf.constant(words)).numpy()]
 
     def wait(self) -> None:
-        """Returns when all workers have come here."""
+        """Waits until all workers call this."""
         self.any(False)
 
     def _sum_of_replicas(self, values: tf.Tensor) -> tf.Tensor:
-        """Sums what each worker gives, from its first replica."""
+        """Sums the values of all workers, each from its first replica."""
 
         def of_first() -> tf.Tensor:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
