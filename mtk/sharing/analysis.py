@@ -202,7 +202,7 @@ class _Analysis:
         places: list[LayerOutput] | None,
         shared_input: bool,
     ) -> Structure:
-        """Returns what was found.
+        """Returns the structure found.
 
         Args:
             network: The network.

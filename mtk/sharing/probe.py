@@ -56,7 +56,7 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
     Args:
         network: A built network.
         num_tasks: K.
-        spec: The form of a batch.
+        spec: Spec of a batch.
         forward: Computes the task losses of a batch.
 
     Returns:
@@ -161,7 +161,7 @@ def examples(spec: Any, num_tasks: int, rng: np.random.Generator, largest: int =
     """Makes a random batch: labels are zero or one, and integer inputs at least one.
 
     Args:
-        spec: The form of a batch.
+        spec: Spec of a batch.
         num_tasks: K.
         rng: Random number generator.
         largest: The largest integer input.

@@ -130,10 +130,10 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
     Args:
         sub_batch: The sub-batch to divide. If its size is not known statically, an indivisible size
             raises an error within the step.
-        number: How many parts.
+        number: Number of parts.
 
     Raises:
-        ValueError: If the examples do not divide.
+        ValueError: If the number of examples is not divisible.
     """
     examples = size(sub_batch)
     if isinstance(examples, int):

@@ -660,7 +660,7 @@ class MultiTaskModel(keras.Model):
 
     @property
     def structure(self) -> sharing.Structure:
-        """Which variables are shared, and which belong to heads.
+        """The shared variables, and those of each head.
 
         Raises:
             ValueError: If the model has not seen a batch yet.
@@ -800,9 +800,9 @@ class MultiTaskModel(keras.Model):
                 self._has_shown_metrics = True
 
     def _make_variables(self) -> None:
-        """Makes the variables of metrics that were built in a scope without state.
+        """Makes the variables of metrics that were built in a stateless scope.
 
-        Keras does so where it leaves such a scope.
+        Keras does so on leaving such a scope.
         """
         with self.distribute_strategy.scope(), keras.StatelessScope():
             pass

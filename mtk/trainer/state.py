@@ -191,9 +191,9 @@ class State:
             self.in_place.append((variable._value, before, self._goes_on(variable)))
 
     def starting(self, variables: Sequence[keras.Variable]) -> Values:
-        """Returns what goes on from pass to pass, also `variables` that no pass has written yet.
+        """Returns the values carried from pass to pass, including those of unwritten `variables`.
 
-        It is as it was before the step.
+        They are the values before the step.
         """
         for variable in variables:
             self.note(variable)
