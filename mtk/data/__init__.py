@@ -1,6 +1,6 @@
-"""Examples, their order, and the batches made of them.
+"""Datasets, the order of examples, and batches.
 
-The parts are imported when they are first used (PEP 562): what prepares data needs no TensorFlow.
+Submodules are imported on first use (PEP 562), since preparing data does not need TensorFlow.
 """
 
 import importlib

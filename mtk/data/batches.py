@@ -1,4 +1,4 @@
-"""Pipelines over one source: endless and shuffled to train, once and in order to evaluate."""
+"""Pipelines over one source: shuffled and endless for training, ordered for evaluation."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ import tensorflow as tf
 from mtk.data.order import derive_seed, index_batches
 from mtk.data.sources import Source, Structure
 
-# Maps a batch and a key, int64 `(2,)` that differs from step to step, to a changed batch.
+# Maps a batch and a key, int64 `(2,)`, different at each step, to an augmented batch.
 Augment = Callable[[Structure, tf.Tensor], Structure]
 
-_AUGMENTATION = 1  # tells the seed of the augmentation from the seed of the order
+_AUGMENTATION = 1  # separates the seed of the augmentation from that of the order
 
 
 def train_batches(
@@ -26,15 +26,14 @@ def train_batches(
 
     Args:
         source: The examples.
-        batch_size: Examples a step.
-        steps: Steps of the whole run.
-        seed: Of the order, and of the augmentation.
-        first_step: The step to begin with: a run resumed there reads what the uninterrupted run
-            would have read.
-        augment: Changes a batch at random, by the stateless operations and the key that it gets.
+        batch_size: Examples per step.
+        steps: Number of steps of the whole run.
+        seed: Seed of the order and of the augmentation.
+        first_step: The first step: a run resumed there reads the same data as an uninterrupted one.
+        augment: Augments a batch randomly, by stateless operations with the key that it receives.
 
     Returns:
-        A data set of `steps - first_step` batches.
+        A dataset of `steps - first_step` batches.
     """
     starts = batch_size * np.arange(steps + 1, dtype=np.int64)
     indices = index_batches(source.num_examples, starts, seed, first_step)

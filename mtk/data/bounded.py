@@ -1,4 +1,4 @@
-"""Reads files without taking more memory than the data can need, whatever is in them."""
+"""Reads files with bounded memory, whatever they contain."""
 
 import gzip
 import zipfile
@@ -10,18 +10,18 @@ import numpy as np
 
 LONGEST_LINE = 1 << 20  # bytes
 MOST_BYTES = 1 << 30  # of an array; MNIST's largest has 47 million
-MOST_GROWTH = 100  # by how much a file may grow that is unpacked; text grows to its fivefold
-_MOST_TEXT = 1 << 26  # bytes that a text may have, however small its file
+MOST_GROWTH = 100  # largest expansion of a compressed file; text expands about fivefold
+_MOST_TEXT = 1 << 26  # bytes that a text may always have, however small its file
 _AT_ONCE = 1 << 20  # bytes
 
 Opened = IO[bytes] | gzip.GzipFile
 
 
 def opened(path: Path) -> IO[bytes]:
-    """Opens a file to read; a device is not read, and no pipe is waited for.
+    """Opens a file to read; rejects devices and pipes.
 
     Raises:
-        ValueError: If it is another thing.
+        ValueError: If it is not a regular file.
         OSError: If it cannot be opened.
     """
     if path.exists() and not path.is_file():
@@ -35,11 +35,11 @@ def read(file: Opened, most: int, name: object) -> bytes:
 
     Args:
         file: The opened file, which may be compressed.
-        most: Bytes that it may hold.
-        name: What to call it in an error.
+        most: Largest size in bytes.
+        name: Name of the file in errors.
 
     Raises:
-        ValueError: If there are more.
+        ValueError: If the file is larger.
     """
     content = read_up_to(file, most + 1)
     if len(content) > most:
@@ -48,7 +48,7 @@ def read(file: Opened, most: int, name: object) -> bytes:
 
 
 def read_up_to(file: Opened, most: int) -> bytes:
-    """Reads a file to its end, but no more than so many bytes, in memory for what is there."""
+    """Reads a file to its end, but at most `most` bytes, with memory for the actual content."""
     parts = []
     while most > 0 and (part := file.read(min(most, _AT_ONCE))):
         parts.append(part)
@@ -57,15 +57,15 @@ def read_up_to(file: Opened, most: int) -> bytes:
 
 
 def lines(file: Any, path: Path) -> Iterator[Any]:
-    """Yields the lines of a file with their ends.
+    """Yields the lines of a file, with line ends.
 
     Args:
         file: The opened file, which may be compressed.
-        path: Where it is.
+        path: Path of the file.
 
     Raises:
-        ValueError: If a line is longer than `LONGEST_LINE`, or all of them are more than a
-            compressed text of this size can be.
+        ValueError: If a line is longer than `LONGEST_LINE`, or the text is larger than a compressed
+            file of this size can hold.
     """
     number = 0
     left = max(_MOST_TEXT, MOST_GROWTH * path.stat().st_size)
@@ -95,16 +95,16 @@ def read_npz(
 
     Args:
         file: Its path, or the opened file.
-        names: Of the arrays to read, as far as they are there; all by default.
-        most: Bytes that they may have in all.
-        name: What to call the file in an error; its path by default.
+        names: Names of the arrays to read, if present; all by default.
+        most: Limit of their total size, in bytes.
+        name: Name of the file in errors; its path by default.
 
     Raises:
-        ValueError: If the file is no archive of arrays, or an array is larger than the rest of
-            `most` or than its part of the archive.
+        ValueError: If the file is not an archive of arrays, or an array exceeds the rest of `most`
+            or its size in the archive.
         OSError: If it cannot be read.
         zipfile.BadZipFile: If it is damaged.
-        RuntimeError: If it is encrypted, or compressed in another way than NumPy does it.
+        RuntimeError: If it is encrypted, or compressed by a method that NumPy does not use.
     """
     found: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(file) as archive:
@@ -119,16 +119,16 @@ def read_npz(
 
 
 def read_array(file: IO[bytes], size: int, name: object, most: int = MOST_BYTES) -> np.ndarray:
-    """Reads an array in NumPy's format, if it is not larger than it can be.
+    """Reads an array in NumPy's format, after a check of its size.
 
     Args:
         file: The opened file, at its beginning, which may be compressed.
-        size: Bytes of the file.
-        name: What to call it in an error.
-        most: Bytes that the array may have.
+        size: Size of the file in bytes.
+        name: Name of the file in errors.
+        most: Limit of the size of the array, in bytes.
 
     Raises:
-        ValueError: If the file is no array, or its header announces more than the file holds.
+        ValueError: If the file is not an array, or its header announces more than the file holds.
     """
     shape, _, dtype = _header(file)
     announced = dtype.itemsize * int(np.prod(shape, dtype=object))

@@ -1,4 +1,4 @@
-"""Batches of examples that are about equally long: bucketing."""
+"""Bucketing: batches of examples of similar length."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from mtk.data.order import derive_seed, index_batches
 from mtk.data.sources import Source
 
-_DEAL = 3  # tells the seed of the dealing from those of order, augmentation and offsets
+_DEAL = 3  # separates the seed of the dealing from those of order, augmentation and offsets
 
 
 def bucketed_batches(
@@ -19,24 +19,24 @@ def bucketed_batches(
     stream: int = 0,
     window: int = 1,
 ) -> tf.data.Dataset:
-    """Yields, step by step, the indices of the examples to read, alike in length.
+    """Yields the indices of the examples of each step, similar in length.
 
-    The order is that of `index_batches`, but within each `window` successive steps the examples
-    are sorted and dealt out again: each step gets as many as before, one of them the first,
-    another the next ones, in an order drawn at random. So every step keeps its number
-    of examples, each example is still read once an epoch, and batches of different streams (tasks)
-    at the same step hold the same quantiles.
+    The order is that of `index_batches`, but within each `window` of successive steps the examples
+    are sorted and redistributed: each step gets as many as before, in consecutive groups whose
+    order of steps is random. Thus every step keeps its number of examples, each example is still
+    read once per epoch, and batches of different streams (tasks) at the same step hold the same
+    quantiles.
 
     Args:
         source: The examples, with a `sort_key`.
         starts: As for `index_batches`.
         seed: The run's seed.
-        first_step: The step to begin with.
-        stream: Which of the run's streams this is.
-        window: Steps among which the examples are sorted; 1 leaves the order as it is.
+        first_step: The first step.
+        stream: Index of this stream in the run.
+        window: Number of steps among which the examples are sorted; 1 keeps the order.
 
     Returns:
-        A data set of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
+        A dataset of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
 
     Raises:
         ValueError: If the window is not positive or the source has no `sort_key`; see also

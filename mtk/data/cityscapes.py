@@ -1,4 +1,4 @@
-"""CityScapes from its official folders, or from the public preprocessed one."""
+"""CityScapes from its official folders or the public preprocessed ones."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _SCENES = (2975, 500)  # of the two splits
 
 
 class CityScapesData(NamedTuple):
-    """The two official splits that have labels."""
+    """The two official splits with labels."""
 
     train: Streets
     val: Streets
@@ -24,12 +24,12 @@ def load_cityscapes(data_dir: str | Path, size: Size = (128, 256)) -> CityScapes
 
     Args:
         data_dir: A folder with the official `leftImg8bit/`, `gtFine/` and `disparity/`, or with the
-            public preprocessed `train/` and `val/`; any subset of the scenes.
-        size: Height and width of a scene. The official files are resized to it, preprocessed ones
-            must have it.
+            public preprocessed `train/` and `val/`; it may hold any subset of the scenes.
+        size: Height and width of a scene. Official files are resized to it; preprocessed ones must
+            have it.
 
     Raises:
-        ValueError: If there is neither, or a file is missing, damaged or not what it should be.
+        ValueError: If there is neither, or a file is missing, damaged or invalid.
 
     Reference:
         Cordts et al., *The Cityscapes dataset for semantic urban scene understanding* (2016).

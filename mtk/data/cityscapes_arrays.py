@@ -1,4 +1,4 @@
-"""CityScapes as it is passed on for multi-task learning: small arrays, one file each."""
+"""CityScapes as preprocessed for multi-task learning: small arrays, one file each."""
 
 from pathlib import Path
 
@@ -9,29 +9,30 @@ from mtk.data.street_labels import CATEGORIES, VOID
 from mtk.data.streets import Scene, Size, Streets, read_streets
 
 FOLDERS = ("image", "label", "depth")
-# The first publication has labels of 2, 7 and 19 classes side by side; these are the seven.
+# The first publication has labels of 2, 7 and 19 classes; these are the seven.
 _SEVEN_CLASSES = "label_7"
-_OVERSHOOT = 1e-3  # what interpolation may add to the range of an image
+_OVERSHOOT = 1e-3  # by which interpolation may exceed the range of an image
 
 
 def load(folder: Path, split: str, size: Size) -> Streets:
-    """Reads a split, ordered by the numbers of its files.
+    """Reads a split, in the order of its file numbers.
 
-    Images are kept in 8 bits, which changes their values by 0.2 % of white at most; they take a
-    quarter of the memory so, and are what the other reader gives.
+    Images are stored in 8 bits, which changes their values by at most 0.2 % of white; they take a
+    quarter of the memory, and have the format of the other reader.
 
     Args:
-        folder: Holds `<split>/image/<number>.npy` with values in 0 ... 1 (or uint8), and beside it
-            `label` (or `label_7`) with 0 ... 6 and -1 for void, and `depth` with 0 where nothing
-            was measured.
+        folder: Contains `<split>/image/<number>.npy` with values in 0 ... 1 (or uint8), and
+            likewise `label` (or `label_7`) with 0 ... 6 and -1 for void, and `depth` with 0 for
+            missing.
         split: "train" or "val".
         size: Height and width that the arrays must have.
 
     Raises:
-        ValueError: If a file is missing, damaged or not what it should be.
+        ValueError: If a file is missing, damaged or invalid.
 
     Reference:
-        Liu et al., *End-to-end multi-task learning with attention* (2019), whose data this is.
+        Liu et al., *End-to-end multi-task learning with attention* (2019), the source of these
+        data.
     """
     return read_streets(_paths(folder / split), size, _read)
 

@@ -1,4 +1,4 @@
-"""CityScapes as its makers publish it: three folders of PNG files."""
+"""CityScapes as officially published: three folders of PNG files."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from mtk.data.streets import Scene, Size, Streets, read_streets
 
 FOLDERS = ("leftImg8bit", "gtFine", "disparity")
 _ENDINGS = ("_leftImg8bit.png", "_gtFine_labelIds.png", "_disparity.png")
-_STEPS_PER_PIXEL = 256  # of the disparity in a file
+_STEPS_PER_PIXEL = 256  # of the stored disparity
 _DEPTH_UNIT = 256  # pixels of disparity
 
 
 def load(folder: Path, split: str, size: Size) -> Streets:
-    """Reads a split, ordered by the names of its files.
+    """Reads a split, in the order of its file names.
 
     Args:
-        folder: Holds `FOLDERS`, each with `<split>/<city>/*.png`.
+        folder: Contains `FOLDERS`, each with `<split>/<city>/*.png`.
         split: "train" or "val".
         size: Height and width to which everything is resized.
 
     Raises:
-        ValueError: If a file is missing, damaged or not what it should be.
+        ValueError: If a file is missing, damaged or invalid.
     """
     return read_streets(_paths(folder, split), size, _read)
 
@@ -62,7 +62,7 @@ def _read(paths: tuple[Path, Path, Path], size: Size) -> Scene:
                 f"{image.shape[0]}x{image.shape[1]}."
             )
     try:
-        shown = categories(labels)  # All of them: a wrong one must not slip through.
+        shown = categories(labels)  # At full resolution, so that every invalid label is found.
     except ValueError as error:
         raise ValueError(f"{paths[1]}: {error}") from error
     return Scene(_averaged(image, size), _nearest(shown, size), depth(_nearest(disparity, size)))
@@ -81,32 +81,32 @@ def _disparity(path: Path) -> np.ndarray:
 
 
 def depth(disparity: np.ndarray) -> np.ndarray:
-    """Maps disparity as it is stored to the target of the depth task.
+    """Maps stored disparity to the target of the depth task.
 
-    A stored p > 0 means (p - 1) / 256 pixels; zero means that nothing was measured. A disparity of
-    zero pixels (p = 1, infinitely far) cannot be told from that in the target.
+    A stored p > 0 means (p - 1) / 256 pixels; zero means missing. In the target, a disparity of
+    zero pixels (p = 1, infinitely far) is also zero, like a missing one.
 
     Args:
         disparity: uint16.
 
     Returns:
-        float32 of the same shape: pixels / 256, zero where nothing was measured.
+        float32 of the same shape: pixels / 256, zero where missing.
     """
     pixels = (np.maximum(disparity, 1).astype(np.float32) - 1) / _STEPS_PER_PIXEL
     return pixels / _DEPTH_UNIT
 
 
 def _averaged(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes an image by means over areas: picking pixels would make fine texture flicker."""
+    """Resizes an image by area means, since nearest neighbors would alias fine texture."""
     resized = tf.image.resize(image, size, tf.image.ResizeMethod.AREA)
     return np.rint(resized.numpy()).astype(np.uint8)
 
 
 def _nearest(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes labels or disparity by picking the pixel in the middle, without the last axis.
+    """Resizes labels or disparity by nearest neighbors; drops the last axis.
 
-    A mean of two labels is a third one. A mean of disparities at the edge of an object is one at
-    which nothing is, and zeros, which are no measurement, must not be mixed in; picking also takes
+    A mean of two labels would be a third one. A mean of disparities at the edge of an object would
+    be that of no object, and must not include zeros, which are missing. Nearest neighbors also take
     label and disparity from the same pixel.
     """
     resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.NEAREST_NEIGHBOR)

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn ships: 8x8 pixels, no download."""
+"""The 1,797 handwritten digits included in scikit-learn: 8x8 pixels, no download."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Hashes that tell data from other data; those of large files are computed once."""
+"""Hashes that identify data; those of large files are cached."""
 
 import contextlib
 import hashlib
@@ -13,16 +13,16 @@ import numpy as np
 from mtk.data import synthetic
 
 _DIGITS = 16
-_LARGE = 1 << 25  # Bytes; a smaller file is hashed in less time than a cache is worth.
-_SETTLED = 2.0  # Seconds after which a change to a file is sure to change its times.
+_LARGE = 1 << 25  # Bytes; hashing a smaller file is too fast for a cache to pay off.
+_SETTLED = 2.0  # Seconds after which a further change of a file is sure to change its times.
 
 
 def described(number: int, *arrays: np.ndarray) -> str:
-    """Returns how many examples arrays hold and the hash of their contents, in words.
+    """Returns a text with the number of examples and the hash of arrays.
 
     Args:
-        number: Of examples.
-        *arrays: In memory or memory-mapped.
+        number: Number of examples.
+        *arrays: Arrays in memory or memory-mapped.
     """
     return f"{number:,} examples, sha256 {of_arrays(*arrays)}"
 
@@ -30,7 +30,7 @@ def described(number: int, *arrays: np.ndarray) -> str:
 def of_arrays(*arrays: np.ndarray) -> str:
     """Returns a hash of the types, shapes and values of arrays.
 
-    An array that maps a whole file has the hash of the file; see `of_file`.
+    For an array that maps a whole file, the hash of the file is used; see `of_file`.
     """
     found = hashlib.sha256()
     for array in arrays:
@@ -54,8 +54,8 @@ def of_texts(*texts: list[str]) -> str:
 def of_file(path: Path) -> str:
     """Returns a hash of a file.
 
-    For a large file it is kept in `$XDG_CACHE_HOME/mtk/hashes` (`~/.cache/mtk/hashes`), and
-    computed again if the file's size, inode or times of change are others.
+    For a large file it is cached in `$XDG_CACHE_HOME/mtk/hashes` (`~/.cache/mtk/hashes`), and
+    recomputed if the file's size, inode or modification times change.
 
     Raises:
         OSError: If the file cannot be read.
@@ -79,7 +79,7 @@ def of_file(path: Path) -> str:
 
 def _cache() -> Path:
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore other than absolute paths.
+    # The XDG specification requires ignoring relative paths.
     home = given if given.is_absolute() else Path.home() / ".cache"
     return home / "mtk" / "hashes"
 

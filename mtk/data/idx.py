@@ -17,13 +17,13 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
     Args:
         path: The file.
-        ndim: How many dimensions it must have: 1 for labels, 3 for images.
+        ndim: Required number of dimensions: 1 for labels, 3 for images.
 
     Returns:
         A uint8 array.
 
     Raises:
-        ValueError: If this is not such a file, or it is cut short or too long.
+        ValueError: If this is not such a file, or it is truncated or too long.
 
     Reference:
         LeCun, Cortes & Burges, *The MNIST database of handwritten digits* (1998), file formats.

@@ -1,4 +1,4 @@
-"""Checks of labels before anything is trained on them."""
+"""Checks of labels before training."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ def require_labels(
     masks: Mapping[str, np.ndarray] | None = None,
     missing: Mapping[str, float | None] | None = None,
 ) -> None:
-    """Raises a ValueError that names the tasks without a single label in the training split.
+    """Raises a ValueError that names the tasks without any label in the training split.
 
     Args:
-        labels: Of each task, `(N, ...)`.
-        masks: By task, nonzero where there is a label; all labelled where a task has no mask.
-        missing: By task, the value of a label that says that there is none.
+        labels: Labels by task, `(N, ...)`.
+        masks: Masks by task, nonzero where there is a label; a task without a mask is fully
+            labelled.
+        missing: By task, the label value that marks a missing label.
     """
     masks = masks or {}
     missing = missing or {}

@@ -1,4 +1,4 @@
-"""Tasks with inputs of their own: batches that mix them in proportion, or in equal shares."""
+"""Tasks with their own inputs: batches that mix them in given proportions or equal shares."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,12 +9,12 @@ from mtk.data.bucketing import bucketed_batches
 from mtk.data.order import derive_seed
 from mtk.data.sources import Source
 
-# Numbers below are whole multiples of 2^-32: additions are exact, and so are the shares.
+# Numbers below are integer multiples of 2^-32, so that sums and shares are exact.
 _ONE = 1 << 32
-# The golden ratio's fractional part. Its multiples, modulo one, are spread as evenly as a sequence
-# can be at any length; as an odd number it comes by every multiple of 2^-32 once in 2^32 steps.
+# The golden ratio's fractional part. Its multiples, modulo one, are spread as evenly as possible at
+# any length of the sequence; being odd, it visits every multiple of 2^-32 once in 2^32 steps.
 _GOLDEN = 2_654_435_769
-_OFFSET = 2  # tells the seed of the offsets from those of order and augmentation
+_OFFSET = 2  # separates the seed of the offsets from those of order and augmentation
 
 
 def temperature_shares(
@@ -22,16 +22,17 @@ def temperature_shares(
 ) -> dict[str, np.ndarray]:
     """Returns each task's share of a batch at each step: `n ** (1 / T)`, normalized.
 
-    A temperature of one takes examples as often as the data sets are large, an infinite one takes
-    all tasks equally often. Between two temperatures it changes linearly from step to step.
+    A temperature of one samples tasks in proportion to their sizes, an infinite one samples all
+    equally. Between two temperatures it changes linearly over the steps.
 
     Args:
-        sizes: Examples of each task.
-        temperature: T, or that of the first and of the last step.
-        steps: Steps of the whole run; with one temperature one share is of all steps.
+        sizes: Number of examples of each task.
+        temperature: T, or those of the first and of the last step.
+        steps: Number of steps of the whole run; with a single temperature, 1 gives the share of all
+            steps.
 
     Returns:
-        `(steps,)` by task, as `mixed_batches` takes them.
+        Shares `(steps,)` by task, for `mixed_batches`.
 
     Raises:
         ValueError: If a size or a temperature is not positive.
@@ -55,19 +56,19 @@ def temperature_shares(
 def task_counts(
     weights: Sequence[float] | np.ndarray, batch_size: int, steps: int, seed: int
 ) -> np.ndarray:
-    """Returns how many examples of each task a batch holds, for every step.
+    """Returns the number of examples of each task in the batch of each step.
 
-    Systematic sampling: the batch is a line of length `batch_size`, cut into pieces of length
-    `batch_size * weights[k]`; a task gets as many examples as whole numbers, shifted by an offset,
-    fall into its piece. So a count is never a whole example away from its share. The offset goes
-    round by the golden ratio from step to step, so that the mean count is the share.
+    Systematic sampling: the interval `[0, batch_size]` is divided into pieces of length
+    `batch_size * weights[k]`; a task gets as many examples as there are integers, shifted by an
+    offset, in its piece. Thus a count differs from its share by less than one. The offset rotates
+    by the golden ratio at each step, so that the mean count is the share.
 
     Args:
-        weights: The K shares, not negative, normalized to a sum of one; or `(steps, K)`, those of
-            each step.
-        batch_size: Examples a batch.
-        steps: Steps of the whole run.
-        seed: Of the first offset.
+        weights: The K shares, nonnegative, which are normalized to a sum of one; or `(steps, K)`,
+            those of each step.
+        batch_size: Examples per batch.
+        steps: Number of steps of the whole run.
+        seed: Seed of the first offset.
 
     Returns:
         int64 `(steps, K)`; each row sums to `batch_size`.
@@ -76,8 +77,7 @@ def task_counts(
         ValueError: If a share is negative or not finite, all are zero, or the batch is empty.
 
     Reference:
-        Madow, *On the theory of systematic sampling, II* (1949), for the sampling with unequal
-        shares.
+        Madow, *On the theory of systematic sampling, II* (1949), for sampling with unequal shares.
     """
     shares = np.asarray(weights, np.float64)
     fits = shares.ndim == 1 or (shares.ndim == 2 and len(shares) == steps)
@@ -95,13 +95,13 @@ def task_counts(
         raise ValueError(f"A batch holds one example or more. Received: {batch_size}")
     shares = np.atleast_2d(shares)
     cuts = np.cumsum(shares / shares.sum(-1, keepdims=True), axis=1) * batch_size
-    # From the last task with a share on, the line is at its end, whatever was rounded.
+    # After the last task with a share, the cut is at the end, whatever the rounding.
     behind = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1]
     cuts[:, :-1][behind[:, 1:] <= 0] = batch_size
     cuts[:, -1] = batch_size
     ends = np.round(cuts * _ONE).astype(np.int64)
     first = derive_seed(seed, 0, _OFFSET) % _ONE
-    # Modulo 2^64 is also modulo 2^32: the product may overflow.
+    # Modulo 2^64 implies modulo 2^32: the product may overflow.
     turns = np.arange(steps, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(first)
     offsets = (turns % np.uint64(_ONE)).astype(np.int64)
     below = (ends + offsets[:, np.newaxis]) // _ONE
@@ -120,23 +120,23 @@ def mixed_batches(
     """Yields batches that hold the tasks in proportion to their weights: proportional sampling.
 
     Args:
-        sources: Of each task: batches `(x, y)` or `(x, y, mask)`, alike in structure, and in shape
-            but for the number of examples and for axes of unknown size: along these, zeros are
-            appended.
-        weights: Of each task, a number, also as an array of one, or one for each step; see
-            `task_counts` and `temperature_shares`.
-        batch_size: Examples a step, of all tasks together.
-        steps: Steps of the whole run.
-        seed: Of the order and of the shares.
-        first_step: The step to begin with.
-        window: Steps among which examples are sorted by length; see `bucketed_batches`.
+        sources: Sources by task: batches `(x, y)` or `(x, y, mask)` of the same structure, and of
+            the same shape except for the number of examples and axes of unknown size, which are
+            padded with zeros.
+        weights: Weights by task: a number, or an array of one or of one per step; see `task_counts`
+            and `temperature_shares`.
+        batch_size: Examples per step, of all tasks together.
+        steps: Number of steps of the whole run.
+        seed: Seed of the order and of the shares.
+        first_step: The first step.
+        window: Number of steps among which examples are sorted by length; see `bucketed_batches`.
 
     Returns:
-        A data set of `(x, y, task_ids)` or `(x, y, task_ids, mask)`, task by task; `task_ids` is
+        A dataset of `(x, y, task_ids)` or `(x, y, task_ids, mask)`, task by task; `task_ids` is
         int32 `(batch_size,)`, in the order of `sources`.
 
     Raises:
-        ValueError: If the weights are not one for each task, or no shares; see `task_counts`.
+        ValueError: If the weights do not match the tasks, or are not shares; see `task_counts`.
     """
     if set(weights) != set(sources):
         raise ValueError(
@@ -175,18 +175,18 @@ def per_task_batches(
     first_step: int = 0,
     window: int = 1,
 ) -> tf.data.Dataset:
-    """Yields batches in which each task has an equal share of its own.
+    """Yields batches with an equal, separate share for each task.
 
     Args:
-        sources: Of each task: batches `(x, y)` or `(x, y, mask)`.
-        batch_size: Examples a step, of all tasks together: a multiple of their number.
-        steps: Steps of the whole run.
-        seed: Of the order.
-        first_step: The step to begin with.
-        window: Steps among which examples are sorted by length; see `bucketed_batches`.
+        sources: Sources by task: batches `(x, y)` or `(x, y, mask)`.
+        batch_size: Examples per step, of all tasks together: a multiple of their number.
+        steps: Number of steps of the whole run.
+        seed: Seed of the order.
+        first_step: The first step.
+        window: Number of steps among which examples are sorted by length; see `bucketed_batches`.
 
     Returns:
-        A data set of `{task: (x, y)}` or `{task: (x, y, mask)}`.
+        A dataset of `{task: (x, y)}` or `{task: (x, y, mask)}`.
 
     Raises:
         ValueError: If the batch cannot be shared equally.
@@ -211,7 +211,7 @@ def per_task_batches(
 
 
 def _join(*pieces: tf.Tensor) -> tf.Tensor:
-    """Concatenates; along axes of unknown size, pieces are filled up with zeros."""
+    """Concatenates pieces, padded with zeros along axes of unknown size."""
     if not pieces[0].shape[1:].is_fully_defined():
         longest = tf.reduce_max([tf.shape(piece)[1:] for piece in pieces], axis=0)
         pieces = tuple(_fill(piece, longest) for piece in pieces)

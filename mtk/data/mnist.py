@@ -18,7 +18,7 @@ _IDX_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_TFDS_BATCH = 10_000  # images are read in batches: one by one takes long
+_TFDS_BATCH = 10_000  # images are read in batches, since one by one takes long
 
 
 class Mnist(NamedTuple):
@@ -34,7 +34,7 @@ def load_mnist(data_dir: str | None = None) -> Mnist:
     Args:
         data_dir: A folder with the four IDX files, plain or `.gz`; or an `.npz` file with the
             arrays `x_train`, `y_train`, `x_test` and `y_test`. Without it TensorFlow Datasets
-            provides MNIST, and downloads it where needed.
+            provides MNIST, downloaded if needed.
 
     Raises:
         ValueError: If a file is missing or damaged, or does not hold MNIST.

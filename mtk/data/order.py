@@ -1,4 +1,4 @@
-"""The order of the data: a function of the seed and the step, and of nothing else."""
+"""The order of the data, as a function of the seed and the step only."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -7,15 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 _State = tuple[tf.Tensor, tf.Tensor]  # the epoch, and its permutation
-_Span = tuple[tf.Tensor, tf.Tensor]  # the batch's first position, and the one behind its last
+_Span = tuple[tf.Tensor, tf.Tensor]  # the batch's first position, and its end (exclusive)
 
 
 def derive_seed(seed: int, *path: int) -> int:
-    """Returns a seed of its own for each purpose.
+    """Derives a separate seed for each purpose.
 
     Args:
-        seed: The run's seed, not negative.
-        path: Numbers that name the purpose, for example the index of a task.
+        seed: The run's seed, nonnegative.
+        path: Numbers that identify the purpose, for example the index of a task.
 
     Returns:
         An integer of 63 bits; different for different arguments.
@@ -32,8 +32,8 @@ def derive_seed(seed: int, *path: int) -> int:
 def permutation(num_examples: int, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:
     """Returns the order of one epoch: int64 `(num_examples,)`.
 
-    Not `index_shuffle`, which would need no memory: it keeps about 8 bits of a word of the seed,
-    so that epochs repeat.
+    Does not use `index_shuffle`, which would need no memory but keeps only about 8 bits of a word
+    of the seed, so that epochs would repeat.
     """
     key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
     return tf.random.experimental.stateless_shuffle(tf.range(num_examples, dtype=tf.int64), key)
@@ -46,27 +46,27 @@ def index_batches(
     first_step: int = 0,
     stream: int = 0,
 ) -> tf.data.Dataset:
-    """Yields, step by step, the indices of the examples to read.
+    """Yields the indices of the examples of each step.
 
-    The examples form an endless stream: one permutation of all of them after the other. Step t
-    takes the positions `starts[t]` to `starts[t + 1]` of it, across the border of two epochs where
-    it falls inside a batch, so that every example is read exactly once an epoch. A data set from
-    `first_step` on is the tail of the whole one, and begins at once.
+    The examples form an endless stream of successive permutations of all of them. Step t takes the
+    positions `starts[t]` to `starts[t + 1]`, across the border of two epochs if it is inside a
+    batch, so that every example is read exactly once per epoch. A dataset from `first_step` on is
+    the tail of the whole one, and starts without delay.
 
     Args:
-        num_examples: How many examples there are.
-        starts: `(steps + 1,)` positions in the stream, not decreasing; for batches of one size
+        num_examples: Number of examples.
+        starts: `(steps + 1,)` positions in the stream, nondecreasing; for batches of one size
             `batch_size * np.arange(steps + 1)`.
         seed: The run's seed.
-        first_step: The step to begin with.
-        stream: Which of the run's streams this is: each task has an order of its own.
+        first_step: The first step.
+        stream: Index of this stream in the run: each task has its own order.
 
     Returns:
-        A data set of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
+        A dataset of `steps - first_step` int64 tensors `(starts[t + 1] - starts[t],)`.
 
     Raises:
-        ValueError: If there is no example, `starts` decreases, `first_step` is no step of the run,
-            or the seed is negative.
+        ValueError: If there are no examples, `starts` decreases, `first_step` is not a step of the
+            run, or the seed is negative.
     """
     starts = np.asarray(starts, np.int64)
     sizes = np.diff(starts)
@@ -82,9 +82,9 @@ def index_batches(
 
 @contextlib.contextmanager
 def _forgotten() -> Iterator[None]:
-    """Gives TensorFlow a graph to add the function of a scan to: the default one keeps it for good.
+    """Adds the function of a scan to a temporary graph: the default one keeps it forever.
 
-    Each run of a process would leave some megabytes behind.
+    Each run of a process would leak some megabytes.
     """
     if not tf.executing_eagerly():
         yield
@@ -106,13 +106,13 @@ def _check(num_examples: int, starts: np.ndarray, first_step: int) -> None:
 
 
 def _reader(num_examples: int, seed: int) -> Callable[[_State, _Span], tuple[_State, tf.Tensor]]:
-    """Returns the body of the scan, which keeps the permutation of the epoch that it is in."""
+    """Returns the body of the scan, whose state is the permutation of the current epoch."""
 
     def read(state: _State, span: _Span) -> tuple[_State, tf.Tensor]:
         epoch, order = state
         position, stop = span
         batch = tf.zeros((0,), tf.int64)
-        # Autograph makes a graph loop of this; it turns once, or twice where two epochs meet.
+        # Autograph makes a graph loop of this, of one iteration, or two where two epochs meet.
         while position < stop:
             tf.autograph.experimental.set_loop_options(
                 shape_invariants=[(batch, tf.TensorShape([None]))]

@@ -1,4 +1,4 @@
-"""Two digits in one image, the left one and the right one."""
+"""Overlays two digits, left and right, in one image."""
 
 from typing import NamedTuple
 
@@ -22,12 +22,12 @@ class Pairs(NamedTuple):
 
 
 def overlay(left: np.ndarray, right: np.ndarray, offset: int, canvas: int) -> np.ndarray:
-    """Lays pairs of images over each other; where they meet the brighter pixel wins.
+    """Overlays pairs of images; where they overlap the brighter pixel is taken.
 
     Args:
-        left: `(N, height, width)`, put at the top left.
-        right: `(N, height, width)`, put `offset` pixels further down and to the right.
-        offset: In pixels.
+        left: `(N, height, width)`, placed at the top left.
+        right: `(N, height, width)`, placed `offset` pixels further down and to the right.
+        offset: Offset in pixels.
         canvas: Height and width of the result.
 
     Returns:
@@ -52,7 +52,7 @@ def overlay(left: np.ndarray, right: np.ndarray, offset: int, canvas: int) -> np
 def resize_nearest(images: np.ndarray, size: int) -> np.ndarray:
     """Resizes images `(N, height, width)` to `(N, size, size)`.
 
-    A pixel takes the value of the source pixel that its centre falls into.
+    A pixel takes the value of the source pixel that contains its center.
     """
     rows, columns = (
         (2 * np.arange(size) + 1) * length // (2 * size) for length in images.shape[1:]
@@ -67,12 +67,12 @@ def make_pairs(
 
     Args:
         digits: The N digits.
-        offset: From the left digit to the right one; see `overlay`.
-        canvas: Height and width of the image that they are laid on.
+        offset: Offset from the left digit to the right one; see `overlay`.
+        canvas: Height and width of the image on which they are placed.
         size: Height and width to which it is then resized.
-        seed: Of the drawing of partners. They are drawn by permutations, so that each digit stands
-            equally often on either side.
-        partners: How many pairs a digit opens; the result holds `N * partners` pairs.
+        seed: Seed of the partners, which are drawn by permutations, so that each digit is equally
+            often on either side.
+        partners: Number of partners of each digit; the result holds `N * partners` pairs.
 
     Returns:
         The pairs.

@@ -1,4 +1,4 @@
-"""PNG files of a known kind."""
+"""PNG files of a known encoding."""
 
 import struct
 from pathlib import Path
@@ -18,14 +18,14 @@ _KINDS = {GREY: "grey", COLOUR: "RGB"}
 
 
 def read_png(path: Path, bits: int, colour_type: int) -> np.ndarray:
-    """Reads an image whose encoding has to be a certain one.
+    """Reads an image that must have a given encoding.
 
-    A decoder would turn any kind into the one that is asked for: the values of an 8-bit file into
-    16 bits, or the colours of a palette into grey. So the file's header is looked at first.
+    A decoder would convert any encoding to the requested one: the values of an 8-bit file to 16
+    bits, or the colors of a palette to gray. The file's header is therefore checked first.
 
     Args:
         path: The file.
-        bits: Bits of a channel, 8 or 16.
+        bits: Bits per channel, 8 or 16.
         colour_type: `GREY` or `COLOUR`.
 
     Returns:

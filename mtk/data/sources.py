@@ -1,4 +1,4 @@
-"""Examples that can be read by index."""
+"""Sources of examples that can be read by index."""
 
 import os
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from mtk.data import synthetic
 
-# A batch, or the arrays that batches are taken from: tensors in nested tuples and dicts, each with
-# the examples along its first axis.
+# A batch, or the arrays that batches are taken from: nested tuples and dicts of tensors with the
+# examples along the first axis.
 Structure = Any
 
 
@@ -18,10 +18,10 @@ class Source(NamedTuple):
     """A set of examples.
 
     Attributes:
-        num_examples: How many there are.
+        num_examples: Number of examples.
         read: Maps int64 indices `(B,)` to a batch, in the graph of a `tf.data` pipeline.
-        sort_key: Integers `(num_examples,)`, where examples differ in length: those with keys close
-            to one another are alike.
+        sort_key: Integers `(num_examples,)`, if examples differ in length: examples with close keys
+            have similar lengths.
     """
 
     num_examples: int
@@ -30,11 +30,11 @@ class Source(NamedTuple):
 
 
 def check_room(what: str, size: int) -> None:
-    """Raises a ValueError for data that cannot be held in memory.
+    """Raises a ValueError for data that do not fit into memory.
 
     Args:
-        what: Names the data.
-        size: Their bytes.
+        what: Name of the data.
+        size: Their size in bytes.
     """
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > room:
@@ -46,13 +46,14 @@ def check_room(what: str, size: int) -> None:
 
 
 def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | None = None) -> Source:
-    """Makes a source of arrays.
+    """Makes a source from arrays in memory.
 
     Args:
         arrays: Arrays in nested tuples and dicts, each with N examples along its first axis; for
-            example `(images, {task: labels})`. Images best stay uint8, a quarter of the memory.
-        prepare: Maps what was gathered to the batch that the model takes, for example images to
-            normalized float32.
+            example `(images, {task: labels})`. Keep images as uint8, which take a quarter of the
+            memory.
+        prepare: Maps the gathered batch to that of the model, for example images to normalized
+            float32.
 
     Returns:
         The source.
@@ -61,8 +62,8 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
         ValueError: If the arrays differ in their number of examples.
     """
     if any(map(synthetic.is_repeated, tf.nest.flatten(arrays))):
-        return memory_mapped(arrays, prepare)  # It is large by its shape only.
-    # Tensors once, on the host: a pipeline gets them by reference, and no accelerator holds them.
+        return memory_mapped(arrays, prepare)  # Only its shape is large.
+    # Converted once, on the host: a pipeline gets them by reference, and no accelerator holds them.
     with tf.device("CPU"):
         tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     number = _length(tensors)
@@ -77,10 +78,10 @@ def in_memory(arrays: Structure, prepare: Callable[[Structure], Structure] | Non
 def memory_mapped(
     arrays: Structure, prepare: Callable[[Structure], Structure] | None = None
 ) -> Source:
-    """Makes a source of arrays that stay on disk, such as those of `np.load(mmap_mode="r")`.
+    """Makes a source of arrays on disk, such as those of `np.load(mmap_mode="r")`.
 
-    The operating system keeps as much of them in memory as it has room for. Reading goes through
-    Python, one batch at a time; `in_memory` is faster where there is room.
+    The operating system caches as much of them as fits into memory. Reading goes through Python,
+    one batch at a time; `in_memory` is faster for data that fit.
 
     Args:
         arrays: As in `in_memory`.

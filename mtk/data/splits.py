@@ -1,4 +1,4 @@
-"""Splitting a data set at random."""
+"""Splits a dataset at random."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ def split(num_examples: int, sizes: Sequence[int], seed: int) -> list[np.ndarray
     """Draws disjoint subsets.
 
     Args:
-        num_examples: How many examples there are.
-        sizes: How many each subset takes; together at most `num_examples`.
-        seed: Of the drawing.
+        num_examples: Number of examples.
+        sizes: Size of each subset; together at most `num_examples`.
+        seed: Seed of the drawing.
 
     Returns:
         One int64 vector of indices per subset.
 
     Raises:
-        ValueError: If a subset is empty, or all together are larger than the data set.
+        ValueError: If a subset is empty, or all together are larger than the dataset.
     """
     if min(sizes) < 1 or sum(sizes) > num_examples:
         raise ValueError(

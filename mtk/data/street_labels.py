@@ -1,11 +1,11 @@
-"""What the pixels of a street show: CityScapes' label ids, its seven categories, their colours."""
+"""Labels of street scenes: CityScapes' label ids, its seven categories, their colors."""
 
 import numpy as np
 
 CATEGORIES = ("flat", "construction", "object", "nature", "sky", "human", "vehicle")
 VOID = -1  # no category: not labelled, or not part of the scene
 
-# The colour of the commonest class in each category: road, building, pole, vegetation, sky, person
+# The color of the most common class in each category: road, building, pole, vegetation, sky, person
 # and car.
 COLOURS = np.array(
     [
@@ -20,7 +20,7 @@ COLOURS = np.array(
     np.uint8,
 )
 
-# The first label id of each category; void lies before them all. The last id is 33, a bicycle.
+# The first label id of each category; void precedes them all. The last id is 33, bicycle.
 _FIRST = (7, 11, 17, 21, 23, 24, 26)
 _NUMBER = 34
 
@@ -36,8 +36,8 @@ _CATEGORY = _category_of_id()
 def categories(label_ids: np.ndarray) -> np.ndarray:
     """Maps label ids to categories.
 
-    All ids of a category count, also those that the data set's own evaluation by classes passes
-    over (parking, rail track, guard rail, bridge, tunnel, group of poles, caravan, trailer).
+    All ids of a category count, including those that the official evaluation by classes ignores
+    (parking, rail track, guard rail, bridge, tunnel, group of poles, caravan, trailer).
 
     Args:
         label_ids: uint8, as in the files `*_labelIds.png`.
@@ -46,11 +46,11 @@ def categories(label_ids: np.ndarray) -> np.ndarray:
         int8 of the same shape: indices into `CATEGORIES`, or `VOID`.
 
     Raises:
-        ValueError: If there is an id that CityScapes does not have.
+        ValueError: If there is an id that is not one of CityScapes'.
 
     Reference:
         Cordts et al., *The Cityscapes dataset for semantic urban scene understanding* (2016),
-        figure 1, and the table of labels in the data set's own scripts.
+        figure 1, and the table of labels in the official scripts.
     """
     wrong = label_ids[label_ids >= _NUMBER]
     if wrong.size:

@@ -14,13 +14,13 @@ Size = tuple[int, int]  # height and width
 
 
 class Scene(NamedTuple):
-    """One street.
+    """One street scene.
 
     Attributes:
         image: uint8 `(height, width, 3)`, RGB.
         categories: int8 `(height, width)`; see `mtk.data.street_labels`.
-        depth: float32 `(height, width)`: disparity in pixels of the original resolution, divided
-            by 256; zero where it was not measured.
+        depth: float32 `(height, width)`: disparity in pixels of the original resolution, divided by
+            256; zero where missing.
     """
 
     image: np.ndarray
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
 
 
 class Streets(NamedTuple):
-    """N streets: what `Scene` holds, with the scenes along the first axis."""
+    """N scenes: the fields of `Scene`, with the scenes along the first axis."""
 
     images: np.ndarray
     categories: np.ndarray
@@ -54,12 +54,12 @@ def read_streets(
     """Reads scenes on all cores.
 
     Args:
-        paths: For each scene the files of its image, its labels and its depth.
+        paths: Files of the image, the labels and the depth of each scene.
         size: Height and width of a scene.
         read: Reads one scene.
 
     Raises:
-        ValueError: Whatever `read` raises, as soon as it does.
+        ValueError: The first error that `read` raises.
     """
     height, width = size
     streets = Streets(

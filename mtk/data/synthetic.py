@@ -1,4 +1,4 @@
-"""Synthetic data in the place of missing ones, so that a dry run needs no download."""
+"""Synthetic data in place of missing data, so that a dry run needs no download."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _MISSING: ContextVar[list[str] | None] = ContextVar("missing data", default=None
 
 @contextlib.contextmanager
 def where_missing() -> Iterator[None]:
-    """Has loaders of data sets make synthetic data where the real ones are missing."""
+    """Makes dataset loaders return synthetic data where the real data are missing."""
     token = _MISSING.set([])
     try:
         yield
@@ -23,7 +23,7 @@ def where_missing() -> Iterator[None]:
 
 
 def missing() -> list[str]:
-    """Returns what was missing and has been made since `where_missing` was entered."""
+    """Returns messages about the data replaced since `where_missing` was entered."""
     return list(_MISSING.get() or ())
 
 
@@ -31,7 +31,7 @@ def instead(error: Exception, make: Callable[[], Data]) -> Data:
     """Returns synthetic data inside `where_missing`; raises elsewhere.
 
     Args:
-        error: Says what is missing.
+        error: The error about the missing data.
         make: Makes data of the same shapes and types.
 
     Raises:
@@ -45,12 +45,12 @@ def instead(error: Exception, make: Callable[[], Data]) -> Data:
 
 
 def repeated(example: np.ndarray, number: int) -> np.ndarray:
-    """Returns an array that holds an example `number` times and takes the memory of one."""
+    """Returns an array of `number` copies of an example, with the memory of one."""
     return np.broadcast_to(example, (number, *example.shape))
 
 
 def is_repeated(array: Any) -> bool:
-    """Whether an array was made by `repeated`, or in the same way; a tensor never was."""
+    """Whether an array was made as by `repeated`; False for tensors."""
     if not isinstance(array, np.ndarray):
         return False
     return bool(array.ndim and array.strides[0] == 0 and len(array) > 1)

@@ -1,4 +1,4 @@
-"""Tables in CSV files: their columns as texts, numbers, categories and labels."""
+"""Tables in CSV files, with columns of texts, numbers, categories and labels."""
 
 import csv
 import gzip
@@ -12,17 +12,17 @@ import numpy as np
 
 from mtk.data import bounded
 
-# What stands where a number is missing, in small letters.
+# Lowercase marks of a missing number.
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-_LARGEST = 1e38  # About what float32 holds.
+_LARGEST = 1e38  # About the largest float32.
 
 
 class Scale(NamedTuple):
-    """Brings numbers to mean 0 and deviation 1.
+    """Standardizes numbers to mean 0 and standard deviation 1.
 
     Attributes:
-        mean: Of each column, over the training rows.
-        deviation: Likewise; 1 where all are the same.
+        mean: Mean of each column over the training rows.
+        deviation: Standard deviation likewise; 1 where all numbers are equal.
     """
 
     mean: np.ndarray
@@ -30,9 +30,9 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, training: np.ndarray) -> "Scale":
-        """Returns the scale of the training rows, NaN where a number is missing."""
+        """Returns the scale of the training rows, where NaN marks missing numbers."""
         least, most = np.nanmin(training, axis=0), np.nanmax(training, axis=0)
-        # The deviation of equal numbers is not always 0: their mean is rounded.
+        # The deviation of equal numbers may not be 0, since their mean is rounded.
         deviation = np.where(least < most, np.nanstd(training, axis=0), 1.0)
         return cls(np.where(least < most, np.nanmean(training, axis=0), least), deviation)
 
@@ -42,12 +42,12 @@ class Scale(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What a network reads of columns of numbers.
+    """Inputs of a network from columns of numbers.
 
     Attributes:
-        names: Of the columns.
-        scale: Of their numbers.
-        flagged: Places of those with missing numbers: a column more tells for each where they are.
+        names: Names of the columns.
+        scale: Scale of their numbers.
+        flagged: Indices of columns with missing numbers, each with an extra column that marks them.
     """
 
     names: Sequence[str]
@@ -58,12 +58,12 @@ class Numbers(NamedTuple):
     def of(
         cls, columns: Mapping[str, np.ndarray], names: Sequence[str], training: np.ndarray
     ) -> "Numbers":
-        """Looks at the columns of a table.
+        """Fits the inputs to the columns of a table.
 
         Args:
-            columns: By name, as of `as_numbers`.
-            names: Those that are read.
-            training: Which rows the scale is that of.
+            columns: Columns by name, from `as_numbers`.
+            names: Names of the columns to read.
+            training: The training rows, for the scale.
 
         Raises:
             ValueError: If a column has no number in the training rows.
@@ -77,11 +77,11 @@ class Numbers(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many numbers the network reads."""
+        """Number of inputs of the network."""
         return len(self.names) + len(self.flagged)
 
     def __call__(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns what the network reads, `(rows, width)` float32."""
+        """Returns the inputs of the network, `(rows, width)` float32."""
         values = np.stack([columns[name] for name in self.names], axis=1)
         missing = np.isnan(values)
         scaled = np.where(missing, np.float32(0), self.scale(values))
@@ -89,12 +89,12 @@ class Numbers(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a network predicts of a column.
+    """A prediction target from a column.
 
     Attributes:
-        name: Of the column.
-        texts: The text that is recognized, or those that are told apart; None for numbers.
-        scale: Of the numbers.
+        name: Name of the column.
+        texts: The text to recognize, or the texts to classify; None for numbers.
+        scale: Scale of the numbers.
     """
 
     name: str
@@ -105,11 +105,11 @@ class Target(NamedTuple):
     def of(
         cls, column: Any, name: str, texts: str | Sequence[str] | None, training: np.ndarray
     ) -> "Target":
-        """Looks at a column of a table: its texts, or numbers; see `Numbers.of`.
+        """Fits the target to a column of a table, of texts or numbers; see `Numbers.of`.
 
         Raises:
-            ValueError: If `texts` is something else, a text is in no row, all rows are the same,
-                or a cell is something else.
+            ValueError: If `texts` is invalid, a text is in no row, all rows are the same, or a cell
+                is not one of the texts.
         """
         if texts is None:
             _check_known(name, column, training)
@@ -119,7 +119,7 @@ class Target(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """How many numbers the network puts out."""
+        """Number of outputs of the network."""
         return 1 if self.texts is None or isinstance(self.texts, str) else len(self.texts)
 
     def __call__(self, column: Any) -> np.ndarray:
@@ -134,15 +134,15 @@ class Target(NamedTuple):
 
 
 def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, list[str]]:
-    """Returns the columns that are needed, by their names. Cells have no blanks around them.
+    """Returns the needed columns by name, with whitespace stripped from cells.
 
     Args:
-        path: A CSV file with a line of names at its head, or the same compressed with gzip.
+        path: A CSV file with a header line, possibly compressed by gzip.
         needed: Names of columns.
-        delimiter: What stands between two cells.
+        delimiter: The separator of cells.
 
     Raises:
-        ValueError: If it is no such file, or lacks a column.
+        ValueError: If it is not such a file, or lacks a column.
     """
     if not path.is_file():
         raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
@@ -174,7 +174,7 @@ def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, l
 
 
 def _stripped(cell: str) -> str:
-    return cell.strip(string.whitespace)  # What `tf.strings.strip` takes away, too.
+    return cell.strip(string.whitespace)  # As `tf.strings.strip` does.
 
 
 def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
@@ -189,7 +189,7 @@ def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> Non
 
 
 def places(cells: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """Returns where each cell stands among texts, int32, and -1 for another cell."""
+    """Returns the index of each cell among texts, int32, and -1 for other cells."""
     known = {text: place for place, text in enumerate(texts)}
     return np.array([known.get(cell, -1) for cell in cells], "int32")
 
@@ -198,7 +198,7 @@ def as_numbers(cells: Sequence[str], name: str) -> np.ndarray:
     """Returns a column of numbers, NaN where one is missing.
 
     Raises:
-        ValueError: If a cell is something else, or infinite.
+        ValueError: If a cell is not a number, or infinite.
     """
     try:
         found = np.array([_number(cell) for cell in cells], float)
@@ -229,7 +229,7 @@ def _check_known(name: str, column: np.ndarray, training: np.ndarray) -> None:
 
 def _check_texts(name: str, cells: Sequence[str], texts: str | Sequence[str]) -> None:
     named = [texts] if isinstance(texts, str) else texts
-    # A set has another order in each process.
+    # The order of a set differs between processes.
     if not isinstance(named, (Sequence, np.ndarray)) or not all(
         isinstance(text, str) for text in named
     ):

@@ -1,4 +1,4 @@
-"""CelebA: faces with forty attributes each, prepared once and then read at once."""
+"""CelebA: faces with forty attributes each, prepared once for instant loading."""
 
 from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS
 from mtk.data.celeba.arrays import FaceArrays, fingerprint, open_arrays

@@ -1,4 +1,4 @@
-"""What CelebA's text files say: the attributes of each image, and its split."""
+"""CelebA's text files: the attributes and the split of each image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ ATTRIBUTES = (
     *("Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings"),
     *("Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young"),
 )
-SPLITS = ("train", "validation", "test")  # As the partition file numbers them.
+SPLITS = ("train", "validation", "test")  # As numbered in the partition file.
 
 _LABELS = {"-1": 0, "1": 1}
 _PARTITION = {str(number): number for number in range(len(SPLITS))}
 
 
 class Annotations(NamedTuple):
-    """The images of a data set, those of a split together, in the order of `SPLITS`.
+    """The annotations of a dataset's images, grouped by split in the order of `SPLITS`.
 
     Attributes:
-        files: Their N names.
+        files: Names of the N images.
         attributes: Array `(N, 40)`, uint8, in the order of `ATTRIBUTES`: 1 where a face has it.
-        counts: How many images each split has.
+        counts: Number of images of each split.
     """
 
     files: list[str]
@@ -39,7 +39,7 @@ class Annotations(NamedTuple):
 
 
 def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray) -> Annotations:
-    """Returns annotations, sorted by split and otherwise in the order given.
+    """Returns annotations, stably sorted by split.
 
     Args:
         files: N names.
@@ -55,14 +55,14 @@ def arranged(files: Sequence[str], attributes: np.ndarray, partition: np.ndarray
 def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
     """Reads `list_attr_celeba.txt`.
 
-    Its first line is the number of images, the second the names of the attributes; then a line for
-    each image has its name, and 1 or -1 for each attribute.
+    Its first line is the number of images, the second the names of the attributes; then each line
+    has the name of an image, and 1 or -1 for each attribute.
 
     Returns:
         The images' names, and an array `(N, 40)`, uint8, in the order of `ATTRIBUTES`.
 
     Raises:
-        ValueError: If the file is damaged or not this one.
+        ValueError: If the file is damaged or another file.
     """
     lines = _lines(path)
     announced, names = next(lines, (0, []))[1], next(lines, (0, []))[1]
@@ -104,7 +104,7 @@ def read_partition(path: Path) -> dict[str, int]:
     """Reads `list_eval_partition.txt`: 0 (training), 1 (validation) or 2 (test) by image.
 
     Raises:
-        ValueError: If the file is damaged or not this one.
+        ValueError: If the file is damaged or another file.
     """
     found = {}
     for number, fields in _lines(path):
@@ -120,7 +120,7 @@ def read_partition(path: Path) -> dict[str, int]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the number and the words of each line that is not empty."""
+    """Yields the number and the words of each nonempty line."""
     try:
         with bounded.opened(path) as file:
             for number, line in enumerate(bounded.lines(file, path), start=1):

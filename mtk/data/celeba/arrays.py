@@ -1,4 +1,4 @@
-"""CelebA as `python -m mtk.prepare celeba` leaves it."""
+"""CelebA as prepared by `python -m mtk.prepare celeba`."""
 
 import operator
 from pathlib import Path
@@ -34,7 +34,7 @@ class FaceArrays(NamedTuple):
 
 
 def open_arrays(folder: str | Path) -> dict[str, FaceArrays]:
-    """Opens a prepared folder; its arrays are mapped into memory, not read.
+    """Opens a prepared folder, with memory-mapped arrays.
 
     Returns:
         The faces by split: "train", "validation" and "test".
@@ -60,7 +60,7 @@ def open_arrays(folder: str | Path) -> dict[str, FaceArrays]:
 
 
 def fingerprint(folder: str | Path) -> dict[str, str]:
-    """Returns the hash of each array of a prepared folder, and the size of each split, by name.
+    """Returns the hash of each array and the size of each split of a prepared folder, by name.
 
     Raises:
         ValueError: If the folder does not hold prepared faces.
@@ -73,7 +73,7 @@ def fingerprint(folder: str | Path) -> dict[str, str]:
 
 
 def check(folder: Path) -> None:
-    """Reads a prepared folder from end to end: 2.5 GB for all faces at 64x64 pixels.
+    """Checks a prepared folder by reading all of it: 2.5 GB for all faces at 64x64 pixels.
 
     Raises:
         ValueError: If a file has changed since it was prepared.

@@ -1,4 +1,4 @@
-"""From a JPEG file to a small array."""
+"""Decodes JPEG files to small arrays."""
 
 import io
 
@@ -11,12 +11,12 @@ _ALIGNED = (178, 218)  # Width and height of CelebA's aligned and cropped images
 def decode(encoded: bytes, name: str, size: int) -> np.ndarray:
     """Decodes an image and resizes it to a square.
 
-    Bilinear, over all pixels that fall into one of the result, as the public code of Sener &
-    Koltun does it; a face becomes somewhat wider.
+    Bilinear with antialiasing, as in the public code of Sener & Koltun; faces become somewhat
+    wider.
 
     Args:
         encoded: A JPEG file of 178 x 218 pixels.
-        name: What to call it in an error.
+        name: Name of the image in errors.
         size: Height and width of the result.
 
     Returns:
@@ -27,7 +27,7 @@ def decode(encoded: bytes, name: str, size: int) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
-            if image.size == _ALIGNED:  # Another one may be too large to be decoded.
+            if image.size == _ALIGNED:  # Others may be too large to decode.
                 image.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         why = "it is no JPEG" if isinstance(error, UnidentifiedImageError) else str(error)

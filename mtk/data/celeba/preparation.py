@@ -1,4 +1,4 @@
-"""Decodes CelebA once, so that every run reads it at once."""
+"""Decodes CelebA once, so that every run loads it instantly."""
 
 import contextlib
 import hashlib
@@ -22,22 +22,22 @@ from mtk.display import Meter
 from mtk.places import destination
 from mtk.ranges import check_count
 
-_AT_ONCE = 2048  # Images that are in memory at a time.
+_AT_ONCE = 2048  # Images in memory at a time.
 
 
 class Source(Protocol):
-    """Where the images come from.
+    """A source of images.
 
     Attributes:
-        origin: What to call it.
-        annotations: What the images are.
+        origin: Its name.
+        annotations: Annotations of the images.
     """
 
     origin: str
     annotations: Annotations
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files that the annotations name."""
+        """Yields the JPEG files listed in the annotations."""
         ...
 
 
@@ -50,24 +50,22 @@ def prepare(
 ) -> str:
     """Decodes and resizes CelebA's images, on all cores, into a folder for `open_arrays`.
 
-    It takes a minute or two for all images; the folder appears when it is complete.
+    This takes a minute or two for all images; the folder appears only when it is complete.
 
     Args:
         folder: The folder to write.
-        source: The folder of the official files (see `RawFiles`); None takes TensorFlow Datasets.
+        source: The folder of the official files (see `RawFiles`); None for TensorFlow Datasets.
         size: Height and width of the prepared images.
         subset: Whether some images of the official files may be missing.
-        tfds_dir: Folder of the data sets of TensorFlow Datasets, where `source` is None; its own
-            default, by default.
+        tfds_dir: Data folder of TensorFlow Datasets, if `source` is None; its default if None.
 
     Returns:
-        What was prepared, in words.
+        A text that describes the result.
 
     Raises:
         ValueError: If an image or a file of the source is missing or damaged, the size is not
-            positive, or the folder holds something else, or files that have changed since they were
-            prepared.
-        OSError: If the folder cannot be written, or the data set not be fetched.
+            positive, or the folder holds other files, or files changed since they were prepared.
+        OSError: If the folder cannot be written, or the dataset cannot be downloaded.
     """
     check_count(size=size)
     out = destination(folder)
@@ -86,7 +84,7 @@ def prepare(
 
 
 def _digest(source: Source, size: int) -> str:
-    """Returns what tells one preparation from another."""
+    """Returns a digest that identifies the preparation."""
     annotations = source.annotations
     told = [arrays.FORMAT, size, annotations.counts, annotations.files]
     found = hashlib.sha256(json.dumps(told).encode())
@@ -95,7 +93,7 @@ def _digest(source: Source, size: int) -> str:
 
 
 def _is_prepared(out: Path, digest: str) -> bool:
-    """Whether the folder holds this preparation already; raises if it holds something else."""
+    """Whether the folder holds this preparation; raises an error if it holds something else."""
     if not out.exists() or not any(out.iterdir()):
         return False  # `rename` replaces an empty folder.
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -116,7 +114,7 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
     def decoded(pair: tuple[bytes, str]) -> bytes:
         return decode(pair[0], f"{pair[1]} of {source.origin}", size).tobytes()
 
-    # As a file and not through a memory map: there, a full disk ends the process without a word.
+    # As a file, not a memory map, where a full disk would end the process without an error.
     with path.open("wb") as file, ThreadPoolExecutor(resources.cpu_count()) as threads:
         np.lib.format.write_array_header_1_0(file, header)
         for first in range(0, len(names), _AT_ONCE):
@@ -125,7 +123,7 @@ def _decode_all(source: Source, size: int, path: Path) -> None:
 
 
 def _complete(source: Source, size: int, folder: Path, digest: str) -> None:
-    """Writes what stands beside the images, the manifest last."""
+    """Writes the other files, the manifest last."""
     annotations = source.annotations
     np.save(folder / arrays.LABELS, annotations.attributes)
     (folder / arrays.FILES).write_text("".join(f"{file}\n" for file in annotations.files))

@@ -13,8 +13,8 @@ from mtk.data.celeba.annotations import Annotations, arranged, read_attributes, 
 _IMAGES = "img_align_celeba"
 _ATTRIBUTES = "list_attr_celeba.txt"
 _PARTITION = "list_eval_partition.txt"
-# The files may lie together, or in the folders of the official download.
-_LARGEST = 1 << 20  # bytes of an image; those of CelebA have 30,000 at most
+# The files may be in one folder, or in the folders of the official download.
+_LARGEST = 1 << 20  # bytes of an image; those of CelebA have at most 30,000
 _FOLDERS = (".", "Img", "Anno", "Eval")
 
 
@@ -22,14 +22,14 @@ class RawFiles:
     """The aligned images, their attributes and the official partition.
 
     Args:
-        folder: Holds `img_align_celeba.zip` or the folder `img_align_celeba`, and
-            `list_attr_celeba.txt` and `list_eval_partition.txt`; in it or in its folders `Img`,
+        folder: Contains `img_align_celeba.zip` or the folder `img_align_celeba`, and
+            `list_attr_celeba.txt` and `list_eval_partition.txt`; directly or in its folders `Img`,
             `Anno` and `Eval`.
-        subset: Whether some of the listed images may be missing; they are left out.
+        subset: Whether some of the listed images may be missing; these are skipped.
 
     Attributes:
-        origin: Where the images are.
-        annotations: What they are.
+        origin: Path of the images.
+        annotations: Their annotations.
 
     Raises:
         ValueError: If a file or an image is missing, damaged, or not listed.
@@ -47,7 +47,7 @@ class RawFiles:
         self.annotations = self._listed(attributes, partition, subset)
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files that the annotations name.
+        """Yields the JPEG files listed in the annotations.
 
         Raises:
             ValueError: If the archive is damaged.
@@ -107,7 +107,7 @@ def _in_folder(folder: Path) -> dict[str, str]:
 
 
 def _images(paths: dict[str, str]) -> dict[str, str]:
-    # macOS puts a file "._<name>" beside each file that it packs or copies.
+    # macOS adds a file "._<name>" for each file that it packs or copies.
     return {n: path for n, path in paths.items() if n.endswith(".jpg") and not n.startswith("._")}
 
 

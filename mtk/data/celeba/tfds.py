@@ -10,18 +10,18 @@ from mtk.data.celeba.annotations import ATTRIBUTES, SPLITS, arranged
 
 
 class FromTfds:
-    """The data set `celeb_a`, which is downloaded where it is not there yet.
+    """The dataset `celeb_a`, which is downloaded if needed.
 
     Args:
-        data_dir: Folder of the data sets of TensorFlow Datasets; its own default, by default.
+        data_dir: Data folder of TensorFlow Datasets; its default if None.
 
     Attributes:
-        origin: What the images come from.
-        annotations: What they are.
+        origin: Name of the dataset.
+        annotations: Annotations of the images.
 
     Raises:
         ImportError: If TensorFlow Datasets is not installed.
-        OSError: If the data set is not there and cannot be fetched.
+        OSError: If the dataset is missing and cannot be downloaded.
     """
 
     def __init__(self, data_dir: str | None = None):
@@ -37,7 +37,7 @@ class FromTfds:
         self._builder = tfds.builder("celeb_a", data_dir=data_dir)
         try:
             self._builder.download_and_prepare()
-        except Exception as error:  # A download fails in many ways, without a class in common.
+        except Exception as error:  # Download errors have no common class.
             raise OSError(
                 f"TensorFlow Datasets could not fetch celeb_a into {self._builder.data_dir} "
                 f"({type(error).__name__}: {error}). Fetch the official files by hand and name "
@@ -51,7 +51,7 @@ class FromTfds:
         self.annotations = arranged(files, labels, partition)
 
     def encoded(self) -> Iterator[bytes]:
-        """Yields the JPEG files that the annotations name."""
+        """Yields the JPEG files listed in the annotations."""
         decoders = {"image": self._tfds.decode.SkipDecoding()}
         for split in self.annotations.counts:
             for example in self._read(split, decoders):
@@ -63,5 +63,5 @@ class FromTfds:
         return {i: [row["attributes"][name] for name in ATTRIBUTES] for i, row in enumerate(rows)}
 
     def _read(self, split: str, decoders: Any) -> Any:
-        # Shuffled files would come in another order each time.
+        # Shuffled files would have another order each time.
         return self._builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)

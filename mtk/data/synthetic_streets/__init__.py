@@ -1,1 +1,1 @@
-"""Made-up streets, written as CityScapes is: nothing to download, everything known."""
+"""Synthetic street scenes in CityScapes' format, without a download."""

@@ -1,4 +1,4 @@
-"""A made-up world of streets, written as CityScapes is: nothing to download, everything known."""
+"""Writes a synthetic world of street scenes in CityScapes' format."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,18 +11,17 @@ from mtk.data.synthetic_streets.objects import things
 from mtk.data.synthetic_streets.scene import Canvas, ground, houses, put, skyline
 
 _CITY = "streetworld"
-_BORDER = 0.05  # of the width, at the left, where a pair of cameras measures nothing
+_BORDER = 0.05  # of the width, at the left, where a stereo camera has no disparity
 _BONNET_ID = 1  # "ego vehicle", which is void
 
 
 class WorldFiles(NamedTuple):
-    """A scene as the official files store it.
+    """A scene as stored in the official files.
 
     Attributes:
         image: uint8 `(height, width, 3)`.
         label_ids: uint8 `(height, width)`.
-        disparity: uint16 `(height, width)`; 1 + 256 times the pixels, zero where nothing is
-            measured.
+        disparity: uint16 `(height, width)`; 1 + 256 times the pixels, zero where missing.
     """
 
     image: np.ndarray
@@ -31,18 +30,18 @@ class WorldFiles(NamedTuple):
 
 
 def make_scene(size: Size, seed: int, number: int) -> WorldFiles:
-    """Makes up a street: ground, houses, and things that hide one another.
+    """Generates a street scene: ground, houses, and objects that occlude one another.
 
-    The camera is that of CityScapes, so that depths have the same range. Sky, the own car and a
-    border at the left have no disparity.
+    The camera is that of CityScapes, so that depths have the same range. The sky, the ego vehicle
+    and a border at the left have no disparity.
 
     Args:
         size: Height and width.
-        seed: Of the world.
-        number: Of the scene.
+        seed: Seed of the world.
+        number: Number of the scene.
 
     Raises:
-        ValueError: If the scene is so tall that its disparities do not fit into 16 bits.
+        ValueError: If the scene is too tall for disparities of 16 bits.
     """
     height, width = size
     generator = np.random.default_rng([seed, number])
@@ -73,12 +72,12 @@ def write_world(folder: str | Path, num_train: int, num_val: int, size: Size, se
     """Writes a world in CityScapes' official layout; see `mtk.data.cityscapes_files`.
 
     Args:
-        folder: Gets `leftImg8bit`, `gtFine` and `disparity`.
-        num_train: Scenes of the split "train".
-        num_val: Scenes of the split "val".
+        folder: Folder in which `leftImg8bit`, `gtFine` and `disparity` are written.
+        num_train: Number of scenes of the split "train".
+        num_val: Number of scenes of the split "val".
         size: Height and width of a scene.
-        seed: Of the world. The same one gives the same scenes, and more of them where the numbers
-            are larger.
+        seed: Seed of the world. The same seed gives the same scenes; larger numbers add further
+            ones.
     """
     for split, seeds, number in (("train", 0, num_train), ("val", 1, num_val)):
         for index in range(number):
@@ -87,7 +86,7 @@ def write_world(folder: str | Path, num_train: int, num_val: int, size: Size, se
 
 
 def write_scene(folder: Path, split: str, name: str, scene: WorldFiles) -> None:
-    """Writes the three files of a scene, whose name begins with its city."""
+    """Writes the three files of a scene, whose name starts with its city."""
     city = name.split("_")[0]
     for kind, ending, pixels in (
         ("leftImg8bit", "leftImg8bit", scene.image),

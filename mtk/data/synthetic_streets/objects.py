@@ -1,4 +1,4 @@
-"""What stands in a made-up street, as blocks that face the camera."""
+"""Objects of a synthetic street, as blocks that face the camera."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _DARK = np.array([25.0, 25.0, 30.0])
 
 
 def _car(generator: Generator) -> list[Block]:
-    """A car (id 26) or a truck (27) on the road."""
+    """Draws a car (id 26) or a truck (27) on the road."""
     truck = generator.uniform() < 0.25
     x, width = generator.uniform(-3.2, 3.2), 2.4 if truck else 1.8
     top = generator.uniform(2.8, 3.6) if truck else generator.uniform(1.4, 1.7)
@@ -28,7 +28,7 @@ def _car(generator: Generator) -> list[Block]:
 
 
 def _person(generator: Generator) -> list[Block]:
-    """A person (id 24) on a sidewalk or, now and then, on the road."""
+    """Draws a person (id 24) on a sidewalk or, sometimes, on the road."""
     x = generator.choice([-1, 1]) * generator.uniform(
         *((3.5, 6.2), (0, 3))[generator.random() < 0.2]
     )
@@ -43,7 +43,7 @@ def _person(generator: Generator) -> list[Block]:
 
 
 def _pole(generator: Generator) -> list[Block]:
-    """A pole (id 17) beside the road, with a traffic light (19) or a sign (20) on it."""
+    """Draws a pole (id 17) beside the road, with a traffic light (19) or a sign (20)."""
     x = generator.choice([-1, 1]) * generator.uniform(4.1, 4.8)
     tall = generator.uniform(3, 5)
     grey = np.full(3, generator.uniform(120, 170))
@@ -55,7 +55,7 @@ def _pole(generator: Generator) -> list[Block]:
 
 
 def _tree(generator: Generator) -> list[Block]:
-    """A tree (id 21) behind the sidewalk."""
+    """Draws a tree (id 21) behind the sidewalk."""
     x = generator.choice([-1, 1]) * generator.uniform(5.5, 9)
     wide, trunk = generator.uniform(1.2, 2.2), generator.uniform(1.5, 2.5)
     leaves = colour(generator, (60, 110, 40), 25)
@@ -65,7 +65,7 @@ def _tree(generator: Generator) -> list[Block]:
     ]
 
 
-# Each with how many there are at least and at most, and the distances in metres between which.
+# Each with its least and largest number, and its range of distances in meters.
 _KINDS: tuple[tuple[Callable[[Generator], list[Block]], int, int, float, float], ...] = (
     (_car, 1, 4, 8, 40),
     (_person, 2, 5, 6, 20),
@@ -75,11 +75,11 @@ _KINDS: tuple[tuple[Callable[[Generator], list[Block]], int, int, float, float],
 
 
 def things(generator: Generator) -> list[tuple[float, list[Block]]]:
-    """Draws what stands in a street: `(distance in metres, blocks)`."""
+    """Draws the objects of a street: `(distance in meters, blocks)`."""
     found = []
     for kind, fewest, most, near, far in _KINDS:
         for _ in range(generator.integers(fewest, most + 1)):
-            # Evenly in the logarithm, as sizes in the picture go with 1 / distance.
+            # Log-uniform, since sizes in the image are proportional to 1 / distance.
             distance = float(np.exp(generator.uniform(np.log(near), np.log(far))))
             found.append((distance, kind(generator)))
     return found

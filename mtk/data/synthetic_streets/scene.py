@@ -1,35 +1,35 @@
-"""One made-up street: simple shapes before a camera, of which everything is known."""
+"""A synthetic street scene: simple shapes before a camera, with exact labels and depth."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# A camera as CityScapes has it: 2048 pixels wide; metres.
+# The camera of CityScapes: 2048 pixels wide; in meters.
 _WIDTH = 2048
 _FOCAL = 2262.0
 _BASELINE = 0.209
 _HEIGHT = 1.22
 
 _HAZE = np.array([205.0, 215.0, 225.0])
-_HAZE_DISTANCE = 90.0  # metres at which two thirds of the colour are haze
-_FARTHEST = 80.0  # metres to the row of houses that ends the street
+_HAZE_DISTANCE = 90.0  # meters at which two thirds of the color are haze
+_FARTHEST = 80.0  # meters to the row of houses at the end of the street
 
 
 class Canvas:
-    """What the camera sees so far; what is nearer hides what lies behind it.
+    """The camera image so far; nearer surfaces occlude farther ones.
 
     Args:
-        height: Pixels.
-        width: Pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         horizon: Row of the horizon.
-        generator: Of colours and noise.
+        generator: Generator of colors and noise.
 
     Attributes:
         image: float `(height, width, 3)`, RGB in 0 ... 255.
         label_ids: uint8 `(height, width)`, CityScapes' own.
         disparity: float `(height, width)`, pixels at a width of 2048; zero at infinity.
-        across: `(1, width)`, metres to the right of the camera at a distance of one metre.
-        down: `(height, 1)`, metres below the horizon at a distance of one metre.
+        across: `(1, width)`, meters to the right of the camera at a distance of one meter.
+        down: `(height, 1)`, meters below the horizon at a distance of one meter.
     """
 
     def __init__(self, height: int, width: int, horizon: float, generator: np.random.Generator):
@@ -44,19 +44,19 @@ class Canvas:
     def paint(
         self, where: np.ndarray, label_id: int, colour: np.ndarray, distance: np.ndarray | float
     ) -> None:
-        """Paints a surface, where nothing nearer has been painted.
+        """Paints a surface where nothing nearer has been painted.
 
         Args:
             where: Boolean, broadcast to `(height, width)`.
-            label_id: CityScapes' id of what it is.
+            label_id: CityScapes' label id.
             colour: RGB, broadcast to `(height, width, 3)`.
-            distance: Metres along the camera's axis, broadcast to `(height, width)`.
+            distance: Meters along the camera's axis, broadcast to `(height, width)`.
         """
         shape = self.label_ids.shape
         away = np.broadcast_to(np.asarray(distance, float), shape)
         disparity = _FOCAL * _BASELINE / away
         where = where & (disparity >= self.disparity)
-        # The sky, which is infinitely far, has a colour of its own all the same.
+        # The sky, although infinitely far, has its own color.
         clear = np.where(np.isinf(away), 1, np.exp(-away / _HAZE_DISTANCE))[where][:, None]
         own = np.broadcast_to(np.asarray(colour, float), (*shape, 3))[where]
         grain = self.generator.normal(0, 8, own.shape)
@@ -66,14 +66,14 @@ class Canvas:
 
 
 class Block(NamedTuple):
-    """A surface that faces the camera; metres, from the middle of the street and from the ground.
+    """A surface that faces the camera; meters from the middle of the street and from the ground.
 
     Attributes:
         label_id: CityScapes' id.
-        left: Of its left edge.
-        right: Of its right edge.
-        bottom: Of its lower edge.
-        top: Of its upper edge.
+        left: Position of its left edge.
+        right: Position of its right edge.
+        bottom: Height of its lower edge.
+        top: Height of its upper edge.
         round: Whether it is an ellipse instead of a rectangle.
         colour: RGB.
     """
@@ -88,7 +88,7 @@ class Block(NamedTuple):
 
 
 def put(canvas: Canvas, block: Block, distance: float) -> None:
-    """Paints a block that stands at a distance in metres."""
+    """Paints a block at a distance in meters."""
     x = canvas.across * distance
     y = _HEIGHT - canvas.down * distance
     if block.round:
@@ -120,8 +120,8 @@ def houses(canvas: Canvas, side: int) -> None:
     """Paints a row of houses (id 11) and gardens along the street.
 
     Args:
-        canvas: Where.
-        side: -1 for the left, 1 for the right one.
+        canvas: The canvas.
+        side: -1 for the left, 1 for the right side.
     """
     generator = canvas.generator
     aside = generator.uniform(7, 10)
@@ -140,7 +140,7 @@ def houses(canvas: Canvas, side: int) -> None:
 
 
 def skyline(canvas: Canvas) -> None:
-    """Paints what ends the street: houses (id 11) and trees (21), far away."""
+    """Paints the end of the street: houses (id 11) and trees (21), far away."""
     left = -60.0
     while left < 60:
         right = left + canvas.generator.uniform(5, 15)
@@ -155,5 +155,5 @@ def skyline(canvas: Canvas) -> None:
 def colour(
     generator: np.random.Generator, base: tuple[int, int, int], spread: float = 20
 ) -> np.ndarray:
-    """Draws a colour near another one."""
+    """Draws a color near a given one."""
     return np.clip(np.array(base) + generator.uniform(-spread, spread, 3), 0, 255)

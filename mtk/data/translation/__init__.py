@@ -1,4 +1,4 @@
-"""Parallel text: embedded phrases or prepared token files, and their vocabulary."""
+"""Parallel text: embedded phrases or prepared token files, with their vocabulary."""
 
 from mtk.data.translation.cldr import cldr_corpus
 from mtk.data.translation.corpus import Corpus, Pairs, Texts

@@ -1,4 +1,4 @@
-"""Pairs of sentences as the batches that a Transformer trains on."""
+"""Batches of sentence pairs for a Transformer."""
 
 import functools
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the rows of a batch are.
+    """Lengths of the rows of a batch.
 
     Attributes:
-        longest: Tokens of a sentence at most, special ones included.
-        multiple: Rows are as long as the batch's longest sentence, rounded up to a multiple of
-            this: so XLA meets few shapes.
-        fixed: Whether all rows are of the length `longest` instead, as TPUs want it.
+        longest: Largest number of tokens of a sentence, including special ones.
+        multiple: Rows have the length of the batch's longest sentence, rounded up to a multiple of
+            this, so that XLA compiles few shapes.
+        fixed: Whether all rows have the length `longest` instead, as TPUs require.
 
     Raises:
         ValueError: If a number is out of range.
@@ -41,18 +41,18 @@ class Lengths:
             )
 
     def row(self, tokens: int) -> int:
-        """Returns the length of rows for sentences of up to so many tokens."""
+        """Returns the length of rows for sentences of at most `tokens` tokens."""
         rounded = -(-max(tokens, 1) // self.multiple) * self.multiple
         return self.longest if self.fixed else min(rounded, self.longest)
 
 
 def fitting_pairs(pairs: Pairs, longest: int) -> np.ndarray:
-    """Returns the indices of the pairs that need not be cut, int64, in order.
+    """Returns the indices of the pairs that need no truncation, int64, in order.
 
     Args:
         pairs: The pairs.
-        longest: Tokens at most, those added to the source (target language, end) and to the target
-            (end) included.
+        longest: Largest number of tokens, including those added to the source (target language,
+            end) and to the target (end).
     """
     fits = (pairs.source.lengths <= longest - 2) & (pairs.target.lengths <= longest - 1)
     return np.flatnonzero(fits)
@@ -63,20 +63,20 @@ def pair_source(
 ) -> Source:
     """Makes a source of one task's pairs.
 
-    A batch is `({"source": [<2xx>] + pieces + [END], "target_in": [START] + pieces},
-    pieces + [END])`, int32, filled up with 0. What is too long is cut.
+    A batch is `({"source": [<2xx>] + pieces + [END], "target_in": [START] + pieces}, pieces +
+    [END])`, int32, padded with 0. Too long sentences are truncated.
 
     Args:
         pairs: Token ids of sources and targets.
         language_id: The token that asks for the target language.
-        lengths: Of the rows.
-        chosen: Indices of the pairs to take; all, by default.
+        lengths: Lengths of the rows.
+        chosen: Indices of the pairs to use; all by default.
     """
     assemble = functools.partial(_assemble, pairs, language_id, lengths, chosen)
     width = lengths.longest if lengths.fixed else None
 
     def read(indices: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        # Not TensorFlow's own gathering: that would take a copy of all tokens into memory.
+        # Not TensorFlow's gather, which would copy all tokens into memory.
         rows = tf.numpy_function(assemble, [indices], [tf.int32] * 3, stateful=False)
         source, target_in, target = (
             tf.ensure_shape(tensor, (indices.shape[0], width)) for tensor in rows
@@ -88,14 +88,14 @@ def pair_source(
 
 
 def sequential_batches(sources: Mapping[str, Source], batch_size: int) -> tf.data.Dataset:
-    """Yields every example once, task by task, the shortest first, to evaluate.
+    """Yields every example once for evaluation, task by task, shortest first.
 
     Args:
-        sources: Of each task.
-        batch_size: Examples of one task at a time; its last batch may be smaller.
+        sources: Sources by task.
+        batch_size: Number of examples of one task; its last batch may be smaller.
 
     Returns:
-        A data set of `(x, y, task_ids)`, as from `mixed_batches`.
+        A dataset of `(x, y, task_ids)`, as from `mixed_batches`.
     """
 
     def of_task(number: int, source: Source) -> tf.data.Dataset:
@@ -113,9 +113,9 @@ def sequential_batches(sources: Mapping[str, Source], batch_size: int) -> tf.dat
 
 
 def _sort_key(pairs: Pairs) -> np.ndarray:
-    """Returns a number for each pair: pairs with numbers close by have sides of equal lengths.
+    """Returns a sort key for each pair, such that pairs with close keys have similar lengths.
 
-    They go by the longer side, then by the difference of both, up and down in turn.
+    The order is by the longer side, then by the difference of both, alternately up and down.
     """
     source, target = pairs.source.lengths.astype(np.int64), pairs.target.lengths
     longer, gap = np.maximum(source, target), source - target
@@ -149,7 +149,7 @@ def _assemble(
 def _pieces(
     sequences: Sequences, indices: np.ndarray, lengths: Lengths, extra: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pieces, with room for `extra` tokens more, and how many there are, `(B, 1)`."""
+    """Returns pieces, truncated to leave room for `extra` tokens, and their counts `(B, 1)`."""
     ends = np.minimum(sequences.lengths[indices], lengths.longest - extra)
     row = lengths.row(int(ends.max(initial=0)) + extra)
     return sequences.padded(indices, row - extra), ends[:, np.newaxis].astype(np.int64)

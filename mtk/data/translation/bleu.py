@@ -1,4 +1,4 @@
-"""SacreBLEU: how close translations come to references."""
+"""SacreBLEU scores of translations."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -7,17 +7,16 @@ from typing import NamedTuple
 from mtk import extras
 from mtk.data.translation.languages import normalized
 
-# SacreBLEU's own choice. The words of others are told apart by spaces and punctuation, as the
-# conference on machine translation does.
+# SacreBLEU's defaults. Other languages are tokenized by spaces and punctuation, as at WMT.
 _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 class Bleu(NamedTuple):
-    """A score and how it was computed.
+    """A score, and how it was computed.
 
     Attributes:
         score: From 0 to 100.
-        signature: SacreBLEU's, with which others can compute the same.
+        signature: SacreBLEU's signature, for reproduction.
     """
 
     score: float
@@ -41,23 +40,23 @@ def sacrebleu_metrics() -> ModuleType:
 
 
 def tokenizer(language: str) -> str:
-    """Returns the name of the tokenizer by which SacreBLEU divides a language.
+    """Returns the name of SacreBLEU's tokenizer for a language.
 
-    Chinese is divided into characters, Japanese and Korean by MeCab, others by spaces and
+    Chinese is tokenized by characters, Japanese and Korean by MeCab, others by spaces and
     punctuation.
 
     Args:
-        language: Its code, as `mtk.data.translation.languages.normalized` reads it.
+        language: Its code; see `mtk.data.translation.languages.normalized`.
 
     Raises:
         ValueError: If there is no such language.
-        ImportError: If SacreBLEU, or what the tokenizer needs, is not installed.
+        ImportError: If SacreBLEU, or a dependency of the tokenizer, is not installed.
     """
     code = normalized(language)
     name = _TOKENIZERS.get(code, "13a")
     try:
         sacrebleu_metrics().BLEU(tokenize=name)
-    except RuntimeError as error:  # SacreBLEU's own for a missing dictionary.
+    except RuntimeError as error:  # SacreBLEU's error for a missing dictionary.
         raise ImportError(
             f"BLEU of {language!r} needs the tokenizer {name!r}, which is not installed. "
             f"Install it by: pip install 'sacrebleu[{code}]'"
@@ -66,16 +65,16 @@ def tokenizer(language: str) -> str:
 
 
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], language: str) -> Bleu:
-    """Scores translations, one reference each.
+    """Scores translations against one reference each.
 
     Args:
         hypotheses: The translations, as plain text.
-        references: What they should be, as plain text.
+        references: The references, as plain text.
         language: Code of their language; see `tokenizer`.
 
     Raises:
-        ValueError: If there are none, not as many of one as of the other, or no such language.
-        ImportError: If SacreBLEU, or what its tokenizer needs, is not installed.
+        ValueError: If there are none, their numbers differ, or the language is unknown.
+        ImportError: If SacreBLEU, or a dependency of its tokenizer, is not installed.
 
     Reference:
         Papineni et al., *BLEU* (2002); Post, *A call for clarity in reporting BLEU scores* (2018).

@@ -1,4 +1,4 @@
-"""A piece of a split, tokenized: what one process does at a time, and what a killed one keeps."""
+"""Tokenized pieces of a split, the unit of work of a process, preserved if it is killed."""
 
 import json
 from collections import Counter
@@ -23,10 +23,10 @@ class Chunk:
     """Consecutive pairs of a split.
 
     Attributes:
-        sequences: The sources that were kept, and their targets.
-        texts: The same as text where the split is held out, else empty.
-        read: Pairs that were read.
-        skipped: Pairs that were left out, by reason.
+        sequences: The kept sources and their targets.
+        texts: The same as text if the split is held out, otherwise empty.
+        read: Number of pairs read.
+        skipped: Number of skipped pairs by reason.
     """
 
     sequences: tuple[Sequences, Sequences]
@@ -35,7 +35,7 @@ class Chunk:
     skipped: Counter[str]
 
     def save(self, path: Path) -> None:
-        """Writes the chunk to an `.npz` file, whole or not at all."""
+        """Writes the chunk to an `.npz` file atomically."""
         arrays: dict[str, Any] = {}
         for side, name in enumerate(SIDES):
             text = "".join(f"{pair[side]}\n" for pair in self.texts)
@@ -54,7 +54,7 @@ def array(path: Path, name: str) -> np.ndarray:
 
 
 def counts(path: Path) -> tuple[int, Counter[str]]:
-    """Reads from a chunk's file how many pairs were read, and skipped by reason."""
+    """Reads the numbers of read pairs, and of skipped pairs by reason, from a chunk's file."""
     found = json.loads(str(array(path, "counts")))
     return int(found["read"]), Counter(found["skipped"])
 
@@ -65,11 +65,11 @@ def tokenized(
     """Filters and tokenizes pairs.
 
     Args:
-        pairs: As read.
-        vocabulary: To tokenize with.
-        filters: What to leave out.
-        held_out: Whether they are for measuring: then all that is text is kept, however long or
-            unlike, and the text too.
+        pairs: The raw pairs.
+        vocabulary: The vocabulary.
+        filters: The filters of pairs.
+        held_out: Whether they are for evaluation: then all valid texts are kept, whatever the
+            numbers of tokens, as text too.
     """
     skipped: Counter[str] = Counter()
     texts = filters.texts(pairs, skipped)

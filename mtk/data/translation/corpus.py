@@ -27,19 +27,19 @@ class Texts(NamedTuple):
 
 
 class Corpus:
-    """Everything that a translation model reads.
+    """The data of a translation model.
 
     Args:
-        vocabulary: The one that the ids belong to.
+        vocabulary: The vocabulary of the ids.
         pairs: Token ids by split and language.
-        texts: The text of validation and test, for measuring translations.
+        texts: The text of validation and test, for evaluating translations.
 
     Attributes:
-        vocabulary: As given.
+        vocabulary: The vocabulary.
         languages: The target languages.
 
     Raises:
-        ValueError: If a language is unknown to the vocabulary, or parts do not fit together.
+        ValueError: If a language is unknown to the vocabulary, or sizes do not match.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Corpus:
         return _found(self._texts, split, language)
 
     def fingerprint(self) -> dict[str, str]:
-        """Returns the hash of the vocabulary, and of each part with its size, in words, by name."""
+        """Returns texts with the vocabulary's hash, and size and hash of each part, by name."""
         parts = {
             f"{split}.{language}": self._described(split, language)
             for split in SPLITS
@@ -112,7 +112,7 @@ class Corpus:
 
 
 def chosen(languages: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """Returns the target languages to take, all that are known by default.
+    """Returns the target languages to use, by default all known ones.
 
     Raises:
         ValueError: If there is none, one is unknown, or one is named twice.

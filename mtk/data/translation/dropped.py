@@ -1,4 +1,4 @@
-"""Refuses text of which too much would be left out."""
+"""Rejects text if too many pairs would be skipped."""
 
 import inspect
 import itertools
@@ -20,8 +20,8 @@ from mtk.data.translation.vocabulary import Vocabulary
 
 _EXAMPLES = 3
 _SHOWN = 60  # bytes of an example
-_TOKENIZED = 20_000  # Pairs that tell before the work how many it will leave out.
-# As it is typed behind the command, or, without `--gin.`, written into the config.
+_TOKENIZED = 20_000  # Pairs by which the number of skipped pairs is estimated in advance.
+# As a flag of the command, or, without `--gin.`, a line of the config.
 _ENCODING = (
     "If all files have one encoding, name it, such as --gin.readers.{reader}.encoding="
     "'\"{encoding}\"'; else write them anew in UTF-8"
@@ -39,16 +39,16 @@ _REMEDIES = {
 
 
 class DroppedError(ValueError):
-    """More pairs were left out than allowed, after all work was done."""
+    """Raised if more pairs were skipped than allowed, after all work was done."""
 
 
 class Part(NamedTuple):
     """A split of a language.
 
     Attributes:
-        split: Its name.
-        language: Of its targets.
-        reader: Reads it again.
+        split: Name of the split.
+        language: Language of its targets.
+        reader: Its reader.
     """
 
     split: str
@@ -64,15 +64,15 @@ def check(
     vocabulary: Vocabulary | None = None,
     kind: type[ValueError] = ValueError,
 ) -> None:
-    """Raises an error if more pairs are left out for one reason than allowed.
+    """Raises an error if more pairs are skipped for one reason than allowed.
 
     Args:
-        part: What was read.
-        skipped: Pairs that are left out, by reason.
-        number: Pairs that were looked at.
-        filters: With the largest share.
-        vocabulary: By which pairs were found too long, for examples.
-        kind: Of the error.
+        part: The part that was read.
+        skipped: Number of skipped pairs by reason.
+        number: Number of examined pairs.
+        filters: The filters, with the largest allowed share.
+        vocabulary: Vocabulary by which pairs were found too long, for examples.
+        kind: Type of the error.
 
     Raises:
         ValueError: With the reason, the numbers, examples and the remedy.
@@ -106,7 +106,7 @@ def _above(share: float) -> float:
 def sample(
     pairs: Iterable[RawPair], filters: Filters, vocabulary: Vocabulary
 ) -> tuple[Counter[str], int]:
-    """Returns how many of some training pairs are left out for their tokens, and their number."""
+    """Returns how many of some training pairs are skipped for their tokens, and their number."""
     skipped: Counter[str] = Counter()
     drawn = list(itertools.islice(pairs, _TOKENIZED))
     for source, target in filters.texts(drawn, Counter()):
@@ -119,7 +119,7 @@ def sample(
 def _examples(
     part: Part, reason: str, filters: Filters, vocabulary: Vocabulary | None
 ) -> list[str]:
-    """Returns the first pairs that are left out for a reason, with their numbers."""
+    """Returns the first pairs that are skipped for a reason, with their numbers."""
     found = (
         f"  pair {number}: {_shown(source)} | {_shown(target)}"
         for number, (source, target) in enumerate(part.reader.pairs(part.split), start=1)

@@ -1,4 +1,4 @@
-"""Which sentence pairs are kept."""
+"""Filters of sentence pairs."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mtk.data.translation.readers.base import RawPair
 
 TextPair = tuple[str, str]
-# Why a pair is left out.
+# Reasons to skip a pair.
 NOT_UTF8, WITH_NULS = "not UTF-8", "zero bytes, as of UTF-16"
 EMPTY, TOO_LONG = "empty", "too many characters"
 TOO_MANY, UNLIKE = "too many tokens", "lengths too different"
@@ -15,16 +15,17 @@ TOO_MANY, UNLIKE = "too many tokens", "lengths too different"
 
 @dataclass(frozen=True)
 class Filters:
-    """Limits of what is learned from.
+    """Limits of sentence pairs.
 
     Attributes:
-        max_characters: Of a source or target. What is longer is no sentence, and is left out of
-            every split, before it is tokenized.
-        max_tokens: Of a source or target in training, without special tokens: with these, 126 make
-            the paper's 128.
-        max_ratio: By how much the longer side may exceed the shorter one in training, in tokens.
-        max_dropped: The largest share of a split's pairs that may be left out for one reason: more
-            is an error.
+        max_characters: Largest number of characters of a source or target. Longer text is not a
+            sentence, and is skipped in every split, before tokenization.
+        max_tokens: Largest number of tokens of a source or target in training, without special
+            tokens: with these, 126 make the paper's 128.
+        max_ratio: Largest ratio of the lengths of the longer and the shorter side in training, in
+            tokens.
+        max_dropped: Largest share of a split's pairs that may be skipped for one reason; more is an
+            error.
     """
 
     max_characters: int = 2_000
@@ -36,7 +37,7 @@ class Filters:
         """Checks the limits.
 
         Raises:
-            ValueError: If nothing can pass.
+            ValueError: If no pair can pass.
         """
         if self.max_characters < 1 or self.max_tokens < 1 or self.max_ratio < 1:
             raise ValueError(f"No pair passes these limits, which must be 1 or more: {self}")
@@ -46,13 +47,13 @@ class Filters:
             )
 
     def texts(self, pairs: Iterable[RawPair], skipped: Counter[str]) -> list[TextPair]:
-        """Returns the pairs that are text: on both sides, in UTF-8, not too long.
+        """Returns the pairs that are valid texts: nonempty, in UTF-8, not too long.
 
-        A zero byte is valid UTF-8, but what has one is UTF-16 or no text.
+        A zero byte is valid UTF-8, but occurs only in UTF-16 or in data that are not text.
 
         Args:
-            pairs: As read.
-            skipped: Gets the number of the others, by reason.
+            pairs: The raw pairs.
+            skipped: Counter of the other pairs by reason, which is updated.
         """
         kept = []
         for source, target in pairs:
@@ -73,11 +74,11 @@ class Filters:
         return kept
 
     def reason(self, source: int, target: int) -> str:
-        """Returns why a pair is left out of training, empty if it is not.
+        """Returns why a pair is skipped in training; empty if it is not.
 
         Args:
-            source: Tokens of the source.
-            target: Tokens of the target.
+            source: Number of tokens of the source.
+            target: Number of tokens of the target.
         """
         longer, shorter = max(source, target), min(source, target)
         if longer > self.max_tokens:
@@ -86,5 +87,5 @@ class Filters:
 
 
 def _one_line(text: bytes) -> str:
-    """Decodes a sentence; one that a table or a data set breaks into lines becomes one line."""
+    """Decodes a sentence; line breaks, as in some tables and datasets, become spaces."""
     return text.decode("utf-8").replace("\r", " ").replace("\n", " ").strip()

@@ -1,9 +1,9 @@
-"""Codes of languages: as BCP 47 and ISO 639 write them, and as data sets do."""
+"""Language codes of BCP 47 and ISO 639, and variants used by datasets."""
 
 import difflib
 import re
 
-# ISO 639-1, each with its codes of three letters (ISO 639-3, and 639-2/B where that differs).
+# ISO 639-1 codes, each with its three-letter codes (ISO 639-3, and 639-2/B if different).
 _CODES = """
 aa aar, ab abk, ae ave, af afr, ak aka, am amh, an arg, ar ara arb, as asm, av ava, ay aym ayr,
 az aze azj azb, ba bak, be bel, bg bul, bi bis, bm bam, bn ben, bo bod tib, br bre, bs bos, ca cat,
@@ -24,7 +24,7 @@ ti tir, tk tuk, tl tgl fil, tn tsn, to ton, tr tur, ts tso, tt tat, tw twi, ty t
 ur urd, uz uzb uzn, ve ven, vi vie, vo vol, wa wln, wo wol, xh xho, yi yid ydd ji, yo yor, za zha,
 zh zho chi cmn yue wuu hak nan lzh gan hsn cdo cjy, zu zul
 """
-# Those of FLORES-200 that have three letters only.
+# Codes of FLORES-200 that have three letters only.
 _LONG = """
 ace acm acq aeb ajp apc ars ary arz ast awa ban bem bho bjn bug ceb cjk crh dik dyu fon fur grn
 hne ilo kab kac kam kbp kea kmb lij lmo lua luo lus mag mai min mni mos mus nus nso pag pap sat scn
@@ -35,20 +35,20 @@ _TWO_LETTERS = {
     for codes in _CODES.replace("\n", " ").split(",")
     for code in codes.split()
 } | {code: code for code in _LONG.split()}
-# Codes of countries, which are not those of their languages.
+# Country codes that are mistaken for language codes.
 _COUNTRIES = {"cn": "zh", "jp": "ja", "kp": "ko", "ua": "uk", "cz": "cs", "gr": "el", "dk": "da"}
-# After the language: an extension of it, a script, a region, variants.
+# After the language: extended language subtags, a script, a region, variants.
 _REST = re.compile(r"(-[a-z]{3}){0,3}(-[a-z]{4})?(-([a-z]{2,3}|[0-9]{3}))?(-[a-z0-9]{4,8})*")
 
 
 def normalized(language: str) -> str:
-    """Returns a language without script and region, by two letters where it has such a code.
+    """Returns a language code without script and region, of two letters if there is one.
 
     Args:
         language: `"zh"`, `"zho"`, `"zh-CN"`, `"zh_Hant"`, `"zho_Hans"`, ....
 
     Raises:
-        ValueError: If there is no such language, with similar ones.
+        ValueError: If there is no such language; the message suggests similar ones.
 
     Example:
     >>> [normalized(code) for code in ("zh_Hant", "jpn", "FR-ca", "ceb_Latn")]

@@ -1,4 +1,4 @@
-"""What a prepared corpus is made of, counted and hashed."""
+"""Manifest of a prepared corpus, with counts and hashes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +15,12 @@ _FIX = "Remove the folder, and prepare the corpus again."
 
 
 class Manifest(NamedTuple):
-    """The record of a preparation; the same for the same files and settings.
+    """The record of a preparation; equal for equal files and settings.
 
     Attributes:
-        asked: What was to be prepared.
-        vocabulary: Its size and hash.
-        splits: By split and language, what `token_files.merge` returns.
+        asked: The requested settings.
+        vocabulary: Size and hash of the vocabulary.
+        splits: Results of `token_files.merge` by split and language.
     """
 
     asked: dict[str, Any]
@@ -32,17 +32,17 @@ class Manifest(NamedTuple):
         return tuple(self.splits[TRAIN])
 
     def save(self, folder: Path) -> None:
-        """Writes `manifest.json`, which makes the folder a corpus: last of all."""
+        """Writes `manifest.json`, which marks the folder as a corpus, as the last file."""
         atomic.write_json(folder / _NAME, {"format": _FORMAT, **self._asdict()})
 
     @staticmethod
     def is_in(folder: Path) -> bool:
-        """Tells whether a folder has a manifest; `load` says whether it is a corpus's."""
+        """Returns whether a folder has a manifest; `load` checks that it is a corpus's."""
         return (folder / _NAME).is_file()
 
     @staticmethod
     def missing(folder: Path) -> ValueError:
-        """Returns the error that says that there is none."""
+        """Returns the error for a missing manifest."""
         return ValueError(
             f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Make one by "
             "python -m mtk.prepare translation"
@@ -53,7 +53,7 @@ class Manifest(NamedTuple):
         """Reads the manifest of a prepared corpus.
 
         Raises:
-            ValueError: If there is none, or it is not of this version.
+            ValueError: If there is none, or it is invalid or of another version.
         """
         path = folder / _NAME
         if not path.exists():
@@ -61,7 +61,7 @@ class Manifest(NamedTuple):
         try:
             found = records.json_object(path)
         except ValueError as error:
-            # Whose it was is not known, so nobody is told to remove it.
+            # Its owner is unknown, so that the user is not told to remove it.
             again = "Prepare the corpus again, into another folder."
             raise ValueError(f"{path} is damaged ({error}). {again}") from error
         if not {"format", "vocabulary"} <= found.keys():
@@ -74,10 +74,10 @@ class Manifest(NamedTuple):
         return cls(**found)
 
     def check_vocabulary(self, folder: Path) -> None:
-        """Checks that the vocabulary is the one that the tokens were made with.
+        """Checks that the vocabulary is the one used for the tokens.
 
         Raises:
-            ValueError: If it is not.
+            ValueError: If it is another one.
         """
         self._check(folder / VOCABULARY, self.vocabulary["sha256"])
 
@@ -85,7 +85,7 @@ class Manifest(NamedTuple):
         """Checks every file by its hash.
 
         Raises:
-            ValueError: If one is missing or differs.
+            ValueError: If a file is missing or differs.
         """
         self.check_vocabulary(folder)
         for split in self.splits.values():
@@ -103,7 +103,7 @@ class Manifest(NamedTuple):
             )
 
     def table(self) -> str:
-        """Returns the numbers of examples and tokens as text, and what was left out and why."""
+        """Returns a table of the numbers of examples and tokens, and of skipped pairs by reason."""
         rows = [
             ("pair", TRAIN, VALIDATION, TEST, "tokens per example"),
             *map(self._row, self.languages),
@@ -134,5 +134,5 @@ class Manifest(NamedTuple):
 
 
 def in_words(skipped: Mapping[str, int]) -> str:
-    """Returns how many pairs were left out for which reason."""
+    """Returns a text with the number of skipped pairs by reason."""
     return ", ".join(f"{number:,} {reason}" for reason, number in skipped.items())

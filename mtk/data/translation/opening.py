@@ -1,4 +1,4 @@
-"""Opens a corpus that `mtk.prepare` has written."""
+"""Opens a corpus prepared by `mtk.prepare`."""
 
 import functools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mtk.data.translation.token_files import SplitFiles, open_pairs, read_texts
 from mtk.data.translation.vocabulary import Vocabulary
 from mtk.places import InputPath
 
-# Of synthetic data.
+# Properties of synthetic data.
 _LANGUAGES = ("de", "fr")
 _PAIRS, _HELD_OUT_PAIRS = 50_000, 1_000
 _SHORTEST, _LONGEST = 5, 45  # tokens of a sentence
@@ -23,19 +23,19 @@ _SHORTEST, _LONGEST = 5, 45  # tokens of a sentence
 def open_corpus(
     folder: InputPath, languages: Sequence[str] | None = None, expected_vocabulary: int = 64_000
 ) -> Corpus:
-    """Opens a prepared corpus. Token ids are memory-mapped, so that this takes no time and memory.
+    """Opens a prepared corpus, with memory-mapped token ids, which takes little time and memory.
 
-    The vocabulary is checked by its hash, token files by their sizes. The hashes of all files are
-    checked by the command that prepared them, when it is given again.
+    The vocabulary is checked by its hash, token files by their sizes. Running the preparation again
+    checks the hashes of all files.
 
     Args:
-        folder: Folder that `python -m mtk.prepare translation` has written.
-        languages: Target languages to take, in this order; all by default.
-        expected_vocabulary: Pieces of the vocabulary, for a dry run without the corpus.
+        folder: Folder written by `python -m mtk.prepare translation`.
+        languages: Target languages to use, in this order; all by default.
+        expected_vocabulary: Size of the vocabulary, for a dry run without the corpus.
 
     Raises:
-        ValueError: If there is no corpus, a language is unknown, the vocabulary is not the one of
-            the token files, or a file is missing or damaged.
+        ValueError: If there is no corpus, a language is unknown, the vocabulary is not that of the
+            token files, or a file is missing or damaged.
         ImportError: If SentencePiece is not installed.
     """
     path = Path(folder).expanduser()
@@ -67,7 +67,7 @@ def _synthetic(languages: Sequence[str], size: int) -> Corpus:
     def sentences(number: int) -> Sequences:
         lengths = draw.integers(_SHORTEST, _LONGEST + 1, number)
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        first = size // 2  # Behind what is special.
+        first = size // 2  # After the special tokens.
         return Sequences(draw.integers(first, size, starts[-1], dtype_for(size)), starts)
 
     numbers = {split: _PAIRS if split == TRAIN else _HELD_OUT_PAIRS for split in SPLITS}
@@ -81,7 +81,7 @@ def _synthetic(languages: Sequence[str], size: int) -> Corpus:
 
 
 class _SyntheticVocabulary(Vocabulary):
-    """Knows its size and its languages, and no text."""
+    """A vocabulary with a size and languages, but without text."""
 
     def __init__(self, languages: Sequence[str], size: int):
         self.languages, self.proto, self.sha256 = tuple(languages), b"", ""

@@ -1,4 +1,4 @@
-"""Tokenizes a split on all cores, chunk by chunk."""
+"""Tokenizes a split on all cores, in chunks."""
 
 import contextlib
 import itertools
@@ -19,17 +19,17 @@ from mtk.data.translation.vocabulary import Vocabulary
 
 
 class Packers:
-    """Processes that tokenize; use as a context.
+    """Processes that tokenize, as a context manager.
 
     Args:
         vocabulary: File of the vocabulary.
-        filters: What to leave out.
-        processes: How many; as many as there are cores by default.
+        filters: The filters of pairs.
+        processes: Number of processes; the number of cores by default.
     """
 
     def __init__(self, vocabulary: Path, filters: Filters, processes: int | None = None):
         self.processes = processes or resources.cpu_count()
-        # A new interpreter each, which holds nothing but what it needs.
+        # A new interpreter each, which holds only what it needs.
         self._pool = futures.ProcessPoolExecutor(
             self.processes,
             multiprocessing.get_context("spawn"),
@@ -46,16 +46,16 @@ class Packers:
     def pack(
         self, pairs: Iterator[RawPair], folder: Path, size: int, held_out: bool
     ) -> Iterator[int]:
-        """Writes the chunks of a split that are not there yet.
+        """Writes the missing chunks of a split.
 
         Args:
-            pairs: The split.
-            folder: Where its chunks are: `00000000.npz`, ...
-            size: Pairs of a chunk.
-            held_out: Whether the split is for measuring.
+            pairs: Pairs of the split.
+            folder: Folder of its chunks: `00000000.npz`, ...
+            size: Number of pairs per chunk.
+            held_out: Whether the split is for evaluation.
 
         Yields:
-            The number of pairs that have been tokenized since the last one.
+            The number of pairs tokenized since the last yield.
 
         Raises:
             OSError: If a chunk cannot be written, or a process was lost.
@@ -66,10 +66,10 @@ class Packers:
                 path = folder / f"{number:08}.npz"
                 if path.exists():
                     continue
-                with _no_interrupts():  # A process may be started, and inherits that.
+                with _no_interrupts():  # A process may be started, which inherits the mask.
                     submitted = self._pool.submit(_Packer.pack, chunk, path, held_out)
                 waiting[submitted] = len(chunk)
-                # Enough to keep all busy, and no more: memory does not grow with the text.
+                # Just enough to keep all busy, so that memory does not grow with the text.
                 if len(waiting) > 2 * self.processes:
                     yield from _finished(waiting)
             while waiting:
@@ -83,9 +83,9 @@ class Packers:
 
 @contextlib.contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Puts off SIGINT; in processes that are started meanwhile, for good: the parent ends them.
+    """Blocks SIGINT; permanently in processes started meanwhile, which the parent ends.
 
-    A terminal sends it to all, and one that is still starting could not yet ignore it by itself.
+    A terminal sends it to all processes, and a starting one could not yet ignore it itself.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -106,7 +106,7 @@ def _finished(waiting: dict["futures.Future[None]", int]) -> Iterator[int]:
 
 
 class _Packer:
-    """What one process keeps from chunk to chunk."""
+    """State of one process, kept from chunk to chunk."""
 
     vocabulary: Vocabulary
     filters: Filters
@@ -122,7 +122,7 @@ class _Packer:
 
 
 def _end_with_parent() -> None:
-    """Ends this process if the parent is killed: it would wait for work forever."""
+    """Ends this process if the parent is killed; otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         with contextlib.suppress(OSError):

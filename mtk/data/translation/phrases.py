@@ -1,4 +1,4 @@
-"""Phrases that Unicode's locale data (CLDR) can say in many languages; Babel ships them."""
+"""Phrases in many languages, from Unicode's locale data (CLDR) in Babel."""
 
 import datetime
 import random
@@ -7,13 +7,13 @@ from typing import Literal
 
 from babel import Locale, dates, lists, localedata, numbers, units
 
-# What is said, for any language to say it.
+# A phrase, as a function of the language.
 Phrase = Callable[[Locale], str]
 
 _FIRST_DAY = datetime.datetime(1960, 1, 1)
-_DAYS = 32_872  # Ninety years: fewer than a hundred, so that two digits tell which one it is.
+_DAYS = 32_872  # Ninety years: fewer than a hundred, so that two digits identify the year.
 _DATES = ("full", "full", "full", "long", "long", "medium", "short")
-# Skeletons of CLDR, without weeks: languages count them differently.
+# Skeletons of CLDR, without weeks, which languages count differently.
 _MOMENTS = ("yMMMM", "yQQQQ", "MMMMd", "MMMEd", "GyMMMd", "yMEd", "Bhm", "Bh", "EHm")
 _INTERVALS = ("MMMd", "yMMMd", "yMMMEd", "yMMMM")
 _UNKNOWN = "ZZ"
@@ -31,11 +31,11 @@ _SECONDS: dict[_Span, int] = {
 
 
 class Phrases:
-    """Draws phrases that all given languages can say.
+    """Draws phrases available in all given languages.
 
     Args:
         locales: The languages, English first.
-        seed: Of the drawing.
+        seed: Seed of the drawing.
     """
 
     def __init__(self, locales: Sequence[Locale], seed: int):
@@ -47,7 +47,7 @@ class Phrases:
         self._units = _units(locales)
 
     def __iter__(self) -> Iterator[Phrase]:
-        """Draws without end, each kind as often as it stands here."""
+        """Draws endlessly, each kind as often as it is listed here."""
         moments = (self._date, self._date, self._date_and_time, self._moment, self._interval)
         amounts = (self._number, self._percentage, self._price, self._price, self._measure)
         others = (self._measure, self._span, self._list_of_countries, self._list_of_languages)
@@ -60,7 +60,7 @@ class Phrases:
         return day.replace(hour=self._random.randrange(24), minute=self._random.randrange(60))
 
     def _amount(self) -> float:
-        """A number of one to seven digits, up to two of them behind the point."""
+        """Draws a number of one to seven digits, at most two of them after the decimal point."""
         digits = self._random.randint(1, 7)
         whole = self._random.randrange(10 ** (digits - 1), 10**digits)
         return self._random.choice((whole, whole, whole / 10, whole / 100))
@@ -136,13 +136,13 @@ class Phrases:
 
 
 def _names(names: Sequence[Mapping[str, str]]) -> list[str]:
-    """Returns the codes of two letters that have a name in all languages."""
+    """Returns the two-letter codes that have a name in all languages."""
     codes = [code for code in names[0] if len(code) == 2 and all(code in x for x in names)]
     return sorted({*codes} - {_UNKNOWN})
 
 
 def _dialects(languages: set[str], countries: set[str]) -> list[Locale]:
-    """Returns the languages as spoken in a country, of those that CLDR describes."""
+    """Returns the languages as spoken in a country that CLDR describes."""
     found = []
     for name in sorted(localedata.locale_identifiers()):
         language, _, country = name.partition("_")
@@ -170,5 +170,5 @@ def _units(locales: Sequence[Locale]) -> list[str]:
 
 def _measured(number: float, unit: str, locale: Locale) -> str:
     text = units.format_unit(number, unit, "long", locale=locale)
-    # Chinese has one form for long and short, which Babel finds under the latter only.
+    # Chinese has the same form for long and short, which Babel finds only as short.
     return units.format_unit(number, unit, "short", locale=locale) if unit in text else text

@@ -1,4 +1,4 @@
-"""Turns parallel text into a vocabulary and token files, once."""
+"""Prepares a vocabulary and token files from parallel text, once."""
 
 import re
 from collections.abc import Mapping
@@ -29,27 +29,27 @@ def prepare(
 ) -> str:
     """Prepares a parallel corpus for `open_corpus`.
 
-    Works beside `folder`, in `unfinished.<its name>`, and moves what is done there at the end: so
-    `folder` is whole or not there. Killed at any time, it goes on when called again with the same
-    arguments, and comes to the same bytes. Bad input leaves nothing behind. Memory does not grow
-    with the text.
+    Works next to `folder`, in `unfinished.<its name>`, and moves the result at the end, so that
+    `folder` is complete or missing. If killed at any time, it resumes when called again with the
+    same arguments, with a byte-identical result. Invalid input leaves nothing behind. Memory does
+    not grow with the text.
 
     Args:
         folder: Folder to write.
-        readers: Where each target language's pairs come from.
+        readers: Reader of the pairs, by target language.
         source: The source language.
-        vocabulary_size: Pieces to learn, over all languages together. Small corpora have fewer.
-        vocabulary_lines: Lines of each language to learn them from, drawn at random: languages
-            with much text don't outweigh those with little.
-        filters: Which pairs to leave out; the defaults of `Filters` if not given.
-        chunk_pairs: Pairs that a process takes at a time.
-        processes: How many; as many as there are cores by default.
+        vocabulary_size: Size of the vocabulary for all languages together. Small corpora have less.
+        vocabulary_lines: Number of lines of each language to learn it from, drawn at random, so
+            that languages with much text do not outweigh those with little.
+        filters: Filters of pairs; the defaults of `Filters` if not given.
+        chunk_pairs: Number of pairs that a process takes at a time.
+        processes: Number of processes; the number of cores by default.
 
     Returns:
-        A table of what the corpus holds.
+        A table of the contents of the corpus.
 
     Raises:
-        ValueError: If the text cannot be read, too much of it would be left out, or the folder
+        ValueError: If the text cannot be read, too much of it would be skipped, or the folder
             holds something else.
         OSError: If the folder cannot be written.
     """
@@ -73,7 +73,7 @@ def prepare(
     if final.exists() and any(final.iterdir()):
         manifest = _finished(final, asked)
     else:
-        # Chunks that are there must be of the same size, and of files that have not changed since.
+        # Existing chunks must have the same size, and be from files that have not changed since.
         plan = {**asked, "chunk_pairs": chunk_pairs, MODIFIED: _modified(readers)}
         with workspace(work, plan, worth=VOCABULARY):
             stages = Stages(work, readers, asked, filters)
@@ -97,7 +97,7 @@ def _check(source: str, readers: Mapping[str, Reader]) -> None:
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:
-    """Checks a corpus that is there already."""
+    """Checks an existing corpus."""
     if not Manifest.is_in(folder):
         raise ValueError(
             f"The folder {str(folder)!r} holds something else than a prepared corpus. Nothing was "

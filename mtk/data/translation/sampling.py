@@ -1,4 +1,4 @@
-"""Drawing a few of very many."""
+"""Reservoir sampling."""
 
 import itertools
 import math
@@ -10,15 +10,15 @@ _Item = TypeVar("_Item")
 
 
 def reservoir(items: Iterable[_Item], size: int, seed: int) -> tuple[list[_Item], int]:
-    """Draws without replacement, each with equal chance, in one pass and little memory.
+    """Draws uniformly without replacement, in one pass and little memory.
 
     Args:
-        items: To draw from; their number need not be known.
-        size: How many to draw, 1 or more; all, if there are fewer.
-        seed: Of the drawing.
+        items: Items to draw from; their number need not be known.
+        size: Number of items to draw, at least 1; all, if there are fewer.
+        seed: Seed of the drawing.
 
     Returns:
-        What was drawn, and how many there were.
+        The drawn items, and the number of all items.
 
     Reference:
         Li, *Reservoir-sampling algorithms of time complexity O(n(1 + log(N/n)))* (1994), algorithm
@@ -31,8 +31,8 @@ def reservoir(items: Iterable[_Item], size: int, seed: int) -> tuple[list[_Item]
     weight, taken = 1.0, size
     for number, item in numbered:
         if number > taken:
-            # The largest of `size` uniform numbers that lie below the last such one; then, how many
-            # items fail to fall below it.
+            # The largest of `size` uniform numbers below the previous such one; then, the number of
+            # items that are not below it.
             weight *= math.exp(math.log(1.0 - generator.random()) / size)
             taken += int(math.log(1.0 - generator.random()) / math.log1p(-weight)) + 1
         if number == taken:

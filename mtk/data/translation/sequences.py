@@ -1,4 +1,4 @@
-"""Many sequences of token ids in one array."""
+"""Sequences of token ids in one array."""
 
 import itertools
 from functools import cached_property
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class Sequences:
-    """Sequences of token ids, one behind the other; no special ids are stored.
+    """Concatenated sequences of token ids, without special ids.
 
     Args:
         tokens: uint16 or int32 `(T,)`, in memory or memory-mapped.
         starts: int64 `(N + 1,)`: sequence i is `tokens[starts[i]:starts[i + 1]]`.
 
     Raises:
-        ValueError: If the two do not fit together.
+        ValueError: If the two do not match.
     """
 
     def __init__(self, tokens: np.ndarray, starts: np.ndarray):
@@ -35,22 +35,22 @@ class Sequences:
         return self.starts.size - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Returns one sequence, as it is stored."""
+        """Returns one sequence, as stored."""
         if not 0 <= index < len(self):
             raise IndexError(f"There is no sequence {index}: they are 0 ... {len(self) - 1}.")
         return self.tokens[self.starts[index] : self.starts[index + 1]]
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of every sequence: int32 `(N,)`."""
+        """Number of tokens of each sequence: int32 `(N,)`."""
         return np.diff(self.starts).astype(np.int32)
 
     def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
-        """Returns some sequences, cut or filled up with 0 to one length.
+        """Returns some sequences, truncated or padded with 0 to one length.
 
         Args:
-            indices: `(B,)`, which ones.
-            length: Of each row.
+            indices: Indices of the sequences, `(B,)`.
+            length: Length of each row.
 
         Returns:
             int32 `(B, length)`.
@@ -65,11 +65,11 @@ class Sequences:
 
 
 def pack(sequences: list[list[int]], dtype: type[np.generic] = np.int32) -> Sequences:
-    """Makes sequences of lists of ids.
+    """Packs lists of ids into `Sequences`.
 
     Args:
         sequences: The lists.
-        dtype: Of the tokens; see `dtype_for`.
+        dtype: Type of the tokens; see `dtype_for`.
     """
     starts = np.zeros(len(sequences) + 1, np.int64)
     np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
@@ -78,5 +78,5 @@ def pack(sequences: list[list[int]], dtype: type[np.generic] = np.int32) -> Sequ
 
 
 def dtype_for(vocabulary_size: int) -> type[np.generic]:
-    """Returns the smaller of the two types of tokens, if it can hold all ids."""
+    """Returns the smallest of the two token types that holds all ids."""
     return np.uint16 if vocabulary_size <= 1 << 16 else np.int32

@@ -18,17 +18,17 @@ from mtk.data.translation.token_files import SplitFiles, merge
 from mtk.data.translation.vocabulary import Vocabulary, train_vocabulary
 from mtk.display import Meter, stage
 
-_SEED = 0  # of the lines that the vocabulary is learned from
+_SEED = 0  # of the lines for learning the vocabulary
 
 
 class Stages(NamedTuple):
-    """A preparation. What a stage has done is not done again by the one that goes on after a kill.
+    """A preparation. After a kill, completed work of a stage is not repeated.
 
     Attributes:
-        work: Folder to work in.
-        readers: Where each target language's pairs come from.
+        work: The working folder.
+        readers: Reader of each target language's pairs.
         asked: Settings, for the manifest.
-        filters: Which pairs to leave out.
+        filters: The filters of pairs.
     """
 
     work: Path
@@ -37,10 +37,10 @@ class Stages(NamedTuple):
     filters: Filters
 
     def learn(self) -> None:
-        """Learns the vocabulary, and so reads all text once: what is damaged is found here.
+        """Learns the vocabulary; this reads all text once, and thus detects damage.
 
         Raises:
-            ValueError: If text cannot be read, a split is empty, too much would be left out, or the
+            ValueError: If text cannot be read, a split is empty, too much would be skipped, or the
                 vocabulary is too small.
         """
         path = self.work / VOCABULARY
@@ -53,7 +53,7 @@ class Stages(NamedTuple):
                 _require(len(pairs), split, language)
                 self._check_texts(pairs, split, language)
             kept = self._sample(language)
-            # Each target has its own English: together it must not count more than one of them.
+            # Each target has its own source lines: together they must not outweigh one target.
             texts[self.asked["source"]] += [source for source, _ in kept[:: len(self.readers)]]
             texts[language] = [target for _, target in kept]
         with stage("Learning the vocabulary"):
@@ -73,7 +73,7 @@ class Stages(NamedTuple):
         return self._check_texts(drawn, TRAIN, language)
 
     def _check_texts(self, pairs: Sequence[RawPair], split: str, language: str) -> list[TextPair]:
-        """Returns what is text; raises an error if too little is."""
+        """Returns the pairs that are text; raises an error if there are too few."""
         skipped: Counter[str] = Counter()
         kept = self.filters.texts(pairs, skipped)
         dropped.check(self._part(split, language), skipped, len(pairs), self.filters)
@@ -86,8 +86,8 @@ class Stages(NamedTuple):
         """Tokenizes all splits.
 
         Args:
-            size: Pairs of a chunk.
-            processes: How many processes, as many as there are cores by default.
+            size: Number of pairs per chunk.
+            processes: Number of processes; the number of cores by default.
 
         Raises:
             OSError: If a chunk cannot be written, or a process was lost.
@@ -106,7 +106,7 @@ class Stages(NamedTuple):
         """Writes the corpus.
 
         Raises:
-            ValueError: If all pairs of a split were left out, or too many for one reason.
+            ValueError: If all pairs of a split were skipped, or too many for one reason.
             OSError: If a file cannot be written.
         """
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ class SplitFiles(NamedTuple):
     """The files of one split of one language.
 
     Attributes:
-        folder: Of the corpus.
+        folder: Folder of the corpus.
         split: "train", "validation" or "test".
         language: The target language.
     """
@@ -37,16 +37,16 @@ class SplitFiles(NamedTuple):
 
 
 def merge(files: SplitFiles, parts: list[Path], held_out: bool) -> dict[str, Any]:
-    """Writes a split as one file each of tokens, their index and, if it is held out, text.
+    """Writes a split as files of tokens, of their starts and, if it is held out, of text.
 
     Args:
-        files: What to write.
+        files: Files to write.
         parts: Files of the split's chunks, in order.
-        held_out: Whether text is kept.
+        held_out: Whether to write the text.
 
     Returns:
-        For the manifest: how many pairs were read, kept and skipped, the tokens, and the hash of
-        every file.
+        For the manifest: the numbers of pairs read, kept and skipped, the number of tokens, and the
+        hash of every file.
     """
     read, skipped = 0, Counter[str]()
     for part in parts:
@@ -95,7 +95,7 @@ def _write_text(files: SplitFiles, side: str, parts: list[Path]) -> Path:
 
 
 def _write(path: Path, kind: np.dtype, size: int, arrays: Iterable[np.ndarray]) -> None:
-    """Writes an `.npy` file part by part: a whole one would not fit into memory."""
+    """Writes an `.npy` file part by part, since the whole array may not fit into memory."""
     header = {"descr": kind.str, "fortran_order": False, "shape": (size,)}
     with atomic.replacing(path) as unfinished, unfinished.open("wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
@@ -106,8 +106,8 @@ def open_pairs(files: SplitFiles, counted: dict[str, Any]) -> Pairs:
     """Opens the token files of a split, memory-mapped.
 
     Args:
-        files: What to open.
-        counted: What the manifest says of them.
+        files: Files to open.
+        counted: Their entry of the manifest.
 
     Raises:
         ValueError: If a file is missing, damaged, or of another size than counted.

@@ -13,28 +13,28 @@ from mtk import atomic, extras
 PAD, START, END, UNKNOWN = range(4)
 _SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 _LANGUAGE = re.compile(r"<2(.+)>")
-# The sums over sentences depend on how these are divided among threads: one number of threads on
-# every machine gives one vocabulary on every machine.
+# Sums over sentences depend on their distribution over threads: a fixed number of threads gives the
+# same vocabulary on every machine.
 _THREADS = 16
 
 
 class Vocabulary:
-    """Text to token ids and back.
+    """Maps text to token ids and back.
 
-    Ids 0 to 3 are padding, start, end and unknown; then comes a token for each target language,
-    with which a source begins; then the pieces. No text encodes to one of the former: a `<2fr>` in
-    it is five ordinary characters.
+    Ids 0 to 3 are padding, start, end and unknown. A token for each target language follows, with
+    which a source starts, then the pieces. Text never encodes to a special id: a `<2fr>` in it is
+    five ordinary characters.
 
     Args:
-        proto: The bytes of a SentencePiece model with these ids, as `train_vocabulary` makes it.
+        proto: The bytes of a SentencePiece model with these ids, as from `train_vocabulary`.
 
     Attributes:
         proto: The same bytes.
         languages: The target languages, in the order of their tokens.
-        sha256: Hash of the bytes: vocabularies that agree in it give the same ids.
+        sha256: Hash of the bytes; vocabularies with equal hashes give the same ids.
 
     Raises:
-        ValueError: If this is no such model.
+        ValueError: If this is not such a model.
         ImportError: If SentencePiece is not installed.
     """
 
@@ -69,8 +69,7 @@ class Vocabulary:
         """Reads a vocabulary from a file.
 
         Raises:
-            ValueError: If it holds none.
-            OSError: If it cannot be read.
+            ValueError: If it holds no vocabulary. OSError: If it cannot be read.
         """
         try:
             return cls(Path(path).read_bytes())
@@ -78,7 +77,7 @@ class Vocabulary:
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary to a file, whole or not at all."""
+        """Writes the vocabulary to a file atomically."""
         with atomic.replacing(path) as unfinished:
             unfinished.write_bytes(self.proto)
 
@@ -86,7 +85,7 @@ class Vocabulary:
         return int(self._pieces.get_piece_size())
 
     def language_id(self, language: str) -> int:
-        """Returns the token that asks for a target language.
+        """Returns the token that requests a target language.
 
         Raises:
             ValueError: If the vocabulary has no such language.
@@ -99,7 +98,7 @@ class Vocabulary:
         return len(_SPECIAL) + self.languages.index(language)
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of a text's pieces, without any special id."""
+        """Returns the ids of a text's pieces, without special ids."""
         return list(self._pieces.encode(text))
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -107,7 +106,7 @@ class Vocabulary:
         return list(self._pieces.encode(list(texts), num_threads=1))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids, up to the first END; special ids are left out."""
+        """Returns the text of ids, up to the first END, without special ids."""
         text = itertools.takewhile(lambda token: token != END, map(int, ids))
         first = len(_SPECIAL) + len(self.languages)
         return str(self._pieces.decode([token for token in text if token >= first]))
@@ -118,19 +117,19 @@ def train_vocabulary(
 ) -> Vocabulary:
     """Learns one vocabulary for all languages.
 
-    All languages count by the texts given, so give about the same number of each. The pieces come
-    from a unigram language model. What the defaults of SentencePiece would do otherwise:
+    Languages are weighted by the given texts: give about the same number of each. The pieces come
+    from a unigram language model. Departures from SentencePiece's defaults:
 
-    * Text is not rewritten, only repeated spaces become one: NFKC would replace the full-width
+    * Text is not normalized, except for repeated spaces: NFKC would replace the full-width
       punctuation of Chinese, which references keep.
-    * 0.9995 of the characters are covered, the others are spelled as bytes: all text can be
-      written, and rare Chinese characters do not take the place of words.
-    * A digit is a piece, so that a number is read in one way only.
+    * 0.9995 of the characters are covered, the others are encoded as bytes: all text can be
+      encoded, and rare Chinese characters do not displace words.
+    * Each digit is a piece, so that a number has a unique tokenization.
 
     Args:
-        texts_by_language: Lines of each language, that of the sources included; the others become
+        texts_by_language: Lines of each language, including that of the sources; the others become
             target languages.
-        size: Pieces to learn, special ones included. Few texts allow fewer; see `len`.
+        size: Number of pieces, including special ones. Small texts give fewer; see `len`.
         source: Language of the sources.
 
     Raises:

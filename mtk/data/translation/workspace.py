@@ -1,4 +1,4 @@
-"""The folder that a preparation works in, and goes on in after it was killed."""
+"""The working folder of a preparation, in which it resumes after a kill."""
 
 import contextlib
 import json
@@ -18,29 +18,28 @@ from mtk.data.translation.manifest import VOCABULARY
 _LOCK = "lock"
 _PLAN = "plan.json"
 _FILES = (_PLAN, _LOCK, VOCABULARY)
-# The finished corpus, the chunks of a split of a language, and what `atomic` was writing.
+# The finished corpus, the chunks of a split and language, and unfinished files of `atomic`.
 _OWN = re.compile(rf"corpus|({'|'.join(SPLITS)})\..+|{re.escape(places.UNFINISHED)}[0-9a-f]{{12}}")
-MODIFIED = "modified"  # In a plan: the time of each file by its path.
+MODIFIED = "modified"  # In a plan: the modification time of each file by path.
 
 
 @contextlib.contextmanager
 def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Path]:
-    """Opens the folder for this process alone.
+    """Opens the folder exclusively for this process.
 
-    A ValueError inside removes the folder, since what was made from bad input is of no use to the
-    next plan, which fixes it. A DroppedError does not: the work is done.
+    A ValueError inside removes the folder, since results of bad input are useless for a corrected
+    plan. A DroppedError does not, since the work is done.
 
     Args:
-        folder: New, or left behind by a preparation.
-        plan: What is prepared, from what.
-        worth: Name of the first file worth keeping. Where it is missing, any plan may begin again.
+        folder: A new folder, or one of an unfinished preparation.
+        plan: The settings and inputs of the preparation.
+        worth: Name of the first file worth keeping. If it is missing, any plan may start over.
 
     Yields:
         The folder.
 
     Raises:
-        ValueError: If another process works there, or the folder holds the work of another
-            plan.
+        ValueError: If another process works there, or the folder belongs to another plan.
     """
     new = [above for above in folder.absolute().parents if not above.exists()]
     with _exclusive(folder):
@@ -52,33 +51,33 @@ def workspace(folder: Path, plan: Mapping[str, Any], worth: str) -> Iterator[Pat
         try:
             yield folder
         except DroppedError:
-            raise  # The work is done, and of use to whoever allows what was found.
+            raise  # The work is done, and useful if the user allows the skipped pairs.
         except ValueError:
             remove(folder)
-            with contextlib.suppress(OSError):  # Somebody has put something there.
+            with contextlib.suppress(OSError):  # The folder is not empty.
                 for above in new:
                     above.rmdir()
             raise
 
 
 def remove(folder: Path) -> None:
-    """Removes what a preparation has made to work in; anything else in the folder stays."""
+    """Removes the files of a preparation; anything else in the folder is kept."""
     for entry in folder.glob("*"):
         if entry.name in _FILES:
             entry.unlink()
         elif _OWN.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-    with contextlib.suppress(OSError):  # It is not there, or something else is in it.
+    with contextlib.suppress(OSError):  # It does not exist, or is not empty.
         folder.rmdir()
 
 
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
-    """Checks that a folder belongs to what is wanted.
+    """Checks that a folder belongs to the wanted settings.
 
     Raises:
-        ValueError: If it does not, with the differences.
+        ValueError: If it does not; the message lists the differences.
     """
-    wanted = json.loads(json.dumps(wanted))  # As a file gives it: lists, no tuples.
+    wanted = json.loads(json.dumps(wanted))  # As read from a file: lists, not tuples.
     changes = "\n".join(_changes(found, wanted))
     if changes:
         raise ValueError(
@@ -107,14 +106,13 @@ def _changes(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Makes the folder where it is missing, and locks it for this process alone.
+    """Creates the folder if missing, and locks it for this process.
 
-    The system takes the lock away when the process ends, however it ends; the file `_LOCK` stays.
+    The system releases the lock when the process ends in any way; the file `_LOCK` remains.
 
     Raises:
-        ValueError: If another process works there, or the folder is not one that this function has
-            made.
-        OSError: If it cannot be written.
+        ValueError: If another process works there, or the folder was not created by this function.
+        OSError: If the folder cannot be written.
     """
     _check_own(folder)
     folder.mkdir(parents=True, exist_ok=True)

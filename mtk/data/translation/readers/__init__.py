@@ -1,4 +1,4 @@
-"""Where parallel text comes from: files of several forms, and TensorFlow Datasets."""
+"""Readers of parallel text: files of several formats, and TensorFlow Datasets."""
 
 from mtk.data.translation.readers.base import RawPair, Reader
 from mtk.data.translation.readers.line_files import LineFiles

@@ -1,4 +1,4 @@
-"""What a reader of parallel text is, and what readers of files have in common."""
+"""Base classes of readers of parallel text, and of files."""
 
 import abc
 import codecs
@@ -13,17 +13,17 @@ from mtk.data import bounded
 
 # A source and its target, as bytes that should be UTF-8.
 RawPair = tuple[bytes, bytes]
-# How files of another encoding begin; UTF-32 comes first, as its mark begins with the other.
+# Byte order marks; UTF-32 first, since its mark starts with that of UTF-16.
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class Reader(abc.ABC):
-    """Gives the sentence pairs of one target language, the same in the same order each time."""
+    """Reads the sentence pairs of one target language, in the same order each time."""
 
     @abc.abstractmethod
     def pairs(self, split: str) -> Iterator[RawPair]:
-        """Yields the pairs of a split as they stand there, the bad ones too.
+        """Yields the unfiltered pairs of a split, including invalid ones.
 
         Args:
             split: "train", "validation" or "test".
@@ -34,14 +34,14 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def asked(self) -> dict[str, Any]:
-        """Returns what is read, for a manifest; equal if and only if the pairs should be.
+        """Returns a description for the manifest; equal if and only if the pairs should be equal.
 
         Raises:
-            ValueError: If there is nothing to read.
+            ValueError: If there are no data.
         """
 
     def files(self) -> list[Path]:
-        """Returns the files that are read, if any."""
+        """Returns the input files, if any."""
         return []
 
 
@@ -49,7 +49,7 @@ class FileReader(Reader):
     """Reads files.
 
     Args:
-        files: Those of each split, in an order that matters.
+        files: Files of each split, in a significant order.
     """
 
     def __init__(self, files: Mapping[str, list[Path]]):
@@ -67,13 +67,13 @@ class FileReader(Reader):
 
 
 class TableReader(FileReader):
-    """Reads files that each hold sources and targets.
+    """Reads files that hold both sources and targets.
 
     Args:
-        train: Names of the training split's files, one behind the other; `*` stands for any text.
+        train: Names of the training split's files, in order; `*` matches any text.
         validation: The same for validation.
         test: The same for testing.
-        folder: Where the files are.
+        folder: Folder of the files.
 
     Raises:
         ValueError: If a file is missing.
@@ -100,10 +100,10 @@ class TableReader(FileReader):
 
 
 def found(folder: Path, names: Sequence[str], split: str) -> list[Path]:
-    """Returns the files of these names, those of a pattern in alphabetical order.
+    """Returns the files with these names, those of a pattern in alphabetical order.
 
     Raises:
-        ValueError: If there is none, for one name or for all.
+        ValueError: If there is none, for a name or in all.
     """
     paths: list[Path] = []
     for name in names:
@@ -120,7 +120,7 @@ def check_encoding(encoding: str) -> str:
     """Returns the standard name of an encoding.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no such encoding.
     """
     try:
         return codecs.lookup(encoding).name
@@ -132,23 +132,23 @@ def check_encoding(encoding: str) -> str:
 
 
 def other_encoding(encoding: str) -> dict[str, str]:
-    """Returns what a manifest says of an encoding: nothing of UTF-8."""
+    """Returns the encoding's entry of a manifest, empty for UTF-8."""
     return {} if encoding == "utf-8" else {"encoding": encoding}
 
 
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
-    """Yields the lines of a file, plain or compressed by gzip (`.gz`), without their ends.
+    """Yields the lines of a file, plain or compressed by gzip (`.gz`), without line ends.
 
     Only a line feed ends a line: Unicode's other separators occur inside sentences.
 
     Args:
         path: The file.
-        encoding: Of the file, by its standard name. UTF-8 is not checked, others become UTF-8, and
-            so does a file that begins with the mark of UTF-16 or UTF-32, which is no UTF-8.
+        encoding: Encoding of the file, by its standard name. UTF-8 is not validated; others, and
+            files that start with the mark of UTF-16 or UTF-32, are converted to UTF-8.
 
     Raises:
-        ValueError: If it cannot be decompressed, is not of that encoding, or has a line that is too
-            long to be a sentence.
+        ValueError: If it cannot be decompressed, is not in that encoding, or has a line too long
+            for a sentence.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Two files whose lines correspond."""
+"""Pairs of files with corresponding lines."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from mtk.data.translation.readers.base import (
 )
 from mtk.display import counted
 
-_LOOKED_AT = 2  # Lines that tell UTF-16: the second begins with the rest of the first one's end.
+_LOOKED_AT = 2  # Lines that reveal UTF-16: the second starts with the rest of a line end.
 
 
 class LineFiles(FileReader):
@@ -25,8 +25,9 @@ class LineFiles(FileReader):
         train: Names of the training split's files, (source, target) and (source, target) ...
         validation: The same for validation.
         test: The same for testing.
-        folder: Where the files are.
-        encoding: Of all files; those that begin with the mark of UTF-16 or UTF-32 need none.
+        folder: Folder of the files.
+        encoding: Encoding of all files; those that start with the mark of UTF-16 or UTF-32 need
+            none.
 
     Raises:
         ValueError: If a file is missing, or the encoding is unknown.
@@ -63,7 +64,7 @@ def _aligned(source: Path, target: Path, encoding: str) -> Iterator[RawPair]:
     sides = (lines(path, encoding) for path in (source, target))
     for number, (ours, theirs) in enumerate(itertools.zip_longest(*sides)):
         if ours is None or theirs is None:
-            # How far the longer one goes on is not looked at: it may unpack without end.
+            # The rest of the longer file is not read, since it may expand endlessly.
             shorter, longer = (source, target) if ours is None else (target, source)
             raise ValueError(
                 f"{shorter} ends after {counted(number, 'line')}, and {longer} goes on: they "

@@ -9,7 +9,7 @@ from mtk.data.bounded import LONGEST_LINE
 from mtk.data.translation.readers.base import RawPair, TableReader
 
 _COLUMN = "translation"
-# Read at once. A sentence may stand in the file once, and in many rows.
+# Rows read at once. A sentence may be stored once in the file, and occur in many rows.
 _ROWS = 64
 
 
@@ -17,12 +17,12 @@ class ParquetFiles(TableReader):
     """Reads parquet files whose column `translation` holds `{language: sentence}`.
 
     Args:
-        train: Names of the training split's files, one behind the other; `*` stands for any text.
+        train: Names of the training split's files, in order; `*` matches any text.
         validation: The same for validation.
         test: The same for testing.
-        target: The target language, as it is called in the column.
+        target: The target language, as named in the column.
         source: The source language.
-        folder: Where the files are.
+        folder: Folder of the files.
 
     Raises:
         ValueError: If a file is missing.
@@ -58,7 +58,7 @@ class ParquetFiles(TableReader):
                 _check_size(path, file.metadata)
                 for batch in file.iter_batches(_ROWS, columns=[_COLUMN]):
                     column = batch.column(0)
-                    # As bytes: that a file calls them text does not make them UTF-8.
+                    # As bytes, since declared text need not be valid UTF-8.
                     fields = (column.field(name) for name in (self.source, self.target))
                     sides = [side.cast(pyarrow.binary()) for side in fields]
                     for pair in zip(*(side.to_pylist() for side in sides), strict=True):
@@ -86,7 +86,7 @@ def _encoded(sentence: bytes | None, path: Path) -> bytes:
 
 
 def _check_size(path: Path, metadata: Any) -> None:
-    """Checks that no part of the file is larger than sentences can be."""
+    """Checks that no row group is larger than sentences can be."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if group.total_byte_size > LONGEST_LINE * max(group.num_rows, 1):

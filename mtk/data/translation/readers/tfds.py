@@ -1,4 +1,4 @@
-"""Translation data sets of TensorFlow Datasets."""
+"""Translation datasets of TensorFlow Datasets."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,16 +8,16 @@ from mtk.data.translation.readers.base import RawPair, Reader
 
 
 class TFDSTranslation(Reader):
-    """Reads a data set whose examples are `{language: sentence}`; downloads it where needed.
+    """Reads a dataset with examples `{language: sentence}`; downloads it if needed.
 
     Args:
-        name: Of the data set, such as "wmt16_translate/ro-en".
+        name: Name of the dataset, such as "wmt16_translate/ro-en".
         target: The target language.
         source: The source language.
-        train: Its name of the training split; parts of a split too, such as "train[:1%]".
+        train: The dataset's name of the training split, or a slice such as "train[:1%]".
         validation: The same for validation.
         test: The same for testing.
-        data_dir: Where data sets are kept; TensorFlow Datasets' own place by default.
+        data_dir: Data folder of TensorFlow Datasets; its default if None.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class TFDSTranslation(Reader):
     def pairs(self, split: str) -> Iterator[RawPair]:
         builder = self._builder()
         builder.download_and_prepare()
-        # Files in order, one after the other: the pairs must come in the same order each time.
+        # Files one after another, since the pairs must have the same order each time.
         for example in _in_order(builder, self._splits[split]):
             yield example[self.source], example[self.target]
 

@@ -1,4 +1,4 @@
-"""Files with a pair in each line."""
+"""Files with one pair per line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,17 +14,18 @@ from mtk.data.translation.readers.base import (
 
 
 class TSVFiles(TableReader):
-    """Reads files of columns that tabs separate, plain or `.gz`; without quotes and headings.
+    """Reads files of tab-separated columns, plain or `.gz`, without quotes and header.
 
-    A column that a line lacks is empty there.
+    A missing column of a line is empty.
 
     Args:
-        train: Names of the training split's files, one behind the other; `*` stands for any text.
+        train: Names of the training split's files, in order; `*` matches any text.
         validation: The same for validation.
         test: The same for testing.
-        folder: Where the files are.
-        columns: Those of source and target, counted from 0.
-        encoding: Of all files; those that begin with the mark of UTF-16 or UTF-32 need none.
+        folder: Folder of the files.
+        columns: Indices of the columns of source and target, from 0.
+        encoding: Encoding of all files; those that start with the mark of UTF-16 or UTF-32 need
+            none.
 
     Raises:
         ValueError: If a file is missing, a column is negative, or the encoding is unknown.
