@@ -1,4 +1,4 @@
-"""Tasks, data and a network under one roof: one workload a file."""
+"""Workloads: tasks, data and a network, one workload per file."""
 
 from mtk.workloads.arrays import Arrays
 from mtk.workloads.base import Workload

@@ -1,4 +1,4 @@
-"""A workload of one's own from arrays: a network, tasks and three splits."""
+"""A custom workload from arrays: a network, tasks and three splits."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -23,23 +23,22 @@ class Arrays(Workload):
     """A workload from arrays in memory.
 
     Args:
-        network: Function that makes a new network. It may take `seed`; one that takes nothing is
+        network: Function that makes a new network. It may have an argument `seed`; otherwise it is
             called after `keras.utils.set_random_seed`.
         tasks: The K tasks.
         train: The training split: `(x, y)` or `(x, y, mask)`, in the forms of
-            `mtk.trainer.batch.parse`, of arrays with an example a row. Arrays of
-            `np.load(path, mmap_mode="r")` stay on the disk, if the other splits are given too.
-        validation: The validation split, or the share of the training split that is held out
-            for it.
+            `mtk.trainer.batch.parse`, of arrays with one example per row. Arrays of
+            `np.load(path, mmap_mode="r")` stay on disk, if the other splits are given too.
+        validation: The validation split, or the share of the training split to hold out for it.
         test: The test split, or a share, as for `validation`.
-        prepare: Maps a batch, in the graph, to what the model takes: `(x, y)` to `(x, y)`.
-        augment: Changes training batches at random; see `mtk.data.batches.train_batches`.
-        data_seed: Of the shares that are held out; never the seed of a run.
-        name: For logs and reports.
+        prepare: Maps a batch, in the graph, to that of the model: `(x, y)` to `(x, y)`.
+        augment: Augments training batches randomly; see `mtk.data.batches.train_batches`.
+        data_seed: Seed of the held-out shares; never the seed of a run.
+        name: Name for logs and reports.
 
     Raises:
-        ValueError: If the splits have other forms or no examples, do not fit into memory, have
-            labels that are NaN though none may be missing, or a share is not between 0 and 1.
+        ValueError: If the splits have other forms or no examples, do not fit into memory, have NaN
+            labels without a mask or `missing`, or a share is not between 0 and 1.
 
     Example:
     ```python
@@ -105,16 +104,16 @@ def _source(
 
 
 def _in_floatx(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns numbers with fractions in the type that `fit` gives those of arrays."""
+    """Casts floating-point tensors to Keras' `floatx`, as `fit` does for arrays."""
     return tf.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
 
 
 def made(network: MakeNetwork, seed: int | None) -> keras.Model:
-    """Calls a function that makes a network, so that `seed` decides its initial weights.
+    """Calls a function that makes a network, with initial weights determined by `seed`.
 
     Args:
         network: The function.
-        seed: The seed; None leaves it to chance.
+        seed: The seed; None for random weights.
     """
     if "seed" in inspect.signature(network).parameters:
         return network(seed=seed)
@@ -166,13 +165,13 @@ def _as_arrays(what: str, given: Any) -> Any:
 
 
 def _with_tuples(given: Any) -> Any:
-    """Returns arrays in tuples and dicts: `tf.data` makes one tensor of a list."""
+    """Returns arrays in tuples and dicts, since `tf.data` makes one tensor of a list."""
     if isinstance(given, (tuple, list)):
         return tuple(_with_tuples(part) for part in given)
     if isinstance(given, Mapping):
         return {name: _with_tuples(part) for name, part in given.items()}
     array = np.asanyarray(given)
-    # Texts of pandas and of `tf.data` are objects, too.
+    # Texts of pandas and of `tf.data` are objects too.
     if array.dtype == object and not all(isinstance(each, (str, bytes)) for each in array.flat):
         raise ValueError(
             "An array holds Python objects, such as rows of different lengths, columns of "

@@ -1,4 +1,4 @@
-"""What a workload is: tasks, data and a network."""
+"""Base class of workloads: tasks, data and a network."""
 
 import abc
 from collections.abc import Mapping
@@ -15,36 +15,36 @@ from mtk.tasks import Task
 
 # `{task: {metric: value}}`
 Scores = Mapping[str, Mapping[str, float]]
-# How much of a split the fingerprint reads, where a workload has none of its own.
+# Part of a split that the default fingerprint reads.
 _SAMPLED_BATCH, _SAMPLED_BATCHES = 256, 4
 
 
 class Workload(abc.ABC):
-    """Everything that a run trains on: tasks, their data, and a network for them.
+    """Base class of workloads: tasks, their data, and a network for them.
 
-    The data set's splits, and what is drawn at random to build them, are fixed by the constructor
-    of a workload, not by the seed of a run: all runs of a study see the same examples.
+    The splits, and all random draws to build them, are fixed by the constructor of a workload, not
+    by the seed of a run, so that all runs of a study have the same examples.
 
-    A subclass has tasks and a `network`, and gives the data here, as sources that are read by
-    index: batches of training come in an order of (seed, step), those of evaluation in theirs. One
-    whose data are of another form has batches of its own: `num_train`, `train`, `train_evaluation`,
-    `validation` and `test`.
+    A subclass defines tasks and a `network`, and passes the data here, as sources that are read by
+    index: training batches in an order that depends on (seed, step), evaluation batches in
+    sequence. A subclass with data of another form defines its own batches: `num_train`, `train`,
+    `train_evaluation`, `validation` and `test`.
 
     Args:
-        train: The training split; None for a subclass with batches of its own.
+        train: The training split; None for a subclass with its own batches.
         validation: The validation split, likewise.
         test: The test split, likewise.
-        augment: Changes training batches at random; see `mtk.data.batches.train_batches`.
+        augment: Augments training batches randomly; see `mtk.data.batches.train_batches`.
 
     Attributes:
-        name: For logs and reports.
+        name: Name for logs and reports.
         tasks: The K tasks.
-        num_train: Examples in the training split.
-        shares: Each task's share of the examples in a batch, by name, where batches mix the tasks
-            in given proportions; None where they do not.
-        score_directions: Whether less ("min") or more ("max") of each score is better, by metric.
-        signatures: How scores were computed, by `<task>/<metric>`, for the result; empty where
-            that goes without saying.
+        num_train: Number of examples in the training split.
+        shares: Each task's share of the examples in a batch, by name, if batches mix the tasks in
+            given proportions; otherwise None.
+        score_directions: Whether lower ("min") or higher ("max") scores are better, by metric.
+        signatures: How scores were computed, by `<task>/<metric>`, for the result; empty if that is
+            obvious.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Workload(abc.ABC):
 
     @abc.abstractmethod
     def network(self, seed: int | None = None) -> keras.Model:
-        """Builds a new network, whose output is a dict with one entry per task.
+        """Builds a new network with a dict of one output per task.
 
         Args:
             seed: Makes initial weights and dropout reproducible.
@@ -82,16 +82,16 @@ class Workload(abc.ABC):
         """Returns the batches of a run from `first_step` on, `steps - first_step` of them.
 
         Args:
-            batch_size: Examples a step.
-            steps: Steps of the whole run.
-            seed: Of the order of the examples.
-            first_step: The step to begin with.
+            batch_size: Examples per step.
+            steps: Number of steps of the whole run.
+            seed: Seed of the order of the examples.
+            first_step: The first step.
         """
         source = self._source_of("train")
         return train_batches(source, batch_size, steps, seed, first_step, self._augment)
 
     def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
-        """Returns the training split once, in order and unchanged."""
+        """Returns the training split once, in order and without augmentation."""
         return ordered_batches(self._source_of("train"), batch_size)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
@@ -112,26 +112,26 @@ class Workload(abc.ABC):
         return self._splits[split]
 
     def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
-        """Draws what the network makes of a few validation examples, beside what is true.
+        """Draws the network's predictions for a few validation examples, next to the truth.
 
-        TensorBoard shows it at every evaluation. A workload without pictures leaves this out.
+        TensorBoard shows it at every evaluation. A workload without images need not define this.
 
         Args:
-            network: As `network` built it, at any stage of its training.
+            network: A network from `network`, at any stage of its training.
 
         Returns:
-            Pictures `(height, width, 3)`, uint8, by name; always of the same examples.
+            Images `(height, width, 3)`, uint8, by name; always of the same examples.
         """
         del network
         return {}
 
     def check(self, network: keras.Model) -> None:
-        """Raises an error where a network was made for other data; by default never.
+        """Raises an error if a network was made for other data; never by default.
 
-        What it reads and its tasks are compared elsewhere.
+        Its inputs and tasks are checked elsewhere.
 
         Args:
-            network: One that was exported and loaded.
+            network: A network that was exported and loaded.
 
         Raises:
             ValueError: If it was made for other data.
@@ -139,51 +139,50 @@ class Workload(abc.ABC):
         del network
 
     def scores(self, network: keras.Model, split: str) -> Scores:
-        """Measures on a split what no metric of a batch can tell, such as BLEU; nothing by default.
+        """Computes scores of a split that batch metrics cannot, such as BLEU; none by default.
 
-        It is asked for once, at the selected step.
+        Called once, at the selected step.
 
         Args:
-            network: A network as `network` builds it, or one that was exported and loaded.
+            network: A network from `network`, or one that was exported and loaded.
             split: "train", "validation" or "test".
         """
         del network, split
         return {}
 
     def serving(self, network: keras.Model) -> Mapping[str, tf.Module]:
-        """Returns what a finished run exports besides the network itself, by name; mostly nothing.
+        """Returns further modules that a finished run exports, by name; none by default.
 
-        Each is written as a SavedModel, `saved_model_<name>`, with the functions that its method
-        `signatures` returns; see `mtk.export.export_module`.
+        Each is written as a SavedModel, `saved_model_<name>`, with the functions from its method
+        `signatures`; see `mtk.export.export_module`.
 
         Args:
-            network: A network as `network` builds it, with the weights of the selected step.
+            network: A network from `network`, with the weights of the selected step.
         """
         del network
         return {}
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Returns what tells these data from others in the same place, as texts by name.
+        """Returns texts by name that identify the data, to detect other data in the same place.
 
-        A run goes on only with the data that it was begun with, `mtk.evaluate` warns where they are
-        others than the run's, and a report names runs of a study that saw different data. Where the
-        configuration is the same, so must be these texts: in every process, on every machine.
+        A run resumes only with the data with which it started, `mtk.evaluate` warns if they differ
+        from the run's, and a report names runs of a study with different data. For the same
+        configuration these texts must be the same in every process and on every machine.
 
-        By default, for each split, the number of its batches of 256 examples, if it is known, and
-        a hash of what the first four hold: enough to find that a file was replaced, not that one of
-        its last examples was. Override it with hashes of all arrays or files; see
-        `mtk.data.fingerprints`. An empty mapping says that the data cannot be told apart: then
-        nothing is checked.
+        By default, for each split, the number of its batches of 256 examples, if known, and a hash
+        of the first four: enough to detect a replaced file, but not a change of its last examples.
+        Override it with hashes of all arrays or files; see `mtk.data.fingerprints`. With an empty
+        mapping nothing is checked.
         """
         splits = {"train": self.train_evaluation, "validation": self.validation, "test": self.test}
         size = min(_SAMPLED_BATCH, self.num_train)
         return {name: _sampled(split(size)) for name, split in splits.items()}
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Returns how many full batches the training split holds.
+        """Returns the number of full batches in the training split.
 
         Raises:
-            ValueError: If it holds none, or the batch size is not positive.
+            ValueError: If there is none, or the batch size is not positive.
         """
         if not 0 < batch_size <= self.num_train:
             raise ValueError(

@@ -1,15 +1,15 @@
-"""A strip of images, each with the attributes that it has and those that it is given."""
+"""A strip of images, each with its true and predicted attributes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_WIDTH = 190  # pixels of a column, which the longest name fits into
+_WIDTH = 190  # pixels of a column, wide enough for the longest name
 _MARGIN = 6
 _FONT = 13
 _LINE = 16
-_TOP = _LINE + _MARGIN  # Above the images stands what the colours mean.
+_TOP = _LINE + _MARGIN  # The legend of the colors is above the images.
 _COLOURS = {"right": (0, 110, 0), "wrong": (200, 0, 0), "missed": (20, 60, 200)}
 _KEY = {"right": "has it, found", "wrong": "+ found, has it not", "missed": "- has it, not found"}
 
@@ -17,23 +17,23 @@ _KEY = {"right": "has it, found", "wrong": "+ found, has it not", "missed": "- h
 def captioned(
     images: np.ndarray, true: np.ndarray, predicted: np.ndarray, names: Sequence[str]
 ) -> np.ndarray:
-    """Draws images side by side, and below each the attributes that are true or predicted.
+    """Draws images side by side, with true or predicted attributes below each.
 
-    Green is true and predicted, red and "+" predicted only, blue and "-" true only. What is neither
-    is not written.
+    Green is true and predicted, red and "+" predicted only, blue and "-" true only. Others are
+    omitted.
 
     Args:
         images: Array `(N, height, width, 3)`, uint8.
         true: Boolean array `(N, K)`.
         predicted: Boolean array `(N, K)`.
-        names: Of the K attributes.
+        names: Names of the K attributes.
 
     Returns:
-        Picture `(height, width, 3)`, uint8.
+        Image `(height, width, 3)`, uint8.
     """
     captions = [_caption(t, p, names) for t, p in zip(true, predicted, strict=True)]
     face = _WIDTH - 2 * _MARGIN
-    # Of one height whatever is predicted, so that TensorBoard's slider over steps does not jump.
+    # Of fixed height whatever is predicted, so that TensorBoard's slider over steps does not jump.
     size = (_WIDTH * len(images), _TOP + face + len(names) * _LINE)
     strip = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(strip), ImageFont.load_default(_FONT)

@@ -1,4 +1,4 @@
-"""CelebA: forty attributes of a face, a task each."""
+"""CelebA: forty attributes of a face, one task each."""
 
 from collections.abc import Mapping
 
@@ -29,12 +29,12 @@ class CelebA(Workload):
     pixels from -1 to 1. The splits are the official ones.
 
     Args:
-        data_dir: What `python -m mtk.prepare celeba` has written.
-        in_memory: Whether to read the images into memory, 2.5 GB at 64x64; otherwise they stay in
-            their file, mapped into memory.
+        data_dir: Folder written by `python -m mtk.prepare celeba`.
+        in_memory: Whether to read the images into memory, 2.5 GB at 64x64; otherwise they are
+            memory-mapped.
         widths: Channels of the network's four stages.
-        network: Makes a network with more between features and attributes than a layer for each,
-            from `mtk.models.sharing.ResNet18`, the names of the tasks and `seed`, such as
+        network: Makes a network with more than one layer per attribute on the features, from
+            `mtk.models.sharing.ResNet18`, the names of the tasks and `seed`, such as
             `mtk.models.sharing.mmoe`.
 
     Raises:
@@ -43,8 +43,8 @@ class CelebA(Workload):
     Reference:
         Liu et al., *Deep learning face attributes in the wild* (2015), for the data; Sener &
         Koltun, *Multi-task learning as multi-objective optimization* (2018), section 5.2, for the
-        tasks and the network. Departure: they subtract the mean of another data set's pixels and
-        do not scale them; batch norm after the first convolution makes up for either.
+        tasks and the network. Departure: they subtract the pixel mean of another dataset without
+        scaling; batch norm after the first convolution compensates for either.
     """
 
     name = "celeba"
@@ -84,14 +84,14 @@ class CelebA(Workload):
         return fingerprint(self.data_dir)
 
     def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
-        """Draws the first validation faces with the attributes that they have or are given."""
+        """Draws the first validation faces with their true or predicted attributes."""
         images, labels = self._examples
         outputs = network(_scaled(tf.convert_to_tensor(images)), training=False)
         found = np.stack([np.argmax(outputs[name], axis=-1) for name in ATTRIBUTES], axis=1)
         return {"faces": captioned(images, labels[: len(images)] > 0, found > 0, ATTRIBUTES)}
 
     def _source(self, faces: FaceArrays) -> Source:
-        # One array of all labels: forty would be gathered one by one.
+        # One array of all labels, since forty would be gathered one by one.
         arrays = (faces.images, faces.attributes)
         return in_memory(arrays, _batch) if self._in_memory else memory_mapped(arrays, _batch)
 

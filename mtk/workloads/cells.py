@@ -1,4 +1,4 @@
-"""What a SavedModel computes that reads the cells of a table."""
+"""The module of a SavedModel that reads the cells of a table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,16 +11,16 @@ from mtk.data.tables import Numbers, Target
 
 
 class ServedCells(tf.Module):
-    """Cells in, predictions out, in the signature `serving_default`.
+    """Maps cells to predictions in the signature `serving_default`.
 
-    A text that was not in the table counts as another category, which was never trained.
+    A text that was not in the table is mapped to an extra category, which was never trained.
 
     Args:
         network: A network of the table.
-        numbers: The columns of numbers that it reads.
-        texts: What was in each of the columns of texts that it reads.
-        inputs: What TensorFlow calls each column that is read.
-        targets: What it predicts.
+        numbers: The numeric columns that it reads.
+        texts: Known texts of each text column that it reads.
+        inputs: TensorFlow's name of each column that it reads.
+        targets: Its targets.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class ServedCells(tf.Module):
             cells: Vectors `(B,)` by column: float64, NaN where a number is missing, or strings.
 
         Returns:
-            By target, numbers in their own unit `(B,)` float64, the probability of a text `(B,)`,
-            or those of several `(B, texts)`.
+            By target, numbers in the original unit `(B,)` float64, the probability of a text
+            `(B,)`, or those of several `(B, texts)`.
         """
         inputs = {
             name: places.lookup(tf.strings.strip(cells[name]))
@@ -73,7 +73,7 @@ class ServedCells(tf.Module):
 
 
 def _places(texts: Sequence[str]) -> tf.lookup.StaticHashTable:
-    """Returns a table of the places of texts; any other one has the place behind them."""
+    """Returns a lookup table of the indices of texts; other texts get the next index."""
     places = tf.range(len(texts), dtype=tf.int32)
     known = tf.lookup.KeyValueTensorInitializer(tf.constant(texts), places)
     return tf.lookup.StaticHashTable(known, default_value=len(texts))

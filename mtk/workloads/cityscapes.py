@@ -1,4 +1,4 @@
-"""CityScapes: seven categories and the depth of each pixel, a task each."""
+"""CityScapes: seven categories and the depth of each pixel, one task each."""
 
 import keras
 
@@ -16,18 +16,19 @@ from mtk.workloads.street_scenes import StreetScenes
 class CityScapes(StreetScenes):
     """Segmentation into seven categories, and depth, of CityScapes.
 
-    The official validation split is the test split, as its own has no public labels; validation
-    is split off the training split at random. All images are read into memory once.
+    The official validation split is used as the test split, since the official one has no public
+    labels; the validation split is drawn at random from the training split. All images are read
+    into memory once.
 
     Args:
-        data_dir: What `mtk.data.cityscapes.load_cityscapes` reads.
+        data_dir: Folder for `mtk.data.cityscapes.load_cityscapes`.
         size: Height and width of a scene.
-        num_validation: Scenes of the training split that are kept for validation.
-        weights: ImageNet's weights of the network's trunk: a file, "imagenet" to let Keras fetch
+        num_validation: Number of scenes of the training split to use for validation.
+        weights: ImageNet weights of the network's trunk: a file, "imagenet" to let Keras download
             them, or None for random ones.
         dropout: Rate of the heads' dropout.
-        data_seed: Of the split.
-        network: Makes a network that shares in another way; see `StreetScenes`.
+        data_seed: Seed of the split.
+        network: Makes a network with another way of sharing; see `StreetScenes`.
 
     Reference:
         Cordts et al., *The Cityscapes dataset for semantic urban scene understanding* (2016), for

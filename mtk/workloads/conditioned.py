@@ -1,4 +1,4 @@
-"""Another workload, with a network that reads the task weights."""
+"""Wraps a workload with a network that reads the task weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -16,20 +16,19 @@ from mtk.workloads.base import Scores, Workload
 class Conditioned(Workload):
     """A workload whose network is conditioned on the task weights: see `mtk.models.conditioned`.
 
-    In training, `mtk.combiners.RLW` draws the weights. All else reads the network at one
-    preference, which comes with the batches of evaluation.
+    In training, `mtk.combiners.RLW` draws the weights. Otherwise the network is used at one
+    preference, which is added to the batches of evaluation.
 
     Args:
-        workload: Factory of the other one, whose tasks share their input and whose network is a
-            functional model.
-        layers: Names of layers of the trunk, behind which FiLM layers are put.
+        workload: Factory of the wrapped workload, whose tasks share their input and whose network
+            is a functional model.
+        layers: Names of layers of the trunk, after which FiLM layers are inserted.
         hidden: Units of the hidden layer of each FiLM layer.
-        preference: The task weights in evaluation, by name or in the order of the tasks; equal by
-            default.
+        preference: The task weights in evaluation, by name or in task order; equal by default.
 
     Raises:
-        ValueError: If the preference does not fit the tasks, or, with the first batch, if these do
-            not share their input.
+        ValueError: If the preference does not match the tasks, or, with the first batch, if these
+            do not share their input.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Conditioned(Workload):
 
 
 class _AtPreference(keras.Model):
-    """A conditioned network, loaded from a file or not, for those who give it no weights."""
+    """A conditioned network at a fixed preference, for callers that pass no weights."""
 
     def __init__(self, network: keras.Model, preference: Sequence[float]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A workload of one's own from `tf.data`: a network, tasks and three data sets."""
+"""A custom workload from `tf.data`: a network, tasks and three datasets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,28 +11,29 @@ from mtk.tasks import Task, check_tasks
 from mtk.workloads.arrays import MakeNetwork, made
 from mtk.workloads.base import Workload
 
-_SHUFFLING = 2  # tells the seed of the order from others of the run
+_SHUFFLING = 2  # separates the seed of the order from others of the run
 
 
 class Datasets(Workload):
-    """A workload from data sets of single examples.
+    """A workload from datasets of single examples.
 
-    Training shuffles within a buffer, in an order that the run's seed decides. A run that is
-    resumed reads the examples up to its step again, and drops them.
+    Training shuffles within a buffer, in an order given by the run's seed. A resumed run reads the
+    examples up to its step again, and drops them.
 
     Args:
-        network: As in `Arrays`.
+        network: As for `Arrays`.
         tasks: The K tasks.
-        train: Examples, not batches, `(x, y)` or `(x, y, mask)`, once and in an order of their own.
+        train: Dataset of examples, not batches, `(x, y)` or `(x, y, mask)`, each once and in a
+            fixed order.
         validation: Likewise.
         test: Likewise.
-        num_train: Examples of `train`, where the data set does not know.
-        shuffle_buffer: Examples among which the next one is drawn.
-        name: For logs and reports.
+        num_train: Number of examples of `train`, if its cardinality is unknown.
+        shuffle_buffer: Number of examples among which the next one is drawn.
+        name: Name for logs and reports.
 
     Raises:
-        ValueError: If a split is no data set or never ends, or the number of training examples is
-            not known; when the network is made, if a data set gives batches.
+        ValueError: If a split is not a dataset or is infinite, or the number of training examples
+            is unknown; when the network is made, if a dataset yields batches.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class Datasets(Workload):
         self.num_train = known
 
     def network(self, seed: int | None = None) -> keras.Model:
-        """As for `Workload`.
+        """See `Workload.network`.
 
         Raises:
-            ValueError: If a data set gives batches where the network reads examples.
+            ValueError: If a dataset yields batches instead of examples.
         """
         network = made(self._make, seed)
         splits = {"train": self._train, "validation": self._validation, "test": self._test}
@@ -83,7 +84,7 @@ class Datasets(Workload):
     def train(self, batch_size: int, steps: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
         order = derive_seed(seed, _SHUFFLING)
         endless = self._train.shuffle(self._buffer, order, reshuffle_each_iteration=True).repeat()
-        # Skipped before they are batched, so that nothing is copied in vain.
+        # Skipped before batching, to avoid useless copies.
         rest = endless.skip(first_step * batch_size).batch(batch_size, drop_remainder=True)
         return rest.take(steps - first_step).prefetch(tf.data.AUTOTUNE)
 
@@ -98,7 +99,7 @@ class Datasets(Workload):
 
 
 def _check_examples(what: str, spec: Any, inputs: Any) -> None:
-    """Checks that what a data set gives lacks the batch axis that a network's inputs have."""
+    """Checks that a dataset's elements lack the batch axis of a network's inputs."""
     if not isinstance(spec, tuple) or not inputs:
         return
     shapes = [getattr(part, "shape", tf.TensorShape(None)) for part in tf.nest.flatten(spec[0])]

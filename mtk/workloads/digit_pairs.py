@@ -1,4 +1,4 @@
-"""Two digits in one image, a task each: what Multi-MNIST and Multi-digits share."""
+"""Two digits in one image, one task each: base of Multi-MNIST and Multi-digits."""
 
 from collections.abc import Mapping
 
@@ -27,8 +27,8 @@ class DigitPairs(Workload):
         train: The training split.
         validation: The validation split.
         test: The test split.
-        mean: Subtracted from the pixels, in their own unit.
-        deviation: Then divides them.
+        mean: Mean to subtract from the pixels, in their unit.
+        deviation: Standard deviation by which they are then divided.
     """
 
     def __init__(self, train: Pairs, validation: Pairs, test: Pairs, mean: float, deviation: float):
@@ -55,10 +55,10 @@ class DigitPairs(Workload):
 
         Args:
             trunk: A LeNet.
-            units: Of its dense layers.
+            units: Units of its dense layers.
             dropout: Rate of its dropout layers.
-            share: Makes a network that shares in another way than by a whole LeNet, from `trunk`,
-                the names of the tasks, `width`, `tower`, `dropout` and `seed`.
+            share: Makes a network with another way of sharing than a whole LeNet, from `trunk`, the
+                names of the tasks, `width`, `tower`, `dropout` and `seed`.
             seed: Makes initial weights and dropout reproducible.
         """
         names = [task.name for task in self.tasks]

@@ -1,4 +1,4 @@
-"""Multi-digits: Multi-MNIST's construction on digits that need no download."""
+"""Multi-digits: Multi-MNIST's construction with digits that need no download."""
 
 import keras
 
@@ -14,21 +14,21 @@ _BRIGHTEST = 16  # value of a white pixel
 
 
 class MultiDigits(DigitPairs):
-    """Left and right digit of an image, from the 1,797 digits that scikit-learn ships.
+    """Left and right digit of an image, from the 1,797 digits of scikit-learn.
 
     The digits are split first and paired within their split, so that no image of the test split
     shows a digit of the training split. Pixels are scaled to -1 … 1.
 
     Args:
         dropout: Rate of the network's dropout layers.
-        offset: Pixels from one digit to the other, each 8 pixels wide: 2 makes them overlap about
-            as much as in Multi-MNIST. An even number: the pooling drops odd rows.
-        partners: Pairs that each digit opens.
-        channels: Of the network's two convolutions.
-        units: Of its dense layers.
-        network: Makes a network that shares in another way than by a whole LeNet, such as
+        offset: Offset in pixels between the digits, each 8 pixels wide: with 2 they overlap about
+            as much as in Multi-MNIST. An even number, since the pooling drops odd rows.
+        partners: Number of partners of each digit.
+        channels: Channels of the network's two convolutions.
+        units: Units of its dense layers.
+        network: Makes a network with another way of sharing than a whole LeNet, such as
             `mtk.models.sharing.mmoe`; see `DigitPairs.made` for its arguments.
-        data_seed: Of the split and of the pairs.
+        data_seed: Seed of the split and of the pairs.
 
     Reference:
         Alpaydin & Kaynak, *Optical Recognition of Handwritten Digits*, UCI repository (1998).
@@ -62,7 +62,7 @@ class MultiDigits(DigitPairs):
             make_pairs(digits.take(indices), offset, self.size, self.size, data_seed, partners)
             for indices in split(number, sizes, data_seed)
         )
-        # Half of the range as mean and deviation brings the pixels to -1 ... 1.
+        # Half of the range as mean and deviation scales the pixels to -1 ... 1.
         super().__init__(train, validation, test, mean=_BRIGHTEST / 2, deviation=_BRIGHTEST / 2)
 
     def network(self, seed: int | None = None) -> keras.Model:

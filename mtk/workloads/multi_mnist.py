@@ -1,4 +1,4 @@
-"""Multi-MNIST: two overlaid digits, a task each."""
+"""Multi-MNIST: two overlaid digits, one task each."""
 
 import keras
 
@@ -14,11 +14,11 @@ from mtk.workloads.digit_pairs import DigitPairs
 
 _SIZE = 28
 _CANVAS = 36
-# Down and to the right. The paper says "bottom left", which is a slip: the public code that it
-# builds on puts the second digit here, and the tasks are called left and right.
+# Down and to the right. The paper's "bottom left" is an error: the public code that it builds on
+# places the second digit here, and the tasks are called left and right.
 _OFFSET = 6
 _UNITS = 50  # of a dense layer
-# Mean and standard deviation of MNIST's pixels, as the public code has them; of 255.
+# Mean and standard deviation of MNIST's pixels, from the public code; scaled to 255.
 _MEAN, _DEVIATION = 0.1307 * 255, 0.3081 * 255
 
 
@@ -26,22 +26,22 @@ class MultiMNIST(DigitPairs):
     """Left and right digit of an image, from MNIST.
 
     MNIST's 60,000 training digits are split at random into training and validation before they are
-    paired, its 10,000 test digits are paired among themselves: no digit stands in two splits.
-    Pixels (0 … 255) are scaled by the mean 33.3 and the deviation 78.6 of MNIST's own images.
+    paired, its 10,000 test digits are paired among themselves, so that no digit is in two splits.
+    Pixels (0 … 255) are standardized by the mean 33.3 and the deviation 78.6 of MNIST's images.
 
     Args:
-        data_dir: Where MNIST is; see `mtk.data.mnist.load_mnist`. Without it TensorFlow Datasets
-            provides it.
+        data_dir: Path of MNIST; see `mtk.data.mnist.load_mnist`. Without it TensorFlow Datasets
+            provides MNIST.
         dropout: Rate of the network's dropout layers.
-        network: Makes a network that shares in another way than by a whole LeNet, such as
+        network: Makes a network with another way of sharing than a whole LeNet, such as
             `mtk.models.sharing.mmoe`; see `DigitPairs.made` for its arguments.
-        num_validation: Digits of the training set that are kept for validation.
-        data_seed: Of the split and of the pairs.
+        num_validation: Number of training digits to use for validation.
+        data_seed: Seed of the split and of the pairs.
 
     Reference:
         Sabour et al., *Dynamic routing between capsules* (2017), section 6, for the idea; Sener &
         Koltun, *Multi-task learning as multi-objective optimization* (2018), section 5.1, for the
-        two tasks. Departure: they draw partners with replacement, here each digit is drawn once.
+        two tasks. Departure: they draw partners with replacement; here each digit is drawn once.
     """
 
     name = "multi_mnist"

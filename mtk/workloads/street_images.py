@@ -1,4 +1,4 @@
-"""Streets beside what is true and what a network makes of them."""
+"""Images of street scenes with true and predicted labels."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,25 +10,25 @@ _COLUMNS = ("street", "category", "predicted", "depth: near is bright", "predict
 _TOP = 18  # pixels for the names of the columns
 _GAP = 4
 _FONT = 13
-_WIDTH = 256  # pixels of a column, which its name fits into
+_WIDTH = 256  # pixels of a column, wide enough for its name
 _VOID_COLOUR = (0, 0, 0)
 _UNMEASURED_COLOUR = (60, 0, 60)
 
 
 def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """Draws a row for each street: image, true and predicted categories, true and predicted depth.
+    """Draws a row for each scene: image, true and predicted categories, true and predicted depth.
 
-    Categories have CityScapes' colours, void is black. Depths of a street share one scale; purple
-    is what was not measured. (The network predicts something for void and unmeasured pixels too;
-    nobody knows whether it is right.) A key of the colours stands below.
+    Categories have CityScapes' colors; void is black. Depths of a scene share one scale; missing
+    depth is purple. (The network's predictions for void and unmeasured pixels cannot be verified.)
+    A legend of the colors is below.
 
     Args:
-        streets: N streets.
+        streets: N scenes.
         categories: Integer array `(N, height, width)`, predicted.
         depths: Float array `(N, height, width)`, predicted.
 
     Returns:
-        Picture `(height, width, 3)`, uint8.
+        Image `(height, width, 3)`, uint8.
     """
     height, width = streets.depths.shape[1:]
     scale = max(1, _WIDTH // width)
@@ -55,7 +55,7 @@ def draw_streets(streets: Streets, categories: np.ndarray, depths: np.ndarray) -
 
 
 def _draw_key(pen: ImageDraw.ImageDraw, top: int, width: int) -> None:
-    """Draws what the colours mean, in one line."""
+    """Draws the legend of the colors, in one line."""
     font = ImageFont.load_default(_FONT)
     meanings = [*zip(CATEGORIES, map(tuple, COLOURS.tolist()), strict=True)]
     meanings += [("void", _VOID_COLOUR), ("not measured", _UNMEASURED_COLOUR)]
@@ -71,7 +71,7 @@ def _coloured(categories: np.ndarray) -> np.ndarray:
 
 
 def _shaded(depths: np.ndarray, brightest: float) -> np.ndarray:
-    # What a network that diverges predicts is NaN: it is drawn black.
+    # NaN predictions of a diverged network are drawn black.
     grey = (np.clip(np.nan_to_num(depths) / brightest, 0, 1) * 255).astype(np.uint8)
     unmeasured = np.array(_UNMEASURED_COLOUR, np.uint8)
     return np.where(depths[..., None] != 0, grey[..., None], unmeasured)

@@ -1,4 +1,4 @@
-"""Segmentation and depth of streets: what CityScapes and the generated street world share."""
+"""Segmentation and depth of street scenes: base of CityScapes and StreetWorld."""
 
 from collections.abc import Mapping
 
@@ -19,27 +19,26 @@ from mtk.workloads.arrays import MakeNetwork
 from mtk.workloads.base import Workload
 from mtk.workloads.street_images import draw_streets
 
-# Mean colour of ImageNet in the order blue, green, red: how Keras' ResNet weights were trained.
+# Mean color of ImageNet in the order blue, green, red, as Keras' ResNet weights were trained.
 _MEAN = (103.939, 116.779, 123.68)
 _UNMEASURED = 0.0
 _PICTURED = 4  # streets
 
 
 class StreetScenes(Workload):
-    """Seven categories and the depth of each pixel of a street.
+    """Seven categories and the depth of each pixel of a street scene.
 
-    The network, exported too, reads blue, green and red, less ImageNet's mean colour: as Keras'
+    The network, also as exported, reads blue, green and red, minus ImageNet's mean color, as Keras'
     weights of ResNet-50 were trained. Batches are `(images (B, height, width, 3) float32,
-    {"segmentation": categories (B, height, width) int32, "depth": (B, height, width, 1)
-    float32})`. Void pixels (-1) and those without a
-    measured depth (0) count for nothing: a loss is the mean over the labelled pixels of the global
-    batch, a metric over those of the split.
+    {"segmentation": categories (B, height, width) int32, "depth": (B, height, width, 1) float32})`.
+    Void pixels (-1) and those without a measured depth (0) are ignored: a loss is the mean over the
+    labelled pixels of the global batch, a metric over those of the split.
 
     Args:
         train: The training split.
         validation: The validation split.
         test: The test split.
-        network: Makes a network that shares in another way than by one trunk, from
+        network: Makes a network with another way of sharing than one trunk, from
             `mtk.models.sharing.DeepLab`, the names of the tasks, `tower`, `dropout` and `seed`,
             such as `mtk.models.sharing.mtan`.
     """
@@ -63,10 +62,10 @@ class StreetScenes(Workload):
         self._examples = validation.take(np.arange(min(_PICTURED, len(validation.images))))
 
     def on_deeplab(self, trunk: DeepLab, seed: int | None) -> keras.Model:
-        """Returns a network on a trunk, which shares as was asked for.
+        """Returns a network on a trunk, with the requested way of sharing.
 
         Args:
-            trunk: What it is built on.
+            trunk: The trunk.
             seed: Makes the initial weights and the dropout reproducible.
         """
         if self._share is None:
@@ -78,7 +77,7 @@ class StreetScenes(Workload):
         return self._fingerprint
 
     def draw_images(self, network: keras.Model) -> Mapping[str, np.ndarray]:
-        """Draws the first validation streets with true and predicted categories and depths."""
+        """Draws the first validation scenes with true and predicted categories and depths."""
         found = network(_scaled(tf.convert_to_tensor(self._examples.images)), training=False)
         categories = np.argmax(found["segmentation"], axis=-1)
         depths = np.asarray(found["depth"], np.float32)[..., 0]

@@ -1,4 +1,4 @@
-"""Streets that are made up: CityScapes' tasks without a download."""
+"""Synthetic street scenes: CityScapes' tasks without a download."""
 
 import tempfile
 
@@ -16,24 +16,24 @@ from mtk.workloads.street_scenes import StreetScenes
 
 
 class StreetWorld(StreetScenes):
-    """Segmentation and depth of generated streets; see `mtk.data.synthetic_streets.files`.
+    """Segmentation and depth of synthetic streets; see `mtk.data.synthetic_streets.files`.
 
-    The scenes are written in CityScapes' official layout and read as CityScapes is, so that a
-    training takes the whole path.
+    The scenes are written in CityScapes' official layout and read like CityScapes, so that a
+    training covers the whole pipeline.
 
     Args:
-        num_train: Scenes for training.
-        num_validation: Scenes for validation.
-        num_test: Scenes for the test.
+        num_train: Number of training scenes.
+        num_validation: Number of validation scenes.
+        num_test: Number of test scenes.
         size: Height and width of a scene.
-        blocks: Of the network's four stages.
+        blocks: Number of blocks of the network's four stages.
         widths: Channels of the network's four stages.
-        output_stride: How much smaller the network's features are than the image.
+        output_stride: Ratio of the image size to that of the network's features.
         rates: Dilation rates of the heads.
         head_width: Channels within a head.
         dropout: Rate of the heads' dropout.
-        data_seed: Of the world.
-        network: Makes a network that shares in another way; see `StreetScenes`.
+        data_seed: Seed of the world.
+        network: Makes a network with another way of sharing; see `StreetScenes`.
     """
 
     name = "street_world"

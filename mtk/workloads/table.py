@@ -1,4 +1,4 @@
-"""A table: some of its columns are predicted from others, a task each."""
+"""A table, of which some columns are predicted from others, one task each."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,45 +18,43 @@ from mtk.tasks import Task
 from mtk.workloads.arrays import Arrays, MakeNetwork
 from mtk.workloads.cells import ServedCells
 
-_EMBEDDED = 8  # Numbers that stand for a category.
-_SHARE = 0.2  # Of the rows, for validation, and as many for test.
+_EMBEDDED = 8  # Size of the embedding of a category.
+_SHARE = 0.2  # Of the rows for validation, and as many for test.
 
 
 class Table(Arrays):
-    """Columns of a table that are predicted from others.
+    """Predicts columns of a table from others.
 
     Batches are `({"numbers": (B, N) float32, column: (B,) int32}, {column: (B,)})`. Numbers are
-    scaled to mean 0 and deviation 1 over the training rows; categories are embedded. A fifth of
-    the rows is held out for validation, and another one for test.
+    standardized over the training rows; categories are embedded. A fifth of the rows is held out
+    for validation, and another fifth for test.
 
-    Blanks around a cell do not count. Cells may be missing: where numbers are expected, those that
-    are empty, `NA`, `N/A`, `NaN`, `null`, `none` or `?`. Such a number counts as the mean, and for
-    each column with such cells one more of the N tells which they are. A target that is missing, or
-    an empty one of texts, is a missing label; `NA` is a text there. An empty category is one like
-    the others.
+    Whitespace around a cell is ignored. Numbers may be missing: empty, `NA`, `N/A`, `NaN`, `null`,
+    `none` or `?`. A missing number is replaced by the mean, and each column with such cells adds
+    one of the N inputs that marks them. A missing number as a target, or an empty text, is a
+    missing label; `NA` is a text there. An empty category is a category like the others.
 
-    A finished run also exports `saved_model_cells`, which reads cells as they stand in the table:
-    `{column: (B,)}`, numbers in float64, NaN where one is missing, and strings. Names of columns
-    have `_` in the place of all but letters, digits and `_`. It returns `{target: (B,)}`, a number
-    in its own unit or the probability of a text, and `(B, texts)` where it tells several apart.
+    A finished run also exports `saved_model_cells`, which reads the cells of the table:
+    `{column: (B,)}`, numbers in float64, NaN if missing, and strings. In names of columns, all
+    characters but letters, digits and `_` are replaced by `_`. It returns `{target: (B,)}`, a
+    number in its original unit or the probability of a text, and `(B, texts)` for several texts.
 
     Args:
-        path: A CSV file with a line of names at its head, or the same compressed with gzip.
-        numbers: Names of the columns of numbers that are read.
-        categories: Names of the columns of texts that are read.
-        targets: By the name of a column, the text that its task recognizes (is it this one?); all
-            texts that it tells apart, as a list; or None where the column is a number, which is
-            predicted and measured in deviations.
+        path: A CSV file with a header line, possibly compressed by gzip.
+        numbers: Names of the numeric input columns.
+        categories: Names of the categorical input columns.
+        targets: By column name, the text to recognize (binary); the list of all texts to classify;
+            or None for a number, which is predicted and measured in standard deviations.
         width: Units of each of two shared layers, or of each layer of an expert.
-        dropout: Rate behind each of them.
-        network: Makes a network that shares in another way, from `mtk.models.sharing.Columns`, the
+        dropout: Dropout rate after each of them.
+        network: Makes a network with another way of sharing, from `mtk.models.sharing.Columns`, the
             names of the tasks, `width`, `dropout` and `seed`, such as `mtk.models.sharing.mmoe`.
-        data_seed: Of the split.
-        delimiter: What stands between two cells.
+        data_seed: Seed of the split.
+        delimiter: The separator of cells.
 
     Raises:
-        ValueError: If the table lacks a column, one is named twice, a cell is none of what its
-            column holds, a text is never there, or a split has no label of a target.
+        ValueError: If the table lacks a column, one is named twice, a cell is invalid for its
+            column, a text never occurs, or a split has no label of a target.
     """
 
     def __init__(
@@ -112,7 +110,7 @@ class Table(Arrays):
         }
 
     def _network(self, seed: int | None = None) -> keras.Model:
-        # One category more than there are: a served network may meet others.
+        # One extra category, since a served network may receive unknown texts.
         sizes = {self._inputs[name]: len(texts) + 1 for name, texts in self._texts.items()}
         layers = _names_in_keras(self._targets, {"numbers", *sizes})
         outputs = {layers[name]: target.outputs for name, target in self._targets.items()}
@@ -131,7 +129,7 @@ class Table(Arrays):
     def _layers(
         self, sizes: Mapping[str, int], outputs: Mapping[str, int], seed: int | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns the inputs of two shared layers, and what the heads on them predict."""
+        """Returns the inputs of two shared layers, and the outputs of the heads on them."""
         if seed is not None:
             keras.utils.set_random_seed(seed)
         inputs: dict[str, Any] = {name: keras.Input((), dtype="int32", name=name) for name in sizes}
@@ -150,7 +148,7 @@ class Table(Arrays):
 
 
 def _names_in_keras(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Returns a name for each column that a layer can have, the same where it is one."""
+    """Returns a valid layer name for each column, unchanged if possible."""
     found: dict[str, str] = {}
     for name in names:
         own = re.sub("[^A-Za-z0-9_]", "_", name)

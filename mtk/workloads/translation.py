@@ -1,4 +1,4 @@
-"""Translation: one model from one language into several, a task each."""
+"""Translation: one model from one language into several, one task each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -22,46 +22,46 @@ from mtk.ratios import Ratios
 from mtk.tasks import Task
 from mtk.workloads.base import Scores, Workload
 
-# Pairs of each language that the training split is evaluated on: a corpus may have millions.
+# Pairs of each language to evaluate of the training split, which may have millions.
 _TRAIN_EVALUATION = 5_000
 
 
 class Translation(Workload):
-    """Translation into several languages; the tasks are named by them.
+    """Translation into several languages, which are the names of the tasks.
 
-    Each example belongs to one task. Batches are either mixed in given proportions, `(x, y,
-    task_ids)`: proportional sampling, for `mtk.combiners.ProportionalSampling`; or they hold an
-    equal share for each task, `{task: (x, y)}`, as methods that read per-task gradients want it.
+    Each example belongs to one task. Batches are either mixed in given proportions,
+    `(x, y, task_ids)`: proportional sampling, for `mtk.combiners.ProportionalSampling`; or they
+    hold an equal share for each task, `{task: (x, y)}`, for methods that read per-task gradients.
     For `x` and `y` see `mtk.data.translation.batches.pair_source`.
 
-    Figures of a task: `loss`, with label smoothing, by mean over tokens, whose mean over the tasks
-    selects; `cross_entropy`, the same without smoothing; `error`, the share of next tokens that
-    are wrong, in percent; and, from `scores`, `bleu`. Pairs that are too long are left out in
-    training and cut in evaluation. The training split is evaluated on the first 5,000 pairs of
-    each language.
+    Metrics of a task: `loss`, with label smoothing, a mean over tokens, whose mean over the tasks
+    is the selection criterion; `cross_entropy`, the same without smoothing; `error`, the percentage
+    of wrong next tokens; and, from `scores`, `bleu`. Too long pairs are skipped in training and
+    truncated in evaluation. The training split is evaluated on the first 5,000 pairs of each
+    language.
 
     Args:
         corpus: Factory of the corpus.
         sampling_rates: Shares of the tasks in a batch, by language or in the order of the
             languages; None for equal shares.
-        lengths: How long rows are.
-        window: Steps among which training pairs are sorted by length, which saves padding; 1 for
-            none. See `mtk.data.bucketing`.
-        label_smoothing: Of the loss.
-        num_layers: Of the Transformer's encoder, and of its decoder.
-        width: Of the Transformer.
-        feed_forward_width: Of its feed-forward blocks.
-        num_heads: Of its attentions.
+        lengths: Lengths of rows.
+        window: Number of steps among which training pairs are sorted by length, which saves
+            padding; 1 for none. See `mtk.data.bucketing`.
+        label_smoothing: Label smoothing of the loss.
+        num_layers: Number of layers of the Transformer's encoder, and of its decoder.
+        width: Width of the Transformer.
+        feed_forward_width: Width of its feed-forward blocks.
+        num_heads: Number of its attention heads.
         dropout: Rate of its dropout layers.
-        beam: Sequences that the search for BLEU follows.
+        beam: Beam size for BLEU.
 
     Attributes:
         corpus: The corpus.
 
     Raises:
         ValueError: If an argument is out of range, no training pair is short enough, or a language
-            has no known code.
-        ImportError: If SacreBLEU, or what the corpus needs, is not installed.
+            code is unknown.
+        ImportError: If SacreBLEU, or a dependency of the corpus, is not installed.
 
     Reference:
         Xin et al., *Do Current Multi-Task Optimization Methods in Deep Learning Even Help?* (2022),
@@ -91,7 +91,7 @@ class Translation(Workload):
         check_count(feed_forward_width=feed_forward_width, beam=beam)
         self.corpus = corpus()
         for language in self.corpus.languages:
-            tokenizer(language)  # What is missing should be said before the training.
+            tokenizer(language)  # Missing dependencies should be reported before training.
         self.lengths = lengths or Lengths()
         self.sampling_rates = _by_language(sampling_rates, self.corpus.languages)
         self.window = window
@@ -144,18 +144,18 @@ class Translation(Workload):
         return self.corpus.fingerprint()
 
     def check(self, network: keras.Model) -> None:
-        """Checks that the network has the corpus's vocabulary, as far as it knows its own.
+        """Checks that the network has the corpus's vocabulary, as far as it records its own.
 
         Raises:
-            ValueError: If it has another one.
+            ValueError: If it has another vocabulary.
         """
         check_vocabulary(network, self.corpus.vocabulary)
 
     def scores(self, network: keras.Model, split: str) -> Scores:
         """Returns the BLEU of beam search for each language, on validation or test.
 
-        There are none of the training split, whose texts are not kept, nor of a network that only
-        gives logits, such as one loaded from `saved_model/`.
+        There are none for the training split, whose texts are not stored, nor for a network that
+        only gives logits, such as one loaded from `saved_model/`.
         """
         translate = translator(network, self.corpus.vocabulary, self.decoding)
         if split == TRAIN or translate is None:
