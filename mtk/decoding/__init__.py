@@ -1,4 +1,4 @@
-"""From a trained network to the sequences that it finds most probable."""
+"""Decoding: the most probable sequences of a trained network."""
 
 from mtk.decoding.beam import beam_search
 from mtk.decoding.matching import check_vocabulary

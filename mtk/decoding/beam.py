@@ -19,21 +19,21 @@ def beam_search(
 ) -> Hypotheses:
     """Finds a probable target sequence for each source.
 
-    The keys and values of earlier tokens are kept, so that a step costs the network's layers for
+    The keys and values of earlier tokens are cached, so that a step runs the network's layers for
     one token. Call it inside a `tf.function`; shapes are static, so that it compiles with XLA.
 
     Args:
         network: A built Transformer.
         source: Token ids, int32 `(B, S)`, padded with 0.
-        max_length: Largest number of target tokens, the end token included.
-        beam: Sequences that are followed at a time; 1 is greedy search.
+        max_length: Largest number of target tokens, including the end token.
+        beam: Beam size; 1 is greedy search.
         length_penalty: Alpha of the length penalty; 0 compares plain log-probabilities.
-        start: Id of the token that opens a target.
-        end: Id of the token that closes it.
+        start: Id of the start token.
+        end: Id of the end token.
 
     Returns:
-        `(ids, scores)`: int32 `(B, max_length)`, up to and with the end token unless there was no
-        room for it, then 0; and float32 `(B,)`, see `Search`.
+        `(ids, scores)`: int32 `(B, max_length)`, up to and including the end token unless there was
+        no room for it, then 0; and float32 `(B,)`, see `Search`.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -1,4 +1,4 @@
-"""Translates lines, and tells how far that is."""
+"""Translates lines of text, with a progress display."""
 
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -6,18 +6,18 @@ from typing import BinaryIO
 from mtk.decoding.translators import Translator
 from mtk.display import Meter
 
-_WINDOW = 256  # lines: sentences of similar length are looked for among so many
+_WINDOW = 256  # lines among which sentences of similar length are batched
 
 
 def read_lines(stream: BinaryIO) -> list[str]:
     """Reads UTF-8 text.
 
     Raises:
-        ValueError: If a line is something else.
+        ValueError: If a line is not UTF-8.
     """
     lines = stream.read().split(b"\n")
     if not lines[-1]:
-        lines.pop()  # Behind the last line's end.
+        lines.pop()  # After the last line end.
     return [_decoded(number, line) for number, line in enumerate(lines, start=1)]
 
 
@@ -27,10 +27,10 @@ def translate_lines(
     """Writes the translation of each line to a line of the output.
 
     Args:
-        translate: What translates.
-        lines: The lines; one that is empty gives an empty one.
+        translate: The translator.
+        lines: The lines; an empty one gives an empty one.
         language: The target language.
-        output: Where to write, as UTF-8.
+        output: The output stream, in UTF-8.
     """
     meter = Meter("lines", len(lines))
     for first in range(0, len(lines), _WINDOW):
@@ -55,5 +55,5 @@ def _decoded(number: int, line: bytes) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    # A network that spells bytes can spell the end of a line.
+    # A network that generates bytes can generate a line end.
     return text.replace("\n", " ").replace("\r", " ")

@@ -1,4 +1,4 @@
-"""Whether a network and text have the same vocabulary."""
+"""Checks that a network and a corpus have the same vocabulary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from mtk.models import Transformer
 
 
 def check_vocabulary(network: keras.Model, vocabulary: Vocabulary) -> None:
-    """Raises an error where a network's ids are known to be another vocabulary's.
+    """Raises an error if a network is known to have another vocabulary.
 
-    A SavedModel of ids or of text knows its vocabulary. Of other networks only the number of
-    their ids is compared: they know no more.
+    A SavedModel of ids or of text records its vocabulary. For other networks only the number of ids
+    can be compared.
 
     Args:
-        network: As `mtk.decoding.translator` takes it, or any other network with logits.
-        vocabulary: That the text is read with.
+        network: As for `mtk.decoding.translator`, or any other network with logits.
+        vocabulary: The vocabulary of the text.
 
     Raises:
         ValueError: If they differ.
@@ -42,7 +42,7 @@ def check_vocabulary(network: keras.Model, vocabulary: Vocabulary) -> None:
 
 
 def _size(network: keras.Model, signatures: Mapping[str, Any]) -> int | None:
-    """Returns how many ids a network has logits of, where that can be told."""
+    """Returns the number of ids of a network's logits, if known."""
     if isinstance(network, Transformer):
         return int(network.source_embedding.input_dim)
     if "serving_default" not in signatures:

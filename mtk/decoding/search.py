@@ -1,4 +1,4 @@
-"""Beam search over anything that scores the next token."""
+"""Beam search over any function that scores the next token."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 # Called with the last token of k sequences of each of B sentences, int32 (B, k); its position, a
-# scalar counted from 0; which of the k tokens of each position belongs to a sequence, (B, k,
-# max_length), -1 for positions to come; and a state, any structure of tensors, in which what
-# belongs to sequence i stays at i, whichever sequences go on from it. Returns the logits of the
-# next token, (B, k, vocabulary), and the new state.
+# scalar counted from 0; the index of each sequence's token among the k of each position, (B, k,
+# max_length), -1 for future positions; and a state, any structure of tensors, in which the entries
+# of sequence i stay at i, whichever sequences continue it. Returns the logits of the next token,
+# (B, k, vocabulary), and the new state.
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Any], tuple[tf.Tensor, Any]]
 
 
@@ -30,14 +30,15 @@ class _Beams(NamedTuple):
     """The variables of the loop.
 
     Attributes:
-        position: Number of tokens that have been chosen, scalar.
-        ids: Sequences that have not ended, `(B, k, 1 + max_length)`, the start token in front.
-        ancestors: In which of the k sequences each of their tokens was chosen, `(B, k,
-            max_length)`; -1 for those to come.
-        log_probs: Of them, `(B, k)`, in descending order; minus infinity where there is none.
-        best: The best that has ended.
-        ended: How many have ended, `(B,)`.
-        state: Of the step.
+        position: Number of tokens chosen so far, scalar.
+        ids: Unfinished sequences, `(B, k, 1 + max_length)`, with the start token.
+        ancestors: Index of the sequence in which each of their tokens was chosen,
+            `(B, k, max_length)`; -1 for future ones.
+        log_probs: Log-probabilities of these sequences, `(B, k)`, in descending order; minus
+            infinity if there is none.
+        best: The best finished sequence.
+        ended: Number of finished sequences, `(B,)`.
+        state: State of the step function.
     """
 
     position: tf.Tensor
@@ -51,31 +52,31 @@ class _Beams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Beam search in one `tf.while_loop` of static shapes.
+    """Beam search in one `tf.while_loop` with static shapes.
 
-    A hypothesis is a sequence that ends in the end token, or has `max_length` tokens without it.
+    A hypothesis is a sequence that ends with the end token, or has `max_length` tokens without it.
     Its score is its log-probability divided by `((5 + tokens) / 6) ** length_penalty`, where the
-    end token counts as a token. Padding and the start token are never chosen.
+    end token is counted. Padding and the start token are never chosen.
 
-    Of all continuations of a sentence's sequences the best `beam` are looked at: those that end
-    are hypotheses. The best `beam` that do not end are continued. A sentence is done when `beam`
-    hypotheses have ended, or no sequence can become a better one than the best, even if all its
-    further tokens were certain.
+    Of the `beam` best continuations of a sentence's sequences, those that end are hypotheses. The
+    `beam` best continuations that do not end are continued. A sentence is finished when `beam`
+    hypotheses have ended, or no sequence can exceed the best one, even if all its further tokens
+    had probability one.
 
     Args:
-        max_length: Largest number of tokens, the end token included.
-        beam: Sequences that are followed at a time; 1 is greedy search.
+        max_length: Largest number of tokens, including the end token.
+        beam: Beam size; 1 is greedy search.
         length_penalty: Alpha of the length penalty; 0 compares plain log-probabilities.
-        start: Id of the token that opens a sequence.
-        end: Id of the token that closes it.
+        start: Id of the start token.
+        end: Id of the end token.
 
     Raises:
         ValueError: If an argument is out of range.
 
     Reference:
         Wu et al., *Google's neural machine translation system* (2016), section 7 and equation 14
-        without the coverage penalty. There the beam is also pruned by score, which no step here
-        does: with static shapes it would save nothing.
+        without the coverage penalty. There the beam is also pruned by score, which would save
+        nothing here with static shapes.
     """
 
     max_length: int
@@ -102,11 +103,11 @@ class Search:
             )
 
     def run(self, step: Step, state: Any, sentences: tf.Tensor | int) -> Hypotheses:
-        """Searches.
+        """Runs the search.
 
         Args:
-            step: Scores the next token, see `Step`.
-            state: To begin with.
+            step: Scores the next token; see `Step`.
+            state: The initial state.
             sentences: B.
         """
         beams = tf.while_loop(
@@ -115,7 +116,7 @@ class Search:
             (self._begin(state, sentences),),
             maximum_iterations=self.max_length,
         )[0]
-        # What is still alive has `max_length` tokens, and its bound has become its score.
+        # Live sequences now have `max_length` tokens, and their bound equals their score.
         live = self._live(beams)
         return Hypotheses(
             tf.where(live[:, None], beams.ids[:, 0, 1:], beams.best.ids),
@@ -148,7 +149,7 @@ class Search:
         log_probs, parents, tokens = self._continuations(logits, beams.log_probs)
         ends = tokens == self.end
         best, ended = self._finished(beams, log_probs, parents, ends)
-        # No more than `beam` of the 2 beam continuations end: one of each sequence.
+        # At most `beam` of the 2 beam continuations end: one per sequence.
         log_probs, kept = tf.math.top_k(tf.where(ends, -float("inf"), log_probs), self.beam)
         parents = tf.gather(parents, kept, batch_dims=1)
         ids = self._extended(beams, parents, tf.gather(tokens, kept, batch_dims=1))
@@ -156,7 +157,7 @@ class Search:
         return _Beams(beams.position + 1, ids, ancestors, log_probs, best, ended, state)
 
     def _continuations(self, logits: tf.Tensor, log_probs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns log-probability, sequence and token of the best 2 beam, each `(B, 2 beam)`."""
+        """Returns log-probability, sequence and token of the 2 beam best, each `(B, 2 beam)`."""
         vocabulary = tf.shape(logits)[2]
         ids = tf.range(vocabulary)
         barred = tf.where((ids == 0) | (ids == self.start), -float("inf"), 0.0)
@@ -168,7 +169,7 @@ class Search:
     def _finished(
         self, beams: _Beams, log_probs: tf.Tensor, parents: tf.Tensor, ends: tf.Tensor
     ) -> tuple[Hypotheses, tf.Tensor]:
-        """Returns the best hypotheses with those that end now, and how many have ended."""
+        """Returns the best hypotheses including those that end now, and the number ended."""
         among_best = tf.range(2 * self.beam) < self.beam
         found = ends & among_best & (log_probs > -float("inf")) & self._live(beams)[:, None]
         scores = tf.where(found, log_probs / self._penalty(beams.position + 1), -float("inf"))
@@ -184,16 +185,16 @@ class Search:
         return best, beams.ended + tf.reduce_sum(tf.cast(found, tf.int32), axis=1)
 
     def _extended(self, beams: _Beams, parents: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns sequences `(B, n, 1 + max_length)`: those of `parents` and a token each."""
+        """Returns sequences `(B, n, 1 + max_length)`: those of `parents` extended by a token."""
         here = tf.range(1 + self.max_length) == beams.position + 1
         return tf.where(here, tokens[..., None], tf.gather(beams.ids, parents, batch_dims=1))
 
     def _live(self, beams: _Beams) -> tf.Tensor:
-        """Tells whose search goes on, `(B,)`."""
+        """Returns which sentences are unfinished, `(B,)`."""
         return (beams.ended < self.beam) & (self._bound(beams) > beams.best.scores)
 
     def _bound(self, beams: _Beams) -> tf.Tensor:
-        """Returns the score of the best sequence, if its further tokens were certain."""
+        """Returns the best sequence's score if its further tokens had probability one."""
         return beams.log_probs[:, 0] / self._penalty(self.max_length)
 
     def _penalty(self, tokens: tf.Tensor | int) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""What a SavedModel of a translating network computes."""
+"""Modules exported as SavedModels of a translation network."""
 
 import importlib.util
 import warnings
@@ -17,12 +17,12 @@ _STRINGS = tf.TensorSpec((None,), tf.string)
 
 
 class Decoding(NamedTuple):
-    """How a trained network translates.
+    """Decoding settings of a trained network.
 
     Attributes:
-        max_source: Most ids of a source, those of its language and of its end included.
-        max_length: Most ids of a translation, that of its end included.
-        beam: Sequences that are followed at a time.
+        max_source: Largest number of ids of a source, including those of language and end.
+        max_length: Largest number of ids of a translation, including the end.
+        beam: Beam size.
         length_penalty: Alpha of the length penalty.
     """
 
@@ -33,9 +33,9 @@ class Decoding(NamedTuple):
 
 
 class ServedIds(tf.Module):
-    """Ids in, ids out, in the signature `serving_default`; logits of given targets in `logits`.
+    """Maps ids to ids in the signature `serving_default`; gives logits of targets in `logits`.
 
-    The signature `vocabulary` tells whose ids they are.
+    The signature `vocabulary` identifies the vocabulary of the ids.
 
     Args:
         network: A built network.
@@ -60,13 +60,13 @@ class ServedIds(tf.Module):
 
     @tf.function(input_signature=[_IDS], autograph=False)
     def translate(self, source: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Maps sources, language token and end included and padded with 0, to translations."""
+        """Maps sources, with language and end tokens and padded with 0, to translations."""
         ids, scores = self.search(source)
         return {"ids": ids, "scores": scores}
 
     @tf.function(input_signature=[_IDS, _IDS], autograph=False)
     def logits(self, source: tf.Tensor, target_in: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Maps what the network is trained on to its output, for all tasks."""
+        """Maps the network's training inputs to its output, for all tasks."""
         return {"output": self._network({"source": source, "target_in": target_in})}
 
     @tf.function(input_signature=[], autograph=False)
@@ -80,13 +80,13 @@ class ServedIds(tf.Module):
         }
 
     def search(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Searches in the graph."""
+        """Runs beam search in the graph."""
         _, max_length, beam, length_penalty = self.decoding
         return beam_search(self._network, source, max_length, beam, length_penalty)
 
 
 class ServedText(ServedIds):
-    """Strings in, strings out: the tokenizer is part of the graph.
+    """Maps strings to strings, with the tokenizer in the graph.
 
     Args:
         network: A built network.
@@ -101,7 +101,7 @@ class ServedText(ServedIds):
         import tensorflow_text
 
         super().__init__(network, decoding, vocabulary)
-        with tf_logging.no_error_stream():  # It tells that text is not normalized: so it should be.
+        with tf_logging.no_error_stream():  # It reports that text is not normalized, as intended.
             self.tokenizer = tensorflow_text.SentencepieceTokenizer(vocabulary.proto, tf.int32)
         self._languages = list(vocabulary.languages)
         self._tokens = [vocabulary.language_id(language) for language in self._languages]
@@ -120,7 +120,7 @@ class ServedText(ServedIds):
     def translate_text(self, text: tf.Tensor, language: tf.Tensor) -> dict[str, tf.Tensor]:
         """Translates each text into its language; an empty text into an empty one.
 
-        A text with more pieces than the network reads loses its end, and `cut` tells so.
+        A text with more pieces than the network reads is truncated, which `cut` marks.
         """
         pieces = self.tokenizer.tokenize(text)
         room = self.decoding.max_source - 2
@@ -148,7 +148,7 @@ class ServedText(ServedIds):
 def served(
     network: Transformer, decoding: Decoding, vocabulary: Vocabulary
 ) -> dict[str, ServedIds]:
-    """Returns what to export, by name: `ids`, and `text` where tensorflow-text is installed.
+    """Returns the modules to export: `ids`, and `text` if tensorflow-text is installed.
 
     Args:
         network: A built network.
