@@ -1,4 +1,4 @@
 """The small optimization problems behind the weights, solved inside the graph.
 
-The largest are functions of TensorFlow: traced once for a number of tasks, in whatever step.
+The largest are TensorFlow functions, traced once per number of tasks whatever step calls them.
 """

@@ -1,4 +1,4 @@
-"""Non-negative quadratic programs by guessing which bounds hold: fast, for most."""
+"""Non-negative quadratic programs by guessing the active bounds: fast for most problems."""
 
 import tensorflow as tf
 
@@ -10,10 +10,10 @@ MOST_GUESSES = 10
 def block_pivoting(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Minimizes `x . matrix x / 2 + linear . x` over `x >= 0`, if a few guesses suffice.
 
-    Starts with all `x` at their bound. Each turn solves for those that are free, then frees those
-    that are pulled from their bound and binds those that went below zero. A turn costs less than a
-    step of the interior-point method, and about six are enough; but nothing keeps the guesses from
-    going round in circles, as they do among dependent gradients.
+    Starts with all `x` at their bound. Each iteration solves for the free variables, then frees
+    those at a bound with a negative slope and binds those that became negative. An iteration costs
+    less than a step of the interior-point method, and about six are enough; but the guesses may
+    cycle, as they do for linearly dependent gradients.
 
     Args:
         matrix: Tensor `(n, n)`, positive semidefinite with a unit diagonal.

@@ -1,10 +1,10 @@
-"""Weights with which each gradient gets what it asks for: those of Nash-MTL and FairGrad."""
+"""The fairness equation whose solutions are the weights of Nash-MTL and FairGrad."""
 
 import tensorflow as tf
 
 MOST_ITERATIONS = 100
-# The least length of the direction, relative to its longest part and to sqrt(K), that counts as an
-# agreement. Shorter, it is made of the rounding of a float32 Gramian.
+# The smallest norm of the direction, relative to its longest summand and to sqrt(K), that counts as
+# an agreement. A shorter one consists of the rounding error of a float32 Gramian.
 WEAKEST_AGREEMENT = 1e-3
 
 
@@ -15,10 +15,10 @@ def fair_shares(
     """Solves `C x = c / x^e` for positive x.
 
     The solution is the minimum of `x' C x / 2 - sum_i c_i x_i^(1-e) / (1-e)` (for `e = 1`, of
-    `x' C x / 2 - sum_i c_i log(x_i)`), a smooth convex function that damped Newton steps lead to
-    the minimum of, usually in less than ten. Where the gradients are Pareto stationary there is
-    none, and x grows while the direction `sum_i x_i u_i` stays short; the iteration stops when the
-    direction is too short to be told from rounding.
+    `x' C x / 2 - sum_i c_i log(x_i)`), a smooth convex function, found by damped Newton steps,
+    usually fewer than ten. At a Pareto stationary point there is no minimum, and x grows while the
+    direction `sum_i x_i u_i` stays short; the iteration stops when the direction can no longer be
+    distinguished from rounding error.
 
     Args:
         cosines: Tensor `(K, K)`, C, positive semidefinite with a unit diagonal.
@@ -61,7 +61,7 @@ def _square(cosines: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _start(cosines: tf.Tensor, demands: tf.Tensor, exponent: float) -> tf.Tensor:
-    """Returns the best multiple, within reason, of the solution for orthogonal gradients."""
+    """Returns the best multiple, up to a bound, of the solution for orthogonal gradients."""
     x = demands ** (1.0 / (1.0 + exponent))
     squares = tf.reduce_sum(x**2)
     bend = tf.maximum(_square(cosines, x), 1e-2 * squares)

@@ -1,4 +1,4 @@
-"""Non-negative quadratic programs by products with the matrix: fast, for many problems at once."""
+"""Non-negative quadratic programs by matrix products: fast for many problems at once."""
 
 import tensorflow as tf
 
@@ -10,12 +10,12 @@ _MOST_CONJUGATE_STEPS = 100
 
 
 def descend(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Minimizes `x . matrix x / 2 + linear . x` over `x >= 0`, if some rounds suffice.
+    """Minimizes `x . matrix x / 2 + linear . x` over `x >= 0`, if a few rounds suffice.
 
-    All m problems have one matrix: a product of two matrices is a step of all of them, where a
-    method that factorizes does so m times. A round takes steps of accelerated projected gradient
-    descent, which find out which `x` are zero, and solves for the others by conjugate gradients.
-    Ill-conditioned matrices need more steps than there are.
+    All m problems share one matrix, so one matrix product is a step of all of them, whereas a
+    method based on factorizations computes m of them. A round takes steps of accelerated projected
+    gradient descent, which identify the zeros of `x`, and solves for the other entries by conjugate
+    gradients. Ill-conditioned matrices need more steps than are taken.
 
     Args:
         matrix: Tensor `(n, n)`, positive semidefinite with a unit diagonal.
@@ -40,7 +40,7 @@ def descend(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
         x = _descent(matrix, linear, tf.maximum(x, 0.0), step)
         free = x > 0.0
         solved = _conjugate(matrix, linear, x, tf.cast(free, x.dtype), tolerance)
-        # As far toward it as no bound is crossed, or all the way and back: what is lower.
+        # The better of two points: the step cut at the first bound, or the full step, clipped.
         way = solved - x
         limits = tf.where(way < -tolerance, tf.math.divide_no_nan(x, -way), 1.0)
         size = tf.minimum(tf.reduce_min(limits, -1, keepdims=True), 1.0)
@@ -51,7 +51,7 @@ def descend(matrix: tf.Tensor, linear: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
         error = tf.where(x > 0.0, tf.abs(slope), -slope)
         return turn + 1, x, tf.reduce_max(error) <= tolerance
 
-    # Nothing conflicts: nothing is to be done.
+    # Without conflicts zero is the solution.
     right = tf.reduce_min(linear) >= -tolerance
     start = (tf.constant(0), tf.zeros_like(linear), right)
     _, x, right = tf.while_loop(unfinished, improve, start)
@@ -63,7 +63,7 @@ def _value(matrix: tf.Tensor, linear: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _largest_eigenvalue(matrix: tf.Tensor) -> tf.Tensor:
-    """Returns a bound of it from above, at most `n^(1/16)` times as large."""
+    """Returns an upper bound of the largest eigenvalue, at most `n^(1/16)` times as large."""
     power = matrix
     for _ in range(3):
         power = tf.matmul(power, power)
@@ -71,7 +71,7 @@ def _largest_eigenvalue(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def _descent(matrix: tf.Tensor, linear: tf.Tensor, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Takes accelerated projected gradient steps; a problem that overshoots starts from rest."""
+    """Takes accelerated projected gradient steps, restarting the problems that overshoot."""
 
     def advance(
         turn: tf.Tensor, x: tf.Tensor, ahead: tf.Tensor, pace: tf.Tensor
@@ -92,8 +92,8 @@ def _conjugate(
 ) -> tf.Tensor:
     """Minimizes over the `x` whose mask is one by conjugate gradients; the others stay zero.
 
-    A problem that is solved, or whose way is not bent, rests while others go on: what is left of
-    its residual is rounding, which would lead it any distance where gradients cancel.
+    A problem that is solved, or has no curvature along its direction, is frozen while others go on.
+    Its residual is rounding error, which could move it arbitrarily far where gradients cancel.
     """
     flat = ridge(matrix.dtype)
 

@@ -1,9 +1,9 @@
-"""Singular values of gradients that differ in size, each to its own digits."""
+"""Singular values of gradients of different sizes, each to high relative precision."""
 
 import tensorflow as tf
 
 MOST_SWEEPS = 40
-# An eigendecomposition loses what is this much smaller than the largest.
+# An eigendecomposition loses gradients that are smaller than the largest by this factor.
 _EIGEN_RANGE = 1e-5
 
 
@@ -11,13 +11,13 @@ def orthogonalize(columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Rotates the columns of a matrix until they are orthogonal: `T = A V`.
 
     The lengths of the columns of T are the singular values of A, V holds the right singular vectors
-    and T, column by column of length one, the left ones. If A is well-conditioned but for the sizes
-    of its columns, even the smallest singular value is right to nearly all digits, where an
-    eigendecomposition of `A' A` is right to those of the largest: 1e-16 of the square, 1e-8 of it
-    by XLA.
+    and T, with its columns normalized, the left ones. If A is well-conditioned apart from the sizes
+    of its columns, even the smallest singular value is accurate to nearly all digits, whereas an
+    eigendecomposition of `A' A` has errors relative to the largest: 1e-16 of its square, or 1e-8 of
+    it with XLA.
 
-    Half of all pairs of columns are rotated at a time. The rotations start from the eigenvectors of
-    `A' A` if these have any digits; then they are done at once, or nearly.
+    Disjoint pairs of columns are rotated in parallel. The rotations start from the eigenvectors of
+    `A' A` if these are accurate enough; then few or no further rotations are needed.
 
     Args:
         columns: Tensor `(n, K)`: A.
@@ -36,17 +36,17 @@ def orthogonalize(columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     graded = tf.reduce_min(tf.where(sizes > 0.0, sizes, columns.dtype.max))
     graded = graded < _EIGEN_RANGE * tf.reduce_max(sizes)
     vectors = tf.linalg.eigh(tf.matmul(columns, columns, transpose_a=True))[1]
-    # One round more makes the vectors orthogonal to the last digit, which XLA leaves out.
+    # A further iteration makes the vectors orthogonal to the last digit, which XLA's are not.
     vectors = 0.5 * tf.matmul(vectors, 3.0 * identity - tf.matmul(vectors, vectors, True))
     vectors = tf.where(graded, identity, vectors)
-    # A column of T and the one of V below it turn together; here they are rows. (An odd one meets
-    # a column of zeros.)
+    # A column of T and the column of V below it are rotated together; here they are rows. (An odd
+    # number is padded with zeros.)
     both = tf.transpose(tf.concat([tf.matmul(columns, vectors), vectors], 0))
     both = tf.pad(both, [[0, num_tasks % 2], [0, 0]])
     precision = float(tf.experimental.numpy.finfo(columns.dtype.as_numpy_dtype).eps)
-    # The eigenvectors reach this for sizes that are not far apart.
+    # The eigenvectors reach this if the sizes are not far apart.
     tolerance = max(100.0 * precision, 1e-12)
-    # Below this a column is what rounding has left of one that depends on the others.
+    # A column below this norm is the rounding error of one that depends linearly on the others.
     least = precision**1.5 * tf.reduce_max(sizes)
 
     def unfinished(sweep: tf.Tensor, both: tf.Tensor) -> tf.Tensor:
@@ -69,7 +69,7 @@ def _largest_cosine(rows: tf.Tensor, least: tf.Tensor) -> tf.Tensor:
 
 
 def _sweep(both: tf.Tensor, size: int, tolerance: float, least: tf.Tensor) -> tf.Tensor:
-    """Rotates every pair of rows once, so that their first `size` numbers become orthogonal."""
+    """Rotates every pair of rows once to make their first `size` entries orthogonal."""
     number = both.shape[0]
     half = number // 2
 
@@ -90,7 +90,7 @@ def _sweep(both: tf.Tensor, size: int, tolerance: float, least: tf.Tensor) -> tf
             cosine * (tangent * first + second),
         )
         if half > 1:
-            # As at a round table: all but the first move up one seat.
+            # Round robin: all but the first move up one place.
             first, second = (
                 tf.concat([first[:1], second[:1], first[1:-1]], 0),
                 tf.concat([second[1:], first[-1:]], 0),

@@ -1,4 +1,4 @@
-"""One interior-point method for all the problems with non-negative unknowns."""
+"""The interior-point method for all problems with non-negative unknowns."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from mtk.combiners.solvers.scaling import ridge
 Objective = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 MOST_ITERATIONS = 60
-# Share of the way to the boundary that a step may go.
+# Fraction of the distance to the boundary that a step may cover.
 CAUTION = 0.99
 
 
@@ -25,8 +25,8 @@ class _Point(NamedTuple):
 class _Newton(NamedTuple):
     """Newton's equations at a point, factorized.
 
-    `slope` is the gradient of the Lagrangian without the bounds; `missing` what `normal . x` lacks
-    to one; `across` the direction in which that is repaired.
+    `slope` is the gradient of the Lagrangian without the bounds, `missing` is `1 - normal . x`, and
+    `across` is the direction that corrects it.
     """
 
     factor: tf.Tensor
@@ -43,7 +43,7 @@ def minimize(
 
     `min f(x)` for `x >= 0` and, if there is a `normal`, `normal . x = 1`. A primal-dual method with
     Mehrotra's predictor and corrector, usually 6 to 12 Newton steps. If there are many solutions it
-    goes to their center: equal tasks get equal weights.
+    converges to their center, so that equal tasks get equal weights.
 
     Args:
         objective: Maps `x` to the gradient `(..., n)` and the Hessian `(..., n, n)` of `f`, scaled
@@ -52,8 +52,8 @@ def minimize(
         normal: Tensor `(n,)`, or None for no equation.
 
     Returns:
-        Tensor `(..., n)`, and a boolean tensor `()`: whether all of it is optimal, or the last of
-        the iterations found it short of that.
+        Tensor `(..., n)`, and a boolean tensor `()`: whether all problems were solved to optimality
+        within the maximum number of iterations.
 
     Reference:
         Mehrotra, *On the Implementation of a Primal-Dual Interior Point Method* (1992); Nocedal &
@@ -69,7 +69,7 @@ def minimize(
         step: tf.Tensor, error: tf.Tensor, point: _Point
     ) -> tuple[tf.Tensor, tf.Tensor, _Point]:
         improved, error_here = _improve(objective, normal, point)
-        # A problem that is solved stays as it is while others of its batch go on.
+        # A solved problem is frozen while others of its batch go on.
         solved = error <= tolerance
         kept = [tf.where(solved, old, new) for old, new in zip(point, improved, strict=True)]
         return step + 1, tf.where(solved, error, error_here), _Point(*kept)
@@ -84,18 +84,18 @@ def minimize(
 def _improve(
     objective: Objective, normal: tf.Tensor | None, point: _Point
 ) -> tuple[_Point, tf.Tensor]:
-    """Returns the next point, and how far from optimal the given one is.
+    """Returns the next point, and the optimality error of the given one.
 
-    Steps of `x` and `z` are relative to them: `dx = x r` and `dz = z s`. Then `r + s = q` asks for
-    the product `x z` to change by `x z q`, to first order; `r s` is what the order misses.
+    Steps of `x` and `z` are relative to them: `dx = x r` and `dz = z s`. Then `r + s = q` changes
+    the product `x z` by `x z q` to first order; `r s` is the second-order term.
     """
     products = point.x * point.z
     newton = _factorize(objective, normal, point)
     residual = newton.slope - point.z
-    # Where a bound is met without force, x and z are both the root of their product.
+    # At an active bound with a zero multiplier, x and z are both the square root of their product.
     error = tf.maximum(_max(tf.abs(residual)), 100.0 * _max(products))
     error = tf.maximum(error, tf.abs(newton.missing))
-    # Predictor: all products to zero. How far that leads tells how far to aim.
+    # Predictor: all products to zero. The progress that is possible determines the target.
     r, _ = _solve(newton, -newton.slope, point.x)
     s = -1.0 - r
     size = _size(r, s, 1.0)
@@ -128,14 +128,14 @@ def _solve(newton: _Newton, right: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, 
     if newton.normal is None:
         return free / x, newton.missing
     lacks = newton.missing - tf.reduce_sum(newton.normal * free, -1, keepdims=True)
-    # A normal of zero (no task takes part) asks for nothing.
+    # A normal of zero (no task takes part) imposes no condition.
     steepness = tf.reduce_sum(newton.normal * newton.across, -1, keepdims=True)
     shift = tf.math.divide_no_nan(lacks, steepness)
     return (free + shift * newton.across) / x, shift
 
 
 def _size(r: tf.Tensor, s: tf.Tensor, caution: float) -> tf.Tensor:
-    """Returns the step size: at most 1, or the share `caution` of the way to the boundary."""
+    """Returns the step size: at most 1 and the fraction `caution` of the way to the boundary."""
     steepest = -tf.reduce_min(tf.minimum(r, s), -1, keepdims=True)
     return caution / tf.maximum(steepest, caution)
 

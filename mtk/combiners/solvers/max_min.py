@@ -1,4 +1,4 @@
-"""The vector in a ball that has the largest smallest product with the gradients."""
+"""The vector in a ball that maximizes the smallest inner product with the gradients."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ import tensorflow as tf
 from mtk.combiners.solvers.interior_point import CAUTION
 from mtk.combiners.solvers.scaling import ridge
 
-# Of some ten that a problem of order one takes; small balls take several times ten.
+# A problem of order one takes about ten; small balls take several tens.
 MOST_ITERATIONS = 1000
 
-# Price of `u^2 / 2`. Where the mixture is longer than this the ball binds, `|u|` is given, and the
-# price changes nothing. Where it vanishes many `u` are best, and the price prefers short ones.
+# Penalty on `u^2 / 2`. If the mixture is longer than this, the ball constraint is active, `|u|` is
+# fixed, and the penalty has no effect. If it vanishes, many `u` are optimal, and short ones win.
 PRICE = 1e-4
 
 
@@ -21,7 +21,7 @@ class Ball(NamedTuple):
     Attributes:
         rows: Tensor `(K, n)`.
         center: Tensor `(n,)`.
-        normal: Tensor `(K,)`, not negative. Where it is zero the row takes no part.
+        normal: Tensor `(K,)`, non-negative. Rows where it is zero are ignored.
         radius: Positive number.
     """
 
@@ -54,9 +54,9 @@ class _Newton(NamedTuple):
 def dual(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the multipliers of the rows, `(K,)`, at the solution; `normal . multipliers = 1`.
 
-    They mix the rows to the worst case, against which the ball offers the least. The dual problem,
-    in the multipliers alone, contains a norm and has a kink where the mixture is
-    zero. This primal-dual method keeps `u`, for which everything is quadratic.
+    They form the worst-case mixture of the rows, whose maximum over the ball is smallest. The dual
+    problem, in the multipliers alone, contains a norm and is not differentiable where the mixture
+    is zero. This primal-dual method keeps `u`, in which everything is quadratic.
 
     Args:
         ball: The problem, scaled to be of order one.
@@ -88,7 +88,7 @@ def dual(ball: Ball) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _improve(ball: Ball, point: _Point) -> tuple[_Point, tf.Tensor]:
-    """Returns the next point, and how far from optimal the given one is."""
+    """Returns the next point, and the optimality error of the given one."""
     newton = _factorize(ball, point)
     products = point.slacks * point.multipliers
     residuals = [
@@ -98,11 +98,11 @@ def _improve(ball: Ball, point: _Point) -> tuple[_Point, tf.Tensor]:
         1.0 - tf.reduce_sum(newton.normal * point.multipliers)[None],
     ]
     error = tf.reduce_max(tf.abs(tf.concat(residuals, 0)))
-    # Beyond this the equations are singular to rounding, and a step does harm.
+    # With smaller gaps the equations are singular up to rounding, and a step does harm.
     gap = tf.reduce_mean(products)
     error = tf.where(gap > 0.1 * ridge(gap.dtype), error, tf.zeros_like(error))
-    # How far a step to products of zero would get tells how far to aim. Mehrotra's correction of
-    # the second order is left out: with the curved ball it leads astray where the mixture vanishes.
+    # The progress of a step toward zero products determines the target. Mehrotra's second-order
+    # correction is omitted: with the curved ball it is misleading where the mixture vanishes.
     ahead = _move(point, _direction(newton, point, -products), 1.0, ball.radius)
     reached = tf.reduce_mean(ahead.slacks * ahead.multipliers)
     target = gap * tf.clip_by_value((reached / gap) ** 3, 0.05, 1.0)
@@ -113,14 +113,14 @@ def _improve(ball: Ball, point: _Point) -> tuple[_Point, tf.Tensor]:
 def _factorize(ball: Ball, point: _Point) -> _Newton:
     jacobian = tf.concat([ball.rows, -point.u[None, :]], 0)
     normal = tf.concat([ball.normal, [0.0]], 0)
-    # A row that takes no part has room to spare.
+    # A row that is ignored has an inactive constraint.
     room = tf.cast(ball.normal == 0.0, ball.normal.dtype)
     margins = tf.linalg.matvec(ball.rows, ball.center + point.u) - point.t * ball.normal + room
     inside = 0.5 * (ball.radius**2 - tf.reduce_sum(point.u**2))
     residual = tf.concat([margins, inside[None]], 0) - point.slacks
     ratios = point.multipliers / point.slacks
     hessian = tf.matmul(jacobian, jacobian * ratios[:, None], transpose_a=True)
-    # Slacks near zero make the Hessian so large that any but the smallest ridge would be felt.
+    # Slacks near zero make the Hessian so large that any larger ridge would change the solution.
     relative = 1.0 + 1e-3 * ridge(hessian.dtype)
     diagonal = tf.linalg.diag_part(hessian) * relative + point.multipliers[-1] + PRICE
     factor = tf.linalg.cholesky(tf.linalg.set_diag(hessian, diagonal))
@@ -144,7 +144,7 @@ def _direction(newton: _Newton, point: _Point, change: tf.Tensor) -> _Point:
 
 
 def _move(point: _Point, direction: _Point, caution: float, longest: float) -> _Point:
-    """Goes along `direction`: no further than `longest` in `u`, and not over the boundary."""
+    """Moves along `direction`: no further than `longest` in `u`, and not across the boundary."""
     rates = tf.minimum(direction.slacks / point.slacks, direction.multipliers / point.multipliers)
     size = caution / tf.maximum(-tf.reduce_min(rates), caution)
     size *= longest / tf.maximum(size * tf.norm(direction.u), longest)

@@ -7,12 +7,12 @@ from mtk.combiners.solvers.first_order import descend
 from mtk.combiners.solvers.interior_point import minimize
 from mtk.combiners.solvers.scaling import Scaled, ridge
 
-# Weight of the distance to the weights that are preferred, times the root of the number of tasks,
-# against the squared norm: above the rounding of a Gramian that was measured in float32, and so low
-# that 40 dependent gradients are combined to 1e-5 of the longest.
+# Times sqrt(K), the weight of the distance to the preferred weights relative to the squared norm:
+# above the rounding error of a Gramian computed in float32, and low enough that 40 linearly
+# dependent gradients are combined to within 1e-5 of the longest.
 PREFERENCE = 3.6e-5
 STEPS = 3  # Of the proximal point method.
-# For few tasks, or one problem, factorizations are fast; for many products of matrices.
+# Factorizations are faster for few tasks or a single problem, matrix products for many.
 _GUESSED_AT_MOST = 16
 
 
@@ -20,15 +20,15 @@ _GUESSED_AT_MOST = 16
 def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the point of smallest norm in the convex hull of the gradients.
 
-    Where many weights give it, as those of parallel gradients, the rounding of the Gramian would
-    choose one. Here those nearest to equal ones are: three steps of the proximal point method, from
-    equal weights. What the gradients determine clearly is found to the cube of `PREFERENCE`.
+    If many weights attain it, as for parallel gradients, the rounding error of the Gramian would
+    choose among them. Three steps of the proximal point method from equal weights choose the ones
+    nearest to equal. Well-determined weights are accurate to the cube of `PREFERENCE`.
 
     Args:
-        scaled: Gradients, of which those with a direction take part.
+        scaled: Gradients; those without a direction are ignored.
 
     Returns:
-        Tensor `(K,)`, weights with a sum of one; all zero if no gradient has a direction. And a
+        Tensor `(K,)`, weights with a sum of one (all zero if no gradient has a direction), and a
         boolean tensor `()`: whether they are optimal.
 
     Reference:
@@ -48,7 +48,7 @@ def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
     for _ in range(STEPS - 1):
         weights = tf.math.divide_no_nan(found * normal, tf.reduce_sum(found * normal))
         linear = outside - preference * normal * weights
-        # These steps are short: as a rule the same weights are zero, and one system gives the rest.
+        # These steps are short: usually the same weights are zero, and one system gives the others.
         near, right = _with_support(hessian, linear, normal, found)
         found, solved = tf.cond(
             right,
@@ -63,7 +63,7 @@ def nearest_to_zero(scaled: Scaled) -> tuple[tf.Tensor, tf.Tensor]:
 def _with_support(
     matrix: tf.Tensor, linear: tf.Tensor, normal: tf.Tensor, near: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Minimizes `x . matrix x / 2 + linear . x` where `normal . x = 1`, by the zeros of `near`.
+    """Minimizes `x . matrix x / 2 + linear . x` for `normal . x = 1`, with the zeros of `near`.
 
     Returns:
         Tensor `(K,)`, and a boolean tensor `()`: whether it is optimal among all `x >= 0`.
@@ -86,8 +86,8 @@ def _with_support(
 def simplex_normal(scaled: Scaled) -> tf.Tensor:
     """Returns the `normal` that turns `sum(w) = 1` into `normal . x = 1`.
 
-    There `x` are the weights in units of the smallest gradient, `x = w * lengths / smallest`, which
-    are of order one however different the gradients are.
+    Here `x = w * lengths / smallest` are the weights in units of the smallest gradient, which are
+    of order one however much the norms of the gradients differ.
 
     Args:
         scaled: Gradients; the normal is zero for those without a direction.
@@ -99,13 +99,13 @@ def simplex_normal(scaled: Scaled) -> tf.Tensor:
 
 @tf.function(autograph=False)
 def dual_cone_projection(scaled: Scaled, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Projects vectors on the cone of all that conflicts with no gradient.
+    """Projects vectors onto the cone of the vectors that conflict with no gradient.
 
-    The projection of `v` is `v + sum_j x_j u_j` with the `x >= 0` that make it shortest, where
+    The projection of `v` is `v + sum_j x_j u_j` with the `x >= 0` that minimize its norm, where
     `u_j` are the unit gradients.
 
     Args:
-        scaled: Gradients, of which those with a direction span the cone.
+        scaled: Gradients; those without a direction are ignored.
         vectors: Tensor `(n, K)`, each row a vector as coefficients of the unit gradients.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The Gramian as the solvers want it: without the sizes of the gradients."""
+"""Scaling of Gramians for the solvers: cosines, without the norms of the gradients."""
 
 from typing import NamedTuple
 
@@ -26,9 +26,9 @@ def solver_dtype() -> tf.DType:
 
 
 def ridge(dtype: tf.DType) -> float:
-    """Returns what is added to a unit diagonal so that factorizations succeed.
+    """Returns the number added to a unit diagonal so that factorizations succeed.
 
-    1.5e-10 in float64, far below the rounding of a Gramian that was measured in float32.
+    1.5e-10 in float64, far below the rounding error of a Gramian computed in float32.
 
     Args:
         dtype: A floating type: the precision of the factorization.
@@ -39,9 +39,9 @@ def ridge(dtype: tf.DType) -> float:
 def scale(gramian: tf.Tensor, present: tf.Tensor) -> Scaled:
     """Splits a Gramian into cosines and lengths.
 
-    Gradients that differ in size by 1e4 make a Gramian whose entries differ by 1e8; on the cosines
-    a solver does not notice. Rounding in the Gramian can give the cosines negative eigenvalues of
-    about -1e-7, along which a quadratic program has no minimum: these are set to zero.
+    Gradients whose norms differ by a factor of 1e4 have a Gramian whose entries differ by 1e8; the
+    cosines do not depend on the norms. Rounding in the Gramian can give the cosines negative
+    eigenvalues of about -1e-7, along which a quadratic program has no minimum: they are set to 0.
 
     Args:
         gramian: Tensor `(K, K)`.
@@ -53,7 +53,7 @@ def scale(gramian: tf.Tensor, present: tf.Tensor) -> Scaled:
 def scale_and_decompose(
     gramian: tf.Tensor, present: tf.Tensor
 ) -> tuple[Scaled, tf.Tensor, tf.Tensor]:
-    """As `scale`, with the eigenvalues `(K,)` and eigenvectors `(K, K)` of the cosines.
+    """Like `scale`; also returns the eigenvalues `(K,)` and eigenvectors `(K, K)` of the cosines.
 
     Args:
         gramian: Tensor `(K, K)`.

@@ -1,15 +1,15 @@
-"""Gradients altered against one another, one pair after the other, on the Gramian alone."""
+"""Sequential pairwise projections of gradients, computed from the Gramian alone."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# For few tasks a loop costs more time than what it does.
+# For few tasks the overhead of a loop exceeds its work.
 _UNROLLED_AT_MOST = 4
 
-# From the number of a turn, the products of the altered gradients with the original ones and their
-# squares: the new ones, and for each gradient what was added of its partner, and the cosine.
+# Maps a turn, the products of the altered gradients with the original ones and their squared norms
+# to the new products and squares, and for each gradient its partner's added multiple and cosine.
 _Meet = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
 
 
@@ -19,9 +19,9 @@ class Projected(NamedTuple):
     Attributes:
         rows: Tensor `(..., K, K)`; row i holds the altered gradient i as coefficients of the K
             original ones.
-        cosines: Tensor `(..., K, K)`; in `[i, j]` the cosine of gradient i, as altered until then,
-            with gradient j, when j had its turn.
-        met: Boolean tensor `(..., K, K)`: for which pairs there is such a cosine.
+        cosines: Tensor `(..., K, K)`; entry `[i, j]` is the cosine of gradient i, as altered before
+            the turn of j, with gradient j.
+        met: Boolean tensor `(..., K, K)`: for which pairs this cosine is defined.
     """
 
     rows: tf.Tensor
@@ -30,13 +30,13 @@ class Projected(NamedTuple):
 
 
 def project_conflicts(gramian: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
-    """Takes from each gradient its part along each of the others in turn that it conflicts with.
+    """Removes from each gradient its component along each other one in turn if they conflict.
 
-    That is `pairwise_projection` with targets of zero, in fewer operations.
+    Equals `pairwise_projection` with targets of zero, in fewer operations.
 
     Args:
-        gramian: Tensor `(K, K)`; tasks with a zero row take no part.
-        orders: Integer tensor `(K, K)`: row i, the order in which gradient i meets the others.
+        gramian: Tensor `(K, K)`; tasks with a zero row are ignored.
+        orders: Integer tensor `(K, K)`: row i is the order of the partners of gradient i.
 
     Returns:
         Tensor `(K, K)`: the rows of `Projected`.
@@ -59,23 +59,23 @@ def project_conflicts(gramian: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
 
 
 def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tensor) -> Projected:
-    """Adds to each gradient of the others until its cosine with each in turn is the target's.
+    """Raises the cosine of each gradient with each other one in turn to at least its target.
 
     For gradient i and each j in its order: if the cosine `a` of (the altered) gradient i with
-    (the original) gradient j is below the target `b`, so much of gradient j is added that it
-    becomes `b`: `|g_i| (b sqrt(1 - a^2) - a sqrt(1 - b^2)) / (|g_j| sqrt(1 - b^2))`. For `b = 0`
-    that is the projection on the plane normal to gradient j.
+    (the original) gradient j is below the target `b`, a multiple of gradient j is added that makes
+    it `b`: `|g_i| (b sqrt(1 - a^2) - a sqrt(1 - b^2)) / (|g_j| sqrt(1 - b^2))`. For `b = 0` this is
+    the projection onto the plane normal to gradient j.
 
     Args:
-        gramian: Tensor `(..., K, K)`; tasks with a zero row take no part.
-        orders: Integer tensor `(K, K)`: row i, the order in which gradient i meets the others.
-        targets: Tensor `(..., K, K)`, target cosines; below one in absolute value.
+        gramian: Tensor `(..., K, K)`; tasks with a zero row are ignored.
+        orders: Integer tensor `(K, K)`: row i is the order of the partners of gradient i.
+        targets: Tensor `(..., K, K)`, target cosines, below one in absolute value.
     """
     groups = gramian.shape[:-2]
     norms = tf.sqrt(tf.linalg.diag_part(gramian))
     partners, others = tf.transpose(orders), _with_others(orders)
     everywhere = tf.broadcast_to(orders, (*groups, *orders.shape))
-    # What a turn needs of each gradient's partner: `(K turns, ..., K)`.
+    # Norms and targets of each gradient's partner in each turn: `(K turns, ..., K)`.
     met_norms = _turns_first(tf.gather(norms, orders, axis=-1))
     met_targets = tf.gather(targets, everywhere, axis=-1, batch_dims=len(groups) + 1)
     met_targets = _turns_first(met_targets)
@@ -103,7 +103,7 @@ def pairwise_projection(gramian: tf.Tensor, orders: tf.Tensor, targets: tf.Tenso
 
 
 def _with_others(orders: tf.Tensor) -> tf.Tensor:
-    """Returns for each turn, `(K turns, K)`, whether a gradient meets another than itself."""
+    """Returns for each turn, `(K turns, K)`, whether a gradient's partner is not itself."""
     return tf.transpose(orders) != tf.range(orders.shape[0])[None, :]
 
 
@@ -114,7 +114,7 @@ def _turns_first(by_turn: tf.Tensor) -> tf.Tensor:
 
 
 def _take_turns(meet: _Meet, images: tf.Tensor, squares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what `meet` found in each of K turns: changes and cosines `(K turns, ..., K)`."""
+    """Returns the changes and cosines of `meet` in all K turns, each `(K turns, ..., K)`."""
     number = images.shape[-1]
     if number <= _UNROLLED_AT_MOST:
         found = []
@@ -141,7 +141,7 @@ def _take_turns(meet: _Meet, images: tf.Tensor, squares: tf.Tensor) -> tuple[tf.
 
 
 def _by_partner(by_turn: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
-    """Brings what each turn found, `(K turns, ..., K)`, to `(..., K, K)`: a column a partner."""
+    """Reorders results by turn, `(K turns, ..., K)`, to `(..., K, K)` with a column per partner."""
     rank = by_turn.shape.rank
     by_gradient = tf.transpose(by_turn, (*range(1, rank), 0))
     turns = tf.broadcast_to(tf.argsort(orders), by_gradient.shape)

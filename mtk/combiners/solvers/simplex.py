@@ -1,4 +1,4 @@
-"""The Euclidean projection on the simplex."""
+"""The Euclidean projection onto the simplex."""
 
 import tensorflow as tf
 
@@ -6,12 +6,12 @@ import tensorflow as tf
 def project(vector: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     """Returns the nearest `w >= 0` with a sum of one.
 
-    It is `max(x - t, 0)` for the one threshold t that gives the sum, found among the K that sorting
-    gives.
+    It is `max(x - t, 0)` for the threshold t that gives this sum, one of the K candidates that
+    sorting yields.
 
     Args:
         vector: Tensor `(K,)`.
-        present: Boolean tensor `(K,)`: the others get zero.
+        present: Boolean tensor `(K,)`; absent entries get zero.
 
     Returns:
         Tensor `(K,)`; zero if none is present.
@@ -20,8 +20,8 @@ def project(vector: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         Duchi et al., *Efficient Projections onto the l1-Ball for Learning in High Dimensions*
         (2008), figure 1.
     """
-    # The threshold lies within one of the largest number: counted from there, no digit is lost, and
-    # what is further below is out.
+    # The threshold is at most one below the largest number: relative to that number no digit is
+    # lost, and entries further below get zero.
     largest = tf.reduce_max(tf.where(present, vector, vector.dtype.min))
     shifted = tf.where(present, tf.maximum(vector - largest, -2.0), -2.0)
     ordered = tf.sort(shifted, direction="DESCENDING")
