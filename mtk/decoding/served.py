@@ -39,8 +39,8 @@ class ServedIds(tf.Module):
 
     Args:
         network: A built network.
-        decoding: How it translates.
-        vocabulary: Of the network.
+        decoding: Length limits and beam search options.
+        vocabulary: The vocabulary of the network.
     """
 
     def __init__(self, network: Transformer, decoding: Decoding, vocabulary: Vocabulary):
@@ -90,8 +90,8 @@ class ServedText(ServedIds):
 
     Args:
         network: A built network.
-        decoding: How it translates.
-        vocabulary: Of the network.
+        decoding: Length limits and beam search options.
+        vocabulary: The vocabulary of the network.
 
     Raises:
         ImportError: If tensorflow-text is not installed.
@@ -152,8 +152,8 @@ def served(
 
     Args:
         network: A built network.
-        decoding: How it translates.
-        vocabulary: Of the network.
+        decoding: Length limits and beam search options.
+        vocabulary: The vocabulary of the network.
     """
     modules = {"ids": ServedIds(network, decoding, vocabulary)}
     if importlib.util.find_spec("tensorflow_text") is None:

@@ -68,7 +68,7 @@ def pair_source(
 
     Args:
         pairs: Token ids of sources and targets.
-        language_id: The token that asks for the target language.
+        language_id: The token that requests the target language.
         lengths: Lengths of the rows.
         chosen: Indices of the pairs to use; all by default.
     """
