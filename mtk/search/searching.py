@@ -128,22 +128,24 @@ class Searcher:
         left, allowed = math.floor(self.search.trials - spent_runs), self.search.cpu_seconds
         if allowed is None or left <= 0 or not self.tried:
             return left
-        spent = self._cpu_seconds()
-        runs = len(self.tried) * len(self.search.seeds)
-        each = sum(spent.values()) / max(runs, 1)
-        rest = allowed - sum(spent.values()) - self.search.reserved * each
-        affordable = int(rest / (each * len(self.search.seeds))) if each else left
+        spent = self._cpu_seconds(self.tried)
+        each = spent / len(self.tried)
+        # What confirms goes to its end, as trials that diverge or stop at a rung do not.
+        whole = [t for t in self.tried if t.losses and t.paused_at is None] or self.tried
+        kept = self.search.reserved * self._cpu_seconds(whole) / len(whole) / len(self.search.seeds)
+        affordable = int((allowed - spent - kept) / each) if each else left
         if affordable < 1:
+            confirming = f", {kept:.0f} s are kept to confirm" if kept else ""
             progress.say(
-                f"The budget of {allowed:g} CPU seconds allows no further trial: "
-                f"{sum(spent.values()):.0f} s are spent, {each:.0f} s a run."
+                f"The budget of {allowed:g} CPU seconds allows no further trial: {spent:.0f} s are "
+                f"spent, {each:.0f} s a trial{confirming}."
             )
         return min(left, affordable)
 
-    def _cpu_seconds(self) -> dict[str, float]:
-        """Returns the CPU time of the trials so far, by run."""
-        own = {f.name for trial in self.tried for f in (*trial.runs, *trial.further)}
-        return {r: s for r, s in self.folder.run_log.cpu_seconds().items() if r in own}
+    def _cpu_seconds(self, tried: Sequence[Tried]) -> float:
+        """Returns the CPU time of trials."""
+        own = {f.name for trial in tried for f in (*trial.runs, *trial.further)}
+        return sum(s for run, s in self.folder.run_log.cpu_seconds().items() if run in own)
 
     def _all_failed(self) -> bool:
         names = [folder.name for trial in self.tried for folder in trial.runs]

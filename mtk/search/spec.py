@@ -111,16 +111,15 @@ class Search:
         self.study  # noqa: B018  It checks seeds and settings.
         self.looked_for.check(self.space.tasks)
         if self.trials < 1:
-            reserved = self.reserved
-            confirming = f" and {reserved} to confirm" if reserved else ""
             raise StudyError(
-                f"The budget of {counted(self.runs, 'run')} is less than the {len(self.seeds)} of "
-                f"one trial{confirming}. Allow more `runs`, or fewer `seeds` or `confirm`."
+                f"The budget of {counted(self.runs, 'run')} is less than {self._least_in_words}. "
+                "Allow more `runs`, or fewer `seeds` or `confirm`."
             )
         if self.cpu_seconds is not None and not self.cpu_seconds > self._least_seconds:
             raise StudyError(
-                f"The budget of {self.cpu_seconds!r} CPU seconds is less than one trial takes "
-                f"({self._least_seconds:g} s by `run_minutes`). Allow more."
+                f"The budget of {self.cpu_seconds!r} CPU seconds is less than "
+                f"{self._least_in_words} ({self._least_seconds:g} s by `run_minutes`). Allow more, "
+                "or fewer `seeds` or `confirm`."
             )
 
     def _check_rungs(self) -> None:
@@ -169,7 +168,12 @@ class Search:
 
     @property
     def _least_seconds(self) -> float:
-        return 60 * (self.run_minutes or 0.0) * len(self.seeds)
+        return 60 * (self.run_minutes or 0.0) * (len(self.seeds) + self.reserved)
+
+    @property
+    def _least_in_words(self) -> str:
+        confirming = f" and {self.reserved} to confirm" if self.reserved else ""
+        return f"the {counted(len(self.seeds), 'run')} of one trial{confirming}"
 
     @property
     def pauses(self) -> bool:

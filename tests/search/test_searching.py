@@ -7,11 +7,12 @@ import subprocess
 
 import pytest
 from fake_engine import FakeEngine, finish
-from searches import RATE, ROOT
+from searches import RATE, ROOT, Folder
 
 import mtk
 from mtk.errors import StudyError
-from mtk.search import PBT, Constraint, Cooldown, Preference, Search, Sobol, Space
+from mtk.search import PBT, Constraint, Cooldown, Preference, Random, Search, Sobol, Space
+from mtk.study import StudyFolder
 from tests.quick import some
 
 
@@ -164,6 +165,26 @@ def test_cpu_seconds_are_a_budget(folder):
     assert "45 CPU seconds" in folder.said.getvalue()
 
 
+def test_what_confirms_is_in_the_budget_of_cpu_seconds(tmp_path):
+    """Trap: trials that stop at a rung cost a tenth of a run, and what confirms a whole one."""
+    space = Space(["left", "right"], log_uniform={RATE: (1e-4, 10.0)})
+    folder, taken, length = Folder(tmp_path / "study", space), {}, 40
+
+    def outcome(path, run, number):
+        folder.outcome(path, run, number)
+        step = StudyFolder(path).pause_at(run) or length
+        cost = float(step - taken.get(run, 0))
+        StudyFolder(path).run_log.note(run, "finished", 1.0, cpu_seconds=cost)
+        taken[run] = step
+
+    asked = {"runs": 400, "confirm": 4, "rungs": (4,), "sampler": Random}
+    found = folder.go(FakeEngine(outcome), cpu_seconds=1300.0, **asked)
+    assert sum(trial.paused_at is not None for trial in found.trials) > 10
+    assert len(found.chosen) >= 5
+    assert 1300 - 2 * length < sum(taken.values()) <= 1300
+    assert "800 s are kept to confirm" in folder.said.getvalue()
+
+
 def test_a_preference_finds_its_best(folder):
     found = folder.go(goal=Preference({"left": 3.0, "right": 1.0}), runs=12)
     (best,) = found.chosen
@@ -199,6 +220,7 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
         ({"runs": 10, "confirm": 2}, "10 to confirm"),
         ({"cpu_seconds": 30.0, "run_minutes": 1.0}, "30.0 CPU seconds"),
         ({"cpu_seconds": 0.0}, "0.0 CPU seconds"),
+        ({"cpu_seconds": 600.0, "runs": 20, "run_minutes": 1.0, "confirm": 2}, "10 to confirm"),
         ({"at_a_time": 0}, "at_a_time"),
         ({"seeds": ()}, "no seeds"),
         ({"goal": Preference({"middle": 1.0})}, "'middle'"),
