@@ -1,12 +1,21 @@
 """Fronts at equal budgets, which models are tabled, and what they cost."""
 
+import itertools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mtk.analysis import comparison, comparisons, equal_budget, load, non_dominated, views
+from mtk.analysis import (
+    comparison,
+    comparisons,
+    equal_budget,
+    hypervolume,
+    load,
+    non_dominated,
+    views,
+)
 from mtk.analysis.figures import averages, fronts
 from mtk.analysis.reporting import remarks, tables
 from tests.analysis.pools import models
@@ -20,6 +29,22 @@ def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
     assert equal_budget(same, static).size == 7
     assert equal_budget(static, static).share == 0.5
     assert equal_budget(better, static).share > 0.99
+
+
+def test_equal_budgets_count_every_sub_grid_where_these_are_few():
+    generator = np.random.default_rng(5)
+    static, own = models(generator.uniform(1, 2, (9, 2))), models(generator.uniform(1, 2, (2, 2)))
+    front = static.test[non_dominated(static.test)]
+    scale, corner = np.ptp(front, axis=0), front.max(0) + 0.1 * np.ptp(front, axis=0)
+
+    def volume(points):
+        return hypervolume(points / scale, corner / scale)
+
+    others = [volume(static.test[[*pair]]) for pair in itertools.combinations(range(9), 2)]
+    found = equal_budget(own, static)
+    assert found.static == pytest.approx(np.mean(others))
+    wins = [(volume(own.test) > v) + 0.5 * (volume(own.test) == v) for v in others]
+    assert found.share == pytest.approx(np.mean(wins))
 
 
 def two_stage_study(folder, accuracy_of_bad=0.9):

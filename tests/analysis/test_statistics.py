@@ -189,9 +189,12 @@ def test_ranking_turns_as_the_weighting_moves():
     assert ranks.loc[0.0].to_dict() == {"left": 2, "right": 1}
 
 
-def test_search_curve_is_the_mean_over_all_orders():
+@pytest.mark.parametrize("ties", [False, True])
+def test_search_curve_is_the_mean_over_all_orders(ties):
     generator = np.random.default_rng(0)
-    pool = models(generator.uniform(size=(5, 1)), generator.uniform(size=(5, 1)))
+    validation = np.array([[0.3], [0.1], [0.3], [0.1], [0.3]])
+    validation = validation if ties else generator.uniform(size=(5, 1))
+    pool = models(validation, generator.uniform(size=(5, 1)))
     found = analysis.search_curve(pool, cost=2.0)
     reached = np.array(
         [
@@ -200,8 +203,18 @@ def test_search_curve_is_the_mean_over_all_orders():
         ]
     )
     assert found["cost"].tolist() == [2, 4, 6, 8, 10]
-    np.testing.assert_allclose(found["mean"], reached.mean(0), atol=0.05)
-    assert found["mean"].iloc[-1] == pytest.approx(pool.test[pool.validation.argmin(), 0])
+    np.testing.assert_allclose(found["mean"], reached.mean(0))
+    for name, share in (("low", 0.1), ("high", 0.9)):
+        whole = np.quantile(reached, share, axis=0, method="inverted_cdf")
+        np.testing.assert_allclose(found[name], whole)
+
+
+def test_search_curve_of_many_models_ends_at_the_best():
+    pool = models(np.random.default_rng(0).uniform(size=(1200, 1)))
+    found = analysis.search_curve(pool, cost=1.0)
+    # The mean of the smallest of n uniform numbers is 1 / (n + 1).
+    np.testing.assert_allclose(found["mean"].iloc[[0, 9, 99]], [1 / 2, 1 / 11, 1 / 101], rtol=0.3)
+    assert found["mean"].iloc[-1] == found["high"].iloc[-1] == pool.test.min()
 
 
 def test_cost_is_measured_in_steps_of_static_weights():
