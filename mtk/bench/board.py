@@ -232,7 +232,7 @@ class Board:
             cost = about["cost"]
             unit = cost["static_cpu_seconds"] or float("nan")
             row["cpu_seconds"] = round(
-                cost["tuning_cpu_seconds"] + cost["measuring_cpu_seconds"], 1
+                cost["tuning_cpu_seconds"] + cost["measuring_cpu_seconds"], 3
             )
             row["configurations"] = int(cost["configurations"])
             row["static_runs"] = round(cost["tuning_cpu_seconds"] / unit, 1)

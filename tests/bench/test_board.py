@@ -63,11 +63,12 @@ def test_values_are_those_of_the_predictions(packed, scorer, workload):
     np.testing.assert_allclose(found.examples.mean(2), found.values, atol=1e-6)
 
 
-def test_a_board(board, packed):
+def test_a_board(board, bench, packed):
     assert "entry 0" in board.score(packed["static_weights"])
     # As good as static weights at one place of their front, and a place is less than a front.
     assert "pcgrad: place 2;" in board.score(packed["pcgrad"])
-    assert "mgda: place 1;" in board.score(packed["mgda"])
+    given = {**packed, "mgda": again(bench, packed, "mgda", 0.536)}
+    assert "mgda: place 1;" in board.score(given["mgda"])
     told = json.loads((board.path / "leaderboard.json").read_text())
     places = {row["entry"]: row["place"] for row in told["entries"]}
     assert places == {"mgda": 1, "static_weights": 2, "pcgrad": 3}
@@ -77,6 +78,11 @@ def test_a_board(board, packed):
     steps = first["gain"] / first["noise"]
     assert steps == pytest.approx(round(steps))
     page = (board.path / "leaderboard.html").read_text()
+    for row in told["entries"]:
+        cost = json.loads((given[row["entry"]] / "submission.json").read_text())["cost"]
+        spent = cost["tuning_cpu_seconds"] + cost["measuring_cpu_seconds"]
+        assert row["cpu_seconds"] == pytest.approx(spent)
+        assert f'<td data-name="CPU seconds">{spent:,.0f}</td>' in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert "prefers-color-scheme: dark" in page
