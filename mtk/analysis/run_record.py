@@ -23,9 +23,9 @@ _NOTHING_SAID |= {"status": "finished", "reason": "", "recorded": {}, "listed": 
 class _EndedError(Exception):
     """A run that left no result."""
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str, steps: int | None = None):
         super().__init__(reason)
-        self.status = status
+        self.status, self.steps = status, steps
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
                 raise records.DamagedError(f"{LOG} was changed since the run has ended")
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended))
+        row |= {} if ended.steps is None else {"steps": ended.steps}
     except (records.DamagedError, OSError) as problem:
         row.update(status="damaged", reason=plain_text.sentence(str(problem)))
     seed = row["recorded"].get("experiment.Training.seed")
@@ -106,8 +107,18 @@ def _check_ended(path: Path) -> None:
         reason = _checked(path / _FAILURE, schema.FAILED)["reason"]
         raise _EndedError("failed", reason or "the reason is lost")
     if (path / "rungs").is_dir():
-        raise _EndedError("paused", "it stopped at a rung of a search, and can go on")
+        said = "it stopped at a rung of a search, and can go on"
+        raise _EndedError("paused", said, _steps_to_pause(path / "rungs"))
     raise _EndedError("unfinished", "there is no result.json yet")
+
+
+def _steps_to_pause(rungs: Path) -> int | None:
+    """Returns how many steps a run had taken when it paused last, if it has said so."""
+    known = []
+    for file in rungs.glob("*.json"):
+        with contextlib.suppress(records.DamagedError, OSError):
+            known.append(_checked(file, schema.PAUSED)["steps"])
+    return max((steps for steps in known if steps is not None), default=None)
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:

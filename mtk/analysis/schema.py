@@ -201,6 +201,8 @@ MANIFEST: Schema = {
     "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],
     **_EXTRAS,
 }
+# What a run says at a rung.
+PAUSED: Schema = {"steps": _WHOLE}
 # What a run was begun as.
 RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(_TEXT)}
 # The runs that a run consists of, if it branched from another one.

@@ -149,7 +149,9 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
     named = view.all_candidates(space)
     if STATIC not in named:
         raise UnavailableError("there are no static weights to compare with")
-    costs = {name: view.runs(name)["cost"].median() for name in named}
+    runs = {name: view.runs(name) for name in named}
+    # What has stopped on the way has not cost a whole run.
+    costs = {n: own.loc[own["status"] == "finished", "cost"].median() for n, own in runs.items()}
     if not (unit := costs[STATIC]) > 0:
         raise UnavailableError("no throughput was recorded, and no costs were given")
     return {

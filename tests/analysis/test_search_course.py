@@ -11,8 +11,9 @@ from mtk.analysis.figures import hypervolume
 from mtk.analysis.indicators import hypervolume_of, reference
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.reporting import figure_list, remarks
+from mtk.analysis.reporting import figure_list, remarks, tables
 from mtk.analysis.select import STATIC
+from mtk.analysis.study_view import search_curves
 from tests.analysis.synthetic import Run, write_study
 
 WEIGHTS = (0.5, 0.9, 0.1, 0.7, 0.3)
@@ -135,3 +136,48 @@ def test_a_log_that_cannot_be_read_is_none(tmp_path):
     assert cpu_times(tmp_path) == ({}, {})
     (tmp_path / "run_log.jsonl").symlink_to("/dev/zero")
     assert cpu_times(tmp_path) == ({}, {})
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_steps_of_runs_that_stopped_at_a_rung_are_paid_for(searched, damaged):
+    rungs = list(searched.glob("runs/*/rungs"))
+    assert len(rungs) == 2
+    for own in rungs:
+        for asked in (100, 200):
+            (own / f"{asked}.json").write_text(json.dumps({"steps": asked + 5}))
+        if damaged:
+            (own / "300.json").write_text("{")
+    view = view_of(searched)
+    assert (view.table["status"] == "paused").sum() == 2
+    (row,) = tables.budgets(view).to_dict("records")
+    assert row["steps"] == 5 * 600 + 2 * 205
+    # They are no measure of what a run costs, nor of how long one is.
+    assert tables.sources([view])["steps"].tolist() == [600]
+    manifests = searched.glob("runs/*/manifest.json")
+    for path in manifests:
+        told = json.loads(path.read_text())
+        told["sessions"] = [{"throughput": {"steps": 600, "steps_per_second": 10.0}}]
+        path.write_text(json.dumps(told))
+    (curve,) = search_curves(view_of(searched), "loss", np.ones(2)).values()
+    assert curve["cost"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_without_static_weights_they_have_no_row_of_costs(tmp_path):
+    runs = [Run("pcgrad", "PCGrad", weight=weight) for weight in WEIGHTS]
+    view = view_of(write_study(tmp_path / "study", runs))
+    assert tables.budgets(view)["method"].tolist() == ["pcgrad"]
+
+
+def test_a_course_that_falls_is_drawn_whole(searched):
+    """Trap: validation prefers the last model to all others, which are better in test."""
+    path = searched / "runs" / Run(weight=WEIGHTS[-1]).hash / "result.json"
+    result = json.loads(path.read_text())
+    for split, loss in (("validation", 0.1), ("test", 0.95)):
+        for task in result[split]["tasks"].values():
+            task["loss"] = loss
+    path.write_text(json.dumps(result))
+    view = view_of(searched)
+    most = hypervolume.table(view)["hypervolume"].max()
+    assert most > 1.1
+    (axis,) = hypervolume.draw(view).axes
+    assert axis.get_ylim()[1] > most

@@ -79,7 +79,7 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
         {
             "study": view.title,
             "tasks": ", ".join(view.tasks),
-            **{name: _one(view.table, column) for name, column in columns.items()},
+            **{name: _one(_finished(view.table), column) for name, column in columns.items()},
         }
         for view in views
     )
@@ -88,7 +88,7 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
 def models(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns size and speed of each method in each setting (Table 2)."""
     named = [(view, method, view.runs(method)) for view in views for method in view.labels]
-    finished = ((view, method, runs[runs["status"] == "finished"]) for view, method, runs in named)
+    finished = ((view, method, _finished(runs)) for view, method, runs in named)
     table = pd.DataFrame(
         {
             "model": view.title,
@@ -250,6 +250,10 @@ def against_single_tasks(view: StudyView, space: str) -> str:
     return f"Against single-task models, Δm of {space} (mean change, below zero is better): {each}."
 
 
+def _finished(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[runs["status"] == "finished"]
+
+
 def _one(table: pd.DataFrame, name: str) -> object:
     """Returns the value of a column, or a range where it has several."""
     values = ordered(table[name]) if name in table else []
@@ -272,7 +276,8 @@ def budgets(view: StudyView) -> pd.DataFrame:
     title, hours = _hours(view.table)
     rows = []
     for method in view.labels:
-        runs = view.runs(method)
+        if (runs := view.runs(method)).empty:
+            continue
         row = {"method": method, "configurations": runs["configuration"].nunique()}
         if view.first_stage is view:
             row["runs"] = len(runs)
