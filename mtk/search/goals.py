@@ -255,7 +255,7 @@ class Constraint(Goal):
         """Says the best within the bound, or how near to it the nearest is."""
         bound, number = self.bound(seen), seen.tasks.index(self.task)
         if np.isnan(bound):
-            return f"{self.task} has not been trained alone yet"
+            return f"no run has finished yet that trains {self.task} alone, which tells the bound"
         if chosen := self.chosen(seen):
             others = self._others(seen.tasks, seen.losses[chosen])[0]
             return f"{self.task} at most {bound:.4g}: best {self.best or 'others'} {others:.4g}"

@@ -202,6 +202,33 @@ def test_a_constraint_finds_the_best_within_it(folder):
     assert best.losses["right"] == pytest.approx(0.3 + (1 - 0.06**0.5) ** 2, abs=0.03)
 
 
+@pytest.mark.parametrize("most", [0.05, 0.0])
+def test_a_task_that_diverges_alone_is_tried_alone_as_other_trials_were(folder, most):
+    """Trap: the best learning rate of all tasks is too high for the whole weight on one."""
+
+    def is_alone(point):
+        return point["combiners.StaticWeights.weights"]["left"] == 1.0
+
+    def outcome(path, run, number):
+        point = folder.point(run)
+        if is_alone(point) and point[RATE] > most:
+            finish(path, run, "diverged")
+        else:
+            folder.outcome(path, run, number)
+
+    goal = Constraint("left", worse=0.5, best="right")
+    found = folder.go(FakeEngine(outcome), goal=goal, runs=14)
+    alone = [trial for trial in found.trials if is_alone(trial.point)]
+    assert sum(trial.losses is not None for trial in alone) == (most > 0)
+    assert len({trial.point[RATE] for trial in alone}) == len(alone) > 1
+    if most > 0:
+        (best,) = found.chosen
+        assert best.losses["left"] <= 1.5 * alone[-1].losses["left"]
+    else:
+        assert found.exit_code == 1
+        assert "no run has finished yet that trains left alone" in folder.said.getvalue()
+
+
 def test_a_constraint_that_no_run_meets_is_said(folder):
     found = folder.go(goal=Constraint("left", at_most=0.1))
     assert found.exit_code == 1

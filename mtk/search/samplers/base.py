@@ -94,16 +94,25 @@ class Sampler(abc.ABC):
         return seen(self.space, trials)
 
     def _owed(self) -> list[Point]:
-        """Returns the tasks alone that the goal needs and that were not tried yet."""
+        """Returns the tasks alone that the goal needs and of which no loss is known yet.
+
+        Where training alone has diverged, the parameters of the next best trial are tried.
+        """
         tasks = list(self.space.tasks)
         wanted = [tasks.index(task) for task in self.goal.alone(tasks)] if self.is_tuned else []
-        tried = [tuple(self.space.weights_of(trial.point)) for trial in self.trials]
-        units = [np.eye(len(tasks))[number] for number in wanted]
-        return [
-            self.space.at(weights, self.best_others())
-            for weights in units
-            if tuple(weights) not in tried
-        ]
+        owed = []
+        for weights in np.eye(len(tasks))[wanted]:
+            own = [
+                t for t in self.trials if np.array_equal(self.space.weights_of(t.point), weights)
+            ]
+            if any(trial.losses for trial in own):
+                continue
+            ranked = [self.finished[number].point for number in ranking(self.finished)]
+            others = [self.best_others(), *map(self.space.others_of, ranked)]
+            points = [self.space.at(weights, each) for each in others]
+            tried = [trial.point for trial in own]
+            owed += [point for point in points if point not in tried][:1]
+        return owed
 
 
 def seen(space: Space, trials: Sequence[Trial]) -> Seen:
