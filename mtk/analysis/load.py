@@ -40,7 +40,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         `selected_value` say by what, and `selected_terms` and `first_values` (`terms` and `first`
         of `mtk.monitor.Selected`) which metrics these are and what they are relative to; runs of
         earlier versions, which do not say, were selected by the mean of their losses.
-        `lineage` tells from which runs one has branched, and what changed there, and `data` the
+        `lineage` tells from which runs one has branched, and what changed there, `first_step` at
+        which step it did last, so that the steps before are those of others, and `data` the
         data of a run from others. `steps_per_second` and `parameters` are there if the runs
         recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and
         `cpu_spent` in a search: those of all its runs when this one had ended; `goal` is there if

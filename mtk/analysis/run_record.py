@@ -23,9 +23,9 @@ _NOTHING_SAID |= {"status": "finished", "reason": "", "recorded": {}, "listed": 
 class _EndedError(Exception):
     """A run that left no result."""
 
-    def __init__(self, status: str, reason: str, steps: int | None = None):
+    def __init__(self, status: str, reason: str, known: Mapping[str, Any] | None = None):
         super().__init__(reason)
-        self.status, self.steps = status, steps
+        self.status, self.known = status, known or {}
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,8 +58,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
             if result["record"] and result["record"] != records.digest(path / LOG):
                 raise records.DamagedError(f"{LOG} was changed since the run has ended")
     except _EndedError as ended:
-        row.update(status=ended.status, reason=str(ended))
-        row |= {} if ended.steps is None else {"steps": ended.steps}
+        row.update(status=ended.status, reason=str(ended), **ended.known)
     except (records.DamagedError, OSError) as problem:
         row.update(status="damaged", reason=plain_text.sentence(str(problem)))
     seed = row["recorded"].get("experiment.Training.seed")
@@ -108,17 +107,18 @@ def _check_ended(path: Path) -> None:
         raise _EndedError("failed", reason or "the reason is lost")
     if (path / "rungs").is_dir():
         said = "it stopped at a rung of a search, and can go on"
-        raise _EndedError("paused", said, _steps_to_pause(path / "rungs"))
+        raise _EndedError("paused", said, {**_pause(path / "rungs"), **_lineage(path)})
     raise _EndedError("unfinished", "there is no result.json yet")
 
 
-def _steps_to_pause(rungs: Path) -> int | None:
+def _pause(rungs: Path) -> dict[str, int]:
     """Returns how many steps a run had taken when it paused last, if it has said so."""
     known = []
     for file in rungs.glob("*.json"):
         with contextlib.suppress(records.DamagedError, OSError):
             known.append(_checked(file, schema.PAUSED)["steps"])
-    return max((steps for steps in known if steps is not None), default=None)
+    found = [steps for steps in known if steps is not None]
+    return {"steps": max(found)} if found else {}
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
@@ -172,14 +172,15 @@ def _manifest(path: Path) -> dict[str, Any]:
     return known | {k: v for k, v in (manifest["method"] or {}).items() if v is not None}
 
 
-def _lineage(path: Path) -> dict[str, str]:
-    """Returns from which runs a run has branched, and what changed there, as a text."""
+def _lineage(path: Path) -> dict[str, Any]:
+    """Returns from which runs a run has branched, and what changed there; from which step on."""
     if not os.path.lexists(path / "lineage.json"):
         return {}
-    parts = []
-    for part in _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []:
+    parts, runs = [], _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []
+    for part in runs:
         changed = (part["changed"] or {}).items()
         said = ", ".join(f"{name.rpartition('.')[2]} {values['to']}" for name, values in changed)
         own = f"{part['run']} from step {part['first_step']}"
         parts.append(f"{own}: {said}" if said else own)
-    return {"lineage": "; ".join(parts)}
+    first_step = runs[-1]["first_step"] if runs else None
+    return {"lineage": "; ".join(parts), "first_step": first_step}

@@ -162,6 +162,17 @@ def test_steps_of_runs_that_stopped_at_a_rung_are_paid_for(searched, damaged):
     assert curve["cost"].tolist() == [1, 2, 3, 4, 5]
 
 
+def test_steps_before_a_branch_are_those_of_another_run(searched):
+    """One branch was finished, another one stopped at a rung."""
+    (stopped, _), own = sorted(searched.glob("runs/*/rungs")), Run(weight=0.9).hash
+    (stopped / "200.json").write_text(json.dumps({"steps": 200}))
+    for folder, first in ((stopped.parent, 150), (searched / "runs" / own, 400)):
+        runs = [{"run": "a", "first_step": 0}, {"run": folder.name, "first_step": first}]
+        (folder / "lineage.json").write_text(json.dumps({"runs": runs}))
+    (row,) = tables.budgets(view_of(searched)).to_dict("records")
+    assert row["steps"] == 4 * 600 + 200 + 50
+
+
 def test_without_static_weights_they_have_no_row_of_costs(tmp_path):
     runs = [Run("pcgrad", "PCGrad", weight=weight) for weight in WEIGHTS]
     view = view_of(write_study(tmp_path / "study", runs))

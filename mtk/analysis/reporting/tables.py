@@ -284,7 +284,7 @@ def budgets(view: StudyView) -> pd.DataFrame:
         else:
             fresh = int((runs["stage"] == MEASURE).sum())
             row |= {"runs that select": len(runs) - fresh, "runs that measure": fresh}
-        row["steps"] = runs["steps"].sum()
+        row["steps"] = int(_steps_taken(runs).sum())
         rows.append({**row, title: hours[runs.index].sum(min_count=1)})
     return pd.DataFrame(rows).dropna(axis=1, how="all")
 
@@ -296,7 +296,13 @@ def _hours(runs: pd.DataFrame) -> tuple[str, pd.Series]:
     if cpu[ended].notna().all():
         return CPU_HOURS, cpu / 3600
     speed = runs.get("steps_per_second", pd.Series(np.nan, runs.index))
-    return CLOCK_HOURS, (runs["steps"] / speed / 3600).astype(float)
+    return CLOCK_HOURS, (_steps_taken(runs) / speed / 3600).astype(float)
+
+
+def _steps_taken(runs: pd.DataFrame) -> pd.Series:
+    """Returns how many steps each run took itself: of a branch, those behind it."""
+    first = runs.get("first_step", pd.Series(np.nan, runs.index))
+    return (runs["steps"] - first.astype(float).fillna(0.0)).astype(float)
 
 
 def variance_table(view: StudyView, space: str) -> pd.DataFrame:
