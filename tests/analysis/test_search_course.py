@@ -175,8 +175,10 @@ def test_steps_before_a_branch_are_those_of_another_run(searched):
 
 def test_without_static_weights_they_have_no_row_of_costs(tmp_path):
     runs = [Run("pcgrad", "PCGrad", weight=weight) for weight in WEIGHTS]
-    view = view_of(write_study(tmp_path / "study", runs))
-    assert tables.budgets(view)["method"].tolist() == ["pcgrad"]
+    folder = write_study(tmp_path / "study", runs)
+    assert tables.budgets(view_of(folder))["method"].tolist() == ["pcgrad"]
+    page = analysis.report([folder], tmp_path / "report").read_text()
+    assert "1 method on the tasks left, right" in page
 
 
 def test_a_course_that_falls_is_drawn_whole(searched):
