@@ -25,7 +25,7 @@ def table(view: StudyView) -> pd.DataFrame:
 def draw(view: StudyView) -> Figure:
     """Draws the mean over tasks that a random search reaches, over what it costs."""
     curves = table(view)
-    title = f"{view.title}: best in validation so far, random orders (band: 10 to 90 %)"
+    title = f"{view.title}: best in validation so far, over all orders (band: 10 to 90 %)"
     drawn, axis = panel(7.2, 4.8, title)
     for name, curve in curves.groupby("method", sort=False):
         style = line_of(str(name), view.methods) | {"markevery": max(1, len(curve) // 8)}
