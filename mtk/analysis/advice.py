@@ -81,7 +81,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
 
 
 def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
-    """Returns a sentence if validation prefers another model at every one of the fresh seeds."""
+    """Returns a sentence if a model is better than the chosen one at each fresh seed."""
     values = metric_sets.selected_values(fresh)
     if values is None:
         return ""
@@ -92,7 +92,8 @@ def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
         return ""
     shares = static_weights(best.to_dict()) or {}
     told = {task: significant(share) for task, share in shares.items()}
-    return f" But at each of the {len(ways)} fresh seeds validation prefers loss_weights={told}."
+    seeds = f"each of the {len(ways)} fresh seeds"
+    return f" But at {seeds} validation prefers loss_weights={told} to these."
 
 
 def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:

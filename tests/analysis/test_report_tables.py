@@ -232,7 +232,7 @@ def test_weights_that_all_fresh_seeds_find_worse_are_not_advised_without_a_word(
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
     said = analysis.advice(view)
     assert said.startswith("Use loss_weights={'left': 0.3, ")
-    doubt = "validation prefers loss_weights={'left': 0.7, 'right': 0.3}."
+    doubt = "validation prefers loss_weights={'left': 0.7, 'right': 0.3} to these."
     assert said.endswith(f" But at each of the 3 fresh seeds {doubt}") == doubted
 
 
