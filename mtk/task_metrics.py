@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mtk.elements import TaskPass, is_for_each_label, of_rank
 from mtk.finite import nan_unless
+from mtk.held import Held
 from mtk.replicas import all_reduce
 from mtk.tasks import Task, automatic_name
 
@@ -44,7 +45,7 @@ class MeanLoss(keras.metrics.Metric):
         self, losses: Sequence[keras.metrics.Mean], weights: Sequence[float] | None = None
     ):
         super().__init__(name="loss")
-        self.losses, self.weights = tuple(losses), weights
+        self._losses, self.weights = Held(tuple(losses)), weights
         self.penalty = None if weights is None else ScalarMean(name="penalty")
 
     def update_state(self, penalty: tf.Tensor, examples: int | tf.Tensor) -> None:
@@ -58,8 +59,8 @@ class MeanLoss(keras.metrics.Metric):
             self.penalty.update_state(penalty, sample_weight=tf.cast(examples, tf.float32))
 
     def result(self) -> tf.Tensor:
-        seen = tf.stack([tf.cast(loss.count > 0, self.dtype) for loss in self.losses])
-        means = tf.stack([tf.cast(loss.result(), self.dtype) for loss in self.losses]) * seen
+        seen = tf.stack([tf.cast(loss.count > 0, self.dtype) for loss in self._losses.value])
+        means = tf.stack([tf.cast(loss.result(), self.dtype) for loss in self._losses.value]) * seen
         if self.penalty is None:
             return tf.reduce_sum(means) / tf.reduce_sum(seen)
         total = tf.reduce_sum(means * tf.constant(self.weights, self.dtype))

@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 from mtk.combiners import call_checks, weights_alone
 from mtk.combiners.arguments import arguments
 from mtk.display import counted
+from mtk.held import Held
 
 
 class Combined(NamedTuple):
@@ -43,13 +43,6 @@ class FeatureMerge(NamedTuple):
 
     combine: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tuple[list[tf.Tensor], Any]]
     task_weights: Callable[[Any], tf.Tensor]
-
-
-@dataclass(frozen=True)
-class Held:
-    """Wraps a value so that Keras does not track a layer in it as a sublayer."""
-
-    value: Any
 
 
 class OwnState(keras.layers.Layer):

@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners.base import Combined, Combiner, Held
+from mtk.combiners.base import Combined, Combiner
 from mtk.combiners.gramian import GramianCombiner
 from mtk.combiners.wrapper import check_gramian, combiner_config, with_combiner
+from mtk.held import Held
 
 
 @keras.saving.register_keras_serializable("mtk")

@@ -13,13 +13,13 @@ from absl import logging
 
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
-from mtk.combiners.base import Held
 from mtk.compiled_tasks import CompiledTasks, by_column
 from mtk.directions import set_modes
 from mtk.distribution import splitting
 from mtk.elements import summed
 from mtk.finite import all_finite
 from mtk.gradients import GradientStrategy, choose
+from mtk.held import Held
 from mtk.replicas import all_reduce, number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
@@ -46,6 +46,9 @@ from mtk.trainer.state import State, WrittenInPlace, of_share, written_in_place
 # Methods of a model that `fit`, `evaluate` and `predict` call.
 _HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
+# What programs call; a network's own may prepare the data, as KerasHub's with a preprocessor do.
+_ENTRIES = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
+
 
 def _of(part: str, *names: str) -> list[Any]:
     """Returns properties of a model that delegate to a part of it."""
@@ -55,6 +58,21 @@ def _of(part: str, *names: str) -> list[Any]:
         return property(lambda model: getattr(getattr(model, part), name), doc=own)
 
     return [read(name) for name in names]
+
+
+def _warn_of_own_methods(network: keras.Model) -> None:
+    """Warns of what a network does in methods that a model around it does not call."""
+    for names, advice in (
+        (_HOOKS, "Put them into a subclass of MultiTaskModel."),
+        (_ENTRIES, "If they prepare the data, prepare them before: the network reads them as is."),
+    ):
+        own = [n for n in names if getattr(type(network), n) is not getattr(keras.Model, n)]
+        if own:
+            warnings.warn(
+                f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
+                f"not call. {advice}",
+                stacklevel=3,
+            )
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -156,14 +174,7 @@ class MultiTaskModel(keras.Model):
             unbuilt.build_inside(network)
         self.network = network
         self.built = network.built  # Its weights can be read from a file before `compile`.
-        plain = keras.Model
-        own = [n for n in _HOOKS if getattr(type(network), n) is not getattr(plain, n)]
-        if own:
-            warnings.warn(
-                f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
-                "not call. Put them into a subclass of MultiTaskModel.",
-                stacklevel=2,
-            )
+        _warn_of_own_methods(network)
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
@@ -909,6 +920,22 @@ class MultiTaskModel(keras.Model):
         parts: list[keras.Layer] = [self.combiner, *([self.notes] if self.tasks else [])]
         own = {id(variable) for part in parts for variable in part.variables}
         return [variable for variable in super().weights if id(variable) not in own]
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the model to a file `*.keras`, as `keras.Model.save` does.
+
+        Raises:
+            ValueError: If the file ends in `.h5` or `.hdf5`: the old format does not keep all that
+                `compile` was given.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "Keras' old format `.h5` does not keep all that `compile` was given, so the file "
+                "could not be loaded. Save to `*.keras`, or the network alone by "
+                "`model.network.save`, or weights to `*.weights.h5` by `model.save_weights`. "
+                f"Received: {filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()

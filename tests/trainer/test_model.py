@@ -294,3 +294,47 @@ def test_mixed_precision_comes_close_to_single(policy, combiner):
         found[name] = history["loss"][-1]
         assert network.get_layer("trunk").kernel.dtype == "float32"
     assert found[policy] == pytest.approx(found["float32"], rel=0.05)
+
+
+@pytest.mark.parametrize("combiner", [None, slow(GradNorm())], ids=["static", "gradnorm"])
+def test_the_state_as_a_tree(combiner):
+    x, y, *_ = networks.batch("dense", size=8)
+    y = {name: np.nan_to_num(labels) for name, labels in y.items()}
+    losses = {task.name: task.loss for task in networks.tasks()}
+    model = mtk.MultiTaskModel(networks.dense(), combiner=combiner)
+    model.compile("adam", loss=losses, metrics={"left": ["accuracy"]})
+    model.fit(x, y, verbose=0)
+    tree = model.get_state_tree(value_format="numpy_array")
+    assert {"loss", "left_loss", "left_weight"} - {*tree["metrics_variables"]} == {"loss"}
+    before = model.get_weights()
+    model.fit(x, y, verbose=0)
+    model.set_state_tree(tree)
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("ending", ["h5", "hdf5"])
+def test_the_old_format_is_refused_where_it_would_be_written(ending, tmp_path):
+    model = compiled()
+    with pytest.raises(ValueError, match=r"Save to `\*.keras`, or the network alone"):
+        model.save(tmp_path / f"model.{ending}")
+    assert not [*tmp_path.iterdir()]
+
+
+class Prepares(keras.Model):
+    """Reads texts in `fit`, as KerasHub's tasks with a preprocessor do."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.head(x)
+
+    def fit(self, x, *args, **kwargs):
+        return super().fit(keras.ops.cast(keras.ops.array([len(text) for text in x]), "float32"))
+
+
+def test_a_network_that_prepares_data_in_fit_is_warned_of():
+    with pytest.warns(UserWarning, match=r"Prepares defines \['fit'\].*prepare them before"):
+        mtk.MultiTaskModel(Prepares())
