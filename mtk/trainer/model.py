@@ -46,6 +46,8 @@ from mtk.trainer.state import State, WrittenInPlace, of_share, written_in_place
 # Methods of a model that `fit`, `evaluate` and `predict` call.
 _HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
+_CHANGED = "What is trainable has changed since the model was compiled: call `compile` again."
+
 # What programs call; a network's own may prepare the data, as KerasHub's with a preprocessor do.
 _ENTRIES = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
@@ -186,6 +188,7 @@ class MultiTaskModel(keras.Model):
         self._given = sharing.Given(shared, heads, representation)
         self._in_place: WrittenInPlace | None = None
         self._policies: tuple[str, ...] = ()
+        self._trained: list[int] = []
         self._train_loop: Loop | None = None
         self.compile_args = CompileArgs()
         self._compiles_tasks = tasks is None
@@ -488,6 +491,8 @@ class MultiTaskModel(keras.Model):
         if combiner.reads == "losses" or self.structure.shared:
             return combiner
         if not any(layer.weights and not layer.trainable for layer in all_layers(network)):
+            if not self.structure.covers(network):
+                raise ValueError(_CHANGED)
             return combiner
         warnings.warn(
             f"{type(combiner).__name__} does nothing while no trainable variable is reached by "
@@ -830,8 +835,12 @@ class MultiTaskModel(keras.Model):
                 self.optimizer.build(self.trainable_variables)
         self.notes.forget_divergence()
         self._forget_unquantized()
+        trained = [id(variable) for variable in self.network.trainable_variables]
         if self.train_function is not None and not force:
+            if trained != self._trained and not self.run_eagerly:
+                warnings.warn(f"{_CHANGED} Until then the same variables train on.", stacklevel=2)
             return
+        self._trained = trained
         if self._structure is not None and not self._structure.covers(self.network):
             # The set of trainable variables has changed since the model was last compiled.
             self._structure = None

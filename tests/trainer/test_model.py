@@ -338,3 +338,32 @@ class Prepares(keras.Model):
 def test_a_network_that_prepares_data_in_fit_is_warned_of():
     with pytest.warns(UserWarning, match=r"Prepares defines \['fit'\].*prepare them before"):
         mtk.MultiTaskModel(Prepares())
+
+
+@pytest.mark.parametrize("first", [True, slow(False)], ids=["freeze", "unfreeze"])
+def test_what_is_trainable_changes_without_compile(first):
+    network = networks.dense()
+    trunk = network.get_layer("trunk")
+    trunk.trainable = first
+    model = compiled(network=network)
+    model.fit(dataset(), verbose=0)
+    before, trunk.trainable = trunk.kernel.numpy(), not first
+    with pytest.warns(UserWarning, match="has changed since .* call `compile` again"):
+        model.fit(dataset(), verbose=0)
+    assert (np.abs(trunk.kernel.numpy() - before).max() > 0) == first  # As in Keras.
+
+
+def test_a_method_on_what_is_unfrozen_needs_compile():
+    network = networks.dense()
+    for layer in network.layers:
+        layer.trainable = layer.name in networks.TASKS
+    model = compiled(PCGrad(), network)
+    with pytest.warns(UserWarning, match="what they share is frozen"):
+        model.fit(dataset(), verbose=0)
+    for layer in network.layers:
+        layer.trainable = True
+    with pytest.raises(ValueError, match="has changed since .* call `compile` again"):
+        model.fit(dataset(), verbose=0)
+    model.compile(keras.optimizers.SGD(0.05))
+    model.fit(dataset(), verbose=0)
+    assert model.structure.shared
