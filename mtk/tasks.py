@@ -203,10 +203,16 @@ class Task:
             y_pred: Predictions, `(B, ...)`.
         """
         if not tf.is_tensor(y_true):
+            several = isinstance(y_true, Mapping)
             raise ValueError(
                 f"The labels of task '{self.name}' are one tensor. Received: "
                 f"{type(y_true).__name__}. What its loss reads beside them can be further columns, "
                 "and a mask goes into the sample weights."
+                + (
+                    f" Or give each part a loss: {{{self.name!r}: {{part: loss}}}}."
+                    if several
+                    else ""
+                )
             )
         if y_true.dtype == tf.string:
             raise ValueError(

@@ -196,3 +196,9 @@ def test_error_is_in_percent_of_what_is_labelled():
     scores = tf.one_hot([0, 1, 1, 2], 3)
     metric.update_state([0, 1, 0, 0], scores, sample_weight=[1, 1, 1, 0])
     assert float(metric.result()) == pytest.approx(100 / 3, rel=1e-6)
+
+
+def test_labels_of_several_parts_are_told_to_get_a_loss_each():
+    labels = {"box": tf.zeros((2, 4)), "class": tf.zeros((2,))}
+    with pytest.raises(ValueError, match=r"Received: dict.*Or give each part a loss: \{'found': "):
+        mtk.Task("found", "mse").check_labels(labels, tf.zeros((2, 4)))
