@@ -1,6 +1,7 @@
 """Data and model of a run, as its arguments describe them."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class Built:
 
     def batches(self, first_step: int = 0) -> tf.data.Dataset:
         """Returns the training batches from a step on."""
+        return self._from(first_step) if first_step else self._all
+
+    # What is checked is what is trained on: to trace a pipeline takes as long as many steps.
+    @functools.cached_property
+    def _all(self) -> tf.data.Dataset:
+        return self._from(0)
+
+    def _from(self, first_step: int) -> tf.data.Dataset:
         plan = self.plan
         return self.data.train(plan.batch_size, plan.steps, plan.seed, first_step)
 
@@ -128,8 +137,9 @@ def build(
                 stacklevel=2,
             )
     monitor = monitor_of(training.monitor, model)
-    supply.check(data, plan)
-    return Built(data, model, plan, monitor, optimization)
+    built = Built(data, model, plan, monitor, optimization)
+    supply.check(data, plan, built.batches())
+    return built
 
 
 @contextlib.contextmanager

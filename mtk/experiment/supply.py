@@ -78,7 +78,7 @@ class Supply(StepCallback):
         )
 
 
-def check(data: Workload, plan: Plan) -> None:
+def check(data: Workload, plan: Plan, batches: tf.data.Dataset) -> None:
     """Checks before a run that the workload gives what the run will ask for.
 
     As far as data sets know their size; that every split that is evaluated has batches and an end.
@@ -86,12 +86,12 @@ def check(data: Workload, plan: Plan) -> None:
     Args:
         data: The workload.
         plan: Steps and evaluations.
+        batches: What the workload gives to train on, from the first step on.
 
     Raises:
         ExhaustedDataError: If the training data are too few, or a split gives no batch or never
             ends.
     """
-    batches = data.train(plan.batch_size, plan.steps, plan.seed)
     Supply(data.name, plan).expect(batches, 0)
     for name in ("validation", "test", "train_evaluation"):
         batches = getattr(data, name)(plan.batch_size)

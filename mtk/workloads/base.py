@@ -55,6 +55,7 @@ class Workload(abc.ABC):
     signatures: Mapping[str, str] = MappingProxyType({})
     _splits: Mapping[str, Source] = MappingProxyType({})
     _augment: Augment | None = None
+    _made: dict[tuple[str, int], tf.data.Dataset] | None = None
 
     def __init__(
         self,
@@ -92,15 +93,26 @@ class Workload(abc.ABC):
 
     def train_evaluation(self, batch_size: int) -> tf.data.Dataset:
         """Returns the training split once, in order and without augmentation."""
-        return ordered_batches(self._source_of("train"), batch_size)
+        return self._in_order("train", batch_size)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """Returns the validation split once, in order."""
-        return ordered_batches(self._source_of("validation"), batch_size)
+        return self._in_order("validation", batch_size)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         """Returns the test split once, in order."""
-        return ordered_batches(self._source_of("test"), batch_size)
+        return self._in_order("test", batch_size)
+
+    def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+        """Makes a split's batches once: a run reads the same ones at each evaluation."""
+        if not tf.executing_eagerly():  # They would belong to the graph that is being made.
+            return ordered_batches(self._source_of(split), batch_size)
+        if self._made is None:
+            self._made = {}
+        key = (split, batch_size)
+        if key not in self._made:
+            self._made[key] = ordered_batches(self._source_of(split), batch_size)
+        return self._made[key]
 
     def _source_of(self, split: str) -> Source:
         if split not in self._splits:

@@ -2,10 +2,12 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 from application_runs import describe, read_metrics, start
 
+from mtk.experiment.building import Built
 from mtk.experiment.supply import ExhaustedDataError
 from mtk.workloads import MultiDigits
 from tests.quick import slow, some
@@ -133,3 +135,14 @@ def test_split_without_an_end(tmp_path, monkeypatch, split):
 def test_dry_run_of_too_few(monkeypatch, number):
     with pytest.raises(ExhaustedDataError, match=f"{number} came"):
         describe(of(monkeypatch, number=number))
+
+
+def test_what_is_checked_is_what_is_trained_on():
+    """To make a pipeline takes as long as many steps."""
+    asked = []
+    data = SimpleNamespace(train=lambda *given: asked.append(given) or object())
+    plan = SimpleNamespace(batch_size=4, steps=9, seed=3)
+    built = Built(data, None, plan, None, None)
+    assert built.batches() is built.batches(0)
+    assert built.batches(5) is not built.batches()
+    assert asked == [(4, 9, 3, 0), (4, 9, 3, 5)]

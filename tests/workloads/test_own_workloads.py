@@ -47,6 +47,14 @@ def rows_of(batches):
     return np.concatenate([np.asarray(batch[0]) for batch in batches])
 
 
+def test_batches_in_order_are_made_once():
+    """A run evaluates them many times, and to trace a pipeline takes as long as many steps."""
+    made = arrays()
+    assert made.validation(10) is made.validation(10)
+    parts = (made.validation(10), made.validation(5), made.test(10), made.train_evaluation(10))
+    assert len({id(batches) for batches in parts}) == len(parts)
+
+
 def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
     """A function of the user's may subtract labels from predictions."""
     np.save(tmp_path / "x.npy", X.astype("float64"))
