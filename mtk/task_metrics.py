@@ -182,6 +182,18 @@ class TaskMetrics:
                 f"Two metrics would be logged under one name: {twice}. Rename a task or a metric."
             )
 
+    @property
+    def build_late(self) -> bool:
+        """Whether a metric may make variables when it sees the first labels.
+
+        Of Keras' metrics those do that say they are not built; others do not say it.
+        """
+        each = [metric.metric for metrics in self.by_task.values() for metric in metrics]
+        return any(
+            not type(metric).__module__.startswith("keras.") or not getattr(metric, "_built", True)
+            for metric in each
+        )
+
     def of_evaluation(self) -> list[keras.metrics.Metric]:
         """Returns the metrics common to training and evaluation, in Keras' order."""
         each = [metric for metrics in self.by_task.values() for metric in metrics]

@@ -805,15 +805,17 @@ class MultiTaskModel(keras.Model):
             inputs = batch.inputs_of(self._spec.value)
             unbuilt.build_inside(self.network, tf.nest.map_structure(unbuilt.symbolic, inputs))
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
-        if own or any(self.task_metrics.by_task.values()):
+        shows = own or self.task_metrics.build_late
+        # What is named wrongly is an error with methods that read only losses, too.
+        is_named = any(part is not None for part in self._given)
+        if (shows or is_named) and not self.run_eagerly:
             # Some metrics create their variables with the first labels, which replicas cannot do:
             # the analysis passes labels to them.
-            if not self.run_eagerly:
-                _ = self.structure
-            elif not self._has_shown_metrics:
-                self._run_forward(self._examples(), None)
-                self._make_variables()
-                self._has_shown_metrics = True
+            _ = self.structure
+        elif shows and not self._has_shown_metrics:
+            self._run_forward(self._examples(), None)
+            self._make_variables()
+            self._has_shown_metrics = True
 
     def _make_variables(self) -> None:
         """Makes the variables of metrics that were built in a stateless scope.

@@ -51,6 +51,36 @@ def test_reports_what_no_task_reaches(combiner):
         model.fit(tf.data.Dataset.from_tensors(data), verbose=0)
 
 
+class Own(keras.metrics.MeanMetricWrapper):
+    """Who knows when a metric of somebody else makes its variables?"""
+
+    def __init__(self):
+        super().__init__(keras.losses.mean_absolute_error, name="own")
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_read"),
+    [("mae", False), (keras.metrics.R2Score, True), (Own, True)],
+    ids=str,
+)
+def test_is_read_off_a_graph_only_where_it_is_needed(metric, is_read):
+    """Losses alone need none of it, nor do metrics whose variables are there."""
+    x = keras.Input((6,))
+    model = mtk.MultiTaskModel(keras.Model(x, {"a": layers.Dense(1, name="a")(x)}))
+    made = metric if isinstance(metric, str) else metric()
+    model.compile("sgd", {"a": "mse"}, metrics={"a": [made]})
+    data, labels = np.ones((4, 6), "float32"), {"a": np.zeros((4, 1), "float32")}
+    model.evaluate(data, labels, verbose=0)
+    assert (model._structure is not None) == is_read
+
+
+def test_layers_that_are_not_there_are_named_with_losses_alone_too():
+    model = model_of(networks.dense(), shared=["nowhere"])
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="nowhere"):
+        model.fit(tf.data.Dataset.from_tensors(networks.batch("dense")), verbose=0)
+
+
 def test_stopped_gradient_does_not_reach():
     inputs = keras.Input((6,))
     x = layers.Dense(8, name="trunk")(inputs)
