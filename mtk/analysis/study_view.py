@@ -47,6 +47,11 @@ class StudyView:
             return self
         return replace(self, table=runs, found=configurations(runs))
 
+    @functools.cached_property
+    def units(self) -> dict[str, np.ndarray | None]:
+        """What `mean_units` has found, by set: it is asked for in every row of a table."""
+        return {}
+
     @property
     def tasks(self) -> list[str]:
         return metric_sets.tasks(self.table)
@@ -168,6 +173,12 @@ def mean_units(view: StudyView, space: str) -> np.ndarray | None:
     None where there are none: then each task's width of the front is its unit. So it is of other
     errors beside such losses, since they are in units of what the tasks measure.
     """
+    if space not in view.units:
+        view.units[space] = _mean_units(view, space)
+    return view.units[space]
+
+
+def _mean_units(view: StudyView, space: str) -> np.ndarray | None:
     chosen = view.spaces[space]
     finished = view.table[view.table["status"] == "finished"]
     units = metric_sets.loss_units(finished, chosen)

@@ -12,6 +12,7 @@ from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.reporting import tables
 from mtk.analysis.reporting.remarks import edges
 from mtk.analysis.reporting.tables import budgets
+from mtk.analysis.study_view import mean_units
 from mtk.comparison.result import Comparison
 from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
@@ -100,3 +101,8 @@ def test_a_single_task_model_at_the_edge_of_its_grid_is_said(tmp_path, rates, ed
     said = edges(view, question(view).measured)
     assert len(said) == (edge is not None)
     assert all(text.startswith(f"left alone: learning_rate = {edge} is the") for text in said)
+
+
+def test_units_of_means_are_found_once(view):
+    """Each row of a table asks for them."""
+    assert mean_units(view, "loss") is mean_units(view, "loss") is not None
