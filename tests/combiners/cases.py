@@ -139,10 +139,12 @@ class Runner:
         self.combiner.bind_shapes({"one/kernel": (2, 3), "two/kernel": (width - 6,)})
         self.combiner.build(num_tasks)
         self.initial = [variable.numpy() for variable in self.combiner.variables]
-        self.step = self._step if eager else tf.function(self._step, jit_compile=jit)
+        # As the trainer traces it.
+        graph = tf.function(self._step, autograph=False, jit_compile=jit)
+        self.step = self._step if eager else graph
 
     def _step(self, rows: tf.Tensor, losses: tf.Tensor, present: tf.Tensor) -> tuple:
-        split = [tf.reshape(rows[:, :6], (len(rows), 2, 3)), rows[:, 6:]]
+        split = [tf.reshape(rows[:, :6], (-1, 2, 3)), rows[:, 6:]]
         gradients, weights = self.combiner(split, losses, present, tf.cast(present, tf.float32))
         return tf.concat([tf.reshape(gradient, (-1,)) for gradient in gradients], 0), weights
 

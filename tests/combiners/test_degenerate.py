@@ -139,6 +139,7 @@ def test_aligned_mtl_keeps_the_smallest_direction(num_tasks, jit):
         lambda gramian: combiner.task_weights(
             gramian, tf.ones(num_tasks), tf.ones(num_tasks, tf.bool)
         ),
+        autograph=False,
         jit_compile=jit,
     )
     for span in (1, 2, 4, 8):

@@ -93,7 +93,7 @@ def test_features_vote_over_the_whole_batch(jit):
     gradients = tf.constant([[[1.0, 1.0]] * 2 + [[4.0, 4.0]], [[2.0, -1.0]] * 2 + [[2.0, -4.0]]])
     combiner = built()
 
-    @tf.function(jit_compile=jit)
+    @tf.function(autograph=False, jit_compile=jit)
     def combine() -> tf.Tensor:
         merge = merging(combiner, [([features], [gradients])])
         return merge.combine([features], [gradients])[0][0]

@@ -80,7 +80,9 @@ def solver(name: str, num_tasks: int):
     combiner = METHODS[name][0]()
     combiner.build(num_tasks)
     everyone = tf.ones(num_tasks, tf.bool)
-    return tf.function(lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone))
+    return tf.function(
+        lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone), autograph=False
+    )
 
 
 def inputs(kind: str, num_tasks: int):
@@ -109,7 +111,7 @@ def test_same_direction_by_other_means(name, num_tasks, kind):
 
 @functools.cache
 def shares(num_tasks: int, alpha: float):
-    return tf.function(lambda c, demands: fair_shares(c, demands, 1 / alpha))
+    return tf.function(lambda c, demands: fair_shares(c, demands, 1 / alpha), autograph=False)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
@@ -142,7 +144,9 @@ def test_the_weights_solve_the_equation(num_tasks, alpha):
     power = 1 / (alpha or 1.0)
     combiner.build(num_tasks)
     everyone = tf.ones(num_tasks, tf.bool)
-    solve = tf.function(lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone))
+    solve = tf.function(
+        lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone), autograph=False
+    )
     for kind in ("aligned", "conflicting", "opposed", "orthogonal", "spread"):
         for rows in inputs(kind, num_tasks):
             gramian = rows @ rows.T

@@ -23,7 +23,7 @@ def built(combiner: combiners.Combiner, names: tuple[str, ...] = ("a", "b")) -> 
 def each_of(inputs: tf.Tensor, step: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
     """Takes a step for each input, one after another, and returns what each gave."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def run() -> tf.Tensor:
         return tf.map_fn(step, inputs, parallel_iterations=1, fn_output_signature=tf.float32)
 

@@ -204,7 +204,9 @@ def test_famo_is_the_papers_away_from_the_bounds(scale):
 def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
     """The weight rises as the loss falls, to the closeness, and then falls to zero."""
     combiner = built(combiners.FAMO())
-    step = tf.function(lambda losses: combiner.task_weights(losses, ALL, tf.ones(2)))
+    step = tf.function(
+        lambda losses: combiner.task_weights(losses, ALL, tf.ones(2)), autograph=False
+    )
     course = np.concatenate([np.logspace(0, -9, 400), [0.0]])
     rows = [tf.constant([loss * scale, scale], tf.float32) for loss in course]
     weights = np.array([step(row)[0] for row in rows])

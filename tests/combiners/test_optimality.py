@@ -276,7 +276,9 @@ def small_cagrad(c: float, num_tasks: int):
     combiner.build(num_tasks)
     everyone = tf.ones(num_tasks, tf.bool)
     # In double precision: rounding of a float32 Gramian is another matter.
-    step = tf.function(lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone))
+    step = tf.function(
+        lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone), autograph=False
+    )
     return combiner, step
 
 

@@ -19,14 +19,14 @@ def gramian_of(cosine: float, ratio: float) -> np.ndarray:
     return np.array([[1.0, cosine * ratio], [cosine * ratio, ratio**2]])
 
 
-@tf.function
+@tf.function(autograph=False)
 def problem(gramian: np.ndarray) -> tuple[Scaled, tf.Tensor]:
     """Returns the Gramian scaled, and the mean gradient of length one."""
     scaled = scale(gramian, PAIR)
     return scaled, scaled.lengths / tf.sqrt(tf.reduce_sum(gramian))
 
 
-worst = tf.function(worst_mixture_of_two)
+worst = tf.function(worst_mixture_of_two, autograph=False)
 
 
 def shares(mixture: tf.Tensor, scaled: Scaled) -> np.ndarray:

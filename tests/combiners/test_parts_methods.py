@@ -44,7 +44,9 @@ def step(combiner, rows, present=None):
 def traced(combiner, num_tasks=3):
     """Returns `step` as a graph: iterations of a solver take longer than tracing them once."""
     combiner.build(num_tasks)
-    graph = tf.function(lambda rows, present: combiner([rows], tf.ones(rows.shape[:2]), present))
+    graph = tf.function(
+        lambda rows, present: combiner([rows], tf.ones(rows.shape[:2]), present), autograph=False
+    )
 
     def run(rows, present):
         found = graph(tf.constant(rows, tf.float32), tf.constant(present))
@@ -91,7 +93,7 @@ def traced_sdmgrad(regularization):
     combiner = combiners.SDMGrad(regularization, 1000)
     combiner.build(4)
     initial = [variable.numpy() for variable in combiner.variables]
-    weights = tf.function(lambda rows: combiner([rows], tf.ones(4)).task_weights)
+    weights = tf.function(lambda rows: combiner([rows], tf.ones(4)).task_weights, autograph=False)
 
     def solve(rows):
         for variable, value in zip(combiner.variables, initial, strict=True):
@@ -200,6 +202,7 @@ def traced_least(num_tasks):
     return tf.function(
         lambda gramian, along, rho: forum.least(gramian, along, everyone, rho),
         input_signature=(double((num_tasks, num_tasks)), double(num_tasks), double(())),
+        autograph=False,
     )
 
 

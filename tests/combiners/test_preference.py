@@ -50,7 +50,7 @@ def step(name: str, preference: tuple, order: tuple = NAMES, traced: bool = Fals
         return combiner.task_weights(losses, present, tf.cast(present, tf.float32))
 
     # A call or two take less time than tracing.
-    weights = tf.function(weights) if traced else weights
+    weights = tf.function(weights, autograph=False) if traced else weights
 
     def run(losses, rows, present, restart=True):
         for variable, value in zip(combiner.variables, initial if restart else [], strict=restart):
@@ -147,7 +147,7 @@ def test_a_larger_preference_means_a_smaller_loss(name):
 OBEYED = ("mgda l2", "upgrad", "dualproj", "cagrad", "stch", "tchebycheff", "pbi", "cosmos")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", some(range(4), range(2)))
 @pytest.mark.parametrize("name", some(OBEYED, {"upgrad", "stch"}))
 def test_so_it_does_on_random_convex_problems(name, seed):
     """Curvatures differ up to eight times, in directions of each task's own."""

@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtk.data.mixing import mixed_batches, per_task_batches, task_counts, temperature_shares
 from mtk.data.sources import in_memory
+from tests.quick import some
 
 WEIGHTS = [
     *([w / 10, 1 - w / 10] for w in range(1, 10)),
@@ -158,8 +161,13 @@ def test_temperature_goes_from_sizes_to_equal_shares():
     assert five["a"][0] / five["b"][0] == pytest.approx(100 ** (1 / 5))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0, float("inf")])
-@pytest.mark.parametrize("steps", [1, 7, 100])
+TEMPERATURES, STEPS = (1.0, 2.0, float("inf")), (1, 7, 100)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "steps"),
+    some(itertools.product(TEMPERATURES, STEPS), [*zip(TEMPERATURES, STEPS, strict=True)]),
+)
 def test_shares_of_one_temperature_are_those_of_every_step(temperature, steps):
     sources = {task: in_memory((np.zeros((n, 1)), np.zeros(n))) for task, n in SIZES.items()}
     shares = temperature_shares(SIZES, temperature)

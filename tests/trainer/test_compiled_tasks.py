@@ -212,7 +212,7 @@ def test_compiled_again_it_has_the_new_losses():
         model.compile("sgd", {"a": "mae"})
 
 
-@pytest.mark.parametrize("before", ["fit", "evaluate", "nothing"])
+@pytest.mark.parametrize("before", some(["fit", "evaluate", "nothing"], ["evaluate", "nothing"]))
 def test_compiled_again_it_has_metrics_that_labels_build(before):
     """Such as in two phases of a training: the form of the data is known, these labels are not."""
     metrics = {"r2_score": keras.metrics.R2Score, "f1_score": keras.metrics.F1Score}

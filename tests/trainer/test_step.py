@@ -223,6 +223,7 @@ def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
 
 
 @functools.cache
+@functools.cache
 def after_four_steps(combiner, **compiled):
     keras.utils.set_random_seed(5)
     network = networks.dense()
