@@ -1,6 +1,7 @@
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 
@@ -71,6 +72,14 @@ def _collect_garbage():
     """What is left (modules, caches) is not looked through again: that would take seconds."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def heard_hangups():
+    """Hears SIGHUP as in a terminal: `nohup` ignores it, and a test would wait for it in vain."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
     assert "SIGINT: stopping after this step" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("heard_hangups")
 def test_a_terminal_that_is_closed_asks_once(monkeypatch):
     """Itself and its shell send SIGHUP; a second one must not keep the checkpoint from being."""
     codes = []

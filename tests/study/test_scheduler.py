@@ -90,6 +90,7 @@ def test_run_that_dies_again_and_again_is_given_up(make_sweep):
     assert "Memory may be short" in sweep.folder.reason(bad)
 
 
+@pytest.mark.usefixtures("heard_hangups")
 @pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]])
 def test_signal_asks_runs_to_stop_once(make_sweep, capsys, sent):
     """A terminal that is closed sends SIGHUP by itself and by its shell."""
