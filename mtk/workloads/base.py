@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,6 +103,9 @@ class Workload(abc.ABC):
     def test(self, batch_size: int) -> tf.data.Dataset:
         """Returns the test split once, in order."""
         return self._in_order("test", batch_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}  # Datasets cannot be pickled or copied.
 
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Makes a split's batches once: a run reads the same ones at each evaluation."""

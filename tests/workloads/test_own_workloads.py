@@ -1,5 +1,6 @@
 """A workload of one's own, from arrays or data sets, in a few lines."""
 
+import copy
 import json
 
 import keras
@@ -53,6 +54,12 @@ def test_batches_in_order_are_made_once():
     assert made.validation(10) is made.validation(10)
     parts = (made.validation(10), made.validation(5), made.test(10), made.train_evaluation(10))
     assert len({id(batches) for batches in parts}) == len(parts)
+
+
+def test_a_workload_that_was_read_can_be_copied():
+    made = arrays()
+    rows = rows_of(made.validation(10))
+    np.testing.assert_array_equal(rows_of(copy.deepcopy(made).validation(10)), rows)
 
 
 def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
