@@ -2,12 +2,12 @@
 
     python tools/bench_power.py --rounds=200
 
-Each round has entry 0 (tuned static weights) and eight methods. The losses are quadratics, so the
-front of static weights is known. Every entry has a front of its own: it tries twenty weightings,
-those of methods anywhere between the outermost ones of entry 0 and unknown to the leaderboard;
-validation of one seed, with its noise, selects five at most; these are measured with five seeds,
-whose effect is common to all entries for 80 % of its variance. The first method gains so much of
-the front's width in every task; all others are nulls. About five minutes on one core.
+Each round has entry 0 (tuned static weights) and eight methods. The losses are quadratic, so the
+front of static weights is known. Every entry has a front of its own. It tries twenty weightings;
+those of methods lie anywhere between the outermost ones of entry 0, and the leaderboard does not
+know them. Noisy validation of one seed selects at most five of them, which are measured with five
+seeds. 80 % of the variance over seeds is common to all entries. The first method gains the same
+part of the front's width in every task; all others are nulls. About five minutes on one core.
 """
 
 import argparse

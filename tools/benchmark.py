@@ -1,4 +1,4 @@
-"""Measures what the methods cost, as ratios to one scalarized step of the same model.
+"""Measures the cost of the methods, relative to a scalarized step of the same model.
 
     python tools/benchmark.py steps --model=lenet
     python tools/benchmark.py steps --model=resnet --tasks=8 --methods="MGDA();GradNorm()"
@@ -9,9 +9,9 @@
     python tools/benchmark.py board
     python tools/benchmark.py inspect --model=resnet
 
-Steps are timed in one process, in turns (scalarized, first method, second method, ... and again),
-so that a machine that slows down slows all of them; the ratio is the median over the rounds.
-Memory is the growth of the resident set's peak, each method in a process of its own.
+All steps are timed in one process, in turns (scalarized, first method, second method, ..., again),
+so that a slowdown of the machine affects all of them. The ratio is the median over the rounds.
+Memory is the growth of the peak resident set size, with a separate process for each method.
 """
 
 import argparse
@@ -250,18 +250,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*commands, "steps", "ways"])
     models = ["lenet", "mlp", "resnet", "transformer", "transformer-paper"]
-    parser.add_argument("--model", choices=models, default="lenet", help="the paper's: 3+3 layers")
-    parser.add_argument("--tasks", type=int, help="2; 8 for mlp and resnet; 40 for solvers")
     parser.add_argument(
-        "--batch", type=int, help="256 for lenet, 60 for mlp, 32 for transformer, 16 for the others"
+        "--model", choices=models, default="lenet", help="transformer-paper has 3+3 layers"
     )
-    parser.add_argument("--methods", type=lambda text: text.split(";"), help="separated by ';'")
+    parser.add_argument(
+        "--tasks", type=int, help="default: 2; 8 for mlp and resnet; 40 for solvers"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="default: lenet 256, mlp 60, transformer 32, others 16"
+    )
+    parser.add_argument(
+        "--methods", type=lambda text: text.split(";"), help="calls separated by ';'"
+    )
     parser.add_argument("--way", default="auto", help="how per-task gradients are computed")
     parser.add_argument("--micro_batches", type=int, default=1, help="parts of each batch")
     parser.add_argument("--widths", type=int, nargs=4, default=[64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=5, help="steps a round and method")
-    parser.add_argument("--calls", type=int, default=200, help="calls of each of the solvers")
+    parser.add_argument("--steps", type=int, default=5, help="steps per round and method")
+    parser.add_argument("--calls", type=int, default=200, help="calls of each solver")
     args = parser.parse_args()
     few = {"lenet": (2, 256), "mlp": (8, 60), "resnet": (8, 16), "transformer": (2, 32)}.get(
         args.model, (2, 16)

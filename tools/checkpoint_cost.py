@@ -1,11 +1,11 @@
-"""What checkpoints cost: the share of a training's wall time that they take.
+"""Measures the cost of checkpoints: their share of the wall time of a training.
 
   python tools/checkpoint_cost.py --data_dir=DIRECTORY_OF_MNIST
 
-trains LeNet on Multi-MNIST at the default interval. Two numbers are printed: how long the training
-waited for checkpoints (copying the values, the write before not being done), and how long the
-thread that writes them was busy. The second runs beside the training; where no core is free it is
-the most that they can cost on top.
+It trains LeNet on Multi-MNIST with the default interval and prints two numbers: how long the
+training waited for checkpoints (while it copied values, or while the previous write was not done),
+and how long the thread that writes them was busy. This thread runs in parallel with the training;
+if no core is free, its time is the most that checkpoints can cost in addition.
 """
 
 import argparse
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 def main() -> None:
     """Trains, and prints the shares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True, help="where the files of MNIST are")
-    parser.add_argument("--steps", type=int, default=1122, help="187 are an epoch")
+    parser.add_argument("--data_dir", required=True, help="folder with the files of MNIST")
+    parser.add_argument("--steps", type=int, default=1122, help="an epoch has 187")
     parser.add_argument("--combiner", default="pcgrad", help="name of a file in configs/combiners")
     args = parser.parse_args()
     tf_logging.start_tensorflow()

@@ -1,4 +1,4 @@
-"""Whether two finished run folders hold the same, bit for bit."""
+"""Tells whether two finished run folders have the same contents, bit for bit."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Draws what two tasks can reach on convex problems whose fronts are known: the paper's Figure 1.
+"""Draws what two tasks can reach on convex problems with known fronts: the paper's Figure 1.
 
     python tools/convex_front.py --out=docs/concepts/figures/convex_fronts.png
 
-`docs/concepts/fronts.md` shows it.
+`docs/concepts/fronts.md` shows the figure.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def draw() -> Figure:
 def main() -> None:
     """Writes the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a PNG file")
+    parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
     path = parser.parse_args().out
     path.parent.mkdir(parents=True, exist_ok=True)
     with styled():

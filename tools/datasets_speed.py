@@ -1,11 +1,11 @@
-"""Measures Hugging Face `datasets` beside `mtk.prepare`: speed and memory of tokenizing pairs.
+"""Compares Hugging Face `datasets` with `mtk.prepare`: speed and memory of tokenizing pairs.
 
     pip install datasets
     python tools/datasets_speed.py --pairs 100000 400000
 
-Both read the same generated text (see `prepare_speed.py`), tokenize it by the same vocabulary in as
-many processes as there are cores, drop what is empty or too long, and write the ids. Learning the
-vocabulary is left out. Each is a process of its own, one after the other.
+Both read the same generated text (see `prepare_speed.py`), tokenize it with the same vocabulary and
+one process per core, drop pairs that are empty or too long, and write the ids. Learning the
+vocabulary is not measured. The two run one after the other, each in its own process.
 """
 
 import argparse

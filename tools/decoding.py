@@ -1,10 +1,10 @@
-"""Measures how fast CelebA is prepared, against bare decoding of its JPEG files.
+"""Compares the speed of preparing CelebA with that of only decoding its JPEG files.
 
     python tools/decoding.py --images=4096
 
-The images are made here, in the size of CelebA's and with about as many bytes (7 kB), and prepared
-by `python -m mtk.prepare celeba`'s own function. Both rates are given by the clock and by the time
-that all cores together computed, which other processes hardly change.
+The images are generated, with the size of CelebA's and about as many bytes (7 kB). The function
+behind `python -m mtk.prepare celeba` prepares them. Both rates are given by the clock and by the
+CPU time of all cores together, which other processes hardly change.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Measures beam search with keys and values kept, against computing every prefix anew.
+"""Compares beam search with a cache of keys and values to recomputing every prefix.
 
     python tools/decoding_speed.py
     python tools/decoding_speed.py --length=128 --sentences=32 --skip_prefixes
 
-Both are the same search in one graph, take turns in one process, and must find the same
-sequences. No sequence ends before `--length` tokens. A prefix is computed without padding, and the
-source is encoded once in both.
+Both run the same search in one graph, take turns in one process, and must find the same sequences.
+No sequence ends before `--length` tokens. Prefixes are computed without padding, and both encode
+the source once.
 """
 
 import argparse
@@ -76,8 +76,12 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jit_compile", action="store_true", help="the kept one, with XLA")
-    parser.add_argument("--skip_prefixes", action="store_true", help="time the kept one only")
+    parser.add_argument(
+        "--jit_compile", action="store_true", help="use XLA for the search with a cache"
+    )
+    parser.add_argument(
+        "--skip_prefixes", action="store_true", help="time only the search with a cache"
+    )
     args = parser.parse_args()
     import numpy as np
     import tensorflow as tf

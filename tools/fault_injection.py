@@ -1,9 +1,9 @@
-"""Kills a training again and again, and compares what it comes to with an undisturbed one.
+"""Kills a training repeatedly, and compares its result with that of an undisturbed training.
 
   python tools/fault_injection.py --kills 30
 
-A third of the kills and more fall into the writing of a checkpoint, a few into the end of the run,
-the others anywhere. Exit code: 0 if every run came to the same, 1 otherwise.
+More than a third of the kills happen while a checkpoint is written, a few at the end of the run,
+and the others anywhere. Exit code: 0 if every run has the same result, 1 otherwise.
 """
 
 import argparse

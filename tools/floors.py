@@ -2,8 +2,8 @@
 
     python tools/floors.py floors --extras=demo,translation tests/trainer/test_step.py
 
-Makes a virtual environment in the folder, if there is none, with every requirement of the core and
-of the extras at the lower end of its range; the rest of the arguments goes to pytest.
+Creates a virtual environment in the folder, if there is none, with every requirement of the core
+and of the extras at the lower end of its range. All other arguments are passed to pytest.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Times the Gramian of per-example losses against TorchJD's autogram.
+"""Compares the time of the Gramian of per-example losses with TorchJD's autogram.
 
     python3 -m venv torchvenv
     torchvenv/bin/pip install torch==2.13.0
     torchvenv/bin/pip install --no-deps torchjd
     python tools/gramian_speed.py --torch_python=torchvenv/bin/python --losses=64
 
-An MLP (784, 512, 256, 10) and LeNet (two convolutions of 6 and 16 channels, dense layers of 120, 84
-and 10), cross-entropy, a batch of noise. Each library runs in a process of its own, and one waits
-while the other computes; a time is that of forward pass, losses and Gramian. On a busy machine read
-it with `--threads=1`: PyTorch's threads wait for one another.
+The models are an MLP (784, 512, 256, 10) and LeNet (two convolutions of 6 and 16 channels, dense
+layers of 120, 84 and 10), with cross-entropy and a batch of noise. Each library runs in its own
+process, and one waits while the other computes. The time includes forward pass, losses and Gramian.
+On a busy machine use `--threads=1`, since PyTorch's threads wait for one another.
 """
 
 import argparse
@@ -106,10 +106,12 @@ def serve(library: str, losses: int, threads: int) -> None:
 def main() -> None:
     """Starts both processes and asks them in turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--torch_python", required=True, help="of an environment with torchjd")
+    parser.add_argument(
+        "--torch_python", required=True, help="Python of an environment with torchjd"
+    )
     parser.add_argument("--losses", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch threads")
     parser.add_argument("--serve", choices=("mtk", "torch"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:

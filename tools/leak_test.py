@@ -1,10 +1,10 @@
-"""Measures whether the memory of a long run stays flat: the whole command, with all it writes.
+"""Measures whether the memory of a long run stays constant, with everything that it writes.
 
     python tools/leak_test.py
     python tools/leak_test.py --steps=50000 --combiner=famo
 
-A small network trains on Multi-digits through `python -m mtk.train`, with curves, evaluations and
-checkpoints. At each evaluation the resident set of the process is read from the kernel's account.
+A small network trains on Multi-digits with `python -m mtk.train`, with curves, evaluations and
+checkpoints. At each evaluation the resident set size of the process is read from the kernel.
 """
 
 import argparse
@@ -57,10 +57,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--every", type=int, default=500, help="steps between evaluations")
-    parser.add_argument("--first", type=int, default=1_000, help="step to compare with")
-    parser.add_argument("--combiner", default="pcgrad", help="a file of configs/combiners")
-    parser.add_argument("--limit", type=float, default=2.0, help="growth allowed, in percent")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="binding")
+    parser.add_argument(
+        "--first", type=int, default=1_000, help="step to compare the last one with"
+    )
+    parser.add_argument("--combiner", default="pcgrad", help="name of a file in configs/combiners")
+    parser.add_argument("--limit", type=float, default=2.0, help="allowed growth in percent")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="gin binding"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         with subprocess.Popen(

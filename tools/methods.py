@@ -1,8 +1,8 @@
-"""Trains every shipped method on one config and prints a table of what each reached.
+"""Trains every shipped method on one config and prints a table of the results.
 
     python tools/methods.py --gin_file=configs/multi_digits.gin --out=runs/methods
 
-Finished runs in `--out` are kept, so an interrupted table goes on where it was.
+Finished runs in `--out` are kept, so the same command continues an interrupted table.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--gin_file", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--gin_bindings", action="append", default=[])
-    parser.add_argument("--methods", help="names of overlays, separated by commas; all by default")
+    parser.add_argument("--methods", help="names of overlays, separated by commas; default: all")
     args = parser.parse_args()
     overlays = sorted(Path("configs/combiners").glob("*.gin"))
     if args.methods:

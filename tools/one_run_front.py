@@ -1,11 +1,11 @@
-"""Compares the front of one conditioned network with that of separate runs, on multi-digits.
+"""Compares the front of one conditioned network with that of separate runs, on Multi-digits.
 
     python tools/one_run_front.py --steps=630 --seeds=3
 
-The separate runs have static weights, evenly spread from 0.05 to 0.95, and share everything else
-with the conditioned one. All settings are those of configs/multi_digits.gin, without its schedule.
-Compared are hypervolumes of the two losses, up to a loss of one, after the last step: at equal
-steps, at the CPU time of all separate runs, and at the CPU time of the one run.
+The separate runs have static weights, evenly spaced from 0.05 to 0.95; everything else is as in the
+conditioned run. All settings are those of configs/multi_digits.gin, without its schedule. The
+comparison is by the hypervolume of the two losses, up to a loss of one, after the last step: at
+equal steps, at the CPU time of all separate runs, and at the CPU time of the one run.
 """
 
 import argparse
@@ -130,11 +130,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=630, help="of each separate run")
-    parser.add_argument("--runs", type=int, default=5, help="separate runs")
-    parser.add_argument("--points", type=int, default=11, help="of the conditioned network")
+    parser.add_argument("--steps", type=int, default=630, help="steps of each separate run")
+    parser.add_argument("--runs", type=int, default=5, help="number of separate runs")
+    parser.add_argument(
+        "--points", type=int, default=11, help="points on the front of the conditioned network"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=0.1)
     parser.add_argument("--conditioned_learning_rate", type=float, default=0.05)
-    parser.add_argument("--per_batch", action="store_true", help="draw weights once a step")
+    parser.add_argument("--per_batch", action="store_true", help="sample weights once per step")
     main(parser.parse_args())

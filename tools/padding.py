@@ -1,10 +1,10 @@
-"""How much of a training batch is padding, with and without bucketing.
+"""Measures the share of padding in training batches, with and without bucketing.
 
     python tools/padding.py --gin_file=configs/translation_multi30k.gin \
         --gin.folder='"/data/multi30k/prepared"'
 
-reads an epoch of the batches that a run would train on, and prints the share of positions, of
-sources and targets, that hold no token. `--windows 1 20 100` compares windows of bucketing.
+It reads an epoch of the batches that a run would train on, and prints the share of positions of
+sources and targets that contain no token. `--windows 1 20 100` compares bucketing windows.
 """
 
 import argparse
@@ -28,7 +28,9 @@ def main() -> None:
     """Prints a line for each window and kind of batch."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--gin_file", action="append", required=True)
-    parser.add_argument("--windows", type=int, nargs="+", help="instead of the configuration's")
+    parser.add_argument(
+        "--windows", type=int, nargs="+", help="windows instead of the configuration's"
+    )
     args, others = parser.parse_known_args()
 
     from mtk import config, experiment

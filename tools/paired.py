@@ -1,11 +1,11 @@
-"""Shows what comparing seed by seed is worth: differences to equal static weights, paired and not.
+"""Shows what pairing by seeds gains: differences to equal static weights, paired and unpaired.
 
     python tools/paired.py --study_dir=studies/multi_mnist_short --metric=accuracy
 
-For each measured model: the mean over tasks of a metric in test, in percent; its difference to
-equal static weights; and the standard error of that difference over the fresh seeds, paired, and as
-if the seeds of both had nothing in common. Then the share of the variance within models that is one
-effect of the seed, common to all, and how wide the static front is in each task.
+For each measured model, it prints the mean over tasks of a test metric in percent, the difference
+to equal static weights, and the standard error of this difference over the fresh seeds: paired, and
+as if the seeds of both were unrelated. It then prints the share of the variance within models that
+is a common effect of the seed, and the width of the static front in each task.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Times MGDA's step against that of TorchJD, each beside a scalarized step of its own.
+"""Compares the time of an MGDA step with TorchJD's, each relative to its own scalarized step.
 
     python3 -m venv torchvenv
     torchvenv/bin/pip install torch==2.13.0
@@ -6,13 +6,14 @@
     python tools/peers.py --torch_python=torchvenv/bin/python --tasks=8 --batch=16
 
 The model is ResNet-18 as `mtk.models.resnet18` builds it, with a dense head for each task, SGD with
-momentum, and one batch of noise. TorchJD goes through the tasks one after the other
-(`parallel_chunk_size=1`), which on CPUs is its fastest way, and merges with its own MGDA.
+momentum, and one batch of noise. TorchJD processes the tasks one after the other
+(`parallel_chunk_size=1`), which is its fastest way on CPUs, and aggregates with its own MGDA.
 
-Each library runs in a process of its own, and one waits while the other steps: scalarized and MGDA
-of the one, then of the other, and again. So a machine that slows down slows all four. "CPU" is the
-time of all cores together. Other programs hardly change mtk's; PyTorch's threads compute while they
-wait for one another, which on a busy machine they do often: there read it with `--threads=1`.
+Each library runs in its own process, and one waits while the other takes steps: scalarized and MGDA
+with one library, then with the other, and so on. So a slowdown of the machine affects all four.
+"CPU" is the time of all cores together. Other programs hardly change that of mtk. PyTorch's threads
+compute while they wait for one another, which is frequent on a busy machine: use `--threads=1`
+there.
 """
 
 import argparse
@@ -200,13 +201,15 @@ def ratios(of: list[float], to: list[float]) -> list[float]:
 def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch_python", help="interpreter that has torch and torchjd")
+    parser.add_argument("--torch_python", help="Python of an environment with torch and torchjd")
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of TorchJD")
-    parser.add_argument("--steps", type=int, default=1, help="steps a round and kind")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of TorchJD")
+    parser.add_argument("--steps", type=int, default=1, help="steps per round and kind")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--lean", action="store_true", help="TorchJD's Gramian tensor by tensor")
+    parser.add_argument(
+        "--lean", action="store_true", help="compute TorchJD's Gramian tensor by tensor"
+    )
     parser.add_argument("--serve", choices=["mtk", "TorchJD"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:

@@ -1,10 +1,10 @@
-"""Measures how fast parallel text is prepared, and whether memory grows with it.
+"""Measures how fast parallel text is prepared, and whether memory grows with its size.
 
     python tools/prepare_speed.py
     python tools/prepare_speed.py --pairs 2000000 --vocabulary_lines 500000
 
-The text is made of generated words, about as frequent and as long as those of a language, 25 a
-sentence. Each size is prepared by a process of its own.
+The text consists of generated words, about as frequent and as long as those of a language, with 25
+words per sentence. Each size is prepared in its own process.
 """
 
 import argparse

@@ -1,24 +1,24 @@
-"""Measures what a search reaches for a part of a grid's runs, by replays on complete grids.
+"""Measures what a search reaches with a part of a grid's runs, by replays on complete grids.
 
     python tools/search_cost.py
     python tools/search_cost.py --study_dir=studies/digits_grid --share=0.2 --replays=200
     python tools/search_cost.py --study_dir=studies/digits_grid --rungs --samplers TwoStage Random
 
-A replay asks a sampler for points and answers with the nearest run of the grid that it has not had
-yet: every answer costs one run, those that tune count too. What validation selects among them is
-measured on test: its hypervolume as a share of that of what validation selects among all runs.
-Models are not run again with fresh seeds, neither here nor there. Made-up grids have a new draw of
-noise for each replay; real ones differ by the sampler's seed and the order of tasks. The error is
-that of the mean over replays. Of a study, the CPU seconds of the runs that were asked for stand in
-brackets, as a share of the grid's. Minutes on one core; longer for Optuna.
+A replay asks a sampler for points. The answer is the nearest run of the grid that the sampler has
+not received yet. Every answer costs one run, including those that tune. The table shows the test
+hypervolume of what validation selects among these runs, as a share of that of what validation
+selects among all runs. In neither case are models run again with fresh seeds. On synthetic grids
+each replay has new noise; on real ones replays differ in the sampler's seed and the order of tasks.
+The error is that of the mean over replays. For a study, brackets show the CPU seconds of the runs
+that were asked for, as a share of the grid's. It takes minutes on one core; longer for Optuna.
 
-With `--rungs` each sampler stands there twice: without rungs, and with two at a tenth and three
-tenths of a run, from which a third of the trials goes on. A trial that stops costs its share of a
-run, so there are more of them for the same cost.
+With `--rungs` each sampler appears twice: without rungs, and with two rungs at a tenth and three
+tenths of a run, from which a third of the trials continues. A trial that stops costs its share of a
+run, so the same cost allows more trials.
 
-The column "all known" is what no sampler passes by much: as many runs of the grid, taken one by
-one with all results known, each of them the one that adds most. "Expected known" is the same with
-the expected losses known in place of the results, which tells how much of the first is luck.
+No sampler exceeds the column "all known" by much: it takes the same number of runs of the grid, one
+by one with all results known, each as the one that adds most. For "expected known" the expected
+losses are known instead of the results, which shows how much of "all known" is luck.
 
 With `--known_rate` the best learning rate is known beforehand, so all runs place weights.
 """
@@ -39,11 +39,11 @@ from mtk.search import Bisection, Front, Optuna, Random, Sampler, Sobol, Space, 
 from mtk.search.halving import Halving
 from mtk.search.samplers import Trial
 
-KEEP = 1 / 3  # Of the trials that have reached a rung.
+KEEP = 1 / 3  # Share of the trials that continues from a rung.
 ROOT = Path(__file__).parents[1]
 # Tasks, ratio of curvatures, noise, learning rates, the part of their range in which the best one
-# lies, and whether high ones are worse than low ones. What each of them chose is said in
-# docs/howto/search.md.
+# lies, and whether high ones are worse than low ones. docs/howto/search.md says which of the grids
+# determined constants.
 MADE_UP = (
     (2, 1, 0.02, 5, 0.5, False),
     (2, 10, 0.02, 5, 0.5, False),
@@ -212,14 +212,18 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    about = "a study of static weights, or several of other training seeds, joined by commas"
+    about = "a study of static weights; or studies of several training seeds, joined by commas"
     add("--study_dir", action="append", default=[], help=about)
-    add("--only_studies", action="store_true", help="leave out the grids that need no study")
-    add("--share", type=float, default=0.2, help="of the grid's runs")
+    add("--only_studies", action="store_true", help="omit the grids that need no study")
+    add("--share", type=float, default=0.2, help="share of the grid's runs")
     add("--replays", type=int, default=200)
     add("--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS))
-    add("--rungs", action="store_true", help="with rungs too")
-    add("--known_rate", action="store_true", help="the best learning rate is known beforehand")
+    add("--rungs", action="store_true", help="also replay with rungs")
+    add(
+        "--known_rate",
+        action="store_true",
+        help="bind the best learning rate; all runs place weights",
+    )
     given = parser.parse_args()
     keeps = [None, KEEP] if given.rungs else [None]
     columns = [(name, keep) for name in given.samplers for keep in keeps]

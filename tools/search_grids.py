@@ -14,7 +14,7 @@ from mtk.analysis.select import Candidates
 
 RATE = "experiment.Optimization.learning_rate"
 _RUNGS = (0.1, 0.3)  # Shares of a run's steps.
-# Made-up losses begin so many widths of the front above their end, and fall by so many times e.
+# Synthetic losses begin so many widths of the front above their end, and fall by so many times e.
 _ABOVE, _FALL = 3.0, 6.0
 
 

@@ -8,11 +8,11 @@
     python tools/search_live.py streets_low --dir=studies/live
     python tools/search_live.py multi30k --data_dir=prepared --dir=studies/live
 
-For each training seed, which draws the splits too, there is a grid of static weights and learning
-rates, and a search by each sampler with a fifth of its runs. The figure is that of
+For each training seed, which also draws the splits, there is a grid of static weights and learning
+rates, and a search with each sampler with a fifth of the grid's runs. The figure is that of
 `search_cost.py`: the test hypervolume of what validation selects in the search, as a share of that
-in the grid of the same seed. The cost is in the CPU seconds that the runs recorded, those that tune
-included. All are ordinary study folders, so a command that was stopped goes on.
+in the grid of the same seed. The cost is the CPU seconds that the runs recorded, including those
+that tune. All are ordinary study folders, so the same command continues after a stop.
 
 Each grid can be replayed: `search_cost.py --study_dir=studies/live/energy/grid-0`.
 """
@@ -195,11 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("workload", choices=WORKLOADS)
-    add("--dir", type=Path, required=True, help="where the study folders are")
-    add("--data_dir", type=Path, help="a CSV file, MNIST's folder, or what is prepared")
+    add("--dir", type=Path, required=True, help="folder for the study folders")
+    add("--data_dir", type=Path, help="a CSV file, MNIST's folder, or a prepared folder")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    add("--share", type=float, default=0.2, help="of the grid's runs")
+    add("--share", type=float, default=0.2, help="share of the grid's runs")
     given = parser.parse_args()
     tf_logging.start_tensorflow()  # Once: each run is forked off this process.
     workload = WORKLOADS[given.workload]

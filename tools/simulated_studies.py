@@ -1,4 +1,4 @@
-"""Studies whose truth is known: tables of runs as `mtk.analysis.load` makes them, no training."""
+"""Simulated studies with known truth: tables of runs like those of `mtk.analysis.load`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,12 +1,12 @@
-"""Measures what the two street workloads are judged by.
+"""Measures reference values for the two street workloads.
 
     python tools/streets.py baseline
     python tools/streets.py pipeline --batch=8
 
-`baseline` prints the mean absolute depth error in the generated world's test split of predicting
-the mean depth of its training split: what a network has to beat. `pipeline` prints how much faster
-the input pipeline of CityScapes is than a training step of its network, on 2,380 made-up scenes of
-128x256 in memory.
+`baseline` predicts the mean depth of the generated world's training split and prints the mean
+absolute depth error on its test split: a network has to beat this. `pipeline` prints how much
+faster the input pipeline of CityScapes is than a training step of its network, on 2,380 generated
+scenes of 128x256 in memory.
 """
 
 import argparse

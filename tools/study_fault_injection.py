@@ -1,12 +1,12 @@
-"""Kills a sweep and its runs again and again, and compares the study with an undisturbed one.
+"""Kills a sweep and its runs repeatedly, and compares the study with an undisturbed one.
 
   python tools/study_fault_injection.py --kills 40
   python tools/study_fault_injection.py --kills 10 --search population
   python tools/study_fault_injection.py --kills 10 --bench
 
-A third of the kills each: a run, the sweep, and the sweep by a signal that lets it stop; each at a
-random moment. With `--search` it is a search whose runs pause at rungs or branch from one another,
-with `--bench` entry 0 of a task card. Exit code: 0 if every run was finished once, as in the
+A third of the kills each hits a run, the sweep, and the sweep with a signal that lets it stop; all
+at random moments. `--search` uses a search whose runs pause at rungs or branch from one another,
+`--bench` uses entry 0 of a task card. Exit code: 0 if every run was finished once, as in the
 undisturbed study.
 """
 
@@ -247,8 +247,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--search", choices=SEARCHES, help="a search instead of a sweep")
-    instead.add_argument("--bench", action="store_true", help="a card's entry 0 instead of a sweep")
+    instead.add_argument("--search", choices=SEARCHES, help="kill a search instead of a sweep")
+    instead.add_argument(
+        "--bench", action="store_true", help="kill entry 0 of a card instead of a sweep"
+    )
     args = parser.parse_args()
     tf_logging.start_tensorflow()
     root = Path(tempfile.mkdtemp(prefix="kills_"))

@@ -3,8 +3,8 @@
     python tools/verdict_power.py --studies=150
 
 Each study has eight methods, nine static weightings and three learning rates; 80 % of the variance
-over seeds is common to all runs of a seed. The table is that of docs/verdict.md. About 10 minutes
-on one core.
+over seeds is common to all runs of a seed. The table is that of docs/verdict.md. It takes about 10
+minutes on one core.
 """
 
 import argparse
@@ -190,7 +190,7 @@ ROWS = [
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags and prints the table."""
     parser = argparse.ArgumentParser("python tools/verdict_power.py", description=__doc__)
-    parser.add_argument("--studies", type=int, default=150, help="simulated studies a cell")
+    parser.add_argument("--studies", type=int, default=150, help="simulated studies per cell")
     flags = parser.parse_args(arguments)
     start = time.monotonic()
     said: dict[tuple[Cell, bool], list[Verdicts]] = {}

@@ -1,4 +1,4 @@
-"""What the benchmark runs: models of every size, batches for them, and a runner of steps."""
+"""What the benchmark runs: models of several sizes, batches for them, and a runner of steps."""
 
 import argparse
 import time
