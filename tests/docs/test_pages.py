@@ -167,6 +167,18 @@ def test_papers_are_linked_where_they_are_named():
     assert not wrong, wrong
 
 
+def test_rows_of_tables_have_a_cell_for_each_column():
+    """Markdown drops cells beyond the last column, and shows others under the wrong head."""
+    wrong = []
+    for page in pages.written():
+        text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+        for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
+            rows = table.splitlines()
+            counts = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+            wrong += [row for row, n in zip(rows, counts, strict=True) if n != counts[0]]
+    assert not wrong, wrong
+
+
 def test_every_package_is_in_the_list_of_parts():
     listed = (pages.DOCS / "concepts" / "flow.md").read_text()
     parts = [path.parent.name for path in (pages.ROOT / "mtk").glob("*/__init__.py")]
