@@ -36,8 +36,8 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     if "goal" in runs and runs["goal"].notna().any():
         goal = plain_text.short(str(runs["goal"].dropna().iloc[0]))
         return (
-            f"A search for the goal {goal} did these runs, and chose among them by that: the same "
-            "command prints what it has found."
+            f"These runs belong to a search for the goal {goal}, which selects by that goal. "
+            "Run the search command again to print its result."
         )
     stable = finished[~finished["configuration"].isin(diverged)]
     finished = finished if stable.empty else stable
@@ -69,14 +69,14 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     )
     by = ", ".join(dict.fromkeys(metric_sets.monitors(selecting)))
     lost = int((diverged == chosen["configuration"]).sum())
-    doubt = f" With {counted(lost, 'further seed')} it diverged." if lost else ""
+    doubt = f" It diverged with {counted(lost, 'further seed')}." if lost else ""
     if fresh.any() and not fresh.all():
         doubt += _other_choice(finished[fresh], chosen["configuration"])
     use = f"Better than static weights: {', '.join(better)}. Otherwise use" if better else "Use"
     return (
-        f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} "
-        f"(weights that sum to one, best in validation by {by}): on test {reached} "
-        f"(mean of {counted(len(measured), 'seed')}{spread}).{doubt}"
+        f"{use} loss_weights={shares}{f' with {settings}' if settings else ''} (weights that "
+        f"sum to one, best on validation by {by}). Test: {reached} (mean of "
+        f"{counted(len(measured), 'seed')}{spread}).{doubt}"
     )
 
 
@@ -93,7 +93,7 @@ def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
     shares = static_weights(best.to_dict()) or {}
     told = {task: significant(share) for task, share in shares.items()}
     seeds = f"each of the {len(ways)} fresh seeds"
-    return f" But at {seeds} validation prefers loss_weights={told} to these."
+    return f" However, at {seeds} validation prefers loss_weights={told} to these."
 
 
 def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:

@@ -131,7 +131,7 @@ def verdicts(view: StudyView) -> pd.DataFrame:
 def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
     """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
     if not question.verdicts:
-        raise UnavailableError("no method was measured together with static weights")
+        raise UnavailableError("no method was measured at the same seeds as static weights")
     models = question.measured.configurations
     found = [
         {
@@ -144,10 +144,10 @@ def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
             "high, %": 100 * verdict.high,
             "level, %": 100 * verdict.level,
             "equivalent within, %": 100 * verdict.delta,
-            "bar of static weightings held out, %": 100 * verdict.held_out,
+            "held-out threshold, %": 100 * verdict.held_out,
             "extrapolated": verdict.extrapolated,
             "seeds": verdict.seeds,
-            "over": "seeds and test examples" if verdict.examples else "seeds alone",
+            "over": "seeds and test examples" if verdict.examples else "seeds only",
             "further seeds to decide": verdict.further_seeds,
             "models": len(models[name]),
             "static models": len(models[STATIC]),
@@ -197,14 +197,16 @@ def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
         which, known = f"number {found.model + 1}", static.weights
         if known is not None:
             shares = zip(chosen, known[found.model], strict=True)
-            which = f"that with the weights {', '.join(f'{o.task} {short(w)}' for o, w in shares)}"
+            which = (
+                f"the one with the weights {', '.join(f'{o.task} {short(w)}' for o, w in shares)}"
+            )
         first, then = ("with", "without") if found.amount > 0 else ("without", "with")
         yield (
-            f"The width of the front of {space}, in which margins are told, hangs on one static "
+            f"The width of the front of {space}, the unit of margins, depends on one static "
             f"model, {which}, which is {'not ' if found.amount > 0 else ''}dominated by "
-            f"{abs(found.amount):.1%} of the width: {first} it, as here, or {then} it the front is "
-            f"this wide: {both}. Margins in percent, and what counts as equivalent, would change "
-            "by these factors."
+            f"{abs(found.amount):.1%} of the width. Width {first} this model (used here) or {then} "
+            f"it: {both}. Margins in percent and the band of equivalence would change by these "
+            "factors."
         )
 
 
@@ -218,7 +220,9 @@ def words(verdict: Verdict) -> str:
     if np.isnan(verdict.margin):
         return f"Undecided: {verdict.reason}."
     if np.isnan(verdict.low):
-        return f"Undecided: {verdict.reason}. Margin {_percent(verdict.margin)} of the width."
+        return (
+            f"Undecided: {verdict.reason}. Margin: {_percent(verdict.margin)} of the front's width."
+        )
     interval = f"{_percent(verdict.low)} to {_percent(verdict.high)}"
     said = (
         f"{verdict.answer.capitalize()}: margin {_percent(verdict.margin)} of the front's width "
@@ -227,7 +231,9 @@ def words(verdict: Verdict) -> str:
     )
     if verdict.answer == UNDECIDED and verdict.further_seeds is not None:
         many = "seeds" if verdict.further_seeds > 1 else "seed"
-        said += f" About {verdict.further_seeds} further {many} would decide, if the margin stays."
+        said += (
+            f" About {verdict.further_seeds} more {many} would decide if the margin stays the same."
+        )
     return said + (f" {verdict.reason.capitalize()}." if verdict.reason else "")
 
 
@@ -245,9 +251,9 @@ def selection(view: StudyView, space: str) -> str:
     if space in ("loss", view.spaces.loss) or view.first_stage is view:
         if losses and space in ("loss", view.spaces.loss):
             return ""
-        models = "static weightings with hyperparameters"
+        models = "static weightings and their hyperparameters"
     elif not losses:
-        by = f"the losses and by {by} (static weightings by the latter alone)"
+        by = f"the losses and by {by} (for static weightings: by the latter only)"
         but = "" if space == next(iter(view.spaces)) else but
     return f"Verdicts on {space} judge {models} that validation selected by {by}{but}."
 

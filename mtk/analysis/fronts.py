@@ -33,14 +33,14 @@ def checked(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points, float)
     if points.ndim != 2 or not points.shape[1]:
         raise ValueError(
-            "Points are a matrix (N, K) with K objectives, one at least. Received an array of "
+            "`points` must be a matrix (N, K) with K >= 1 objectives. Received an array of "
             f"shape {points.shape}"
         )
     if np.isnan(points).any():
         row = int(np.isnan(points).any(1).argmax())
         raise ValueError(
-            f"A point with NaN can be compared with nothing: row {row} is {points[row]}. "
-            "Leave out the runs without values first."
+            f"A point with NaN cannot be compared: row {row} is {points[row]}. Remove runs with "
+            "missing values first."
         )
     return points
 

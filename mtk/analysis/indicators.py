@@ -39,8 +39,8 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     reference = np.asarray(reference, float)
     if reference.shape != points.shape[1:] or not np.isfinite(reference).all():
         raise ValueError(
-            f"The reference point has a finite value for each of {points.shape[1]} objectives. "
-            f"Received: {reference}"
+            f"The reference point must have a finite value for each of the {points.shape[1]} "
+            f"objectives. Received: {reference}"
         )
     inside = points[(points < reference).all(1)]
     return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
@@ -82,7 +82,9 @@ def multiplicative_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
     """
     points, reference = _two_sets(points, reference)
     if (points <= 0).any() or (reference <= 0).any():
-        raise ValueError("The multiplicative epsilon needs positive values. Use the additive one.")
+        raise ValueError(
+            "The multiplicative epsilon indicator needs positive values. Use the additive one."
+        )
     return float(moocore.epsilon_mult(points, ref=reference))
 
 
@@ -104,8 +106,9 @@ def r2(points: np.ndarray, ideal: np.ndarray) -> float:
     distance = points - ideal
     if not np.isfinite(distance).all() or (distance < 0).any():
         raise ValueError(
-            "The ideal point must be finite, as the points are, and in no objective worse than any "
-            f"of them. Received: {ideal[0]}, while the points reach {points.min(0)}"
+            "The ideal point and the points must be finite, and the ideal point must not be "
+            f"worse than any point in any objective. Received: {ideal[0]}; the best values of the "
+            f"points: {points.min(0)}"
         )
     weights = simplex(points.shape[1])
     return float((weights[:, None, :] * distance[None, :, :]).max(2).min(1).mean())
@@ -115,7 +118,7 @@ def _two_sets(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np
     points, reference = checked(points), checked(reference)
     if not len(points) or not len(reference) or points.shape[1] != reference.shape[1]:
         raise ValueError(
-            "Two sets of at least one point each, with as many objectives, were expected. "
+            "Expected two non-empty sets of points with the same number of objectives. "
             f"Received shapes: {points.shape} and {reference.shape}"
         )
     return points, reference
@@ -309,8 +312,8 @@ def _reference(found: pd.DataFrame, objective: Objective) -> float:
     chosen = best_alone(found, objective)
     if chosen is None:
         raise ValueError(
-            f"Task {objective.task!r} has no single-task run. Add one to the study: static weights "
-            "that give it everything."
+            f"Task {objective.task!r} has no single-task run. Add one to the study: static "
+            "weights that are zero for all other tasks."
         )
     return float(points(chosen.to_frame().T, [objective], "test")[0, 0])
 

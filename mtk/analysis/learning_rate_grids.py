@@ -84,13 +84,13 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
-            f"{method}: {counted(len(grids), 'whole grid')} k·10^a of learning rates; three are "
-            "needed"
+            f"{method}: {counted(len(grids), 'complete grid')} k·10^a of learning rates; three "
+            "are needed"
         )
     by_model = own.groupby("configuration")
     repeated = own[by_model["seed"].transform("nunique") >= 3]
     if repeated.empty:
-        raise ValueError(f"{method}: no configuration with three seeds or more")
+        raise ValueError(f"{method}: no configuration with at least three seeds")
     over_seeds = repeated.groupby("configuration")["validation"].mean()
     best = by_model.get_group(over_seeds.idxmin())
     return SparseGrids(

@@ -57,7 +57,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """
     paths = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not paths:
-        raise StudyError("There is no study to read. Name at least one study folder.")
+        raise StudyError("No study to read. Give at least one study folder.")
     names: set[str] = set()
     tables, remarks = [], []
     for path in map(Path, paths):
@@ -70,7 +70,9 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         if goal := _goal(path):
             rows = [{**row, "goal": goal} for row in rows]
         if not rows:
-            raise StudyError(f"The study {str(path)!r} has no runs. Run it first, or leave it out.")
+            raise StudyError(
+                f"The study {str(path)!r} has no runs. Run the study first, or leave it out."
+            )
         said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
         remarks += [(study, remark) for remark in [*said, *(listed.get("remarks") or [])] if remark]
         tables.append(pd.DataFrame([{"study": study, **row} for row in rows]))
@@ -120,7 +122,7 @@ def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str
     """
     folder = path / "runs"
     if folder.is_symlink():
-        raise StudyError(f"{str(folder)!r} is a link. Put the folder itself there.")
+        raise StudyError(f"{str(folder)!r} is a symbolic link. Replace it by the folder itself.")
     known = {run["hash"]: run for run in listed.get("runs") or []}
     yield from ((folder / name, run) for name, run in known.items())
     there = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
@@ -144,7 +146,7 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
     silent = [row for row in ended if not row["recorded"]]
     for row in silent if len(silent) < len(ended) else ():
         row.update(
-            status="damaged", reason="checkpoints/run.json, which has its parameters, is missing"
+            status="damaged", reason="checkpoints/run.json, which holds its parameters, is missing"
         )
     # The list may name a parameter by another module than the one that defines it.
     own = {_end(name): name for row in rows for name in row["recorded"]}
@@ -160,9 +162,9 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
     if not silent or len(silent) < len(ended):
         return []
     return [
-        "Its runs are of an earlier version, which did not record their parameters: those that "
-        "study.json lists are taken. The runs of a method that it does not list count as one "
-        "configuration."
+        "Its runs were made by an earlier version, which did not record parameters, so the "
+        "parameters are taken from study.json. Runs of a method that study.json does not list "
+        "count as one configuration."
     ]
 
 
@@ -209,11 +211,15 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
             row["role"] = "single" if alone else "baseline" if row["static"] else "method"
     if not silent:
         return []
-    by = f"the method {baseline!r}" if baseline else "what has fixed weights in its configuration"
+    by = (
+        f"runs of the method {baseline!r}"
+        if baseline
+        else "runs with fixed weights in their configuration"
+    )
     return [
-        f"{len(silent)} of {len(ended)} finished runs have no readable manifest.json, or one of an "
-        "earlier version, which recorded neither whether weights are static nor the direction of "
-        f"metrics. Taken for static: {by}."
+        f"{len(silent)} of {len(ended)} finished runs have no readable manifest.json, or one of "
+        "an earlier version, which recorded neither whether weights are static nor the direction "
+        f"of metrics. Treated as static weights: {by}."
     ]
 
 

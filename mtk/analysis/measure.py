@@ -72,7 +72,7 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     staged, lacks = runs[runs["stage"] == MEASURE], "run in the second stage"
     if staged.empty:
         staged, remarks = _other_seeds(runs, objectives)
-        lacks = "finished run at the seeds that select and are compared"
+        lacks = "finished runs at both the selecting and the compared seeds"
     for label in (name for name in dict.fromkeys(runs["label"]) if name not in {*staged["label"]}):
         who = "no method has a verdict" if label == STATIC else "it has no verdict"
         remarks.append(f"{label} has no {lacks}, so {who}.")
@@ -82,7 +82,7 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
     whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
     remarks += _left_out(staged, whole, seeds)
     if others := [seed for seed in has if int(seed) not in seeds]:
-        few = "Seeds that fewer than half of the models have are not compared"
+        few = "Seeds with test values for fewer than half of the models are not compared"
         remarks.append(f"{few}: {_numbers(others)}.")
     names = {}
     for label in dict.fromkeys(staged["label"]):
@@ -122,11 +122,11 @@ def _deviations(
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
     names = [f"{objective.task}/{objective.metric}" for objective in objectives]
-    alone = "The intervals count the seeds alone, and not that the test set is finite"
+    alone = "The intervals cover the variation between seeds only, not that of a finite test set"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
-        of = f"{len(every)} runs that are compared in test"
+        of = f"{len(every)} runs that are compared on test"
         of = f"None of the {of} has" if lacking == len(every) else f"{lacking} of the {of} lack"
-        return {}, [f"{of} a readable {FILE}, the values of each test example. {alone}."]
+        return {}, [f"{of} a readable {FILE} (the values for each test example). {alone}."]
     for name in names:
         if any(name not in each.deviations for each in every):
             said = f"{name} was not recorded as a mean over test examples"
@@ -134,13 +134,19 @@ def _deviations(
     orders = [{tuple(each.orders[n] for n in names) for each in every[s :: len(seeds)]}
               for s in range(len(seeds))]  # fmt: skip
     if any(len(own) > 1 for own in orders):
-        said = "Runs of the same seed were tested on different examples, so what a seed's test set"
-        return {}, [f"{said} does to a run does not cancel. {alone}."]
+        said = (
+            "Runs with the same seed were tested on different examples, so the effect of a "
+            "seed's test set"
+        )
+        return {}, [f"{said} on a run does not cancel. {alone}."]
     if (number := len(set.union(*orders))) == len(seeds):
-        said = "Each seed has test examples of its own, so the intervals over seeds count them too."
+        said = (
+            "Each seed has its own test examples, so the intervals over seeds cover the "
+            "variation between test examples too."
+        )
         return {}, [said]
     if number > 1:
-        return {}, [f"Some seeds share their test examples and others do not. {alone}."]
+        return {}, [f"Only some seeds share their test examples. {alone}."]
     return {
         label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
     }, []
@@ -175,19 +181,21 @@ def _other_seeds(
     finished = runs[runs["status"] == "finished"]
     numbers = finished.drop_duplicates(_RUN)["seed"].value_counts()
     if not len(numbers):
-        return finished, ["No run is finished."]
+        return finished, ["No run has finished."]
     # The seed of most runs, the smallest one of several.
     first = min(numbers.index[numbers == numbers.max()])
     chosen = select(finished[finished["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
     began = (runs["stage"] == SELECT).any()
-    why = "No run of the second stage is there" if began else "The study has no second stage"
-    said = f"{why}: the runs of seed {first:g} select, and"
+    why = (
+        "The study has no run of its second stage yet" if began else "The study has no second stage"
+    )
+    said = f"{why}: the runs with seed {first:g} select, and"
     if len(numbers) == 1:
-        same = "the same runs are compared in test, one seed and so without an interval."
+        same = "the same runs are compared on test, with one seed and so without an interval."
         return own, [f"{said} {same}"]
-    return own[own["seed"] != first], [f"{said} those of other seeds are compared."]
+    return own[own["seed"] != first], [f"{said} the runs with other seeds are compared."]
 
 
 def _shares(
@@ -215,8 +223,8 @@ def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -
             ends = runs["seed"].unique().items()
             ended = "; ".join(f"{status} at {_numbers(own)}" for status, own in ends)
             said.append(
-                f"{label}: {len(lacking)} of {len(every)} selected models are left out, since they "
-                f"do not have test values for all of the seeds {shown} (their runs: {ended})."
+                f"{label}: {len(lacking)} of {len(every)} selected models are left out because "
+                f"they lack test values for some of the seeds {shown} (their runs: {ended})."
             )
     return said
 
@@ -263,7 +271,7 @@ def _examples(path: str) -> GroupedExamples | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        warnings.warn(f"{Path(path) / FILE} is damaged, and left out: {error}", stacklevel=2)
+        warnings.warn(f"{Path(path) / FILE} is damaged and is ignored: {error}", stacklevel=2)
         return None
 
 

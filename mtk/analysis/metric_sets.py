@@ -216,8 +216,9 @@ def constant(runs: pd.DataFrame) -> Iterator[str]:
         if split == "test" and finished[column].nunique() == 1:
             value = finished[column].dropna().iloc[0]
             yield (
-                f"The metric {name} of {task!r} is {value:g} in the test of all runs, so it "
-                "compares nothing. Has that split examples of every kind, and enough of them?"
+                f"The metric {name} of {task!r} is {value:g} on the test split in all runs, so "
+                "it cannot distinguish them. Check that this split has enough examples of every "
+                "class."
             )
 
 
@@ -238,7 +239,7 @@ def incomplete(runs: pd.DataFrame) -> pd.Series:
     affected = (runs["status"] == "finished") & (runs["role"] != "single")
     texts = pd.Series("", runs.index, dtype=object)
     if not columns:
-        return texts.mask(affected, "no metric has values in validation and in test")
+        return texts.mask(affected, "no metric has values on both validation and test")
     lacking = runs.loc[affected, columns].isna()
     for index, row in lacking[lacking.any(axis=1)].iterrows():
         more = f" and {row.sum() - 1} others" if row.sum() > 1 else ""

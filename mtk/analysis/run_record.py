@@ -56,7 +56,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
             weights_over_time(path)
             if result["record"] and result["record"] != records.digest(path / LOG):
-                raise records.DamagedError(f"{LOG} was changed since the run has ended")
+                raise records.DamagedError(f"{LOG} was changed after the run ended")
     except _EndedError as ended:
         row.update(status=ended.status, reason=str(ended), **ended.known)
     except (records.DamagedError, OSError) as problem:
@@ -86,29 +86,33 @@ def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
 def _check_belongs(path: Path, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Checks that the files are those of the run that `run.json` describes, where there is one."""
     if about["hash"] is not None and result["run"] != about["hash"]:
-        raise records.DamagedError(f"result.json is of the run {result['run']!r:.60}")
+        raise records.DamagedError(f"result.json belongs to the run {result['run']!r:.60}")
     name = "operative_config.gin"
     known = (about["files"] or {}).get(name)
     if known and (path / name).is_file():
         text = records.text(path / name).encode()
         if hashlib.sha256(text).hexdigest()[:16] != known:
-            raise records.DamagedError(f"{name} was changed since the run wrote it")
+            raise records.DamagedError(f"{name} was changed after the run wrote it")
 
 
 def _check_ended(path: Path) -> None:
     if path.is_symlink():
-        raise records.DamagedError("the run folder is a link; put the folder itself there")
+        raise records.DamagedError(
+            "the run folder is a symbolic link; replace it by the folder itself"
+        )
     if not path.is_dir():
-        raise _EndedError("pending", "it has no folder: not begun, or removed")
+        raise _EndedError(
+            "pending", "the run has no folder: it has not started, or the folder was removed"
+        )
     if os.path.lexists(path / "result.json"):
         return
     if os.path.lexists(path / _FAILURE):
         reason = _checked(path / _FAILURE, schema.FAILED)["reason"]
-        raise _EndedError("failed", reason or "the reason is lost")
+        raise _EndedError("failed", reason or "the reason was not recorded")
     if (path / "rungs").is_dir():
-        said = "it stopped at a rung of a search, and can go on"
+        said = "the run stopped at a rung of a search and can be continued"
         raise _EndedError("paused", said, {**_pause(path / "rungs"), **_lineage(path)})
-    raise _EndedError("unfinished", "there is no result.json yet")
+    raise _EndedError("unfinished", "the run has no result.json yet")
 
 
 def _pause(rungs: Path) -> dict[str, int]:
@@ -140,7 +144,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
         found |= {"status": "diverged", "reason": f"NaN at step {result['steps']}: {where}"}
     for split in (name for name in SPLITS if result[name] is not None):
         if (tasks := result[split]["tasks"]) is None:
-            raise records.DamagedError(f"result.json, {split}: there are no metrics by task")
+            raise records.DamagedError(f"result.json, {split}: metrics by task are missing")
         for task, own in tasks.items():
             found |= {f"{split}/{task}/{name}": value for name, value in (own or {}).items()}
     return found

@@ -25,7 +25,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of runs, or raises a ValueError if it is none."""
     if missing := [name for name in _RUN if name not in table]:
         raise ValueError(
-            f"A table of runs was expected, as `load` makes it. It lacks: {', '.join(missing)}"
+            f"Expected a table of runs as returned by `load`. Missing columns: {', '.join(missing)}"
         )
     return table
 

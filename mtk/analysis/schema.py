@@ -89,12 +89,12 @@ def check(value: Any, schema: Schema, where: str, name: str = "") -> Any:
 
 def _named(value: dict[str, Any], schema: Named, where: str) -> dict[str, Any]:
     if len(value) > _MOST_NAMES:
-        raise DamagedError(f"{where} has {len(value)} names, at most {_MOST_NAMES} were expected")
+        raise DamagedError(f"{where} has {len(value)} names; at most {_MOST_NAMES} are allowed")
     found: dict[str, Any] = {}
     for key, each in value.items():
         name = plain_text.name(key)
         if not name or name in found or schema.without in name:
-            raise DamagedError(f"{where}: {_shown.repr(key)} is no name, or is there twice")
+            raise DamagedError(f"{where}: {_shown.repr(key)} is not a valid name, or occurs twice")
         found[name] = _there(each, schema.kind, where, name)
     return found
 
@@ -108,7 +108,7 @@ def _there(value: Any, schema: Schema, where: str, name: str) -> Any:
 
 def _wrong(value: Any, expected: str, where: str, name: str) -> DamagedError:
     what = f"{where}: {name!r}" if name else where
-    return DamagedError(f"{what} is {_shown.repr(value)}, {expected} was expected")
+    return DamagedError(f"{what} is {_shown.repr(value)}; expected {expected}")
 
 
 def _kind(
@@ -148,7 +148,7 @@ def _configures(value: Any) -> bool:
 
 
 # What is larger was never counted.
-_WHOLE = _kind("a whole number", (int,), lambda value: abs(value) <= 2**63 - 1)
+_WHOLE = _kind("an integer", (int,), lambda value: abs(value) <= 2**63 - 1)
 _FINITE = _kind("a finite number", (int, float), lambda value: abs(value) <= _LARGEST)
 # NaN and infinity count as missing.
 _MEASURED = Kind(
@@ -159,9 +159,9 @@ _MEASURED = Kind(
 )
 # Null is that of a metric which does not say.
 _DIRECTION = _one_of(*monitor.DIRECTIONS)
-_TEXT = _kind("a text", (str,))
-_NAME = _kind("a text", (str,), shown=plain_text.name)
-_SENTENCE = _kind("a text", (str,), shown=plain_text.sentence)
+_TEXT = _kind("a string", (str,))
+_NAME = _kind("a string", (str,), shown=plain_text.name)
+_SENTENCE = _kind("a string", (str,), shown=plain_text.sentence)
 _FLAG = _kind("true or false", (bool,))
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
 # Facts that a result or a manifest may tell.

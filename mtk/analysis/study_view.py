@@ -158,7 +158,7 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
     # What has stopped on the way has not cost a whole run.
     costs = {n: own.loc[own["status"] == "finished", "cost"].median() for n, own in runs.items()}
     if not (unit := costs[STATIC]) > 0:
-        raise UnavailableError("no throughput was recorded, and no costs were given")
+        raise UnavailableError("no throughput was recorded and no costs were given")
     return {
         name: search_curve(models.average(scale), costs[name] / unit)
         for name, models in named.items()
@@ -194,7 +194,7 @@ def _mean_units(view: StudyView, space: str) -> np.ndarray | None:
 
 def in_units(units: np.ndarray | None) -> str:
     """Returns what a label says of `mean_units`; "" where they are the metric's."""
-    return "" if units is None or (units == 1).all() else " in units of the first evaluation's"
+    return "" if units is None or (units == 1).all() else " in units of the first evaluation's loss"
 
 
 def space_of_means(view: StudyView) -> str:
@@ -202,7 +202,7 @@ def space_of_means(view: StudyView) -> str:
     shared = [name for name in view.spaces if mean_units(view, name) is not None]
     shared = [name for name in shared if len({o.metric for o in view.spaces[name]}) == 1]
     if not shared:
-        raise UnavailableError("the tasks share no metric whose mean would mean anything")
+        raise UnavailableError("the tasks share no metric that can be averaged")
     return next((name for name in shared if name != "loss"), shared[0])
 
 

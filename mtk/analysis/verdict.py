@@ -108,11 +108,11 @@ def judge(
 
 def _without_width(static: Models, alpha: float, delta: float) -> Verdict:
     """Returns the verdict where margins have no unit, so that nothing is near or far."""
-    reason = "a single static weighting has no front to measure by: add some"
+    reason = "one static weighting is not enough for a front: add more static weightings"
     if len(static.values) > 1:
         reason = (
-            "the static models have one value in a task, as where a metric has one value in all "
-            "runs, so their front has no width to measure by"
+            "all static models have the same value in some task (for example because a metric "
+            "is the same in all runs), so their front has no width to measure margins by"
         )
     nan, seeds = float("nan"), static.values.shape[1]
     return Verdict(UNDECIDED, nan, nan, nan, 1 - alpha, delta, nan, False, seeds, None, 0, reason)
@@ -141,19 +141,27 @@ def _verdict(
     choices = [(lows >= -delta) & (highs <= delta), lows > bar, highs < 0]
     answers = np.select(choices, [EQUIVALENT, BETTER, WORSE], UNDECIDED)
     decided = np.flatnonzero(answers != UNDECIDED)
-    reason = "too near to a limit for any number of seeds"
+    reason = "the margin is too close to a decision limit for any number of seeds to decide"
     if paired.num_seeds < 2:
-        reason = "one seed alone has no interval: measure two or more"
+        reason = "a single seed gives no interval: measure two or more"
     elif np.isnan(lows[0]):
-        reason = "nothing varies over seeds, as where a metric has one value in all runs"
+        reason = (
+            "nothing varies between seeds, for example because a metric is the same in all runs"
+        )
     elif np.isnan(bar):
-        reason = "too few static weightings to hold one out: add some"
+        reason = "too few static weightings to hold one out: add more"
     elif len(decided):
-        reason = "beyond the outermost static weighting, by extrapolation" if outside else ""
+        reason = (
+            ("the model lies beyond the outermost static weighting, so its margin is extrapolated")
+            if outside
+            else ""
+        )
     elif outside:
-        reason = "beyond the outermost static weighting: add more extreme ones"
+        reason = "the model lies beyond the outermost static weighting: add more extreme weightings"
     elif delta < margin <= bar:
-        reason = "no more than gaps between static weightings may hide: add some between"
+        reason = (
+            "gaps between static weightings could explain the margin: add weightings in between"
+        )
         if paired.num_seeds < _FEW_SEEDS:  # They blur the gaps as well.
             reason += f", and seeds: {paired.num_seeds} are few"
     elif paired.examples:

@@ -81,12 +81,14 @@ def mean_weights(run_dir: str | Path) -> dict[str, float]:
     """
     table = weights_over_time(run_dir)
     if table.empty:
-        raise ValueError(f"The run {str(run_dir)!r} recorded no task weights, so it has no mean.")
+        raise ValueError(
+            f"The run {str(run_dir)!r} recorded no task weights, so they cannot be averaged."
+        )
     spans = np.diff(table.index.to_numpy(float), prepend=0.0)
     means = {}
     for task in table:
         known = np.isfinite(table[task].to_numpy(float))
         if not known.any():
-            raise ValueError(f"The run {str(run_dir)!r} has no weight of task {task!r}.")
+            raise ValueError(f"The run {str(run_dir)!r} recorded no weight for task {task!r}.")
         means[str(task)] = float(np.average(table[task][known], weights=spans[known]))
     return means

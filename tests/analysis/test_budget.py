@@ -77,7 +77,7 @@ def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
         table = tables.indicator_table(view, space).set_index("method")
         assert table["configurations"].tolist() == [6, 2, 2, 2]
         assert table["measured"].tolist() == [3, 1, 1, 1]
-        assert table["first stage, equal budgets"].dropna().tolist() == [2, 2, 2]
+        assert table["first-stage configurations at equal budgets"].dropna().tolist() == [2, 2, 2]
     assert tables.averages_of(view)["test"].max() < 0.9
     (said,) = [text for text in remarks.remarks(view, comparisons(view)) if "other metrics" in text]
     assert "by accuracy static weights 3, pcgrad 1, mgda 1, gradnorm 1" in said
@@ -127,9 +127,13 @@ def test_equal_budgets_compare_runs_of_one_stage_alone(tmp_path):
     fresh = table["stage"] == "measure"
     moved = table.copy()
     moved.loc[fresh, [c for c in table if c.startswith("test/")]] += 5.0
-    names = ["first stage, equal budgets", "hypervolume then", "static hypervolume then"]
+    names = [
+        "first-stage configurations at equal budgets",
+        "hypervolume at equal budgets",
+        "static hypervolume at equal budgets",
+    ]
     first, second = (
-        tables.indicator_table(views(each)[0], "loss")[[*names, "share won"]]
+        tables.indicator_table(views(each)[0], "loss")[[*names, "share of wins"]]
         for each in (table, moved)
     )
     pd.testing.assert_frame_equal(first, second)

@@ -69,32 +69,32 @@ def session(**content):
 
 
 DAMAGES = {
-    "no folder": (shutil.rmtree, "pending", "not begun, or removed"),
+    "no folder": (shutil.rmtree, "pending", "it has not started, or the folder was removed"),
     "no result": (other("result.json", None), "unfinished", "no result.json"),
-    "torn": (other("result.json", '{"status": "fin'), "damaged", "result.json is no JSON"),
-    "binary": (other("result.json", b"\xff\xfe"), "damaged", "result.json is no text"),
-    "nested": (other("result.json", "[" * 100_000), "damaged", "result.json is no JSON"),
-    "a folder": (folder_instead("result.json"), "damaged", "is a folder, a file was expected"),
-    "a list": (other("result.json", "[]"), "damaged", "no JSON object"),
+    "torn": (other("result.json", '{"status": "fin'), "damaged", "result.json is not valid JSON"),
+    "binary": (other("result.json", b"\xff\xfe"), "damaged", "result.json is not a text file"),
+    "nested": (other("result.json", "[" * 100_000), "damaged", "result.json is not valid JSON"),
+    "a folder": (folder_instead("result.json"), "damaged", "is a folder; expected a file"),
+    "a list": (other("result.json", "[]"), "damaged", "does not contain a JSON object"),
     "no status": (result(status=None), "damaged", "has no status"),
     "another status": (result(status="?"), "damaged", "'status' is '?'"),
-    "steps": (result(steps="many"), "damaged", "'steps' is 'many', a whole number was expected"),
+    "steps": (result(steps="many"), "damaged", "'steps' is 'many'; expected an integer"),
     "selected step": (result(selected_step=True), "damaged", "'selected_step' is True"),
     "huge steps": (result(steps=10**400), "damaged", "'steps' is 1000"),
     "endless steps": (result(selected_step=float("inf")), "damaged", "'selected_step' is inf"),
     "huge loss": (
         result(test={"tasks": {"left": {"loss": 10**400}}}), "damaged", "'loss' is 1000"
     ),
-    "digits": (other("result.json", "1" * 5000), "damaged", "result.json is no JSON"),
+    "digits": (other("result.json", "1" * 5000), "damaged", "result.json is not valid JSON"),
     "parameters": (result(parameters=[1]), "damaged", "'parameters' is [1]"),
-    "a split": (result(test=[1]), "damaged", "'test' is [1], an object was expected"),
-    "no tasks": (result(test={"loss": 1.0}), "damaged", "no metrics by task"),
+    "a split": (result(test=[1]), "damaged", "'test' is [1]; expected an object"),
+    "no tasks": (result(test={"loss": 1.0}), "damaged", "metrics by task are missing"),
     "tasks in a list": (result(test={"tasks": [1]}), "damaged", "'tasks' is [1]"),
     "a task": (result(test={"tasks": {"left": 5}}), "damaged", "'left' is 5"),
     "a text": (
         result(test={"tasks": {"left": {"loss": "low"}}}),
         "damaged",
-        "result.json, test, tasks, left: 'loss' is 'low', a finite number was expected",
+        "result.json, test, tasks, left: 'loss' is 'low'; expected a finite number",
     ),
     "null": (
         result(test={"tasks": {"left": METRICS, "right": {"accuracy": None, "loss": 1.0}}}),
@@ -112,15 +112,15 @@ DAMAGES = {
         "no value of validation/right/loss",
     ),
     "no test": (result(test=None), "incomplete", "no value of test/left/accuracy and 3 others"),
-    "no description": (other(RUN, None), "damaged", "which has its parameters, is missing"),
-    "empty description": (other(RUN, ""), "damaged", "run.json is no JSON"),
-    "binary description": (other(RUN, b"\xff"), "damaged", "run.json is no text"),
+    "no description": (other(RUN, None), "damaged", "which holds its parameters, is missing"),
+    "empty description": (other(RUN, ""), "damaged", "run.json is not valid JSON"),
+    "binary description": (other(RUN, b"\xff"), "damaged", "run.json is not a text file"),
     "description folder": (folder_instead(RUN), "damaged", "is a folder"),
-    "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5, a text was expected"),
+    "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5; expected a string"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
-    "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1], a whole number"),
+    "step": (weight(step=[1], value=0.5), "damaged", "'step' is [1]; expected an integer"),
     "another log": (
-        result(record=hashlib.sha256(b"").hexdigest()), "damaged", "metrics.jsonl was changed since"
+        result(record=hashlib.sha256(b"").hexdigest()), "damaged", "metrics.jsonl was changed after"
     ),
     "log folder": (folder_instead("metrics.jsonl"), "damaged", "is a folder"),
 }  # fmt: skip
@@ -171,8 +171,8 @@ def described(folder, **changes):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (result(run="another"), "result.json is of the run 'another'"),
-        (result(run=None), "result.json is of the run None"),
+        (result(run="another"), "result.json belongs to the run 'another'"),
+        (result(run=None), "result.json belongs to the run None"),
         (other("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
         (lambda folder: described(folder, files=5), "'files' is 5"),
     ],
@@ -210,12 +210,12 @@ def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'{"runs": ', "is no JSON"),
-        (b"\xff\xfe", "is no text"),
-        (b"[]", "no JSON object"),
-        (b'{"runs": 5}', "'runs' is 5, a list was expected"),
-        (b'{"name": 5, "runs": []}', "'name' is 5, a text was expected"),
-        (b'{"runs": [1]}', "runs: '0' is 1, an object was expected"),
+        (b'{"runs": ', "is not valid JSON"),
+        (b"\xff\xfe", "is not a text file"),
+        (b"[]", "does not contain a JSON object"),
+        (b'{"runs": 5}', "'runs' is 5; expected a list"),
+        (b'{"name": 5, "runs": []}', "'name' is 5; expected a string"),
+        (b'{"runs": [1]}', "runs: '0' is 1; expected an object"),
         (b'{"runs": [null]}', "runs: '0' is None"),
         (b'{"runs": [{}]}', "run 0 has no 'hash'"),
     ],
@@ -239,7 +239,7 @@ HASH = "0123456789abcdef"
 def test_a_hash_is_sixteen_digits_and_never_a_path(study, name):
     content = {"runs": [{"hash": HASH}, {"hash": name}]}
     (study / "study.json").write_text(json.dumps(content))
-    with pytest.raises(analysis.StudyError, match="16 hexadecimal digits was expected") as raised:
+    with pytest.raises(analysis.StudyError, match="expected 16 hexadecimal digits") as raised:
         analysis.load(study)
     assert str(study / "study.json") in str(raised.value)
     assert "runs, 1: 'hash' is" in str(raised.value)
@@ -255,13 +255,16 @@ def nested(depth):
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"seed": "zero"}, "'seed' is 'zero', a whole number was expected"),
+        ({"seed": "zero"}, "'seed' is 'zero'; expected an integer"),
         ({"seed": 10**400}, "'seed' is 1000"),
-        ({"method": 5}, "'method' is 5, a text was expected"),
+        ({"method": 5}, "'method' is 5; expected a string"),
         ({"role": "boss"}, "'role' is 'boss'"),
         ({"bindings": "abc"}, "'bindings' is 'abc'"),
         ({"bindings": [1]}, "'bindings' is [1]"),
-        ({"bindings": {"f.x": nested(900)}}, "nested at most 50 deep was expected"),
+        (
+            {"bindings": {"f.x": nested(900)}},
+            "expected gin statements, or values nested at most 50 deep",
+        ),
     ],
 )
 def test_a_fault_in_the_list_concerns_its_run_alone(study, said, reason):
@@ -311,9 +314,9 @@ def huge_instead(path):
     ("change", "reason"),
     [
         (pipe_instead, "is a device or a pipe"),
-        (link_instead, "is a link"),
-        (dangling_instead, "is a link"),
-        (device_instead, "is a link"),
+        (link_instead, "is a symbolic link"),
+        (dangling_instead, "is a symbolic link"),
+        (device_instead, "is a symbolic link"),
         (huge_instead, "has 2199023255552 bytes"),
     ],
 )
@@ -358,10 +361,10 @@ def test_a_link_to_a_run_or_to_all_of_them_is_not_followed(study):
     folder.rename(study.parent / "outside")
     folder.symlink_to(study.parent / "outside")
     row = analysis.load(study).set_index("run").loc[folder.name]
-    assert (row["status"], "is a link" in row["reason"]) == ("damaged", True)
+    assert (row["status"], "is a symbolic link" in row["reason"]) == ("damaged", True)
     (study / "runs").rename(study.parent / "runs")
     (study / "runs").symlink_to(study.parent / "runs")
-    with pytest.raises(analysis.StudyError, match="is a link"):
+    with pytest.raises(analysis.StudyError, match="is a symbolic link"):
         analysis.load(study)
 
 
@@ -445,4 +448,4 @@ def test_runs_without_validation_cannot_be_compared(study):
         path.write_text(path.read_text().replace('"validation"', '"valid"'))
     table = analysis.load(study)
     assert set(table["status"]) == {"incomplete"}
-    assert set(table["reason"]) == {"no metric has values in validation and in test"}
+    assert set(table["reason"]) == {"no metric has values on both validation and test"}

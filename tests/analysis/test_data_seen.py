@@ -30,7 +30,7 @@ def test_equal_or_unknown_data_are_no_news(tmp_path):
     for number, data in enumerate([(DATA,), (None,), (DATA, None)]):
         table = study(tmp_path / str(number), *data)
         assert tables.other_data(table).empty
-        assert "different sets of data" not in words(table)
+        assert "different data sets" not in words(table)
 
 
 def test_what_differs_is_told_with_the_runs(tmp_path):
@@ -38,7 +38,7 @@ def test_what_differs_is_told_with_the_runs(tmp_path):
     found = tables.other_data(table)
     assert sorted(found["data"]) == ["test: 5 examples, sha256 b", "test: 6 examples, sha256 <c>"]
     assert found["runs"].sum() == len(table)
-    assert "Its runs saw 2 different sets of data" in words(table)
+    assert "Its runs used 2 different data sets" in words(table)
     assert (table["status"] == "finished").all()
 
 

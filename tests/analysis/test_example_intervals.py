@@ -157,10 +157,10 @@ def test_examples_are_paired_and_average_to_the_values():
     [
         (
             {"kept": lambda method, seed: seed != 2},
-            "2 of the 6 runs that are compared in test lack a readable",
+            "2 of the 6 runs that are compared on test lack a readable",
         ),
         ({"order": lambda method, seed: method}, "were tested on different examples"),
-        ({"order": lambda method, seed: f"{seed}"}, "Each seed has test examples of its own"),
+        ({"order": lambda method, seed: f"{seed}"}, "Each seed has its own test examples"),
     ],
 )
 def test_what_cannot_be_paired_over_examples_is_paired_over_seeds_and_said(changes, said):
@@ -194,6 +194,6 @@ def test_files_are_read_where_a_run_measures(tmp_path):
     names = ["good", "damaged", "selects", "none", "link"]
     table = pd.DataFrame({"path": [str(tmp_path / name) for name in names]})
     stages = ["measure", None, "select", "measure", None]
-    with pytest.warns(UserWarning, match=f"damaged.{FILE} is damaged, and left out"):
+    with pytest.warns(UserWarning, match=f"damaged.{FILE} is damaged and is ignored"):
         found = examples_of(table.assign(status="finished", stage=stages))
     assert [each is not None for each in found] == [True, False, False, False, False]

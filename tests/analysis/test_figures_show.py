@@ -138,7 +138,7 @@ def test_learning_rates_that_are_schedules_are_left_out_and_counted(table, every
     axes = sensitivity.draw(view).axes
     remarks = [axis.get_xlabel() for axis in axes if "learning rate" in axis.get_xlabel()]
     assert remarks == (
-        [] if every else ["learning rate\n(left out: 6 configurations without a number)"] * 2
+        [] if every else ["learning rate\n(left out: 6 configurations without a numeric value)"] * 2
     )
     for draw in (averages.draw_by_rate, mixtures.draw_region, seeds_and_grids.draw):
         if every or draw is seeds_and_grids.draw:

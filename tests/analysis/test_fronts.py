@@ -87,29 +87,29 @@ def test_points_without_a_value_are_refused():
     with pytest.raises(ValueError, match="matrix"):
         non_dominated(np.ones(3))
     for points in (np.ones((3, 0)), np.empty((0, 0))):
-        with pytest.raises(ValueError, match="one at least"):
+        with pytest.raises(ValueError, match="K >= 1 objectives"):
             non_dominated(points)
-        with pytest.raises(ValueError, match="one at least"):
+        with pytest.raises(ValueError, match="K >= 1 objectives"):
             hypervolume(points, np.empty(0))
     for reference in (np.ones(2), [1, np.nan, 1], [1, np.inf, 1], 1.0):
         with pytest.raises(ValueError, match="reference point"):
             hypervolume(np.ones((2, 3)), reference)
     with pytest.raises(ValueError, match="positive"):
         multiplicative_epsilon(np.zeros((1, 2)), np.ones((1, 2)))
-    with pytest.raises(ValueError, match="at least one point"):
+    with pytest.raises(ValueError, match="two non-empty sets"):
         additive_epsilon(np.ones((1, 2)), np.ones((0, 2)))
 
 
 @pytest.mark.parametrize(
     ("points", "ideal", "reason"),
     [
-        (np.empty((0, 2)), [0, 0], "at least one point"),
-        (np.ones((1, 2)), [0, 0, 0], "as many objectives"),
+        (np.empty((0, 2)), [0, 0], "two non-empty sets"),
+        (np.ones((1, 2)), [0, 0, 0], "the same number of objectives"),
         (np.ones((1, 2)), 0.0, "matrix"),
         (np.ones((1, 2)), [0, np.nan], "NaN"),
         (np.ones((1, 2)), [0, -np.inf], "must be finite"),
         ([[1.0, np.inf]], [0, 0], "must be finite"),
-        (np.ones((1, 2)), [2, 0], "in no objective worse"),
+        (np.ones((1, 2)), [2, 0], "must not be worse than any point"),
     ],
 )
 def test_r2_refuses_what_has_no_distance(points, ideal, reason):

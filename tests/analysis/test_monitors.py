@@ -119,15 +119,15 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
             "accuracy": "judge models that validation selected by the losses, not by accuracy.",
         }),
         (two_stages, "left_accuracy", {
-            "loss": "judge static weightings with hyperparameters that validation selected by "
+            "loss": "judge static weightings and their hyperparameters that validation selected by "
             "left_accuracy, not by loss.",
             "accuracy": "judge models that validation selected by the losses and by left_accuracy "
-            "(static weightings by the latter alone).",
+            "(for static weightings: by the latter only).",
         }),
         (grid, "mean_loss", {
             "loss": "",
-            "accuracy": "judge static weightings with hyperparameters that validation selected by "
-            "the losses, not by accuracy.",
+            "accuracy": "judge static weightings and their hyperparameters that validation "
+            "selected by the losses, not by accuracy.",
         }),
     ],
 )  # fmt: skip
@@ -195,7 +195,7 @@ def test_tables_weigh_relative_losses_in_their_units(tmp_path):
     )
     (row,) = tables.equal_compute(view, "loss").to_dict("records")
     expected = test.mean(1)[validation.mean(1).argmin()]
-    assert row["mean loss, test in units of the first evaluation's"] == pytest.approx(expected)
+    assert row["mean loss, test in units of the first evaluation's loss"] == pytest.approx(expected)
     for share, reached in utility.compared(view)["mgda"].items():
         weights = np.array([share, 1.0 - share])
         assert reached == pytest.approx(test[(validation @ weights).argmin()] @ weights)
@@ -221,7 +221,7 @@ def test_a_metric_with_one_value_compares_nothing():
     about = {"status": "finished", "role": "baseline", "validation/left/auc": [0.5, 0.6]}
     table = pd.DataFrame({**about, "test/left/auc": 0.0, "validation/left/loss": 1.0})
     (said,) = metric_sets.constant(table.assign(**{"test/left/loss": [1.0, 2.0]}))
-    assert said.startswith("The metric auc of 'left' is 0 in the test of all runs")
+    assert said.startswith("The metric auc of 'left' is 0 on the test split in all runs")
     assert [*metric_sets.constant(table.iloc[:1])] == []
 
 

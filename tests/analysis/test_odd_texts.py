@@ -252,7 +252,7 @@ def test_two_studies_with_names_alike_keep_their_tables(unrendered, tmp_path, na
         write_list(study, [entry(run, {})], name=name)
         studies.append(study)
     out = analysis.report(studies, tmp_path / "out").parent
-    settings = sorted(path.name for path in (out / "tables").glob("what_was_fixed*"))
+    settings = sorted(path.name for path in (out / "tables").glob("fixed_parameters*"))
     assert len({name.lower() for name in settings}) == 2
     boards = [path.name for path in (out / "tensorboard").iterdir() if path.is_dir()]
     assert len({name.lower() for name in boards}) == 2

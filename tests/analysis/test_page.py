@@ -35,13 +35,13 @@ def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(
     words = Page(path).words
     parts = [
         "3 methods against static weights on the tasks left, right",
-        "Cost: 72 runs, 1.2 hours of training by the clock (CPU time was not recorded).",
+        "Cost: 72 runs, 1.2 hours of wall-clock training time (CPU time was not recorded).",
         "All verdicts.",
         "Method by method",
         "On the front of loss.",
-        "What it cost",
+        "Budgets, tuning included",
         "Fronts of the losses",
-        "How it was found",
+        "Methodology",
     ]
     found = [words.find(part) for part in parts]
     assert -1 not in found, parts[found.index(-1)]
@@ -58,7 +58,7 @@ def test_a_verdict_on_models_that_losses_selected_says_so(path):
     )
     words = Page(path).words
     first, *others = (place.start() for place in re.finditer(re.escape(said), words))
-    assert words.index("Method by method") < first < words.index("remarks on how far")
+    assert words.index("Method by method") < first < words.index("remarks on the reliability")
     assert len(others) == 2  # Beside both answers on the accuracy.
     assert "Verdicts on loss" not in words
 

@@ -92,7 +92,7 @@ def test_figure_7_shows_sizes_that_differ_and_names_them(tmp_path):
     drawn = sizes.draw(sized([small, large], [1234.0, 5678.0]))
     assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()] == list(named)
     for views in ([small, small], sized([small, large], [1234.0, 1234.0]), [small]):
-        with pytest.raises(UnavailableError, match="one model size only"):
+        with pytest.raises(UnavailableError, match="only one model size"):
             sizes.draw(views)
 
 

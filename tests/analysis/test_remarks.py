@@ -39,9 +39,9 @@ def study(tmp_path, runs, **changes):
 def test_a_sound_study_has_only_test_examples_missing(tmp_path):
     texts, found, _ = study(tmp_path, small())
     assert texts.splitlines() == [
-        "None of the 16 runs that are compared in test has a readable test_examples.npz, the "
-        "values of each test example. The intervals count the seeds alone, and not that the test "
-        "set is finite."
+        "None of the 16 runs that are compared on test has a readable test_examples.npz (the "
+        "values for each test example). The intervals cover the variation between seeds only, not "
+        "that of a finite test set."
     ]
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
 
@@ -53,21 +53,26 @@ def test_seeds_that_do_not_match(tmp_path):
             run.seed += 50
     texts, found, _ = study(tmp_path, runs)
     assert "mgda: 1 of 1 selected models are left out" in texts
-    assert "Seeds that fewer than half of the models have are not compared: 51, 52." in texts
+    assert (
+        "Seeds with test values for fewer than half of the models are not compared: 51, 52."
+        in texts
+    )
     assert {name for _, name in found} == {"pcgrad", "gradnorm"}
 
 
 def test_one_seed_alone(tmp_path):
     texts, found, _ = study(tmp_path, grid(weights=WEIGHTS))
-    assert "the runs of seed 0 select, and the same runs are compared in test" in texts
+    assert "the runs with seed 0 select, and the same runs are compared on test" in texts
     assert {v.answer for v in found.values()} == {"undecided"}
-    assert all(np.isnan(v.low) and "one seed alone" in v.reason for v in found.values())
+    assert all(
+        np.isnan(v.low) and "a single seed gives no interval" in v.reason for v in found.values()
+    )
 
 
 def test_a_method_with_a_single_configuration(tmp_path):
     runs = [r for r in small() if r.method != "mgda" or r.rate == 0.1]
     texts, found, _ = study(tmp_path, runs)
-    assert "mgda has a single configuration: it was not tuned." in texts
+    assert "mgda has only one configuration, so it was not tuned." in texts
     assert ("front of loss", "mgda") in found
 
 
@@ -78,10 +83,10 @@ def test_a_method_with_more_tries_than_static_weights(tmp_path):
         replace(r, decay=d) for r in runs if r.method == "mgda" and r.seed == 0 for d in decays
     ]
     texts, found, _ = study(tmp_path, [r for r in runs if r not in tries] + tries)
-    told = [line for line in texts.splitlines() if "was tried in" in line]
+    told = [line for line in texts.splitlines() if "was tried with" in line]
     assert told == [
-        "mgda was tried in 27 configurations and static weights in 15: more tries may find more, "
-        "with no better method."
+        "mgda was tried with 27 configurations, static weights with 15: a larger search can "
+        "find a better model even if the method is no better."
     ]
     assert ("front of loss", "mgda") in found
 
@@ -102,7 +107,7 @@ def test_a_metric_without_a_known_direction(tmp_path):
 
     folder = rewritten(write_study(tmp_path / "study", small()), change)
     texts, found, table = said(folder)
-    assert "the metric 'accuracy' is better is unknown; it was left out" in texts
+    assert "The metric 'accuracy' is left out because its direction is unknown" in texts
     # Trap: what else the manifest says is lost, and called that of an earlier version.
     assert "manifest.json" not in texts
     assert all(said["left"] == {"loss": "min", "accuracy": None} for said in table["directions"])
@@ -112,16 +117,16 @@ def test_a_metric_without_a_known_direction(tmp_path):
 def test_runs_of_two_sizes(tmp_path):
     texts, _, table = study(tmp_path, small(layers=(3, 6)))
     for size in ("3,000", "6,000"):
-        assert f"not compared with one another. These are of: {size} parameters." in texts
+        assert f"not compared with each other. This section covers: {size} parameters." in texts
     assert sum(len(view.table) for view in analysis.views(table)) == len(table)
 
 
 def test_an_old_study_folder(tmp_path):
     texts, found, table = study(tmp_path, small(), recorded=False)
-    assert "which did not record their parameters" in texts
+    assert "which did not record parameters" in texts
     assert "no readable manifest.json, or one of an earlier version" in texts
     assert "recorded neither whether weights are static nor the direction of metrics" in texts
-    assert "the metric 'accuracy' is better is unknown" in texts
+    assert "The metric 'accuracy' is left out because its direction is unknown" in texts
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
     assert table["experiment.Optimization.learning_rate"].nunique() == 3
 
@@ -154,7 +159,7 @@ def test_nan_in_training_takes_no_run_away(tmp_path):
 
     folder = rewritten(write_study(tmp_path / "study", runs), change)
     texts, found, table = said(folder)
-    assert "1 of 40 finished runs lack values in training, such as train/left/loss" in texts
+    assert "1 of 40 finished runs lack values on the training set, such as train/left/loss" in texts
     assert ("front of loss", "gradnorm") in found
     assert (table["status"] == "finished").all()
 
@@ -163,7 +168,7 @@ def test_the_seed_that_selects_is_that_of_most_runs(tmp_path):
     runs = grid(seeds=(3, 4, 5), weights=WEIGHTS, rates=(0.1, 0.3))
     runs.append(Run("mgda", "MGDA", 0.75, seed=0))  # Somebody tried a first one.
     texts, found, _ = study(tmp_path, runs)
-    assert "no second stage: the runs of seed 3 select, and those of other seeds" in texts
+    assert "no second stage: the runs with seed 3 select, and the runs with other seeds" in texts
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
 
 
@@ -182,7 +187,7 @@ def test_test_examples_of_a_single_stage_are_read(tmp_path, seeds, stage):
         example_values.save(folder / "runs" / run.hash / "test_examples.npz", kept)
     texts, found, _ = said(folder)
     assert "test_examples" not in texts
-    assert ("No run of the second stage" in texts) == (stage is not None)
+    assert ("no run of its second stage yet" in texts) == (stage is not None)
     assert all(v.examples == (len(seeds) > 1) for v in found.values())
 
 
@@ -211,7 +216,7 @@ def test_runs_without_a_result_are_counted(tmp_path):
     lost = next(run for run in runs if run.method == "mgda" and run.stage == "select")
     (folder / "runs" / lost.hash / "result.json").unlink()
     texts, _, table = said(folder)
-    assert f"1 of {len(table)} runs left no result and do not count: 1 unfinished." in texts
+    assert f"1 of {len(table)} runs have no result and do not count (1 unfinished)." in texts
 
 
 def test_selection_by_a_smoothed_loss_where_another_is_compared(tmp_path):
@@ -226,6 +231,6 @@ def test_selection_by_a_smoothed_loss_where_another_is_compared(tmp_path):
     folder = rewritten(write_study(tmp_path / "study", small()), change)
     texts, _, _ = said(folder)
     assert (
-        "Validation selected by mean_loss, of the training loss with its label smoothing" in texts
+        "Validation selected by mean_loss of the training loss, which has label smoothing" in texts
     )
-    assert "what is compared is cross_entropy" in texts
+    assert "the comparison uses cross_entropy" in texts

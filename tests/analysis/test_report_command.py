@@ -152,12 +152,12 @@ def test_tables_behind_the_figures_are_there(full):
     assert len(tables["runs"]) == 3 * 72 + 24 + 2 + 24
     fast = tables["models_and_speed_all_studies"].set_index("method")
     assert fast.loc["MGDA", "steps per second"].iloc[0] == 4.0
-    assert fast.loc["MGDA", "cost of a step"].iloc[0] == pytest.approx(3.0)
+    assert fast.loc["MGDA", "relative cost of a step"].iloc[0] == pytest.approx(3.0)
     verdict = tables["verdict_on_the_front_of_loss_first"].set_index("method")
     assert verdict.loc["PCGrad", "answer"] == "better"
     assert verdict.loc["MGDA", "answer"] != "better"
     assert verdict.loc["PCGrad", "low, %"] < verdict.loc["PCGrad", "margin, %"]
-    shares = tables["what_moves_results_variance_of_the_mean_loss_first"]
+    shares = tables["sources_of_variance_of_the_mean_loss_first"]
     assert shares.iloc[:, 1].sum() == pytest.approx(100)
     budgets = tables["budgets_tuning_included_first"].set_index("method")
     assert budgets.loc["MGDA", "runs"] == 3 * 2 * 3
@@ -173,8 +173,8 @@ def test_tables_behind_the_figures_are_there(full):
 def test_the_verdict_stands_on_the_page(full):
     folder, page = full
     assert "PCGrad: Better: margin" in page.words
-    assert "The study has no second stage: the runs of seed 0 select" in page.words
-    assert "Undecided: one seed alone" in page.words  # The second study.
+    assert "The study has no second stage: the runs with seed 0 select" in page.words
+    assert "Undecided: a single seed gives no interval" in page.words  # The second study.
     # The forest plot is the first picture of all.
     assert (folder / "figures" / "verdicts_first.png").stat().st_size > 3000
     text = (folder / "index.html").read_text()
@@ -239,7 +239,7 @@ def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
         run.status = "diverged" if run.method == "mgda" else run.status
     page = page_of(tmp_path, runs)
     assert "No run of MGDA can be compared: 2 diverged." in page.words
-    assert "MGDA has no finished run at the seeds that select" in page.words
+    assert "MGDA has no finished runs at both the selecting and the compared seeds" in page.words
 
 
 def test_all_runs_diverged(unrendered, tmp_path):
@@ -256,7 +256,7 @@ def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
     for run in runs[::2]:
         run.tasks = ("left",)
     page = page_of(tmp_path, runs)
-    assert f"{len(runs) // 2} of {len(runs)} runs lack values that others have" in page.words
+    assert f"{len(runs) // 2} of {len(runs)} runs lack values that other runs have" in page.words
     assert "right" in page.words
 
 
@@ -264,13 +264,13 @@ def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
 def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tmp_path):
     runs = [run for run in small() if run.method != "static_weights"]
     page = page_of(tmp_path / "a", runs)
-    assert "no method can be judged" in page.words
+    assert "no method has a verdict" in page.words
     # The first screen tells why there is no verdict, not why some figure was left out.
     reasons = page.words[page.words.index("No verdict") :].partition("remark")[0]
     assert "Figure" not in reasons
     assert len(reasons) < 200
     runs = [run for run in small() if run.method == "static_weights"]
-    assert "no method beside the static weights" in page_of(tmp_path / "b", runs).words
+    assert "no method other than static weights" in page_of(tmp_path / "b", runs).words
 
 
 def test_damaged_and_unfinished_runs_are_listed(without_figures, tmp_path):
@@ -279,13 +279,13 @@ def test_damaged_and_unfinished_runs_are_listed(without_figures, tmp_path):
     (first / "result.json").write_text("{")
     (second / "result.json").unlink()
     content = json.loads((study / "study.json").read_text())
-    content["remarks"] = ["A run is equal to another."]
+    content["remarks"] = ["1 run is equal to another one."]
     (study / "study.json").write_text(json.dumps(content))
     page = Page(analysis.report([study], tmp_path / "out"))
     assert "1 damaged" in page.words
     assert "1 unfinished" in page.words
-    assert "result.json is no JSON" in page.words
-    assert "A run is equal to another." in page.words
+    assert "result.json is not valid JSON" in page.words
+    assert "1 run is equal to another one." in page.words
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_metric_of_unknown_direction_is_left_out_and_said(without_figures, tmp
     for path in (study / "runs").glob("*/result.json"):
         path.write_text(path.read_text().replace('"accuracy"', '"score"'))
     page = Page(analysis.report([study], tmp_path / "out"))
-    assert "the metric 'score' is better is unknown" in page.words
+    assert "The metric 'score' is left out because its direction is unknown" in page.words
     page = Page(analysis.report([study], tmp_path / "out", higher=["score"]))
     assert "On the front of score" in page.words
 
@@ -336,7 +336,7 @@ def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(without_figures
     (study / "study.json").write_text(json.dumps(content))
     page = Page(analysis.report([study], tmp_path / "out"))
     assert "of an earlier version" in page.words
-    assert "the metric 'accuracy' is better is unknown" in page.words
+    assert "The metric 'accuracy' is left out because its direction is unknown" in page.words
     assert "On the front of loss" in page.words
 
 
@@ -350,7 +350,7 @@ def test_runs_of_two_sizes_are_not_compared(without_figures, tmp_path):
 @pytest.mark.slow
 def test_a_method_with_a_single_configuration_is_said(without_figures, tmp_path):
     runs = [r for r in small(seeds=(0, 1)) if r.method != "mgda" or r.rate == 0.1]
-    assert "MGDA has a single configuration" in page_of(tmp_path, runs).words
+    assert "MGDA has only one configuration" in page_of(tmp_path, runs).words
 
 
 def test_seeds_that_do_not_match_are_said(without_figures, tmp_path):

@@ -53,8 +53,8 @@ def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
     [
         ("task_weights_over_time_synthetic", {"method", "step", "left", "right"}),
         ("sparse_grids_and_seeds_points_synthetic", {"method", "of", "k", "test"}),
-        ("ranking_as_the_weighting_moves_curves_synthetic", {"static weights", "MGDA"}),
-        ("what_a_search_reaches_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
+        ("ranking_by_evaluation_weighting_curves_synthetic", {"static weights", "MGDA"}),
+        ("search_result_by_cost_curves_synthetic", {"method", "cost", "mean", "low", "high"}),
         ("all_configurations_synthetic", {"seeds", "test/left/loss"}),
     ],
 )
@@ -69,12 +69,12 @@ def test_methods_that_were_not_measured_with_static_weights_are_said(written):
     """The further seeds of this study are those of one static configuration."""
     _, page = written
     text = page.read_text(encoding="utf-8")
-    assert "no second stage: the runs of seed 0 select" in text
+    assert "no second stage: the runs with seed 0 select" in text
     assert (
-        "MGDA has no finished run at the seeds that select and are compared, so it has no verdict"
-        in text
+        "MGDA has no finished runs at both the selecting and the compared seeds, so it has "
+        "no verdict" in text
     )
-    assert "no method was measured together with static weights" in text
+    assert "no method was measured at the same seeds as static weights" in text
 
 
 def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
@@ -124,7 +124,7 @@ def test_a_bad_cost_says_what_is_expected(given, capsys):
         report.main(["--study_dir=s", "--out=o", f"--cost={given}"])
     said = capsys.readouterr().err
     assert (
-        f"--cost: expected METHOD=X with a number X above 0, as in mgda=2.5; received {given!r}"
+        f"--cost: expected METHOD=X with a number X above 0, as in mgda=2.5. Received: {given!r}"
         in said
     )
     assert "_cost" not in said
@@ -134,9 +134,9 @@ def test_a_bad_cost_says_what_is_expected(given, capsys):
 def test_a_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys, flag):
     command = [f"--study_dir={written[0]}", f"--out={tmp_path / 'out'}", f"--{flag}=nonsense"]
     assert report.main(command) == 2
-    assert "No run has the metric 'nonsense'. There are: accuracy, loss" in capsys.readouterr().err
+    assert "No run has the metric 'nonsense'. Available: accuracy, loss" in capsys.readouterr().err
     assert report.main([*command[:2], "--higher=loss", "--lower=loss"]) == 2
-    assert "cannot both be better" in capsys.readouterr().err
+    assert "both higher-is-better and lower-is-better" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -202,7 +202,10 @@ def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
 @pytest.mark.parametrize(
     ("told", "begins"),
     [
-        ('{"search": {"goal": "Constraint"}}', "A search for the goal Constraint did these runs"),
+        (
+            '{"search": {"goal": "Constraint"}}',
+            "These runs belong to a search for the goal Constraint",
+        ),
         ('{"search": {"goal": "Front"}}', "Use loss_weights="),
         ("{}", "Use loss_weights="),
     ],
@@ -233,7 +236,7 @@ def test_weights_that_all_fresh_seeds_find_worse_are_not_advised_without_a_word(
     said = analysis.advice(view)
     assert said.startswith("Use loss_weights={'left': 0.3, ")
     doubt = "validation prefers loss_weights={'left': 0.7, 'right': 0.3} to these."
-    assert said.endswith(f" But at each of the 3 fresh seeds {doubt}") == doubted
+    assert said.endswith(f" However, at each of the 3 fresh seeds {doubt}") == doubted
 
 
 @pytest.mark.parametrize("diverging", [[0.3], [0.3, 0.7]])
@@ -248,7 +251,7 @@ def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverg
     best = 0.7 if len(diverging) == 1 else 0.3
     said = analysis.advice(view)
     assert said.startswith(f"Use loss_weights={{'left': {best}, ")
-    assert said.endswith("With 1 further seed it diverged.") == (best in diverging)
+    assert said.endswith("It diverged with 1 further seed.") == (best in diverging)
 
 
 @pytest.mark.slow
@@ -267,7 +270,7 @@ def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path
     losses = own["test/left/loss"]
     assert said.startswith("Use loss_weights={'left': 0.7, 'right': 0.3} with learning rate 0.1 ")
     assert f"left_loss {losses.mean():.4g} ± {losses.std():.1g}, left_accuracy" in said
-    assert "best in validation by mean_loss" in said
+    assert "best on validation by mean_loss" in said
     assert said.endswith("(mean of 2 seeds ± standard deviation).")
     question = SimpleNamespace(verdicts={"mgda": SimpleNamespace(answer="better")})
     first = analysis.advice(view, better([question]))

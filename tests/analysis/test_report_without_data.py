@@ -86,7 +86,7 @@ def drop(*metrics):
 def test_a_study_of_which_nothing_is_finished(tmp_path, change, ends):
     page = page_of(tmp_path, change)
     assert f"12 runs: {ends}." in page.words
-    assert f"Verdicts, figures and tables: no run is finished ({ends})" in page.words
+    assert f"Verdicts, figures and tables: no run has finished ({ends})" in page.words
 
 
 @pytest.mark.slow

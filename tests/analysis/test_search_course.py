@@ -105,7 +105,7 @@ def test_only_a_search_has_a_course(searched):
     (searched / "search.json").unlink()
     view = view_of(searched)
     assert "course of the search" not in [each.name for each in figure_list.of_a_study(view)]
-    with pytest.raises(UnavailableError, match="no search"):
+    with pytest.raises(UnavailableError, match="not a search"):
         hypervolume.table(view)
 
 

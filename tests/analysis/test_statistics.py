@@ -62,7 +62,7 @@ def test_what_is_no_table_of_runs_is_refused(tmp_path):
         analysis.views,
         lambda table: analysis.sparse_grids(table, LOSSES, "static_weights"),
     ):
-        with pytest.raises(ValueError, match="It lacks: study, method, role, configuration"):
+        with pytest.raises(ValueError, match="Missing columns: study, method, role, configuration"):
             read(pd.DataFrame())
     none = analysis.load(write_study(tmp_path / "study", [Run()]))[:0]
     assert len(analysis.configurations(none)) == 0
@@ -92,11 +92,13 @@ def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
     runs = [Run(weight=w, seed=s) for w in (0.2, 0.5, 0.8) for s in (0, 1)]
     runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
-    assert analysis.against_single_tasks(view, "loss").startswith("Against single-task models, Δm")
+    assert analysis.against_single_tasks(view, "loss").startswith(
+        "Compared with single-task models, Δm"
+    )
     view.found["test/left/loss"] = 0.0
-    with pytest.raises(analysis.UnavailableError, match="at zero"):
+    with pytest.raises(analysis.UnavailableError, match="has the value zero"):
         analysis.single_task_table(view, "loss")
-    assert "(Δm of loss): a single-task model is at zero" in (
+    assert "(Δm of loss): a single-task model has the value zero" in (
         analysis.against_single_tasks(view, "loss")
     )
     # Where one diverged with some seed, it is said; without any there is nothing to say.
@@ -146,7 +148,7 @@ def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
     with pytest.raises(ValueError, match="three are needed"):
         analysis.sparse_grids(table, LOSSES, "static_weights")
     table = analysis.load(write_study(tmp_path / "dense", dense(seeds=2)[0]))
-    with pytest.raises(ValueError, match="three seeds or more"):
+    with pytest.raises(ValueError, match="at least three seeds"):
         analysis.sparse_grids(table, LOSSES, "static_weights")
 
 
@@ -161,7 +163,7 @@ def test_a_schedule_is_no_part_of_a_sparse_grid(tmp_path):
     found = analysis.sparse_grids(pd.concat([mixed, extra]), LOSSES, "static_weights")
     assert found.by_grid.tolist() == plain.by_grid.tolist()
     assert found.by_seed.tolist() == plain.by_seed.tolist()
-    with pytest.raises(ValueError, match=": 0 whole grids"):
+    with pytest.raises(ValueError, match=": 0 complete grids"):
         analysis.sparse_grids(table.drop(columns=rate), LOSSES, "static_weights")
 
 

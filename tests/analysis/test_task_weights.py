@@ -56,7 +56,7 @@ def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
 def test_whole_lines_with_values_of_another_kind_are_refused(tmp_path, step, task, value):
     rows = [(10, "train", "left", "weight", 0.2), (step, "train", task, "weight", value)]
     run = write_log(tmp_path / "run", rows)
-    with pytest.raises(ValueError, match="metrics.jsonl: '(step|task|value)' is .* was expected"):
+    with pytest.raises(ValueError, match="metrics.jsonl: '(step|task|value)' is .*; expected "):
         analysis.weights_over_time(run)
 
 

@@ -39,7 +39,7 @@ def test_shares_of_the_variance_add_up(view):
 
 def test_without_repeats_the_variance_has_no_source(tmp_path):
     (once,) = analysis.views(analysis.load(write_study(tmp_path / "study", grid())))
-    with pytest.raises(UnavailableError, match="two seeds"):
+    with pytest.raises(UnavailableError, match="two or more seeds"):
         tables.variance_table(once, "loss")
 
 

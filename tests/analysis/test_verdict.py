@@ -219,7 +219,7 @@ def test_one_seed_has_no_interval():
     found = judge(static, methods, FRONT)["m0"]
     assert (found.answer, found.further_seeds) == ("undecided", None)
     assert np.isnan([found.low, found.high]).all()
-    assert "one seed" in words(found)
+    assert "a single seed" in words(found)
 
 
 def test_one_static_weighting_is_no_front_to_lie_beyond():
@@ -247,7 +247,7 @@ def test_gaps_that_few_seeds_blur_ask_for_seeds_too(seeds):
     generator = np.random.default_rng(0)
     values = front([*few, 0.5])[:, None] + generator.normal(0, 0.003, (5, seeds, 2))
     said = judge(Models(values[:4]), {"m": Models(values[4:])}, FRONT)["m"]
-    assert "add some between" in said.reason
+    assert "add weightings in between" in said.reason
     assert ("2 are few" in said.reason) == (seeds == 2)
 
 
@@ -257,7 +257,9 @@ def test_a_more_extreme_weighting_is_not_called_better_or_worse():
         found = judge(Models(static.values, weights), methods, FRONT)["m0"]
         assert found.extrapolated
         assert found.answer in ("undecided", "equivalent")
-    assert "add more extreme ones" in judge(Models(static.values), methods, FRONT)["m0"].reason
+    assert (
+        "add more extreme weightings" in judge(Models(static.values), methods, FRONT)["m0"].reason
+    )
 
 
 def test_the_best_of_many_models_must_be_beyond_what_luck_gives():
@@ -329,7 +331,7 @@ def test_where_nothing_varies_that_is_the_reason():
     methods = {name: Models(own.values * flat) for name, own in methods.items()}
     (said,) = judge(Models(static.values * flat, BOTH), methods, FRONT).values()
     assert said.answer == "undecided"
-    assert "one value in all runs" in said.reason
+    assert "the same in all runs" in said.reason
 
 
 @pytest.mark.parametrize("question", [FRONT, MEAN])
@@ -342,4 +344,4 @@ def test_a_single_static_weighting_has_no_width(question):
         assert said.answer == "undecided"
         assert np.isnan([said.margin, said.low, said.high]).all()
         assert words(said) == f"Undecided: {said.reason}."
-        assert "a single static weighting" in said.reason
+        assert "one static weighting is not enough" in said.reason

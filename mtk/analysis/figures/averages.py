@@ -31,7 +31,7 @@ def draw(view: StudyView) -> Figure:
         raise UnavailableError("no method has comparable runs")
     values = np.hstack(list(every.values()))
     limits = near(values, objective.sign, np.stack(list(best.values())))
-    title = f"{view.title}: every configuration; large: the best in validation of those measured"
+    title = f"{view.title}: all configurations; large: the best on validation among those measured"
     drawn = figure(11, 1.6 + 0.42 * len(every), title)
     axes = drawn.subplots(1, 2, sharey=True, sharex=True)
     for number, (axis, split) in enumerate(zip(axes, _SPLITS, strict=True)):
@@ -55,10 +55,10 @@ def draw_by_rate(view: StudyView) -> Figure:
     Of the configurations with a learning rate, validation chooses one.
     """
     objective = view.spaces[space_of_means(view)][0]
-    title, view = f"{view.title}: other hyperparameters chosen by validation", view.first_stage
+    title, view = f"{view.title}: other hyperparameters selected on validation", view.first_stage
     rates = hyperparameters.numbers(view.found, LEARNING_RATE)
     if rates.nunique() < 2:
-        raise UnavailableError("the study has one learning rate only")
+        raise UnavailableError("the study has only one learning rate")
     drawn, axis = panel(7.2, 4.8, title)
     reached = []
     for name in view.labels:

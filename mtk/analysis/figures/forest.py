@@ -31,7 +31,7 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
     """
     asked = [question for question in questions if question.verdicts]
     if not asked:
-        raise UnavailableError("there is no verdict")
+        raise UnavailableError("there are no verdicts")
     methods = [m for m in view.methods if any(m in question.verdicts for question in asked)]
     columns = min(len(asked), columns or (2 if len(asked) <= 4 else 3))
     rows = -(-len(asked) // columns)
@@ -58,7 +58,7 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
         Line2D([], [], marker=_MARKERS[answer], color=color, label=answer)
         for answer, color in _COLORS.items()
     ]
-    handles.append(Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="band of equivalence"))
+    handles.append(Patch(color=_COLORS[EQUIVALENT], alpha=0.15, label="equivalence band"))
     handles.append(Line2D([], [], color="black", ls="", marker="|", ms=11, label="held-out static"))
     legend_below(drawn, handles)
     return drawn

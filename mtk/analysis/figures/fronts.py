@@ -43,7 +43,7 @@ _DECADES = 30.0
 _PIECES = 20  # of a line that is straight on linear axes
 
 _SAYS = {
-    "test": "test, at the step that validation chose",
+    "test": "test, at the step selected on validation",
     "validation": "validation, at its best step",
     "train": "training set, at the last step",
 }
@@ -103,7 +103,7 @@ def draw_everything(
     """
     found = _panels(view, panels, questions)
     if not any(outside(panel.places(_everything(panel.models)), panel.limits) for panel in found):
-        raise UnavailableError("all models are in the fronts of the losses already")
+        raise UnavailableError("the figure of the fronts of the losses already shows all models")
     wide = []
     for panel in found:
         models = panel.models.values()
@@ -139,9 +139,9 @@ def _panels(
     for space, split in panels:
         number = len(view.spaces[space])
         if not 2 <= number <= _MOST_TASKS:
-            raise UnavailableError(f"drawn for two to {_MOST_TASKS} tasks; this study has {number}")
+            raise UnavailableError(f"only for two to {_MOST_TASKS} tasks; this study has {number}")
         if not np.isfinite(metric_sets.points(view.found, view.spaces[space], split)).any():
-            raise UnavailableError(f"no run has values of {space!r} in {split}")
+            raise UnavailableError(f"no run has values of {space!r} for {split}")
     found = []
     for space, split in panels:
         every, chosen = shown(view, space, split, questions), view.spaces[space]
@@ -170,7 +170,9 @@ def _enlarged(panel: _Panel) -> Iterator[_Panel]:
         yield panel
         return
     yield replace(panel, box=box)
-    yield replace(panel, title=f"the box, enlarged ({panel.title.split(',')[0]})", limits=box)
+    yield replace(
+        panel, title=f"the marked box, enlarged ({panel.title.split(',')[0]})", limits=box
+    )
 
 
 def _everything(models: dict[str, Shown]) -> np.ndarray:

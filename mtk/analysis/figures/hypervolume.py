@@ -33,7 +33,7 @@ def table(view: StudyView) -> pd.DataFrame:
         UnavailableError: If the study is no search, or no run has finished.
     """
     if not is_search(view):
-        raise UnavailableError("the study is no search")
+        raise UnavailableError("the study is not a search")
     view = view.first_stage
     found = view.found[view.found["role"] != "single"]
     models = candidates(found, view.spaces[view.spaces.loss])
@@ -54,11 +54,11 @@ def table(view: StudyView) -> pd.DataFrame:
 def draw(view: StudyView) -> Figure:
     """Draws the hypervolume over CPU seconds, as steps."""
     curve = table(view)
-    drawn, axis = panel(7.2, 4.2, f"{view.title}: what validation selects so far")
+    drawn, axis = panel(7.2, 4.2, f"{view.title}: models selected on validation so far")
     axis.step(curve["cpu_seconds"], curve["hypervolume"], where="post", color=STATIC_COLOR)
     axis.plot(curve["cpu_seconds"], curve["hypervolume"], "o", ms=4, color=STATIC_COLOR)
     # What validation selects may get worse in test, so the whole search need not be the best.
     top = 1.05 * max(1.0, curve["hypervolume"].max())
-    axis.set(xlim=(0, None), xlabel="CPU seconds spent, all runs counted", ylim=(0, top))
-    axis.set_ylabel("hypervolume in test,\nas a share of the whole search's")
+    axis.set(xlim=(0, None), xlabel="CPU seconds of all runs so far", ylim=(0, top))
+    axis.set_ylabel("test hypervolume as a share of\nthat of the whole search")
     return drawn

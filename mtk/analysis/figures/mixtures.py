@@ -28,14 +28,14 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
         UnavailableError: If there are not two tasks with at least two known mixtures.
     """
     if len(view.tasks) != 2 or "loss" not in view.spaces:
-        raise UnavailableError(f"drawn for two tasks; this study has {len(view.tasks)}")
+        raise UnavailableError(f"only for two tasks; this study has {len(view.tasks)}")
     own = view.first_stage.of(STATIC)[lambda t: t["comparable"]]
     first = view.tasks[0]
     shares = [(static_weights(row) or {}).get(first, np.nan) for row in own.to_dict("records")]
     groups = {significant(share): rows for share, rows in own.groupby(np.array(shares, float))}
     if len(groups) < 2:
         raise UnavailableError(
-            "the static weights of the runs are not recorded, or there is one only"
+            "the runs did not record their static weights, or there is only one static weighting"
         )
     return groups
 
@@ -89,6 +89,8 @@ def draw_region(view: StudyView) -> Figure:
     axis.set_xlim(hyperparameters.limits(axis.xaxis, rates))
     axis.set_ylim(hyperparameters.limits(axis.yaxis, decays))
     axis.set(xlabel="learning rate", ylabel="weight decay (coupled L2)")
-    axis.set_title("large: on the front of its mixture (jittered); small: searched")
+    axis.set_title(
+        "large: on the front of its weighting (jittered); small: all configurations tried"
+    )
     drawn.colorbar(ScalarMappable(cmap=_COLORS), ax=axis, label=f"static weight of {view.tasks[0]}")
     return drawn

@@ -21,7 +21,7 @@ def draw(view: StudyView, questions: Sequence[Comparison]) -> Figure:
     space = view.spaces.loss
     chosen = view.spaces[space]
     if len(chosen) < 3:
-        raise UnavailableError(f"drawn for three tasks or more; this study has {len(chosen)}")
+        raise UnavailableError(f"only for three or more tasks; this study has {len(chosen)}")
     models = shown(view, space, "test", questions)
     signs = np.array([objective.sign for objective in chosen])
     every = np.concatenate([own.values for own in models.values()]) * signs
@@ -37,7 +37,7 @@ def draw(view: StudyView, questions: Sequence[Comparison]) -> Figure:
             axis.plot(line, label=label(method) if number == 0 else None, **style)
     names = [objective.task for objective in chosen]
     axis.set_xticks(range(len(names)), names, rotation=90 if len(names) > _MANY else 0)
-    axis.set_ylabel(f"{space}, test: from the worst to the best\n(higher is better)")
+    axis.set_ylabel(f"{space}, test: from worst to best value\n(higher is better)")
     axis.grid(axis="x", color="#BBBBBB")
     legend_of(drawn, axis)
     return drawn

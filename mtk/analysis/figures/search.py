@@ -25,7 +25,7 @@ def table(view: StudyView) -> pd.DataFrame:
 def draw(view: StudyView) -> Figure:
     """Draws the mean over tasks that a random search reaches, over what it costs."""
     curves = table(view)
-    title = f"{view.title}: best in validation so far, over all orders (band: 10 to 90 %)"
+    title = f"{view.title}: best on validation so far, over all orders (band: 10 to 90 %)"
     drawn, axis = panel(7.2, 4.8, title)
     for name, curve in curves.groupby("method", sort=False):
         style = line_of(str(name), view.methods) | {"markevery": max(1, len(curve) // 8)}
@@ -36,7 +36,8 @@ def draw(view: StudyView) -> Figure:
     plain_ticks(axis.xaxis)
     axis.set_xlabel("compute spent, in runs of static weights")
     axis.set_ylabel(
-        f"mean {view.spaces.loss} over tasks, test,\nin widths of the static front (less: better)"
+        f"mean {view.spaces.loss} over tasks, test,\n"
+        "in widths of the static front (lower is better)"
     )
     legend_of(drawn, axis)
     return drawn

@@ -49,7 +49,7 @@ def grid_table(view: StudyView) -> pd.DataFrame:
             "learning rate of the seeds": grid.rate,
             "standard deviation over grids": grid.by_grid.std(ddof=1),
             "standard deviation over seeds": grid.by_seed.std(ddof=1),
-            "ratio without the seed's share": grid.ratio,
+            "ratio without the seed's contribution": grid.ratio,
             "low (95 %)": grid.interval()[0],
             "high (95 %)": grid.interval()[1],
             "over grids, % of their mean": 100
@@ -64,7 +64,7 @@ def draw(view: StudyView) -> Figure:
     """Draws, for each method, the results of all sparse grids beside those of all seeds."""
     found, objective = grids(view), view.spaces[view.spaces.loss][0]
     drawn, axis = panel(4.0 + 2.6 * len(found), 4.6, view.title)
-    names, title = {}, "deviation over grids without the seed's share, in deviations over seeds"
+    names, title = {}, "deviation over grids (without the seed's part) relative to that over seeds"
     lines = [f"{title} (95 %)"]
     for number, grid in enumerate(found):
         low, high = grid.interval()

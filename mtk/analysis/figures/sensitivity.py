@@ -25,14 +25,16 @@ def draw(view: StudyView) -> Figure:
         if hyperparameters.numbers(view.found, name).nunique() > 1
     ]
     if not names:
-        raise UnavailableError("neither learning rate nor weight decay nor dropout varies")
+        raise UnavailableError(
+            "neither the learning rate, the weight decay nor the dropout rate varies"
+        )
     if "loss" not in view.spaces or len(view.tasks) > _MOST_TASKS:
-        raise UnavailableError(f"drawn for up to {_MOST_TASKS} tasks with a loss each")
+        raise UnavailableError(f"only for up to {_MOST_TASKS} tasks that all have a loss")
     tasks = view.spaces["loss"]
     if not view.found["comparable"].any():
         raise UnavailableError("no method has comparable runs")
-    title = "test at the step that validation chose, every configuration"
-    title = f"{view.title}: {title}\n(equal values drawn beside one another)"
+    title = "test at the step selected on validation, all configurations"
+    title = f"{view.title}: {title}\n(equal values are drawn side by side)"
     drawn = figure(4.6 * len(tasks), 3.4 * len(names) + 0.8, title)
     axes = drawn.subplots(len(names), len(tasks), squeeze=False, sharey="col")
     for row, name in zip(axes, names, strict=True):
@@ -57,7 +59,11 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     if scale == "linear":
         axis.locator_params(axis="x", nbins=5)
     others = int((settings.isna() & view.found[parameter].notna()).sum())
-    remark = f"\n(left out: {counted(others, 'configuration')} without a number)" if others else ""
+    remark = (
+        (f"\n(left out: {counted(others, 'configuration')} without a numeric value)")
+        if others
+        else ""
+    )
     axis.set_xlabel(parameter.rpartition(".")[2].replace("_", " ") + remark)
     axis.set_ylabel(axis_label(objective))
     reached = view.found.loc[view.found["comparable"], objective.column("test")].to_numpy(float)

@@ -16,9 +16,9 @@ def draw(views: Sequence[StudyView]) -> Figure:
     """Draws the static fronts of models of several sizes on the same tasks, in test."""
     found, losses = by_size(views), _losses(views)
     if len(found) < 2:
-        raise UnavailableError("the studies hold static weights of one model size only")
+        raise UnavailableError("the studies have static weights of only one model size")
     if len(losses) != 2:
-        raise UnavailableError(f"drawn for two tasks; these studies have {len(losses)}")
+        raise UnavailableError(f"only for two tasks; these studies have {len(losses)}")
     drawn, axis = panel(6.6, 4.8)
     for number, (size, models) in enumerate(found.items()):
         points = models.test[models.selected]
@@ -30,7 +30,7 @@ def draw(views: Sequence[StudyView]) -> Figure:
         )
     label_axes(axis, losses)
     axis.legend()
-    axis.set_title("Static weights, test: models that validation selects")
+    axis.set_title("Static weights, test: models selected on validation")
     return drawn
 
 

@@ -24,14 +24,14 @@ _COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 def draw(view: StudyView) -> Figure:
     """Draws the weights of each method's best run in validation, all at one learning rate."""
     if len(view.tasks) > _MOST_TASKS:
-        raise UnavailableError(f"{len(view.tasks)} tasks are too many curves for one panel")
+        raise UnavailableError(f"{len(view.tasks)} tasks are too many for one panel")
     found = _found(view)
     drawn, axes = grid_of(len(found), 4, 3.2, 2.6, f"{view.title}: task weights")
     for number, (axis, ((method, words), own)) in enumerate(zip(axes, found.items(), strict=True)):
         _panel(axis, own, view.tasks)
         axis.set_title(f"{method}\n{words}" if words else method)
         if number % 4 == 0:
-            axis.set_ylabel("weight (share of the sum)")
+            axis.set_ylabel("weight (share of the total)")
     legend_of(drawn, axes[0])
     return drawn
 

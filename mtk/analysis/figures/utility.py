@@ -19,10 +19,10 @@ def compared(view: StudyView) -> pd.DataFrame:
     """
     space = view.spaces.loss
     if len(view.spaces[space]) < 2:
-        raise UnavailableError("there is one task only")
+        raise UnavailableError("there is only one task")
     units = mean_units(view, space)
     if units is None:
-        raise UnavailableError("the tasks' losses have no unit in common")
+        raise UnavailableError("the losses of the tasks have different units")
     named = view.all_candidates(space)
     if len(named) < 2:
         raise UnavailableError("fewer than two methods have comparable runs")
@@ -38,7 +38,7 @@ def rank_table(view: StudyView) -> pd.DataFrame:
     """Returns how methods rank over all weightings of the tasks in the evaluation."""
     ranks = indicators.ranks(compared(view))
     found = pd.DataFrame({"mean rank": ranks.mean(), "best": ranks.min(), "worst": ranks.max()})
-    first = (ranks == 1).mean().rename("share of weightings at the top")
+    first = (ranks == 1).mean().rename("share of weightings ranked first")
     return found.join(first).rename_axis("method").reset_index()
 
 
@@ -47,17 +47,17 @@ def draw(view: StudyView) -> Figure:
     found = compared(view)
     chosen = view.spaces[view.spaces.loss]
     if len(chosen) != 2:
-        raise UnavailableError("drawn for two tasks; the table of ranks holds any number")
+        raise UnavailableError("only for two tasks; the table of ranks covers any number of tasks")
     gaps = found.sub(found.min(axis=1), axis=0)
-    title = f"{view.title}: configurations chosen by validation for each weighting"
+    title = f"{view.title}: for each weighting, the configuration selected on validation"
     drawn, axis = panel(7.2, 4.6, title)
     for number, method in enumerate(gaps):
         style = line_of(method, view.methods) | {"markevery": (number % _EVERY, _EVERY)}
         axis.plot(gaps.index, gaps[method], label=label(method), ms=6, **style)
-    axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (the rest: {chosen[1].task})")
+    axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (remainder: {chosen[1].task})")
     unit = in_units(mean_units(view, view.spaces.loss))
     axis.set_ylabel(
-        f"weighted {chosen[0].metric}, test{unit}:\nbehind the best method (lower is better)"
+        f"weighted {chosen[0].metric}, test{unit}:\ndistance to the best method (lower is better)"
     )
     legend_of(drawn, axis)
     return drawn

@@ -25,38 +25,41 @@ def report(
     delta: float = DELTA,
     figures: Sequence[Callable[[StudyView], Figure]] = (),
 ) -> Path:
-    """Writes the report on studies: a page, figures as PNG and SVG, tables as CSV, HParams.
+    """Writes a report on studies: a page, figures as PNG and SVG, tables as CSV, and HParams.
 
-    Nothing is there before everything is: the folder is written aside and then moved.
+    The folder is replaced atomically: it is written elsewhere and then moved.
 
     Args:
         study_dirs: Study folders.
-        out: Folder to write: new, empty, or an earlier report, which is replaced. A link to a
-            folder stays, and the folder is replaced.
-        higher: Names of metrics of which more is better, if the runs do not tell.
-        lower: Names of metrics of which less is better, if the runs do not tell.
-        costs: Relative cost of a step by method, in place of the measured one.
+        out: Output folder: new, empty, or an earlier report, which is replaced. If it is a symbolic
+            link to a folder, the link stays and the folder is replaced.
+        higher: Names of metrics for which higher is better, if the runs do not record it.
+        lower: Names of metrics for which lower is better, if the runs do not record it.
+        costs: Relative cost of a step by method, instead of the measured one.
         delta: Margins within ± delta, in widths of the static front, count as equivalent.
-        figures: Functions that draw further figures, each of a study as a matplotlib Figure. The
-            docstring is title and caption. One that raises an `UnavailableError` is not drawn, and
-            the page says why.
+        figures: Functions that draw additional figures: each takes a study and returns a matplotlib
+            Figure. The docstring gives title and caption. If a function raises an
+            `UnavailableError`, the page shows the reason instead of the figure.
 
     Returns:
-        The page, `<out>/index.html`: it needs no other file.
+        The path of the page, `<out>/index.html`, which needs no other file.
 
     Raises:
-        StudyError: If a folder is no study, or has no runs.
-        ValueError: If something else is in the folder to write, or it cannot be moved; a cost is of
-            no method, a direction of no metric, or delta is not between 0 and 1.
+        StudyError: If a folder is not a study, or has no runs.
+        ValueError: If the output folder contains something else or cannot be moved, a cost is for
+            an unknown method, a direction for an unknown metric, or delta is not between 0 and 1.
     """
     target = places.check_folder(out)
     if not 0 < delta < 1:
-        raise ValueError(f"delta is a share of the front's width, above 0 and below 1: {delta}")
+        raise ValueError(
+            "`delta` must be a share of the front's width between 0 and 1 (exclusive). "
+            f"Received: {delta}"
+        )
     table = load(study_dirs)
     costs, higher, lower = dict(costs or {}), set(higher), set(lower)
     if unknown := costs.keys() - set(table["method"]):
         methods = ", ".join(sorted(set(table["method"])))
-        raise ValueError(f"No run has the method {min(unknown)!r}. There are: {methods}")
+        raise ValueError(f"No run has the method {min(unknown)!r}. Available: {methods}")
     _check_metrics(table, higher, lower)
     names = method_names.written(table)
     shown = table.assign(method=table["method"].map(names))
@@ -75,6 +78,9 @@ def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> No
     # While no run has values nobody knows their names.
     if known and (unknown := (higher | lower) - known):
         names = ", ".join(sorted(known))
-        raise ValueError(f"No run has the metric {min(unknown)!r}. There are: {names}")
+        raise ValueError(f"No run has the metric {min(unknown)!r}. Available: {names}")
     if both := higher & lower:
-        raise ValueError(f"More and less of {min(both)!r} cannot both be better. Name it once.")
+        raise ValueError(
+            f"The metric {min(both)!r} is given as both higher-is-better and lower-is-better. "
+            "Give it once."
+        )

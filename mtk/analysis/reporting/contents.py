@@ -26,7 +26,7 @@ from mtk.analysis.verdict import DELTA
 
 BUDGETS = "Budgets, tuning included"
 WIDTHS = "Width of the static front in test"
-VALIDATION = "Configurations in validation; the test is sealed"
+VALIDATION = "Configurations on validation (the test split is sealed)"
 _LEFT_OUT = "Metrics that are not compared, with the runs that have them"
 _DPI, _PAGE_DPI = 150, 84
 
@@ -154,8 +154,8 @@ def collect(
     section.tabulate("Runs by outcome", tables.runs_by_status, table)
     for title, make in (
         ("Runs that are not compared", tables.problems),
-        ("Runs that saw different data", tables.other_data),
-        ("Runs that branched from others", tables.lineages),
+        ("Runs with different data", tables.other_data),
+        ("Runs that branched from other runs", tables.lineages),
         (_LEFT_OUT, tables.left_out),
     ):
         if len(found := make(table)):
@@ -171,12 +171,12 @@ def _study(
 ) -> Section:
     section = Section(view.title, names, view)
     if not (view.table["status"] == "finished").any():
-        said = f"no run is finished ({ends(view.table)})"
+        said = f"no run has finished ({ends(view.table)})"
         section.skipped["Verdicts, figures and tables"] = said
         return section
     if metric_sets.is_sealed(view.table):
         section.skipped["Verdicts and figures"] = (
-            "the test is sealed, so validation alone is shown; mtk bench score measures"
+            "the test split is sealed, so only validation is shown; mtk bench score measures test"
         )
         section.tabulate(BUDGETS, tables.budgets, view)
         section.tabulate(VALIDATION, tables.configurations, view)
@@ -204,8 +204,8 @@ def _tables(
     yield BUDGETS, tables.budgets
     for space in view.spaces:
         for title, make in (
-            ("What moves results: variance of the mean {}", tables.variance_table),
-            ("Selected by validation, {}", comparison.selected),
+            ("Sources of variance of the mean {}", tables.variance_table),
+            ("Selected on validation, {}", comparison.selected),
             ("Indicators of {}", partial(tables.indicator_table, compared=asked)),
             ("At equal compute, {}", tables.equal_compute),
             ("Against single-task models, {}", tables.single_task_table),
@@ -214,14 +214,14 @@ def _tables(
     yield "Sparse grids and seeds", seeds_and_grids.grid_table
     yield "Mean rank over all weightings", utility.rank_table
     yield "Mean over tasks", tables.averages_of
-    yield "What was fixed", tables.settings
+    yield "Fixed parameters", tables.settings
     # What figures draw, beside those that say what it means.
     yield "Task weights over time", task_weights.table
     yield "Sparse grids and seeds: points", seeds_and_grids.table
-    yield "Ranking as the weighting moves: curves", utility.table
+    yield "Ranking by evaluation weighting: curves", utility.table
     if hypervolume.is_search(view):
-        yield "Course of the search: points", hypervolume.table
-    yield "What a search reaches: curves", search.table
+        yield "Progress of the search: points", hypervolume.table
+    yield "Search result by cost: curves", search.table
     yield "All configurations", tables.configurations
 
 

@@ -80,7 +80,7 @@ def _losses(view: StudyView) -> list[tuple[str, str]]:
 def _others(view: StudyView) -> list[str]:
     others = [name for name in view.spaces if name not in ("loss", view.spaces.loss)]
     if not others:
-        raise UnavailableError("the tasks have no metric beside the loss")
+        raise UnavailableError("the tasks have no metric other than the loss")
     return others
 
 
@@ -99,43 +99,43 @@ def _metric_in_two_splits(view: StudyView) -> list[tuple[str, str]]:
 def _first_metrics(view: StudyView) -> list[tuple[str, str]]:
     name = _others(view)[0]
     if " × " not in name:
-        raise UnavailableError("the tasks share their metrics; see Fronts of a shared metric")
+        raise UnavailableError('the tasks share their metrics; see "Fronts of a shared metric"')
     return [(name, "test")]
 
 
 def _shared_metric(view: StudyView) -> list[tuple[str, str]]:
     shared = [name for name in _others(view) if " × " not in name]
     if not shared:
-        raise UnavailableError("the tasks share no metric beside the loss")
+        raise UnavailableError("the tasks share no metric other than the loss")
     return [(shared[0], "test")]
 
 
 FOREST = Entry("verdicts", "All verdicts", forest.draw, partial(forest.draw, columns=1))
 OF_A_SEARCH = [
-    _of_view("course of the search", "How far the search came for its CPU time", hypervolume.draw),
+    _of_view("course of the search", "Progress of the search by CPU time", hypervolume.draw),
 ]
 OF_A_STUDY = [
     _fronts("figure 02 04 05", "Fronts of the losses", _losses),
     _fronts("figure 08", "Fronts of loss and metric", _loss_and_metric),
     _fronts("figure 16", "Fronts of a shared metric, test", _shared_metric),
-    _fronts("figure 15", "Fronts of the tasks' own metrics", _first_metrics),
+    _fronts("figure 15", "Fronts of task-specific metrics", _first_metrics),
     _fronts("figure 14", "Fronts of BLEU", lambda _: [("bleu", "test")]),
     _fronts("figure 13", "Fronts of a metric, validation and training",
             _metric_in_two_splits),
-    Entry("parallel coordinates", "Three tasks or more: parallel coordinates",
+    Entry("parallel coordinates", "Three or more tasks: parallel coordinates",
           parallel_coordinates.draw),
     _of_view("figure 03", "Task weights during training", task_weights.draw),
     _of_view("figure 06 left", "Sparse grids and seeds", seeds_and_grids.draw),
-    _of_view("figure 06 right", "Ranking as the weighting moves", utility.draw),
-    _of_view("figure 10", "Mean over tasks of every configuration", averages.draw),
+    _of_view("figure 06 right", "Ranking by evaluation weighting", utility.draw),
+    _of_view("figure 10", "Mean over tasks of all configurations", averages.draw),
     _of_view("figure 11", "Mean over tasks by learning rate", averages.draw_by_rate),
     _of_view("figure 17", "Sensitivity to each hyperparameter", sensitivity.draw),
-    _of_view("figure 09", "Static weights by mixture", mixtures.draw),
+    _of_view("figure 09", "Static weights by weighting", mixtures.draw),
     _of_view("figure 18", "Hyperparameters of the best static models",
              mixtures.draw_region),
-    Entry("figure 12", "All models, dominated ones too",
+    Entry("figure 12", "All models, including dominated ones",
           lambda view, questions: fronts.draw_everything(view, _losses(view), questions)),
-    _of_view("search", "What a search reaches for its cost", search.draw),
+    _of_view("search", "Search result by cost", search.draw),
 ]  # fmt: skip
 OVER_STUDIES = [
     Entry("figure 07", "Fronts of several model sizes", sizes.draw),
@@ -160,7 +160,9 @@ def of_others(draw: Callable[[StudyView], Figure]) -> Entry:
     def drawn(view: StudyView, _: object) -> Figure:
         found = draw(view)
         if not isinstance(found, Figure):
-            raise ValueError(f"A figure is a matplotlib Figure. {name} returned: {found!r}")
+            raise ValueError(
+                f"A figure function must return a matplotlib Figure. {name} returned: {found!r}"
+            )
         return found
 
     return Entry(f"other {name}", title.rstrip("."), drawn, said=" ".join(said.split()))

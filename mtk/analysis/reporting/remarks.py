@@ -99,8 +99,8 @@ def _edges(label: str, own: pd.DataFrame, chosen: Sequence[str]) -> Iterator[str
             if number := int((selected == value).sum()):
                 yield (
                     f"{label}: {name.rpartition('.')[2]} = {value:g} is the {which} value of "
-                    f"its grid, and {number} of {len(chosen)} selected models have it. A "
-                    "better one may lie beyond."
+                    f"its grid, and {number} of {len(chosen)} selected models use it. A better "
+                    "value may lie outside the grid."
                 )
 
 

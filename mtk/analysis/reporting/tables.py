@@ -24,7 +24,7 @@ from mtk.analysis.study_view import (
 from mtk.display import counted
 
 _DRAWS = 1000
-CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours by the clock (CPU time was not recorded)"
+CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours of wall-clock time (CPU time was not recorded)"
 
 
 def runs_by_status(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def models(views: Sequence[StudyView]) -> pd.DataFrame:
             "method": method,
             "parameters": _one(own, "parameters"),
             "steps per second": own.get("steps_per_second", pd.Series(dtype=float)).median(),
-            "cost of a step": (own["cost"] / own["steps"]).median(),
+            "relative cost of a step": (own["cost"] / own["steps"]).median(),
         }
         for view, method, own in finished
     )
@@ -154,7 +154,7 @@ def indicator_table(
     chosen, first = view.spaces[space], view.first_stage
     static = view.candidates(STATIC, space)
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
-        raise UnavailableError("needs static weights, and two to five tasks")
+        raise UnavailableError("needs static weights and two to five tasks")
     unit, known = static, comparison.static_models(compared)
     if space in known:
         points = known[space].values.mean(1)
@@ -172,18 +172,22 @@ def indicator_table(
             "configurations": len(searched),
             "measured": len(own),
             "selected": len(points),
-            "on the front in test": int(fronts.non_dominated(points).sum()),
+            "on the test front": int(fronts.non_dominated(points).sum()),
             "hypervolume": indicators.hypervolume_of(own, corner, scale),
             "epsilon to static": indicators.additive_epsilon(points, front),
-            "static's epsilon to it": indicators.additive_epsilon(front, points),
+            "epsilon of static weights to method": indicators.additive_epsilon(front, points),
             "R2": indicators.r2(points, ideal),
         }
         if (points > 0).all() and (front > 0).all():
             row["epsilon to static, factor"] = indicators.multiplicative_epsilon(points, front)
         if name != STATIC and len(searched) and len(baseline):
             equal = equal_budget(searched, baseline)
-            row |= {"first stage, equal budgets": equal.size, "hypervolume then": equal.method}
-            row |= {"static hypervolume then": equal.static, "share won": equal.share}
+            row |= {
+                "first-stage configurations at equal budgets": equal.size,
+                "hypervolume at equal budgets": equal.method,
+                "static hypervolume at equal budgets": equal.static,
+                "share of wins": equal.share,
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -196,7 +200,7 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     """
     chosen, units = view.spaces[space], mean_units(view, space)
     if units is None or len({objective.metric for objective in chosen}) > 1:
-        raise UnavailableError("the tasks share no metric whose mean would mean anything")
+        raise UnavailableError("the tasks share no metric that can be averaged")
     curves, sign = search_curves(view, space, units), chosen[0].sign
     baseline = curves.pop(STATIC)
     ends = {method: own.iloc[-1] for method, own in curves.items()}
@@ -206,7 +210,7 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
             "cost of a run, in static runs": curves[method]["cost"][0],
             "compute of the search, in static runs": end["cost"],
             f"mean {space}, test{in_units(units)}": sign * end["mean"],
-            "static weights, same compute": sign
+            "static weights at the same compute": sign
             * np.interp(end["cost"], baseline["cost"], baseline["mean"]),
         }
         for method, end in ends.items()
@@ -230,9 +234,11 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
     known = measured.assign(delta_m=worse).join(by_model, on=["method", "configuration"])
     known = known.dropna(subset=["delta_m", "by"])
     if known.empty:
-        raise UnavailableError("a single-task model is at zero, of which nothing is a share")
+        raise UnavailableError(
+            "a single-task model has the value zero, so relative changes are undefined"
+        )
     best = known.loc[known.groupby("method", sort=False)["by"].idxmin()]
-    return best[["method", "delta_m"]].rename(columns={"delta_m": "Δm, % (less is better)"})
+    return best[["method", "delta_m"]].rename(columns={"delta_m": "Δm, % (lower is better)"})
 
 
 def against_single_tasks(view: StudyView, space: str) -> str:
@@ -247,7 +253,10 @@ def against_single_tasks(view: StudyView, space: str) -> str:
         why = f"{counted(lost, 'run')} of single-task models diverged" if lost else str(reason)
         return f"No comparison with single-task models (Δm of {space}): {why.rstrip('.')}."
     each = ", ".join(f"{method} {worse:+.1f} %" for method, worse in table.itertuples(index=False))
-    return f"Against single-task models, Δm of {space} (mean change, below zero is better): {each}."
+    return (
+        f"Compared with single-task models, Δm of {space} (mean change; negative is better): "
+        f"{each}."
+    )
 
 
 def _finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -317,7 +326,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     """
     units = mean_units(view, space)
     if units is None:
-        raise UnavailableError("the tasks' metrics have no unit in common")
+        raise UnavailableError("the metrics of the tasks have different units")
     runs = view.table[
         view.table["role"].isin(["baseline", "method"]) & (view.table["status"] == "finished")
     ]
@@ -326,7 +335,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
         value=(metric_sets.points(runs, view.spaces[space], "test") / units).mean(1),
     )[lambda t: np.isfinite(t["value"])]
     if runs.empty or not (runs.groupby(["label", "configuration"])["seed"].nunique() > 1).any():
-        raise UnavailableError("no configuration was run with two seeds")
+        raise UnavailableError("no configuration was run with two or more seeds")
     value, models = runs["value"], runs.groupby(["label", "configuration"])["value"]
     method, model = runs.groupby("label")["value"].transform("mean"), models.transform("mean")
     # Runs of a configuration without repeats have no residual, and say nothing of seeds.
