@@ -1,4 +1,4 @@
-"""Finds the task weights that are needed as a gin file describes it, with few runs."""
+"""Searches for task weights with few runs, as described by a gin file."""
 
 import argparse
 import sys
@@ -19,11 +19,12 @@ examples:
   python -m mtk.search --gin_file=configs/searches/multi_digits.gin --dry_run
   python -m mtk.report --study_dir=studies/search --out=report
 
-A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
-The same command goes on where it was stopped or killed, and comes to the same; with more runs
-(--gin.search.Search.runs=30) it goes further. Several searches may work on one folder.
-Exit code: 0 all is done, 1 runs have failed or nothing meets the goal, 2 bad input, 75 stopped by a
-signal or a full disk: then the same command goes on.
+A configuration can run any code, even with --dry_run. Use only configurations you trust. Run the
+same command again to continue a search that was stopped or killed, with the same result; with more
+runs (--gin.search.Search.runs=30) it extends the search. Several searches can work on the same
+folder.
+Exit codes: 0 all runs are done; 1 runs have failed or no trial meets the goal; 2 bad input; 75
+stopped by a signal or a full disk (run the same command again to continue).
 """
 
 
@@ -32,8 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = flags.parser("mtk.search", __doc__, _EPILOG)
     add = parser.add_argument
     add("--study_dir", metavar="PATH", type=flags.folder, help="folder for the search's runs")
-    add("--dry_run", action="store_true", help="check it and show the first points; do nothing")
-    add("--retry_failed", action="store_true", help="do again what has failed")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="check the search and show its first points; run nothing",
+    )
+    add("--retry_failed", action="store_true", help="repeat failed runs")
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
 
@@ -51,8 +56,9 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     names = config.check_names(given.gin_file, bindings)
     names.require(
         "mtk.search.spec",
-        "The configuration gives no 'name' of a search: nothing binds search.Search. Give a "
-        "search's file, such as those in configs/searches. A grid of runs is done by: mtk sweep",
+        "The configuration does not describe a search: nothing binds search.Search, whose "
+        "'name' is required. Give a search file, such as those in configs/searches. To run a grid, "
+        "use: mtk sweep",
     )
     refuse_run_settings(names, "search.Search.settings")
     if any(not module.startswith(("mtk.study", "mtk.search")) for module in names.imported):
@@ -60,7 +66,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     config.parse(given.gin_file, bindings)
     asked = config.bound(Search)()
     if given.study_dir is None and not given.dry_run:
-        raise ValueError("A search needs a folder to write. Name one: --study_dir=PATH.")
+        raise ValueError("A search needs an output folder. Give one: --study_dir=PATH.")
     if not given.dry_run:
         places.check_kind(Path(given.study_dir), "a search")
         flags.as_folder("study_dir", given.study_dir)
@@ -87,7 +93,7 @@ def _described(asked: "Search", grid: "Grid") -> str:
     points = asked.make_sampler().ask(asked.trials)
     for point in points:
         grid.run(next(iter(asked.study.methods)), point, asked.seeds[0])
-    kept = f", {counted(asked.reserved, 'run')} kept to confirm" if asked.reserved else ""
+    kept = f", {counted(asked.reserved, 'run')} reserved for confirmation" if asked.reserved else ""
     of = f"{counted(asked.trials, 'trial')} of {counted(len(asked.seeds), 'run')}"
     head = f"{asked.name}: {of}{kept}. First points:"
     return "\n".join([head, *(f"  {point}" for point in points)])

@@ -15,13 +15,14 @@ _SCHEDULE = "schedules.WarmupStableDecay"
 class Cooldown:
     """A decay of the learning rate to zero at each rung, and at the end.
 
-    A trial trains with a constant learning rate: the trunk. For a rung at step s it pauses
-    `fraction` of s before; a branch goes on from there with the rate coming down to zero at s. What
-    the branch has come to is what a run of s steps comes to, and the trial is judged by it. The
-    trunk goes on from its pause, without a repeated step. The end is a rung like the others.
+    A trial trains with a constant learning rate: the trunk. For a rung at step s, it pauses
+    `fraction * s` steps earlier; a branch continues from there while its learning rate decays to
+    zero at s. The result of the branch is that of a run of s steps, and the trial is judged by it.
+    The trunk continues from its pause without repeating a step. The end of the run is a rung like
+    the others.
 
     Attributes:
-        fraction: Of the steps to a rung that the cooldown takes.
+        fraction: Share of the steps up to a rung that the cooldown takes.
         shape: `"1-sqrt"` or `"linear"`; see `mtk.schedules.WarmupStableDecay`.
 
     Reference:
@@ -37,11 +38,11 @@ class Cooldown:
         """Raises a StudyError if the fraction or the shape does not fit."""
         if not isinstance(self.fraction, Real) or not 0 < self.fraction < 1:
             raise StudyError(
-                "`fraction` is the part of the steps that a cooldown takes, between 0 and 1. "
-                f"Received: {self.fraction!r}"
+                "`fraction` must be the share of the steps that a cooldown takes, between 0 "
+                f"and 1. Received: {self.fraction!r}"
             )
         if self.shape not in ("1-sqrt", "linear"):
-            raise StudyError(f"`shape` is '1-sqrt' or 'linear'. Received: {self.shape!r}")
+            raise StudyError(f"`shape` must be '1-sqrt' or 'linear'. Received: {self.shape!r}")
 
     def pause(self, end: int) -> int:
         """Returns where the trunk pauses for a cooldown that ends at a step."""

@@ -36,7 +36,7 @@ class Goal(abc.ABC):
 
     @abc.abstractmethod
     def value(self, seen: Seen) -> Value:
-        """Returns a function from losses `(N, K)` to a number; more is better.
+        """Returns a function from losses `(N, K)` to a number; higher is better.
 
         Args:
             seen: The trials so far, at least one; units and bounds are theirs.
@@ -44,11 +44,11 @@ class Goal(abc.ABC):
 
     @abc.abstractmethod
     def chosen(self, seen: Seen) -> list[int]:
-        """Returns the positions of the trials that the goal is after, the best first."""
+        """Returns the positions of the trials that meet the goal, the best first."""
 
     @abc.abstractmethod
     def words(self, seen: Seen) -> str:
-        """Says how far the trials have come."""
+        """Returns a description of the progress of the trials."""
 
     def ranks(self, seen: Seen) -> np.ndarray:
         """Returns the rank `(N,)` of each trial, from 0: by the value of each by itself."""
@@ -57,15 +57,15 @@ class Goal(abc.ABC):
         return np.unique(values, return_inverse=True)[1]
 
     def check(self, tasks: Sequence[str]) -> None:  # noqa: B027  Many have nothing to check.
-        """Raises a StudyError if the goal names a task that there is not."""
+        """Raises a StudyError if the goal names an unknown task."""
 
     def alone(self, tasks: Sequence[str]) -> list[str]:
-        """Returns the tasks that are to be trained alone, for comparison."""
+        """Returns the tasks for which single-task runs are needed."""
         del tasks
         return []
 
     def doubts(self, seen: Seen) -> list[str]:
-        """Returns sentences on what the reader must know of what was chosen."""
+        """Returns caveats about the chosen trials."""
         del seen
         return []
 
@@ -135,10 +135,10 @@ class Front(Goal):
 
 @dataclass(frozen=True)
 class Preference(Goal):
-    """The least weighted mean of the losses: what each task counts in use.
+    """The smallest weighted mean of the losses, for tasks of known importance.
 
     Attributes:
-        importance: By task; what is not named counts nothing.
+        importance: Weights by task; other tasks count as zero.
     """
 
     importance: Mapping[str, float]
@@ -152,8 +152,8 @@ class Preference(Goal):
         usable = all(isinstance(each, Real) and 0 <= each < math.inf for each in values)
         if not usable or not sum(values) > 0:
             raise StudyError(
-                "A preference gives tasks a weight, 0 or more, and at least one a positive one. "
-                f"Received: {dict(self.importance)!r}"
+                "The weights of a preference must be 0 or more, and at least one must be "
+                f"positive. Received: {dict(self.importance)!r}"
             )
 
     def value(self, seen: Seen) -> Value:
@@ -167,7 +167,7 @@ class Preference(Goal):
     def doubts(self, seen: Seen) -> list[str]:
         """Says which task decides alone, whatever the others count."""
         counts = [self.importance.get(task, 0.0) for task in seen.tasks]
-        return _outweighing(seen, np.array(counts), "Set its importance in the unit of its loss.")
+        return _outweighing(seen, np.array(counts), "Scale its importance to the unit of its loss.")
 
     def words(self, seen: Seen) -> str:
         """Says the least weighted mean."""
@@ -180,14 +180,14 @@ class Preference(Goal):
 
 @dataclass(frozen=True)
 class Constraint(Goal):
-    """The best other tasks, while one of them stays within a bound.
+    """The best result on the other tasks, while one task stays within a bound.
 
     Attributes:
-        task: Whose loss is bounded.
-        worse: The bound, relative to the loss of this task trained alone: 0.02 is 2 % worse. The
-            search trains it alone once.
-        at_most: The bound as a loss, instead.
-        best: Task whose loss is then made small; None: the mean of all others.
+        task: The task whose loss is bounded.
+        worse: The bound relative to the single-task loss of this task: 0.02 means 2 % worse. The
+            search makes one single-task run for it.
+        at_most: The bound as a loss; an alternative to `worse`.
+        best: The task whose loss is minimized; None for the mean of all others.
     """
 
     task: str
@@ -199,12 +199,15 @@ class Constraint(Goal):
         """Raises a StudyError if there is not one bound, a finite number."""
         if (self.worse is None) == (self.at_most is None):
             raise StudyError(
-                "A constraint has one bound: `worse` (0.02 is 2 % worse than alone) or `at_most`, "
-                f"a loss. Received: worse={self.worse!r}, at_most={self.at_most!r}"
+                "A constraint needs exactly one bound: `worse` (0.02 means 2 % worse than the "
+                f"single-task model) or `at_most`, a loss. Received: worse={self.worse!r}, "
+                f"at_most={self.at_most!r}"
             )
         bound = self.at_most if self.worse is None else self.worse
         if not isinstance(bound, Real) or not math.isfinite(bound):
-            raise StudyError(f"The bound of a constraint is a finite number. Received: {bound!r}")
+            raise StudyError(
+                f"The bound of a constraint must be a finite number. Received: {bound!r}"
+            )
 
     def check(self, tasks: Sequence[str]) -> None:
         """Raises a StudyError if a task is unknown, or one is bounded and made small."""
@@ -212,7 +215,9 @@ class Constraint(Goal):
         if self.best is not None:
             _check_task(self.best, tasks)
         if self.best == self.task:
-            raise StudyError(f"{self.task!r} is bounded, so `best` names another task.")
+            raise StudyError(
+                f"{self.task!r} is the bounded task, so `best` must name another task."
+            )
 
     def alone(self, tasks: Sequence[str]) -> list[str]:
         """Returns the bounded task, if the bound is relative."""
@@ -255,19 +260,22 @@ class Constraint(Goal):
         """Says the best within the bound, or how near to it the nearest is."""
         bound, number = self.bound(seen), seen.tasks.index(self.task)
         if np.isnan(bound):
-            return f"no run has finished yet that trains {self.task} alone, which tells the bound"
+            return f"no single-task run of {self.task}, which defines the bound, has finished yet"
         if chosen := self.chosen(seen):
             others = self._others(seen.tasks, seen.losses[chosen])[0]
             return f"{self.task} at most {bound:.4g}: best {self.best or 'others'} {others:.4g}"
         nearest = seen.losses[_all_trained(seen), number].min(initial=np.inf)
-        return f"no trial meets {self.task} at most {bound:.4g}; the nearest has {nearest:.4g}"
+        return (
+            f"no trial meets the bound {self.task} at most {bound:.4g}; the closest has "
+            f"{nearest:.4g}"
+        )
 
     def doubts(self, seen: Seen) -> list[str]:
         """Says which of the others decides alone."""
         counts = [
             float(task == self.best if self.best else task != self.task) for task in seen.tasks
         ]
-        return _outweighing(seen, np.array(counts), "Name the one to make small: `best`.")
+        return _outweighing(seen, np.array(counts), "Name the task to minimize with `best`.")
 
     def _within(self, seen: Seen) -> np.ndarray:
         number = seen.tasks.index(self.task)
@@ -296,8 +304,8 @@ def _outweighing(seen: Seen, counts: np.ndarray, advice: str) -> list[str]:
         return []
     share = parts[largest] / parts.sum()
     return [
-        f"The loss of {seen.tasks[largest]} makes up {share:.1%} of the mean that was made small, "
-        f"so it decides nearly alone. {advice}"
+        f"The loss of {seen.tasks[largest]} makes up {share:.1%} of the mean that was "
+        f"minimized, so it dominates the result. {advice}"
     ]
 
 
@@ -308,4 +316,4 @@ def _all_trained(seen: Seen) -> np.ndarray:
 
 def _check_task(task: str, tasks: Sequence[str]) -> None:
     if task not in tasks:
-        raise StudyError(f"The goal names the task {task!r}; the space has {', '.join(tasks)}.")
+        raise StudyError(f"The goal names the task {task!r}, but the space has {', '.join(tasks)}.")

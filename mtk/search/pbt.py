@@ -27,7 +27,7 @@ class Next(NamedTuple):
 
 @dataclass(frozen=True)
 class PBT:
-    """Population-based training: runs train in intervals, and the worst copy better ones.
+    """Population-based training: runs train in intervals, and the worst runs copy better ones.
 
     At the end of an interval the worst share of the population takes over weights, optimizer and
     all other state of members drawn from the best share (truncation selection), and perturbs their
@@ -37,9 +37,9 @@ class PBT:
 
     Attributes:
         interval: Steps between two selections, each at the first evaluation there or after it.
-        share: Of the population that is replaced, and that is copied; at most a half.
-        factor: The largest of a perturbation, above 1.
-        seed: Of what is drawn.
+        share: Share of the population that is replaced, and that is copied; at most a half.
+        factor: Largest perturbation factor, above 1.
+        seed: Seed of the random draws.
 
     Reference:
         Jaderberg et al., *Population Based Training of Neural Networks* (2017): truncation
@@ -60,15 +60,15 @@ class PBT:
         check_kinds(self, dict.fromkeys(("share", "factor"), (Real, "a number")))
         if type(self.interval) is not int or self.interval < 1:
             raise StudyError(
-                f"`interval` is a number of steps, 1 or more. Received: {self.interval!r}"
+                f"`interval` must be a number of steps, 1 or more. Received: {self.interval!r}"
             )
         if not 0 < self.share <= 0.5:
             raise StudyError(
-                "`share` is the part of the population that is replaced, above 0 and at most 0.5. "
-                f"Received: {self.share!r}"
+                "`share` must be the share of the population that is replaced, above 0 and at "
+                f"most 0.5. Received: {self.share!r}"
             )
         if not 1 < self.factor < float("inf"):
-            raise StudyError(f"`factor` is above 1, such as 1.5. Received: {self.factor!r}")
+            raise StudyError(f"`factor` must be above 1, such as 1.5. Received: {self.factor!r}")
 
     def advance(
         self,

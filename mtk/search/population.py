@@ -109,8 +109,8 @@ class Population:
         members = [Member(point, self._run(point)) for point in map(self.runs.known, points)]
         if len({member.run.hash for member in members}) < self.search.trials:
             raise StudyError(
-                "The sampler gives the population equal points, or too few. Have another one place "
-                "it: `search.Search.sampler = @search.Sobol`."
+                "The sampler gives too few different points for the population. Use another "
+                "sampler: `search.Search.sampler = @search.Sobol`."
             )
         return members
 
@@ -208,7 +208,9 @@ class Population:
         costs, say = self._costs(members, step), self.scheduler.progress.say
         what = "goal" if self.search.goal else "monitor"
         finite = [cost for cost in costs if np.isfinite(cost)]
-        told = f"{what} {min(finite):.4g} to {max(finite):.4g}" if finite else "none has losses"
+        told = (
+            f"{what} {min(finite):.4g} to {max(finite):.4g}" if finite else "none has finite losses"
+        )
         say(f"step {step}: population of {len(members)}, {told}")
         for before, member in zip(members, after, strict=True):
             if member is not before:

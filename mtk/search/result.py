@@ -23,10 +23,10 @@ class Tried(NamedTuple):
         point: Values by the name of a parameter.
         losses: Mean validation loss of each task; None if a run diverged or failed.
         runs: Folders of its runs.
-        paused_at: The rung from which it did not go on, whose losses these are; None if it went to
-            its end.
-        further: Folders of further runs that it took: trunks, and cooldowns at rungs.
-        cost: In runs of whole length.
+        paused_at: The rung at which it was stopped, to which the losses belong; None if it ran to
+            the end.
+        further: Folders of its additional runs: trunks, and cooldowns at rungs.
+        cost: Cost in runs of full length.
         schedule: Of a population's member: the points that it had before, each with the step until
             which it had it.
     """
@@ -42,15 +42,15 @@ class Tried(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """The trials of a search, and those that it was after.
+    """The trials of a search, and those that meet its goal.
 
     Attributes:
         study_dir: The study folder.
         space: What was varied.
-        goal: What was looked for.
-        trials: In the order in which they were asked for.
-        exit_code: As of the command; see `mtk.search`.
-        selected: The trial that is looked for, where the runs' own monitor tells it, not the goal.
+        goal: The goal.
+        trials: The trials in the order in which they were requested.
+        exit_code: The exit code of the command; see `mtk.search`.
+        selected: The best trial, if the monitor of the runs selects it instead of the goal.
     """
 
     study_dir: Path
@@ -88,15 +88,15 @@ class Found:
         ranges = {**self.space.log_uniform, **self.space.uniform}
         sides = zip(ranges.items(), places.min(0), places.max(0), strict=True)
         return [
-            f"{name.rpartition('.')[2]} of all that was found lies near the "
-            f"{'upper' if least > 0.5 else 'lower'} end of its range, {low:g} to {high:g}: a wider "
-            "one may hold better values."
+            f"{name.rpartition('.')[2]} of all selected trials lies near the "
+            f"{'upper' if least > 0.5 else 'lower'} end of its range, {low:g} to {high:g}. A wider "
+            "range may contain better values."
             for (name, (low, high)), least, most in sides
             if least >= 1 - _NEAR_LIMIT or most <= _NEAR_LIMIT
         ]
 
     def __str__(self) -> str:
-        """A table of what was chosen, a row for each part of a schedule; then what to doubt."""
+        """A table of the chosen trials, with a row for each part of a schedule, then caveats."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
         weighed = tasks if self.space.weights else []
@@ -110,7 +110,7 @@ class Found:
             ]
             rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         if len(rows) == 1:
-            return "No trial is what was looked for."
+            return "No trial meets the goal."
         return "\n".join([*aligned(rows), *self.goal.doubts(self.seen), *self.at_limits])
 
 

@@ -54,16 +54,16 @@ class Rounds:
         if not self.path.exists():
             if self._folder.list.exists():
                 raise StudyError(
-                    f"{str(self._folder.path)!r} holds a study that is no search. Name another "
-                    "folder."
+                    f"{str(self._folder.path)!r} contains a study that is not a search. Give "
+                    "another folder."
                 )
             return []
         try:
             content = records.whole(self.path)
         except records.DamagedError as error:
             raise StudyError(
-                f"{str(self.path)!r} is damaged: {error}. Remove it and study.json: the search "
-                "writes both anew, and finished runs are not repeated."
+                f"{str(self.path)!r} is damaged: {error}. Remove it and study.json; the search "
+                "writes both again without repeating finished runs."
             ) from error
         self._check(self.path, content["search"])
         rounds: list[list[Point]] = content["rounds"]
@@ -75,6 +75,6 @@ class Rounds:
         every = dict.fromkeys([*self._record, *found])
         names = [name for name in every if found.get(name) != self._record.get(name)]
         raise StudyError(
-            f"{str(path)!r} belongs to a search with another {' and '.join(names) or 'goal'}. Name "
-            "another folder, or search as before: only the budget may change."
+            f"{str(path)!r} belongs to a search with another {' and '.join(names) or 'goal'}. "
+            "Give another folder, or restore the earlier search: only the budget may change."
         )

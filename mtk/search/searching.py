@@ -87,7 +87,7 @@ class Searcher:
             wanted = min(left, self.search.at_a_time)
             points = self.runs.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
             if not points:
-                scheduler.progress.say("The sampler has nothing more to try.")
+                scheduler.progress.say("The sampler has no more points to try.")
                 break
             # The runs that will come, for the time that is left.
             scheduler.later = (left - len(points)) * len(self.search.seeds)
@@ -95,7 +95,7 @@ class Searcher:
                 return False
             number += 1
             if not sampler.finished and self._all_failed():
-                scheduler.progress.say("All runs have failed, so no further one is started.", "red")
+                scheduler.progress.say("All runs have failed, so no more runs are started.", "red")
                 break
         scheduler.later = 0
         return True
@@ -135,10 +135,10 @@ class Searcher:
         kept = self.search.reserved * self._cpu_seconds(whole) / len(whole) / len(self.search.seeds)
         affordable = int((allowed - spent - kept) / each) if each else left
         if affordable < 1:
-            confirming = f", {kept:.0f} s are kept to confirm" if kept else ""
+            confirming = f", {kept:.0f} s are reserved for confirmation" if kept else ""
             progress.say(
-                f"The budget of {allowed:g} CPU seconds allows no further trial: {spent:.0f} s are "
-                f"spent, {each:.0f} s a trial{confirming}."
+                f"The budget of {allowed:g} CPU seconds does not allow another trial: {spent:.0f} "
+                f"s are used, {each:.0f} s per trial{confirming}."
             )
         return min(left, affordable)
 
@@ -182,8 +182,8 @@ class Searcher:
         return Found(*about, list(self.tried), code, selected)
 
     def _stopped(self, scheduler: Scheduler) -> int:
-        disk = " No room on the disk." if scheduler.ended_by is End.DISK else ""
-        scheduler.progress.say(f"Stopped.{disk} The same command goes on.")
+        disk = " The disk is full." if scheduler.ended_by is End.DISK else ""
+        scheduler.progress.say(f"Stopped.{disk} Run the same command again to continue.")
         return STOPPED
 
     def _report(self, scheduler: Scheduler) -> int:
@@ -198,7 +198,7 @@ class Searcher:
             f"{counts[State.DIVERGED]} diverged, {len(failed)} failed."
         )
         if failed:
-            say("What has failed is done again with --retry_failed.")
+            say("To repeat failed runs, add --retry_failed.")
         if not self._found(0).chosen:
             say(f"Not found: {self._why_not()}", "red")
         return 1 if failed or not self._found(0).chosen else 0
@@ -210,11 +210,11 @@ class Searcher:
         found = self._found(0)
         if not found.complete:
             return (
-                "no run has finished with a finite validation loss of each task. Search lower "
-                "learning rates, or give validation labels of each task."
+                "no run has finished with a finite validation loss for each task. Search lower "
+                "learning rates, or provide validation labels for each task."
             )
         words = self.search.looked_for.words(found.seen)
-        return f"{words}. Loosen the bound, widen the space or allow more runs."
+        return f"{words}. Relax the bound, widen the space or allow more runs."
 
 
 def search(
@@ -224,31 +224,32 @@ def search(
     folders: Sequence[str | Path] = (),
     retry_failed: bool = False,
 ) -> Found:
-    """Does a search, or what is left of it.
+    """Runs a search, or the part of it that is left.
 
-    What is written is a study folder, as `mtk.sweep` writes it: `mtk.report` reads it. Called again
-    it goes on where it was stopped or killed, and comes to the same; with a larger budget it goes
-    further.
+    The output is a study folder like that of `mtk.sweep`, which `mtk.report` reads. When called
+    again, the search continues where it was stopped or killed, and reaches the same result; a
+    larger budget extends it.
 
     Args:
-        search: What to search.
-        study_dir: Folder to write; new, or the one of this search.
-        engine: Factory of what does the runs.
-        folders: Where to look for the search's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
+        search: The search.
+        study_dir: Output folder: new, or that of this search.
+        engine: Factory of the engine that does the runs.
+        folders: Where to search for the files of the search, before the working directory.
+        retry_failed: Whether to repeat failed runs.
 
     Returns:
-        What was found; print it. `exit_code` is 0 if all is done, 1 if runs have failed or nothing
-        meets the goal, 75 if a signal or a full disk has stopped it: then the same call goes on.
+        The results, which can be printed. `exit_code` is 0 if all runs are done, 1 if runs have
+        failed or no trial meets the goal, 75 if a signal or a full disk stopped the search; the
+        same call then continues.
 
     Raises:
         StudyError: If the search cannot be run, or the folder holds another one.
         ValueError: If the engine has a wrong argument.
     """
     if not isinstance(search, Search):
-        raise StudyError(f"What is to be searched is an mtk.search.Search. Received: {search!r}")
+        raise StudyError(f"`search` must be an mtk.search.Search. Received: {search!r}")
     if isinstance(folders, str):
-        raise StudyError(f"`folders` is a list of folders. Received: {folders!r}")
+        raise StudyError(f"`folders` must be a list of folders. Received: {folders!r}")
     runs = SearchRuns(search, as_folder("study_dir", study_dir), folders, retry_failed)
     progress = Progress()
     chosen = made(engine)

@@ -11,29 +11,35 @@ import numpy as np
 from mtk.errors import StudyError, check_kinds
 
 Point = dict[str, Any]
-_RANGES = (Mapping, "(lowest, highest) by the name of a parameter: {'a': (0.1, 1.0)}")
+_RANGES = (
+    Mapping,
+    "a dict from names of parameters to (lowest, highest), such as {'a': (0.1, 1.0)}",
+)
 _KINDS: dict[str, tuple[Any, str]] = {
-    "tasks": (Sequence, "a list of the names of two tasks or more"),
-    "weights": (str | None, "the name of the parameter that takes weights, or None"),
+    "tasks": (Sequence, "a list of the names of two or more tasks"),
+    "weights": (str | None, "the name of the parameter that takes the weights, or None"),
     "least_weight": (Real, "a number"),
     "log_uniform": _RANGES,
     "uniform": _RANGES,
-    "choices": (Mapping, "lists by the name of a parameter: {'a': (1, 2)}"),
+    "choices": (
+        Mapping,
+        "a dict from names of parameters to lists of choices, such as {'a': (1, 2)}",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Space:
-    """Values by the name of a parameter or macro, as in a configuration.
+    """The search space: ranges and choices of parameters or macros, by name as in a configuration.
 
     Attributes:
         tasks: Names of the tasks, whose weights lie on the simplex.
-        weights: Parameter that takes `{task: weight}`; None where a method sets them itself, and
-            only the other parameters are searched.
-        least_weight: No task has less, but where a goal asks for a task alone.
+        weights: Parameter that takes `{task: weight}`; None if the method sets the weights itself,
+            so that only the other parameters are searched.
+        least_weight: Smallest weight of a task, except in single-task runs that a goal needs.
         log_uniform: Lowest and highest value of parameters on a logarithmic scale.
         uniform: Lowest and highest value of parameters on a linear scale.
-        choices: The values of parameters that have no scale.
+        choices: The values of categorical parameters.
     """
 
     tasks: Sequence[str] = ()
@@ -48,12 +54,12 @@ class Space:
         check_kinds(self, _KINDS)
         if len(set(self.tasks)) < max(2, len(self.tasks)):
             raise StudyError(
-                "The space of a search has task weights: set `search.Space.tasks` to the names of "
-                f"two tasks or more. Received: {self.tasks!r}"
+                "`search.Space.tasks` must name two or more tasks, whose weights are searched. "
+                f"Received: {self.tasks!r}"
             )
         if not 0 < self.least_weight < 1 / len(self.tasks):
             raise StudyError(
-                f"`least_weight` lies between 0 and 1/{len(self.tasks)}, the equal weight. "
+                f"`least_weight` must lie between 0 and 1/{len(self.tasks)}, the equal weight. "
                 f"Received: {self.least_weight!r}"
             )
         for name, ends in (*self.uniform.items(), *self.log_uniform.items()):
@@ -64,10 +70,10 @@ class Space:
         names = [*([self.weights] if self.weights else []), *self.others]
         odd = [name for name in (*self.tasks, *names) if not isinstance(name, str)]
         if odd:
-            raise StudyError(f"Tasks and parameters are named by texts. Received: {odd[0]!r}")
+            raise StudyError(f"Names of tasks and parameters must be strings. Received: {odd[0]!r}")
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise StudyError(f"The space gives {twice[0]!r} twice. Leave one of them out.")
+            raise StudyError(f"The space has {twice[0]!r} twice. Leave one of them out.")
 
     @property
     def others(self) -> list[str]:
@@ -164,4 +170,4 @@ def _check_ends(name: str, ends: Any, is_log: bool) -> None:
         fits = False
     if not fits:
         positive = "two positive numbers" if is_log else "two numbers"
-        raise StudyError(f"{name!r} has {positive}, (lowest, highest). Received: {ends!r}")
+        raise StudyError(f"{name!r} must be {positive}, (lowest, highest). Received: {ends!r}")

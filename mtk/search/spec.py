@@ -20,15 +20,15 @@ METHOD = "static_weights"
 RATE = "experiment.Optimization.learning_rate"
 _OBJECT = "an object, such as mtk.search."
 _KINDS: dict[str, tuple[Any, str]] = {
-    "name": (str, "a text"),
+    "name": (str, "a string"),
     "configs": (Sequence, "a list of gin files, such as ['mine.gin']"),
     "space": (Space, "an mtk.search.Space"),
-    "settings": (Mapping, "values by the name of a parameter"),
+    "settings": (Mapping, "a dict from names of parameters to values"),
     "sampler": (Callable, "a class, such as mtk.search.TwoStage"),
     "goal": (Goal | None, f"{_OBJECT}Preference({{'a': 3, 'b': 1}})"),
     "cpu_seconds": (Real | None, "a number of seconds, or None"),
-    "seeds": (Sequence, "a list of whole numbers, such as [0]"),
-    "keep": (Real, "the share of the trials that goes on from a rung, between 0 and 1"),
+    "seeds": (Sequence, "a list of integers, such as [0]"),
+    "keep": (Real, "the share of the trials that continue after a rung, between 0 and 1"),
     "cooldown": (Cooldown | None, f"{_OBJECT}Cooldown()"),
     "pbt": (PBT | None, f"{_OBJECT}PBT(interval=100)"),
     "files": (Sequence, "a list of gin files"),
@@ -38,35 +38,37 @@ MOST_CONFIRMED = 5  # Models that are run again with fresh seeds.
 
 @dataclass(frozen=True)
 class Search:
-    """A search for the weights, and other parameters, that are needed.
+    """A search for task weights and other parameters.
 
     Attributes:
-        name: Of the search.
-        configs: Gin files of every run, the later overlaying the earlier. Files are looked for
-            beside the search's file, then in the working directory.
-        space: What is varied.
-        runs: The budget: how many runs there are at most, those that confirm and those that stop
-            at a rung included.
+        name: Name of the search.
+        configs: Gin files of every run; later files override earlier ones. Files are searched next
+            to the search file, then in the working directory.
+        space: The search space.
+        runs: The budget: maximum number of runs, including those for confirmation and those that
+            stop at a rung.
         settings: Bindings of every run, by name.
-        sampler: Makes the sampler; called with `space`, `goal` and `budget`.
-        goal: What is looked for; None: the front.
-        cpu_seconds: Budget in seconds of CPU time, of all runs together; None: without.
-        rungs: Steps, the earliest first, at which trials are compared: only the best go on, from
-            where they stand. A run compares at its first evaluation there or after it. Without any
-            each trial goes to its end.
-        keep: Share of the trials that goes on from a rung; see `mtk.search.halving.Halving`.
-        cooldown: How runs cool down at the rungs and at their end; None: they do not. The steps of
-            cooldowns at rungs are paid for from the budget, as parts of a run.
-        pbt: Trains the runs as a population, whose weights change on the way; `sampler` places the
-            first ones. Without a `goal` the members are compared by the runs' own `monitor`.
-        at_a_time: Trials that are asked for together. They may run at the same time; the results
-            of all count when the next ones are placed, so it is a part of the search.
-        seeds: Values of the macro `seed`; each trial has a run for each, and their mean counts.
-        confirm: How many fresh seeds the models that are found are run with again, five models at
-            most.
-        run_minutes: How long one run takes, until that has been measured.
-        method: Label of what trains; static weights by default.
-        files: Gin files of that method, which overlay `configs`.
+        sampler: Factory of the sampler; called with `space`, `goal` and `budget`.
+        goal: The goal; None for the front.
+        cpu_seconds: Budget in seconds of CPU time for all runs together; None for no limit.
+        rungs: Increasing steps at which trials are compared; only the best continue, without
+            repeating steps. A run is compared at its first evaluation at or after the step. Without
+            rungs, each trial runs to the end.
+        keep: Share of the trials that continue after a rung; see `mtk.search.halving.Halving`.
+        cooldown: How runs cool down at the rungs and at their end; None if they do not. The steps
+            of cooldowns at rungs count towards the budget, as fractions of a run.
+        pbt: Trains the runs as a population, whose weights change during training; `sampler` places
+            the initial ones. Without a `goal`, the members are compared by the `monitor` of the
+            runs.
+        at_a_time: Number of trials that are proposed together. They can run at the same time. The
+            next ones are proposed when all results are known, so changing this number changes the
+            search.
+        seeds: Values of the macro `seed`; each trial has one run for each, and their mean counts.
+        confirm: Number of fresh seeds with which the models that were found, at most five, are run
+            again.
+        run_minutes: Estimated duration of one run, used until runs have been measured.
+        method: Label of the method; static weights by default.
+        files: Gin files of that method, which override `configs`.
     """
 
     name: str
@@ -97,13 +99,15 @@ class Search:
         extras.check("A search", "search", ("pandas", "scipy", "moocore"))
         check_kinds(self, _KINDS)
         if type(self.at_a_time) is not int or self.at_a_time < 1:
-            raise StudyError(f"`at_a_time` is a number, 1 or more. Received: {self.at_a_time!r}")
+            raise StudyError(
+                f"`at_a_time` must be an integer, 1 or more. Received: {self.at_a_time!r}"
+            )
         if type(self.confirm) is not int or self.confirm < 0:
-            raise StudyError(f"`confirm` is a number, 0 or more. Received: {self.confirm!r}")
+            raise StudyError(f"`confirm` must be an integer, 0 or more. Received: {self.confirm!r}")
         if type(self.runs) is not int:
             raise StudyError(
-                "`runs` is a number, of all runs of the search; `cpu_seconds` may end it before. "
-                f"Received: {self.runs!r}"
+                "`runs` must be the total number of runs of the search (`cpu_seconds` may end "
+                f"it earlier). Received: {self.runs!r}"
             )
         self._check_rungs()
         if self.pbt is not None:
@@ -112,14 +116,14 @@ class Search:
         self.looked_for.check(self.space.tasks)
         if self.trials < 1:
             raise StudyError(
-                f"The budget of {counted(self.runs, 'run')} is less than {self._least_in_words}. "
-                "Allow more `runs`, or fewer `seeds` or `confirm`."
+                f"The budget of {counted(self.runs, 'run')} is smaller than "
+                f"{self._least_in_words}. Increase `runs`, or reduce `seeds` or `confirm`."
             )
         if self.cpu_seconds is not None and not self.cpu_seconds > self._least_seconds:
             raise StudyError(
-                f"The budget of {self.cpu_seconds!r} CPU seconds is less than "
-                f"{self._least_in_words} ({self._least_seconds:g} s by `run_minutes`). Allow more, "
-                "or fewer `seeds` or `confirm`."
+                f"The budget of {self.cpu_seconds!r} CPU seconds is smaller than "
+                f"{self._least_in_words} ({self._least_seconds:g} s according to `run_minutes`). "
+                "Increase it, or reduce `seeds` or `confirm`."
             )
 
     def _check_rungs(self) -> None:
@@ -127,25 +131,23 @@ class Search:
         whole = all(type(rung) is int and rung > 0 for rung in rungs)
         if not whole or [*rungs] != sorted(set(rungs)):
             raise StudyError(
-                "`rungs` are numbers of steps, each larger than the one before. "
-                f"Received: {self.rungs!r}"
+                f"`rungs` must be increasing numbers of steps. Received: {self.rungs!r}"
             )
         if not 0 < self.keep < 1:
             raise StudyError(
-                f"`keep` is the share of the trials that goes on from a rung, between 0 and 1. "
-                f"Received: {self.keep!r}"
+                "`keep` must be the share of the trials that continue after a rung, between 0 "
+                f"and 1. Received: {self.keep!r}"
             )
 
         if self.cooldown is not None and not rungs:
-            raise StudyError(
-                "A `cooldown` is for comparing at rungs. Set `rungs`, or leave it out."
-            )
+            raise StudyError("`cooldown` needs `rungs`. Set `rungs`, or leave `cooldown` out.")
 
     def _check_population(self) -> None:
         if not self.space.weights:
             raise StudyError(
-                "A population changes task weights while it trains, and the space has none. Name "
-                "the parameter that takes them, `search.Space.weights`, or search without `pbt`."
+                "A population changes task weights during training, but the space has none. "
+                "Set `search.Space.weights` to the parameter that takes them, or search without "
+                "`pbt`."
             )
         wrong = {
             "rungs": bool(self.rungs),
@@ -153,17 +155,17 @@ class Search:
             "cpu_seconds": self.cpu_seconds is not None,
             "more than one of `seeds`": len(self.seeds) > 1,
             "a goal that is a front": isinstance(self.goal, Front),
-            "a goal that needs a task alone": bool(self.looked_for.alone(self.space.tasks)),
+            "a goal that needs single-task runs": bool(self.looked_for.alone(self.space.tasks)),
         }
         if unfit := [name for name, is_there in wrong.items() if is_there]:
             raise StudyError(
-                "The runs of a population are trained together, each to its end, towards one "
-                f"number: `pbt` goes without {' and '.join(unfit)}."
+                "The runs of a population are trained together to the end and compared by a "
+                f"single number, so `pbt` cannot be combined with {' and '.join(unfit)}."
             )
         if self.trials < 2:
             raise StudyError(
-                "A population has two runs or more, since they copy one another. Allow more "
-                f"`runs`, or less to `confirm`. Received: runs={self.runs}, confirm={self.confirm}"
+                "A population needs two or more runs, since they copy each other. Increase "
+                f"`runs`, or reduce `confirm`. Received: runs={self.runs}, confirm={self.confirm}"
             )
 
     @property
@@ -172,7 +174,7 @@ class Search:
 
     @property
     def _least_in_words(self) -> str:
-        confirming = f" and {self.reserved} to confirm" if self.reserved else ""
+        confirming = f" and {self.reserved} for confirmation" if self.reserved else ""
         return f"the {counted(len(self.seeds), 'run')} of one trial{confirming}"
 
     @property

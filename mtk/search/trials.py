@@ -35,8 +35,8 @@ def losses(
     missing = [task for task in tasks if task not in found[0]]
     if missing:
         raise StudyError(
-            f"The runs have no task {missing[0]!r}; they have {', '.join(found[0])}. Name these in "
-            "`search.Space.tasks`."
+            f"The runs have no task {missing[0]!r}. Their tasks are {', '.join(found[0])}; use "
+            "these in `search.Space.tasks`."
         )
     means = {task: fmean(each[task] for each in found) for task in tasks}
     return means if np.isfinite(list(means.values())).all() else None
@@ -73,4 +73,4 @@ def in_words(space: Space, point: Point) -> str:
         *([f"weights {weights}"] if space.weights else []),
         *(f"{n.rpartition('.')[2]} {value}" for n, value in space.others_of(point).items()),
     ]
-    return ", ".join(values) or "as it is"
+    return ", ".join(values) or "unchanged"

@@ -51,8 +51,8 @@ def check(
     if not chosen:
         return
     progress.say(
-        f"Checking: building {counted(len(chosen), 'run')} to meet all values of the study. It "
-        "takes seconds."
+        f"Checking: building {counted(len(chosen), 'run')} that cover all values of the study. "
+        "This takes some seconds."
     )
     problems: dict[str, Run] = {}
     outcomes = _outcomes(chosen, begun, further)
@@ -65,7 +65,7 @@ def check(
         shown = [f"{run.method} {run.point}: {text}" for text, run in problems.items()]
         more = f"\nand {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         raise StudyError(
-            "No run was started, since some cannot be done:\n" + "\n".join(shown[:_SHOWN]) + more
+            "No run was started because some cannot be built:\n" + "\n".join(shown[:_SHOWN]) + more
         )
 
 
@@ -113,8 +113,8 @@ def _outcomes(
             except EOFError:
                 process.join()
                 yield (
-                    f"the process that built it has ended ({process.exitcode}). Memory may be "
-                    "short."
+                    "the process that built it ended unexpectedly (exit code "
+                    f"{process.exitcode}), possibly for lack of memory."
                 )
                 return
     finally:

@@ -22,7 +22,7 @@ _LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
 
 
 class State(Enum):
-    """What has become of a run."""
+    """State of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -164,10 +164,12 @@ class StudyFolder:
         """Returns why a run has failed, or what is wrong with its folder."""
         if self.state(run) is State.DAMAGED:
             return (
-                "result.json is damaged or another run's; remove this one file, and the same "
-                "command makes the end of the run again"
+                "result.json is damaged or belongs to another run; remove only this file, and "
+                "run the same command again to repeat the end of the run"
             )
-        return str(_read(self.run_dir(run) / "failed.json").get("reason", "the reason is lost"))
+        return str(
+            _read(self.run_dir(run) / "failed.json").get("reason", "the reason was not recorded")
+        )
 
     def add(self, study: Study, runs: Sequence[Run], remarks: Sequence[str] = ()) -> None:
         """Writes what is needed to do runs, and lists them beside those that are listed already.
@@ -182,11 +184,11 @@ class StudyFolder:
         """
         for folder in ("configs", "runs", "logs", "leases"):
             if (self.path / folder).exists() and not (self.path / folder).is_dir():
-                raise StudyError(f"{str(self.path / folder)!r} is no folder. Move it away.")
+                raise StudyError(f"{str(self.path / folder)!r} is not a folder. Move it away.")
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         for run in runs:
             if self.log(run.hash).exists() and not self.log(run.hash).is_file():
-                raise StudyError(f"{str(self.log(run.hash))!r} is no file. Move it away.")
+                raise StudyError(f"{str(self.log(run.hash))!r} is not a file. Move it away.")
             self._write_config(run)
         wanted = json.loads(json.dumps(self._content(study, runs, remarks)))
         if self.list.is_file() and _read(self.list) == wanted:
@@ -220,18 +222,20 @@ class StudyFolder:
         if not self.list.exists():
             return []
         if self.list.is_dir():
-            raise StudyError(f"{str(self.list)!r} is a folder. Name another folder for the study.")
+            raise StudyError(
+                f"{str(self.list)!r} is a folder, not a file. Give another study folder."
+            )
         content = _read(self.list)
         entries = content.get("runs")
         if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
             raise StudyError(
-                f"{str(self.list)!r} is damaged. Remove it: the sweep writes it again, and "
-                "finished runs are not repeated."
+                f"{str(self.list)!r} is damaged. Remove it; the sweep writes it again without "
+                "repeating finished runs."
             )
         if content.get("name") != study.name:
             raise StudyError(
-                f"{str(self.path)!r} holds the study {content.get('name')!r}, not {study.name!r}. "
-                "Name another folder."
+                f"{str(self.path)!r} contains the study {content.get('name')!r}, not "
+                f"{study.name!r}. Give another folder."
             )
         return entries
 

@@ -74,7 +74,7 @@ def refuse_run_settings(names: config.Draft, settings: str) -> None:
     """
     names.refuse(
         "mtk.experiment",
-        "The runs do not read this. Bind it in a file that `configs` names, or in "
+        "The runs do not read this binding. Put it into one of the files of `configs`, or into "
         f"{settings}, such as {{'experiment.Training.epochs': 10}}.",
     )
 
@@ -188,7 +188,7 @@ class Grid:
             point = next(points(self.study.grids(method)))
             unmet = self._draft(method).overlaid(bindings(point)).unmet(experiment.run)
             found += [
-                f"{method} does not read {name}: its runs with each value are alike."
+                f"{method} does not read {name}, so its runs are the same for every value."
                 for name in point
                 if name in unmet
             ]
@@ -210,7 +210,7 @@ class Grid:
 
 
 def _finish(draft: config.Draft) -> None:
-    own_folder = "Each run of a study has a folder of its own. Leave `run_dir` out."
+    own_folder = "Each run of a study has its own folder. Leave `run_dir` out."
     draft.refuse("mtk.experiment", own_folder, parameter="run_dir")
     draft.finish()
 

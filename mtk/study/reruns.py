@@ -125,7 +125,7 @@ def check_replays(grid: Grid) -> None:
     """
     study = grid.study
     if study.baseline is None:
-        raise StudyError("A replay needs static weights: set the study's `baseline`.")
+        raise StudyError("A replay needs static weights. Set `baseline` of the study.")
     _check_installed("A replay")
     point = next(points(study.grids(study.baseline)))
     grid.run(study.baseline, {**point, study.weights: {}}, study.seeds[0])
@@ -164,7 +164,7 @@ def replays(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> tuple[list[
             try:
                 means = [analysis.mean_weights(folder.run_dir(run.hash)) for run in each]
             except ValueError as error:
-                left_out.append(f"No replay of {method}: {error}")
+                left_out.append(f"{method} cannot be replayed: {error}")
                 continue
             point = {name: value for name, value in each[0].point.items() if name in shared}
             found += [_replay(grid, run, point, _mean(means)) for run in each]

@@ -151,9 +151,9 @@ class Scheduler:
             return f"FAILED: {reason[0]} ({self.folder.log(run.hash)})"
         if state is State.PENDING:
             full = self.ended_by is End.DISK
-            return "no room on the disk" if full else "interrupted, will go on"
+            return "disk full" if full else "interrupted, will be continued"
         if state is State.RUNNING:
-            return "another sweep is doing it"
+            return "running in another sweep"
         if state is State.PAUSED:
             return f"paused at step {self.folder.pause_at(run.hash)}, after {seconds:.0f} s"
         said = self._selected.get(run.hash)
@@ -182,8 +182,8 @@ class Scheduler:
         if deaths >= _DEATHS:
             self.folder.fail(
                 run.hash,
-                f"The process ended {deaths} times in a row without an error and without a new "
-                "checkpoint. Memory may be short: try fewer workers.",
+                f"The process ended {deaths} times in a row without an error message or a new "
+                "checkpoint, possibly for lack of memory. Try fewer workers.",
             )
             self.states[run.hash] = State.FAILED
         return self.states[run.hash]
@@ -195,8 +195,8 @@ class Scheduler:
             self.engine.kill()
         elif self._started:
             self.progress.say(
-                f"Stopping: checkpoints of {counted(len(self._started), 'run')} are written. "
-                "Again: they end at once."
+                f"Stopping: writing checkpoints of {counted(len(self._started), 'run')}. Signal "
+                "again to stop at once."
             )
             self.engine.stop()
         self._heeded, self.ended_by = len(self.signals), End.SIGNAL

@@ -19,26 +19,27 @@ _PLAIN = (bool, int, float, str, type(None))
 class Study:
     """A grid of runs.
 
-    Every method is run at every point of `grid`, times its own grid, times the seeds. A value is
-    written as in a configuration; a reference or a macro as a text, `"@keras.optimizers.Adam"`.
-    Several names as one axis change together: `("a", "b"): [(1, 2), (3, 4)]` are two points.
+    Every method is run at every point of `grid`, times its own grid, times the seeds. Values are
+    written as in a configuration; references and macros as strings, such as
+    `"@keras.optimizers.Adam"`. Several names in one axis change together: `("a", "b"): [(1, 2), (3,
+    4)]` has two points.
 
     Attributes:
-        name: Of the study.
-        configs: Gin files of every run, the later overlaying the earlier. Files are looked for
-            beside the study's file, then in the working directory.
-        methods: By label, the gin file (or files) that overlays them.
+        name: Name of the study.
+        configs: Gin files of every run; later files override earlier ones. Files are searched next
+            to the study file, then in the working directory.
+        methods: The gin file (or files) of each method, by label, which override `configs`.
         settings: Bindings of every run, by name.
-        grid: Values by the name of a parameter or macro, for all methods.
-        method_grids: Grids that belong to one method, by its label.
+        grid: Values of parameters or macros for all methods, by name.
+        method_grids: Additional grids of single methods, by label.
         seeds: Values of the macro `seed` in the first stage, which selects among all points.
-        fresh_seeds: How many seeds of the second stage, which measures: every model that validation
-            selected in the first one is run with each of them; see
-            `mtk.study.reruns.measured_again`. They are the numbers after the largest of
-            `seeds`. With 0 there is no second stage.
-        baseline: Label of the method that the others are compared with: static weights.
+        fresh_seeds: Number of seeds of the second stage, which measures: every model that
+            validation selected in the first stage is run with each of them; see
+            `mtk.study.reruns.measured_again`. They are the numbers after the largest of `seeds`.
+            With 0 there is no second stage.
+        baseline: Label of the method with which the others are compared: static weights.
         weights: Parameter of the baseline that takes `{task: weight}`, for replays.
-        run_minutes: How long one run takes, until that has been measured.
+        run_minutes: Estimated duration of one run, used until runs have been measured.
     """
 
     name: str
@@ -62,19 +63,19 @@ class Study:
         name = self.name if isinstance(self.name, str) else ""
         if not name.strip(" .") or "/" in name or not name.isprintable():
             raise StudyError(
-                "A study needs a name that can be that of a folder, without '/'. "
-                f"Received: name={self.name!r}"
+                "The `name` of a study must be a valid folder name without '/'. Received: "
+                f"name={self.name!r}"
             )
         for what, given in (("methods", self.methods), ("seeds", self.seeds)):
             if not given:
-                raise StudyError(f"The study {self.name!r} has no {what}, so there is no run.")
+                raise StudyError(f"The study {self.name!r} has no {what}, so it has no runs.")
         if not all(isinstance(seed, Integral) and seed >= 0 for seed in self.seeds):
-            raise StudyError(f"`seeds` are whole numbers, 0 or more. Received: seeds={self.seeds}")
+            raise StudyError(f"`seeds` must be integers, 0 or more. Received: seeds={self.seeds}")
         if len(set(self.seeds)) < len(self.seeds):
-            raise StudyError(f"Each of `seeds` is named once. Received: seeds={self.seeds}")
+            raise StudyError(f"`seeds` must not contain duplicates. Received: seeds={self.seeds}")
         for label in self.methods:
             if not isinstance(label, str):
-                raise StudyError(f"The label of a method is a text. Received: {label!r}")
+                raise StudyError(f"The label of a method must be a string. Received: {label!r}")
         for label in (*self.method_grids, *([] if self.baseline is None else [self.baseline])):
             self.check_method(label)
         for grid in (self.grid, *self.method_grids.values()):
@@ -84,20 +85,20 @@ class Study:
             self._check_names(method)
         if type(self.fresh_seeds) is not int or self.fresh_seeds < 0:
             raise StudyError(
-                f"`fresh_seeds` is a number of seeds, 0 or more. Received: {self.fresh_seeds!r}"
+                "`fresh_seeds` must be a number of seeds, 0 or more. Received: "
+                f"{self.fresh_seeds!r}"
             )
         if self.second_stage.stop > ranges.SEEDS:
             raise StudyError(
-                f"The `fresh_seeds` are those after the largest of `seeds`, and {ranges.SEEDS - 1} "
-                f"is the last seed there is. Received: seeds={self.seeds}, "
-                f"fresh_seeds={self.fresh_seeds}"
+                "The fresh seeds follow the largest of `seeds` and must not exceed "
+                f"{ranges.SEEDS - 1}. Received: seeds={self.seeds}, fresh_seeds={self.fresh_seeds}"
             )
         if self.run_minutes is not None:
             ranges.check_positive(run_minutes=self.run_minutes)
 
     @property
     def second_stage(self) -> range:
-        """The seeds of the second stage: none of them took part in selecting."""
+        """The seeds of the second stage, none of which was used for selection."""
         first = max(self.seeds) + 1
         return range(first, first + self.fresh_seeds)
 
@@ -106,19 +107,17 @@ class Study:
         varied = [name for axis, _ in self.grids(method) for name in _names(axis)]
         twice = sorted({name for name in varied if varied.count(name) > 1})
         if twice:
-            raise StudyError(
-                f"Two axes of {method} give values to {twice[0]!r}. Leave one of them out."
-            )
+            raise StudyError(f"Two axes of {method} set {twice[0]!r}. Leave one of them out.")
         both = [name for name in varied if name in self.settings]
         if both:
             raise StudyError(
-                f"The grid of {method} contradicts the study's settings: both give values to "
-                f"{both[0]!r}. Leave it out of one of them."
+                f"The grid of {method} and the study's settings both set {both[0]!r}. Leave it "
+                "out of one of them."
             )
         seeds = [name for name in (*varied, *self.settings) if name.split(".")[-2:] in _SEEDS]
         if seeds:
             raise StudyError(
-                f"The study gives {seeds[0]!r} a value, which its `seeds` do. Leave it out."
+                f"The study sets {seeds[0]!r}, which its `seeds` already set. Leave it out."
             )
 
     def check_method(self, label: str) -> None:
@@ -127,7 +126,7 @@ class Study:
             close = difflib.get_close_matches(label, self.methods, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise StudyError(
-                f"{label!r} is not among the methods of the study: {', '.join(self.methods)}.{hint}"
+                f"{label!r} is not a method of the study. Methods: {', '.join(self.methods)}.{hint}"
             )
 
     def grids(self, method: str) -> list[tuple[Axis, Sequence[Any]]]:
@@ -153,14 +152,15 @@ def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
         nested = [v for v in values if isinstance(v, (Mapping, list, tuple))]
         if len({isinstance(value, Mapping) for value in nested}) > 1:
             raise StudyError(
-                f"The axis {axis!r} has values with names and values without, so that equal ones "
-                "cannot be told. Write all of them as dicts."
+                f"The axis {axis!r} mixes dicts with other sequences, so equal values cannot be "
+                "recognized. Write all of its values as dicts."
             )
         return
     wrong = [v for v in values if not isinstance(v, (list, tuple)) or len(v) != len(axis)]
     if wrong:
         raise StudyError(
-            f"Each value of the axis {axis!r} is a tuple of {len(axis)}. Received: {wrong[0]!r}"
+            f"Each value of the axis {axis!r} must be a tuple of {len(axis)}. Received: "
+            f"{wrong[0]!r}"
         )
 
 
@@ -186,7 +186,7 @@ def _text(name: str, value: Any) -> str:
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
     if not isinstance(value, _PLAIN):
         raise StudyError(
-            f"{name!r} needs a number, text, list or dict. Received: {value!r}. Write a "
-            "reference as a text, such as '@keras.optimizers.Adam'."
+            f"{name!r} must be a number, string, list or dict. Received: {value!r}. Write a "
+            "reference as a string, such as '@keras.optimizers.Adam'."
         )
     return value if isinstance(value, str) and value[:1] in ("@", "%") else repr(value)

@@ -41,7 +41,7 @@ def numbers(
     lines = [f"  {label}: {number:,}" for label, number in by_method.items()]
     if later:
         lines.append(
-            f"  then what validation selects, with {study.fresh_seeds} fresh seeds: "
+            f"  then the models selected on validation, with {study.fresh_seeds} fresh seeds: "
             f"at most {later:,}"
         )
     counts = Counter(states.values())
@@ -61,23 +61,30 @@ def time_left(pending: Sequence[Run], estimate: Estimate, slots: int) -> str:
     total = estimate.total(pending, slots)
     if total is None:
         return (
-            "estimated time: unknown until runs are finished. Give the minutes of a run to "
-            "estimate it: study.Study.run_minutes."
+            "estimated time: unknown until runs have finished. To get an estimate now, set "
+            "study.Study.run_minutes."
         )
-    source = "what finished runs took" if estimate.measured else "the study's `run_minutes`"
-    return f"estimated time: {format_duration(total)}, {slots} at a time, by {source}"
+    source = "the time of finished runs" if estimate.measured else "the `run_minutes` of the study"
+    return (
+        f"estimated time: {format_duration(total)} with {counted(slots, 'run')} at a time, "
+        f"based on {source}"
+    )
 
 
 def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
     """Returns what is said of runs that are equal to others."""
     if not again:
         return []
-    lines = [f"  {run.method} {run.point} is {first.method} {first.point}" for run, first in again]
+    lines = [
+        f"  {run.method} {run.point} equals {first.method} {first.point}" for run, first in again
+    ]
     shown = [*lines[:5], f"  and {len(lines) - 5} more"] if len(lines) > 6 else lines
     some = (
-        f"{len(again)} runs are equal to others" if len(again) > 1 else "A run is equal to another"
+        f"{len(again)} runs are equal to other runs"
+        if len(again) > 1
+        else "1 run is equal to another one"
     )
-    return [f"{some} and done once:", *shown]
+    return [f"{some} and will be run only once:", *shown]
 
 
 def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Does the runs of a study that are not done yet."""
+"""Runs a study, or the part of it that is left."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from mtk.study.spec import Study
 class Sweep:
     """A study in its folder.
 
-    Everything that can be checked without doing a run is checked when it is made.
+    Everything that can be checked without running is checked when the object is created.
 
     Args:
         study: What to run.
-        study_dir: Folder to write; new, or the one of this study.
-        folders: Where to look for the study's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
+        study_dir: Output folder: new, or that of this study.
+        folders: Where to search for the files of the study, before the working directory.
+        retry_failed: Whether to repeat failed runs.
         only: Labels of the methods whose runs are done; all by default.
 
     Raises:
@@ -82,7 +82,7 @@ class Sweep:
         progress: Progress | None = None,
         max_runs: int | None = None,
     ) -> int:
-        """Does what is left to do.
+        """Does the runs that are left.
 
         Args:
             engine: What does the runs.
@@ -92,7 +92,7 @@ class Sweep:
 
         Returns:
             0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal, a
-            full disk or `max_runs` has stopped the sweep: then the same call goes on.
+            full disk or `max_runs` stopped the sweep; the same call then continues.
 
         Raises:
             StudyError: If there can be no replay.
@@ -164,15 +164,16 @@ class Sweep:
         return Estimate(self.folder.run_log.seconds(), self.runs, expected)
 
     def _stopped(self, scheduler: Scheduler) -> int:
-        text = "Stopped. The same command goes on."
+        text = "Stopped. Run the same command again to continue."
         if scheduler.ended_by is End.MAX_RUNS:
             done = counted(scheduler.max_runs or 0, "run")
-            text = f"Stopped after {done}. The same command does further ones."
+            text = f"Stopped after {done}. Run the same command again to do more runs."
         elif scheduler.ended_by is End.DISK:
             free = resources.free(self.folder.path) / 1e6
             text = (
-                f"No room on the disk of {self.folder.path}: {free:.1f} MB are free. No run has "
-                "failed by that; the same command goes on when there is room."
+                f"The disk of {self.folder.path} is full: {free:.1f} MB are free. No run has "
+                "failed because of this; free some space and run the same command again to "
+                "continue."
             )
         scheduler.progress.say(text)
         return 75
@@ -189,7 +190,7 @@ class Sweep:
             f"{f', {damaged} damaged' * bool(damaged)}."
         )
         if failed and not self.retry_failed:
-            say("What has failed is done again with --retry_failed.")
+            say("To repeat failed runs, add --retry_failed.")
         if failed or damaged:
             return 1
         say(f"Report: python -m mtk.report --study_dir={self.folder.path} --out=report")
@@ -207,18 +208,18 @@ def sweep(
     only: Sequence[str] = (),
     max_runs: int | None = None,
 ) -> int:
-    """Does the runs of a study that are not done yet.
+    """Runs a study, or the part of it that is left.
 
-    Before the first one, what the runs need is built once; see `mtk.study.checking`.
+    Before the first run, everything that the runs need is built once; see `mtk.study.checking`.
 
     Args:
         study: What to run.
-        study_dir: Folder to write; new, or the one of this study.
-        engine: Factory of what does the runs.
-        folders: Where to look for the study's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
+        study_dir: Output folder: new, or that of this study.
+        engine: Factory of the engine that does the runs.
+        folders: Where to search for the files of the study, before the working directory.
+        retry_failed: Whether to repeat failed runs.
         replay: Whether to do the replays too.
-        dry_run: Print the runs instead, and write nothing.
+        dry_run: Whether to only print the runs, and write nothing.
         only: Labels of the methods whose runs are done; all by default.
         max_runs: How many runs to start at most.
 
@@ -230,7 +231,7 @@ def sweep(
         ValueError: If the engine has a wrong argument.
     """
     if study_dir is None and not dry_run:
-        raise StudyError("A study needs a folder to write. Name one: --study_dir=PATH.")
+        raise StudyError("A study needs an output folder. Give one: --study_dir=PATH.")
     made = Sweep(study, study_dir or Path("studies") / study.name, folders, retry_failed, only)
     chosen = engine()
     if replay:

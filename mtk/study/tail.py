@@ -25,7 +25,7 @@ def tail(study_dir: str | Path, run: str = "", stream: TextIO | None = None) -> 
     """
     folder, out = StudyFolder(study_dir), stream or sys.stdout
     if not folder.path.is_dir():
-        raise StudyError(f"There is no study folder {str(study_dir)!r}.")
+        raise StudyError(f"The study folder {str(study_dir)!r} does not exist.")
     log = _log(folder, run)
     print(f"{log}:", file=out)
     with log.open(encoding="utf-8", errors="replace") as file:

@@ -138,5 +138,7 @@ def test_without_optuna_the_command_that_installs_it_is_told(space, monkeypatch)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "optuna" else find(name, *a)
     )
-    with pytest.raises(StudyError, match=r"Optuna needs a further package: pip install .*search\]"):
+    with pytest.raises(
+        StudyError, match=r"Optuna needs an additional package: pip install .*search\]"
+    ):
         Optuna(space)

@@ -240,14 +240,14 @@ def test_the_schedule_is_replayed_with_fresh_seeds(folder):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"runs": 1}, "two runs or more"),
-        ({"runs": 2, "confirm": 1}, "two runs or more"),
-        ({"rungs": (10,)}, "without rungs"),
+        ({"runs": 1}, "two or more runs"),
+        ({"runs": 2, "confirm": 1}, "two or more runs"),
+        ({"rungs": (10,)}, "cannot be combined with rungs"),
         ({"at_a_time": 2}, "at_a_time"),
         ({"seeds": (0, 1)}, "seeds"),
         ({"cpu_seconds": 60.0}, "cpu_seconds"),
         ({"goal": Front()}, "front"),
-        ({"goal": Constraint("left", worse=0.1)}, "a task alone"),
+        ({"goal": Constraint("left", worse=0.1)}, "single-task runs"),
         ({"space": Space(["left", "right"], weights=None, log_uniform={RATE: (0.1, 1.0)})}, "none"),
     ],
 )
@@ -275,7 +275,7 @@ def test_equal_points_are_refused(folder):
     """At equal weights and without other parameters all runs were one."""
     from mtk.search import TwoStage
 
-    with pytest.raises(StudyError, match="equal points"):
+    with pytest.raises(StudyError, match="too few different points"):
         folder.go(**{**GIVEN, "sampler": lambda **given: TwoStage(**given, tuning=8)})
 
 

@@ -176,7 +176,7 @@ def test_a_sampler_that_stops_answering_ends_the_search_with_what_there_is(folde
     found = folder.go(**{**RUNGS, "sampler": Silent})
     assert found.exit_code == 0
     assert len(found.trials) == 5
-    assert "nothing more to try" in folder.said.getvalue()
+    assert "no more points to try" in folder.said.getvalue()
 
 
 def test_a_sampler_that_breaks_loses_nothing(folder):
@@ -213,12 +213,12 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"rungs": (30, 10)}, "each larger"),
-        ({"rungs": (10, 10)}, "each larger"),
-        ({"rungs": (0, 10)}, "each larger"),
-        ({"rungs": (0.1,)}, "each larger"),
-        ({"rungs": 10}, "each larger"),
-        ({"rungs": "10"}, "each larger"),
+        ({"rungs": (30, 10)}, "increasing numbers"),
+        ({"rungs": (10, 10)}, "increasing numbers"),
+        ({"rungs": (0, 10)}, "increasing numbers"),
+        ({"rungs": (0.1,)}, "increasing numbers"),
+        ({"rungs": 10}, "increasing numbers"),
+        ({"rungs": "10"}, "increasing numbers"),
         ({"rungs": (10,), "keep": 1.0}, "keep"),
         ({"rungs": (10,), "keep": 0}, "keep"),
     ],

@@ -67,7 +67,7 @@ def test_points_lie_in_the_space(make, tasks):
         choices={"layers": (2, 3, 4)},
     )
     if make is Bisection and tasks != 2:
-        with pytest.raises(StudyError, match="two tasks"):
+        with pytest.raises(StudyError, match="two or more tasks"):
             make(space)
         return
     sampler = searched(make, space, 15, at_a_time=4)
@@ -243,16 +243,16 @@ def test_a_task_trained_alone_bounds_and_is_no_answer():
     assert goal.chosen(seen) == [2]
     short = Seen(["a", "b"], weights[:2], seen.losses[:2])
     assert goal.chosen(short) == []
-    assert "the nearest has 2" in goal.words(short)
+    assert "the closest has 2" in goal.words(short)
 
 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"tasks": ()}, "weights"),
-        ({"tasks": ["left"]}, "two tasks"),
-        ({"tasks": "left"}, "two tasks"),
-        ({"tasks": ["left", "left"]}, "two tasks"),
+        ({"tasks": ["left"]}, "two or more tasks"),
+        ({"tasks": "left"}, "two or more tasks"),
+        ({"tasks": ["left", "left"]}, "two or more tasks"),
         ({"least_weight": 0.5}, "least_weight"),
         ({"least_weight": 0.0}, "least_weight"),
         ({"log_uniform": {"x": (0.0, 1.0)}}, "'x'"),

@@ -48,15 +48,15 @@ def test_a_dry_run_shows_the_first_points_and_writes_nothing(run, tmp_path, caps
         ([SEARCH, "--dry_run", "--gin.search.Search.run=3"], "Did you mean 'runs'"),
         ([SEARCH, "--dry_run", "--gin.search.Search.runs='many'"], "runs"),
         ([SEARCH, "--dry_run", "--gin.search.Space.tasks=()"], "Space.tasks"),
-        ([SEARCH, "--dry_run", "--gin.search.Space.tasks=('left',)"], "two tasks"),
+        ([SEARCH, "--dry_run", "--gin.search.Space.tasks=('left',)"], "two or more tasks"),
         ([SEARCH, "--dry_run", "--gin.search.Search.sampler=@search.Bisect"], "Bisection"),
         ([SEARCH, "--dry_run", "--gin.search.Space.log_uniform={'learning_rat': (1, 2)}"], "rat"),
         ([BOUNDED, "--dry_run", "--gin.search.Constraint.task='middle'"], "'middle'"),
         ([BOUNDED, "--dry_run", "--gin.search.Constraint.at_most=0.1"], "one bound"),
-        ([POPULATION, "--dry_run", "--gin.search.Search.runs=1"], "two runs or more"),
+        ([POPULATION, "--dry_run", "--gin.search.Search.runs=1"], "two or more runs"),
         ([POPULATION, "--dry_run", "--gin.search.Space.weights=None"], "the space has none"),
         ([COOLDOWN, "--dry_run", "--gin.search.Search.rungs=()"], "Set `rungs`"),
-        ([], "no 'name'"),
+        ([], "'name' is required"),
     ],
 )
 def test_bad_input_is_one_message(given, named, capsys):

@@ -78,7 +78,7 @@ def test_a_signal_stops_and_the_same_call_goes_on(folder):
 
     engine = FakeEngine(outcome)
     assert folder.go(engine).exit_code == 75
-    assert "The same command goes on" in folder.said.getvalue()
+    assert "Run the same command again to continue" in folder.said.getvalue()
     rest = FakeEngine(folder.outcome)
     assert folder.go(rest).exit_code == 0
     assert len(engine.started) + len(rest.started) == 7
@@ -182,7 +182,7 @@ def test_what_confirms_is_in_the_budget_of_cpu_seconds(tmp_path):
     assert sum(trial.paused_at is not None for trial in found.trials) > 10
     assert len(found.chosen) >= 5
     assert 1300 - 2 * length < sum(taken.values()) <= 1300
-    assert "800 s are kept to confirm" in folder.said.getvalue()
+    assert "800 s are reserved for confirmation" in folder.said.getvalue()
 
 
 def test_a_preference_finds_its_best(folder):
@@ -234,38 +234,38 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
     assert found.exit_code == 1
     assert len(found.trials) == 7
     assert found.chosen == []
-    assert "no trial meets left at most 0.1; the nearest has" in folder.said.getvalue()
+    assert "no trial meets the bound left at most 0.1; the closest has" in folder.said.getvalue()
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"runs": 0}, "budget of 0 runs"),
-        ({"runs": None, "cpu_seconds": 60.0}, "`runs` is a number"),
-        ({"goal": Preference}, "`goal` is an object"),
+        ({"runs": None, "cpu_seconds": 60.0}, "`runs` must be the total number"),
+        ({"goal": Preference}, "`goal` must be an object"),
         ({"runs": 2, "seeds": (0, 1, 2)}, "budget of 2 runs"),
-        ({"runs": 10, "confirm": 2}, "10 to confirm"),
+        ({"runs": 10, "confirm": 2}, "10 for confirmation"),
         ({"cpu_seconds": 30.0, "run_minutes": 1.0}, "30.0 CPU seconds"),
         ({"cpu_seconds": 0.0}, "0.0 CPU seconds"),
-        ({"cpu_seconds": 600.0, "runs": 20, "run_minutes": 1.0, "confirm": 2}, "10 to confirm"),
+        ({"cpu_seconds": 600.0, "runs": 20, "run_minutes": 1.0, "confirm": 2}, "10 for confirmation"),
         ({"at_a_time": 0}, "at_a_time"),
         ({"seeds": ()}, "no seeds"),
         ({"goal": Preference({"middle": 1.0})}, "'middle'"),
         ({"goal": Preference({"left": 0.0})}, "positive"),
         ({"goal": Constraint("left", worse=0.1, best="left")}, "another task"),
         ({"settings": {RATE: 0.1}}, RATE),
-        ({"settings": ["a"]}, "`settings` is values"),
-        ({"configs": "mine.gin"}, "`configs` is a list"),
-        ({"space": {}}, "`space` is an mtk.search.Space"),
-        ({"name": 3}, "`name` is a text"),
-        ({"sampler": "TwoStage"}, "`sampler` is a class"),
-        ({"cpu_seconds": "1h"}, "`cpu_seconds` is a number"),
-        ({"keep": None}, "`keep` is the share"),
-        ({"cooldown": "a", "rungs": (9,)}, "`cooldown` is an object"),
-        ({"pbt": 84}, "`pbt` is an object"),
-        ({"seeds": 3}, "`seeds` is a list"),
-        ({"seeds": ("0",)}, "`seeds` are whole"),
-        ({"seeds": (-1,)}, "`seeds` are whole"),
+        ({"settings": ["a"]}, "`settings` must be a dict"),
+        ({"configs": "mine.gin"}, "`configs` must be a list"),
+        ({"space": {}}, "`space` must be an mtk.search.Space"),
+        ({"name": 3}, "`name` must be a string"),
+        ({"sampler": "TwoStage"}, "`sampler` must be a class"),
+        ({"cpu_seconds": "1h"}, "`cpu_seconds` must be a number"),
+        ({"keep": None}, "`keep` must be the share"),
+        ({"cooldown": "a", "rungs": (9,)}, "`cooldown` must be an object"),
+        ({"pbt": 84}, "`pbt` must be an object"),
+        ({"seeds": 3}, "`seeds` must be a list"),
+        ({"seeds": ("0",)}, "`seeds` must be integers"),
+        ({"seeds": (-1,)}, "`seeds` must be integers"),
         ({"goal": Preference({"left": "3"})}, "0 or more"),
         ({"goal": Preference({"left": float("inf")})}, "0 or more"),
         ({"goal": Preference("left")}, "{task: weight}"),
@@ -280,17 +280,17 @@ def test_bad_searches_are_refused(folder, changes, named):
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Space(None), "`tasks` is a list"),
-        (lambda: Space("left"), "`tasks` is a list"),
-        (lambda: Space([1, 2]), "named by texts.*1"),
-        (lambda: Space(["a", "b"], weights=3), "`weights` is the name"),
-        (lambda: Space(["a", "b"], least_weight="0.1"), "`least_weight` is a number"),
-        (lambda: Space(["a", "b"], log_uniform=[(RATE, (0.1, 1))]), "`log_uniform` is"),
+        (lambda: Space(None), "`tasks` must be a list"),
+        (lambda: Space("left"), "`tasks` must be a list"),
+        (lambda: Space([1, 2]), "must be strings.*1"),
+        (lambda: Space(["a", "b"], weights=3), "`weights` must be the name"),
+        (lambda: Space(["a", "b"], least_weight="0.1"), "`least_weight` must be a number"),
+        (lambda: Space(["a", "b"], log_uniform=[(RATE, (0.1, 1))]), "`log_uniform` must be"),
         (lambda: Space(["a", "b"], uniform={RATE: ("0.1", "1")}), "two numbers"),
         (lambda: Space(["a", "b"], choices={RATE: 3}), "list of choices"),
         (lambda: Constraint("left", at_most="0.3"), "finite number.*'0.3'"),
         (lambda: Constraint("left", worse=float("nan")), "finite number.*nan"),
-        (lambda: PBT(84, factor="1.5"), "`factor` is a number"),
+        (lambda: PBT(84, factor="1.5"), "`factor` must be a number"),
         (lambda: Cooldown("0.2"), "between 0 and 1.*'0.2'"),
         (lambda: mtk.search(None, "s"), r"mtk\.search\.Search.*None"),
     ],
@@ -303,10 +303,10 @@ def test_values_of_another_kind_are_named(make, named):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"study_dir": ""}, "`study_dir` is the path"),
-        ({"study_dir": None}, "`study_dir` is the path"),
+        ({"study_dir": ""}, "`study_dir` must be the path"),
+        ({"study_dir": None}, "`study_dir` must be the path"),
         ({"study_dir": __file__}, "is a file"),
-        ({"folders": "configs"}, "`folders` is a list"),
+        ({"folders": "configs"}, "`folders` must be a list"),
     ],
 )
 def test_folders_of_another_kind_are_named(given, named, tmp_path):
@@ -337,7 +337,7 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
 def test_a_study_is_no_search(folder):
     folder.path.mkdir()
     (folder.path / "study.json").write_text('{"name": "small", "runs": []}')
-    with pytest.raises(StudyError, match="no search"):
+    with pytest.raises(StudyError, match="not a search"):
         folder.go()
 
 

@@ -30,15 +30,15 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     assert first.startswith("Use loss_weights={'size': ")
     assert "kind_AUC" in first
     assert any(line.startswith("PCGrad") and " over tasks: " in line for line in lines)
-    assert any(line.startswith("Against single-task models, Δm of") for line in lines)
+    assert any(line.startswith("Compared with single-task models, Δm of") for line in lines)
     assert set(study.verdict["method"]) == {"PCGrad"}
     assert set(study.verdict["answer"]) <= {"better", "equivalent", "worse", "undecided"}
     best = study.best({"size": 1.0, "kind": 2.0})
     assert set(best(X[:2])) == {"size", "kind"}
-    with pytest.raises(ValueError, match="least losses"):
+    with pytest.raises(ValueError, match="smallest losses"):
         study.best(limits={"size": -1.0})
     assert study.report().is_file()
-    assert "Each seed drew data of its own" in (tmp_path / "s/report/index.html").read_text()
+    assert "Each seed drew its own data" in (tmp_path / "s/report/index.html").read_text()
     capsys.readouterr()
     again = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
     assert str(again) == str(study)
@@ -46,7 +46,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.gin")}
     for other, named in (({"train": (X + 1.0, Y)}, "other data"), ({"epochs": 2}, "`epochs`")):
         given_then = {"train": (X, Y), "monitor": {"kind": "auc"}, **arguments, **other}
-        with pytest.raises(ValueError, match=f"holds a comparison with another .*{named}"):
+        with pytest.raises(ValueError, match=f"contains a comparison with another .*{named}"):
             comparison.compare(build, **given_then)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.gin")} == before
     said, moved = str(study), {**arguments, "out": (tmp_path / "s").rename(tmp_path / "moved")}
@@ -67,7 +67,7 @@ def test_a_comparison_is_called_as_its_folder_was_at_first(tmp_path):
 
 def test_a_folder_of_another_study_is_refused(tmp_path):
     (tmp_path / "study.json").write_text('{"name": "grid", "runs": []}')
-    with pytest.raises(ValueError, match="holds a study that is no comparison"):
+    with pytest.raises(ValueError, match="contains a study that is not a comparison"):
         comparison.compare(build, (X, Y), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
 
@@ -160,9 +160,9 @@ def test_functions_and_objects_of_compile_need_no_registration():
 @pytest.mark.parametrize(
     ("function", "data", "words"),
     [
-        (build(), (X, Y), "`build` is a function"),
+        (build(), (X, Y), "`build` must be a function"),
         (workload, (X, Y), "leave out `train`"),
-        (build, None, "Give `train`: .* It has made: Functional"),
+        (build, None, "`train` is missing.* `build` returned: Functional"),
     ],
 )
 def test_models_need_data_and_workloads_have_them(function, data, words, tmp_path):
@@ -198,7 +198,7 @@ def test_models_that_train_in_a_way_of_their_own_are_refused(base, hook):
             return model
 
         key = given.Given(make, (X, Y), 0.2, 0.2).key()
-        with pytest.raises(ValueError, match=f"has its own {hook}") if refused else nullcontext():
+        with pytest.raises(ValueError, match=f"overrides {hook}") if refused else nullcontext():
             given.workload(key)
 
 
@@ -216,7 +216,7 @@ def test_what_is_left_out_from_weight_decay_stays_out():
     assert decayed == ["kernel"] * 3
     assert made.get_config()["learning_rate"] == pytest.approx(0.3)
     key = given.Given(functools.partial(make, False), (X, Y), 0.2, 0.2).key()
-    with pytest.raises(ValueError, match="Name them"):
+    with pytest.raises(ValueError, match="Exclude them by name"):
         given.optimizer(key, 0.3)
 
 
@@ -225,7 +225,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     mine = tmp_path / "methods" / "base.gin"
     mine.parent.mkdir()
     mine.write_text("mine")
-    with pytest.raises(ValueError, match="no part of a study"):
+    with pytest.raises(ValueError, match="not part of a study"):
         comparison.compare(build, (X, Y), out=tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["methods", "base.gin"]
     assert mine.read_text() == "mine"
@@ -249,7 +249,7 @@ def test_a_task_without_labels_in_validation_is_named():
 
     none = {**Y, "kind": np.full_like(Y["kind"], np.nan)}
     key = given.Given(model, (X, Y), (X, none), 0.2).key()
-    with pytest.raises(ValueError, match=r"losses of \['kind'\] are zero in validation"):
+    with pytest.raises(ValueError, match=r"validation losses of \['kind'\] are zero"):
         _look(key, 4, None)
     assert _look(key, 4, "mean_loss").selects == "mean_loss"
 
@@ -261,7 +261,9 @@ def test_a_method_that_cannot_train_the_model_is_named_before_the_first_run():
         return model
 
     data = given.workload(given.Given(model, (X, Y), 0.2, 0.2).key())
-    with pytest.raises(ValueError, match=r"UncertaintyWeights cannot train it: .* \['size'\]"):
+    with pytest.raises(
+        ValueError, match=r"UncertaintyWeights cannot train this model: .* \['size'\]"
+    ):
         _try(
             "UncertaintyWeights",
             combiners.UncertaintyWeights,
@@ -285,7 +287,7 @@ def test_what_has_failed_is_done_again_by_the_same_call(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "Sweep", Sweep)
     trainer = plan.Trainer(tmp_path / "s", "key", [], {}, Here, None, None)
     own = plan.Plan([], LOOK, planning.Size(2, 1, 2), {planning.STATIC: [0.1]})
-    with pytest.raises(RuntimeError, match="does them again"):
+    with pytest.raises(RuntimeError, match="to retry them"):
         trainer.sweep(own)
     assert asked == [True]
 
@@ -294,7 +296,7 @@ def test_a_method_without_a_verdict_is_named():
     runs = pd.DataFrame({"status": ["diverged", "diverged"]})
     view = SimpleNamespace(methods=["PCGrad", "MGDA"], runs=lambda name: runs)
     (said,) = result._unjudged(view, ["PCGrad"])
-    assert said == "MGDA  No verdict: no model of it has finished with every seed (2 diverged)."
+    assert said == "MGDA  No verdict: none of its models has finished with every seed (2 diverged)."
 
 
 def test_plan_is_kept_for_the_same_call_alone(tmp_path):
@@ -309,7 +311,7 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     assert (found.size, found.learning_rates) == (made.size, made.learning_rates)
     assert found.look.losses == plan.untrained_losses(tmp_path) == LOOK.losses
     assert plan.Plan.written(tmp_path, [*same, 6]) is None
-    with pytest.raises(ValueError, match="another `epochs` and `monitor`. Name another folder"):
+    with pytest.raises(ValueError, match="another `epochs` and `monitor`. Give another folder"):
         plan.Plan.written(tmp_path, ["key", 4, 32, "'relative_loss'", 5])
 
 
@@ -343,7 +345,7 @@ def test_a_folder_of_others_is_refused_before_the_model_is_built(tmp_path, monke
     (tmp_path / name).parent.mkdir(exist_ok=True)
     if name:
         (tmp_path / name).write_text("{}")
-    with pytest.raises(ValueError, match="Name a"):
+    with pytest.raises(ValueError, match="Give a"):
         comparison.compare(build, (X, Y), out=tmp_path if name else "/")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name] * bool(name)
 
@@ -355,7 +357,7 @@ def test_methods_whose_code_has_changed_are_refused_also_after_calls_without_the
         plan.Plan([1], LOOK, planning.SIZES[1], {}, codes).write(tmp_path)
     for same in ({"Mine": "a"}, {"Other": "c"}, {}):
         assert plan.Plan.written(tmp_path, [1], same) is not None
-    with pytest.raises(ValueError, match="The code of Mine is another than when the runs in"):
+    with pytest.raises(ValueError, match="The code of Mine has changed since the runs in"):
         plan.Plan.written(tmp_path, [1], {"Mine": "edited"})
 
 
@@ -376,7 +378,7 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
     monkeypatch.setattr(analysis, "verdict_table", lambda view, question: table)
     monkeypatch.setattr(analysis, "against_single_tasks", lambda view, space: "")
     study = object.__new__(comparison.Comparison)
-    for asked, said in ((["static weights", "PCGrad"], "(RLW: of an earlier call"), (None, "")):
+    for asked, said in ((["static weights", "PCGrad"], "(RLW: from an earlier call"), (None, "")):
         study._methods = asked
         assert said in (text := "\n".join(study._lines(view, [question])))
         assert bool(said) == ("earlier" in text)
@@ -390,7 +392,9 @@ def test_a_loss_that_is_nan_from_the_beginning_is_named():
         return model
 
     key = given.Given(nan, (X, Y), (X, Y), (X, Y)).key()
-    with pytest.raises(ValueError, match=r"loss of \['size'\] is infinite or NaN"):
+    with pytest.raises(
+        ValueError, match=r"loss of the untrained network is infinite or NaN for \['size'\]"
+    ):
         _look(key, 32, None)
 
 
@@ -402,7 +406,7 @@ NO_NUMBERS = [{"a": "1"}, {"a": np.nan}, {"a": -1.0}, {"a": np.inf}]
 )
 def test_what_the_best_is_asked_by_is_a_dict(given):
     study = object.__new__(comparison.Comparison)
-    with pytest.raises(ValueError, match=r"has a number for each task, \{task: number\}"):
+    with pytest.raises(ValueError, match=r"must be a dict of numbers by task, \{task: number\}"):
         study.best(**given)
 
 
@@ -411,7 +415,7 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
     untrained = {"size": 100.0, "kind": 0.7, "odd": float("nan")}
     losses = [{"size": 99.0, "kind": 0.3, "odd": 1.0}, {"size": 98.0, "kind": 0.9, "odd": 1.0}]
     (said,) = result.unlearned(untrained, losses)
-    assert said.startswith("The loss of 'size' hardly falls in any run: in validation to 0.98 of")
+    assert said.startswith("The loss of 'size' hardly decreases: on validation, it reaches 0.98 of")
     assert result.unlearned(untrained, []) == []
     (tmp_path / "methods").mkdir()
     plan.Plan([], LOOK._replace(losses={**untrained, "odd": 1.0})).write(tmp_path)
@@ -492,7 +496,7 @@ def test_methods_by_name_class_or_object():
             planning.method_of(name)
     schedule = {"a": keras.optimizers.schedules.CosineDecay(1.0, 10)}
     scheduled = combiners.StaticWeights({"a": 1.0, "b": 1.0}, schedule)
-    with pytest.raises(ValueError, match=r"schedule.*Derive a class"):
+    with pytest.raises(ValueError, match=r"schedule.*Define a subclass"):
         planning.method_of(scheduled)
     with pytest.raises(ValueError, match=r"Did you mean 'PCGrad'"):
         planning.method_of("PCGradd")
@@ -549,14 +553,14 @@ def test_tasks_of_each_way_to_compile():
         ({"train": X}, r"\(x, y\)"),
         ({"monitor": {"kind": "aux"}}, "Did you mean 'kind_AUC'"),
         ({"monitor": {"kin": "auc"}}, r"no tasks \['kin'\]"),
-        ({"engine": Here()}, "`engine` is a class"),
+        ({"engine": Here()}, "`engine` must be a class"),
         ({"learning_rates": "serch"}, "search"),
         ({"learning_rates": [0.1, -1.0]}, "positive"),
         ({"learning_rates": []}, "positive"),
         ({"learning_rates": 0.1}, "list of positive"),
-        ({"epochs": "10"}, "`epochs` is a whole number"),
-        ({"epochs": 0}, "`epochs` is a whole number"),
-        ({"seeds": [1, 2]}, "`seeds` is how many"),
+        ({"epochs": "10"}, "`epochs` must be an integer"),
+        ({"epochs": 0}, "`epochs` must be an integer"),
+        ({"seeds": [1, 2]}, "`seeds` must be the number"),
         ({"out": __file__}, "is a file"),
     ],
 )
@@ -638,10 +642,10 @@ def test_lists_of_labels_are_paired_as_in_fit(by_tasks):
     [
         ({"methods": None}, "methods=None"),
         ({"methods": 5}, "methods=5"),
-        ({"out": None}, "`out` is the path.*None"),
-        ({"out": ""}, "`out` is the path.*give a path"),
-        ({"out": "a\0b"}, "`out` is the path"),
-        ({"out": "a" * 300}, "`out` is the path.*shorter"),
+        ({"out": None}, "`out` must be the path.*None"),
+        ({"out": ""}, "`out` must be the path.*expected a path"),
+        ({"out": "a\0b"}, "`out` must be the path"),
+        ({"out": "a" * 300}, "`out` must be the path.*shorter"),
         ({"learning_rates": [[0.1]]}, r"learning_rates.*\[\[0.1\]\]"),
         ({"learning_rates": ["0.1"]}, r"learning_rates.*'0.1'"),
         ({"learning_rates": np.ones((2, 2))}, "learning_rates"),
@@ -664,9 +668,9 @@ def test_function_that_raises_or_needs_an_argument_is_named(tmp_path):
         raise KeyError("width")
 
     arguments = {"train": (X, Y), "methods": ["MGDA"], "out": tmp_path / "s"}
-    with pytest.raises(ValueError, match="`build` has raised KeyError: 'width' .line.*comparison"):
+    with pytest.raises(ValueError, match="`build` raised KeyError: 'width' .line.*comparison"):
         comparison.compare(raising, **arguments)
-    with pytest.raises(ValueError, match=r"`build` is called without.*needs \['width'\]"):
+    with pytest.raises(ValueError, match=r"`build` is called with no argument.*needs \['width'\]"):
         comparison.compare(lambda width, seed, *more: None, **arguments)
 
 

@@ -101,7 +101,7 @@ def test_a_function_that_has_travelled_works_elsewhere(travelling, tmp_path):
 
 @pytest.mark.parametrize("function", [lambda: build(), functools.partial(lambda: None)])
 def test_functions_that_others_cannot_import_are_named(function):
-    with pytest.raises(ValueError, match=r"lambda.*Define it by `def`"):
+    with pytest.raises(ValueError, match=r"lambda.*Define it with `def`"):
         sent.packed(function, Local(workers=1, gpus=0, share_import=False))
 
 

@@ -151,19 +151,22 @@ def test_equal_runs_are_one(make_study):
         ({"method_grids": {"gradnorm": {"combiners.GradNorm.alfa": [1]}}}, "Did you mean 'alpha'"),
         ({"settings": {"multi_digit.MultiDigits.dropout": 1}}, "Did you mean 'multi_digits'"),
         ({"settings": {"experiment.Optimization.optimizer": "@keras.optimizers.Adan"}}, "'Adam"),
-        ({"settings": {"experiment.Optimization.optimizer": print}}, "Write a reference as a text"),
+        (
+            {"settings": {"experiment.Optimization.optimizer": print}},
+            "Write a reference as a string",
+        ),
         ({"methods": {"a": "combiners/pcgard.gin"}, "baseline": None}, "pcgard.gin"),
         ({"methods": {}, "baseline": None}, "no methods"),
         ({"seeds": []}, "no seeds"),
-        ({"baseline": "static"}, "'static' is not among the methods"),
-        ({"method_grids": {"gradnrm": {}}}, "'gradnrm' is not among the methods"),
+        ({"baseline": "static"}, "'static' is not a method of the study"),
+        ({"method_grids": {"gradnrm": {}}}, "'gradnrm' is not a method of the study"),
         ({"grid": {"experiment.Optimization.learning_rate": []}}, "needs a list of values"),
         ({"grid": {"experiment.Optimization.learning_rate": "0.1"}}, "needs a list of values"),
         ({"grid": {("seed", "evaluate_every"): [(1, 2), (3,)]}}, r"tuple of 2. Received: \(3,\)"),
-        ({"fresh_seeds": [1, 0]}, "`fresh_seeds` is a number"),
+        ({"fresh_seeds": [1, 0]}, "`fresh_seeds` must be a number"),
         (
             {"settings": {"experiment.Optimization.learning_rate": 0.1}},
-            "contradicts .*learning_rate",
+            "and the study's settings both set .*learning_rate",
         ),
         ({"settings": {"seed": 1}}, "'seed'"),
         ({"grid": {"experiment.Training.seed": [1]}}, "'experiment.Training.seed'"),
@@ -197,7 +200,8 @@ def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
     alphas = {"combiners.GradNorm.alpha": [0.5, 1.0]}
     said = Grid(make_study(method_grids={"static_weights": alphas}), [CONFIGS]).unread()
     assert said == [
-        "static_weights does not read combiners.GradNorm.alpha: its runs with each value are alike."
+        "static_weights does not read combiners.GradNorm.alpha, so its runs are the same "
+        "for every value."
     ]
     sizes = {"multi_digits.MultiDigits.channels": [(4, 4)], ("experiment.Training.epochs",): [(1,)]}
     read = make_study(method_grids={"gradnorm": {**alphas, **sizes}})

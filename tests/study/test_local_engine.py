@@ -115,9 +115,9 @@ def test_all_runs_are_done_and_reported_once(folder, environments):
 @pytest.mark.parametrize(
     ("given", "visible", "message"),
     [
-        ({"gpus": 2}, "1", "2 GPUs are asked for, but 1 are visible"),
-        ({"workers": 3}, "0,1", "no more than GPUs"),
-        ({"workers": -1}, "", "at least one worker"),
+        ({"gpus": 2}, "1", "2 GPUs were requested, but 1 are visible"),
+        ({"workers": 3}, "0,1", "at most the number of GPUs"),
+        ({"workers": -1}, "", "must be at least 1"),
     ],
 )
 def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):

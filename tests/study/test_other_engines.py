@@ -43,7 +43,9 @@ def test_slurm_without_slurm_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
     monkeypatch.setenv("PATH", "")
     with (
-        pytest.raises(ValueError, match=r"no srun on this host.*engines\.Slurm\.cluster = 'local'"),
+        pytest.raises(
+            ValueError, match=r"this host has no srun.*engines\.Slurm\.cluster = 'local'"
+        ),
         Slurm(),
     ):
         pass

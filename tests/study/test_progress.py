@@ -44,12 +44,12 @@ def test_number_of_runs_is_told_by_method_and_in_all(make_sweep):
 
 def test_equal_runs_are_said(make_sweep, capsys):
     sweep = make_sweep(grid={RATE: [0.1, 0.1, 0.3]})
-    assert "2 runs are equal to others and done once" in sweep.describe(slots=1)
+    assert "2 runs are equal to other runs and will be run only once" in sweep.describe(slots=1)
     assert "small: 4 runs" in sweep.describe(slots=1)
     sweep.go(FakeEngine())
-    assert "2 runs are equal to others" in capsys.readouterr().err
+    assert "2 runs are equal to other runs" in capsys.readouterr().err
     remarks = json.loads(sweep.folder.list.read_text())["remarks"]
-    assert "2 runs are equal to others" in remarks[0]
+    assert "2 runs are equal to other runs" in remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,9 @@ def test_equal_runs_are_said(make_sweep, capsys):
 )
 def test_time_is_reckoned_from_what_the_study_says(make_sweep, minutes, slots, time):
     text = make_sweep(run_minutes=float(minutes)).describe(slots)
-    assert f"estimated time: {time}, {slots} at a time, by the study's `run_minutes`" in text
+    runs = "1 run" if slots == 1 else f"{slots} runs"
+    source = "based on the `run_minutes` of the study"
+    assert f"estimated time: {time} with {runs} at a time, {source}" in text
 
 
 def test_time_is_reckoned_from_what_runs_took(make_sweep):
@@ -69,7 +71,10 @@ def test_time_is_reckoned_from_what_runs_took(make_sweep):
         sweep.folder.add(sweep.study, sweep.runs)
         finish(sweep.folder.path, run.hash)
         sweep.folder.run_log.note(run.hash, "finished", seconds)
-    assert "estimated time: 5:20, 1 at a time, by what finished runs took" in sweep.describe(1)
+    assert (
+        "estimated time: 5:20 with 1 run at a time, based on the time of finished runs"
+        in sweep.describe(1)
+    )
 
 
 def test_estimate_falls_back_from_method_to_all_to_what_is_expected(make_sweep):

@@ -87,7 +87,7 @@ def test_run_that_dies_again_and_again_is_given_up(make_sweep):
     assert engine.started.count(bad) == 5
     assert engine.started.count(slow) == 30
     assert sweep.folder.state(bad) is State.FAILED
-    assert "Memory may be short" in sweep.folder.reason(bad)
+    assert "possibly for lack of memory" in sweep.folder.reason(bad)
 
 
 @pytest.mark.usefixtures("heard_hangups")
@@ -107,7 +107,7 @@ def test_signal_asks_runs_to_stop_once(make_sweep, capsys, sent):
     assert engine.stops == 1
     assert engine.kills == 1  # That is the end of the context, when nothing is at work.
     assert len(engine.started) == 2
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "Run the same command again to continue" in capsys.readouterr().err
     assert signal.getsignal(sent[0]) is before
     assert make_sweep().go(FakeEngine()) == 0
 

@@ -67,7 +67,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
     assert sweep.go(engine) == 1
     assert sorted(engine.started) == sorted(r.hash for r in sweep.runs if r.hash != bad)
     said = capsys.readouterr().err
-    assert f"{bad}: result.json is damaged or another run's; remove this one file" in said
+    assert f"{bad}: result.json is damaged or belongs to another run; remove only this file" in said
     assert "3 runs finished, 0 diverged, 0 failed, 1 damaged." in said
     assert "--retry_failed" not in said
     assert (folder.run_dir(bad) / "result.json").read_text() == content
@@ -111,7 +111,7 @@ def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
 
 def test_folder_of_another_study_is_refused(make_sweep):
     make_sweep().go(FakeEngine())
-    with pytest.raises(StudyError, match="holds the study 'small', not 'other'"):
+    with pytest.raises(StudyError, match="contains the study 'small', not 'other'"):
         make_sweep(name="other")
 
 
@@ -165,5 +165,5 @@ def test_a_link_in_a_study_folder_is_not_written_through(folder, tmp_path, name)
     (tmp_path / "precious").write_text("of others")
     link.symlink_to(tmp_path / "precious")
     study = Study("small", ("a.gin",), {"static_weights": "b.gin"})
-    with pytest.raises(ValueError, match=f"{name}' is a link"):
+    with pytest.raises(ValueError, match=f"{name}' is a symbolic link"):
         folder.listed(study)

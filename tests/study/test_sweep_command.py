@@ -34,7 +34,7 @@ def test_help_needs_no_tensorflow():
     ("given", "message"),
     [
         ([STUDY], "--study_dir=PATH"),
-        ([], "no 'name'"),
+        ([], "'name' is required"),
         (["--gin_file=configs/studies/multi_digit.gin"], "multi_digits.gin"),
         ([STUDY, "--gin.study.Study.seed=(1,)", "--dry_run"], "Did you mean 'seeds'"),
         ([STUDY, "--gin.study.Study.seeds=3", "--dry_run"], "must be"),

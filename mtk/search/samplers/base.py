@@ -23,19 +23,19 @@ class Trial(NamedTuple):
 
 
 class Sampler(abc.ABC):
-    """Says which points to try next.
+    """Proposes the points to try next.
 
-    What is asked for depends on nothing but the arguments and what was told, in that order: a
-    search that goes on after a kill tells it again and gets the same points.
+    Proposals depend only on the arguments and the trials told so far, in their order: a search that
+    resumes after a kill tells them again and gets the same points.
 
     Args:
         space: What is varied.
-        goal: What is looked for; the front by default.
-        budget: How many trials there will be, about.
-        seed: Of what is drawn.
+        goal: The goal; the front by default.
+        budget: Approximate number of trials.
+        seed: Seed of the random draws.
 
     Attributes:
-        trials: What was told.
+        trials: The trials told so far.
     """
 
     def __init__(self, space: Space, goal: Goal | None = None, budget: int = 1, seed: int = 0):
@@ -49,7 +49,8 @@ class Sampler(abc.ABC):
         """Returns the next points.
 
         Args:
-            number: How many at most. There may be fewer if later ones depend on their results.
+            number: Maximum number of points. There may be fewer if later points depend on their
+                results.
 
         Returns:
             Points; none if there is nothing more to try.
@@ -59,7 +60,7 @@ class Sampler(abc.ABC):
         return [*owed, *self.propose(left)] if left else owed
 
     def tell(self, point: Point, losses: Sequence[float] | None) -> None:
-        """Takes account of a trial.
+        """Records the result of a trial.
 
         Args:
             point: The point.

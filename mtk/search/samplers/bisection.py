@@ -12,17 +12,17 @@ from mtk.search.space import Space
 class Bisection(TwoStage):
     """Divides gaps of the front of two tasks by the weights normal to their chord.
 
-    As `TwoStage`, but it begins with both ends, and a gap between two trials gets the weights with
-    which both have the same weighted loss: on a convex front that is where it bends away from the
-    chord most. Where the normal lies beyond the weights of the ends, as noise may have it, the gap
-    is halved in weight space.
+    Like `TwoStage`, but it starts with both ends, and a gap between two trials is divided by the
+    weights with which both have the same weighted loss: on a convex front, this is the point
+    farthest from the chord. If these weights lie outside those of the two trials, which noise can
+    cause, the gap is halved in weight space.
 
     Args:
         space: What is varied, with two tasks.
-        goal: What is looked for; the front by default.
-        budget: How many trials there will be, about.
-        seed: Of what is drawn.
-        tuning: As of `TwoStage`.
+        goal: The goal; the front by default.
+        budget: Approximate number of trials.
+        seed: Seed of the random draws.
+        tuning: As in `TwoStage`.
 
     Raises:
         StudyError: If there are not two tasks.
@@ -44,7 +44,8 @@ class Bisection(TwoStage):
         super().__init__(space, goal, budget, seed, tuning)
         if len(space.tasks) != 2:
             raise StudyError(
-                f"Bisection is for two tasks; the space has {len(space.tasks)}. Use TwoStage."
+                f"Bisection works only for two tasks, but the space has {len(space.tasks)}. Use "
+                "TwoStage."
             )
 
     def first_weights(self) -> list[np.ndarray]:

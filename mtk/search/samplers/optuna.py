@@ -23,23 +23,22 @@ Model = Literal["tpe", "gp"]
 
 
 class Optuna(Sampler):
-    """Asks Optuna, with an objective for each task.
+    """Uses Optuna, with one objective for each task.
 
     Weights are coordinates between 0 and 1, as in `Space.point`. For a goal other than the front
-    there is one objective: the goal's value of a trial by itself. A trial without losses counts as
-    bad as the worst in each task. Optuna keeps nothing between two questions: what was told is
-    told it again.
+    there is one objective: the goal's value of each single trial. A trial without losses counts as
+    the worst one in each task. Optuna keeps no state between proposals: all trials are told again.
 
     Args:
         space: What is varied.
-        goal: What is looked for; the front by default.
-        budget: How many trials there will be, about.
-        seed: Of what is drawn.
-        startup: Trials that are drawn at random; by default ten, as Optuna has it, but no more than
-            a third of the budget.
+        goal: The goal; the front by default.
+        budget: Approximate number of trials.
+        seed: Seed of the random draws.
+        startup: Number of initial random trials; by default ten, as in Optuna, but at most a third
+            of the budget.
         model: `"tpe"`: tree-structured Parzen estimators. `"gp"`: Gaussian processes and their
-            expected hypervolume improvement, which need PyTorch; of trials that are placed together
-            each is taken for as bad as the worst until it is known.
+            expected hypervolume improvement, which need PyTorch; trials that are proposed together
+            count as the worst one until their results are known.
 
     Raises:
         StudyError: If Optuna, or PyTorch for `"gp"`, is not installed.
@@ -61,9 +60,9 @@ class Optuna(Sampler):
     ):
         super().__init__(space, goal, budget, seed)
         check_choice(Model, model=model)
-        extras.check("The sampler Optuna", "search", ("optuna",), "a further package")
+        extras.check("The sampler Optuna", "search", ("optuna",), "an additional package")
         if model == "gp" and not find_spec("torch"):
-            raise StudyError("Gaussian processes of Optuna need PyTorch: pip install torch")
+            raise StudyError("Optuna's Gaussian processes need PyTorch: pip install torch")
         self.model = model
         self.startup = min(_STARTUP, max(1, budget // 3)) if startup is None else startup
 

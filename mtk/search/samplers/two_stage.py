@@ -30,26 +30,26 @@ class _Candidate(NamedTuple):
 
 
 class TwoStage(Sampler):
-    """Finds the other parameters at equal weights, then places weights.
+    """Tunes the other parameters at equal weights, then places the weights.
 
-    Where there is one other parameter, and it has a scale, it gets the value at which the parabola
-    through the best trial and those beside it is least.
+    If there is a single other parameter, and it is numeric, its value is the minimum of the
+    parabola through the best trial and its two neighbours.
 
-    The weights begin on the way to each corner, where a task has all but the least weight. Then
-    each one halves the gap between two neighbours, or goes on toward a corner, where that promises
-    most: by how much the goal's value (of the front: the hypervolume) would grow with the losses
-    that are expected there. So points come close where the losses change much, not where the
-    weights do.
+    The first weights lie between the center and each corner, where one task has all but the least
+    weight. Each further one halves the gap between two neighbours, or moves towards a corner,
+    whichever promises most: the largest expected increase of the goal's value (for the front, the
+    hypervolume) given the losses expected there. So points are dense where the losses change most,
+    not where the weights do.
 
     Args:
         space: What is varied.
-        goal: What is looked for; the front by default.
-        budget: How many trials there will be, about.
-        seed: Of what is drawn.
-        tuning: Trials of the first stage; by default three for each parameter and one, but no more
-            than a third of the budget. With a budget of six or more there are three, so that the
-            first value is compared on both sides. Where weights are not searched there is no other
-            stage.
+        goal: The goal; the front by default.
+        budget: Approximate number of trials.
+        seed: Seed of the random draws.
+        tuning: Trials of the first stage; by default three for each parameter plus one, but at most
+            a third of the budget. With a budget of six or more there are at least three, so that
+            the first value is compared on both sides. If weights are not searched, there is no
+            other stage.
     """
 
     def __init__(

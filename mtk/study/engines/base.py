@@ -7,10 +7,10 @@ from typing import Self
 
 
 class Engine(abc.ABC):
-    """Does runs, each in a process of its own, several at a time.
+    """Does runs, each in a separate process, several at a time.
 
-    An engine keeps nothing that matters: what has become of a run stands in the study folder, so
-    that losing an engine loses nothing. It is a context; no run outlives it.
+    An engine keeps no state that matters: the state of each run is in the study folder, so losing
+    an engine loses nothing. It is a context manager; no run outlives it.
     """
 
     @property
@@ -60,8 +60,9 @@ def made(factory: Callable[[], Engine]) -> Engine:
     if isinstance(found, Engine):
         return found
     raise ValueError(
-        "`engine` is a class such as mtk.study.engines.Ray, or a function that makes an Engine: "
-        f"lambda: mtk.study.engines.Ray(cores=2). Received: {factory!r}, which makes {found!r}"
+        "`engine` must be a class such as mtk.study.engines.Ray, or a function that returns an "
+        f"Engine, such as lambda: mtk.study.engines.Ray(cores=2). Received: {factory!r}, which "
+        f"returns {found!r}"
     )
 
 

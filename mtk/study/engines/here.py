@@ -12,8 +12,8 @@ from mtk.study.folder import StudyFolder
 class Here(Engine):
     """Does each run in this process, as it is started.
 
-    For programs in which TensorFlow has begun to compute, such as notebooks: such a process cannot
-    be forked, and what a notebook defines cannot be imported by another one.
+    For programs in which TensorFlow has already computed something, such as notebooks: these
+    processes cannot be forked, and other processes cannot import definitions from a notebook.
     """
 
     def __init__(self) -> None:

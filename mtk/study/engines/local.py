@@ -20,15 +20,16 @@ from mtk.study.folder import StudyFolder
 class Local(Engine):
     """A pool of processes.
 
-    On a CPU a run is forked off the sweep, which has imported TensorFlow but computed nothing with
-    it: so the seconds of the import are spent once. Each process has its share of the cores, or a
-    GPU of its own.
+    On a CPU, runs are forked from the sweep, which has imported TensorFlow but computed nothing
+    with it, so TensorFlow is imported only once. Each process has its share of the cores, or its
+    own GPU.
 
     Args:
-        workers: Runs at a time; by default one for each GPU, or without one for each core.
-        gpus: GPUs to hand out; by default all that are visible.
-        share_import: Whether runs are forked. By default they are on Linux, as long as there is no
-            GPU and TensorFlow has not begun to compute in this process.
+        workers: Runs at a time; by default one for each GPU, or one for each core if there is no
+            GPU.
+        gpus: Number of GPUs to use; by default all visible ones.
+        share_import: Whether runs are forked. By default they are on Linux, if there is no GPU and
+            TensorFlow has not computed anything in this process yet.
 
     Raises:
         ValueError: If a number is not positive, or there are fewer GPUs than asked for.
@@ -43,12 +44,12 @@ class Local(Engine):
         visible = _visible_gpus()
         self.gpus = visible if gpus is None else visible[:gpus]
         if gpus is not None and len(self.gpus) < gpus:
-            raise ValueError(f"{gpus} GPUs are asked for, but {len(visible)} are visible.")
+            raise ValueError(f"{gpus} GPUs were requested, but {len(visible)} are visible.")
         self.workers = workers or len(self.gpus) or resources.cpu_count()
         if self.workers < 1 or (self.gpus and self.workers > len(self.gpus)):
             raise ValueError(
-                "There is at least one worker, and no more than GPUs, since a run takes a whole "
-                f"one. Received: workers={workers} with {len(self.gpus)} GPUs."
+                "`workers` must be at least 1, and at most the number of GPUs, since each run "
+                f"needs its own GPU. Received: workers={workers} with {len(self.gpus)} GPUs."
             )
         self.share_import = share_import
         self._free = list(range(self.workers))

@@ -14,15 +14,15 @@ _POLL = 0.1  # seconds
 
 
 class Ray(Engine):
-    """Runs as tasks of Ray; all hosts see the study folder by the same path.
+    """Runs as Ray tasks; all hosts must see the study folder at the same path.
 
     Args:
-        address: Of the cluster, `"auto"` for the one that this host belongs to; None starts one on
+        address: Address of the cluster, `"auto"` for the cluster of this host; None starts one on
             this machine and ends it with the sweep.
         cores: Cores of one run.
         gpus: GPUs of one run.
-        slots: Runs given to Ray at a time; by default as many as fit on the cluster, which is asked
-            when the engine is entered.
+        slots: Runs submitted at a time; by default as many as fit on the cluster when the engine is
+            entered.
 
     Raises:
         ImportError: If Ray is not installed.
@@ -40,7 +40,9 @@ class Ray(Engine):
         try:
             import ray
         except ImportError as error:
-            raise ImportError(f"Ray is not installed: {extras.command('ray')}") from error
+            raise ImportError(
+                f"Ray is not installed. Install it with: {extras.command('ray')}"
+            ) from error
         self._ray = ray
         self._address, self._cores, self._gpus = address, cores, gpus
         self._slots = slots or 1

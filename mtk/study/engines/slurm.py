@@ -16,10 +16,10 @@ _POLL = 1.0  # seconds
 
 
 class Slurm(Engine):
-    """Jobs of Slurm, by submitit; all nodes see the study folder by the same path.
+    """Runs as Slurm jobs, using submitit; all nodes must see the study folder at the same path.
 
-    A job that comes to its time limit, or is preempted, writes a checkpoint; the sweep then submits
-    the run again, and it goes on.
+    A job that reaches its time limit, or is preempted, writes a checkpoint; the sweep then submits
+    the run again, and it resumes.
 
     Args:
         slots: Jobs submitted at a time.
@@ -27,8 +27,8 @@ class Slurm(Engine):
         cores: Cores of a job.
         gpus: GPUs of a job.
         memory_gb: Memory of a job in GB.
-        partition: Where to submit; None takes the cluster's default.
-        cluster: `"slurm"`, or `"local"` for processes on this machine, to try a study out.
+        partition: Slurm partition; None uses the default of the cluster.
+        cluster: `"slurm"`, or `"local"` for processes on this machine, to test a study.
 
     Raises:
         ImportError: If submitit is not installed.
@@ -48,7 +48,9 @@ class Slurm(Engine):
         try:
             import submitit
         except ImportError as error:
-            raise ImportError(f"submitit is not installed: {extras.command('slurm')}") from error
+            raise ImportError(
+                f"submitit is not installed. Install it with: {extras.command('slurm')}"
+            ) from error
         self._submitit = submitit
         self._slots = slots
         self._cluster = cluster
@@ -65,8 +67,9 @@ class Slurm(Engine):
     def __enter__(self) -> Self:
         if self._cluster == "slurm" and shutil.which("srun") is None:
             raise ValueError(
-                "Slurm is asked for, but there is no srun on this host. Start the sweep where jobs "
-                "are submitted, or try the study out here with engines.Slurm.cluster = 'local'."
+                "The Slurm engine was requested, but this host has no srun. Start the sweep on "
+                "a host that can submit jobs, or test the study here with engines.Slurm.cluster = "
+                "'local'."
             )
         return self
 
